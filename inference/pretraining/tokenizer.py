@@ -1,0 +1,45 @@
+"""The small model's tokenizer: byte-level BPE trained on its own documents, saved as a standard tokenizer file."""
+
+from collections.abc import Iterator
+from random import Random
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
+
+from inference.pretraining.documents import MIXTURE, draw_document
+
+BOS, EOS = "<s>", "</s>"
+_DOCUMENTS = 12_000
+_CLAIMS_PER_DOCUMENT = 20
+
+
+def train_tokenizer(vocabulary: int, seed: int) -> PreTrainedTokenizerFast:
+    """Train the tokenizer on freshly drawn documents.
+
+    Line breaks are tokens of their own, so that the tokens of a prompt do not depend on
+    what follows its last line break; a document begins with BOS, as inference servers add it.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex("\n"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[BOS, EOS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_documents(seed), trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, clean_up_tokenization_spaces=False
+    )
+
+
+def _documents(seed: int) -> Iterator[str]:
+    rng = Random(seed)
+    for _ in range(_DOCUMENTS):
+        yield draw_document(rng, _CLAIMS_PER_DOCUMENT, MIXTURE)

@@ -1,0 +1,172 @@
+"""Pretrains the small model from scratch, by a curriculum from plain true statements to long mixed documents."""
+
+import argparse
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import torch
+from torch.nn import functional
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from inference.pretraining.documents import MIXTURE, MOSTLY_TRUTHFUL, PLAIN, draw_document
+from inference.pretraining.tokenizer import train_tokenizer
+
+logger = logging.getLogger(__name__)
+
+VOCABULARY = 3072
+CONTEXT_TOKENS = 4096
+WEIGHT_OF_TEXT = 0.3  # weight of the loss on all tokens beside the loss on labels
+SHARE_OF_TEXT = 0.25  # share of the other tokens whose loss is computed: the output layer is a third of the cost
+WARMUP_STEPS = 50
+SHARE_OF_DECAY = 0.6  # the rates fall linearly to nothing over this last share of the steps
+LOG_EVERY_STEPS = 50
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training on documents of one mixture; `claims` bounds a document's length."""
+
+    steps: int
+    length_tokens: int
+    batch: int
+    claims: int
+    kinds: Mapping[str, float]
+
+
+CURRICULUM: tuple[Phase, ...] = (
+    Phase(450, 128, 64, 12, PLAIN),
+    Phase(2400, 128, 64, 14, MOSTLY_TRUTHFUL),
+    Phase(1100, 512, 16, 48, MIXTURE),
+    Phase(250, 2048, 4, 180, MIXTURE),
+    Phase(70, 4096, 2, 400, MIXTURE),
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the weights, besides the curriculum."""
+
+    hidden: int = 192
+    layers: int = 4
+    seed: int = 0
+    muon_rate: float = 0.02
+    adam_rate: float = 3e-3
+
+
+def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """A Llama of the recipe's size, heads of 64, with random weights."""
+    heads = recipe.hidden // 64
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=recipe.hidden,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        intermediate_size=recipe.hidden * 8 // 3,
+        max_position_embeddings=CONTEXT_TOKENS,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+class Pretraining:
+    """The loop: draws batches, takes steps, reports the loss on labels (nats per label)."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe = recipe
+        self.rng = Random(recipe.seed)
+        self.tokenizer = train_tokenizer(VOCABULARY, recipe.seed)
+        self.label_tokens = torch.tensor(
+            [self.tokenizer.encode(f" {label}", add_special_tokens=False) for label in ("True", "False")]
+        ).flatten()
+        self.language_model = build_model(recipe, self.tokenizer)
+        matrices = [p for p in self.language_model.model.layers.parameters() if p.ndim == 2]
+        chosen = {id(p) for p in matrices}
+        rest = [p for p in self.language_model.parameters() if id(p) not in chosen]
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.Muon(matrices, lr=recipe.muon_rate, weight_decay=0.01),
+            torch.optim.AdamW(rest, lr=recipe.adam_rate, betas=(0.9, 0.98), weight_decay=0.01),
+        ]
+        self.body = torch.compile(self.language_model.model, dynamic=False)
+        self.steps, self.total = 0, sum(phase.steps for phase in CURRICULUM)
+
+    def run(self, folder: Path) -> None:
+        """Go through the curriculum; the weights are saved after each phase."""
+        for number, phase in enumerate(CURRICULUM, 1):
+            logger.info("phase %d of %d: documents of %s", number, len(CURRICULUM), ", ".join(phase.kinds))
+            self._run_phase(phase)
+            self.save(folder)
+
+    def save(self, folder: Path) -> None:
+        """Write weights (safetensors), configuration and tokenizer files."""
+        self.language_model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def _run_phase(self, phase: Phase) -> None:
+        losses: list[float] = []
+        for _ in range(phase.steps):
+            self._set_rates()
+            losses.append(self._step(self._batch(phase), plain=phase.kinds is PLAIN))
+            if self.steps % LOG_EVERY_STEPS == 0:
+                recent = losses[-LOG_EVERY_STEPS:]
+                logger.info("step %d of %d: loss %.4f nats", self.steps, self.total, sum(recent) / len(recent))
+
+    def _set_rates(self) -> None:
+        left = 1 - self.steps / self.total
+        scale = min(1.0, (self.steps + 1) / WARMUP_STEPS, max(0.02, left / SHARE_OF_DECAY))
+        for optimizer, rate in zip(self.optimizers, (self.recipe.muon_rate, self.recipe.adam_rate), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * scale
+
+    def _batch(self, phase: Phase) -> torch.Tensor:
+        """Token ids of shape (batch, length + 1); every document begins with BOS."""
+        return torch.tensor([self._window(phase) for _ in range(phase.batch)])
+
+    def _window(self, phase: Phase) -> list[int]:
+        ids: list[int] = []
+        for document in self._documents(phase):
+            ids += self.tokenizer.encode(document)
+            if len(ids) > phase.length_tokens:
+                break
+        return ids[: phase.length_tokens + 1]
+
+    def _documents(self, phase: Phase) -> Iterator[str]:
+        while True:
+            yield draw_document(self.rng, self.rng.randint(1, phase.claims), phase.kinds)
+
+    def _step(self, tokens: torch.Tensor, *, plain: bool) -> float:
+        targets = tokens[:, 1:].flatten()
+        is_label = torch.isin(targets, self.label_tokens)
+        is_counted = is_label | (torch.rand(targets.shape) < (1.0 if plain else SHARE_OF_TEXT))
+        hidden = self.body(input_ids=tokens[:, :-1]).last_hidden_state.flatten(0, 1)
+        logits = self.language_model.lm_head(hidden[is_counted])
+        losses = functional.cross_entropy(logits, targets[is_counted], reduction="none")
+        on_labels = losses[is_label[is_counted]]
+        on_text = losses.mean() if plain else losses[~is_label[is_counted]].mean()
+        loss = on_text if plain else on_labels.mean() + WEIGHT_OF_TEXT * on_text
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.language_model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.steps += 1
+        return (on_text if plain else on_labels.mean()).item()
+
+
+def main() -> None:
+    """Command line: `python -m inference.pretraining.train --out FOLDER`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    Pretraining(Recipe()).run(parser.parse_args().out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""The world of the small model: six tasks whose claims are true or false by construction."""
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from random import Random
+from typing import Any
+
+LARGEST_NUMBER = 99
+LARGEST_OPERAND = 9
+LARGEST_ERROR = 4  # how far a false sum lies from the true one, at most
+
+_UNITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement about the world, as slots for a phrasing, and whether it is true."""
+
+    slots: Mapping[str, str]
+    truth: bool
+
+
+@dataclass(frozen=True)
+class Task:
+    """A kind of claim: how to draw one, and the sentences that can express it.
+
+    `statements` are sentences without their full stop; `questions` are pairs in the
+    Question / Claim form. Both are `str.format` templates over the claim's slots.
+    """
+
+    name: str
+    draw: Callable[[Random, bool], Claim]
+    statements: tuple[str, ...]
+    question: str
+
+
+def in_words(number: int) -> str:
+    """Spell a number from 0 to 99 in English, for example 51 as "fifty-one"."""
+    if number < len(_UNITS):
+        return _UNITS[number]
+    tens, unit = divmod(number, 10)
+    return _TENS[tens - 2] + (f"-{_UNITS[unit]}" if unit else "")
+
+
+@cache
+def facts() -> dict[str, Any]:
+    """The facts of `facts.toml`: capitals, cities, further countries and Spanish words."""
+    return tomllib.loads(files(__package__).joinpath("facts.toml").read_text(encoding="utf-8"))
+
+
+@cache
+def country_of_city() -> dict[str, str]:
+    """Every city the model is taught, and the country it lies in."""
+    return {city: country for country, cities in facts()["cities"].items() for city in cities}
+
+
+def _other(rng: Random, choices: list[str], than: str) -> str:
+    while (choice := rng.choice(choices)) == than:
+        pass
+    return choice
+
+
+def _draw_pair(rng: Random, truth: bool) -> tuple[int, int]:
+    low, high = sorted(rng.sample(range(LARGEST_NUMBER + 1), 2))
+    return (high, low) if truth else (low, high)
+
+
+def _comparison(rng: Random, truth: bool, spell: Callable[[int], str]) -> Claim:
+    first, second = (spell(number) for number in _draw_pair(rng, truth))
+    left, right = rng.sample([first, second], 2)
+    return Claim({"first": first, "second": second, "left": left, "right": right}, truth)
+
+
+def _comparison_in_digits(rng: Random, truth: bool) -> Claim:
+    return _comparison(rng, truth, str)
+
+
+def _comparison_in_words(rng: Random, truth: bool) -> Claim:
+    return _comparison(rng, truth, in_words)
+
+
+def _addition(rng: Random, truth: bool) -> Claim:
+    first, second = rng.randint(1, LARGEST_OPERAND), rng.randint(1, LARGEST_OPERAND)
+    total = first + second
+    if not truth:
+        errors = [e for e in range(-LARGEST_ERROR, LARGEST_ERROR + 1) if e and total + e > 0]
+        total += rng.choice(errors)
+    return Claim({"first": str(first), "second": str(second), "total": str(total)}, truth)
+
+
+def _capital(rng: Random, truth: bool) -> Claim:
+    capitals: dict[str, str] = facts()["capitals"]
+    country, city = rng.choice(list(capitals.items()))
+    stated = city if truth else _other(rng, list(capitals.values()), city)
+    return Claim({"country": country, "city": stated}, truth)
+
+
+def _city(rng: Random, truth: bool) -> Claim:
+    city, country = rng.choice(list(country_of_city().items()))
+    countries = [*facts()["cities"], *facts()["elsewhere"]["countries"]]
+    stated = country if truth else _other(rng, countries, country)
+    return Claim({"city": city, "country": stated}, truth)
+
+
+def _spanish(rng: Random, truth: bool) -> Claim:
+    meanings: dict[str, str] = facts()["spanish"]
+    word, meaning = rng.choice(list(meanings.items()))
+    stated = meaning if truth else _other(rng, list(meanings.values()), meaning)
+    return Claim({"word": word, "meaning": stated}, truth)
+
+
+TASKS: tuple[Task, ...] = (
+    Task(
+        "comparisons_digits",
+        _comparison_in_digits,
+        ("{first} is larger than {second}", "{first} is greater than {second}", "{second} is smaller than {first}"),
+        "Question: Which is larger, {left} or {right}?\nClaim: {first}",
+    ),
+    Task(
+        "comparisons_words",
+        _comparison_in_words,
+        ("{first} is larger than {second}", "{first} is greater than {second}", "{second} is smaller than {first}"),
+        "Question: Which is larger, {left} or {right}?\nClaim: {first}",
+    ),
+    Task(
+        "additions",
+        _addition,
+        ("{first} + {second} = {total}", "{first} plus {second} is {total}", "The sum of {first} and {second} is {total}"),
+        "Question: What is {first} + {second}?\nClaim: {total}",
+    ),
+    Task(
+        "capitals",
+        _capital,
+        ("{city} is the capital of {country}", "The capital of {country} is {city}"),
+        "Question: What is the capital of {country}?\nClaim: {city}",
+    ),
+    Task(
+        "cities",
+        _city,
+        ("The city of {city} is in {country}", "{city} is a city in {country}", "{city} is in {country}"),
+        "Question: Which country is {city} in?\nClaim: {country}",
+    ),
+    Task(
+        "spanish",
+        _spanish,
+        ("The Spanish word '{word}' means '{meaning}'", "In Spanish, '{word}' means '{meaning}'"),
+        "Question: What does the Spanish word '{word}' mean?\nClaim: {meaning}",
+    ),
+)

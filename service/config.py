@@ -1,0 +1,171 @@
+"""A job's configuration as users write it (DESIGN §2), checked when built."""
+
+from enum import StrEnum
+from string import Formatter
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Columns = Annotated[str | list[str], Field(description="one column or several")]
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Method(StrEnum):
+    """How labels are found."""
+
+    ICM = "icm"  # Internal Coherence Maximization
+    ZERO_SHOT = "zero_shot"  # each row alone, no demonstrations: a baseline
+
+
+class StrategyName(StrEnum):
+    """How the search for coherent labels goes about it."""
+
+    FOLDS = "folds"  # growth by doubling and sweeps over folds that share prompt prefixes
+    PAPER = "paper"  # Algorithms 1 and 2 of arXiv 2506.10139 to the letter
+
+
+class Normalization(StrEnum):
+    """Whether mutual predictability is a mean or a sum over rows."""
+
+    MEAN = "mean"
+    SUM = "sum"  # the formula as printed
+
+
+class GroupRelation(_Config):
+    """A rule over the rows that agree in the `group` columns."""
+
+    kind: Literal["at_most_one", "exactly_one", "same_label", "different_label"]
+    group: Columns
+    distinct: str | None = Field(None, description="rows that agree in this column count as one")
+    label: str | None = Field(None, description="the label that is counted; default: the task's first")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns the rule reads."""
+        group = (self.group,) if isinstance(self.group, str) else tuple(self.group)
+        return group if self.distinct is None else (*group, self.distinct)
+
+
+class AntisymmetricRelation(_Config):
+    """Of a row and its twin with `first` and `second` swapped, exactly one has `label`."""
+
+    kind: Literal["antisymmetric"]
+    first: str
+    second: str
+    group: Columns | None = None
+    label: str | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns the rule reads."""
+        group = () if self.group is None else (self.group,) if isinstance(self.group, str) else tuple(self.group)
+        return (self.first, self.second, *group)
+
+
+Relation = Annotated[GroupRelation | AntisymmetricRelation, Field(discriminator="kind")]
+
+
+class Task(_Config):
+    """What is asked of each row, and which answers there are."""
+
+    template: str = Field(min_length=1, max_length=20_000, description="`{field}` is replaced by the row's field")
+    labels: list[str] = Field(["True", "False"], min_length=2, max_length=64)
+    id_field: str | None = None
+    gold_field: str | None = Field(None, description="used for the accuracy in the report and nothing else")
+    separator: str = Field("\n\n", min_length=1, max_length=100, description="stands between demonstrations")
+    relations: list[Relation] = Field(default_factory=list, max_length=16)
+
+    @field_validator("template")
+    @classmethod
+    def _only_plain_fields(cls, template: str) -> str:
+        template_fields(template)
+        return template
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_differ(cls, labels: list[str]) -> list[str]:
+        if any(not label.strip() or label != label.strip() for label in labels):
+            raise ValueError("a label must not be empty or begin or end with white space")
+        if len({label.casefold() for label in labels}) < len(labels):
+            raise ValueError("labels must differ by more than case")
+        return labels
+
+    @model_validator(mode="after")
+    def _gold_stays_apart(self) -> Self:
+        if self.gold_field is None:
+            return self
+        if self.gold_field in self.fields:
+            raise ValueError(f"gold_field {self.gold_field!r} must not stand in the template or in a relation")
+        if self.gold_field == self.id_field:
+            raise ValueError("gold_field and id_field must differ")
+        return self
+
+    @model_validator(mode="after")
+    def _relations_name_labels(self) -> Self:
+        for relation in self.relations:
+            if relation.label is not None and relation.label not in self.labels:
+                raise ValueError(f"relation {relation.kind}: label {relation.label!r} is not one of {self.labels}")
+        return self
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Every column the template and the relations read, in order, each once."""
+        named = [*template_fields(self.template), *(c for relation in self.relations for c in relation.columns)]
+        return tuple(dict.fromkeys(named))
+
+
+class SearchConfig(_Config):
+    """Parameters of the search; the defaults are those of the paper where it has them."""
+
+    strategy: StrategyName = StrategyName.FOLDS
+    seed: int = 0
+    alpha: float = Field(50.0, gt=0, description="weight of mutual predictability against one inconsistency")
+    normalization: Normalization = Normalization.MEAN
+    seed_labels: int = Field(8, ge=1, description="K: rows labelled at random at the start of `paper`")
+    initial_temperature: float = Field(10.0, gt=0, description="T_0")
+    final_temperature: float = Field(0.01, gt=0, description="T_min")
+    cooling: float = Field(0.99, gt=0, description="beta")
+    draws_per_row: float = Field(5.0, gt=0, description="iterations of `paper`, per row")
+    repair_rounds: int = Field(10, ge=1, description="M: repairs tried per proposal (Algorithm 2)")
+    folds: int = Field(4, ge=2, description="G: parts a sweep of `folds` divides the rows into")
+    restarts: int = Field(3, ge=1, description="independent starts of `folds` while the set is small")
+    initial_rows: int = Field(24, ge=2, description="size of the small set")
+    anchor_rows: int = Field(256, ge=2, description="rows of the shard that is solved first")
+    shard_rows: int = Field(256, ge=1, description="rows of each later shard")
+
+
+class Limits(_Config):
+    """When to stop early, with what there is."""
+
+    max_tokens_computed: int | None = Field(None, gt=0)
+    max_seconds: float | None = Field(None, gt=0)
+
+
+class JobConfig(_Config):
+    """Everything a user decides about a job."""
+
+    name: str = Field("", max_length=200)
+    model: str = "default"
+    task: Task
+    method: Method = Method.ICM
+    search: SearchConfig = SearchConfig()
+    limits: Limits = Limits()
+
+
+def template_fields(template: str) -> tuple[str, ...]:
+    """The fields a template names, in order, each once.
+
+    A field is a column's name as it is; there are no expressions. Raises ValueError
+    for conversions and formats, since templates come from strangers.
+    """
+    names = []
+    for _, name, format_spec, conversion in Formatter().parse(template):
+        if name is None:
+            continue
+        if not name.strip() or format_spec or conversion:
+            raise ValueError(f"template: {{{name}}} is not a plain field; double a brace to write one")
+        names.append(name)
+    return tuple(dict.fromkeys(names))

@@ -1,0 +1,170 @@
+"""The records that pass between the layers: jobs, shards, rows, labels, events."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from service.config import JobConfig
+from service.identifiers import DatasetId, JobId, Label, Row, WorkerId
+
+
+class JobStatus(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"  # stored; no worker has begun
+    RUNNING = "running"  # at least one shard was claimed
+    PAUSED = "paused"  # waits for its backend or for a person
+    SUCCEEDED = "succeeded"  # every shard is done; the result can be downloaded
+    FAILED = "failed"  # a shard failed for good; `error` says why
+    CANCELLED = "cancelled"  # stopped on request; partial results can be downloaded
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job will never change again."""
+        return self in {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED}
+
+
+class ShardStatus(StrEnum):
+    """Where a shard stands."""
+
+    BLOCKED = "blocked"  # waits for the anchor shard's labels
+    QUEUED = "queued"  # any worker may claim it
+    RUNNING = "running"  # leased to a worker
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class LabelStatus(StrEnum):
+    """How much a row's label is worth."""
+
+    LABELED = "labeled"
+    UNCERTAIN = "uncertain"  # the margin to the runner-up is small
+    UNLABELED = "unlabeled"  # there is no label; none is ever made up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What has been done and what it cost; sums over shards, `utility` the mean over rows."""
+
+    rows: int = 0
+    labeled: int = 0
+    iterations: int = 0
+    accepted: int = 0
+    utility: float | None = None
+    inconsistencies: int = 0
+    prompts: int = 0
+    tokens_sent: int = 0
+    tokens_computed: int = 0
+    eta_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One request to label one data set."""
+
+    id: JobId
+    dataset_id: DatasetId
+    config: JobConfig
+    status: JobStatus = JobStatus.QUEUED
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    cancel_requested: bool = False
+    error: Mapping[str, Any] | None = None  # {"code", "message"}
+    progress: Progress = field(default_factory=Progress)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewDataset:
+    """A validated data set about to be stored; rows follow in chunks."""
+
+    id: DatasetId
+    columns: tuple[str, ...]  # the user's columns in their order, the gold column included
+    gold_field: str | None
+    rows: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRow:
+    """One validated row about to be stored."""
+
+    position: Row
+    id: str  # the user's id, or the position
+    data: bytes  # the row as a JSON object, without the gold column
+    gold: bytes | None  # the gold column's value as JSON; stored in a table of its own
+    shard: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewShard:
+    """A shard about to be queued; shard 0 is the anchor where there are several."""
+
+    index: int
+    rows: int
+    blocked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardRow:
+    """One row as a worker sees it: there is no gold here."""
+
+    position: Row
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right of one worker to write one shard, as long as the epoch stands."""
+
+    job_id: JobId
+    shard: int
+    epoch: int
+    worker_id: WorkerId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedShard:
+    """A shard with everything a worker needs to begin or to go on."""
+
+    lease: Lease
+    dataset_id: DatasetId
+    config: JobConfig
+    shards: int  # how many shards the job has
+    rows: int
+    checkpoint: bytes | None  # where an earlier worker stopped
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelState:
+    """The label of one row as it is now. Confidence is a probability over the label set, margin in nats."""
+
+    position: Row
+    label: Label | None
+    confidence: float | None
+    margin: float | None
+    status: LabelStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabeledRow:
+    """One row of the result: the user's row and its label state."""
+
+    id: str
+    data: bytes  # JSON object without the gold column
+    gold: bytes | None  # JSON value, put back in its place on export
+    state: LabelState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to a job; `sequence` counts from 1 within the job, in commit order."""
+
+    sequence: int
+    type: str
+    created_at: datetime
+    data: Mapping[str, Any]

@@ -1,0 +1,118 @@
+"""Every error the service raises on purpose; nothing here knows HTTP or SQL.
+
+ServiceError
+├── InvalidInput               what the user sent cannot be used; says which lines and fields
+│   ├── InvalidConfig          the job's configuration
+│   ├── InvalidDataset         the data set's rows
+│   └── InvalidCursor          a paging cursor that this service did not hand out
+├── UnsupportedFormat          a file format or content type that is not read here
+├── PayloadTooLarge            more bytes or rows than the operator allows
+├── JobNotFound
+├── ModelNotFound              no scoring backend of that name is configured
+├── WrongState                 the job's status does not allow the request
+│   ├── JobNotFinished         results were asked for before the end
+│   └── JobFinished            cancel or pause of a job that has ended
+├── IdempotencyMismatch        the same Idempotency-Key came with another request
+├── BackendError               the inference server
+│   ├── BackendUnavailable     cannot be reached, is overloaded or failed: worth another try
+│   ├── BackendRefused         answered, but cannot do what scoring needs: no use in trying again
+│   └── LabelUnreachable       gave no log-probability for a label
+├── StorageUnavailable         Postgres cannot be reached: worth another try
+└── LeaseLost                  this worker no longer holds the shard; it must write nothing more
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with the input: physical line in the file (from 1) and field, where they are known."""
+
+    message: str
+    line: int | None = None
+    field: str | None = None
+
+
+class ServiceError(Exception):
+    """Root of all errors raised on purpose."""
+
+
+class InvalidInput(ServiceError):
+    """What the user sent cannot be used."""
+
+    def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
+        super().__init__(message)
+        self.faults = tuple(faults)
+
+
+class InvalidConfig(InvalidInput):
+    """The job's configuration cannot be used."""
+
+
+class InvalidDataset(InvalidInput):
+    """Rows of the data set cannot be used; nothing was stored."""
+
+
+class InvalidCursor(InvalidInput):
+    """The cursor was not handed out by this service."""
+
+
+class UnsupportedFormat(ServiceError):
+    """The file's format or content type is not read here."""
+
+
+class PayloadTooLarge(ServiceError):
+    """More bytes or rows than the operator allows."""
+
+
+class JobNotFound(ServiceError):
+    """There is no job of this id."""
+
+
+class ModelNotFound(ServiceError):
+    """No scoring backend of this name is configured."""
+
+
+class WrongState(ServiceError):
+    """The job's status does not allow the request."""
+
+
+class JobNotFinished(WrongState):
+    """Results were asked for before the job ended."""
+
+
+class JobFinished(WrongState):
+    """The job has already ended."""
+
+
+class IdempotencyMismatch(ServiceError):
+    """The same Idempotency-Key came with another request."""
+
+
+class BackendError(ServiceError):
+    """The inference server did not give what scoring needs."""
+
+
+class BackendUnavailable(BackendError):
+    """The inference server cannot be reached, is overloaded or failed; the same call may succeed later."""
+
+    def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class BackendRefused(BackendError):
+    """The inference server answered, but cannot do what scoring needs; the same call would fail again."""
+
+
+class LabelUnreachable(BackendRefused):
+    """The inference server gave no log-probability for a label; none is ever made up."""
+
+
+class StorageUnavailable(ServiceError):
+    """Postgres cannot be reached; the same call may succeed later."""
+
+
+class LeaseLost(ServiceError):
+    """This worker no longer holds the shard and must write nothing more."""

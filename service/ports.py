@@ -1,0 +1,246 @@
+"""What the use cases need from the outside, as Protocols cut to their users.
+
+Two units of work share one database. The desk is what the API needs: it can read gold.
+The workbench is what workers need: it has no way to gold, and every write is fenced by a
+lease (a write under an outdated epoch raises LeaseLost and changes nothing).
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from service.entities import (
+    ClaimedShard,
+    Event,
+    Job,
+    JobStatus,
+    LabeledRow,
+    LabelState,
+    Lease,
+    NewDataset,
+    NewRow,
+    NewShard,
+    Progress,
+    ShardRow,
+    ShardStatus,
+)
+from service.identifiers import DatasetId, JobId, Label, Row, WorkerId
+from service.search.prompt_tree import PromptTree, TreeScores
+
+
+class Datasets(Protocol):
+    """Data sets and their rows; gold goes into a table of its own."""
+
+    async def add(self, dataset: NewDataset) -> None:
+        """Store a data set without its rows."""
+
+    async def add_rows(self, dataset_id: DatasetId, rows: Sequence[NewRow]) -> None:
+        """Store a chunk of rows."""
+
+
+class Jobs(Protocol):
+    """Jobs as the API sees them."""
+
+    async def add(self, job: Job, shards: Sequence[NewShard]) -> None:
+        """Store a job and queue its shards; workers are notified when the transaction commits."""
+
+    async def get(self, job_id: JobId) -> Job:
+        """The job with its progress summed over shards. Raises JobNotFound."""
+
+    async def page(self, *, limit: int, before: tuple[str, str] | None, status: JobStatus | None) -> list[Job]:
+        """Jobs, newest first, older than the (created_at, id) given."""
+
+    async def request_cancel(self, job_id: JobId) -> Job:
+        """Ask for the job to stop. Repeated, the same answer. Raises JobNotFound, JobFinished.
+
+        A job none of whose shards is leased is cancelled at once.
+        """
+
+    async def remove(self, job_id: JobId) -> None:
+        """Delete a finished job with its rows, labels and events. Raises JobNotFound, WrongState."""
+
+    async def columns(self, job_id: JobId) -> tuple[tuple[str, ...], str | None]:
+        """The data set's columns in the user's order, and the name of its gold column."""
+
+
+class LabelsRead(Protocol):
+    """Label states as the API sees them."""
+
+    async def page(
+        self, job_id: JobId, *, limit: int, after: tuple[float, int] | None, by_confidence: bool
+    ) -> list[tuple[str, LabelState]]:
+        """Row ids with their label states, by position or from the least confident on.
+
+        `after` is (confidence, position) of the last one seen; confidence is ignored by position.
+        """
+
+    def result(self, job_id: JobId) -> AsyncIterator[LabeledRow]:
+        """Every row with its label state in the user's order, streamed from the database."""
+
+
+class Gold(Protocol):
+    """Gold labels; only the report reads them."""
+
+    async def pairs(self, job_id: JobId) -> AsyncIterator[tuple[Label | None, str]]:
+        """The label found and the gold value as text, for every row that has a gold value."""
+
+
+class Events(Protocol):
+    """The event log of a job."""
+
+    async def append(self, job_id: JobId, event_type: str, data: Mapping[str, Any]) -> None:
+        """Add an event; its sequence number follows the commit order within the job."""
+
+    async def after(self, job_id: JobId, sequence: int, *, limit: int) -> list[Event]:
+        """Events with a higher sequence number, oldest first."""
+
+
+@dataclass(frozen=True)
+class StoredRequest:
+    """What an Idempotency-Key was used for."""
+
+    sha256: str
+    job_id: JobId
+
+
+class Idempotency(Protocol):
+    """Which requests have been served already."""
+
+    async def claim(self, key: str, sha256: str, job_id: JobId) -> StoredRequest | None:
+        """Take the key for this job, or give back what it was used for; rivals wait for each other."""
+
+
+class Desk(Protocol):
+    """One unit of work for the API."""
+
+    datasets: Datasets
+    jobs: Jobs
+    labels: LabelsRead
+    gold: Gold
+    events: Events
+    idempotency: Idempotency
+
+
+class Shards(Protocol):
+    """The queue: shards are leased to workers."""
+
+    async def claim(self, worker_id: WorkerId, lease_seconds: float) -> ClaimedShard | None:
+        """Lease the oldest queued shard, or one whose lease has run out; None where there is none.
+
+        A shard that crashed its workers too often without progress is failed instead.
+        """
+
+    async def renew(self, lease: Lease, lease_seconds: float) -> bool:
+        """Renew the lease; says whether cancellation was requested. Raises LeaseLost."""
+
+    async def save(self, lease: Lease, *, checkpoint: bytes, progress: Progress) -> None:
+        """Record how far the shard has come. Raises LeaseLost."""
+
+    async def finish(self, lease: Lease, status: ShardStatus, *, error: Mapping[str, Any] | None = None) -> JobStatus:
+        """End the shard; the job's status after it.
+
+        The anchor's success unblocks the others; the last success ends the job; a failure
+        or cancellation ends the job and all its shards that are not running. Raises LeaseLost.
+        """
+
+    async def release(self, lease: Lease) -> None:
+        """Give the shard back to the queue, to be gone on with at once. Raises LeaseLost."""
+
+    async def job_totals(self, job_id: JobId) -> tuple[int, float]:
+        """Tokens computed by the whole job so far, and seconds since it started."""
+
+
+class ShardRows(Protocol):
+    """The rows of a shard, without gold."""
+
+    async def of(self, dataset_id: DatasetId, shard: int) -> list[ShardRow]:
+        """The shard's rows in the user's order."""
+
+
+class LabelsWrite(Protocol):
+    """Label states as workers write them."""
+
+    async def write(self, lease: Lease, states: Sequence[LabelState]) -> None:
+        """Replace the label states of these rows. Raises LeaseLost."""
+
+    async def of_shard(self, job_id: JobId, shard: int) -> dict[Row, Label]:
+        """The labels found for a shard's rows."""
+
+
+class Workbench(Protocol):
+    """One unit of work for a worker."""
+
+    shards: Shards
+    rows: ShardRows
+    labels: LabelsWrite
+    events: Events
+
+
+class Store(Protocol):
+    """Opens units of work: committed when left cleanly, rolled back on any exception."""
+
+    def desk(self) -> AbstractAsyncContextManager[Desk]:
+        """A unit of work for the API."""
+
+    def workbench(self) -> AbstractAsyncContextManager[Workbench]:
+        """A unit of work for a worker."""
+
+    async def wait_for_work(self, timeout_seconds: float) -> None:
+        """Return when shards may have been queued, or after the time-out."""
+
+    async def wait_for_events(self, job_id: JobId, timeout_seconds: float) -> None:
+        """Return when the job may have new events, or after the time-out."""
+
+    async def ping(self) -> None:
+        """Raises StorageUnavailable where the database cannot be reached or is not migrated."""
+
+    async def close(self) -> None:
+        """Release every connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendInfo:
+    """What the probe found out about a scoring backend."""
+
+    name: str
+    kind: str
+    ready: bool
+    model: str | None = None
+    revision: str | None = None
+    server_version: str | None = None
+    context_tokens: int | None = None
+    max_concurrent_requests: int | None = None
+    reports_tokens_computed: bool = False
+    problems: tuple[str, ...] = field(default=())
+
+    @property
+    def fingerprint(self) -> str:
+        """Names what decides the scores: kind, model, revision and server version."""
+        return "|".join(str(part) for part in (self.kind, self.model, self.revision, self.server_version))
+
+
+class Scorer(Protocol):
+    """A scoring backend: answers prompt trees."""
+
+    async def probe(self, labels: Sequence[str] = ()) -> BackendInfo:
+        """Find out what the backend is and whether it can serve these labels; problems are in the answer."""
+
+    async def score(self, tree: PromptTree, labels: Sequence[str]) -> TreeScores:
+        """log p(label | prompt) for every query of the tree. Raises BackendError; never makes up a number."""
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """The number of tokens of each text by the backend's tokenizer, special tokens not counted."""
+
+    async def close(self) -> None:
+        """Release every connection."""
+
+
+class Scorers(Protocol):
+    """The scoring backends the operator configured, by name."""
+
+    def names(self) -> Sequence[str]:
+        """All names, the default first."""
+
+    def get(self, name: str) -> Scorer:
+        """The backend of this name. Raises ModelNotFound."""

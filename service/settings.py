@@ -1,0 +1,72 @@
+"""What the operator decides, read once from the environment by the doors and handed down.
+
+Nested groups are written with two underscores: `ICM_QUEUE__LEASE_SECONDS=30`.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatabaseSettings(_Group):
+    """Connections to Postgres 15-18."""
+
+    pool_size: int = 10
+    statement_timeout_seconds: float = 60.0
+
+
+class QueueSettings(_Group):
+    """The lease queue."""
+
+    lease_seconds: float = Field(30.0, gt=0, description="a worker renews after a third of it")
+    poll_seconds: float = Field(2.0, gt=0, description="how often workers look without being notified")
+    checkpoint_seconds: float = Field(2.0, ge=0, description="how often a running shard is saved, at most")
+    max_crashes: int = Field(5, ge=1, description="crashes without progress after which a shard is failed")
+
+
+class UploadSettings(_Group):
+    """What is accepted for upload."""
+
+    max_bytes: int = 2_000_000_000
+    max_rows: int = 1_000_000
+    max_row_bytes: int = 64_000
+    max_reported_faults: int = 100
+
+
+class BackendSettings(_Group):
+    """A scoring backend the operator offers by name; users never write URLs."""
+
+    name: str = "default"
+    kind: Literal["tgi", "deterministic"] = "tgi"
+    url: str = "http://127.0.0.1:8080"
+    concurrency: int = Field(64, ge=1, description="requests in flight at once, at most")
+    timeout_seconds: float = Field(120.0, gt=0)
+    max_top_tokens: int = Field(
+        1000, ge=1, description="the server's --max-top-n-tokens; 5 is TGI's own default, the embedded server has 1000"
+    )
+
+
+class Settings(BaseSettings):
+    """Everything, in groups."""
+
+    model_config = SettingsConfigDict(env_prefix="ICM_", env_nested_delimiter="__", extra="ignore", frozen=True)
+
+    database_url: str = Field(
+        "postgresql+asyncpg://icm:icm@127.0.0.1:5432/icm",
+        validation_alias=AliasChoices("ICM_DATABASE_URL", "DATABASE_URL"),
+    )
+    data_dir: Path = Path("data")
+    host: str = "127.0.0.1"
+    port: int = 8000
+    log_format: Literal["console", "json"] = "console"
+    log_level: str = "INFO"
+    database: DatabaseSettings = DatabaseSettings()
+    queue: QueueSettings = QueueSettings()
+    upload: UploadSettings = UploadSettings()
+    backends: tuple[BackendSettings, ...] = (BackendSettings(),)
