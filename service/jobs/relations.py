@@ -75,10 +75,7 @@ def compile_constraints(
 
 def _constraint(relation: Relation, label: Label, rows: Mapping[Row, Mapping[str, Any]]) -> Constraint | None:
     clusters = _clusters(relation, rows)
-    if isinstance(relation, AntisymmetricRelation):
-        rule = Rule.EXACTLY_ONE
-    else:
-        rule = Rule(relation.kind)
+    rule = Rule.EXACTLY_ONE if isinstance(relation, AntisymmetricRelation) else Rule(relation.kind)
     single = rule is not Rule.EXACTLY_ONE or isinstance(relation, AntisymmetricRelation)
     return None if len(clusters) < 2 and single else Constraint(rule, clusters, label)
 

@@ -26,7 +26,7 @@ class Constraint:
 
     rule: Rule
     clusters: tuple[tuple[Row, ...], ...]
-    label: Label = Label(0)
+    label: Label
 
     @property
     def rows(self) -> tuple[Row, ...]:

@@ -1,0 +1,85 @@
+"""The in-memory twin of an inference server: a pure function of the prompt, for tests and dry runs."""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+from service.ports import BackendInfo
+from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
+
+Oracle = Callable[[str, int], int]  # (text, number of labels) -> the label the twin holds for true
+
+CONTEXT_TOKENS = 8192
+_CERTAINTY = 6.0  # nats between the labels where all demonstrations agree
+_PRIOR = 0.6  # weight of "as the oracle says" against one demonstration
+_BIAS = 0.4  # nats by which the first label is preferred without demonstrations
+
+
+def hashed_label(text: str, classes: int) -> int:
+    """A label drawn from the text alone, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") % classes
+
+
+class DeterministicScorer:
+    """Scores as a small world would have it.
+
+    The twin holds an oracle's label for true and reads from the demonstrations how labels
+    are shifted against it; the more they agree on a shift, the surer it is. So the truth is
+    the best optimum and every permutation of it a local one, as with a language model.
+    Tokens are words; an ideal prefix cache is assumed within a tree.
+    """
+
+    def __init__(self, *, oracle: Oracle = hashed_label, separator: str = "\n\n", name: str = "default") -> None:
+        self._oracle = oracle
+        self._separator = separator
+        self._name = name
+
+    async def probe(self, labels: Sequence[str] = ()) -> BackendInfo:
+        """Always ready; every label can be scored."""
+        del labels
+        return BackendInfo(
+            name=self._name,
+            kind="deterministic",
+            ready=True,
+            model="deterministic twin",
+            context_tokens=CONTEXT_TOKENS,
+            reports_tokens_computed=True,
+        )
+
+    async def score(self, tree: PromptTree, labels: Sequence[str]) -> TreeScores:
+        """Log-probabilities over the labels alone, which sum to one."""
+        scores, usage = {}, Usage(tokens_computed=sum(_words(node.text) for node in _nodes(tree)))
+        for row, prompt in tree.prompts():
+            *demonstrations, query = prompt.split(self._separator)
+            scores[row] = self._answer(demonstrations, query, labels)
+            usage += Usage(1, _words(prompt), _words(query))
+        return TreeScores(scores, usage)
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Words."""
+        return [_words(text) for text in texts]
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    def _answer(self, demonstrations: Sequence[str], query: str, labels: Sequence[str]) -> LogProbabilities:
+        votes = [_PRIOR] + [0.0] * (len(labels) - 1)
+        for demonstration in demonstrations:
+            text, _, label = demonstration.rpartition(" ")
+            if label in labels:
+                votes[(labels.index(label) - self._oracle(text, len(labels))) % len(labels)] += 1
+        truth, total = self._oracle(query, len(labels)), sum(votes)
+        logits = [_CERTAINTY * votes[(label - truth) % len(labels)] / (total + 1) for label in range(len(labels))]
+        logits[0] += _BIAS / (1 + len(demonstrations))
+        normalizer = math.log(sum(map(math.exp, logits)))
+        return tuple(logit - normalizer for logit in logits)
+
+
+def _nodes(tree: PromptTree) -> Iterator[PromptTree]:
+    yield tree
+    for child in tree.children:
+        yield from _nodes(child)
+
+
+def _words(text: str) -> int:
+    return len(text.split())
