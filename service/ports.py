@@ -54,7 +54,8 @@ class Jobs(Protocol):
     async def request_cancel(self, job_id: JobId) -> Job:
         """Ask for the job to stop. Repeated, the same answer. Raises JobNotFound, JobFinished.
 
-        A job none of whose shards is leased is cancelled at once.
+        A job none of whose shards is leased is cancelled at once, any other as soon as the last
+        worker has let go. A job that was cancelled is not JobFinished here.
         """
 
     async def remove(self, job_id: JobId) -> None:
@@ -72,18 +73,20 @@ class LabelsRead(Protocol):
     ) -> list[tuple[str, LabelState]]:
         """Row ids with their label states, by position or from the least confident on.
 
-        `after` is (confidence, position) of the last one seen; confidence is ignored by position.
+        Rows no worker has come to are among them, unlabeled. By confidence, rows without one
+        come first and count as 0. `after` is (confidence, position) of the last one seen;
+        confidence is ignored by position. Raises JobNotFound.
         """
 
     def result(self, job_id: JobId) -> AsyncIterator[LabeledRow]:
-        """Every row with its label state in the user's order, streamed from the database."""
+        """Every row with its label state in the user's order, streamed from the database. Raises JobNotFound."""
 
 
 class Gold(Protocol):
     """Gold labels; only the report reads them."""
 
-    async def pairs(self, job_id: JobId) -> AsyncIterator[tuple[Label | None, str]]:
-        """The label found and the gold value as text, for every row that has a gold value."""
+    def pairs(self, job_id: JobId) -> AsyncIterator[tuple[Label | None, str]]:
+        """The label found and the gold value as text, for every row that has a gold value; JSON true is "True"."""
 
 
 class Events(Protocol):
@@ -128,24 +131,29 @@ class Shards(Protocol):
     async def claim(self, worker_id: WorkerId, lease_seconds: float) -> ClaimedShard | None:
         """Lease the oldest queued shard, or one whose lease has run out; None where there is none.
 
+        A lease that has run out counts as a crash, which the next save that advances forgives.
         A shard that crashed its workers too often without progress is failed instead.
         """
 
     async def renew(self, lease: Lease, lease_seconds: float) -> bool:
-        """Renew the lease; says whether cancellation was requested. Raises LeaseLost."""
+        """Renew the lease; says whether to stop, since the job is to be cancelled or has failed. Raises LeaseLost."""
 
     async def save(self, lease: Lease, *, checkpoint: bytes, progress: Progress) -> None:
-        """Record how far the shard has come. Raises LeaseLost."""
+        """Record how far the shard has come, with a `job.progress` event. Raises LeaseLost."""
 
     async def finish(self, lease: Lease, status: ShardStatus, *, error: Mapping[str, Any] | None = None) -> JobStatus:
         """End the shard; the job's status after it.
 
         The anchor's success unblocks the others; the last success ends the job; a failure
-        or cancellation ends the job and all its shards that are not running. Raises LeaseLost.
+        ends the job and all its shards that are not running; a cancellation does so once no
+        shard is running. Raises LeaseLost.
         """
 
-    async def release(self, lease: Lease) -> None:
-        """Give the shard back to the queue, to be gone on with at once. Raises LeaseLost."""
+    async def release(self, lease: Lease, *, delay_seconds: float = 0.0, crashed: bool = False) -> None:
+        """Give the shard back to the queue, to be gone on with after the delay. Raises LeaseLost.
+
+        `crashed` counts as a crash of the worker: too many without progress fail the shard.
+        """
 
     async def job_totals(self, job_id: JobId) -> tuple[int, float]:
         """Tokens computed by the whole job so far, and seconds since it started."""
@@ -168,13 +176,20 @@ class LabelsWrite(Protocol):
         """The labels found for a shard's rows."""
 
 
+class EventsWrite(Protocol):
+    """The event log as workers write it."""
+
+    async def append(self, lease: Lease, event_type: str, data: Mapping[str, Any]) -> None:
+        """Add an event to the job's log. Raises LeaseLost."""
+
+
 class Workbench(Protocol):
     """One unit of work for a worker."""
 
     shards: Shards
     rows: ShardRows
     labels: LabelsWrite
-    events: Events
+    events: EventsWrite
 
 
 class Store(Protocol):
@@ -190,7 +205,7 @@ class Store(Protocol):
         """Return when shards may have been queued, or after the time-out."""
 
     async def wait_for_events(self, job_id: JobId, timeout_seconds: float) -> None:
-        """Return when the job may have new events, or after the time-out."""
+        """Return when the job may have new events, or after the time-out; sooner without a reason at times."""
 
     async def ping(self) -> None:
         """Raises StorageUnavailable where the database cannot be reached or is not migrated."""
