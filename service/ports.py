@@ -141,8 +141,15 @@ class Shards(Protocol):
     async def save(self, lease: Lease, *, checkpoint: bytes, progress: Progress) -> None:
         """Record how far the shard has come, with a `job.progress` event. Raises LeaseLost."""
 
-    async def finish(self, lease: Lease, status: ShardStatus, *, error: Mapping[str, Any] | None = None) -> JobStatus:
-        """End the shard; the job's status after it.
+    async def finish(
+        self,
+        lease: Lease,
+        status: ShardStatus,
+        *,
+        error: Mapping[str, Any] | None = None,
+        summary: Mapping[str, Any] | None = None,
+    ) -> JobStatus:
+        """End the shard; the job's status after it. The summary goes into the event `shard.finished`.
 
         The anchor's success unblocks the others; the last success ends the job; a failure
         ends the job and all its shards that are not running; a cancellation does so once no

@@ -1,0 +1,47 @@
+"""The one place where this service speaks HTTP to inference servers by itself."""
+
+from typing import Any
+
+import httpx
+
+from service.errors import BackendRefused, BackendUnavailable
+from service.scoring.failures import retry_after_seconds
+
+
+class JsonHttp:
+    """JSON over a pool of connections to one server; failures become backend errors."""
+
+    def __init__(self, url: str, *, timeout_seconds: float, connections: int) -> None:
+        self._client = httpx.AsyncClient(
+            base_url=url,
+            timeout=httpx.Timeout(timeout_seconds, connect=10.0),
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            trust_env=False,
+        )
+
+    async def get(self, path: str) -> Any:
+        """The JSON document at this path. Raises BackendUnavailable, BackendRefused."""
+        return await self._send("GET", path, None)
+
+    async def post(self, path: str, body: object) -> Any:
+        """The JSON answer to this body. Raises BackendUnavailable, BackendRefused."""
+        return await self._send("POST", path, body)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    async def _send(self, method: str, path: str, body: object) -> Any:
+        try:
+            reply = await self._client.request(method, path, json=body)
+        except httpx.TransportError as error:
+            raise BackendUnavailable(f"{self._client.base_url}: {type(error).__name__} {error}".strip()) from error
+        if reply.status_code == 429 or reply.status_code >= 500:
+            after = retry_after_seconds(reply.headers.get("retry-after"))
+            raise BackendUnavailable(f"{path} answered {reply.status_code}: {reply.text[:500]}", after)
+        if reply.is_error:
+            raise BackendRefused(f"{path} answered {reply.status_code}: {reply.text[:500]}")
+        try:
+            return reply.json()
+        except ValueError as error:
+            raise BackendUnavailable(f"{path} answered something that is not JSON: {reply.text[:200]!r}") from error
