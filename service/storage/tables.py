@@ -1,0 +1,169 @@
+"""The tables, as SQLAlchemy Core knows them; the migrations make them.
+
+Plain Postgres 15 to 18 without extensions: ids are made in Python, times come from the
+database's clock. JSON columns are `json`, not `jsonb`: nothing queries into them, and
+`json` keeps what users wrote as it was. Rows are kept as bytes for the same reason.
+"""
+
+from enum import StrEnum
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    false,
+    func,
+    text,
+)
+
+from service.entities import JobStatus, LabelStatus, ShardStatus
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("columns", JSON, nullable=False),
+    Column("gold_field", Text),
+    Column("rows", Integer, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+dataset_rows = Table(
+    "dataset_rows",
+    metadata,
+    Column("dataset_id", ForeignKey(datasets.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("shard", Integer, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Index("ix_dataset_rows_shard", "dataset_id", "shard", "position"),
+)
+
+# Apart from the rows, so that no query of a worker can meet gold by accident.
+gold_labels = Table(
+    "gold_labels",
+    metadata,
+    Column("dataset_id", ForeignKey(datasets.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("value", LargeBinary, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("dataset_id", ForeignKey(datasets.c.id), nullable=False, index=True),
+    Column("config", JSON, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("started_at", DateTime(timezone=True)),
+    Column("finished_at", DateTime(timezone=True)),
+    Column("cancel_requested", Boolean, nullable=False, server_default=false()),
+    Column("error", JSON(none_as_null=True)),
+    Column("last_event", Integer, nullable=False, server_default=text("0")),
+    _one_of("status", JobStatus),
+    Index("ix_jobs_created_at", "created_at", "id"),
+    Index("ix_jobs_status_created_at", "status", "created_at", "id"),
+)
+
+# The queue. A worker holds a shard while `epoch` stands; each claim raises it by one.
+shards = Table(
+    "shards",
+    metadata,
+    Column("job_id", ForeignKey(jobs.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    Column("rows", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("queued_at", DateTime(timezone=True), nullable=False),  # the job's creation: first come, first served
+    Column("run_after", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("epoch", Integer, nullable=False, server_default=text("0")),
+    Column("worker_id", Text),
+    Column("lease_until", DateTime(timezone=True)),
+    Column("crashes", Integer, nullable=False, server_default=text("0")),  # since the last save that advanced
+    Column("labeled", Integer, nullable=False, server_default=text("0")),
+    Column("iterations", Integer, nullable=False, server_default=text("0")),
+    Column("accepted", Integer, nullable=False, server_default=text("0")),
+    Column("utility", Double),
+    Column("inconsistencies", Integer, nullable=False, server_default=text("0")),
+    Column("prompts", BigInteger, nullable=False, server_default=text("0")),
+    Column("tokens_sent", BigInteger, nullable=False, server_default=text("0")),
+    Column("tokens_computed", BigInteger, nullable=False, server_default=text("0")),
+    _one_of("status", ShardStatus),
+    Index("ix_shards_queued", "queued_at", "job_id", "shard", postgresql_where=text("status = 'queued'")),
+    Index("ix_shards_leased", "lease_until", postgresql_where=text("status = 'running'")),
+)
+
+# Apart from the shards, so that renewing a lease never copies a checkpoint.
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("job_id", Text, primary_key=True),
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("saved_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    ForeignKeyConstraint(["job_id", "shard"], [shards.c.job_id, shards.c.shard], ondelete="CASCADE"),
+)
+
+# Narrow on purpose: a step of the search rewrites only the rows it changed.
+label_states = Table(
+    "label_states",
+    metadata,
+    Column("job_id", ForeignKey(jobs.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("label", SmallInteger),
+    Column("confidence", Double),
+    Column("margin", Double),
+    Column("status", Text, nullable=False),
+    _one_of("status", LabelStatus),
+    Index("ix_label_states_confidence", "job_id", text("coalesce(confidence, 0::double precision)"), "position"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("job_id", ForeignKey(jobs.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("type", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("data", JSON, nullable=False),
+)
+
+# Without a foreign key: a key is taken before its job is stored.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("sha256", Text, nullable=False),
+    Column("job_id", Text, nullable=False, index=True),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
