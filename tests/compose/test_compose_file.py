@@ -1,0 +1,94 @@
+"""docker-compose.yml is valid, and every name in it exists where it points to."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+Compose = Mapping[str, Any]
+
+
+@pytest.fixture(scope="session")
+def schema(root: Path) -> Mapping[str, Any]:
+    loaded: Mapping[str, Any] = json.loads((root / "tests/compose/schema/compose-spec.json").read_text("utf-8"))
+    return loaded
+
+
+def test_the_file_as_written_keeps_the_compose_specification(written: str, schema: Mapping[str, Any]) -> None:
+    jsonschema.Draft202012Validator(schema).validate(yaml.safe_load(written))
+
+
+def test_the_file_with_values_filled_in_keeps_the_compose_specification(
+    compose: Compose, schema: Mapping[str, Any]
+) -> None:
+    jsonschema.Draft202012Validator(schema).validate(compose)
+
+
+def test_a_file_with_a_misspelt_key_would_be_refused(compose: Compose, schema: Mapping[str, Any]) -> None:
+    broken = {**compose, "services": {"api": {"image": "icm", "healthchek": {}}}}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(schema).validate(broken)
+
+
+def test_every_part_of_the_service_is_there(compose: Compose) -> None:
+    assert set(compose["services"]) == {"postgres", "migrate", "api", "worker", "tgi", "vllm", "cpu"}
+
+
+def test_inference_servers_are_profiles_and_everything_else_always_runs(compose: Compose) -> None:
+    profiles = {name: part["profiles"] for name, part in compose["services"].items() if "profiles" in part}
+    assert profiles == {"tgi": ["tgi"], "vllm": ["vllm"], "cpu": ["cpu"]}
+
+
+def test_the_example_starts_the_gpu_profile(decided: Mapping[str, str]) -> None:
+    assert decided["COMPOSE_PROFILES"] == "tgi"
+
+
+def test_gpu_profiles_reserve_a_gpu_and_the_cpu_profile_none(compose: Compose) -> None:
+    reserving = {
+        name
+        for name, part in compose["services"].items()
+        for device in part.get("deploy", {}).get("resources", {}).get("reservations", {}).get("devices", [])
+        if device["capabilities"] == ["gpu"]
+    }
+    assert reserving == {"tgi", "vllm"}
+
+
+def test_parts_wait_for_parts_that_exist_and_for_health_only_where_it_is_checked(compose: Compose) -> None:
+    services = compose["services"]
+    for awaited, condition in dependencies(compose):
+        assert awaited in services
+        if condition["condition"] == "service_healthy":
+            assert "healthcheck" in services[awaited]
+
+
+def test_nothing_that_may_be_absent_is_waited_for_without_saying_so(compose: Compose) -> None:
+    optional = {awaited for awaited, condition in dependencies(compose) if condition.get("required") is False}
+    profiled = {awaited for awaited, _ in dependencies(compose) if "profiles" in compose["services"][awaited]}
+    assert optional == profiled
+
+
+def test_the_schema_is_migrated_once_before_the_api_and_workers_start(compose: Compose) -> None:
+    services = compose["services"]
+    assert services["migrate"]["restart"] == "no"
+    for name in ("api", "worker"):
+        assert services[name]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+
+
+def test_volumes_that_are_mounted_are_declared_and_the_other_way_round(compose: Compose) -> None:
+    mounted = {mount.partition(":")[0] for part in compose["services"].values() for mount in part.get("volumes", [])}
+    assert mounted == set(compose["volumes"])
+
+
+def test_images_are_pinned_to_a_version(compose: Compose) -> None:
+    for part in compose["services"].values():
+        _, _, tag = part["image"].partition(":")
+        assert tag not in {"", "latest"}
+
+
+def dependencies(compose: Compose) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for part in compose["services"].values():
+        yield from part.get("depends_on", {}).items()

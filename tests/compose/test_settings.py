@@ -1,0 +1,106 @@
+"""The variables of docker-compose.yml and .env.example are settings that the code reads."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from pydantic import BaseModel
+
+from service.settings import Settings
+
+Compose = Mapping[str, Any]
+OURS = ("migrate", "api", "worker")
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_variable_given_to_a_process_is_a_setting(name: str, compose: Compose) -> None:
+    for variable in compose["services"][name]["environment"]:
+        assert variable in setting_names(), variable
+
+
+def test_every_setting_that_compose_does_not_decide_itself_is_passed_on(compose: Compose) -> None:
+    given = set(compose["services"]["api"]["environment"])
+    assert setting_names() - given <= {"ICM_DATABASE_URL", "ICM_DATA_DIR"}
+
+
+def test_every_variable_of_the_compose_file_is_explained_and_no_other(
+    written: str, compose: Compose, explained: Mapping[str, str]
+) -> None:
+    used = set(re.findall(r"\$\{(\w+)", written))
+    passed_on = {key for key, value in compose["services"]["api"]["environment"].items() if value is None}
+    assert set(explained) == used | passed_on | {"COMPOSE_PROFILES"}
+
+
+def test_defaults_told_in_the_example_are_those_of_the_compose_file(
+    defaults: Mapping[str, str], explained: Mapping[str, str]
+) -> None:
+    assert {name: explained[name] for name in defaults} == defaults
+
+
+def test_defaults_told_in_the_example_are_those_of_the_code(compose: Compose, explained: Mapping[str, str]) -> None:
+    passed_on = {key for key, value in compose["services"]["api"]["environment"].items() if value is None}
+    code = setting_defaults()
+    assert {name: explained[name] for name in passed_on} == {name: str(code[name]) for name in passed_on}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_process_can_be_built_from_its_environment(
+    name: str, compose: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in setting_names():
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in compose["services"][name]["environment"].items():
+        if value is not None:
+            monkeypatch.setenv(variable, value)
+    settings = Settings()
+    assert urlsplit(settings.database_url).hostname in compose["services"]
+    assert [backend.name for backend in settings.backends] == ["default"]
+    assert settings.log_format == "json"
+
+
+@pytest.mark.parametrize("server", ["tgi", "cpu"])
+def test_the_backend_is_where_the_inference_server_listens(
+    server: str, compose: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ICM_BACKENDS", compose["services"]["worker"]["environment"]["ICM_BACKENDS"])
+    [backend] = Settings().backends
+    address = urlsplit(backend.url)
+    part = compose["services"][server]
+    assert address.hostname in part["networks"]["default"]["aliases"]
+    assert str(address.port) in re.split(r"[ =]", " ".join(part["command"]))
+    assert f"127.0.0.1:{address.port}/health" in " ".join(part["healthcheck"]["test"])
+
+
+def test_tgi_returns_as_many_tokens_as_the_service_may_ask_for(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ICM_BACKENDS", compose["services"]["worker"]["environment"]["ICM_BACKENDS"])
+    [backend] = Settings().backends
+    assert f"--max-top-n-tokens={backend.max_top_tokens}" in compose["services"]["tgi"]["command"]
+
+
+def test_tgi_admits_as_many_requests_as_all_processes_may_send(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch, explained: Mapping[str, str]
+) -> None:
+    monkeypatch.setenv("ICM_BACKENDS", compose["services"]["worker"]["environment"]["ICM_BACKENDS"])
+    [backend] = Settings().backends
+    processes = int(compose["services"]["worker"]["deploy"]["replicas"]) + 1
+    assert int(explained["TGI_MAX_CONCURRENT_REQUESTS"]) >= processes * backend.concurrency
+
+
+def setting_names() -> set[str]:
+    """Every environment variable that the service reads."""
+    return {*setting_defaults(), "DATABASE_URL"}
+
+
+def setting_defaults() -> dict[str, object]:
+    """The defaults of the settings by the name of their environment variable."""
+    defaults = dict[str, object]()
+    for name, value in Settings.model_construct():
+        if isinstance(value, BaseModel):
+            defaults |= {f"ICM_{name}__{key}".upper(): inner for key, inner in value}
+        else:
+            defaults[f"ICM_{name}".upper()] = value
+    return defaults
