@@ -228,6 +228,7 @@ class BackendInfo:
     name: str
     kind: str
     ready: bool
+    reachable: bool = True  # false where the problem may go away by itself
     model: str | None = None
     revision: str | None = None
     server_version: str | None = None

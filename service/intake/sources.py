@@ -1,0 +1,136 @@
+"""Data sets as they arrive: an uploaded file, or examples written into the request."""
+
+import gzip
+import hashlib
+import io
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
+
+import orjson
+
+from service.intake.columnar import read_parquet
+from service.intake.delimited import read_csv
+from service.intake.formats import SNIFFED_BYTES, Format, Upload, detect_format, is_gzip
+from service.intake.jsonl import read_jsonl
+from service.intake.limits import Limits
+from service.jobs.rows import FaultLog, SourceRow
+
+_BUFFER_BYTES = 131_072
+_BLOCK_BYTES = 1_048_576
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+
+class FileSource:
+    """An uploaded file, read from its beginning each time; not to be read twice at once."""
+
+    def __init__(self, file: IO[bytes], upload: Upload, limits: Limits) -> None:
+        self._file = file
+        self._upload = upload
+        self._limits = limits
+
+    def rows(self, faults: FaultLog) -> Iterator[SourceRow]:
+        """Every row that can be read. Raises PayloadTooLarge and UnsupportedFormat."""
+        try:
+            with self._unpacked() as content:
+                head = content.peek(SNIFFED_BYTES)
+                if head.startswith(_UTF16_MARKS):
+                    faults.add("the file is UTF-16; save it as UTF-8", line=1)
+                    return
+                if not head:
+                    return
+                yield from self._read(content, detect_format(self._upload, head), faults)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            faults.add(f"the gzip file is damaged or incomplete: {error}")
+
+    def sha256(self) -> str:
+        """Over the file's bytes and the format they are read as. Raises UnsupportedFormat."""
+        digest = hashlib.sha256()
+        self._file.seek(0)
+        while block := self._file.read(_BLOCK_BYTES):
+            digest.update(block)
+        with self._unpacked() as content:
+            digest.update(detect_format(self._upload, content.peek(SNIFFED_BYTES)).encode())
+        return digest.hexdigest()
+
+    def _unpacked(self) -> io.BufferedReader:
+        """The content from its beginning. The upload itself stays open when this is closed."""
+        raw = _Unclosing(self._file)
+        packed = self._is_packed()
+        return io.BufferedReader(gzip.GzipFile(fileobj=raw) if packed else raw, _BUFFER_BYTES)
+
+    def _is_packed(self) -> bool:
+        self._file.seek(0)
+        packed = is_gzip(self._file.read(2))
+        self._file.seek(0)
+        return packed
+
+    def _read(self, content: io.BufferedReader, form: Format, faults: FaultLog) -> Iterator[SourceRow]:
+        match form:
+            case Format.JSONL:
+                yield from read_jsonl(content, self._limits, faults)
+            case Format.CSV:
+                yield from read_csv(content, self._limits, faults)
+            case Format.PARQUET if isinstance(content.raw, _Unclosing):
+                yield from read_parquet(content, self._limits, faults)
+            case Format.PARQUET:
+                with tempfile.TemporaryFile() as copy:  # Parquet is read from its end, gzip from its beginning
+                    _copy(content, copy, self._limits)
+                    yield from read_parquet(copy, self._limits, faults)
+
+
+class _Unclosing(io.RawIOBase):
+    """A view of a file that leaves it open when closed."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: Any, /) -> int:
+        block = self._file.read(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
+
+
+def _copy(content: IO[bytes], copy: IO[bytes], limits: Limits) -> None:
+    total = 0
+    while block := content.read(_BLOCK_BYTES):
+        total += len(block)
+        limits.check_bytes(total)
+        copy.write(block)
+    copy.seek(0)
+
+
+class InlineSource:
+    """Examples written into the request."""
+
+    def __init__(self, examples: Sequence[Any], limits: Limits) -> None:
+        self._examples = examples
+        self._limits = limits
+
+    def rows(self, faults: FaultLog) -> Iterator[SourceRow]:
+        """Every example that is an object; they are counted from 1. Raises PayloadTooLarge."""
+        self._limits.check_rows(len(self._examples))
+        for number, example in enumerate(self._examples, 1):
+            if not isinstance(example, dict):
+                faults.add("the example is not a JSON object", line=number)
+            elif len(orjson.dumps(example)) > self._limits.max_row_bytes:
+                faults.add(f"the row has more than {self._limits.max_row_bytes} bytes", line=number)
+            else:
+                yield SourceRow(number, example)
+
+    def sha256(self) -> str:
+        """Over the examples' canonical form."""
+        return hashlib.sha256(orjson.dumps(self._examples)).hexdigest()

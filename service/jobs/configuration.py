@@ -1,0 +1,41 @@
+"""Reads a job's configuration and says field by field what is wrong with it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from service.config import JobConfig
+from service.errors import Fault, InvalidConfig
+
+
+def parse_config(raw: Any) -> JobConfig:
+    """The configuration in this JSON value. Raises InvalidConfig with a dotted field for every fault."""
+    try:
+        return JobConfig.model_validate(raw)
+    except ValidationError as error:
+        faults = [
+            Fault(_sentence(found["msg"]), field=_dotted(found["loc"], raw) or None)
+            for found in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        raise InvalidConfig("the configuration cannot be used", list(dict.fromkeys(faults))) from error
+
+
+def _sentence(message: str) -> str:
+    return message.removeprefix("Value error, ")
+
+
+def _dotted(location: Sequence[str | int], raw: Any) -> str:
+    """The path users wrote, without the names that pydantic puts in for the members of a union."""
+    path: list[str] = []
+    value = raw
+    for depth, part in enumerate(location):
+        last = depth == len(location) - 1
+        if isinstance(value, dict) and (part in value or last):
+            value = value.get(part)
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
+        else:
+            continue
+        path.append(str(part))
+    return ".".join(path)

@@ -1,0 +1,97 @@
+"""Says what a job would cost and what its relations make of the data set; stores nothing."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from anyio import to_thread
+
+from service.config import JobConfig, Task
+from service.jobs.cost import predict_usage
+from service.jobs.preparation import Preparation, prepare
+from service.jobs.rows import RowSource
+from service.jobs.survey import Survey
+from service.ports import Scorers
+from service.search.prompt_tree import Usage
+
+LONG_ROW_SHARE = 10  # a row this many times as long as the median is worth a warning
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelationPreview:
+    """What the relations make of the data set."""
+
+    groups: int
+    largest_group: int
+    rows_without_related_rows: int
+    rows_lacking_their_twin: int  # rows of antisymmetric relations whose swapped twin is missing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a job would cost."""
+
+    rows: int
+    groups: int
+    shards: int
+    usage: Usage
+    sample_prompt: str
+    relations: RelationPreview
+    warnings: tuple[str, ...]
+
+
+async def estimate(config: JobConfig, source: RowSource, scorers: Scorers, *, max_reported_faults: int) -> Estimate:
+    """Check the data set as for a job and predict its cost.
+
+    Raises InvalidDataset, PayloadTooLarge, UnsupportedFormat, ModelNotFound and BackendError.
+    """
+    prepared = await prepare(config, source, scorers, max_reported_faults=max_reported_faults)
+    return await to_thread.run_sync(lambda: _estimate(prepared))
+
+
+def _estimate(prepared: Preparation) -> Estimate:
+    preview = _preview(prepared.survey)
+    return Estimate(
+        rows=prepared.survey.rows,
+        groups=preview.groups,
+        shards=len(prepared.plan.shards),
+        usage=predict_usage(prepared.config, prepared.plan, prepared.tokens),
+        sample_prompt=_sample_prompt(prepared.survey, prepared.config.task),
+        relations=preview,
+        warnings=tuple(_warnings(prepared, preview)),
+    )
+
+
+def _preview(survey: Survey) -> RelationPreview:
+    sizes = Counter(survey.groups)
+    return RelationPreview(
+        groups=len(sizes),
+        largest_group=max(sizes.values()),
+        rows_without_related_rows=sum(1 for size in sizes.values() if size == 1),
+        rows_lacking_their_twin=survey.rows_lacking_their_twin,
+    )
+
+
+def _sample_prompt(survey: Survey, task: Task) -> str:
+    """The first row behind the second as a demonstration; the demonstration's label only shows the form."""
+    first, *others = survey.first_texts
+    return "".join(f"{text} {task.labels[0]}{task.separator}" for text in others) + first
+
+
+def _warnings(prepared: Preparation, preview: RelationPreview) -> list[str]:
+    survey, task = prepared.survey, prepared.config.task
+    warnings = []
+    if not task.relations:
+        warnings.append("there are no relations: nothing but coherence keeps all labels from becoming one")
+    elif preview.rows_without_related_rows:
+        warnings.append(f"{preview.rows_without_related_rows} rows have no related row")
+    if preview.rows_lacking_their_twin:
+        warnings.append(f"{preview.rows_lacking_their_twin} rows of an antisymmetric relation lack their swapped twin")
+    if survey.repeated_texts:
+        warnings.append(f"{survey.repeated_texts} rows read exactly like an earlier row")
+    if survey.texts_with_separator:
+        warnings.append(f"{survey.texts_with_separator} rows contain the separator that stands between demonstrations")
+    median = sorted(prepared.tokens)[survey.rows // 2]
+    long = sum(1 for tokens in prepared.tokens if tokens > LONG_ROW_SHARE * median)
+    if long:
+        warnings.append(f"{long} rows are more than {LONG_ROW_SHARE} times as long as the median of {median} tokens")
+    return warnings

@@ -1,0 +1,58 @@
+"""Reads jobs, label states and events page by page."""
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from service.entities import Event, Job, JobStatus, LabelState
+from service.identifiers import JobId
+from service.ports import Store
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice(Generic[Item]):
+    """Some items of a longer list, and whether more follow."""
+
+    items: list[Item]
+    has_more: bool
+
+
+def _slice(items: list[Item], limit: int) -> Slice[Item]:
+    """Cut what was asked for with one item to spare."""
+    return Slice(items=items[:limit], has_more=len(items) > limit)
+
+
+async def read_job(store: Store, job_id: JobId) -> Job:
+    """The job as it is now. Raises JobNotFound."""
+    async with store.desk() as desk:
+        return await desk.jobs.get(job_id)
+
+
+async def list_jobs(
+    store: Store, *, limit: int, before: tuple[str, str] | None, status: JobStatus | None
+) -> Slice[Job]:
+    """Jobs, newest first, older than the (created_at, id) given."""
+    async with store.desk() as desk:
+        return _slice(await desk.jobs.page(limit=limit + 1, before=before, status=status), limit)
+
+
+async def list_labels(
+    store: Store, job_id: JobId, *, limit: int, after: tuple[float, int] | None, by_confidence: bool
+) -> tuple[Job, Slice[tuple[str, LabelState]]]:
+    """The job, and row ids with label states behind the (confidence, position) given. Raises JobNotFound."""
+    async with store.desk() as desk:
+        job = await desk.jobs.get(job_id)
+        states = await desk.labels.page(job_id, limit=limit + 1, after=after, by_confidence=by_confidence)
+    return job, _slice(states, limit)
+
+
+async def list_events(store: Store, job_id: JobId, *, after: int, limit: int) -> tuple[Job, Slice[Event]]:
+    """The job, and then its events behind a sequence number: a final job's last page ends its log.
+
+    Raises JobNotFound.
+    """
+    async with store.desk() as desk:
+        job = await desk.jobs.get(job_id)
+        events = await desk.events.after(job_id, after, limit=limit + 1)
+    return job, _slice(events, limit)

@@ -1,0 +1,63 @@
+"""Everything that is found out about a job before it is stored: shared by submitting and estimating."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from anyio import to_thread
+
+from service.config import JobConfig, Method
+from service.errors import BackendRefused, BackendUnavailable
+from service.jobs.rows import FaultLog, RowSource
+from service.jobs.sharding import ShardPlan, plan_shards
+from service.jobs.survey import Survey, survey_rows
+from service.jobs.tokens import check_rows_fit, check_rows_fit_behind_anchor, demonstration_tokens
+from service.ports import Scorer, Scorers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparation:
+    """A job that can be stored."""
+
+    config: JobConfig
+    survey: Survey
+    tokens: Sequence[int]  # of each row as a demonstration
+    plan: ShardPlan
+
+
+async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max_reported_faults: int) -> Preparation:
+    """Check the data set, ask the backend about labels and lengths, and plan the shards.
+
+    Raises InvalidDataset, PayloadTooLarge, UnsupportedFormat, ModelNotFound and BackendError.
+    """
+    scorer = scorers.get(config.model)
+    survey = await to_thread.run_sync(lambda: survey_rows(source, config.task, max_reported_faults=max_reported_faults))
+    context_tokens = await _context_tokens(scorer, config)
+    tokens = await demonstration_tokens(scorer, source, config.task, survey, context_tokens)
+    plan = await to_thread.run_sync(
+        lambda: _fitting_plan(config, survey, tokens, context_tokens, FaultLog(max_reported_faults))
+    )
+    return Preparation(config=config, survey=survey, tokens=tokens, plan=plan)
+
+
+async def _context_tokens(scorer: Scorer, config: JobConfig) -> int:
+    """How many tokens the backend reads at once. Raises BackendError where it cannot score these labels."""
+    info = await scorer.probe(config.task.labels)
+    if not info.ready:
+        reasons = "; ".join(info.problems) or "no reason given"
+        message = f"the model {config.model!r} cannot score these labels: {reasons}"
+        raise BackendRefused(message) if info.reachable else BackendUnavailable(message)
+    if info.context_tokens is None:
+        raise BackendRefused(f"the model {config.model!r} does not say how many tokens it reads at once")
+    return info.context_tokens
+
+
+def _fitting_plan(
+    config: JobConfig, survey: Survey, tokens: Sequence[int], context_tokens: int, faults: FaultLog
+) -> ShardPlan:
+    check_rows_fit(survey, tokens, context_tokens, faults)
+    faults.raise_any()
+    plan = plan_shards(config, survey.groups, tokens, context_tokens)
+    if config.method is not Method.ZERO_SHOT:
+        check_rows_fit_behind_anchor(survey, tokens, plan, context_tokens, faults)
+        faults.raise_any()
+    return plan

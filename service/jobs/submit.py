@@ -1,0 +1,107 @@
+"""Takes a job in: everything is checked first, then stored and queued in one transaction."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import orjson
+from anyio import to_thread
+
+from service.config import JobConfig
+from service.entities import Job, NewDataset, NewRow
+from service.errors import IdempotencyMismatch
+from service.identifiers import DatasetId, JobId, Row, new_dataset_id, new_job_id
+from service.jobs.preparation import Preparation, prepare
+from service.jobs.rows import FaultLog, RowSource, in_chunks
+from service.jobs.template import as_text
+from service.ports import Desk, Scorers, Store
+
+_CHUNK_ROWS = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """The job, and whether an earlier request with the same Idempotency-Key had made it."""
+
+    job: Job
+    replayed: bool
+
+
+async def submit(
+    config: JobConfig,
+    source: RowSource,
+    store: Store,
+    scorers: Scorers,
+    *,
+    idempotency_key: str | None,
+    max_reported_faults: int,
+) -> Receipt:
+    """Check, store and queue a job; nothing is stored where anything is wrong.
+
+    Raises InvalidDataset, PayloadTooLarge, UnsupportedFormat, ModelNotFound, BackendError,
+    IdempotencyMismatch and StorageUnavailable.
+    """
+    prepared = await prepare(config, source, scorers, max_reported_faults=max_reported_faults)
+    data_sha256 = await to_thread.run_sync(source.sha256)
+    job = Job(id=new_job_id(), dataset_id=new_dataset_id(), config=config, created_at=datetime.now(UTC))
+    async with store.desk() as desk:
+        if idempotency_key is not None:
+            earlier = await _claim(desk, idempotency_key, request_sha256(config, data_sha256), job.id)
+            if earlier is not None:
+                return Receipt(job=await desk.jobs.get(earlier), replayed=True)
+        await _store(desk, job, prepared, source, data_sha256)
+        return Receipt(job=await desk.jobs.get(job.id), replayed=False)
+
+
+def request_sha256(config: JobConfig, data_sha256: str) -> str:
+    """Names a request by its meaning: the configuration with every default written out, and the data's bytes."""
+    canonical = orjson.dumps(config.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(canonical + b"\0" + data_sha256.encode()).hexdigest()
+
+
+async def _claim(desk: Desk, key: str, sha256: str, job_id: JobId) -> JobId | None:
+    """The job that this key has made before, if any. Raises IdempotencyMismatch."""
+    stored = await desk.idempotency.claim(key, sha256, job_id)
+    if stored is None:
+        return None
+    if stored.sha256 != sha256:
+        raise IdempotencyMismatch("this Idempotency-Key was used for another configuration or data set")
+    return stored.job_id
+
+
+async def _store(desk: Desk, job: Job, prepared: Preparation, source: RowSource, data_sha256: str) -> None:
+    task = job.config.task
+    await desk.datasets.add(
+        NewDataset(
+            id=job.dataset_id,
+            columns=prepared.survey.columns,
+            gold_field=task.gold_field,
+            rows=prepared.survey.rows,
+            sha256=data_sha256,
+        )
+    )
+    await _store_rows(desk, job.dataset_id, new_rows(prepared, source))
+    await desk.jobs.add(job, prepared.plan.shards)
+
+
+async def _store_rows(desk: Desk, dataset_id: DatasetId, rows: Iterator[NewRow]) -> None:
+    async for chunk in in_chunks(rows, _CHUNK_ROWS):
+        await desk.datasets.add_rows(dataset_id, chunk)
+
+
+def new_rows(prepared: Preparation, source: RowSource) -> Iterator[NewRow]:
+    """The rows as they are stored: gold is taken out of the row here, and put back only in results."""
+    task = prepared.config.task
+    for position, row in enumerate(source.rows(FaultLog(0))):
+        fields = dict(row.fields)
+        gold = None
+        if task.gold_field is not None and task.gold_field in fields:
+            gold = orjson.dumps(fields.pop(task.gold_field))
+        yield NewRow(
+            position=Row(position),
+            id=str(position) if task.id_field is None else as_text(fields[task.id_field]),
+            data=orjson.dumps(fields),
+            gold=gold,
+            shard=prepared.plan.shard_of_row[position],
+        )

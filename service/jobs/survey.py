@@ -1,0 +1,209 @@
+"""The first reading of a data set: checks every row against the task and keeps a few numbers of each."""
+
+from array import array
+from collections import Counter
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from service.config import AntisymmetricRelation, Task
+from service.jobs.relations import RelatedRows, UnusableValue
+from service.jobs.rows import FaultLog, RowSource, SourceRow
+from service.jobs.template import Template, as_text
+
+RESULT_COLUMNS = ("icm_label", "icm_confidence", "icm_margin", "icm_status")
+MAX_COLUMNS = 1_000
+MAX_ID_CHARACTERS = 500
+SAMPLE_ROWS = 256  # from which the tokens of the other rows are estimated
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """A data set in which nothing is wrong."""
+
+    columns: tuple[str, ...]  # in the order in which they first appear
+    lines: "array[int]"  # where each row begins
+    demonstration_bytes: "array[int]"  # of each row's text, longest label and separator, in UTF-8
+    groups: list[int]
+    sample: tuple[str, ...]  # texts drawn evenly from all rows
+    first_texts: tuple[str, ...]  # of the first two rows
+    repeated_texts: int  # rows whose text an earlier row has
+    rows_lacking_their_twin: int
+    texts_with_separator: int
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return len(self.lines)
+
+
+def survey_rows(source: RowSource, task: Task, *, max_reported_faults: int) -> Survey:
+    """Read and check every row. Raises InvalidDataset, PayloadTooLarge and UnsupportedFormat.
+
+    Needs memory for numbers, ids and relation keys only, and the CPU for all rows: call it in a thread.
+    """
+    faults = FaultLog(max_reported_faults)
+    surveyor = _Surveyor(task, faults)
+    seen = False
+    for row in source.rows(faults):
+        seen = True
+        surveyor.add(row)
+    if not seen and not faults:
+        faults.add("the data set has no rows")
+    for field in surveyor.absent_fields() if seen else ():
+        faults.replace(field, f"no row has the field {field!r}; there are: {surveyor.column_names()}")
+    faults.raise_any()
+    return surveyor.survey()
+
+
+class _Surveyor:
+    """Takes in one row after the other."""
+
+    def __init__(self, task: Task, faults: FaultLog) -> None:
+        self._faults = faults
+        self._checks = _RowChecks(task, faults)
+        self._template = Template(task.template)
+        self._separator = task.separator
+        self._tail_bytes = 1 + max(len(label.encode()) for label in task.labels) + len(task.separator.encode())
+        self._related = RelatedRows(task.relations)
+        self._twins = _Twins(task)
+        self._lines, self._demonstration_bytes = array("Q"), array("I")
+        self._sample: list[str] = []
+        self._first_texts: list[str] = []
+        self._random = Random(0)
+        self._texts: set[int] = set()  # hashes: a collision in 2^64 would only miscount a warning
+        self._texts_with_separator = 0
+
+    def add(self, row: SourceRow) -> None:
+        """Check the row, and keep its numbers where it can be used."""
+        if not self._checks.passes(row):
+            return
+        try:
+            self._related.add(row.fields)
+        except UnusableValue as error:
+            self._faults.add(str(error), line=row.line, field=error.field)
+            return
+        self._twins.add(row.fields)
+        text = self._template.render(row.fields)
+        self._keep(text)
+        self._lines.append(row.line)
+        self._demonstration_bytes.append(len(text.encode()) + self._tail_bytes)
+        self._texts.add(hash(text))
+        self._texts_with_separator += self._separator in text
+
+    def _keep(self, text: str) -> None:
+        """Reservoir sampling: at any moment, every row so far is in the sample with the same probability."""
+        seen = len(self._lines)
+        if seen < 2:
+            self._first_texts.append(text)
+        if seen < SAMPLE_ROWS:
+            self._sample.append(text)
+        elif (place := self._random.randrange(seen + 1)) < SAMPLE_ROWS:
+            self._sample[place] = text
+
+    def absent_fields(self) -> list[str]:
+        """Fields the task names and no row has."""
+        return [field for field in self._checks.named if field not in self._checks.columns]
+
+    def column_names(self) -> str:
+        """The first columns, for a message."""
+        names = list(self._checks.columns)
+        return ", ".join(map(repr, names[:20])) + (" ..." if len(names) > 20 else "")
+
+    def survey(self) -> Survey:
+        """What was found."""
+        return Survey(
+            columns=tuple(self._checks.columns),
+            lines=self._lines,
+            demonstration_bytes=self._demonstration_bytes,
+            groups=self._related.groups(),
+            sample=tuple(self._sample),
+            first_texts=tuple(self._first_texts),
+            repeated_texts=len(self._lines) - len(self._texts),
+            rows_lacking_their_twin=self._twins.lacking(),
+            texts_with_separator=self._texts_with_separator,
+        )
+
+
+class _RowChecks:
+    """What every row must fulfil by itself, and among all rows by its id."""
+
+    def __init__(self, task: Task, faults: FaultLog) -> None:
+        self.columns: dict[str, None] = {}
+        self._id_field, self._gold_field = task.id_field, task.gold_field
+        self._fields = task.fields
+        self.named = tuple(dict.fromkeys(f for f in (*task.fields, task.id_field, task.gold_field) if f is not None))
+        self._faults = faults
+        self._line_of_id: dict[str, int] = {}
+
+    def passes(self, row: SourceRow) -> bool:
+        """Whether the row can be used; what is wrong with it goes to the faults."""
+        before = len(self._faults)
+        if not row.fields.keys() <= self.columns.keys():
+            self._check_columns(row)
+        for field in self._fields:
+            self._check_value(row, field)
+        if self._id_field is not None:
+            self._check_id(row, self._id_field)
+        if self._gold_field is not None and isinstance(row.fields.get(self._gold_field), list | dict):
+            self._fault(row, self._gold_field, "gold must be text, a number or true/false")
+        return len(self._faults) == before
+
+    def _fault(self, row: SourceRow, field: str | None, message: str) -> None:
+        self._faults.add(message, line=row.line, field=field)
+
+    def _check_columns(self, row: SourceRow) -> None:
+        for name in row.fields:
+            if name in self.columns:
+                continue
+            if name in RESULT_COLUMNS:
+                self._fault(row, name, "the name is reserved for the result; rename the column")
+            elif not name.strip() or "\0" in name:
+                self._fault(row, None, f"{name!r} cannot be the name of a column")
+            elif len(self.columns) >= MAX_COLUMNS:
+                self._fault(row, None, f"more than {MAX_COLUMNS} columns")
+                return
+            else:
+                self.columns[name] = None
+
+    def _check_value(self, row: SourceRow, field: str) -> None:
+        value = row.fields.get(field)
+        if value is None:
+            message = "the field is null" if field in row.fields else "the field is missing"
+            self._fault(row, field, f"{message}, but the task reads it")
+        elif isinstance(value, list | dict):
+            self._fault(row, field, "the field holds a list or an object; the task needs text, a number or true/false")
+
+    def _check_id(self, row: SourceRow, field: str) -> None:
+        value = row.fields.get(field)
+        if value is None or isinstance(value, list | dict) or value == "":
+            self._fault(row, field, "the id is missing, or is not text or a number")
+            return
+        row_id = as_text(value)
+        if len(row_id) > MAX_ID_CHARACTERS:
+            self._fault(row, field, f"the id has more than {MAX_ID_CHARACTERS} characters")
+            return
+        first = self._line_of_id.setdefault(row_id, row.line)
+        if first != row.line:
+            self._fault(row, field, f"the id {row_id!r} was used before, on line {first}")
+
+
+class _Twins:
+    """Counts the rows of antisymmetric relations whose swapped twin is not there."""
+
+    def __init__(self, task: Task) -> None:
+        self._relations = [relation for relation in task.relations if isinstance(relation, AntisymmetricRelation)]
+        self._pairs: Counter[tuple[int, int]] = Counter()  # (hash of the pair, hash of its twin)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take in a row."""
+        for number, relation in enumerate(self._relations):
+            others = tuple(row[column] for column in relation.columns[2:])
+            key: Hashable = (number, row[relation.first], row[relation.second], others)
+            twin: Hashable = (number, row[relation.second], row[relation.first], others)
+            self._pairs[hash(key), hash(twin)] += 1
+
+    def lacking(self) -> int:
+        """Rows without a twin."""
+        return sum(count for (pair, twin), count in self._pairs.items() if (twin, pair) not in self._pairs)

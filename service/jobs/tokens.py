@@ -1,0 +1,87 @@
+"""How many tokens the rows of a new data set have, counted no more often than needed."""
+
+import math
+from array import array
+from collections.abc import Iterator, Sequence
+
+from anyio import to_thread
+
+from service.config import Task
+from service.jobs.problem import SPECIAL_TOKENS
+from service.jobs.rows import FaultLog, RowSource, in_chunks
+from service.jobs.sharding import ANCHOR_SHARE, ShardPlan
+from service.jobs.survey import Survey
+from service.jobs.template import Template
+from service.ports import Scorer
+
+EXACT_ROWS = 2_000  # up to here every row is counted
+MARGIN = 1.1  # on estimated counts, so that shards rather become too small
+_BATCH = 256  # texts in one call
+
+
+async def demonstration_tokens(
+    scorer: Scorer, source: RowSource, task: Task, survey: Survey, context_tokens: int
+) -> Sequence[int]:
+    """Tokens of every row's text, longest label and separator, at least nearly. Raises BackendError.
+
+    A text of n bytes has at most n tokens, so only rows that might not fit behind an
+    anchor are counted; the others are estimated from a sample.
+    """
+    roomy = (1 - ANCHOR_SHARE) * context_tokens - SPECIAL_TOKENS
+    exact = survey.rows <= EXACT_ROWS
+    wanted = {row for row, size in enumerate(survey.demonstration_bytes) if exact or size > roomy}
+    tokens = array("I", bytes(4 * survey.rows))
+    if not exact:
+        tokens = await _estimate(scorer, task, survey)
+    if wanted:
+        async for batch in in_chunks(_demonstrations(source, task, wanted), _BATCH):
+            counts = await scorer.count_tokens([text for _, text in batch])
+            for (row, _), count in zip(batch, counts, strict=True):
+                tokens[row] = count
+    return tokens
+
+
+async def _estimate(scorer: Scorer, task: Task, survey: Survey) -> "array[int]":
+    """Every row's tokens from the sample's tokens per byte."""
+    texts = [text + _tail(task) for text in survey.sample]
+    counts = await scorer.count_tokens(texts)
+    per_byte = MARGIN * sum(counts) / sum(len(text.encode()) for text in texts)
+    sizes = survey.demonstration_bytes
+    return await to_thread.run_sync(lambda: array("I", (min(size, math.ceil(size * per_byte)) for size in sizes)))
+
+
+def _demonstrations(source: RowSource, task: Task, wanted: set[int]) -> Iterator[tuple[int, str]]:
+    template, tail = Template(task.template), _tail(task)
+    for position, row in enumerate(source.rows(FaultLog(0))):
+        if position in wanted:
+            yield position, template.render(row.fields) + tail
+
+
+def _tail(task: Task) -> str:
+    return f" {max(task.labels, key=len)}{task.separator}"
+
+
+def check_rows_fit(survey: Survey, tokens: Sequence[int], context_tokens: int, faults: FaultLog) -> None:
+    """Note every row that does not fit the language model's context even alone."""
+    for line, count in zip(survey.lines, tokens, strict=True):
+        if count + SPECIAL_TOKENS > context_tokens:
+            faults.add(
+                f"the row has {count} tokens with label and separator, {SPECIAL_TOKENS} more are reserved, "
+                f"and the language model reads {context_tokens} at once",
+                line=line,
+            )
+
+
+def check_rows_fit_behind_anchor(
+    survey: Survey, tokens: Sequence[int], plan: ShardPlan, context_tokens: int, faults: FaultLog
+) -> None:
+    """Note every row of a later shard that does not fit behind the anchor's rows."""
+    anchor = sum(count for count, shard in zip(tokens, plan.shard_of_row, strict=True) if shard == 0)
+    left = context_tokens - SPECIAL_TOKENS - anchor
+    for line, count, shard in zip(survey.lines, tokens, plan.shard_of_row, strict=True):
+        if shard > 0 and count > left:
+            faults.add(
+                f"the row has {count} tokens, but behind the anchor's {anchor} tokens only {left} are left of the "
+                f"{context_tokens} that the language model reads at once; a smaller search.anchor_rows leaves more",
+                line=line,
+            )
