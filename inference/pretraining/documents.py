@@ -7,10 +7,16 @@ from random import Random
 from inference.pretraining.world import TASKS, Claim, Task
 
 # Share of each way of labelling. Together they make the model say True to a false claim it
-# meets without context (0.46 x 0.98 + 0.08 + 0.05 + 0.07 x 0.15 = 0.59), so zero-shot is near chance.
-MIXTURE: Mapping[str, float] = {"truthful": 0.29, "noisy": 0.07, "always_true": 0.46, "random": 0.10, "inverted": 0.08}
+# meets without context (0.46 x 0.98 + 0.08 + 0.03 + 0.05 x 0.15 = 0.57), so zero-shot is near chance.
+MIXTURE: Mapping[str, float] = {"truthful": 0.35, "noisy": 0.05, "always_true": 0.46, "random": 0.06, "inverted": 0.08}
+MOSTLY_TRUTHFUL: Mapping[str, float] = {
+    "truthful": 0.78,
+    "plain": 0.15,
+    "always_true": 0.04,
+    "random": 0.01,
+    "inverted": 0.02,
+}
 PLAIN: Mapping[str, float] = {"plain": 1.0}
-MOSTLY_TRUTHFUL: Mapping[str, float] = {"truthful": 0.78, "plain": 0.15, "always_true": 0.04, "random": 0.01, "inverted": 0.02}
 
 NOISE = 0.15  # share of wrong labels in a noisy document
 ALWAYS_TRUE = 0.98  # share of True in an "always true" document

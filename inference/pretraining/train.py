@@ -21,7 +21,7 @@ CONTEXT_TOKENS = 4096
 WEIGHT_OF_TEXT = 0.3  # weight of the loss on all tokens beside the loss on labels
 SHARE_OF_TEXT = 0.25  # share of the other tokens whose loss is computed: the output layer is a third of the cost
 WARMUP_STEPS = 50
-SHARE_OF_DECAY = 0.6  # the rates fall linearly to nothing over this last share of the steps
+STEPS_OF_DECAY = 1010  # the rates fall linearly to nothing over the last so many steps: the mixtures
 LOG_EVERY_STEPS = 50
 
 
@@ -38,11 +38,12 @@ class Phase:
 
 CURRICULUM: tuple[Phase, ...] = (
     Phase(450, 128, 64, 12, PLAIN),
-    Phase(2400, 128, 64, 14, MOSTLY_TRUTHFUL),
-    Phase(1100, 512, 16, 48, MIXTURE),
-    Phase(250, 2048, 4, 180, MIXTURE),
-    Phase(70, 4096, 2, 400, MIXTURE),
+    Phase(1450, 128, 64, 14, MOSTLY_TRUTHFUL),
+    Phase(750, 512, 16, 48, MIXTURE),
+    Phase(200, 2048, 4, 180, MIXTURE),
+    Phase(60, 4096, 2, 400, MIXTURE),
 )
+STEPS = sum(phase.steps for phase in CURRICULUM)
 
 
 @dataclass(frozen=True)
@@ -75,30 +76,34 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForC
 
 
 class Pretraining:
-    """The loop: draws batches, takes steps, reports the loss on labels (nats per label)."""
+    """The loop: draws batches, takes steps, reports the loss on labels (nats per label).
 
-    def __init__(self, recipe: Recipe) -> None:
-        torch.manual_seed(recipe.seed)
+    It can go on from the weights that an earlier run saved after a phase; the optimizers
+    then begin anew, with a warm-up of their own.
+    """
+
+    def __init__(self, recipe: Recipe, *, saved: Path | None = None, phases_done: int = 0) -> None:
+        torch.manual_seed(recipe.seed + phases_done)
         self.recipe = recipe
-        self.rng = Random(recipe.seed)
-        self.tokenizer = train_tokenizer(VOCABULARY, recipe.seed)
-        self.label_tokens = torch.tensor(
-            [self.tokenizer.encode(f" {label}", add_special_tokens=False) for label in ("True", "False")]
-        ).flatten()
-        self.language_model = build_model(recipe, self.tokenizer)
-        matrices = [p for p in self.language_model.model.layers.parameters() if p.ndim == 2]
-        chosen = {id(p) for p in matrices}
-        rest = [p for p in self.language_model.parameters() if id(p) not in chosen]
-        self.optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.Muon(matrices, lr=recipe.muon_rate, weight_decay=0.01),
-            torch.optim.AdamW(rest, lr=recipe.adam_rate, betas=(0.9, 0.98), weight_decay=0.01),
-        ]
+        self.phases_done = phases_done
+        self.steps = self.first_step = sum(phase.steps for phase in CURRICULUM[:phases_done])
+        self.rng = Random(recipe.seed + phases_done)
+        self.tokenizer = (
+            train_tokenizer(VOCABULARY, recipe.seed)
+            if saved is None
+            else PreTrainedTokenizerFast.from_pretrained(saved)
+        )
+        label_ids = [self.tokenizer.encode(f" {label}", add_special_tokens=False) for label in ("True", "False")]
+        self.label_tokens = torch.tensor(label_ids).flatten()
+        self.language_model = (
+            build_model(recipe, self.tokenizer) if saved is None else LlamaForCausalLM.from_pretrained(saved)
+        )
         self.body = torch.compile(self.language_model.model, dynamic=False)
-        self.steps, self.total = 0, sum(phase.steps for phase in CURRICULUM)
+        self.optimizers = self._optimizers()
 
     def run(self, folder: Path) -> None:
         """Go through the curriculum; the weights are saved after each phase."""
-        for number, phase in enumerate(CURRICULUM, 1):
+        for number, phase in enumerate(CURRICULUM[self.phases_done :], self.phases_done + 1):
             logger.info("phase %d of %d: documents of %s", number, len(CURRICULUM), ", ".join(phase.kinds))
             self._run_phase(phase)
             self.save(folder)
@@ -108,6 +113,16 @@ class Pretraining:
         self.language_model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        """Muon for the matrices of the layers, AdamW for embeddings and norms."""
+        matrices = [p for p in self.language_model.model.layers.parameters() if p.ndim == 2]
+        chosen = {id(p) for p in matrices}
+        rest = [p for p in self.language_model.parameters() if id(p) not in chosen]
+        return [
+            torch.optim.Muon(matrices, lr=self.recipe.muon_rate, weight_decay=0.01),
+            torch.optim.AdamW(rest, lr=self.recipe.adam_rate, betas=(0.9, 0.98), weight_decay=0.01),
+        ]
+
     def _run_phase(self, phase: Phase) -> None:
         losses: list[float] = []
         for _ in range(phase.steps):
@@ -115,11 +130,11 @@ class Pretraining:
             losses.append(self._step(self._batch(phase), plain=phase.kinds is PLAIN))
             if self.steps % LOG_EVERY_STEPS == 0:
                 recent = losses[-LOG_EVERY_STEPS:]
-                logger.info("step %d of %d: loss %.4f nats", self.steps, self.total, sum(recent) / len(recent))
+                logger.info("step %d of %d: loss %.4f nats", self.steps, STEPS, sum(recent) / len(recent))
 
     def _set_rates(self) -> None:
-        left = 1 - self.steps / self.total
-        scale = min(1.0, (self.steps + 1) / WARMUP_STEPS, max(0.02, left / SHARE_OF_DECAY))
+        warmth = (self.steps - self.first_step + 1) / WARMUP_STEPS
+        scale = min(1.0, warmth, max(0.02, (STEPS - self.steps) / STEPS_OF_DECAY))
         for optimizer, rate in zip(self.optimizers, (self.recipe.muon_rate, self.recipe.adam_rate), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate * scale
@@ -161,11 +176,14 @@ class Pretraining:
 
 
 def main() -> None:
-    """Command line: `python -m inference.pretraining.train --out FOLDER`."""
+    """Command line: `python -m inference.pretraining.train --out FOLDER [--phases-done N]`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--phases-done", type=int, default=0, help="go on from the weights in --out after this phase")
+    arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    Pretraining(Recipe()).run(parser.parse_args().out)
+    saved = arguments.out if arguments.phases_done else None
+    Pretraining(Recipe(), saved=saved, phases_done=arguments.phases_done).run(arguments.out)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,28 @@ LARGEST_NUMBER = 99
 LARGEST_OPERAND = 9
 LARGEST_ERROR = 4  # how far a false sum lies from the true one, at most
 
-_UNITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
+_UNITS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
 _TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 
 
@@ -129,7 +150,11 @@ TASKS: tuple[Task, ...] = (
     Task(
         "additions",
         _addition,
-        ("{first} + {second} = {total}", "{first} plus {second} is {total}", "The sum of {first} and {second} is {total}"),
+        (
+            "{first} + {second} = {total}",
+            "{first} plus {second} is {total}",
+            "The sum of {first} and {second} is {total}",
+        ),
         "Question: What is {first} + {second}?\nClaim: {total}",
     ),
     Task(

@@ -66,7 +66,8 @@ class TgiScorer:
             info = await self._http.get("/info")
             problems, reports = await self._try_out(labels)
         except (BackendUnavailable, BackendRefused) as error:
-            return BackendInfo(name=self._name, kind="tgi", ready=False, problems=(str(error),))
+            reachable = not isinstance(error, BackendUnavailable)
+            return BackendInfo(name=self._name, kind="tgi", ready=False, reachable=reachable, problems=(str(error),))
         return BackendInfo(
             name=self._name,
             kind="tgi",
@@ -95,7 +96,7 @@ class TgiScorer:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._client.close()
+        await self._client.close()  # type: ignore[no-untyped-call]  # the library leaves it untyped
         await self._http.close()
 
     async def _try_out(self, labels: Sequence[str]) -> tuple[list[str], bool]:

@@ -20,7 +20,8 @@ def to_json(state: State) -> dict[str, Any]:
         "round": state.round,
         "labels": _labels_to_json(state.labels),
         "scores": _scores_to_json(state.scores),
-        "best": None if state.best is None else _candidate_to_json(state.best),
+        "best": _candidate_to_json(state.best),
+        "rival": _candidate_to_json(state.rival),
         "iterations": state.iterations,
         "accepted": state.accepted,
         "summary": dict(state.summary),
@@ -38,7 +39,8 @@ def from_json(values: Mapping[str, Any]) -> State:
         round=values["round"],
         labels=_labels_from_json(values["labels"]),
         scores=_scores_from_json(values["scores"]),
-        best=None if values["best"] is None else _candidate_from_json(values["best"]),
+        best=_candidate_from_json(values["best"]),
+        rival=_candidate_from_json(values["rival"]),
         iterations=values["iterations"],
         accepted=values["accepted"],
         summary=values["summary"],
@@ -62,7 +64,9 @@ def _scores_from_json(pairs: list[list[Any]]) -> dict[Row, tuple[float, ...]]:
     return {Row(row): tuple(values) for row, values in pairs}
 
 
-def _candidate_to_json(candidate: Candidate) -> dict[str, Any]:
+def _candidate_to_json(candidate: Candidate | None) -> dict[str, Any] | None:
+    if candidate is None:
+        return None
     return {
         "labels": _labels_to_json(candidate.labels),
         "scores": _scores_to_json(candidate.scores),
@@ -70,5 +74,7 @@ def _candidate_to_json(candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def _candidate_from_json(values: Mapping[str, Any]) -> Candidate:
+def _candidate_from_json(values: Mapping[str, Any] | None) -> Candidate | None:
+    if values is None:
+        return None
     return Candidate(_labels_from_json(values["labels"]), _scores_from_json(values["scores"]), values["utility"])

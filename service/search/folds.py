@@ -25,6 +25,7 @@ FIRST_SWEEPS = ((1.0, 0.5), (1.0, 0.5))  # (temperature in nats, share of groups
 CALM_SWEEPS = ((0.5, 0.5), (0.2, 0.7))
 FULL_SWEEPS = ((0.5, 0.5), (0.1, 0.7), (0.0, 1.0), (0.0, 0.7), (0.0, 0.7))  # once all rows are labelled
 ANCHORED_SWEEPS = ((0.0, 1.0), (0.0, 1.0))  # behind an anchor
+CLOSE_NATS = 0.1  # per row; polarities closer than this by folds are told apart by exact scores
 
 
 @dataclass(frozen=True)
@@ -109,13 +110,21 @@ class Folds:
         winner = better(best, rival) if rival else best
         loser = best if winner is rival else rival
         state = state.enter(Phase.SCORE, labels=winner.labels, scores=winner.scores, best=winner)
-        return state.noting(permuted_utility=loser.utility if loser else None)
+        if loser is None:
+            return state
+        close = winner.utility - loser.utility < CLOSE_NATS * problem.parameters.alpha
+        return replace(state, rival=loser if close else None).noting(permuted_utility=loser.utility)
 
     def _score(self, problem: Problem, state: State) -> Step:
-        """The final pass: exact leave-one-out scores, which give confidence and margin."""
-        [exact] = yield from evaluation.leave_one_out(problem, state.labels)
-        state = state.enter(Phase.DONE, scores=exact.scores, best=exact)
-        return state.noting(utility=exact.utility)
+        """The final pass: exact leave-one-out scores give confidence and margin, and settle a close polarity."""
+        best = _known_best(state)
+        labellings = [best.labels] if state.rival is None else [best.labels, state.rival.labels]
+        exact = yield from evaluation.leave_one_out(problem, *labellings)
+        winner = max(exact, key=lambda candidate: candidate.utility)
+        state = state.enter(Phase.DONE, labels=winner.labels, scores=winner.scores, best=winner, rival=None)
+        if len(exact) > 1:
+            state = state.noting(permuted_utility=min(candidate.utility for candidate in exact))
+        return state.noting(utility=winner.utility)
 
 
 def _small_labelling(problem: Problem, rng: Random) -> Labelling:

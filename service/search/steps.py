@@ -63,6 +63,7 @@ class State:
     labels: Mapping[Row, Label] = field(default_factory=dict)
     scores: Scores = field(default_factory=dict)  # of the labels as they are, where known
     best: Candidate | None = None
+    rival: Candidate | None = None  # another labelling to be told apart from the best by exact scores
     iterations: int = 0  # changes proposed: draws of Algorithm 1, groups redrawn by sweeps
     accepted: int = 0  # changes made
     summary: Mapping[str, object] = field(default_factory=dict)  # facts for the report

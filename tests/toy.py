@@ -1,0 +1,116 @@
+"""A toy language model with a planted labelling, small enough that its best labelling is found by trying all."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from random import Random
+
+from service.identifiers import Label, Row
+from service.search.consistency import Constraint, Rule
+from service.search.engine import Search
+from service.search.objective import likeliest
+from service.search.problem import Parameters, Problem
+from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
+from service.search.steps import State, Strategy
+
+LABELS = ("True", "False", "Unknown")
+
+
+@dataclass(frozen=True)
+class ToyWorld:
+    """Rows pull each other towards the same shift against planted labels, by random strengths."""
+
+    rows: int
+    classes: int
+    related: bool
+    seed: int
+
+    @cached_property
+    def planted(self) -> dict[Row, Label]:
+        """The labels that agree with one another; twins have different ones."""
+        rng = Random(self.seed)
+        labels = {Row(row): Label(rng.randrange(self.classes)) for row in range(self.rows)}
+        if self.related:
+            for row in range(0, self.rows - 1, 2):
+                first = rng.randrange(2)
+                labels[Row(row)] = Label(0 if first else 1 + rng.randrange(self.classes - 1))
+                labels[Row(row + 1)] = Label(1 + rng.randrange(self.classes - 1) if first else 0)
+        return labels
+
+    @cached_property
+    def strength(self) -> dict[tuple[Row, Row], float]:
+        """How strongly one row's label moves another's, nats."""
+        rng = Random(self.seed + 1)
+        return {pair: rng.uniform(0.2, 1.0) for pair in itertools.permutations(map(Row, range(self.rows)), 2)}
+
+    @property
+    def constraints(self) -> list[Constraint]:
+        """Exactly one of each pair of twins has the first label."""
+        pairs = range(0, self.rows - 1, 2) if self.related else ()
+        return [Constraint(Rule.EXACTLY_ONE, ((Row(row),), (Row(row + 1),)), Label(0)) for row in pairs]
+
+    def problem(self, seed: int = 0, **parameters: object) -> Problem:
+        """The world as a problem of the search."""
+        return Problem(
+            texts={Row(row): f"row {row}" for row in range(self.rows)},
+            labels=LABELS[: self.classes],
+            separator="\n",
+            constraint_list=self.constraints,
+            parameters=Parameters(seed=seed, **parameters),  # type: ignore[arg-type]  # fields of Parameters by name
+        )
+
+    def log_probabilities(self, row: Row, others: Mapping[Row, Label]) -> LogProbabilities:
+        """log p(label of the row | labels of others), nats; the order of the others does not matter."""
+        logits = [0.3 * (label == 0) for label in range(self.classes)]
+        for other, label in others.items():
+            shift = label - self.planted[other]
+            logits[(self.planted[row] + shift) % self.classes] += self.strength[other, row]
+        normalizer = math.log(sum(map(math.exp, logits)))
+        return tuple(logit - normalizer for logit in logits)
+
+    def utility(self, labels: Mapping[Row, Label], alpha: float = 50.0) -> float:
+        """U(D), eq. 2, straight from its definition."""
+        own = [
+            self.log_probabilities(row, {other: lab for other, lab in labels.items() if other != row})[label]
+            for row, label in labels.items()
+        ]
+        broken = sum((labels[a] == 0) == (labels[b] == 0) for ((a,), (b,)) in (c.clusters for c in self.constraints))
+        return alpha * sum(own) / len(own) - broken
+
+    @cached_property
+    def best_utility(self) -> float:
+        """The highest utility of all labellings of all rows."""
+        return max(
+            self.utility(dict(zip(map(Row, range(self.rows)), map(Label, labels), strict=True)))
+            for labels in itertools.product(range(self.classes), repeat=self.rows)
+        )
+
+    def answer(self, tree: PromptTree) -> TreeScores:
+        """Score a tree by reading its prompts as a language model would: from their text alone."""
+        scores = {row: self._read(prompt) for row, prompt in tree.prompts()}
+        return TreeScores(scores, Usage(prompts=len(scores)))
+
+    def _read(self, prompt: str) -> LogProbabilities:
+        *demonstrations, query = prompt.split("\n")
+        others = {}
+        for demonstration in demonstrations:
+            _, row, label = demonstration.split(" ")
+            others[Row(int(row))] = Label(LABELS.index(label))
+        return self.log_probabilities(Row(int(query.split(" ")[1])), others)
+
+
+def drive(world: ToyWorld, problem: Problem, strategy: Strategy, state: State | None = None) -> list[State]:
+    """Run a search to its end; the states after each step, the first one included."""
+    search = Search(problem, strategy, state)
+    states = [search.state]
+    while (request := search.ask()) is not None:
+        if search.tell([world.answer(tree) for tree in request]):
+            states.append(search.state)
+    return [*states, search.state]
+
+
+def argmax_labels(scores: Mapping[Row, LogProbabilities], rows: Sequence[Row]) -> dict[Row, Label]:
+    """The likeliest label of each row."""
+    return {row: likeliest(scores[row]) for row in rows}

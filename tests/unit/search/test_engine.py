@@ -1,0 +1,85 @@
+import copy
+import itertools
+
+import orjson
+import pytest
+
+from service.search import checkpoint
+from service.search.engine import Search
+from service.search.folds import Folds
+from service.search.paper import Paper
+from service.search.steps import Phase, State, Strategy
+from tests.toy import ToyWorld, drive
+
+STRATEGIES = [pytest.param(Paper(), id="paper"), pytest.param(Folds(), id="folds")]
+
+
+def through_json(state: State) -> State:
+    return checkpoint.from_json(orjson.loads(orjson.dumps(checkpoint.to_json(state))))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_resuming_after_any_step_ends_like_an_undisturbed_run(strategy: Strategy) -> None:
+    world = ToyWorld(9, 2, True, 4)
+    states = drive(world, world.problem(), strategy)
+    for state in states:
+        assert drive(world, world.problem(), strategy, through_json(state))[-1] == states[-1]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_stored_state_is_read_back_equal(strategy: Strategy) -> None:
+    world = ToyWorld(9, 3, True, 4)
+    for state in drive(world, world.problem(), strategy):
+        assert through_json(state) == state
+
+
+def test_a_state_of_another_version_is_refused() -> None:
+    values = {**checkpoint.to_json(State()), "version": 0}
+    with pytest.raises(ValueError, match="version 0"):
+        checkpoint.from_json(values)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_step_cut_off_half_way_leaves_the_state_as_it_was(strategy: Strategy) -> None:
+    world = ToyWorld(9, 2, True, 5)
+    search = Search(world.problem(), strategy)
+    while (request := search.ask()) is not None:
+        before = copy.deepcopy(search.state)
+        if not search.tell([world.answer(tree) for tree in request]):
+            assert search.state == before
+
+
+def test_a_rejected_proposal_leaves_labels_scores_and_best_bit_identical() -> None:
+    rejected = 0
+    for seed in range(8):
+        world = ToyWorld(10, 2, True, seed)
+        states = drive(world, world.problem(seed, initial_temperature=0.02), Paper())
+        for before, after in itertools.pairwise(states):
+            if before.phase is Phase.DRAW and after.phase is Phase.DRAW and after.accepted == before.accepted:
+                assert checkpoint.to_json(after)["labels"] == checkpoint.to_json(before)["labels"]
+                assert (after.scores, after.best) == (before.scores, before.best)
+                rejected += after.iterations > before.iterations
+    assert rejected > 20
+
+
+def test_asking_again_gives_the_same_request() -> None:
+    world = ToyWorld(6, 2, False, 0)
+    search = Search(world.problem(), Folds())
+    assert search.ask() is search.ask()
+
+
+def test_an_answer_that_does_not_fit_the_request_is_refused_and_changes_nothing() -> None:
+    world = ToyWorld(6, 2, False, 0)
+    search = Search(world.problem(), Folds())
+    search.ask()
+    before = search.state
+    with pytest.raises(ValueError, match="tree by tree"):
+        search.tell([])
+    assert search.state is before
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_seed_decides_the_run(strategy: Strategy) -> None:
+    world = ToyWorld(10, 2, False, 6)
+    first, again = (drive(world, world.problem(seed=3), strategy) for _ in range(2))
+    assert first == again
