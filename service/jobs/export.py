@@ -1,0 +1,153 @@
+"""Streams the labelled data set: the user's columns in their order, then what was found."""
+
+import csv
+import io
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import orjson
+from anyio import to_thread
+
+from service.entities import Job, JobStatus, LabeledRow
+from service.errors import JobNotFinished
+from service.identifiers import JobId
+from service.jobs.export_parquet import ColumnKinds, ParquetStream
+from service.jobs.survey import RESULT_COLUMNS
+from service.ports import Store
+
+_BATCH_ROWS = 2_000
+_BATCH_BYTES = 4_000_000
+
+Fields = dict[str, Any]
+
+
+class ResultFormat(StrEnum):
+    """What a result can be downloaded as."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A labelled data set that may be downloaded."""
+
+    job: Job
+    columns: tuple[str, ...]
+    gold_field: str | None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it will never change again."""
+        return self.job.status is JobStatus.SUCCEEDED
+
+
+async def find_result(store: Store, job_id: JobId, *, partial: bool) -> Result:
+    """The result, if it may be downloaded. Raises JobNotFound and JobNotFinished.
+
+    What a failed or cancelled job has done is given only where `partial` says that it is wanted.
+    """
+    async with store.desk() as desk:
+        job = await desk.jobs.get(job_id)
+        columns, gold_field = await desk.jobs.columns(job_id)
+    if not job.status.is_final:
+        raise JobNotFinished(f"the job is {job.status}; its result can be downloaded once it has succeeded")
+    if job.status is not JobStatus.SUCCEEDED and not partial:
+        raise JobNotFinished(f"the job was not finished: it is {job.status}; partial=true gives what there is")
+    return Result(job=job, columns=columns, gold_field=gold_field)
+
+
+async def stream_result(store: Store, result: Result, form: ResultFormat) -> AsyncIterator[bytes]:
+    """The result's bytes, from the database to the reader without ever holding all of it."""
+    match form:
+        case ResultFormat.JSONL:
+            parts = _encoded(store, result, _as_jsonl)
+        case ResultFormat.CSV:
+            parts = _csv(store, result)
+        case ResultFormat.PARQUET:
+            parts = _parquet(store, result)
+    async for part in parts:
+        if part:
+            yield part
+
+
+async def _batches(store: Store, job_id: JobId) -> AsyncIterator[list[LabeledRow]]:
+    """The rows in lists of bounded size."""
+    batch: list[LabeledRow] = []
+    size = 0
+    async with store.desk() as desk:
+        async for row in desk.labels.result(job_id):
+            batch.append(row)
+            size += len(row.data)
+            if len(batch) >= _BATCH_ROWS or size >= _BATCH_BYTES:
+                yield batch
+                batch, size = [], 0
+    if batch:
+        yield batch
+
+
+async def _encoded(
+    store: Store, result: Result, encode: Callable[[Result, list[LabeledRow]], bytes]
+) -> AsyncIterator[bytes]:
+    async for batch in _batches(store, result.job.id):
+        yield await to_thread.run_sync(encode, result, batch)
+
+
+async def _csv(store: Store, result: Result) -> AsyncIterator[bytes]:
+    yield _as_csv_lines([[*result.columns, *RESULT_COLUMNS]])
+    async for part in _encoded(store, result, _as_csv):
+        yield part
+
+
+async def _parquet(store: Store, result: Result) -> AsyncIterator[bytes]:
+    """Reads the rows twice: the columns' types are known only after the last row."""
+    kinds = ColumnKinds(result.columns)
+    async for batch in _batches(store, result.job.id):
+        await to_thread.run_sync(lambda rows: kinds.look_at(_all_fields(result, rows)), batch)
+    sink = ParquetStream(kinds)
+    async for batch in _batches(store, result.job.id):
+        yield await to_thread.run_sync(lambda rows: sink.write(_all_fields(result, rows)), batch)
+    yield await to_thread.run_sync(sink.finish)
+
+
+def result_fields(result: Result, row: LabeledRow) -> Fields:
+    """One row of the result; gold is back in its place."""
+    given: Fields = orjson.loads(row.data)
+    if row.gold is not None and result.gold_field is not None:
+        given[result.gold_field] = orjson.loads(row.gold)
+    state = row.state
+    label = None if state.label is None else result.job.config.task.labels[state.label]
+    found = (label, state.confidence, state.margin, state.status.value)
+    return {
+        **{column: given[column] for column in result.columns if column in given},
+        **dict(zip(RESULT_COLUMNS, found, strict=True)),
+    }
+
+
+def _all_fields(result: Result, rows: Sequence[LabeledRow]) -> list[Fields]:
+    return [result_fields(result, row) for row in rows]
+
+
+def _as_jsonl(result: Result, rows: list[LabeledRow]) -> bytes:
+    return b"".join(orjson.dumps(result_fields(result, row), option=orjson.OPT_APPEND_NEWLINE) for row in rows)
+
+
+def _as_csv(result: Result, rows: list[LabeledRow]) -> bytes:
+    columns = (*result.columns, *RESULT_COLUMNS)
+    return _as_csv_lines([[_cell(fields.get(c)) for c in columns] for fields in _all_fields(result, rows)])
+
+
+def _cell(value: Any) -> str:
+    """Text as it is, nothing for null, and everything else as in JSON."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _as_csv_lines(rows: Sequence[Sequence[str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
