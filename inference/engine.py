@@ -1,0 +1,143 @@
+"""Scores batches of prompts: with prefix cache and packed passes where the language model allows, else one by one."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+import torch
+
+from inference.language_model import LanguageModel, token_arrays
+from inference.packed import NextToken, PackedScorer
+from inference.prefix_cache import Tokens
+
+logger = logging.getLogger(__name__)
+
+CACHE_BYTES = 512 << 20  # memory for keys and values where nothing else is said
+_TOLERANCE_NATS = {torch.float32: 1e-4}
+_HALF_TOLERANCE_NATS = 0.25  # half precision differs by the order of additions alone
+
+
+class Scorer(Protocol):
+    """Answers a batch of prompts."""
+
+    def score(self, prompts: Sequence[Tokens]) -> list[NextToken]:
+        """What may follow each prompt."""
+
+
+class PlainScorer:
+    """Answers each prompt by a forward pass of its own; a prompt given twice is computed once."""
+
+    def __init__(self, language_model: LanguageModel) -> None:
+        self.language_model = language_model
+
+    def score(self, prompts: Sequence[Tokens]) -> list[NextToken]:
+        """What may follow each prompt."""
+        known: dict[bytes, torch.Tensor] = {}
+        answers = []
+        for prompt in prompts:
+            key = prompt.tobytes()
+            cost = 0 if key in known else len(prompt)
+            if cost:
+                known[key] = self.language_model.plain(prompt)
+            answers.append(NextToken(known[key], cost))
+        return answers
+
+
+@dataclass(frozen=True, slots=True)
+class CacheLimits:
+    """`cache_tokens` None takes what fits in 512 MiB; `pack_tokens` None suits the device."""
+
+    cache_tokens: int | None = None
+    pack_tokens: int | None = None
+
+
+class Engine:
+    """Next-token log-probabilities for batches of prompts, and what they cost in all.
+
+    `tokens_sent` and `tokens_computed` count from the start on.
+    """
+
+    def __init__(self, language_model: LanguageModel, limits: CacheLimits = CacheLimits()) -> None:
+        self.language_model = language_model
+        self.tokens_sent = 0
+        self.tokens_computed = 0
+        self._packed = packed_scorer(language_model, limits)
+        self._scorer: Scorer = self._packed or PlainScorer(language_model)
+
+    @property
+    def cached_tokens(self) -> int:
+        """Tokens whose keys and values are held."""
+        return self._packed.cache.tokens if self._packed else 0
+
+    @property
+    def cache_capacity(self) -> int:
+        """Tokens whose keys and values may be held; 0 where there is no prefix cache."""
+        return self._packed.cache.capacity if self._packed else 0
+
+    def score(self, prompts: Sequence[Sequence[int]]) -> list[NextToken]:
+        """What may follow each prompt. Raises ValueError for a prompt that is empty, too long or not of this world."""
+        for prompt in prompts:
+            self._check(prompt)
+        answers = self._scorer.score(token_arrays(prompts))
+        self.tokens_sent += sum(map(len, prompts))
+        self.tokens_computed += sum(answer.computed for answer in answers)
+        return answers
+
+    def _check(self, prompt: Sequence[int]) -> None:
+        if not 0 < len(prompt) <= self.language_model.context_tokens:
+            raise ValueError(f"a prompt has 1 to {self.language_model.context_tokens} tokens, this one {len(prompt)}")
+        if not 0 <= min(prompt) <= max(prompt) < self.language_model.vocabulary:
+            raise ValueError(f"token ids are from 0 to {self.language_model.vocabulary - 1}")
+
+
+def packed_scorer(language_model: LanguageModel, limits: CacheLimits) -> PackedScorer | None:
+    """A scorer with a prefix cache, if the language model proves to give the same answers through it."""
+    reason = _why_not(language_model)
+    if reason is None:
+        try:
+            scorer = _build(language_model, limits)
+            difference = _difference(language_model, scorer)
+        except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError) as error:
+            reason = f"it does not take packed prompts ({error})"
+        else:
+            tolerance = _TOLERANCE_NATS.get(language_model.dtype, _HALF_TOLERANCE_NATS)
+            if difference <= tolerance:
+                return _build(language_model, limits)
+            reason = f"packed prompts score {difference:.2g} nats off"
+    logger.warning("%s runs without a prefix cache: %s", language_model.name, reason)
+    return None
+
+
+def _why_not(language_model: LanguageModel) -> str | None:
+    if "position_ids" not in language_model.parameters:
+        return "its positions cannot be set"
+    if (language_model.sliding_window or language_model.context_tokens) < language_model.context_tokens:
+        return "some of its layers see a window only"
+    return None
+
+
+def _build(language_model: LanguageModel, limits: CacheLimits) -> PackedScorer:
+    pack_tokens = limits.pack_tokens or (512 if language_model.device.type == "cpu" else 2048)
+    cache_tokens = limits.cache_tokens
+    if cache_tokens is None:
+        fitting = CACHE_BYTES // max(1, language_model.key_value_bytes())
+        cache_tokens = max(fitting, language_model.context_tokens + pack_tokens)
+    return PackedScorer(language_model, cache_tokens, pack_tokens)
+
+
+def _difference(language_model: LanguageModel, scorer: PackedScorer) -> float:
+    """Largest difference in nats between packed and plain scores on a little tree of made-up prompts."""
+    rng = Random(0)
+    length = min(16, language_model.context_tokens // 4)
+
+    def run() -> list[int]:
+        return [rng.randrange(language_model.vocabulary) for _ in range(length)]
+
+    trunk, limb = run(), run()
+    prompts = token_arrays([trunk, trunk + limb + run(), trunk + limb + run()[:3], trunk + run(), run()])
+    answers = [scorer.score(prompts[:2]), scorer.score(prompts)]
+    plain = [language_model.plain(prompt) for prompt in prompts]
+    pairs = [*zip(answers[0], plain[:2], strict=True), *zip(answers[1], plain, strict=True)]
+    return max(float((answer.log_probabilities - expected).abs().max()) for answer, expected in pairs)

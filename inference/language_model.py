@@ -1,0 +1,141 @@
+"""Loads a Hugging Face causal language model and runs forward passes on it."""
+
+import hashlib
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.cache_utils import DynamicCache
+
+from inference.key_values import PooledKeyValues
+from inference.packing import Pack
+from inference.prefix_cache import Tokens
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
+_FINGERPRINT_BYTES = 1 << 20  # read from either end of each file
+_FINGERPRINT_SUFFIXES = (".json", ".safetensors", ".bin", ".model", ".txt")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Which language model to load and where to: a folder or hub name, a torch device, a dtype."""
+
+    model: str
+    device: str = "auto"
+    dtype: DtypeName = "auto"
+
+
+class LanguageModel:
+    """A causal language model in memory. All answers are log-probabilities in nats, float32, on the CPU."""
+
+    def __init__(self, module: Any, tokenizer: PreTrainedTokenizerBase, name: str, sha: str | None = None) -> None:
+        self.module = module.eval()
+        self.tokenizer = tokenizer
+        self.name = name
+        self.sha = sha
+        self.device: torch.device = module.device
+        self.dtype: torch.dtype = module.dtype
+        text = module.config.get_text_config()
+        self.vocabulary: int = text.vocab_size
+        self.layers: int = text.num_hidden_layers
+        self.context_tokens = _context_tokens(text)
+        self.sliding_window: int | None = _sliding_window(text)
+        self.parameters = inspect.signature(module.forward).parameters
+
+    @torch.inference_mode()
+    def plain(self, tokens: Tokens) -> torch.Tensor:
+        """What follows a prompt, computed by itself: shape (vocabulary,)."""
+        ids = torch.from_numpy(tokens.astype(np.int64))[None].to(self.device)
+        wanted = {"logits_to_keep": 1} if "logits_to_keep" in self.parameters else {}
+        logits: torch.Tensor = self.module(input_ids=ids, use_cache=False, **wanted).logits[0, -1]
+        return logits.float().log_softmax(-1).cpu()
+
+    @torch.inference_mode()
+    def packed(self, pack: Pack, key_values: PooledKeyValues) -> torch.Tensor:
+        """What follows each answered row of a pack: shape (answers, vocabulary)."""
+        key_values.show(torch.from_numpy(pack.slots).to(self.device), len(pack.tokens))
+        mask = torch.from_numpy(pack.mask).to(self.device, self.dtype)
+        answers = torch.from_numpy(pack.answers).to(self.device)
+        sparing = "logits_to_keep" in self.parameters
+        logits: torch.Tensor = self.module(
+            input_ids=torch.from_numpy(pack.tokens.astype(np.int64))[None].to(self.device),
+            attention_mask=mask.clamp_(min=torch.finfo(self.dtype).min)[None, None],
+            position_ids=torch.from_numpy(pack.positions)[None].to(self.device),
+            past_key_values=key_values,
+            use_cache=True,
+            **({"logits_to_keep": answers} if sparing else {}),
+        ).logits[0]
+        wanted = logits if sparing else logits.index_select(0, answers)
+        return wanted.float().log_softmax(-1).cpu()
+
+    @torch.inference_mode()
+    def key_value_bytes(self) -> int:
+        """Memory that the keys and values of one token take."""
+        cache = DynamicCache()
+        self.module(input_ids=torch.zeros((1, 1), dtype=torch.int64, device=self.device), past_key_values=cache)
+        states = [getattr(layer, name) for layer in cache.layers for name in ("keys", "values")]
+        return sum(state.numel() * state.element_size() for state in states)
+
+
+def load(source: Source) -> LanguageModel:
+    """Load weights and tokenizer. Raises OSError where there is no such model."""
+    device = _device(source.device)
+    dtype = _dtype(source.dtype, device)
+    module: Any = AutoModelForCausalLM.from_pretrained(source.model, dtype=dtype)
+    module.to(device)
+    tokenizer = AutoTokenizer.from_pretrained(source.model)
+    folder = Path(source.model)
+    if folder.is_dir():
+        return LanguageModel(module, tokenizer, folder.resolve().name, fingerprint(folder))
+    return LanguageModel(module, tokenizer, source.model, getattr(module.config, "_commit_hash", None))
+
+
+def fingerprint(folder: Path) -> str:
+    """Tells one model folder from another: SHA-256 over the size and both ends of each of its files."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.suffix in _FINGERPRINT_SUFFIXES):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_FINGERPRINT_BYTES))
+            file.seek(max(_FINGERPRINT_BYTES, size - _FINGERPRINT_BYTES))
+            digest.update(file.read())
+    return digest.hexdigest()
+
+
+def token_arrays(prompts: Sequence[Sequence[int]]) -> list[Tokens]:
+    """Prompts as the arrays that the cache works with."""
+    return [np.asarray(prompt, np.int32) for prompt in prompts]
+
+
+def _device(name: str) -> torch.device:
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _dtype(name: DtypeName, device: torch.device) -> torch.dtype:
+    """Exact on the CPU; on a GPU half precision, as everybody serves there."""
+    if name != "auto":
+        return DTYPES[name]
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+def _context_tokens(config: Any) -> int:
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+        if isinstance(length := getattr(config, name, None), int):
+            return length
+    raise ValueError("the language model's configuration does not tell how many tokens it takes")
+
+
+def _sliding_window(config: Any) -> int | None:
+    """The window beyond which some layers do not see, if it is in use."""
+    window = getattr(config, "sliding_window", None)
+    in_use = getattr(config, "use_sliding_window", True) and window
+    return int(window) if in_use and window is not None else None

@@ -1,0 +1,184 @@
+"""A radix tree over token ids that says in which slots of a pool the keys and values of a prefix lie.
+
+The tree knows nothing of tensors: a slot is a number below the capacity. Runs of tokens
+without a fork are one node, prefixes are found token by token, the least recently used
+tokens go first when room is needed, and pinned nodes (with all before them) stay.
+"""
+
+import heapq
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Tokens = npt.NDArray[np.int32]
+Slots = npt.NDArray[np.int64]
+
+
+class CacheFull(Exception):
+    """Everything in the cache is pinned and the tokens asked for do not fit beside it."""
+
+
+class Node:
+    """A run of tokens without a fork, with a slot for each."""
+
+    __slots__ = ("children", "last_used", "parent", "pins", "slots", "tokens")
+
+    def __init__(self, tokens: Tokens, slots: Slots, parent: "Node | None") -> None:
+        self.tokens = tokens
+        self.slots = slots
+        self.parent = parent
+        self.children: dict[int, Node] = {}
+        self.pins = 0
+        self.last_used = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The longest cached prefix: its length in tokens, their slots, and the node it ends at."""
+
+    length: int
+    slots: Slots
+    node: Node
+
+
+def common_length(first: Tokens, second: Tokens) -> int:
+    """How many tokens two runs have in common from their start."""
+    length = min(len(first), len(second))
+    differs = first[:length] != second[:length]
+    return int(differs.argmax()) if differs.any() else length
+
+
+class PrefixCache:
+    """Which prefixes are held, and in which slots.
+
+    `capacity` is the number of slots, one for each token held. Slots handed out by
+    `allocate` belong to the caller until `insert` or `release` takes them back.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.tokens = 0  # held in the tree
+        self._free = np.arange(capacity, dtype=np.int64)[::-1].copy()
+        self._free_count = capacity
+        self._clock = 0
+        self._root = Node(np.empty(0, np.int32), np.empty(0, np.int64), None)
+        self._leaves: set[Node] = set()
+
+    def match(self, tokens: Tokens) -> Match:
+        """The longest prefix of these tokens that is held; it counts as used now."""
+        node, length, slots = self._walk(tokens)
+        return Match(length, np.concatenate(slots) if slots else np.empty(0, np.int64), node)
+
+    def insert(self, tokens: Tokens, slots: Slots, first_new: int) -> Node:
+        """Hold these tokens; the slots from `first_new` on were allocated for them.
+
+        What the tree holds already keeps its slots: the superfluous ones are released and
+        `slots` is corrected in place. The answer is the node that the tokens end at.
+        Raises ValueError where the tokens before `first_new` are not held.
+        """
+        node, length, held = self._walk(tokens)
+        if length < first_new:
+            raise ValueError(f"tokens from {length} to {first_new} are missing")
+        if length > first_new:
+            self.release(slots[first_new:length])
+            slots[first_new:length] = np.concatenate(held)[first_new:length]
+        if length == len(tokens):
+            return node
+        leaf = Node(tokens[length:].copy(), slots[length:].copy(), node)
+        leaf.last_used = self._clock
+        node.children[int(leaf.tokens[0])] = leaf
+        self._leaves.discard(node)
+        self._leaves.add(leaf)
+        self.tokens += len(leaf.tokens)
+        return leaf
+
+    def pin(self, node: Node) -> Node:
+        """Keep the prefix that ends at this node until it is unpinned as often as it was pinned."""
+        self._add_pins(node, 1)
+        return node
+
+    def unpin(self, node: Node) -> None:
+        """Take back one `pin` of this node."""
+        self._add_pins(node, -1)
+
+    def allocate(self, count: int) -> Slots:
+        """Slots for tokens about to be computed; evicts what was used longest ago. Raises CacheFull."""
+        if count > self._free_count:
+            self._evict(count - self._free_count)
+        if count > self._free_count:
+            raise CacheFull(f"{count} tokens do not fit beside {self.capacity - self._free_count} pinned ones")
+        self._free_count -= count
+        return self._free[self._free_count : self._free_count + count].copy()
+
+    def release(self, slots: Slots) -> None:
+        """Give allocated slots back unused."""
+        self._free[self._free_count : self._free_count + len(slots)] = slots
+        self._free_count += len(slots)
+
+    def clear(self) -> None:
+        """Forget everything that is not pinned."""
+        self._evict(self.capacity)
+
+    def _walk(self, tokens: Tokens) -> tuple[Node, int, list[Slots]]:
+        """Go down as far as the tokens agree, splitting the node where they part."""
+        self._clock += 1
+        node, length, slots = self._root, 0, []
+        while length < len(tokens):
+            child = node.children.get(int(tokens[length]))
+            if child is None:
+                break
+            common = common_length(child.tokens, tokens[length:])
+            node = child if common == len(child.tokens) else self._split(child, common)
+            node.last_used = self._clock
+            slots.append(node.slots)
+            length += common
+            if node is not child:
+                break
+        return node, length, slots
+
+    def _split(self, lower: Node, at: int) -> Node:
+        """Cut a node in two; pins stay on both halves. The answer is the upper half."""
+        parent = lower.parent
+        if parent is None:
+            raise ValueError("the root holds no tokens to split")
+        upper = Node(lower.tokens[:at].copy(), lower.slots[:at].copy(), parent)
+        upper.pins, upper.last_used = lower.pins, lower.last_used
+        upper.children[int(lower.tokens[at])] = lower
+        parent.children[int(upper.tokens[0])] = upper
+        lower.tokens, lower.slots, lower.parent = lower.tokens[at:].copy(), lower.slots[at:].copy(), upper
+        return upper
+
+    def _add_pins(self, node: Node | None, count: int) -> None:
+        while node is not None:
+            node.pins += count
+            node = node.parent
+
+    def _evict(self, needed: int) -> None:
+        """Free at least this many slots if pins allow; somewhat more, since finding the oldest leaves has its price."""
+        needed = max(needed, self.capacity // 32)
+        oldest = [(leaf.last_used, number, leaf) for number, leaf in enumerate(self._leaves) if not leaf.pins]
+        heapq.heapify(oldest)
+        number = len(oldest)
+        while needed > 0 and oldest:
+            leaf = heapq.heappop(oldest)[2]
+            needed -= self._trim(leaf, needed)
+            parent = leaf.parent
+            if not len(leaf.tokens) and parent in self._leaves and not parent.pins:
+                number += 1
+                heapq.heappush(oldest, (parent.last_used, number, parent))
+
+    def _trim(self, leaf: Node, count: int) -> int:
+        """Drop tokens from a leaf's end, and the leaf when nothing is left; says how many were dropped."""
+        kept = max(0, len(leaf.tokens) - count)
+        dropped = leaf.slots[kept:]
+        self.release(dropped)
+        self.tokens -= len(dropped)
+        first, parent = int(leaf.tokens[0]), leaf.parent
+        leaf.tokens, leaf.slots = leaf.tokens[:kept].copy(), leaf.slots[:kept].copy()
+        if not kept and parent is not None:
+            self._leaves.discard(leaf)
+            del parent.children[first]
+            if not parent.children and parent.parent is not None:
+                self._leaves.add(parent)
+        return len(dropped)
