@@ -1,0 +1,55 @@
+"""Puts the API together."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from api import events, jobs, operations, results
+from api.cursors import CursorSigner
+from api.dependencies import Application
+from api.documentation import install_openapi
+from api.errors import install_handlers
+from api.metrics import ApiMetrics
+from api.middleware import BodyLimit, RequestContext
+
+_FORM_BYTES = 2_000_000  # what a request may have beside the file itself
+
+_DESCRIPTION = """
+Labels a data set that nobody has labelled, by Internal Coherence Maximization: the labels that a pretrained
+language model finds most coherent with each other. POST rows and a question, wait, download them labelled.
+"""
+
+
+def create_app(application: Application) -> FastAPI:
+    """The API over a wired service, which stays the caller's to close.
+
+    `app.state.stopping` ends open event streams once it is set.
+    """
+    app = FastAPI(
+        title="ICM labelling service",
+        version=version("icm-service"),
+        description=_DESCRIPTION.strip(),
+        lifespan=_lifespan,
+        separate_input_output_schemas=False,
+    )
+    metrics = ApiMetrics()
+    app.state.application = application
+    app.state.metrics = metrics
+    app.state.signer = CursorSigner(application.settings.database_url)
+    app.state.stopping = asyncio.Event()
+    for router in (jobs.router, results.router, events.router, operations.router):
+        app.include_router(router)
+    app.add_middleware(BodyLimit, max_bytes=application.settings.upload.max_bytes + _FORM_BYTES)
+    app.add_middleware(RequestContext, metrics=metrics)
+    install_handlers(app)
+    install_openapi(app)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.stopping.set()

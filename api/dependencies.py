@@ -1,0 +1,87 @@
+"""What endpoints ask for, as annotated aliases."""
+
+import asyncio
+import re
+from typing import Annotated, Protocol
+
+from fastapi import Depends, Header, Path, Query, Request
+
+from api.cursors import CursorSigner
+from api.metrics import ApiMetrics
+from service.errors import Fault, InvalidInput, JobNotFound
+from service.identifiers import JobId
+from service.ports import Scorers, Store
+from service.settings import Settings
+
+_JOB_ID = re.compile(r"job_[0-9a-f]{32}")
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
+
+
+class Application(Protocol):
+    """The wired service as the API needs it."""
+
+    @property
+    def settings(self) -> Settings:
+        """What the operator decided."""
+
+    @property
+    def store(self) -> Store:
+        """The database."""
+
+    @property
+    def scorers(self) -> Scorers:
+        """The scoring backends."""
+
+
+def _application(request: Request) -> Application:
+    application: Application = request.app.state.application
+    return application
+
+
+def _store(request: Request) -> Store:
+    return _application(request).store
+
+
+def _signer(request: Request) -> CursorSigner:
+    signer: CursorSigner = request.app.state.signer
+    return signer
+
+
+def _metrics(request: Request) -> ApiMetrics:
+    metrics: ApiMetrics = request.app.state.metrics
+    return metrics
+
+
+def _stopping(request: Request) -> asyncio.Event:
+    event: asyncio.Event = request.app.state.stopping
+    return event
+
+
+def _job_id(job_id: Annotated[str, Path(description="the job's id", examples=["job_" + "0" * 32])]) -> JobId:
+    """Ids that were never handed out do not reach the database."""
+    if not _JOB_ID.fullmatch(job_id):
+        raise JobNotFound(f"there is no job {job_id!r}")
+    return JobId(job_id)
+
+
+def _idempotency_key(
+    idempotency_key: Annotated[
+        str | None,
+        Header(description="the same key with the same request gives the same job again, however often it is sent"),
+    ] = None,
+) -> str | None:
+    if idempotency_key is not None and not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
+        message = "must be 1 to 255 printable ASCII characters"
+        raise InvalidInput("the Idempotency-Key cannot be used", [Fault(message, field="Idempotency-Key")])
+    return idempotency_key
+
+
+TheApplication = Annotated[Application, Depends(_application)]
+TheStore = Annotated[Store, Depends(_store)]
+TheSigner = Annotated[CursorSigner, Depends(_signer)]
+TheMetrics = Annotated[ApiMetrics, Depends(_metrics)]
+Stopping = Annotated[asyncio.Event, Depends(_stopping)]
+TheJobId = Annotated[JobId, Depends(_job_id)]
+IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
+Limit = Annotated[int, Query(ge=1, le=1000, description="items on a page, at most")]
+Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before", max_length=1000)]

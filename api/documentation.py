@@ -1,0 +1,94 @@
+"""What the OpenAPI document says beyond what FastAPI finds out by itself."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from api.errors import PROBLEM_JSON
+from api.schemas import Problem
+from service.config import JobConfig
+
+_REFERENCE = "#/components/schemas/{model}"
+_CONFIG = {
+    "name": "capitals",
+    "model": "default",
+    "task": {
+        "template": "Question: {question}\nClaim: {choice}\nI think this claim is",
+        "labels": ["True", "False"],
+        "id_field": "id",
+        "gold_field": "label",
+        "relations": [{"kind": "at_most_one", "group": "question", "distinct": "choice", "label": "True"}],
+    },
+    "search": {"strategy": "folds", "seed": 0},
+}
+_EXAMPLES = [
+    {"id": "1", "question": "What is the capital of France?", "choice": "Paris", "label": "True"},
+    {"id": "2", "question": "What is the capital of France?", "choice": "Rome", "label": "False"},
+]
+_CONFIG_SCHEMA = {"$ref": _REFERENCE.format(model="JobConfig")}
+
+SUBMISSION_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "A file with the data set and a configuration, or both in one JSON object.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["dataset", "config"],
+                    "properties": {
+                        "dataset": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "JSON lines, CSV with a header, or Parquet; each may be packed by gzip",
+                        },
+                        "config": _CONFIG_SCHEMA,
+                    },
+                },
+                "encoding": {"config": {"contentType": "application/json"}},
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["config", "examples"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "config": _CONFIG_SCHEMA,
+                        "examples": {"type": "array", "minItems": 1, "items": {"type": "object"}},
+                    },
+                },
+                "example": {"config": _CONFIG, "examples": _EXAMPLES},
+            },
+        },
+    }
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The problem documents an endpoint may answer with."""
+    content = {PROBLEM_JSON: {"schema": {"$ref": _REFERENCE.format(model="Problem")}}}
+    return {status: {"description": "A problem (RFC 9457)", "content": content} for status in (*statuses, 422, 500)}
+
+
+def install_openapi(app: FastAPI) -> None:
+    """Add the schemas that only hand-written parts of the document name."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+                separate_input_output_schemas=False,
+            )
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            for body in (JobConfig, Problem):
+                schema = body.model_json_schema(ref_template=_REFERENCE)
+                schemas.update(schema.pop("$defs", {}))
+                schemas[body.__name__] = schema
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document

@@ -1,0 +1,142 @@
+"""The one table from errors to HTTP, and the problem documents (RFC 9457) that carry them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Scope
+
+from api.schemas import FaultBody, Problem
+from service import errors
+
+PROBLEM_JSON = "application/problem+json"
+_TYPE_PREFIX = "urn:icm:problem:"
+_RETRY_SECONDS = 5
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+# Looked up along the error's ancestors, so the nearest entry counts.
+STATUS_OF: Mapping[type[errors.ServiceError], int] = {
+    errors.InvalidInput: 422,
+    errors.InvalidConfig: 422,
+    errors.InvalidDataset: 422,
+    errors.InvalidCursor: 400,
+    errors.UnsupportedFormat: 415,
+    errors.PayloadTooLarge: 413,
+    errors.JobNotFound: 404,
+    errors.ModelNotFound: 422,  # the address exists; the configuration names something that does not
+    errors.WrongState: 409,
+    errors.JobNotFinished: 409,
+    errors.JobFinished: 409,
+    errors.IdempotencyMismatch: 422,
+    errors.BackendError: 502,
+    errors.BackendUnavailable: 503,
+    errors.BackendRefused: 422,
+    errors.LabelUnreachable: 422,
+    errors.StorageUnavailable: 503,
+    errors.LeaseLost: 409,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemKind:
+    """What stays the same in all problems of a kind."""
+
+    status: int
+    slug: str
+
+    @property
+    def title(self) -> str:
+        """The kind in words."""
+        return self.slug.replace("-", " ").capitalize()
+
+
+def kind_of(error: errors.ServiceError) -> ProblemKind:
+    """The status and stable name of an error."""
+    known = next((cls for cls in type(error).__mro__ if cls in STATUS_OF), None)
+    if known is None:
+        return INTERNAL
+    return ProblemKind(status=STATUS_OF[known], slug=re.sub(r"(?<!^)(?=[A-Z])", "-", known.__name__).lower())
+
+
+INTERNAL = ProblemKind(status=500, slug="internal-server-error")
+_INVALID_REQUEST = ProblemKind(status=422, slug="invalid-request")
+
+
+def problem(
+    request_id: str,
+    kind: ProblemKind,
+    detail: str,
+    *,
+    faults: Sequence[errors.Fault] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """A problem document."""
+    body = Problem(
+        type=_TYPE_PREFIX + kind.slug,
+        title=kind.title,
+        status=kind.status,
+        detail=detail,
+        request_id=request_id,
+        errors=[FaultBody.model_validate(fault) for fault in faults] or None,
+    )
+    exclude = None if faults else {"errors"}
+    return Response(body.model_dump_json(exclude=exclude), kind.status, dict(headers or {}), PROBLEM_JSON)
+
+
+def service_problem(request_id: str, error: errors.ServiceError) -> Response:
+    """An error of the service as a problem document."""
+    kind = kind_of(error)
+    faults = error.faults if isinstance(error, errors.InvalidInput) else ()
+    if isinstance(error, errors.ModelNotFound):
+        faults = (errors.Fault(str(error), field="model"),)
+    headers = {}
+    if kind.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        wait = error.retry_after_seconds if isinstance(error, errors.BackendUnavailable) else None
+        headers["Retry-After"] = str(max(1, round(wait or _RETRY_SECONDS)))
+    return problem(request_id, kind, str(error), faults=faults, headers=headers)
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Answer every error with a problem document; what nobody foresaw is caught by the middleware."""
+    app.add_exception_handler(errors.ServiceError, _on_service_error)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+
+
+async def _on_service_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, errors.ServiceError):
+        raise error
+    return service_problem(request.state.request_id, error)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    phrase = HTTPStatus(error.status_code).phrase
+    kind = ProblemKind(status=error.status_code, slug=re.sub(r"[^a-z]+", "-", phrase.lower()))
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(allowed_methods(request.app, request.scope))
+    return problem(request.state.request_id, kind, error.detail, headers=headers)
+
+
+async def _on_invalid_request(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    faults = [errors.Fault(str(e["msg"]), field=".".join(map(str, e["loc"][1:])) or None) for e in error.errors()]
+    return problem(request.state.request_id, _INVALID_REQUEST, "the request cannot be used", faults=faults)
+
+
+def allowed_methods(app: FastAPI, scope: Scope) -> list[str]:
+    """Every method this path answers to: frameworks list those of the first route that matches only."""
+    return [
+        method
+        for method in _METHODS
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.router.routes)
+    ]

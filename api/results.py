@@ -1,0 +1,111 @@
+"""What a job has found: label states, the labelled data set, the report."""
+
+import hashlib
+import re
+from enum import StrEnum
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.responses import StreamingResponse
+
+from api.dependencies import Cursor, Limit, TheJobId, TheSigner, TheStore
+from api.documentation import problems
+from api.jobs import not_modified
+from api.schemas import LabelBody, Page, ReportBody
+from service.entities import Job
+from service.jobs.export import Result, ResultFormat, find_result, stream_result
+from service.jobs.listing import list_labels
+from service.jobs.report import report
+
+router = APIRouter(tags=["results"])
+
+_CONTENT_TYPES = {
+    ResultFormat.JSONL: "application/jsonl",
+    ResultFormat.CSV: "text/csv; charset=utf-8; header=present",
+    ResultFormat.PARQUET: "application/vnd.apache.parquet",
+}
+
+
+class Order(StrEnum):
+    """How label states are sorted."""
+
+    POSITION = "position"
+    CONFIDENCE = "confidence"  # the least confident first
+
+
+@router.get("/v1/jobs/{job_id}/labels", responses=problems(400, 404, 503))
+async def get_labels(
+    job_id: TheJobId,
+    store: TheStore,
+    signer: TheSigner,
+    *,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    order: Order = Order.POSITION,
+) -> Page[LabelBody]:
+    """Label states as they are now."""
+    scope = f"labels {job_id} {order}"
+    after = None
+    if cursor is not None:
+        confidence, position = signer.read(scope, cursor)
+        after = (confidence, position)
+    by_confidence = order is Order.CONFIDENCE
+    job, found = await list_labels(store, job_id, limit=limit, after=after, by_confidence=by_confidence)
+    last = found.items[-1][1] if found.has_more else None
+    return Page(
+        data=[LabelBody.of(row_id, state, job.config.task.labels) for row_id, state in found.items],
+        has_more=found.has_more,
+        next_cursor=last and signer.sign(scope, (last.confidence or 0.0, last.position)),
+    )
+
+
+@router.get(
+    "/v1/jobs/{job_id}/result",
+    response_class=StreamingResponse,
+    responses={
+        **problems(404, 409, 503),
+        200: {"description": "The labelled data set", "content": {kind: {} for kind in _CONTENT_TYPES.values()}},
+        304: {"description": "The result is as the ETag sent has it"},
+    },
+)
+async def get_result(
+    request: Request,
+    job_id: TheJobId,
+    store: TheStore,
+    form: Annotated[ResultFormat, Query(alias="format")] = ResultFormat.JSONL,
+    *,
+    partial: Annotated[bool, Query(description="also where the job failed or was cancelled: what there is")] = False,
+) -> Response:
+    """The user's columns in their order, then icm_label, icm_confidence, icm_margin and icm_status."""
+    result = await find_result(store, job_id, partial=partial)
+    headers = {"Content-Disposition": content_disposition(f"{_stem(result.job)}.{form}")}
+    if result.is_complete:
+        headers["ETag"] = _etag(result, form)
+        unchanged = not_modified(request, headers["ETag"])
+        if unchanged is not None:
+            return unchanged
+    return StreamingResponse(stream_result(store, result, form), headers=headers, media_type=_CONTENT_TYPES[form])
+
+
+@router.get("/v1/jobs/{job_id}/report", responses=problems(404, 503))
+async def get_report(job_id: TheJobId, store: TheStore) -> ReportBody:
+    """How far the labels deserve trust, and why."""
+    return ReportBody.of(await report(store, job_id))
+
+
+def _etag(result: Result, form: ResultFormat) -> str:
+    """Names the bytes of a finished job's result, which never change."""
+    named = f"{result.job.id} {result.job.finished_at} {form}"
+    return f'"{hashlib.sha256(named.encode()).hexdigest()[:32]}"'
+
+
+def _stem(job: Job) -> str:
+    return job.config.name.strip() or job.id
+
+
+def content_disposition(filename: str) -> str:
+    """A download's name as RFC 6266 wants it: plain for old readers, in full for the others."""
+    name = re.sub(r"[\x00-\x1f\x7f/\\]", "_", filename)
+    plain = re.sub(r"[^ !#$&+\-.0-9A-Z^_`a-z|~()]", "_", name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"

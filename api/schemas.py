@@ -1,0 +1,264 @@
+"""Response bodies; the requests' are `service.config.JobConfig` and the upload described beside it."""
+
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.config import JobConfig
+from service.entities import Event, Job, JobStatus, LabelState, LabelStatus
+from service.jobs.estimate import Estimate, RelationPreview
+from service.jobs.judgement import LabelShare, Reason, SearchFacts, Verdict
+from service.jobs.report import Cost, Report
+from service.ports import BackendInfo
+
+Item = TypeVar("Item", bound=BaseModel)
+
+_LINKED = ("labels", "result", "report", "events", "cancel")
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class ProgressBody(_Body):
+    """What has been done and what it cost."""
+
+    rows: int
+    labeled: int
+    iterations: int
+    accepted: int
+    utility: float | None = Field(description="mean over the rows of the shards reported so far")
+    inconsistencies: int
+    prompts: int
+    tokens_sent: int = Field(description="tokens of all prompts")
+    tokens_computed: int = Field(description="tokens of all prompts that no prefix cache held")
+    eta_seconds: float | None
+
+
+class JobError(_Body):
+    """Why a job failed."""
+
+    code: str
+    message: str
+
+
+class JobBody(_Body):
+    """A job."""
+
+    id: str
+    object: Literal["job"] = "job"
+    name: str
+    status: str = Field(description="queued, running, paused, succeeded, failed, cancelled; tolerate new ones")
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    config: JobConfig
+    progress: ProgressBody
+    error: JobError | None
+    links: dict[str, str]
+
+    @classmethod
+    def of(cls, job: Job) -> "JobBody":
+        """The job as users see it."""
+        here = f"/v1/jobs/{job.id}"
+        return cls(
+            id=job.id,
+            name=job.config.name,
+            status=job.status,
+            created_at=job.created_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+            config=job.config,
+            progress=ProgressBody.model_validate(job.progress),
+            error=None if job.error is None else JobError.model_validate(dict(job.error)),
+            links={"self": here} | {name: f"{here}/{name}" for name in _LINKED},
+        )
+
+
+class Page(BaseModel, Generic[Item]):
+    """One page of a list; pass `next_cursor` as `cursor` for the next."""
+
+    object: Literal["list"] = "list"
+    data: list[Item]
+    has_more: bool
+    next_cursor: str | None = None
+
+
+class LabelBody(_Body):
+    """The label state of one row as it is now."""
+
+    id: str
+    position: int = Field(description="the row's position in the data set, from 0")
+    icm_label: str | None
+    icm_confidence: float | None = Field(description="probability of the label given all others, over the label set")
+    icm_margin: float | None = Field(description="nats to the runner-up")
+    icm_status: LabelStatus
+
+    @classmethod
+    def of(cls, row_id: str, state: LabelState, labels: list[str]) -> "LabelBody":
+        """The state with its label's text."""
+        return cls(
+            id=row_id,
+            position=state.position,
+            icm_label=None if state.label is None else labels[state.label],
+            icm_confidence=state.confidence,
+            icm_margin=state.margin,
+            icm_status=state.status,
+        )
+
+
+class EventBody(_Body):
+    """Something that happened to a job."""
+
+    id: int = Field(description="counts from 1 within the job; send the last one seen as Last-Event-ID")
+    type: str
+    created_at: datetime
+    data: dict[str, Any]
+
+    @classmethod
+    def of(cls, event: Event) -> "EventBody":
+        """The event as users see it."""
+        return cls(id=event.sequence, type=event.type, created_at=event.created_at, data=dict(event.data))
+
+
+class EventPage(BaseModel):
+    """Events of a job, oldest first; send the last one's id as Last-Event-ID for more."""
+
+    object: Literal["list"] = "list"
+    data: list[EventBody]
+    has_more: bool
+
+
+class ModelBody(_Body):
+    """A scoring backend and what the probe found out about it."""
+
+    id: str
+    object: Literal["model"] = "model"
+    default: bool
+    kind: str | None
+    ready: bool
+    model: str | None
+    revision: str | None
+    server_version: str | None
+    context_tokens: int | None
+    max_concurrent_requests: int | None
+    reports_tokens_computed: bool
+    problems: list[str]
+
+    @classmethod
+    def of(cls, info: BackendInfo, *, default: bool) -> "ModelBody":
+        """The backend as users see it: by the name they write into a configuration."""
+        return cls(
+            id=info.name,
+            default=default,
+            kind=info.kind or None,
+            ready=info.ready,
+            model=info.model,
+            revision=info.revision,
+            server_version=info.server_version,
+            context_tokens=info.context_tokens,
+            max_concurrent_requests=info.max_concurrent_requests,
+            reports_tokens_computed=info.reports_tokens_computed,
+            problems=list(info.problems),
+        )
+
+
+class EstimateBody(_Body):
+    """What a job would cost; nothing was stored."""
+
+    object: Literal["estimate"] = "estimate"
+    rows: int
+    groups: int
+    shards: int
+    prompts: int
+    tokens_sent: int
+    tokens_computed: int
+    sample_prompt: str = Field(description="the first row behind one demonstration, whose label only shows the form")
+    relations: RelationPreview
+    warnings: list[str]
+
+    @classmethod
+    def of(cls, estimate: Estimate) -> "EstimateBody":
+        """The estimate as users see it."""
+        return cls(
+            rows=estimate.rows,
+            groups=estimate.groups,
+            shards=estimate.shards,
+            prompts=estimate.usage.prompts,
+            tokens_sent=estimate.usage.tokens_sent,
+            tokens_computed=estimate.usage.tokens_computed,
+            sample_prompt=estimate.sample_prompt,
+            relations=estimate.relations,
+            warnings=list(estimate.warnings),
+        )
+
+
+class ReportBody(_Body):
+    """How far the labels deserve trust."""
+
+    object: Literal["report"] = "report"
+    job_id: str
+    status: JobStatus
+    verdict: Verdict = Field(description="gold has no part in it")
+    reasons: list[Reason]
+    rows: int
+    labels: list[LabelShare]
+    statuses: dict[LabelStatus, int]
+    inconsistencies: int
+    cost: Cost
+    search: SearchFacts
+    gold_rows: int = Field(description="rows with a gold value")
+    gold_rows_labeled: int
+    accuracy: float | None = Field(description="share of the labelled gold rows that agree; null without gold")
+
+    @classmethod
+    def of(cls, report: Report) -> "ReportBody":
+        """The report as users see it."""
+        return cls(
+            job_id=report.job.id,
+            status=report.job.status,
+            verdict=report.verdict,
+            reasons=report.reasons,
+            rows=report.job.progress.rows,
+            labels=report.labels,
+            statuses={status: report.statuses.get(status, 0) for status in LabelStatus},
+            inconsistencies=report.job.progress.inconsistencies,
+            cost=report.cost,
+            search=report.search,
+            gold_rows=report.gold.rows,
+            gold_rows_labeled=report.gold.labeled,
+            accuracy=report.gold.accuracy,
+        )
+
+
+class ModelList(BaseModel):
+    """The scoring backends, the default first."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelBody]
+
+
+class Health(BaseModel):
+    """The answer of a health check."""
+
+    status: Literal["ok"] = "ok"
+
+
+class FaultBody(_Body):
+    """One thing wrong with the input."""
+
+    line: int | None = Field(description="physical line of the file, or row number for Parquet and inline examples")
+    field: str | None
+    message: str
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str
+    errors: list[FaultBody] | None = None

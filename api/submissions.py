@@ -1,0 +1,101 @@
+"""Reads the body of a submission: a multipart upload, or JSON with the examples inside."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import Depends, Request
+from starlette.datastructures import FormData, UploadFile
+
+from api.dependencies import TheApplication
+from service.config import JobConfig
+from service.errors import Fault, InvalidConfig, InvalidDataset, PayloadTooLarge, UnsupportedFormat
+from service.intake.formats import Upload
+from service.intake.limits import Limits
+from service.intake.sources import FileSource, InlineSource
+from service.intake.strict_json import BadJson, parse
+from service.jobs.configuration import parse_config
+from service.jobs.rows import RowSource
+from service.settings import UploadSettings
+
+MAX_INLINE_BYTES = 10_000_000  # a JSON body is held in memory; longer data sets come as files
+_MAX_CONFIG_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A configuration and the data set it is about."""
+
+    config: JobConfig
+    source: RowSource
+
+
+async def _read_submission(request: Request, application: TheApplication) -> AsyncIterator[Submission]:
+    """The submission in this request; an uploaded file is there until the answer is made."""
+    limits = _limits(application.settings.upload)
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedFormat("Content-Encoding is not read here; send a .gz file as it is")
+    match request.headers.get("content-type", "").partition(";")[0].strip().lower():
+        case "application/json":
+            yield await _inline(request, limits)
+        case "multipart/form-data":
+            async with request.form(max_files=2, max_fields=2, max_part_size=_MAX_CONFIG_BYTES) as form:
+                yield await _uploaded(form, limits)
+        case other:
+            expected = "multipart/form-data with the parts dataset and config, or application/json"
+            raise UnsupportedFormat(f"Content-Type {other or '(none)'} is not read here; send {expected}")
+
+
+TheSubmission = Annotated[Submission, Depends(_read_submission)]
+
+
+def _limits(upload: UploadSettings) -> Limits:
+    return Limits(max_bytes=upload.max_bytes, max_rows=upload.max_rows, max_row_bytes=upload.max_row_bytes)
+
+
+async def _inline(request: Request, limits: Limits) -> Submission:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_INLINE_BYTES:
+            raise PayloadTooLarge(f"a JSON body may have {MAX_INLINE_BYTES} bytes; upload a file instead")
+    content = await _json(bytes(body), "the body")
+    if not isinstance(content, dict):
+        raise InvalidConfig("the body must be an object with `config` and `examples`")
+    unknown = [Fault("there is no such field", field=name) for name in content.keys() - {"config", "examples"}]
+    if unknown:
+        raise InvalidConfig("the body must have `config` and `examples` and nothing else", unknown)
+    examples = content.get("examples")
+    if not isinstance(examples, list):
+        fault = Fault("must be a list of objects", field="examples")
+        raise InvalidDataset("the data set is missing", [fault])
+    return Submission(_config(content), InlineSource(examples, limits))
+
+
+async def _uploaded(form: FormData, limits: Limits) -> Submission:
+    raw, dataset = form.get("config"), form.get("dataset")
+    if not isinstance(dataset, UploadFile):
+        fault = Fault("a file part `dataset` is needed", field="dataset")
+        raise InvalidDataset("the data set is missing", [fault])
+    if isinstance(raw, UploadFile):
+        if raw.size is not None and raw.size > _MAX_CONFIG_BYTES:
+            raise PayloadTooLarge(f"the configuration has more than {_MAX_CONFIG_BYTES} bytes")
+        raw = (await raw.read()).decode("utf-8", errors="surrogateescape")
+    content = {} if raw is None else {"config": await _json(raw.encode("utf-8", errors="surrogateescape"), "config")}
+    return Submission(
+        _config(content), FileSource(dataset.file, Upload(dataset.filename, dataset.content_type), limits)
+    )
+
+
+def _config(content: dict[str, Any]) -> JobConfig:
+    if "config" not in content:
+        raise InvalidConfig("the configuration is missing", [Fault("a part `config` is needed", field="config")])
+    return parse_config(content["config"])
+
+
+async def _json(raw: bytes, what: str) -> Any:
+    try:
+        return await to_thread.run_sync(parse, raw)
+    except BadJson as error:
+        raise InvalidConfig(f"{what} cannot be read", [Fault(str(error), field=what.removeprefix("the "))]) from error
