@@ -51,4 +51,4 @@ ENV PATH=/opt/icm/bin:$PATH
 USER icm
 WORKDIR /home/icm
 EXPOSE 8080
-CMD ["python", "-m", "inference", "--host", "0.0.0.0", "--port", "8080"]
+CMD ["python", "-m", "inference", "--host=0.0.0.0", "--port=8080"]

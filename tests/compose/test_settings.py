@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import BaseModel
 
+from inference.settings import read_settings
 from service.settings import Settings
 
 Compose = Mapping[str, Any]
@@ -81,13 +82,23 @@ def test_tgi_returns_as_many_tokens_as_the_service_may_ask_for(
     assert f"--max-top-n-tokens={backend.max_top_tokens}" in compose["services"]["tgi"]["command"]
 
 
-def test_tgi_admits_as_many_requests_as_all_processes_may_send(
-    compose: Compose, monkeypatch: pytest.MonkeyPatch, explained: Mapping[str, str]
+def test_the_embedded_server_understands_its_command_line(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICM_BACKENDS", compose["services"]["worker"]["environment"]["ICM_BACKENDS"])
+    [backend] = Settings().backends
+    settings = read_settings(compose["services"]["cpu"]["command"][3:])
+    assert settings.port == urlsplit(backend.url).port
+    assert settings.max_top_n_tokens >= backend.max_top_tokens
+
+
+@pytest.mark.parametrize("server", ["tgi", "cpu"])
+def test_the_inference_server_admits_as_many_requests_as_all_processes_may_send(
+    server: str, compose: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ICM_BACKENDS", compose["services"]["worker"]["environment"]["ICM_BACKENDS"])
     [backend] = Settings().backends
     processes = int(compose["services"]["worker"]["deploy"]["replicas"]) + 1
-    assert int(explained["TGI_MAX_CONCURRENT_REQUESTS"]) >= processes * backend.concurrency
+    [admitted] = re.findall(r"--max-concurrent-requests=(\d+)", " ".join(compose["services"][server]["command"]))
+    assert int(admitted) >= processes * backend.concurrency
 
 
 def setting_names() -> set[str]:
