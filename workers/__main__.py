@@ -1,0 +1,43 @@
+"""Works until told to stop: `python -m workers`."""
+
+import asyncio
+import os
+import signal
+import socket
+import uuid
+
+import structlog
+
+from service.bootstrap import build_application
+from service.identifiers import WorkerId
+from service.observability import configure_logging
+from service.settings import Settings
+from workers.worker import Worker
+
+logger = structlog.get_logger(__name__)
+
+
+async def work(settings: Settings) -> None:
+    """Run one worker until SIGTERM or SIGINT; the shard at hand is saved and given back."""
+    application = build_application(settings)
+    worker = Worker(application, WorkerId(f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.stop)
+    logger.info("worker started")
+    try:
+        await worker.run()
+    finally:
+        await application.close()
+    logger.info("worker stopped")
+
+
+def main() -> None:
+    """Read the settings from the environment and work."""
+    settings = Settings()
+    configure_logging(settings.log_format, settings.log_level)
+    asyncio.run(work(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""Claims a shard, runs it, records how it ended, and begins again."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import structlog
+
+from service.bootstrap import Application
+from service.entities import ClaimedShard, ShardStatus
+from service.errors import BackendUnavailable, LeaseLost, ServiceError, StorageUnavailable
+from service.identifiers import WorkerId
+from service.jobs.run import ShardOutcome, run_shard
+from workers.heartbeat import Pulse, heartbeat
+
+logger = structlog.get_logger(__name__)
+
+BACKEND_DELAY_SECONDS = 15.0  # before a shard whose backend cannot be reached is tried again
+STORAGE_DELAY_SECONDS = 2.0
+CRASH_DELAY_SECONDS = 1.0
+
+
+class Worker:
+    """One worker: one shard at a time."""
+
+    def __init__(self, application: Application, worker_id: WorkerId) -> None:
+        self._application = application
+        self._store = application.store
+        self._queue = application.settings.queue
+        self._id = worker_id
+        self._stopping = asyncio.Event()
+        self._pulse: Pulse | None = None
+
+    def stop(self) -> None:
+        """Ask for the end: the current step is finished, saved, and the shard given back."""
+        self._stopping.set()
+        if self._pulse is not None:
+            self._pulse.stop.set()
+
+    async def run(self) -> None:
+        """Work until told to stop."""
+        while not self._stopping.is_set():
+            try:
+                if not await self.work_once():
+                    await self._wait()
+            except StorageUnavailable as error:
+                logger.warning("the database cannot be reached", reason=str(error))
+                await self._pause(STORAGE_DELAY_SECONDS)
+            except LeaseLost:
+                logger.warning("the lease was lost; another worker goes on")
+
+    async def work_once(self) -> bool:
+        """Claim and run one shard; says whether there was one."""
+        async with self._store.workbench() as unit:
+            claimed = await unit.shards.claim(self._id, self._queue.lease_seconds)
+        if claimed is None:
+            return False
+        lease = claimed.lease
+        with structlog.contextvars.bound_contextvars(job=lease.job_id, shard=lease.shard, epoch=lease.epoch):
+            logger.info("shard claimed", rows=claimed.rows, resumed=claimed.checkpoint is not None)
+            await self._run_claimed(claimed)
+        return True
+
+    async def _run_claimed(self, claimed: ClaimedShard) -> None:
+        self._pulse = pulse = Pulse()
+        if self._stopping.is_set():
+            pulse.stop.set()
+        try:
+            async with heartbeat(self._store, claimed.lease, self._queue.lease_seconds, pulse):
+                outcome = await self._outcome(claimed, pulse)
+            logger.info("shard ended", outcome=outcome)
+        except asyncio.CancelledError:
+            if not pulse.lost:
+                raise
+            raise LeaseLost("the lease ran out") from None
+        finally:
+            self._pulse = None
+
+    async def _outcome(self, claimed: ClaimedShard, pulse: Pulse) -> str:
+        """Run the shard and record its end; failures decide what becomes of it."""
+        try:
+            scorer = self._application.scorers.get(claimed.config.model)
+            outcome = await run_shard(
+                self._store, scorer, claimed, checkpoint_seconds=self._queue.checkpoint_seconds, stop=pulse.stop
+            )
+        except (LeaseLost, StorageUnavailable):
+            raise
+        except BackendUnavailable as error:
+            logger.warning("the backend cannot be reached", reason=str(error))
+            return await self._release(claimed, max(BACKEND_DELAY_SECONDS, error.retry_after_seconds or 0.0))
+        except ServiceError as error:
+            return await self._fail(claimed, error)
+        except Exception:
+            logger.exception("the shard failed unexpectedly")
+            return await self._release(claimed, CRASH_DELAY_SECONDS, crashed=True)
+        if outcome is ShardOutcome.SUCCEEDED:
+            return outcome.value
+        if pulse.cancelled:
+            return await self._finish_cancelled(claimed)
+        return await self._release(claimed, 0.0)
+
+    async def _release(self, claimed: ClaimedShard, delay_seconds: float, *, crashed: bool = False) -> str:
+        async with self._store.workbench() as unit:
+            await unit.shards.release(claimed.lease, delay_seconds=delay_seconds, crashed=crashed)
+        return "given back"
+
+    async def _fail(self, claimed: ClaimedShard, error: ServiceError) -> str:
+        logger.error("the shard failed", reason=str(error))
+        details = {"code": type(error).__name__, "message": str(error)}
+        async with self._store.workbench() as unit:
+            await unit.shards.finish(claimed.lease, ShardStatus.FAILED, error=details)
+        return ShardStatus.FAILED.value
+
+    async def _finish_cancelled(self, claimed: ClaimedShard) -> str:
+        async with self._store.workbench() as unit:
+            await unit.shards.finish(claimed.lease, ShardStatus.CANCELLED)
+        return ShardStatus.CANCELLED.value
+
+    async def _wait(self) -> None:
+        """Until there may be work, or the end."""
+        await self._until_stopped(self._store.wait_for_work(self._queue.poll_seconds))
+
+    async def _pause(self, seconds: float) -> None:
+        await self._until_stopped(asyncio.sleep(seconds))
+
+    async def _until_stopped(self, waiting: Coroutine[Any, Any, None]) -> None:
+        tasks = [asyncio.create_task(waiting), asyncio.create_task(self._stopping.wait())]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
