@@ -1,0 +1,30 @@
+"""Reads bytes as an upload would be read."""
+
+import io
+
+from service.errors import Fault, InvalidDataset
+from service.intake.formats import Upload
+from service.intake.limits import Limits
+from service.intake.sources import FileSource
+from service.jobs.rows import FaultLog, SourceRow
+
+SMALL = Limits(max_bytes=1_000_000, max_rows=1_000, max_row_bytes=1_000)
+
+
+def read(
+    content: bytes, name: str | None = None, *, limits: Limits = SMALL, kind: str | None = None
+) -> list[SourceRow]:
+    """All rows. Raises InvalidDataset where there is a fault."""
+    faults = FaultLog(max_reported=100)
+    rows = list(FileSource(io.BytesIO(content), Upload(name, kind), limits).rows(faults))
+    faults.raise_any()
+    return rows
+
+
+def faults_in(content: bytes, name: str | None = None, *, limits: Limits = SMALL) -> list[Fault]:
+    """What is wrong with the file."""
+    try:
+        read(content, name, limits=limits)
+    except InvalidDataset as error:
+        return list(error.faults)
+    return []
