@@ -59,7 +59,7 @@ class Engine:
     `tokens_sent` and `tokens_computed` count from the start on.
     """
 
-    def __init__(self, language_model: LanguageModel, limits: CacheLimits = CacheLimits()) -> None:
+    def __init__(self, language_model: LanguageModel, limits: CacheLimits) -> None:
         self.language_model = language_model
         self.tokens_sent = 0
         self.tokens_computed = 0

@@ -1,0 +1,60 @@
+"""The HTTP application: both wires over one language model."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from inference import wire_tgi
+from inference.engine import Engine
+from inference.errors import InvalidRequest
+from inference.metrics import Metrics
+from inference.replies import json_reply
+from inference.routes_openai import OpenAiRoutes, openai_router
+from inference.routes_tgi import TgiRoutes, tgi_router
+from inference.serving import VERSION, Serving
+from inference.settings import Limits
+
+
+def create_app(engine: Engine, limits: Limits) -> FastAPI:
+    """An application that serves this engine; its lifespan runs the inference thread."""
+    serving = Serving(engine, limits)
+    metrics = Metrics(serving)
+    tgi, openai = TgiRoutes(serving, metrics), OpenAiRoutes(serving, metrics)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        serving.scheduler.start()
+        yield
+        await serving.scheduler.stop()
+
+    app = FastAPI(title="ICM inference server", version=VERSION, lifespan=lifespan)
+    app.state.serving = serving
+    app.include_router(tgi_router(tgi))
+    app.include_router(openai_router(openai))
+
+    @app.post("/tokenize")
+    async def tokenize(request: Request) -> Response:
+        """Both wires have this path: `inputs` is TGI's, `prompt` vLLM's."""
+        try:
+            body = await serving.body(request)
+        except InvalidRequest as error:
+            return json_reply(wire_tgi.error_reply(f"Input validation error: {error}", "validation"), 422)
+        return await (openai if _has_prompt(body) else tgi).tokenize(body)
+
+    @app.get("/metrics")
+    async def show_metrics() -> Response:
+        """What Prometheus reads."""
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+def _has_prompt(body: bytes) -> bool:
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(content, dict) and "prompt" in content

@@ -1,0 +1,97 @@
+"""What both wires share: admission, tokenising, scoring, and dropping what nobody waits for any more."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from inference.engine import Engine
+from inference.errors import ClientGone, InvalidRequest, Overloaded
+from inference.generation import Generation, GenerationRequest
+from inference.scheduler import Scheduler
+from inference.settings import Limits
+from inference.tokenization import PromptTokenizer
+
+VERSION = "0.1.0"
+_CHARACTERS_AT_ONCE = 200_000  # longer texts are tokenised beside the event loop
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What clients may ask about the language model; `sha` tells apart what scores differently."""
+
+    name: str
+    sha: str | None
+    device: str
+    dtype: str
+    context_tokens: int
+    vocabulary: int
+
+
+class Serving:
+    """A language model being served."""
+
+    def __init__(self, engine: Engine, limits: Limits) -> None:
+        language_model = engine.language_model
+        self.engine = engine
+        self.limits = limits
+        self.tokenizer = PromptTokenizer(language_model.tokenizer)
+        self.scheduler = Scheduler(engine, self.tokenizer)
+        self.in_flight = 0
+        self.card = ModelCard(
+            name=language_model.name,
+            sha=language_model.sha,
+            device=language_model.device.type,
+            dtype=str(language_model.dtype),
+            context_tokens=language_model.context_tokens,
+            vocabulary=language_model.vocabulary,
+        )
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Hold a place among the requests under way. Raises Overloaded where there is none left."""
+        if self.in_flight >= self.limits.max_concurrent_requests:
+            raise Overloaded
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+
+    async def body(self, request: Request) -> bytes:
+        """The request's body. Raises InvalidRequest where it is too long."""
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > self.limits.max_body_bytes:
+                raise InvalidRequest(f"the body is longer than {self.limits.max_body_bytes} bytes")
+        return bytes(body)
+
+    async def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """The token ids of a prompt."""
+        if self.tokenizer.by_line and len(text) <= _CHARACTERS_AT_ONCE:
+            return self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        return await asyncio.to_thread(self.tokenizer.encode, text, add_special_tokens=add_special_tokens)
+
+    async def generate(self, request: Request, wanted: Sequence[GenerationRequest]) -> list[Generation]:
+        """The answers, unless the client hangs up first. Raises ClientGone, GenerationFailed.
+
+        The request's body must have been read.
+        """
+        answers = asyncio.ensure_future(self.scheduler.generate(wanted))
+        hang_up = asyncio.ensure_future(_hang_up(request))
+        try:
+            await asyncio.wait((answers, hang_up), return_when=asyncio.FIRST_COMPLETED)
+            if not answers.done():
+                raise ClientGone
+            return answers.result()
+        finally:
+            for task in (answers, hang_up):
+                task.cancel()
+
+
+async def _hang_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,83 @@
+"""What the operator decides, read once from the command line."""
+
+from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from inference.language_model import DTYPES, DtypeName
+
+SMALL_MODEL = Path(__file__).parent / "small_model"
+LogFormat = Literal["console", "json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one server takes at once and at most."""
+
+    max_concurrent_requests: int = 128
+    max_top_n_tokens: int = 1000
+    max_stop_sequences: int = 4
+    max_body_bytes: int = 32 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything the command line says; None leaves the choice to the server."""
+
+    model: str
+    host: str
+    port: int
+    device: str
+    dtype: DtypeName
+    max_concurrent_requests: int
+    max_top_n_tokens: int
+    cache_tokens: int | None
+    pack_tokens: int | None
+    threads: int | None
+    log_format: LogFormat
+    log_level: str
+
+    @property
+    def limits(self) -> Limits:
+        """What the server takes at most."""
+        return Limits(self.max_concurrent_requests, self.max_top_n_tokens)
+
+
+def read_settings(arguments: Sequence[str] | None = None) -> Settings:
+    """Read the command line; explains itself with --help and ends the process on a mistake."""
+    parser = ArgumentParser(
+        prog="python -m inference",
+        description="Serves next-token log-probabilities of a causal language model.",
+        formatter_class=ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--model", default=str(SMALL_MODEL), help="folder or hub name")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=8080, help="0 takes any free one")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one")
+    parser.add_argument("--dtype", choices=["auto", *DTYPES], default="auto", help="auto: float32 on the CPU")
+    parser.add_argument("--log-format", choices=get_args(LogFormat), default="console", help="form of the logs")
+    parser.add_argument("--log-level", default="INFO", help="least level that is logged")
+    _add_limits(parser)
+    return Settings(**vars(parser.parse_args(arguments)))
+
+
+def _add_limits(parser: ArgumentParser) -> None:
+    limits = Limits()
+    parser.add_argument(
+        "--max-concurrent-requests", type=_positive, default=limits.max_concurrent_requests, help="beyond: refused"
+    )
+    parser.add_argument(
+        "--max-top-n-tokens", type=_positive, default=limits.max_top_n_tokens, help="likeliest tokens told, at most"
+    )
+    parser.add_argument("--cache-tokens", type=_positive, help="tokens held in the prefix cache (512 MiB of them)")
+    parser.add_argument("--pack-tokens", type=_positive, help="tokens of one forward pass, at most (512; GPU 2048)")
+    parser.add_argument("--threads", type=_positive, help="CPU threads (as many as there are cores)")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
