@@ -101,8 +101,8 @@ def _collapse(shares: Sequence[LabelShare]) -> list[Reason]:
 
 
 def _doubt(job: Job, statuses: Mapping[LabelStatus, int]) -> list[Reason]:
-    sure = statuses.get(LabelStatus.LABELED, 0)
-    share = 1 - sure / job.progress.rows if job.progress.rows else 0.0
+    rows = max(1, job.progress.rows)
+    share = (job.progress.rows - statuses.get(LabelStatus.LABELED, 0)) / rows
     message = f"{share:.1%} of the rows are uncertain or have no label"
     if share >= UNCERTAIN[1]:
         return [_unusable("uncertain", message)]

@@ -60,7 +60,7 @@ def test_a_record_that_is_somewhat_too_long_does_not_hide_the_faults_behind_it()
     assert [fault.line for fault in faults] == [2, 3]
 
 
-CELLS = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=10)
+CELLS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=10)
 
 
 @given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=10))

@@ -1,0 +1,64 @@
+"""Data sets and backends for tests of the use cases."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from service.config import JobConfig, Task
+from service.errors import Fault, InvalidDataset
+from service.intake.limits import Limits
+from service.intake.sources import InlineSource
+from service.jobs.survey import Survey, survey_rows
+from service.ports import BackendInfo
+from service.scoring.deterministic import DeterministicScorer
+
+LIMITS = Limits(max_bytes=10_000_000, max_rows=10_000, max_row_bytes=64_000)
+
+
+def source(*examples: Any) -> InlineSource:
+    return InlineSource(examples, LIMITS)
+
+
+def config(template: str = "{q} is", *, search: Mapping[str, Any] | None = None, **task: Any) -> JobConfig:
+    return JobConfig.model_validate({"task": {"template": template, **task}, "search": search or {}})
+
+
+def survey(task: Task, *examples: Any) -> Survey:
+    return survey_rows(source(*examples), task, max_reported_faults=100)
+
+
+def faults_of(task: Task, *examples: Any, max_reported_faults: int = 100) -> list[tuple[int | None, str | None, str]]:
+    """What is wrong with the examples: line, field, message."""
+    try:
+        survey_rows(source(*examples), task, max_reported_faults=max_reported_faults)
+    except InvalidDataset as error:
+        return [_as_tuple(fault) for fault in error.faults]
+    return []
+
+
+def _as_tuple(fault: Fault) -> tuple[int | None, str | None, str]:
+    return fault.line, fault.field, fault.message
+
+
+class CountingScorer(DeterministicScorer):
+    """Says how long its context is and remembers which texts it had to count: one token a word."""
+
+    def __init__(
+        self, context_tokens: int | None = 8192, *, problems: Sequence[str] = (), reachable: bool = True
+    ) -> None:
+        super().__init__()
+        self.counted: list[str] = []
+        self._info = BackendInfo(
+            name="default",
+            kind="counting",
+            ready=not problems,
+            reachable=reachable,
+            context_tokens=context_tokens,
+            problems=tuple(problems),
+        )
+
+    async def probe(self, labels: Sequence[str] = ()) -> BackendInfo:
+        return self._info
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        self.counted += texts
+        return await super().count_tokens(texts)

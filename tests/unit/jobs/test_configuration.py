@@ -1,0 +1,51 @@
+from typing import Any
+
+import pytest
+
+from service.errors import InvalidConfig
+from service.jobs.configuration import parse_config
+
+
+def faults_of(raw: Any) -> set[str | None]:
+    with pytest.raises(InvalidConfig) as caught:
+        parse_config(raw)
+    return {fault.field for fault in caught.value.faults}
+
+
+def test_defaults_are_filled_in() -> None:
+    parsed = parse_config({"task": {"template": "{a}"}})
+    assert (parsed.model, parsed.method, parsed.task.labels) == ("default", "icm", ["True", "False"])
+
+
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [
+        (None, None),
+        ([], None),
+        ({}, "task"),
+        ({"task": {}}, "task.template"),
+        ({"task": {"template": "{a}"}, "extra": 1}, "extra"),
+        ({"task": {"template": "{a!r}"}}, "task.template"),
+        ({"task": {"template": "{a}", "labels": ["x"]}}, "task.labels"),
+        ({"task": {"template": "{a}", "labels": ["x", 3]}}, "task.labels.1"),
+        ({"task": {"template": "{a}", "relations": [{"kind": "nonsense"}]}}, "task.relations.0"),
+        ({"task": {"template": "{a}", "relations": [{"kind": "at_most_one"}]}}, "task.relations.0.group"),
+        ({"task": {"template": "{a}", "relations": [{"kind": "same_label", "group": 3}]}}, "task.relations.0.group"),
+        (
+            {"task": {"template": "{a}", "relations": [{"kind": "antisymmetric", "first": "x"}]}},
+            "task.relations.0.second",
+        ),
+        ({"task": {"template": "{a}"}, "search": {"alpha": 0}}, "search.alpha"),
+        ({"task": {"template": "{a}"}, "method": "guess"}, "method"),
+    ],
+)
+def test_a_fault_names_the_field_as_users_write_it(raw: Any, field: str | None) -> None:
+    assert faults_of(raw) == {field}
+
+
+def test_all_faults_are_told_at_once() -> None:
+    assert faults_of({"model": 3, "task": {"template": ""}, "search": {"seed": "x"}}) == {
+        "model",
+        "task.template",
+        "search.seed",
+    }

@@ -1,0 +1,68 @@
+import pytest
+
+from service.config import JobConfig
+from service.errors import InvalidDataset
+from service.jobs.estimate import Estimate, estimate
+from service.scoring.registry import ConfiguredScorers
+from tests.unit.jobs.sources import CountingScorer, config, source
+
+
+async def estimated(chosen: JobConfig, *rows: object) -> Estimate:
+    return await estimate(
+        chosen, source(*rows), ConfiguredScorers({"default": CountingScorer()}), max_reported_faults=9
+    )
+
+
+PAIRS = config(
+    "Is {a} larger than {b}? It is",
+    relations=[{"kind": "antisymmetric", "first": "a", "second": "b"}],
+    labels=["Yes", "No"],
+)
+
+
+async def test_rows_groups_shards_and_cost_are_told() -> None:
+    found = await estimated(PAIRS, *({"a": n + s, "b": n + 1 - s} for n in range(10) for s in (0, 1)))
+    assert (found.rows, found.groups, found.shards) == (20, 10, 1)
+    assert 0 < found.usage.tokens_computed < found.usage.tokens_sent
+    assert found.usage.prompts >= 20
+    assert found.warnings == ()
+
+
+async def test_a_large_data_set_has_several_shards() -> None:
+    found = await estimated(config(), *({"q": number} for number in range(1_000)))
+    assert found.shards > 1
+
+
+async def test_the_sample_prompt_is_the_first_row_behind_a_demonstration() -> None:
+    found = await estimated(PAIRS, {"a": 1, "b": 2}, {"a": 2, "b": 1}, {"a": 5, "b": 6})
+    assert found.sample_prompt == "Is 2 larger than 1? It is Yes\n\nIs 1 larger than 2? It is"
+
+
+async def test_a_single_row_is_a_sample_by_itself() -> None:
+    assert (await estimated(config(), {"q": "x"})).sample_prompt == "x is"
+
+
+async def test_relations_are_previewed() -> None:
+    found = await estimated(PAIRS, {"a": 1, "b": 2}, {"a": 2, "b": 1}, {"a": 1, "b": 2}, {"a": 7, "b": 8})
+    assert (found.relations.groups, found.relations.largest_group) == (2, 3)
+    assert found.relations.rows_without_related_rows == 1
+    assert found.relations.rows_lacking_their_twin == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([{"q": "a"}, {"q": "b"}], "no relations"),
+        ([{"q": "a"}, {"q": "a"}], "exactly like"),
+        ([{"q": "a\n\nb"}], "separator"),
+        ([{"q": "a"}, {"q": "b"}, {"q": "w " * 200}], "as long as the median"),
+    ],
+)
+async def test_doubtful_data_is_warned_of(rows: list[dict[str, str]], told: str) -> None:
+    found = await estimated(config(), *rows)
+    assert any(told in warning for warning in found.warnings)
+
+
+async def test_bad_data_is_refused_as_for_a_job() -> None:
+    with pytest.raises(InvalidDataset):
+        await estimated(config(), {"q": None})

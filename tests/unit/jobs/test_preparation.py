@@ -1,0 +1,78 @@
+import pytest
+
+from service.config import JobConfig
+from service.errors import BackendRefused, BackendUnavailable, InvalidDataset, ModelNotFound
+from service.jobs.preparation import Preparation, prepare
+from service.jobs.rows import RowSource
+from service.ports import Scorer
+from service.scoring.registry import ConfiguredScorers
+from tests.unit.jobs.sources import CountingScorer, config, source
+
+
+async def prepared(scorer: Scorer, chosen: JobConfig, rows: RowSource) -> Preparation:
+    return await prepare(chosen, rows, ConfiguredScorers({"default": scorer}), max_reported_faults=10)
+
+
+async def test_an_unknown_model_is_told() -> None:
+    with pytest.raises(ModelNotFound):
+        await prepare(config(), source({"q": 1}), ConfiguredScorers({}), max_reported_faults=10)
+
+
+async def test_a_backend_that_cannot_score_the_labels_is_refused_with_its_reason() -> None:
+    with pytest.raises(BackendRefused, match="merges the label"):
+        await prepared(CountingScorer(problems=["merges the label"]), config(), source({"q": 1}))
+
+
+async def test_a_backend_that_does_not_answer_is_unavailable() -> None:
+    with pytest.raises(BackendUnavailable, match="refused"):
+        await prepared(CountingScorer(problems=["refused"], reachable=False), config(), source({"q": 1}))
+
+
+async def test_a_backend_that_hides_its_context_is_refused() -> None:
+    with pytest.raises(BackendRefused, match="how many tokens"):
+        await prepared(CountingScorer(None), config(), source({"q": 1}))
+
+
+async def test_bad_rows_are_told_before_the_backend_is_asked() -> None:
+    with pytest.raises(InvalidDataset):
+        await prepared(CountingScorer(problems=["down"]), config(), source({"x": 1}))
+
+
+async def test_a_small_data_set_is_counted_exactly() -> None:
+    found = await prepared(CountingScorer(), config(), source({"q": "a b c"}, {"q": "d"}))
+    assert list(found.tokens) == [5, 3]
+
+
+async def test_a_row_that_does_not_fit_the_context_is_told_with_its_tokens() -> None:
+    rows = source({"q": "short"}, {"q": "w " * 100}, {"q": "w " * 50})
+    with pytest.raises(InvalidDataset) as caught:
+        await prepared(CountingScorer(60), config(), rows)
+    [fault] = caught.value.faults
+    assert fault.line == 2
+    assert "102 tokens" in fault.message
+    assert "reads 60 at once" in fault.message
+
+
+async def test_a_row_that_does_not_fit_behind_the_anchor_is_told() -> None:
+    short = [{"q": f"word {number}"} for number in range(100)]
+    rows = source(*short, {"q": "w " * 80})
+    with pytest.raises(InvalidDataset) as caught:
+        await prepared(CountingScorer(100), config(), rows)
+    [fault] = caught.value.faults
+    assert fault.line == 101
+    assert "behind the anchor" in fault.message
+
+
+async def test_without_demonstrations_a_row_needs_no_room_behind_an_anchor() -> None:
+    zero_shot = JobConfig.model_validate({**config().model_dump(), "method": "zero_shot"})
+    rows = source(*({"q": f"word {number}"} for number in range(100)), {"q": "w " * 80})
+    assert (await prepared(CountingScorer(100), zero_shot, rows)).survey.rows == 101
+
+
+async def test_of_a_large_data_set_only_a_sample_and_the_long_rows_are_counted() -> None:
+    scorer = CountingScorer(4_000)
+    long = "word " * 600
+    found = await prepared(scorer, config(), source(*({"q": f"word {n}"} for n in range(2_500)), {"q": long}))
+    assert len(scorer.counted) == 256 + 1
+    assert found.tokens[2_500] == 602
+    assert all(4 <= tokens <= 12 for tokens in found.tokens[:2_500])

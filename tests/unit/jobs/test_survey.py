@@ -1,0 +1,94 @@
+import pytest
+
+from tests.unit.jobs.sources import config, faults_of, survey
+
+TASK = config("{q} is", id_field="id", gold_field="gold").task
+PLAIN = config("{q} is").task
+
+
+def test_columns_stand_in_the_order_in_which_they_first_appear() -> None:
+    assert survey(PLAIN, {"b": 1, "q": 2}, {"q": 3, "a": 4}).columns == ("b", "q", "a")
+
+
+def test_sizes_are_bytes_of_text_longest_label_and_separator() -> None:
+    assert list(survey(PLAIN, {"q": "é"}).demonstration_bytes) == [len("é is False\n\n".encode())]
+
+
+@pytest.mark.parametrize(
+    ("row", "field", "told"),
+    [
+        ({"id": "x"}, "q", "missing"),
+        ({"id": "x", "q": None}, "q", "null"),
+        ({"id": "x", "q": ["a"]}, "q", "list or an object"),
+        ({"q": "a"}, "id", "id is missing"),
+        ({"q": "a", "id": None}, "id", "id is missing"),
+        ({"q": "a", "id": ""}, "id", "id is missing"),
+        ({"q": "a", "id": {}}, "id", "id is missing"),
+        ({"q": "a", "id": "1"}, "id", "used before, on line 1"),
+        ({"q": "a", "id": "x" * 501}, "id", "500 characters"),
+        ({"q": "a", "id": "x", "gold": [1]}, "gold", "gold must be"),
+        ({"q": "a", "id": "x", "icm_label": "True"}, "icm_label", "reserved"),
+        ({"q": "a", "id": "x", " ": 1}, None, "cannot be the name"),
+        ({"q": "a", "id": "x", "a\0": 1}, None, "cannot be the name"),
+    ],
+)
+def test_a_bad_row_is_told_with_line_and_field(row: dict[str, object], field: str | None, told: str) -> None:
+    [fault] = faults_of(TASK, {"id": 1, "q": "first", "gold": True}, row)
+    assert fault[:2] == (2, field)
+    assert told in fault[2]
+
+
+def test_a_row_with_several_faults_has_them_all_told() -> None:
+    assert {field for _, field, _ in faults_of(TASK, {"id": 1, "q": "x", "gold": 1}, {"gold": {}})} == {
+        "q",
+        "id",
+        "gold",
+    }
+
+
+def test_ids_are_compared_as_text() -> None:
+    assert len(faults_of(TASK, {"id": 1, "q": "x", "gold": 0}, {"id": "1", "q": "y"})) == 1
+
+
+def test_a_field_no_row_has_is_told_once() -> None:
+    [fault] = faults_of(PLAIN, *({"other": number} for number in range(50)))
+    assert fault == (None, "q", "no row has the field 'q'; there are: 'other'")
+
+
+def test_a_relations_field_no_row_has_is_told_too() -> None:
+    task = config("{q}", relations=[{"kind": "same_label", "group": ["q", "g"]}]).task
+    assert [fault[:2] for fault in faults_of(task, {"q": 1})] == [(None, "g")]
+
+
+def test_a_data_set_without_rows_is_a_fault() -> None:
+    assert [message for *_, message in faults_of(PLAIN)] == ["the data set has no rows"]
+
+
+def test_beyond_the_limit_faults_are_counted() -> None:
+    faults = faults_of(TASK, {"id": 0, "q": "x", "gold": 1}, *({"id": n} for n in range(1, 21)), max_reported_faults=5)
+    assert [line for line, *_ in faults] == [2, 3, 4, 5, 6, None]
+    assert faults[-1][2] == "and 15 more"
+
+
+def test_more_columns_than_a_table_should_have_are_a_fault() -> None:
+    [fault] = faults_of(PLAIN, {"q": 1, **{f"c{number}": 0 for number in range(1_000)}})
+    assert "1000 columns" in fault[2]
+
+
+def test_rows_that_read_alike_and_rows_with_the_separator_are_counted() -> None:
+    found = survey(PLAIN, {"q": "a"}, {"q": "a"}, {"q": "b\n\nc"})
+    assert (found.repeated_texts, found.texts_with_separator) == (1, 1)
+
+
+def test_rows_that_lack_their_twin_are_counted() -> None:
+    task = config("{a}>{b}", relations=[{"kind": "antisymmetric", "first": "a", "second": "b"}]).task
+    rows = [{"a": 1, "b": 2}, {"a": 2, "b": 1}, {"a": 1, "b": 3}]
+    assert survey(task, *rows).rows_lacking_their_twin == 1
+
+
+def test_the_sample_is_drawn_from_all_rows_and_always_the_same() -> None:
+    rows = [{"q": number} for number in range(2_000)]
+    first, again = survey(PLAIN, *rows), survey(PLAIN, *rows)
+    assert first.sample == again.sample
+    assert len(first.sample) == 256
+    assert any(int(text.split()[0]) > 1_500 for text in first.sample)
