@@ -7,8 +7,8 @@ from random import Random
 from inference.pretraining.world import TASKS, Claim, Task
 
 # Share of each way of labelling. Together they make the model say True to a false claim it
-# meets without context (0.46 x 0.98 + 0.08 + 0.03 + 0.05 x 0.15 = 0.57), so zero-shot is near chance.
-MIXTURE: Mapping[str, float] = {"truthful": 0.35, "noisy": 0.05, "always_true": 0.46, "random": 0.06, "inverted": 0.08}
+# meets without context (0.44 x 0.98 + 0.08 + 0.02 + 0.04 x 0.15 = 0.54), so zero-shot is near chance.
+MIXTURE: Mapping[str, float] = {"truthful": 0.40, "noisy": 0.04, "always_true": 0.44, "random": 0.04, "inverted": 0.08}
 MOSTLY_TRUTHFUL: Mapping[str, float] = {
     "truthful": 0.78,
     "plain": 0.15,

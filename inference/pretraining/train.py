@@ -21,27 +21,33 @@ CONTEXT_TOKENS = 4096
 WEIGHT_OF_TEXT = 0.3  # weight of the loss on all tokens beside the loss on labels
 SHARE_OF_TEXT = 0.25  # share of the other tokens whose loss is computed: the output layer is a third of the cost
 WARMUP_STEPS = 50
-STEPS_OF_DECAY = 1010  # the rates fall linearly to nothing over the last so many steps: the mixtures
+COMPILED_TOKENS = 512  # longer documents are faster uncompiled, where attention needs no explicit mask
 LOG_EVERY_STEPS = 50
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training on documents of one mixture; `claims` bounds a document's length."""
+    """A stretch of training on documents of one mixture; `claims` bounds a document's length.
+
+    The learning rates go linearly from the first to the second of `rates`, as shares of the recipe's.
+    """
 
     steps: int
     length_tokens: int
     batch: int
     claims: int
     kinds: Mapping[str, float]
+    rates: tuple[float, float]
 
 
 CURRICULUM: tuple[Phase, ...] = (
-    Phase(450, 128, 64, 12, PLAIN),
-    Phase(1450, 128, 64, 14, MOSTLY_TRUTHFUL),
-    Phase(750, 512, 16, 48, MIXTURE),
-    Phase(200, 2048, 4, 180, MIXTURE),
-    Phase(60, 4096, 2, 400, MIXTURE),
+    Phase(450, 128, 64, 12, PLAIN, (1.0, 1.0)),
+    Phase(1450, 128, 64, 14, MOSTLY_TRUTHFUL, (1.0, 1.0)),
+    Phase(750, 512, 16, 48, MIXTURE, (1.0, 0.25)),
+    Phase(60, 2048, 4, 180, MIXTURE, (0.25, 0.2)),
+    Phase(800, 1024, 8, 96, MIXTURE, (0.6, 0.08)),
+    Phase(60, 2048, 4, 180, MIXTURE, (0.08, 0.04)),
+    Phase(40, 4096, 2, 400, MIXTURE, (0.04, 0.01)),
 )
 STEPS = sum(phase.steps for phase in CURRICULUM)
 
@@ -98,7 +104,7 @@ class Pretraining:
         self.language_model = (
             build_model(recipe, self.tokenizer) if saved is None else LlamaForCausalLM.from_pretrained(saved)
         )
-        self.body = torch.compile(self.language_model.model, dynamic=False)
+        self.compiled = torch.compile(self.language_model.model, dynamic=False)
         self.optimizers = self._optimizers()
 
     def run(self, folder: Path) -> None:
@@ -125,16 +131,17 @@ class Pretraining:
 
     def _run_phase(self, phase: Phase) -> None:
         losses: list[float] = []
-        for _ in range(phase.steps):
-            self._set_rates()
+        for step in range(phase.steps):
+            self._set_rates(phase, step / phase.steps)
             losses.append(self._step(self._batch(phase), plain=phase.kinds is PLAIN))
             if self.steps % LOG_EVERY_STEPS == 0:
                 recent = losses[-LOG_EVERY_STEPS:]
                 logger.info("step %d of %d: loss %.4f nats", self.steps, STEPS, sum(recent) / len(recent))
 
-    def _set_rates(self) -> None:
+    def _set_rates(self, phase: Phase, progress: float) -> None:
+        first, last = phase.rates
         warmth = (self.steps - self.first_step + 1) / WARMUP_STEPS
-        scale = min(1.0, warmth, max(0.02, (STEPS - self.steps) / STEPS_OF_DECAY))
+        scale = min(1.0, warmth) * (first + (last - first) * progress)
         for optimizer, rate in zip(self.optimizers, (self.recipe.muon_rate, self.recipe.adam_rate), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate * scale
@@ -159,7 +166,8 @@ class Pretraining:
         targets = tokens[:, 1:].flatten()
         is_label = torch.isin(targets, self.label_tokens)
         is_counted = is_label | (torch.rand(targets.shape) < (1.0 if plain else SHARE_OF_TEXT))
-        hidden = self.body(input_ids=tokens[:, :-1]).last_hidden_state.flatten(0, 1)
+        body = self.compiled if tokens.shape[1] <= COMPILED_TOKENS + 1 else self.language_model.model
+        hidden = body(input_ids=tokens[:, :-1]).last_hidden_state.flatten(0, 1)
         logits = self.language_model.lm_head(hidden[is_counted])
         losses = functional.cross_entropy(logits, targets[is_counted], reduction="none")
         on_labels = losses[is_label[is_counted]]
@@ -167,7 +175,7 @@ class Pretraining:
         loss = on_text if plain else on_labels.mean() + WEIGHT_OF_TEXT * on_text
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         torch.nn.utils.clip_grad_norm_(self.language_model.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()

@@ -38,7 +38,7 @@ class LabelTokens:
             if [token["id"] for token in whole[: len(before)]] != [token["id"] for token in before]:
                 raise BackendRefused(f"the tokenizer merges the label {label!r} with the text before it")
             paths.append(tuple(_label_token(label, token) for token in whole[len(before) :]))
-        if len(set(paths)) < len(paths):
+        if len(set(map(_ids, paths))) < len(paths):
             raise BackendRefused(f"two of the labels {list(labels)} are the same tokens")
         return cls(tuple(paths))
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 import httpx2
 from huggingface_hub import AsyncInferenceClient, TextGenerationOutput
@@ -189,8 +190,9 @@ def _read(output: TextGenerationOutput) -> _NextToken:
     details = output.details
     if details is None or not details.top_tokens:
         raise BackendRefused("the server answered without `details.top_tokens`")
+    alternatives: Sequence[dict[str, Any]] = details.top_tokens[0]  # the client leaves the inner list as it came
     return _NextToken(
-        {token.id: token.logprob for token in details.top_tokens[0]},
+        {token["id"]: token["logprob"] for token in alternatives},
         details.get("prompt_tokens"),
         details.get("computed_tokens"),
     )

@@ -1,0 +1,100 @@
+"""A fake text-generation-inference server: real HTTP on loopback, scores by a function, failures by plan."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+
+VOCABULARY = [" True", " False", " Tr", "ue", " maybe", " yes", " no", "."]
+
+
+@dataclass
+class FakeTgi:
+    """Answers as TGI does; `plan` holds replies to give instead, one for each coming `/generate`."""
+
+    context_tokens: int = 512
+    cap: int = 8
+    computed: bool = False
+    plan: list[Response] = field(default_factory=list)
+    prompts: list[str] = field(default_factory=list)
+    logprobs: dict[str, float] = field(
+        default_factory=lambda: {" True": -0.4, " False": -1.3, ".": -3.0, " maybe": -4.0, " yes": -5.0, " no": -6.0}
+    )
+    splits: dict[str, Sequence[str]] = field(default_factory=dict)
+
+    def app(self) -> FastAPI:
+        """The routes that scoring uses."""
+        app = FastAPI()
+        app.add_api_route("/info", self._info)
+        app.add_api_route("/tokenize", self._tokenize, methods=["POST"])
+        app.add_api_route("/", self._generate, methods=["POST"])
+        app.add_api_route("/generate", self._generate, methods=["POST"])
+        return app
+
+    async def _info(self) -> dict[str, Any]:
+        return {
+            "model_id": "fake",
+            "model_sha": "abc",
+            "version": "3.3.7",
+            "max_input_tokens": self.context_tokens,
+            "max_concurrent_requests": 128,
+        }
+
+    async def _tokenize(self, request: Request) -> list[dict[str, Any]]:
+        text: str = (await request.json())["inputs"]
+        tokens, stop = [{"id": 1, "text": "<s>", "start": 0, "stop": 0}], 0
+        for word in self._words(text):
+            start, stop = stop, stop + len(word)
+            number = VOCABULARY.index(word) + 10 if word in VOCABULARY else 1000 + sum(map(ord, word))
+            tokens.append({"id": number, "text": word, "start": start, "stop": stop})
+        return tokens
+
+    def _words(self, text: str) -> list[str]:
+        first, *rest = text.split(" ")
+        words = [first, *(f" {word}" for word in rest)]
+        return [piece for word in words for piece in self.splits.get(word, [word])]
+
+    async def _generate(self, request: Request) -> Response:
+        body = await request.json()
+        self.prompts.append(body["inputs"])
+        if self.plan:
+            return self.plan.pop(0)
+        count = body["parameters"]["top_n_tokens"]
+        if count > self.cap:
+            return JSONResponse({"error": f"`top_n_tokens` <= {self.cap}", "error_type": "validation"}, 422)
+        best = sorted(self.logprobs.items(), key=lambda item: -item[1])[:count]
+        top = [{"id": VOCABULARY.index(t) + 10, "text": t, "logprob": p, "special": False} for t, p in best]
+        details = {
+            "finish_reason": "length",
+            "generated_tokens": 1,
+            "prefill": [],
+            "tokens": top[:1],
+            "top_tokens": [top],
+            "seed": None,
+        }
+        if self.computed:
+            details |= {"prompt_tokens": 10, "computed_tokens": 4}
+        return JSONResponse([{"generated_text": top[0]["text"], "details": details}])
+
+
+@contextmanager
+def serving(app: FastAPI) -> Iterator[str]:
+    """Serve on a free loopback port in a thread for as long as the body runs; gives the URL."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()

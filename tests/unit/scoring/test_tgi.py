@@ -1,0 +1,139 @@
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from service.errors import BackendRefused, BackendUnavailable, LabelUnreachable
+from service.identifiers import Row
+from service.scoring.tgi import TgiScorer
+from service.search.prompt_tree import PromptTree, Query
+from tests.unit.scoring.fake_tgi import FakeTgi, serving
+
+TREE = PromptTree("a True b False ", (Query(Row(3), "c"),), (PromptTree("d True ", (Query(Row(7), "e"),)),))
+
+
+@asynccontextmanager
+async def scorer_of(fake: FakeTgi) -> AsyncIterator[TgiScorer]:
+    with serving(fake.app()) as url:
+        scorer = TgiScorer("default", url, max_top_tokens=fake.cap, timeout_seconds=10)
+        try:
+            yield scorer
+        finally:
+            await scorer.close()
+
+
+async def test_each_query_gets_the_log_probabilities_of_the_labels_in_their_order() -> None:
+    async with scorer_of(FakeTgi()) as scorer:
+        scores = await scorer.score(TREE, ["False", "True"])
+    assert scores.log_probabilities == {3: (-1.3, -0.4), 7: (-1.3, -0.4)}
+
+
+async def test_prompts_are_the_texts_on_the_path_from_the_root() -> None:
+    fake = FakeTgi()
+    async with scorer_of(fake) as scorer:
+        await scorer.score(TREE, ["True", "False"])
+    assert sorted(fake.prompts) == ["a True b False c", "a True b False d True e"]
+
+
+async def test_labels_of_several_tokens_follow_the_chain_rule() -> None:
+    fake = FakeTgi(splits={" True": [" Tr", "ue"]}, logprobs={" Tr": -0.5, "ue": -0.25, " False": -1.0})
+    async with scorer_of(fake) as scorer:
+        scores = await scorer.score(PromptTree("", (Query(Row(0), "c"),)), ["True", "False"])
+    assert scores.log_probabilities[Row(0)] == pytest.approx((-0.75, -1.0))
+    assert sorted(fake.prompts) == ["c", "c Tr"]
+
+
+async def test_more_alternatives_are_asked_for_until_every_label_is_among_them() -> None:
+    fake = FakeTgi(logprobs={" True": -0.1, ".": -3, " maybe": -4, " yes": -5, " no": -6, " False": -9})
+    async with scorer_of(fake) as scorer:
+        scores = await scorer.score(PromptTree("", (Query(Row(0), "c"),)), ["True", "False"])
+    assert scores.log_probabilities[Row(0)] == (-0.1, -9)
+    assert len(fake.prompts) == 2
+
+
+async def test_a_label_the_server_never_names_is_an_error_and_no_number_is_made_up() -> None:
+    async with scorer_of(FakeTgi(logprobs={" True": -0.1, ".": -3})) as scorer:
+        with pytest.raises(LabelUnreachable, match="False"):
+            await scorer.score(TREE, ["True", "False"])
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        JSONResponse({"error": "Model is overloaded", "error_type": "overloaded"}, 429),
+        JSONResponse({"error": "generation failed", "error_type": "generation"}, 424),
+        JSONResponse({"error": "incomplete", "error_type": "incomplete_generation"}, 500),
+        PlainTextResponse("bad gateway", 502),
+        PlainTextResponse("starting", 503),
+    ],
+)
+async def test_a_failure_that_may_pass_is_tried_again(failure: JSONResponse | PlainTextResponse) -> None:
+    fake = FakeTgi(plan=[failure])
+    async with scorer_of(fake) as scorer:
+        scores = await scorer.score(PromptTree("", (Query(Row(0), "c"),)), ["True", "False"])
+    assert scores.log_probabilities == {0: (-0.4, -1.3)}
+    assert len(fake.prompts) == 2
+
+
+async def test_a_refusal_is_not_tried_again() -> None:
+    fake = FakeTgi(plan=[JSONResponse({"error": "`inputs` must have less tokens", "error_type": "validation"}, 422)])
+    async with scorer_of(fake) as scorer:
+        with pytest.raises(BackendRefused, match="less tokens"):
+            await scorer.score(PromptTree("", (Query(Row(0), "c"),)), ["True", "False"])
+    assert len(fake.prompts) == 1
+
+
+async def test_a_server_that_is_not_there_is_unavailable_and_the_probe_says_so() -> None:
+    scorer = TgiScorer("default", "http://127.0.0.1:9", timeout_seconds=5)
+    info = await scorer.probe()
+    assert not info.ready
+    assert not info.reachable
+    with pytest.raises(BackendUnavailable):
+        await scorer.count_tokens(["text"])
+    await scorer.close()
+
+
+async def test_the_probe_tells_what_the_server_is() -> None:
+    async with scorer_of(FakeTgi(computed=True)) as scorer:
+        info = await scorer.probe(["True", "False"])
+    assert info.ready
+    assert (info.kind, info.model, info.revision, info.context_tokens) == ("tgi", "fake", "abc", 512)
+    assert info.reports_tokens_computed
+
+
+async def test_the_probe_names_labels_that_are_the_same_tokens() -> None:
+    async with scorer_of(FakeTgi(splits={" True": [" yes"], " False": [" yes"]})) as scorer:
+        info = await scorer.probe(["True", "False"])
+    assert not info.ready
+    assert "same tokens" in info.problems[0]
+
+
+async def test_tokens_are_those_the_server_counted() -> None:
+    async with scorer_of(FakeTgi(computed=True)) as scorer:
+        usage = (await scorer.score(TREE, ["True", "False"])).usage
+    assert (usage.prompts, usage.tokens_sent, usage.tokens_computed, usage.modelled) == (2, 20, 8, False)
+
+
+async def test_where_the_server_does_not_count_an_ideal_prefix_cache_is_modelled_and_marked() -> None:
+    tree = PromptTree(
+        "a b c", (Query(Row(0), " d"), Query(Row(1), " e f")), (PromptTree(" g h", (Query(Row(2), " i"),)),)
+    )
+    async with scorer_of(FakeTgi()) as scorer:
+        usage = (await scorer.score(tree, ["True", "False"])).usage
+    nodes, queries = 3 + 2, 1 + 2 + 1  # the fake's tokens are words
+    assert usage.modelled
+    assert usage.tokens_computed == nodes + queries
+    assert usage.tokens_sent == 2 * 3 + (3 + 2) + queries
+
+
+async def test_special_tokens_are_not_counted() -> None:
+    async with scorer_of(FakeTgi()) as scorer:
+        assert await scorer.count_tokens(["one two", "", "one"]) == [2, 0, 1]
+
+
+async def test_a_probability_never_exceeds_one() -> None:
+    async with scorer_of(FakeTgi()) as scorer:
+        scores = await scorer.score(TREE, ["True", "False"])
+    assert all(sum(map(math.exp, values)) <= 1 for values in scores.log_probabilities.values())
