@@ -1,0 +1,35 @@
+"""`python -m migrations upgrade`: brings the database up to date, waiting for it to come up first."""
+
+import argparse
+import asyncio
+import sys
+
+from migrations.commands import check, downgrade, upgrade
+from service.errors import StorageUnavailable
+from service.settings import Settings
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0 where it succeeded, 1 where the database cannot be reached in time."""
+    parser = argparse.ArgumentParser(prog="python -m migrations", description=__doc__)
+    parser.add_argument("command", choices=("upgrade", "downgrade", "check"))
+    parser.add_argument("revision", nargs="?", help="default: head for upgrade, base for downgrade")
+    parser.add_argument("--database-url", help="default: ICM_DATABASE_URL or DATABASE_URL")
+    parser.add_argument("--wait-seconds", type=float, default=60.0, help="how long to wait for the database")
+    given = parser.parse_args(arguments)
+    url = given.database_url or Settings().database_url
+    try:
+        if given.command == "upgrade":
+            asyncio.run(upgrade(url, given.revision or "head", wait_seconds=given.wait_seconds))
+        elif given.command == "downgrade":
+            asyncio.run(downgrade(url, given.revision or "base"))
+        else:
+            asyncio.run(check(url))
+    except StorageUnavailable as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

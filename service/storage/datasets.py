@@ -1,0 +1,65 @@
+"""Data sets and their rows, as the API stores them and workers read them."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.entities import NewDataset, NewRow, ShardRow
+from service.identifiers import DatasetId
+from service.storage.tables import dataset_rows, datasets, gold_labels
+
+
+class DatasetTable:
+    """Data sets; their rows come in chunks by COPY, gold into its own table."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, dataset: NewDataset) -> None:
+        """Store a data set without its rows."""
+        values = {
+            "id": dataset.id,
+            "columns": list(dataset.columns),
+            "gold_field": dataset.gold_field,
+            "rows": dataset.rows,
+            "sha256": dataset.sha256,
+        }
+        await self._connection.execute(insert(datasets).values(values))
+
+    async def add_rows(self, dataset_id: DatasetId, rows: Sequence[NewRow]) -> None:
+        """Store a chunk of rows."""
+        # The driver's own COPY does not begin SQLAlchemy's transaction; a statement does.
+        await self._connection.execute(select(datasets.c.id).where(datasets.c.id == dataset_id))
+        await self._copy(
+            dataset_rows.name,
+            ("dataset_id", "position", "shard", "id", "data"),
+            ((dataset_id, row.position, row.shard, row.id, row.data) for row in rows),
+        )
+        await self._copy(
+            gold_labels.name,
+            ("dataset_id", "position", "value"),
+            ((dataset_id, row.position, row.gold) for row in rows if row.gold is not None),
+        )
+
+    async def _copy(self, table: str, columns: tuple[str, ...], records: Iterable[tuple[Any, ...]]) -> None:
+        raw = await self._connection.get_raw_connection()
+        driver: Any = raw.driver_connection
+        await driver.copy_records_to_table(table, records=records, columns=columns)
+
+
+class ShardRowTable:
+    """The rows of a shard, without gold."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def of(self, dataset_id: DatasetId, shard: int) -> list[ShardRow]:
+        """The shard's rows in the user's order."""
+        query = (
+            select(dataset_rows.c.position, dataset_rows.c.data)
+            .where(dataset_rows.c.dataset_id == dataset_id, dataset_rows.c.shard == shard)
+            .order_by(dataset_rows.c.position)
+        )
+        return [ShardRow(position=row.position, data=row.data) for row in await self._connection.execute(query)]

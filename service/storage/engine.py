@@ -1,0 +1,99 @@
+"""Connections to Postgres, and the one place where its driver's errors become ours."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from service.errors import StorageUnavailable
+
+CONNECT_SECONDS = 10.0
+POOL_WAIT_SECONDS = 10.0
+IDLE_IN_TRANSACTION_SECONDS = 300.0  # a slow download is idle between two chunks of rows
+
+# Classes of SQLSTATE where the same statement may succeed later: connection, rollback by a
+# rival (40), resources such as disk or connections (53), intervention by the operator (57), I/O (58).
+_PASSING = ("08", "40", "53", "57", "58")
+# The database is reached but is not ours yet: no such database, table or column; password refused.
+_UNPREPARED = ("3D000", "42P01", "42703", "28P01", "28000")
+
+
+def database_url(url: str) -> URL:
+    """The URL with our driver, whichever way Postgres was written: `postgres:`, `postgresql:`, with a driver or not."""
+    return make_url(url).set(drivername="postgresql+asyncpg")
+
+
+def create_engine(
+    url: str, *, pool_size: int = 10, statement_timeout_seconds: float = 60.0, application_name: str = "icm"
+) -> AsyncEngine:
+    """An engine whose connections are tested before use and whose statements end in bounded time."""
+    return create_async_engine(
+        database_url(url),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=POOL_WAIT_SECONDS,
+        pool_pre_ping=True,
+        connect_args={
+            "timeout": CONNECT_SECONDS,
+            "server_settings": {
+                "application_name": application_name,
+                "timezone": "UTC",
+                "statement_timeout": _milliseconds(statement_timeout_seconds),
+                "idle_in_transaction_session_timeout": _milliseconds(IDLE_IN_TRANSACTION_SECONDS),
+            },
+        },
+    )
+
+
+@contextmanager
+def driver_errors() -> Iterator[None]:
+    """Raise StorageUnavailable for whatever says that Postgres cannot serve us now; let programming errors through."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise StorageUnavailable("all connections to Postgres are in use") from error
+    except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        if _is_passing(error):
+            raise StorageUnavailable(f"Postgres: {_reason(error)}") from error
+        raise
+
+
+@contextmanager
+def connection_errors() -> Iterator[None]:
+    """As `driver_errors`, around opening a connection, where refusals come as plain OSErrors."""
+    try:
+        with driver_errors():
+            yield
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:  # TimeoutError is an OSError
+        raise StorageUnavailable(f"Postgres cannot be reached: {error or type(error).__name__}") from error
+
+
+def _is_passing(error: Exception) -> bool:
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    cause = _driver_error(error)
+    sqlstate = getattr(cause, "sqlstate", None)
+    if isinstance(sqlstate, str):
+        return sqlstate[:2] in _PASSING or sqlstate in _UNPREPARED
+    # Without a state the driver itself gave up: a value it could not send, or the connection is gone.
+    return isinstance(cause, asyncpg.InterfaceError | OSError) and not isinstance(cause, ValueError)
+
+
+def _driver_error(error: BaseException) -> BaseException:
+    """What the driver raised, below the layers put around it."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        return _driver_error(error.orig)
+    return error.__cause__ if isinstance(error.__cause__, asyncpg.PostgresError | asyncpg.InterfaceError) else error
+
+
+def _reason(error: Exception) -> str:
+    cause = _driver_error(error)
+    return str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(int(seconds * 1000))

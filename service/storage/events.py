@@ -1,0 +1,46 @@
+"""The event log of a job."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.entities import Event, Lease
+from service.identifiers import JobId
+from service.storage.fence import hold
+from service.storage.journal import Journal
+from service.storage.tables import events
+
+
+class EventLog:
+    """The log as the API sees it."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def append(self, job_id: JobId, event_type: str, data: Mapping[str, Any]) -> None:
+        """Add an event; its sequence number follows the commit order within the job. Raises JobNotFound."""
+        await Journal(self._connection).append(job_id, event_type, data)
+
+    async def after(self, job_id: JobId, sequence: int, *, limit: int) -> list[Event]:
+        """Events with a higher sequence number, oldest first."""
+        query = (
+            select(events.c.sequence, events.c.type, events.c.created_at, events.c.data)
+            .where(events.c.job_id == job_id, events.c.sequence > sequence)
+            .order_by(events.c.sequence)
+            .limit(limit)
+        )
+        return [Event(**row) for row in (await self._connection.execute(query)).mappings()]
+
+
+class LeasedEventLog:
+    """The log as workers write it."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def append(self, lease: Lease, event_type: str, data: Mapping[str, Any]) -> None:
+        """Add an event to the job's log. Raises LeaseLost."""
+        await hold(self._connection, lease)
+        await Journal(self._connection).append(lease.job_id, event_type, data)

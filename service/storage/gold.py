@@ -1,0 +1,42 @@
+"""Gold labels; only the report reads them."""
+
+from collections.abc import AsyncIterator
+
+import orjson
+from sqlalchemy import and_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.identifiers import JobId, Label
+from service.storage.labels import CHUNK_ROWS
+from service.storage.tables import gold_labels, jobs, label_states
+
+
+class GoldTable:
+    """Gold beside what was found, for counting how often they agree."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def pairs(self, job_id: JobId) -> AsyncIterator[tuple[Label | None, str]]:
+        """The label found and the gold value as text, for every row that has a gold value."""
+        found = and_(label_states.c.job_id == jobs.c.id, label_states.c.position == gold_labels.c.position)
+        query = (
+            select(label_states.c.label, gold_labels.c.value)
+            .select_from(jobs)
+            .join(gold_labels, gold_labels.c.dataset_id == jobs.c.dataset_id)
+            .outerjoin(label_states, found)
+            .where(jobs.c.id == job_id)
+            .order_by(gold_labels.c.position)
+        )
+        async with self._connection.stream(query, execution_options={"yield_per": CHUNK_ROWS}) as rows:
+            async for label, value in rows:
+                if (text := gold_text(value)) is not None:
+                    yield label, text
+
+
+def gold_text(value: bytes) -> str | None:
+    """A gold value as text: a string as it is, JSON true as "True", null as no gold at all."""
+    parsed = orjson.loads(value)
+    if parsed is None or isinstance(parsed, str):
+        return parsed
+    return str(parsed) if isinstance(parsed, bool) else value.decode()

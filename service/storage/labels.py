@@ -1,0 +1,158 @@
+"""Label states: read by the API, written by workers under a lease."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, func, literal, select, text, tuple_, union_all
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.entities import LabeledRow, LabelState, LabelStatus, Lease
+from service.identifiers import DatasetId, JobId, Label, Row
+from service.storage.fence import hold
+from service.storage.progress import job_not_found
+from service.storage.tables import dataset_rows, gold_labels, jobs, label_states
+
+CHUNK_ROWS = 1000  # how many rows a download takes from the database at once
+
+_STATE = (label_states.c.label, label_states.c.confidence, label_states.c.margin, label_states.c.status)
+# As in the index; see tables.py.
+_CONFIDENCE: ColumnElement[float] = func.coalesce(label_states.c.confidence, text("0::double precision"))
+
+
+class LabelReader:
+    """Label states as the API sees them. A row without one is unlabeled, not missing."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def page(
+        self, job_id: JobId, *, limit: int, after: tuple[float, int] | None, by_confidence: bool
+    ) -> list[tuple[str, LabelState]]:
+        """Row ids with their label states, by position or from the least confident on. Raises JobNotFound."""
+        dataset_id = await _dataset_of(self._connection, job_id)
+        if by_confidence:
+            query = _by_confidence(dataset_id, job_id, limit, after)
+        else:
+            query = _rows_with_states(dataset_id, job_id).order_by(dataset_rows.c.position).limit(limit)
+            if after is not None:
+                query = query.where(dataset_rows.c.position > after[1])
+        found = (await self._connection.execute(query)).mappings()
+        return [(row["id"], _state_from(row)) for row in found]
+
+    async def result(self, job_id: JobId) -> AsyncIterator[LabeledRow]:
+        """Every row with its label state in the user's order, streamed from the database. Raises JobNotFound."""
+        dataset_id = await _dataset_of(self._connection, job_id)
+        gold = and_(gold_labels.c.dataset_id == dataset_id, gold_labels.c.position == dataset_rows.c.position)
+        query = (
+            _rows_with_states(dataset_id, job_id)
+            .add_columns(dataset_rows.c.data, gold_labels.c.value.label("gold"))
+            .outerjoin(gold_labels, gold)
+            .order_by(dataset_rows.c.position)
+        )
+        async with self._connection.stream(query, execution_options={"yield_per": CHUNK_ROWS}) as rows:
+            async for row in rows.mappings():
+                yield LabeledRow(id=row["id"], data=row["data"], gold=row["gold"], state=_state_from(row))
+
+
+class LabelWriter:
+    """Label states as workers write them."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def write(self, lease: Lease, states: Sequence[LabelState]) -> None:
+        """Replace the label states of these rows; unchanged ones are left as they are. Raises LeaseLost."""
+        await hold(self._connection, lease)
+        if not states:
+            return
+        new = insert(label_states)
+        written = ("label", "confidence", "margin", "status")
+        upsert = new.on_conflict_do_update(
+            index_elements=[label_states.c.job_id, label_states.c.position],
+            set_={name: new.excluded[name] for name in written},
+            where=tuple_(*_STATE).is_distinct_from(tuple_(*(new.excluded[name] for name in written))),
+        )
+        values = [
+            {
+                "job_id": lease.job_id,
+                "position": state.position,
+                "label": state.label,
+                "confidence": state.confidence,
+                "margin": state.margin,
+                "status": state.status,
+            }
+            for state in states
+        ]
+        await self._connection.execute(upsert, values)
+
+    async def of_shard(self, job_id: JobId, shard: int) -> dict[Row, Label]:
+        """The labels found for a shard's rows."""
+        query = (
+            select(label_states.c.position, label_states.c.label)
+            .join(jobs, jobs.c.id == label_states.c.job_id)
+            .join(dataset_rows, _same_row(jobs.c.dataset_id))
+            .where(label_states.c.job_id == job_id, dataset_rows.c.shard == shard, label_states.c.label.is_not(None))
+            .order_by(label_states.c.position)
+        )
+        return {row.position: row.label for row in await self._connection.execute(query)}
+
+
+async def _dataset_of(connection: AsyncConnection, job_id: JobId) -> DatasetId:
+    found = (await connection.execute(select(jobs.c.dataset_id).where(jobs.c.id == job_id))).scalar()
+    if found is None:
+        raise job_not_found(job_id)
+    return DatasetId(found)
+
+
+def _same_row(dataset_id: ColumnElement[str]) -> ColumnElement[bool]:
+    return and_(dataset_rows.c.dataset_id == dataset_id, dataset_rows.c.position == label_states.c.position)
+
+
+def _rows_with_states(dataset_id: DatasetId, job_id: JobId) -> "Select[Any]":
+    state_of_row = and_(label_states.c.job_id == job_id, label_states.c.position == dataset_rows.c.position)
+    return (
+        select(dataset_rows.c.id, dataset_rows.c.position, *_STATE)
+        .outerjoin_from(dataset_rows, label_states, state_of_row)
+        .where(dataset_rows.c.dataset_id == dataset_id)
+    )
+
+
+def _by_confidence(dataset_id: DatasetId, job_id: JobId, limit: int, after: tuple[float, int] | None) -> "Select[Any]":
+    """Rows without a state and rows with one, each by its own index, then merged.
+
+    A cursor below 0 means 0, which is what a row without a confidence counts as.
+    """
+    missing = _rows_with_states(dataset_id, job_id).where(label_states.c.position.is_(None))
+    missing = missing.add_columns(literal(0.0).label("sorted_by")).order_by(dataset_rows.c.position)
+    present = (
+        select(dataset_rows.c.id, dataset_rows.c.position, *_STATE, _CONFIDENCE.label("sorted_by"))
+        .join_from(label_states, dataset_rows, _same_row(literal(dataset_id)))
+        .where(label_states.c.job_id == job_id)
+        .order_by(_CONFIDENCE, label_states.c.position)
+    )
+    if after is not None:
+        confidence, position = max(after[0], 0.0), after[1]
+        if confidence > 0:
+            missing = missing.where(text("false"))
+        missing = missing.where(dataset_rows.c.position > position)
+        present = present.where(tuple_(_CONFIDENCE, label_states.c.position) > tuple_(confidence, position))
+    both = union_all(missing.limit(limit).subquery().select(), present.limit(limit).subquery().select()).subquery()
+    return select(both).order_by(both.c.sorted_by, both.c.position).limit(limit)
+
+
+def _state_from(row: RowMapping) -> LabelState:
+    if row["status"] is None:
+        return unlabeled(row["position"])
+    return LabelState(
+        position=row["position"],
+        label=row["label"],
+        confidence=row["confidence"],
+        margin=row["margin"],
+        status=LabelStatus(row["status"]),
+    )
+
+
+def unlabeled(position: Row) -> LabelState:
+    """The state of a row no worker has come to."""
+    return LabelState(position=position, label=None, confidence=None, margin=None, status=LabelStatus.UNLABELED)

@@ -1,0 +1,74 @@
+"""The rules of a job's life, without any storage: Postgres and its in-memory twin both obey these.
+
+Locks, wherever there are any, are taken shard first, then job. Whoever holds a job never
+waits for a shard.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from service.entities import JobStatus, Progress, ShardStatus
+
+OPEN_SHARD = (ShardStatus.BLOCKED, ShardStatus.QUEUED, ShardStatus.RUNNING)
+WAITING_SHARD = (ShardStatus.BLOCKED, ShardStatus.QUEUED)
+
+# Labels come long before the search is content with them, so a shard under way never counts as done.
+MOST_OF_A_SHARD = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class ShardCounts:
+    """How many shards of a job wait, run and have succeeded."""
+
+    waiting: int
+    running: int
+    succeeded: int
+    total: int
+
+
+def settled_status(status: JobStatus, *, stopping: bool, failed: bool, shards: ShardCounts) -> JobStatus:
+    """The job's status after one of its shards ended or was given back; a final status stays.
+
+    `stopping` says that the job was asked to stop, `failed` that a shard has failed for good.
+    """
+    if status.is_final:
+        return status
+    if failed:
+        return JobStatus.FAILED
+    if stopping:
+        return JobStatus.CANCELLED if shards.waiting + shards.running == 0 else status
+    return JobStatus.SUCCEEDED if shards.succeeded == shards.total else status
+
+
+def poisoned(shard: int, crashes: int) -> dict[str, str]:
+    """The job's error where a shard ended too many workers without progress in between."""
+    return {
+        "code": "worker_crashed",
+        "message": f"shard {shard} was given up after {crashes} workers ended on it without any progress in between",
+    }
+
+
+def rows_done(status: ShardStatus, rows: int, labeled: int) -> float:
+    """How many of a shard's rows count as done when the time left is estimated."""
+    return float(rows) if status is ShardStatus.SUCCEEDED else min(float(labeled), MOST_OF_A_SHARD * rows)
+
+
+def eta_seconds(status: JobStatus, elapsed_seconds: float | None, done: float, rows: int) -> float | None:
+    """Seconds left at the pace so far; None while there is nothing to go by, 0 after the end."""
+    if status.is_final:
+        return 0.0
+    if status is not JobStatus.RUNNING or elapsed_seconds is None or done <= 0:
+        return None
+    return elapsed_seconds * (rows - done) / done
+
+
+def progress_event(progress: Progress) -> dict[str, Any]:
+    """The data of a `job.progress` event."""
+    return {name: getattr(progress, name) for name in Progress.__slots__}
+
+
+def job_event(status: JobStatus, error: Mapping[str, Any] | None, progress: Progress) -> dict[str, Any]:
+    """The data of the event that ends a job."""
+    data = {"status": status.value, "progress": progress_event(progress)}
+    return data if error is None else {**data, "error": dict(error)}

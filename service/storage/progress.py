@@ -1,0 +1,82 @@
+"""Jobs as the database tells them: one row each, with progress summed over the shards."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, Select, case, extract, func, select, true
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.selectable import LateralFromClause
+
+from service.config import JobConfig
+from service.entities import Job, JobStatus, Progress, ShardStatus
+from service.errors import JobNotFound
+from service.identifiers import JobId
+from service.storage.lifecycle import MOST_OF_A_SHARD, eta_seconds
+from service.storage.tables import jobs, shards
+
+SUMMED = ("labeled", "iterations", "accepted", "inconsistencies", "prompts", "tokens_sent", "tokens_computed")
+
+
+def select_jobs() -> "Select[Any]":
+    """Every job with the sums over its shards; narrow it down with `where`."""
+    totals = _totals()
+    elapsed = extract("epoch", func.clock_timestamp() - jobs.c.started_at).label("elapsed_seconds")
+    return select(*jobs.c, *totals.c, elapsed).select_from(jobs).join(totals, true())
+
+
+def job_from(row: RowMapping) -> Job:
+    """The job told by a row of `select_jobs`."""
+    status = JobStatus(row["status"])
+    return Job(
+        id=row["id"],
+        dataset_id=row["dataset_id"],
+        config=JobConfig.model_validate(row["config"]),
+        status=status,
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        cancel_requested=row["cancel_requested"],
+        error=row["error"],
+        progress=_progress(status, row),
+    )
+
+
+async def get_job(connection: AsyncConnection, job_id: JobId) -> Job:
+    """The job with its progress. Raises JobNotFound."""
+    row = (await connection.execute(select_jobs().where(jobs.c.id == job_id))).mappings().first()
+    if row is None:
+        raise job_not_found(job_id)
+    return job_from(row)
+
+
+def job_not_found(job_id: JobId) -> JobNotFound:
+    """The error for an id without a job."""
+    return JobNotFound(f"there is no job {job_id}")
+
+
+def _totals() -> LateralFromClause:
+    known = shards.c.utility.is_not(None)
+    sums: list[ColumnElement[Any]] = [func.coalesce(func.sum(shards.c[name]), 0).label(name) for name in SUMMED]
+    under_way = func.least(shards.c.labeled, MOST_OF_A_SHARD * shards.c.rows)
+    done = case((shards.c.status == ShardStatus.SUCCEEDED, shards.c.rows), else_=under_way)
+    mean_utility = func.sum(shards.c.utility * shards.c.rows) / func.sum(shards.c.rows).filter(known)
+    return (
+        select(
+            *sums,
+            func.coalesce(func.sum(shards.c.rows), 0).label("rows"),
+            func.coalesce(func.sum(done), 0).label("rows_done"),
+            mean_utility.label("utility"),
+        )
+        .where(shards.c.job_id == jobs.c.id)
+        .lateral("totals")
+    )
+
+
+def _progress(status: JobStatus, row: RowMapping) -> Progress:
+    elapsed = None if row["elapsed_seconds"] is None else float(row["elapsed_seconds"])
+    rows = int(row["rows"])
+    return Progress(
+        rows=rows,
+        utility=row["utility"],
+        eta_seconds=eta_seconds(status, elapsed, float(row["rows_done"]), rows),
+        **{name: int(row[name]) for name in SUMMED},
+    )

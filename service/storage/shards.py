@@ -1,0 +1,203 @@
+"""The queue in the shards table: claim, renew, save, finish, give back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, extract, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.config import JobConfig
+from service.entities import ClaimedShard, JobStatus, Lease, Progress, ShardStatus
+from service.identifiers import JobId, WorkerId
+from service.storage.fence import hold, holds, lease_lost
+from service.storage.journal import WORK_CHANNEL, Journal, LockedJob
+from service.storage.lifecycle import poisoned, progress_event
+from service.storage.progress import SUMMED, job_not_found
+from service.storage.tables import checkpoints, jobs, shards
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A shard that may be claimed, locked."""
+
+    job_id: JobId
+    shard: int
+    crashes: int  # this one included, where a lease has run out
+
+
+class ShardQueue:
+    """Leases shards to workers by the database's clock alone, so a worker's own clock cannot matter."""
+
+    def __init__(self, connection: AsyncConnection, *, max_crashes: int) -> None:
+        self._connection = connection
+        self._journal = Journal(connection)
+        self._max_crashes = max_crashes
+
+    async def claim(self, worker_id: WorkerId, lease_seconds: float) -> ClaimedShard | None:
+        """Lease a shard whose lease has run out, or the oldest queued one; None where there is none."""
+        while (found := await self._expired() or await self._queued()) is not None:
+            job = await self._journal.lock(found.job_id)
+            if job.stopping:
+                await self._end(job, found.shard, ShardStatus.CANCELLED)
+            elif found.crashes >= self._max_crashes:
+                error = poisoned(found.shard, found.crashes)
+                await self._end(job, found.shard, ShardStatus.FAILED, error=error)
+            else:
+                return await self._lease(job, found, worker_id, lease_seconds)
+        return None
+
+    async def renew(self, lease: Lease, lease_seconds: float) -> bool:
+        """Renew the lease; says whether to stop. Raises LeaseLost."""
+        change = (
+            update(shards)
+            .where(holds(lease), jobs.c.id == shards.c.job_id)
+            .values(lease_until=_in(lease_seconds))
+            .returning(jobs.c.cancel_requested, jobs.c.status)
+        )
+        row = (await self._connection.execute(change)).first()
+        if row is None:
+            raise lease_lost(lease)
+        return row.cancel_requested or JobStatus(row.status).is_final
+
+    async def save(self, lease: Lease, *, checkpoint: bytes, progress: Progress) -> None:
+        """Record how far the shard has come; what differs from the checkpoint before has advanced. Raises LeaseLost."""
+        values: dict[str, Any] = {name: getattr(progress, name) for name in SUMMED}
+        saved = await self._connection.execute(
+            update(shards).where(holds(lease)).values(**values, utility=progress.utility).returning(shards.c.crashes)
+        )
+        crashes = saved.scalar()
+        if crashes is None:
+            raise lease_lost(lease)
+        if await self._store_checkpoint(lease, checkpoint) and crashes:
+            await self._connection.execute(update(shards).where(holds(lease)).values(crashes=0))
+        job_progress = await self._journal.progress(lease.job_id)
+        await self._journal.append(lease.job_id, "job.progress", progress_event(job_progress))
+
+    async def finish(self, lease: Lease, status: ShardStatus, *, error: Mapping[str, Any] | None = None) -> JobStatus:
+        """End the shard; the job's status after it. Raises LeaseLost."""
+        await hold(self._connection, lease)
+        job = await self._journal.lock(lease.job_id)
+        return await self._end(job, lease.shard, status, error=error)
+
+    async def release(self, lease: Lease, *, delay_seconds: float = 0.0, crashed: bool = False) -> None:
+        """Give the shard back to the queue, to be gone on with after the delay. Raises LeaseLost."""
+        crashes = await hold(self._connection, lease) + int(crashed)
+        job = await self._journal.lock(lease.job_id)
+        if job.stopping:
+            await self._end(job, lease.shard, ShardStatus.CANCELLED)
+            return
+        if crashes >= self._max_crashes:
+            await self._end(job, lease.shard, ShardStatus.FAILED, error=poisoned(lease.shard, crashes))
+            return
+        await self._set(lease.job_id, lease.shard, ShardStatus.QUEUED, crashes=crashes, run_after=_in(delay_seconds))
+        await self._journal.append(lease.job_id, "shard.released", {"shard": lease.shard, "crashed": crashed})
+        if not delay_seconds:
+            await self._journal.notify(WORK_CHANNEL, lease.job_id)
+
+    async def job_totals(self, job_id: JobId) -> tuple[int, float]:
+        """Tokens computed by the whole job so far, and seconds since it started. Raises JobNotFound."""
+        tokens = select(func.coalesce(func.sum(shards.c.tokens_computed), 0)).where(shards.c.job_id == job_id)
+        elapsed = extract("epoch", func.clock_timestamp() - jobs.c.started_at)
+        query = select(tokens.scalar_subquery(), func.coalesce(elapsed, 0)).where(jobs.c.id == job_id)
+        row = (await self._connection.execute(query)).first()
+        if row is None:
+            raise job_not_found(job_id)
+        return int(row[0]), float(row[1])
+
+    async def _queued(self) -> _Found | None:
+        ready = (shards.c.status == ShardStatus.QUEUED) & (shards.c.run_after <= func.now())
+        return await self._lock_first(ready, shards.c.queued_at, shards.c.job_id, shards.c.shard)
+
+    async def _expired(self) -> _Found | None:
+        expired = (shards.c.status == ShardStatus.RUNNING) & (shards.c.lease_until < func.now())
+        return await self._lock_first(expired, shards.c.lease_until)
+
+    async def _lock_first(self, condition: ColumnElement[bool], *order: ColumnElement[Any]) -> _Found | None:
+        """Lock the first shard that nobody else has locked. Each kind has its own query and partial index:
+        one query with OR reads the whole table."""
+        query = (
+            select(shards.c.job_id, shards.c.shard, shards.c.status, shards.c.crashes)
+            .where(condition)
+            .order_by(*order)
+            .limit(1)
+            .with_for_update(skip_locked=True, key_share=True)
+        )
+        row = (await self._connection.execute(query)).first()
+        if row is None:
+            return None
+        return _Found(row.job_id, row.shard, row.crashes + int(row.status == ShardStatus.RUNNING))
+
+    async def _lease(self, job: LockedJob, found: _Found, worker_id: WorkerId, seconds: float) -> ClaimedShard:
+        change = (
+            update(shards)
+            .where(shards.c.job_id == found.job_id, shards.c.shard == found.shard)
+            .values(
+                status=ShardStatus.RUNNING,
+                epoch=shards.c.epoch + 1,
+                worker_id=worker_id,
+                lease_until=_in(seconds),
+                crashes=found.crashes,
+            )
+            .returning(*shards.c)
+        )
+        row = (await self._connection.execute(change)).mappings().one()
+        await self._journal.begin(job)
+        started = {"shard": found.shard, "epoch": row["epoch"], "worker_id": worker_id, "rows": row["rows"]}
+        await self._journal.append(found.job_id, "shard.started", started)
+        lease = Lease(job_id=found.job_id, shard=found.shard, epoch=row["epoch"], worker_id=worker_id)
+        return await self._claimed(lease, row)
+
+    async def _claimed(self, lease: Lease, row: RowMapping) -> ClaimedShard:
+        number = select(func.count()).where(shards.c.job_id == lease.job_id).scalar_subquery()
+        saved = select(checkpoints.c.data).where(
+            checkpoints.c.job_id == lease.job_id, checkpoints.c.shard == lease.shard
+        )
+        query = select(jobs.c.dataset_id, jobs.c.config, number, saved.scalar_subquery()).where(
+            jobs.c.id == lease.job_id
+        )
+        dataset_id, config, shard_count, checkpoint = (await self._connection.execute(query)).one()
+        return ClaimedShard(
+            lease=lease,
+            dataset_id=dataset_id,
+            config=JobConfig.model_validate(config),
+            shards=shard_count,
+            rows=row["rows"],
+            checkpoint=checkpoint,
+            progress=Progress(rows=row["rows"], utility=row["utility"], **{name: row[name] for name in SUMMED}),
+        )
+
+    async def _end(
+        self, job: LockedJob, shard: int, status: ShardStatus, *, error: Mapping[str, Any] | None = None
+    ) -> JobStatus:
+        await self._set(job.id, shard, status)
+        await self._journal.append(job.id, "shard.finished", {"shard": shard, "status": status.value})
+        if status is ShardStatus.CANCELLED and not job.stopping:
+            await self._journal.request_stop(job.id)
+        if status is ShardStatus.SUCCEEDED and shard == 0 and not job.stopping:
+            await self._journal.unblock(job.id)
+        stopping = job.stopping or status is ShardStatus.CANCELLED
+        return await self._journal.settle(job, stopping=stopping, failed=status is ShardStatus.FAILED, error=error)
+
+    async def _set(self, job_id: JobId, shard: int, status: ShardStatus, **also: Any) -> None:
+        """Move a shard that is locked already out of its worker's hands."""
+        which = (shards.c.job_id == job_id) & (shards.c.shard == shard)
+        values = {"status": status, "worker_id": None, "lease_until": None, **also}
+        await self._connection.execute(update(shards).where(which).values(values))
+
+    async def _store_checkpoint(self, lease: Lease, data: bytes) -> bool:
+        """Replace the checkpoint; whether it differs from the one before."""
+        new = insert(checkpoints).values(job_id=lease.job_id, shard=lease.shard, data=data)
+        upsert = new.on_conflict_do_update(
+            index_elements=[checkpoints.c.job_id, checkpoints.c.shard],
+            set_={"data": new.excluded.data, "saved_at": func.clock_timestamp()},
+            where=checkpoints.c.data.is_distinct_from(new.excluded.data),
+        )
+        return (await self._connection.execute(upsert)).rowcount > 0
+
+
+def _in(seconds: float) -> ColumnElement[Any]:
+    """A point of time from now on, by the database's clock."""
+    return func.clock_timestamp() + timedelta(seconds=seconds)

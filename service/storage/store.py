@@ -1,0 +1,82 @@
+"""The store in Postgres: every unit of work is one transaction, committed here and nowhere else."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from sqlalchemy import exists, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.identifiers import JobId
+from service.storage.datasets import DatasetTable, ShardRowTable
+from service.storage.engine import connection_errors, create_engine, driver_errors
+from service.storage.events import EventLog, LeasedEventLog
+from service.storage.gold import GoldTable
+from service.storage.idempotency import IdempotencyTable
+from service.storage.jobs import JobTable
+from service.storage.labels import LabelReader, LabelWriter
+from service.storage.listener import Listener
+from service.storage.shards import ShardQueue
+from service.storage.tables import metadata
+from service.storage.units import DeskUnit, WorkbenchUnit
+
+
+class PostgresStore:
+    """Opens units of work on one pool of connections."""
+
+    def __init__(
+        self, url: str, *, pool_size: int = 10, statement_timeout_seconds: float = 60.0, max_crashes: int = 5
+    ) -> None:
+        self._engine = create_engine(url, pool_size=pool_size, statement_timeout_seconds=statement_timeout_seconds)
+        self._listener = Listener(url)
+        self._max_crashes = max_crashes
+
+    @asynccontextmanager
+    async def desk(self) -> AsyncIterator[DeskUnit]:
+        """A unit of work for the API. Raises StorageUnavailable."""
+        async with self._transaction() as connection:
+            yield DeskUnit(
+                datasets=DatasetTable(connection),
+                jobs=JobTable(connection),
+                labels=LabelReader(connection),
+                gold=GoldTable(connection),
+                events=EventLog(connection),
+                idempotency=IdempotencyTable(connection),
+            )
+
+    @asynccontextmanager
+    async def workbench(self) -> AsyncIterator[WorkbenchUnit]:
+        """A unit of work for a worker. Raises StorageUnavailable."""
+        async with self._transaction() as connection:
+            yield WorkbenchUnit(
+                shards=ShardQueue(connection, max_crashes=self._max_crashes),
+                rows=ShardRowTable(connection),
+                labels=LabelWriter(connection),
+                events=LeasedEventLog(connection),
+            )
+
+    async def wait_for_work(self, timeout_seconds: float) -> None:
+        """Return when shards may have been queued, or after the time-out."""
+        await self._listener.wait_for_work(timeout_seconds)
+
+    async def wait_for_events(self, job_id: JobId, timeout_seconds: float) -> None:
+        """Return when the job may have new events, or after the time-out."""
+        await self._listener.wait_for_events(job_id, timeout_seconds)
+
+    async def ping(self) -> None:
+        """Raises StorageUnavailable where the database cannot be reached or lacks a table or column of ours."""
+        async with self._transaction() as connection:
+            await connection.execute(select(*(exists(select(table)) for table in metadata.sorted_tables)))
+
+    async def close(self) -> None:
+        """Release every connection."""
+        await self._listener.close()
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+        async with AsyncExitStack() as stack:
+            with connection_errors():
+                connection = await stack.enter_async_context(self._engine.connect())
+            with driver_errors():
+                async with connection.begin():
+                    yield connection
