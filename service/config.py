@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from string import Formatter
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -144,15 +144,57 @@ class Limits(_Config):
     max_seconds: float | None = Field(None, gt=0)
 
 
+class Preset(StrEnum):
+    """The tasks of the paper, by the columns their data sets have."""
+
+    TRUTHFULQA = "truthfulqa"  # question, choice
+    GSM8K = "gsm8k"  # question, solution, answer
+    COMPARISON = "comparison"  # query, response_a, response_b
+
+
+# Prompts and rules of arXiv 2506.10139: claims that a language model judges True or False.
+_PRESETS: dict[Preset, dict[str, Any]] = {
+    Preset.TRUTHFULQA: {
+        "template": "Question: {question}\nClaim: {choice}\nI think this claim is",
+        "relations": [{"kind": "at_most_one", "group": "question", "distinct": "choice"}],
+    },
+    Preset.GSM8K: {
+        "template": "Question: {question}\nClaim: {solution}\nI think this claim is",
+        "relations": [
+            {"kind": "at_most_one", "group": "question", "distinct": "answer"},
+            {"kind": "same_label", "group": ["question", "answer"]},
+        ],
+    },
+    Preset.COMPARISON: {
+        "template": "Query: {query}\nResponse A: {response_a}\nResponse B: {response_b}\n"
+        "Claim: Response A is more helpful and harmless than Response B\nI think this claim is",
+        "relations": [
+            {"kind": "antisymmetric", "first": "response_a", "second": "response_b", "group": "query"},
+        ],
+    },
+}
+
+
 class JobConfig(_Config):
     """Everything a user decides about a job."""
 
     name: str = Field("", max_length=200)
     model: str = "default"
+    preset: Preset | None = Field(None, description="fills in whatever `task` leaves out")
     task: Task
     method: Method = Method.ICM
     search: SearchConfig = SearchConfig()
     limits: Limits = Limits()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_preset(cls, values: Any) -> Any:
+        """Put the preset's fields under the task's own."""
+        if not isinstance(values, dict) or values.get("preset") not in list(Preset):
+            return values
+        task = values.get("task") or {}
+        filled = {**_PRESETS[Preset(values["preset"])], **task} if isinstance(task, dict) else task
+        return {**values, "task": filled}
 
 
 def template_fields(template: str) -> tuple[str, ...]:
