@@ -1,0 +1,147 @@
+"""Each call of the HTTP interface as a value: what to send and how to read the answer. Nothing here does I/O."""
+
+import json
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from icm.documents import Job
+from icm.uploads import Upload
+
+T = TypeVar("T")
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call(Generic[T]):
+    """One request and the meaning of its successful answer."""
+
+    method: str
+    path: str
+    read: Callable[[httpx.Response], T]
+    params: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] | None = None
+    upload: Upload | None = None
+    save_to: Path | None = None  # where a successful answer's body goes
+    repeatable: bool = True  # made twice it does no more than once
+
+    @contextmanager
+    def arguments(self) -> Iterator[Document]:
+        """What httpx wants to know beside method and path, the upload opened for one attempt."""
+        arguments: Document = {"params": dict(self.params), "headers": dict(self.headers)}
+        if self.upload is None:
+            yield arguments
+            return
+        with self.upload.opened() as file:
+            arguments["data"] = {"config": json.dumps(self.config, ensure_ascii=False)}
+            arguments["files"] = {"dataset": (self.upload.name, file, self.upload.content_type)}
+            yield arguments
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page(Generic[T]):
+    """A part of a list, and the call that gets the next part."""
+
+    items: list[T]
+    following: "Call[Page[T]] | None"
+
+
+def create_job(upload: Upload, config: Mapping[str, Any], *, idempotency_key: str | None) -> Call[Job]:
+    """The key makes the call repeatable: the service answers a second one with the first one's job."""
+    headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+    return Call(method="POST", path="/v1/jobs", read=_job, headers=headers, config=config, upload=upload)
+
+
+def estimate(upload: Upload, config: Mapping[str, Any]) -> Call[Document]:
+    """Stores nothing."""
+    return Call(method="POST", path="/v1/jobs/estimate", read=_document, config=config, upload=upload)
+
+
+def job(job_id: str) -> Call[Job]:
+    """The job as it is now."""
+    return Call(method="GET", path=job_path(job_id), read=_job)
+
+
+def jobs(*, status: str | None, page_size: int) -> Call[Page[Job]]:
+    """Newest first."""
+    params = {"limit": str(page_size)} | ({} if status is None else {"status": status})
+    return _listing("/v1/jobs", params, Job.read)
+
+
+def labels(job_id: str, *, order: str, page_size: int) -> Call[Page[Document]]:
+    """Label states as they are now."""
+    return _listing(f"{job_path(job_id)}/labels", {"order": order, "limit": str(page_size)}, dict)
+
+
+def report(job_id: str) -> Call[Document]:
+    """How far the labels deserve trust."""
+    return Call(method="GET", path=f"{job_path(job_id)}/report", read=_document)
+
+
+def cancel(job_id: str) -> Call[Job]:
+    """Repeated, the same answer."""
+    return Call(method="POST", path=f"{job_path(job_id)}/cancel", read=_job)
+
+
+def delete(job_id: str) -> Call[None]:
+    """Removes a finished job."""
+    return Call(method="DELETE", path=job_path(job_id), read=_nothing)
+
+
+def models() -> Call[list[Document]]:
+    """The scoring backends, the default first."""
+    return Call(method="GET", path="/v1/models", read=_data)
+
+
+def result(job_id: str, to: Path, *, result_format: str, partial: bool) -> Call[Path]:
+    """Saved beside its place and moved there when it is whole."""
+    unfinished = to.with_name(f".{to.name}.{uuid.uuid4().hex[:8]}")
+    params = {"format": result_format} | ({"partial": "true"} if partial else {})
+
+    def move(_response: httpx.Response) -> Path:
+        return unfinished.replace(to)
+
+    return Call(method="GET", path=f"{job_path(job_id)}/result", read=move, params=params, save_to=unfinished)
+
+
+def job_path(job_id: str) -> str:
+    """The job's address."""
+    return f"/v1/jobs/{quote(job_id, safe='')}"
+
+
+def _listing(path: str, params: Mapping[str, str], read: Callable[[Document], T]) -> Call[Page[T]]:
+    return Call(method="GET", path=path, params=params, read=partial(_page, path, params, read))
+
+
+def _page(path: str, params: Mapping[str, str], read: Callable[[Document], T], response: httpx.Response) -> Page[T]:
+    document = _document(response)
+    cursor = document.get("next_cursor")
+    following = None if cursor is None else _listing(path, {**params, "cursor": cursor}, read)
+    return Page(items=[read(item) for item in document["data"]], following=following)
+
+
+def _document(response: httpx.Response) -> Document:
+    document: Document = response.json()
+    return document
+
+
+def _data(response: httpx.Response) -> list[Document]:
+    data: list[Document] = _document(response)["data"]
+    return data
+
+
+def _job(response: httpx.Response) -> Job:
+    return Job.read(_document(response))
+
+
+def _nothing(_response: httpx.Response) -> None:
+    return None

@@ -1,0 +1,185 @@
+"""The service from Python, blocking; `AsyncClient` has the same calls.
+
+Both are thin: `calls` says what is sent and how answers are read, `flows` when to ask
+again; here is only the I/O.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from icm import calls
+from icm.calls import Call, Page
+from icm.documents import Event, Job
+from icm.errors import api_error
+from icm.files import saved
+from icm.flows import Flow, Pause, Send
+from icm.requests import DEFAULT_URL, EVENTS_TIMEOUT, PAGE_SIZE, POLL_SECONDS, RECONNECT_SECONDS, TIMEOUT, Requests
+from icm.retries import Outcome, RetryPolicy
+from icm.sse import EventCursor
+from icm.uploads import Source, as_upload
+
+T = TypeVar("T")
+
+
+class Client(Requests):
+    """A connection to the service; use it as a context manager or close it.
+
+    Every call may raise ApiError where the service refuses and ServerUnreachable where
+    there is no answer. Calls that do no more when they are made twice are repeated after
+    connection errors, 429 and 503. `headers` go with every request.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        retries: RetryPolicy | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: httpx.Timeout = TIMEOUT,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        super().__init__(retries)
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout, transport=transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release every connection."""
+        self._http.close()
+
+    def create_job(
+        self,
+        dataset: Source,
+        config: Mapping[str, Any],
+        *,
+        idempotency_key: str | None = None,
+        filename: str | None = None,
+    ) -> Job:
+        """Send a data set to be labelled: a file's path, a file's bytes, or rows.
+
+        Nothing is stored where any row is bad; the ApiError names the lines and fields.
+        Without a key of your own one is made, so that the call can be repeated safely.
+        `filename` tells the format of bytes by its ending, JSON lines without it.
+        """
+        return self._call(self._creation(dataset, config, idempotency_key, filename))
+
+    def estimate(self, dataset: Source, config: Mapping[str, Any], *, filename: str | None = None) -> calls.Document:
+        """What a job would cost, with a sample prompt and warnings; nothing is stored."""
+        return self._call(calls.estimate(as_upload(dataset, filename=filename), config))
+
+    def job(self, job_id: str) -> Job:
+        """The job as it is now."""
+        return self._call(calls.job(job_id))
+
+    def jobs(self, *, status: str | None = None) -> Iterator[Job]:
+        """All jobs, newest first, fetched page by page as they are read."""
+        return self._items(calls.jobs(status=status, page_size=100))
+
+    def labels(self, job_id: str, *, order: str = "position") -> Iterator[calls.Document]:
+        """The label states as they are now, by `position`, or by `confidence` from the least on."""
+        return self._items(calls.labels(job_id, order=order, page_size=PAGE_SIZE))
+
+    def result(self, job_id: str, *, to: str | Path, result_format: str | None = None, partial: bool = False) -> Path:
+        """Download the labelled data set; the format follows the file's ending if not given.
+
+        The file appears when it is whole. `partial` also takes what a cancelled job has.
+        """
+        return self._call(self._download(job_id, to, result_format, partial=partial))
+
+    def report(self, job_id: str) -> calls.Document:
+        """How far the labels deserve trust, and why."""
+        return self._call(calls.report(job_id))
+
+    def models(self) -> list[calls.Document]:
+        """The scoring backends that a configuration can name, the default first."""
+        return self._call(calls.models())
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask a job to stop; it keeps the labels found so far."""
+        return self._call(calls.cancel(job_id))
+
+    def delete(self, job_id: str) -> None:
+        """Remove a finished job with its rows and labels."""
+        self._call(calls.delete(job_id))
+
+    def wait(
+        self,
+        job_id: str,
+        *,
+        timeout_seconds: float | None = None,
+        poll_seconds: float = POLL_SECONDS,
+        on_change: Callable[[Job], None] | None = None,
+    ) -> Job:
+        """Wait until a job has ended, in whatever way. Raises TimeoutError."""
+        return self._drive(self._until_final(job_id, timeout_seconds, poll_seconds, on_change))
+
+    def events(self, job_id: str, *, after: int = 0) -> Iterator[Event]:
+        """A job's events as they happen, until it has ended; broken connections are made good."""
+        cursor = EventCursor(after)
+        while not cursor.is_done:
+            headers = cursor.connect(job_is_final=self.job(job_id).is_final)
+            with contextlib.suppress(httpx.TransportError):
+                yield from self._stream(job_id, headers, cursor)
+            if not cursor.is_done:
+                time.sleep(RECONNECT_SECONDS)
+
+    def _stream(self, job_id: str, headers: Mapping[str, str], cursor: EventCursor) -> Iterator[Event]:
+        path = f"{calls.job_path(job_id)}/events"
+        with self._http.stream("GET", path, headers=dict(headers), timeout=EVENTS_TIMEOUT) as response:
+            if not response.is_success:
+                response.read()
+                raise api_error(response)
+            for chunk in response.iter_bytes():
+                yield from cursor.feed(chunk)
+            cursor.closed()
+
+    def _items(self, first: Call[Page[T]]) -> Iterator[T]:
+        following: Call[Page[T]] | None = first
+        while following is not None:
+            page = self._call(following)
+            yield from page.items
+            following = page.following
+
+    def _call(self, call: Call[T]) -> T:
+        return self._drive(self._exchange(call))
+
+    def _drive(self, flow: Flow[T]) -> T:
+        outcome: Outcome | None = None
+        while True:
+            try:
+                step = flow.send(outcome)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            outcome = self._do(step)
+
+    def _do(self, step: Send | Pause) -> Outcome | None:
+        if isinstance(step, Pause):
+            time.sleep(step.seconds)
+            return None
+        return self._send(step.call)
+
+    def _send(self, call: Call[Any]) -> Outcome:
+        try:
+            with call.arguments() as arguments, self._http.stream(call.method, call.path, **arguments) as response:
+                if call.save_to is None or not response.is_success:
+                    response.read()
+                else:
+                    with saved(call.save_to) as file:
+                        for chunk in response.iter_bytes():
+                            file.write(chunk)
+                return response
+        except httpx.TransportError as error:
+            return error

@@ -1,0 +1,84 @@
+"""What the service tells about jobs, read leniently: unknown statuses and fields are for newer clients."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Self
+
+FINAL_STATUSES = frozenset({"succeeded", "failed", "cancelled"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What has been done and what it cost; `utility` is a mean over rows, in nats times alpha."""
+
+    rows: int = 0
+    labeled: int = 0
+    iterations: int = 0
+    accepted: int = 0
+    utility: float | None = None
+    inconsistencies: int = 0
+    prompts: int = 0
+    tokens_sent: int = 0
+    tokens_computed: int = 0
+    eta_seconds: float | None = None
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Self:
+        """Take the fields known here."""
+        return cls(**{field.name: document[field.name] for field in fields(cls) if field.name in document})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A job; `document` is all that the service said about it."""
+
+    id: str
+    name: str
+    status: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    progress: Progress
+    error: Mapping[str, Any] | None
+    document: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Self:
+        """Read the service's JSON."""
+        return cls(
+            id=document["id"],
+            name=document.get("name") or "",
+            status=document["status"],
+            created_at=datetime.fromisoformat(document["created_at"]),
+            started_at=_time(document.get("started_at")),
+            finished_at=_time(document.get("finished_at")),
+            progress=Progress.read(document.get("progress") or {}),
+            error=document.get("error"),
+            document=document,
+        )
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job will never change again, also in a status not known here."""
+        return self.finished_at is not None or self.status in FINAL_STATUSES
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the job ran, once it has ended."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return (self.finished_at - self.started_at).total_seconds()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened to a job; `id` counts from 1 within the job."""
+
+    id: int
+    type: str
+    data: Mapping[str, Any]
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

@@ -1,0 +1,96 @@
+"""What can go wrong between a client and the service.
+
+IcmError
+├── ApiError            the service answered that it will not do it, and why
+└── ServerUnreachable   there was no answer, however often it was asked
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with the input: physical line in the file (from 1) and field, where they are known."""
+
+    message: str
+    line: int | None = None
+    field: str | None = None
+
+    def __str__(self) -> str:
+        place = [] if self.line is None else [f"line {self.line}"]
+        place += [] if self.field is None else [f"field {self.field}"]
+        return f"{', '.join(place)}: {self.message}" if place else self.message
+
+
+class IcmError(Exception):
+    """Root of the client's errors."""
+
+
+class ServerUnreachable(IcmError):
+    """There was no answer from the service."""
+
+
+class ApiError(IcmError):
+    """A problem document (RFC 9457), or whatever else came with an error status.
+
+    `type` is stable and meant for programs; `errors` name the lines and fields of bad
+    input; `request_id` finds the request in the service's logs.
+    """
+
+    def __init__(
+        self, status: int, *, kind: str, detail: str, errors: Sequence[Fault] = (), request_id: str | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.type = kind
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.request_id = request_id
+
+    @property
+    def is_invalid_input(self) -> bool:
+        """Whether the rows or the configuration are at fault, so that the same request can never succeed."""
+        return bool(self.errors) or self.status in {400, 413, 415, 422}
+
+    def document(self) -> dict[str, Any]:
+        """The error as JSON values, for programs."""
+        return {
+            "type": self.type,
+            "status": self.status,
+            "detail": self.detail,
+            "request_id": self.request_id,
+            "errors": [{"line": fault.line, "field": fault.field, "message": fault.message} for fault in self.errors],
+        }
+
+
+def api_error(response: httpx.Response) -> ApiError:
+    """Read an error response; a proxy's page of HTML does for want of a problem document."""
+    document = _problem(response)
+    if document is None:
+        text = response.text.strip()[:300]
+        detail = f"{response.status_code} {response.reason_phrase}" + (f": {text}" if text else "")
+        return ApiError(response.status_code, kind="about:blank", detail=detail)
+    faults = document.get("errors") or []
+    return ApiError(
+        response.status_code,
+        kind=str(document.get("type", "about:blank")),
+        detail=str(document.get("detail") or document.get("title") or response.reason_phrase),
+        errors=[_fault(fault) for fault in faults if isinstance(fault, dict)],
+        request_id=document.get("request_id"),
+    )
+
+
+def _fault(document: dict[str, Any]) -> Fault:
+    return Fault(str(document.get("message", "")), document.get("line"), document.get("field"))
+
+
+def _problem(response: httpx.Response) -> dict[str, Any] | None:
+    try:
+        document = response.json()
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None

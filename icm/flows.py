@@ -1,0 +1,87 @@
+"""What happens between a call and its value, as generators that ask for I/O instead of doing it.
+
+A flow yields `Send` and `Pause`; whoever drives it does that, blocking or not, and hands
+the outcome back. So the client and its asynchronous twin share everything that is decided.
+"""
+
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, TypeVar
+
+import httpx
+
+from icm import calls
+from icm.calls import Call
+from icm.documents import Job
+from icm.errors import ServerUnreachable, api_error
+from icm.retries import Outcome, RetryPolicy
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Send:
+    """Make this request; its outcome is an answer or the reason why there is none."""
+
+    call: Call[Any]
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Let this time pass."""
+
+    seconds: float
+
+
+Flow = Generator[Send | Pause, Outcome | None, T]
+
+
+def exchange(call: Call[T], policy: RetryPolicy, draw: Callable[[], float]) -> Flow[T]:
+    """Make a call until there is an answer. Raises ApiError, ServerUnreachable."""
+    for attempt in count(1):
+        outcome = yield Send(call)
+        if outcome is None:
+            raise TypeError("a flow that sends wants the outcome")
+        delay = policy.delay_seconds(outcome, attempt=attempt, repeatable=call.repeatable, draw=draw)
+        if delay is None:
+            return _value(call, outcome)
+        yield Pause(delay)
+    raise AssertionError("count() does not end")
+
+
+def until_final(
+    job_id: str,
+    fetch: Callable[[Call[Job]], Flow[Job]],
+    *,
+    poll_seconds: float,
+    timeout_seconds: float | None,
+    on_change: Callable[[Job], None] | None,
+) -> Flow[Job]:
+    """Look at a job until it has ended. Raises TimeoutError, and what `fetch` raises."""
+    started = time.monotonic()
+    seen: Job | None = None
+    while True:
+        job = yield from fetch(calls.job(job_id))
+        if on_change is not None and job != seen:
+            on_change(job)
+        seen = job
+        if job.is_final:
+            return job
+        if timeout_seconds is not None and time.monotonic() - started > timeout_seconds:
+            raise TimeoutError(f"{job_id} is still {job.status} after {timeout_seconds:g} s")
+        yield Pause(poll_seconds)
+
+
+def _value(call: Call[T], outcome: Outcome) -> T:
+    if isinstance(outcome, httpx.TransportError):
+        raise ServerUnreachable(f"no answer to {call.method} {call.path}: {_reason(outcome)}") from outcome
+    if not outcome.is_success:
+        raise api_error(outcome)
+    return call.read(outcome)
+
+
+def _reason(error: httpx.TransportError) -> str:
+    """Time-outs come without a text."""
+    return str(error) or type(error).__name__

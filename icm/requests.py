@@ -1,0 +1,48 @@
+"""What both clients decide alike: patience, time-outs, and the flows behind their calls."""
+
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from icm import calls
+from icm.calls import Call
+from icm.documents import Job
+from icm.files import result_format_of
+from icm.flows import Flow, exchange, until_final
+from icm.retries import RetryPolicy
+from icm.uploads import Source, as_upload
+
+T = TypeVar("T")
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+POLL_SECONDS = 0.5
+PAGE_SIZE = 500
+TIMEOUT = httpx.Timeout(30.0, connect=5.0, read=300.0)  # a large data set is checked before the answer begins
+EVENTS_TIMEOUT = httpx.Timeout(30.0, connect=5.0, read=60.0)  # the service sends a comment every 15 s
+RECONNECT_SECONDS = 1.0
+
+
+class Requests:
+    """Turns the arguments of a client's method into a call or a flow."""
+
+    def __init__(self, retries: RetryPolicy | None) -> None:
+        self._retries = retries or RetryPolicy()
+
+    def _exchange(self, call: Call[T]) -> Flow[T]:
+        return exchange(call, self._retries, random.random)
+
+    def _creation(self, dataset: Source, config: Mapping[str, Any], key: str | None, name: str | None) -> Call[Job]:
+        return calls.create_job(as_upload(dataset, filename=name), config, idempotency_key=key)
+
+    def _download(self, job_id: str, to: str | Path, result_format: str | None, *, partial: bool) -> Call[Path]:
+        path = Path(to)
+        wanted = result_format or result_format_of(path)
+        return calls.result(job_id, path, result_format=wanted, partial=partial)
+
+    def _until_final(
+        self, job_id: str, timeout: float | None, poll: float, on_change: Callable[[Job], None] | None
+    ) -> Flow[Job]:
+        return until_final(job_id, self._exchange, poll_seconds=poll, timeout_seconds=timeout, on_change=on_change)

@@ -1,0 +1,47 @@
+"""Whether to ask again, and when: a pure decision on what came back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+
+Outcome = httpx.Response | httpx.TransportError
+
+_WORTH_ANOTHER_TRY = frozenset({429, 502, 503, 504})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """How often and how patiently a repeatable call is made again."""
+
+    attempts: int = 6
+    first_delay_seconds: float = 0.25
+    longest_delay_seconds: float = 30.0
+
+    def delay_seconds(
+        self, outcome: Outcome, *, attempt: int, repeatable: bool, draw: Callable[[], float]
+    ) -> float | None:
+        """How long to wait before the next attempt; None where there should be none.
+
+        `attempt` counts from 1; `draw` gives numbers from 0 to 1. The wait doubles, and a
+        random half of it keeps many clients from coming back at once.
+        """
+        if not repeatable or attempt >= self.attempts or not _may_pass(outcome):
+            return None
+        asked = _retry_after_seconds(outcome)
+        if asked is not None:
+            return min(asked, self.longest_delay_seconds)
+        longest = min(self.first_delay_seconds * 2.0 ** (attempt - 1), self.longest_delay_seconds)
+        return longest * (0.5 + draw() / 2)
+
+
+def _may_pass(outcome: Outcome) -> bool:
+    if isinstance(outcome, httpx.Response):
+        return outcome.status_code in _WORTH_ANOTHER_TRY
+    return not isinstance(outcome, httpx.UnsupportedProtocol)
+
+
+def _retry_after_seconds(outcome: Outcome) -> float | None:
+    """The server's wish in seconds; its other form, a date, needs clocks that agree and is left out."""
+    text = outcome.headers.get("Retry-After", "") if isinstance(outcome, httpx.Response) else ""
+    return float(text) if text.isascii() and text.isdigit() else None

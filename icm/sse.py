@@ -1,0 +1,91 @@
+"""Server-sent events out of bytes, and where to go on after a broken connection."""
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+
+from icm.documents import Event
+
+_LINE_END = re.compile(r"\r\n|\n|\r")
+
+
+class EventDecoder:
+    """Turns the bytes of one connection into events, however they are cut.
+
+    Lines are split here and not by `str.splitlines`, which also splits at characters that
+    JSON leaves alone, such as U+2028.
+    """
+
+    def __init__(self) -> None:
+        self._text = codecs.getincrementaldecoder("utf-8")()
+        self._pending = ""
+        self._id = ""
+        self._type = ""
+        self._data: list[str] = []
+
+    def feed(self, chunk: bytes) -> Iterator[Event]:
+        """The events completed by these bytes."""
+        self._pending += self._text.decode(chunk)
+        while (end := _LINE_END.search(self._pending)) is not None:
+            if end.group() == "\r" and end.end() == len(self._pending):
+                return  # its "\n" may still be on the way
+            line, self._pending = self._pending[: end.start()], self._pending[end.end() :]
+            event = self._take(line)
+            if event is not None:
+                yield event
+
+    def _take(self, line: str) -> Event | None:
+        if not line:
+            return self._complete()
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        match field:
+            case "id":
+                self._id = value
+            case "event":
+                self._type = value
+            case "data":
+                self._data.append(value)
+        return None
+
+    def _complete(self) -> Event | None:
+        """An empty line ends an event; one without data is no event."""
+        lines, kind = self._data, self._type or "message"
+        self._data, self._type = [], ""
+        if not lines or not self._id.isdigit():
+            return None
+        document = json.loads("\n".join(lines))
+        return Event(id=int(self._id), type=kind, data=document.get("data") or {})
+
+
+class EventCursor:
+    """Remembers the last event seen, and knows when there can be no more.
+
+    Only a connection that began when the job had ended, and was closed in good order, has
+    surely delivered the last event.
+    """
+
+    def __init__(self, after: int = 0) -> None:
+        self._last = after
+        self._job_was_final = False
+        self._decoder = EventDecoder()
+        self.is_done = False
+
+    def connect(self, *, job_is_final: bool) -> dict[str, str]:
+        """Begin a connection; gives its request headers."""
+        self._job_was_final = job_is_final
+        self._decoder = EventDecoder()
+        headers = {"Accept": "text/event-stream"}
+        return headers | ({"Last-Event-ID": str(self._last)} if self._last else {})
+
+    def feed(self, chunk: bytes) -> Iterator[Event]:
+        """The new events in these bytes; one seen before is left out."""
+        for event in self._decoder.feed(chunk):
+            if event.id > self._last:
+                self._last = event.id
+                yield event
+
+    def closed(self) -> None:
+        """The server has closed the connection in good order."""
+        self.is_done = self._job_was_final
