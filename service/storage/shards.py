@@ -76,11 +76,18 @@ class ShardQueue:
         job_progress = await self._journal.progress(lease.job_id)
         await self._journal.append(lease.job_id, "job.progress", progress_event(job_progress))
 
-    async def finish(self, lease: Lease, status: ShardStatus, *, error: Mapping[str, Any] | None = None) -> JobStatus:
+    async def finish(
+        self,
+        lease: Lease,
+        status: ShardStatus,
+        *,
+        error: Mapping[str, Any] | None = None,
+        summary: Mapping[str, Any] | None = None,
+    ) -> JobStatus:
         """End the shard; the job's status after it. Raises LeaseLost."""
         await hold(self._connection, lease)
         job = await self._journal.lock(lease.job_id)
-        return await self._end(job, lease.shard, status, error=error)
+        return await self._end(job, lease.shard, status, error=error, summary=summary)
 
     async def release(self, lease: Lease, *, delay_seconds: float = 0.0, crashed: bool = False) -> None:
         """Give the shard back to the queue, to be gone on with after the delay. Raises LeaseLost."""
@@ -170,10 +177,17 @@ class ShardQueue:
         )
 
     async def _end(
-        self, job: LockedJob, shard: int, status: ShardStatus, *, error: Mapping[str, Any] | None = None
+        self,
+        job: LockedJob,
+        shard: int,
+        status: ShardStatus,
+        *,
+        error: Mapping[str, Any] | None = None,
+        summary: Mapping[str, Any] | None = None,
     ) -> JobStatus:
         await self._set(job.id, shard, status)
-        await self._journal.append(job.id, "shard.finished", {"shard": shard, "status": status.value})
+        finished = {"shard": shard, "status": status.value, **({} if summary is None else {"summary": dict(summary)})}
+        await self._journal.append(job.id, "shard.finished", finished)
         if status is ShardStatus.CANCELLED and not job.stopping:
             await self._journal.request_stop(job.id)
         if status is ShardStatus.SUCCEEDED and shard == 0 and not job.stopping:
