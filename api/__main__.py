@@ -5,9 +5,9 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
-from service.bootstrap import build_application
 
 from api.app import create_app
+from service.bootstrap import build_application
 from service.observability import configure_logging
 from service.settings import Settings
 

@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -60,7 +61,7 @@ async def find_result(store: Store, job_id: JobId, *, partial: bool) -> Result:
     return Result(job=job, columns=columns, gold_field=gold_field)
 
 
-async def stream_result(store: Store, result: Result, form: ResultFormat) -> AsyncIterator[bytes]:
+async def stream_result(store: Store, result: Result, form: ResultFormat) -> AsyncGenerator[bytes, None]:
     """The result's bytes, from the database to the reader without ever holding all of it."""
     match form:
         case ResultFormat.JSONL:
@@ -69,12 +70,13 @@ async def stream_result(store: Store, result: Result, form: ResultFormat) -> Asy
             parts = _csv(store, result)
         case ResultFormat.PARQUET:
             parts = _parquet(store, result)
-    async for part in parts:
-        if part:
-            yield part
+    async with aclosing(parts):  # a reader who leaves gives the database connection back at once
+        async for part in parts:
+            if part:
+                yield part
 
 
-async def _batches(store: Store, job_id: JobId) -> AsyncIterator[list[LabeledRow]]:
+async def _batches(store: Store, job_id: JobId) -> AsyncGenerator[list[LabeledRow], None]:
     """The rows in lists of bounded size."""
     batch: list[LabeledRow] = []
     size = 0
@@ -91,25 +93,29 @@ async def _batches(store: Store, job_id: JobId) -> AsyncIterator[list[LabeledRow
 
 async def _encoded(
     store: Store, result: Result, encode: Callable[[Result, list[LabeledRow]], bytes]
-) -> AsyncIterator[bytes]:
-    async for batch in _batches(store, result.job.id):
-        yield await to_thread.run_sync(encode, result, batch)
+) -> AsyncGenerator[bytes, None]:
+    async with aclosing(_batches(store, result.job.id)) as batches:
+        async for batch in batches:
+            yield await to_thread.run_sync(encode, result, batch)
 
 
-async def _csv(store: Store, result: Result) -> AsyncIterator[bytes]:
+async def _csv(store: Store, result: Result) -> AsyncGenerator[bytes, None]:
     yield _as_csv_lines([[*result.columns, *RESULT_COLUMNS]])
-    async for part in _encoded(store, result, _as_csv):
-        yield part
+    async with aclosing(_encoded(store, result, _as_csv)) as parts:
+        async for part in parts:
+            yield part
 
 
-async def _parquet(store: Store, result: Result) -> AsyncIterator[bytes]:
+async def _parquet(store: Store, result: Result) -> AsyncGenerator[bytes, None]:
     """Reads the rows twice: the columns' types are known only after the last row."""
     kinds = ColumnKinds(result.columns)
-    async for batch in _batches(store, result.job.id):
-        await to_thread.run_sync(lambda rows: kinds.look_at(_all_fields(result, rows)), batch)
+    async with aclosing(_batches(store, result.job.id)) as batches:
+        async for batch in batches:
+            await to_thread.run_sync(lambda rows: kinds.look_at(_all_fields(result, rows)), batch)
     sink = ParquetStream(kinds)
-    async for batch in _batches(store, result.job.id):
-        yield await to_thread.run_sync(lambda rows: sink.write(_all_fields(result, rows)), batch)
+    async with aclosing(_batches(store, result.job.id)) as batches:
+        async for batch in batches:
+            yield await to_thread.run_sync(lambda rows: sink.write(_all_fields(result, rows)), batch)
     yield await to_thread.run_sync(sink.finish)
 
 

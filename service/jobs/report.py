@@ -117,6 +117,8 @@ async def _compare(desk: Desk, job: Job) -> GoldAgreement:
     rows = labeled = agreeing = 0
     if job.config.task.gold_field is not None:
         async for label, gold in desk.gold.pairs(job.id):
+            if not gold.strip():
+                continue  # an empty cell of a CSV
             rows += 1
             labeled += label is not None
             agreeing += label is not None and names[label] == gold.strip().casefold()

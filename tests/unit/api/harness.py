@@ -1,0 +1,94 @@
+"""A whole service in one process: the API over the in-memory store, a worker, and the deterministic backend."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import orjson
+
+from api.app import create_app
+from service.entities import ClaimedShard
+from service.identifiers import WorkerId
+from service.jobs.run import run_shard
+from service.ports import Scorer, Store
+from service.scoring.deterministic import DeterministicScorer
+from service.scoring.registry import ConfiguredScorers
+from service.settings import Settings, UploadSettings
+
+WORKER = WorkerId("worker")
+CONFIG: dict[str, Any] = {
+    "name": "pairs",
+    "task": {
+        "template": "Is {a} larger than {b}? It is",
+        "labels": ["Yes", "No"],
+        "id_field": "id",
+        "gold_field": "gold",
+        "relations": [{"kind": "antisymmetric", "first": "a", "second": "b"}],
+    },
+}
+
+
+def pairs(count: int) -> list[dict[str, Any]]:
+    """So many rows, each with its swapped twin beside it."""
+    rows = []
+    for number in range(count):
+        low, high = number // 2, number // 2 + 1
+        a, b = (low, high) if number % 2 == 0 else (high, low)
+        rows.append({"gold": "yes" if a > b else "no", "a": a, "id": f"row-{number}", "b": b})
+    return rows
+
+
+def jsonl(rows: list[dict[str, Any]]) -> bytes:
+    return b"".join(orjson.dumps(row) + b"\n" for row in rows)
+
+
+@dataclass
+class Service:
+    """What the API needs, and hands to drive it in tests."""
+
+    store: Store
+    backend: Scorer = field(default_factory=DeterministicScorer)
+    settings: Settings = field(default_factory=lambda: Settings(upload=UploadSettings()))
+
+    def __post_init__(self) -> None:
+        self.scorers = ConfiguredScorers({"default": self.backend})
+        self.app = create_app(self)
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        self.client = httpx.AsyncClient(transport=transport, base_url="http://test")
+
+    async def post(self, rows: list[dict[str, Any]] | None = None, **changes: Any) -> dict[str, Any]:
+        """A job made from inline examples."""
+        body = {"config": {**CONFIG, **changes}, "examples": pairs(8) if rows is None else rows}
+        answer = await self.client.post("/v1/jobs", json=body)
+        assert answer.status_code == 202, answer.text
+        job: dict[str, Any] = answer.json()
+        return job
+
+    async def upload(self, content: bytes, name: str, path: str = "/v1/jobs", **headers: str) -> httpx.Response:
+        """The answer to a multipart upload."""
+        files = {"dataset": (name, content)}
+        return await self.client.post(path, files=files, data={"config": orjson.dumps(CONFIG)}, headers=headers)
+
+    async def claim(self) -> ClaimedShard | None:
+        """What a worker does first."""
+        async with self.store.workbench() as unit:
+            return await unit.shards.claim(WORKER, 60.0)
+
+    async def work(self) -> None:
+        """What workers do: label everything that is queued."""
+        while (claimed := await self.claim()) is not None:
+            await run_shard(self.store, self.backend, claimed, checkpoint_seconds=0, stop=asyncio.Event())
+
+    async def labelled(self, rows: list[dict[str, Any]] | None = None, **changes: Any) -> dict[str, Any]:
+        """A job that has succeeded."""
+        job = await self.post(rows, **changes)
+        await self.work()
+        return await self.get(job["id"])
+
+    async def get(self, job_id: str, path: str = "", **parameters: Any) -> dict[str, Any]:
+        """What the API answers about a job."""
+        answer = await self.client.get(f"/v1/jobs/{job_id}{path}", params=parameters)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found

@@ -1,0 +1,78 @@
+from typing import Any
+
+import jsonschema
+import pytest
+
+from tests.unit.api.harness import CONFIG, Service, pairs
+
+ROUTES = {
+    ("POST", "/v1/jobs"),
+    ("GET", "/v1/jobs"),
+    ("POST", "/v1/jobs/estimate"),
+    ("GET", "/v1/jobs/{job_id}"),
+    ("DELETE", "/v1/jobs/{job_id}"),
+    ("POST", "/v1/jobs/{job_id}/cancel"),
+    ("GET", "/v1/jobs/{job_id}/labels"),
+    ("GET", "/v1/jobs/{job_id}/result"),
+    ("GET", "/v1/jobs/{job_id}/report"),
+    ("GET", "/v1/jobs/{job_id}/events"),
+    ("GET", "/v1/models"),
+    ("GET", "/health/live"),
+    ("GET", "/health/ready"),
+    ("GET", "/metrics"),
+}
+
+
+@pytest.fixture
+async def document(service: Service) -> dict[str, Any]:
+    found: dict[str, Any] = (await service.client.get("/openapi.json")).json()
+    return found
+
+
+def resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    return {**schema, "components": document["components"]}
+
+
+async def test_every_call_of_the_contract_is_documented(document: dict[str, Any]) -> None:
+    found = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    assert found == ROUTES
+
+
+def references(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        own = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
+        return own.union(*(references(inner) for inner in value.values()))
+    return set().union(*(references(inner) for inner in value)) if isinstance(value, list) else set()
+
+
+async def test_every_reference_leads_to_a_schema(document: dict[str, Any]) -> None:
+    known = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    assert references(document) <= known
+
+
+async def test_the_example_of_a_submission_fits_its_schema_and_is_taken(
+    service: Service, document: dict[str, Any]
+) -> None:
+    body = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]
+    jsonschema.validate(body["example"], resolved(document, body["schema"]))
+    answer = await service.client.post("/v1/jobs", json=body["example"])
+    assert answer.status_code == 202
+
+
+async def test_answers_fit_their_schemas(service: Service, document: dict[str, Any]) -> None:
+    job = await service.labelled()
+    for path in ("", "/labels", "/report"):
+        operation = document["paths"]["/v1/jobs/{job_id}" + path]["get"]
+        schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+        jsonschema.validate(await service.get(job["id"], path), resolved(document, schema))
+
+
+async def test_problems_fit_their_schema(service: Service, document: dict[str, Any]) -> None:
+    answer = await service.client.post("/v1/jobs", json={"config": CONFIG, "examples": [*pairs(2), 3]})
+    schema = document["components"]["schemas"]["Problem"]
+    jsonschema.validate(answer.json(), resolved(document, schema))
+
+
+async def test_people_get_a_page_with_the_documentation(service: Service) -> None:
+    answer = await service.client.get("/docs")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")

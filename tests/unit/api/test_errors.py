@@ -1,0 +1,205 @@
+import inspect
+import re
+from collections.abc import Sequence
+
+import pytest
+from service.storage.memory import MemoryStore
+
+from api.cursors import CursorSigner
+from api.errors import STATUS_OF, kind_of
+from service import errors
+from service.ports import BackendInfo
+from service.scoring.deterministic import DeterministicScorer
+from tests.unit.api.harness import CONFIG, Service, pairs
+
+MISSING = f"/v1/jobs/job_{'0' * 32}"
+FIELDS = {"type", "title", "status", "detail", "request_id"}
+
+
+def service_errors() -> list[type[errors.ServiceError]]:
+    classes = [value for value in vars(errors).values() if inspect.isclass(value)]
+    return [cls for cls in classes if issubclass(cls, errors.ServiceError) and cls is not errors.ServiceError]
+
+
+def test_every_error_of_the_service_has_a_status() -> None:
+    assert set(STATUS_OF) == set(service_errors())
+
+
+def test_every_error_has_a_type_of_its_own() -> None:
+    kinds = {kind_of(cls("why")).slug for cls in service_errors()}
+    assert len(kinds) == len(service_errors())
+
+
+def test_an_error_made_later_is_answered_like_its_nearest_ancestor() -> None:
+    class Later(errors.JobFinished):
+        pass
+
+    assert kind_of(Later("why")) == kind_of(errors.JobFinished("why"))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nowhere", 404),
+        ("GET", "/v1/jobs/", 404),
+        ("GET", MISSING, 404),
+        ("GET", "/v1/jobs/%00", 404),
+        ("GET", "/v1/jobs/job_%F0%9F%98%80", 404),
+        ("GET", MISSING + "/labels", 404),
+        ("GET", MISSING + "/result", 404),
+        ("GET", MISSING + "/report", 404),
+        ("POST", MISSING + "/cancel", 404),
+        ("DELETE", MISSING, 404),
+        ("PATCH", "/v1/jobs", 405),
+        ("GET", "/v1/jobs?limit=0", 422),
+        ("GET", "/v1/jobs?limit=x", 422),
+        ("GET", "/v1/jobs?status=unknown", 422),
+        ("GET", "/v1/jobs?cursor=x", 400),
+        ("GET", "/v1/jobs?cursor=%F0%9F%98%80", 400),
+        ("POST", "/v1/jobs", 415),
+    ],
+)
+async def test_every_error_is_a_problem_document(service: Service, method: str, path: str, status: int) -> None:
+    answer = await service.client.request(method, path)
+    problem = answer.json()
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert set(problem) - {"errors"} == FIELDS
+    assert problem["status"] == status
+    assert problem["type"].startswith("urn:icm:problem:")
+    assert problem["request_id"] == answer.headers["X-Request-ID"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/v1/jobs", {"GET", "POST"}),
+        ("PUT", MISSING, {"GET", "DELETE"}),
+        ("GET", MISSING + "/cancel", {"POST"}),
+        ("DELETE", "/health/live", {"GET"}),
+    ],
+)
+async def test_a_wrong_method_is_told_all_right_ones(
+    service: Service, method: str, path: str, allowed: set[str]
+) -> None:
+    answer = await service.client.request(method, path)
+    assert answer.status_code == 405
+    assert set(answer.headers["Allow"].split(", ")) == allowed
+
+
+async def test_a_request_keeps_the_id_it_came_with(service: Service) -> None:
+    answer = await service.client.get("/health/live", headers={"X-Request-ID": "trace-1.a_b"})
+    assert answer.headers["X-Request-ID"] == "trace-1.a_b"
+
+
+@pytest.mark.parametrize("given", ["", "a b", "x" * 129, "<script>"])
+async def test_a_request_id_that_is_none_is_replaced(service: Service, given: str) -> None:
+    answer = await service.client.get("/health/live", headers={"X-Request-ID": given})
+    assert len(answer.headers["X-Request-ID"]) == 32
+
+
+class FailingStore(MemoryStore):
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+
+    def desk(self) -> object:  # type: ignore[override]  # fails before anything could be returned
+        raise self._error
+
+    async def ping(self) -> None:
+        raise self._error
+
+
+async def test_an_unforeseen_error_is_told_without_its_inside() -> None:
+    answer = await Service(FailingStore(RuntimeError("secret password"))).client.get("/v1/jobs")
+    assert (answer.status_code, answer.json()["type"]) == (500, "urn:icm:problem:internal-server-error")
+    assert "secret" not in answer.text
+    assert answer.headers["X-Request-ID"] == answer.json()["request_id"]
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/health/ready"])
+async def test_a_database_that_is_away_is_worth_another_try(path: str) -> None:
+    answer = await Service(FailingStore(errors.StorageUnavailable("away"))).client.get(path)
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) >= 1
+
+
+async def test_the_process_lives_without_a_database() -> None:
+    answer = await Service(FailingStore(errors.StorageUnavailable("away"))).client.get("/health/live")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+class BrokenBackend(DeterministicScorer):
+    def __init__(self, error: errors.BackendError | None, *, reachable: bool = True) -> None:
+        super().__init__()
+        self._error = error
+        self._reachable = reachable
+
+    async def probe(self, labels: Sequence[str] = ()) -> BackendInfo:
+        if self._error is not None:
+            raise self._error
+        problems = ("no top tokens",)
+        return BackendInfo(name="default", kind="tgi", ready=False, reachable=self._reachable, problems=problems)
+
+
+@pytest.mark.parametrize(
+    ("backend", "status", "kind"),
+    [
+        (BrokenBackend(None), 422, "backend-refused"),
+        (BrokenBackend(None, reachable=False), 503, "backend-unavailable"),
+        (BrokenBackend(errors.BackendUnavailable("busy", 17.0)), 503, "backend-unavailable"),
+        (BrokenBackend(errors.LabelUnreachable("no label")), 422, "label-unreachable"),
+        (BrokenBackend(errors.BackendError("odd")), 502, "backend-error"),
+    ],
+)
+async def test_a_backend_that_cannot_serve_is_told_before_anything_is_stored(
+    backend: BrokenBackend, status: int, kind: str
+) -> None:
+    service = Service(MemoryStore(), backend)
+    answer = await service.client.post("/v1/jobs", json={"config": CONFIG, "examples": pairs(8)})
+    assert (answer.status_code, answer.json()["type"]) == (status, f"urn:icm:problem:{kind}")
+    assert (await service.client.get("/v1/jobs")).json()["data"] == []
+
+
+async def test_a_backends_own_hint_says_when_to_try_again() -> None:
+    service = Service(MemoryStore(), BrokenBackend(errors.BackendUnavailable("busy", 17.0)))
+    answer = await service.client.post("/v1/jobs", json={"config": CONFIG, "examples": pairs(8)})
+    assert answer.headers["Retry-After"] == "17"
+
+
+async def test_models_tell_what_the_probe_found(service: Service) -> None:
+    [found] = (await service.client.get("/v1/models")).json()["data"]
+    assert (found["id"], found["default"], found["ready"], found["problems"]) == ("default", True, True, [])
+    broken = Service(MemoryStore(), BrokenBackend(errors.BackendUnavailable("busy")))
+    [found] = (await broken.client.get("/v1/models")).json()["data"]
+    assert (found["ready"], found["problems"]) == (False, ["busy"])
+
+
+async def test_metrics_count_requests_by_route_template(service: Service) -> None:
+    await service.post()
+    for path in (MISSING, "/v1/jobs/other", "/nowhere/at/all"):
+        await service.client.get(path)
+    text = (await service.client.get("/metrics")).text
+    assert 'icm_http_requests_total{method="GET",route="/v1/jobs/{job_id}",status="404"} 2.0' in text
+    assert 'icm_http_requests_total{method="GET",route="unmatched",status="404"} 1.0' in text
+    assert "icm_jobs_submitted_total 1.0" in text
+    assert "icm_rows_submitted_total 8.0" in text
+    assert "job_000" not in text
+
+
+def test_a_cursor_gives_back_what_was_signed() -> None:
+    signer = CursorSigner("secret")
+    assert signer.read("list", signer.sign("list", ("é", 0.5, 3))) == ["é", 0.5, 3]
+
+
+@pytest.mark.parametrize(("old", "new"), [("^.", ""), ("^", "A"), ("$", "A"), (".$", ""), ("(?s).+", ""), ("^", "é")])
+def test_a_changed_cursor_is_refused(old: str, new: str) -> None:
+    signer = CursorSigner("secret")
+    cursor = re.sub(old, new, signer.sign("list", ("a", 1)), count=1)
+    with pytest.raises(errors.InvalidCursor):
+        signer.read("list", cursor)
+
+
+def test_a_cursor_of_another_installation_is_refused() -> None:
+    with pytest.raises(errors.InvalidCursor):
+        CursorSigner("one").read("list", CursorSigner("other").sign("list", (1,)))

@@ -1,0 +1,94 @@
+import asyncio
+from typing import Any
+
+import orjson
+import pytest
+
+from api import events
+from tests.unit.api.harness import Service
+
+
+def parsed(stream: str) -> list[dict[str, str]]:
+    """The events of a stream; comments and the retry line are no events."""
+    blocks = [dict(line.split(": ", 1) for line in block.splitlines()) for block in stream.split("\n\n") if block]
+    return [block for block in blocks if "event" in block]
+
+
+async def listed(service: Service, job: dict[str, Any], **headers: str) -> list[dict[str, Any]]:
+    answer = await service.client.get(
+        job["links"]["events"], params={"limit": 1000}, headers={"Accept": "application/json", **headers}
+    )
+    assert answer.status_code == 200
+    found: list[dict[str, Any]] = answer.json()["data"]
+    return found
+
+
+async def test_a_finished_jobs_stream_gives_every_event_and_ends(service: Service) -> None:
+    job = await service.labelled()
+    answer = await service.client.get(job["links"]["events"], headers={"Accept": "text/event-stream"})
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    assert answer.headers["Cache-Control"] == "no-cache"
+    assert answer.text.startswith("retry: ")
+    found = parsed(answer.text)
+    assert [int(event["id"]) for event in found] == list(range(1, len(found) + 1))
+    assert found[-1]["event"] == "job.succeeded"
+    assert [orjson.loads(event["data"]) for event in found] == await listed(service, job)
+
+
+async def test_a_stream_goes_on_behind_the_last_event_seen(service: Service) -> None:
+    job = await service.labelled()
+    everything = await listed(service, job)
+    answer = await service.client.get(job["links"]["events"], headers={"Last-Event-ID": "2"})
+    assert [int(event["id"]) for event in parsed(answer.text)] == [event["id"] for event in everything[2:]]
+    assert await listed(service, job, **{"Last-Event-ID": "2"}) == everything[2:]
+    assert await listed(service, job, **{"Last-Event-ID": str(len(everything))}) == []
+
+
+async def test_events_as_json_come_page_by_page(service: Service) -> None:
+    job = await service.labelled()
+    answer = await service.client.get(
+        job["links"]["events"], params={"limit": 1}, headers={"Accept": "application/json"}
+    )
+    assert (len(answer.json()["data"]), answer.json()["has_more"]) == (1, True)
+
+
+async def test_a_stream_follows_a_job_to_its_end(service: Service) -> None:
+    job = await service.post()
+    stream = asyncio.create_task(service.client.get(job["links"]["events"]))
+    await asyncio.sleep(0)
+    await service.work()
+    found = parsed((await asyncio.wait_for(stream, 30)).text)
+    assert found[-1]["event"] == "job.succeeded"
+
+
+async def test_a_stream_ends_when_the_server_stops(service: Service) -> None:
+    job = await service.post()
+    stream = asyncio.create_task(service.client.get(job["links"]["events"]))
+    await asyncio.sleep(0)
+    service.app.state.stopping.set()
+    answer = await asyncio.wait_for(stream, 10)
+    assert answer.status_code == 200
+    assert (await service.get(job["id"]))["status"] == "queued"
+
+
+async def test_a_quiet_stream_is_kept_alive_by_comments(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "KEEPALIVE_SECONDS", 0.01)
+    job = await service.post()
+    stream = asyncio.create_task(service.client.get(job["links"]["events"]))
+    await asyncio.sleep(0.2)
+    await service.work()
+    assert ": ping" in (await asyncio.wait_for(stream, 30)).text
+
+
+@pytest.mark.parametrize("last", ["-1", "x", "1.5", "9" * 30, "٣"])
+@pytest.mark.parametrize("accept", ["text/event-stream", "application/json"])
+async def test_an_event_id_that_is_none_is_refused(service: Service, last: str, accept: str) -> None:
+    job = await service.post()
+    headers = {"Last-Event-ID": last.encode(), "Accept": accept.encode()}
+    assert (await service.client.get(job["links"]["events"], headers=headers)).status_code == 400
+
+
+async def test_events_of_an_unknown_job_are_not_found(service: Service) -> None:
+    link = f"/v1/jobs/job_{'0' * 32}/events"
+    for accept in ("text/event-stream", "application/json"):
+        assert (await service.client.get(link, headers={"Accept": accept})).status_code == 404

@@ -1,0 +1,182 @@
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.unit.api.harness import CONFIG, Service, jsonl, pairs
+
+JOB_FIELDS = [
+    "id",
+    "object",
+    "name",
+    "status",
+    "created_at",
+    "started_at",
+    "finished_at",
+    "config",
+    "progress",
+    "error",
+    "links",
+]
+PROGRESS_FIELDS = [
+    "rows",
+    "labeled",
+    "iterations",
+    "accepted",
+    "utility",
+    "inconsistencies",
+    "prompts",
+    "tokens_sent",
+    "tokens_computed",
+    "eta_seconds",
+]
+
+
+async def test_a_created_job_is_answered_with_202_its_address_and_when_to_look_again(service: Service) -> None:
+    answer = await service.upload(jsonl(pairs(8)), "pairs.jsonl")
+    job = answer.json()
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == f"/v1/jobs/{job['id']}"
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert (await service.client.get(answer.headers["Location"])).json() == job
+
+
+async def test_a_job_has_exactly_the_documented_fields(service: Service) -> None:
+    job = await service.post()
+    assert list(job) == JOB_FIELDS
+    assert list(job["progress"]) == PROGRESS_FIELDS
+    assert (job["object"], job["status"], job["name"], job["error"]) == ("job", "queued", "pairs", None)
+    assert job["progress"]["rows"] == 8
+    assert job["config"]["search"]["alpha"] == 50
+    assert job["links"]["self"] == f"/v1/jobs/{job['id']}"
+
+
+async def test_a_job_that_was_worked_on_has_succeeded_and_says_what_it_cost(service: Service) -> None:
+    job = await service.labelled()
+    assert job["status"] == "succeeded"
+    assert job["progress"]["labeled"] == 8
+    assert job["progress"]["tokens_sent"] >= job["progress"]["tokens_computed"] > 0
+    assert job["created_at"] <= job["started_at"] <= job["finished_at"]
+
+
+async def test_every_link_of_a_finished_job_leads_somewhere(service: Service) -> None:
+    job = await service.labelled()
+    readable = {name: link for name, link in job["links"].items() if name != "cancel"}
+    answers = {name: (await service.client.get(link)).status_code for name, link in readable.items()}
+    assert answers == dict.fromkeys(["self", "labels", "result", "report", "events"], 200)
+
+
+async def test_an_unchanged_job_is_not_sent_again(service: Service) -> None:
+    job = await service.post()
+    path = job["links"]["self"]
+    etag = (await service.client.get(path)).headers["ETag"]
+    assert re.fullmatch(r'"[^"]+"', etag)
+    for known in (etag, f'"other", {etag}', f"W/{etag}", "*"):
+        answer = await service.client.get(path, headers={"If-None-Match": known})
+        assert (answer.status_code, answer.content, answer.headers["ETag"]) == (304, b"", etag)
+    await service.work()
+    changed = await service.client.get(path, headers={"If-None-Match": etag})
+    assert changed.status_code == 200
+    assert changed.headers["ETag"] != etag
+
+
+async def test_jobs_are_listed_newest_first_page_by_page(service: Service) -> None:
+    made = [(await service.post(name=f"job {number}"))["id"] for number in range(5)]
+    listed: list[str] = []
+    cursor: str | None = None
+    while True:
+        parameters: dict[str, Any] = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+        page = (await service.client.get("/v1/jobs", params=parameters)).json()
+        listed += [job["id"] for job in page["data"]]
+        cursor = page["next_cursor"]
+        assert page["has_more"] is (cursor is not None)
+        if cursor is None:
+            break
+    assert listed == made[::-1]
+
+
+async def test_jobs_are_listed_by_status(service: Service) -> None:
+    done = await service.labelled()
+    waiting = await service.post()
+    found = {
+        status: [job["id"] for job in (await service.client.get(f"/v1/jobs?status={status}")).json()["data"]]
+        for status in ("queued", "succeeded", "failed")
+    }
+    assert found == {"queued": [waiting["id"]], "succeeded": [done["id"]], "failed": []}
+
+
+async def test_cancelling_a_waiting_job_ends_it_and_cancelling_again_changes_nothing(service: Service) -> None:
+    job = await service.post()
+    answers = [await service.client.post(job["links"]["cancel"]) for _ in range(2)]
+    assert [(answer.status_code, answer.json()["status"]) for answer in answers] == [(202, "cancelled")] * 2
+    assert answers[0].json() == answers[1].json()
+
+
+async def test_cancelling_a_running_job_gives_the_same_answer_each_time(service: Service) -> None:
+    job = await service.post()
+    assert await service.claim() is not None
+    answers = [await service.client.post(job["links"]["cancel"]) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [202] * 3
+    assert answers[0].json() == answers[1].json() == answers[2].json()
+
+
+async def test_cancelling_a_finished_job_is_a_conflict(service: Service) -> None:
+    job = await service.labelled()
+    answer = await service.client.post(job["links"]["cancel"])
+    assert (answer.status_code, answer.json()["type"]) == (409, "urn:icm:problem:job-finished")
+
+
+async def test_a_finished_job_can_be_removed_with_all_that_belongs_to_it(service: Service) -> None:
+    job = await service.labelled()
+    answer = await service.client.delete(job["links"]["self"])
+    assert (answer.status_code, answer.content) == (204, b"")
+    for link in ("self", "labels", "result", "report", "events"):
+        assert (await service.client.get(job["links"][link])).status_code == 404
+    assert (await service.client.delete(job["links"]["self"])).status_code == 404
+
+
+async def test_a_job_that_is_not_finished_is_not_removed(service: Service) -> None:
+    job = await service.post()
+    assert (await service.client.delete(job["links"]["self"])).status_code == 409
+    assert (await service.client.get(job["links"]["self"])).status_code == 200
+
+
+async def same_key(service: Service, key: str, rows: int, name: str = "a.jsonl") -> httpx.Response:
+    return await service.upload(jsonl(pairs(rows)), name, **{"Idempotency-Key": key})
+
+
+async def test_the_same_key_with_the_same_request_gives_the_same_job(service: Service) -> None:
+    first, again = await same_key(service, "key", 8), await same_key(service, "key", 8, "renamed.jsonl")
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert again.json()["id"] == first.json()["id"]
+    assert "Idempotency-Replayed" not in first.headers
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert len((await service.client.get("/v1/jobs")).json()["data"]) == 1
+
+
+async def test_the_same_key_with_another_data_set_is_refused(service: Service) -> None:
+    await same_key(service, "key", 8)
+    answer = await same_key(service, "key", 10)
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:icm:problem:idempotency-mismatch")
+
+
+async def test_the_same_key_with_another_configuration_is_refused(service: Service) -> None:
+    headers = {"Idempotency-Key": "key"}
+    codes = []
+    for config in (CONFIG, {**CONFIG, "method": "icm"}, {**CONFIG, "search": {"seed": 1}}):
+        body = {"config": config, "examples": pairs(8)}
+        codes.append((await service.client.post("/v1/jobs", json=body, headers=headers)).status_code)
+    assert codes == [202, 202, 422]
+
+
+async def test_a_key_of_a_refused_request_can_be_used_again(service: Service) -> None:
+    headers = {"Idempotency-Key": "key"}
+    bad = await service.client.post("/v1/jobs", json={"config": CONFIG, "examples": [{}]}, headers=headers)
+    good = await service.client.post("/v1/jobs", json={"config": CONFIG, "examples": pairs(8)}, headers=headers)
+    assert (bad.status_code, good.status_code) == (422, 202)
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "a\tb"])
+async def test_a_key_that_is_no_key_is_refused(service: Service, key: str) -> None:
+    assert (await same_key(service, key, 8)).status_code == 422

@@ -1,0 +1,179 @@
+import gzip
+import io
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from service.storage.memory import MemoryStore
+
+from service.settings import Settings, UploadSettings
+from tests.unit.api.harness import CONFIG, Service, jsonl, pairs
+
+
+def csv_of(rows: list[dict[str, Any]]) -> bytes:
+    lines = [",".join(rows[0]), *(",".join(str(value) for value in row.values()) for row in rows)]
+    return "\n".join(lines).encode()
+
+
+def parquet_of(rows: list[dict[str, Any]]) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), sink)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("write", [jsonl, csv_of, parquet_of])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("named", [False, True])
+async def test_every_format_is_taken_packed_or_not(service: Service, write: Any, packed: bool, named: bool) -> None:
+    content = gzip.compress(write(pairs(8))) if packed else write(pairs(8))
+    suffix = {jsonl: ".jsonl", csv_of: ".csv", parquet_of: ".parquet"}[write] + (".gz" if packed else "")
+    answer = await service.upload(content, f"pairs{suffix}" if named else "blob")
+    assert (answer.status_code, answer.json()["progress"]["rows"]) == (202, 8)
+
+
+async def test_the_configuration_may_come_as_a_file_part(service: Service) -> None:
+    files = {"dataset": ("a.jsonl", jsonl(pairs(8))), "config": ("c.json", orjson.dumps(CONFIG), "application/json")}
+    assert (await service.client.post("/v1/jobs", files=files)).status_code == 202
+
+
+async def test_nothing_is_stored_where_any_row_is_bad(service: Service) -> None:
+    rows: list[dict[str, Any]] = [*pairs(8), {"id": "bad", "a": 1}, {"id": "row-0", "a": 1, "b": 2}]
+    answer = await service.upload(jsonl(rows), "a.jsonl")
+    assert answer.status_code == 422
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["errors"] == [
+        {"line": 9, "field": "b", "message": "the field is missing, but the task reads it"},
+        {"line": 10, "field": "id", "message": "the id 'row-0' was used before, on line 1"},
+    ]
+    assert (await service.client.get("/v1/jobs")).json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "field"),
+    [
+        ({"examples": [{}]}, "invalid-config", "config"),
+        ({"config": CONFIG}, "invalid-dataset", "examples"),
+        ({"config": CONFIG, "examples": {}}, "invalid-dataset", "examples"),
+        ({"config": CONFIG, "examples": []}, "invalid-dataset", None),
+        ({"config": CONFIG, "examples": [1]}, "invalid-dataset", None),
+        ({"config": CONFIG, "examples": [{}], "more": 1}, "invalid-config", "more"),
+        ({"config": {**CONFIG, "model": "other"}, "examples": pairs(8)}, "model-not-found", "model"),
+        ({"config": {**CONFIG, "modle": "x"}, "examples": pairs(8)}, "invalid-config", "modle"),
+        ([], "invalid-config", None),
+    ],
+)
+async def test_a_bad_json_body_is_refused_by_field(service: Service, body: Any, kind: str, field: str | None) -> None:
+    answer = await service.client.post("/v1/jobs", json=body)
+    problem = answer.json()
+    assert (answer.status_code, problem["type"]) == (422, f"urn:icm:problem:{kind}")
+    assert [error["field"] for error in problem.get("errors", [{"field": None}])] == [field]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b'{"config": NaN}', b"\xff", b'{"config":{"name":"a\\u0000"},"examples":[]}', b"[" * 100_000]
+)
+async def test_a_body_that_is_not_usable_json_is_refused(service: Service, body: bytes) -> None:
+    answer = await service.client.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:icm:problem:invalid-config")
+
+
+@pytest.mark.parametrize(
+    ("parts", "field"),
+    [
+        ({"files": {"dataset": ("a.jsonl", b'{"a":1}')}}, "config"),
+        ({"files": {"other": ("a.jsonl", b"")}, "data": {"config": orjson.dumps(CONFIG)}}, "dataset"),
+        ({"files": {"other": ("a", b"")}, "data": {"config": b"{}", "dataset": b'{"a":1}'}}, "dataset"),
+        ({"files": {"dataset": ("a.jsonl", b"")}, "data": {"config": b"{"}}, "config"),
+        ({"files": {"dataset": ("a.jsonl", b""), "config": ("c", b"\xff")}}, "config"),
+    ],
+)
+async def test_a_missing_or_unreadable_part_is_named(service: Service, parts: dict[str, Any], field: str) -> None:
+    answer = await service.client.post("/v1/jobs", **parts)
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "", "image/png"])
+async def test_another_content_type_is_not_supported(service: Service, kind: str) -> None:
+    answer = await service.client.post("/v1/jobs", content=b"x", headers={"Content-Type": kind})
+    assert (answer.status_code, answer.json()["type"]) == (415, "urn:icm:problem:unsupported-format")
+
+
+async def test_a_packed_body_is_not_supported(service: Service) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    assert (await service.client.post("/v1/jobs", content=gzip.compress(b"{}"), headers=headers)).status_code == 415
+
+
+@pytest.mark.parametrize("content", [b"--x\r\nbroken", b"", b"--x--\r\n"])
+async def test_broken_multipart_is_the_senders_fault(service: Service, content: bytes) -> None:
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = await service.client.post("/v1/jobs", content=content, headers=headers)
+    assert answer.status_code in {400, 422}
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+async def test_a_data_set_of_unknown_format_is_not_supported(service: Service) -> None:
+    assert (await service.upload(b"\x89PNG", "cat.png")).status_code == 415
+
+
+def small() -> Service:
+    return Service(MemoryStore(), settings=Settings(upload=UploadSettings(max_bytes=3_000_000, max_rows=10)))
+
+
+async def test_too_many_rows_are_too_large() -> None:
+    answer = await small().upload(jsonl(pairs(12)), "a.jsonl")
+    assert (answer.status_code, answer.json()["type"]) == (413, "urn:icm:problem:payload-too-large")
+
+
+async def test_a_body_that_says_it_is_too_long_is_not_read() -> None:
+    async def unread() -> Any:
+        raise AssertionError("the body was read")
+        yield b""
+
+    headers = {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": "6000000"}
+    answer = await small().client.post("/v1/jobs", content=unread(), headers=headers)
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=x", "application/json"])
+async def test_a_body_that_turns_out_too_long_is_not_read_to_its_end(kind: str) -> None:
+    sent = 0
+
+    async def endless() -> Any:
+        nonlocal sent
+        yield b'--x\r\nContent-Disposition: form-data; name="dataset"; filename="a.csv"\r\n\r\n'
+        while sent < 100_000_000:
+            sent += 100_000
+            yield b"x" * 100_000
+
+    answer = await small().client.post("/v1/jobs", content=endless(), headers={"Content-Type": kind})
+    assert answer.status_code == 413
+    assert sent < 20_000_000
+
+
+async def test_an_estimate_tells_the_cost_and_stores_nothing(service: Service) -> None:
+    answer = await service.upload(jsonl(pairs(20)), "a.jsonl", "/v1/jobs/estimate")
+    estimate = answer.json()
+    assert answer.status_code == 200
+    assert list(estimate) == [
+        "object",
+        "rows",
+        "groups",
+        "shards",
+        "prompts",
+        "tokens_sent",
+        "tokens_computed",
+        "sample_prompt",
+        "relations",
+        "warnings",
+    ]
+    assert (estimate["rows"], estimate["groups"], estimate["relations"]["largest_group"]) == (20, 10, 2)
+    assert estimate["sample_prompt"] == "Is 1 larger than 0? It is Yes\n\nIs 0 larger than 1? It is"
+    assert (await service.client.get("/v1/jobs")).json()["data"] == []
+
+
+async def test_an_estimate_refuses_what_a_job_would_refuse(service: Service) -> None:
+    answer = await service.upload(b"{}\n", "a.jsonl", "/v1/jobs/estimate")
+    assert answer.status_code == 422
