@@ -41,17 +41,21 @@ async def _run(database_url: str, action: Callable[[Config], None], wait_seconds
 
     deadline = asyncio.get_running_loop().time() + wait_seconds
     while True:
-        engine = create_engine(
-            database_url, pool_size=1, statement_timeout_seconds=_STATEMENT_SECONDS, application_name="icm-migrate"
-        )
         try:
-            with connection_errors():
-                async with engine.begin() as connection:
-                    await connection.run_sync(with_connection)
-            return
+            return await _connected(database_url, with_connection)
         except StorageUnavailable:
             if asyncio.get_running_loop().time() + _RETRY_SECONDS > deadline:
                 raise
             await asyncio.sleep(_RETRY_SECONDS)
-        finally:
-            await engine.dispose()
+
+
+async def _connected(database_url: str, action: Callable[[Connection], None]) -> None:
+    engine = create_engine(
+        database_url, pool_size=1, statement_timeout_seconds=_STATEMENT_SECONDS, application_name="icm-migrate"
+    )
+    try:
+        with connection_errors():
+            async with engine.connect() as connection:
+                await connection.run_sync(action)
+    finally:
+        await engine.dispose()

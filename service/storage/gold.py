@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncIterator
 
-import orjson
 from sqlalchemy import and_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import JobId, Label
 from service.storage.labels import CHUNK_ROWS
+from service.storage.lifecycle import gold_text
 from service.storage.tables import gold_labels, jobs, label_states
 
 
@@ -32,11 +32,3 @@ class GoldTable:
             async for label, value in rows:
                 if (text := gold_text(value)) is not None:
                     yield label, text
-
-
-def gold_text(value: bytes) -> str | None:
-    """A gold value as text: a string as it is, JSON true as "True", null as no gold at all."""
-    parsed = orjson.loads(value)
-    if parsed is None or isinstance(parsed, str):
-        return parsed
-    return str(parsed) if isinstance(parsed, bool) else value.decode()

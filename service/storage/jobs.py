@@ -1,15 +1,15 @@
 """Jobs as the API sees them."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from sqlalchemy import delete, exists, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.entities import Job, JobStatus, NewShard, ShardStatus
-from service.errors import InvalidCursor, JobFinished, WrongState
+from service.errors import JobFinished, WrongState
 from service.identifiers import JobId
 from service.storage.journal import WORK_CHANNEL, Journal
+from service.storage.lifecycle import parsed_time
 from service.storage.progress import get_job, job_from, job_not_found, select_jobs
 from service.storage.tables import datasets, idempotency_keys, jobs, shards
 
@@ -95,14 +95,3 @@ class JobTable:
         if row is None:
             raise job_not_found(job_id)
         return tuple(row.columns), row.gold_field
-
-
-def parsed_time(text: str) -> datetime:
-    """A point of time out of a cursor. Raises InvalidCursor."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InvalidCursor(f"{text!r} is not a time") from error
-    if moment.tzinfo is None:
-        raise InvalidCursor(f"{text!r} has no time zone")
-    return moment

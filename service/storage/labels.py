@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.entities import LabeledRow, LabelState, LabelStatus, Lease
 from service.identifiers import DatasetId, JobId, Label, Row
 from service.storage.fence import hold
+from service.storage.lifecycle import unlabeled
 from service.storage.progress import job_not_found
 from service.storage.tables import dataset_rows, gold_labels, jobs, label_states
 
@@ -151,8 +152,3 @@ def _state_from(row: RowMapping) -> LabelState:
         margin=row["margin"],
         status=LabelStatus(row["status"]),
     )
-
-
-def unlabeled(position: Row) -> LabelState:
-    """The state of a row no worker has come to."""
-    return LabelState(position=position, label=None, confidence=None, margin=None, status=LabelStatus.UNLABELED)

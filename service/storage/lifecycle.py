@@ -1,4 +1,4 @@
-"""The rules of a job's life, without any storage: Postgres and its in-memory twin both obey these.
+"""The rules of a job's life and of its records, without any storage: Postgres and its in-memory twin obey them.
 
 Locks, wherever there are any, are taken shard first, then job. Whoever holds a job never
 waits for a shard.
@@ -6,9 +6,16 @@ waits for a shard.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from service.entities import JobStatus, Progress, ShardStatus
+import orjson
+
+from service.entities import JobStatus, LabelState, LabelStatus, Progress, ShardStatus
+from service.errors import InvalidCursor
+from service.identifiers import Row
+
+SUMMED = ("labeled", "iterations", "accepted", "inconsistencies", "prompts", "tokens_sent", "tokens_computed")
 
 OPEN_SHARD = (ShardStatus.BLOCKED, ShardStatus.QUEUED, ShardStatus.RUNNING)
 WAITING_SHARD = (ShardStatus.BLOCKED, ShardStatus.QUEUED)
@@ -72,3 +79,39 @@ def job_event(status: JobStatus, error: Mapping[str, Any] | None, progress: Prog
     """The data of the event that ends a job."""
     data = {"status": status.value, "progress": progress_event(progress)}
     return data if error is None else {**data, "error": dict(error)}
+
+
+def shard_event(
+    shard: int, status: ShardStatus, error: Mapping[str, Any] | None, summary: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The data of a `shard.finished` event."""
+    data: dict[str, Any] = {"shard": shard, "status": status.value}
+    if error is not None:
+        data["error"] = dict(error)
+    if summary is not None:
+        data["summary"] = dict(summary)
+    return data
+
+
+def parsed_time(text: str) -> datetime:
+    """A point of time out of a cursor. Raises InvalidCursor."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidCursor(f"{text!r} is not a time") from error
+    if moment.tzinfo is None:
+        raise InvalidCursor(f"{text!r} has no time zone")
+    return moment
+
+
+def gold_text(value: bytes) -> str | None:
+    """A gold value as text: a string as it is, JSON true as "True", null as no gold at all."""
+    parsed = orjson.loads(value)
+    if parsed is None or isinstance(parsed, str):
+        return parsed
+    return str(parsed) if isinstance(parsed, bool) else value.decode()
+
+
+def unlabeled(position: Row) -> LabelState:
+    """The state of a row no worker has come to."""
+    return LabelState(position=position, label=None, confidence=None, margin=None, status=LabelStatus.UNLABELED)

@@ -10,10 +10,8 @@ from service.config import JobConfig
 from service.entities import Job, JobStatus, Progress, ShardStatus
 from service.errors import JobNotFound
 from service.identifiers import JobId
-from service.storage.lifecycle import MOST_OF_A_SHARD, eta_seconds
+from service.storage.lifecycle import MOST_OF_A_SHARD, SUMMED, eta_seconds
 from service.storage.tables import jobs, shards
-
-SUMMED = ("labeled", "iterations", "accepted", "inconsistencies", "prompts", "tokens_sent", "tokens_computed")
 
 
 def select_jobs() -> "Select[Any]":

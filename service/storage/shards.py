@@ -14,8 +14,8 @@ from service.entities import ClaimedShard, JobStatus, Lease, Progress, ShardStat
 from service.identifiers import JobId, WorkerId
 from service.storage.fence import hold, holds, lease_lost
 from service.storage.journal import WORK_CHANNEL, Journal, LockedJob
-from service.storage.lifecycle import poisoned, progress_event
-from service.storage.progress import SUMMED, job_not_found
+from service.storage.lifecycle import SUMMED, poisoned, progress_event, shard_event
+from service.storage.progress import job_not_found
 from service.storage.tables import checkpoints, jobs, shards
 
 
@@ -186,8 +186,7 @@ class ShardQueue:
         summary: Mapping[str, Any] | None = None,
     ) -> JobStatus:
         await self._set(job.id, shard, status)
-        finished = {"shard": shard, "status": status.value, **({} if summary is None else {"summary": dict(summary)})}
-        await self._journal.append(job.id, "shard.finished", finished)
+        await self._journal.append(job.id, "shard.finished", shard_event(shard, status, error, summary))
         if status is ShardStatus.CANCELLED and not job.stopping:
             await self._journal.request_stop(job.id)
         if status is ShardStatus.SUCCEEDED and shard == 0 and not job.stopping:

@@ -1,0 +1,200 @@
+"""The twin's repositories for the API."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from service.entities import Event, Job, JobStatus, LabeledRow, LabelState, NewDataset, NewRow, NewShard, ShardStatus
+from service.errors import JobFinished, WrongState
+from service.identifiers import DatasetId, JobId, Label, Row
+from service.ports import StoredRequest
+from service.storage.lifecycle import gold_text, parsed_time, unlabeled
+from service.storage.memory.journal import Journal
+from service.storage.memory.state import ShardRecord, State
+
+
+class MemoryDatasets:
+    """Data sets and their rows; gold lies in a table of its own."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def add(self, dataset: NewDataset) -> None:
+        """Store a data set without its rows."""
+        self._state.datasets.put(dataset.id, dataset)
+
+    async def add_rows(self, dataset_id: DatasetId, rows: Sequence[NewRow]) -> None:
+        """Store a chunk of rows."""
+        before = self._state.rows.get(dataset_id) or ()
+        self._state.rows.put(dataset_id, (*before, *(replace(row, gold=None) for row in rows)))
+        for row in rows:
+            if row.gold is not None:
+                self._state.gold.put((dataset_id, row.position), row.gold)
+
+
+class MemoryJobs:
+    """Jobs with their shards."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._journal = Journal(state)
+
+    async def add(self, job: Job, new_shards: Sequence[NewShard]) -> None:
+        """Store a job and queue its shards."""
+        self._state.jobs.put(job.id, job)
+        now = self._state.now()
+        self._state.put_shards(
+            ShardRecord(
+                job_id=job.id,
+                index=shard.index,
+                rows=shard.rows,
+                status=ShardStatus.BLOCKED if shard.blocked else ShardStatus.QUEUED,
+                queued_at=job.created_at,
+                run_after=now,
+            )
+            for shard in new_shards
+        )
+        size = {"rows": sum(shard.rows for shard in new_shards), "shards": len(new_shards)}
+        self._journal.append(job.id, "job.created", size)
+        self._state.work_queued = True
+
+    async def get(self, job_id: JobId) -> Job:
+        """The job with its progress summed over shards. Raises JobNotFound."""
+        return self._journal.told(job_id)
+
+    async def page(self, *, limit: int, before: tuple[str, str] | None, status: JobStatus | None) -> list[Job]:
+        """Jobs, newest first, older than the (created_at, id) given. Raises InvalidCursor."""
+        found = [job for _, job in self._state.jobs.items() if status in (None, job.status)]
+        if before is not None:
+            oldest = (parsed_time(before[0]), before[1])
+            found = [job for job in found if (job.created_at, job.id) < oldest]
+        found.sort(key=lambda job: (job.created_at, job.id), reverse=True)
+        return [self._journal.told(job.id) for job in found[:limit]]
+
+    async def request_cancel(self, job_id: JobId) -> Job:
+        """Ask for the job to stop. Repeated, the same answer. Raises JobNotFound, JobFinished."""
+        job = self._state.job(job_id)
+        if job.status.is_final and job.status is not JobStatus.CANCELLED:
+            raise JobFinished(f"job {job_id} has already ended: {job.status}")
+        if not job.cancel_requested and not job.status.is_final:
+            self._journal.request_stop(job_id)
+            self._journal.append(job_id, "job.cancel_requested", {})
+        self._journal.settle(job_id, stopping=True)
+        return self._journal.told(job_id)
+
+    async def remove(self, job_id: JobId) -> None:
+        """Delete a finished job with its rows, labels and events. Raises JobNotFound, WrongState."""
+        job = self._state.job(job_id)
+        if not job.status.is_final:
+            raise WrongState(f"job {job_id} is {job.status}; cancel it before deleting it")
+        self._drop_rows(job)
+        self._state.jobs.drop(job_id)
+        self._state.events.drop(job_id)
+        for record in self._state.shards_of(job_id):
+            self._state.shards.drop((job_id, record.index))
+        for key, used in self._state.keys.items():
+            if used.job_id == job_id:
+                self._state.keys.drop(key)
+
+    async def columns(self, job_id: JobId) -> tuple[tuple[str, ...], str | None]:
+        """The data set's columns in the user's order, and the name of its gold column. Raises JobNotFound."""
+        dataset = self._state.datasets.get(self._state.job(job_id).dataset_id)
+        return ((), None) if dataset is None else (dataset.columns, dataset.gold_field)
+
+    def _drop_rows(self, job: Job) -> None:
+        rows = self._state.rows.get(job.dataset_id) or ()
+        for row in rows:
+            self._state.labels.drop((job.id, row.position))
+        if sum(other.dataset_id == job.dataset_id for _, other in self._state.jobs.items()) > 1:
+            return
+        self._state.datasets.drop(job.dataset_id)
+        self._state.rows.drop(job.dataset_id)
+        for row in rows:
+            self._state.gold.drop((job.dataset_id, row.position))
+
+
+class MemoryLabelReader:
+    """Label states as the API sees them."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def page(
+        self, job_id: JobId, *, limit: int, after: tuple[float, int] | None, by_confidence: bool
+    ) -> list[tuple[str, LabelState]]:
+        """Row ids with their label states, by position or from the least confident on. Raises JobNotFound."""
+        rows = self._rows_of(self._state.job(job_id))
+        found = [(row.id, self._label_state(job_id, row.position)) for row in rows]
+        if not by_confidence:
+            return [pair for pair in found if after is None or pair[1].position > after[1]][:limit]
+        found.sort(key=lambda pair: _by_confidence(pair[1]))
+        start = (-1.0, -1) if after is None else (max(after[0], 0.0), after[1])
+        return [pair for pair in found if _by_confidence(pair[1]) > start][:limit]
+
+    async def result(self, job_id: JobId) -> AsyncIterator[LabeledRow]:
+        """Every row with its label state in the user's order. Raises JobNotFound."""
+        job = self._state.job(job_id)
+        for row in self._rows_of(job):
+            yield LabeledRow(
+                id=row.id,
+                data=row.data,
+                gold=self._state.gold.get((job.dataset_id, row.position)),
+                state=self._label_state(job_id, row.position),
+            )
+
+    def _rows_of(self, job: Job) -> list[NewRow]:
+        return sorted(self._state.rows.get(job.dataset_id) or (), key=lambda row: row.position)
+
+    def _label_state(self, job_id: JobId, position: Row) -> LabelState:
+        return self._state.labels.get((job_id, position)) or unlabeled(position)
+
+
+class MemoryGold:
+    """Gold beside what was found."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def pairs(self, job_id: JobId) -> AsyncIterator[tuple[Label | None, str]]:
+        """The label found and the gold value as text, for every row that has a gold value."""
+        job = self._state.jobs.get(job_id)
+        rows = () if job is None else self._state.rows.get(job.dataset_id) or ()
+        for row in sorted(rows, key=lambda row: row.position):
+            value = None if job is None else self._state.gold.get((job.dataset_id, row.position))
+            text = None if value is None else gold_text(value)
+            if text is not None:
+                found = self._state.labels.get((job_id, row.position))
+                yield None if found is None else found.label, text
+
+
+class MemoryEvents:
+    """The log as the API sees it."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def append(self, job_id: JobId, event_type: str, data: Mapping[str, Any]) -> None:
+        """Add an event. Raises JobNotFound."""
+        Journal(self._state).append(job_id, event_type, data)
+
+    async def after(self, job_id: JobId, sequence: int, *, limit: int) -> list[Event]:
+        """Events with a higher sequence number, oldest first."""
+        return list((self._state.events.get(job_id) or ())[max(sequence, 0) :][:limit])
+
+
+class MemoryIdempotency:
+    """Keys with what they were used for."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def claim(self, key: str, sha256: str, job_id: JobId) -> StoredRequest | None:
+        """Take the key for this job, or give back what it was used for."""
+        used = self._state.keys.get(key)
+        if used is None:
+            self._state.keys.put(key, StoredRequest(sha256=sha256, job_id=job_id))
+        return used
+
+
+def _by_confidence(state: LabelState) -> tuple[float, int]:
+    return (state.confidence or 0.0, state.position)

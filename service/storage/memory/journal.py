@@ -1,0 +1,107 @@
+"""What happens to a job of the twin as a whole: its events, its progress and its status."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from service.entities import Event, Job, JobStatus, Progress, ShardStatus
+from service.identifiers import JobId
+from service.storage.lifecycle import (
+    SUMMED,
+    WAITING_SHARD,
+    ShardCounts,
+    eta_seconds,
+    job_event,
+    rows_done,
+    settled_status,
+)
+from service.storage.memory.state import State
+
+
+class Journal:
+    """Changes jobs within the unit of work that is open."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def told(self, job_id: JobId) -> Job:
+        """The job with its progress summed over shards. Raises JobNotFound."""
+        job = self._state.job(job_id)
+        return replace(job, progress=self._progress(job))
+
+    def append(self, job_id: JobId, event_type: str, data: Mapping[str, Any]) -> None:
+        """Add an event, as it looks after a passage through JSON. Raises JobNotFound."""
+        self._state.job(job_id)
+        log = self._state.events.get(job_id) or ()
+        stored = orjson.loads(orjson.dumps(dict(data)))
+        event = Event(sequence=len(log) + 1, type=event_type, created_at=self._state.now(), data=stored)
+        self._state.events.put(job_id, (*log, event))
+        self._state.changed_jobs.add(job_id)
+
+    def begin(self, job: Job) -> None:
+        """The first shard was claimed."""
+        if job.status is JobStatus.QUEUED:
+            started = job.started_at or self._state.now()
+            self._state.jobs.put(job.id, replace(job, status=JobStatus.RUNNING, started_at=started))
+            self.append(job.id, "job.running", {"status": JobStatus.RUNNING.value})
+
+    def request_stop(self, job_id: JobId) -> None:
+        """Let no further shard begin."""
+        self._state.jobs.put(job_id, replace(self._state.job(job_id), cancel_requested=True))
+
+    def unblock(self, job_id: JobId) -> None:
+        """Queue the shards that waited for the anchor."""
+        blocked = [record for record in self._state.shards_of(job_id) if record.status is ShardStatus.BLOCKED]
+        self._state.put_shards(replace(record, status=ShardStatus.QUEUED) for record in blocked)
+        self._state.work_queued = True
+
+    def settle(
+        self, job_id: JobId, *, stopping: bool, failed: bool = False, error: Mapping[str, Any] | None = None
+    ) -> JobStatus:
+        """Give the job the status that its shards, as they are now, call for."""
+        if failed or stopping:
+            self._cancel_waiting(job_id)
+        job = self._state.job(job_id)
+        status = settled_status(job.status, stopping=stopping, failed=failed, shards=self._count_shards(job_id))
+        if status is job.status:
+            return status
+        details = dict(error) if error else None
+        self._state.jobs.put(job_id, replace(job, status=status, finished_at=self._state.now(), error=details))
+        self.append(job_id, f"job.{status}", job_event(status, error, self.told(job_id).progress))
+        return status
+
+    def _cancel_waiting(self, job_id: JobId) -> None:
+        now = self._state.now()
+        idle = [
+            record
+            for record in self._state.shards_of(job_id)
+            if record.status in WAITING_SHARD or record.has_expired(now)
+        ]
+        self._state.put_shards(
+            replace(record, status=ShardStatus.CANCELLED, worker_id=None, lease_until=None) for record in idle
+        )
+
+    def _count_shards(self, job_id: JobId) -> ShardCounts:
+        statuses = [record.status for record in self._state.shards_of(job_id)]
+        return ShardCounts(
+            waiting=sum(status in WAITING_SHARD for status in statuses),
+            running=statuses.count(ShardStatus.RUNNING),
+            succeeded=statuses.count(ShardStatus.SUCCEEDED),
+            total=len(statuses),
+        )
+
+    def _progress(self, job: Job) -> Progress:
+        shards = self._state.shards_of(job.id)
+        rows = sum(record.rows for record in shards)
+        done = sum(rows_done(record.status, record.rows, record.progress.labeled) for record in shards)
+        elapsed = None if job.started_at is None else (self._state.now() - job.started_at).total_seconds()
+        known = [(r.progress.utility, r.rows) for r in shards if r.progress.utility is not None]
+        weight = sum(size for _, size in known)
+        return Progress(
+            rows=rows,
+            utility=sum(utility * size for utility, size in known) / weight if weight else None,
+            eta_seconds=eta_seconds(job.status, elapsed, done, rows),
+            **{name: sum(getattr(record.progress, name) for record in shards) for name in SUMMED},
+        )

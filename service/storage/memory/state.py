@@ -1,0 +1,131 @@
+"""What the twin remembers: tables of immutable values, and how to take back what a unit of work did."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from service.entities import Event, Job, LabelState, Lease, NewDataset, NewRow, Progress, ShardStatus
+from service.errors import JobNotFound, LeaseLost
+from service.identifiers import DatasetId, JobId, Row, WorkerId
+from service.ports import StoredRequest
+
+K = TypeVar("K")
+V = TypeVar("V")
+Undo = list[Callable[[], None]]
+
+
+class Table(Generic[K, V]):
+    """A mapping whose every change says how to take it back."""
+
+    def __init__(self, undo: Undo) -> None:
+        self._rows: dict[K, V] = {}
+        self._undo = undo
+
+    def get(self, key: K) -> V | None:
+        """The value of this key, if there is one."""
+        return self._rows.get(key)
+
+    def items(self) -> list[tuple[K, V]]:
+        """Everything, as it is now."""
+        return list(self._rows.items())
+
+    def put(self, key: K, value: V) -> None:
+        """Add or replace."""
+        if key in self._rows:
+            before = self._rows[key]
+            self._undo.append(lambda: self._rows.__setitem__(key, before))
+        else:
+            self._undo.append(lambda: self._forget(key))
+        self._rows[key] = value
+
+    def drop(self, key: K) -> None:
+        """Remove, where there is something."""
+        if key in self._rows:
+            before = self._rows.pop(key)
+            self._undo.append(lambda: self._rows.__setitem__(key, before))
+
+    def _forget(self, key: K) -> None:
+        del self._rows[key]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardRecord:
+    """A shard in the queue."""
+
+    job_id: JobId
+    index: int
+    rows: int
+    status: ShardStatus
+    queued_at: datetime
+    run_after: datetime
+    epoch: int = 0
+    worker_id: WorkerId | None = None
+    lease_until: datetime | None = None
+    crashes: int = 0
+    progress: Progress = field(default_factory=Progress)
+    checkpoint: bytes | None = None
+
+    def is_held(self, lease: Lease) -> bool:
+        """Whether the lease still stands."""
+        held = (self.epoch, self.worker_id, self.status)
+        return held == (lease.epoch, lease.worker_id, ShardStatus.RUNNING)
+
+    def has_expired(self, now: datetime) -> bool:
+        """Whether a worker let the lease run out."""
+        return self.status is ShardStatus.RUNNING and self.lease_until is not None and self.lease_until < now
+
+
+class State:
+    """All tables, with the undo log of the unit of work that is open."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._undo: Undo = []
+        self.now = now
+        self.datasets: Table[DatasetId, NewDataset] = Table(self._undo)
+        self.rows: Table[DatasetId, tuple[NewRow, ...]] = Table(self._undo)  # without gold
+        self.gold: Table[tuple[DatasetId, Row], bytes] = Table(self._undo)
+        self.jobs: Table[JobId, Job] = Table(self._undo)  # without progress
+        self.shards: Table[tuple[JobId, int], ShardRecord] = Table(self._undo)
+        self.labels: Table[tuple[JobId, Row], LabelState] = Table(self._undo)
+        self.events: Table[JobId, tuple[Event, ...]] = Table(self._undo)
+        self.keys: Table[str, StoredRequest] = Table(self._undo)
+        self.changed_jobs: set[JobId] = set()  # those with new events
+        self.work_queued = False
+
+    def begin(self) -> None:
+        """Start to remember what the unit of work does."""
+        self._undo.clear()
+        self.changed_jobs.clear()
+        self.work_queued = False
+
+    def roll_back(self) -> None:
+        """Take everything back since `begin`, the last change first."""
+        for undo in reversed(tuple(self._undo)):
+            undo()
+        self.begin()
+
+    def job(self, job_id: JobId) -> Job:
+        """The job without its progress. Raises JobNotFound."""
+        job = self.jobs.get(job_id)
+        if job is None:
+            raise JobNotFound(f"there is no job {job_id}")
+        return job
+
+    def shards_of(self, job_id: JobId) -> list[ShardRecord]:
+        """The job's shards in their order."""
+        return sorted(
+            (record for (job, _), record in self.shards.items() if job == job_id), key=lambda record: record.index
+        )
+
+    def put_shards(self, records: Iterable[ShardRecord]) -> None:
+        """Add or replace shards."""
+        for record in records:
+            self.shards.put((record.job_id, record.index), record)
+
+    def held(self, lease: Lease) -> ShardRecord:
+        """The leased shard. Raises LeaseLost where it is not the worker's any more."""
+        record = self.shards.get((lease.job_id, lease.shard))
+        if record is None or not record.is_held(lease):
+            raise LeaseLost(f"{lease.worker_id} no longer holds shard {lease.shard} of {lease.job_id}")
+        return record

@@ -1,0 +1,108 @@
+"""The twin's store: one unit of work at a time, taken back as a whole on any exception."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from service.identifiers import JobId
+from service.storage.memory.desk import (
+    MemoryDatasets,
+    MemoryEvents,
+    MemoryGold,
+    MemoryIdempotency,
+    MemoryJobs,
+    MemoryLabelReader,
+)
+from service.storage.memory.state import State
+from service.storage.memory.workbench import MemoryLabelWriter, MemoryLeasedEvents, MemoryShardRows, MemoryShards
+from service.storage.units import DeskUnit, WorkbenchUnit
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class MemoryStore:
+    """Everything in this process's memory; lives as long as the object does.
+
+    Units of work wait for each other, so one must not be opened inside another.
+    """
+
+    def __init__(self, *, max_crashes: int = 5, now: Callable[[], datetime] = _utc_now) -> None:
+        self._state = State(now)
+        self._max_crashes = max_crashes
+        self._turn = asyncio.Lock()
+        self._work = asyncio.Event()
+        self._readers: dict[JobId, set[asyncio.Event]] = {}
+
+    @asynccontextmanager
+    async def desk(self) -> AsyncIterator[DeskUnit]:
+        """A unit of work for the API."""
+        async with self._transaction() as state:
+            yield DeskUnit(
+                datasets=MemoryDatasets(state),
+                jobs=MemoryJobs(state),
+                labels=MemoryLabelReader(state),
+                gold=MemoryGold(state),
+                events=MemoryEvents(state),
+                idempotency=MemoryIdempotency(state),
+            )
+
+    @asynccontextmanager
+    async def workbench(self) -> AsyncIterator[WorkbenchUnit]:
+        """A unit of work for a worker."""
+        async with self._transaction() as state:
+            yield WorkbenchUnit(
+                shards=MemoryShards(state, max_crashes=self._max_crashes),
+                rows=MemoryShardRows(state),
+                labels=MemoryLabelWriter(state),
+                events=MemoryLeasedEvents(state),
+            )
+
+    async def wait_for_work(self, timeout_seconds: float) -> None:
+        """Return when shards may have been queued since the last wait ended, or after the time-out."""
+        await _wait(self._work, timeout_seconds)
+        self._work.clear()
+
+    async def wait_for_events(self, job_id: JobId, timeout_seconds: float) -> None:
+        """Return when the job may have new events, or after the time-out."""
+        arrived = asyncio.Event()
+        self._readers.setdefault(job_id, set()).add(arrived)
+        try:
+            await _wait(arrived, timeout_seconds)
+        finally:
+            self._readers[job_id].discard(arrived)
+            if not self._readers[job_id]:
+                del self._readers[job_id]
+
+    async def ping(self) -> None:
+        """Memory can always be reached."""
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[State]:
+        async with self._turn:
+            self._state.begin()
+            try:
+                yield self._state
+            except BaseException:
+                self._state.roll_back()
+                raise
+            self._notify()
+
+    def _notify(self) -> None:
+        if self._state.work_queued:
+            self._work.set()
+        for job_id in self._state.changed_jobs:
+            for reader in self._readers.get(job_id, ()):
+                reader.set()
+
+
+async def _wait(news: asyncio.Event, timeout_seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_seconds):
+            await news.wait()

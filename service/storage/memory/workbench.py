@@ -1,0 +1,183 @@
+"""The twin's repositories for workers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from service.entities import ClaimedShard, JobStatus, LabelState, Lease, Progress, ShardRow, ShardStatus
+from service.identifiers import DatasetId, JobId, Label, Row, WorkerId
+from service.storage.lifecycle import poisoned, progress_event, shard_event
+from service.storage.memory.journal import Journal
+from service.storage.memory.state import ShardRecord, State
+
+
+class MemoryShards:
+    """The queue."""
+
+    def __init__(self, state: State, *, max_crashes: int) -> None:
+        self._state = state
+        self._journal = Journal(state)
+        self._max_crashes = max_crashes
+
+    async def claim(self, worker_id: WorkerId, lease_seconds: float) -> ClaimedShard | None:
+        """Lease a shard whose lease has run out, or the oldest queued one; None where there is none."""
+        while (found := self._first()) is not None:
+            job = self._state.job(found.job_id)
+            crashes = found.crashes + int(found.status is ShardStatus.RUNNING)
+            if job.cancel_requested or job.status.is_final:
+                self._end(found, ShardStatus.CANCELLED)
+            elif crashes >= self._max_crashes:
+                self._end(found, ShardStatus.FAILED, error=poisoned(found.index, crashes))
+            else:
+                return self._lease(replace(found, crashes=crashes), worker_id, lease_seconds)
+        return None
+
+    async def renew(self, lease: Lease, lease_seconds: float) -> bool:
+        """Renew the lease; says whether to stop. Raises LeaseLost."""
+        record = self._state.held(lease)
+        until = self._state.now() + timedelta(seconds=lease_seconds)
+        self._state.put_shards([replace(record, lease_until=until)])
+        job = self._state.job(lease.job_id)
+        return job.cancel_requested or job.status.is_final
+
+    async def save(self, lease: Lease, *, checkpoint: bytes, progress: Progress) -> None:
+        """Record how far the shard has come. Raises LeaseLost."""
+        record = self._state.held(lease)
+        crashes = record.crashes if record.checkpoint == checkpoint else 0
+        self._state.put_shards([replace(record, checkpoint=checkpoint, progress=progress, crashes=crashes)])
+        job_progress = self._journal.told(lease.job_id).progress
+        self._journal.append(lease.job_id, "job.progress", progress_event(job_progress))
+
+    async def finish(
+        self,
+        lease: Lease,
+        status: ShardStatus,
+        *,
+        error: Mapping[str, Any] | None = None,
+        summary: Mapping[str, Any] | None = None,
+    ) -> JobStatus:
+        """End the shard; the job's status after it. Raises LeaseLost."""
+        return self._end(self._state.held(lease), status, error=error, summary=summary)
+
+    async def release(self, lease: Lease, *, delay_seconds: float = 0.0, crashed: bool = False) -> None:
+        """Give the shard back to the queue, to be gone on with after the delay. Raises LeaseLost."""
+        record = self._state.held(lease)
+        crashes = record.crashes + int(crashed)
+        job = self._state.job(lease.job_id)
+        if job.cancel_requested or job.status.is_final:
+            self._end(record, ShardStatus.CANCELLED)
+            return
+        if crashes >= self._max_crashes:
+            self._end(record, ShardStatus.FAILED, error=poisoned(lease.shard, crashes))
+            return
+        run_after = self._state.now() + timedelta(seconds=delay_seconds)
+        self._state.put_shards([replace(_given_back(record, ShardStatus.QUEUED), crashes=crashes, run_after=run_after)])
+        self._journal.append(lease.job_id, "shard.released", {"shard": lease.shard, "crashed": crashed})
+        self._state.work_queued = not delay_seconds
+
+    async def job_totals(self, job_id: JobId) -> tuple[int, float]:
+        """Tokens computed by the whole job so far, and seconds since it started. Raises JobNotFound."""
+        job = self._journal.told(job_id)
+        elapsed = 0.0 if job.started_at is None else (self._state.now() - job.started_at).total_seconds()
+        return job.progress.tokens_computed, elapsed
+
+    def _first(self) -> ShardRecord | None:
+        now = self._state.now()
+        records = [record for _, record in self._state.shards.items()]
+        expired = [record for record in records if record.has_expired(now)]
+        if expired:
+            return min(expired, key=lambda record: (record.lease_until or now, record.job_id, record.index))
+        queued = [record for record in records if record.status is ShardStatus.QUEUED and record.run_after <= now]
+        return min(queued, key=lambda record: (record.queued_at, record.job_id, record.index), default=None)
+
+    def _lease(self, record: ShardRecord, worker_id: WorkerId, seconds: float) -> ClaimedShard:
+        until = self._state.now() + timedelta(seconds=seconds)
+        epoch = record.epoch + 1
+        leased = replace(record, status=ShardStatus.RUNNING, epoch=epoch, worker_id=worker_id, lease_until=until)
+        self._state.put_shards([leased])
+        self._journal.begin(self._state.job(record.job_id))
+        started = {"shard": record.index, "epoch": epoch, "worker_id": worker_id, "rows": record.rows}
+        self._journal.append(record.job_id, "shard.started", started)
+        job = self._state.job(record.job_id)
+        return ClaimedShard(
+            lease=Lease(job_id=job.id, shard=record.index, epoch=epoch, worker_id=worker_id),
+            dataset_id=job.dataset_id,
+            config=job.config,
+            shards=len(self._state.shards_of(job.id)),
+            rows=record.rows,
+            checkpoint=record.checkpoint,
+            progress=replace(record.progress, rows=record.rows),
+        )
+
+    def _end(
+        self,
+        record: ShardRecord,
+        status: ShardStatus,
+        *,
+        error: Mapping[str, Any] | None = None,
+        summary: Mapping[str, Any] | None = None,
+    ) -> JobStatus:
+        job = self._state.job(record.job_id)
+        stopping = job.cancel_requested or job.status.is_final
+        self._state.put_shards([_given_back(record, status)])
+        self._journal.append(job.id, "shard.finished", shard_event(record.index, status, error, summary))
+        if status is ShardStatus.CANCELLED and not stopping:
+            self._journal.request_stop(job.id)
+        if status is ShardStatus.SUCCEEDED and record.index == 0 and not stopping:
+            self._journal.unblock(job.id)
+        return self._journal.settle(
+            job.id,
+            stopping=stopping or status is ShardStatus.CANCELLED,
+            failed=status is ShardStatus.FAILED,
+            error=error,
+        )
+
+
+class MemoryShardRows:
+    """The rows of a shard, without gold."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def of(self, dataset_id: DatasetId, shard: int) -> list[ShardRow]:
+        """The shard's rows in the user's order."""
+        rows = (row for row in self._state.rows.get(dataset_id) or () if row.shard == shard)
+        return [ShardRow(position=row.position, data=row.data) for row in sorted(rows, key=lambda row: row.position)]
+
+
+class MemoryLabelWriter:
+    """Label states as workers write them."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def write(self, lease: Lease, states: Sequence[LabelState]) -> None:
+        """Replace the label states of these rows. Raises LeaseLost."""
+        self._state.held(lease)
+        for state in states:
+            self._state.labels.put((lease.job_id, state.position), state)
+
+    async def of_shard(self, job_id: JobId, shard: int) -> dict[Row, Label]:
+        """The labels found for a shard's rows."""
+        job = self._state.jobs.get(job_id)
+        rows = () if job is None else self._state.rows.get(job.dataset_id) or ()
+        found = (self._state.labels.get((job_id, row.position)) for row in rows if row.shard == shard)
+        labels = {state.position: state.label for state in found if state is not None and state.label is not None}
+        return dict(sorted(labels.items()))
+
+
+class MemoryLeasedEvents:
+    """The log as workers write it."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def append(self, lease: Lease, event_type: str, data: Mapping[str, Any]) -> None:
+        """Add an event to the job's log. Raises LeaseLost."""
+        self._state.held(lease)
+        Journal(self._state).append(lease.job_id, event_type, data)
+
+
+def _given_back(record: ShardRecord, status: ShardStatus) -> ShardRecord:
+    return replace(record, status=status, worker_id=None, lease_until=None)
