@@ -16,7 +16,7 @@ from service.ports import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class DeskUnit:
     """One unit of work for the API."""
 
@@ -28,7 +28,7 @@ class DeskUnit:
     idempotency: Idempotency
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class WorkbenchUnit:
     """One unit of work for a worker."""
 

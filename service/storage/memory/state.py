@@ -93,17 +93,17 @@ class State:
         self.changed_jobs: set[JobId] = set()  # those with new events
         self.work_queued = False
 
-    def begin(self) -> None:
+    def open_unit(self) -> None:
         """Start to remember what the unit of work does."""
         self._undo.clear()
         self.changed_jobs.clear()
         self.work_queued = False
 
     def roll_back(self) -> None:
-        """Take everything back since `begin`, the last change first."""
+        """Take everything back since `open_unit`, the last change first."""
         for undo in reversed(tuple(self._undo)):
             undo()
-        self.begin()
+        self.open_unit()
 
     def job(self, job_id: JobId) -> Job:
         """The job without its progress. Raises JobNotFound."""

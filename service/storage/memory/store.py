@@ -86,7 +86,7 @@ class MemoryStore:
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[State]:
         async with self._turn:
-            self._state.begin()
+            self._state.open_unit()
             try:
                 yield self._state
             except BaseException:
