@@ -33,6 +33,7 @@ def create_app(application: Application) -> FastAPI:
         version=version("icm-service"),
         description=_DESCRIPTION.strip(),
         lifespan=_lifespan,
+        redirect_slashes=False,
         separate_input_output_schemas=False,
     )
     metrics = ApiMetrics()

@@ -1,15 +1,16 @@
 import inspect
 import re
 from collections.abc import Sequence
+from typing import NoReturn
 
 import pytest
-from service.storage.memory import MemoryStore
 
 from api.cursors import CursorSigner
 from api.errors import STATUS_OF, kind_of
 from service import errors
 from service.ports import BackendInfo
 from service.scoring.deterministic import DeterministicScorer
+from service.storage.memory import MemoryStore
 from tests.unit.api.harness import CONFIG, Service, pairs
 
 MISSING = f"/v1/jobs/job_{'0' * 32}"
@@ -103,7 +104,7 @@ class FailingStore(MemoryStore):
         super().__init__()
         self._error = error
 
-    def desk(self) -> object:  # type: ignore[override]  # fails before anything could be returned
+    def desk(self) -> NoReturn:
         raise self._error
 
     async def ping(self) -> None:

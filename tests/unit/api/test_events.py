@@ -84,7 +84,7 @@ async def test_a_quiet_stream_is_kept_alive_by_comments(service: Service, monkey
 @pytest.mark.parametrize("accept", ["text/event-stream", "application/json"])
 async def test_an_event_id_that_is_none_is_refused(service: Service, last: str, accept: str) -> None:
     job = await service.post()
-    headers = {"Last-Event-ID": last.encode(), "Accept": accept.encode()}
+    headers = {b"Last-Event-ID": last.encode(), b"Accept": accept.encode()}
     assert (await service.client.get(job["links"]["events"], headers=headers)).status_code == 400
 
 

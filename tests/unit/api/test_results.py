@@ -149,8 +149,8 @@ async def test_label_states_of_a_waiting_job_have_no_label(service: Service) -> 
 async def test_a_cursor_is_good_for_its_own_list_only(service: Service) -> None:
     one, other = await service.labelled(), await service.labelled()
     cursor = (await service.get(one["id"], "/labels", limit=3))["next_cursor"]
-    for link in (other["links"]["labels"], one["links"]["labels"] + "?order=confidence", "/v1/jobs"):
-        answer = await service.client.get(link, params={"cursor": cursor})
+    for link in (other["links"]["labels"] + "?", one["links"]["labels"] + "?order=confidence&", "/v1/jobs?"):
+        answer = await service.client.get(f"{link}cursor={cursor}")
         assert (answer.status_code, answer.json()["type"]) == (400, "urn:icm:problem:invalid-cursor")
 
 

@@ -34,7 +34,10 @@ async def test_every_format_is_taken_packed_or_not(service: Service, write: Any,
 
 
 async def test_the_configuration_may_come_as_a_file_part(service: Service) -> None:
-    files = {"dataset": ("a.jsonl", jsonl(pairs(8))), "config": ("c.json", orjson.dumps(CONFIG), "application/json")}
+    files: dict[str, Any] = {
+        "dataset": ("a.jsonl", jsonl(pairs(8))),
+        "config": ("c.json", orjson.dumps(CONFIG), "application/json"),
+    }
     assert (await service.client.post("/v1/jobs", files=files)).status_code == 202
 
 
