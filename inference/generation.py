@@ -74,13 +74,14 @@ class Generation:
         self.steps.append(step)
         if step.token == tokenizer.end_of_text:
             self.finish_reason = "eos_token"
-        elif self.request.stop and self._text(tokenizer).endswith(self.request.stop):
+        elif self.request.stop and self._says_stop(tokenizer):
             self.finish_reason = "stop_sequence"
         elif len(self.steps) >= self.request.max_new_tokens:
             self.finish_reason = "length"
 
-    def _text(self, tokenizer: PromptTokenizer) -> str:
-        return tokenizer.continuation(self.request.prompt, self.generated)
+    def _says_stop(self, tokenizer: PromptTokenizer) -> bool:
+        text = tokenizer.continuation(self.request.prompt, self.generated)
+        return any(stop in text for stop in self.request.stop)
 
 
 def choose(answers: Sequence[NextToken], requests: Sequence[GenerationRequest]) -> list[Step]:

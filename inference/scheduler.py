@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
-from inference.engine import Engine
 from inference.errors import GenerationFailed
 from inference.generation import Generation, GenerationRequest, choose
+from inference.packed import NextToken
 from inference.tokenization import PromptTokenizer
 
 logger = logging.getLogger(__name__)
@@ -20,6 +21,13 @@ _GAP_SECONDS = 0.002  # a batch is closed when nothing has arrived for so long
 _WAIT_SECONDS = 0.01  # and after this in any case
 _BATCH_PROMPTS = 1024
 _BATCH_TOKENS = 1 << 20  # sent, most of them usually shared
+
+
+class BatchEngine(Protocol):
+    """What scores batches; `Engine` does."""
+
+    def score(self, prompts: Sequence[Sequence[int]]) -> list[NextToken]:
+        """What may follow each prompt."""
 
 
 @dataclass(slots=True, eq=False)
@@ -36,7 +44,7 @@ class _Work:
 class Scheduler:
     """Runs an engine in a thread; callers await their answers in the event loop that started it."""
 
-    def __init__(self, engine: Engine, tokenizer: PromptTokenizer) -> None:
+    def __init__(self, engine: BatchEngine, tokenizer: PromptTokenizer) -> None:
         self._engine = engine
         self._tokenizer = tokenizer
         self._arrivals: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()

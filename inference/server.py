@@ -1,9 +1,10 @@
 """Runs the server: loads the language model, serves it, stops on SIGTERM and SIGINT."""
 
 import logging
+import signal
 import sys
 from socket import socket
-from typing import Literal
+from typing import Literal, NoReturn
 
 import structlog
 import torch
@@ -33,8 +34,9 @@ class AnnouncingServer(uvicorn.Server):
 def main() -> None:
     """Command line: `python -m inference --model FOLDER_OR_NAME`."""
     settings = read_settings()
+    signal.signal(signal.SIGTERM, _leave)
     configure_logging(settings.log_format, settings.log_level)
-    disable_progress_bar()
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
     engine = build_engine(settings)
     config = uvicorn.Config(
         create_app(engine, settings.limits),
@@ -45,6 +47,11 @@ def main() -> None:
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
     AnnouncingServer(config).run()
+
+
+def _leave(*_: object) -> NoReturn:
+    """Being told to stop is no failure; uvicorn hands the signal on once it has stopped."""
+    sys.exit(0)
 
 
 def build_engine(settings: Settings) -> Engine:

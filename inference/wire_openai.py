@@ -169,7 +169,7 @@ def completion_reply(
 def _choice(number: int, body: CompletionBody, generation: Generation, tokenizer: PromptTokenizer) -> dict[str, Any]:
     text = tokenizer.continuation(generation.request.prompt, generation.generated)
     if generation.finish_reason == "stop_sequence":
-        text = text[: -max(len(stop) for stop in generation.request.stop if text.endswith(stop))]
+        text = text[: min(text.find(stop) for stop in generation.request.stop if stop in text)]
     return {
         "index": number,
         "text": text,

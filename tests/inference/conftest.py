@@ -1,0 +1,80 @@
+"""A tiny random language model, and servers over it."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+
+import httpx
+import pytest
+import torch
+import uvicorn
+from fastapi import FastAPI
+
+from inference.app import create_app
+from inference.engine import CacheLimits, Engine
+from inference.language_model import Source, load
+from inference.settings import Limits
+from tests.inference.tiny import save
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Tests run beside each other: more threads would only wait for one another."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save(folder)
+    return folder
+
+
+@pytest.fixture
+def engine(tiny_folder: Path) -> Engine:
+    return Engine(load(Source(str(tiny_folder), "cpu")), CacheLimits(4096, 64))
+
+
+@pytest.fixture
+def limits() -> Limits:
+    return Limits(max_concurrent_requests=8, max_top_n_tokens=50)
+
+
+@pytest.fixture
+def app(engine: Engine, limits: Limits) -> FastAPI:
+    return create_app(engine, limits)
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://x") as made:
+        yield made
+
+
+@pytest.fixture
+def url(app: FastAPI) -> Iterator[str]:
+    """A real server on a free loopback port."""
+    with _served(app) as address:
+        yield address
+
+
+@contextmanager
+def _served(app: FastAPI) -> Iterator[str]:
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None))
+    thread = Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            thread.join(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()

@@ -1,0 +1,61 @@
+"""`python -m inference` as an operator runs it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from inference.settings import SMALL_MODEL, read_settings
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "inference", *arguments]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def read_url(process: subprocess.Popen[str]) -> str:
+    """The address in the log line that says the server is ready."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        event = json.loads(line)
+        if event["event"] == "ready":
+            return str(event["url"])
+    raise AssertionError("the server ended without being ready")
+
+
+def test_the_server_says_when_it_is_ready_and_stops_when_told(tiny_folder: Path) -> None:
+    options = ("--port", "0", "--threads", "1", "--cache-tokens", "1000", "--max-top-n-tokens", "7")
+    with running("--model", str(tiny_folder), "--log-format", "json", *options) as process:
+        url = read_url(process)
+        assert httpx.get(f"{url}/health").status_code == 200
+        assert httpx.get(f"{url}/info").json()["max_top_n_tokens"] == 7
+        assert "inference_cache_capacity_tokens 1000.0" in httpx.get(f"{url}/metrics").text
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def test_without_options_the_small_model_is_served_locally() -> None:
+    settings = read_settings([])
+    assert Path(settings.model) == SMALL_MODEL
+    assert (settings.host, settings.port, settings.device, settings.dtype) == ("127.0.0.1", 8080, "auto", "auto")
+    assert (settings.limits.max_concurrent_requests, settings.limits.max_top_n_tokens) == (128, 1000)
+
+
+@pytest.mark.parametrize("arguments", [["--threads", "0"], ["--dtype", "int8"], ["--cache-tokens", "x"], ["--spin"]])
+def test_a_mistake_on_the_command_line_is_told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        read_settings(arguments)
+    assert arguments[0] in capsys.readouterr().err

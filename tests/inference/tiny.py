@@ -1,0 +1,136 @@
+"""Tiny random language models, and what their prompts should score."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from inference.engine import CacheLimits, Engine
+from inference.language_model import LanguageModel
+from inference.packed import NextToken
+
+CONTEXT_TOKENS = 256
+BOS, EOS = "<s>", "</s>"
+LINES = (
+    "The city of Paris is in France. True",
+    "The city of Rome is in Spain. False",
+    "Fifty-one is larger than sixty-two. False",
+    "Question: 12 + 5\nClaim: 17\nI think this claim is True",
+)
+
+
+def train_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer that puts a BOS first, like that of the small model."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex("\n"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=360,
+        special_tokens=[BOS, EOS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(LINES * 20, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
+    )
+    kind: Any = PreTrainedTokenizerFast  # its constructor is untyped
+    made: PreTrainedTokenizerFast = kind(tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS)
+    return made
+
+
+def llama(*, key_value_heads: int = 2, seed: int = 0) -> LlamaForCausalLM:
+    """Two layers, heads of 64, weights large enough for scores that differ by nats."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=400,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=key_value_heads,
+        head_dim=64,
+        intermediate_size=96,
+        max_position_embeddings=CONTEXT_TOKENS,
+        initializer_range=0.1,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
+    return LlamaForCausalLM(config)
+
+
+def gpt2() -> GPT2LMHeadModel:
+    """Learned positions instead of rotary ones."""
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=400, n_embd=128, n_layer=2, n_head=2, n_positions=CONTEXT_TOKENS, bos_token_id=0, eos_token_id=1
+    )
+    return GPT2LMHeadModel(config)
+
+
+def save(folder: Path) -> None:
+    """Write a tiny Llama and its tokenizer as any Hugging Face folder."""
+    llama().save_pretrained(folder)
+    train_tokenizer().save_pretrained(folder)
+
+
+def engine_of(module: torch.nn.Module, *, cache_tokens: int = 4096, pack_tokens: int = 64) -> Engine:
+    """An engine over a tiny model."""
+    language_model = LanguageModel(module, train_tokenizer(), "tiny")
+    return Engine(language_model, CacheLimits(cache_tokens, pack_tokens))
+
+
+def plain_scores(engine: Engine, prompt: Sequence[int]) -> torch.Tensor:
+    """Log-probabilities of what follows, by a forward pass over this prompt alone."""
+    with torch.inference_mode():
+        logits: torch.Tensor = engine.language_model.module(torch.tensor([list(prompt)])).logits[0, -1]
+    return logits.log_softmax(-1)
+
+
+def largest_difference(engine: Engine, prompts: Sequence[Sequence[int]], answers: Sequence[NextToken]) -> float:
+    """In nats, between answers and plain unshared computation."""
+    return max(
+        float((answer.log_probabilities - plain_scores(engine, prompt)).abs().max())
+        for prompt, answer in zip(prompts, answers, strict=True)
+    )
+
+
+def draw_tokens(rng: Random, count: int) -> list[int]:
+    """A made-up run of tokens."""
+    return [rng.randrange(2, 400) for _ in range(count)]
+
+
+def divide_and_conquer(rows: Sequence[Sequence[int]], context: Sequence[int]) -> list[list[int]]:
+    """The prompt of each row behind all other rows, in the order that shares most."""
+    if len(rows) == 1:
+        return [[*context, *rows[0][:-1]]]
+    half = len(rows) // 2
+    left, right = rows[:half], rows[half:]
+    return [
+        *divide_and_conquer(left, [*context, *_flat(right)]),
+        *divide_and_conquer(right, [*context, *_flat(left)]),
+    ]
+
+
+def trie_size(prompts: Iterable[Sequence[int]]) -> int:
+    """Tokens that an ideal cache computes: distinct prefixes."""
+    return len({tuple(prompt[:end]) for prompt in prompts for end in range(1, len(prompt) + 1)})
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread is about to do."""
+    for _ in range(20_000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise TimeoutError
+
+
+def _flat(rows: Sequence[Sequence[int]]) -> list[int]:
+    return [token for row in rows for token in row]
