@@ -1,0 +1,88 @@
+"""Exit codes, and how errors are told to people and to scripts."""
+
+import json
+import sys
+from enum import IntEnum
+from typing import Any
+
+from icm.commands.output import on_stderr
+from icm.documents import Job
+from icm.errors import ApiError, IcmError, ServerUnreachable
+from icm.private import PrivateServiceFailed
+from icm.supervisor import PartFailed
+from service.storage.binaries import EmbeddedPostgresError
+
+_SHOWN_FAULTS = 20
+
+
+class ExitCode(IntEnum):
+    """How a command ended; part of the command line's contract."""
+
+    OK = 0
+    JOB_ENDED_BADLY = 1  # it failed or was cancelled
+    USAGE = 2  # wrong arguments, or a file that cannot be read or written
+    INVALID_INPUT = 3  # rows or configuration cannot be used; lines and fields are listed
+    UNREACHABLE = 4  # no answer from the service
+    REFUSED = 5  # the service will not do it: no such job, job not finished, internal error
+    SERVICE_FAILED = 6  # a part of the service started here did not come up, or died
+    INTERRUPTED = 130  # Ctrl-C
+
+
+class BadConfigFile(IcmError):
+    """The configuration file is not a JSON object."""
+
+
+class JobEndedBadly(IcmError):
+    """The job failed or was cancelled."""
+
+    def __init__(self, job: Job) -> None:
+        error = job.error or {}
+        why = f": {error['message']}" if error.get("message") else ""
+        super().__init__(f"job {job.id} {job.status}{why}")
+        self.job = job
+
+
+EXPECTED = (IcmError, PartFailed, EmbeddedPostgresError, OSError)
+
+
+def report_failure(error: Exception, *, as_json: bool) -> ExitCode:
+    """Tell an expected error on stderr, and say how the process shall end."""
+    code = exit_code(error)
+    if as_json:
+        sys.stderr.write(json.dumps({"error": _document(error), "exit_code": int(code)}) + "\n")
+        return code
+    console = on_stderr()
+    console.print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+    if isinstance(error, ApiError):
+        for fault in error.errors[:_SHOWN_FAULTS]:
+            console.print(f"  {fault}", markup=False, highlight=False, soft_wrap=True)
+        if len(error.errors) > _SHOWN_FAULTS:
+            console.print(f"  ... and {len(error.errors) - _SHOWN_FAULTS} more", markup=False)
+        if not error.is_invalid_input and error.request_id is not None:
+            console.print(f"  request {error.request_id}", markup=False, highlight=False)
+    return code
+
+
+def exit_code(error: Exception) -> ExitCode:
+    """Which exit code stands for this error."""
+    match error:
+        case ApiError():
+            return ExitCode.INVALID_INPUT if error.is_invalid_input else ExitCode.REFUSED
+        case ServerUnreachable():
+            return ExitCode.UNREACHABLE
+        case JobEndedBadly():
+            return ExitCode.JOB_ENDED_BADLY
+        case BadConfigFile():
+            return ExitCode.INVALID_INPUT
+        case PartFailed() | EmbeddedPostgresError() | PrivateServiceFailed():
+            return ExitCode.SERVICE_FAILED
+    return ExitCode.USAGE
+
+
+def _document(error: Exception) -> dict[str, Any]:
+    match error:
+        case ApiError():
+            return error.document()
+        case JobEndedBadly():
+            return {"detail": str(error), "job": dict(error.job.document)}
+    return {"detail": str(error)}

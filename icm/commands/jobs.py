@@ -1,0 +1,109 @@
+"""Commands about jobs that a service has: list, watch, download, judge, cancel."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from icm.client import Client
+from icm.commands.failures import JobEndedBadly
+from icm.commands.options import JobId, Json, Url
+from icm.commands.output import count, on_stdout, plain_table, summary_of, write_json
+from icm.commands.progress import figures, shown_progress
+from icm.files import result_format_of
+from icm.requests import DEFAULT_URL
+
+
+def jobs(
+    *,
+    status: Annotated[str | None, typer.Option(help="Only jobs of this status.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many, at most.")] = 20,
+    url: Url = DEFAULT_URL,
+    as_json: Json = False,
+) -> None:
+    """List jobs, newest first; with --json one line for each."""
+    table = plain_table("id", "name", "status", "rows", "labelled", "created")
+    with Client(url) as client:
+        for _, job in zip(range(limit), client.jobs(status=status), strict=False):
+            if as_json:
+                write_json(job.document)
+            cells = (job.progress.rows, job.progress.labeled, f"{job.created_at:%Y-%m-%d %H:%M:%S}")
+            table.add_row(job.id, job.name, job.status, *map(str, cells))
+    if not as_json:
+        on_stdout().print(table)
+
+
+def watch(job_id: JobId, *, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
+    """Follow a job to its end; with --json a line for every change."""
+    with Client(url) as client, shown_progress(as_json=as_json) as show:
+        job = client.wait(job_id, on_change=show)
+    if job.status != "succeeded":
+        raise JobEndedBadly(job)
+
+
+def result(
+    job_id: JobId,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Ends in .jsonl, .csv or .parquet.")],
+    *,
+    partial: Annotated[bool, typer.Option(help="Also what a cancelled or failed job has.")] = False,
+    url: Url = DEFAULT_URL,
+    as_json: Json = False,
+) -> None:
+    """Download a labelled data set."""
+    check_output(output)
+    with Client(url) as client:
+        client.result(job_id, to=output, partial=partial)
+    if as_json:
+        write_json({"output": str(output)})
+
+
+def report(job_id: JobId, *, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
+    """Say how far a job's labels deserve trust."""
+    with Client(url) as client:
+        document = client.report(job_id)
+    if as_json:
+        write_json(document)
+        return
+    for line in summary_of(document):
+        on_stdout().print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def cancel(job_id: JobId, *, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
+    """Ask a job to stop; it keeps the labels found so far."""
+    with Client(url) as client:
+        job = client.cancel(job_id)
+    if as_json:
+        write_json(job.document)
+        return
+    text = f"{job.id} {job.status}  {job.progress.labeled}/{job.progress.rows} rows  {figures(job)}"
+    on_stdout().print(text.rstrip(), markup=False, highlight=False, soft_wrap=True)
+
+
+def models(*, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
+    """List the scoring backends that a configuration can name; with --json one line for each."""
+    table = plain_table("name", "kind", "ready", "language model", "context", "problems")
+    with Client(url) as client:
+        for backend in client.models():
+            if as_json:
+                write_json(backend)
+            context = backend.get("context_tokens")
+            table.add_row(
+                str(backend.get("id")),
+                str(backend.get("kind") or ""),
+                "yes" if backend.get("ready") else "no",
+                str(backend.get("model") or ""),
+                "" if context is None else count(context),
+                "; ".join(backend.get("problems") or []),
+            )
+    if not as_json:
+        on_stdout().print(table)
+
+
+def check_output(path: Path) -> None:
+    """Refuse a file that could not be written in the end, before anything is paid for."""
+    try:
+        result_format_of(path)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--output") from error
+    if not path.absolute().parent.is_dir():
+        raise typer.BadParameter(f"{path.parent}: no such folder", param_hint="--output")

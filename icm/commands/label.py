@@ -1,0 +1,111 @@
+"""Commands that send a data set: label it, or say what that would cost."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from icm.client import Client
+from icm.commands.failures import JobEndedBadly
+from icm.commands.jobs import check_output
+from icm.commands.options import Config, Data, Json, read_config
+from icm.commands.output import count, on_stderr, on_stdout, summary_of, write_json
+from icm.commands.progress import shown_progress
+from icm.documents import Job
+from icm.private import PrivateService
+
+OptionalUrl = Annotated[
+    str | None, typer.Option("--url", envvar="ICM_URL", help="The service; without it a private one runs meanwhile.")
+]
+LanguageModel = Annotated[
+    str | None,
+    typer.Option("--model", help="Folder or hub name of the language model for the private service."),
+]
+Workers = Annotated[int, typer.Option(min=1, help="Workers of the private service.")]
+
+
+def label(
+    data: Data,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Ends in .jsonl, .csv or .parquet.")],
+    config: Config,
+    *,
+    url: OptionalUrl = None,
+    model: LanguageModel = None,
+    workers: Workers = 1,
+    as_json: Json = False,
+) -> None:
+    """Label a data set and download it."""
+    check_output(output)
+    content = read_config(config, name=data.stem)
+    with service_for(url, model, workers, quiet=as_json) as base, Client(base) as client:
+        job = client.create_job(data, content)
+        job = _follow(client, job, hint=url is not None and not as_json, as_json=as_json)
+        if job.status != "succeeded":
+            raise JobEndedBadly(job)
+        client.result(job.id, to=output)
+        report = client.report(job.id)
+    if as_json:
+        write_json({"job": job.document, "output": str(output), "report": report})
+        return
+    console = on_stdout()
+    for line in (f"{output}: {job.progress.labeled} of {job.progress.rows} rows labelled", *summary_of(report)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def estimate(
+    data: Data,
+    config: Config,
+    *,
+    url: OptionalUrl = None,
+    model: LanguageModel = None,
+    as_json: Json = False,
+) -> None:
+    """Say what labelling a data set would cost, and show a prompt; nothing is stored."""
+    content = read_config(config, name=data.stem)
+    with service_for(url, model, 1, quiet=as_json) as base, Client(base) as client:
+        found = client.estimate(data, content)
+    if as_json:
+        write_json(found)
+        return
+    console = on_stdout()
+    for line in _estimate_lines(found):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def service_for(url: str | None, language_model: str | None, workers: int, *, quiet: bool) -> Iterator[str]:
+    """The service's URL, or that of a private one for as long as it is needed."""
+    if url is not None:
+        if language_model is not None:
+            raise typer.BadParameter("goes with a private service; with --url name a backend in the configuration")
+        yield url
+        return
+    if not quiet:
+        on_stderr().print("starting a private service ...", style="dim")
+    with PrivateService(language_model=language_model, workers=workers) as private_url:
+        yield private_url
+
+
+def _follow(client: Client, job: Job, *, hint: bool, as_json: bool) -> Job:
+    try:
+        if as_json:
+            return client.wait(job.id)
+        with shown_progress(as_json=False) as show:
+            return client.wait(job.id, on_change=show)
+    except KeyboardInterrupt:
+        if hint:
+            on_stderr().print(f"the job goes on: icm watch {job.id}, icm cancel {job.id}", markup=False)
+        raise
+
+
+def _estimate_lines(found: dict[str, Any]) -> list[str]:
+    sent, computed = count(found["tokens_sent"]), count(found["tokens_computed"])
+    lines = [
+        f"{found['rows']} rows in {found['shards']} shards, {found['groups']} groups of related rows",
+        f"about {count(found['prompts'])} prompts, {sent} tokens sent, {computed} computed",
+        *(f"warning: {warning}" for warning in found["warnings"]),
+        "a prompt:",
+    ]
+    return lines + [f"    {line}" for line in found["sample_prompt"].splitlines()]

@@ -1,0 +1,41 @@
+"""Options that several commands share."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from icm.commands.failures import BadConfigFile
+
+AS_JSON = "icm.as_json"  # where the group finds it when it has to tell an error
+
+
+def _remember(context: typer.Context, value: bool) -> bool:  # noqa: FBT001 - typer passes it by position
+    context.meta[AS_JSON] = value
+    return value
+
+
+Json = Annotated[
+    bool, typer.Option("--json", callback=_remember, help="JSON on standard output, and nothing else there.")
+]
+Url = Annotated[str, typer.Option("--url", envvar="ICM_URL", help="The service.")]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="The job.")]
+Data = Annotated[
+    Path,
+    typer.Argument(metavar="DATA", exists=True, dir_okay=False, help="JSONL, CSV or Parquet, each optionally .gz."),
+]
+Config = Annotated[
+    Path, typer.Option("--config", "-c", exists=True, dir_okay=False, help="The job's configuration, a JSON file.")
+]
+
+
+def read_config(path: Path, *, name: str) -> dict[str, Any]:
+    """Read a job's configuration, named after its data if it has no name. Raises BadConfigFile."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadConfigFile(f"{path}: {error}") from error
+    if not isinstance(content, dict):
+        raise BadConfigFile(f"{path}: a JSON object is needed")
+    return {"name": name, **content}

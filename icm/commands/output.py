@@ -1,0 +1,58 @@
+"""Standard output carries results and nothing else; whatever is only for the eye goes to standard error."""
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def on_stdout() -> Console:
+    """For results."""
+    return Console()
+
+
+def on_stderr() -> Console:
+    """For progress and errors."""
+    return Console(stderr=True)
+
+
+def write_json(document: Any) -> None:
+    """One JSON document on one line, at once."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def plain_table(*columns: str) -> Table:
+    """A table without lines, whose cells are shown as they are."""
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def count(number: float) -> str:
+    """A large number, short: 940, 12.3k, 4.5M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if number >= size:
+            return f"{number / (1e3 if letter == 'k' else size):.1f}{letter}"
+    return f"{number:.0f}"
+
+
+def summary_of(report: Mapping[str, Any]) -> list[str]:
+    """A report in a few lines: verdict with its reasons, labels, accuracy, cost."""
+    lines = [f"verdict: {report['verdict']}"]
+    lines += [f"  {reason.get('verdict', '')}: {reason.get('message', reason)}" for reason in report.get("reasons", [])]
+    shares = [f"{share['label']} {share['rows']}" for share in report.get("labels", [])]
+    lines += [f"labels: {', '.join(shares)}"] if shares else []
+    if report.get("accuracy") is not None:
+        lines.append(f"accuracy: {report['accuracy']:.3f} on {report['gold_rows']} rows with gold labels")
+    cost = report.get("cost") or {}
+    if cost.get("tokens_sent") is not None:
+        seconds = "" if cost.get("seconds") is None else f", {cost['seconds']:.1f} s"
+        lines.append(
+            f"cost: {count(cost['tokens_sent'])} tokens sent, {count(cost['tokens_computed'])} computed{seconds}"
+        )
+    return lines

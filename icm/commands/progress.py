@@ -1,0 +1,84 @@
+"""Shows how a job comes along: a bar in a terminal, lines elsewhere, JSON lines for scripts."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from icm.commands.output import count, on_stderr, write_json
+from icm.documents import Job
+
+_LINE_SECONDS = 2.0
+
+Observer = Callable[[Job], None]
+
+
+@contextmanager
+def shown_progress(*, as_json: bool, console: Console | None = None) -> Iterator[Observer]:
+    """Something to be told of every change of a job."""
+    console = console or on_stderr()
+    if as_json:
+        yield lambda job: write_json(job.document)
+    elif console.is_terminal:
+        with _Bar(console) as bar:
+            yield bar.update
+    else:
+        yield _Lines(console).update
+
+
+def figures(job: Job) -> str:
+    """Utility, acceptance, tokens and time left, as far as they are known."""
+    progress = job.progress
+    parts = [] if progress.utility is None else [f"utility {progress.utility:.2f}"]
+    if progress.iterations:
+        parts.append(f"accepted {progress.accepted / progress.iterations:.0%}")
+    if progress.tokens_sent:
+        parts.append(f"tokens {count(progress.tokens_sent)} sent, {count(progress.tokens_computed)} computed")
+    if progress.eta_seconds is not None and not job.is_final:
+        parts.append(f"{progress.eta_seconds:.0f} s left")
+    return "  ".join(parts)
+
+
+class _Bar:
+    def __init__(self, console: Console) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[figures]}"),
+        )
+        self._progress = Progress(*columns, console=console)
+        self._task = self._progress.add_task("", total=None, figures="", start=True)
+
+    def __enter__(self) -> "_Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def update(self, job: Job) -> None:
+        self._progress.update(
+            self._task,
+            description=f"{job.name or job.id} {job.status}",
+            completed=job.progress.labeled,
+            total=job.progress.rows or None,
+            figures=figures(job),
+        )
+
+
+class _Lines:
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status = ""
+        self._next_line = 0.0
+
+    def update(self, job: Job) -> None:
+        if job.status == self._status and time.monotonic() < self._next_line:
+            return
+        self._status, self._next_line = job.status, time.monotonic() + _LINE_SECONDS
+        text = f"{job.name or job.id} {job.status}  {job.progress.labeled}/{job.progress.rows} rows  {figures(job)}"
+        self._console.print(text.rstrip(), markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,127 @@
+"""The command that runs every part of the service on this machine."""
+
+import json
+import os
+import signal
+import tempfile
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from icm.commands.failures import BadConfigFile
+from icm.commands.options import Json
+from icm.commands.output import on_stderr, on_stdout, write_json
+from icm.ports import free_port
+from icm.stack import Backends, StackOptions, Stopped, running
+from icm.supervisor import POLL_SECONDS
+
+_DEFAULT_FOLDER = Path("data")
+
+
+class StopRequest:
+    """Whether a signal asked us to stop, or the process we run for is gone."""
+
+    def __init__(self, parent: int | None) -> None:
+        self._parent = parent
+        self._was_signalled = False
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._take_note)
+
+    def is_made(self) -> bool:
+        """Whether it is time to stop."""
+        return self._was_signalled or (self._parent is not None and os.getppid() != self._parent)
+
+    def _take_note(self, _number: int, _frame: FrameType | None) -> None:
+        self._was_signalled = True
+
+
+def serve(
+    *,
+    host: Annotated[str, typer.Option(help="Address the API listens on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 takes a free one.")] = 8000,
+    data_dir: Annotated[Path | None, typer.Option(help="Database and logs. [default: data]")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    model: Annotated[
+        str | None, typer.Option(help="Folder or hub name of a causal language model for the embedded server.")
+    ] = None,
+    database_url: Annotated[str | None, typer.Option(help="A Postgres of your own, 15 to 18.")] = None,
+    backends: Annotated[
+        str | None, typer.Option(help="Scoring backends of your own: JSON, or a file with it (ICM_BACKENDS).")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run API, workers, database and inference server until SIGTERM or Ctrl-C."""
+    if backends is not None and model is not None:
+        raise typer.BadParameter("--model is for the embedded inference server, --backends for others")
+    folder = (data_dir or _DEFAULT_FOLDER).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    options = StackOptions(
+        data_folder=folder,
+        folder_was_named=data_dir is not None,
+        host=host,
+        port=port or free_port(host),
+        workers=workers,
+        language_model=model,
+        database_url=database_url,
+        backends=None if backends is None else read_backends(backends),
+    )
+    _run(options, StopRequest(None), as_json=as_json)
+
+
+def serve_private(
+    parent: Annotated[int, typer.Argument(help="The process to run for.")],
+    *,
+    workers: Annotated[int, typer.Option(min=1)] = 1,
+    model: Annotated[str | None, typer.Option()] = None,
+    as_json: Json = False,
+) -> None:
+    """Run every part on free ports for as long as another process lives, and keep nothing."""
+    stop = StopRequest(parent)
+    with tempfile.TemporaryDirectory(prefix="icm-", ignore_cleanup_errors=True) as temporary:
+        folder = Path(temporary)
+        folder.chmod(0o711)  # the user that Postgres runs as where we are root must get through
+        options = StackOptions(
+            data_folder=folder,
+            folder_was_named=False,
+            port=free_port(),
+            workers=workers,
+            language_model=model,
+            durable=False,
+        )
+        _run(options, stop, as_json=as_json)
+
+
+def read_backends(given: str) -> Backends:
+    """Backends from JSON or from a file with it. Raises BadConfigFile."""
+    path = Path(given)
+    text = given if given.lstrip().startswith(("[", "{")) else path.read_text(encoding="utf-8")
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise BadConfigFile(f"--backends: {error}") from error
+    found = content if isinstance(content, list) else [content]
+    if not found or not all(isinstance(backend, dict) for backend in found):
+        raise BadConfigFile("--backends: a list of objects is needed")
+    return found
+
+
+def _run(options: StackOptions, stop: StopRequest, *, as_json: bool) -> None:
+    try:
+        with running(options, stop.is_made) as stack:
+            _announce(options, as_json=as_json)
+            while not stop.is_made():
+                stack.check()
+                time.sleep(POLL_SECONDS)
+    except Stopped:
+        return
+
+
+def _announce(options: StackOptions, *, as_json: bool) -> None:
+    if as_json:
+        write_json({"url": options.url, "data_dir": str(options.data_folder), "pid": os.getpid()})
+        return
+    on_stdout().print(f"ready: {options.url}  (documentation: {options.url}/docs)", highlight=False, soft_wrap=True)
+    on_stderr().print(f"logs: {options.data_folder / 'logs'}; Ctrl-C stops all parts", style="dim", soft_wrap=True)

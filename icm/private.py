@@ -1,0 +1,84 @@
+"""A service of one's own for the length of a run, on free ports and with data that nobody keeps."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from types import TracebackType
+
+from icm.errors import IcmError
+
+_STOP_SECONDS = 60.0  # each stage of parts has a quarter of it to end in good order
+
+
+class PrivateServiceFailed(IcmError):
+    """The private service did not come up or died; the text says which part, with the end of its log."""
+
+
+class PrivateService:
+    """`icm serve` as a context manager; entered, it gives the URL.
+
+    It runs in a process of its own, which ends with this one however that happens.
+    """
+
+    def __init__(self, *, language_model: str | None = None, workers: int = 1) -> None:
+        self._command = [sys.executable, "-P", "-m", "icm", "serve-private", str(os.getpid()), "--json"]
+        self._command += ["--workers", str(workers)]
+        self._command += [] if language_model is None else ["--model", language_model]
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed on leaving
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> str:
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
+            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._said, process_group=0
+        )
+        try:
+            return self._url(self._process)
+        except BaseException:
+            self._close(self._process)
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is None:
+            return
+        has_died = self._process.poll() is not None
+        why = self._why() if has_died else ""
+        self._close(self._process)
+        if has_died and isinstance(error, IcmError):
+            raise PrivateServiceFailed(why) from error
+
+    def _url(self, process: subprocess.Popen[bytes]) -> str:
+        line = process.stdout.readline() if process.stdout else b""
+        if line:
+            url: str = json.loads(line)["url"]
+            return url
+        process.wait()
+        raise PrivateServiceFailed(self._why())
+
+    def _close(self, process: subprocess.Popen[bytes]) -> None:
+        """End the service and whatever it may have left in its process group."""
+        try:
+            if process.poll() is None:
+                process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_STOP_SECONDS)
+        finally:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+            self._said.close()
+
+    def _why(self) -> str:
+        self._said.seek(0)
+        lines = self._said.read().decode(errors="replace").strip().splitlines()
+        try:
+            return str(json.loads(lines[-1])["error"]["detail"])
+        except (IndexError, KeyError, TypeError, ValueError):
+            return "\n".join(["the private service ended", *lines])

@@ -1,0 +1,155 @@
+"""All parts of the service on this machine: database, inference server, API, workers."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from icm.ports import free_port
+from icm.supervisor import POLL_SECONDS, Part, PartFailed, Supervisor
+from service.storage.embedded import EmbeddedPostgres, reachable_root
+
+_MIGRATION_SECONDS = 120.0
+_READY_SECONDS = 120.0  # for the API; the inference server may have to download its language model first
+_RESTARTS = 3
+_PROBE_SECONDS = 2.0
+
+Backends = Sequence[dict[str, Any]]
+
+
+class Stopped(Exception):
+    """The service was told to stop before it was ready."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackOptions:
+    """What `icm serve` was told."""
+
+    data_folder: Path
+    folder_was_named: bool = True  # an unnamed one may be replaced where the database cannot use it
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 1
+    language_model: str | None = None  # folder or hub name for the embedded inference server
+    database_url: str | None = None  # none: an embedded Postgres
+    backends: Backends | None = None  # none: an embedded inference server
+    durable: bool = True
+
+    @property
+    def url(self) -> str:
+        """Where the API answers for callers on this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
+        return f"http://{host}:{self.port}"
+
+    @property
+    def database_folder(self) -> Path:
+        """Where the embedded Postgres keeps its files."""
+        wished = self.data_folder / "postgres"
+        return wished if self.folder_was_named else reachable_root(wished)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """The running parts; `check` says whether they still are."""
+
+    options: StackOptions
+    supervisor: Supervisor
+    postgres: EmbeddedPostgres | None = field(default=None)
+
+    def check(self) -> None:
+        """Start again what may be started again. Raises PartFailed where a part is gone for good."""
+        self.supervisor.check()
+        failure = None if self.postgres is None else self.postgres.failure()
+        if failure is not None:
+            raise PartFailed("postgres", "has ended", failure)
+
+
+@contextmanager
+def running(options: StackOptions, is_stopping: Callable[[], bool]) -> Iterator[Stack]:
+    """Start every part and wait until requests can be served; end them all at the end.
+
+    Raises PartFailed and EmbeddedPostgresError where a part cannot be started, and Stopped
+    where `is_stopping` says so before they all run.
+    """
+    with ExitStack() as exits:
+        postgres = None if options.database_url else EmbeddedPostgres(options.database_folder, durable=options.durable)
+        if postgres is not None:
+            exits.callback(postgres.stop)
+        supervisor = exits.enter_context(Supervisor(options.data_folder / "logs"))
+        stack = Stack(options=options, supervisor=supervisor, postgres=postgres)
+        backends = options.backends
+        inference_url = None
+        if backends is None:
+            inference_url = _start_inference(stack)
+            backends = [{"name": "default", "kind": "tgi", "url": inference_url}]
+        if postgres is not None:
+            postgres.start()
+        _start_service(stack, _environment(stack, backends))
+        if inference_url is not None:
+            _wait_for(f"{inference_url}/health", stack, is_stopping, timeout_seconds=None)
+        _wait_for(f"{options.url}/health/ready", stack, is_stopping, timeout_seconds=_READY_SECONDS)
+        yield stack
+
+
+def _start_inference(stack: Stack) -> str:
+    port = free_port()
+    chosen = () if stack.options.language_model is None else ("--model", stack.options.language_model)
+    command = _python("inference", "--port", str(port), *chosen)
+    stack.supervisor.start(Part(name="inference", command=command))
+    return f"http://127.0.0.1:{port}"
+
+
+def _start_service(stack: Stack, environment: dict[str, str]) -> None:
+    upgrade = Part(name="migrations", command=_python("migrations", "upgrade"), environment=environment)
+    stack.supervisor.run(upgrade, timeout_seconds=_MIGRATION_SECONDS)
+    doors = [("api", _python("api"))]
+    doors += [(f"worker-{number}", _python("workers")) for number in range(1, stack.options.workers + 1)]
+    for name, command in doors:
+        part = Part(name=name, command=command, environment=environment, stage=1, restarts=_RESTARTS)
+        stack.supervisor.start(part)
+
+
+def _environment(stack: Stack, backends: Backends) -> dict[str, str]:
+    """What API, workers and migrations read their settings from (service/settings.py)."""
+    options = stack.options
+    url = options.database_url or (stack.postgres.url if stack.postgres is not None else "")
+    without_proxy = [os.environ.get("NO_PROXY", ""), "127.0.0.1", "localhost"]
+    return {
+        "ICM_DATABASE_URL": url,
+        "ICM_BACKENDS": json.dumps(list(backends)),
+        "ICM_DATA_DIR": str(options.data_folder),
+        "ICM_HOST": options.host,
+        "ICM_PORT": str(options.port),
+        "NO_PROXY": ",".join(filter(None, without_proxy)),
+    }
+
+
+def _python(module: str, *arguments: str) -> tuple[str, ...]:
+    """Run an installed module; -P keeps folders of the same name where we were started from out of it."""
+    return (sys.executable, "-P", "-m", module, *arguments)
+
+
+def _wait_for(url: str, stack: Stack, is_stopping: Callable[[], bool], *, timeout_seconds: float | None) -> None:
+    started = time.monotonic()
+    with httpx.Client(timeout=_PROBE_SECONDS, trust_env=False) as http:
+        while not _answers(http, url):
+            stack.check()
+            if is_stopping():
+                raise Stopped
+            if timeout_seconds is not None and time.monotonic() - started > timeout_seconds:
+                raise PartFailed("api", f"does not answer at {url} after {timeout_seconds:g} s", "")
+            time.sleep(POLL_SECONDS)
+
+
+def _answers(http: httpx.Client, url: str) -> bool:
+    try:
+        return http.get(url).is_success
+    except httpx.TransportError:
+        return False

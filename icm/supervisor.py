@@ -1,0 +1,181 @@
+"""Child processes that live and die together."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+POLL_SECONDS = 0.1
+_GRACE_SECONDS = 15.0  # a worker finishes the step at hand, the API the requests in progress
+_SETTLED_SECONDS = 30.0  # a part that lived this long and dies has not failed to start
+_TAIL_LINES = 15
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A program to be run. Parts of a later stage are stopped before those of an earlier one."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)  # beside our own
+    stage: int = 0
+    restarts: int = 0  # deaths in a row that are made good
+
+
+class PartFailed(Exception):
+    """A part has ended that should not have, or did not do what it should; `log` is the end of its log."""
+
+    def __init__(self, name: str, what: str, log: str) -> None:
+        super().__init__(f"{name} {what}" + (f"; the end of its log:\n{log}" if log else ""))
+        self.name = name
+        self.log = log
+
+
+class _Child:
+    """One part, running or to be run again."""
+
+    def __init__(self, part: Part, log_path: Path) -> None:
+        self.part = part
+        self._log_path = log_path
+        self._log_start = log_path.stat().st_size if log_path.exists() else 0
+        self._deaths = 0
+        self._spawn()
+
+    def _spawn(self) -> None:
+        self._started = time.monotonic()
+        with self._log_path.open("ab") as log:
+            self.process = subprocess.Popen(  # noqa: S603 - our own programs
+                self.part.command,
+                env={**os.environ, **self.part.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                process_group=0,  # a Ctrl-C in the terminal is for us; and what it starts can be ended with it
+                preexec_fn=_end_with_parent(),  # noqa: PLW1509 - one system call, prepared before the fork
+            )
+
+    def revive(self) -> None:
+        """Start the part again if it has died. Raises PartFailed where it died too often in a row."""
+        status = self.process.poll()
+        if status is None:
+            return
+        self.end_group()
+        lived_seconds = time.monotonic() - self._started
+        self._deaths = 1 if lived_seconds > _SETTLED_SECONDS else self._deaths + 1
+        if self._deaths > self.part.restarts:
+            raise self.failure(_how_it_ended(status))
+        self._spawn()
+
+    def failure(self, what: str) -> PartFailed:
+        """An error about this part, with what it wrote in this run."""
+        with self._log_path.open("rb") as log:
+            log.seek(self._log_start)
+            lines = log.read().decode(errors="replace").splitlines()
+        return PartFailed(self.part.name, what, "\n".join(lines[-_TAIL_LINES:]))
+
+    def end_group(self) -> None:
+        """Kill what is left of it and of anything it started."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):  # macOS says the latter of a group of zombies
+            return
+
+
+class Supervisor:
+    """Runs parts with a log file each; left as a context manager, it ends all of them.
+
+    Children die with this process however it ends (Linux). Use it from the main thread:
+    they end with the thread that started them.
+    """
+
+    def __init__(self, log_folder: Path, *, grace_seconds: float = _GRACE_SECONDS) -> None:
+        self._log_folder = log_folder
+        self._grace_seconds = grace_seconds
+        self._children: list[_Child] = []
+
+    def __enter__(self) -> Self:
+        self._log_folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process of each part."""
+        return {child.part.name: child.process.pid for child in self._children}
+
+    def start(self, part: Part) -> None:
+        """Start a part and keep it running."""
+        self._children.append(self._child(part))
+
+    def run(self, part: Part, *, timeout_seconds: float) -> None:
+        """Run a part to its end. Raises PartFailed where that is not a good one."""
+        child = self._child(part)
+        try:
+            status = child.process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            raise child.failure(f"has not ended after {timeout_seconds:g} s") from None
+        finally:
+            child.end_group()
+            child.process.wait()
+        if status != 0:
+            raise child.failure(_how_it_ended(status))
+
+    def check(self) -> None:
+        """Start again what has died. Raises PartFailed where a part died too often."""
+        for child in self._children:
+            child.revive()
+
+    def stop(self) -> None:
+        """End every part, later stages first: politely, then not."""
+        latest_first = sorted(self._children, key=lambda child: -child.part.stage)
+        for _, stage in groupby(latest_first, key=lambda child: child.part.stage):
+            self._stop_together(list(stage))
+        self._children = []
+
+    def _stop_together(self, children: list[_Child]) -> None:
+        deadline = time.monotonic() + self._grace_seconds
+        for child in children:
+            if child.process.poll() is None:
+                child.process.terminate()
+        for child in children:
+            try:
+                child.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                continue
+            finally:
+                child.end_group()
+                child.process.wait()
+
+    def _child(self, part: Part) -> _Child:
+        return _Child(part, self._log_folder / f"{part.name}.log")
+
+
+def _how_it_ended(status: int) -> str:
+    return f"ended with status {status}" if status >= 0 else f"was ended by {signal.Signals(-status).name}"
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """What a child runs before it becomes its program: ask to be killed once its parent is gone (Linux)."""
+    if sys.platform != "linux":
+        return None
+    request, parent = ctypes.CDLL(None, use_errno=True).prctl, os.getpid()
+
+    def ask() -> None:
+        request(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != parent:  # too late to be told
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return ask
