@@ -1,0 +1,103 @@
+"""A real Postgres for every test that asks for one: a server per test process, a fresh database per test."""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+from sqlalchemy import make_url
+
+from migrations.commands import upgrade
+from service.ports import Store
+from service.storage.embedded import EmbeddedPostgres, reachable_root
+from service.storage.memory import MemoryStore
+from service.storage.store import PostgresStore
+
+MAX_CRASHES = 3  # of the stores that tests are given
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Tests run on asyncio, as the service does."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Iterator[str]:
+    """A server where databases may be made: TEST_DATABASE_URL, or one that we start."""
+    if given := os.environ.get("TEST_DATABASE_URL"):
+        yield given
+        return
+    root = reachable_root(Path(tempfile.gettempdir()) / f"icm-test-{uuid.uuid4().hex[:12]}")
+    try:
+        with EmbeddedPostgres(root, durable=False) as server:
+            yield server.url
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+async def migrated_template(server_url: str, anyio_backend: str) -> AsyncIterator[str]:
+    """The name of a database made by the real migrations, to be cloned."""
+    async with _database(server_url) as name:
+        await upgrade(_in_database(server_url, name))
+        yield name
+
+
+@pytest.fixture
+async def empty_database_url(server_url: str, anyio_backend: str) -> AsyncIterator[str]:
+    """A database of this test's own with nothing in it."""
+    async with _database(server_url) as name:
+        yield _in_database(server_url, name)
+
+
+@pytest.fixture
+async def database_url(server_url: str, migrated_template: str, anyio_backend: str) -> AsyncIterator[str]:
+    """A migrated database of this test's own."""
+    async with _database(server_url, f"TEMPLATE {migrated_template} STRATEGY FILE_COPY") as name:
+        yield _in_database(server_url, name)
+
+
+@pytest.fixture
+async def postgres_store(database_url: str, anyio_backend: str) -> AsyncIterator[PostgresStore]:
+    """A store in a database of this test's own."""
+    store = PostgresStore(database_url, max_crashes=MAX_CRASHES)
+    yield store
+    await store.close()
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def store(request: pytest.FixtureRequest) -> Store:
+    """The in-memory twin and the store in Postgres, in turn: what holds of one must hold of the other."""
+    if request.param == "memory":
+        return MemoryStore(max_crashes=MAX_CRASHES)
+    postgres: PostgresStore = request.getfixturevalue("postgres_store")
+    return postgres
+
+
+@asynccontextmanager
+async def _database(server_url: str, options: str = "") -> AsyncIterator[str]:
+    name = f"icm_{uuid.uuid4().hex}"
+    await _execute(server_url, f"CREATE DATABASE {name} {options}")
+    try:
+        yield name
+    finally:
+        await _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _execute(server_url: str, statement: str) -> None:
+    address = make_url(server_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    connection = await asyncpg.connect(address)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def _in_database(server_url: str, name: str) -> str:
+    return make_url(server_url).set(database=name).render_as_string(hide_password=False)
