@@ -1,0 +1,58 @@
+"""The whole service in one process: the real API, Postgres, queue, worker and search; the twin scores."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import orjson
+
+from api.app import create_app
+from service.bootstrap import Application, build_application
+from service.identifiers import WorkerId
+from service.settings import BackendSettings, QueueSettings, Settings
+from workers.worker import Worker
+
+Row = Mapping[str, Any]
+
+
+@asynccontextmanager
+async def whole_service(database_url: str) -> AsyncIterator[tuple[httpx.AsyncClient, Application]]:
+    """A client of the API, and the wired service for workers to run on."""
+    settings = Settings(
+        ICM_DATABASE_URL=database_url,
+        backends=(BackendSettings(kind="deterministic"),),
+        queue=QueueSettings(checkpoint_seconds=0.0),
+    )
+    application = build_application(settings)
+    transport = httpx.ASGITransport(create_app(application))
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            yield client, application
+    finally:
+        await application.close()
+
+
+async def finished_job(
+    client: httpx.AsyncClient, application: Application, rows: Sequence[Row], config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """POST a job, work until nothing is left to do, GET the job."""
+    created = await client.post("/v1/jobs", json={"config": config, "examples": list(rows)})
+    assert created.status_code == 202, created.text
+    worker = Worker(application, WorkerId("worker"))
+    while await worker.work_once():
+        pass
+    job: dict[str, Any] = (await client.get(created.headers["location"])).json()
+    return job
+
+
+async def result_rows(client: httpx.AsyncClient, job: Mapping[str, Any], **parameters: str) -> list[dict[str, Any]]:
+    """The labelled rows."""
+    reply = await client.get(f"/v1/jobs/{job['id']}/result", params=parameters)
+    assert reply.status_code == 200, reply.text
+    return [orjson.loads(line) for line in reply.text.splitlines()]
+
+
+def found_labels(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+    """What the search found, without the users' columns."""
+    return [(row["icm_label"], row["icm_confidence"], row["icm_margin"], row["icm_status"]) for row in rows]
