@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 # Packages that only the pinned versions of constraints.txt may satisfy.
 PINNED := constraints.txt pyproject.toml
 PORT ?= 8000
-DATA_DIR ?= data
+DATA_DIR ?=
+MODEL_DIR ?= inference/small_model
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format serve pretrain clean
@@ -33,10 +34,10 @@ format: $(VENV)/.develops ## bring every file into the house format
 	$(BIN)/ruff format
 
 serve: $(VENV)/.runs ## start every part on port 8000 with its data in ./data (or PORT=, DATA_DIR=)
-	$(BIN)/icm serve --port $(PORT) --data-dir $(DATA_DIR)
+	$(BIN)/icm serve --port $(PORT) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
 pretrain: $(VENV)/.runs ## pretrain the small language model anew
-	$(BIN)/python -m inference.pretraining.train
+	$(BIN)/python -m inference.pretraining.train --out $(MODEL_DIR)
 
 clean: ## remove .venv, caches and output; data directories stay
 	rm -rf $(VENV) out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,120 @@
+"""Labels `demo.jsonl` through every part of a private service, and compares with gold labels the search never saw.
+
+`python -m examples.demo` starts the service, labels the rows by ICM and once more by asking the
+language model about each row alone, downloads both results, and stops everything it started.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from icm import Client, Job
+from icm.commands.failures import EXPECTED, ExitCode, JobEndedBadly, report_failure
+from icm.commands.output import count
+from icm.commands.progress import shown_progress
+from icm.private import PrivateService
+
+HERE = Path(__file__).parent
+METHODS = {"icm": "ICM", "zero_shot": "zero-shot"}
+_NEARLY_PERFECT = 0.95
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One labelled copy of the data set."""
+
+    path: Path
+    job: Job
+    report: dict[str, Any]
+
+    def agreement(self) -> dict[str, float]:
+        """By task, the share of rows whose label is the gold label."""
+        hits: defaultdict[str, list[bool]] = defaultdict(list)
+        with self.path.open(encoding="utf-8") as lines:
+            for row in map(json.loads, lines):
+                hits[row["task"]].append(row["icm_label"] == str(row["gold"]))
+        return {task: sum(found) / len(found) for task, found in hits.items()}
+
+
+def run(console: Console, *, language_model: str | None, out: Path) -> ExitCode:
+    """The whole demo; raises what the client and the private service raise."""
+    out.mkdir(parents=True, exist_ok=True)
+    config = json.loads((HERE / "demo.json").read_text(encoding="utf-8"))
+    started = time.monotonic()
+    console.print("starting a private service: Postgres, inference server, API, worker ...")
+    with PrivateService(language_model=language_model) as url, Client(url) as client:
+        console.print(
+            f"ready after {time.monotonic() - started:.0f} s; labelling {HERE / 'demo.jsonl'}", soft_wrap=True
+        )
+        outcomes = {method: _label(client, {**config, "method": method}, out) for method in METHODS}
+    show(console, outcomes)
+    console.print(f"labelled: {outcomes['icm'].path}", highlight=False, soft_wrap=True)
+    console.print(f"everything that was started is stopped; {time.monotonic() - started:.0f} s in all")
+    unlabeled = sum(outcome.job.progress.rows - outcome.job.progress.labeled for outcome in outcomes.values())
+    return ExitCode.JOB_ENDED_BADLY if unlabeled else ExitCode.OK
+
+
+def _label(client: Client, config: dict[str, Any], out: Path) -> Outcome:
+    method = config["method"]
+    job = client.create_job(HERE / "demo.jsonl", {**config, "name": METHODS[method]})
+    with shown_progress(as_json=False) as observe:
+        job = client.wait(job.id, on_change=observe)
+    if job.status != "succeeded":
+        raise JobEndedBadly(job)
+    path = client.result(job.id, to=out / f"demo-{method.replace('_', '-')}.jsonl")
+    return Outcome(path, job, client.report(job.id))
+
+
+def show(console: Console, outcomes: dict[str, Outcome]) -> None:
+    """Both methods side by side."""
+    table = Table(title="share of rows that agree with the gold labels")
+    table.add_column("")
+    for method in outcomes:
+        table.add_column(METHODS[method], justify="right")
+    for name, *cells in _lines(list(outcomes.values())):
+        table.add_row(name, *cells, end_section=name == "all rows")
+    console.print(table)
+    accuracy = outcomes["icm"].report["accuracy"]
+    if accuracy is not None and accuracy < _NEARLY_PERFECT:
+        console.print("ICM found labels that differ from gold in more places than usual; see the reasons below")
+    for reason in outcomes["icm"].report["reasons"]:
+        console.print(f"  {reason['code']}: {reason['message']}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _lines(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, ...]]:
+    shares = [outcome.agreement() for outcome in outcomes]
+    for task in sorted(shares[0]):
+        yield task, *(f"{share[task]:.3f}" for share in shares)
+    reports = [outcome.report for outcome in outcomes]
+    yield "all rows", *(f"{report['accuracy']:.3f}" for report in reports)
+    yield "verdict of the report", *(str(report["verdict"]) for report in reports)
+    yield "tokens sent", *(count(report["cost"]["tokens_sent"]) for report in reports)
+    yield "tokens computed", *(count(report["cost"]["tokens_computed"]) for report in reports)
+    yield "seconds", *(f"{report['cost']['seconds']:.1f}" for report in reports)
+
+
+def main() -> int:
+    """Command line; its exit codes are those of `icm`."""
+    parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
+    parser.add_argument("--model", help="folder or hub name of another language model")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="where the labelled files go")
+    given = parser.parse_args()
+    try:
+        return run(Console(), language_model=given.model, out=given.out)
+    except EXPECTED as error:
+        return report_failure(error, as_json=False)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
