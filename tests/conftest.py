@@ -19,6 +19,7 @@ from service.storage.memory import MemoryStore
 from service.storage.store import PostgresStore
 
 MAX_CRASHES = 3  # of the stores that tests are given
+SCRATCH_BYTES = 2_000_000_000
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +34,7 @@ def server_url() -> Iterator[str]:
     if given := os.environ.get("TEST_DATABASE_URL"):
         yield given
         return
-    root = reachable_root(Path(tempfile.gettempdir()) / f"icm-test-{uuid.uuid4().hex[:12]}")
+    root = reachable_root(_scratch_folder() / f"icm-test-{uuid.uuid4().hex[:12]}")
     try:
         with EmbeddedPostgres(root, durable=False) as server:
             yield server.url
@@ -78,6 +79,14 @@ def store(request: pytest.FixtureRequest) -> Store:
         return MemoryStore(max_crashes=MAX_CRASHES)
     postgres: PostgresStore = request.getfixturevalue("postgres_store")
     return postgres
+
+
+def _scratch_folder() -> Path:
+    """A file system in memory where there is a large one, since cloning databases is all about files."""
+    memory = Path("/dev/shm")  # noqa: S108 - the folder made in it is private
+    if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > SCRATCH_BYTES:
+        return memory
+    return Path(tempfile.gettempdir())
 
 
 @asynccontextmanager

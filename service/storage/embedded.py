@@ -35,6 +35,8 @@ _READY_LINE = 7  # of postmaster.pid, counted from 0
 _PR_SET_PDEATHSIG = 1
 _SYSTEM_FOLDER = Path("/var/lib/icm")
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
+_ORDERLY = (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)  # fast shutdown, immediate shutdown, the end
+_ABRUPT = (signal.SIGQUIT, signal.SIGKILL)  # without writing everything out; the next start recovers
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
@@ -106,7 +108,7 @@ class EmbeddedPostgres:
     def stop(self) -> None:
         """End every connection and the server; nothing happens where it does not run."""
         if self._server is not None:
-            _end(self._server)
+            _end(self._server, _ORDERLY if self._durable else _ABRUPT)
             self._server = None
         if self._socket_folder.parent != self._root:
             shutil.rmtree(self._socket_folder, ignore_errors=True)
@@ -264,9 +266,9 @@ def _end_with_parent() -> Callable[[], None] | None:
     return ask
 
 
-def _end(server: subprocess.Popen[bytes]) -> None:
-    """Fast shutdown, then immediate, then the end."""
-    for how in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+def _end(server: subprocess.Popen[bytes], ways: tuple[signal.Signals, ...]) -> None:
+    """Stop the server in the first of these ways that works."""
+    for how in ways:
         if server.poll() is not None:
             return
         server.send_signal(how)
