@@ -13,7 +13,8 @@ MODULE = re.compile(r"`((?:service|api|workers|inference|icm|migrations|tests|do
 
 @pytest.fixture(params=DOCUMENTS)
 def document(request: pytest.FixtureRequest, root: Path) -> str:
-    return (root / request.param).read_text("utf-8")
+    name: str = request.param
+    return (root / name).read_text("utf-8")
 
 
 def test_links_lead_to_files(document: str, root: Path) -> None:
