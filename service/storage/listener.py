@@ -24,7 +24,7 @@ class Listener:
     def __init__(self, url: str) -> None:
         self._address = database_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
         self._connection: Any = None
-        self._connecting = asyncio.Lock()
+        self._opening: asyncio.Task[bool] | None = None
         self._work = asyncio.Event()
         self._readers: dict[str, set[asyncio.Event]] = {}
 
@@ -53,23 +53,32 @@ class Listener:
 
     async def close(self) -> None:
         """Release the connection."""
+        if self._opening is not None:
+            await self._opening
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close(timeout=CONNECT_SECONDS)
 
     async def _listen(self) -> bool:
-        """Make sure that we listen; whether that began only now. Waits for ever where Postgres cannot be reached."""
-        async with self._connecting:
-            if self._connection is not None and not self._connection.is_closed():
-                return False
-            try:
-                connection = await asyncpg.connect(self._address, timeout=CONNECT_SECONDS)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                await asyncio.Event().wait()
+        """Make sure that we listen, where Postgres can be reached; whether that began only now.
+
+        The connection is opened by a task of its own, which outlives a waiter whose time is up.
+        """
+        if self._connection is not None and not self._connection.is_closed():
+            return False
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.create_task(self._open())
+        return await asyncio.shield(self._opening)
+
+    async def _open(self) -> bool:
+        try:
+            connection = await asyncpg.connect(self._address, timeout=CONNECT_SECONDS)
             await connection.add_listener(WORK_CHANNEL, self._on_work)
             await connection.add_listener(EVENTS_CHANNEL, self._on_event)
-            self._connection = connection
-            return True
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return False
+        self._connection = connection
+        return True
 
     def _on_work(self, _connection: object, _pid: int, _channel: str, _payload: str) -> None:
         self._work.set()

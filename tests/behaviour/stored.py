@@ -1,0 +1,131 @@
+"""Jobs for tests of the store: only what a test cares about is spelled out."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from service.config import JobConfig, Task
+from service.entities import (
+    ClaimedShard,
+    Event,
+    Job,
+    JobStatus,
+    LabelState,
+    LabelStatus,
+    NewDataset,
+    NewRow,
+    NewShard,
+    Progress,
+    ShardStatus,
+)
+from service.identifiers import JobId, Label, Row, WorkerId, new_dataset_id, new_job_id
+from service.ports import Desk, Store
+
+ALICE, BOB = WorkerId("alice"), WorkerId("bob")
+LONG = 60.0  # a lease that does not run out during a test, in seconds
+NO_TIME = -0.001  # a lease that has run out when it is given
+CONFIG = JobConfig(name="sums", task=Task(template="{sum}", gold_field="gold"))
+
+
+async def queued(store: Store, *shard_rows: int, anchor: bool = False, gold: Sequence[bytes | None] = ()) -> JobId:
+    """A job stored with shards of so many rows (default: one of two); later ones wait for an anchor."""
+    async with store.desk() as desk:
+        return await added(desk, *shard_rows, anchor=anchor, gold=gold)
+
+
+async def added(
+    desk: Desk,
+    *shard_rows: int,
+    anchor: bool = False,
+    gold: Sequence[bytes | None] = (),
+    created_at: datetime | None = None,
+) -> JobId:
+    """The same within a unit of work that is open already."""
+    sizes = shard_rows or (2,)
+    shard_of = [index for index, size in enumerate(sizes) for _ in range(size)]
+    golds = [*gold, *[None] * (len(shard_of) - len(gold))]
+    dataset = NewDataset(
+        id=new_dataset_id(), columns=("sum", "gold"), gold_field="gold", rows=len(shard_of), sha256="0" * 64
+    )
+    rows = [
+        NewRow(position=Row(i), id=f"row-{i}", data=b'{"sum":"%d"}' % i, gold=golds[i], shard=shard)
+        for i, shard in enumerate(shard_of)
+    ]
+    job = Job(id=new_job_id(), dataset_id=dataset.id, config=CONFIG, created_at=created_at or datetime.now(UTC))
+    shards = [NewShard(index=i, rows=size, blocked=anchor and i > 0) for i, size in enumerate(sizes)]
+    await desk.datasets.add(dataset)
+    await desk.datasets.add_rows(dataset.id, rows)
+    await desk.jobs.add(job, shards)
+    return job.id
+
+
+async def claim(store: Store, worker: WorkerId = ALICE, lease_seconds: float = LONG) -> ClaimedShard | None:
+    async with store.workbench() as bench:
+        return await bench.shards.claim(worker, lease_seconds)
+
+
+async def claimed(store: Store, worker: WorkerId = ALICE, lease_seconds: float = LONG) -> ClaimedShard:
+    found = await claim(store, worker, lease_seconds)
+    assert found is not None
+    return found
+
+
+async def save(store: Store, shard: ClaimedShard, checkpoint: bytes = b"one", **progress: Any) -> None:
+    async with store.workbench() as bench:
+        await bench.shards.save(shard.lease, checkpoint=checkpoint, progress=Progress(**progress))
+
+
+async def finish(store: Store, shard: ClaimedShard, status: ShardStatus = ShardStatus.SUCCEEDED) -> JobStatus:
+    async with store.workbench() as bench:
+        return await bench.shards.finish(shard.lease, status)
+
+
+async def release(store: Store, shard: ClaimedShard, *, delay_seconds: float = 0.0, crashed: bool = False) -> None:
+    async with store.workbench() as bench:
+        await bench.shards.release(shard.lease, delay_seconds=delay_seconds, crashed=crashed)
+
+
+async def renew(store: Store, shard: ClaimedShard) -> bool:
+    async with store.workbench() as bench:
+        return await bench.shards.renew(shard.lease, LONG)
+
+
+async def write(store: Store, shard: ClaimedShard, *states: LabelState) -> None:
+    async with store.workbench() as bench:
+        await bench.labels.write(shard.lease, states)
+
+
+async def cancel(store: Store, job_id: JobId) -> Job:
+    async with store.desk() as desk:
+        return await desk.jobs.request_cancel(job_id)
+
+
+async def job(store: Store, job_id: JobId) -> Job:
+    async with store.desk() as desk:
+        return await desk.jobs.get(job_id)
+
+
+async def everything(store: Store, job_id: JobId) -> tuple[Job, list[Event]]:
+    """The job and its log, without the estimate of the time left, which changes with the clock."""
+    found = await job(store, job_id)
+    return replace(found, progress=replace(found.progress, eta_seconds=None)), await events(store, job_id)
+
+
+async def events(store: Store, job_id: JobId, after: int = 0) -> list[Event]:
+    async with store.desk() as desk:
+        return await desk.events.after(job_id, after, limit=1000)
+
+
+async def event_types(store: Store, job_id: JobId) -> list[str]:
+    return [event.type for event in await events(store, job_id)]
+
+
+def label_state(position: int, label: int | None = 0, confidence: float | None = 0.9) -> LabelState:
+    return LabelState(
+        position=Row(position),
+        label=None if label is None else Label(label),
+        confidence=confidence,
+        margin=None if confidence is None else 1.5,
+        status=LabelStatus.LABELED if label is not None else LabelStatus.UNLABELED,
+    )

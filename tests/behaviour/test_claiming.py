@@ -1,0 +1,176 @@
+import asyncio
+
+import pytest
+
+from service.entities import JobStatus, Progress
+from service.errors import LeaseLost
+from service.identifiers import WorkerId
+from service.ports import Store
+from tests.behaviour.stored import (
+    ALICE,
+    BOB,
+    NO_TIME,
+    claim,
+    claimed,
+    event_types,
+    events,
+    finish,
+    job,
+    queued,
+    release,
+    renew,
+    save,
+)
+
+
+async def test_an_empty_queue_gives_nothing(store: Store) -> None:
+    assert await claim(store) is None
+
+
+async def test_a_claimed_shard_comes_with_everything_its_worker_needs(store: Store) -> None:
+    job_id = await queued(store, 2, 3)
+    shard = await claimed(store)
+    assert shard.lease.job_id == job_id
+    assert (shard.lease.shard, shard.lease.epoch, shard.lease.worker_id) == (0, 1, ALICE)
+    assert (shard.shards, shard.rows, shard.checkpoint, shard.progress) == (2, 2, None, Progress(rows=2))
+    assert shard.config.name == "sums"
+    async with store.workbench() as bench:
+        rows = await bench.rows.of(shard.dataset_id, 1)
+    assert [(row.position, row.data) for row in rows] == [(i, b'{"sum":"%d"}' % i) for i in (2, 3, 4)]
+
+
+async def test_a_shard_is_claimed_by_one_worker_only(store: Store) -> None:
+    await queued(store)
+    assert await claim(store, ALICE) is not None
+    assert await claim(store, BOB) is None
+
+
+async def test_many_workers_at_once_never_share_a_shard(store: Store) -> None:
+    job_id = await queued(store, *[1] * 12)
+    found = await asyncio.gather(*(claim(store, WorkerId(f"worker-{i}")) for i in range(16)))
+    assert sorted(shard.lease.shard for shard in found if shard is not None) == list(range(12))
+    assert (await job(store, job_id)).status is JobStatus.RUNNING
+
+
+async def test_the_oldest_job_comes_first_and_its_shards_in_order(store: Store) -> None:
+    first, second = await queued(store, 1, 1), await queued(store, 1)
+    order = [(shard.lease.job_id, shard.lease.shard) for shard in [await claimed(store) for _ in range(3)]]
+    assert order == [(first, 0), (first, 1), (second, 0)]
+
+
+async def test_the_first_claim_starts_the_job(store: Store) -> None:
+    job_id = await queued(store, 1, 1)
+    assert (await job(store, job_id)).started_at is None
+    await claimed(store)
+    started = (await job(store, job_id)).started_at
+    await claimed(store)
+    after = await job(store, job_id)
+    assert started is not None
+    assert (after.status, after.started_at) == (JobStatus.RUNNING, started)
+    assert await event_types(store, job_id) == ["job.created", "job.running", "shard.started", "shard.started"]
+
+
+async def test_a_shard_whose_lease_ran_out_goes_on_where_it_was_saved(store: Store) -> None:
+    await queued(store)
+    dead = await claimed(store, ALICE)
+    await save(store, dead, b"half-way", labeled=1, iterations=4, tokens_sent=70, utility=-0.5)
+    await release(store, dead)
+    dead = await claimed(store, ALICE, NO_TIME)
+    shard = await claimed(store, BOB)
+    assert (shard.lease.epoch, shard.checkpoint) == (dead.lease.epoch + 1, b"half-way")
+    assert shard.progress == Progress(rows=2, labeled=1, iterations=4, tokens_sent=70, utility=-0.5)
+
+
+async def test_a_shard_whose_lease_ran_out_comes_before_new_ones(store: Store) -> None:
+    await queued(store, 1, 1)
+    await claimed(store, ALICE, NO_TIME)
+    assert (await claimed(store, BOB)).lease.shard == 0
+
+
+async def test_a_renewed_lease_does_not_run_out(store: Store) -> None:
+    await queued(store)
+    shard = await claimed(store, ALICE, NO_TIME)
+    assert await renew(store, shard) is False
+    assert await claim(store, BOB) is None
+
+
+async def test_a_lease_that_ran_out_stands_until_somebody_takes_the_shard(store: Store) -> None:
+    await queued(store)
+    late = await claimed(store, ALICE, NO_TIME)
+    await save(store, late, b"just in time")
+    await claimed(store, BOB)
+    with pytest.raises(LeaseLost):
+        await save(store, late, b"too late")
+
+
+async def test_a_shard_given_back_can_be_claimed_at_once(store: Store) -> None:
+    job_id = await queued(store)
+    shard = await claimed(store, ALICE)
+    await release(store, shard)
+    again = await claimed(store, BOB)
+    assert again.lease.epoch == shard.lease.epoch + 1
+    assert (await event_types(store, job_id))[2:] == ["shard.started", "shard.released", "shard.started"]
+
+
+async def test_a_shard_given_back_with_a_delay_is_not_claimed_before(store: Store) -> None:
+    await queued(store)
+    await release(store, await claimed(store), delay_seconds=60.0)
+    assert await claim(store) is None
+
+
+async def test_a_worker_who_comes_back_does_not_hold_the_lease_it_had_before(store: Store) -> None:
+    await queued(store)
+    before = await claimed(store, ALICE)
+    await release(store, before)
+    await claimed(store, ALICE)
+    with pytest.raises(LeaseLost):
+        await renew(store, before)
+
+
+async def test_a_shard_that_ends_workers_without_progress_is_given_up(store: Store) -> None:
+    job_id = await queued(store, 1, 1)
+    for _ in range(3):
+        assert (await claimed(store, ALICE, NO_TIME)).lease.shard == 0
+    assert await claim(store, BOB) is None
+    failed = await job(store, job_id)
+    assert failed.status is JobStatus.FAILED
+    assert failed.error is not None
+    assert failed.error["code"] == "worker_crashed"
+    assert "shard 0" in failed.error["message"]
+    assert failed.finished_at is not None
+    assert (await events(store, job_id))[-1].data["error"] == failed.error
+
+
+async def test_crashes_that_workers_report_count_as_well(store: Store) -> None:
+    job_id = await queued(store)
+    for _ in range(3):
+        await release(store, await claimed(store), crashed=True)
+    assert (await job(store, job_id)).status is JobStatus.FAILED
+
+
+async def test_a_shard_that_advances_between_crashes_is_never_given_up(store: Store) -> None:
+    job_id = await queued(store)
+    for number in range(8):
+        shard = await claimed(store)
+        await save(store, shard, b"step %d" % number)
+        await release(store, shard, crashed=True)
+    assert await finish(store, await claimed(store)) is JobStatus.SUCCEEDED
+    assert (await job(store, job_id)).error is None
+
+
+async def test_saving_the_same_again_is_no_progress(store: Store) -> None:
+    job_id = await queued(store)
+    for _ in range(4):
+        shard = await claim(store)
+        if shard is not None:
+            await save(store, shard, b"stuck")
+            await release(store, shard, crashed=True)
+    assert (await job(store, job_id)).status is JobStatus.FAILED
+
+
+async def test_a_poisoned_shard_does_not_keep_other_jobs_waiting(store: Store) -> None:
+    await queued(store)
+    healthy = await queued(store)
+    for _ in range(3):
+        await claimed(store, ALICE, NO_TIME)
+    assert (await claimed(store, BOB)).lease.job_id == healthy

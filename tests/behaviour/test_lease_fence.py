@@ -1,0 +1,96 @@
+"""A worker that lost its lease, having slept for example, changes nothing any more."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from service.entities import Lease, Progress, ShardStatus
+from service.errors import LeaseLost
+from service.ports import Store, Workbench
+from tests.behaviour.stored import (
+    ALICE,
+    BOB,
+    LONG,
+    NO_TIME,
+    claimed,
+    everything,
+    finish,
+    label_state,
+    queued,
+    save,
+    write,
+)
+
+Write = Callable[[Workbench, Lease], Awaitable[object]]
+
+WRITES: dict[str, Write] = {
+    "renew": lambda bench, lease: bench.shards.renew(lease, LONG),
+    "save": lambda bench, lease: bench.shards.save(lease, checkpoint=b"zombie", progress=Progress(labeled=9)),
+    "finish": lambda bench, lease: bench.shards.finish(lease, ShardStatus.SUCCEEDED),
+    "fail": lambda bench, lease: bench.shards.finish(lease, ShardStatus.FAILED, error={"code": "x", "message": "y"}),
+    "release": lambda bench, lease: bench.shards.release(lease),
+    "crash": lambda bench, lease: bench.shards.release(lease, crashed=True),
+    "labels": lambda bench, lease: bench.labels.write(lease, [label_state(0, 1)]),
+    "no labels": lambda bench, lease: bench.labels.write(lease, []),
+    "event": lambda bench, lease: bench.events.append(lease, "zombie", {}),
+}
+
+
+@pytest.fixture(params=WRITES.values(), ids=list(WRITES))
+def zombie_write(request: pytest.FixtureRequest) -> Write:
+    write: Write = request.param
+    return write
+
+
+async def test_a_zombie_writes_nothing_once_another_worker_has_the_shard(store: Store, zombie_write: Write) -> None:
+    job_id = await queued(store)
+    zombie = await claimed(store, ALICE, NO_TIME)
+    successor = await claimed(store, BOB)
+    await save(store, successor, b"mine", labeled=1)
+    await write(store, successor, label_state(0, 0))
+    before = await everything(store, job_id)
+    with pytest.raises(LeaseLost):
+        async with store.workbench() as bench:
+            await zombie_write(bench, zombie.lease)
+    assert await everything(store, job_id) == before
+    async with store.workbench() as bench:
+        assert await bench.labels.of_shard(job_id, 0) == {0: 0}
+        assert await bench.shards.renew(successor.lease, LONG) is False
+
+
+async def test_a_zombie_writes_nothing_once_the_shard_is_finished(store: Store, zombie_write: Write) -> None:
+    job_id = await queued(store)
+    shard = await claimed(store)
+    await finish(store, shard)
+    before = await everything(store, job_id)
+    with pytest.raises(LeaseLost):
+        async with store.workbench() as bench:
+            await zombie_write(bench, shard.lease)
+    assert await everything(store, job_id) == before
+
+
+async def test_a_lost_lease_takes_back_everything_its_unit_of_work_did(store: Store) -> None:
+    job_id = await queued(store, 1, 1)
+    good, lost = await claimed(store, ALICE), await claimed(store, ALICE, NO_TIME)
+    await claimed(store, BOB)
+    with pytest.raises(LeaseLost):
+        await write_under_both(store, good.lease, lost.lease)
+    async with store.workbench() as bench:
+        assert await bench.labels.of_shard(job_id, 0) == {}
+
+
+async def test_nobody_holds_a_shard_of_a_job_that_was_removed(store: Store, zombie_write: Write) -> None:
+    job_id = await queued(store, 1, 1)
+    failing, running = await claimed(store), await claimed(store)
+    await finish(store, failing, ShardStatus.FAILED)
+    async with store.desk() as desk:
+        await desk.jobs.remove(job_id)
+    with pytest.raises(LeaseLost):
+        async with store.workbench() as bench:
+            await zombie_write(bench, running.lease)
+
+
+async def write_under_both(store: Store, good: Lease, lost: Lease) -> None:
+    async with store.workbench() as bench:
+        await bench.labels.write(good, [label_state(0, 1)])
+        await bench.labels.write(lost, [label_state(1, 1)])

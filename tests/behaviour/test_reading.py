@@ -1,0 +1,301 @@
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from service.entities import Job, JobStatus, LabelState, LabelStatus, ShardStatus
+from service.errors import InvalidCursor, JobNotFound
+from service.identifiers import JobId
+from service.ports import Store, StoredRequest
+from tests.behaviour.stored import (
+    CONFIG,
+    added,
+    cancel,
+    claimed,
+    event_types,
+    events,
+    finish,
+    job,
+    label_state,
+    queued,
+    save,
+    write,
+)
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+async def test_a_stored_job_is_told_as_it_was_given(store: Store) -> None:
+    async with store.desk() as desk:
+        job_id = await added(desk, 2, 1, created_at=NOON)
+        stored = await desk.jobs.get(job_id)
+        columns = await desk.jobs.columns(job_id)
+    assert (stored.config, stored.created_at, stored.status) == (CONFIG, NOON, JobStatus.QUEUED)
+    assert (stored.started_at, stored.finished_at, stored.error) == (None, None, None)
+    assert (stored.progress.rows, stored.progress.utility, stored.progress.eta_seconds) == (3, None, None)
+    assert columns == (("sum", "gold"), "gold")
+
+
+async def test_progress_is_the_sum_over_shards_and_utility_the_mean_over_rows(store: Store) -> None:
+    job_id = await queued(store, 3, 1, 4)
+    first, second = await claimed(store), await claimed(store)
+    await save(store, first, labeled=2, iterations=5, accepted=3, prompts=9, tokens_sent=100, utility=-0.2)
+    await save(store, second, labeled=1, iterations=1, inconsistencies=1, tokens_computed=7, utility=-0.6)
+    progress = (await job(store, job_id)).progress
+    assert (progress.rows, progress.labeled, progress.iterations, progress.accepted) == (8, 3, 6, 3)
+    assert (progress.inconsistencies, progress.prompts) == (1, 9)
+    assert (progress.tokens_sent, progress.tokens_computed) == (100, 7)
+    assert progress.utility == pytest.approx((-0.2 * 3 - 0.6) / 4)
+
+
+async def test_the_time_left_is_known_once_something_is_labelled(store: Store) -> None:
+    job_id = await queued(store, 2, 2)
+    shard = await claimed(store)
+    assert (await job(store, job_id)).progress.eta_seconds is None
+    await save(store, shard, labeled=2)
+    left = (await job(store, job_id)).progress.eta_seconds
+    assert left is not None
+    assert left > 0
+
+
+async def test_a_worker_can_ask_what_the_whole_job_has_cost(store: Store) -> None:
+    job_id = await queued(store, 1, 1)
+    for tokens in (5, 7):
+        await save(store, await claimed(store), tokens_computed=tokens)
+    async with store.workbench() as bench:
+        computed, seconds = await bench.shards.job_totals(job_id)
+    assert computed == 12
+    assert seconds > 0
+
+
+async def test_jobs_are_paged_newest_first(store: Store) -> None:
+    async with store.desk() as desk:
+        ids = [await added(desk, created_at=NOON + timedelta(seconds=n // 2)) for n in range(7)]
+    seen: list[Job] = []
+    before: tuple[str, str] | None = None
+    async with store.desk() as desk:
+        while page := await desk.jobs.page(limit=3, before=before, status=None):
+            seen += page
+            before = (page[-1].created_at.isoformat(), page[-1].id)
+    assert {found.id for found in seen} == set(ids)
+    assert [(found.created_at, found.id) for found in seen] == sorted(
+        ((found.created_at, found.id) for found in seen), reverse=True
+    )
+
+
+async def test_jobs_can_be_listed_by_status(store: Store) -> None:
+    waiting, stopped = await queued(store), await queued(store)
+    await cancel(store, stopped)
+    async with store.desk() as desk:
+        for status, expected in ((JobStatus.QUEUED, [waiting]), (JobStatus.CANCELLED, [stopped])):
+            assert [found.id for found in await desk.jobs.page(limit=10, before=None, status=status)] == expected
+
+
+@pytest.mark.parametrize("moment", ["yesterday", "", "2026-11-23T12:00:00"])
+async def test_a_cursor_that_is_not_a_time_is_refused(store: Store, moment: str) -> None:
+    async with store.desk() as desk:
+        with pytest.raises(InvalidCursor):
+            await desk.jobs.page(limit=1, before=(moment, "job_0"), status=None)
+
+
+async def test_rows_nobody_came_to_are_unlabeled(store: Store) -> None:
+    job_id = await queued(store, 3)
+    await write(store, await claimed(store), label_state(1, 1, 0.75))
+    assert await page(store, job_id) == [
+        ("row-0", unlabeled(0)),
+        ("row-1", label_state(1, 1, 0.75)),
+        ("row-2", unlabeled(2)),
+    ]
+
+
+async def test_label_states_can_be_replaced(store: Store) -> None:
+    job_id = await queued(store, 2)
+    shard = await claimed(store)
+    await write(store, shard, label_state(0, 0, 0.6), label_state(1, 1, 0.7))
+    await write(store, shard, label_state(1, None, None))
+    assert [state for _, state in await page(store, job_id)] == [label_state(0, 0, 0.6), label_state(1, None, None)]
+    async with store.workbench() as bench:
+        assert await bench.labels.of_shard(job_id, 0) == {0: 0}
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+@pytest.mark.parametrize("by_confidence", [False, True])
+async def test_every_page_size_shows_every_row_once_in_order(store: Store, limit: int, by_confidence: bool) -> None:
+    job_id = await queued(store, 8)
+    confidences = {0: 0.9, 1: 0.5, 3: None, 4: 0.5, 5: 1.0, 7: 0.25}
+    states = [label_state(position, 0, confidence) for position, confidence in confidences.items()]
+    await write(store, await claimed(store), *states)
+    seen: list[int] = []
+    after: tuple[float, int] | None = None
+    while found := await page(store, job_id, limit=limit, after=after, by_confidence=by_confidence):
+        seen += [state.position for _, state in found]
+        after = (found[-1][1].confidence or 0.0, found[-1][1].position)
+    assert seen == ([2, 3, 6, 7, 1, 4, 0, 5] if by_confidence else list(range(8)))
+
+
+async def test_the_result_has_every_row_with_its_gold_in_the_users_order(store: Store) -> None:
+    job_id = await queued(store, 2, 1, gold=[b'"True"', None, b"false"])
+    await write(store, await claimed(store), label_state(1, 1))
+    async with store.desk() as desk:
+        rows = [row async for row in desk.labels.result(job_id)]
+    assert [row.id for row in rows] == ["row-0", "row-1", "row-2"]
+    assert [row.data for row in rows] == [b'{"sum":"%d"}' % i for i in range(3)]
+    assert [row.gold for row in rows] == [b'"True"', None, b"false"]
+    assert [row.state for row in rows] == [unlabeled(0), label_state(1, 1), unlabeled(2)]
+
+
+async def test_a_result_of_many_rows_arrives_whole(store: Store) -> None:
+    job_id = await queued(store, 2500)
+    async with store.desk() as desk:
+        positions = [row.state.position async for row in desk.labels.result(job_id)]
+    assert positions == list(range(2500))
+
+
+async def test_labels_of_a_job_that_is_unknown_cannot_be_read(store: Store) -> None:
+    unknown = JobId("job_unknown")
+    with pytest.raises(JobNotFound):
+        await page(store, unknown)
+    async with store.desk() as desk:
+        with pytest.raises(JobNotFound):
+            assert [row async for row in desk.labels.result(unknown)] == []
+
+
+async def test_gold_is_compared_as_text(store: Store) -> None:
+    gold = [b'"yes"', b"true", b"false", b"3", b"1.50", b"null", None]
+    job_id = await queued(store, len(gold), gold=gold)
+    await write(store, await claimed(store), label_state(1, 1), label_state(3, None, None))
+    async with store.desk() as desk:
+        pairs = [pair async for pair in desk.gold.pairs(job_id)]
+    assert pairs == [(None, "yes"), (1, "True"), (None, "False"), (None, "3"), (None, "1.50")]
+
+
+async def test_events_are_numbered_from_one_without_gaps(store: Store) -> None:
+    job_id = await queued(store)
+    shard = await claimed(store)
+    await save(store, shard)
+    await finish(store, shard)
+    found = await events(store, job_id)
+    assert [event.sequence for event in found] == list(range(1, len(found) + 1))
+    assert [event.type for event in found] == [
+        "job.created",
+        "job.running",
+        "shard.started",
+        "job.progress",
+        "shard.finished",
+        "job.succeeded",
+    ]
+    assert found[0].data == {"rows": 2, "shards": 1}
+    assert all(event.created_at.tzinfo is not None for event in found)
+
+
+async def test_events_written_at_once_are_numbered_without_gaps(store: Store) -> None:
+    job_id = await queued(store)
+    shard = await claimed(store)
+
+    async def append(number: int) -> None:
+        if number % 2:
+            async with store.desk() as desk:
+                await desk.events.append(job_id, "note", {"number": number})
+        else:
+            async with store.workbench() as bench:
+                await bench.events.append(shard.lease, "note", {"number": number})
+
+    await asyncio.gather(*(append(number) for number in range(20)))
+    notes = [event for event in await events(store, job_id) if event.type == "note"]
+    assert [event.sequence for event in notes] == list(range(notes[0].sequence, notes[0].sequence + 20))
+    assert sorted(event.data["number"] for event in notes) == list(range(20))
+
+
+async def test_events_can_be_read_on_from_the_last_one_seen(store: Store) -> None:
+    job_id = await queued(store)
+    await cancel(store, job_id)
+    assert [event.type for event in await events(store, job_id, after=1)] == ["job.cancel_requested", "job.cancelled"]
+    async with store.desk() as desk:
+        assert [event.sequence for event in await desk.events.after(job_id, 1, limit=1)] == [2]
+        assert await desk.events.after(job_id, 3, limit=1) == []
+
+
+async def test_an_event_of_a_unit_that_failed_takes_no_number(store: Store) -> None:
+    job_id = await queued(store)
+    with pytest.raises(RuntimeError):
+        await append_and_fail(store, job_id)
+    await cancel(store, job_id)
+    assert await event_types(store, job_id) == ["job.created", "job.cancel_requested", "job.cancelled"]
+
+
+async def append_and_fail(store: Store, job_id: JobId) -> None:
+    async with store.desk() as desk:
+        await desk.events.append(job_id, "note", {})
+        raise RuntimeError("after the event")
+
+
+async def test_a_key_gives_back_what_it_was_used_for(store: Store) -> None:
+    job_id = await queued(store)
+    async with store.desk() as desk:
+        assert await desk.idempotency.claim("key", "a" * 64, job_id) is None
+    async with store.desk() as desk:
+        used = await desk.idempotency.claim("key", "b" * 64, JobId("job_other"))
+        assert await desk.idempotency.claim("another", "b" * 64, JobId("job_other")) is None
+    assert used == StoredRequest(sha256="a" * 64, job_id=job_id)
+
+
+async def test_of_many_rivals_for_a_key_one_wins_and_the_others_learn_who(store: Store) -> None:
+    async def claim_key(number: int) -> StoredRequest | None:
+        async with store.desk() as desk:
+            return await desk.idempotency.claim("key", "a" * 64, JobId(f"job_{number}"))
+
+    answers = await asyncio.gather(*(claim_key(number) for number in range(12)))
+    winner = answers.index(None)
+    assert answers.count(None) == 1
+    assert {answer.job_id for answer in answers if answer is not None} == {f"job_{winner}"}
+
+
+async def test_who_waits_for_work_is_woken_when_some_is_queued(store: Store) -> None:
+    await store.wait_for_work(0.01)  # the first wait may return at once
+    waiting = asyncio.create_task(store.wait_for_work(60.0))
+    await queued(store)
+    await asyncio.wait_for(waiting, 30.0)
+
+
+async def test_who_waits_for_events_is_woken_by_one(store: Store) -> None:
+    job_id = await queued(store)
+    await store.wait_for_events(job_id, 0.01)
+    waiting = asyncio.create_task(store.wait_for_events(job_id, 60.0))
+    await asyncio.sleep(0)
+    await cancel(store, job_id)
+    await asyncio.wait_for(waiting, 30.0)
+
+
+async def test_waits_end_with_their_time_out(store: Store) -> None:
+    await asyncio.wait_for(store.wait_for_work(0.01), 30.0)
+    await asyncio.wait_for(store.wait_for_events(JobId("job_unknown"), 0.01), 30.0)
+
+
+async def test_a_store_that_is_ready_answers_a_ping(store: Store) -> None:
+    await store.ping()
+
+
+async def page(
+    store: Store,
+    job_id: JobId,
+    *,
+    limit: int = 100,
+    after: tuple[float, int] | None = None,
+    by_confidence: bool = False,
+) -> list[tuple[str, LabelState]]:
+    async with store.desk() as desk:
+        return await desk.labels.page(job_id, limit=limit, after=after, by_confidence=by_confidence)
+
+
+def unlabeled(position: int) -> LabelState:
+    state = label_state(position, None, None)
+    assert state.status is LabelStatus.UNLABELED
+    return state
+
+
+async def test_a_cancelled_shard_keeps_the_job_failed_if_it_failed_before(store: Store) -> None:
+    job_id = await queued(store, 1, 1)
+    failing, running = await claimed(store), await claimed(store)
+    await finish(store, failing, ShardStatus.FAILED)
+    await finish(store, running, ShardStatus.SUCCEEDED)
+    assert (await job(store, job_id)).status is JobStatus.FAILED
