@@ -2,8 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import structlog
@@ -19,46 +17,30 @@ RENEWALS_PER_LEASE = 3
 
 @dataclass
 class Pulse:
-    """What the heart has heard: `stop` is set when the work must end, the flags say why."""
+    """What the heart has heard: `stop` is set when the work must end, `cancelled` says that the job is to end too."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: bool = False
-    lost: bool = False
 
 
-@asynccontextmanager
-async def heartbeat(store: Store, lease: Lease, lease_seconds: float, pulse: Pulse) -> AsyncIterator[None]:
-    """Renew the lease every third of its length for as long as the body runs.
+async def keep_lease(store: Store, lease: Lease, lease_seconds: float, pulse: Pulse) -> None:
+    """Renew the lease every third of its length; return once it is lost, and with it the right to write.
 
-    A lost lease cancels the body at once, since another worker may be writing already; a
-    lease that could not be renewed before it ran out counts as lost.
+    A lease that could not be renewed before it ran out counts as lost, since another
+    worker may have the shard by now.
     """
-    body = asyncio.current_task()
-    if body is None:
-        raise RuntimeError("a heartbeat beats for a task")
-    beating = asyncio.create_task(_beat(store, lease, lease_seconds, pulse, body))
-    try:
-        yield
-    finally:
-        beating.cancel()
-        await asyncio.gather(beating, return_exceptions=True)
-
-
-async def _beat(store: Store, lease: Lease, lease_seconds: float, pulse: Pulse, body: "asyncio.Task[object]") -> None:
+    pause = lease_seconds / RENEWALS_PER_LEASE
     renewed = time.monotonic()
-    while True:
-        await asyncio.sleep(lease_seconds / RENEWALS_PER_LEASE)
+    while time.monotonic() - renewed < lease_seconds:
+        await asyncio.sleep(pause)
+        asked = time.monotonic()
         try:
-            async with store.workbench() as unit:
+            async with asyncio.timeout(pause), store.workbench() as unit:
                 pulse.cancelled |= await unit.shards.renew(lease, lease_seconds)
-            renewed = time.monotonic()
-        except StorageUnavailable as error:
-            logger.warning("lease could not be renewed", reason=str(error))
-            pulse.lost |= time.monotonic() - renewed >= lease_seconds
+            renewed = asked
         except LeaseLost:
-            pulse.lost = True
-        if pulse.lost:
-            body.cancel()
             return
+        except (StorageUnavailable, TimeoutError) as error:
+            logger.warning("the lease could not be renewed", reason=str(error) or "no answer in time")
         if pulse.cancelled:
             pulse.stop.set()

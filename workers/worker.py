@@ -11,13 +11,14 @@ from service.entities import ClaimedShard, ShardStatus
 from service.errors import BackendUnavailable, LeaseLost, ServiceError, StorageUnavailable
 from service.identifiers import WorkerId
 from service.jobs.run import ShardOutcome, run_shard
-from workers.heartbeat import Pulse, heartbeat
+from workers.heartbeat import Pulse, keep_lease
 
 logger = structlog.get_logger(__name__)
 
 BACKEND_DELAY_SECONDS = 15.0  # before a shard whose backend cannot be reached is tried again
 STORAGE_DELAY_SECONDS = 2.0
 CRASH_DELAY_SECONDS = 1.0
+GRACE_SECONDS = 7.0  # for the step at hand, once the work must end; then it is dropped and done again later
 
 
 class Worker:
@@ -42,15 +43,15 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 if not await self.work_once():
-                    await self._wait()
+                    await self._until_stopped(self._store.wait_for_work(self._queue.poll_seconds))
             except StorageUnavailable as error:
                 logger.warning("the database cannot be reached", reason=str(error))
-                await self._pause(STORAGE_DELAY_SECONDS)
-            except LeaseLost:
-                logger.warning("the lease was lost; another worker goes on")
+                await self._until_stopped(asyncio.sleep(STORAGE_DELAY_SECONDS))
+            except LeaseLost as error:
+                logger.warning("the lease was lost; another worker goes on", reason=str(error))
 
     async def work_once(self) -> bool:
-        """Claim and run one shard; says whether there was one."""
+        """Claim and run one shard; says whether there was one. Raises LeaseLost and StorageUnavailable."""
         async with self._store.workbench() as unit:
             claimed = await unit.shards.claim(self._id, self._queue.lease_seconds)
         if claimed is None:
@@ -58,31 +59,29 @@ class Worker:
         lease = claimed.lease
         with structlog.contextvars.bound_contextvars(job=lease.job_id, shard=lease.shard, epoch=lease.epoch):
             logger.info("shard claimed", rows=claimed.rows, resumed=claimed.checkpoint is not None)
-            await self._run_claimed(claimed)
+            outcome = await self._ended(claimed)
+            logger.info("shard ended", outcome=outcome)
         return True
 
-    async def _run_claimed(self, claimed: ClaimedShard) -> None:
+    async def _ended(self, claimed: ClaimedShard) -> str:
+        """How the shard's turn ended; recorded even where this worker itself is cancelled."""
         self._pulse = pulse = Pulse()
         if self._stopping.is_set():
             pulse.stop.set()
+        work = asyncio.create_task(self._work_on(claimed, pulse))
         try:
-            async with heartbeat(self._store, claimed.lease, self._queue.lease_seconds, pulse):
-                outcome = await self._outcome(claimed, pulse)
-            logger.info("shard ended", outcome=outcome)
+            return await asyncio.shield(work)
         except asyncio.CancelledError:
-            if not pulse.lost:
-                raise
-            raise LeaseLost("the lease ran out") from None
+            pulse.stop.set()
+            await asyncio.wait({work})
+            raise
         finally:
             self._pulse = None
 
-    async def _outcome(self, claimed: ClaimedShard, pulse: Pulse) -> str:
-        """Run the shard and record its end; failures decide what becomes of it."""
+    async def _work_on(self, claimed: ClaimedShard, pulse: Pulse) -> str:
+        """Run the shard while its lease is kept, and record its end."""
         try:
-            scorer = self._application.scorers.get(claimed.config.model)
-            outcome = await run_shard(
-                self._store, scorer, claimed, checkpoint_seconds=self._queue.checkpoint_seconds, stop=pulse.stop
-            )
+            outcome = await self._run_leased(claimed, pulse)
         except (LeaseLost, StorageUnavailable):
             raise
         except BackendUnavailable as error:
@@ -98,6 +97,31 @@ class Worker:
         if pulse.cancelled:
             return await self._finish_cancelled(claimed)
         return await self._release(claimed, 0.0)
+
+    async def _run_leased(self, claimed: ClaimedShard, pulse: Pulse) -> ShardOutcome:
+        """Run the shard until it ends, the lease is lost, or the time of grace after a stop has passed."""
+        run = asyncio.create_task(self._run(claimed, pulse))
+        heart = asyncio.create_task(keep_lease(self._store, claimed.lease, self._queue.lease_seconds, pulse))
+        grace = asyncio.create_task(_grace(pulse))
+        tasks = (run, heart, grace)
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if run.done():
+                return run.result()
+            if heart.done():
+                heart.result()
+                raise LeaseLost("the lease ran out or was taken over")
+            return ShardOutcome.STOPPED
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, claimed: ClaimedShard, pulse: Pulse) -> ShardOutcome:
+        scorer = self._application.scorers.get(claimed.config.model)
+        return await run_shard(
+            self._store, scorer, claimed, checkpoint_seconds=self._queue.checkpoint_seconds, stop=pulse.stop
+        )
 
     async def _release(self, claimed: ClaimedShard, delay_seconds: float, *, crashed: bool = False) -> str:
         async with self._store.workbench() as unit:
@@ -116,13 +140,6 @@ class Worker:
             await unit.shards.finish(claimed.lease, ShardStatus.CANCELLED)
         return ShardStatus.CANCELLED.value
 
-    async def _wait(self) -> None:
-        """Until there may be work, or the end."""
-        await self._until_stopped(self._store.wait_for_work(self._queue.poll_seconds))
-
-    async def _pause(self, seconds: float) -> None:
-        await self._until_stopped(asyncio.sleep(seconds))
-
     async def _until_stopped(self, waiting: Coroutine[Any, Any, None]) -> None:
         tasks = [asyncio.create_task(waiting), asyncio.create_task(self._stopping.wait())]
         try:
@@ -133,3 +150,9 @@ class Worker:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _grace(pulse: Pulse) -> None:
+    """Return when the work has been asked to end for long enough."""
+    await pulse.stop.wait()
+    await asyncio.sleep(GRACE_SECONDS)
