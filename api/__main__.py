@@ -1,7 +1,9 @@
 """Serves the API until told to stop: `python -m api`."""
 
 import asyncio
-from types import FrameType
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import uvicorn
 from fastapi import FastAPI
@@ -11,6 +13,7 @@ from service.bootstrap import build_application
 from service.observability import configure_logging
 from service.settings import Settings
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 GRACE_SECONDS = 10  # for requests in progress, once told to stop
 
 
@@ -19,12 +22,24 @@ class _Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
-        self._loop = asyncio.get_running_loop()
         self._stopping: asyncio.Event = app.state.stopping
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        super().handle_exit(sig, frame)
-        self._loop.call_soon_threadsafe(self._stopping.set)
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop on a signal, at once on a second one; a stop that was asked for is no failure."""
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._stop)
+        try:
+            yield
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+
+    def _stop(self) -> None:
+        self.force_exit = self.should_exit
+        self.should_exit = True
+        self._stopping.set()
 
 
 async def serve(settings: Settings) -> None:
