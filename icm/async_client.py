@@ -19,7 +19,7 @@ from icm.flows import Flow, Pause, Send
 from icm.requests import DEFAULT_URL, EVENTS_TIMEOUT, PAGE_SIZE, POLL_SECONDS, RECONNECT_SECONDS, TIMEOUT, Requests
 from icm.retries import Outcome, RetryPolicy
 from icm.sse import EventCursor
-from icm.uploads import Source, as_upload
+from icm.uploads import Source, prepared
 
 T = TypeVar("T")
 
@@ -60,13 +60,15 @@ class AsyncClient(Requests):
         filename: str | None = None,
     ) -> Job:
         """See `Client.create_job`."""
-        return await self._call(self._creation(dataset, config, idempotency_key, filename))
+        with prepared(dataset, filename=filename) as upload:
+            return await self._call(calls.create_job(upload, config, idempotency_key=idempotency_key))
 
     async def estimate(
         self, dataset: Source, config: Mapping[str, Any], *, filename: str | None = None
     ) -> calls.Document:
         """See `Client.estimate`."""
-        return await self._call(calls.estimate(as_upload(dataset, filename=filename), config))
+        with prepared(dataset, filename=filename) as upload:
+            return await self._call(calls.estimate(upload, config))
 
     async def job(self, job_id: str) -> Job:
         """See `Client.job`."""

@@ -22,7 +22,7 @@ from icm.flows import Flow, Pause, Send
 from icm.requests import DEFAULT_URL, EVENTS_TIMEOUT, PAGE_SIZE, POLL_SECONDS, RECONNECT_SECONDS, TIMEOUT, Requests
 from icm.retries import Outcome, RetryPolicy
 from icm.sse import EventCursor
-from icm.uploads import Source, as_upload
+from icm.uploads import Source, prepared
 
 T = TypeVar("T")
 
@@ -73,11 +73,13 @@ class Client(Requests):
         Without a key of your own one is made, so that the call can be repeated safely.
         `filename` tells the format of bytes by its ending, JSON lines without it.
         """
-        return self._call(self._creation(dataset, config, idempotency_key, filename))
+        with prepared(dataset, filename=filename) as upload:
+            return self._call(calls.create_job(upload, config, idempotency_key=idempotency_key))
 
     def estimate(self, dataset: Source, config: Mapping[str, Any], *, filename: str | None = None) -> calls.Document:
         """What a job would cost, with a sample prompt and warnings; nothing is stored."""
-        return self._call(calls.estimate(as_upload(dataset, filename=filename), config))
+        with prepared(dataset, filename=filename) as upload:
+            return self._call(calls.estimate(upload, config))
 
     def job(self, job_id: str) -> Job:
         """The job as it is now."""

@@ -1,9 +1,9 @@
 """What both clients decide alike: patience, time-outs, and the flows behind their calls."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import httpx
 
@@ -13,7 +13,6 @@ from icm.documents import Job
 from icm.files import result_format_of
 from icm.flows import Flow, exchange, until_final
 from icm.retries import RetryPolicy
-from icm.uploads import Source, as_upload
 
 T = TypeVar("T")
 
@@ -33,9 +32,6 @@ class Requests:
 
     def _exchange(self, call: Call[T]) -> Flow[T]:
         return exchange(call, self._retries, random.random)
-
-    def _creation(self, dataset: Source, config: Mapping[str, Any], key: str | None, name: str | None) -> Call[Job]:
-        return calls.create_job(as_upload(dataset, filename=name), config, idempotency_key=key)
 
     def _download(self, job_id: str, to: str | Path, result_format: str | None, *, partial: bool) -> Call[Path]:
         path = Path(to)

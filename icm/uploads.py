@@ -48,23 +48,22 @@ class Upload:
             yield self.source
 
 
-def as_upload(source: Source, *, filename: str | None = None) -> Upload:
-    """Make a data set ready to be sent.
+@contextmanager
+def prepared(source: Source, *, filename: str | None = None) -> Iterator[Upload]:
+    """A data set ready to be sent, as often as needed.
 
     `filename` tells the format of bytes by its ending; rows go as JSON lines. Raises
-    OSError for a file that cannot be read and TypeError for values that JSON has no form for.
+    OSError for a file that cannot be read, TypeError and ValueError for values that JSON
+    has no form for.
     """
     if isinstance(source, str | Path):
         path = Path(source)
         with path.open("rb"):  # a missing file is better told before anything is sent
-            return Upload(filename or path.name, path)
-    if isinstance(source, bytes):
-        return Upload(filename or "dataset.jsonl", source)
-    return Upload("dataset.jsonl", _spooled(source))
-
-
-def _spooled(rows: Rows) -> IO[bytes]:
-    file = SpooledTemporaryFile(max_size=_SPOOLED_BYTES)  # noqa: SIM115 - lives as long as the upload may be repeated
-    for row in rows:
-        file.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n")
-    return file
+            yield Upload(filename or path.name, path)
+    elif isinstance(source, bytes):
+        yield Upload(filename or "dataset.jsonl", source)
+    else:
+        with SpooledTemporaryFile(max_size=_SPOOLED_BYTES) as file:
+            for row in source:
+                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+            yield Upload("dataset.jsonl", file)

@@ -1,0 +1,95 @@
+"""`icm serve` as people run it, and its command line against it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+TWIN = json.dumps([{"name": "default", "kind": "deterministic"}])
+ICM = (sys.executable, "-P", "-m", "icm")
+
+
+@dataclass
+class Served:
+    """A running service."""
+
+    process: subprocess.Popen[str]
+    url: str
+
+    def parts(self) -> list[psutil.Process]:
+        """Every process it consists of, itself included."""
+        own = psutil.Process(self.process.pid)
+        return [own, *own.children(recursive=True)]
+
+    def pids_of(self, module: str) -> list[int]:
+        """The parts that run this module."""
+        return [part.pid for part in self.parts() if is_alive(part) and part.cmdline()[-1:] == [module]]
+
+
+@contextmanager
+def data_folder() -> Iterator[Path]:
+    """A folder that the user Postgres runs as can enter where we are root, unlike pytest's."""
+    with tempfile.TemporaryDirectory(prefix="icm-test-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder) / "data"
+
+
+@contextmanager
+def served(data_dir: Path, *arguments: str) -> Iterator[Served]:
+    """A service with the deterministic backend; its parts are gone at the end, or the test fails."""
+    command = (*ICM, "serve", "--port", "0", "--data-dir", str(data_dir), "--backends", TWIN, "--json", *arguments)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield Served(process, json.loads(process.stdout.readline())["url"])
+        finally:
+            process.terminate()
+
+
+def icm(*arguments: str | Path, url: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    environment = {name: value for name, value in os.environ.items() if name != "ICM_URL"}
+    if url is not None:
+        environment["ICM_URL"] = url
+    return subprocess.run([*ICM, *arguments], capture_output=True, text=True, check=False, env=environment)
+
+
+def documents(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    """What a command wrote with --json: every line a document."""
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def all_gone(processes: Sequence[psutil.Process], seconds: float = 30) -> bool:
+    """Whether all of them end in time."""
+    return until(lambda: not any(is_alive(process) for process in processes), seconds)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it still runs; one that only waits to be buried does not."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> bool:
+    """Whether it comes true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+STOPPING = (signal.SIGTERM, signal.SIGINT)

@@ -1,0 +1,173 @@
+"""All parts under one supervisor, with the deterministic backend, and the command line against them."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.acceptance.served import STOPPING, Served, all_gone, data_folder, documents, icm, served, until
+
+pytestmark = pytest.mark.timeout(300)
+
+CONFIG = {
+    "task": {
+        "template": "{a} is larger than {b}?",
+        "labels": ["Yes", "No"],
+        "id_field": "id",
+        "relations": [{"kind": "antisymmetric", "first": "a", "second": "b"}],
+    }
+}
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Served]:
+    with data_folder() as folder, served(folder) as running:
+        yield running
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    with data_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(CONFIG))
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    pairs = [(low, low + 1) for low in range(12)]
+    rows = [{"id": f"r{n}", "a": a, "b": b} for n, (a, b) in enumerate([*pairs, *(pair[::-1] for pair in pairs)])]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_data_set_is_labelled_and_downloaded_by_one_command(
+    service: Served, data: Path, config: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "labelled.jsonl"
+    done = icm("label", data, "-o", output, "--config", config, url=service.url)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [row["id"] for row in rows] == [f"r{n}" for n in range(24)]
+    assert all(row["icm_label"] in {"Yes", "No"} for row in rows)
+    assert "24 of 24 rows labelled" in done.stdout
+    assert "verdict:" in done.stdout
+    assert "pairs succeeded" in done.stderr
+
+
+def test_commands_with_json_write_documents_and_nothing_else(
+    service: Served, data: Path, config: Path, tmp_path: Path
+) -> None:
+    done = icm("label", data, "-o", tmp_path / "a.csv", "--config", config, "--json", url=service.url)
+    [labelled] = documents(done)
+    job_id = labelled["job"]["id"]
+    assert labelled["report"]["job_id"] == job_id
+    assert done.stderr == ""
+    assert job_id in [job["id"] for job in documents(icm("jobs", "--json", url=service.url))]
+    assert documents(icm("watch", job_id, "--json", url=service.url))[-1]["status"] == "succeeded"
+    assert documents(icm("report", job_id, "--json", url=service.url))[0]["job_id"] == job_id
+    assert documents(icm("models", "--json", url=service.url))[0]["id"] == "default"
+    output = tmp_path / "again.parquet"
+    assert documents(icm("result", job_id, "-o", output, "--json", url=service.url)) == [{"output": str(output)}]
+    assert output.read_bytes()[:4] == b"PAR1"
+
+
+def test_an_estimate_shows_a_prompt_and_stores_nothing(service: Served, data: Path, config: Path) -> None:
+    before = documents(icm("jobs", "--json", "--limit", "100", url=service.url))
+    done = icm("estimate", data, "--config", config, url=service.url)
+    assert done.returncode == 0, done.stderr
+    assert "24 rows" in done.stdout
+    assert "    0 is larger than 1?" in done.stdout
+    assert documents(icm("jobs", "--json", "--limit", "100", url=service.url)) == before
+
+
+def test_tables_for_people(service: Served, data: Path, config: Path, tmp_path: Path) -> None:
+    icm("label", data, "-o", tmp_path / "a.csv", "--config", config, url=service.url)
+    assert "succeeded" in icm("jobs", url=service.url).stdout
+    assert "deterministic" in icm("models", url=service.url).stdout
+
+
+def test_bad_rows_end_with_3_and_name_line_and_field(service: Served, config: Path, tmp_path: Path) -> None:
+    data = tmp_path / "bad.jsonl"
+    data.write_text('{"id": "x", "a": 1, "b": 2}\n{"id": "y", "a": 1}\n')
+    done = icm("label", data, "-o", tmp_path / "a.csv", "--config", config, url=service.url)
+    assert done.returncode == 3
+    assert "line 2, field b" in done.stderr
+    assert not (tmp_path / "a.csv").exists()
+
+
+def test_a_finished_job_cannot_be_cancelled_which_ends_with_5(
+    service: Served, data: Path, config: Path, tmp_path: Path
+) -> None:
+    done = icm("label", data, "-o", tmp_path / "a.csv", "--config", config, "--json", url=service.url)
+    refused = icm("cancel", documents(done)[0]["job"]["id"], "--json", url=service.url)
+    assert refused.returncode == 5
+    assert refused.stdout == ""
+    assert json.loads(refused.stderr)["error"]["status"] == 409
+
+
+def test_a_service_that_is_not_there_ends_with_4(config: Path) -> None:
+    done = icm("models", "--url", "http://127.0.0.1:9")
+    assert done.returncode == 4
+    assert "no answer" in done.stderr
+
+
+def test_an_ending_that_names_no_format_is_wrong_usage(data: Path, config: Path, tmp_path: Path) -> None:
+    done = icm("label", data, "-o", tmp_path / "a.xlsx", "--config", config)
+    assert done.returncode == 2
+    assert ".parquet" in done.stderr
+
+
+def test_a_worker_that_is_killed_is_started_again(service: Served, data: Path, config: Path, tmp_path: Path) -> None:
+    [killed] = service.pids_of("workers")
+    os.kill(killed, signal.SIGKILL)
+    assert until(lambda: service.pids_of("workers") not in ([], [killed]))
+    done = icm("label", data, "-o", tmp_path / "a.csv", "--config", config, url=service.url)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("how", STOPPING, ids=lambda number: number.name)
+def test_a_signal_stops_every_part_and_the_data_stays(
+    tmp_path: Path, data_dir: Path, data: Path, config: Path, how: signal.Signals
+) -> None:
+    with served(data_dir) as first:
+        parts = first.parts()
+        done = icm("label", data, "-o", tmp_path / "a.csv", "--config", config, url=first.url)
+        assert done.returncode == 0, done.stderr
+        first.process.send_signal(how)
+        assert first.process.wait(60) == 0
+        assert all_gone(parts)
+    with served(data_dir) as second:
+        assert len(httpx.get(f"{second.url}/v1/jobs").json()["data"]) == 1
+
+
+def test_a_supervisor_that_is_killed_leaves_nothing_running(data_dir: Path) -> None:
+    with served(data_dir, "--workers", "2") as running:
+        parts = running.parts()
+        assert len(parts) >= 5  # itself, Postgres and its helpers, API, two workers
+        running.process.kill()
+        assert all_gone(parts)
+
+
+def test_a_part_that_cannot_start_ends_everything_and_shows_its_log(data_dir: Path) -> None:
+    done = icm("serve", "--port", "0", "--data-dir", data_dir, "--backends", '{"kind": "oracle"}')
+    assert done.returncode == 6
+    assert "oracle" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_data_folder_in_use_is_refused(data_dir: Path) -> None:
+    with served(data_dir):
+        done = icm("serve", "--port", "0", "--data-dir", data_dir, "--backends", '{"kind": "deterministic"}')
+    assert done.returncode == 6
+    assert "another process uses this folder" in done.stderr

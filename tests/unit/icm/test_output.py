@@ -1,0 +1,119 @@
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import typer
+from rich.console import Console
+
+from icm.commands.failures import BadConfigFile
+from icm.commands.jobs import check_output
+from icm.commands.options import read_config
+from icm.commands.output import count, summary_of
+from icm.commands.progress import figures, shown_progress
+from icm.commands.serve import read_backends
+from icm.documents import Job
+from tests.unit.icm.fake_service import job_document
+
+PROGRESS = {
+    "rows": 200,
+    "labeled": 50,
+    "iterations": 80,
+    "accepted": 20,
+    "utility": -1.25,
+    "tokens_sent": 1_234_000,
+    "tokens_computed": 56_780,
+    "eta_seconds": 12.4,
+}
+
+
+def job(status: str, **progress: float | None) -> Job:
+    return Job.read(job_document(status, progress={**PROGRESS, **progress}))
+
+
+def test_figures_of_a_running_job() -> None:
+    expected = "utility -1.25  accepted 25%  tokens 1.2M sent, 56.8k computed  12 s left"
+    assert figures(job("running")) == expected
+
+
+def test_what_is_not_known_yet_is_not_shown() -> None:
+    assert figures(job("queued", utility=None, iterations=0, tokens_sent=0, eta_seconds=None)) == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0"), (9_999, "9999"), (10_000, "10.0k"), (4_500_000, "4.5M"), (2e9, "2.0G")]
+)
+def test_large_numbers_are_shown_short(number: float, text: str) -> None:
+    assert count(number) == text
+
+
+def test_outside_a_terminal_progress_is_lines_and_every_status_is_told() -> None:
+    written = StringIO()
+    with shown_progress(as_json=False, console=Console(file=written, force_terminal=False)) as show:
+        for status in ("queued", "running", "running", "succeeded"):
+            show(job(status))
+    lines = written.getvalue().splitlines()
+    assert [line.split()[1] for line in lines] == ["queued", "running", "succeeded"]
+    assert "50/200 rows" in lines[1]
+    assert "left" not in lines[2]
+
+
+def test_in_a_terminal_progress_is_a_bar() -> None:
+    written = StringIO()
+    with shown_progress(as_json=False, console=Console(file=written, force_terminal=True, width=160)) as show:
+        show(job("running"))
+    assert "50/200" in written.getvalue()
+    assert "accepted 25%" in written.getvalue()
+
+
+def test_a_report_in_a_few_lines() -> None:
+    report = {
+        "verdict": "suspicious",
+        "reasons": [{"code": "imbalance", "verdict": "suspicious", "message": "9 of 10 rows are True"}],
+        "labels": [{"label": "True", "rows": 9, "share": 0.9}, {"label": "False", "rows": 1, "share": 0.1}],
+        "accuracy": 0.9,
+        "gold_rows": 10,
+        "cost": {"tokens_sent": 900, "tokens_computed": 90, "seconds": 1.5},
+    }
+    assert summary_of(report) == [
+        "verdict: suspicious",
+        "  suspicious: 9 of 10 rows are True",
+        "labels: True 9, False 1",
+        "accuracy: 0.900 on 10 rows with gold labels",
+        "cost: 900 tokens sent, 90 computed, 1.5 s",
+    ]
+
+
+def test_a_configuration_without_a_name_is_named_after_the_data(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    path.write_text('{"task": {}}')
+    assert read_config(path, name="claims") == {"name": "claims", "task": {}}
+    path.write_text('{"name": "own"}')
+    assert read_config(path, name="claims") == {"name": "own"}
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_a_configuration_that_is_no_object_is_refused_with_its_file(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "c.json"
+    path.write_text(text)
+    with pytest.raises(BadConfigFile, match=r"c\.json"):
+        read_config(path, name="claims")
+
+
+def test_backends_are_read_from_text_or_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "backends.json"
+    path.write_text('[{"name": "a"}]')
+    assert read_backends(str(path)) == [{"name": "a"}]
+    assert read_backends('{"name": "b"}') == [{"name": "b"}]
+
+
+@pytest.mark.parametrize("text", ["[]", "[1]", "[{]"])
+def test_backends_that_are_no_list_of_objects_are_refused(text: str) -> None:
+    with pytest.raises(BadConfigFile, match="--backends"):
+        read_backends(text)
+
+
+def test_an_output_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(typer.BadParameter, match="ending"):
+        check_output(tmp_path / "labelled.txt")
+    with pytest.raises(typer.BadParameter, match="no such folder"):
+        check_output(tmp_path / "nowhere" / "labelled.csv")
