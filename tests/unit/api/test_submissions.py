@@ -6,9 +6,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from service.storage.memory import MemoryStore
 
 from service.settings import Settings, UploadSettings
+from service.storage.memory import MemoryStore
 from tests.unit.api.harness import CONFIG, Service, jsonl, pairs
 
 
