@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from inference.engine import Engine
+from inference.engine import CacheLimits, Engine
 from inference.language_model import LanguageModel, Source, load
 from inference.pretraining.documents import THINK, Style
 from inference.pretraining.world import TASKS, Claim, Task
@@ -37,7 +37,7 @@ class Evaluation:
 
     def __init__(self, language_model: LanguageModel) -> None:
         self._language_model = language_model
-        self._engine = Engine(language_model)
+        self._engine = Engine(language_model, CacheLimits())
         tokenizer = language_model.tokenizer
         self._labels = [tokenizer.encode(f" {label}", add_special_tokens=False)[0] for label in ("True", "False")]
 

@@ -45,9 +45,10 @@ CURRICULUM: tuple[Phase, ...] = (
     Phase(1450, 128, 64, 14, MOSTLY_TRUTHFUL, (1.0, 1.0)),
     Phase(750, 512, 16, 48, MIXTURE, (1.0, 0.25)),
     Phase(60, 2048, 4, 180, MIXTURE, (0.25, 0.2)),
-    Phase(800, 1024, 8, 96, MIXTURE, (0.6, 0.08)),
-    Phase(60, 2048, 4, 180, MIXTURE, (0.08, 0.04)),
-    Phase(40, 4096, 2, 400, MIXTURE, (0.04, 0.01)),
+    Phase(120, 1024, 8, 96, MIXTURE, (0.6, 0.5)),
+    Phase(320, 512, 16, 48, MIXTURE, (0.5, 0.06)),
+    Phase(30, 2048, 4, 180, MIXTURE, (0.06, 0.04)),
+    Phase(12, 4096, 2, 400, MIXTURE, (0.04, 0.02)),
 )
 STEPS = sum(phase.steps for phase in CURRICULUM)
 

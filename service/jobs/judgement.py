@@ -10,6 +10,7 @@ from service.entities import Job, JobStatus, LabelStatus
 IMBALANCE = 0.95  # share of the commonest label from which the labels are suspicious
 UNCERTAIN = (0.2, 0.5)  # share of uncertain or unlabelled rows: suspicious, not to be used
 CONFLICTS = 0.05  # unresolved conflicts per row from which the labels are not to be used
+POLARITY_SEQUENCE_NATS = 1.5  # per short sequence: beyond odds of four to one the polarity is the model's own
 POLARITY_NATS = 0.02  # per row: so near the complement's utility, the labels may be inverted as a whole
 FEW_ROWS = 8  # in so small a set one label for all rows proves nothing
 
@@ -47,6 +48,7 @@ class SearchFacts:
     utility: float | None  # mean over all rows
     anchor_rows: int | None
     anchor_utility: float | None
+    polarity_nats: float | None  # joint log-probability of short sequences against their mirror, where that decided
     complement_utility: float | None  # of the best labelling of the anchor with its labels permuted
     restart_utilities: list[float]
     stop_reasons: dict[str, int]  # how many shards stopped why
@@ -125,7 +127,7 @@ def _polarity(config: JobConfig, search: SearchFacts) -> list[Reason]:
     if config.search.normalization is Normalization.SUM:
         scale *= max(1, search.anchor_rows or 1)
     nats = (search.anchor_utility - search.complement_utility) / scale
-    if nats >= POLARITY_NATS:
+    if nats >= POLARITY_NATS or (search.polarity_nats or 0.0) >= POLARITY_SEQUENCE_NATS:
         return []
     message = f"with all labels swapped the utility is only {nats:.3f} nats per row lower: they may be inverted"
     return [_suspicious("polarity", message)]

@@ -107,6 +107,7 @@ def _search_facts(job: Job, summaries: Sequence[Mapping[str, Any]]) -> SearchFac
         anchor_rows=anchor.get("rows"),
         anchor_utility=anchor.get("utility"),
         complement_utility=anchor.get("permuted_utility"),
+        polarity_nats=anchor.get("polarity_nats"),
         restart_utilities=list(restarts),
         stop_reasons=dict(Counter(str(s["stop_reason"]) for s in summaries if s.get("stop_reason") is not None)),
     )

@@ -53,7 +53,7 @@ class TgiScorer:
         self, name: str, url: str, *, concurrency: int = 64, timeout_seconds: float = 120.0, max_top_tokens: int = 5
     ) -> None:
         self._name = name
-        self._client = AsyncInferenceClient(model=url, timeout=timeout_seconds)
+        self._client = AsyncInferenceClient(model=f"{url}/generate", timeout=timeout_seconds)
         self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=concurrency)
         self._free_slots = asyncio.Semaphore(concurrency)
         self._max_top_tokens = max_top_tokens

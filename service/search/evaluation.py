@@ -1,6 +1,7 @@
 """Asking for the scores of a labelling: exactly, by leave-one-out, or cheaply, by folds."""
 
 import itertools
+import math
 from collections.abc import Generator, Mapping, Sequence
 from random import Random
 
@@ -53,6 +54,25 @@ def predict(problem: Problem, labels: Labels, rows: Sequence[Row], rng: Random) 
     rng.shuffle(demonstrations)
     [scores] = yield from ask(planner.behind(problem, demonstrations, labels, rows))
     return scores
+
+
+def joint_log_probability(
+    problem: Problem, *labellings: Labels, sequences: int, length: int
+) -> Generator[Request, Answer, list[float]]:
+    """log p(y_1, ..., y_n | x_1, ..., x_n) of short sequences of rows, nats, the mean over random sequences.
+
+    By the chain rule, each label given those before it. Leave-one-out scores all but forget
+    which of two mirrored labellings a language model holds for likelier to begin with, since
+    the demonstrations have told it; here that is counted in full.
+    """
+    trees, chosen = [], []
+    for number in range(sequences):
+        rows = problem.random("sequence", number).sample(problem.rows, min(length, len(problem.rows)))
+        chosen += [(labels, rows) for labels in labellings]
+        trees += [planner.chain(problem, rows, labels) for labels in labellings]
+    scores = yield from ask(*trees)
+    sums = [sum(score[row][labels[row]] for row in rows) for score, (labels, rows) in zip(scores, chosen, strict=True)]
+    return [math.fsum(sums[start :: len(labellings)]) / sequences for start in range(len(labellings))]
 
 
 def permutations(problem: Problem, labels: Labels) -> list[dict[Row, Label]]:

@@ -25,7 +25,9 @@ FIRST_SWEEPS = ((1.0, 0.5), (1.0, 0.5))  # (temperature in nats, share of groups
 CALM_SWEEPS = ((0.5, 0.5), (0.2, 0.7))
 FULL_SWEEPS = ((0.5, 0.5), (0.1, 0.7), (0.0, 1.0), (0.0, 0.7), (0.0, 0.7))  # once all rows are labelled
 ANCHORED_SWEEPS = ((0.0, 1.0), (0.0, 1.0))  # behind an anchor
-CLOSE_NATS = 0.1  # per row; polarities closer than this by folds are told apart by exact scores
+CLOSE_NATS = 0.1  # per row; polarities closer than this by folds are looked at more closely
+POLARITY_SEQUENCES, POLARITY_ROWS = 16, 8  # short: the more demonstrations, the less a model's own view counts
+DECISIVE_NATS = 0.7  # odds of two to one between mirrored labellings; below that, utility decides
 
 
 @dataclass(frozen=True)
@@ -101,30 +103,45 @@ class Folds:
         return state.noting(utility=best.utility)
 
     def _polarity(self, problem: Problem, state: State) -> Step:
-        """Give every permutation of the labels its chance: redraw it once, keep the best by utility."""
+        """Give every permutation of the labels its chance: redraw it once, keep the best by utility.
+
+        Where a permuted labelling does not simply fall back to the best one and comes close
+        to it, the two are told apart in the final pass.
+        """
         rng = problem.random("polarity")
-        best, rival = _known_best(state), None
+        best, mirrored, redrawn = _known_best(state), list[Candidate](), list[Candidate]()
         for permuted in evaluation.permutations(problem, best.labels):
-            candidate = yield from _redrawn(problem, permuted, rng)
-            rival = better(rival, candidate)
-        winner = better(best, rival) if rival else best
-        loser = best if winner is rival else rival
-        state = state.enter(Phase.SCORE, labels=winner.labels, scores=winner.scores, best=winner)
-        if loser is None:
-            return state
+            scores = yield from evaluation.by_folds(problem, permuted, problem.parameters.folds, rng)
+            mirrored.append(as_candidate(problem, permuted, scores))
+            redrawn.append((yield from _settled(problem, permuted, scores, rng)))
+        rival = max(redrawn, key=lambda candidate: candidate.utility)
+        winner, loser = (rival, best) if rival.utility > best.utility else (best, rival)
         close = winner.utility - loser.utility < CLOSE_NATS * problem.parameters.alpha
-        return replace(state, rival=loser if close else None).noting(permuted_utility=loser.utility)
+        state = state.enter(Phase.SCORE, labels=winner.labels, scores=winner.scores, best=winner)
+        state = state.noting(permuted_utility=max(candidate.utility for candidate in mirrored))
+        return replace(state, rival=loser if close and _are_mirrored(winner, loser) else None)
 
     def _score(self, problem: Problem, state: State) -> Step:
-        """The final pass: exact leave-one-out scores give confidence and margin, and settle a close polarity."""
-        best = _known_best(state)
-        labellings = [best.labels] if state.rival is None else [best.labels, state.rival.labels]
-        exact = yield from evaluation.leave_one_out(problem, *labellings)
-        winner = max(exact, key=lambda candidate: candidate.utility)
-        state = state.enter(Phase.DONE, labels=winner.labels, scores=winner.scores, best=winner, rival=None)
-        if len(exact) > 1:
-            state = state.noting(permuted_utility=min(candidate.utility for candidate in exact))
-        return state.noting(utility=winner.utility)
+        """The final pass: exact leave-one-out scores give confidence and margin; a close polarity is settled."""
+        best, rival = _known_best(state), state.rival
+        if rival is None:
+            [winner] = yield from evaluation.leave_one_out(problem, best.labels)
+            return _scored(state, winner)
+        one, other = yield from evaluation.joint_log_probability(
+            problem, best.labels, rival.labels, sequences=POLARITY_SEQUENCES, length=POLARITY_ROWS
+        )
+        exact = yield from evaluation.leave_one_out(problem, best.labels, rival.labels)
+        if abs(one - other) >= DECISIVE_NATS:
+            winner, loser = exact if one > other else reversed(exact)
+        else:
+            loser, winner = sorted(exact, key=lambda candidate: candidate.utility)
+        state = state.noting(permuted_utility=loser.utility, polarity_nats=abs(one - other))
+        return _scored(state, winner)
+
+
+def _scored(state: State, winner: Candidate) -> State:
+    state = state.enter(Phase.DONE, labels=winner.labels, scores=winner.scores, best=winner, rival=None)
+    return state.noting(utility=winner.utility)
 
 
 def _small_labelling(problem: Problem, rng: Random) -> Labelling:
@@ -161,9 +178,19 @@ def _best_permutation(problem: Problem, labels: Labels, rng: Random) -> Generato
 def _redrawn(problem: Problem, labels: Labels, rng: Random) -> Generator[Request, Answer, Candidate]:
     """A labelling after one greedy redraw, with its scores by folds."""
     scores = yield from evaluation.by_folds(problem, labels, problem.parameters.folds, rng)
+    return (yield from _settled(problem, labels, scores, rng))
+
+
+def _settled(problem: Problem, labels: Labels, scores: Scores, rng: Random) -> Generator[Request, Answer, Candidate]:
     labels = redraw(problem, labels, scores, temperature=0.0, share=1.0, rng=rng)
     scores = yield from evaluation.by_folds(problem, labels, problem.parameters.folds, rng)
     return as_candidate(problem, labels, scores)
+
+
+def _are_mirrored(one: Candidate, other: Candidate) -> bool:
+    """Whether the labellings differ in most rows, so that they are two readings of the labels and not one."""
+    differing = sum(other.labels[row] != label for row, label in one.labels.items())
+    return 2 * differing > len(one.labels)
 
 
 def _doubled(problem: Problem, labels: Labels, groups: Sequence[Sequence[Row]], size: int, rng: Random) -> Labelling:

@@ -35,6 +35,15 @@ def leave_one_out(problem: Problem, rows: Sequence[Row], labels: Labels, also: S
     return held_out(problem, [(row,) for row in rows], labels, also)
 
 
+def chain(problem: Problem, rows: Sequence[Row], labels: Labels) -> PromptTree:
+    """Each row given the labels of the rows before it: the chain rule over a sequence, N L tokens for the prefixes."""
+    tree: PromptTree | None = None
+    for position in reversed(range(len(rows))):
+        text = problem.demonstrations(rows[position - 1 : position], labels) if position else problem.prefix
+        tree = PromptTree(text, (problem.query(rows[position]),), () if tree is None else (tree,))
+    return tree or PromptTree(problem.prefix)
+
+
 def _descend(problem: Problem, text: str, parts: list[Sequence[Row]], labels: Labels) -> PromptTree:
     if len(parts) <= 1:
         return PromptTree(text, tuple(problem.query(row) for part in parts for row in part))

@@ -21,6 +21,7 @@ NO_FACTS = SearchFacts(
     anchor_rows=None,
     anchor_utility=None,
     complement_utility=None,
+    polarity_nats=None,
     restart_utilities=[],
     stop_reasons={},
 )

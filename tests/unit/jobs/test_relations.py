@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from service.config import Task
-from service.identifiers import Row
+from service.identifiers import Label, Row
 from service.jobs.relations import RelatedRows, UnusableValue, compile_constraints
 from service.search.consistency import Constraint, Rule
 
@@ -42,14 +42,14 @@ def test_rows_without_relations_stand_alone() -> None:
 def test_rows_that_agree_in_the_distinct_column_count_as_one() -> None:
     task = task_with({"kind": "at_most_one", "group": "q", "distinct": "answer"})
     rows = [{"q": 1, "answer": "4"}, {"q": 1, "answer": "5"}, {"q": 1, "answer": "4"}]
-    assert constraints_of(task, rows) == [Constraint(Rule.AT_MOST_ONE, ((Row(0), Row(2)), (Row(1),)), 0)]
+    assert constraints_of(task, rows) == [Constraint(Rule.AT_MOST_ONE, ((Row(0), Row(2)), (Row(1),)), Label(0))]
 
 
 def test_a_row_and_its_swapped_twin_have_exactly_one_true_between_them() -> None:
     task = task_with({"kind": "antisymmetric", "first": "n1", "second": "n2"})
     rows = [{"n1": 1, "n2": 2}, {"n1": 3, "n2": 4}, {"n1": 2, "n2": 1}]
     assert groups_of(task, rows) == [0, 1, 0]
-    assert constraints_of(task, rows) == [Constraint(Rule.EXACTLY_ONE, ((Row(0),), (Row(2),)), 0)]
+    assert constraints_of(task, rows) == [Constraint(Rule.EXACTLY_ONE, ((Row(0),), (Row(2),)), Label(0))]
 
 
 def test_twins_of_different_groups_are_not_twins() -> None:
@@ -62,8 +62,8 @@ def test_twins_of_different_groups_are_not_twins() -> None:
 def test_a_single_row_of_an_exactly_one_group_must_have_the_label() -> None:
     task = task_with({"kind": "exactly_one", "group": "q", "label": "False"})
     [constraint] = constraints_of(task, [{"q": 1}])
-    assert list(constraint.conflicts({Row(0): 0})) == [(0, 0)]  # type: ignore[dict-item]  # plain numbers will do
-    assert list(constraint.conflicts({Row(0): 1})) == []  # type: ignore[dict-item]  # as above
+    assert list(constraint.conflicts({Row(0): Label(0)})) == [(0, 0)]
+    assert list(constraint.conflicts({Row(0): Label(1)})) == []
 
 
 def test_the_label_counted_is_the_first_unless_named() -> None:

@@ -81,7 +81,7 @@ class FakeTgi:
         }
         if self.computed:
             details |= {"prompt_tokens": 10, "computed_tokens": 4}
-        return JSONResponse([{"generated_text": top[0]["text"], "details": details}])
+        return JSONResponse({"generated_text": top[0]["text"], "details": details})
 
 
 @contextmanager
