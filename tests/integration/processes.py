@@ -1,0 +1,150 @@
+"""Real worker processes, and a service to give them work."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from service.bootstrap import Application
+from service.entities import Event, Job, LabeledRow
+from service.identifiers import JobId
+from tests.acceptance.whole import finished_job, whole_service
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 100.0
+
+
+@dataclass
+class Workers:
+    """Worker processes, by their ids."""
+
+    forker: "subprocess.Popen[str]"
+
+    def start(self) -> int:
+        """One more worker; its process id."""
+        assert self.forker.stdin is not None
+        assert self.forker.stdout is not None
+        self.forker.stdin.write("one more\n")
+        self.forker.stdin.flush()
+        return int(self.forker.stdout.readline())
+
+
+@contextmanager
+def worker_processes(database_url: str, *, lease_seconds: float) -> Iterator[Workers]:
+    """A place to start workers on the deterministic backend; none of them outlives it."""
+    environment = {
+        **os.environ,
+        "ICM_DATABASE_URL": database_url,
+        "ICM_BACKENDS": '[{"kind": "deterministic"}]',
+        "ICM_LOG_LEVEL": "WARNING",
+        "ICM_QUEUE__LEASE_SECONDS": str(lease_seconds),
+        "ICM_QUEUE__POLL_SECONDS": "0.1",
+        "ICM_QUEUE__CHECKPOINT_SECONDS": "0",
+        "ICM_QUEUE__MAX_CRASHES": "1000",
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.integration.forker"],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as forker:
+        yield Workers(forker)  # leaving closes the input, which ends the workers
+
+
+@dataclass
+class Laboratory:
+    """A service without workers of its own."""
+
+    client: httpx.AsyncClient
+    application: Application
+
+    async def submit(self, rows: list[dict[str, Any]], config: dict[str, Any]) -> JobId:
+        """A queued job."""
+        created = await self.client.post("/v1/jobs", json={"config": config, "examples": rows})
+        assert created.status_code == 202, created.text
+        return JobId(created.json()["id"])
+
+    async def undisturbed(self, rows: list[dict[str, Any]], config: dict[str, Any]) -> list[LabeledRow]:
+        """The result of a job that one worker runs from beginning to end."""
+        job = await finished_job(self.client, self.application, rows, config)
+        return await self.result(JobId(job["id"]))
+
+    async def job(self, job_id: JobId) -> Job:
+        """The job as it is now."""
+        async with self.application.store.desk() as desk:
+            return await desk.jobs.get(job_id)
+
+    async def result(self, job_id: JobId) -> list[LabeledRow]:
+        """Every row with its label state."""
+        async with self.application.store.desk() as desk:
+            return [row async for row in desk.labels.result(job_id)]
+
+    async def events(self, job_id: JobId, *types: str, after: int = 0) -> list[Event]:
+        """The job's events of these types (default: all)."""
+        async with self.application.store.desk() as desk:
+            found = await desk.events.after(job_id, after, limit=100_000)
+        return [event for event in found if not types or event.type in types]
+
+    async def ended(self, job_id: JobId) -> Job:
+        """The job once it has ended."""
+
+        async def final() -> bool:
+            return (await self.job(job_id)).status.is_final
+
+        await until(final)
+        return await self.job(job_id)
+
+    async def under_way(self, job_id: JobId, saves: int = 1, after: int = 0) -> None:
+        """Wait until the job was saved so many times more, or has ended."""
+
+        async def saved() -> bool:
+            progress = await self.events(job_id, "job.progress", after=after)
+            return len(progress) >= saves or (await self.job(job_id)).status.is_final
+
+        await until(saved)
+
+
+@asynccontextmanager
+async def laboratory(database_url: str) -> AsyncIterator[Laboratory]:
+    """A service on this database."""
+    async with whole_service(database_url) as (client, application):
+        yield Laboratory(client, application)
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Look until the condition holds."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not await condition():
+        assert time.monotonic() < deadline, "waited for too long"
+        await asyncio.sleep(0.01)
+
+
+async def gone(pid: int) -> None:
+    """Wait until the process has ended."""
+
+    async def has_ended() -> bool:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    await until(has_ended)
+
+
+def kill(pid: int) -> None:
+    """End the process without any warning."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,193 @@
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+from sqlalchemy import make_url
+
+from service.storage.binaries import EmbeddedPostgresError, ServerUser, postgres_programs
+from service.storage.embedded import EmbeddedPostgres, reachable_root
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 60.0
+NOBODY = ServerUser(uid=65534, gid=65534)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder yet to be made where the server's user may enter, which pytest's own are not."""
+    path = Path(tempfile.gettempdir()) / f"icm-test-{uuid.uuid4().hex[:12]}"
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+async def query(url: str, statement: str) -> object:
+    address = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    connection = await asyncpg.connect(address)
+    try:
+        return await connection.fetchval(statement)
+    finally:
+        await connection.close()
+
+
+def server_process(folder: Path) -> int:
+    return int((folder / "data" / "postmaster.pid").read_text().split("\n")[0])
+
+
+def is_alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "waited for too long"
+        time.sleep(0.02)
+
+
+async def test_data_survives_a_restart(folder: Path) -> None:
+    with EmbeddedPostgres(folder) as server:
+        await query(server.url, "CREATE TABLE kept AS SELECT 42 AS answer")
+    with EmbeddedPostgres(folder) as server:
+        assert await query(server.url, "SELECT answer FROM kept") == 42
+
+
+async def test_data_survives_the_server_being_killed(folder: Path) -> None:
+    with EmbeddedPostgres(folder) as server:
+        await query(server.url, "CREATE TABLE kept AS SELECT 42 AS answer")
+        os.kill(server_process(folder), signal.SIGKILL)
+        until(lambda: server.failure() is not None)
+        assert "ended with status -9" in str(server.failure())
+    with EmbeddedPostgres(folder) as server:
+        assert server.failure() is None
+        assert await query(server.url, "SELECT answer FROM kept") == 42
+
+
+async def test_a_number_in_a_stale_file_that_another_process_has_by_now_is_not_mistaken(folder: Path) -> None:
+    with EmbeddedPostgres(folder, durable=False):
+        written = (folder / "data" / "postmaster.pid").read_text()
+    (folder / "data" / "postmaster.pid").write_text(written.replace(written.split("\n")[0], str(os.getpid()), 1))
+    with EmbeddedPostgres(folder, durable=False) as server:
+        assert await query(server.url, "SELECT 1") == 1
+
+
+def test_the_folder_and_the_socket_are_closed_to_others_and_nothing_listens_on_the_network(folder: Path) -> None:
+    with EmbeddedPostgres(folder, durable=False):
+        modes = {path.name: mode(path) for path in (folder, *folder.iterdir())}
+        command = psutil.Process(server_process(folder)).cmdline()
+    assert {name: mode & 0o077 for name, mode in modes.items() if name != "postgres.log"} == dict.fromkeys(
+        (folder.name, "data", "run", "password", "lock"), 0
+    )
+    assert "listen_addresses=" in command
+
+
+async def test_nobody_gets_in_without_the_password(folder: Path) -> None:
+    with EmbeddedPostgres(folder, durable=False) as server, pytest.raises(asyncpg.InvalidPasswordError):
+        await query(make_url(server.url).set(password="guess").render_as_string(hide_password=False), "SELECT 1")
+
+
+def test_two_cannot_use_one_folder(folder: Path) -> None:
+    with EmbeddedPostgres(folder, durable=False) as first:
+        with pytest.raises(EmbeddedPostgresError, match="another process uses"):
+            EmbeddedPostgres(folder, durable=False).start()
+        assert first.failure() is None
+
+
+def test_the_server_ends_with_a_parent_that_is_killed(folder: Path) -> None:
+    script = (
+        "import pathlib, sys, time; from service.storage.embedded import EmbeddedPostgres\n"
+        "server = EmbeddedPostgres(pathlib.Path(sys.argv[1]), durable=False); server.start()\n"
+        "print('ready', flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", script, str(folder)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "ready\n"
+        server = server_process(folder)
+        assert is_alive(server)
+        parent.kill()
+    until(lambda: not is_alive(server))
+
+
+def test_a_server_left_behind_is_ended_before_the_next_one_starts(folder: Path) -> None:
+    first = EmbeddedPostgres(folder, durable=False)
+    first.start()
+    left_behind = server_process(folder)
+    os.close(first._lock or -1)  # as if the process had ended without its server
+    first._lock = None
+    with EmbeddedPostgres(folder, durable=False):
+        assert server_process(folder) != left_behind
+        until(lambda: first.failure() is not None)
+    first.stop()
+
+
+def test_it_is_started_from_the_main_thread_only(folder: Path) -> None:
+    errors: list[Exception] = []
+
+    def start() -> None:
+        try:
+            EmbeddedPostgres(folder).start()
+        except EmbeddedPostgresError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join(PATIENCE_SECONDS)
+    assert "main thread" in str(errors)
+    assert not folder.exists()
+
+
+async def test_a_long_path_gets_its_socket_elsewhere(folder: Path) -> None:
+    deep = folder / ("x" * 60) / ("y" * 60)
+    deep.parent.mkdir(parents=True)
+    with EmbeddedPostgres(deep, durable=False) as server:
+        elsewhere = Path(str(make_url(server.url).query["host"]))
+        assert mode(elsewhere) == 0o700
+        assert await query(server.url, "SELECT 1") == 1
+    assert not os.path.lexists(elsewhere)
+
+
+def test_a_folder_out_of_the_users_reach_is_refused_and_left_as_it_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.storage.embedded.server_user", lambda: NOBODY)
+    folder.mkdir(mode=0o700)
+    with pytest.raises(EmbeddedPostgresError, match=f"cannot enter {folder}"):
+        EmbeddedPostgres(folder / "inner").start()
+    assert mode(folder) == 0o700
+    assert list(folder.iterdir()) == []
+
+
+def test_a_folder_that_nobody_named_gives_way_to_one_in_reach(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.storage.embedded.server_user", lambda: NOBODY)
+    folder.mkdir(mode=0o700)
+    chosen = reachable_root(folder / "inner")
+    assert chosen != folder / "inner"
+    assert chosen == reachable_root(folder / "inner")
+    assert reachable_root(folder.parent / "other") == folder.parent / "other"
+
+
+def test_programs_out_of_the_users_reach_are_copied_and_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ServerUser, "reaches", lambda self, path: False)
+    folder.mkdir()
+    programs = postgres_programs(NOBODY, folder / "programs")
+    assert programs == postgres_programs(NOBODY, folder / "programs")
+    assert programs.is_relative_to(folder)
+    for program in ("initdb", "postgres"):
+        version = subprocess.run([programs / program, "--version"], check=True, capture_output=True, text=True)
+        assert version.stdout.startswith(program)

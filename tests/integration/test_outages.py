@@ -1,0 +1,119 @@
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from sqlalchemy import make_url
+from sqlalchemy.exc import IntegrityError
+
+from service.entities import NewDataset
+from service.errors import StorageUnavailable
+from service.identifiers import DatasetId, JobId
+from service.storage.engine import database_url as with_driver
+from service.storage.store import PostgresStore
+from tests.behaviour.stored import cancel, claim, event_types, queued
+
+PATIENCE_SECONDS = 60.0
+DATASET = NewDataset(id=DatasetId("ds_1"), columns=("sum",), gold_field=None, rows=0, sha256="0" * 64)
+
+
+@pytest.fixture
+async def operator(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of somebody else's."""
+    address = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    connection = await asyncpg.connect(address)
+    yield connection
+    await connection.close()
+
+
+async def disconnect_everybody(operator: asyncpg.Connection) -> None:
+    await operator.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+
+
+async def test_a_server_that_cannot_be_reached_is_an_outage() -> None:
+    store = PostgresStore("postgresql://icm:icm@127.0.0.1:1/icm")
+    with pytest.raises(StorageUnavailable, match="cannot be reached"):
+        await store.ping()
+    await asyncio.wait_for(store.wait_for_work(0.01), PATIENCE_SECONDS)
+    await asyncio.wait_for(store.wait_for_events(JobId("job_0"), 0.01), PATIENCE_SECONDS)
+    await store.close()
+
+
+async def test_a_wrong_password_is_an_outage(database_url: str) -> None:
+    store = PostgresStore(make_url(database_url).set(password="wrong").render_as_string(hide_password=False))
+    with pytest.raises(StorageUnavailable, match="password"):
+        await store.ping()
+    await store.close()
+
+
+async def test_a_connection_lost_half_way_is_an_outage_and_nothing_is_stored(
+    postgres_store: PostgresStore, operator: asyncpg.Connection
+) -> None:
+    with pytest.raises(StorageUnavailable):
+        await store_and_be_disconnected(postgres_store, operator)
+    async with postgres_store.desk() as desk:
+        await desk.datasets.add(DATASET)  # there is none of that id
+
+
+async def store_and_be_disconnected(store: PostgresStore, operator: asyncpg.Connection) -> None:
+    async with store.desk() as desk:
+        await desk.datasets.add(DATASET)
+        await disconnect_everybody(operator)
+        await desk.datasets.add_rows(DATASET.id, [])
+
+
+async def test_the_store_recovers_by_itself(postgres_store: PostgresStore, operator: asyncpg.Connection) -> None:
+    await queued(postgres_store)
+    await postgres_store.wait_for_work(0.01)
+    await disconnect_everybody(operator)
+    assert await claim(postgres_store) is not None
+    job_id = await queued(postgres_store)
+    await asyncio.wait_for(postgres_store.wait_for_work(60.0), PATIENCE_SECONDS)
+    waiting = asyncio.create_task(postgres_store.wait_for_events(job_id, 60.0))
+    await cancel(postgres_store, job_id)
+    await asyncio.wait_for(waiting, PATIENCE_SECONDS)
+    assert "job.cancelled" in await event_types(postgres_store, job_id)
+
+
+async def test_a_statement_that_waits_too_long_is_an_outage(
+    database_url: str, postgres_store: PostgresStore, operator: asyncpg.Connection
+) -> None:
+    job_id = await queued(postgres_store)
+    impatient = PostgresStore(database_url, statement_timeout_seconds=0.05)
+    async with operator.transaction():
+        await operator.execute("SELECT * FROM jobs FOR UPDATE")
+        with pytest.raises(StorageUnavailable, match="timeout"):
+            await cancel(impatient, job_id)
+    await impatient.close()
+
+
+async def test_a_pool_with_nothing_left_is_an_outage(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.storage.engine.POOL_WAIT_SECONDS", 0.05)
+    store = PostgresStore(database_url, pool_size=1)
+    async with store.desk():
+        with pytest.raises(StorageUnavailable, match="in use"):
+            await store.ping()
+    await store.close()
+
+
+async def test_a_mistake_of_ours_is_no_outage(postgres_store: PostgresStore) -> None:
+    async with postgres_store.desk() as desk:
+        await desk.datasets.add(DATASET)
+    with pytest.raises(IntegrityError):
+        await store_again(postgres_store)
+
+
+async def store_again(store: PostgresStore) -> None:
+    async with store.desk() as desk:
+        await desk.datasets.add(DATASET)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgres://a:b@h/d", "postgresql://a:b@h/d", "postgresql+psycopg://a:b@h/d", "postgresql+asyncpg://a:b@h/d"],
+)
+def test_every_way_to_write_the_database_leads_to_our_driver(url: str) -> None:
+    assert with_driver(url).render_as_string(hide_password=False) == "postgresql+asyncpg://a:b@h/d"

@@ -1,0 +1,166 @@
+import asyncio
+import os
+import signal
+from collections import Counter
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import make_url
+
+from service.entities import Event, JobStatus
+from tests.integration.processes import Laboratory, Workers, gone, kill, laboratory, until, worker_processes
+
+KILLS = 20
+CALM = 30.0  # a lease that no live worker loses, in seconds
+SHORT = 1.0  # a lease that is soon over once its worker is dead
+PAPER = {"strategy": "paper", "draws_per_row": 4, "seed_labels": 4}
+FOLDS = {"strategy": "folds", "anchor_rows": 32, "shard_rows": 12, "initial_rows": 8, "restarts": 2}
+
+
+def rows(count: int) -> list[dict[str, Any]]:
+    return [{"text": f"claim {i}", "question": i // 2} for i in range(count)]
+
+
+def config(search: dict[str, Any]) -> dict[str, Any]:
+    relation = {"kind": "exactly_one", "group": "question"}
+    return {"task": {"template": "{text}", "relations": [relation]}, "search": search}
+
+
+async def test_two_workers_share_the_shards_of_one_job(database_url: str) -> None:
+    async with laboratory(database_url) as lab:
+        with worker_processes(database_url, lease_seconds=CALM) as workers:
+            for _ in range(2):
+                workers.start()
+            await until_listening(database_url, 2)
+            job_id = await lab.submit(rows(240), config(FOLDS))
+            job = await lab.ended(job_id)
+        started = await lab.events(job_id, "shard.started")
+        finished = await lab.events(job_id, "shard.finished")
+    shards = {event.data["shard"] for event in started}
+    assert job.status is JobStatus.SUCCEEDED
+    assert job.progress.labeled == 240
+    assert len(shards) > 10
+    assert Counter(event.data["shard"] for event in started) == dict.fromkeys(shards, 1)
+    assert Counter(event.data["shard"] for event in finished) == dict.fromkeys(shards, 1)
+    assert len({event.data["worker_id"] for event in started}) == 2
+
+
+@pytest.mark.timeout(600)
+async def test_workers_killed_at_20_random_moments_change_no_label(database_url: str) -> None:
+    random, kills = Random(20), 0
+    async with laboratory(database_url) as lab:
+        with worker_processes(database_url, lease_seconds=SHORT) as workers:
+            for search in (PAPER, FOLDS) * KILLS:
+                examples, settings = rows(36 if search is PAPER else 96), config(search)
+                expected = await lab.undisturbed(examples, settings)
+                job_id = await lab.submit(examples, settings)
+                kills += await killed_on_the_way(lab, workers, job_id, random, at_most=KILLS - kills)
+                assert (await lab.job(job_id)).status is JobStatus.SUCCEEDED
+                assert await lab.result(job_id) == expected
+                assert_no_shard_was_written_by_two(await lab.events(job_id))
+                if kills == KILLS:
+                    break
+    assert kills == KILLS
+
+
+async def killed_on_the_way(lab: Laboratory, workers: Workers, job_id: Any, random: Random, *, at_most: int) -> int:
+    """Kill the only worker again and again while the job is under way, then let one finish; how many were killed."""
+    kills = 0
+    while not (await lab.job(job_id)).status.is_final:
+        seen = (await lab.events(job_id))[-1].sequence
+        worker = workers.start()
+        if kills < at_most:
+            await lab.under_way(job_id, saves=random.randint(1, 12), after=seen)
+            await asyncio.sleep(random.uniform(0.0, 0.02))
+            kills += not (await lab.job(job_id)).status.is_final
+        else:
+            await lab.ended(job_id)
+        kill(worker)
+        await gone(worker)
+    return kills
+
+
+def assert_no_shard_was_written_by_two(log: Sequence[Event]) -> None:
+    """The trace of commits, since a broken fence could still end with the right labels: epochs of a shard only
+    rise, and a shard is finished once, after which it is not begun again."""
+    epochs: Counter[int] = Counter()
+    finished: set[int] = set()
+    for event in log:
+        shard = event.data.get("shard", -1)
+        if event.type == "shard.started":
+            assert event.data["epoch"] == epochs[shard] + 1
+            assert shard not in finished
+            epochs[shard] += 1
+        elif event.type == "shard.finished":
+            assert shard not in finished
+            finished.add(shard)
+
+
+async def test_a_worker_asked_to_end_saves_and_gives_its_shard_back(database_url: str) -> None:
+    examples, settings = rows(36), config(PAPER)
+    async with laboratory(database_url) as lab:
+        expected = await lab.undisturbed(examples, settings)
+        with worker_processes(database_url, lease_seconds=CALM) as workers:
+            job_id = await lab.submit(examples, settings)
+            first = workers.start()
+            await lab.under_way(job_id, saves=2)
+            os.kill(first, signal.SIGTERM)
+            await gone(first)
+            released = await lab.events(job_id, "shard.released")
+            workers.start()
+            assert (await lab.ended(job_id)).status is JobStatus.SUCCEEDED
+        assert [event.data for event in released] == [{"shard": 0, "crashed": False}]
+        assert await lab.result(job_id) == expected
+
+
+async def test_a_worker_that_slept_past_its_lease_writes_nothing_when_it_wakes(database_url: str) -> None:
+    examples, settings = rows(36), config(PAPER)
+    async with laboratory(database_url) as lab:
+        expected = await lab.undisturbed(examples, settings)
+        with worker_processes(database_url, lease_seconds=SHORT) as workers:
+            job_id = await lab.submit(examples, settings)
+            sleeper = workers.start()
+            await lab.under_way(job_id)
+            os.kill(sleeper, signal.SIGSTOP)
+            workers.start()
+            assert (await lab.ended(job_id)).status is JobStatus.SUCCEEDED
+            log = await lab.events(job_id)
+            os.kill(sleeper, signal.SIGCONT)
+            other = await lab.submit(rows(8), settings)  # the sleeper is well if somebody does this
+            await lab.ended(other)
+            os.kill(sleeper, signal.SIGTERM)
+            await gone(sleeper)
+        assert await lab.events(job_id) == log
+        assert await lab.result(job_id) == expected
+        assert_no_shard_was_written_by_two(log)
+
+
+async def test_a_running_job_is_cancelled_and_keeps_what_it_has(database_url: str) -> None:
+    async with laboratory(database_url) as lab:
+        with worker_processes(database_url, lease_seconds=SHORT) as workers:
+            job_id = await lab.submit(rows(200), config({**PAPER, "draws_per_row": 1000}))
+            workers.start()
+            await lab.under_way(job_id, saves=3)
+            assert (await lab.client.post(f"/v1/jobs/{job_id}/cancel")).status_code == 202
+            job = await lab.ended(job_id)
+        labelled = [row for row in await lab.result(job_id) if row.state.label is not None]
+    assert job.status is JobStatus.CANCELLED
+    assert len(labelled) == job.progress.labeled > 0
+
+
+async def until_listening(database_url: str, workers: int) -> None:
+    """Wait until so many workers wait for work."""
+    address = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    connection = await asyncpg.connect(address)
+    listening = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE 'listen %'"
+
+    async def enough() -> bool:
+        return bool(await connection.fetchval(listening) >= workers)
+
+    try:
+        await until(enough)
+    finally:
+        await connection.close()
