@@ -42,7 +42,7 @@ async def api_process(database_url: str, *, ready: bool = True) -> AsyncIterator
     }
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "api", env=environment)
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=None) as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=110) as client:
             await asyncio.wait_for(_answers(client, "/health/ready" if ready else "/health/live"), START_SECONDS)
             yield ApiProcess(process, client)
     finally:

@@ -92,6 +92,12 @@ def test_labels_that_could_as_well_be_swapped_are_suspicious(
     assert judged(50, 50, job=job, search=search) == expected
 
 
+@pytest.mark.parametrize(("nats", "codes"), [(1.4, {"polarity"}), (1.6, set())])
+def test_a_polarity_that_short_sequences_settle_is_believed(nats: float, codes: set[str]) -> None:
+    search = replace(NO_FACTS, anchor_rows=100, anchor_utility=-10.0, complement_utility=-10.0, polarity_nats=nats)
+    assert judged(50, 50, search=search).keys() == codes
+
+
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
