@@ -38,7 +38,7 @@ async def test_workers_and_users_at_cross_purposes_never_block_each_other(postgr
     await asyncio.wait_for(asyncio.gather(*users, *workers), PATIENCE_SECONDS)
     async with postgres_store.desk() as desk:
         remaining = await desk.jobs.page(limit=100, before=None, status=None)
-    assert len(remaining) > 0
+    assert len(remaining) >= 6
     for found in remaining:
         await assert_whole(postgres_store, found)
 
@@ -74,7 +74,7 @@ async def meddle(store: PostgresStore, job_ids: list[JobId], random: Random) -> 
                 if random.random() < 0.4:
                     await desk.jobs.request_cancel(random.choice(job_ids))
                 else:
-                    await desk.jobs.remove(random.choice(job_ids))
+                    await desk.jobs.remove(random.choice(job_ids[::2]))
         except (JobNotFound, JobFinished, WrongState):
             continue
 

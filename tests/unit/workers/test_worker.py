@@ -1,0 +1,249 @@
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from service.bootstrap import Application, build_application
+from service.entities import Job, JobStatus, LabelStatus
+from service.errors import BackendRefused, BackendUnavailable, LeaseLost, StorageUnavailable
+from service.identifiers import JobId, WorkerId
+from service.scoring.deterministic import DeterministicScorer
+from service.scoring.registry import ConfiguredScorers
+from service.search.prompt_tree import PromptTree, TreeScores
+from service.settings import QueueSettings, Settings
+from service.storage.memory import MemoryStore
+from tests.behaviour.stored import BOB, cancel, claim, event_types, events, job, queued
+from workers.worker import BACKEND_DELAY_SECONDS, Worker
+
+LEASE_SECONDS = 1.5
+PATIENCE_SECONDS = 30.0
+
+
+class Clock:
+    """A clock that tests can put forward."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def advance(self, seconds: float) -> None:
+        self.ahead += timedelta(seconds=seconds)
+
+
+class Backend(DeterministicScorer):
+    """The deterministic twin, which can be told to fail or to keep everybody waiting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failure: Exception | None = None
+        self.asked = asyncio.Event()
+        self.answering = asyncio.Event()
+        self.answering.set()
+
+    async def score(self, tree: PromptTree, labels: Sequence[str]) -> TreeScores:
+        self.asked.set()
+        await self.answering.wait()
+        if self.failure is not None:
+            raise self.failure
+        return await super().score(tree, labels)
+
+
+class Workplace:
+    """A worker with its store and backend."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.store = MemoryStore(max_crashes=3, now=self.clock.now)
+        self.backend = Backend()
+        queue = QueueSettings(lease_seconds=LEASE_SECONDS, poll_seconds=0.01, checkpoint_seconds=0.0)
+        wired = build_application(Settings(queue=queue, backends=()), store=self.store)
+        scorers = ConfiguredScorers({"default": self.backend})
+        self.worker = Worker(Application(wired.settings, self.store, scorers), WorkerId("worker"))
+
+    async def job(self, job_id: JobId) -> Job:
+        return await job(self.store, job_id)
+
+
+@pytest.fixture
+async def workplace() -> Workplace:
+    return Workplace()
+
+
+async def test_a_worker_labels_what_is_queued_until_told_to_stop(workplace: Workplace) -> None:
+    job_ids = [await queued(workplace.store, 4) for _ in range(2)]
+    running = asyncio.create_task(workplace.worker.run())
+    await until(lambda: all_ended(workplace, job_ids))
+    workplace.worker.stop()
+    await asyncio.wait_for(running, PATIENCE_SECONDS)
+    for job_id in job_ids:
+        ended = await workplace.job(job_id)
+        assert (ended.status, ended.progress.labeled) == (JobStatus.SUCCEEDED, 4)
+
+
+async def test_there_is_nothing_to_do_in_an_empty_queue(workplace: Workplace) -> None:
+    assert await workplace.worker.work_once() is False
+
+
+async def test_a_backend_that_cannot_be_reached_delays_the_job_and_fails_nothing(workplace: Workplace) -> None:
+    job_id = await queued(workplace.store)
+    workplace.backend.failure = BackendUnavailable("overloaded")
+    for _ in range(5):
+        assert await workplace.worker.work_once()
+        assert await workplace.worker.work_once() is False
+        workplace.clock.advance(BACKEND_DELAY_SECONDS)
+    assert (await workplace.job(job_id)).status is JobStatus.RUNNING
+    workplace.backend.failure = None
+    assert await workplace.worker.work_once()
+    assert (await workplace.job(job_id)).status is JobStatus.SUCCEEDED
+
+
+async def test_a_backend_that_names_a_time_is_left_alone_until_then(workplace: Workplace) -> None:
+    await queued(workplace.store)
+    workplace.backend.failure = BackendUnavailable("overloaded", retry_after_seconds=3 * BACKEND_DELAY_SECONDS)
+    await workplace.worker.work_once()
+    workplace.clock.advance(2 * BACKEND_DELAY_SECONDS)
+    assert await workplace.worker.work_once() is False
+
+
+async def test_a_backend_that_refuses_fails_the_job_and_says_why(workplace: Workplace) -> None:
+    job_id = await queued(workplace.store)
+    workplace.backend.failure = BackendRefused("no log-probabilities")
+    await workplace.worker.work_once()
+    failed = await workplace.job(job_id)
+    assert failed.status is JobStatus.FAILED
+    assert failed.error == {"code": "BackendRefused", "message": "no log-probabilities"}
+    async with workplace.store.desk() as desk:
+        states = [row.state async for row in desk.labels.result(job_id)]
+    assert {state.status for state in states} == {LabelStatus.UNLABELED}
+
+
+async def test_a_model_that_is_not_configured_fails_the_job(workplace: Workplace) -> None:
+    job_id = await queued(workplace.store)
+    wired = workplace.worker._application
+    worker = Worker(Application(wired.settings, workplace.store, ConfiguredScorers({})), WorkerId("worker"))
+    await worker.work_once()
+    error = (await workplace.job(job_id)).error
+    assert error is not None
+    assert error["code"] == "ModelNotFound"
+
+
+async def test_an_error_nobody_thought_of_is_tried_again_and_given_up_after_a_few_times(workplace: Workplace) -> None:
+    job_id = await queued(workplace.store)
+    workplace.backend.failure = ZeroDivisionError("a bug")
+    while await workplace.worker.work_once():
+        workplace.clock.advance(5.0)
+    failed = await workplace.job(job_id)
+    assert failed.error is not None
+    assert failed.error["code"] == "worker_crashed"
+    assert (await event_types(workplace.store, job_id)).count("shard.started") == 3
+
+
+async def test_a_worker_that_lost_its_lease_drops_everything(workplace: Workplace) -> None:
+    job_id = await queued(workplace.store)
+    workplace.backend.answering.clear()
+    working = asyncio.create_task(workplace.worker.work_once())
+    await asyncio.wait_for(workplace.backend.asked.wait(), PATIENCE_SECONDS)
+    workplace.clock.advance(10.0)
+    assert await claim(workplace.store, BOB) is not None
+    log = await events(workplace.store, job_id)
+    with pytest.raises(LeaseLost):
+        await asyncio.wait_for(working, PATIENCE_SECONDS)
+    assert await events(workplace.store, job_id) == log
+
+
+async def test_a_lease_is_renewed_while_the_backend_takes_its_time(workplace: Workplace) -> None:
+    job_id = await queued(workplace.store)
+    workplace.backend.answering.clear()
+    working = asyncio.create_task(workplace.worker.work_once())
+    await asyncio.wait_for(workplace.backend.asked.wait(), PATIENCE_SECONDS)
+    first = lease_until(workplace, job_id)
+    await until(lambda: renewed_after(workplace, job_id, first))
+    workplace.backend.answering.set()
+    assert await asyncio.wait_for(working, PATIENCE_SECONDS)
+    assert (await workplace.job(job_id)).status is JobStatus.SUCCEEDED
+
+
+async def test_a_cancelled_job_ends_though_its_backend_does_not_answer(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.worker.GRACE_SECONDS", 0.05)
+    job_id = await queued(workplace.store)
+    workplace.backend.answering.clear()
+    working = asyncio.create_task(workplace.worker.work_once())
+    await asyncio.wait_for(workplace.backend.asked.wait(), PATIENCE_SECONDS)
+    await cancel(workplace.store, job_id)
+    assert await asyncio.wait_for(working, PATIENCE_SECONDS)
+    assert (await workplace.job(job_id)).status is JobStatus.CANCELLED
+
+
+async def test_a_worker_told_to_stop_gives_its_shard_back_though_its_backend_does_not_answer(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.worker.GRACE_SECONDS", 0.05)
+    job_id = await queued(workplace.store)
+    workplace.backend.answering.clear()
+    running = asyncio.create_task(workplace.worker.run())
+    await asyncio.wait_for(workplace.backend.asked.wait(), PATIENCE_SECONDS)
+    workplace.worker.stop()
+    await asyncio.wait_for(running, PATIENCE_SECONDS)
+    assert (await events(workplace.store, job_id))[-1].data == {"shard": 0, "crashed": False}
+    assert await claim(workplace.store, BOB) is not None
+
+
+async def test_a_worker_that_is_cancelled_still_records_what_became_of_its_shard(workplace: Workplace) -> None:
+    job_id = await queued(workplace.store)
+    workplace.backend.answering.clear()
+    running = asyncio.create_task(workplace.worker.run())
+    await asyncio.wait_for(workplace.backend.asked.wait(), PATIENCE_SECONDS)
+    running.cancel()
+    workplace.backend.answering.set()
+    await asyncio.wait({running}, timeout=PATIENCE_SECONDS)
+    assert running.cancelled()
+    assert (await event_types(workplace.store, job_id))[-1] in {"shard.released", "job.succeeded"}
+
+
+async def test_a_worker_lives_through_an_outage_of_the_database(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.worker.STORAGE_DELAY_SECONDS", 0.01)
+    job_id = await queued(workplace.store)
+    outages = iter([StorageUnavailable("gone"), StorageUnavailable("still gone")])
+    work_once = workplace.worker.work_once
+
+    async def work_through_outages() -> bool:
+        for outage in outages:
+            raise outage
+        return await work_once()
+
+    monkeypatch.setattr(workplace.worker, "work_once", work_through_outages)
+    running = asyncio.create_task(workplace.worker.run())
+    await until(lambda: all_ended(workplace, [job_id]))
+    workplace.worker.stop()
+    await asyncio.wait_for(running, PATIENCE_SECONDS)
+    assert (await workplace.job(job_id)).status is JobStatus.SUCCEEDED
+
+
+async def all_ended(workplace: Workplace, job_ids: list[JobId]) -> bool:
+    return all([(await workplace.job(job_id)).status.is_final for job_id in job_ids])
+
+
+def lease_until(workplace: Workplace, job_id: JobId) -> datetime:
+    shard = workplace.store._state.shards.get((job_id, 0))
+    assert shard is not None
+    assert shard.lease_until is not None
+    return shard.lease_until
+
+
+async def renewed_after(workplace: Workplace, job_id: JobId, moment: datetime) -> bool:
+    return lease_until(workplace, job_id) > moment
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not await condition():
+        assert time.monotonic() < deadline, "waited for too long"
+        await asyncio.sleep(0.01)
