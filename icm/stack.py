@@ -102,7 +102,8 @@ def _start_inference(stack: Stack) -> str:
     port = free_port()
     chosen = () if stack.options.language_model is None else ("--model", stack.options.language_model)
     command = _python("inference", "--port", str(port), *chosen)
-    stack.supervisor.start(Part(name="inference", command=command))
+    caches = {"TORCHINDUCTOR_CACHE_DIR": str(stack.options.data_folder / "torch")}  # else it litters /tmp
+    stack.supervisor.start(Part(name="inference", command=command, environment=caches))
     return f"http://127.0.0.1:{port}"
 
 
