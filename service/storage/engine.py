@@ -13,7 +13,7 @@ from service.errors import StorageUnavailable
 
 CONNECT_SECONDS = 10.0
 POOL_WAIT_SECONDS = 10.0
-IDLE_IN_TRANSACTION_SECONDS = 300.0  # a slow download is idle between two chunks of rows
+IDLE_IN_TRANSACTION_SECONDS = 10.0  # a process that was stopped half-way must not hold its locks for long
 
 # Classes of SQLSTATE where the same statement may succeed later: connection, rollback by a
 # rival (40), resources such as disk or connections (53), intervention by the operator (57), I/O (58).

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, and_, func, literal, select, text, tuple_, union_all
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, func, literal, select, text, true, tuple_, union_all
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,6 +15,7 @@ from service.storage.progress import job_not_found
 from service.storage.tables import dataset_rows, gold_labels, jobs, label_states
 
 CHUNK_ROWS = 1000  # how many rows a download takes from the database at once
+DOWNLOAD_PAUSE = "300s"  # how long whoever downloads may take for a chunk; nothing is locked meanwhile
 
 _STATE = (label_states.c.label, label_states.c.confidence, label_states.c.margin, label_states.c.status)
 # As in the index; see tables.py.
@@ -51,6 +52,9 @@ class LabelReader:
             .outerjoin(gold_labels, gold)
             .order_by(dataset_rows.c.position)
         )
+        for_this_transaction = true()
+        longer_pause = func.set_config("idle_in_transaction_session_timeout", DOWNLOAD_PAUSE, for_this_transaction)
+        await self._connection.execute(select(longer_pause))
         async with self._connection.stream(query, execution_options={"yield_per": CHUNK_ROWS}) as rows:
             async for row in rows.mappings():
                 yield LabeledRow(id=row["id"], data=row["data"], gold=row["gold"], state=_state_from(row))

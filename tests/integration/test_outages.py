@@ -11,7 +11,8 @@ from service.errors import StorageUnavailable
 from service.identifiers import DatasetId, JobId
 from service.storage.engine import database_url as with_driver
 from service.storage.store import PostgresStore
-from tests.behaviour.stored import cancel, claim, event_types, queued
+from tests.behaviour.stored import ALICE, BOB, NO_TIME, cancel, claim, claimed, event_types, label_state, queued
+from tests.integration.processes import until
 
 PATIENCE_SECONDS = 60.0
 DATASET = NewDataset(id=DatasetId("ds_1"), columns=("sum",), gold_field=None, rows=0, sha256="0" * 64)
@@ -88,6 +89,27 @@ async def test_a_statement_that_waits_too_long_is_an_outage(
         with pytest.raises(StorageUnavailable, match="timeout"):
             await cancel(impatient, job_id)
     await impatient.close()
+
+
+async def test_a_worker_stopped_half_way_through_a_transaction_does_not_hold_its_shard_for_long(
+    database_url: str, postgres_store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.storage.engine.IDLE_IN_TRANSACTION_SECONDS", 0.2)
+    stopped = PostgresStore(database_url)
+    await queued(postgres_store)
+    shard = await claimed(stopped, ALICE, NO_TIME)
+
+    async def taken_over() -> bool:
+        return await claim(postgres_store, BOB) is not None
+
+    async def stop_half_way() -> None:
+        async with stopped.workbench() as bench:
+            await bench.labels.write(shard.lease, [label_state(0)])
+            await until(taken_over)
+
+    with pytest.raises(StorageUnavailable):
+        await stop_half_way()
+    await stopped.close()
 
 
 async def test_a_pool_with_nothing_left_is_an_outage(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
