@@ -10,7 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from icm.commands.output import count, on_stderr, write_json
 from icm.documents import Job
 
-_LINE_SECONDS = 2.0
+_LINE_SECONDS = 2.0  # between lines at first;
+_LINE_SHARE = 0.05  # later this share of the time gone by, so that logs of long jobs stay short
 
 Observer = Callable[[Job], None]
 
@@ -74,11 +75,14 @@ class _Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._status = ""
-        self._next_line = 0.0
+        self._started = time.monotonic()
+        self._next_line = self._started
 
     def update(self, job: Job) -> None:
-        if job.status == self._status and time.monotonic() < self._next_line:
+        now = time.monotonic()
+        if job.status == self._status and now < self._next_line:
             return
-        self._status, self._next_line = job.status, time.monotonic() + _LINE_SECONDS
+        self._status = job.status
+        self._next_line = now + max(_LINE_SECONDS, _LINE_SHARE * (now - self._started))
         text = f"{job.name or job.id} {job.status}  {job.progress.labeled}/{job.progress.rows} rows  {figures(job)}"
         self._console.print(text.rstrip(), markup=False, highlight=False, soft_wrap=True)
