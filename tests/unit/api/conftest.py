@@ -1,8 +1,8 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from service.storage.memory import MemoryStore
 
+from service.storage.memory import MemoryStore
 from tests.unit.api.harness import Service
 
 
