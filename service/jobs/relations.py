@@ -31,8 +31,9 @@ class RelatedRows:
         position = len(self._parents)
         self._parents.append(position)
         for number, relation in enumerate(self._relations):
-            first = self._first_with.setdefault((number, *group_key(relation, row)), position)
-            self._join(position, first)
+            key = group_key(relation, row)
+            if key is not None:
+                self._join(position, self._first_with.setdefault((number, *key), position))
 
     def groups(self) -> list[int]:
         """The group of every row added so far; groups are numbered from 0 by their first rows."""
@@ -50,8 +51,14 @@ class RelatedRows:
         self._parents[second] = first
 
 
-def group_key(relation: Relation, row: Mapping[str, Any]) -> Key:
-    """What the rows of one group under this relation have in common."""
+def group_key(relation: Relation, row: Mapping[str, Any]) -> Key | None:
+    """What the rows of one group under this relation have in common.
+
+    None where a column the relation reads is null: as in SQL null equals nothing, and the
+    row takes no part in the relation.
+    """
+    if any(row[column] is None for column in relation.columns):
+        return None
     if isinstance(relation, AntisymmetricRelation):
         pair = sorted((_value(relation.first, row), _value(relation.second, row)), key=repr)
         return (*_values(relation.group, row), *pair)
@@ -65,7 +72,9 @@ def compile_constraints(
     for relation in relations:
         groups: dict[Key, list[Row]] = {}
         for position, row in rows.items():
-            groups.setdefault(group_key(relation, row), []).append(position)
+            key = group_key(relation, row)
+            if key is not None:
+                groups.setdefault(key, []).append(position)
         label = Label(0 if relation.label is None else labels.index(relation.label))
         for members in groups.values():
             constraint = _constraint(relation, label, {member: rows[member] for member in members})

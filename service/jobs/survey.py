@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from service.config import AntisymmetricRelation, Task
+from service.config import AntisymmetricRelation, Task, template_fields
 from service.jobs.relations import RelatedRows, UnusableValue
 from service.jobs.rows import FaultLog, RowSource, SourceRow
 from service.jobs.template import Template, as_text
@@ -132,7 +132,7 @@ class _RowChecks:
     def __init__(self, task: Task, faults: FaultLog) -> None:
         self.columns: dict[str, None] = {}
         self._id_field, self._gold_field = task.id_field, task.gold_field
-        self._fields = task.fields
+        self._fields, self._template_fields = task.fields, set(template_fields(task.template))
         self.named = tuple(dict.fromkeys(f for f in (*task.fields, task.id_field, task.gold_field) if f is not None))
         self._faults = faults
         self._line_of_id: dict[str, int] = {}
@@ -170,6 +170,8 @@ class _RowChecks:
     def _check_value(self, row: SourceRow, field: str) -> None:
         value = row.fields.get(field)
         if value is None:
+            if field in row.fields and field not in self._template_fields:
+                return  # a row whose relation column is null takes no part in the relation
             message = "the field is null" if field in row.fields else "the field is missing"
             self._fault(row, field, f"{message}, but the task reads it")
         elif isinstance(value, list | dict):
@@ -199,6 +201,8 @@ class _Twins:
     def add(self, row: Mapping[str, Any]) -> None:
         """Take in a row."""
         for number, relation in enumerate(self._relations):
+            if any(row[column] is None for column in relation.columns):
+                continue
             others = tuple(row[column] for column in relation.columns[2:])
             key: Hashable = (number, row[relation.first], row[relation.second], others)
             twin: Hashable = (number, row[relation.second], row[relation.first], others)

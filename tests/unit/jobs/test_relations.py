@@ -83,3 +83,15 @@ def test_a_list_in_a_relation_column_is_refused_by_name() -> None:
     with pytest.raises(UnusableValue) as caught:
         groups_of(task, [{"tags": ["a"]}])
     assert caught.value.field == "tags"
+
+
+def test_a_row_whose_relation_column_is_null_takes_no_part() -> None:
+    task = task_with({"kind": "at_most_one", "group": "q", "distinct": "answer"})
+    rows: list[dict[str, Any]] = [
+        {"q": 1, "answer": None},
+        {"q": 1, "answer": "4"},
+        {"q": 1, "answer": "5"},
+        {"q": 1, "answer": None},
+    ]
+    assert groups_of(task, rows) == [0, 1, 1, 2]
+    assert [constraint.rows for constraint in constraints_of(task, rows)] == [(1, 2)]
