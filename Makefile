@@ -36,8 +36,9 @@ format: $(VENV)/.develops ## bring every file into the house format
 serve: $(VENV)/.runs ## start every part on port 8000 with its data in ./data (or PORT=, DATA_DIR=)
 	$(BIN)/icm serve --port $(PORT) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
-pretrain: $(VENV)/.runs ## pretrain the small language model anew
+pretrain: $(VENV)/.runs ## pretrain the small language model anew and measure what it knows (an hour or more)
 	$(BIN)/python -m inference.pretraining.train --out $(MODEL_DIR)
+	$(BIN)/python -m inference.pretraining.evaluate --model $(MODEL_DIR) --out docs/small_model.md
 
 clean: ## remove .venv, caches and output; data directories stay
 	rm -rf $(VENV) out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
