@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
@@ -10,7 +10,6 @@ from random import Random
 from service.identifiers import Label, Row
 from service.search.consistency import Constraint, Rule
 from service.search.engine import Search
-from service.search.objective import likeliest
 from service.search.problem import Parameters, Problem
 from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 from service.search.steps import State, Strategy
@@ -109,8 +108,3 @@ def drive(world: ToyWorld, problem: Problem, strategy: Strategy, state: State | 
         if search.tell([world.answer(tree) for tree in request]):
             states.append(search.state)
     return [*states, search.state]
-
-
-def argmax_labels(scores: Mapping[Row, LogProbabilities], rows: Sequence[Row]) -> dict[Row, Label]:
-    """The likeliest label of each row."""
-    return {row: likeliest(scores[row]) for row in rows}

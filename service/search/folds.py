@@ -168,11 +168,10 @@ def _with_sweeps(
 
 
 def _best_permutation(problem: Problem, labels: Labels, rng: Random) -> Generator[Request, Answer, Candidate]:
-    best: Candidate | None = None
-    for permuted in [dict(labels), *evaluation.permutations(problem, labels)]:
-        candidate = yield from _redrawn(problem, permuted, rng)
-        best = better(best, candidate)
-    return best  # type: ignore[return-value]  # the labelling itself is always there
+    best = yield from _redrawn(problem, labels, rng)
+    for permuted in evaluation.permutations(problem, labels):
+        best = better(best, (yield from _redrawn(problem, permuted, rng)))
+    return best
 
 
 def _redrawn(problem: Problem, labels: Labels, rng: Random) -> Generator[Request, Answer, Candidate]:
