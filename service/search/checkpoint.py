@@ -8,7 +8,7 @@ from service.search.consistency import Labels
 from service.search.objective import Scores
 from service.search.steps import Candidate, Phase, State, StopReason
 
-VERSION = 1
+VERSION = 2
 
 
 def to_json(state: State) -> dict[str, Any]:
@@ -20,8 +20,8 @@ def to_json(state: State) -> dict[str, Any]:
         "round": state.round,
         "labels": _labels_to_json(state.labels),
         "scores": _scores_to_json(state.scores),
-        "best": _candidate_to_json(state.best),
-        "rival": _candidate_to_json(state.rival),
+        "best": None if state.best is None else _candidate_to_json(state.best),
+        "starts": [_candidate_to_json(found) for found in state.starts],
         "iterations": state.iterations,
         "accepted": state.accepted,
         "summary": dict(state.summary),
@@ -39,8 +39,8 @@ def from_json(values: Mapping[str, Any]) -> State:
         round=values["round"],
         labels=_labels_from_json(values["labels"]),
         scores=_scores_from_json(values["scores"]),
-        best=_candidate_from_json(values["best"]),
-        rival=_candidate_from_json(values["rival"]),
+        best=None if values["best"] is None else _candidate_from_json(values["best"]),
+        starts=tuple(_candidate_from_json(found) for found in values["starts"]),
         iterations=values["iterations"],
         accepted=values["accepted"],
         summary=values["summary"],
@@ -64,9 +64,7 @@ def _scores_from_json(pairs: list[list[Any]]) -> dict[Row, tuple[float, ...]]:
     return {Row(row): tuple(values) for row, values in pairs}
 
 
-def _candidate_to_json(candidate: Candidate | None) -> dict[str, Any] | None:
-    if candidate is None:
-        return None
+def _candidate_to_json(candidate: Candidate) -> dict[str, Any]:
     return {
         "labels": _labels_to_json(candidate.labels),
         "scores": _scores_to_json(candidate.scores),
@@ -74,7 +72,5 @@ def _candidate_to_json(candidate: Candidate | None) -> dict[str, Any] | None:
     }
 
 
-def _candidate_from_json(values: Mapping[str, Any] | None) -> Candidate | None:
-    if values is None:
-        return None
+def _candidate_from_json(values: Mapping[str, Any]) -> Candidate:
     return Candidate(_labels_from_json(values["labels"]), _scores_from_json(values["scores"]), values["utility"])

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from service.identifiers import Row
-from service.search import evaluation
+from service.search import evaluation, polarity
+from service.search.audit import audited
 from service.search.objective import likeliest
 from service.search.problem import Problem
 from service.search.proposal import propose_row
@@ -36,6 +37,8 @@ class Paper:
                 return self._complete(problem, state)
             case Phase.POLARITY:
                 return self._polarity(problem, state)
+            case Phase.AUDIT:
+                return self._audit(problem, state)
         raise AssertionError(state.phase)
 
     def _start(self, problem: Problem, state: State) -> Step:
@@ -53,7 +56,7 @@ class Paper:
         cooled = temperature(problem.parameters, state.round + 1)  # line 4
         row = propose_row(problem, state.labels, rng)  # line 5
         others = {other: label for other, label in state.labels.items() if other != row}
-        scores = yield from evaluation.predict(problem, others, [row], rng)
+        scores = yield from evaluation.predict(problem, others, [row])
         label = likeliest(scores[row])  # line 6
         state = replace(state, round=state.round + 1, iterations=state.iterations + 1)
         if state.labels.get(row) == label:
@@ -79,7 +82,7 @@ class Paper:
     def _with_rest(
         self, problem: Problem, candidate: Candidate, rest: Sequence[Row], rng: Random
     ) -> Generator[Request, Answer, Candidate]:
-        scores = yield from evaluation.predict(problem, candidate.labels, rest, rng)
+        scores = yield from evaluation.predict(problem, candidate.labels, rest)
         guesses = {row: likeliest(scores[row]) for row in rest}
         labels = redraw(problem, {**candidate.labels, **guesses}, scores, temperature=0.0, share=1.0, rng=rng)
         [complete] = yield from evaluation.leave_one_out(problem, labels)
@@ -88,11 +91,15 @@ class Paper:
     def _polarity(self, problem: Problem, state: State) -> Step:
         """Score the label permutations too and keep the best."""
         candidate = _current(problem, state)
-        permuted = yield from evaluation.leave_one_out(problem, *evaluation.permutations(problem, state.labels))
+        permutations = polarity.permutations(problem, candidate.labels, candidate.scores)
+        permuted = yield from evaluation.leave_one_out(problem, *permutations)
         best = max([candidate, *permuted], key=lambda labelling: labelling.utility)
-        rival = max(labelling.utility for labelling in permuted)
-        state = _at(state.enter(Phase.DONE, stop=StopReason.DRAWS_DONE), best, problem)
-        return state.noting(utility=best.utility, permuted_utility=min(rival, candidate.utility))
+        state = _at(state.enter(Phase.AUDIT, stop=StopReason.DRAWS_DONE), best, problem)
+        return state.noting(utility=best.utility)
+
+    def _audit(self, problem: Problem, state: State) -> Step:
+        state = yield from audited(problem, state)
+        return state.enter(Phase.DONE)
 
 
 def _current(problem: Problem, state: State) -> Candidate:

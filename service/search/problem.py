@@ -1,5 +1,6 @@
 """What a search is about: rows as text, the label set, the rules, the demonstrations that stand before all."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,8 +25,11 @@ class Parameters:
     draws_per_row: float = 5.0
     repair_rounds: int = 10  # M, Algorithm 2
     folds: int = 4  # G
-    restarts: int = 3
+    restarts: int = 4
     initial_rows: int = 24
+    sweeps: int = 5
+    rounds: int = 4  # of a bootstrap
+    exact_scores: bool = False  # leave-one-out scores at the end instead of those of the last sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +37,8 @@ class Problem:
     """One shard to be labelled. There is no gold here, nor any way to it.
 
     `prefix` is the text of demonstrations that stand before every prompt (the anchor's
-    labelled rows); `budget_tokens` bounds the demonstrations behind it, whose lengths
-    `demonstration_tokens` gives.
+    labelled rows); `budget_tokens` and `max_demonstrations` bound the demonstrations behind it,
+    whose lengths `demonstration_tokens` gives.
     """
 
     texts: Mapping[Row, str]
@@ -44,6 +48,7 @@ class Problem:
     prefix: str = ""
     demonstration_tokens: Mapping[Row, int] = field(default_factory=dict)
     budget_tokens: int | None = None
+    max_demonstrations: int | None = None
     parameters: Parameters = field(default_factory=Parameters)
 
     @property
@@ -71,6 +76,16 @@ class Problem:
         """Rows that rules tie together; a row without rules is a group of its own."""
         return self.constraints.groups
 
+    @cached_property
+    def order(self) -> tuple[Row, ...]:
+        """The order of rows in prompts: random, related rows side by side; the seed alone decides it."""
+        groups = self.random("prompt order").sample(self.groups, len(self.groups))
+        return tuple(itertools.chain.from_iterable(groups))
+
+    def in_order(self, labels: Labels) -> dict[Row, Label]:
+        """The labelling with its rows in the order of prompts."""
+        return {row: labels[row] for row in self.order if row in labels}
+
     def demonstration(self, row: Row, label: Label) -> str:
         """The row with its label, as it stands in a prompt."""
         return f"{self.texts[row]} {self.labels[label]}{self.separator}"
@@ -87,17 +102,6 @@ class Problem:
         """Randomness derived from the seed and a key: the same on every machine and after every restart."""
         return Random(":".join(map(str, (self.parameters.seed, *key))))
 
-    def fitting(self, rows: Sequence[Row], rng: Random) -> tuple[Row, ...]:
-        """As many of the rows as the budget holds, whole groups in random order; all of them where they fit."""
-        if self.budget_tokens is None or self._tokens(rows) <= self.budget_tokens:
-            return tuple(rows)
-        wanted, left, chosen = set(rows), self.budget_tokens, set[Row]()
-        for group in rng.sample(self.groups, len(self.groups)):
-            members = [row for row in group if row in wanted]
-            if (tokens := self._tokens(members)) <= left:
-                chosen.update(members)
-                left -= tokens
-        return tuple(row for row in rows if row in chosen)
-
-    def _tokens(self, rows: Iterable[Row]) -> int:
+    def tokens(self, rows: Iterable[Row]) -> int:
+        """The length of these rows as demonstrations, in tokens."""
         return sum(self.demonstration_tokens.get(row, 0) for row in rows)

@@ -27,7 +27,8 @@ class StopReason(StrEnum):
     CONVERGED = "converged"  # a sweep changed no label
     SWEEPS_DONE = "sweeps_done"  # the planned sweeps were made
     DRAWS_DONE = "draws_done"  # the planned iterations of Algorithm 1 were made
-    ASKED_ONCE = "asked_once"  # a baseline that asks every row once
+    ROUNDS_DONE = "rounds_done"  # the planned rounds of a bootstrap were made
+    ASKED_ONCE = "asked_once"  # every row was asked for once: a baseline, or a shard behind its anchor
     LIMIT = "limit"  # a limit of the job was reached
 
 
@@ -40,7 +41,8 @@ class Phase(StrEnum):
     DRAW = "draw"  # one iteration of Algorithm 1
     COMPLETE = "complete"  # label what is left
     POLARITY = "polarity"  # try the permutations of the label set
-    SCORE = "score"  # final pass: every row given all others
+    AUDIT = "audit"  # permuted and shuffled labels, baselines: facts for the report
+    SCORE = "score"  # every row given all others, exactly
     DONE = "done"
 
 
@@ -63,7 +65,7 @@ class State:
     labels: Mapping[Row, Label] = field(default_factory=dict)
     scores: Scores = field(default_factory=dict)  # of the labels as they are, where known
     best: Candidate | None = None
-    rival: Candidate | None = None  # another labelling to be told apart from the best by exact scores
+    starts: Sequence[Candidate] = ()  # labellings of the small set, one for each start
     iterations: int = 0  # changes proposed: draws of Algorithm 1, groups redrawn by sweeps
     accepted: int = 0  # changes made
     summary: Mapping[str, object] = field(default_factory=dict)  # facts for the report
@@ -71,7 +73,7 @@ class State:
 
     def enter(self, phase: Phase, **changes: object) -> "State":
         """The state at the beginning of a phase."""
-        return replace(self, phase=phase, round=0, **changes)  # type: ignore[arg-type]  # fields of State by name
+        return replace(self, phase=phase, **{"round": 0, **changes})  # type: ignore[arg-type]  # fields of State by name
 
     def noting(self, **facts: object) -> "State":
         """The state with facts added to the summary."""

@@ -1,0 +1,137 @@
+"""Facts about a finished labelling that the report judges it by: is there a concept, which way round is it, and
+what would have been found without a search."""
+
+from collections.abc import Collection, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from service.identifiers import Label, Row
+from service.search import planner, polarity
+from service.search.consistency import Labels
+from service.search.objective import Scores, likeliest, utility
+from service.search.problem import Problem
+from service.search.prompt_tree import PromptTree
+from service.search.steps import Answer, Request, State, Step, ask
+
+SAMPLE_ROWS = 64  # scored again with permuted and with shuffled labels
+BASELINE_ROWS = 128  # labelled by the baselines, too
+RANDOM_DEMONSTRATIONS = 8  # of the baseline `few_shot_random`
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What is to be said of a labelling besides its scores.
+
+    Utilities are those of the same sample of rows, all by two folds. `joint` is the mean
+    log-probability of short sequences, nats, of the labelling and of each permutation.
+    `baselines` gives the labels that the methods without a search have for some of the rows.
+    """
+
+    rows: int
+    utility: float
+    permutations: Sequence[Labels]
+    permuted: Sequence[float]
+    joint: Sequence[float]
+    shuffled: float
+    baselines: Mapping[str, Sequence[tuple[Row, Label]]]
+
+    @property
+    def rival(self) -> int | None:
+        """Which permutation comes closest: one that beginnings clearly favour, else that of the highest utility."""
+        if not self.permuted:
+            return None
+        own, *others = self.joint
+        likeliest_other = max(range(len(others)), key=others.__getitem__)
+        if others[likeliest_other] - own >= polarity.DECISIVE_NATS:
+            return likeliest_other
+        return max(range(len(self.permuted)), key=self.permuted.__getitem__)
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether the rival is the better reading: clearly likelier beforehand, or as likely and of higher utility."""
+        if self.rival is None:
+            return False
+        own, rival = self.joint[0], self.joint[1 + self.rival]
+        if abs(rival - own) >= polarity.DECISIVE_NATS:
+            return rival > own
+        return self.permuted[self.rival] > self.utility
+
+    def facts(self) -> dict[str, object]:
+        """For the report."""
+        facts: dict[str, object] = {
+            "sample_rows": self.rows,
+            "sample_utility": self.utility,
+            "shuffled_utility": self.shuffled,
+            "baselines": {name: [list(pair) for pair in found] for name, found in self.baselines.items()},
+        }
+        if self.rival is not None:
+            facts["permuted_utility"] = self.permuted[self.rival]
+            facts["polarity_nats"] = self.joint[0] - self.joint[1 + self.rival]
+        return facts
+
+
+def audit(problem: Problem, labels: Labels, scores: Scores, rng: Random) -> Generator[Request, Answer, Audit]:
+    """Score a sample as it is, under permutations and shuffled, and ask the baselines: two requests."""
+    permutations = polarity.permutations(problem, labels, scores)
+    sample = whole_groups(problem, labels, SAMPLE_ROWS)
+    labellings = [labels, *permutations, _shuffled(labels, sample, rng)]
+    own, *permuted, shuffled = yield from _utilities(problem, sample, labellings)
+    joint = yield from polarity.joint_log_probabilities(problem, [labels, *permutations], rng)
+    baselines = yield from _baselines(problem, whole_groups(problem, labels, BASELINE_ROWS), rng)
+    return Audit(len(sample), own, permutations, permuted, joint, shuffled, baselines)
+
+
+def audited(problem: Problem, state: State) -> Step:
+    """The state with an audit's facts in its summary, and nothing else changed."""
+    found = yield from audit(problem, state.labels, state.scores, problem.random("audit"))
+    return state.noting(**found.facts())
+
+
+def whole_groups(problem: Problem, labels: Labels, count: int) -> list[Row]:
+    """The first labelled rows in the order of prompts, at least so many where there are, groups kept whole."""
+    rows: list[Row] = []
+    for group in dict.fromkeys(problem.constraints.group_of[row] for row in problem.order if row in labels):
+        if len(rows) >= count:
+            break
+        rows.extend(row for row in group if row in labels)
+    return rows
+
+
+def _utilities(
+    problem: Problem, sample: Sequence[Row], labellings: Sequence[Labels]
+) -> Generator[Request, Answer, list[float]]:
+    """Of the sample alone, under each labelling."""
+    half = len(sample) // 2
+    parts = [part for part in (sample[:half], sample[half:]) if part]
+    scored = yield from ask(*(planner.held_out(problem, parts, labels) for labels in labellings))
+    return [
+        utility(problem, {row: labels[row] for row in sample}, scores)
+        for labels, scores in zip(labellings, scored, strict=True)
+    ]
+
+
+def _shuffled(labels: Labels, sample: Sequence[Row], rng: Random) -> dict[Row, Label]:
+    """The sample's labels dealt out at random among its rows: the same shares, no concept."""
+    values = [labels[row] for row in sample]
+    rng.shuffle(values)
+    return dict(zip(sample, values, strict=True))
+
+
+def _baselines(
+    problem: Problem, rows: Sequence[Row], rng: Random
+) -> Generator[Request, Answer, dict[str, list[tuple[Row, Label]]]]:
+    """What the rows are labelled without demonstrations, and behind a few with random labels."""
+    blind, few = yield from ask(planner.behind(problem, (), {}, rows), random_few_shot(problem, rows, rng))
+    return {"zero_shot": _likeliest(blind, rows), "few_shot_random": _likeliest(few, rows)}
+
+
+def random_few_shot(problem: Problem, rows: Sequence[Row], rng: Random) -> PromptTree:
+    """All rows behind a few of them with random labels; a demonstration's own row behind the others."""
+    seeds = rng.sample(list(rows), min(RANDOM_DEMONSTRATIONS, len(rows)))
+    drawn = {row: rng.choice(problem.label_range) for row in seeds}
+    rest = [row for row in rows if row not in drawn]
+    return planner.held_out(problem, [(row,) for row in seeds], drawn, also=rest)
+
+
+def _likeliest(scores: Scores, rows: Collection[Row]) -> list[tuple[Row, Label]]:
+    return [(row, likeliest(scores[row])) for row in rows]

@@ -1,0 +1,93 @@
+"""Ways to label without a search, to compare with: `zero_shot`, `few_shot_random` and `bootstrap`."""
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+
+from service.identifiers import Label, Row
+from service.search import evaluation, planner
+from service.search.audit import audited, random_few_shot
+from service.search.extension import extended
+from service.search.objective import Scores, likeliest, utility
+from service.search.problem import Problem
+from service.search.redraw import redraw
+from service.search.steps import Answer, Phase, Request, State, Step, StopReason, as_candidate, ask
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """The likeliest label of each row by itself, rules ignored."""
+
+    def step(self, problem: Problem, state: State) -> Step:
+        """Ask for all rows at once."""
+        [scores] = yield from ask(planner.behind(problem, (), {}, problem.rows))
+        return _finished(problem, state, scores)
+
+
+@dataclass(frozen=True)
+class FewShotRandom:
+    """The likeliest label of each row behind a few demonstrations with random labels, rules ignored."""
+
+    def step(self, problem: Problem, state: State) -> Step:
+        """Ask for all rows at once."""
+        scores = yield from _behind_random_labels(problem)
+        return _finished(problem, state, scores)
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Rounds of relabelling: first behind random labels, then behind twice as many labels of the last round.
+
+    `consistent` takes the likeliest labelling of related rows that breaks no rule in each
+    round; otherwise rules are ignored.
+    """
+
+    consistent: bool = True
+
+    def step(self, problem: Problem, state: State) -> Step:
+        """One round."""
+        if state.phase is Phase.AUDIT:
+            state = yield from audited(problem, state)
+            return state.enter(Phase.DONE)
+        if problem.prefix:
+            return (yield from extended(problem, state, consistent=self.consistent))
+        scores = yield from self._scores(problem, state)
+        labels = self._labels(problem, scores, state.round)
+        changed = sum(state.labels.get(row) != label for row, label in labels.items())
+        state = replace(
+            state,
+            round=state.round + 1,
+            labels=labels,
+            scores=scores,
+            iterations=state.iterations + len(labels),
+            accepted=state.accepted + changed,
+        )
+        if state.round < problem.parameters.rounds and changed:
+            return state
+        found = as_candidate(problem, labels, scores)
+        reason = StopReason.ROUNDS_DONE if changed else StopReason.CONVERGED
+        return state.enter(Phase.AUDIT, best=found, stop=reason).noting(utility=found.utility)
+
+    def _scores(self, problem: Problem, state: State) -> Generator[Request, Answer, Scores]:
+        if not state.labels:
+            return (yield from _behind_random_labels(problem))
+        shown = problem.parameters.seed_labels * 2**state.round
+        at_most = min(shown, problem.max_demonstrations or shown)
+        limited = replace(problem, max_demonstrations=at_most)
+        return (yield from evaluation.by_folds(limited, problem.in_order(state.labels), problem.parameters.folds))
+
+    def _labels(self, problem: Problem, scores: Scores, number: int) -> dict[Row, Label]:
+        if self.consistent:
+            rng = problem.random("bootstrap", number)
+            return redraw(problem, {}, scores, temperature=0.0, share=1.0, rng=rng)
+        return {row: likeliest(scores[row]) for row in problem.rows}
+
+
+def _behind_random_labels(problem: Problem) -> Generator[Request, Answer, Scores]:
+    [scores] = yield from ask(random_few_shot(problem, problem.rows, problem.random("few-shot")))
+    return scores
+
+
+def _finished(problem: Problem, state: State, scores: Scores) -> State:
+    labels = {row: likeliest(scores[row]) for row in problem.rows}
+    state = state.enter(Phase.DONE, labels=labels, scores=scores, stop=StopReason.ASKED_ONCE)
+    return state.noting(utility=utility(problem, labels, scores))

@@ -1,0 +1,64 @@
+"""Which way round a labelling is: every permutation of the label set is nearly as coherent as the labelling itself."""
+
+import itertools
+import math
+from collections.abc import Generator, Sequence
+from random import Random
+
+from service.identifiers import Label, Row
+from service.search import planner
+from service.search.consistency import Labels
+from service.search.objective import Scores
+from service.search.problem import Problem
+from service.search.steps import Answer, Request, ask
+
+SEQUENCES, SEQUENCE_ROWS = 8, 8  # short: the more demonstrations, the less a language model's own view counts
+DECISIVE_NATS = 0.7  # odds of two to one between mirrored labellings; below that, utility decides
+MOST_PERMUTATIONS = 5  # all of them for three labels
+
+Order = tuple[Label, ...]
+
+
+def permutations(problem: Problem, labels: Labels, scores: Scores) -> list[dict[Row, Label]]:
+    """The labelling under other orders of the label set: for two labels its complement.
+
+    For more than three labels only exchanges of two, since all orders are too many, and of
+    those the ones that the scores make likeliest.
+    """
+    identity = problem.label_range
+    if problem.classes <= 3:
+        orders = [order for order in itertools.permutations(identity) if order != identity]
+    else:
+        orders = [_exchanged(identity, *pair) for pair in itertools.combinations(identity, 2)]
+        orders.sort(key=lambda order: -_own_log_probability(labels, scores, order))
+    return [{row: order[label] for row, label in labels.items()} for order in orders[:MOST_PERMUTATIONS]]
+
+
+def _exchanged(identity: Order, one: Label, other: Label) -> Order:
+    swap = {one: other, other: one}
+    return tuple(swap.get(label, label) for label in identity)
+
+
+def _own_log_probability(labels: Labels, scores: Scores, order: Order) -> float:
+    """What the labels under an order would score if the demonstrations kept theirs, nats."""
+    return math.fsum(scores[row][order[label]] for row, label in labels.items() if row in scores)
+
+
+def joint_log_probabilities(
+    problem: Problem, labellings: Sequence[Labels], rng: Random
+) -> Generator[Request, Answer, list[float]]:
+    """log p(y_1, ..., y_n | x_1, ..., x_n) of short sequences of rows, nats, the mean over random sequences.
+
+    By the chain rule, each label given those before it. Scores behind many demonstrations all
+    but forget which of two mirrored labellings a language model holds for likelier to begin
+    with, since the demonstrations have told it; here that is counted in full.
+    """
+    rows = list(labellings[0])
+    drawn = [rng.sample(rows, min(SEQUENCE_ROWS, len(rows))) for _ in range(SEQUENCES)]
+    trees = [planner.chain(problem, sequence, labels) for labels in labellings for sequence in drawn]
+    scores = yield from ask(*trees)
+    found = [
+        math.fsum(score[row][labels[row]] for row in sequence)
+        for score, (labels, sequence) in zip(scores, itertools.product(labellings, drawn), strict=True)
+    ]
+    return [math.fsum(found[start : start + SEQUENCES]) / SEQUENCES for start in range(0, len(found), SEQUENCES)]
