@@ -18,6 +18,8 @@ class Method(StrEnum):
 
     ICM = "icm"  # Internal Coherence Maximization
     ZERO_SHOT = "zero_shot"  # each row alone, no demonstrations: a baseline
+    FEW_SHOT_RANDOM = "few_shot_random"  # each row behind a few demonstrations with random labels: a baseline
+    BOOTSTRAP = "bootstrap"  # rounds of relabelling from random labels on: a baseline
 
 
 class StrategyName(StrEnum):
@@ -25,6 +27,7 @@ class StrategyName(StrEnum):
 
     FOLDS = "folds"  # growth by doubling and sweeps over folds that share prompt prefixes
     PAPER = "paper"  # Algorithms 1 and 2 of arXiv 2506.10139 to the letter
+    AUTHORS = "authors"  # the same as the code released with the paper does it
 
 
 class Normalization(StrEnum):
@@ -124,16 +127,23 @@ class SearchConfig(_Config):
     seed: int = 0
     alpha: float = Field(50.0, gt=0, description="weight of mutual predictability against one inconsistency")
     normalization: Normalization = Normalization.MEAN
-    seed_labels: int = Field(8, ge=1, description="K: rows labelled at random at the start of `paper`")
+    seed_labels: int = Field(8, ge=1, description="K: rows labelled at random at the start")
     initial_temperature: float = Field(10.0, gt=0, description="T_0")
     final_temperature: float = Field(0.01, gt=0, description="T_min")
     cooling: float = Field(0.99, gt=0, description="beta")
-    draws_per_row: float = Field(5.0, gt=0, description="iterations of `paper`, per row")
+    draws_per_row: float = Field(5.0, gt=0, description="iterations of `paper` and `authors`, per row")
     repair_rounds: int = Field(10, ge=1, description="M: repairs tried per proposal (Algorithm 2)")
     folds: int = Field(4, ge=2, description="G: parts a sweep of `folds` divides the rows into")
-    restarts: int = Field(3, ge=1, description="independent starts of `folds` while the set is small")
-    initial_rows: int = Field(24, ge=2, description="size of the small set")
-    anchor_rows: int = Field(256, ge=2, description="rows of the shard that is solved first")
+    restarts: int = Field(4, ge=1, description="independent starts of `folds`, at most; two that agree are enough")
+    initial_rows: int = Field(24, ge=2, description="rows that every start of `folds` labels")
+    sweeps: int = Field(5, ge=1, description="sweeps of `folds` over all rows, at most")
+    rounds: int = Field(4, ge=1, description="rounds of `bootstrap`, at most")
+    consistency: bool = Field(default=True, description="whether `bootstrap` heeds the relations")
+    exact_confidence: bool = Field(
+        default=False, description="score every row given all others at the end, for log2 N + 1 tokens a token"
+    )
+    max_demonstrations: int | None = Field(None, ge=1, description="in one prompt; null: as many as fit")
+    anchor_rows: int = Field(128, ge=2, description="rows solved first; a data set of up to twice as many is one shard")
     shard_rows: int = Field(256, ge=1, description="rows of each later shard")
 
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from anyio import to_thread
 
-from service.config import JobConfig, Method
+from service.config import JobConfig
 from service.errors import BackendRefused, BackendUnavailable
 from service.jobs.rows import FaultLog, RowSource
 from service.jobs.sharding import ShardPlan, plan_shards
 from service.jobs.survey import Survey, survey_rows
-from service.jobs.tokens import check_rows_fit, check_rows_fit_behind_anchor, demonstration_tokens
+from service.jobs.tokens import check_rows_fit, demonstration_tokens
 from service.ports import Scorer, Scorers
 
 
@@ -22,6 +22,7 @@ class Preparation:
     survey: Survey
     tokens: Sequence[int]  # of each row as a demonstration
     plan: ShardPlan
+    context_tokens: int  # that the backend reads at once
 
 
 async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max_reported_faults: int) -> Preparation:
@@ -36,7 +37,7 @@ async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max
     plan = await to_thread.run_sync(
         lambda: _fitting_plan(config, survey, tokens, context_tokens, FaultLog(max_reported_faults))
     )
-    return Preparation(config=config, survey=survey, tokens=tokens, plan=plan)
+    return Preparation(config=config, survey=survey, tokens=tokens, plan=plan, context_tokens=context_tokens)
 
 
 async def _context_tokens(scorer: Scorer, config: JobConfig) -> int:
@@ -56,8 +57,4 @@ def _fitting_plan(
 ) -> ShardPlan:
     check_rows_fit(survey, tokens, context_tokens, faults)
     faults.raise_any()
-    plan = plan_shards(config, survey.groups, tokens, context_tokens)
-    if config.method is not Method.ZERO_SHOT:
-        check_rows_fit_behind_anchor(survey, tokens, plan, context_tokens, faults)
-        faults.raise_any()
-    return plan
+    return plan_shards(config, survey.groups)

@@ -1,7 +1,8 @@
 """Makes the search's problem out of a shard's rows: text, rules, anchor and token budget."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from types import MappingProxyType
 
 import orjson
 
@@ -10,46 +11,89 @@ from service.entities import ClaimedShard, ShardRow
 from service.errors import BackendRefused
 from service.identifiers import Label, Row
 from service.jobs.relations import compile_constraints
+from service.jobs.sharding import ANCHORED
 from service.jobs.template import Template
 from service.ports import Scorer, Store
+from service.search.authors import Authors
+from service.search.baselines import Bootstrap, FewShotRandom, ZeroShot
+from service.search.demonstrations import balanced_beginning
 from service.search.folds import Folds
 from service.search.paper import Paper
 from service.search.problem import Parameters, Problem
 from service.search.steps import Strategy
-from service.search.zero_shot import ZeroShot
 
 ANCHOR = 0  # the shard whose labels all later shards read
+ANCHOR_SHARE = 0.6  # of the context, that the anchor's demonstrations may fill
 SPECIAL_TOKENS = 2  # room for what a server's tokenizer adds around a prompt
+
+_SEARCHES: Mapping[StrategyName, Strategy] = {
+    StrategyName.FOLDS: Folds(),
+    StrategyName.PAPER: Paper(),
+    StrategyName.AUTHORS: Authors(),
+}
 
 
 async def load_problem(store: Store, scorer: Scorer, claimed: ClaimedShard) -> Problem:
     """Read the shard's rows, and the anchor's labelled rows where there is one. Raises BackendError."""
     async with store.workbench() as unit:
         rows = await unit.rows.of(claimed.dataset_id, claimed.lease.shard)
-        has_anchor = claimed.lease.shard != ANCHOR and claimed.config.method is not Method.ZERO_SHOT
+        has_anchor = claimed.lease.shard != ANCHOR and claimed.config.method in ANCHORED
         anchor = await unit.rows.of(claimed.dataset_id, ANCHOR) if has_anchor else []
         labels = await unit.labels.of_shard(claimed.lease.job_id, ANCHOR) if has_anchor else {}
-    return await build_problem(scorer, claimed.config, rows, _anchor_prefix(claimed.config, anchor, labels))
+    return await build_problem(scorer, claimed.config, rows, anchor, labels)
 
 
-async def build_problem(scorer: Scorer, config: JobConfig, rows: Sequence[ShardRow], prefix: str) -> Problem:
-    """The problem of these rows behind this prefix, with the backend's own token counts."""
+async def build_problem(
+    scorer: Scorer,
+    config: JobConfig,
+    rows: Sequence[ShardRow],
+    anchor: Sequence[ShardRow] = (),
+    labels: Mapping[Row, Label] = MappingProxyType({}),
+) -> Problem:
+    """The problem of these rows behind the anchor's labelled rows, with the backend's own token counts.
+
+    Every later shard begins with the same demonstrations; one with longer rows leaves out the
+    last of them. Raises BackendError.
+    """
+    room = await _room(scorer)
+    own = await _counted(scorer, config, rows)
+    longest = max(own.demonstration_tokens.values(), default=0)
+    left = None if room is None else room - longest
+    if left is not None and left < 0:
+        raise BackendRefused(f"a row of {longest} tokens does not fit the {room} tokens that a prompt may have")
+    if not labels:
+        return replace(own, budget_tokens=left)
+    before = await _counted(scorer, config, anchor)
+    if left is not None and room is not None:
+        before = replace(before, budget_tokens=min(left, int(ANCHOR_SHARE * room)))
+    shown = balanced_beginning(before, labels, before.random("anchor"))
+    budget = None if left is None else left - before.tokens(shown)
+    return replace(own, prefix=before.demonstrations(shown, labels), budget_tokens=budget)
+
+
+async def _counted(scorer: Scorer, config: JobConfig, rows: Sequence[ShardRow]) -> Problem:
+    """The rows as a problem without a budget."""
     task = config.task
     data = {row.position: orjson.loads(row.data) for row in rows}
-    texts = _texts(config, data)
-    tokens = await scorer.count_tokens(
-        [f"{text} {max(task.labels, key=len)}{task.separator}" for text in texts.values()]
-    )
+    template = Template(task.template)
+    texts = {position: template.render(fields) for position, fields in data.items()}
+    tail = f" {max(task.labels, key=len)}{task.separator}"
+    tokens = await scorer.count_tokens([text + tail for text in texts.values()])
     return Problem(
         texts=texts,
         labels=tuple(task.labels),
         separator=task.separator,
         constraint_list=tuple(compile_constraints(task.relations, task.labels, data)),
-        prefix=prefix,
         demonstration_tokens=dict(zip(texts, tokens, strict=True)),
-        budget_tokens=await _budget(scorer, prefix, tokens),
+        max_demonstrations=config.search.max_demonstrations,
         parameters=search_parameters(config),
     )
+
+
+async def _room(scorer: Scorer) -> int | None:
+    """Tokens that a prompt may have; none known, none set."""
+    context = (await scorer.probe()).context_tokens
+    return None if context is None else context - SPECIAL_TOKENS
 
 
 def search_parameters(config: JobConfig) -> Parameters:
@@ -68,45 +112,20 @@ def search_parameters(config: JobConfig) -> Parameters:
         folds=search.folds,
         restarts=search.restarts,
         initial_rows=search.initial_rows,
+        sweeps=search.sweeps,
+        rounds=search.rounds,
+        exact_scores=search.exact_confidence,
     )
 
 
 def strategy_of(config: JobConfig) -> Strategy:
-    """The strategy the configuration asks for."""
-    if config.method is Method.ZERO_SHOT:
-        return ZeroShot()
-    match config.search.strategy:
-        case StrategyName.FOLDS:
-            return Folds()
-        case StrategyName.PAPER:
-            return Paper()
-
-
-def _anchor_prefix(config: JobConfig, anchor: Sequence[ShardRow], labels: Mapping[Row, Label]) -> str:
-    """The anchor's labelled rows as demonstrations: the same text for every later shard."""
-    texts = _texts(config, {row.position: orjson.loads(row.data) for row in anchor if row.position in labels})
-    problem = Problem(texts=texts, labels=tuple(config.task.labels), separator=config.task.separator)
-    return problem.demonstrations(texts, labels)
-
-
-def _texts(config: JobConfig, rows: Mapping[Row, Mapping[str, Any]]) -> dict[Row, str]:
-    template = Template(config.task.template)
-    return {position: template.render(row) for position, row in rows.items()}
-
-
-async def _budget(scorer: Scorer, prefix: str, tokens: Sequence[int]) -> int | None:
-    """Tokens left for demonstrations beside the prefix and the longest row; none known, none set.
-
-    Raises BackendRefused where not even the longest row fits behind the prefix.
-    """
-    context = (await scorer.probe()).context_tokens
-    if context is None:
-        return None
-    [used] = await scorer.count_tokens([prefix]) if prefix else [0]
-    longest = max(tokens, default=0)
-    budget = context - SPECIAL_TOKENS - used - longest
-    if budget < 0:
-        raise BackendRefused(
-            f"a row of {longest} tokens does not fit the context of {context} tokens behind {used} tokens of anchor"
-        )
-    return budget
+    """The method and strategy that the configuration asks for."""
+    match config.method:
+        case Method.ZERO_SHOT:
+            return ZeroShot()
+        case Method.FEW_SHOT_RANDOM:
+            return FewShotRandom()
+        case Method.BOOTSTRAP:
+            return Bootstrap(consistent=config.search.consistency)
+        case Method.ICM:
+            return _SEARCHES[config.search.strategy]

@@ -1,14 +1,13 @@
-"""Divides a data set into shards: related rows never part, and a shard's prompt fits the context."""
+"""Divides a data set into shards of related rows, which never part."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from service.config import JobConfig, Method
 from service.entities import NewShard
 
-ANCHOR_SHARE = 0.4  # of the context, where later shards need room behind the anchor's rows
-SHARD_SHARE = 0.4
-WHOLE_SHARE = 0.85  # of the context, where all rows go into one shard
+ANCHORED = frozenset({Method.ICM, Method.BOOTSTRAP})  # methods whose later shards read the anchor's labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,41 +18,33 @@ class ShardPlan:
     shards: tuple[NewShard, ...]
 
 
-def plan_shards(
-    config: JobConfig, groups: Sequence[int], demonstration_tokens: Sequence[int], context_tokens: int
-) -> ShardPlan:
-    """Deal groups of related rows out to shards.
+def plan_shards(config: JobConfig, groups: Sequence[int]) -> ShardPlan:
+    """Deal groups of related rows out to shards; `groups` gives each row's group.
 
-    `groups` gives each row's group and `demonstration_tokens` its length as a
-    demonstration. Where everything fits one shard there is one; otherwise shard 0 is
-    the anchor, drawn evenly over the data set, and the rest follows in the user's order.
+    A small data set is one shard; otherwise shard 0 is the anchor, drawn evenly over the
+    data set, and the rest follows in the user's order.
     """
-    sizes: dict[int, tuple[int, int]] = {}
-    for group, tokens in zip(groups, demonstration_tokens, strict=True):
-        rows, total = sizes.get(group, (0, 0))
-        sizes[group] = (rows + 1, total + tokens)
-    if config.method is Method.ZERO_SHOT:
-        return _plan(groups, _fill(sizes, list(sizes), config.search.shard_rows, None), blocked=False)
-    if len(groups) <= config.search.anchor_rows and sum(demonstration_tokens) <= WHOLE_SHARE * context_tokens:
+    sizes = Counter(groups)
+    search = config.search
+    if config.method not in ANCHORED:
+        return _plan(groups, _fill(sizes, list(sizes), search.shard_rows), blocked=False)
+    if len(groups) <= 2 * search.anchor_rows:
         return _plan(groups, [list(sizes)], blocked=False)
-    anchor = _anchor(sizes, config.search.anchor_rows // 2, int(ANCHOR_SHARE * context_tokens))
+    anchor = _anchor(sizes, search.anchor_rows)
     taken = set(anchor)
     rest = [group for group in sizes if group not in taken]
-    later = _fill(sizes, rest, config.search.shard_rows, int(SHARD_SHARE * context_tokens))
-    return _plan(groups, [anchor, *later], blocked=True)
+    return _plan(groups, [anchor, *_fill(sizes, rest, search.shard_rows)], blocked=True)
 
 
-def _anchor(sizes: dict[int, tuple[int, int]], max_rows: int, max_tokens: int) -> list[int]:
+def _anchor(sizes: Mapping[int, int], max_rows: int) -> list[int]:
     """Groups evenly spread over the data set until the anchor is full; at least one."""
-    order = _spread(list(sizes))
     anchor: list[int] = []
-    rows = tokens = 0
-    for group in order:
-        more_rows, more_tokens = sizes[group]
-        if anchor and (rows + more_rows > max_rows or tokens + more_tokens > max_tokens):
+    rows = 0
+    for group in _spread(list(sizes)):
+        if anchor and rows + sizes[group] > max_rows:
             break
         anchor.append(group)
-        rows, tokens = rows + more_rows, tokens + more_tokens
+        rows += sizes[group]
     return anchor
 
 
@@ -62,20 +53,16 @@ def _spread(groups: list[int]) -> list[int]:
     return sorted(groups, key=lambda group: (group * 0.6180339887498949) % 1.0)
 
 
-def _fill(
-    sizes: dict[int, tuple[int, int]], groups: list[int], max_rows: int, max_tokens: int | None
-) -> list[list[int]]:
+def _fill(sizes: Mapping[int, int], groups: list[int], max_rows: int) -> list[list[int]]:
     """Groups in order, a new shard begun whenever the current one is full."""
     shards: list[list[int]] = []
-    rows = tokens = 0
+    rows = 0
     for group in groups:
-        more_rows, more_tokens = sizes[group]
-        too_long = max_tokens is not None and tokens + more_tokens > max_tokens
-        if not shards or rows + more_rows > max_rows or too_long:
+        if not shards or rows + sizes[group] > max_rows:
             shards.append([])
-            rows = tokens = 0
+            rows = 0
         shards[-1].append(group)
-        rows, tokens = rows + more_rows, tokens + more_tokens
+        rows += sizes[group]
     return shards
 
 

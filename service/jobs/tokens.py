@@ -9,13 +9,11 @@ from anyio import to_thread
 from service.config import Task
 from service.jobs.problem import SPECIAL_TOKENS
 from service.jobs.rows import FaultLog, RowSource, in_chunks
-from service.jobs.sharding import ANCHOR_SHARE, ShardPlan
 from service.jobs.survey import Survey
 from service.jobs.template import Template
 from service.ports import Scorer
 
 EXACT_ROWS = 2_000  # up to here every row is counted
-MARGIN = 1.1  # on estimated counts, so that shards rather become too small
 _BATCH = 256  # texts in one call
 
 
@@ -24,11 +22,11 @@ async def demonstration_tokens(
 ) -> Sequence[int]:
     """Tokens of every row's text, longest label and separator, at least nearly. Raises BackendError.
 
-    A text of n bytes has at most n tokens, so only rows that might not fit behind an
-    anchor are counted; the others are estimated from a sample.
+    A text of n bytes has at most n tokens, so only rows that might not fit the context are
+    counted; the others are estimated from a sample.
     """
-    roomy = (1 - ANCHOR_SHARE) * context_tokens - SPECIAL_TOKENS
     exact = survey.rows <= EXACT_ROWS
+    roomy = context_tokens - SPECIAL_TOKENS
     wanted = {row for row, size in enumerate(survey.demonstration_bytes) if exact or size > roomy}
     tokens = array("I", bytes(4 * survey.rows))
     if not exact:
@@ -45,7 +43,7 @@ async def _estimate(scorer: Scorer, task: Task, survey: Survey) -> "array[int]":
     """Every row's tokens from the sample's tokens per byte."""
     texts = [text + _tail(task) for text in survey.sample]
     counts = await scorer.count_tokens(texts)
-    per_byte = MARGIN * sum(counts) / sum(len(text.encode()) for text in texts)
+    per_byte = sum(counts) / sum(len(text.encode()) for text in texts)
     sizes = survey.demonstration_bytes
     return await to_thread.run_sync(lambda: array("I", (min(size, math.ceil(size * per_byte)) for size in sizes)))
 
@@ -68,20 +66,5 @@ def check_rows_fit(survey: Survey, tokens: Sequence[int], context_tokens: int, f
             faults.add(
                 f"the row has {count} tokens with label and separator, {SPECIAL_TOKENS} more are reserved, "
                 f"and the language model reads {context_tokens} at once",
-                line=line,
-            )
-
-
-def check_rows_fit_behind_anchor(
-    survey: Survey, tokens: Sequence[int], plan: ShardPlan, context_tokens: int, faults: FaultLog
-) -> None:
-    """Note every row of a later shard that does not fit behind the anchor's rows."""
-    anchor = sum(count for count, shard in zip(tokens, plan.shard_of_row, strict=True) if shard == 0)
-    left = context_tokens - SPECIAL_TOKENS - anchor
-    for line, count, shard in zip(survey.lines, tokens, plan.shard_of_row, strict=True):
-        if shard > 0 and count > left:
-            faults.add(
-                f"the row has {count} tokens, but behind the anchor's {anchor} tokens only {left} are left of the "
-                f"{context_tokens} that the language model reads at once; a smaller search.anchor_rows leaves more",
                 line=line,
             )

@@ -1,7 +1,7 @@
 """Which labelled rows stand in a prompt as demonstrations when not all of them fit."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 from random import Random
 
 from service.identifiers import Label, Row
@@ -10,45 +10,48 @@ from service.search.problem import Problem
 
 
 def keep_fitting(problem: Problem, labels: Labels, rng: Random) -> list[Row]:
-    """The labelled rows that serve as demonstrations, in the labelling's order; all of them where they fit.
-
-    Otherwise whole groups of related rows in random order, each time the next one that holds the
-    label shown least so far, so that a rare label as found is not crowded out of the prompt.
-    """
+    """The labelled rows that serve as demonstrations, in the labelling's order; all of them where they fit."""
     rows = list(labels)
-    if _fits(problem, rows):
+    if _has_room(problem, rows):
         return rows
-    waiting = [[row for row in group if row in labels] for group in rng.sample(problem.groups, len(problem.groups))]
-    kept = _balanced(problem, labels, [group for group in waiting if group])
+    kept = set(balanced_beginning(problem, labels, rng))
     return [row for row in rows if row in kept]
 
 
-def _balanced(problem: Problem, labels: Labels, waiting: Sequence[Sequence[Row]]) -> set[Row]:
-    """Groups taken one after the other from the queue of the rarest label, until nothing more fits."""
-    queues = {
-        label: [group for group in waiting if any(labels[row] == label for row in group)]
-        for label in sorted(set(labels.values()))
-    }
-    kept, shown, used = set[Row](), Counter[Label](), 0
-    while queues:
-        rarest = min(queues, key=lambda label: (shown[label], label))
-        if not queues[rarest]:
-            del queues[rarest]
-            continue
-        group = queues[rarest].pop(0)
-        tokens = problem.tokens(group)
-        if kept.issuperset(group) or not _has_room(problem, len(kept) + len(group), used + tokens):
-            continue
-        kept.update(group)
-        shown.update(labels[row] for row in group)
-        used += tokens
+def balanced_beginning(problem: Problem, labels: Labels, rng: Random) -> list[Row]:
+    """As many labelled rows as fit, balanced over the labels as found.
+
+    Whole groups of related rows in random order, each time the next one that holds the label
+    shown least so far, so that a rare label is not crowded out of the prompt. With less room
+    the same seed gives a beginning of the same list: prompts of different lengths share it.
+    """
+    kept: list[Row] = []
+    for group in _balanced(problem, labels, rng):
+        if not _has_room(problem, [*kept, *group]):
+            break
+        kept.extend(group)
     return kept
 
 
-def _fits(problem: Problem, rows: Sequence[Row]) -> bool:
-    return _has_room(problem, len(rows), problem.tokens(rows))
+def _balanced(problem: Problem, labels: Labels, rng: Random) -> Iterator[list[Row]]:
+    """Every group with labelled rows once, from the queue of the label that is rarest so far."""
+    waiting = [[row for row in group if row in labels] for group in rng.sample(problem.groups, len(problem.groups))]
+    queues = {
+        label: deque(group for group in waiting if any(labels[row] == label for row in group))
+        for label in sorted(set(labels.values()))
+    }
+    shown, seen = Counter[Label](), set[Row]()
+    while queues:
+        rarest = min(queues, key=lambda label: (shown[label], label))
+        group = queues[rarest].popleft() if queues[rarest] else []
+        if not group:
+            del queues[rarest]
+        elif not seen.issuperset(group):
+            seen.update(group)
+            shown.update(labels[row] for row in group)
+            yield group
 
 
-def _has_room(problem: Problem, rows: int, tokens: int) -> bool:
-    within_tokens = problem.budget_tokens is None or tokens <= problem.budget_tokens
-    return within_tokens and (problem.max_demonstrations is None or rows <= problem.max_demonstrations)
+def _has_room(problem: Problem, rows: Sequence[Row]) -> bool:
+    within_tokens = problem.budget_tokens is None or problem.tokens(rows) <= problem.budget_tokens
+    return within_tokens and (problem.max_demonstrations is None or len(rows) <= problem.max_demonstrations)
