@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, Request, Response
 
@@ -24,21 +23,23 @@ class TreeRoutes:
 
     async def score_tree(self, request: Request) -> Response:
         """`POST /v1/score_tree`: log p(label | prompt) for every query of a tree."""
-        return await self._answer(request, self._score)
-
-    async def count_tokens(self, request: Request) -> Response:
-        """`POST /v1/count_tokens`: tokens of many texts."""
-        return await self._answer(request, self._count)
-
-    async def _answer(self, request: Request, handle: Callable[[Request], Awaitable[Response]]) -> Response:
         started = time.perf_counter()
         try:
             with self._serving.admitted():
-                reply = await handle(request)
+                reply = await self._score(request)
         except RequestError as error:
             return self._refusal(error)
         self._metrics.answered("tree", time.perf_counter() - started)
         return reply
+
+    async def count_tokens(self, request: Request) -> Response:
+        """`POST /v1/count_tokens`: tokens of many texts; like `/tokenize` it needs no place among those under way."""
+        try:
+            body = wire_tree.read_body(wire_tree.CountTokensBody, await self._serving.body(request))
+        except RequestError as error:
+            return self._refusal(error)
+        counts = await asyncio.to_thread(self._serving.tokenizer.count_all, body.texts)
+        return json_reply(wire_tree.count_tokens_reply(counts))
 
     async def _score(self, request: Request) -> Response:
         serving = self._serving
@@ -54,11 +55,6 @@ class TreeRoutes:
         queries = tokenise(self._serving.tokenizer, tree)
         check_lengths(queries, self._serving.card.context_tokens - 1)  # as many as `GET /info` tells
         return queries
-
-    async def _count(self, request: Request) -> Response:
-        body = wire_tree.read_body(wire_tree.CountTokensBody, await self._serving.body(request))
-        counts = await asyncio.to_thread(self._serving.tokenizer.count_all, body.texts)
-        return json_reply(wire_tree.count_tokens_reply(counts))
 
     def _refusal(self, error: RequestError) -> Response:
         self._metrics.refused(type(error).__name__)
