@@ -199,12 +199,12 @@ def main() -> None:
     arguments = read_arguments()
     data = [json.loads(line) for line in arguments.rows.read_text().splitlines() if line.strip()]
     sys.stdout.write(_HEAD)
-    with server(arguments.model, arguments.threads) as url:
-        for size in arguments.sizes:
-            problem, labels = problem_of(data[:size], arguments.text)
+    for size in arguments.sizes:
+        problem, labels = problem_of(data[:size], arguments.text)
+        with server(arguments.model, arguments.threads) as url:
             measured = asyncio.run(measure(url, problem, labels, arguments.repeats))
-            sys.stdout.writelines(f"{line}\n" for line in table(size, measured))
-            sys.stdout.flush()
+        sys.stdout.writelines(f"{line}\n" for line in table(len(problem.rows), measured))
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -100,15 +100,18 @@ def _by_line(tokenizer: PromptTokenizer, tree: Tree) -> Iterator[QueryTokens]:
     ids = _encode(tokenizer, chain(*(cut.ended for cut in (*cuts, *asked)), with_labels, *chain(*with_labels.values())))
     runs: list[Run] = []
     for segment, cut in zip(tree.segments, cuts, strict=True):
-        runs.append(_run(None if segment.parent is None else runs[segment.parent], tokenizer, cut.ended, ids))
-    labels = {
-        rest: _labels([*ids[rest], *tokenizer.after], [[*_flat(lines, ids), *tokenizer.after] for lines in whole], tree)
-        for rest, whole in with_labels.items()
-    }
-    for query, cut in zip(tree.queries, asked, strict=True):
-        tail = [*_flat(cut.ended, ids), *ids[cut.rest], *tokenizer.after]
-        before = runs[query.segment]
-        yield QueryTokens(Run(before, np.array(tail, np.int32), before.length + len(tail)), labels[cut.rest])
+        tokens = _flat(cut.ended, ids)
+        if segment.parent is None:
+            runs.append(_run(None, [*tokenizer.before, *tokens]))
+        else:
+            runs.append(_run(runs[segment.parent], tokens))
+    labels: dict[str, tuple[LabelIds, ...]] = {}
+    for number, (query, cut) in enumerate(zip(tree.queries, asked, strict=True)):
+        rest = [*ids[cut.rest], *tokenizer.after]
+        if cut.rest not in labels:
+            whole = [[*_flat(lines, ids), *tokenizer.after] for lines in with_labels[cut.rest]]
+            labels[cut.rest] = _labels(number, rest, whole, tree.labels)
+        yield QueryTokens(_run(runs[query.segment], [*_flat(cut.ended, ids), *rest]), labels[cut.rest])
 
 
 def _cut_segments(tokenizer: PromptTokenizer, tree: Tree) -> list[_Cut]:
@@ -133,10 +136,7 @@ def _encode(tokenizer: PromptTokenizer, lines: Iterator[str]) -> dict[str, list[
     return dict(zip(distinct, tokenizer.encode_all(distinct, add_special_tokens=False), strict=True))
 
 
-def _run(before: Run | None, tokenizer: PromptTokenizer, lines: list[str], ids: dict[str, list[int]]) -> Run:
-    tokens = _flat(lines, ids)
-    if before is None:
-        tokens = [*tokenizer.before, *tokens]
+def _run(before: Run | None, tokens: list[int]) -> Run:
     return Run(before, np.array(tokens, np.int32), len(tokens) + (before.length if before else 0))
 
 
@@ -145,11 +145,10 @@ def _flat(lines: Sequence[str], ids: dict[str, list[int]]) -> list[int]:
 
 
 def _whole(tokenizer: PromptTokenizer, tree: Tree) -> Iterator[QueryTokens]:
-    for query in tree.queries:
+    for number, query in enumerate(tree.queries):
         text = _text(tree, query)
         prompt, *with_labels = tokenizer.encode_all([text, *(f"{text} {label}" for label in tree.labels)])
-        run = Run(None, np.array(prompt, np.int32), len(prompt))
-        yield QueryTokens(run, _labels(prompt, with_labels, tree))
+        yield QueryTokens(_run(None, prompt), _labels(number, prompt, with_labels, tree.labels))
 
 
 def _text(tree: Tree, query: TreeQuery) -> str:
@@ -161,13 +160,15 @@ def _text(tree: Tree, query: TreeQuery) -> str:
     return "".join(texts[::-1])
 
 
-def _labels(prompt: list[int], with_labels: Sequence[list[int]], tree: Tree) -> tuple[LabelIds, ...]:
-    """What each label adds to the tokens of a prompt."""
+def _labels(
+    query: int, prompt: list[int], with_labels: Sequence[list[int]], labels: Sequence[str]
+) -> tuple[LabelIds, ...]:
+    """What each label adds to the tokens of a query's prompt, or of its end."""
     found: dict[LabelIds, str] = {}
-    for label, whole in zip(tree.labels, with_labels, strict=True):
+    for label, whole in zip(labels, with_labels, strict=True):
         ids = tuple(whole[len(prompt) :])
         if whole[: len(prompt)] != prompt or not ids:
-            raise InvalidRequest(f"the tokenizer merges the label {label!r} with the text before it")
+            raise InvalidRequest(f"the tokenizer merges the label {label!r} with the text before it, of query {query}")
         if ids in found:
             raise InvalidRequest(f"the labels {found[ids]!r} and {label!r} are the same tokens")
         found[ids] = label

@@ -1,6 +1,7 @@
 """The benchmark of tree calls measures the same scores by both ways, and the bytes of each."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from inference.settings import Limits
 from tests.inference.served import served
 from tests.inference.tiny import engine_of, llama
 
-ROWS = [{"statement": f"{number} is", "label": number % 3 == 0} for number in range(12)]
+ROWS: list[dict[str, Any]] = [{"statement": f"{number} is", "label": number % 3 == 0} for number in range(12)]
 
 
 @pytest.fixture(scope="module")

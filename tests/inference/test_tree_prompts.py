@@ -58,8 +58,8 @@ def test_a_label_merged_with_the_text_before_it_is_named() -> None:
     tokenizer = Tokenizer(models.BPE(vocabulary, [("a", " ")]))
     prompts = PromptTokenizer(PreTrainedTokenizerFast(tokenizer_object=tokenizer))  # type: ignore[no-untyped-call]  # as transformers has it
     assert len(tokenise(prompts, Tree([Segment(None, "")], [TreeQuery(0, "c")], ["b"]))) == 1
-    with pytest.raises(InvalidRequest, match="merges the label 'b' with the text before it"):
-        tokenise(prompts, Tree([Segment(None, "c")], [TreeQuery(0, "a")], ["b"]))
+    with pytest.raises(InvalidRequest, match="merges the label 'b' with the text before it, of query 1"):
+        tokenise(prompts, Tree([Segment(None, "c")], [TreeQuery(0, "c"), TreeQuery(0, "a")], ["b"]))
 
 
 def test_a_tokenizer_that_ends_every_text_leaves_no_room_for_labels() -> None:
