@@ -88,7 +88,7 @@ def running(options: StackOptions, is_stopping: Callable[[], bool]) -> Iterator[
         inference_url = None
         if backends is None:
             inference_url = _start_inference(stack)
-            backends = [{"name": "default", "kind": "tgi", "url": inference_url}]
+            backends = [{"name": "default", "kind": "embedded", "url": inference_url}]
         if postgres is not None:
             postgres.start()
         _start_service(stack, _environment(stack, backends))

@@ -1,4 +1,4 @@
-"""The HTTP application: both wires over one language model."""
+"""The HTTP application: all wires over one language model."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +14,7 @@ from inference.metrics import Metrics
 from inference.replies import json_reply
 from inference.routes_openai import OpenAiRoutes, openai_router
 from inference.routes_tgi import TgiRoutes, tgi_router
+from inference.routes_tree import TreeRoutes, tree_router
 from inference.serving import VERSION, Serving
 from inference.settings import Limits
 
@@ -34,10 +35,11 @@ def create_app(engine: Engine, limits: Limits) -> FastAPI:
     app.state.serving = serving
     app.include_router(tgi_router(tgi))
     app.include_router(openai_router(openai))
+    app.include_router(tree_router(TreeRoutes(serving, metrics)))
 
     @app.post("/tokenize")
     async def tokenize(request: Request) -> Response:
-        """Both wires have this path: `inputs` is TGI's, `prompt` vLLM's."""
+        """Two wires have this path: `inputs` is TGI's, `prompt` vLLM's."""
         try:
             body = await serving.body(request)
         except InvalidRequest as error:

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 
 from inference.language_model import LanguageModel, token_arrays
-from inference.packed import NextToken, PackedScorer
+from inference.packed import NamedTokens, NextToken, PackedScorer, only_named
 from inference.prefix_cache import Tokens
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ _HALF_TOLERANCE_NATS = 0.25  # half precision differs by the order of additions 
 class Scorer(Protocol):
     """Answers a batch of prompts."""
 
-    def score(self, prompts: Sequence[Tokens]) -> list[NextToken]:
+    def score(self, prompts: Sequence[Tokens], named: Sequence[NamedTokens] | None = None) -> list[NextToken]:
         """What may follow each prompt."""
 
 
@@ -32,16 +32,16 @@ class PlainScorer:
     def __init__(self, language_model: LanguageModel) -> None:
         self.language_model = language_model
 
-    def score(self, prompts: Sequence[Tokens]) -> list[NextToken]:
+    def score(self, prompts: Sequence[Tokens], named: Sequence[NamedTokens] | None = None) -> list[NextToken]:
         """What may follow each prompt."""
         known: dict[bytes, torch.Tensor] = {}
         answers = []
-        for prompt in prompts:
+        for prompt, wanted in zip(prompts, named or [None] * len(prompts), strict=True):
             key = prompt.tobytes()
             cost = 0 if key in known else len(prompt)
             if cost:
                 known[key] = self.language_model.plain(prompt)
-            answers.append(NextToken(known[key], cost))
+            answers.append(NextToken(only_named(known[key], wanted), cost))
         return answers
 
 
@@ -76,19 +76,25 @@ class Engine:
         """Tokens whose keys and values may be held; 0 where there is no prefix cache."""
         return self._packed.cache.capacity if self._packed else 0
 
-    def score(self, prompts: Sequence[Sequence[int]]) -> list[NextToken]:
-        """What may follow each prompt. Raises ValueError for a prompt that is empty, too long or not of this world."""
-        for prompt in prompts:
-            self._check(prompt)
-        answers = self._scorer.score(token_arrays(prompts))
-        self.tokens_sent += sum(map(len, prompts))
+    def score(
+        self, prompts: Sequence[Sequence[int] | Tokens], named: Sequence[NamedTokens] | None = None
+    ) -> list[NextToken]:
+        """What may follow each prompt: all log-probabilities, or those of the token ids that are `named` for it.
+
+        Raises ValueError for a prompt that is empty, too long or not of this world.
+        """
+        arrays = token_arrays(prompts)
+        for array in arrays:
+            self._check(array)
+        answers = self._scorer.score(arrays, named)
+        self.tokens_sent += sum(map(len, arrays))
         self.tokens_computed += sum(answer.computed for answer in answers)
         return answers
 
-    def _check(self, prompt: Sequence[int]) -> None:
+    def _check(self, prompt: Tokens) -> None:
         if not 0 < len(prompt) <= self.language_model.context_tokens:
             raise ValueError(f"a prompt has 1 to {self.language_model.context_tokens} tokens, this one {len(prompt)}")
-        if not 0 <= min(prompt) <= max(prompt) < self.language_model.vocabulary:
+        if not 0 <= prompt.min() <= prompt.max() < self.language_model.vocabulary:
             raise ValueError(f"token ids are from 0 to {self.language_model.vocabulary - 1}")
 
 

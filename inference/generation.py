@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import torch
 
-from inference.packed import NextToken
+from inference.packed import NamedTokens, NextToken
+from inference.prefix_cache import Tokens
 from inference.tokenization import PromptTokenizer
 
 FinishReason = Literal["length", "eos_token", "stop_sequence"]
@@ -16,14 +18,20 @@ FinishReason = Literal["length", "eos_token", "stop_sequence"]
 class GenerationRequest:
     """What is asked for: the likeliest continuation, token by token.
 
-    With each token come the `top_n` likeliest ones and those named in `token_ids`.
+    With each token come the `top_n` likeliest ones and those named in `token_ids`. With
+    `max_new_tokens` 0 nothing is generated: only the named tokens are scored.
     """
 
-    prompt: Sequence[int]
+    prompt: Sequence[int] | Tokens
     max_new_tokens: int = 1
     top_n: int = 0
     token_ids: tuple[int, ...] = ()
     stop: tuple[str, ...] = ()
+
+    @property
+    def named(self) -> NamedTokens:
+        """The tokens whose scores will do; None where all are needed to choose the likeliest."""
+        return None if self.max_new_tokens else self.token_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +56,13 @@ class Step:
 class Generation:
     """A request with its answer so far; `computed_tokens` counts the prompt's tokens not found in the cache.
 
-    Times are in seconds: waiting to be taken up, and being worked on.
+    `scores` has the named tokens' log-probabilities where nothing is generated. Times are
+    in seconds: waiting to be taken up, and being worked on.
     """
 
     request: GenerationRequest
     steps: list[Step] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
     computed_tokens: int = 0
     finish_reason: FinishReason | None = None
     queue_seconds: float = 0.0
@@ -63,9 +73,16 @@ class Generation:
         """The generated tokens."""
         return [step.token for step in self.steps]
 
-    def tokens_so_far(self) -> list[int]:
+    def tokens_so_far(self) -> Tokens:
         """What the language model reads next."""
-        return [*self.request.prompt, *self.generated]
+        prompt = np.asarray(self.request.prompt, np.int32)
+        return np.concatenate([prompt, np.array(self.generated, np.int32)]) if self.steps else prompt
+
+    def score(self, answer: NextToken) -> None:
+        """Take up the scores of the named tokens, where that is all that is asked for."""
+        self.computed_tokens = answer.computed
+        self.scores = answer.log_probabilities.tolist()
+        self.finish_reason = "length"
 
     def add(self, step: Step, computed: int, tokenizer: PromptTokenizer) -> None:
         """Take up the next token, and see whether it is the last."""
@@ -84,11 +101,26 @@ class Generation:
         return any(stop in text for stop in self.request.stop)
 
 
+def advance(generations: Sequence[Generation], answers: Sequence[NextToken], tokenizer: PromptTokenizer) -> None:
+    """Take up what the language model says of each: the next token, or the scores of named ones."""
+    growing = []
+    for generation, answer in zip(generations, answers, strict=True):
+        if generation.request.named is None:
+            growing.append((generation, answer))
+        else:
+            generation.score(answer)
+    steps = choose([answer for _, answer in growing], [generation.request for generation, _ in growing])
+    for (generation, answer), step in zip(growing, steps, strict=True):
+        generation.add(step, answer.computed, tokenizer)
+
+
 def choose(answers: Sequence[NextToken], requests: Sequence[GenerationRequest]) -> list[Step]:
     """The likeliest token of each answer, and the others that its request wants to know of.
 
     Where several tokens tie for the last place among the likeliest, all of them come.
     """
+    if not answers:
+        return []
     scores = torch.stack([answer.log_probabilities for answer in answers])
     best = scores.max(dim=-1)
     widest = min(max(request.top_n for request in requests), scores.shape[-1])

@@ -109,7 +109,7 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def token_arrays(prompts: Sequence[Sequence[int]]) -> list[Tokens]:
+def token_arrays(prompts: Sequence[Sequence[int] | Tokens]) -> list[Tokens]:
     """Prompts as the arrays that the cache works with."""
     return [np.asarray(prompt, np.int32) for prompt in prompts]
 

@@ -16,22 +16,45 @@ from inference.prefix_cache import Node, PrefixCache, Slots, Tokens
 class NextToken:
     """What may follow a prompt.
 
-    `log_probabilities` has shape (vocabulary,), in nats. `computed` counts the prompt's
-    tokens that ran through the language model; what several prompts share is charged to
-    the first of them in token order, so that the sum over a batch is what was computed.
+    `log_probabilities`, in nats, has shape (vocabulary,), or is that of the token ids that
+    were named. `computed` counts the prompt's tokens that ran through the language model;
+    what several prompts share is charged to the first of them in token order, so that the
+    sum over a batch is what was computed.
     """
 
     log_probabilities: torch.Tensor
     computed: int
 
 
-@dataclass(slots=True)
-class _Batch:
-    """A batch on its way: answers and costs by place in token order."""
+NamedTokens = Sequence[int] | None  # token ids whose log-probabilities are wanted; None: the whole vocabulary's
 
-    prompts: SortedPrompts
-    answers: list[torch.Tensor | None]
-    computed: list[int]
+
+def only_named(log_probabilities: torch.Tensor, named: NamedTokens) -> torch.Tensor:
+    """What is wanted of an answer, as a copy, so that the rest of the vocabulary need not be kept."""
+    return log_probabilities if named is None else log_probabilities[list(named)]
+
+
+class _Batch:
+    """A batch on its way: costs by place in token order, answers in the order of the prompts given."""
+
+    def __init__(self, prompts: Sequence[Tokens], named: Sequence[NamedTokens]) -> None:
+        self.prompts = SortedPrompts(prompts)
+        self.computed = [0] * len(self.prompts.tokens)
+        self._named = named
+        self._answers: list[torch.Tensor | None] = [None] * len(prompts)
+
+    def answer(self, rank: int, log_probabilities: torch.Tensor) -> None:
+        """Keep what is wanted of the answer to a prompt, for each time it was given."""
+        for number in self.prompts.given[rank]:
+            self._answers[number] = only_named(log_probabilities, self._named[number])
+
+    def answers(self) -> list[NextToken]:
+        """The answers; of equal prompts the first one bears the cost."""
+        cost = {numbers[0]: count for numbers, count in zip(self.prompts.given, self.computed, strict=True)}
+        found = [answer for answer in self._answers if answer is not None]
+        if len(found) < len(self._answers):
+            raise RuntimeError("a prompt was left without an answer")
+        return [NextToken(answer, cost.get(number, 0)) for number, answer in enumerate(found)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +89,13 @@ class PackedScorer:
         self._key_values = PooledKeyValues(language_model.layers, cache_tokens)
         self._path = np.zeros(language_model.context_tokens, np.int64)  # slots of the path being worked on
 
-    def score(self, prompts: Sequence[Tokens]) -> list[NextToken]:
+    def score(self, prompts: Sequence[Tokens], named: Sequence[NamedTokens] | None = None) -> list[NextToken]:
         """What may follow each prompt; a prompt given twice is computed once.
 
         A failure of the language model is passed on, and the cache starts anew.
         """
-        ordered = SortedPrompts(prompts)
-        count = len(ordered.tokens)
-        batch = _Batch(ordered, [None] * count, [0] * count)
+        batch = _Batch(prompts, named or [None] * len(prompts))
+        count = len(batch.prompts.tokens)
         pending: list[_Visit | _Leave] = [_Visit(range(count), 0)] if count else []
         try:
             while pending:
@@ -85,14 +107,7 @@ class PackedScorer:
         except BaseException:
             self.cache = PrefixCache(self.cache.capacity)
             raise
-        return [self._answer(batch, number, rank) for number, rank in enumerate(ordered.rank)]
-
-    def _answer(self, batch: _Batch, number: int, rank: int) -> NextToken:
-        answer = batch.answers[rank]
-        if answer is None:
-            raise RuntimeError("a prompt was left without an answer")
-        is_first = batch.prompts.origin[rank] == number
-        return NextToken(answer, batch.computed[rank] if is_first else 0)
+        return batch.answers()
 
     def _visit(self, batch: _Batch, visit: _Visit, pending: list[_Visit | _Leave]) -> None:
         """Answer a small group at once; of a large one, compute the common run and come back for the rest."""
@@ -130,7 +145,7 @@ class PackedScorer:
         scores = self.language_model.packed(pack, self._key_values)
         batch.computed[rank] += stop - start
         if answered:
-            batch.answers[rank] = scores[0]
+            batch.answer(rank, scores[0])
         self._path[start:stop] = new
         node = self.cache.pin(self.cache.insert(tokens, self._path[:stop], start))
         self.cache.unpin(pinned)
@@ -142,7 +157,7 @@ class PackedScorer:
         branches = self._branches(batch, group, depth, pins)
         scores = self.language_model.packed(pack_branches(branches, self._path[:depth]), self._key_values)
         for rank, branch, answer in zip(group, branches, scores, strict=True):
-            batch.answers[rank] = answer
+            batch.answer(rank, answer)
             batch.computed[rank] += len(branch.new)
             before = np.zeros(branch.new.start, np.int64)  # held already: insert() does not look at these
             self.cache.insert(branch.tokens, np.concatenate([before, branch.new_slots]), branch.new.start)

@@ -42,8 +42,9 @@ class SortedPrompts:
         order = [distinct[key] for key in sorted(distinct)]
         place = {keys[number]: rank for rank, number in enumerate(order)}
         self.tokens = [prompts[number] for number in order]
-        self.origin = order  # for each sorted prompt, the first of the prompts given that equals it
-        self.rank = [place[key] for key in keys]  # for each prompt given, its place in the order
+        self.given: list[list[int]] = [[] for _ in order]  # for each sorted prompt, those given that equal it
+        for number, key in enumerate(keys):
+            self.given[place[key]].append(number)
         self.lengths = [len(tokens) for tokens in self.tokens]
         self.shared = [0, *(common_length(before, after) for before, after in pairwise(self.tokens))]
         self._sizes = np.cumsum([length - shared for length, shared in zip(self.lengths, self.shared, strict=True)])

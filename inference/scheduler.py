@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from inference.errors import GenerationFailed
-from inference.generation import Generation, GenerationRequest, choose
-from inference.packed import NextToken
+from inference.generation import Generation, GenerationRequest, advance
+from inference.packed import NamedTokens, NextToken
+from inference.prefix_cache import Tokens
 from inference.tokenization import PromptTokenizer
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ _BATCH_TOKENS = 1 << 20  # sent, most of them usually shared
 class BatchEngine(Protocol):
     """What scores batches; `Engine` does."""
 
-    def score(self, prompts: Sequence[Sequence[int]]) -> list[NextToken]:
+    def score(self, prompts: Sequence[Tokens], named: Sequence[NamedTokens] | None = None) -> list[NextToken]:
         """What may follow each prompt."""
 
 
@@ -127,13 +128,14 @@ class Scheduler:
         return works
 
     def _advance(self, works: list[_Work]) -> list[_Work]:
-        """Generate a token for each; the answer is those that want more."""
+        """Generate a token for each, or score it; the answer is those that want more."""
         generations = [work.generation for work in works]
         try:
-            answers = self._engine.score([generation.tokens_so_far() for generation in generations])
-            steps = choose(answers, [generation.request for generation in generations])
-            for generation, step, answer in zip(generations, steps, answers, strict=True):
-                generation.add(step, answer.computed, self._tokenizer)
+            answers = self._engine.score(
+                [generation.tokens_so_far() for generation in generations],
+                [generation.request.named for generation in generations],
+            )
+            advance(generations, answers, self._tokenizer)
         except Exception as error:
             logger.exception("a batch of %d prompts failed", len(works))
             self._fail(works, GenerationFailed(f"{type(error).__name__}: {error}"))

@@ -1,4 +1,4 @@
-"""What both wires share: admission, tokenising, scoring, and dropping what nobody waits for any more."""
+"""What the wires share: admission, tokenising, scoring, and dropping what nobody waits for any more."""
 
 import asyncio
 from collections.abc import Iterator, Sequence

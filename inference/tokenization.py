@@ -11,6 +11,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from inference.prefix_cache import Tokens
+
 _LINE_START = re.compile(r"(?<=\n)(?=[A-Za-z])")  # where a prompt may be cut
 _SPANS_LINES = re.compile(r"\n.*[A-Za-z]", re.DOTALL)
 _REMEMBERED_LINES = 1 << 16
@@ -32,14 +34,18 @@ class Piece:
 
 
 class PromptTokenizer:
-    """Token ids of prompts and texts of tokens."""
+    """Token ids of prompts and texts of tokens.
+
+    `before` and `after` are the tokens that the tokenizer puts around a text, and `by_line`
+    says whether a text may be tokenised line by line.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer: Any = tokenizer
         self._texts: dict[int, str] = {}
         self._lines: dict[str, list[int]] = {}
         self._special = frozenset(tokenizer.all_special_ids)
-        self._before, self._after = self._special_tokens()
+        self.before, self.after = self._special_tokens()
         self.by_line = self._lines_are_independent()
 
     @property
@@ -52,10 +58,28 @@ class PromptTokenizer:
         """The token ids of a prompt, with what the tokenizer puts around a text (a BOS, say) if asked for."""
         if not self.by_line:
             return self._encode(text, add_special_tokens=add_special_tokens)
-        ids = list(self._before) if add_special_tokens else []
-        for line in _LINE_START.split(text):
+        ids = list(self.before) if add_special_tokens else []
+        for line in self.lines(text):
             ids += self._encode_line(line)
-        return ids + self._after if add_special_tokens else ids
+        return ids + self.after if add_special_tokens else ids
+
+    def lines(self, text: str) -> list[str]:
+        """The text cut into lines; where `by_line` holds, its ids are theirs one after another."""
+        return _LINE_START.split(text)
+
+    def encode_all(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[list[int]]:
+        """The token ids of each text as a whole; many at once take a fraction of the time of one by one."""
+        if not texts:
+            return []
+        ids: list[list[int]] = self._tokenizer(list(texts), add_special_tokens=add_special_tokens)["input_ids"]
+        return ids
+
+    def count_all(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text that stand for a part of it: those that the tokenizer adds are not counted."""
+        if not texts:
+            return []
+        encoded = self._tokenizer(list(texts), return_offsets_mapping=True)
+        return [sum(stop > start for start, stop in places) for places in encoded["offset_mapping"]]
 
     def pieces(self, text: str) -> list[Piece]:
         """The tokens of a prompt with their places; tokens that the tokenizer adds have none."""
@@ -72,9 +96,11 @@ class PromptTokenizer:
             text = self._texts[token] = self._decode([token])
         return text
 
-    def continuation(self, prompt: Sequence[int], generated: Sequence[int], *, skip_special: bool = True) -> str:
+    def continuation(
+        self, prompt: Sequence[int] | Tokens, generated: Sequence[int], *, skip_special: bool = True
+    ) -> str:
         """The text that generated tokens add behind a prompt: a leading space counts."""
-        last = list(prompt[-1:])
+        last = [int(token) for token in prompt[-1:]]
         before = self._decode(last, skip_special=skip_special)
         return self._decode([*last, *generated], skip_special=skip_special)[len(before) :]
 
@@ -121,7 +147,7 @@ class PromptTokenizer:
             ids = [token for line in lines for token in line]
             if self._encode(probe, add_special_tokens=False) != ids:
                 return False
-            if self._encode(probe, add_special_tokens=True) != [*self._before, *ids, *self._after]:
+            if self._encode(probe, add_special_tokens=True) != [*self.before, *ids, *self.after]:
                 return False
         return True
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from service.ports import Scorer, Store
 from service.scoring.deterministic import DeterministicScorer
+from service.scoring.embedded import EmbeddedScorer
 from service.scoring.registry import ConfiguredScorers
 from service.scoring.tgi import TgiScorer
 from service.settings import BackendSettings, Settings
@@ -46,6 +47,10 @@ def _scorer(backend: BackendSettings) -> Scorer:
     match backend.kind:
         case "deterministic":
             return DeterministicScorer(name=backend.name)
+        case "embedded":
+            return EmbeddedScorer(
+                backend.name, backend.url, concurrency=backend.concurrency, timeout_seconds=backend.timeout_seconds
+            )
         case "tgi":
             return TgiScorer(
                 backend.name,

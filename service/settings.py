@@ -43,12 +43,16 @@ class BackendSettings(_Group):
     """A scoring backend the operator offers by name; users never write URLs."""
 
     name: str = "default"
-    kind: Literal["tgi", "deterministic"] = "tgi"
+    kind: Literal["tgi", "embedded", "deterministic"] = "tgi"
     url: str = "http://127.0.0.1:8080"
-    concurrency: int = Field(64, ge=1, description="requests in flight at once, at most")
+    concurrency: int = Field(
+        64, ge=1, description="requests in flight at once, at most; with kind embedded each is a tree"
+    )
     timeout_seconds: float = Field(120.0, gt=0)
     max_top_tokens: int = Field(
-        1000, ge=1, description="the server's --max-top-n-tokens; 5 is TGI's own default, the embedded server has 1000"
+        1000,
+        ge=1,
+        description="kind tgi: the server's --max-top-n-tokens; 5 is TGI's own default, the embedded server has 1000",
     )
 
 

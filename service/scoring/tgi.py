@@ -26,9 +26,10 @@ from huggingface_hub.errors import (
 from service.errors import BackendRefused, BackendUnavailable, LabelUnreachable
 from service.identifiers import Row
 from service.ports import BackendInfo
-from service.scoring.failures import decide, retry_after_seconds
+from service.scoring.failures import retry_after_seconds
 from service.scoring.http import JsonHttp
 from service.scoring.labels import LabelToken, LabelTokens
+from service.scoring.retrying import until_answered
 from service.scoring.tokens import TokenCounter
 from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 
@@ -149,16 +150,7 @@ class TgiScorer:
 
     async def _next_token(self, prompt: str, top: int) -> _NextToken:
         """One call, tried again while the failure may pass."""
-        attempt = 1
-        while True:
-            try:
-                return _read(await self._generate(prompt, top))
-            except BackendUnavailable as error:
-                retry = decide(error, attempt, self._rng)
-                if retry is None:
-                    raise
-            attempt += 1
-            await asyncio.sleep(retry.after_seconds)
+        return _read(await until_answered(lambda: self._generate(prompt, top), self._rng))
 
     async def _generate(self, prompt: str, top: int) -> TextGenerationOutput:
         async with self._free_slots, _translated_errors():

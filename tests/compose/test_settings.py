@@ -82,6 +82,16 @@ def test_tgi_returns_as_many_tokens_as_the_service_may_ask_for(
     assert f"--max-top-n-tokens={backend.max_top_tokens}" in compose["services"]["tgi"]["command"]
 
 
+@pytest.mark.parametrize("kind", ["tgi", "embedded"])
+def test_workers_can_speak_to_the_inference_server_in_either_way(
+    kind: str, written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [backends] = re.findall(r"ICM_BACKENDS: >-\n((?: .*\n)+?) *(?=ICM_|\w)", written)
+    chosen = backends.replace("${BACKEND_KIND:-tgi}", kind)
+    monkeypatch.setenv("ICM_BACKENDS", re.sub(r"\$\{\w+:-(\w+)\}", r"\1", chosen))
+    assert [backend.kind for backend in Settings().backends] == [kind]
+
+
 def test_the_embedded_server_understands_its_command_line(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ICM_BACKENDS", compose["services"]["worker"]["environment"]["ICM_BACKENDS"])
     [backend] = Settings().backends

@@ -1,20 +1,18 @@
 """A tiny random language model, and servers over it."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 
 import httpx
 import pytest
 import torch
-import uvicorn
 from fastapi import FastAPI
 
 from inference.app import create_app
 from inference.engine import CacheLimits, Engine
 from inference.language_model import Source, load
 from inference.settings import Limits
+from tests.inference.served import served
 from tests.inference.tiny import save
 
 
@@ -61,20 +59,5 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 def url(app: FastAPI) -> Iterator[str]:
     """A real server on a free loopback port."""
-    with _served(app) as address:
+    with served(app) as address:
         yield address
-
-
-@contextmanager
-def _served(app: FastAPI) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None))
-    thread = Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            thread.join(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join()

@@ -25,9 +25,12 @@ def test_the_size_of_a_batch_is_that_of_its_trie(prompts: list[list[int]]) -> No
 @given(batches)
 def test_every_prompt_finds_its_place(prompts: list[list[int]]) -> None:
     made = ordered(prompts)
-    assert [made.tokens[rank].tolist() for rank in made.rank] == prompts
-    assert [prompts[number] for number in made.origin] == sorted(map(list, {tuple(prompt) for prompt in prompts}))
-    assert all(prompts.index(prompts[number]) == number for number in made.origin)
+    assert all(
+        prompts[number] == made.tokens[rank].tolist() for rank in range(len(made.tokens)) for number in made.given[rank]
+    )
+    assert sorted(number for numbers in made.given for number in numbers) == list(range(len(prompts)))
+    assert [prompts[numbers[0]] for numbers in made.given] == sorted(map(list, {tuple(prompt) for prompt in prompts}))
+    assert all(numbers == sorted(numbers) for numbers in made.given)
 
 
 @settings(max_examples=150, deadline=None)

@@ -9,7 +9,8 @@ import pytest
 from inference.engine import Engine
 from inference.errors import GenerationFailed
 from inference.generation import Generation, GenerationRequest
-from inference.packed import NextToken
+from inference.packed import NamedTokens, NextToken
+from inference.prefix_cache import Tokens
 from inference.scheduler import Scheduler
 from inference.tokenization import PromptTokenizer
 from tests.inference.tiny import plain_scores, until
@@ -25,13 +26,13 @@ class GatedEngine:
         self.batches: list[int] = []
         self.error: Exception | None = None
 
-    def score(self, prompts: Sequence[Sequence[int]]) -> list[NextToken]:
+    def score(self, prompts: Sequence[Tokens], named: Sequence[NamedTokens] | None = None) -> list[NextToken]:
         self.batches.append(len(prompts))
         self.entered.set()
         self.gate.wait(10)
         if self.error:
             raise self.error
-        return self.inner.score(prompts)
+        return self.inner.score(prompts, named)
 
 
 @pytest.fixture

@@ -1,0 +1,95 @@
+"""The JSON of the server's own wire: a whole prompt tree in one request, and token counts of many texts.
+
+Trees are flat lists, so that their depth is no matter to JSON parsers.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from inference.errors import InvalidRequest
+from inference.tree_prompts import Segment, Tree, TreeQuery
+from inference.tree_scores import TreeAnswer
+
+_Place = Annotated[int, Field(ge=0)]
+_AnyBody = TypeVar("_AnyBody", bound=BaseModel)
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class NodeBody(_Body):
+    """A segment of text behind its parent's; the parent stands earlier in the list, null is a beginning."""
+
+    parent: _Place | None = None
+    text: str
+
+
+class QueryBody(_Body):
+    """What is asked for behind a node."""
+
+    node: _Place
+    text: str
+
+
+class ScoreTreeBody(_Body):
+    """The body of `POST /v1/score_tree`."""
+
+    nodes: list[NodeBody]
+    queries: list[QueryBody]
+    labels: Annotated[list[str], Field(min_length=1)]
+
+
+class CountTokensBody(_Body):
+    """The body of `POST /v1/count_tokens`."""
+
+    texts: list[str]
+
+
+def read_body(kind: type[_AnyBody], body: bytes) -> _AnyBody:
+    """Parse a body. Raises InvalidRequest."""
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise InvalidRequest(f"{place}: {first['msg']}" if place else first["msg"]) from error
+
+
+def tree_of(body: ScoreTreeBody) -> Tree:
+    """The tree that a body describes. Raises InvalidRequest where it is none."""
+    for number, node in enumerate(body.nodes):
+        if node.parent is not None and node.parent >= number:
+            raise InvalidRequest(f"nodes.{number}.parent: {node.parent} is not the place of an earlier node")
+    for number, query in enumerate(body.queries):
+        if query.node >= len(body.nodes):
+            raise InvalidRequest(f"queries.{number}.node: there is no node {query.node}")
+    return Tree(
+        [Segment(node.parent, node.text) for node in body.nodes],
+        [TreeQuery(query.node, query.text) for query in body.queries],
+        body.labels,
+    )
+
+
+def score_tree_reply(answer: TreeAnswer) -> dict[str, Any]:
+    """Log-probabilities in nats, a row for each query and in it a number for each label; a null stands for log 0."""
+    return {
+        "log_probabilities": answer.log_probabilities,
+        "usage": {
+            "prompts": answer.prompts,
+            "tokens_sent": answer.tokens_sent,
+            "tokens_computed": answer.tokens_computed,
+        },
+    }
+
+
+def count_tokens_reply(counts: Sequence[int]) -> dict[str, Any]:
+    """Tokens of each text, special tokens not counted."""
+    return {"counts": counts}
+
+
+def error_reply(message: str, error_type: str) -> dict[str, str]:
+    """An error: a sentence for people, a type for programs."""
+    return {"error": message, "error_type": error_type}

@@ -1,0 +1,128 @@
+"""Scores through the embedded server's own wire: a whole prompt tree in one call.
+
+Each segment of a tree travels once, whatever the number of prompts that begin with it. The
+server finds the labels' tokens and applies the chain rule.
+"""
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import Any
+
+from service.errors import BackendRefused, BackendUnavailable, LabelUnreachable
+from service.identifiers import Row
+from service.ports import BackendInfo
+from service.scoring.http import JsonHttp
+from service.scoring.retrying import until_answered
+from service.scoring.tokens import CALLS_AT_ONCE, BatchTokenCounter
+from service.search.prompt_tree import LogProbabilities, PromptTree, Query, TreeScores, Usage
+
+_PROBE_TREE = PromptTree("The sky", (Query(Row(0), " is blue."),))
+_PROBE_LABELS = ("True", "False")
+_STABLE_NATS = 0.25  # two identical calls differ by less, even in half precision
+_QUERIES_AT_ONCE = 64  # that a server is given one time-out for
+
+
+class EmbeddedScorer:
+    """A server with `/v1/score_tree` and `/v1/count_tokens`; at most `concurrency` trees are under way.
+
+    `timeout_seconds` is the longest wait where up to 64 queries are under way, and grows with them.
+    """
+
+    def __init__(self, name: str, url: str, *, concurrency: int = 64, timeout_seconds: float = 120.0) -> None:
+        self._name = name
+        self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=concurrency + CALLS_AT_ONCE)
+        self._free_slots = asyncio.Semaphore(concurrency)
+        self._timeout_seconds = timeout_seconds
+        self._queries_under_way = 0
+        self._counter = BatchTokenCounter(self._http)
+        self._rng = Random()
+
+    async def probe(self, labels: Sequence[str] = ()) -> BackendInfo:
+        """Ask for `/info` and score a small tree twice; what is wrong is in the answer's problems."""
+        try:
+            info = await self._http.get("/info")
+            problems = await self._try_out(labels or _PROBE_LABELS)
+        except (BackendUnavailable, BackendRefused) as error:
+            reachable = not isinstance(error, BackendUnavailable)
+            return BackendInfo(
+                name=self._name, kind="embedded", ready=False, reachable=reachable, problems=(str(error),)
+            )
+        return BackendInfo(
+            name=self._name,
+            kind="embedded",
+            ready=not problems,
+            model=info.get("model_id"),
+            revision=info.get("model_sha"),
+            server_version=info.get("version"),
+            context_tokens=info.get("max_input_tokens"),
+            max_concurrent_requests=info.get("max_concurrent_requests"),
+            reports_tokens_computed=True,
+            problems=tuple(problems),
+        )
+
+    async def score(self, tree: PromptTree, labels: Sequence[str]) -> TreeScores:
+        """All queries in one call, tried again while a failure may pass. Raises BackendError."""
+        rows, body = _flatten(tree)
+        if not rows:
+            return TreeScores({})
+        answer = await until_answered(lambda: self._send(len(rows), {**body, "labels": list(labels)}), self._rng)
+        try:
+            return _read(answer, rows, labels)
+        except (KeyError, TypeError, ValueError) as error:
+            raise BackendRefused(f"/v1/score_tree gave an answer of another form: {error!r}") from error
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens by the server's tokenizer, special tokens not counted. Raises BackendError."""
+        return await self._counter.count(texts)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._http.close()
+
+    async def _try_out(self, labels: Sequence[str]) -> list[str]:
+        """What keeps these labels from being scored."""
+        try:
+            first, again = [await self.score(_PROBE_TREE, labels) for _ in range(2)]
+        except BackendRefused as error:
+            return [str(error)]
+        before, after = (scores.log_probabilities[Row(0)] for scores in (first, again))
+        if max(abs(one - other) for one, other in zip(before, after, strict=True)) > _STABLE_NATS:
+            return ["two identical calls gave different log-probabilities"]
+        return []
+
+    async def _send(self, queries: int, body: Mapping[str, Any]) -> Any:
+        async with self._free_slots:
+            self._queries_under_way += queries
+            waits = math.ceil(self._queries_under_way / _QUERIES_AT_ONCE)
+            try:
+                return await self._http.post("/v1/score_tree", body, timeout_seconds=self._timeout_seconds * waits)
+            finally:
+                self._queries_under_way -= queries
+
+
+def _flatten(tree: PromptTree) -> tuple[list[Row], dict[str, Any]]:
+    """The rows asked for, depth first, and the tree as the flat lists that the server takes."""
+    rows, nodes, queries = list[Row](), list[dict[str, Any]](), list[dict[str, Any]]()
+    ahead: list[tuple[PromptTree, int | None]] = [(tree, None)]
+    while ahead:
+        node, parent = ahead.pop()
+        place = len(nodes)
+        nodes.append({"parent": parent, "text": node.text})
+        rows += [query.row for query in node.queries]
+        queries += [{"node": place, "text": query.text} for query in node.queries]
+        ahead += [(child, place) for child in reversed(node.children)]
+    return rows, {"nodes": nodes, "queries": queries}
+
+
+def _read(answer: Mapping[str, Any], rows: Sequence[Row], labels: Sequence[str]) -> TreeScores:
+    """The server's answer; JSON has no infinity, so a label of probability 0 comes as null. Raises LabelUnreachable."""
+    scores: dict[Row, LogProbabilities] = {}
+    for row, values in zip(rows, answer["log_probabilities"], strict=True):
+        for label, value in zip(labels, values, strict=True):
+            if value is None:
+                raise LabelUnreachable(f"no log-probability for the label {label!r} of row {row}")
+        scores[row] = tuple(map(float, values))
+    usage = answer["usage"]
+    return TreeScores(scores, Usage(usage["prompts"], usage["tokens_sent"], usage["tokens_computed"]))

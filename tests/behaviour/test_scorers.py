@@ -1,0 +1,100 @@
+"""What every scoring backend does: the in-memory twin, and the embedded server through each of its adapters."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from inference.app import create_app
+from inference.settings import Limits
+from service.identifiers import Row
+from service.ports import Scorer
+from service.scoring.deterministic import DeterministicScorer
+from service.scoring.embedded import EmbeddedScorer
+from service.scoring.tgi import TgiScorer
+from service.search.prompt_tree import PromptTree, Query
+from tests.inference.served import served
+from tests.inference.tiny import engine_of, llama
+
+DEMONSTRATIONS = "Paris is in France. True\n\nRome is in Spain. False\n\n"
+TREE = PromptTree(
+    DEMONSTRATIONS,
+    (Query(Row(7), "Paris is in Spain."), Query(Row(3), "Rome is in Italy.")),
+    (PromptTree("Oslo is in Norway. True\n\n", (Query(Row(5), "Lima is in Peru."),)),),
+)
+LABELS = ("True", "False")
+MANY_LABELS = tuple(f"{left}{right}" for left in "abcde" for right in "wxyz")
+VOCABULARY = 400
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """The embedded server over a tiny language model."""
+    with served(create_app(engine_of(llama()), Limits(max_top_n_tokens=VOCABULARY))) as address:
+        yield address
+
+
+@pytest.fixture(params=["deterministic", "tgi", "embedded"])
+async def scorer(request: pytest.FixtureRequest) -> AsyncIterator[Scorer]:
+    made: Scorer = DeterministicScorer()
+    if request.param == "tgi":
+        made = TgiScorer("default", request.getfixturevalue("url"), max_top_tokens=VOCABULARY)
+    if request.param == "embedded":
+        made = EmbeddedScorer("default", request.getfixturevalue("url"))
+    yield made
+    await made.close()
+
+
+async def test_every_row_asked_for_gets_a_log_probability_for_each_label(scorer: Scorer) -> None:
+    found = (await scorer.score(TREE, LABELS)).log_probabilities
+    assert list(found) == [7, 3, 5]
+    assert all(len(values) == 2 and max(values) <= 0 for values in found.values())
+    assert all(sum(map(math.exp, values)) <= 1 + 1e-9 for values in found.values())
+
+
+async def test_a_tree_scores_as_its_prompts_do_by_themselves(scorer: Scorer) -> None:
+    found = (await scorer.score(TREE, LABELS)).log_probabilities
+    for row, prompt in TREE.prompts():
+        alone = await scorer.score(PromptTree("", (Query(row, prompt),)), LABELS)
+        assert found[row] == pytest.approx(alone.log_probabilities[row], abs=1e-5)
+
+
+async def test_twenty_labels_are_answered(scorer: Scorer) -> None:
+    found = (await scorer.score(TREE, MANY_LABELS)).log_probabilities
+    assert [len(values) for values in found.values()] == [20, 20, 20]
+
+
+async def test_a_shared_beginning_is_computed_once(scorer: Scorer) -> None:
+    queries = tuple(Query(Row(number), f"Oslo is {number}.") for number in range(40))
+    usage = (await scorer.score(PromptTree(DEMONSTRATIONS, queries), LABELS)).usage
+    assert usage.prompts == 40
+    assert 40 <= usage.tokens_computed < usage.tokens_sent / 2
+
+
+async def test_a_tree_that_asks_nothing_costs_nothing(scorer: Scorer) -> None:
+    scores = await scorer.score(PromptTree(""), LABELS)
+    assert (dict(scores.log_probabilities), scores.usage.prompts, scores.usage.tokens_computed) == ({}, 0, 0)
+
+
+async def test_trees_under_way_at_once_get_their_own_answers(scorer: Scorer) -> None:
+    trees = [PromptTree(DEMONSTRATIONS, (Query(Row(number), f"Claim {number}"),)) for number in range(20)]
+    together = await asyncio.gather(*(scorer.score(tree, LABELS) for tree in trees))
+    for number, (tree, scores) in enumerate(zip(trees, together, strict=True)):
+        alone = (await scorer.score(tree, LABELS)).log_probabilities
+        assert scores.log_probabilities[Row(number)] == pytest.approx(alone[Row(number)], abs=1e-5)
+
+
+async def test_tokens_are_counted_text_by_text(scorer: Scorer) -> None:
+    texts = ["Paris is", "", DEMONSTRATIONS, "Paris is"]
+    first, empty, longest, again = await scorer.count_tokens(texts)
+    assert 0 == empty < first == again < longest
+    assert await scorer.count_tokens([]) == []
+
+
+async def test_the_probe_finds_a_backend_ready_for_labels_it_can_serve(scorer: Scorer) -> None:
+    info = await scorer.probe(LABELS)
+    assert (info.ready, info.problems) == (True, ())
+    assert info.name == "default"
+    assert info.context_tokens
+    assert info.reports_tokens_computed
