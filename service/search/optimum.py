@@ -121,7 +121,11 @@ class _Model:
             self._demand([(row, label, True) for row in constraint.rows], lower=1.0)
 
     def _demand(
-        self, literals: Iterable[Literal], extra: Terms | None = None, *, lower: float | None = None,
+        self,
+        literals: Iterable[Literal],
+        extra: Terms | None = None,
+        *,
+        lower: float | None = None,
         upper: float | None = None,
     ) -> None:
         """Bound how many of the literals are true, plus extra columns."""
@@ -194,7 +198,7 @@ class _Model:
             solution = self._model.solve()
             if solution.proof is Proof.INFEASIBLE:
                 return None
-            if not solution.values:
+            if solution.proof is Proof.NONE_FOUND:
                 break
             met.append(self._labels(solution.values))
             if not self._add(self._broken_by(met[-1])):
@@ -223,7 +227,9 @@ class _Model:
         for constraint in self._constraints:
             if constraint.rule is Rule.TRANSITIVE:
                 truth = self._truth_of(constraint.label, values)
-                yield from ((excess, ((), clause)) for excess, clause in violated_paths(constraint, self._is_known, truth))
+                yield from (
+                    (excess, ((), clause)) for excess, clause in violated_paths(constraint, self._is_known, truth)
+                )
 
     def _truth_of(self, label: Label, values: Sequence[float]) -> Callable[[Row], float]:
         def truth(row: Row) -> float:

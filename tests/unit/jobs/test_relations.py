@@ -4,7 +4,8 @@ import pytest
 
 from service.config import Task
 from service.identifiers import Label, Row
-from service.jobs.relations import RelatedRows, UnusableValue, compile_constraints
+from service.jobs.related_rows import RelatedRows
+from service.jobs.relations import UnusableValue, compile_constraints
 from service.search.consistency import Constraint, Rule
 
 
@@ -14,8 +15,8 @@ def task_with(*relations: dict[str, Any], labels: tuple[str, ...] = ("True", "Fa
 
 def groups_of(task: Task, rows: list[dict[str, Any]]) -> list[int]:
     related = RelatedRows(task.relations)
-    for row in rows:
-        related.add(row)
+    for number, row in enumerate(rows):
+        related.add(row, str(row.get("id", number)))
     return related.groups()
 
 
@@ -62,8 +63,8 @@ def test_twins_of_different_groups_are_not_twins() -> None:
 def test_a_single_row_of_an_exactly_one_group_must_have_the_label() -> None:
     task = task_with({"kind": "exactly_one", "group": "q", "label": "False"})
     [constraint] = constraints_of(task, [{"q": 1}])
-    assert list(constraint.conflicts({Row(0): Label(0)})) == [(0, 0)]
-    assert list(constraint.conflicts({Row(0): Label(1)})) == []
+    assert [conflict for conflict, _ in constraint.broken({Row(0): Label(0)})] == [(0,)]
+    assert list(constraint.broken({Row(0): Label(1)})) == []
 
 
 def test_the_label_counted_is_the_first_unless_named() -> None:

@@ -123,7 +123,7 @@ def test_beside_fixed_labels_the_labellings_without_a_conflict_of_the_other_rows
 ) -> None:
     count, given_constraints = drawn
     free = rows(*data.draw(st.sets(st.integers(0, count - 1))))
-    fixed = {row: label for row, label in data.draw(st.sampled_from(labellings(count, classes))).items()}
+    fixed = data.draw(st.sampled_from(labellings(count, classes)))
     fixed = {row: label for row, label in fixed.items() if row not in free}
     found = list(Constraints(rows(*range(count)), given_constraints).consistent(free, fixed, classes))
     every = [labels for labels in labellings(count, classes) if labels.items() >= fixed.items()]
