@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from random import Random
 
 from service.identifiers import Label, Row
-from service.search.consistency import Labels, TooManySteps
+from service.search.consistency import Constraint, Constraints, Labels, Rule, TooManySteps
 from service.search.objective import Scores
 from service.search.optimum import best_labelling
 from service.search.problem import Problem
@@ -52,7 +52,8 @@ def redraw_groups(
         if options:
             result |= _draw(options, scores, temperature, rng)
             continue
-        noisy = {row: _perturbed(scores[row], temperature, rng) for row in members}
+        noisy = {row: scores[row] for row in members}
+        noisy |= {row: _perturbed(scores[row], temperature, rng) for row in _free(problem, members)}
         start = {row: labels[row] for row in members if row in labels}
         complete = start if len(start) == len(members) else {}
         optimum = best_labelling(problem.constraints.of(members), noisy, fixed, complete)
@@ -80,6 +81,27 @@ def _draw(options: Sequence[dict[Row, Label]], scores: Scores, temperature: floa
     if temperature <= _COLDEST:
         return options[sums.index(best)]
     return rng.choices(options, [math.exp((value - best) / temperature) for value in sums])[0]
+
+
+def _free(problem: Problem, members: Sequence[Row]) -> list[Row]:
+    """One row of each set of members whose labels follow from one another: noise for each would be too much."""
+    inside = set(members)
+    bonds = [
+        bond
+        for bond in problem.constraints.of(members)
+        if _binds(bond, problem.classes) and inside.issuperset(bond.rows)
+    ]
+    return [group[0] for group in Constraints(members, bonds).groups]
+
+
+def _binds(constraint: Constraint, classes: int) -> bool:
+    """Whether one row's label under this rule tells those of the others."""
+    match constraint.rule:
+        case Rule.SAME_LABEL:
+            return True
+        case Rule.EXACTLY_ONE | Rule.DIFFERENT_LABEL:
+            return classes == 2 and len(constraint.clusters) == len(constraint.rows) == 2
+    return False
 
 
 def _perturbed(scores: LogProbabilities, temperature: float, rng: Random) -> LogProbabilities:

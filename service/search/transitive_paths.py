@@ -15,17 +15,15 @@ def violated_paths(
 ) -> Iterator[tuple[float, Clause]]:
     """The clauses of which more is true than all but one literal, and by how much.
 
-    Two claims that are hardly true in sum violate nothing, so most paths end at their second step.
+    A path of two claims must not be truer than what closes it allows.
     """
-    search = _Paths(constraint, known, truth)
-    for one, seconds in search.claims.items():
-        for other, (row, first) in seconds.items():
-            for third, (next_row, second) in search.claims.get(other, {}).items():
-                if third != one and first + second > 1.0 + TOLERANCE:
-                    closing, excess = search.closing(one, third)
-                    if first + second + excess > 1.0 + TOLERANCE:
-                        path = ((row, constraint.label, True), (next_row, constraint.label, True))
-                        yield first + second + excess - 1.0, path + closing
+    paths = _Paths(constraint, known, truth)
+    for one, seconds in paths.claims.items():
+        allowed = paths.allowed.get(one, {})
+        for other, first in seconds.items():
+            for third, second in paths.claims.get(other, {}).items():
+                if first + second > 1.0 + TOLERANCE and first + second > allowed.get(third, 2.0) + TOLERANCE:
+                    yield first + second - allowed[third], paths.clause(one, other, third)
 
 
 class _Paths:
@@ -35,21 +33,27 @@ class _Paths:
         self._rows = dict(zip(constraint.pairs, constraint.clusters, strict=True))
         self._label = constraint.label
         self._truth = {row: truth(row) for row in constraint.rows if known(row)}
-        self.claims: dict[int, dict[int, tuple[Row, float]]] = {}  # of each pair, the row that claims it most
+        self.claims: dict[int, dict[int, float]] = {}  # [a][b]: how far (a, b) holds
+        self.allowed: dict[int, dict[int, float]] = {}  # [a][c]: how true a path from a to c may be
         for (one, other), rows in self._rows.items():
-            known_rows = [row for row in rows if row in self._truth]
-            if known_rows:
-                row = max(known_rows, key=self._truth.__getitem__)
-                self.claims.setdefault(one, {})[other] = (row, self._truth[row])
+            truths = [self._truth[row] for row in rows if row in self._truth]
+            if not truths:
+                continue
+            self.claims.setdefault(one, {})[other] = max(truths)
+            if len(truths) == len(rows):  # a row without a label may yet have it
+                self.allowed.setdefault(one, {})[other] = 1.0 + sum(truths)
+            if (other, one) not in self._rows:
+                self.allowed.setdefault(other, {})[one] = 2.0 - max(truths)
 
-    def closing(self, one: int, third: int) -> tuple[Clause, float]:
-        """What must not be true as well at the end of a path, and by how much its truth falls short (0: not at all)."""
-        rows = self._rows.get((one, third))
-        if rows is not None:
-            if not all(row in self._truth for row in rows):
-                return (), -1.0  # a row without a label may yet have it
-            return tuple((row, self._label, False) for row in rows), -sum(self._truth[row] for row in rows)
-        claim = self.claims.get(third, {}).get(one)
-        if claim is None:
-            return (), -1.0
-        return ((claim[0], self._label, True),), claim[1] - 1.0
+    def clause(self, one: int, other: int, third: int) -> Clause:
+        """The claims of the path, and what closes it."""
+        path = [self._claimant(one, other), self._claimant(other, third)]
+        if (one, third) in self._rows:
+            return (*((row, self._label, True) for row in path), *self._denial(one, third))
+        return tuple((row, self._label, True) for row in (*path, self._claimant(third, one)))
+
+    def _claimant(self, one: int, other: int) -> Row:
+        return max((row for row in self._rows[one, other] if row in self._truth), key=self._truth.__getitem__)
+
+    def _denial(self, one: int, third: int) -> Clause:
+        return tuple((row, self._label, False) for row in self._rows[one, third])
