@@ -37,7 +37,8 @@ class UnknownId:
     relation: int
     id: str
     pair: tuple[str, str]
-    row: int | None  # whose column names it; None where the configuration does
+    row: int | None = None  # that names it in this column; None where the configuration does
+    column: str | None = None
 
 
 class RelatedRows:
@@ -235,11 +236,11 @@ class _ByIds(_Tie):
     def unknown(self, relation: int) -> Iterator[UnknownId]:
         """The pairs that name a row that is not there."""
         for pair in self._pairs:
-            yield from (UnknownId(relation, id_, pair, None) for id_ in pair if id_ not in self._position)
+            yield from (UnknownId(relation, id_, pair) for id_ in pair if id_ not in self._position)
         ids = {row: id_ for id_, row in self._position.items()} if self._namers else {}
         for row, id_ in zip(self._namers, self._named, strict=True):
             if id_ not in self._position:
-                yield UnknownId(relation, id_, (ids[row], id_), row)
+                yield UnknownId(relation, id_, (ids[row], id_), row, self._column)
 
 
 def _tie(relation: Relation) -> _Tie:

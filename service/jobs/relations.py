@@ -99,7 +99,7 @@ def compile_constraints(
             clusters = _clusters(relation, members)
             if isinstance(relation, TransitiveRelation):
                 yield _transitive(clusters, label)
-            elif len(clusters) > 1 or relation.kind == Rule.EXACTLY_ONE:
+            elif len(clusters) > 1 or relation.kind == "exactly_one":
                 rule = Rule.EXACTLY_ONE if isinstance(relation, AntisymmetricRelation) else Rule(relation.kind)
                 yield Constraint(rule, tuple(clusters.values()), label)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from service.config import AntisymmetricRelation, PairsRelation, Task, template_fields
+from service.config import AntisymmetricRelation, Task, template_fields
 from service.jobs.related_rows import RelatedRows, RelationCount
 from service.jobs.relations import UnusableValue, row_id
 from service.jobs.rows import FaultLog, RowSource, SourceRow
@@ -100,12 +100,10 @@ class _Surveyor:
         """Look for pairs that name a row that is not there; needs all rows to be without fault."""
         hint = "" if self._task.id_field else f"; without an id_field ids are row numbers, 0 to {len(self._lines) - 1}"
         for unknown in self._related.unknown_ids():
-            relation = self._task.relations[unknown.relation]
-            in_config = unknown.row is None or not isinstance(relation, PairsRelation)
             self._faults.add(
                 f"no row has the id {unknown.id!r} of the pair {list(unknown.pair)}{hint}",
                 line=None if unknown.row is None else self._lines[unknown.row],
-                field=f"task.relations.{unknown.relation}.pairs" if in_config else relation.column,
+                field=unknown.column or f"task.relations.{unknown.relation}.pairs",
             )
 
     def _keep(self, text: str) -> None:

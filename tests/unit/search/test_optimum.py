@@ -32,7 +32,8 @@ def test_no_labelling_has_fewer_conflicts_or_as_many_and_a_better_sum(
     broken, total = rank({**fixed, **found.labels})
     best = min(rank({**labels, **fixed}) for labels in labellings(count, classes))
     assert found.proven
-    assert (broken, total) == (best[0], pytest.approx(best[1], abs=1e-5))
+    assert broken == best[0]
+    assert total == pytest.approx(best[1], abs=1e-5)
 
 
 def test_rows_without_label_or_score_are_left_out_of_account() -> None:
