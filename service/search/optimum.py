@@ -41,12 +41,17 @@ def best_labelling(constraints: Sequence[Constraint], values: Values, fixed: Lab
     proof, the result is at least as good. The limits count work, so that the result does not
     depend on the machine.
     """
+    known = dict(start) or {row: _likeliest(row_values) for row, row_values in values.items()}
     strict = _Model(constraints, values, fixed)
     strict.demand_rules()
-    if (found := strict.strict_optimum(start)) is not None:
+    if (found := strict.strict_optimum(known)) is not None:
         return found
     lenient = _Model(constraints, values, fixed, price=_price(values))
-    return lenient.by_branching(start) or Optimum(dict(start), proven=False)
+    return lenient.by_branching(known) or Optimum(known, proven=False)
+
+
+def _likeliest(values: Sequence[float]) -> Label:
+    return Label(max(range(len(values)), key=values.__getitem__))
 
 
 def _price(values: Values) -> float:
@@ -65,7 +70,7 @@ class _Model:
         self._columns: dict[Row, dict[Label, int]] = {}  # of all labels but the row's reference
         self._reference: dict[Row, Label] = {}
         self._clauses: set[Clause] = set()
-        self._violated: dict[Conflict, int] = {}  # columns that are 1 where the conflict is put up with
+        self._excuses: dict[Conflict, int] = {}  # columns that are 1 where a conflict is put up with
         for row, labels in _watched_labels(constraints, values).items():
             self._add_row(row, labels)
 
@@ -160,9 +165,9 @@ class _Model:
             return Optimum(self._labels(values), proven=True)
         if self._model.columns <= LARGE_COLUMNS:
             return self.by_branching(start)
-        dived = self._dived(values)
-        met = [dict(start), self._labels(dived)] if start and dived else [self._labels(dived)] if dived else []
-        return Optimum(min(met, key=self._badness), proven=False) if met else None
+        if (dived := self._dived(values)) is None:
+            return None
+        return Optimum(min(self._labels(dived), dict(start), key=self._badness), proven=False)
 
     def _relaxed(self) -> tuple[float, ...] | None:
         """The best solution in fractions; None where there is none, or the limits came first."""
@@ -193,7 +198,7 @@ class _Model:
         """The best labelling by branch and bound; None where it is clear that none keeps the rules."""
         large = self._model.columns > LARGE_COLUMNS
         self._model.demand_whole_numbers(max_nodes=MAX_NODES, max_improvements=1 if large else MAX_NODES)
-        met = [dict(start)] if start else []
+        met = [dict(start)]
         for _ in range(MAX_LARGE_ROUNDS if large else MAX_ROUNDS):
             solution = self._model.solve()
             if solution.proof is Proof.INFEASIBLE:
@@ -205,7 +210,7 @@ class _Model:
                 if solution.proof is Proof.OPTIMAL:
                     return Optimum(met[-1], proven=True)
                 break
-        return Optimum(min(met, key=self._badness), proven=False) if met else None
+        return Optimum(min(met, key=self._badness), proven=False)
 
     def _labels(self, values: Sequence[float]) -> dict[Row, Label]:
         labels = {}
@@ -254,9 +259,9 @@ class _Model:
     def _lenience(self, conflict: Conflict) -> Terms:
         if self._price is None:
             return {}
-        if conflict not in self._violated:
-            self._violated[conflict] = self._model.add_column(-self._price)
-        return {self._violated[conflict]: -1.0}
+        if conflict not in self._excuses:
+            self._excuses[conflict] = self._model.add_column(-self._price)
+        return {self._excuses[conflict]: -1.0}
 
 
 def _fractions(values: Sequence[float]) -> list[int]:
