@@ -170,7 +170,7 @@ class _Board:
 
     def __init__(self, constraints: Sequence[Constraint], watched: Mapping[Row, Sequence[int]]) -> None:
         self._constraints = constraints
-        self._tallies: dict[int, Tally] = {n: constraints[n].tally() for ns in watched.values() for n in ns}
+        self._tallies = {n: constraints[n].tally() for n in set().union(*watched.values())}
         self._of_row = {row: [self._tallies[n] for n in dict.fromkeys(ns)] for row, ns in watched.items()}
 
     def place(self, numbers: Sequence[int], fixed: Labels) -> None:
