@@ -52,14 +52,13 @@ class GroupRelation(_Config):
         return group if self.distinct is None else (*group, self.distinct)
 
 
-class AntisymmetricRelation(_Config):
-    """Of a row and its twin with `first` and `second` swapped, exactly one has `label`."""
+class _Comparison(_Config):
+    """A rule over rows that say something of an ordered pair of things."""
 
-    kind: Literal["antisymmetric"]
     first: str
     second: str
-    group: Columns | None = None
-    label: str | None = None
+    group: Columns | None = Field(None, description="things are compared within a group")
+    label: str | None = Field(None, description="the label that says `first` before `second`; default: the first")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -68,7 +67,56 @@ class AntisymmetricRelation(_Config):
         return (self.first, self.second, *group)
 
 
-Relation = Annotated[GroupRelation | AntisymmetricRelation, Field(discriminator="kind")]
+class AntisymmetricRelation(_Comparison):
+    """Of a row and its twin with `first` and `second` swapped, exactly one has `label`."""
+
+    kind: Literal["antisymmetric"]
+
+
+class TransitiveRelation(_Comparison):
+    """If the rows (a, b) and (b, c) have `label`, so has the row (a, c); and none has it in a circle."""
+
+    kind: Literal["transitive"]
+
+
+class PairsRelation(_Config):
+    """A rule over pairs of rows that are named by their ids: here, or in a column of the data set."""
+
+    kind: Literal["pairs"]
+    rule: Literal["at_most_one", "exactly_one", "same_label", "different_label"]
+    pairs: list[tuple[str, str]] | None = Field(
+        None, min_length=1, max_length=10_000, description="ids of two rows each"
+    )
+    column: str | None = Field(None, description="holds the id of another row, a list of ids, or null")
+    label: str | None = Field(None, description="the label that is counted; default: the task's first")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns the rule reads."""
+        return () if self.column is None else (self.column,)
+
+    @field_validator("pairs")
+    @classmethod
+    def _pairs_are_of_two_rows_and_told_once(cls, pairs: list[tuple[str, str]] | None) -> list[tuple[str, str]] | None:
+        seen = set()
+        for pair in pairs or ():
+            if pair[0] == pair[1]:
+                raise ValueError(f"the pair {list(pair)} relates a row to itself")
+            if frozenset(pair) in seen:
+                raise ValueError(f"the pair {list(pair)} is there twice")
+            seen.add(frozenset(pair))
+        return pairs
+
+    @model_validator(mode="after")
+    def _either_pairs_or_a_column(self) -> Self:
+        if (self.pairs is None) == (self.column is None):
+            raise ValueError("give either `pairs` or a `column`")
+        return self
+
+
+Relation = Annotated[
+    GroupRelation | AntisymmetricRelation | TransitiveRelation | PairsRelation, Field(discriminator="kind")
+]
 
 
 class Task(_Config):
@@ -112,6 +160,13 @@ class Task(_Config):
             if relation.label is not None and relation.label not in self.labels:
                 raise ValueError(f"relation {relation.kind}: label {relation.label!r} is not one of {self.labels}")
         return self
+
+    @property
+    def reference_fields(self) -> frozenset[str]:
+        """The columns that hold ids of other rows; these may be lists, unless something else reads them too."""
+        others = {c for relation in self.relations if not isinstance(relation, PairsRelation) for c in relation.columns}
+        references = {c for relation in self.relations if isinstance(relation, PairsRelation) for c in relation.columns}
+        return frozenset(references - others - set(template_fields(self.template)))
 
     @property
     def fields(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from anyio import to_thread
 from service.config import JobConfig, Task
 from service.jobs.cost import predict_usage
 from service.jobs.preparation import Preparation, prepare
+from service.jobs.related_rows import RelationCount
 from service.jobs.rows import RowSource
 from service.jobs.survey import Survey
 from service.ports import Scorers
@@ -24,6 +25,7 @@ class RelationPreview:
     largest_group: int
     rows_without_related_rows: int
     rows_lacking_their_twin: int  # rows of antisymmetric relations whose swapped twin is missing
+    by_relation: tuple[RelationCount, ...]  # in the order of the task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,7 @@ def _preview(survey: Survey) -> RelationPreview:
         largest_group=max(sizes.values()),
         rows_without_related_rows=sum(1 for size in sizes.values() if size == 1),
         rows_lacking_their_twin=survey.rows_lacking_their_twin,
+        by_relation=survey.relations,
     )
 
 
@@ -86,6 +89,12 @@ def _warnings(prepared: Preparation, preview: RelationPreview) -> list[str]:
         warnings.append(f"{preview.rows_without_related_rows} rows have no related row")
     if preview.rows_lacking_their_twin:
         warnings.append(f"{preview.rows_lacking_their_twin} rows of an antisymmetric relation lack their swapped twin")
+    for number, found in enumerate(preview.by_relation):
+        name = f"the relation {found.kind} (relations.{number})"
+        if not found.constraints:
+            warnings.append(f"{name} ties no rows")
+        if found.rows_related_to_themselves:
+            warnings.append(f"{name} leaves out {found.rows_related_to_themselves} rows related to themselves")
     if survey.repeated_texts:
         warnings.append(f"{survey.repeated_texts} rows read exactly like an earlier row")
     if survey.texts_with_separator:

@@ -1,119 +1,148 @@
-"""Turns the relations of a task into groups of rows and into constraints, from the users' columns alone."""
+"""Turns the relations of a task into constraints between rows, from the users' columns alone."""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
-from service.config import AntisymmetricRelation, GroupRelation, Relation
+from service.config import AntisymmetricRelation, GroupRelation, PairsRelation, Relation, TransitiveRelation
 from service.identifiers import Label, Row
+from service.jobs.template import as_text
 from service.search.consistency import Constraint, Rule
 
 Key = tuple[Hashable, ...]
+Comparison = AntisymmetricRelation | TransitiveRelation
+Fields = Mapping[str, Any]
 
 
 class UnusableValue(ValueError):
-    """A column that a relation reads holds a list or an object."""
+    """A column that a relation reads holds a list or an object where it must not."""
 
-    def __init__(self, field: str) -> None:
-        super().__init__(f"field {field!r} holds a list or an object; a relation needs text, a number or true/false")
+    def __init__(self, field: str, needed: str = "a relation needs text, a number or true/false") -> None:
+        super().__init__(f"field {field!r} holds a list or an object; {needed}")
         self.field = field
 
 
-class RelatedRows:
-    """Finds which rows belong together while rows stream by; keeps a number per row and the keys seen."""
+def takes_part(relation: Relation, row: Fields) -> bool:
+    """Whether the relation speaks of the row.
 
-    def __init__(self, relations: Sequence[Relation]) -> None:
-        self._relations = tuple(relations)
-        self._parents: list[int] = []
-        self._first_with: dict[Key, int] = {}
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Take in the next row. Raises UnusableValue."""
-        position = len(self._parents)
-        self._parents.append(position)
-        for number, relation in enumerate(self._relations):
-            key = group_key(relation, row)
-            if key is not None:
-                self._join(position, self._first_with.setdefault((number, *key), position))
-
-    def groups(self) -> list[int]:
-        """The group of every row added so far; groups are numbered from 0 by their first rows."""
-        numbers: dict[int, int] = {}
-        return [numbers.setdefault(self._root(position), len(numbers)) for position in range(len(self._parents))]
-
-    def _root(self, position: int) -> int:
-        while self._parents[position] != position:
-            self._parents[position] = self._parents[self._parents[position]]
-            position = self._parents[position]
-        return position
-
-    def _join(self, one: int, other: int) -> None:
-        first, second = sorted((self._root(one), self._root(other)))
-        self._parents[second] = first
-
-
-def group_key(relation: Relation, row: Mapping[str, Any]) -> Key | None:
-    """What the rows of one group under this relation have in common.
-
-    None where a column the relation reads is null: as in SQL null equals nothing, and the
-    row takes no part in the relation.
+    Not where a column it reads is null (as in SQL null equals nothing), nor where a thing
+    would be compared with itself.
     """
-    if any(row[column] is None for column in relation.columns):
-        return None
-    if isinstance(relation, AntisymmetricRelation):
-        pair = sorted((_value(relation.first, row), _value(relation.second, row)), key=repr)
-        return (*_values(relation.group, row), *pair)
-    return _values(relation.group, row)
+    return all(row[column] is not None for column in relation.columns) and not compares_with_itself(relation, row)
 
 
-def compile_constraints(
-    relations: Sequence[Relation], labels: Sequence[str], rows: Mapping[Row, Mapping[str, Any]]
-) -> Iterator[Constraint]:
-    """The constraints that the relations put on these rows; groups that cannot be broken are left out."""
-    for relation in relations:
-        groups: dict[Key, list[Row]] = {}
-        for position, row in rows.items():
-            key = group_key(relation, row)
-            if key is not None:
-                groups.setdefault(key, []).append(position)
-        label = Label(0 if relation.label is None else labels.index(relation.label))
-        for members in groups.values():
-            constraint = _constraint(relation, label, {member: rows[member] for member in members})
-            if constraint is not None:
-                yield constraint
+def compares_with_itself(relation: Relation, row: Fields) -> bool:
+    """Whether the row says something of one thing twice. Raises UnusableValue."""
+    if not isinstance(relation, Comparison):
+        return False
+    return bool(_value(relation.first, row) == _value(relation.second, row) and row[relation.first] is not None)
 
 
-def _constraint(relation: Relation, label: Label, rows: Mapping[Row, Mapping[str, Any]]) -> Constraint | None:
-    clusters = _clusters(relation, rows)
-    rule = Rule.EXACTLY_ONE if isinstance(relation, AntisymmetricRelation) else Rule(relation.kind)
-    single = rule is not Rule.EXACTLY_ONE or isinstance(relation, AntisymmetricRelation)
-    return None if len(clusters) < 2 and single else Constraint(rule, clusters, label)
+def group_key(relation: GroupRelation | Comparison, row: Fields) -> Key:
+    """What the rows of one group under this relation have in common. Raises UnusableValue.
 
-
-def _clusters(relation: Relation, rows: Mapping[Row, Mapping[str, Any]]) -> tuple[tuple[Row, ...], ...]:
-    """The rows of a group, those together that count as one."""
-    clusters: dict[Key, list[Row]] = {}
-    for position, row in rows.items():
-        clusters.setdefault(_cluster_key(relation, position, row), []).append(position)
-    return tuple(tuple(cluster) for cluster in clusters.values())
-
-
-def _cluster_key(relation: Relation, position: Row, row: Mapping[str, Any]) -> Key:
+    A transitive relation ties rows by the things they compare; here it gives the rows among
+    which it looks for them.
+    """
     match relation:
-        case AntisymmetricRelation(first=first, second=second):
-            return (_value(first, row), _value(second, row))
+        case AntisymmetricRelation():
+            return (*_values(relation.group, row), *sorted(compared(relation, row), key=repr))
+        case _:
+            return _values(relation.group, row)
+
+
+def cluster_key(relation: GroupRelation | Comparison, position: int, row: Fields) -> Key:
+    """What the rows that count as one have in common. Raises UnusableValue."""
+    match relation:
         case GroupRelation(distinct=None):
             return (position,)
         case GroupRelation(distinct=str(distinct)):
             return (_value(distinct, row),)
+        case AntisymmetricRelation() | TransitiveRelation():
+            return compared(relation, row)
     raise AssertionError(relation)
 
 
-def _values(columns: str | Sequence[str] | None, row: Mapping[str, Any]) -> Key:
+def compared(relation: Comparison, row: Fields) -> tuple[Hashable, Hashable]:
+    """The two things, in order. Raises UnusableValue."""
+    return _value(relation.first, row), _value(relation.second, row)
+
+
+def references(column: str, row: Fields) -> list[str]:
+    """The ids of other rows that the column holds; none where it is null or empty. Raises UnusableValue."""
+    value = row[column]
+    ids = value if isinstance(value, list) else [value]
+    if isinstance(value, dict) or any(isinstance(item, list | dict) for item in ids):
+        raise UnusableValue(column, "it must hold the id of a row, a list of ids, or null")
+    return [as_text(item) for item in ids if item is not None and item != ""]
+
+
+def row_id(id_field: str | None, position: int, row: Fields) -> str:
+    """The row's id as text: its number, counted from 0, where the task names no id field."""
+    return str(position) if id_field is None else as_text(row[id_field])
+
+
+def compile_constraints(
+    relations: Sequence[Relation], labels: Sequence[str], rows: Mapping[Row, Fields], *, id_field: str | None = None
+) -> Iterator[Constraint]:
+    """The constraints that the relations put on these rows; groups that cannot be broken are left out."""
+    positions = {row_id(id_field, position, row): position for position, row in rows.items()}
+    for relation in relations:
+        label = Label(0 if relation.label is None else labels.index(relation.label))
+        if isinstance(relation, PairsRelation):
+            yield from _pairs(relation, label, rows, positions)
+            continue
+        groups: dict[Key, dict[Row, Fields]] = {}
+        for position, row in rows.items():
+            if takes_part(relation, row):
+                groups.setdefault(group_key(relation, row), {})[position] = row
+        for members in groups.values():
+            clusters = _clusters(relation, members)
+            if isinstance(relation, TransitiveRelation):
+                yield _transitive(clusters, label)
+            elif len(clusters) > 1 or relation.kind == "exactly_one":
+                rule = Rule.EXACTLY_ONE if isinstance(relation, AntisymmetricRelation) else Rule(relation.kind)
+                yield Constraint(rule, tuple(clusters.values()), label)
+
+
+def _clusters(relation: GroupRelation | Comparison, rows: Mapping[Row, Fields]) -> dict[Key, tuple[Row, ...]]:
+    """The rows of a group, those together that count as one."""
+    clusters: dict[Key, list[Row]] = {}
+    for position, row in rows.items():
+        clusters.setdefault(cluster_key(relation, position, row), []).append(position)
+    return {key: tuple(cluster) for key, cluster in clusters.items()}
+
+
+def _transitive(clusters: Mapping[Key, tuple[Row, ...]], label: Label) -> Constraint:
+    numbers: dict[Hashable, int] = {}
+    pairs = tuple((_number(numbers, first), _number(numbers, second)) for first, second in clusters)
+    return Constraint(Rule.TRANSITIVE, tuple(clusters.values()), label, pairs)
+
+
+def _number(numbers: dict[Hashable, int], thing: Hashable) -> int:
+    return numbers.setdefault(thing, len(numbers))
+
+
+def _pairs(
+    relation: PairsRelation, label: Label, rows: Mapping[Row, Fields], positions: Mapping[str, Row]
+) -> Iterator[Constraint]:
+    """A constraint for each pair of different rows; ids of rows that are not here belong to other shards."""
+    named = [(positions.get(one), positions.get(other)) for one, other in relation.pairs or ()]
+    if relation.column is not None:
+        named += [
+            (row, positions.get(id_)) for row, fields in rows.items() for id_ in references(relation.column, fields)
+        ]
+    pairs = {(min(one, other), max(one, other)): None for one, other in named if one is not None and other is not None}
+    for one, other in pairs:
+        if one != other:
+            yield Constraint(Rule(relation.rule), ((one,), (other,)), label)
+
+
+def _values(columns: str | Sequence[str] | None, row: Fields) -> Key:
     names = () if columns is None else (columns,) if isinstance(columns, str) else columns
     return tuple(_value(name, row) for name in names)
 
 
-def _value(column: str, row: Mapping[str, Any]) -> Hashable:
+def _value(column: str, row: Fields) -> Hashable:
     value = row[column]
     if isinstance(value, list | dict):
         raise UnusableValue(column)

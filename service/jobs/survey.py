@@ -8,7 +8,8 @@ from random import Random
 from typing import Any
 
 from service.config import AntisymmetricRelation, Task, template_fields
-from service.jobs.relations import RelatedRows, UnusableValue
+from service.jobs.related_rows import RelatedRows, RelationCount
+from service.jobs.relations import UnusableValue, row_id
 from service.jobs.rows import FaultLog, RowSource, SourceRow
 from service.jobs.template import Template, as_text
 
@@ -26,6 +27,7 @@ class Survey:
     lines: "array[int]"  # where each row begins
     demonstration_bytes: "array[int]"  # of each row's text, longest label and separator, in UTF-8
     groups: list[int]
+    relations: tuple[RelationCount, ...]  # in the order of the task
     sample: tuple[str, ...]  # texts drawn evenly from all rows
     first_texts: tuple[str, ...]  # of the first two rows
     repeated_texts: int  # rows whose text an earlier row has
@@ -53,6 +55,8 @@ def survey_rows(source: RowSource, task: Task, *, max_reported_faults: int) -> S
         faults.add("the data set has no rows")
     for field in surveyor.absent_fields() if seen else ():
         faults.replace(field, f"no row has the field {field!r}; there are: {surveyor.column_names()}")
+    if not faults:
+        surveyor.check_ids_named()
     faults.raise_any()
     return surveyor.survey()
 
@@ -66,7 +70,7 @@ class _Surveyor:
         self._template = Template(task.template)
         self._separator = task.separator
         self._tail_bytes = 1 + max(len(label.encode()) for label in task.labels) + len(task.separator.encode())
-        self._related = RelatedRows(task.relations)
+        self._task, self._related = task, RelatedRows(task.relations)
         self._twins = _Twins(task)
         self._lines, self._demonstration_bytes = array("Q"), array("I")
         self._sample: list[str] = []
@@ -80,7 +84,7 @@ class _Surveyor:
         if not self._checks.passes(row):
             return
         try:
-            self._related.add(row.fields)
+            self._related.add(row.fields, row_id(self._task.id_field, len(self._lines), row.fields))
         except UnusableValue as error:
             self._faults.add(str(error), line=row.line, field=error.field)
             return
@@ -91,6 +95,16 @@ class _Surveyor:
         self._demonstration_bytes.append(len(text.encode()) + self._tail_bytes)
         self._texts.add(hash(text))
         self._texts_with_separator += self._separator in text
+
+    def check_ids_named(self) -> None:
+        """Look for pairs that name a row that is not there; needs all rows to be without fault."""
+        hint = "" if self._task.id_field else f"; without an id_field ids are row numbers, 0 to {len(self._lines) - 1}"
+        for unknown in self._related.unknown_ids():
+            self._faults.add(
+                f"no row has the id {unknown.id!r} of the pair {list(unknown.pair)}{hint}",
+                line=None if unknown.row is None else self._lines[unknown.row],
+                field=unknown.column or f"task.relations.{unknown.relation}.pairs",
+            )
 
     def _keep(self, text: str) -> None:
         """Reservoir sampling: at any moment, every row so far is in the sample with the same probability."""
@@ -118,6 +132,7 @@ class _Surveyor:
             lines=self._lines,
             demonstration_bytes=self._demonstration_bytes,
             groups=self._related.groups(),
+            relations=self._related.counts(),
             sample=tuple(self._sample),
             first_texts=tuple(self._first_texts),
             repeated_texts=len(self._lines) - len(self._texts),
@@ -133,6 +148,7 @@ class _RowChecks:
         self.columns: dict[str, None] = {}
         self._id_field, self._gold_field = task.id_field, task.gold_field
         self._fields, self._template_fields = task.fields, set(template_fields(task.template))
+        self._reference_fields = task.reference_fields
         self.named = tuple(dict.fromkeys(f for f in (*task.fields, task.id_field, task.gold_field) if f is not None))
         self._faults = faults
         self._line_of_id: dict[str, int] = {}
@@ -174,7 +190,7 @@ class _RowChecks:
                 return  # a row whose relation column is null takes no part in the relation
             message = "the field is null" if field in row.fields else "the field is missing"
             self._fault(row, field, f"{message}, but the task reads it")
-        elif isinstance(value, list | dict):
+        elif isinstance(value, list | dict) and field not in self._reference_fields:
             self._fault(row, field, "the field holds a list or an object; the task needs text, a number or true/false")
 
     def _check_id(self, row: SourceRow, field: str) -> None:

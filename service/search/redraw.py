@@ -1,48 +1,78 @@
 """Joint redraw of related rows among the labellings that break no rule."""
 
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
 from service.identifiers import Label, Row
-from service.search.consistency import Labels
+from service.search.consistency import Constraint, Constraints, Labels, Rule, TooManySteps
 from service.search.objective import Scores
+from service.search.optimum import best_labelling
 from service.search.problem import Problem
+from service.search.prompt_tree import LogProbabilities
 
-EXACT_LABELLINGS = 4096  # a group with more consistent labellings is sampled row by row
-GIBBS_ROUNDS = 8
+EXACT_LABELLINGS = 1024  # a group with more consistent labellings is drawn by perturbation
+EXACT_STEPS = 8192  # labels tried in search of them
 _COLDEST = 1e-3  # nats; below this a draw is the best labelling
+
+
+@dataclass(frozen=True, slots=True)
+class Redrawn:
+    """Labels after a redraw, and of how many groups it is not known whether their draw was the best."""
+
+    labels: dict[Row, Label]
+    unproven_groups: int
 
 
 def redraw(
     problem: Problem, labels: Labels, scores: Scores, *, temperature: float, share: float, rng: Random
 ) -> dict[Row, Label]:
+    """The labels of `redraw_groups` alone."""
+    return redraw_groups(problem, labels, scores, temperature=temperature, share=share, rng=rng).labels
+
+
+def redraw_groups(
+    problem: Problem, labels: Labels, scores: Scores, *, temperature: float, share: float, rng: Random
+) -> Redrawn:
     """Redraw a random share of the groups that have scores; the others keep their labels.
 
     A group's labelling is drawn with weight exp(sum of log p / temperature) among those
-    that break no rule, given the labels of its members without scores. Where the labels so
-    far admit none, the group stays as it is.
+    that break no rule, given the labels of its members without scores. Where there are too
+    many to list, noise is added to the scores and the best labelling is taken
+    (*perturb-and-MAP*); where there is none, the one with the fewest conflicts.
     """
-    result = dict(labels)
+    result, unproven = dict(labels), 0
     for group in problem.groups:
         members = [row for row in group if row in scores]
         if not members or (share < 1 and rng.random() >= share):
             continue
         fixed = {row: labels[row] for row in group if row in labels and row not in scores}
-        options = list(itertools.islice(_options(problem, members, fixed), EXACT_LABELLINGS + 1))
-        if len(options) > EXACT_LABELLINGS:
-            start = {row: result[row] for row in members if row in result}
-            sampler = _Gibbs(problem, scores, temperature, rng)
-            result |= sampler.run({**fixed, **options[0], **start}, members)
-        elif options:
+        options = _few_options(problem, members, fixed)
+        if options:
             result |= _draw(options, scores, temperature, rng)
-    return result
+            continue
+        noisy = {row: scores[row] for row in members}
+        noisy |= {row: _perturbed(scores[row], temperature, rng) for row in _free(problem, members)}
+        start = {row: labels[row] for row in members if row in labels}
+        complete = start if len(start) == len(members) else {}
+        optimum = best_labelling(problem.constraints.of(members), noisy, fixed, complete)
+        result |= optimum.labels
+        unproven += not optimum.proven
+    return Redrawn(result, unproven)
 
 
-def _options(problem: Problem, members: Sequence[Row], fixed: Labels) -> Iterator[dict[Row, Label]]:
-    return problem.constraints.consistent(members, fixed, problem.classes)
+def _few_options(problem: Problem, members: Sequence[Row], fixed: Labels) -> list[dict[Row, Label]]:
+    """Every consistent labelling of the members; nothing if there are too many, or none."""
+    options: list[dict[Row, Label]] = []
+    try:
+        for option in problem.constraints.consistent(members, fixed, problem.classes, EXACT_STEPS):
+            if len(options) == EXACT_LABELLINGS:
+                return []
+            options.append(option)
+    except TooManySteps:
+        return []
+    return options
 
 
 def _draw(options: Sequence[dict[Row, Label]], scores: Scores, temperature: float, rng: Random) -> dict[Row, Label]:
@@ -53,26 +83,29 @@ def _draw(options: Sequence[dict[Row, Label]], scores: Scores, temperature: floa
     return rng.choices(options, [math.exp((value - best) / temperature) for value in sums])[0]
 
 
-@dataclass(frozen=True)
-class _Gibbs:
-    """Redraws one row at a time, or two that exchange labels, never adding a conflict."""
+def _free(problem: Problem, members: Sequence[Row]) -> list[Row]:
+    """One row of each set of members whose labels follow from one another: noise for each would be too much."""
+    inside = set(members)
+    bonds = [
+        bond
+        for bond in problem.constraints.of(members)
+        if _binds(bond, problem.classes) and inside.issuperset(bond.rows)
+    ]
+    return [group[0] for group in Constraints(members, bonds).groups]
 
-    problem: Problem
-    scores: Scores
-    temperature: float
-    rng: Random
 
-    def run(self, labels: dict[Row, Label], members: Sequence[Row]) -> dict[Row, Label]:
-        """The members' labels after some rounds; `labels` also holds what is fixed."""
-        for _ in range(GIBBS_ROUNDS):
-            for row in self.rng.sample(members, len(members)):
-                labels = labels | self._move(labels, row, self.rng.choice(members))
-        return {row: labels[row] for row in members}
+def _binds(constraint: Constraint, classes: int) -> bool:
+    """Whether one row's label under this rule tells those of the others."""
+    match constraint.rule:
+        case Rule.SAME_LABEL:
+            return True
+        case Rule.EXACTLY_ONE | Rule.DIFFERENT_LABEL:
+            return classes == 2 and len(constraint.clusters) == len(constraint.rows) == 2
+    return False
 
-    def _move(self, labels: Labels, row: Row, other: Row) -> dict[Row, Label]:
-        kept = {row: labels[row], other: labels[other]}
-        moves = [{**kept, row: label} for label in self.problem.label_range]
-        moves.append({row: labels[other], other: labels[row]})
-        conflicts = [len(self.problem.constraints.conflicts({**labels, **move})) for move in moves]
-        allowed = [move for move, count in zip(moves, conflicts, strict=True) if count == min(conflicts)]
-        return _draw(allowed, self.scores, self.temperature, self.rng)
+
+def _perturbed(scores: LogProbabilities, temperature: float, rng: Random) -> LogProbabilities:
+    """Scores plus Gumbel noise: for a row that no rule ties, its best label is a draw from exp(score / temperature)."""
+    if temperature <= _COLDEST:
+        return scores
+    return tuple(score - temperature * math.log(rng.expovariate(1.0)) for score in scores)

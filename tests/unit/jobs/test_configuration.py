@@ -17,6 +17,10 @@ def test_defaults_are_filled_in() -> None:
     assert (parsed.model, parsed.method, parsed.task.labels) == ("default", "icm", ["True", "False"])
 
 
+def with_pairs(**relation: Any) -> dict[str, Any]:
+    return {"task": {"template": "{a}", "relations": [{"kind": "pairs", "rule": "same_label", **relation}]}}
+
+
 @pytest.mark.parametrize(
     ("raw", "field"),
     [
@@ -35,6 +39,13 @@ def test_defaults_are_filled_in() -> None:
             {"task": {"template": "{a}", "relations": [{"kind": "antisymmetric", "first": "x"}]}},
             "task.relations.0.second",
         ),
+        (with_pairs(), "task.relations.0.pairs"),
+        (with_pairs(column="x", pairs=[["1", "2"]]), "task.relations.0.pairs"),
+        (with_pairs(pairs=[["1", "2", "3"]]), "task.relations.0.pairs.0"),
+        (with_pairs(pairs=[["1", "1"]]), "task.relations.0.pairs"),
+        (with_pairs(pairs=[["1", "2"], ["2", "1"]]), "task.relations.0.pairs"),
+        (with_pairs(rule="transitive", column="x"), "task.relations.0.rule"),
+        (with_pairs(column="x", label="Perhaps"), "task"),
         ({"task": {"template": "{a}"}, "search": {"alpha": 0}}, "search.alpha"),
         ({"task": {"template": "{a}"}, "method": "guess"}, "method"),
     ],
@@ -49,3 +60,20 @@ def test_all_faults_are_told_at_once() -> None:
         "task.template",
         "search.seed",
     }
+
+
+def test_a_pair_of_a_row_with_itself_is_told_by_name() -> None:
+    with pytest.raises(InvalidConfig) as caught:
+        parse_config(with_pairs(pairs=[["1", "2"], ["7", "7"]]))
+    assert "['7', '7']" in caught.value.faults[0].message
+
+
+@pytest.mark.parametrize("kind", ["antisymmetric", "transitive"])
+def test_gold_cannot_be_compared(kind: str) -> None:
+    raw = {"template": "{a}", "gold_field": "g", "relations": [{"kind": kind, "first": "a", "second": "g"}]}
+    assert faults_of({"task": raw}) == {"task"}
+
+
+def test_gold_cannot_name_pairs() -> None:
+    raw = with_pairs(column="g")
+    assert faults_of({"task": {**raw["task"], "gold_field": "g"}}) == {"task"}

@@ -66,3 +66,20 @@ async def test_doubtful_data_is_warned_of(rows: list[dict[str, str]], told: str)
 async def test_bad_data_is_refused_as_for_a_job() -> None:
     with pytest.raises(InvalidDataset):
         await estimated(config(), {"q": None})
+
+
+async def test_relations_are_counted_one_by_one_and_rows_related_to_themselves_are_told() -> None:
+    order = {"kind": "transitive", "first": "a", "second": "b"}
+    chosen = config("{a} > {b}", relations=[order, {"kind": "pairs", "rule": "same_label", "pairs": [["0", "1"]]}])
+    found = await estimated(chosen, *({"a": a, "b": b} for a, b in ((3, 2), (2, 1), (3, 1), (4, 4))))
+    by_relation = found.relations.by_relation
+    assert [(count.kind, count.rows, count.constraints, count.largest_group) for count in by_relation] == [
+        ("transitive", 3, 1, 3),
+        ("pairs", 2, 1, 2),
+    ]
+    assert "the relation transitive (relations.0) leaves out 1 rows related to themselves" in found.warnings
+
+
+async def test_a_relation_that_ties_nothing_is_told() -> None:
+    found = await estimated(config(relations=[{"kind": "at_most_one", "group": "q"}]), {"q": 1}, {"q": 2})
+    assert "the relation at_most_one (relations.0) ties no rows" in found.warnings

@@ -1,11 +1,15 @@
+import itertools
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from service.config import Task
 from service.identifiers import Label, Row
-from service.jobs.relations import RelatedRows, UnusableValue, compile_constraints
-from service.search.consistency import Constraint, Rule
+from service.jobs.related_rows import RelatedRows
+from service.jobs.relations import UnusableValue, compile_constraints
+from service.search.consistency import Constraint, Constraints, Rule
 
 
 def task_with(*relations: dict[str, Any], labels: tuple[str, ...] = ("True", "False")) -> Task:
@@ -14,8 +18,8 @@ def task_with(*relations: dict[str, Any], labels: tuple[str, ...] = ("True", "Fa
 
 def groups_of(task: Task, rows: list[dict[str, Any]]) -> list[int]:
     related = RelatedRows(task.relations)
-    for row in rows:
-        related.add(row)
+    for number, row in enumerate(rows):
+        related.add(row, str(row.get("id", number)))
     return related.groups()
 
 
@@ -62,8 +66,8 @@ def test_twins_of_different_groups_are_not_twins() -> None:
 def test_a_single_row_of_an_exactly_one_group_must_have_the_label() -> None:
     task = task_with({"kind": "exactly_one", "group": "q", "label": "False"})
     [constraint] = constraints_of(task, [{"q": 1}])
-    assert list(constraint.conflicts({Row(0): Label(0)})) == [(0, 0)]
-    assert list(constraint.conflicts({Row(0): Label(1)})) == []
+    assert [conflict for conflict, _ in constraint.broken({Row(0): Label(0)})] == [(0,)]
+    assert list(constraint.broken({Row(0): Label(1)})) == []
 
 
 def test_the_label_counted_is_the_first_unless_named() -> None:
@@ -95,3 +99,104 @@ def test_a_row_whose_relation_column_is_null_takes_no_part() -> None:
     ]
     assert groups_of(task, rows) == [0, 1, 1, 2]
     assert [constraint.rows for constraint in constraints_of(task, rows)] == [(1, 2)]
+
+
+TRANSITIVE = {"kind": "transitive", "first": "a", "second": "b"}
+
+
+def comparing(*pairs: str) -> list[dict[str, Any]]:
+    return [{"a": pair[0], "b": pair[1]} for pair in pairs]
+
+
+def test_things_compared_in_threes_are_one_group_and_others_stand_alone() -> None:
+    rows = comparing("xy", "pq", "yz", "qr", "zx", "yx")
+    assert groups_of(task_with(TRANSITIVE), rows) == [0, 1, 0, 2, 0, 0]
+
+
+def test_a_transitive_relation_numbers_the_things_and_joins_rows_that_say_the_same() -> None:
+    rows = [*comparing("xy", "yz", "xz", "xy", "zz"), {"a": "x", "b": None}]
+    [constraint] = constraints_of(task_with(TRANSITIVE), rows)
+    clusters = ((Row(0), Row(3)), (Row(1),), (Row(2),))
+    assert constraint == Constraint(Rule.TRANSITIVE, clusters, Label(0), ((0, 1), (1, 2), (0, 2)))
+
+
+def test_things_of_different_groups_are_different_things() -> None:
+    task = task_with({**TRANSITIVE, "group": "task"})
+    rows = [{**row, "task": number // 2} for number, row in enumerate(comparing("xy", "yz", "xz"))]
+    assert groups_of(task, rows) == [0, 1, 2]
+    assert [constraint.pairs for constraint in constraints_of(task, rows)] == [((0, 1), (1, 2)), ((0, 1),)]
+
+
+def test_rows_are_paired_by_id_before_and_after_they_come() -> None:
+    task = task_with({"kind": "pairs", "rule": "same_label", "pairs": [["c", "a"], ["b", "d"]]})
+    rows = [{"id": id_} for id_ in "abcd"]
+    assert groups_of(task, rows) == [0, 1, 0, 1]
+    numbered = {Row(position): row for position, row in enumerate(rows)}
+    found = list(compile_constraints(task.relations, task.labels, numbered, id_field="id"))
+    assert [constraint.clusters for constraint in found] == [((0,), (2,)), ((1,), (3,))]
+    assert {constraint.rule for constraint in found} == {Rule.SAME_LABEL}
+
+
+def test_without_an_id_field_rows_are_paired_by_number() -> None:
+    task = task_with({"kind": "pairs", "rule": "at_most_one", "pairs": [["0", "2"]], "label": "False"})
+    assert constraints_of(task, [{}, {}, {}]) == [Constraint(Rule.AT_MOST_ONE, ((Row(0),), (Row(2),)), Label(1))]
+
+
+def test_a_column_names_one_row_or_several_or_none() -> None:
+    task = task_with({"kind": "pairs", "rule": "different_label", "column": "contradicts"})
+    rows: list[dict[str, Any]] = [{"contradicts": value} for value in ([3, "1"], 0, None, "", 4)]
+    assert groups_of(task, rows) == [0, 0, 1, 0, 2]
+    assert [constraint.clusters for constraint in constraints_of(task, rows)] == [((0,), (3,)), ((0,), (1,))]
+
+
+def test_pairs_of_another_shard_are_left_to_it() -> None:
+    task = task_with({"kind": "pairs", "rule": "same_label", "pairs": [["0", "1"], ["7", "8"]]})
+    [constraint] = compile_constraints(task.relations, task.labels, {Row(7): {}, Row(8): {}})
+    assert constraint.rows == (7, 8)
+
+
+@pytest.mark.parametrize("value", [{"id": 1}, [["a"]]])
+def test_an_object_in_a_column_of_ids_is_refused_by_name(value: object) -> None:
+    task = task_with({"kind": "pairs", "rule": "same_label", "column": "twin"})
+    with pytest.raises(UnusableValue) as caught:
+        groups_of(task, [{"twin": value}])
+    assert caught.value.field == "twin"
+
+
+RELATIONS: list[dict[str, Any]] = [
+    TRANSITIVE,
+    {**TRANSITIVE, "group": "g"},
+    {"kind": "antisymmetric", "first": "a", "second": "b"},
+    {"kind": "at_most_one", "group": "g", "distinct": "a"},
+    {"kind": "exactly_one", "group": "b"},
+    {"kind": "pairs", "rule": "same_label", "column": "other"},
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.sampled_from(RELATIONS), max_size=3), st.data())
+def test_no_constraint_reaches_beyond_a_group(relations: list[dict[str, Any]], data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, 8))
+    thing = st.sampled_from(["x", "y", "z", None])
+    other = st.one_of(st.none(), st.integers(0, count - 1), st.lists(st.integers(0, count - 1), max_size=2))
+    rows = data.draw(
+        st.lists(
+            st.fixed_dictionaries({"a": thing, "b": thing, "g": thing, "other": other}), min_size=count, max_size=count
+        )
+    )
+    task = task_with(*relations)
+    groups = groups_of(task, rows)
+    constraints = Constraints([Row(row) for row in range(count)], constraints_of(task, rows))
+    for labels in itertools.product((Label(0), Label(1)), repeat=count):
+        for conflict in constraints.conflicts(dict(zip(map(Row, range(count)), labels, strict=True))):
+            assert len({groups[row] for row in conflict}) == 1
+
+
+def test_what_a_relation_ties_is_counted() -> None:
+    task = task_with(TRANSITIVE, {"kind": "at_most_one", "group": "a", "distinct": "b"})
+    related = RelatedRows(task.relations)
+    for number, row in enumerate(comparing("xy", "yz", "xz", "xy", "pq", "pp")):
+        related.add(row, str(number))
+    order, most_one = related.counts()
+    assert (order.rows, order.constraints, order.largest_group, order.rows_related_to_themselves) == (4, 1, 4, 1)
+    assert (most_one.rows, most_one.constraints, most_one.largest_group) == (5, 2, 3)

@@ -92,3 +92,42 @@ def test_the_sample_is_drawn_from_all_rows_and_always_the_same() -> None:
     assert first.sample == again.sample
     assert len(first.sample) == 256
     assert any(int(text.split()[0]) > 1_500 for text in first.sample)
+
+
+BY_COLUMN = {"kind": "pairs", "rule": "same_label", "column": "twins"}
+
+
+def test_ids_may_be_named_in_a_list_before_their_rows_come() -> None:
+    task = config("{q}", id_field="id", relations=[BY_COLUMN]).task
+    rows = [{"q": "x", "id": 1, "twins": ["3"]}, {"q": "y", "id": 2, "twins": None}, {"q": "z", "id": 3, "twins": 1}]
+    assert survey(task, *rows).groups == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("relation", "rows", "faults"),
+    [
+        (
+            BY_COLUMN,
+            [{"twins": "1"}, {"twins": [0, 9]}],
+            [(2, "twins", "'9' of the pair ['1', '9']; without an id_field")],
+        ),
+        (BY_COLUMN, [{"twins": {}}], [(1, "twins", "a list of ids, or null")]),
+        (BY_COLUMN, [{"twins": None}, {}], [(2, "twins", "missing")]),
+        (
+            {"kind": "pairs", "rule": "same_label", "pairs": [["0", "1"], ["1", "a"]]},
+            [{}, {}],
+            [(None, "task.relations.0.pairs", "no row has the id 'a' of the pair ['1', 'a']")],
+        ),
+    ],
+)
+def test_a_pair_that_cannot_be_read_is_told_with_line_and_field(
+    relation: dict[str, object], rows: list[dict[str, object]], faults: list[tuple[int | None, str, str]]
+) -> None:
+    found = faults_of(config("{q}", relations=[relation]).task, *({"q": "x", **row} for row in rows))
+    assert [fault[:2] for fault in found] == [fault[:2] for fault in faults]
+    assert all(told in fault[2] for fault, (_, _, told) in zip(found, faults, strict=True))
+
+
+def test_a_column_of_ids_that_the_template_reads_too_must_not_be_a_list() -> None:
+    [fault] = faults_of(config("{twins}", relations=[BY_COLUMN]).task, {"twins": ["0"]})
+    assert fault[:2] == (1, "twins")

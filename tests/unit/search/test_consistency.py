@@ -1,34 +1,16 @@
-import itertools
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.identifiers import Label, Row
-from service.search.consistency import Constraint, Constraints, Rule
+from service.search.consistency import Constraint, Constraints, Rule, TooManySteps
+from tests.unit.search.rules import conflicts, constraint_sets, labellings, rows
 
 TRUE, FALSE, OTHER = Label(0), Label(1), Label(2)
 
 
-def rows(*numbers: int) -> tuple[Row, ...]:
-    return tuple(map(Row, numbers))
-
-
 def labels(*values: Label) -> dict[Row, Label]:
     return {Row(row): value for row, value in enumerate(values)}
-
-
-@st.composite
-def constraint_sets(draw: st.DrawFn) -> tuple[int, list[Constraint]]:
-    """Up to five rows with up to three random rules among them."""
-    count = draw(st.integers(1, 5))
-    constraints = []
-    for _ in range(draw(st.integers(0, 3))):
-        members = draw(st.permutations(range(count)))[: draw(st.integers(1, count))]
-        cut = draw(st.integers(0, len(members)))
-        clusters = tuple(rows(*part) for part in (members[:cut], members[cut:]) if part)
-        constraints.append(Constraint(draw(st.sampled_from(Rule)), clusters, Label(draw(st.integers(0, 1)))))
-    return count, constraints
 
 
 @pytest.mark.parametrize(
@@ -72,6 +54,57 @@ def test_groups_are_the_rows_that_rules_connect() -> None:
     assert constraints.mates(Row(2)) == rows(0, 4)
 
 
+ORDER = Constraint(Rule.TRANSITIVE, (rows(0), rows(1), rows(2)), TRUE, ((0, 1), (1, 2), (0, 2)))
+CIRCLE = Constraint(Rule.TRANSITIVE, (rows(0), rows(1), rows(2)), TRUE, ((0, 1), (1, 2), (2, 0)))
+
+
+@pytest.mark.parametrize(
+    ("constraint", "given_labels", "broken"),
+    [
+        (ORDER, labels(TRUE, TRUE, TRUE), []),
+        (ORDER, labels(TRUE, FALSE, FALSE), []),
+        (ORDER, labels(TRUE, TRUE, FALSE), [(0, 1, 2)]),
+        (ORDER, labels(TRUE, TRUE), []),  # the third row may yet be true
+        (CIRCLE, labels(TRUE, TRUE, FALSE), []),
+        (CIRCLE, labels(TRUE, TRUE, TRUE), [(0, 1, 2)]),  # no order goes in a circle
+    ],
+)
+def test_a_path_whose_end_is_denied_and_a_circle_are_one_conflict(
+    constraint: Constraint, given_labels: dict[Row, Label], broken: list[tuple[int, ...]]
+) -> None:
+    assert Constraints(rows(0, 1, 2), [constraint]).conflicts(given_labels) == broken
+
+
+def test_a_circle_among_rows_in_both_directions_is_one_conflict_of_all_six() -> None:
+    pairs = ((0, 1), (1, 2), (2, 0), (1, 0), (2, 1), (0, 2))
+    order = Constraint(Rule.TRANSITIVE, tuple(rows(number) for number in range(6)), TRUE, pairs)
+    constraints = Constraints(rows(*range(6)), [order])
+    assert constraints.conflicts(labels(TRUE, TRUE, TRUE, FALSE, FALSE, FALSE)) == [(0, 1, 2, 3, 4, 5)]
+
+
+def test_rows_that_say_the_same_count_as_one() -> None:
+    twice = Constraint(Rule.TRANSITIVE, (rows(0, 3), rows(1), rows(2)), TRUE, ((0, 1), (1, 2), (0, 2)))
+    constraints = Constraints(rows(0, 1, 2, 3), [twice])
+    assert constraints.conflicts(labels(TRUE, TRUE, FALSE, FALSE)) == [(0, 1, 2, 3)]
+    assert constraints.conflicts(labels(TRUE, TRUE, FALSE, TRUE)) == [(0, 1, 2, 3)]
+    assert constraints.conflicts(labels(FALSE, TRUE, FALSE, FALSE)) == []
+
+
+@settings(max_examples=300, deadline=None)
+@given(constraint_sets(), st.integers(2, 3), st.data())
+def test_conflicts_are_those_of_the_definition(
+    drawn: tuple[int, list[Constraint]], classes: int, data: st.DataObject
+) -> None:
+    count, given_constraints = drawn
+    labelling = data.draw(st.sampled_from(labellings(count, classes)))
+    constraints = Constraints(rows(*range(count)), given_constraints)
+    found = constraints.conflicts(labelling)
+    assert len(found) == len(set(found))
+    assert set(map(frozenset, found)) == conflicts(given_constraints, labelling)
+    for row in rows(*range(count)):
+        assert constraints.conflicts_of([row], labelling) == [conflict for conflict in found if row in conflict]
+
+
 @settings(max_examples=150, deadline=None)
 @given(constraint_sets(), st.integers(2, 3))
 def test_consistent_labellings_are_exactly_those_without_conflict(
@@ -79,12 +112,44 @@ def test_consistent_labellings_are_exactly_those_without_conflict(
 ) -> None:
     count, given_constraints = drawn
     everything = rows(*range(count))
-    constraints = Constraints(everything, given_constraints)
-    found = [
-        tuple(labelling[row] for row in everything) for labelling in constraints.consistent(everything, {}, classes)
-    ]
-    every = itertools.product(map(Label, range(classes)), repeat=count)
-    assert found == [choice for choice in every if not constraints.conflicts(labels(*choice))]
+    found = list(Constraints(everything, given_constraints).consistent(everything, {}, classes))
+    assert found == [labels for labels in labellings(count, classes) if not conflicts(given_constraints, labels)]
+
+
+@settings(max_examples=150, deadline=None)
+@given(constraint_sets(), st.integers(2, 3), st.data())
+def test_beside_fixed_labels_the_labellings_without_a_conflict_of_the_other_rows_are_found(
+    drawn: tuple[int, list[Constraint]], classes: int, data: st.DataObject
+) -> None:
+    count, given_constraints = drawn
+    free = rows(*data.draw(st.sets(st.integers(0, count - 1))))
+    fixed = data.draw(st.sampled_from(labellings(count, classes)))
+    fixed = {row: label for row, label in fixed.items() if row not in free}
+    found = list(Constraints(rows(*range(count)), given_constraints).consistent(free, fixed, classes))
+    every = [labels for labels in labellings(count, classes) if labels.items() >= fixed.items()]
+    wanted = [labels for labels in every if not any(set(free) & c for c in conflicts(given_constraints, labels))]
+    assert sorted(tuple(choice[row] for row in free) for choice in found) == sorted(
+        tuple(labels[row] for row in free) for labels in wanted
+    )
+
+
+def test_a_listing_that_takes_too_long_says_so() -> None:
+    constraints = Constraints(rows(*range(30)), [Constraint(Rule.SAME_LABEL, (rows(0), rows(29)), TRUE)])
+    with pytest.raises(TooManySteps):
+        list(constraints.consistent(rows(*range(30)), {}, 2, max_steps=1_000))
+
+
+@settings(max_examples=100, deadline=None)
+@given(constraint_sets(), st.data())
+def test_groups_are_never_split_by_a_rule(drawn: tuple[int, list[Constraint]], data: st.DataObject) -> None:
+    count, given_constraints = drawn
+    constraints = Constraints(rows(*range(count)), given_constraints)
+    assert sorted(row for group in constraints.groups for row in group) == list(range(count))
+    for constraint in given_constraints:
+        assert len({constraints.group_of[row] for row in constraint.rows}) == 1
+    labelling = data.draw(st.sampled_from(labellings(count, 2)))
+    for conflict in constraints.conflicts(labelling):
+        assert len({constraints.group_of[row] for row in conflict}) == 1
 
 
 @settings(max_examples=100, deadline=None)
