@@ -63,18 +63,14 @@ class Summaries:
 
 
 async def read_summaries(desk: Desk, job_id: JobId) -> Summaries:
-    """What every finished shard said about its search."""
-    anchor: Mapping[str, Any] = {}
-    stop_reasons: Counter[str] = Counter()
+    """What every finished shard said about its search, each shard's last word."""
+    summaries: dict[int, Mapping[str, Any]] = {}
     after = 0
     while page := await desk.events.after(job_id, after, limit=_PAGE):
         for event in page:
-            summary = event.data.get("summary")
-            if event.type != "shard.finished" or not isinstance(summary, Mapping):
-                continue
-            if event.data.get("shard") == ANCHOR:
-                anchor = summary
-            if summary.get("stop_reason") is not None:
-                stop_reasons[str(summary["stop_reason"])] += 1
+            if event.type == "shard.finished" and isinstance(event.data.get("summary"), Mapping):
+                summaries[event.data["shard"]] = event.data["summary"]
         after = page[-1].sequence
-    return Summaries(anchor=anchor, stop_reasons=stop_reasons)
+    reasons = (summary.get("stop_reason") for summary in summaries.values())
+    stop_reasons = Counter(str(reason) for reason in reasons if reason is not None)
+    return Summaries(anchor=summaries.get(ANCHOR, {}), stop_reasons=stop_reasons)
