@@ -1,5 +1,6 @@
 """The written rules by which labels are judged (docs/verdicts.md); gold has no part in them."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,8 +17,10 @@ UNCERTAIN = (0.2, 0.5)  # share of rows without a sure label: suspicious; as goo
 CONFLICTS = 0.05  # unresolved conflicts per row from which the labels are not to be used
 POLARITY_SEQUENCE_NATS = 1.5  # per short sequence: beyond odds of four to one the polarity is the model's own
 POLARITY_NATS = 0.02  # per row: so near the complement's utility, the labels may be inverted as a whole
-NO_CONCEPT_SHARE = 0.05  # of the cost of shuffled labels: what a search finds in noise, and no more
-WEAK_CONCEPT_SHARE = 0.2  # of that cost: the labels hold together, but four fifths of it stays unexplained
+NO_CONCEPT_SHARE = 0.1  # of the cost of shuffled labels: a search finds as much in noise, however many the rows
+NO_CONCEPT_ERRORS = 2.0  # standard errors above chance; a row's cost scatters about as much as its mean
+MOST_NOISE_SHARE = 0.5  # no more is put down to chance, however few the rows
+WEAK_CONCEPT_SHARE = 0.3  # of that cost: the labels hold together, but most of it stays unexplained
 NO_CONCEPT_NATS = 0.01  # per row, where shuffled labels cost nothing that a share could be taken of
 RESTARTS_AGREE = 0.7  # of the rows; two labels drawn by lot agree on half of them
 SHORTCUT = 0.8  # above the majority, on a scale where certainty is 1: balanced accuracy 0.9 of two labels
@@ -127,9 +130,11 @@ def _conflicts(evidence: Evidence) -> list[Reason]:
 def _concept(evidence: Evidence) -> list[Reason]:
     """Labels that hold together no better than the same labels dealt out at random mean nothing."""
     gain, share = evidence.coherence.gain_nats, evidence.coherence.gain_share
-    if gain is None or (evidence.search.anchor_rows or 0) < FEW_ROWS:
+    rows = evidence.search.anchor_rows or 0
+    if gain is None or rows < FEW_ROWS:
         return []
-    if gain < NO_CONCEPT_NATS if share is None else share < NO_CONCEPT_SHARE:
+    noise = min(MOST_NOISE_SHARE, NO_CONCEPT_ERRORS * math.sqrt(2 / rows))
+    if gain < NO_CONCEPT_NATS if share is None else share < max(NO_CONCEPT_SHARE, noise):
         message = f"the labels are only {gain:.3f} nats per row more coherent than the same labels dealt out at random"
         return _unusable("no_concept", f"{message}: the language model may not know what was asked for")
     if share is not None and share < WEAK_CONCEPT_SHARE:

@@ -79,18 +79,18 @@ def _few(count: int, seed: int, weights: Sequence[int]) -> list[int]:
 def tied() -> Iterator[Case]:
     for seed in range(3):
         rows = claims(COUNT, seed)
-        yield case(f"two labels, {seed}", "polarity", Concept(truth(rows, drawn(COUNT, seed, 1, 1)), prior=0.0), rows)
+        yield case(f"two labels, {seed}", "polarity", Concept(truth(rows, drawn(COUNT, seed, 1, 1)), home=0.0), rows)
     rows = claims(COUNT, 9)
-    belief = Concept(truth(rows, drawn(COUNT, 9, 1, 1, 1)), prior=0.0)
+    belief = Concept(truth(rows, drawn(COUNT, 9, 1, 1, 1)), home=0.0)
     yield case("three labels", "polarity", belief, rows, labels=THREE)
 
 
 def meaningless() -> Iterator[Case]:
     for seed in range(3):
         belief = noise(seed, 4.0)
-        yield case(f"answers by lot, {seed}", "no_concept", belief, claims(COUNT, seed), unusable=True, seed=seed)
+        yield case(f"answers by lot, {seed}", "no_concept", belief, claims(120, seed), unusable=True, seed=seed)
     belief = noise(9, 5.0)
-    yield case("three labels by lot", "no_concept", belief, claims(COUNT, 9), unusable=True, labels=THREE)
+    yield case("three labels by lot", "no_concept", belief, claims(120, 9), unusable=True, labels=THREE)
 
 
 def shortcuts() -> Iterator[Case]:
@@ -125,12 +125,20 @@ def contradictory() -> Iterator[Case]:
     for seed in range(3):
         rows = [{**row, "pair": number // 2} for number, row in enumerate(claims(COUNT, seed))]
         belief = Concept(truth(rows, drawn(COUNT, seed, 1, 1)))
-        yield case(f"pairs both alike and different, {seed}", "conflicts", belief, rows, unusable=True, relations=both)
+        yield case(
+            f"pairs both alike and different, {seed}",
+            "conflicts",
+            belief,
+            rows,
+            unusable=True,
+            relations=both,
+            strategy="paper",
+        )
     for seed in range(2):
         rows = claims(COUNT, seed)
         few = [{**row, "pair": "twins" if number in (3, 7) else None} for number, row in enumerate(rows)]
         belief = Concept(truth(rows, drawn(COUNT, seed, 1, 1)))
-        yield case(f"one such pair, {seed}", "conflicts", belief, few, relations=both)
+        yield case(f"one such pair, {seed}", "conflicts", belief, few, relations=both, strategy="paper")
 
 
 def undecidable() -> Iterator[Case]:
@@ -153,7 +161,7 @@ def disagreeing() -> Iterator[Case]:
 
 
 def limited() -> Iterator[Case]:
-    for seed, tokens in enumerate((13_000, 14_000, 15_000)):
+    for seed, tokens in enumerate((24_000, 26_000, 28_000)):
         rows = claims(COUNT, seed)
         belief = Concept(truth(rows, drawn(COUNT, seed, 1, 1)))
         limits = {"max_tokens_computed": tokens}

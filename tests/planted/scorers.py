@@ -49,22 +49,24 @@ class FailingScorer(DeterministicScorer):
 class Concept:
     """Knows a truth and reads from the demonstrations how labels are shifted against it.
 
-    `prior` counts like so many demonstrations of the truth as it is; without one every
-    permutation of the labels is as good. `undecided` says of which texts it knows nothing.
+    `home` is how much it leans towards the truth as it is whatever it reads, nats; without
+    it every permutation of the labels is as good. `undecided` says of which texts it knows nothing.
     """
 
     truth: Mapping[str, int]
-    certainty: float = 6.0
-    prior: float = 2.0
+    certainty: float = 4.0
+    home: float = 1.0
     undecided: frozenset[str] = frozenset()
 
     def __call__(self, shown: Sequence[Demonstration], query: str, classes: int) -> Sequence[float]:
-        votes = [self.prior] + [0.0] * (classes - 1)
+        votes = [0.0] * classes
         for text, label in shown:
             if text not in self.undecided:
                 votes[(label - self.truth[text]) % classes] += 1
-        known = 0.02 if query in self.undecided else self.certainty / (sum(votes) + 1)
-        return [known * votes[(label - self.truth[query]) % classes] for label in range(classes)]
+        sure = 0.02 if query in self.undecided else 1.0
+        logits = [sure * self.certainty * vote / (sum(votes) + 1) for vote in votes]
+        logits[0] += sure * self.home
+        return [logits[(label - self.truth[query]) % classes] for label in range(classes)]
 
 
 @dataclass(frozen=True)
