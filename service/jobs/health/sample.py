@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -27,7 +28,8 @@ def spread(rows: int, wanted: int) -> frozenset[int]:
     if rows <= wanted:
         return frozenset(range(rows))
     rng = Random(0)
-    return frozenset(int((number + rng.random()) * rows / wanted) for number in range(wanted))
+    bounds = [number * rows // wanted for number in range(wanted + 1)]
+    return frozenset(rng.randrange(*stretch) for stretch in pairwise(bounds))
 
 
 @dataclass
