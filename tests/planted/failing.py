@@ -47,7 +47,7 @@ def case(name: str, code: str, belief: Belief, rows: Sequence[Row], *, unusable:
 
 
 def collapsed() -> Iterator[Case]:
-    worlds = {
+    worlds: dict[str, tuple[Belief, dict[str, Any]]] = {
         "always the first label": (one_label(0), {}),
         "always the last of three": (one_label(2), {"labels": THREE}),
         "repeats the demonstrations": (echo(), {}),
@@ -98,7 +98,7 @@ def shortcuts() -> Iterator[Case]:
     for seed in range(3):
         rows = claims(COUNT, seed)
         middle = sorted(len(rendered.render(row)) for row in rows)[COUNT // 2]
-        by_length = truth_by(rows, lambda _, row, middle=middle: int(len(rendered.render(row)) < middle))
+        by_length = truth(rows, [int(len(rendered.render(row)) < middle) for row in rows])
         yield case(f"long texts, {seed}", "shortcut", Concept(by_length), rows)
         by_position = truth_by(rows, lambda number, _: int(number >= COUNT // 2))
         yield case(f"the first half, {seed}", "shortcut", Concept(by_position), rows)

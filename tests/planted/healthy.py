@@ -44,12 +44,12 @@ def related() -> Iterator[Case]:
     for seed in range(2):
         rows = [{**row, "question": number // 4} for number, row in enumerate(claims(64, seed))]
         right = [Random(seed + number // 4).randrange(4) for number in range(64)]
-        known = truth_by(rows, lambda number, _, right=right: int(number % 4 != right[number]))
+        known = truth(rows, [int(number % 4 != right[number]) for number in range(64)])
         relations = [{"kind": "at_most_one", "group": "question"}]
         yield case(f"one answer in four, {seed}", known, rows, relations=relations)
         rows = [{**row, "meaning": number // 2} for number, row in enumerate(claims(48, seed))]
         halves = drawn(24, seed, 1, 1)
-        known = truth_by(rows, lambda number, _, halves=halves: halves[number // 2])
+        known = truth(rows, [halves[number // 2] for number in range(48)])
         yield case(f"paraphrases, {seed}", known, rows, relations=[{"kind": "same_label", "group": "meaning"}])
 
 

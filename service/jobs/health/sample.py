@@ -16,7 +16,7 @@ from service.jobs.relations import RelatedRows
 from service.jobs.template import Template, as_text
 
 MOST_ROWS = 20_000
-MOST_CELLS = 400_000  # of wide data sets fewer rows are taken
+MOST_CELLS = 200_000  # of wide data sets fewer rows are taken
 FEWEST_ROWS = 500
 LONGEST_CELL = 40  # characters; of a longer text only its length and hash are kept
 

@@ -34,7 +34,7 @@ def test_equal_numbers_are_never_parted() -> None:
 
 def test_a_rule_learned_from_nothing_has_no_opinion() -> None:
     assert learn_thresholds([])(1.0) is None
-    assert learn_values([])("a") is None
+    assert learn_values(list[tuple[str, Label]]())("a") is None
 
 
 def test_a_value_stands_for_the_label_it_is_oftener_beside_than_others_are() -> None:
