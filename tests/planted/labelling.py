@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -38,12 +38,22 @@ class Case:
     scorer: Callable[[], Scorer]
     facts: Mapping[str, Any] = field(default_factory=dict)  # what the search should say, where it does not yet
 
+    budget: float | None = None  # the search may compute this share of the tokens that it would want
+
     def __str__(self) -> str:
         return self.name
 
 
 async def reported(case: Case) -> Report:
     """The report on the case once it is labelled, or as far as it came."""
+    if case.budget is None:
+        return await _reported(case)
+    wanted = (await _reported(case)).cost.tokens_computed
+    limits = {"max_tokens_computed": int(case.budget * wanted)}
+    return await _reported(replace(case, config={**case.config, "limits": limits}))
+
+
+async def _reported(case: Case) -> Report:
     store, scorer = MemoryStore(), case.scorer()
     config = JobConfig.model_validate(case.config)
     receipt = await submit(

@@ -36,10 +36,9 @@ def drawn(count: int, seed: int, *weights: float) -> list[int]:
 
 
 def config(template: str = TEMPLATE, *, labels: Sequence[str] = ("True", "False"), **changes: Any) -> dict[str, Any]:
-    """A job about such rows; `relations` belong to the task, all other changes to the search or the job."""
+    """A job about such rows; `relations` belong to the task, all other changes to the search."""
     task: dict[str, Any] = {"template": template, "labels": list(labels), "relations": changes.pop("relations", [])}
-    limits = changes.pop("limits", {})
-    return {"task": task, "search": {"seed": changes.pop("seed", 0), **changes}, "limits": limits}
+    return {"task": task, "search": {"seed": changes.pop("seed", 0), **changes}}
 
 
 def truth(rows: Sequence[Mapping[str, Any]], labels: Sequence[int], template: str = TEMPLATE) -> dict[str, int]:
