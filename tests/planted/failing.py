@@ -163,7 +163,7 @@ def disagreeing() -> Iterator[Case]:
 
 
 def limited() -> Iterator[Case]:
-    for seed, budget in enumerate((0.8, 0.85, 0.9)):
+    for seed, budget in enumerate((0.6, 0.7, 0.8)):
         rows = claims(COUNT, seed)
         belief = Concept(truth(rows, drawn(COUNT, seed, 1, 1)))
         yield replace(case(f"{budget:.0%} of the tokens", "limit", belief, rows), budget=budget)
