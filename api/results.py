@@ -3,16 +3,18 @@
 import hashlib
 import re
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
+from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
-from starlette.responses import StreamingResponse
+from starlette.responses import HTMLResponse, StreamingResponse
 
 from api.dependencies import Cursor, Limit, TheJobId, TheSigner, TheStore
 from api.documentation import problems
 from api.jobs import not_modified
-from api.schemas import LabelBody, Page, ReportBody
+from api.page.render import HEADERS, render_report
+from api.schemas import JobBody, LabelBody, Page, ReportBody
 from service.entities import Job
 from service.jobs.export import Result, ResultFormat, find_result, stream_result
 from service.jobs.listing import list_labels
@@ -25,6 +27,13 @@ _CONTENT_TYPES = {
     ResultFormat.CSV: "text/csv; charset=utf-8; header=present",
     ResultFormat.PARQUET: "application/vnd.apache.parquet",
 }
+
+
+class ReportFormat(StrEnum):
+    """What a report can be read as."""
+
+    JSON = "json"
+    HTML = "html"
 
 
 class Order(StrEnum):
@@ -88,10 +97,34 @@ async def get_result(
     return StreamingResponse(stream_result(store, result, form), headers=headers, media_type=_CONTENT_TYPES[form])
 
 
-@router.get("/v1/jobs/{job_id}/report", responses=problems(404, 503))
-async def get_report(job_id: TheJobId, store: TheStore) -> ReportBody:
+_REPORT_ANSWERS: dict[int | str, dict[str, Any]] = {
+    **problems(404, 503),
+    200: {"description": "The report, as JSON or as one page that needs nothing else", "content": {"text/html": {}}},
+}
+
+
+@router.get("/v1/jobs/{job_id}/report", response_model=ReportBody, responses=_REPORT_ANSWERS)
+async def get_report(
+    request: Request,
+    job_id: TheJobId,
+    store: TheStore,
+    form: Annotated[ReportFormat | None, Query(alias="format", description="as Accept has it if not given")] = None,
+) -> Response:
     """How far the labels deserve trust, and why."""
-    return ReportBody.of(await report(store, job_id))
+    found = await report(store, job_id)
+    body = ReportBody.of(found)
+    headers = {"Vary": "Accept"}
+    if (form or _preferred(request)) is ReportFormat.JSON:
+        return Response(body.model_dump_json(), headers=headers, media_type="application/json")
+    page = await to_thread.run_sync(render_report, JobBody.of(found.job), body)
+    return HTMLResponse(page, headers=headers | HEADERS)
+
+
+def _preferred(request: Request) -> ReportFormat:
+    """JSON, unless HTML is asked for by name, as browsers do."""
+    accepted = request.headers.get("accept", "")
+    wants_html = "text/html" in accepted and "application/json" not in accepted
+    return ReportFormat.HTML if wants_html else ReportFormat.JSON
 
 
 def _etag(result: Result, form: ResultFormat) -> str:

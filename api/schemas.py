@@ -8,7 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.config import JobConfig
 from service.entities import Event, Job, JobStatus, LabelState, LabelStatus
 from service.jobs.estimate import Estimate, RelationPreview
-from service.jobs.judgement import LabelShare, Reason, SearchFacts, Verdict
+from service.jobs.health.baselines import Baseline
+from service.jobs.health.calibration import Calibration
+from service.jobs.health.coherence import Coherence
+from service.jobs.health.facts import SearchFacts
+from service.jobs.health.shortcuts import Shortcut
+from service.jobs.health.tally import ConfidenceBin, LabelShare
+from service.jobs.judgement import Reason, Verdict
 from service.jobs.report import Cost, Report
 from service.ports import BackendInfo
 
@@ -205,12 +211,18 @@ class ReportBody(_Body):
     rows: int
     labels: list[LabelShare]
     statuses: dict[LabelStatus, int]
+    unsure: int = Field(description="rows without a label, or with a runner-up that is nearly as likely")
     inconsistencies: int
+    coherence: Coherence = Field(description="gain_nats is the headline: nats per row over shuffled labels")
+    confidence: list[ConfidenceBin] = Field(description="rows by their confidence")
+    shortcuts: list[Shortcut] = Field(description="features that tell the labels, the best first")
     cost: Cost
     search: SearchFacts
+    baselines: list[Baseline] = Field(description="simpler ways to label, on rows of the anchor")
     gold_rows: int = Field(description="rows with a gold value")
     gold_rows_labeled: int
     accuracy: float | None = Field(description="share of the labelled gold rows that agree; null without gold")
+    calibration: Calibration | None = Field(description="of the confidence, against gold; null without gold")
 
     @classmethod
     def of(cls, report: Report) -> "ReportBody":
@@ -223,12 +235,18 @@ class ReportBody(_Body):
             rows=report.job.progress.rows,
             labels=report.labels,
             statuses={status: report.statuses.get(status, 0) for status in LabelStatus},
+            unsure=report.unsure,
             inconsistencies=report.job.progress.inconsistencies,
+            coherence=report.coherence,
+            confidence=report.confidence,
+            shortcuts=report.shortcuts,
             cost=report.cost,
             search=report.search,
+            baselines=report.baselines,
             gold_rows=report.gold.rows,
             gold_rows_labeled=report.gold.labeled,
             accuracy=report.gold.accuracy,
+            calibration=report.calibration,
         )
 
 

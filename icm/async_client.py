@@ -92,6 +92,10 @@ class AsyncClient(Requests):
         """See `Client.report`."""
         return await self._call(calls.report(job_id))
 
+    async def report_html(self, job_id: str, *, to: str | Path) -> Path:
+        """See `Client.report_html`."""
+        return await self._call(calls.report_page(job_id, Path(to)))
+
     async def models(self) -> list[calls.Document]:
         """See `Client.models`."""
         return await self._call(calls.models())

@@ -87,6 +87,11 @@ def report(job_id: str) -> Call[Document]:
     return Call(method="GET", path=f"{job_path(job_id)}/report", read=_document)
 
 
+def report_page(job_id: str, to: Path) -> Call[Path]:
+    """The report as one HTML page, saved like a result."""
+    return _saved(f"{job_path(job_id)}/report", {"format": "html"}, to)
+
+
 def cancel(job_id: str) -> Call[Job]:
     """Repeated, the same answer."""
     return Call(method="POST", path=f"{job_path(job_id)}/cancel", read=_job)
@@ -103,19 +108,24 @@ def models() -> Call[list[Document]]:
 
 
 def result(job_id: str, to: Path, *, result_format: str, partial: bool) -> Call[Path]:
-    """Saved beside its place and moved there when it is whole."""
-    unfinished = to.with_name(f".{to.name}.{uuid.uuid4().hex[:8]}")
+    """The labelled data set."""
     params = {"format": result_format} | ({"partial": "true"} if partial else {})
-
-    def move(_response: httpx.Response) -> Path:
-        return unfinished.replace(to)
-
-    return Call(method="GET", path=f"{job_path(job_id)}/result", read=move, params=params, save_to=unfinished)
+    return _saved(f"{job_path(job_id)}/result", params, to)
 
 
 def job_path(job_id: str) -> str:
     """The job's address."""
     return f"/v1/jobs/{quote(job_id, safe='')}"
+
+
+def _saved(path: str, params: Mapping[str, str], to: Path) -> Call[Path]:
+    """Saved beside its place and moved there when it is whole."""
+    unfinished = to.with_name(f".{to.name}.{uuid.uuid4().hex[:8]}")
+
+    def move(_response: httpx.Response) -> Path:
+        return unfinished.replace(to)
+
+    return Call(method="GET", path=path, read=move, params=params, save_to=unfinished)
 
 
 def _listing(path: str, params: Mapping[str, str], read: Callable[[Document], T]) -> Call[Page[T]]:

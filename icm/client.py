@@ -104,6 +104,10 @@ class Client(Requests):
         """How far the labels deserve trust, and why."""
         return self._call(calls.report(job_id))
 
+    def report_html(self, job_id: str, *, to: str | Path) -> Path:
+        """Download the report as one HTML page with plots; the file appears when it is whole."""
+        return self._call(calls.report_page(job_id, Path(to)))
+
     def models(self) -> list[calls.Document]:
         """The scoring backends that a configuration can name, the default first."""
         return self._call(calls.models())

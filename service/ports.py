@@ -85,8 +85,8 @@ class LabelsRead(Protocol):
 class Gold(Protocol):
     """Gold labels; only the report reads them."""
 
-    def pairs(self, job_id: JobId) -> AsyncIterator[tuple[Label | None, str]]:
-        """The label found and the gold value as text, for every row that has a gold value; JSON true is "True"."""
+    def pairs(self, job_id: JobId) -> AsyncIterator[tuple[LabelState, str]]:
+        """The label state and the gold value as text, for every row that has a gold value; JSON true is "True"."""
 
 
 class Events(Protocol):

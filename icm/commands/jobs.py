@@ -57,10 +57,20 @@ def result(
         write_json({"output": str(output)})
 
 
-def report(job_id: JobId, *, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
+def report(
+    job_id: JobId,
+    *,
+    html: Annotated[Path | None, typer.Option(help="Also save it here, as one HTML page with plots.")] = None,
+    url: Url = DEFAULT_URL,
+    as_json: Json = False,
+) -> None:
     """Say how far a job's labels deserve trust."""
+    if html is not None:
+        check_folder(html, "--html")
     with Client(url) as client:
         document = client.report(job_id)
+        if html is not None:
+            client.report_html(job_id, to=html)
     if as_json:
         write_json(document)
         return
@@ -105,5 +115,10 @@ def check_output(path: Path) -> None:
         result_format_of(path)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--output") from error
+    check_folder(path, "--output")
+
+
+def check_folder(path: Path, option: str) -> None:
+    """Refuse a file whose folder is not there."""
     if not path.absolute().parent.is_dir():
-        raise typer.BadParameter(f"{path.parent}: no such folder", param_hint="--output")
+        raise typer.BadParameter(f"{path.parent}: no such folder", param_hint=option)

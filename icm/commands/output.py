@@ -42,13 +42,15 @@ def count(number: float) -> str:
 
 
 def summary_of(report: Mapping[str, Any]) -> list[str]:
-    """A report in a few lines: verdict with its reasons, labels, accuracy, cost."""
+    """A report in a few lines: verdict with its reasons, labels, headline numbers, accuracy, baselines, cost."""
     lines = [f"verdict: {report['verdict']}"]
     lines += [f"  {reason.get('verdict', '')}: {reason.get('message', reason)}" for reason in report.get("reasons", [])]
     shares = [f"{share['label']} {share['rows']}" for share in report.get("labels", [])]
     lines += [f"labels: {', '.join(shares)}"] if shares else []
+    lines += _headline(report)
     if report.get("accuracy") is not None:
         lines.append(f"accuracy: {report['accuracy']:.3f} on {report['gold_rows']} rows with gold labels")
+    lines += [_baseline(baseline) for baseline in report.get("baselines", [])]
     cost = report.get("cost") or {}
     if cost.get("tokens_sent") is not None:
         seconds = "" if cost.get("seconds") is None else f", {cost['seconds']:.1f} s"
@@ -56,3 +58,25 @@ def summary_of(report: Mapping[str, Any]) -> list[str]:
             f"cost: {count(cost['tokens_sent'])} tokens sent, {count(cost['tokens_computed'])} computed{seconds}"
         )
     return lines
+
+
+def _headline(report: Mapping[str, Any]) -> list[str]:
+    """The numbers that the verdict rests on, as far as they are known."""
+    coherence = report.get("coherence") or {}
+    figures = (
+        ("gain_nats", "gain over shuffled labels", "{:.3f} nats per row"),
+        ("gain_share", "share of their cost saved", "{:.0%}"),
+        ("polarity_nats", "margin over permuted labels", "{:.3f} nats per row"),
+        ("restart_agreement", "agreement of restarts", "{:.0%}"),
+    )
+    known = [f"{name} {form.format(coherence[key])}" for key, name, form in figures if coherence.get(key) is not None]
+    return [f"coherence: {', '.join(known)}"] if known else []
+
+
+def _baseline(baseline: Mapping[str, Any]) -> str:
+    line = f"baseline {baseline['name']}: {baseline['rows']} rows"
+    if baseline.get("agreement") is not None:
+        line += f", {baseline['agreement']:.0%} labelled as by the job"
+    if baseline.get("accuracy") is not None:
+        line += f", accuracy {baseline['accuracy']:.3f}, of the job {baseline['job_accuracy']:.3f}"
+    return line

@@ -1,18 +1,30 @@
-"""The written rules by which labels are judged; gold has no part in them."""
+"""The written rules by which labels are judged (docs/verdicts.md); gold has no part in them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from service.config import JobConfig, Normalization
-from service.entities import Job, JobStatus, LabelStatus
+from service.entities import Job, JobStatus
+from service.jobs.health.coherence import Coherence
+from service.jobs.health.facts import SearchFacts
+from service.jobs.health.shortcuts import FeatureKind, Shortcut
+from service.jobs.health.tally import LabelShare
+from service.search.steps import StopReason
 
-IMBALANCE = 0.95  # share of the commonest label from which the labels are suspicious
-UNCERTAIN = (0.2, 0.5)  # share of uncertain or unlabelled rows: suspicious, not to be used
+IMBALANCE = 0.95  # share of the commonest label from which the rarer ones may be slips: suspicious
+UNCERTAIN = (0.2, 0.5)  # share of rows without a sure label: suspicious; as good as drawn by lot: not to be used
 CONFLICTS = 0.05  # unresolved conflicts per row from which the labels are not to be used
 POLARITY_SEQUENCE_NATS = 1.5  # per short sequence: beyond odds of four to one the polarity is the model's own
 POLARITY_NATS = 0.02  # per row: so near the complement's utility, the labels may be inverted as a whole
-FEW_ROWS = 8  # in so small a set one label for all rows proves nothing
+NO_CONCEPT_SHARE = 0.1  # of the cost of shuffled labels: a search finds as much in noise, however many the rows
+NO_CONCEPT_ERRORS = 2.0  # standard errors above chance; a row's cost scatters about as much as its mean
+MOST_NOISE_SHARE = 0.5  # no more is put down to chance, however few the rows
+WEAK_CONCEPT_SHARE = 0.3  # of that cost: the labels hold together, but most of it stays unexplained
+NO_CONCEPT_NATS = 0.01  # per row, where shuffled labels cost nothing that a share could be taken of
+RESTARTS_AGREE = 0.7  # of the rows; two labels drawn by lot agree on half of them
+SHORTCUT = 0.8  # above the majority, on a scale where certainty is 1: balanced accuracy 0.9 of two labels
+FEW_ROWS = 8  # in so small a set one label for all rows, or no gain over chance, proves nothing
 
 
 class Verdict(StrEnum):
@@ -33,101 +45,152 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LabelShare:
-    """How many rows have a label."""
+class Evidence:
+    """All that the rules may look at."""
 
-    label: str
-    rows: int
-    share: float  # of the labelled rows
+    job: Job
+    shares: Sequence[LabelShare]
+    unsure: int  # rows without a label or with a small margin
+    search: SearchFacts
+    coherence: Coherence
+    shortcuts: Sequence[Shortcut] = field(default=())
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchFacts:
-    """What the search said about itself; null where it said nothing."""
-
-    utility: float | None  # mean over all rows
-    anchor_rows: int | None
-    anchor_utility: float | None
-    polarity_nats: float | None  # joint log-probability of short sequences against their mirror, where that decided
-    complement_utility: float | None  # of the best labelling of the anchor with its labels permuted
-    restart_utilities: list[float]
-    stop_reasons: dict[str, int]  # how many shards stopped why
+    @property
+    def labelled(self) -> int:
+        """Rows that have a label."""
+        return sum(share.rows for share in self.shares)
 
 
-def judge(
-    job: Job, shares: Sequence[LabelShare], statuses: Mapping[LabelStatus, int], search: SearchFacts
-) -> list[Reason]:
+def judge(evidence: Evidence) -> list[Reason]:
     """Every reason to doubt the labels."""
-    return [
-        *_unfinished(job),
-        *_collapse(shares),
-        *_doubt(job, statuses),
-        *_conflicts(job),
-        *_polarity(job.config, search),
-    ]
+    return [reason for rule in RULES for reason in rule(evidence)]
 
 
-def _suspicious(code: str, message: str) -> Reason:
-    return Reason(code=code, verdict=Verdict.SUSPICIOUS, message=message)
+def worst(reasons: Sequence[Reason]) -> Verdict:
+    """The verdict that the reasons add up to: that of the gravest."""
+    return max((reason.verdict for reason in reasons), key=list(Verdict).index, default=Verdict.OK)
 
 
-def _unusable(code: str, message: str) -> Reason:
-    return Reason(code=code, verdict=Verdict.DO_NOT_USE, message=message)
+def _suspicious(code: str, message: str) -> list[Reason]:
+    return [Reason(code=code, verdict=Verdict.SUSPICIOUS, message=message)]
 
 
-def _unfinished(job: Job) -> list[Reason]:
-    match job.status:
+def _unusable(code: str, message: str) -> list[Reason]:
+    return [Reason(code=code, verdict=Verdict.DO_NOT_USE, message=message)]
+
+
+def _unfinished(evidence: Evidence) -> list[Reason]:
+    match evidence.job.status:
         case JobStatus.SUCCEEDED:
             return []
         case JobStatus.FAILED:
-            return [_unusable("failed", "the job failed before all rows were labelled")]
-        case _:
-            return [_suspicious("unfinished", f"the job is {job.status}: the labels are not final")]
+            return _unusable("failed", "the job failed before all rows were labelled")
+        case status:
+            return _suspicious("unfinished", f"the job is {status}: the labels are not final")
 
 
-def _collapse(shares: Sequence[LabelShare]) -> list[Reason]:
+def _limit(evidence: Evidence) -> list[Reason]:
+    shards = evidence.search.stop_reasons.get(StopReason.LIMIT, 0)
+    return _suspicious("limit", "a limit of the job ended the search before it was done") if shards else []
+
+
+def _collapse(evidence: Evidence) -> list[Reason]:
     """One label for everything is coherent and says nothing."""
-    labelled = sum(share.rows for share in shares)
-    commonest = max(shares, key=lambda share: share.rows)
+    labelled = evidence.labelled
+    commonest = max(evidence.shares, key=lambda share: share.rows)
     if labelled == 0:
-        return [_unusable("no_labels", "no row has a label")]
+        return _unusable("no_labels", "no row has a label")
     if labelled < FEW_ROWS:
         return []
     if commonest.rows == labelled:
-        return [_unusable("class_collapse", f"all {labelled} labelled rows have the label {commonest.label!r}")]
+        return _unusable("class_collapse", f"all {labelled} labelled rows have the label {commonest.label!r}")
     if commonest.share >= IMBALANCE:
-        return [
-            _suspicious("imbalance", f"{commonest.share:.1%} of the labelled rows have the label {commonest.label!r}")
-        ]
+        return _suspicious(
+            "imbalance", f"{commonest.share:.1%} of the labelled rows have the label {commonest.label!r}"
+        )
     return []
 
 
-def _doubt(job: Job, statuses: Mapping[LabelStatus, int]) -> list[Reason]:
-    rows = max(1, job.progress.rows)
-    share = (job.progress.rows - statuses.get(LabelStatus.LABELED, 0)) / rows
-    message = f"{share:.1%} of the rows are uncertain or have no label"
+def _uncertain(evidence: Evidence) -> list[Reason]:
+    share = evidence.unsure / max(1, evidence.job.progress.rows)
+    message = f"{share:.1%} of the rows have no label, or a runner-up that is nearly as likely"
     if share >= UNCERTAIN[1]:
-        return [_unusable("uncertain", message)]
-    return [_suspicious("uncertain", message)] if share >= UNCERTAIN[0] else []
+        return _unusable("uncertain", message)
+    return _suspicious("uncertain", message) if share >= UNCERTAIN[0] else []
 
 
-def _conflicts(job: Job) -> list[Reason]:
-    conflicts, rows = job.progress.inconsistencies, max(1, job.progress.rows)
-    message = f"{conflicts} relations between rows are still broken"
-    if conflicts > CONFLICTS * rows:
-        return [_unusable("conflicts", message)]
-    return [_suspicious("conflicts", message)] if conflicts else []
+def _conflicts(evidence: Evidence) -> list[Reason]:
+    progress = evidence.job.progress
+    message = f"{progress.inconsistencies} relations between rows are still broken"
+    if progress.inconsistencies > CONFLICTS * max(1, progress.rows):
+        return _unusable("conflicts", message)
+    return _suspicious("conflicts", message) if progress.inconsistencies else []
 
 
-def _polarity(config: JobConfig, search: SearchFacts) -> list[Reason]:
-    """Whether the labels could as well be swapped: the utility is put back into nats per row."""
-    if search.anchor_utility is None or search.complement_utility is None:
+def _concept(evidence: Evidence) -> list[Reason]:
+    """Labels that hold together no better than the same labels dealt out at random mean nothing."""
+    gain, share = evidence.coherence.gain_nats, evidence.coherence.gain_share
+    rows = evidence.search.anchor_rows or 0
+    if gain is None or rows < FEW_ROWS:
         return []
-    scale = config.search.alpha
-    if config.search.normalization is Normalization.SUM:
-        scale *= max(1, search.anchor_rows or 1)
-    nats = (search.anchor_utility - search.complement_utility) / scale
-    if nats >= POLARITY_NATS or (search.polarity_nats or 0.0) >= POLARITY_SEQUENCE_NATS:
+    noise = min(MOST_NOISE_SHARE, NO_CONCEPT_ERRORS * math.sqrt(2 / rows))
+    if gain < NO_CONCEPT_NATS if share is None else share < max(NO_CONCEPT_SHARE, noise):
+        message = f"the labels are only {gain:.3f} nats per row more coherent than the same labels dealt out at random"
+        return _unusable("no_concept", f"{message}: the language model may not know what was asked for")
+    if share is not None and share < WEAK_CONCEPT_SHARE:
+        return _suspicious("weak_concept", f"only {share:.0%} of what shuffled labels cost is explained by the labels")
+    return []
+
+
+def _polarity(evidence: Evidence) -> list[Reason]:
+    """Whether the labels could as well be swapped."""
+    nats = evidence.coherence.polarity_nats
+    decided = (evidence.search.polarity_nats or 0.0) >= POLARITY_SEQUENCE_NATS
+    if nats is None or nats >= POLARITY_NATS or decided:
         return []
-    message = f"with all labels swapped the utility is only {nats:.3f} nats per row lower: they may be inverted"
-    return [_suspicious("polarity", message)]
+    message = f"with the labels swapped the utility is only {nats:.3f} nats per row lower: they may be inverted"
+    return _suspicious("polarity", message)
+
+
+def _restarts(evidence: Evidence) -> list[Reason]:
+    agreement = evidence.coherence.restart_agreement
+    if agreement is None or agreement >= RESTARTS_AGREE:
+        return []
+    message = f"independent starts of the search agree with the best one on {agreement:.0%} of the rows only"
+    return _suspicious("restarts_disagree", message)
+
+
+def _shortcut(evidence: Evidence) -> list[Reason]:
+    """The strongest feature alone, since features that go together would say the same several times."""
+    strong = [s for s in evidence.shortcuts if s.above_majority >= SHORTCUT and not s.is_claim]
+    if not strong:
+        return []
+    found = max(strong, key=lambda shortcut: shortcut.above_majority)
+    message = f"{name_of(found)} alone tells the labels (balanced accuracy {found.balanced_accuracy:.2f})"
+    return _suspicious("shortcut", f"{message}: they may follow it in place of what was asked for")
+
+
+def name_of(shortcut: Shortcut) -> str:
+    """The feature in words."""
+    match shortcut.kind:
+        case FeatureKind.LENGTH:
+            return "the length of the text"
+        case FeatureKind.POSITION:
+            return "the position in the data set"
+        case FeatureKind.COLUMN:
+            return f"column {shortcut.column!r}"
+        case FeatureKind.COLUMN_LENGTH:
+            return f"the length of column {shortcut.column!r}"
+
+
+RULES: tuple[Callable[[Evidence], list[Reason]], ...] = (
+    _unfinished,
+    _limit,
+    _collapse,
+    _uncertain,
+    _conflicts,
+    _concept,
+    _polarity,
+    _restarts,
+    _shortcut,
+)

@@ -1,16 +1,21 @@
-"""Says how far a job's labels deserve trust, by a few written rules."""
+"""Says how far a job's labels deserve trust: gathers the evidence in one pass over the rows and has it judged."""
 
-from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from anyio import to_thread
 
 from service.entities import Job, LabelStatus
-from service.identifiers import JobId, Label
-from service.jobs.judgement import LabelShare, Reason, SearchFacts, Verdict, judge
+from service.identifiers import JobId, Label, Row
+from service.jobs.health.baselines import Baseline, compare
+from service.jobs.health.calibration import Calibration, GoldAgreement, GoldTally
+from service.jobs.health.coherence import Coherence, coherence
+from service.jobs.health.facts import SearchFacts, Summaries, read_summaries
+from service.jobs.health.sample import RowSample
+from service.jobs.health.shortcuts import Shortcut, find_shortcuts
+from service.jobs.health.tally import ConfidenceBin, LabelShare, Tally
+from service.jobs.judgement import Evidence, Reason, Verdict, judge, worst
 from service.ports import Desk, Store
-
-_PAGE = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,20 +30,6 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GoldAgreement:
-    """The labels against gold, compared as text, ignoring case."""
-
-    rows: int = 0  # rows with a gold value
-    labeled: int = 0  # those among them that were given a label
-    agreeing: int = 0
-
-    @property
-    def accuracy(self) -> float | None:
-        """The share of labelled gold rows that agree."""
-        return self.agreeing / self.labeled if self.labeled else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """Everything that is known about the quality of a job's labels."""
 
@@ -47,89 +38,89 @@ class Report:
     reasons: list[Reason]
     labels: list[LabelShare]
     statuses: Mapping[LabelStatus, int]
+    unsure: int  # rows without a label or with a small margin
+    confidence: list[ConfidenceBin]
+    coherence: Coherence
+    shortcuts: list[Shortcut]
     search: SearchFacts
+    baselines: list[Baseline]
     cost: Cost
     gold: GoldAgreement
+    calibration: Calibration | None
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What one pass over a job's rows and its log has gathered."""
+
+    job: Job
+    summaries: Summaries
+    tally: Tally
+    sample: RowSample
+    gold: GoldTally
+    found: Mapping[Row, Label]  # the job's labels of the rows that baselines speak of
+    gold_texts: Mapping[Row, str]  # of the same rows
 
 
 async def report(store: Store, job_id: JobId) -> Report:
     """Judge the job's labels as they are now. Raises JobNotFound."""
     async with store.desk() as desk:
-        job = await desk.jobs.get(job_id)
-        labels, statuses = await _count(desk, job_id)
-        search = _search_facts(job, await _summaries(desk, job_id))
-        gold = await _compare(desk, job)
-    shares = _shares(labels, job.config.task.labels)
-    reasons = judge(job, shares, statuses, search)
+        read = await _read(desk, job_id)
+    shortcuts = await to_thread.run_sync(find_shortcuts, read.sample)
+    return _judged(read, shortcuts)
+
+
+async def _read(desk: Desk, job_id: JobId) -> _Read:
+    job = await desk.jobs.get(job_id)
+    task = job.config.task
+    columns, gold_field = await desk.jobs.columns(job_id)
+    told = tuple(column for column in columns if column not in (task.id_field, gold_field))
+    summaries = await read_summaries(desk, job_id)
+    compared = {row for said in summaries.baselines().values() for row in said}
+    tally, sample = Tally(), RowSample(task, told, job.progress.rows)
+    found: dict[Row, Label] = {}
+    async for row in desk.labels.result(job_id):
+        tally.add(row.state)
+        sample.add(row)
+        if row.state.label is not None and row.state.position in compared:
+            found[row.state.position] = row.state.label
+    gold, gold_texts = GoldTally(task.labels), dict[Row, str]()
+    if task.gold_field is not None:
+        async for state, text in desk.gold.pairs(job_id):
+            gold.add(state, text)
+            if state.position in compared and text.strip():
+                gold_texts[state.position] = text
+    return _Read(job, summaries, tally, sample, gold, found, gold_texts)
+
+
+def _judged(read: _Read, shortcuts: list[Shortcut]) -> Report:
+    job, labels = read.job, read.job.config.task.labels
+    search = read.summaries.search_facts(job.progress.utility)
+    evidence = Evidence(
+        job=job,
+        shares=read.tally.shares(labels),
+        unsure=read.tally.unsure,
+        search=search,
+        coherence=coherence(job.config.search, search),
+        shortcuts=shortcuts,
+    )
+    reasons = judge(evidence)
     return Report(
         job=job,
-        verdict=max((reason.verdict for reason in reasons), key=list(Verdict).index, default=Verdict.OK),
+        verdict=worst(reasons),
         reasons=reasons,
-        labels=shares,
-        statuses=statuses,
+        labels=list(evidence.shares),
+        statuses=read.tally.statuses,
+        unsure=evidence.unsure,
+        confidence=read.tally.confidence_bins(),
+        coherence=evidence.coherence,
+        shortcuts=shortcuts,
         search=search,
+        baselines=compare(read.summaries.baselines(), read.found, read.gold_texts, labels),
         cost=_cost(job),
-        gold=gold,
+        gold=read.gold.agreement(),
+        calibration=read.gold.calibration(),
     )
-
-
-async def _count(desk: Desk, job_id: JobId) -> tuple[Counter[Label], Counter[LabelStatus]]:
-    labels: Counter[Label] = Counter()
-    statuses: Counter[LabelStatus] = Counter()
-    after: tuple[float, int] | None = None
-    while page := await desk.labels.page(job_id, limit=_PAGE, after=after, by_confidence=False):
-        labels.update(state.label for _, state in page if state.label is not None)
-        statuses.update(state.status for _, state in page)
-        after = (0.0, page[-1][1].position)
-    return labels, statuses
-
-
-async def _summaries(desk: Desk, job_id: JobId) -> list[Mapping[str, Any]]:
-    """What each finished shard said about its search."""
-    return [event["summary"] async for event in _finished(desk, job_id) if isinstance(event.get("summary"), Mapping)]
-
-
-async def _finished(desk: Desk, job_id: JobId) -> AsyncIterator[Mapping[str, Any]]:
-    after = 0
-    while page := await desk.events.after(job_id, after, limit=_PAGE):
-        for event in page:
-            if event.type == "shard.finished":
-                yield event.data
-        after = page[-1].sequence
-
-
-def _search_facts(job: Job, summaries: Sequence[Mapping[str, Any]]) -> SearchFacts:
-    """Only the anchor, or the only shard, tries permuted labels and restarts."""
-    anchor = next((summary for summary in summaries if summary.get("permuted_utility") is not None), {})
-    restarts: Sequence[float] = next((s["restart_utilities"] for s in summaries if s.get("restart_utilities")), [])
-    return SearchFacts(
-        utility=job.progress.utility,
-        anchor_rows=anchor.get("rows"),
-        anchor_utility=anchor.get("utility"),
-        complement_utility=anchor.get("permuted_utility"),
-        polarity_nats=anchor.get("polarity_nats"),
-        restart_utilities=list(restarts),
-        stop_reasons=dict(Counter(str(s["stop_reason"]) for s in summaries if s.get("stop_reason") is not None)),
-    )
-
-
-async def _compare(desk: Desk, job: Job) -> GoldAgreement:
-    names = [label.casefold() for label in job.config.task.labels]
-    rows = labeled = agreeing = 0
-    if job.config.task.gold_field is not None:
-        async for label, gold in desk.gold.pairs(job.id):
-            if not gold.strip():
-                continue  # an empty cell of a CSV
-            rows += 1
-            labeled += label is not None
-            agreeing += label is not None and names[label] == gold.strip().casefold()
-    return GoldAgreement(rows=rows, labeled=labeled, agreeing=agreeing)
-
-
-def _shares(counts: Counter[Label], labels: Sequence[str]) -> list[LabelShare]:
-    total = max(1, counts.total())
-    rows = [counts[Label(number)] for number in range(len(labels))]
-    return [LabelShare(label=name, rows=n, share=n / total) for name, n in zip(labels, rows, strict=True)]
 
 
 def _cost(job: Job) -> Cost:

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 from sqlalchemy import and_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.identifiers import JobId, Label
-from service.storage.labels import CHUNK_ROWS
+from service.entities import LabelState
+from service.identifiers import JobId
+from service.storage.labels import CHUNK_ROWS, STATE, state_from
 from service.storage.lifecycle import gold_text
 from service.storage.tables import gold_labels, jobs, label_states
 
@@ -17,11 +18,11 @@ class GoldTable:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def pairs(self, job_id: JobId) -> AsyncIterator[tuple[Label | None, str]]:
-        """The label found and the gold value as text, for every row that has a gold value."""
+    async def pairs(self, job_id: JobId) -> AsyncIterator[tuple[LabelState, str]]:
+        """The label state and the gold value as text, for every row that has a gold value."""
         found = and_(label_states.c.job_id == jobs.c.id, label_states.c.position == gold_labels.c.position)
         query = (
-            select(label_states.c.label, gold_labels.c.value)
+            select(gold_labels.c.position, gold_labels.c.value, *STATE)
             .select_from(jobs)
             .join(gold_labels, gold_labels.c.dataset_id == jobs.c.dataset_id)
             .outerjoin(label_states, found)
@@ -29,6 +30,6 @@ class GoldTable:
             .order_by(gold_labels.c.position)
         )
         async with self._connection.stream(query, execution_options={"yield_per": CHUNK_ROWS}) as rows:
-            async for label, value in rows:
-                if (text := gold_text(value)) is not None:
-                    yield label, text
+            async for row in rows.mappings():
+                if (text := gold_text(row["value"])) is not None:
+                    yield state_from(row), text

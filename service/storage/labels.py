@@ -17,7 +17,7 @@ from service.storage.tables import dataset_rows, gold_labels, jobs, label_states
 CHUNK_ROWS = 1000  # how many rows a download takes from the database at once
 DOWNLOAD_PAUSE = "300s"  # how long whoever downloads may take for a chunk; nothing is locked meanwhile
 
-_STATE = (label_states.c.label, label_states.c.confidence, label_states.c.margin, label_states.c.status)
+STATE = (label_states.c.label, label_states.c.confidence, label_states.c.margin, label_states.c.status)
 # As in the index; see tables.py.
 _CONFIDENCE: ColumnElement[float] = func.coalesce(label_states.c.confidence, text("0::double precision"))
 
@@ -40,7 +40,7 @@ class LabelReader:
             if after is not None:
                 query = query.where(dataset_rows.c.position > after[1])
         found = (await self._connection.execute(query)).mappings()
-        return [(row["id"], _state_from(row)) for row in found]
+        return [(row["id"], state_from(row)) for row in found]
 
     async def result(self, job_id: JobId) -> AsyncIterator[LabeledRow]:
         """Every row with its label state in the user's order, streamed from the database. Raises JobNotFound."""
@@ -57,7 +57,7 @@ class LabelReader:
         await self._connection.execute(select(longer_pause))
         async with self._connection.stream(query, execution_options={"yield_per": CHUNK_ROWS}) as rows:
             async for row in rows.mappings():
-                yield LabeledRow(id=row["id"], data=row["data"], gold=row["gold"], state=_state_from(row))
+                yield LabeledRow(id=row["id"], data=row["data"], gold=row["gold"], state=state_from(row))
 
 
 class LabelWriter:
@@ -76,7 +76,7 @@ class LabelWriter:
         upsert = new.on_conflict_do_update(
             index_elements=[label_states.c.job_id, label_states.c.position],
             set_={name: new.excluded[name] for name in written},
-            where=tuple_(*_STATE).is_distinct_from(tuple_(*(new.excluded[name] for name in written))),
+            where=tuple_(*STATE).is_distinct_from(tuple_(*(new.excluded[name] for name in written))),
         )
         values = [
             {
@@ -117,7 +117,7 @@ def _same_row(dataset_id: ColumnElement[str]) -> ColumnElement[bool]:
 def _rows_with_states(dataset_id: DatasetId, job_id: JobId) -> "Select[Any]":
     state_of_row = and_(label_states.c.job_id == job_id, label_states.c.position == dataset_rows.c.position)
     return (
-        select(dataset_rows.c.id, dataset_rows.c.position, *_STATE)
+        select(dataset_rows.c.id, dataset_rows.c.position, *STATE)
         .outerjoin_from(dataset_rows, label_states, state_of_row)
         .where(dataset_rows.c.dataset_id == dataset_id)
     )
@@ -131,7 +131,7 @@ def _by_confidence(dataset_id: DatasetId, job_id: JobId, limit: int, after: tupl
     missing = _rows_with_states(dataset_id, job_id).where(label_states.c.position.is_(None))
     missing = missing.add_columns(literal(0.0).label("sorted_by")).order_by(dataset_rows.c.position)
     present = (
-        select(dataset_rows.c.id, dataset_rows.c.position, *_STATE, _CONFIDENCE.label("sorted_by"))
+        select(dataset_rows.c.id, dataset_rows.c.position, *STATE, _CONFIDENCE.label("sorted_by"))
         .join_from(label_states, dataset_rows, _same_row(literal(dataset_id)))
         .where(label_states.c.job_id == job_id)
         .order_by(_CONFIDENCE, label_states.c.position)
@@ -146,7 +146,8 @@ def _by_confidence(dataset_id: DatasetId, job_id: JobId, limit: int, after: tupl
     return select(both).order_by(both.c.sorted_by, both.c.position).limit(limit)
 
 
-def _state_from(row: RowMapping) -> LabelState:
+def state_from(row: RowMapping) -> LabelState:
+    """The label state of a position, from the columns of STATE; a row without one is unlabeled."""
     if row["status"] is None:
         return unlabeled(row["position"])
     return LabelState(

@@ -75,7 +75,9 @@ def test_commands_with_json_write_documents_and_nothing_else(
     assert done.stderr == ""
     assert job_id in [job["id"] for job in documents(icm("jobs", "--json", url=service.url))]
     assert documents(icm("watch", job_id, "--json", url=service.url))[-1]["status"] == "succeeded"
-    assert documents(icm("report", job_id, "--json", url=service.url))[0]["job_id"] == job_id
+    page = tmp_path / "report.html"
+    assert documents(icm("report", job_id, "--json", "--html", page, url=service.url))[0]["job_id"] == job_id
+    assert page.read_text("utf-8").startswith("<!doctype html>")
     assert documents(icm("models", "--json", url=service.url))[0]["id"] == "default"
     output = tmp_path / "again.parquet"
     assert documents(icm("result", job_id, "-o", output, "--json", url=service.url)) == [{"output": str(output)}]

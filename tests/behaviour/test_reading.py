@@ -166,7 +166,13 @@ async def test_gold_is_compared_as_text(store: Store) -> None:
     await write(store, await claimed(store), label_state(1, 1), label_state(3, None, None))
     async with store.desk() as desk:
         pairs = [pair async for pair in desk.gold.pairs(job_id)]
-    assert pairs == [(None, "yes"), (1, "True"), (None, "False"), (None, "3"), (None, "1.50")]
+    assert pairs == [
+        (unlabeled(0), "yes"),
+        (label_state(1, 1), "True"),
+        (unlabeled(2), "False"),
+        (label_state(3, None, None), "3"),
+        (unlabeled(4), "1.50"),
+    ]
 
 
 async def test_events_are_numbered_from_one_without_gaps(store: Store) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from service.entities import Event, Job, JobStatus, LabeledRow, LabelState, NewDataset, NewRow, NewShard, ShardStatus
 from service.errors import JobFinished, WrongState
-from service.identifiers import DatasetId, JobId, Label, Row
+from service.identifiers import DatasetId, JobId, Row
 from service.ports import StoredRequest
 from service.storage.lifecycle import gold_text, parsed_time, unlabeled
 from service.storage.memory.journal import Journal
@@ -155,16 +155,15 @@ class MemoryGold:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    async def pairs(self, job_id: JobId) -> AsyncIterator[tuple[Label | None, str]]:
-        """The label found and the gold value as text, for every row that has a gold value."""
+    async def pairs(self, job_id: JobId) -> AsyncIterator[tuple[LabelState, str]]:
+        """The label state and the gold value as text, for every row that has a gold value."""
         job = self._state.jobs.get(job_id)
         rows = () if job is None else self._state.rows.get(job.dataset_id) or ()
         for row in sorted(rows, key=lambda row: row.position):
             value = None if job is None else self._state.gold.get((job.dataset_id, row.position))
             text = None if value is None else gold_text(value)
             if text is not None:
-                found = self._state.labels.get((job_id, row.position))
-                yield None if found is None else found.label, text
+                yield self._state.labels.get((job_id, row.position)) or unlabeled(row.position), text
 
 
 class MemoryEvents:

@@ -53,6 +53,14 @@ async def test_a_result_is_saved_whole(tmp_path: Path) -> None:
     assert path.read_bytes() == b"{}\n"
 
 
+async def test_a_report_is_downloaded_as_a_page(tmp_path: Path) -> None:
+    service = FakeService(httpx.Response(200, content=b"<!doctype html>"))
+    async with service.async_client() as client:
+        path = await client.report_html("job_1", to=tmp_path / "report.html")
+    assert path.read_bytes() == b"<!doctype html>"
+    assert service.requests[0].url.raw_path == b"/v1/jobs/job_1/report?format=html"
+
+
 async def test_the_other_calls_reach_their_addresses() -> None:
     service = FakeService(job_answer("succeeded"))
     async with service.async_client() as client:

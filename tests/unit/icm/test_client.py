@@ -165,6 +165,15 @@ def test_a_refused_download_leaves_no_file(tmp_path: Path) -> None:
     assert service.requests[0].url.params["partial"] == "true"
 
 
+def test_a_report_is_downloaded_as_a_page(tmp_path: Path) -> None:
+    service = FakeService(httpx.Response(200, content=b"<!doctype html>"))
+    with service.client() as client:
+        path = client.report_html("job_1", to=tmp_path / "report.html")
+    assert path.read_bytes() == b"<!doctype html>"
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+    assert service.requests[0].url.raw_path == b"/v1/jobs/job_1/report?format=html"
+
+
 def test_calls_reach_their_addresses() -> None:
     service = FakeService(job_answer())
     with service.client() as client:

@@ -83,6 +83,26 @@ def test_a_report_in_a_few_lines() -> None:
     ]
 
 
+def test_headline_numbers_and_baselines_are_in_the_summary_as_far_as_they_are_known() -> None:
+    report = {
+        "verdict": "ok",
+        "coherence": {"gain_nats": 0.6931, "gain_share": 0.94, "polarity_nats": None, "restart_agreement": 0.975},
+        "baselines": [
+            {"name": "zero_shot", "rows": 40, "agreement": 0.6, "accuracy": 0.5, "job_accuracy": 0.9},
+            {"name": "few_shot_random", "rows": 2, "agreement": None, "accuracy": None},
+        ],
+    }
+    assert summary_of(report) == [
+        "verdict: ok",
+        (
+            "coherence: gain over shuffled labels 0.693 nats per row, share of their cost saved 94%, "
+            "agreement of restarts 98%"
+        ),
+        "baseline zero_shot: 40 rows, 60% labelled as by the job, accuracy 0.500, of the job 0.900",
+        "baseline few_shot_random: 2 rows",
+    ]
+
+
 def test_a_configuration_without_a_name_is_named_after_the_data(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     path.write_text('{"task": {}}')

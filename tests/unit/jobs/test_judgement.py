@@ -1,11 +1,19 @@
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
-from service.entities import Job, JobStatus, LabelStatus, Progress
+from service.entities import Job, JobStatus, Progress
 from service.identifiers import DatasetId, JobId
-from service.jobs.judgement import LabelShare, SearchFacts, Verdict, judge
+from service.jobs import judgement
+from service.jobs.health.coherence import Coherence, coherence
+from service.jobs.health.facts import SearchFacts
+from service.jobs.health.shortcuts import FeatureKind, Shortcut
+from service.jobs.health.tally import LabelShare
+from service.jobs.judgement import Evidence, Verdict, judge, name_of, worst
 from tests.unit.jobs.sources import config
 
 JOB = Job(
@@ -16,16 +24,10 @@ JOB = Job(
     created_at=datetime(2026, 1, 1, tzinfo=UTC),
     progress=Progress(rows=100, labeled=100),
 )
-NO_FACTS = SearchFacts(
-    utility=None,
-    anchor_rows=None,
-    anchor_utility=None,
-    complement_utility=None,
-    polarity_nats=None,
-    restart_utilities=[],
-    stop_reasons={},
-)
-SURE = {LabelStatus.LABELED: 100}
+NO_FACTS = SearchFacts(utility=None)
+ANCHOR = SearchFacts(utility=None, anchor_rows=100, anchor_utility=-10.0)
+UNKNOWN = Coherence(gain_nats=None, gain_share=None, polarity_nats=None, restart_agreement=None)
+ROOT = Path(__file__).parents[3]
 
 
 def shares(*rows: int) -> list[LabelShare]:
@@ -34,9 +36,28 @@ def shares(*rows: int) -> list[LabelShare]:
 
 
 def judged(
-    *rows: int, job: Job = JOB, statuses: dict[LabelStatus, int] | None = None, search: SearchFacts = NO_FACTS
+    *rows: int,
+    job: Job = JOB,
+    unsure: int = 0,
+    search: SearchFacts = NO_FACTS,
+    found: Coherence | None = None,
+    shortcuts: Sequence[Shortcut] = (),
 ) -> dict[str, Verdict]:
-    return {reason.code: reason.verdict for reason in judge(job, shares(*rows), statuses or SURE, search)}
+    evidence = Evidence(
+        job=job,
+        shares=shares(*(rows or (50, 50))),
+        unsure=unsure,
+        search=search,
+        coherence=found or coherence(job.config.search, search),
+        shortcuts=shortcuts,
+    )
+    return {reason.code: reason.verdict for reason in judge(evidence)}
+
+
+def shortcut(above: float, *, is_claim: bool = False) -> Shortcut:
+    return Shortcut(
+        kind=FeatureKind.COLUMN, column="year", balanced_accuracy=0.9, above_majority=above, is_claim=is_claim
+    )
 
 
 def test_even_labels_of_a_finished_job_give_no_reason_to_doubt() -> None:
@@ -59,10 +80,11 @@ def test_one_label_for_all_is_not_to_be_used(rows: tuple[int, ...], expected: di
 
 
 @pytest.mark.parametrize(
-    ("sure", "expected"), [(81, {}), (80, {"uncertain": Verdict.SUSPICIOUS}), (50, {"uncertain": Verdict.DO_NOT_USE})]
+    ("unsure", "expected"),
+    [(19, {}), (20, {"uncertain": Verdict.SUSPICIOUS}), (50, {"uncertain": Verdict.DO_NOT_USE})],
 )
-def test_rows_without_a_sure_label_speak_against_the_labels(sure: int, expected: dict[str, Verdict]) -> None:
-    assert judged(50, 50, statuses={LabelStatus.LABELED: sure, LabelStatus.UNCERTAIN: 100 - sure}) == expected
+def test_rows_without_a_sure_label_speak_against_the_labels(unsure: int, expected: dict[str, Verdict]) -> None:
+    assert judged(unsure=unsure) == expected
 
 
 @pytest.mark.parametrize(
@@ -70,8 +92,7 @@ def test_rows_without_a_sure_label_speak_against_the_labels(sure: int, expected:
     [(0, {}), (1, {"conflicts": Verdict.SUSPICIOUS}), (6, {"conflicts": Verdict.DO_NOT_USE})],
 )
 def test_broken_relations_speak_against_the_labels(conflicts: int, expected: dict[str, Verdict]) -> None:
-    job = replace(JOB, progress=replace(JOB.progress, inconsistencies=conflicts))
-    assert judged(50, 50, job=job) == expected
+    assert judged(job=replace(JOB, progress=replace(JOB.progress, inconsistencies=conflicts))) == expected
 
 
 @pytest.mark.parametrize(
@@ -88,14 +109,56 @@ def test_labels_that_could_as_well_be_swapped_are_suspicious(
     normalization: str, complement: float, expected: dict[str, Verdict]
 ) -> None:
     job = replace(JOB, config=config(search={"normalization": normalization, "alpha": 50}))
-    search = replace(NO_FACTS, anchor_rows=100, anchor_utility=-10.0, complement_utility=complement)
-    assert judged(50, 50, job=job, search=search) == expected
+    assert judged(job=job, search=replace(ANCHOR, complement_utility=complement)) == expected
 
 
 @pytest.mark.parametrize(("nats", "codes"), [(1.4, {"polarity"}), (1.6, set())])
 def test_a_polarity_that_short_sequences_settle_is_believed(nats: float, codes: set[str]) -> None:
-    search = replace(NO_FACTS, anchor_rows=100, anchor_utility=-10.0, complement_utility=-10.0, polarity_nats=nats)
-    assert judged(50, 50, search=search).keys() == codes
+    assert judged(search=replace(ANCHOR, complement_utility=-10.0, polarity_nats=nats)).keys() == codes
+
+
+@pytest.mark.parametrize(
+    ("rows", "gain", "share", "expected"),
+    [
+        (1000, 0.3, 0.31, {}),
+        (1000, 0.2, 0.29, {"weak_concept": Verdict.SUSPICIOUS}),
+        (1000, 0.1, 0.09, {"no_concept": Verdict.DO_NOT_USE}),
+        (32, 0.4, 0.51, {}),
+        (32, 0.4, 0.49, {"no_concept": Verdict.DO_NOT_USE}),  # in so few rows half the cost is chance
+        (8, 0.4, 0.51, {}),
+        (7, 0.0, 0.0, {}),
+        (1000, 0.02, None, {}),
+        (1000, 0.0, None, {"no_concept": Verdict.DO_NOT_USE}),
+    ],
+)
+def test_labels_that_gain_little_over_shuffled_ones_mean_little(
+    rows: int, gain: float, share: float | None, expected: dict[str, Verdict]
+) -> None:
+    found = replace(UNKNOWN, gain_nats=gain, gain_share=share)
+    assert judged(search=replace(ANCHOR, anchor_rows=rows), found=found) == expected
+
+
+@pytest.mark.parametrize(("agreement", "codes"), [(0.69, {"restarts_disagree"}), (0.7, set()), (None, set())])
+def test_restarts_must_agree(agreement: float | None, codes: set[str]) -> None:
+    assert judged(search=replace(ANCHOR, restart_agreement=agreement)).keys() == codes
+
+
+@pytest.mark.parametrize(
+    ("above", "is_claim", "codes"), [(0.8, False, {"shortcut"}), (0.79, False, set()), (1.0, True, set())]
+)
+def test_labels_must_not_follow_a_feature_that_is_not_the_claim(above: float, is_claim: bool, codes: set[str]) -> None:
+    assert judged(shortcuts=[shortcut(0.1), shortcut(above, is_claim=is_claim)]).keys() == codes
+
+
+def test_every_feature_has_a_name() -> None:
+    names = [name_of(replace(shortcut(1.0), kind=kind)) for kind in FeatureKind]
+    assert len(set(names)) == len(FeatureKind)
+    assert sum("'year'" in name for name in names) == 2
+
+
+@pytest.mark.parametrize(("reasons", "codes"), [({"limit": 1, "converged": 3}, {"limit"}), ({"converged": 4}, set())])
+def test_a_search_cut_short_is_suspicious(reasons: dict[str, int], codes: set[str]) -> None:
+    assert judged(search=replace(ANCHOR, stop_reasons=reasons)).keys() == codes
 
 
 @pytest.mark.parametrize(
@@ -107,4 +170,20 @@ def test_a_polarity_that_short_sequences_settle_is_believed(nats: float, codes: 
     ],
 )
 def test_labels_of_an_unfinished_job_are_not_vouched_for(status: JobStatus, expected: dict[str, Verdict]) -> None:
-    assert judged(50, 50, job=replace(JOB, status=status)) == expected
+    assert judged(job=replace(JOB, status=status)) == expected
+
+
+def test_the_gravest_reason_decides() -> None:
+    codes = judgement.judge(Evidence(job=JOB, shares=shares(96, 4), unsure=60, search=NO_FACTS, coherence=UNKNOWN))
+    assert [reason.code for reason in codes] == ["imbalance", "uncertain"]
+    assert worst(codes) is Verdict.DO_NOT_USE
+    assert worst(codes[:1]) is Verdict.SUSPICIOUS
+    assert worst([]) is Verdict.OK
+
+
+def test_every_rule_is_written_down_and_every_rule_written_down_exists() -> None:
+    source = (ROOT / "service/jobs/judgement.py").read_text("utf-8")
+    codes = {(verdict, code) for verdict, code in re.findall(r'_(suspicious|unusable)\(\s*"(\w+)"', source)}
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", (ROOT / "docs/verdicts.md").read_text("utf-8"), re.MULTILINE)
+    words = {"suspicious": "suspicious", "do_not_use": "unusable"}
+    assert {(words[verdict], code) for code, verdicts in rows for verdict in re.findall(r"\w+", verdicts)} == codes

@@ -1,0 +1,78 @@
+"""Where things lie in the plots of the report: pure geometry, in the units of each plot's own view box."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from api.schemas import ReportBody
+
+_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Turns values into coordinates along one axis."""
+
+    lower: float
+    upper: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """The coordinate of a value, to a hundredth; the middle where all values are the same."""
+        extent = self.upper - self.lower
+        part = (value - self.lower) / extent if extent else 0.5
+        return round(self.start + part * (self.end - self.start), 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A dot on a number line; `kind` names its style."""
+
+    name: str
+    value: float
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Dots that may be compared with each other."""
+
+    name: str
+    marks: Sequence[Mark]
+
+
+def ticks(lower: float, upper: float, wanted: int = 4) -> list[float]:
+    """Round numbers that span the range, about as many as wanted."""
+    if not upper > lower:
+        return [lower]
+    rough = (upper - lower) / wanted
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in _STEPS if factor * power >= rough * (1 - 1e-9))
+    first, last = math.floor(lower / step + 1e-9), math.ceil(upper / step - 1e-9)
+    return [round(number * step, 10) for number in range(first, last + 1)]
+
+
+def scale(values: Iterable[float], start: float, end: float) -> Scale:
+    """A scale from the first to the last round number around the values."""
+    known = list(values)
+    marks = ticks(min(known), max(known))
+    return Scale(marks[0], marks[-1], start, end)
+
+
+def utility_lanes(report: ReportBody) -> list[Lane]:
+    """The labels among their rivals: on the anchor's rows, and the restarts on the small set."""
+    search = report.search
+    rivals = [
+        ("these labels", search.anchor_utility, "own"),
+        ("labels permuted", search.complement_utility, "rival"),
+        ("labels shuffled", search.shuffled_utility, "chance"),
+    ]
+    anchor = [Mark(name, value, kind) for name, value, kind in rivals if value is not None]
+    best = max(search.restart_utilities, default=0.0)
+    restarts = [
+        Mark(f"restart {number}", value, "own" if value == best else "rival")
+        for number, value in enumerate(search.restart_utilities, start=1)
+    ]
+    lanes = [Lane("all rows searched", anchor), Lane("restarts, small set", restarts)]
+    return [lane for lane in lanes if len(lane.marks) > 1]

@@ -1,0 +1,82 @@
+"""Writes the report as one page that needs nothing else: no script, no font, no request."""
+
+from functools import cache
+from importlib.metadata import version
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from api.page import charts
+from api.schemas import JobBody, ReportBody
+from service.jobs.judgement import SHORTCUT, Verdict, name_of
+
+# Nothing may be loaded or run, whatever a user's column or label says.
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+UNKNOWN = "\N{EN DASH}"
+_SHOWN_SHORTCUTS = 12
+_HEADLINES = {
+    Verdict.OK: "Nothing speaks against these labels",
+    Verdict.SUSPICIOUS: "Look before you use these labels",
+    Verdict.DO_NOT_USE: "Do not use these labels",
+}
+
+
+def render_report(job: JobBody, report: ReportBody) -> str:
+    """The page; every text that came from outside is escaped."""
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            job=job,
+            report=report,
+            headline=_HEADLINES[report.verdict],
+            lanes=charts.utility_lanes(report),
+            shortcuts=report.shortcuts[:_SHOWN_SHORTCUTS],
+            shortcut_limit=SHORTCUT,
+            version=version("icm-service"),
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    """Templates are read and compiled once."""
+    environment = Environment(
+        loader=PackageLoader("api.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(count=count, percent=percent, decimals=decimals, duration=duration, feature=name_of)
+    environment.globals.update(scale=charts.scale, ticks=charts.ticks)
+    return environment
+
+
+def count(number: float) -> str:
+    """A whole number with its thousands apart."""
+    return f"{number:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def percent(share: float | None, digits: int = 0) -> str:
+    """A share of 0 to 1; a dash where it is not known."""
+    return UNKNOWN if share is None else f"{share * 100:.{digits}f}\N{NARROW NO-BREAK SPACE}%"
+
+
+def decimals(number: float | None, digits: int = 2) -> str:
+    """A number to so many digits, with a proper minus; a dash where it is not known."""
+    return UNKNOWN if number is None else f"{number:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them; a dash where they are not known."""
+    if seconds is None:
+        return UNKNOWN
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{minutes:.0f} min" if minutes < 120 else f"{hours:.1f} h"

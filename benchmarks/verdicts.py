@@ -1,0 +1,70 @@
+"""Prints which verdicts planted data sets get against those they should get.
+
+    python -m benchmarks.verdicts > docs/verdict_confusion.md
+
+The real search labels each of them in this process, with a language model in miniature that
+goes wrong in one certain way, or in none; takes less than a minute.
+"""
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from service.jobs.judgement import Verdict
+from tests.planted.failing import failing
+from tests.planted.healthy import healthy
+from tests.planted.labelling import Case, reported
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A planted case with what the report said."""
+
+    case: Case
+    verdict: Verdict
+    codes: Sequence[str]
+
+    @property
+    def is_right(self) -> bool:
+        """Whether it got its verdict for the reason it was planted for."""
+        return self.verdict is self.case.verdict and (self.case.code is None or self.case.code in self.codes)
+
+
+async def outcome(case: Case) -> Outcome:
+    """Label one case and report on it."""
+    found = await reported(case)
+    return Outcome(case, found.verdict, [reason.code for reason in found.reasons])
+
+
+def confusion(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """Expected against given verdicts, in Markdown."""
+    counts = Counter((found.case.verdict, found.verdict) for found in outcomes)
+    yield f"| expected \\ given | {' | '.join(f'`{verdict}`' for verdict in Verdict)} |"
+    yield "|---" * (len(Verdict) + 1) + "|"
+    for expected in Verdict:
+        cells = " | ".join(str(counts[expected, given]) for given in Verdict)
+        yield f"| `{expected}` | {cells} |"
+
+
+def by_mode(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """How many cases of each kind got verdict and reason right, in Markdown."""
+    yield "| planted | cases | verdict and reason right | not |"
+    yield "|---|---|---|---|"
+    for mode in dict.fromkeys(found.case.code for found in outcomes):
+        cases = [found for found in outcomes if found.case.code == mode]
+        wrong = "; ".join(f"{found.case}: {found.verdict}" for found in cases if not found.is_right)
+        yield f"| {mode or 'healthy'} | {len(cases)} | {sum(found.is_right for found in cases)} | {wrong} |"
+
+
+def main() -> None:
+    """Print both tables; the exit status says whether every case was judged rightly."""
+    outcomes = [asyncio.run(outcome(case)) for case in (*failing(), *healthy())]
+    sys.stdout.write("# Verdicts on planted data\n\n`python -m benchmarks.verdicts` prints this page.\n\n")
+    sys.stdout.write("\n".join([*confusion(outcomes), "", *by_mode(outcomes), ""]))
+    sys.exit(not all(found.is_right for found in outcomes))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Whether the labels hold together by more than chance: utilities put back into nats per row."""
+
+from dataclasses import dataclass
+
+from service.config import Normalization, SearchConfig
+from service.jobs.health.facts import SearchFacts
+
+_NO_COST_NATS = 1e-6  # a labelling this cheap per row leaves nothing to be gained
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coherence:
+    """How much more coherent the labels are than their rivals; null where the search did not say."""
+
+    gain_nats: float | None  # per row, over the same labels dealt out at random: the headline number
+    gain_share: float | None  # the same as a share of what the labels dealt out at random cost; 1 is perfect
+    polarity_nats: float | None  # per row, over the best permutation of the label set
+    restart_agreement: float | None  # share of the small set's rows labelled as by the best restart
+
+
+def coherence(config: SearchConfig, facts: SearchFacts) -> Coherence:
+    """The search's utilities as differences that can be compared between jobs."""
+    own, shuffled = _predictabilities(config, facts)
+    gain = None if own is None or shuffled is None else own - shuffled
+    return Coherence(
+        gain_nats=gain,
+        gain_share=None if gain is None or shuffled is None else _share(gain, -shuffled),
+        polarity_nats=_difference(config, facts, facts.complement_utility),
+        restart_agreement=facts.restart_agreement,
+    )
+
+
+def _predictabilities(config: SearchConfig, facts: SearchFacts) -> tuple[float | None, float | None]:
+    """P of the labels and of the shuffled ones; from the utilities, which count conflicts, where P is not known."""
+    if facts.predictability is not None and facts.shuffled_predictability is not None:
+        return facts.predictability, facts.shuffled_predictability
+    if facts.anchor_utility is None or facts.shuffled_utility is None:
+        return None, None
+    scale = _scale(config, facts)
+    return facts.anchor_utility / scale, facts.shuffled_utility / scale
+
+
+def _difference(config: SearchConfig, facts: SearchFacts, rival: float | None) -> float | None:
+    if facts.anchor_utility is None or rival is None:
+        return None
+    return (facts.anchor_utility - rival) / _scale(config, facts)
+
+
+def _scale(config: SearchConfig, facts: SearchFacts) -> float:
+    """What a nat per row counts in utility (eq. 2)."""
+    rows = max(1, facts.anchor_rows or 1) if config.normalization is Normalization.SUM else 1
+    return config.alpha * rows
+
+
+def _share(gain: float, cost: float) -> float | None:
+    """Between -1 and 1; nothing where the shuffled labels cost nothing."""
+    return None if cost < _NO_COST_NATS else max(-1.0, min(1.0, gain / cost))

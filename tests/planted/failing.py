@@ -1,0 +1,181 @@
+"""Planted data sets that a report must warn of, three or more for every way in which labels go wrong."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from service.jobs.judgement import Verdict
+from service.jobs.template import Template
+from tests.planted.labelling import Case
+from tests.planted.rows import TEMPLATE, Row, claims, config, drawn, truth, truth_by
+from tests.planted.scorers import Belief, BelievingScorer, Concept, FailingScorer, Rivals, echo, noise, one_label
+
+COUNT = 48  # rows
+THREE = ("good", "bad", "neither")
+
+
+def failing() -> list[Case]:
+    """All of them."""
+    modes = (
+        collapsed(),
+        imbalanced(),
+        tied(),
+        meaningless(),
+        shortcuts(),
+        columns(),
+        contradictory(),
+        undecidable(),
+        disagreeing(),
+        limited(),
+        failed(),
+    )
+    return [case for mode in modes for case in mode]
+
+
+def case(name: str, code: str, belief: Belief, rows: Sequence[Row], *, unusable: bool = False, **changes: Any) -> Case:
+    """A case whose language model has this belief; `facts` aside, changes are the configuration's."""
+    facts = changes.pop("facts", {})
+    return Case(
+        name=f"{code}: {name}",
+        verdict=Verdict.DO_NOT_USE if unusable else Verdict.SUSPICIOUS,
+        code=code,
+        rows=rows,
+        config=config(**changes),
+        scorer=partial(BelievingScorer, belief),
+        facts=facts,
+    )
+
+
+def collapsed() -> Iterator[Case]:
+    worlds: dict[str, tuple[Belief, dict[str, Any]]] = {
+        "always the first label": (one_label(0), {}),
+        "always the last of three": (one_label(2), {"labels": THREE}),
+        "repeats the demonstrations": (echo(), {}),
+        "repeats one of three": (echo(), {"labels": THREE, "seed": 2}),
+    }
+    for seed, (name, (belief, changes)) in enumerate(worlds.items()):
+        yield case(name, "class_collapse", belief, claims(COUNT, seed), unusable=True, **changes)
+
+
+def imbalanced() -> Iterator[Case]:
+    for seed, weights in enumerate([(97, 3), (3, 97), (98, 2), (96, 2, 2)]):
+        rows = claims(80, seed)
+        labels = THREE if len(weights) == 3 else ("True", "False")
+        belief = Concept(truth(rows, _few(80, seed, weights)))
+        yield case(f"{weights} of a hundred", "imbalance", belief, rows, labels=labels)
+
+
+def _few(count: int, seed: int, weights: Sequence[int]) -> list[int]:
+    """Exactly these shares, at random places."""
+    common = weights.index(max(weights))
+    rare = [label for label, weight in enumerate(weights) if label != common]
+    labels = [common] * count
+    places = [(7 * seed + 13 * number) % count for number in range(2)]
+    for number, place in enumerate(places):
+        labels[place] = rare[number % len(rare)]
+    return labels
+
+
+def tied() -> Iterator[Case]:
+    for seed in range(3):
+        rows = claims(COUNT, seed)
+        yield case(f"two labels, {seed}", "polarity", Concept(truth(rows, drawn(COUNT, seed, 1, 1)), home=0.0), rows)
+    rows = claims(COUNT, 9)
+    belief = Concept(truth(rows, drawn(COUNT, 9, 1, 1, 1)), home=0.0)
+    yield case("three labels", "polarity", belief, rows, labels=THREE)
+
+
+def meaningless() -> Iterator[Case]:
+    for seed in range(3):
+        belief = noise(seed, 4.0)
+        yield case(f"answers by lot, {seed}", "no_concept", belief, claims(120, seed), unusable=True, seed=seed)
+    belief = noise(9, 5.0)
+    yield case("three labels by lot", "no_concept", belief, claims(120, 9), unusable=True, labels=THREE)
+
+
+def shortcuts() -> Iterator[Case]:
+    rendered = Template(TEMPLATE)
+    for seed in range(3):
+        rows = claims(COUNT, seed)
+        middle = sorted(len(rendered.render(row)) for row in rows)[COUNT // 2]
+        by_length = truth(rows, [int(len(rendered.render(row)) < middle) for row in rows])
+        yield case(f"long texts, {seed}", "shortcut", Concept(by_length), rows)
+        by_position = truth_by(rows, lambda number, _: int(number >= COUNT // 2))
+        yield case(f"the first half, {seed}", "shortcut", Concept(by_position), rows)
+    rows = claims(60, 7)
+    by_third = truth_by(rows, lambda number, _: number // 20)
+    yield case("thirds, three labels", "shortcut", Concept(by_third), rows, labels=THREE)
+
+
+def columns() -> Iterator[Case]:
+    shown = "From {source}: {number} {claim} It is"
+    for seed in range(3):
+        rows = claims(COUNT, seed)
+        by_source = truth_by(rows, lambda _, row: int(row["source"] == "web"), shown)
+        yield case(f"a source that is shown, {seed}", "shortcut", Concept(by_source), rows, template=shown)
+        by_year = truth_by(rows, lambda _, row: int(row["year"] < 1985))
+        yield case(f"a year that is not shown, {seed}", "shortcut", Concept(by_year), rows)
+    rows = claims(60, 8)
+    by_source = truth_by(rows, lambda _, row: ("web", "book", "talk").index(row["source"]))
+    yield case("a source, three labels", "shortcut", Concept(by_source), rows, labels=THREE)
+
+
+def contradictory() -> Iterator[Case]:
+    """By Algorithm 1, which labels row by row and so has labels for rows that no labelling can satisfy."""
+    both = [{"kind": "same_label", "group": "pair"}, {"kind": "different_label", "group": "pair"}]
+    for seed in range(3):
+        rows = [{**row, "pair": number // 2} for number, row in enumerate(claims(COUNT, seed))]
+        belief = Concept(truth(rows, drawn(COUNT, seed, 1, 1)))
+        yield case(
+            f"pairs both alike and different, {seed}",
+            "conflicts",
+            belief,
+            rows,
+            unusable=True,
+            relations=both,
+            strategy="paper",
+        )
+    for seed in range(2):
+        rows = claims(COUNT, seed)
+        few = [{**row, "pair": "twins" if number in (3, 7) else None} for number, row in enumerate(rows)]
+        belief = Concept(truth(rows, drawn(COUNT, seed, 1, 1)))
+        yield case(f"one such pair, {seed}", "conflicts", belief, few, relations=both, strategy="paper")
+
+
+def undecidable() -> Iterator[Case]:
+    for seed in range(3):
+        rows = claims(COUNT, seed)
+        known = truth(rows, drawn(COUNT, seed, 1, 1))
+        texts = list(known)
+        third, most = frozenset(texts[::3]), frozenset(texts) - frozenset(texts[::4])
+        yield case(f"a third of the rows, {seed}", "uncertain", Concept(known, undecided=third), rows)
+        belief = Concept(known, undecided=most)
+        yield case(f"most rows, {seed}", "uncertain", belief, rows, unusable=True)
+
+
+def disagreeing() -> Iterator[Case]:
+    for seed in range(3):
+        rows = claims(COUNT, seed)
+        truths = [truth(rows, drawn(COUNT, 10 * seed + number, 1, 1)) for number in range(6)]
+        facts = {"restart_agreement": 0.52}
+        yield case(f"six truths, {seed}", "restarts_disagree", Rivals(truths), rows, facts=facts, seed=seed)
+
+
+def limited() -> Iterator[Case]:
+    for seed, budget in enumerate((0.6, 0.7, 0.8)):
+        rows = claims(COUNT, seed)
+        belief = Concept(truth(rows, drawn(COUNT, seed, 1, 1)))
+        yield replace(case(f"{budget:.0%} of the tokens", "limit", belief, rows), budget=budget)
+
+
+def failed() -> Iterator[Case]:
+    for calls in (0, 5, 30):
+        yield Case(
+            name=f"failed: after {calls} calls",
+            verdict=Verdict.DO_NOT_USE,
+            code="failed",
+            rows=claims(COUNT, calls),
+            config=config(),
+            scorer=partial(FailingScorer, calls),
+        )

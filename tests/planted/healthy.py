@@ -1,0 +1,91 @@
+"""Planted data sets of many shapes that a report must have nothing to say against."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from random import Random
+from typing import Any
+
+from service.jobs.judgement import Verdict
+from tests.planted.labelling import Case
+from tests.planted.rows import Row, claims, config, drawn, truth, truth_by
+from tests.planted.scorers import BelievingScorer, Concept
+
+FOUR = ("sport", "politics", "science", "music")
+
+
+def healthy() -> list[Case]:
+    """All of them."""
+    return [*plain(), *related(), *comparisons(), *shapes()]
+
+
+def case(name: str, known: dict[str, int], rows: Sequence[Row], **changes: Any) -> Case:
+    """A case whose language model knows the truth."""
+    scorer = partial(BelievingScorer, Concept(known))
+    return Case(
+        name=f"healthy: {name}", verdict=Verdict.OK, code=None, rows=rows, config=config(**changes), scorer=scorer
+    )
+
+
+def plain() -> Iterator[Case]:
+    for seed in range(3):
+        rows = claims(48, seed)
+        yield case(f"two labels, {seed}", truth(rows, drawn(48, seed, 1, 1)), rows, seed=seed)
+    for seed in range(2):
+        rows = claims(60, seed)
+        yield case(f"three in ten, {seed}", truth(rows, drawn(60, seed, 7, 3)), rows, seed=seed)
+    for classes in (3, 4):
+        rows = claims(72, classes)
+        known = truth(rows, drawn(72, classes, *[1] * classes))
+        yield case(f"{classes} labels", known, rows, labels=FOUR[:classes])
+
+
+def related() -> Iterator[Case]:
+    """Questions with four answers, one of them true; paraphrases that must be labelled alike."""
+    for seed in range(2):
+        rows = [{**row, "question": number // 4} for number, row in enumerate(claims(64, seed))]
+        right = [Random(seed + number // 4).randrange(4) for number in range(64)]
+        known = truth(rows, [int(number % 4 != right[number]) for number in range(64)])
+        relations = [{"kind": "at_most_one", "group": "question"}]
+        yield case(f"one answer in four, {seed}", known, rows, relations=relations)
+        rows = [{**row, "meaning": number // 2} for number, row in enumerate(claims(48, seed))]
+        halves = drawn(24, seed, 1, 1)
+        known = truth(rows, [halves[number // 2] for number in range(48)])
+        yield case(f"paraphrases, {seed}", known, rows, relations=[{"kind": "same_label", "group": "meaning"}])
+
+
+def comparisons() -> Iterator[Case]:
+    """Numbers against each other, with and without the rule that a pair and its twin differ."""
+    template = "{n1} is larger than {n2}. It is"
+    for seed in range(2):
+        rng = Random(seed)
+        pairs = [(first, second) for first in range(50, 60) for second in range(50, 60) if first < second]
+        chosen = rng.sample(pairs, 30)
+        rows = [{"n1": one, "n2": two} for pair in chosen for one, two in (pair, pair[::-1])]
+        known = truth_by(rows, lambda _, row: int(row["n1"] < row["n2"]), template)
+        twins = [{"kind": "antisymmetric", "first": "n1", "second": "n2"}]
+        yield case(f"numbers and their twins, {seed}", known, rows, template=template, relations=twins)
+        yield case(f"numbers, {seed}", known, rows, template=template)
+
+
+def shapes() -> Iterator[Case]:
+    """Small, large, in several shards, by another strategy or sum, with a column that is the claim itself."""
+    rows = claims(16, 1)
+    yield case("sixteen rows", truth(rows, drawn(16, 1, 1, 1)), rows)
+    rows = claims(300, 2)
+    shards = {"anchor_rows": 96, "shard_rows": 96}
+    yield case("several shards", truth(rows, drawn(300, 2, 1, 1)), rows, **shards)
+    rows = claims(300, 3)
+    yield case("several shards, three labels", truth(rows, drawn(300, 3, 1, 1, 1)), rows, labels=FOUR[:3], **shards)
+    rows = claims(24, 4)
+    yield case("Algorithm 1", truth(rows, drawn(24, 4, 1, 1)), rows, strategy="paper")
+    rows = claims(48, 5)
+    yield case("printed sum", truth(rows, drawn(48, 5, 1, 1)), rows, normalization="sum")
+    rows = claims(48, 6)
+    known = truth_by(rows, lambda _, row: int(row["claim"] < "e"), "{claim} is")
+    yield case("a claim of its own", known, rows, template="{claim} is")
+    rows = [{"n": number} for number in Random(7).sample(range(10, 100), 60)]
+    known = truth_by(rows, lambda _, row: row["n"] % 2, "{n} is even. It is")
+    yield case("even numbers", known, rows, template="{n} is even. It is")
+    rows = [{"n": number} for number in Random(8).sample(range(10, 100), 60)]
+    known = truth_by(rows, lambda _, row: int(row["n"] < 50), "{n} is at least fifty. It is")
+    yield case("a column that is the claim itself", known, rows, template="{n} is at least fifty. It is")

@@ -1,0 +1,52 @@
+"""Small data sets: claims with labels that the planted language models may or may not follow."""
+
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from typing import Any
+
+from service.jobs.template import Template
+
+Row = dict[str, Any]
+
+TEMPLATE = "Claim {number}: {claim} It is"
+WORDS = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath", "islet", "jetty", "knoll", "lagoon")
+
+
+def claims(count: int, seed: int) -> list[Row]:
+    """Rows with a claim of random words, a random source and a random year."""
+    rng = Random(seed)
+    return [
+        {
+            "number": f"no. {number}",
+            "claim": " ".join(rng.choices(WORDS, k=rng.randint(3, 8))),
+            "source": rng.choice(["web", "book", "talk"]),
+            "year": rng.randint(1950, 2020),
+        }
+        for number in range(count)
+    ]
+
+
+def drawn(count: int, seed: int, *weights: float) -> list[int]:
+    """A label for every row, by lot with these weights; every label occurs."""
+    rng = Random(seed + 1000)
+    labels = rng.choices(range(len(weights)), weights, k=count)
+    for label, place in zip(range(len(weights)), rng.sample(range(count), len(weights)), strict=True):
+        labels[place] = label
+    return labels
+
+
+def config(template: str = TEMPLATE, *, labels: Sequence[str] = ("True", "False"), **changes: Any) -> dict[str, Any]:
+    """A job about such rows; `relations` belong to the task, all other changes to the search."""
+    task: dict[str, Any] = {"template": template, "labels": list(labels), "relations": changes.pop("relations", [])}
+    return {"task": task, "search": {"seed": changes.pop("seed", 0), **changes}}
+
+
+def truth(rows: Sequence[Mapping[str, Any]], labels: Sequence[int], template: str = TEMPLATE) -> dict[str, int]:
+    """The label of every row's text."""
+    rendered = Template(template)
+    return {rendered.render(row): label for row, label in zip(rows, labels, strict=True)}
+
+
+def truth_by(rows: Sequence[Row], label_of: Callable[[int, Row], int], template: str = TEMPLATE) -> dict[str, int]:
+    """The label of every row's text by its position and fields."""
+    return truth(rows, [label_of(number, row) for number, row in enumerate(rows)], template)

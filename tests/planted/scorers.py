@@ -1,0 +1,113 @@
+"""Language models in miniature, each with one way to go wrong; pure functions of the prompt."""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from service.errors import BackendRefused
+from service.scoring.deterministic import DeterministicScorer
+from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores
+
+Demonstration = tuple[str, int]  # text and label
+Belief = Callable[[Sequence[Demonstration], str, int], Sequence[float]]  # logits of so many labels
+
+
+class BelievingScorer(DeterministicScorer):
+    """The deterministic twin with a belief of its own: logits given demonstrations and a query, nats."""
+
+    def __init__(self, belief: Belief) -> None:
+        super().__init__()
+        self._belief = belief
+
+    def _answer(self, demonstrations: Sequence[str], query: str, labels: Sequence[str]) -> LogProbabilities:
+        shown = []
+        for demonstration in demonstrations:
+            text, _, label = demonstration.rpartition(" ")
+            if label in labels:
+                shown.append((text, labels.index(label)))
+        logits = self._belief(shown, query, len(labels))
+        normalizer = math.log(sum(map(math.exp, logits)))
+        return tuple(logit - normalizer for logit in logits)
+
+
+class FailingScorer(DeterministicScorer):
+    """Refuses after so many calls."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self._left = calls
+
+    async def score(self, tree: PromptTree, labels: Sequence[str]) -> TreeScores:
+        self._left -= 1
+        if self._left < 0:
+            raise BackendRefused("the server has no log-probabilities")
+        return await super().score(tree, labels)
+
+
+@dataclass(frozen=True)
+class Concept:
+    """Knows a truth and reads from the demonstrations how labels are shifted against it.
+
+    `home` is how much it leans towards the truth as it is whatever it reads, nats; without
+    it every permutation of the labels is as good. `undecided` says of which texts it knows nothing.
+    """
+
+    truth: Mapping[str, int]
+    certainty: float = 4.0
+    home: float = 1.0
+    undecided: frozenset[str] = frozenset()
+
+    def __call__(self, shown: Sequence[Demonstration], query: str, classes: int) -> Sequence[float]:
+        votes = [0.0] * classes
+        for text, label in shown:
+            if text not in self.undecided:
+                votes[(label - self.truth[text]) % classes] += 1
+        sure = 0.02 if query in self.undecided else 1.0
+        logits = [sure * self.certainty * vote / (sum(votes) + 1) for vote in votes]
+        logits[0] += sure * self.home
+        return [logits[(label - self.truth[query]) % classes] for label in range(classes)]
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """Several truths of equal standing: it goes by the one that the demonstrations agree with best."""
+
+    truths: Sequence[Mapping[str, int]]
+    certainty: float = 6.0
+
+    def __call__(self, shown: Sequence[Demonstration], query: str, classes: int) -> Sequence[float]:
+        fits = [1.0 + sum(label == truth[text] for text, label in shown) for truth in self.truths]
+        best = max(fits)
+        logits = [0.0] * classes
+        for fit, truth in zip(fits, self.truths, strict=True):
+            logits[truth[query]] += self.certainty * math.exp(fit - best)
+        return logits
+
+
+def one_label(label: int, certainty: float = 4.0) -> Belief:
+    """Gives every row the same label, whatever it reads."""
+    return lambda _shown, _query, classes: [certainty * (number == label) for number in range(classes)]
+
+
+def echo(certainty: float = 5.0) -> Belief:
+    """Repeats the commonest label of the demonstrations, the first one if there are none."""
+
+    def belief(shown: Sequence[Demonstration], _query: str, classes: int) -> Sequence[float]:
+        counts = [0.5 * (number == 0) + sum(label == number for _, label in shown) for number in range(classes)]
+        return [certainty * count / (sum(counts) + 0.5) for count in counts]
+
+    return belief
+
+
+def noise(seed: int, nats: float) -> Belief:
+    """Answers by lot, anew for every prompt; logits up to so many nats."""
+
+    def belief(shown: Sequence[Demonstration], query: str, classes: int) -> Sequence[float]:
+        return [nats * _fraction(f"{seed} {number} {shown} {query}") for number in range(classes)]
+
+    return belief
+
+
+def _fraction(text: str) -> float:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32

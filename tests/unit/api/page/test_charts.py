@@ -1,0 +1,38 @@
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.page.charts import scale, ticks
+from api.page.render import count, decimals, duration, percent
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))
+def test_ticks_span_the_range_at_even_steps(lower: float, extent: float) -> None:
+    upper = lower + extent
+    marks = ticks(lower, upper)
+    steps = [after - before for before, after in pairwise(marks)]
+    assert marks[0] <= lower + 1e-6 * extent + 1e-9
+    assert marks[-1] >= upper - 1e-6 * extent - 1e-9
+    assert 2 <= len(marks) <= 8
+    assert max(steps) == pytest.approx(min(steps), rel=1e-3, abs=1e-6)
+
+
+def test_ticks_are_round() -> None:
+    assert ticks(0, 240) == [0, 100, 200, 300]
+    assert ticks(-0.13, 0) == [-0.15, -0.1, -0.05, 0]
+    assert ticks(3, 3) == [3]
+
+
+@given(st.lists(st.floats(-1e4, 1e4), min_size=1, max_size=9))
+def test_every_value_lies_between_the_ends_of_its_scale(values: list[float]) -> None:
+    x = scale(values, 24, 676)
+    assert all(23.9 <= x(value) <= 676.1 for value in values)
+
+
+def test_numbers_are_written_for_people() -> None:
+    assert count(1234567) == "1\u202f234\u202f567"
+    assert (percent(0.5), percent(0.1234, 1), percent(None)) == ("50\u202f%", "12.3\u202f%", "\u2013")
+    assert (decimals(-1.5, 1), decimals(None)) == ("\u22121.5", "\u2013")
+    assert [duration(seconds) for seconds in (None, 1.25, 600, 90_000)] == ["\u2013", "1.2 s", "10 min", "25.0 h"]

@@ -1,0 +1,188 @@
+"""The report over HTTP, as JSON and as a page, with the facts a search may hand in."""
+
+import re
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from service.identifiers import JobId
+from tests.unit.api.harness import Service, pairs
+
+HOSTILE = '<script src="http://evil/x.js">alert(1)</script>'
+FACTS: dict[str, Any] = {
+    "shuffled_utility": -40.0,
+    "restart_utilities": [-1.0, -9.0, -2.0],
+    "restart_agreement": 0.9,
+    "demonstrations_dropped": 3,
+    "baselines": {"zero_shot": [[row, 0] for row in range(40)], "few_shot_random": [[0, 1], [1, 0]]},
+}
+LOADING = {"src", "href", "data", "action", "formaction", "poster", "srcset", "xlink:href", "background", "ping"}
+
+
+class Page(HTMLParser):
+    """What a browser would find in the page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in {"meta", "br"}:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+async def tell(service: Service, job_id: str, facts: Mapping[str, Any]) -> None:
+    """Let the anchor's search have said more than it did."""
+    async with service.store.desk() as desk:
+        log = await desk.events.after(JobId(job_id), 0, limit=1000)
+        summary = next(event.data["summary"] for event in log if event.type == "shard.finished")
+        said = {"shard": 0, "summary": {**summary, **facts}}
+        await desk.events.append(JobId(job_id), "shard.finished", said)
+
+
+async def page(service: Service, job_id: str, **headers: str) -> str:
+    answer = await service.client.get(f"/v1/jobs/{job_id}/report?format=html", headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    return answer.text
+
+
+async def test_what_the_search_says_is_put_into_nats_and_beside_baselines(service: Service) -> None:
+    job = await service.labelled(pairs(40))
+    await tell(service, job["id"], FACTS)
+    found = await service.get(job["id"], "/report")
+    gain = (found["search"]["anchor_utility"] + 40.0) / 50
+    assert found["coherence"]["gain_nats"] == pytest.approx(gain)
+    assert found["coherence"]["restart_agreement"] == 0.9
+    assert found["search"]["demonstrations_dropped"] == 3
+    zero_shot, few_shot = found["baselines"]
+    assert (zero_shot["name"], zero_shot["rows"], zero_shot["gold_rows"], zero_shot["accuracy"]) == (
+        "zero_shot",
+        40,
+        40,
+        0.5,
+    )
+    assert zero_shot["agreement"] == found["labels"][0]["share"]
+    assert zero_shot["job_accuracy"] == found["accuracy"]
+    assert few_shot["rows"] == 2
+
+
+async def test_confidence_calibration_and_shortcuts_are_in_the_report(service: Service) -> None:
+    found = await service.get((await service.labelled(pairs(40)))["id"], "/report")
+    assert sum(part["rows"] for part in found["confidence"]) == 40
+    assert sum(part["rows"] for part in found["calibration"]["bins"]) == 40
+    assert {shortcut["kind"] for shortcut in found["shortcuts"]} == {"length", "position", "column"}
+    assert {shortcut["column"] for shortcut in found["shortcuts"]} == {None, "a", "b"}
+    assert found["unsure"] == 40 - found["statuses"]["labeled"]
+
+
+async def test_gold_changes_nothing_but_what_is_said_of_gold(service: Service) -> None:
+    told = ("verdict", "reasons", "coherence", "shortcuts", "labels", "confidence")
+    wrong = [{**row, "gold": "no"} for row in pairs(40)]
+    found = [await service.get((await service.labelled(rows))["id"], "/report") for rows in (pairs(40), wrong)]
+    assert [found[0][name] for name in told] == [found[1][name] for name in told]
+    assert found[0]["accuracy"] != found[1]["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("query", "accept", "kind"),
+    [
+        ("", "*/*", "application/json"),
+        ("", "text/html,application/xhtml+xml,*/*;q=0.8", "text/html; charset=utf-8"),
+        ("", "application/json, text/html", "application/json"),
+        ("?format=json", "text/html", "application/json"),
+        ("?format=html", "application/json", "text/html; charset=utf-8"),
+    ],
+)
+async def test_the_format_is_the_one_asked_for_else_the_one_accepted(
+    service: Service, query: str, accept: str, kind: str
+) -> None:
+    job = await service.labelled()
+    answer = await service.client.get(f"/v1/jobs/{job['id']}/report{query}", headers={"Accept": accept})
+    assert (answer.status_code, answer.headers["Content-Type"], answer.headers["Vary"]) == (200, kind, "Accept")
+
+
+async def test_another_format_is_refused(service: Service) -> None:
+    job = await service.labelled()
+    assert (await service.client.get(f"/v1/jobs/{job['id']}/report?format=pdf")).status_code == 422
+
+
+async def test_a_page_may_load_and_run_nothing(service: Service) -> None:
+    job = await service.labelled()
+    answer = await service.client.get(f"/v1/jobs/{job['id']}/report?format=html")
+    policy = answer.headers["Content-Security-Policy"]
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def hostile_page(service: Service) -> str:
+    rows = [{"a": row["a"], "b": row["b"], HOSTILE: f"{HOSTILE}{n % 2}"} for n, row in enumerate(pairs(40))]
+    task = {"template": "{a} {b}", "labels": [HOSTILE, '"><img src=x onerror=alert(1)>']}
+    job = await service.labelled(rows, task=task, name=f"</title>{HOSTILE}")
+    await tell(service, job["id"], {**FACTS, "baselines": {HOSTILE: [[0, 1]]}})
+    return await page(service, job["id"])
+
+
+async def test_text_of_users_stays_text(service: Service) -> None:
+    found = Page(await hostile_page(service))
+    assert {"script", "img", "link", "iframe", "object", "embed", "base", "a"}.isdisjoint(found.tags)
+    assert not [name for name, _ in found.attributes if name.startswith("on")]
+    assert any(HOSTILE in text for text in found.texts)
+
+
+async def test_a_page_refers_to_nothing_outside_itself(service: Service) -> None:
+    found = Page(await hostile_page(service))
+    assert not [name for name, _ in found.attributes if name in LOADING]
+    style = "".join(re.findall(r"<style>(.*?)</style>", await hostile_page(service), re.DOTALL))
+    assert "@import" not in style
+    assert "url(" not in style
+
+
+async def test_a_page_is_well_formed_and_shows_every_plot(service: Service) -> None:
+    job = await service.labelled(pairs(40))
+    await tell(service, job["id"], FACTS)
+    found = Page(await page(service, job["id"]))
+    assert found.open == []
+    text = " ".join(" ".join(found.texts).split())
+    for heading in ("Labels", "Confidence", "Utility among rivals", "Shortcuts", "Baselines", "Calibration", "Cost"):
+        assert heading in text
+    labels = [value for name, value in found.attributes if name == "aria-label"]
+    assert {"Histogram of the confidence", "Accuracy against confidence"} <= set(labels)
+    assert "restart 3" in text
+
+
+async def test_a_page_can_be_made_of_a_job_nobody_has_begun(service: Service) -> None:
+    text = await page(service, (await service.post())["id"])
+    assert "no row has a label" in text
+    assert "No row has a confidence yet" in text
+
+
+async def test_a_page_of_a_job_without_gold_says_nothing_of_gold(service: Service) -> None:
+    rows = [{"a": row["a"], "b": row["b"]} for row in pairs(40)]
+    job = await service.labelled(rows, task={"template": "{a} {b}", "labels": ["Yes", "No"]})
+    text = await page(service, job["id"])
+    assert "Calibration" not in text
+    assert "accuracy" not in re.sub(r"balanced accuracy", "", text)
+
+
+async def test_a_report_of_an_unknown_job_is_not_found_as_a_page_either(service: Service) -> None:
+    answer = await service.client.get("/v1/jobs/job_0/report?format=html")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")
