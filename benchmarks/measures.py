@@ -67,6 +67,13 @@ def random_few_shot(dataset: Dataset, problem: Problem, scorer: LocalScorer, sho
     return fmean(accuracies)
 
 
+def equally_accurate(problem: Problem, labels: Labels, gold: Labels) -> dict[Row, Label]:
+    """Gold labels with as many errors as a labelling has, but on random rows (Fig. 8)."""
+    errors = sum(labels[row] != gold[row] for row in labels)
+    wrong = set(problem.random("noise").sample(sorted(gold), errors))
+    return {row: Label(1 - label) if row in wrong else label for row, label in gold.items()}
+
+
 def verdict(labels: Labels, gold: Labels) -> str:
     """In one word, what went wrong as a whole, if anything did."""
     share = share_true(labels)

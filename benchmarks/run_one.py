@@ -10,7 +10,7 @@ import itertools
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
 
@@ -37,7 +37,7 @@ def line(arguments: argparse.Namespace, language_model: LanguageModel, *run: str
     problem = data.problem(parameters(int(seed), arguments.set))
     scorer, judge = LocalScorer(language_model, LABELS), LocalScorer(language_model, LABELS)
     began = time.perf_counter()
-    found = search(problem, STRATEGIES[strategy](), scorer)
+    found = search(problem, STRATEGIES[strategy].make(), scorer)
     seconds = time.perf_counter() - began
     labels = found.state.labels
     mine, gold = (exact(problem, labelling, data.gold, judge) for labelling in (labels, data.gold))
@@ -58,9 +58,9 @@ def dataset(arguments: argparse.Namespace, task: str, seed: int) -> Dataset:
 
 def parameters(seed: int, changes: list[str]) -> Parameters:
     """The search's numbers: defaults with `name=value` changes."""
-    kinds = {field.name: type(field.default) for field in fields(Parameters)}
+    defaults = Parameters(seed=seed)
     changed = dict(change.split("=", 1) for change in changes)
-    return replace(Parameters(seed=seed), **{name: kinds[name](float(value)) for name, value in changed.items()})
+    return replace(defaults, **{name: type(getattr(defaults, name))(float(new)) for name, new in changed.items()})
 
 
 def lines(arguments: argparse.Namespace) -> Iterator[str]:
