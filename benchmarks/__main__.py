@@ -29,9 +29,7 @@ def read_arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--quick", dest="scale", action="store_const", const="quick", help="the same as --scale quick")
     parser.add_argument("--only", nargs="+", choices=list(EXPERIMENTS), default=list(EXPERIMENTS), metavar="NAME")
     parser.add_argument("--model", type=Path, default=SMALL_MODEL, help="folder of the language model")
-    parser.add_argument(
-        "--out", type=Path, help="folder for page, plots and results; default: docs, or build for --quick"
-    )
+    parser.add_argument("--out", type=Path, help="folder to write to; default: docs, or build/docs for --quick")
     parser.add_argument("--processes", type=int, default=min(4, os.cpu_count() or 1))
     kept = parser.add_mutually_exclusive_group()
     kept.add_argument("--resume", action="store_true", help="keep what is stored and compute what is missing")

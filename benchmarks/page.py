@@ -37,8 +37,8 @@ Comparisons. Strategies that rescore every row after each change are *counted*, 
 draws a row: the search runs on looked-up scores (each row's own behind gold labels, behind inverted ones and alone,
 mixed by the labels in the prompt), and the tokens of every prompt are added up for three ways of sending it. The
 prefix cache of the fixed order is assumed to hold all that the evaluation before has read. Computed in earnest at
-N = {few}, the same search needs {sent} L sent and {computed} L computed; counted, {counted_sent} L and {counted_computed} L.
-Beyond {context} rows, rows are searched in shards behind an anchor, as the service does.
+N = {few}, the same search needs {sent} L sent and {computed} L computed; counted, {counted_sent} L and
+{counted_computed} L. Beyond {context} rows, rows are searched in shards behind an anchor, as the service does.
 
 {table}
 ![Tokens per row against the number of rows](benchmarks/tokens.svg)
@@ -46,8 +46,8 @@ Beyond {context} rows, rows are searched in shards behind an anchor, as the serv
 _IMBALANCE = """
 ## Imbalance without relations
 
-N = {rows}, {seeds} seeds, no relations at all, `folds`. A labelling whose U is at least that of the gold labels is a success of
-the search whatever its accuracy: it is the objective, then, that prefers other labels.
+N = {rows}, {seeds} seeds, no relations at all, `folds`. A labelling whose U is at least that of the gold labels
+is a success of the search whatever its accuracy: it is the objective, then, that prefers other labels.
 
 {table}"""
 _PAPER = """

@@ -1,11 +1,12 @@
 """The plots of docs/benchmarks/: SVG without a background, in colours that hold on light and dark pages."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -166,9 +167,9 @@ def _panels(results: Results, scale: Scale) -> list[tuple[str, Groups]]:
         (
             "Fig. 10: relations",
             [
-                (f"{name}\n{'with' if with_rules else 'without'}", values(rules, "accuracy", strategy=name, relations=with_rules))
+                (f"{name}\n{word}", values(rules, "accuracy", strategy=name, relations=word == "with"))
                 for name in (PAPER, FOLDS)
-                for with_rules in (True, False)
+                for word in ("with", "without")
             ],
         ),
         (
@@ -213,10 +214,10 @@ def _look(name: str) -> dict[str, Any]:
     return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
 
 
-def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
+def _legend(figure: Figure, axes: Iterable[Axes]) -> None:
     """One legend for all panels."""
-    entries = {}
+    entries: dict[str, Artist] = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=len(entries))
+    figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=len(entries))

@@ -61,6 +61,7 @@ def execute(run: Run, language_model: LanguageModel) -> Measured:
     seconds = time.perf_counter() - began
     return {
         **_cost(found.usage, problem, judge),
+        "iterations_per_row": found.state.iterations / len(problem.rows),
         "seconds": round(seconds, 2),
         **_quality(data, problem, found.state.labels, judge),
         **(_on_fresh_rows(run, data, problem, found.state.labels, judge) if run.fresh else {}),
