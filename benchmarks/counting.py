@@ -9,7 +9,8 @@ in a prompt agree with gold. The tokens of every prompt are counted:
 - as sent: every prompt is computed whole;
 - fixed order: demonstrations stand in the rows' order, and a prefix cache holds what the
   evaluation before this one has read;
-- divide and conquer: the prompt trees as planned, every shared run computed once a tree.
+- divide and conquer: the prompt trees as planned, and a prefix cache as large as the embedded
+  server's, that forgets what was used longest ago.
 """
 
 import math
@@ -32,7 +33,7 @@ Symbol = tuple[Row, Label]  # a demonstration
 
 def count(problem: Problem, gold: Mapping[Row, Label], strategy: Strategy, scorer: LocalScorer) -> dict[str, float]:
     """Run a search on looked-up scores; tokens per row in units of L for each way of prompting."""
-    counter = Counter(problem, Lookup.of(problem, gold, scorer), scorer)
+    counter = Counter(problem, Lookup.of(problem, gold, scorer), scorer, ModelledCache(scorer.cache_tokens))
     running = Search(problem, strategy)
     while (request := running.ask()) is not None:
         running.tell([counter.answer(tree) for tree in request])
@@ -43,7 +44,7 @@ def count(problem: Problem, gold: Mapping[Row, Label], strategy: Strategy, score
         "prompts_per_row": counter.prompts / len(problem.rows),
         "sent": counter.sent / unit,
         "fixed_order": counter.fixed_order / unit,
-        "computed": counter.tree / unit,
+        "computed": counter.cache.computed / unit,
     }
 
 
@@ -73,6 +74,29 @@ class Lookup:
         )
 
 
+class ModelledCache:
+    """What a prefix cache with room for so many tokens would have to compute, demonstration by demonstration."""
+
+    def __init__(self, capacity: int) -> None:
+        self.computed = 0
+        self._room = capacity
+        self._held: dict[int, int] = {}  # tokens by path, what was used last at the end
+
+    def read(self, path: int, what: tuple[int, ...], length: int, *, last: int = 0) -> int:
+        """Go on from a path; the new path. `last` tokens are computed even where all is held."""
+        path = hash((path, *what))
+        if (held := self._held.pop(path, None)) is None:
+            self.computed += length
+            self._room -= length
+        else:
+            self.computed += last
+            length = held
+        self._held[path] = length
+        while self._room < 0:
+            self._room += self._held.pop(next(iter(self._held)))
+        return path
+
+
 @dataclass
 class Counter:
     """Answers trees from a lookup and adds up the tokens of each way of prompting."""
@@ -80,10 +104,10 @@ class Counter:
     problem: Problem
     lookup: Lookup
     scorer: LocalScorer
+    cache: "ModelledCache"
     prompts: int = 0
     sent: int = 0
     fixed_order: int = 0
-    tree: int = 0
     _lengths: dict[str, int] = field(default_factory=dict)
     _symbols: dict[str, Symbol] = field(default_factory=dict)
     _cached: list[Symbol] = field(default_factory=list)  # the labelling that was evaluated last, in the rows' order
@@ -99,7 +123,7 @@ class Counter:
         """The looked-up scores of a tree."""
         scores: dict[Row, LogProbabilities] = {}
         contexts: dict[Row, list[Symbol]] = {}
-        for row, context, tokens in self._walk(tree, [], 0):
+        for row, context, tokens in self._walk(tree, [], 0, 0):
             agreeing = sum(self.lookup.gold[other] == label for other, label in context)
             scores[row] = self.lookup.mix(row, agreeing, len(context) - agreeing)
             contexts[row] = context
@@ -108,18 +132,22 @@ class Counter:
         self._count_fixed_order(contexts)
         return TreeScores(scores)
 
-    def _walk(self, tree: PromptTree, context: list[Symbol], tokens: int) -> Iterator[tuple[Row, list[Symbol], int]]:
-        """Every query's row, context and tokens; counts what the tree adds."""
-        run = tree.text.split(self.problem.separator)[:-1]
-        context = context + [self._symbols[text] for text in run]
-        added = sum(self._length(text + self.problem.separator) for text in run)
-        self.tree += added
+    def _walk(
+        self, tree: PromptTree, context: list[Symbol], path: int, tokens: int
+    ) -> Iterator[tuple[Row, list[Symbol], int]]:
+        """Every query's row, context and tokens, while the cache reads along; `path` names the context there."""
+        run = [self._symbols[text] for text in tree.text.split(self.problem.separator)[:-1]]
+        context = context + run
+        for symbol in run:
+            length = self._demonstration(symbol)
+            path = self.cache.read(path, symbol, length)
+            tokens += length
         for query in tree.queries:
-            own = self._length(query.text)
-            self.tree += own
-            yield query.row, context, tokens + added + own
+            length = self._length(query.text)
+            self.cache.read(path, (query.row,), length, last=1)
+            yield query.row, context, tokens + length
         for child in tree.children:
-            yield from self._walk(child, context, tokens + added)
+            yield from self._walk(child, context, path, tokens)
 
     def _count_fixed_order(self, contexts: Mapping[Row, Sequence[Symbol]]) -> None:
         distinct = {len(context) for context in contexts.values()}

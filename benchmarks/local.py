@@ -30,6 +30,11 @@ class LocalScorer:
         """The scores of every tree."""
         return [self._answer_tree(tree) for tree in request]
 
+    @property
+    def cache_tokens(self) -> int:
+        """How many tokens the prefix cache holds."""
+        return self._engine.cache_capacity
+
     def count(self, text: str) -> int:
         """Tokens of a text, without what the tokenizer puts around a prompt."""
         return len(self.tokenizer.encode(text, add_special_tokens=False))

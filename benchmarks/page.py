@@ -35,8 +35,9 @@ _TOKENS = """
 
 Comparisons. Strategies that rescore every row after each change are *counted*, not computed, all of their {full:g}
 draws a row: the search runs on looked-up scores (each row's own behind gold labels, behind inverted ones and alone,
-mixed by the labels in the prompt), and the tokens of every prompt are added up for three ways of sending it. The
-prefix cache of the fixed order is assumed to hold all that the evaluation before has read. Computed in earnest at
+mixed by the labels in the prompt), and the tokens of every prompt are added up for three ways of sending it. For
+divide and conquer the prefix cache is as large as the embedded server's; for the fixed order, which would need more,
+it is assumed to hold all that the evaluation before has read. Computed in earnest at
 N = {few}, the same search needs {sent} L sent and {computed} L computed; counted, {counted_sent} L and
 {counted_computed} L. Beyond {context} rows, rows are searched in shards behind an anchor, as the service does.
 

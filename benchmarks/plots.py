@@ -21,7 +21,7 @@ INK = "#7a828b"  # as far from white as from near-black
 GRID = "#7a828b33"
 COLOURS = ("#3b82c4", "#d9772b", "#2f9e6e", "#b85cb0", "#b8a02e", "#c4504f")  # told apart by the colour-blind too
 MARKERS = ("o", "s", "^", "D", "v", "P")
-STYLE = {
+STYLE: dict[Any, Any] = {  # matplotlib names every parameter in a type of its own
     "svg.hashsalt": "icm",
     "svg.fonttype": "path",
     "font.size": 9,
@@ -70,17 +70,17 @@ def quality(results: Results, scale: Scale) -> Figure | None:
         above, below = axes[0][column], axes[1][column]
         above.set_title(task)
         gold = [run for run in runs if run.strategy == GOLD]
+        for name in STRATEGIES:
+            _scatter(above, below, results, [run for run in runs if run.strategy == name], gold)
         many_shot = results.mean(gold, "many_shot")
         if many_shot is not None:
             above.axhline(many_shot, color=INK, linestyle=(0, (4, 3)), linewidth=1, label="gold many-shot")
         below.axhline(0, color=INK, linestyle=(0, (1, 2)), linewidth=1, label="gold labels")
-        for name in STRATEGIES:
-            _scatter(above, below, results, [run for run in runs if run.strategy == name], gold)
         below.set_xlabel("tokens computed per row / L")
         below.set_xscale("log")
         below.set_yscale("symlog", linthresh=1)
     axes[0][0].set_ylabel("accuracy against gold")
-    axes[1][0].set_ylabel("U - U(gold labels)")
+    axes[1][0].set_ylabel("U \N{MINUS SIGN} U(gold labels)")
     _legend(figure, axes.flat)
     return figure
 
@@ -127,6 +127,7 @@ def paper(results: Results, scale: Scale) -> Figure | None:
         _strip(axis, groups, COLOURS[place % len(COLOURS)])
         axis.set_title(title)
         axis.set_ylim(-0.03, 1.03)
+        axis.axhline(0.5, color=INK, linestyle=(0, (1, 2)), linewidth=1)  # chance
         axis.grid(visible=False, axis="x")
     axes[0].set_ylabel("accuracy")
     return figure
@@ -173,7 +174,7 @@ def _panels(results: Results, scale: Scale) -> list[tuple[str, Groups]]:
             ],
         ),
         (
-            "Fig. 5: not salient",
+            "Fig. 5: concept",
             [("ICM", values(salience, "accuracy", strategy=FOLDS)), ("gold", values(salience, "fresh", strategy=GOLD))],
         ),
     ]  # fmt: skip

@@ -21,7 +21,7 @@ class Results:
     def values(self, runs: Iterable[Run], name: str) -> list[float]:
         """One measure of those runs that have it."""
         found = (self.measured.get(run, {}).get(name) for run in runs)
-        return [value for value in found if isinstance(value, float)]
+        return [value for value in found if isinstance(value, int | float)]
 
     def mean(self, runs: Iterable[Run], name: str) -> float | None:
         """The mean of one measure over runs."""
