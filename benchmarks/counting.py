@@ -14,7 +14,7 @@ in a prompt agree with gold. The tokens of every prompt are counted:
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.local import LocalScorer, resolve
@@ -33,7 +33,7 @@ Symbol = tuple[Row, Label]  # a demonstration
 
 def count(problem: Problem, gold: Mapping[Row, Label], strategy: Strategy, scorer: LocalScorer) -> dict[str, float]:
     """Run a search on looked-up scores; tokens per row in units of L for each way of prompting."""
-    counter = Counter(problem, Lookup.of(problem, gold, scorer), scorer, ModelledCache(scorer.cache_tokens))
+    counter = Counter(problem, Lookup.of(problem, gold, scorer), scorer.count, ModelledCache(scorer.cache_tokens))
     running = Search(problem, strategy)
     while (request := running.ask()) is not None:
         running.tell([counter.answer(tree) for tree in request])
@@ -103,8 +103,8 @@ class Counter:
 
     problem: Problem
     lookup: Lookup
-    scorer: LocalScorer
-    cache: "ModelledCache"
+    tokens_of: Callable[[str], int]
+    cache: ModelledCache
     prompts: int = 0
     sent: int = 0
     fixed_order: int = 0
@@ -154,7 +154,7 @@ class Counter:
         labelled = {symbol for context in contexts.values() for symbol in context}
         is_evaluation = len(contexts) > 1 and all(row in dict(labelled) for row in contexts) and len(distinct) == 1
         demonstrations = sorted(labelled)
-        known = self._common(demonstrations)
+        known = _common_length(self._cached, demonstrations)
         if is_evaluation:
             self.fixed_order += self._evaluation(demonstrations, known)
             self._cached = demonstrations
@@ -171,6 +171,8 @@ class Counter:
         total = 0
         for place, (row, _) in enumerate(demonstrations):
             first_new = max(known, place - 1)
+            if place == known < len(self._cached) and self._cached[place][0] == row:  # it leaves out what is new
+                first_new = place + 1 + _common_length(self._cached[place + 1 :], demonstrations[place + 1 :])
             total += sum(lengths[first_new:]) - (lengths[place] if place >= first_new else 0)
             total += self._length(self.problem.texts[row])
         return total
@@ -184,16 +186,13 @@ class Counter:
         new = sum(self._demonstration(symbol) for symbol in demonstrations[shared:])
         return new + sum(self._length(self.problem.texts[row]) for row in contexts)
 
-    def _common(self, demonstrations: Sequence[Symbol]) -> int:
-        return _common_length(self._cached, demonstrations)
-
     def _demonstration(self, symbol: Symbol) -> int:
         return self._length(self.problem.demonstration(*symbol))
 
     def _length(self, text: str) -> int:
         length = self._lengths.get(text)
         if length is None:
-            length = self._lengths[text] = self.scorer.count(text)
+            length = self._lengths[text] = self.tokens_of(text)
         return length
 
 

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from random import Random
 
 from inference.pretraining.documents import Style
@@ -162,7 +163,7 @@ def _twins(task: Task, rng: Random) -> Iterator[tuple[int, Group]]:
 
 def _questions(task: Task, rows: int, rng: Random) -> Iterator[tuple[int, Group]]:
     """Every question once with two to four claims, at most one of them true; phrased anew where rows are left."""
-    true, false = _by_key(task, rng, truth=True), _by_key(task, rng, truth=False)
+    true, false = _by_key(task, truth=True), _by_key(task, truth=False)
     phrasings = -(-rows // int(len(true) * _MEAN_CLAIMS))
     asked = [(phrasing, key) for phrasing in range(min(phrasings, len(task.statements))) for key in true]
     rng.shuffle(asked)
@@ -173,8 +174,10 @@ def _questions(task: Task, rows: int, rng: Random) -> Iterator[tuple[int, Group]
         yield phrasing, tuple(rng.sample(group, count))
 
 
-def _by_key(task: Task, rng: Random, *, truth: bool) -> dict[tuple[str, ...], list[Claim]]:
-    """Different claims for each question, in a fixed order."""
+@cache
+def _by_key(task: Task, *, truth: bool) -> Mapping[tuple[str, ...], list[Claim]]:
+    """Different claims for each question, in a fixed order; the same for every seed."""
+    rng = Random(f"{task.name} {truth}")
     found: dict[tuple[str, ...], dict[str, Claim]] = defaultdict(dict)
     for _ in range(_POOL):
         claim = task.draw(rng, truth)

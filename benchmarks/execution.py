@@ -8,9 +8,9 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 
 import torch
 
-from benchmarks.local import load_model
+from benchmarks.data import LABELS
+from benchmarks.local import LocalScorer, load_model
 from benchmarks.runs import Measured, Run, execute
-from inference.language_model import LanguageModel
 
 
 def all_measured(runs: Sequence[Run], folder: str, processes: int) -> Iterator[tuple[Run, Measured]]:
@@ -26,9 +26,9 @@ def all_measured(runs: Sequence[Run], folder: str, processes: int) -> Iterator[t
 
 def _as_they_end(runs: Sequence[Run], folder: str, processes: int) -> Iterator[tuple[Run, Measured]]:
     if processes == 1:
-        language_model = load_model(folder)
+        scorer = LocalScorer(load_model(folder), LABELS)
         for run in runs:
-            yield run, execute(run, language_model)
+            yield run, execute(run, scorer)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, _Process.begin, (folder,)) as pool:
@@ -40,13 +40,13 @@ def _as_they_end(runs: Sequence[Run], folder: str, processes: int) -> Iterator[t
 class _Process:
     """What a process keeps from one run to the next."""
 
-    language_model: LanguageModel
+    scorer: LocalScorer
 
     @classmethod
     def begin(cls, folder: str) -> None:
         torch.set_num_threads(1)
-        cls.language_model = load_model(folder)
+        cls.scorer = LocalScorer(load_model(folder), LABELS)
 
     @classmethod
     def execute(cls, run: Run) -> Measured:
-        return execute(run, cls.language_model)
+        return execute(run, cls.scorer)

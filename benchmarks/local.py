@@ -4,8 +4,8 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from inference.engine import CacheLimits, Engine
-from inference.language_model import LanguageModel, Source, load
+from inference.engine import CacheLimits, packed_scorer
+from inference.language_model import LanguageModel, Source, load, token_arrays
 from inference.tokenization import PromptTokenizer
 from service.identifiers import Row
 from service.search.engine import Search
@@ -17,13 +17,19 @@ T = TypeVar("T")
 
 
 class LocalScorer:
-    """Answers prompt trees; `usage` counts from the start on. The prefix cache begins empty."""
+    """Answers prompt trees; `usage` counts from the start, or from `forget`, on.
+
+    Raises ValueError for a language model that does not work with the prefix cache.
+    """
 
     def __init__(self, language_model: LanguageModel, labels: Sequence[str]) -> None:
         self.tokenizer = PromptTokenizer(language_model.tokenizer)
         self.context_tokens = language_model.context_tokens
         self.usage = Usage()
-        self._engine = Engine(language_model, CacheLimits())
+        scorer = packed_scorer(language_model, CacheLimits())
+        if scorer is None:
+            raise ValueError(f"{language_model.name} works without a prefix cache only")
+        self._scorer = scorer
         self._labels = [self._only_token(label) for label in labels]
 
     def answer(self, request: Request) -> list[TreeScores]:
@@ -33,7 +39,12 @@ class LocalScorer:
     @property
     def cache_tokens(self) -> int:
         """How many tokens the prefix cache holds."""
-        return self._engine.cache_capacity
+        return self._scorer.cache.capacity
+
+    def forget(self) -> None:
+        """Begin anew, with an empty prefix cache."""
+        self._scorer.cache.clear()
+        self.usage = Usage()
 
     def count(self, text: str) -> int:
         """Tokens of a text, without what the tokenizer puts around a prompt."""
@@ -44,7 +55,7 @@ class LocalScorer:
         for row, prompt in tree.prompts():
             rows.append(row)
             prompts.append(self.tokenizer.encode(prompt))
-        answers = self._engine.score(prompts)
+        answers = self._scorer.score(token_arrays(prompts))
         scores: dict[Row, LogProbabilities] = {
             row: tuple(answer.log_probabilities[self._labels].tolist())
             for row, answer in zip(rows, answers, strict=True)

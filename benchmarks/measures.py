@@ -62,7 +62,9 @@ def random_few_shot(dataset: Dataset, problem: Problem, scorer: LocalScorer, sho
     accuracies = []
     for draw in range(draws):
         rng = problem.random("random few-shot", draw)
-        labels = {row: rng.choice(problem.label_range) for row in rng.sample(problem.rows, shots)}
+        labels = {
+            row: rng.choice(problem.label_range) for row in rng.sample(problem.rows, min(shots, len(problem.rows)))
+        }
         accuracies.append(prompted_accuracy(problem, labels, dataset.fresh, scorer))
     return fmean(accuracies)
 

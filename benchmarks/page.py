@@ -37,9 +37,9 @@ Comparisons. Strategies that rescore every row after each change are *counted*, 
 draws a row: the search runs on looked-up scores (each row's own behind gold labels, behind inverted ones and alone,
 mixed by the labels in the prompt), and the tokens of every prompt are added up for three ways of sending it. For
 divide and conquer the prefix cache is as large as the embedded server's; for the fixed order, which would need more,
-it is assumed to hold all that the evaluation before has read. Computed in earnest at
-N = {few}, the same search needs {sent} L sent and {computed} L computed; counted, {counted_sent} L and
-{counted_computed} L. Beyond {context} rows, rows are searched in shards behind an anchor, as the service does.
+it is assumed to hold all that the evaluation before has read. Computed in earnest at N = {few}, the search of the
+paper needs {sent} L sent and {computed} L computed; counted, {counted_sent} L and {counted_computed} L.
+What does not fit the context is searched in shards behind an anchor, as the service does.
 
 {table}
 ![Tokens per row against the number of rows](benchmarks/tokens.svg)
@@ -69,7 +69,6 @@ Zero-shot: nothing; random few-shot: eight rows with random labels; otherwise al
 
 def write(results: Results, scale: Scale) -> str:
     """The page."""
-    context = scale.counted_rows[-1]
     head = _HEAD.format(model=results.language_model, fingerprint=results.fingerprint[:12])
     paper = _PAPER.format(
         rows=scale.few_rows,
@@ -81,7 +80,7 @@ def write(results: Results, scale: Scale) -> str:
         (
             head,
             _COHERENCE.format(rows=scale.rows, short=_short(scale), table=tables.coherence(results, scale)),
-            _TOKENS.format(context=context, **_checked(results, scale), table=tables.tokens(results, scale)),
+            _TOKENS.format(**_checked(results, scale), table=tables.tokens(results, scale)),
             _IMBALANCE.format(rows=scale.few_rows, seeds=scale.imbalance_seeds, table=tables.imbalance(results, scale)),
             paper,
         )

@@ -18,7 +18,6 @@ from benchmarks.data import LABELS, Dataset, related, unrelated
 from benchmarks.local import LocalScorer, load_model, search
 from benchmarks.measures import accuracy, exact, mean_demonstration_tokens, share_true, verdict
 from benchmarks.strategies import STRATEGIES
-from inference.language_model import LanguageModel
 from inference.pretraining.evaluate import forms
 from inference.pretraining.world import TASKS
 from inference.settings import SMALL_MODEL
@@ -30,18 +29,18 @@ HEAD = (
 )
 
 
-def line(arguments: argparse.Namespace, language_model: LanguageModel, *run: str) -> str:
+def line(arguments: argparse.Namespace, scorer: LocalScorer, *run: str) -> str:
     """Run one search; computed and sent are tokens per row in units of L."""
     task, seed, strategy = run
     data = dataset(arguments, task, int(seed))
     problem = data.problem(parameters(int(seed), arguments.set))
-    scorer, judge = LocalScorer(language_model, LABELS), LocalScorer(language_model, LABELS)
+    scorer.forget()
     began = time.perf_counter()
     found = search(problem, STRATEGIES[strategy].make(), scorer)
     seconds = time.perf_counter() - began
     labels = found.state.labels
-    mine, gold = (exact(problem, labelling, data.gold, judge) for labelling in (labels, data.gold))
-    unit = len(problem.rows) * mean_demonstration_tokens(problem, judge)
+    mine, gold = (exact(problem, labelling, data.gold, scorer) for labelling in (labels, data.gold))
+    unit = len(problem.rows) * mean_demonstration_tokens(problem, scorer)
     return (
         f"{task:<18} {seed:>4} {strategy:<16} {accuracy(labels, data.gold):8.3f} {verdict(labels, data.gold):<9} "
         f"{share_true(labels):5.2f} {mine.utility:8.2f} {gold.utility:8.2f} {gold.accuracy:14.3f} "
@@ -65,10 +64,10 @@ def parameters(seed: int, changes: list[str]) -> Parameters:
 
 def lines(arguments: argparse.Namespace) -> Iterator[str]:
     """A line for every run."""
-    language_model = load_model(arguments.model)
+    scorer = LocalScorer(load_model(arguments.model), LABELS)
     yield HEAD
     for run in itertools.product(arguments.task, map(str, arguments.seed), arguments.strategy):
-        yield line(arguments, language_model, *run)
+        yield line(arguments, scorer, *run)
 
 
 def read_arguments() -> argparse.Namespace:

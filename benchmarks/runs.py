@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 from benchmarks import counting, measures
-from benchmarks.data import LABELS, Dataset, even_name, related, unrelated
+from benchmarks.data import Dataset, even_name, related, unrelated
 from benchmarks.local import Found, LocalScorer, resolve
 from benchmarks.sharded import is_one_shard, label_all
 from benchmarks.strategies import GOLD, STRATEGIES
-from inference.language_model import LanguageModel
 from service.identifiers import Label, Row
 from service.search import evaluation
 from service.search.problem import Parameters, Problem
@@ -49,22 +48,22 @@ class Run:
         return " ".join([self.task, f"N={self.rows}", f"seed={self.seed}", self.strategy, *more])
 
 
-def execute(run: Run, language_model: LanguageModel) -> Measured:
-    """Make the run and measure it."""
+def execute(run: Run, scorer: LocalScorer) -> Measured:
+    """Make the run, with an empty prefix cache, and measure it."""
+    scorer.forget()
     data = _dataset(run)
     problem = data.problem(Parameters(seed=run.seed, draws_per_row=run.draws_per_row))
-    judge = LocalScorer(language_model, LABELS)
     if run.counted:
-        return counting.count(problem, data.gold, STRATEGIES[run.strategy].make(), judge)
+        return counting.count(problem, data.gold, STRATEGIES[run.strategy].make(), scorer)
     began = time.perf_counter()
-    found = _find(run, data, problem, LocalScorer(language_model, LABELS))
+    found = _find(run, data, problem, scorer)
     seconds = time.perf_counter() - began
     return {
-        **_cost(found.usage, problem, judge),
+        **_cost(found.usage, problem, scorer),
         "iterations_per_row": found.state.iterations / len(problem.rows),
         "seconds": round(seconds, 2),
-        **_quality(data, problem, found.state.labels, judge),
-        **(_on_fresh_rows(run, data, problem, found.state.labels, judge) if run.fresh else {}),
+        **_quality(data, problem, found.state.labels, scorer),
+        **(_on_fresh_rows(run, data, problem, found.state.labels, scorer) if run.fresh else {}),
     }
 
 
@@ -96,9 +95,9 @@ def _started(run: Run, data: Dataset, problem: Problem, scorer: LocalScorer) -> 
     return State(phase=Phase.DRAW, labels=candidate.labels, scores=candidate.scores)
 
 
-def _cost(usage: Usage, problem: Problem, judge: LocalScorer) -> dict[str, float | str]:
+def _cost(usage: Usage, problem: Problem, scorer: LocalScorer) -> dict[str, float | str]:
     """Tokens and prompts per row; tokens in units of L, the mean length of a row as a demonstration."""
-    length = measures.mean_demonstration_tokens(problem, judge)
+    length = measures.mean_demonstration_tokens(problem, scorer)
     unit = length * len(problem.rows)
     return {
         "demonstration_tokens": round(length, 3),
@@ -109,7 +108,7 @@ def _cost(usage: Usage, problem: Problem, judge: LocalScorer) -> dict[str, float
 
 
 def _quality(
-    data: Dataset, problem: Problem, labels: Mapping[Row, Label], judge: LocalScorer
+    data: Dataset, problem: Problem, labels: Mapping[Row, Label], scorer: LocalScorer
 ) -> dict[str, float | str]:
     quality: dict[str, float | str] = {
         "accuracy": measures.accuracy(labels, data.gold),
@@ -117,25 +116,25 @@ def _quality(
         "conflicts": float(len(problem.constraints.conflicts(labels))),
         "verdict": measures.verdict(labels, data.gold),
     }
-    if is_one_shard(problem, judge):
-        exact = measures.exact(problem, labels, data.gold, judge)
+    if is_one_shard(problem, scorer):
+        exact = measures.exact(problem, labels, data.gold, scorer)
         quality |= {"utility": exact.utility, "many_shot": exact.accuracy}
     return quality
 
 
 def _on_fresh_rows(
-    run: Run, data: Dataset, problem: Problem, labels: Mapping[Row, Label], judge: LocalScorer
+    run: Run, data: Dataset, problem: Problem, labels: Mapping[Row, Label], scorer: LocalScorer
 ) -> dict[str, float | str]:
     """Accuracy on fresh rows behind the labels; for gold also what stands at the lower end of the scale."""
-    quality: dict[str, float | str] = {"fresh": measures.prompted_accuracy(problem, labels, data.fresh, judge)}
+    quality: dict[str, float | str] = {"fresh": measures.prompted_accuracy(problem, labels, data.fresh, scorer)}
     if run.strategy == GOLD:
         shots = problem.parameters.seed_labels
         return quality | {
-            "fresh_zero_shot": measures.prompted_accuracy(problem, {}, data.fresh, judge),
-            "fresh_random_few_shot": measures.random_few_shot(data, problem, judge, shots, _FEW_SHOT_DRAWS),
+            "fresh_zero_shot": measures.prompted_accuracy(problem, {}, data.fresh, scorer),
+            "fresh_random_few_shot": measures.random_few_shot(data, problem, scorer, shots, _FEW_SHOT_DRAWS),
         }
     noisy = measures.equally_accurate(problem, labels, data.gold)
     return quality | {
-        "fresh_noise": measures.prompted_accuracy(problem, noisy, data.fresh, judge),
-        "noise_utility": measures.exact(problem, noisy, data.gold, judge).utility,
+        "fresh_noise": measures.prompted_accuracy(problem, noisy, data.fresh, scorer),
+        "noise_utility": measures.exact(problem, noisy, data.gold, scorer).utility,
     }
