@@ -80,22 +80,23 @@ def methods(scale: Scale) -> Iterator[Run]:
     """Fig. 3, Fig. 8 and Table 3: zero-shot, few-shot, every strategy and gold, judged on fresh rows."""
     for task, seed in product(scale.tasks, scale.seed_range):
         for name in (*STRATEGIES, GOLD):
-            yield Run(task=task, rows=scale.few_rows, seed=seed, strategy=name, fresh=scale.fresh)
+            if task in scale.few_tasks or name not in STRATEGIES or not STRATEGIES[name].rescores:
+                yield Run(task=task, rows=scale.few_rows, seed=seed, strategy=name, fresh=scale.fresh)
 
 
 def start(scale: Scale) -> Iterator[Run]:
-    """Fig. 9: the K first labels random, all wrong, or gold; Algorithm 1 as printed."""
-    for task, seed, first in product(scale.few_tasks, scale.seed_range, ("random", "wrong", "gold")):
-        yield Run(task=task, rows=scale.few_rows, seed=seed, strategy=PAPER, start=first, complement=False)
+    """Fig. 9: the K first labels random (runs of `methods`), all wrong, or gold."""
+    for task, seed in product(scale.few_tasks, scale.seed_range):
+        yield Run(task=task, rows=scale.few_rows, seed=seed, strategy=PAPER, fresh=scale.fresh)
+        for first in ("wrong", "gold"):
+            yield Run(task=task, rows=scale.few_rows, seed=seed, strategy=PAPER, start=first)
 
 
 def consistency(scale: Scale) -> Iterator[Run]:
-    """Fig. 10: without the relations; with them, these are runs of `start` and `methods`."""
-    for task, seed in product(scale.few_tasks, scale.seed_range):
-        yield Run(task=task, rows=scale.few_rows, seed=seed, strategy=PAPER, complement=False)
-        yield Run(task=task, rows=scale.few_rows, seed=seed, strategy=PAPER, complement=False, relations=False)
-        yield Run(task=task, rows=scale.few_rows, seed=seed, strategy=FOLDS, fresh=scale.fresh)
-        yield Run(task=task, rows=scale.few_rows, seed=seed, strategy=FOLDS, relations=False)
+    """Fig. 10: with the relations (runs of `methods`) and without."""
+    for task, seed, name in product(scale.few_tasks, scale.seed_range, (PAPER, FOLDS)):
+        yield Run(task=task, rows=scale.few_rows, seed=seed, strategy=name, fresh=scale.fresh)
+        yield Run(task=task, rows=scale.few_rows, seed=seed, strategy=name, relations=False)
 
 
 def salience(scale: Scale) -> Iterator[Run]:

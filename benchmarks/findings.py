@@ -58,21 +58,27 @@ def _start(results: Results, scale: Scale) -> tuple[str, str, str]:
     parts = []
     for name, start in (("worst", "wrong"), ("random", "random"), ("gold", "gold")):
         some = [run for run in runs if run.start == start]
-        inverted = results.verdicts(some, "inverted")
-        parts.append(f"{name} {spread(results.values(some, 'accuracy'))} ({inverted} of {len(some)} inverted)")
+        inverted = results.verdicts(some, "inverted", "printed_verdict")
+        parts.append(f"{name} {spread(results.values(some, 'printed_accuracy'))} ({inverted} of {len(some)} inverted)")
     found = "robust to the K first labels; all of them wrong costs some accuracy and adds variance"
-    return "Fig. 9: first labels worst-case, random, gold", found, "`paper`: " + ", ".join(parts)
+    return (
+        "Fig. 9: first labels worst-case, random, gold",
+        found,
+        "`paper`, without trying the complement: " + ", ".join(parts),
+    )
 
 
 def _consistency(results: Results, scale: Scale) -> tuple[str, str, str]:
     parts = []
-    for name in (PAPER, FOLDS):
+    for name, printed in ((PAPER, "printed_"), (FOLDS, "")):
         runs = _of(list(experiments.consistency(scale)), name)
         with_rules, without = ([run for run in runs if run.relations is wanted] for wanted in (True, False))
-        collapsed, inverted = (results.verdicts(without, verdict) for verdict in ("collapsed", "inverted"))
+        collapsed, inverted = (
+            results.verdicts(without, verdict, f"{printed}verdict") for verdict in ("collapsed", "inverted")
+        )
         parts.append(
-            f"`{name}` with {spread(results.values(with_rules, 'accuracy'))}, without "
-            f"{spread(results.values(without, 'accuracy'))} "
+            f"`{name}` with {spread(results.values(with_rules, f'{printed}accuracy'))}, without "
+            f"{spread(results.values(without, f'{printed}accuracy'))} "
             f"({collapsed} of {len(without)} collapsed, {inverted} inverted)"
         )
     found = "on Alpaca, without it, almost always one label for all rows"

@@ -28,9 +28,9 @@ class Results:
         values = self.values(runs, name)
         return statistics.fmean(values) if values else None
 
-    def verdicts(self, runs: Iterable[Run], verdict: str) -> int:
+    def verdicts(self, runs: Iterable[Run], verdict: str, name: str = "verdict") -> int:
         """How many runs ended so."""
-        return sum(self.measured.get(run, {}).get("verdict") == verdict for run in runs)
+        return sum(self.measured.get(run, {}).get(name) == verdict for run in runs)
 
 
 def write(path: Path, results: Results) -> None:

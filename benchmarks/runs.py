@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass, replace
 
 from benchmarks import counting, measures
 from benchmarks.data import Dataset, even_name, related, unrelated
-from benchmarks.local import Found, LocalScorer, resolve
+from benchmarks.local import Found, LocalScorer, resolve, search
 from benchmarks.sharded import is_one_shard, label_all
 from benchmarks.strategies import GOLD, STRATEGIES
 from service.identifiers import Label, Row
 from service.search import evaluation
+from service.search.consistency import Labels
 from service.search.problem import Parameters, Problem
 from service.search.prompt_tree import Usage
 from service.search.repair import repair
@@ -36,7 +37,6 @@ class Run:
     concept: str = TRUTH  # what gold labels say
     start: str = "random"  # of the K first labels of Algorithm 1: "random", "wrong" or "gold"
     draws_per_row: float = Parameters.draws_per_row
-    complement: bool = True  # whether the label permutations are tried at the end
     fresh: int = 0  # fresh rows to be labelled behind the labels found
     counted: bool = False  # tokens alone are counted, the language model stood in for (counting.py)
 
@@ -56,13 +56,14 @@ def execute(run: Run, scorer: LocalScorer) -> Measured:
     if run.counted:
         return counting.count(problem, data.gold, STRATEGIES[run.strategy].make(), scorer)
     began = time.perf_counter()
-    found = _find(run, data, problem, scorer)
+    found, printed = _find(run, data, problem, scorer)
     seconds = time.perf_counter() - began
     return {
         **_cost(found.usage, problem, scorer),
         "iterations_per_row": found.state.iterations / len(problem.rows),
         "seconds": round(seconds, 2),
         **_quality(data, problem, found.state.labels, scorer),
+        **({} if printed is None else _printed(data, printed)),
         **(_on_fresh_rows(run, data, problem, found.state.labels, scorer) if run.fresh else {}),
     }
 
@@ -76,13 +77,17 @@ def _dataset(run: Run) -> Dataset:
     return data if run.relations else replace(data, constraints=())
 
 
-def _find(run: Run, data: Dataset, problem: Problem, scorer: LocalScorer) -> Found:
+def _find(run: Run, data: Dataset, problem: Problem, scorer: LocalScorer) -> tuple[Found, Labels | None]:
+    """What is found; for Algorithm 1 also the labels before their permutations are tried, as it is printed."""
     if run.strategy == GOLD:
-        return Found(State(phase=Phase.DONE, labels=data.gold), Usage())
-    until = Phase.DONE if run.complement else Phase.POLARITY
+        return Found(State(phase=Phase.DONE, labels=data.gold), Usage()), None
+    contender = STRATEGIES[run.strategy]
+    if not contender.rescores:
+        return label_all(problem, contender.make(), scorer), None
     state = None if run.start == "random" else _started(run, data, problem, scorer)
-    found = label_all(problem, STRATEGIES[run.strategy].make(), scorer, state=state, until=until)
-    return replace(found, usage=scorer.usage)
+    printed = search(problem, contender.make(), scorer, state=state, until=Phase.POLARITY)
+    found = search(problem, contender.make(), scorer, state=printed.state)
+    return replace(found, usage=scorer.usage), printed.state.labels
 
 
 def _started(run: Run, data: Dataset, problem: Problem, scorer: LocalScorer) -> State:
@@ -120,6 +125,13 @@ def _quality(
         exact = measures.exact(problem, labels, data.gold, scorer)
         quality |= {"utility": exact.utility, "many_shot": exact.accuracy}
     return quality
+
+
+def _printed(data: Dataset, labels: Labels) -> dict[str, float | str]:
+    return {
+        "printed_accuracy": measures.accuracy(labels, data.gold),
+        "printed_verdict": measures.verdict(labels, data.gold),
+    }
 
 
 def _on_fresh_rows(

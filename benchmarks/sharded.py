@@ -8,23 +8,16 @@ from service.identifiers import Label, Row
 from service.jobs.sharding import plan_shards
 from service.search.consistency import Constraint
 from service.search.problem import Problem
-from service.search.steps import Phase, State, Strategy
+from service.search.steps import Strategy
 
 ANCHOR = 0
 _CONFIG = JobConfig(task=Task(template="{text}"))
 
 
-def label_all(
-    problem: Problem,
-    strategy: Strategy,
-    scorer: LocalScorer,
-    *,
-    state: State | None = None,
-    until: Phase = Phase.DONE,
-) -> Found:
+def label_all(problem: Problem, strategy: Strategy, scorer: LocalScorer) -> Found:
     """Search every shard of a problem; `state` is of the anchor's last search, its labels are those of all rows."""
     shards = _shards(problem, scorer)
-    found = search(_part(problem, shards[ANCHOR]), strategy, scorer, state=state, until=until)
+    found = search(_part(problem, shards[ANCHOR]), strategy, scorer)
     labels: dict[Row, Label] = dict(found.state.labels)
     prefix = problem.demonstrations(shards[ANCHOR], labels)
     usage = found.usage
