@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 PINNED := constraints.txt pyproject.toml
 PORT ?= 8000
 DATA_DIR ?=
+BENCH ?=
 MODEL_DIR ?= inference/small_model
 
 .DEFAULT_GOAL := help
@@ -36,6 +37,9 @@ format: $(VENV)/.develops ## bring every file into the house format
 serve: $(VENV)/.runs ## start every part on port 8000 with its data in ./data (or PORT=, DATA_DIR=)
 	$(BIN)/icm serve --port $(PORT) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
+bench: $(VENV)/.develops ## compare every strategy, repeat the paper's experiments: docs/benchmarks.md (BENCH=--quick: tiny)
+	$(BIN)/python -m benchmarks $(BENCH)
+
 pretrain: $(VENV)/.runs ## pretrain the small language model anew and measure what it knows (an hour or more)
 	$(BIN)/python -m inference.pretraining.train --out $(MODEL_DIR)
 	$(BIN)/python -m inference.pretraining.evaluate --model $(MODEL_DIR) --out docs/small_model.md
@@ -57,5 +61,5 @@ $(VENV)/.runs: $(VENV)/.made $(PINNED)
 	@touch $@
 
 $(VENV)/.develops: $(VENV)/.runs
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,dev,bench]'
 	@touch $@

@@ -1,0 +1,56 @@
+"""Labels a data set shard by shard, as the service does: the anchor first, every later shard behind its labels."""
+
+from dataclasses import replace
+
+from benchmarks.local import Found, LocalScorer, search
+from service.config import JobConfig, Task
+from service.identifiers import Label, Row
+from service.jobs.sharding import plan_shards
+from service.search.consistency import Constraint
+from service.search.problem import Problem
+from service.search.steps import Strategy
+
+ANCHOR = 0
+_CONFIG = JobConfig(task=Task(template="{text}"))
+
+
+def label_all(problem: Problem, strategy: Strategy, scorer: LocalScorer) -> Found:
+    """Search every shard of a problem; `state` is of the anchor's last search, its labels are those of all rows."""
+    shards = _shards(problem, scorer)
+    found = search(_part(problem, shards[ANCHOR]), strategy, scorer)
+    labels: dict[Row, Label] = dict(found.state.labels)
+    prefix = problem.demonstrations(shards[ANCHOR], labels)
+    usage = found.usage
+    for rows in shards[1:]:
+        later = search(replace(_part(problem, rows), prefix=prefix), strategy, scorer)
+        labels |= later.state.labels
+        usage += later.usage
+    return Found(replace(found.state, labels=labels), usage)
+
+
+def is_one_shard(problem: Problem, scorer: LocalScorer) -> bool:
+    """Whether all rows fit one prompt, so that a labelling has an exact leave-one-out utility."""
+    return len(_shards(problem, scorer)) == 1
+
+
+def _shards(problem: Problem, scorer: LocalScorer) -> list[list[Row]]:
+    group_of = {row: number for number, group in enumerate(problem.groups) for row in group}
+    tokens = [scorer.count(problem.demonstration(row, Label(0))) for row in problem.rows]
+    plan = plan_shards(_CONFIG, [group_of[row] for row in problem.rows], tokens, scorer.context_tokens)
+    shards: list[list[Row]] = [[] for _ in plan.shards]
+    for row, shard in zip(problem.rows, plan.shard_of_row, strict=True):
+        shards[shard].append(row)
+    return shards
+
+
+def _part(problem: Problem, rows: list[Row]) -> Problem:
+    inside = set(rows)
+    return replace(
+        problem,
+        texts={row: problem.texts[row] for row in rows},
+        constraint_list=[c for c in problem.constraint_list if _lies_in(c, inside)],
+    )
+
+
+def _lies_in(constraint: Constraint, rows: set[Row]) -> bool:
+    return rows.issuperset(constraint.rows)

@@ -1,0 +1,26 @@
+"""Everything that is compared, by name: a line here adds a strategy or baseline to every table and plot."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from service.search.folds import Folds
+from service.search.paper import Paper
+from service.search.steps import Strategy
+from service.search.zero_shot import ZeroShot
+
+GOLD = "gold"  # the labels as they should be, in a strategy's place
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A strategy, and whether it rescores every row after each change, so that large sets take it hours."""
+
+    make: Callable[[], Strategy]
+    rescores: bool = False
+
+
+STRATEGIES: Mapping[str, Contender] = {
+    "folds": Contender(Folds),
+    "paper": Contender(Paper, rescores=True),
+    "zero_shot": Contender(ZeroShot),
+}
