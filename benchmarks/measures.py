@@ -51,7 +51,7 @@ def mean_demonstration_tokens(problem: Problem, scorer: LocalScorer) -> float:
 
 def prompted_accuracy(problem: Problem, labels: Labels, fresh: Sequence[Item], scorer: LocalScorer) -> float:
     """Accuracy on fresh rows asked behind these labelled rows; without labels this is zero-shot."""
-    rows = evaluation.in_prompt_order(problem, list(labels))
+    rows = list(problem.in_order(labels))
     queries = tuple(Query(Row(number), item.text) for number, item in enumerate(fresh))
     [scores] = scorer.answer([PromptTree(problem.demonstrations(rows, labels), queries)])
     return fmean(likeliest(scores.log_probabilities[Row(number)]) == item.gold for number, item in enumerate(fresh))

@@ -16,10 +16,12 @@ _CONFIG = JobConfig(task=Task(template="{text}"))
 
 def label_all(problem: Problem, strategy: Strategy, scorer: LocalScorer) -> Found:
     """Search every shard of a problem; `state` is of the anchor's last search, its labels are those of all rows."""
-    shards = _shards(problem, scorer)
+    shards = _shards(problem)
     found = search(_part(problem, shards[ANCHOR]), strategy, scorer)
     labels: dict[Row, Label] = dict(found.state.labels)
-    prefix = problem.demonstrations(shards[ANCHOR], labels)
+    anchor = _part(problem, shards[ANCHOR])
+    shown = balanced_beginning(anchor, labels, anchor.random("anchor"))
+    prefix = problem.demonstrations(shown, labels)
     usage = found.usage
     for rows in shards[1:]:
         later = search(replace(_part(problem, rows), prefix=prefix), strategy, scorer)
@@ -30,13 +32,12 @@ def label_all(problem: Problem, strategy: Strategy, scorer: LocalScorer) -> Foun
 
 def is_one_shard(problem: Problem, scorer: LocalScorer) -> bool:
     """Whether all rows fit one prompt, so that a labelling has an exact leave-one-out utility."""
-    return len(_shards(problem, scorer)) == 1
+    return len(_shards(problem)) == 1
 
 
-def _shards(problem: Problem, scorer: LocalScorer) -> list[list[Row]]:
+def _shards(problem: Problem) -> list[list[Row]]:
     group_of = {row: number for number, group in enumerate(problem.groups) for row in group}
-    tokens = [scorer.count(problem.demonstration(row, Label(0))) for row in problem.rows]
-    plan = plan_shards(_CONFIG, [group_of[row] for row in problem.rows], tokens, scorer.context_tokens)
+    plan = plan_shards(_CONFIG, [group_of[row] for row in problem.rows])
     shards: list[list[Row]] = [[] for _ in plan.shards]
     for row, shard in zip(problem.rows, plan.shard_of_row, strict=True):
         shards[shard].append(row)

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from service.search.authors import Authors
+from service.search.baselines import Bootstrap, FewShotRandom, ZeroShot
 from service.search.folds import Folds
 from service.search.paper import Paper
 from service.search.steps import Strategy
-from service.search.zero_shot import ZeroShot
 
 GOLD = "gold"  # the labels as they should be, in a strategy's place
 
@@ -22,5 +23,8 @@ class Contender:
 STRATEGIES: Mapping[str, Contender] = {
     "folds": Contender(Folds),
     "paper": Contender(Paper, rescores=True),
+    "authors": Contender(Authors, rescores=True),
+    "bootstrap": Contender(Bootstrap),
+    "few_shot_random": Contender(FewShotRandom),
     "zero_shot": Contender(ZeroShot),
 }

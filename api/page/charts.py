@@ -61,10 +61,10 @@ def scale(values: Iterable[float], start: float, end: float) -> Scale:
 
 
 def utility_lanes(report: ReportBody) -> list[Lane]:
-    """The labels among their rivals: on the anchor's rows, and the restarts on the small set."""
+    """The labels among their rivals, all scored on one sample of rows, and the restarts on the small set."""
     search = report.search
     rivals = [
-        ("these labels", search.anchor_utility, "own"),
+        ("these labels", search.sample_utility, "own"),
         ("labels permuted", search.complement_utility, "rival"),
         ("labels shuffled", search.shuffled_utility, "chance"),
     ]
@@ -74,5 +74,5 @@ def utility_lanes(report: ReportBody) -> list[Lane]:
         Mark(f"restart {number}", value, "own" if value == best else "rival")
         for number, value in enumerate(search.restart_utilities, start=1)
     ]
-    lanes = [Lane("all rows searched", anchor), Lane("restarts, small set", restarts)]
+    lanes = [Lane("a sample of the rows", anchor), Lane("restarts, small set", restarts)]
     return [lane for lane in lanes if len(lane.marks) > 1]

@@ -130,7 +130,7 @@ def _conflicts(evidence: Evidence) -> list[Reason]:
 def _concept(evidence: Evidence) -> list[Reason]:
     """Labels that hold together no better than the same labels dealt out at random mean nothing."""
     gain, share = evidence.coherence.gain_nats, evidence.coherence.gain_share
-    rows = evidence.search.anchor_rows or 0
+    rows = evidence.search.sample_rows or 0
     if gain is None or rows < FEW_ROWS:
         return []
     noise = min(MOST_NOISE_SHARE, NO_CONCEPT_ERRORS * math.sqrt(2 / rows))

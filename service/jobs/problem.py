@@ -83,7 +83,7 @@ async def _counted(scorer: Scorer, config: JobConfig, rows: Sequence[ShardRow]) 
         texts=texts,
         labels=tuple(task.labels),
         separator=task.separator,
-        constraint_list=tuple(compile_constraints(task.relations, task.labels, data)),
+        constraint_list=tuple(compile_constraints(task.relations, task.labels, data, id_field=task.id_field)),
         demonstration_tokens=dict(zip(texts, tokens, strict=True)),
         max_demonstrations=config.search.max_demonstrations,
         parameters=search_parameters(config),

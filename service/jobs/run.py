@@ -129,6 +129,7 @@ class _Run:
             "rows": len(self.search.problem.rows),
             "stop_reason": None if reason is None else reason.value,
             "tokens_modelled": self.usage.modelled,
+            "unproven_redraws": self.search.state.unproven,
         }
 
 

@@ -8,10 +8,10 @@ from random import Random
 from service.identifiers import Label, Row
 from service.search import planner, polarity
 from service.search.consistency import Labels
-from service.search.objective import Scores, likeliest, utility
+from service.search.objective import Scores, likeliest, mean_log_probability
 from service.search.problem import Problem
 from service.search.prompt_tree import PromptTree
-from service.search.steps import Answer, Request, State, Step, ask
+from service.search.steps import Answer, Candidate, Request, State, Step, as_candidate, ask
 
 SAMPLE_ROWS = 64  # scored again with permuted and with shuffled labels
 BASELINE_ROWS = 128  # labelled by the baselines, too
@@ -22,17 +22,16 @@ RANDOM_DEMONSTRATIONS = 8  # of the baseline `few_shot_random`
 class Audit:
     """What is to be said of a labelling besides its scores.
 
-    Utilities are those of the same sample of rows, all by two folds. `joint` is the mean
+    The sample's rows are scored alike each time, by two folds. `joint` is the mean
     log-probability of short sequences, nats, of the labelling and of each permutation.
     `baselines` gives the labels that the methods without a search have for some of the rows.
     """
 
-    rows: int
-    utility: float
+    own: Candidate
     permutations: Sequence[Labels]
-    permuted: Sequence[float]
+    permuted: Sequence[Candidate]
     joint: Sequence[float]
-    shuffled: float
+    shuffled: Candidate
     baselines: Mapping[str, Sequence[tuple[Row, Label]]]
 
     @property
@@ -44,7 +43,7 @@ class Audit:
         likeliest_other = max(range(len(others)), key=others.__getitem__)
         if others[likeliest_other] - own >= polarity.DECISIVE_NATS:
             return likeliest_other
-        return max(range(len(self.permuted)), key=self.permuted.__getitem__)
+        return max(range(len(self.permuted)), key=lambda number: self.permuted[number].utility)
 
     @property
     def is_turned(self) -> bool:
@@ -54,18 +53,20 @@ class Audit:
         own, rival = self.joint[0], self.joint[1 + self.rival]
         if abs(rival - own) >= polarity.DECISIVE_NATS:
             return rival > own
-        return self.permuted[self.rival] > self.utility
+        return self.permuted[self.rival].utility > self.own.utility
 
     def facts(self) -> dict[str, object]:
         """For the report."""
         facts: dict[str, object] = {
-            "sample_rows": self.rows,
-            "sample_utility": self.utility,
-            "shuffled_utility": self.shuffled,
+            "sample_rows": len(self.own.labels),
+            "sample_utility": self.own.utility,
+            "shuffled_utility": self.shuffled.utility,
+            "predictability": mean_log_probability(self.own.labels, self.own.scores),
+            "shuffled_predictability": mean_log_probability(self.shuffled.labels, self.shuffled.scores),
             "baselines": {name: [list(pair) for pair in found] for name, found in self.baselines.items()},
         }
         if self.rival is not None:
-            facts["permuted_utility"] = self.permuted[self.rival]
+            facts["permuted_utility"] = self.permuted[self.rival].utility
             facts["polarity_nats"] = self.joint[0] - self.joint[1 + self.rival]
         return facts
 
@@ -75,10 +76,10 @@ def audit(problem: Problem, labels: Labels, scores: Scores, rng: Random) -> Gene
     permutations = polarity.permutations(problem, labels, scores)
     sample = whole_groups(problem, labels, SAMPLE_ROWS)
     labellings = [labels, *permutations, _shuffled(labels, sample, rng)]
-    own, *permuted, shuffled = yield from _utilities(problem, sample, labellings)
+    own, *permuted, shuffled = yield from _scored(problem, sample, labellings)
     joint = yield from polarity.joint_log_probabilities(problem, [labels, *permutations], rng)
     baselines = yield from _baselines(problem, whole_groups(problem, labels, BASELINE_ROWS), rng)
-    return Audit(len(sample), own, permutations, permuted, joint, shuffled, baselines)
+    return Audit(own, permutations, permuted, joint, shuffled, baselines)
 
 
 def audited(problem: Problem, state: State) -> Step:
@@ -97,15 +98,15 @@ def whole_groups(problem: Problem, labels: Labels, count: int) -> list[Row]:
     return rows
 
 
-def _utilities(
+def _scored(
     problem: Problem, sample: Sequence[Row], labellings: Sequence[Labels]
-) -> Generator[Request, Answer, list[float]]:
+) -> Generator[Request, Answer, list[Candidate]]:
     """Of the sample alone, under each labelling."""
     half = len(sample) // 2
     parts = [part for part in (sample[:half], sample[half:]) if part]
     scored = yield from ask(*(planner.held_out(problem, parts, labels) for labels in labellings))
     return [
-        utility(problem, {row: labels[row] for row in sample}, scores)
+        as_candidate(problem, {row: labels[row] for row in sample}, scores)
         for labels, scores in zip(labellings, scored, strict=True)
     ]
 

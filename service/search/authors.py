@@ -91,7 +91,7 @@ def as_released(problem: Problem, labels: Labels, found: Candidate) -> Candidate
 
 def two_options(problem: Problem, labels: Labels, conflict: Conflict) -> list[dict[Row, Label]]:
     """Rows that must not agree get two different labels, either way; rows that must agree either of theirs."""
-    first, *_, last = conflict
+    first, last = conflict[0], conflict[-1]
     one, other = labels[first], labels[last]
     if one == other:
         other = next(label for label in problem.label_range if label != one)

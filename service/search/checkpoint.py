@@ -24,6 +24,7 @@ def to_json(state: State) -> dict[str, Any]:
         "starts": [_candidate_to_json(found) for found in state.starts],
         "iterations": state.iterations,
         "accepted": state.accepted,
+        "unproven": state.unproven,
         "summary": dict(state.summary),
         "stop": None if state.stop is None else state.stop.value,
     }
@@ -43,6 +44,7 @@ def from_json(values: Mapping[str, Any]) -> State:
         starts=tuple(_candidate_from_json(found) for found in values["starts"]),
         iterations=values["iterations"],
         accepted=values["accepted"],
+        unproven=values["unproven"],
         summary=values["summary"],
         stop=None if values["stop"] is None else StopReason(values["stop"]),
     )

@@ -10,15 +10,17 @@ what is unchanged from one sweep to the next, and the folds of a sweep show a ro
 the same arrangement as leave-one-out does: what a sweep settles on, the exact utility bears out.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from service.identifiers import Label
 from service.search import evaluation, starts
 from service.search.audit import audit
 from service.search.consistency import Labels
 from service.search.extension import extended
 from service.search.problem import Problem
-from service.search.redraw import redraw
+from service.search.redraw import Redrawn, redraw_groups
 from service.search.steps import Candidate, Phase, State, Step, StopReason, as_candidate, better
 
 AGREEMENT = 0.9  # share of equal labels from which two starts have found the same labelling
@@ -68,9 +70,9 @@ class Folds:
         new = starts.take(problem, state.labels, min(len(state.labels), len(problem.rows) - len(state.labels)))
         scores = yield from evaluation.predict(problem, state.labels, new)
         rng = problem.random("grow", state.round)
-        labels = redraw(problem, state.labels, scores, temperature=0.0, share=1.0, rng=rng)
-        state = _counting(problem, state, state.labels, labels)
-        return replace(state, round=state.round + 1, labels=labels, scores={**state.scores, **scores})
+        drawn = redraw_groups(problem, state.labels, scores, temperature=0.0, share=1.0, rng=rng)
+        state = _counting(problem, state, state.labels, drawn)
+        return replace(state, round=state.round + 1, labels=drawn.labels, scores={**state.scores, **scores})
 
     def _sweep(self, problem: Problem, state: State) -> Step:
         """Score by folds, keep the labelling if it is the best so far, redraw; until nothing changes."""
@@ -78,13 +80,13 @@ class Folds:
         scores = yield from evaluation.by_folds(problem, labels, problem.parameters.folds)
         best = better(state.best, as_candidate(problem, labels, scores))
         rng = problem.random("sweep", state.round)
-        redrawn = redraw(problem, labels, scores, temperature=0.0, share=1.0, rng=rng)
-        state = replace(_counting(problem, state, labels, redrawn), best=best, round=state.round + 1)
-        if redrawn == labels:
+        drawn = redraw_groups(problem, labels, scores, temperature=0.0, share=1.0, rng=rng)
+        state = replace(_counting(problem, state, labels, drawn), best=best, round=state.round + 1)
+        if drawn.labels == labels:
             return _swept(state, best, StopReason.CONVERGED)
         if state.round == problem.parameters.sweeps:
             return _swept(state, best, StopReason.SWEEPS_DONE)
-        return replace(state, labels=redrawn, scores=scores)
+        return replace(state, labels=drawn.labels, scores=scores)
 
     def _audit(self, problem: Problem, state: State) -> Step:
         """Hold the labelling against its permutations and against chance; turned once at most, it is swept again."""
@@ -113,15 +115,31 @@ def _found_again(candidates: Sequence[Candidate], best: Candidate) -> bool:
 
 
 def _agreement(candidates: Sequence[Candidate], best: Candidate) -> float:
-    shares = sorted(_share_of_equal_labels(best, candidate) for candidate in candidates)[:-1]
-    return sum(shares) / len(shares) if shares else 1.0
+    """How alike the other starts are to the best, a mirror image being the same find; 1 for a single start."""
+    likenesses = sorted(min(_purity(best, other), _purity(other, best)) for other in candidates)[:-1]
+    return sum(likenesses) / len(likenesses) if likenesses else 1.0
+
+
+def _purity(one: Candidate, other: Candidate) -> float:
+    """The share of rows that have the label which is commonest in the other labelling among those labelled alike."""
+    pairs = Counter((label, other.labels[row]) for row, label in one.labels.items())
+    commonest: dict[Label, int] = {}
+    for (label, _), count in pairs.items():
+        commonest[label] = max(count, commonest.get(label, 0))
+    return sum(commonest.values()) / max(1, len(one.labels))
 
 
 def _share_of_equal_labels(one: Candidate, other: Candidate) -> float:
     return sum(other.labels[row] == label for row, label in one.labels.items()) / max(1, len(one.labels))
 
 
-def _counting(problem: Problem, state: State, before: Labels, after: Labels) -> State:
+def _counting(problem: Problem, state: State, before: Labels, drawn: Redrawn) -> State:
     """The state with the groups that were redrawn counted."""
+    after = drawn.labels
     changed = sum(any(before.get(row) != after.get(row) for row in group) for group in problem.groups)
-    return replace(state, iterations=state.iterations + len(problem.groups), accepted=state.accepted + changed)
+    return replace(
+        state,
+        iterations=state.iterations + len(problem.groups),
+        accepted=state.accepted + changed,
+        unproven=state.unproven + drawn.unproven_groups,
+    )

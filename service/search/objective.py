@@ -25,10 +25,14 @@ def normalized(log_probabilities: LogProbabilities) -> LogProbabilities:
 
 def mutual_predictability(problem: Problem, labels: Labels, scores: Scores) -> float:
     """P(D), eq. 1: log p(y_i | x_i, D without i) over the labelled rows, nats; their mean, or the sum as printed."""
+    mean = mean_log_probability(labels, scores)
+    return mean if problem.parameters.mean else mean * len(labels)
+
+
+def mean_log_probability(labels: Labels, scores: Scores) -> float:
+    """The mean over rows of log p(own label), nats; 0 of nothing."""
     own = [scores[row][label] for row, label in labels.items()]
-    if not own:
-        return 0.0
-    return math.fsum(own) / len(own) if problem.parameters.mean else math.fsum(own)
+    return math.fsum(own) / len(own) if own else 0.0
 
 
 def utility(problem: Problem, labels: Labels, scores: Scores) -> float:

@@ -68,6 +68,7 @@ class State:
     starts: Sequence[Candidate] = ()  # labellings of the small set, one for each start
     iterations: int = 0  # changes proposed: draws of Algorithm 1, groups redrawn by sweeps
     accepted: int = 0  # changes made
+    unproven: int = 0  # redraws of large groups whose best labelling was not proven to be the best
     summary: Mapping[str, object] = field(default_factory=dict)  # facts for the report
     stop: StopReason | None = None
 

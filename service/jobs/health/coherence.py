@@ -34,21 +34,21 @@ def _predictabilities(config: SearchConfig, facts: SearchFacts) -> tuple[float |
     """P of the labels and of the shuffled ones; from the utilities, which count conflicts, where P is not known."""
     if facts.predictability is not None and facts.shuffled_predictability is not None:
         return facts.predictability, facts.shuffled_predictability
-    if facts.anchor_utility is None or facts.shuffled_utility is None:
+    if facts.sample_utility is None or facts.shuffled_utility is None:
         return None, None
     scale = _scale(config, facts)
-    return facts.anchor_utility / scale, facts.shuffled_utility / scale
+    return facts.sample_utility / scale, facts.shuffled_utility / scale
 
 
 def _difference(config: SearchConfig, facts: SearchFacts, rival: float | None) -> float | None:
-    if facts.anchor_utility is None or rival is None:
+    if facts.sample_utility is None or rival is None:
         return None
-    return (facts.anchor_utility - rival) / _scale(config, facts)
+    return (facts.sample_utility - rival) / _scale(config, facts)
 
 
 def _scale(config: SearchConfig, facts: SearchFacts) -> float:
     """What a nat per row counts in utility (eq. 2)."""
-    rows = max(1, facts.anchor_rows or 1) if config.normalization is Normalization.SUM else 1
+    rows = max(1, facts.sample_rows or 1) if config.normalization is Normalization.SUM else 1
     return config.alpha * rows
 
 

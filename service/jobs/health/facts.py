@@ -21,6 +21,8 @@ class SearchFacts:
     utility: float | None  # mean over all rows
     anchor_rows: int | None = None
     anchor_utility: float | None = None
+    sample_rows: int | None = None  # rows of the anchor that were scored again for the comparisons that follow
+    sample_utility: float | None = None  # of the labels as they are, on the sample alone
     polarity_nats: float | None = None  # joint log-probability of short sequences against their mirror, if that decided
     complement_utility: float | None = None  # of the best labelling with its labels permuted
     shuffled_utility: float | None = None  # of the same labels dealt out at random over the same rows
@@ -29,6 +31,7 @@ class SearchFacts:
     restart_utilities: list[float] = field(default_factory=list)
     restart_agreement: float | None = None  # share of the small set's rows labelled as by the best restart
     demonstrations_dropped: int | None = None  # rows that did not fit among the demonstrations
+    unproven_redraws: int | None = None  # of large groups, whose best labelling was not proven to be the best
     stop_reasons: dict[str, int] = field(default_factory=dict)  # how many shards stopped why
 
 
@@ -38,6 +41,7 @@ class Summaries:
 
     anchor: Mapping[str, Any]
     stop_reasons: Mapping[str, int]
+    unproven_redraws: int | None = None
 
     def search_facts(self, utility: float | None) -> SearchFacts:
         """The facts by their names in the report; `utility` is that of the whole job."""
@@ -45,6 +49,8 @@ class Summaries:
             utility=utility,
             anchor_rows=self.anchor.get("rows"),
             anchor_utility=self.anchor.get("utility"),
+            sample_rows=self.anchor.get("sample_rows"),
+            sample_utility=self.anchor.get("sample_utility"),
             polarity_nats=self.anchor.get("polarity_nats"),
             complement_utility=self.anchor.get("permuted_utility"),
             shuffled_utility=self.anchor.get("shuffled_utility"),
@@ -53,6 +59,7 @@ class Summaries:
             restart_utilities=list(self.anchor.get("restart_utilities") or ()),
             restart_agreement=self.anchor.get("restart_agreement"),
             demonstrations_dropped=self.anchor.get("demonstrations_dropped"),
+            unproven_redraws=self.unproven_redraws,
             stop_reasons=dict(self.stop_reasons),
         )
 
@@ -73,4 +80,9 @@ async def read_summaries(desk: Desk, job_id: JobId) -> Summaries:
         after = page[-1].sequence
     reasons = (summary.get("stop_reason") for summary in summaries.values())
     stop_reasons = Counter(str(reason) for reason in reasons if reason is not None)
-    return Summaries(anchor=summaries.get(ANCHOR, {}), stop_reasons=stop_reasons)
+    unproven = [summary["unproven_redraws"] for summary in summaries.values() if "unproven_redraws" in summary]
+    return Summaries(
+        anchor=summaries.get(ANCHOR, {}),
+        stop_reasons=stop_reasons,
+        unproven_redraws=sum(unproven) if unproven else None,
+    )

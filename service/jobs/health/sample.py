@@ -12,7 +12,7 @@ import orjson
 from service.config import Task, template_fields
 from service.entities import LabeledRow
 from service.identifiers import Label
-from service.jobs.relations import RelatedRows
+from service.jobs.related_rows import RelatedRows
 from service.jobs.template import Template, as_text
 
 MOST_ROWS = 20_000
@@ -61,7 +61,7 @@ class RowSample:
             return
         fields: Mapping[str, Any] = orjson.loads(row.data)
         text = self._template.render(fields)
-        self._related.add(fields)
+        self._related.add(fields, row.id)
         self.positions.append(float(row.state.position))
         self.labels.append(row.state.label)
         self.lengths.append(float(len(text)))

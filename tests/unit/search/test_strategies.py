@@ -1,9 +1,9 @@
 import pytest
 
+from service.search.baselines import ZeroShot
 from service.search.folds import Folds
 from service.search.paper import Paper
 from service.search.steps import Phase, StopReason, Strategy
-from service.search.zero_shot import ZeroShot
 from tests.toy import ToyWorld, drive
 
 WORLDS = [
