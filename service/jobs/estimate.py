@@ -56,7 +56,7 @@ def _estimate(prepared: Preparation) -> Estimate:
         rows=prepared.survey.rows,
         groups=preview.groups,
         shards=len(prepared.plan.shards),
-        usage=predict_usage(prepared.config, prepared.plan, prepared.tokens),
+        usage=predict_usage(prepared.config, prepared.plan, prepared.survey.groups, prepared.lengths),
         sample_prompt=_sample_prompt(prepared.survey, prepared.config.task),
         relations=preview,
         warnings=tuple(_warnings(prepared, preview)),
@@ -99,8 +99,8 @@ def _warnings(prepared: Preparation, preview: RelationPreview) -> list[str]:
         warnings.append(f"{survey.repeated_texts} rows read exactly like an earlier row")
     if survey.texts_with_separator:
         warnings.append(f"{survey.texts_with_separator} rows contain the separator that stands between demonstrations")
-    median = sorted(prepared.tokens)[survey.rows // 2]
-    long = sum(1 for tokens in prepared.tokens if tokens > LONG_ROW_SHARE * median)
+    median = sorted(prepared.lengths.demonstrations)[survey.rows // 2]
+    long = sum(1 for tokens in prepared.lengths.demonstrations if tokens > LONG_ROW_SHARE * median)
     if long:
         warnings.append(f"{long} rows are more than {LONG_ROW_SHARE} times as long as the median of {median} tokens")
     return warnings

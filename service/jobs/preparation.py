@@ -1,16 +1,17 @@
 """Everything that is found out about a job before it is stored: shared by submitting and estimating."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 
 from anyio import to_thread
 
 from service.config import JobConfig
 from service.errors import BackendRefused, BackendUnavailable
+from service.jobs.cost import Lengths
 from service.jobs.rows import FaultLog, RowSource
 from service.jobs.sharding import ShardPlan, plan_shards
 from service.jobs.survey import Survey, survey_rows
-from service.jobs.tokens import check_rows_fit, demonstration_tokens
+from service.jobs.tokens import check_rows_fit, demonstration_tokens, tail_of
 from service.ports import Scorer, Scorers
 
 
@@ -20,9 +21,8 @@ class Preparation:
 
     config: JobConfig
     survey: Survey
-    tokens: Sequence[int]  # of each row as a demonstration
+    lengths: Lengths
     plan: ShardPlan
-    context_tokens: int  # that the backend reads at once
 
 
 async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max_reported_faults: int) -> Preparation:
@@ -33,11 +33,16 @@ async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max
     scorer = scorers.get(config.model)
     survey = await to_thread.run_sync(lambda: survey_rows(source, config.task, max_reported_faults=max_reported_faults))
     context_tokens = await _context_tokens(scorer, config)
-    tokens = await demonstration_tokens(scorer, source, config.task, survey, context_tokens)
-    plan = await to_thread.run_sync(
-        lambda: _fitting_plan(config, survey, tokens, context_tokens, FaultLog(max_reported_faults))
+    beginning = commonprefix(survey.sample)  # noqa: RUF071  # of texts, character by character, is what is meant
+    lead, tail = await scorer.count_tokens([beginning, tail_of(config.task)])
+    lengths = Lengths(
+        demonstrations=await demonstration_tokens(scorer, source, config.task, survey, context_tokens),
+        lead=lead,
+        tail=tail,
+        context=context_tokens,
     )
-    return Preparation(config=config, survey=survey, tokens=tokens, plan=plan, context_tokens=context_tokens)
+    plan = await to_thread.run_sync(lambda: _fitting_plan(config, survey, lengths, FaultLog(max_reported_faults)))
+    return Preparation(config=config, survey=survey, lengths=lengths, plan=plan)
 
 
 async def _context_tokens(scorer: Scorer, config: JobConfig) -> int:
@@ -52,9 +57,7 @@ async def _context_tokens(scorer: Scorer, config: JobConfig) -> int:
     return info.context_tokens
 
 
-def _fitting_plan(
-    config: JobConfig, survey: Survey, tokens: Sequence[int], context_tokens: int, faults: FaultLog
-) -> ShardPlan:
-    check_rows_fit(survey, tokens, context_tokens, faults)
+def _fitting_plan(config: JobConfig, survey: Survey, lengths: Lengths, faults: FaultLog) -> ShardPlan:
+    check_rows_fit(survey, lengths.demonstrations, lengths.context, faults)
     faults.raise_any()
     return plan_shards(config, survey.groups)

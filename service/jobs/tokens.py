@@ -41,7 +41,7 @@ async def demonstration_tokens(
 
 async def _estimate(scorer: Scorer, task: Task, survey: Survey) -> "array[int]":
     """Every row's tokens from the sample's tokens per byte."""
-    texts = [text + _tail(task) for text in survey.sample]
+    texts = [text + tail_of(task) for text in survey.sample]
     counts = await scorer.count_tokens(texts)
     per_byte = sum(counts) / sum(len(text.encode()) for text in texts)
     sizes = survey.demonstration_bytes
@@ -49,13 +49,14 @@ async def _estimate(scorer: Scorer, task: Task, survey: Survey) -> "array[int]":
 
 
 def _demonstrations(source: RowSource, task: Task, wanted: set[int]) -> Iterator[tuple[int, str]]:
-    template, tail = Template(task.template), _tail(task)
+    template, tail = Template(task.template), tail_of(task)
     for position, row in enumerate(source.rows(FaultLog(0))):
         if position in wanted:
             yield position, template.render(row.fields) + tail
 
 
-def _tail(task: Task) -> str:
+def tail_of(task: Task) -> str:
+    """What a demonstration has and a query has not: the longest label and the separator."""
     return f" {max(task.labels, key=len)}{task.separator}"
 
 
