@@ -199,6 +199,11 @@ class SearchConfig(_Config):
     )
     max_demonstrations: int | None = Field(None, ge=1, description="in one prompt; null: as many as fit")
     anchor_rows: int = Field(128, ge=2, description="rows solved first; a data set of up to twice as many is one shard")
+    second_opinions: int = Field(
+        2,
+        ge=0,
+        description="other orders of the anchor's rows, behind which doubtful rows of later shards are asked again",
+    )
     shard_rows: int = Field(256, ge=1, description="rows of each later shard")
 
 

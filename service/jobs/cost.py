@@ -10,6 +10,7 @@ from service.jobs.rehearsal import made_up_problem, rehearsed
 from service.jobs.sharding import ANCHORED, ShardPlan
 from service.search.prompt_tree import Usage
 
+_DOUBTFUL_SHARE = 0.2  # of the rows behind an anchor, which are asked for again
 _EVALUATIONS_PER_DRAW = 0.7  # leave-one-outs per draw: unchanged labels need none, repairs several
 
 
@@ -44,7 +45,8 @@ def predict_usage(config: JobConfig, plan: ShardPlan, groups: Sequence[int], len
     if config.method not in ANCHORED:
         return sum((_alone(config, rows, lengths) for rows in shards), Usage(modelled=True))
     prefix = min(sum(shards[0].tokens), int(ANCHOR_SHARE * (lengths.context - SPECIAL_TOKENS)))
-    usage = _alone(config, shards[0], lengths) + Usage(0, 0, prefix if len(shards) > 1 else 0, modelled=True)
+    arrangements = 0 if len(shards) == 1 else 1 + config.search.second_opinions
+    usage = _alone(config, shards[0], lengths) + Usage(0, 0, arrangements * prefix, modelled=True)
     return sum((_behind(config, rows, prefix, lengths) for rows in shards[1:]), usage)
 
 
@@ -77,5 +79,7 @@ def _behind(config: JobConfig, rows: _Rows, prefix: int, lengths: Lengths) -> Us
     if _is_annealing(config):
         inside = _annealing(config, rows)
         return inside + Usage(0, inside.prompts * prefix, 0, modelled=True)
-    count, computed = len(rows.tokens), sum(max(1, tokens - lengths.tail - lengths.lead) for tokens in rows.tokens)
-    return Usage(count, count * prefix + computed, computed, modelled=True)
+    asked = 1 + _DOUBTFUL_SHARE * config.search.second_opinions
+    prompts = round(asked * len(rows.tokens))
+    computed = round(asked * sum(max(1, tokens - lengths.tail - lengths.lead) for tokens in rows.tokens))
+    return Usage(prompts, prompts * prefix + computed, computed, modelled=True)

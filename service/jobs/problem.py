@@ -67,8 +67,15 @@ async def build_problem(
     if left is not None and room is not None:
         before = replace(before, budget_tokens=min(left, int(ANCHOR_SHARE * room)))
     shown = balanced_beginning(before, labels, before.random("anchor"))
+    prefix, *others = _arrangements(before, shown, labels, 1 + config.search.second_opinions)
     budget = None if left is None else left - before.tokens(shown)
-    return replace(own, prefix=before.demonstrations(shown, labels), budget_tokens=budget)
+    return replace(own, prefix=prefix, other_prefixes=tuple(others), budget_tokens=budget)
+
+
+def _arrangements(problem: Problem, shown: Sequence[Row], labels: Mapping[Row, Label], count: int) -> list[str]:
+    """The demonstrations in so many orders, the same ones for every shard."""
+    orders = [shown, *(problem.random("arrangement", n).sample(shown, len(shown)) for n in range(1, count))]
+    return [problem.demonstrations(order, labels) for order in orders]
 
 
 async def _counted(scorer: Scorer, config: JobConfig, rows: Sequence[ShardRow]) -> Problem:

@@ -1,24 +1,57 @@
 """Labels for the rows of a later shard, behind the anchor's demonstrations."""
 
-from service.search import evaluation
-from service.search.objective import likeliest
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+
+from service.identifiers import Label, Row
+from service.search import evaluation, planner
+from service.search.consistency import Labels
+from service.search.objective import Scores, likeliest, margin, normalized
 from service.search.problem import Problem
 from service.search.redraw import redraw
-from service.search.steps import Phase, State, Step, StopReason, as_candidate
+from service.search.steps import Answer, Phase, Request, State, Step, StopReason, as_candidate, ask
+
+DOUBT_NATS = 1.0  # a group of related rows with a smaller margin is asked for again
 
 
 def extended(problem: Problem, state: State, *, consistent: bool = True) -> Step:
-    """Ask for every row once, and take the likeliest labelling of each group of related rows.
+    """Ask for every row once, for doubtful ones again, and take the likeliest labelling of related rows.
 
-    Each row costs its own tokens and no more. Sweeps over the shard's own labels were tried
-    and moved almost none of them: behind a hundred demonstrations of one concept, more of
-    them tell the language model little.
+    Sweeps over the shard's own labels were tried and moved almost none of them: behind a
+    hundred demonstrations of one concept, more of them tell the language model little. What
+    does depend on the prompt is the order of the demonstrations, so doubtful rows are also
+    asked for behind other arrangements of the same ones.
     """
     scores = yield from evaluation.predict(problem, {}, problem.rows)
-    if consistent:
-        labels = redraw(problem, {}, scores, temperature=0.0, share=1.0, rng=problem.random("extend"))
-    else:
-        labels = {row: likeliest(scores[row]) for row in problem.rows}
+    labels = _labels(problem, scores, consistent=consistent)
+    doubtful = _doubtful(problem, labels, scores)
+    if doubtful and problem.other_prefixes:
+        scores = {**scores, **(yield from _second_opinions(problem, doubtful, scores))}
+        labels = _labels(problem, scores, consistent=consistent)
     found = as_candidate(problem, labels, scores)
     state = state.enter(Phase.DONE, labels=labels, scores=scores, best=found, stop=StopReason.ASKED_ONCE)
-    return state.noting(utility=found.utility)
+    return state.noting(utility=found.utility, rows_asked_again=len(doubtful))
+
+
+def _labels(problem: Problem, scores: Scores, *, consistent: bool) -> dict[Row, Label]:
+    if consistent:
+        return redraw(problem, {}, scores, temperature=0.0, share=1.0, rng=problem.random("extend"))
+    return {row: likeliest(scores[row]) for row in problem.rows}
+
+
+def _doubtful(problem: Problem, labels: Labels, scores: Scores) -> list[Row]:
+    """Groups in which some label is hardly likelier than another."""
+    unsure = (row for row, label in labels.items() if margin(scores[row], label) < DOUBT_NATS)
+    groups = dict.fromkeys(problem.constraints.group_of[row] for row in unsure)
+    return [row for group in groups for row in group]
+
+
+def _second_opinions(problem: Problem, rows: Sequence[Row], first: Scores) -> Generator[Request, Answer, Scores]:
+    """The rows' scores behind every arrangement of the demonstrations, the mean of the log-probabilities."""
+    arranged = (replace(problem, prefix=prefix) for prefix in problem.other_prefixes)
+    others = yield from ask(*(planner.behind(other, (), {}, rows) for other in arranged))
+    opinions = [first, *others]
+    return {
+        row: normalized(tuple(sum(values) / len(opinions) for values in zip(*(o[row] for o in opinions), strict=True)))
+        for row in rows
+    }

@@ -36,9 +36,10 @@ class Parameters:
 class Problem:
     """One shard to be labelled. There is no gold here, nor any way to it.
 
-    `prefix` is the text of demonstrations that stand before every prompt (the anchor's
-    labelled rows); `budget_tokens` and `max_demonstrations` bound the demonstrations behind it,
-    whose lengths `demonstration_tokens` gives.
+    `prefix` is the text of demonstrations that stand before every prompt (the anchor's labelled
+    rows), `other_prefixes` has the same ones in other orders; `budget_tokens` and
+    `max_demonstrations` bound the demonstrations behind it, whose lengths
+    `demonstration_tokens` gives.
     """
 
     texts: Mapping[Row, str]
@@ -46,6 +47,7 @@ class Problem:
     separator: str = "\n\n"
     constraint_list: Sequence[Constraint] = ()
     prefix: str = ""
+    other_prefixes: Sequence[str] = ()
     demonstration_tokens: Mapping[Row, int] = field(default_factory=dict)
     budget_tokens: int | None = None
     max_demonstrations: int | None = None
