@@ -195,7 +195,7 @@ class SearchConfig(_Config):
     rounds: int = Field(4, ge=1, description="rounds of `bootstrap`, at most")
     consistency: bool = Field(default=True, description="whether `bootstrap` heeds the relations")
     exact_confidence: bool = Field(
-        default=False, description="score every row given all others at the end, for log2 N + 1 tokens a token"
+        default=True, description="score every row given all others at the end; false: given those outside its fold"
     )
     max_demonstrations: int | None = Field(None, ge=1, description="in one prompt; null: as many as fit")
     anchor_rows: int = Field(128, ge=2, description="rows solved first; a data set of up to twice as many is one shard")

@@ -17,7 +17,7 @@ from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores,
 from service.search.steps import Strategy
 
 DOUBTFUL_SHARE = 0.1  # of the rows, whose label depends on what stands before
-WAVERING_NATS = 0.1  # by how much it does
+WAVERING_NATS = 0.3  # by how much it does
 CERTAINTY_NATS = 3.0  # by which the other rows' labels are likelier
 _BREAK = "\n"  # between the made-up demonstrations, whose text is the row's number and label
 

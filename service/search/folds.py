@@ -2,8 +2,9 @@
 
 A few starts on a small set; growth of the best by doubling, each time behind the demonstrations
 that the server has read already; a sweep that scores every row given the rows outside its fold
-and redraws related rows jointly, until nothing changes. At the end the labelling is held against
-its permutations. Behind an anchor every row is asked for once.
+and redraws related rows jointly, until nothing changes; leave-one-out for the scores that are
+handed out. At the end the labelling is held against its permutations. Behind an anchor every row
+is asked for once, doubtful ones again.
 
 All prompts keep to one order of the rows (`Problem.order`). So the server's prefix cache holds
 what is unchanged from one sweep to the next, and the folds of a sweep show a row its context in
@@ -23,6 +24,7 @@ from service.search.problem import Problem
 from service.search.redraw import Redrawn, redraw_groups
 from service.search.steps import Candidate, Phase, State, Step, StopReason, as_candidate, better
 
+EXACT_REDRAWS = 1  # by leave-one-out scores; each costs another leave-one-out
 AGREEMENT = 0.9  # share of equal labels from which two starts have found the same labelling
 
 
@@ -41,10 +43,10 @@ class Folds:
                 return self._grow(problem, state)
             case Phase.SWEEP:
                 return self._sweep(problem, state)
-            case Phase.AUDIT:
-                return self._audit(problem, state)
             case Phase.SCORE:
                 return self._score(problem, state)
+            case Phase.AUDIT:
+                return self._audit(problem, state)
         raise AssertionError(state.phase)
 
     def _start(self, problem: Problem, state: State) -> Step:
@@ -83,9 +85,9 @@ class Folds:
         drawn = redraw_groups(problem, labels, scores, temperature=0.0, share=1.0, rng=rng)
         state = replace(_counting(problem, state, labels, drawn), best=best, round=state.round + 1)
         if drawn.labels == labels:
-            return _swept(state, best, StopReason.CONVERGED)
+            return _swept(problem, state, best, StopReason.CONVERGED)
         if state.round == problem.parameters.sweeps:
-            return _swept(state, best, StopReason.SWEEPS_DONE)
+            return _swept(problem, state, best, StopReason.SWEEPS_DONE)
         return replace(state, labels=drawn.labels, scores=scores)
 
     def _audit(self, problem: Problem, state: State) -> Step:
@@ -94,18 +96,27 @@ class Folds:
         if found.is_turned and found.rival is not None and not state.summary.get("turned"):
             turned = found.permutations[found.rival]
             return state.enter(Phase.SWEEP, labels=turned, best=None).noting(turned=True)
-        after = Phase.SCORE if problem.parameters.exact_scores else Phase.DONE
-        return state.enter(after).noting(**found.facts())
+        return state.enter(Phase.DONE).noting(**found.facts())
 
     def _score(self, problem: Problem, state: State) -> Step:
-        """Every row given all others, in place of the scores by folds."""
+        """Every row given all others; as long as that raises utility, the labelling is redrawn by these scores."""
         [exact] = yield from evaluation.leave_one_out(problem, state.labels)
-        return state.enter(Phase.DONE, scores=exact.scores, best=exact).noting(utility=exact.utility)
+        best = better(state.best, exact)
+        rng = problem.random("score", state.round)
+        drawn = redraw_groups(problem, exact.labels, exact.scores, temperature=0.0, share=1.0, rng=rng)
+        if best is not exact or drawn.labels == exact.labels or state.round == EXACT_REDRAWS:
+            return _found(state, Phase.AUDIT, best)
+        state = _counting(problem, state, exact.labels, drawn)
+        return replace(state, round=state.round + 1, labels=drawn.labels, best=best)
 
 
-def _swept(state: State, best: Candidate, reason: StopReason) -> State:
-    state = state.enter(Phase.AUDIT, labels=best.labels, scores=best.scores, stop=reason)
-    return state.noting(utility=best.utility)
+def _swept(problem: Problem, state: State, best: Candidate, reason: StopReason) -> State:
+    state = _found(state, Phase.SCORE if problem.parameters.exact_scores else Phase.AUDIT, best)
+    return replace(state, best=None, stop=reason)
+
+
+def _found(state: State, after: Phase, best: Candidate) -> State:
+    return state.enter(after, labels=best.labels, scores=best.scores, best=best).noting(utility=best.utility)
 
 
 def _found_again(candidates: Sequence[Candidate], best: Candidate) -> bool:

@@ -29,7 +29,7 @@ class Parameters:
     initial_rows: int = 24
     sweeps: int = 5
     rounds: int = 4  # of a bootstrap
-    exact_scores: bool = False  # leave-one-out scores at the end instead of those of the last sweep
+    exact_scores: bool = True  # leave-one-out scores at the end instead of those of the last sweep
 
 
 @dataclass(frozen=True, kw_only=True)

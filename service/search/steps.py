@@ -41,8 +41,8 @@ class Phase(StrEnum):
     DRAW = "draw"  # one iteration of Algorithm 1
     COMPLETE = "complete"  # label what is left
     POLARITY = "polarity"  # try the permutations of the label set
-    AUDIT = "audit"  # permuted and shuffled labels, baselines: facts for the report
     SCORE = "score"  # every row given all others, exactly
+    AUDIT = "audit"  # permuted and shuffled labels, baselines: facts for the report
     DONE = "done"
 
 
