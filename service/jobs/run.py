@@ -19,7 +19,7 @@ from service.search import checkpoint
 from service.search.engine import Search
 from service.search.objective import Scores, margin
 from service.search.prompt_tree import Usage
-from service.search.steps import Phase, Request, StopReason
+from service.search.steps import Phase, Request, State, StopReason
 
 UNCERTAIN_MARGIN_NATS = 0.5  # below this the runner-up has more than 3/8 of the two labels' probability
 
@@ -36,8 +36,7 @@ async def run_shard(
 ) -> ShardOutcome:
     """Search the shard's labels to the end, or until told to stop. Raises BackendError and LeaseLost."""
     problem = await load_problem(store, scorer, claimed)
-    state = None if claimed.checkpoint is None else checkpoint.from_json(orjson.loads(claimed.checkpoint))
-    run = _Run(store, scorer, claimed, Search(problem, strategy_of(claimed.config), state))
+    run = _Run(store, scorer, claimed, Search(problem, strategy_of(claimed.config), _stored_state(claimed)))
     saved = time.monotonic()
     while (request := run.search.ask()) is not None:
         if stop.is_set() or (limited := await run.reached_limit(claimed.config.limits)):
@@ -52,6 +51,16 @@ async def run_shard(
         return ShardOutcome.STOPPED
     await run.finish(StopReason.LIMIT if limited else run.search.state.stop)
     return ShardOutcome.SUCCEEDED
+
+
+def _stored_state(claimed: ClaimedShard) -> State | None:
+    """Where an earlier worker stopped; nothing where another release did, whose search can't be gone on with."""
+    if claimed.checkpoint is None:
+        return None
+    try:
+        return checkpoint.from_json(orjson.loads(claimed.checkpoint))
+    except checkpoint.OtherVersion:
+        return None
 
 
 @dataclass

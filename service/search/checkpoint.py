@@ -11,6 +11,10 @@ from service.search.steps import Candidate, Phase, State, StopReason
 VERSION = 2
 
 
+class OtherVersion(ValueError):
+    """The state was stored by a release whose searches went other ways."""
+
+
 def to_json(state: State) -> dict[str, Any]:
     """Plain values that `from_json` turns back into an equal state."""
     return {
@@ -31,9 +35,9 @@ def to_json(state: State) -> dict[str, Any]:
 
 
 def from_json(values: Mapping[str, Any]) -> State:
-    """The state that was stored. Raises ValueError for another version's."""
+    """The state that was stored. Raises OtherVersion."""
     if values["version"] != VERSION:
-        raise ValueError(f"this checkpoint has version {values['version']}, not {VERSION}")
+        raise OtherVersion(f"this checkpoint has version {values['version']}, not {VERSION}")
     return State(
         phase=Phase(values["phase"]),
         step=values["step"],
