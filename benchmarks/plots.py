@@ -19,7 +19,15 @@ from benchmarks.tables import grouped, ways
 
 INK = "#7a828b"  # as far from white as from near-black
 GRID = "#7a828b33"
-COLOURS = ("#3b82c4", "#d9772b", "#2f9e6e", "#b85cb0", "#b8a02e", "#c4504f")  # told apart by the colour-blind too
+COLOURS = (  # told apart by the colour-blind, too
+    "#3b82c4",
+    "#d9772b",
+    "#2f9e6e",
+    "#b85cb0",
+    "#b8a02e",
+    "#c4504f",
+    "#7a7f87",
+)
 MARKERS = ("o", "s", "^", "D", "v", "P")
 STYLE: dict[Any, Any] = {  # matplotlib names every parameter in a type of its own
     "svg.hashsalt": "icm",

@@ -52,7 +52,8 @@ def execute(run: Run, scorer: LocalScorer) -> Measured:
     """Make the run, with an empty prefix cache, and measure it."""
     scorer.forget()
     data = _dataset(run)
-    problem = data.problem(Parameters(seed=run.seed, draws_per_row=run.draws_per_row))
+    exact = run.strategy == GOLD or STRATEGIES[run.strategy].exact
+    problem = data.problem(Parameters(seed=run.seed, draws_per_row=run.draws_per_row, exact_scores=exact))
     if run.counted:
         return counting.count(problem, data.gold, STRATEGIES[run.strategy].make(), scorer)
     began = time.perf_counter()
@@ -121,7 +122,7 @@ def _quality(
         "conflicts": float(len(problem.constraints.conflicts(labels))),
         "verdict": measures.verdict(labels, data.gold),
     }
-    if is_one_shard(problem, scorer):
+    if is_one_shard(problem):
         exact = measures.exact(problem, labels, data.gold, scorer)
         quality |= {"utility": exact.utility, "many_shot": exact.accuracy}
     return quality

@@ -14,14 +14,19 @@ GOLD = "gold"  # the labels as they should be, in a strategy's place
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A strategy, and whether it rescores every row after each change, so that large sets take it hours."""
+    """A strategy, and whether it rescores every row after each change, so that large sets take it hours.
+
+    `exact` says whether `folds` ends with leave-one-out (`exact_confidence`).
+    """
 
     make: Callable[[], Strategy]
     rescores: bool = False
+    exact: bool = True
 
 
 STRATEGIES: Mapping[str, Contender] = {
     "folds": Contender(Folds),
+    "folds_inexact": Contender(Folds, exact=False),
     "paper": Contender(Paper, rescores=True),
     "authors": Contender(Authors, rescores=True),
     "bootstrap": Contender(Bootstrap),
