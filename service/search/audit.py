@@ -8,6 +8,7 @@ from random import Random
 from service.identifiers import Label, Row
 from service.search import planner, polarity
 from service.search.consistency import Labels
+from service.search.demonstrations import keep_fitting
 from service.search.objective import Scores, likeliest, mean_log_probability
 from service.search.problem import Problem
 from service.search.prompt_tree import PromptTree
@@ -76,7 +77,8 @@ def audit(problem: Problem, labels: Labels, scores: Scores, rng: Random) -> Gene
     permutations = polarity.permutations(problem, labels, scores)
     sample = whole_groups(problem, labels, SAMPLE_ROWS)
     labellings = [labels, *permutations, _shuffled(labels, sample, rng)]
-    own, *permuted, shuffled = yield from _scored(problem, sample, labellings)
+    shown = keep_fitting(problem, {row: labels[row] for row in sample}, rng)
+    own, *permuted, shuffled = yield from _scored(problem, sample, shown, labellings)
     joint = yield from polarity.joint_log_probabilities(problem, [labels, *permutations], rng)
     baselines = yield from _baselines(problem, whole_groups(problem, labels, BASELINE_ROWS), rng)
     return Audit(own, permutations, permuted, joint, shuffled, baselines)
@@ -99,12 +101,13 @@ def whole_groups(problem: Problem, labels: Labels, count: int) -> list[Row]:
 
 
 def _scored(
-    problem: Problem, sample: Sequence[Row], labellings: Sequence[Labels]
+    problem: Problem, sample: Sequence[Row], shown: Sequence[Row], labellings: Sequence[Labels]
 ) -> Generator[Request, Answer, list[Candidate]]:
-    """Of the sample alone, under each labelling."""
-    half = len(sample) // 2
-    parts = [part for part in (sample[:half], sample[half:]) if part]
-    scored = yield from ask(*(planner.held_out(problem, parts, labels) for labels in labellings))
+    """The sample under each labelling, by two folds of the rows that are shown; the others behind all of these."""
+    half = len(shown) // 2
+    parts = [part for part in (shown[:half], shown[half:]) if part]
+    rest = [row for row in sample if row not in shown]
+    scored = yield from ask(*(planner.held_out(problem, parts, labels, also=rest) for labels in labellings))
     return [
         as_candidate(problem, {row: labels[row] for row in sample}, scores)
         for labels, scores in zip(labellings, scored, strict=True)
@@ -130,8 +133,9 @@ def random_few_shot(problem: Problem, rows: Sequence[Row], rng: Random) -> Promp
     """All rows behind a few of them with random labels; a demonstration's own row behind the others."""
     seeds = rng.sample(list(rows), min(RANDOM_DEMONSTRATIONS, len(rows)))
     drawn = {row: rng.choice(problem.label_range) for row in seeds}
-    rest = [row for row in rows if row not in drawn]
-    return planner.held_out(problem, [(row,) for row in seeds], drawn, also=rest)
+    shown = keep_fitting(problem, drawn, rng)
+    rest = [row for row in rows if row not in shown]
+    return planner.held_out(problem, [(row,) for row in shown], drawn, also=rest)
 
 
 def _likeliest(scores: Scores, rows: Collection[Row]) -> list[tuple[Row, Label]]:

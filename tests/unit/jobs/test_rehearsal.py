@@ -1,0 +1,78 @@
+import pytest
+
+from service.config import JobConfig
+from service.identifiers import Row
+from service.jobs.cost import Lengths, predict_usage
+from service.jobs.rehearsal import made_up_problem, rehearsed
+from service.jobs.sharding import plan_shards
+from service.search.baselines import ZeroShot
+from service.search.folds import Folds
+from service.search.problem import Parameters, Problem
+from service.search.prompt_tree import Usage
+
+LEAD, TAIL = 2, 3
+
+
+def problem_of(rows: int, tokens: int = 12, *, pairs: bool = True, budget: int | None = None) -> Problem:
+    groups = [row // 2 if pairs else row for row in range(rows)]
+    return made_up_problem(groups, [tokens] * rows, 2, Parameters(), budget)
+
+
+def cost_of(rows: int, **config: object) -> Usage:
+    job = JobConfig.model_validate({"task": {"template": "{x}"}, **config})
+    groups = [row // 2 for row in range(rows)]
+    lengths = Lengths(demonstrations=[12] * rows, lead=LEAD, tail=TAIL, context=4096)
+    return predict_usage(job, plan_shards(job, groups), groups, lengths)
+
+
+def test_zero_shot_costs_every_text_once_and_what_they_begin_with_once() -> None:
+    usage = rehearsed(ZeroShot(), problem_of(10), lead_tokens=LEAD, tail_tokens=TAIL)
+    assert usage == Usage(10, 10 * 9, 9 + 9 * 7, modelled=True)
+
+
+def test_a_rehearsal_is_the_same_every_time() -> None:
+    first, again = (rehearsed(Folds(), problem_of(60), lead_tokens=LEAD, tail_tokens=TAIL) for _ in range(2))
+    assert first == again
+
+
+@pytest.mark.parametrize("rows", [64, 128, 256])
+def test_a_search_costs_a_number_of_tokens_per_row_that_hardly_grows(rows: int) -> None:
+    usage = rehearsed(Folds(), problem_of(rows), lead_tokens=LEAD, tail_tokens=TAIL)
+    assert 8 < usage.tokens_computed / (12 * rows) < 30
+    assert usage.tokens_sent > 10 * usage.tokens_computed
+
+
+def test_without_the_exact_end_the_search_costs_much_less() -> None:
+    full, light = (cost_of(200, search={"exact_confidence": exact}).tokens_computed for exact in (True, False))
+    assert light < 0.7 * full
+
+
+def test_no_prompt_of_a_rehearsal_has_more_demonstrations_than_fit() -> None:
+    roomy = rehearsed(Folds(), problem_of(100), lead_tokens=0, tail_tokens=TAIL)
+    tight = rehearsed(Folds(), problem_of(100, budget=120), lead_tokens=0, tail_tokens=TAIL)
+    assert tight.tokens_sent / tight.prompts <= 120 + 12
+    assert roomy.tokens_sent / roomy.prompts > 120 + 12
+
+
+def test_rows_behind_an_anchor_cost_their_own_tokens_and_little_more() -> None:
+    more = cost_of(8000).tokens_computed - cost_of(4000).tokens_computed
+    assert 4000 * (12 - TAIL - LEAD) <= more <= 2 * 4000 * 12
+
+
+def test_algorithm_1_is_told_to_cost_hundreds_of_times_as_much() -> None:
+    paper, folds = (cost_of(200, search={"strategy": name}).tokens_sent for name in ("paper", "folds"))
+    assert paper > 10 * folds
+
+
+@pytest.mark.parametrize("method", ["zero_shot", "few_shot_random", "bootstrap"])
+def test_baselines_are_rehearsed_too(method: str) -> None:
+    usage = cost_of(600, method=method)
+    assert usage.prompts >= 600
+    assert 0 < usage.tokens_computed <= usage.tokens_sent
+
+
+def test_made_up_rows_keep_their_groups_and_lengths() -> None:
+    problem = made_up_problem([0, 1, 0], [5, 6, 7], 3, Parameters(), None)
+    assert problem.groups == ((Row(0), Row(2)), (Row(1),))
+    assert [problem.demonstration_tokens[row] for row in problem.rows] == [5, 6, 7]
+    assert problem.classes == 3
