@@ -121,7 +121,7 @@ def _quality(
         "conflicts": float(len(problem.constraints.conflicts(labels))),
         "verdict": measures.verdict(labels, data.gold),
     }
-    if is_one_shard(problem, scorer):
+    if is_one_shard(problem):
         exact = measures.exact(problem, labels, data.gold, scorer)
         quality |= {"utility": exact.utility, "many_shot": exact.accuracy}
     return quality

@@ -7,6 +7,7 @@ from service.config import JobConfig, Task
 from service.identifiers import Label, Row
 from service.jobs.sharding import plan_shards
 from service.search.consistency import Constraint
+from service.search.demonstrations import balanced_beginning
 from service.search.problem import Problem
 from service.search.steps import Strategy
 
@@ -30,8 +31,8 @@ def label_all(problem: Problem, strategy: Strategy, scorer: LocalScorer) -> Foun
     return Found(replace(found.state, labels=labels), usage)
 
 
-def is_one_shard(problem: Problem, scorer: LocalScorer) -> bool:
-    """Whether all rows fit one prompt, so that a labelling has an exact leave-one-out utility."""
+def is_one_shard(problem: Problem) -> bool:
+    """Whether all rows are searched at once, so that a labelling has an exact leave-one-out utility."""
     return len(_shards(problem)) == 1
 
 
