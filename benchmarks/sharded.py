@@ -13,6 +13,7 @@ from service.search.steps import Strategy
 
 ANCHOR = 0
 _CONFIG = JobConfig(task=Task(template="{text}"))
+OPINIONS = _CONFIG.search.second_opinions
 
 
 def label_all(problem: Problem, strategy: Strategy, scorer: LocalScorer) -> Found:
@@ -22,17 +23,18 @@ def label_all(problem: Problem, strategy: Strategy, scorer: LocalScorer) -> Foun
     labels: dict[Row, Label] = dict(found.state.labels)
     anchor = _part(problem, shards[ANCHOR])
     shown = balanced_beginning(anchor, labels, anchor.random("anchor"))
-    prefix = problem.demonstrations(shown, labels)
+    orders = [shown, *(anchor.random("arrangement", n).sample(shown, len(shown)) for n in range(1, 1 + OPINIONS))]
+    prefix, *others = (problem.demonstrations(order, labels) for order in orders)
     usage = found.usage
     for rows in shards[1:]:
-        later = search(replace(_part(problem, rows), prefix=prefix), strategy, scorer)
+        later = search(replace(_part(problem, rows), prefix=prefix, other_prefixes=others), strategy, scorer)
         labels |= later.state.labels
         usage += later.usage
     return Found(replace(found.state, labels=labels), usage)
 
 
 def is_one_shard(problem: Problem) -> bool:
-    """Whether all rows fit one prompt, so that a labelling has an exact leave-one-out utility."""
+    """Whether all rows are searched at once, so that a labelling has an exact leave-one-out utility."""
     return len(_shards(problem)) == 1
 
 

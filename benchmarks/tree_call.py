@@ -103,7 +103,7 @@ def _answers(url: str) -> bool:
 @asynccontextmanager
 async def relay(url: str, wire: Wire) -> AsyncIterator[str]:
     """Passes connections on to the server and counts their bytes; gives the relay's URL."""
-    target, passing = httpx.URL(url), list[asyncio.Future[list[None]]]()
+    target, passing = httpx.URL(url), list[asyncio.Future[tuple[None, None]]]()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server_reader, server_writer = await asyncio.open_connection(target.host, target.port)

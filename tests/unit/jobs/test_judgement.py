@@ -25,7 +25,7 @@ JOB = Job(
     progress=Progress(rows=100, labeled=100),
 )
 NO_FACTS = SearchFacts(utility=None)
-ANCHOR = SearchFacts(utility=None, anchor_rows=100, anchor_utility=-10.0)
+SAMPLE = SearchFacts(utility=None, sample_rows=100, sample_utility=-10.0)
 UNKNOWN = Coherence(gain_nats=None, gain_share=None, polarity_nats=None, restart_agreement=None)
 ROOT = Path(__file__).parents[3]
 
@@ -109,12 +109,12 @@ def test_labels_that_could_as_well_be_swapped_are_suspicious(
     normalization: str, complement: float, expected: dict[str, Verdict]
 ) -> None:
     job = replace(JOB, config=config(search={"normalization": normalization, "alpha": 50}))
-    assert judged(job=job, search=replace(ANCHOR, complement_utility=complement)) == expected
+    assert judged(job=job, search=replace(SAMPLE, complement_utility=complement)) == expected
 
 
 @pytest.mark.parametrize(("nats", "codes"), [(1.4, {"polarity"}), (1.6, set())])
 def test_a_polarity_that_short_sequences_settle_is_believed(nats: float, codes: set[str]) -> None:
-    assert judged(search=replace(ANCHOR, complement_utility=-10.0, polarity_nats=nats)).keys() == codes
+    assert judged(search=replace(SAMPLE, complement_utility=-10.0, polarity_nats=nats)).keys() == codes
 
 
 @pytest.mark.parametrize(
@@ -135,12 +135,12 @@ def test_labels_that_gain_little_over_shuffled_ones_mean_little(
     rows: int, gain: float, share: float | None, expected: dict[str, Verdict]
 ) -> None:
     found = replace(UNKNOWN, gain_nats=gain, gain_share=share)
-    assert judged(search=replace(ANCHOR, anchor_rows=rows), found=found) == expected
+    assert judged(search=replace(SAMPLE, sample_rows=rows), found=found) == expected
 
 
 @pytest.mark.parametrize(("agreement", "codes"), [(0.69, {"restarts_disagree"}), (0.7, set()), (None, set())])
 def test_restarts_must_agree(agreement: float | None, codes: set[str]) -> None:
-    assert judged(search=replace(ANCHOR, restart_agreement=agreement)).keys() == codes
+    assert judged(search=replace(SAMPLE, restart_agreement=agreement)).keys() == codes
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_every_feature_has_a_name() -> None:
 
 @pytest.mark.parametrize(("reasons", "codes"), [({"limit": 1, "converged": 3}, {"limit"}), ({"converged": 4}, set())])
 def test_a_search_cut_short_is_suspicious(reasons: dict[str, int], codes: set[str]) -> None:
-    assert judged(search=replace(ANCHOR, stop_reasons=reasons)).keys() == codes
+    assert judged(search=replace(SAMPLE, stop_reasons=reasons)).keys() == codes
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ async def test_bad_rows_are_told_before_the_backend_is_asked() -> None:
 
 async def test_a_small_data_set_is_counted_exactly() -> None:
     found = await prepared(CountingScorer(), config(), source({"q": "a b c"}, {"q": "d"}))
-    assert list(found.tokens) == [5, 3]
+    assert list(found.lengths.demonstrations) == [5, 3]
 
 
 async def test_a_row_that_does_not_fit_the_context_is_told_with_its_tokens() -> None:
@@ -53,26 +53,17 @@ async def test_a_row_that_does_not_fit_the_context_is_told_with_its_tokens() -> 
     assert "reads 60 at once" in fault.message
 
 
-async def test_a_row_that_does_not_fit_behind_the_anchor_is_told() -> None:
-    short = [{"q": f"word {number}"} for number in range(100)]
-    rows = source(*short, {"q": "w " * 80})
-    with pytest.raises(InvalidDataset) as caught:
-        await prepared(CountingScorer(100), config(), rows)
-    [fault] = caught.value.faults
-    assert fault.line == 101
-    assert "behind the anchor" in fault.message
-
-
-async def test_without_demonstrations_a_row_needs_no_room_behind_an_anchor() -> None:
-    zero_shot = JobConfig.model_validate({**config().model_dump(), "method": "zero_shot"})
-    rows = source(*({"q": f"word {number}"} for number in range(100)), {"q": "w " * 80})
-    assert (await prepared(CountingScorer(100), zero_shot, rows)).survey.rows == 101
+@pytest.mark.parametrize("method", ["icm", "zero_shot"])
+async def test_a_row_that_leaves_little_room_for_an_anchor_is_taken(method: str) -> None:
+    chosen = JobConfig.model_validate({**config().model_dump(), "method": method})
+    rows = source(*({"q": f"word {number}"} for number in range(300)), {"q": "w " * 80})
+    assert (await prepared(CountingScorer(100), chosen, rows)).survey.rows == 301
 
 
 async def test_of_a_large_data_set_only_a_sample_and_the_long_rows_are_counted() -> None:
     scorer = CountingScorer(4_000)
-    long = "word " * 600
+    long = "word " * 900  # more bytes than the context has tokens
     found = await prepared(scorer, config(), source(*({"q": f"word {n}"} for n in range(2_500)), {"q": long}))
     assert len(scorer.counted) == 256 + 1
-    assert found.tokens[2_500] == 602
-    assert all(4 <= tokens <= 12 for tokens in found.tokens[:2_500])
+    assert found.lengths.demonstrations[2_500] == 902
+    assert all(4 <= tokens <= 12 for tokens in found.lengths.demonstrations[:2_500])

@@ -50,7 +50,7 @@ def test_held_out_rows_never_see_their_own_part(count: int, parts: int, outside:
     labels = {row: Label(row % 2) for row in problem.rows}
     inside, also = problem.rows[:count], problem.rows[count:]
     folds = [inside[start::parts] for start in range(parts) if inside[start::parts]]
-    prompts = dict(planner.held_out(problem, folds, labels, also).prompts())
+    prompts = dict(planner.held_out(problem, folds, labels, also=also).prompts())
     for fold in folds:
         expected = Counter(problem.demonstration(row, labels[row]).strip("\n") for row in inside if row not in fold)
         assert all(demonstrations_before(prompts[row]) == expected for row in fold)
@@ -82,8 +82,22 @@ def test_no_prompt_holds_more_demonstrations_than_the_budget() -> None:
     assert max(prompt.count("\n") for prompt in prompts.values()) == 7
 
 
-def test_the_budget_is_filled_with_whole_groups() -> None:
-    problem = problem_of(10, budget=4)
-    chosen = problem.fitting(problem.rows, problem.random("any"))
-    assert len(chosen) == 4
-    assert list(chosen) == sorted(chosen)
+def test_shared_demonstrations_stand_before_everything_that_is_asked() -> None:
+    problem = problem_of(8, prefix="anchor A\n")
+    labels = dict.fromkeys(problem.rows, Label(1))
+    shared, parts, also = problem.rows[:2], [problem.rows[2:4], problem.rows[4:6]], problem.rows[6:]
+    prompts = dict(planner.held_out(problem, parts, labels, shared=shared, also=also).prompts())
+    assert set(prompts) == set(problem.rows[2:])
+    assert all(prompt.startswith("anchor A\nrow 0 B\nrow 1 B\n") for prompt in prompts.values())
+    assert demonstrations_before(prompts[Row(2)]) == Counter(["anchor A", "row 0 B", "row 1 B", "row 4 B", "row 5 B"])
+
+
+def test_a_chain_shows_every_row_the_labels_before_it() -> None:
+    problem = problem_of(4, prefix="anchor A\n")
+    labels = {row: Label(row % 2) for row in problem.rows}
+    prompts = dict(planner.chain(problem, [Row(2), Row(0), Row(3)], labels).prompts())
+    assert prompts == {
+        2: "anchor A\nrow 2",
+        0: "anchor A\nrow 2 A\nrow 0",
+        3: "anchor A\nrow 2 A\nrow 0 A\nrow 3",
+    }

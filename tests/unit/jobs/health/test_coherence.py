@@ -12,11 +12,11 @@ MEAN, SUM = SearchConfig(alpha=50), SearchConfig(alpha=50, normalization=Normali
 
 
 def facts(**known: float) -> SearchFacts:
-    return SearchFacts(utility=None, anchor_rows=100, **known)  # type: ignore[arg-type]  # fields by name
+    return SearchFacts(utility=None, sample_rows=100, **known)  # type: ignore[arg-type]  # fields by name
 
 
 def test_utilities_are_put_back_into_nats_per_row() -> None:
-    found = coherence(MEAN, facts(anchor_utility=-5.0, shuffled_utility=-40.0, complement_utility=-10.0))
+    found = coherence(MEAN, facts(sample_utility=-5.0, shuffled_utility=-40.0, complement_utility=-10.0))
     assert found.gain_nats == pytest.approx(0.7)
     assert found.gain_share == pytest.approx(0.875)
     assert found.polarity_nats == pytest.approx(0.1)
@@ -40,13 +40,13 @@ def test_what_the_search_did_not_say_is_not_known() -> None:
 
 
 def test_where_shuffled_labels_cost_nothing_there_is_no_share() -> None:
-    found = coherence(MEAN, facts(anchor_utility=0.0, shuffled_utility=0.0))
+    found = coherence(MEAN, facts(sample_utility=0.0, shuffled_utility=0.0))
     assert (found.gain_nats, found.gain_share) == (0.0, None)
 
 
 @given(st.floats(-1e4, 0), st.floats(-1e4, 0))
 def test_the_share_saved_lies_between_all_and_as_much_lost(own: float, shuffled: float) -> None:
-    share = coherence(MEAN, facts(anchor_utility=own, shuffled_utility=shuffled)).gain_share
+    share = coherence(MEAN, facts(sample_utility=own, shuffled_utility=shuffled)).gain_share
     assert share is None or -1 <= share <= 1
 
 
