@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from random import Random
 
 from service.identifiers import Label, Row
-from service.search import planner, polarity
+from service.search import evaluation, planner, polarity
 from service.search.consistency import Labels
+from service.search.demonstrations import beginning
 from service.search.objective import Scores, likeliest, mean_log_probability
 from service.search.problem import Problem
 from service.search.prompt_tree import PromptTree
 from service.search.steps import Answer, Candidate, Request, State, Step, as_candidate, ask
 
 SAMPLE_ROWS = 64  # scored again with permuted and with shuffled labels
+EXACT_ROWS = 16  # a sample no larger is scored by leave-one-out, which then costs as little
 BASELINE_ROWS = 128  # labelled by the baselines, too
 RANDOM_DEMONSTRATIONS = 8  # of the baseline `few_shot_random`
 
@@ -22,7 +24,7 @@ RANDOM_DEMONSTRATIONS = 8  # of the baseline `few_shot_random`
 class Audit:
     """What is to be said of a labelling besides its scores.
 
-    The sample's rows are scored alike each time, by two folds. `joint` is the mean
+    The sample's rows are scored alike each time, by two folds, or exactly where they are few. `joint` is the mean
     log-probability of short sequences, nats, of the labelling and of each permutation.
     `baselines` gives the labels that the methods without a search have for some of the rows.
     """
@@ -89,12 +91,15 @@ def audited(problem: Problem, state: State) -> Step:
 
 
 def whole_groups(problem: Problem, labels: Labels, count: int) -> list[Row]:
-    """The first labelled rows in the order of prompts, at least so many where there are, groups kept whole."""
+    """The first labelled rows in the order of prompts, at least so many where there are, groups kept whole.
+
+    Of a group larger than that, a part: the sample has less than twice as many rows.
+    """
     rows: list[Row] = []
     for group in dict.fromkeys(problem.constraints.group_of[row] for row in problem.order if row in labels):
         if len(rows) >= count:
             break
-        rows.extend(row for row in group if row in labels)
+        rows.extend([row for row in group if row in labels][:count])
     return rows
 
 
@@ -102,12 +107,19 @@ def _scored(
     problem: Problem, sample: Sequence[Row], labellings: Sequence[Labels]
 ) -> Generator[Request, Answer, list[Candidate]]:
     """Of the sample alone, under each labelling."""
-    half = len(sample) // 2
-    parts = [part for part in (sample[:half], sample[half:]) if part]
-    scored = yield from ask(*(planner.held_out(problem, parts, labels) for labels in labellings))
+    sampled = [{row: labels[row] for row in sample} for labels in labellings]
+    if len(sample) <= EXACT_ROWS:
+        return (yield from evaluation.leave_one_out(problem, *sampled))
+    first, second = sample[: len(sample) // 2], sample[len(sample) // 2 :]
+    trees = [
+        planner.behind(problem, beginning(problem, shown), labels, asked)
+        for labels in sampled
+        for shown, asked in ((second, first), (first, second))
+    ]
+    scores = yield from ask(*trees)
     return [
-        as_candidate(problem, {row: labels[row] for row in sample}, scores)
-        for labels, scores in zip(labellings, scored, strict=True)
+        as_candidate(problem, labels, {**one, **other})
+        for labels, one, other in zip(sampled, scores[::2], scores[1::2], strict=True)
     ]
 
 
@@ -128,7 +140,7 @@ def _baselines(
 
 def random_few_shot(problem: Problem, rows: Sequence[Row], rng: Random) -> PromptTree:
     """All rows behind a few of them with random labels; a demonstration's own row behind the others."""
-    seeds = rng.sample(list(rows), min(RANDOM_DEMONSTRATIONS, len(rows)))
+    seeds = beginning(problem, rng.sample(list(rows), min(RANDOM_DEMONSTRATIONS, len(rows))))
     drawn = {row: rng.choice(problem.label_range) for row in seeds}
     rest = [row for row in rows if row not in drawn]
     return planner.held_out(problem, [(row,) for row in seeds], drawn, also=rest)

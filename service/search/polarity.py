@@ -8,6 +8,7 @@ from random import Random
 from service.identifiers import Label, Row
 from service.search import planner
 from service.search.consistency import Labels
+from service.search.demonstrations import beginning
 from service.search.objective import Scores
 from service.search.problem import Problem
 from service.search.steps import Answer, Request, ask
@@ -55,6 +56,7 @@ def joint_log_probabilities(
     """
     rows = list(labellings[0])
     drawn = [rng.sample(rows, min(SEQUENCE_ROWS, len(rows))) for _ in range(SEQUENCES)]
+    drawn = [sequence[: len(beginning(problem, sequence[:-1])) + 1] for sequence in drawn]
     trees = [planner.chain(problem, sequence, labels) for labels in labellings for sequence in drawn]
     scores = yield from ask(*trees)
     found = [
