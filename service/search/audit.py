@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from random import Random
 
 from service.identifiers import Label, Row
-from service.search import evaluation, planner, polarity
+from service.search import planner, polarity
 from service.search.consistency import Labels
-from service.search.demonstrations import beginning
+from service.search.demonstrations import keep_fitting
 from service.search.objective import Scores, likeliest, mean_log_probability
 from service.search.problem import Problem
 from service.search.prompt_tree import PromptTree
 from service.search.steps import Answer, Candidate, Request, State, Step, as_candidate, ask
 
 SAMPLE_ROWS = 64  # scored again with permuted and with shuffled labels
-EXACT_ROWS = 16  # a sample no larger is scored by leave-one-out, which then costs as little
+EXACT_ROWS = 16  # of a sample no larger every row is a fold, which costs little and tells mirror images apart
 BASELINE_ROWS = 128  # labelled by the baselines, too
 RANDOM_DEMONSTRATIONS = 8  # of the baseline `few_shot_random`
 
@@ -78,7 +78,8 @@ def audit(problem: Problem, labels: Labels, scores: Scores, rng: Random) -> Gene
     permutations = polarity.permutations(problem, labels, scores)
     sample = whole_groups(problem, labels, SAMPLE_ROWS)
     labellings = [labels, *permutations, _shuffled(labels, sample, rng)]
-    own, *permuted, shuffled = yield from _scored(problem, sample, labellings)
+    shown = keep_fitting(problem, {row: labels[row] for row in sample}, rng)
+    own, *permuted, shuffled = yield from _scored(problem, sample, shown, labellings)
     joint = yield from polarity.joint_log_probabilities(problem, [labels, *permutations], rng)
     baselines = yield from _baselines(problem, whole_groups(problem, labels, BASELINE_ROWS), rng)
     return Audit(own, permutations, permuted, joint, shuffled, baselines)
@@ -93,7 +94,7 @@ def audited(problem: Problem, state: State) -> Step:
 def whole_groups(problem: Problem, labels: Labels, count: int) -> list[Row]:
     """The first labelled rows in the order of prompts, at least so many where there are, groups kept whole.
 
-    Of a group larger than that, a part: the sample has less than twice as many rows.
+    Of a group that alone has more, the first so many: there are less than twice as many rows.
     """
     rows: list[Row] = []
     for group in dict.fromkeys(problem.constraints.group_of[row] for row in problem.order if row in labels):
@@ -104,22 +105,16 @@ def whole_groups(problem: Problem, labels: Labels, count: int) -> list[Row]:
 
 
 def _scored(
-    problem: Problem, sample: Sequence[Row], labellings: Sequence[Labels]
+    problem: Problem, sample: Sequence[Row], shown: Sequence[Row], labellings: Sequence[Labels]
 ) -> Generator[Request, Answer, list[Candidate]]:
-    """Of the sample alone, under each labelling."""
-    sampled = [{row: labels[row] for row in sample} for labels in labellings]
-    if len(sample) <= EXACT_ROWS:
-        return (yield from evaluation.leave_one_out(problem, *sampled))
-    first, second = sample[: len(sample) // 2], sample[len(sample) // 2 :]
-    trees = [
-        planner.behind(problem, beginning(problem, shown), labels, asked)
-        for labels in sampled
-        for shown, asked in ((second, first), (first, second))
-    ]
-    scores = yield from ask(*trees)
+    """The sample under each labelling, by two folds of the rows that are shown; the others behind all of these."""
+    size = 1 if len(shown) <= EXACT_ROWS else (len(shown) + 1) // 2
+    parts = [shown[start : start + size] for start in range(0, len(shown), size)]
+    rest = [row for row in sample if row not in shown]
+    scored = yield from ask(*(planner.held_out(problem, parts, labels, also=rest) for labels in labellings))
     return [
-        as_candidate(problem, labels, {**one, **other})
-        for labels, one, other in zip(sampled, scores[::2], scores[1::2], strict=True)
+        as_candidate(problem, {row: labels[row] for row in sample}, scores)
+        for labels, scores in zip(labellings, scored, strict=True)
     ]
 
 
@@ -140,10 +135,11 @@ def _baselines(
 
 def random_few_shot(problem: Problem, rows: Sequence[Row], rng: Random) -> PromptTree:
     """All rows behind a few of them with random labels; a demonstration's own row behind the others."""
-    seeds = beginning(problem, rng.sample(list(rows), min(RANDOM_DEMONSTRATIONS, len(rows))))
+    seeds = rng.sample(list(rows), min(RANDOM_DEMONSTRATIONS, len(rows)))
     drawn = {row: rng.choice(problem.label_range) for row in seeds}
-    rest = [row for row in rows if row not in drawn]
-    return planner.held_out(problem, [(row,) for row in seeds], drawn, also=rest)
+    shown = keep_fitting(problem, drawn, rng)
+    rest = [row for row in rows if row not in shown]
+    return planner.held_out(problem, [(row,) for row in shown], drawn, also=rest)
 
 
 def _likeliest(scores: Scores, rows: Collection[Row]) -> list[tuple[Row, Label]]:

@@ -33,14 +33,6 @@ def balanced_beginning(problem: Problem, labels: Labels, rng: Random) -> list[Ro
     return kept
 
 
-def beginning(problem: Problem, rows: Sequence[Row]) -> list[Row]:
-    """The first of the rows, as many as fit as demonstrations."""
-    count = len(rows)
-    while count and not _has_room(problem, rows[:count]):
-        count -= 1
-    return list(rows[:count])
-
-
 def _balanced(problem: Problem, labels: Labels, rng: Random) -> Iterator[list[Row]]:
     """Every group with labelled rows once, from the queue of the label that is rarest so far."""
     waiting = [[row for row in group if row in labels] for group in rng.sample(problem.groups, len(problem.groups))]

@@ -8,7 +8,7 @@ from random import Random
 from service.identifiers import Label, Row
 from service.search import planner
 from service.search.consistency import Labels
-from service.search.demonstrations import beginning
+from service.search.demonstrations import keep_fitting
 from service.search.objective import Scores
 from service.search.problem import Problem
 from service.search.steps import Answer, Request, ask
@@ -54,9 +54,7 @@ def joint_log_probabilities(
     but forget which of two mirrored labellings a language model holds for likelier to begin
     with, since the demonstrations have told it; here that is counted in full.
     """
-    rows = list(labellings[0])
-    drawn = [rng.sample(rows, min(SEQUENCE_ROWS, len(rows))) for _ in range(SEQUENCES)]
-    drawn = [sequence[: len(beginning(problem, sequence[:-1])) + 1] for sequence in drawn]
+    drawn = [_sequence(problem, labellings[0], rng) for _ in range(SEQUENCES)]
     trees = [planner.chain(problem, sequence, labels) for labels in labellings for sequence in drawn]
     scores = yield from ask(*trees)
     found = [
@@ -64,3 +62,9 @@ def joint_log_probabilities(
         for score, (labels, sequence) in zip(scores, itertools.product(labellings, drawn), strict=True)
     ]
     return [math.fsum(found[start : start + SEQUENCES]) / SEQUENCES for start in range(0, len(found), SEQUENCES)]
+
+
+def _sequence(problem: Problem, labels: Labels, rng: Random) -> list[Row]:
+    """A few labelled rows in random order, as many as fit a prompt."""
+    rows = rng.sample(list(labels), min(SEQUENCE_ROWS, len(labels)))
+    return keep_fitting(problem, {row: labels[row] for row in rows}, rng)
