@@ -14,7 +14,7 @@ from service.search.steps import Answer, Candidate, Request, as_candidate, bette
 Labelling = Generator[Request, Answer, dict[Row, Label]]
 
 LONGEST_RUN = 4  # one new row for so many labelled ones is asked for at once
-TINY_ROWS, TINY_STARTS = 16, 4  # so few rows cost little, and mislead often: so many times the starts
+TINY_ROWS, TINY_STARTS = 16, 4  # so few rows cost little and mislead often: so many times the starts
 POLISHING_SWEEPS = 3  # at most; a start that no longer changes has arrived
 
 
@@ -24,8 +24,13 @@ def small_set(problem: Problem) -> list[tuple[Row, ...]]:
     return list(dict.fromkeys(problem.constraints.group_of[row] for row in rows))
 
 
+def fewest(problem: Problem) -> int:
+    """How many starts there are even if two agree before; on a tiny set all, since two may well mislead alike."""
+    return most(problem) if len(problem.rows) <= TINY_ROWS else 2
+
+
 def most(problem: Problem) -> int:
-    """How many starts there are, unless two agree before."""
+    """How many starts there are if no two agree."""
     return problem.parameters.restarts * (TINY_STARTS if len(problem.rows) <= TINY_ROWS else 1)
 
 
