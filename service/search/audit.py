@@ -15,6 +15,7 @@ from service.search.prompt_tree import PromptTree
 from service.search.steps import Answer, Candidate, Request, State, Step, as_candidate, ask
 
 SAMPLE_ROWS = 64  # scored again with permuted and with shuffled labels
+EXACT_ROWS = 16  # of a sample no larger every row is a fold, which costs little and tells mirror images apart
 BASELINE_ROWS = 128  # labelled by the baselines, too
 RANDOM_DEMONSTRATIONS = 8  # of the baseline `few_shot_random`
 
@@ -23,7 +24,7 @@ RANDOM_DEMONSTRATIONS = 8  # of the baseline `few_shot_random`
 class Audit:
     """What is to be said of a labelling besides its scores.
 
-    The sample's rows are scored alike each time, by two folds. `joint` is the mean
+    The sample's rows are scored alike each time, by two folds, or exactly where they are few. `joint` is the mean
     log-probability of short sequences, nats, of the labelling and of each permutation.
     `baselines` gives the labels that the methods without a search have for some of the rows.
     """
@@ -91,12 +92,15 @@ def audited(problem: Problem, state: State) -> Step:
 
 
 def whole_groups(problem: Problem, labels: Labels, count: int) -> list[Row]:
-    """The first labelled rows in the order of prompts, at least so many where there are, groups kept whole."""
+    """The first labelled rows in the order of prompts, at least so many where there are, groups kept whole.
+
+    Of a group that alone has more, the first so many: there are less than twice as many rows.
+    """
     rows: list[Row] = []
     for group in dict.fromkeys(problem.constraints.group_of[row] for row in problem.order if row in labels):
         if len(rows) >= count:
             break
-        rows.extend(row for row in group if row in labels)
+        rows.extend([row for row in group if row in labels][:count])
     return rows
 
 
@@ -104,8 +108,8 @@ def _scored(
     problem: Problem, sample: Sequence[Row], shown: Sequence[Row], labellings: Sequence[Labels]
 ) -> Generator[Request, Answer, list[Candidate]]:
     """The sample under each labelling, by two folds of the rows that are shown; the others behind all of these."""
-    half = len(shown) // 2
-    parts = [part for part in (shown[:half], shown[half:]) if part]
+    size = 1 if len(shown) <= EXACT_ROWS else (len(shown) + 1) // 2
+    parts = [shown[start : start + size] for start in range(0, len(shown), size)]
     rest = [row for row in sample if row not in shown]
     scored = yield from ask(*(planner.held_out(problem, parts, labels, also=rest) for labels in labellings))
     return [

@@ -56,7 +56,8 @@ class Folds:
         state = replace(state, round=state.round + 1, starts=(*state.starts, found))
         best = max(state.starts, key=lambda candidate: candidate.utility)
         state = replace(state, labels=best.labels, scores=best.scores)
-        if state.round < problem.parameters.restarts and not _found_again(state.starts, best):
+        may_end = state.round >= starts.fewest(problem) and _found_again(state.starts, best)
+        if state.round < starts.most(problem) and not may_end:
             return state
         best = yield from starts.turned_right(problem, best, problem.random("turn"))
         state = state.noting(

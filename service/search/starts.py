@@ -14,6 +14,7 @@ from service.search.steps import Answer, Candidate, Request, as_candidate, bette
 Labelling = Generator[Request, Answer, dict[Row, Label]]
 
 LONGEST_RUN = 4  # one new row for so many labelled ones is asked for at once
+TINY_ROWS, TINY_STARTS = 16, 4  # so few rows cost little and mislead often: so many times the starts
 POLISHING_SWEEPS = 3  # at most; a start that no longer changes has arrived
 
 
@@ -21,6 +22,16 @@ def small_set(problem: Problem) -> list[tuple[Row, ...]]:
     """The groups that every start labels, the first ones in prompts: the same for all starts, so that they compare."""
     rows = take(problem, {}, problem.parameters.initial_rows)
     return list(dict.fromkeys(problem.constraints.group_of[row] for row in rows))
+
+
+def fewest(problem: Problem) -> int:
+    """How many starts there are even if two agree before; on a tiny set all, since two may well mislead alike."""
+    return most(problem) if len(problem.rows) <= TINY_ROWS else 2
+
+
+def most(problem: Problem) -> int:
+    """How many starts there are if no two agree."""
+    return problem.parameters.restarts * (TINY_STARTS if len(problem.rows) <= TINY_ROWS else 1)
 
 
 def start(problem: Problem, rng: Random, *, seeded: bool) -> Generator[Request, Answer, Candidate]:
