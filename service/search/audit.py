@@ -38,24 +38,21 @@ class Audit:
 
     @property
     def rival(self) -> int | None:
-        """Which permutation comes closest: one that beginnings clearly favour, else that of the highest utility."""
-        if not self.permuted:
-            return None
-        own, *others = self.joint
-        likeliest_other = max(range(len(others)), key=others.__getitem__)
-        if others[likeliest_other] - own >= polarity.DECISIVE_NATS:
-            return likeliest_other
-        return max(range(len(self.permuted)), key=lambda number: self.permuted[number].utility)
+        """Which permutation comes closest in utility."""
+        return max(range(len(self.permuted)), key=lambda number: self.permuted[number].utility, default=None)
 
     @property
-    def is_turned(self) -> bool:
-        """Whether the rival is the better reading: clearly likelier beforehand, or as likely and of higher utility."""
+    def beforehand_nats(self) -> float:
+        """By how much the language model holds the rival for likelier to begin with."""
+        return 0.0 if self.rival is None else self.joint[1 + self.rival] - self.joint[0]
+
+    def better_reading(self, problem: Problem) -> Labels | None:
+        """The permutation that should take the labelling's place, if any."""
         if self.rival is None:
-            return False
-        own, rival = self.joint[0], self.joint[1 + self.rival]
-        if abs(rival - own) >= polarity.DECISIVE_NATS:
-            return rival > own
-        return self.permuted[self.rival].utility > self.own.utility
+            return None
+        rival, nats = self.permuted[self.rival], self.beforehand_nats
+        turned = polarity.is_better(problem, rival, self.own, beforehand_nats=nats)
+        return self.permutations[self.rival] if turned else None
 
     def facts(self) -> dict[str, object]:
         """For the report."""
@@ -69,7 +66,7 @@ class Audit:
         }
         if self.rival is not None:
             facts["permuted_utility"] = self.permuted[self.rival].utility
-            facts["polarity_nats"] = self.joint[0] - self.joint[1 + self.rival]
+            facts["polarity_nats"] = -self.beforehand_nats
         return facts
 
 

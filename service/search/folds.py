@@ -94,8 +94,8 @@ class Folds:
     def _audit(self, problem: Problem, state: State) -> Step:
         """Hold the labelling against its permutations and against chance; turned once at most, it is swept again."""
         found = yield from audit(problem, state.labels, state.scores, problem.random("audit"))
-        if found.is_turned and found.rival is not None and not state.summary.get("turned"):
-            turned = found.permutations[found.rival]
+        turned = found.better_reading(problem)
+        if turned is not None and not state.summary.get("turned"):
             return state.enter(Phase.SWEEP, labels=turned, best=None).noting(turned=True)
         return state.enter(Phase.DONE).noting(**found.facts())
 

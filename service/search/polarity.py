@@ -11,10 +11,11 @@ from service.search.consistency import Labels
 from service.search.demonstrations import keep_fitting
 from service.search.objective import Scores
 from service.search.problem import Problem
-from service.search.steps import Answer, Request, ask
+from service.search.steps import Answer, Candidate, Request, ask
 
 SEQUENCES, SEQUENCE_ROWS = 8, 8  # short: the more demonstrations, the less a language model's own view counts
 DECISIVE_NATS = 0.7  # odds of two to one between mirrored labellings; below that, utility decides
+CLOSE_NATS = 0.1  # per row; where utilities differ by more, they decide alone
 MOST_PERMUTATIONS = 5  # all of them for three labels
 
 Order = tuple[Label, ...]
@@ -33,6 +34,19 @@ def permutations(problem: Problem, labels: Labels, scores: Scores) -> list[dict[
         orders = [_exchanged(identity, *pair) for pair in itertools.combinations(identity, 2)]
         orders.sort(key=lambda order: -_own_log_probability(labels, scores, order))
     return [{row: order[label] for row, label in labels.items()} for order in orders[:MOST_PERMUTATIONS]]
+
+
+def is_better(problem: Problem, rival: Candidate, own: Candidate, *, beforehand_nats: float) -> bool:
+    """Whether a permuted labelling is the better reading of the same rows.
+
+    `beforehand_nats` is by how much the language model holds it for likelier to begin with
+    (`joint_log_probabilities`): it decides where utilities are close, and otherwise they do.
+    """
+    gain = rival.utility - own.utility
+    close = abs(gain) < CLOSE_NATS * problem.parameters.alpha * (1 if problem.parameters.mean else len(own.labels))
+    if close and abs(beforehand_nats) >= DECISIVE_NATS:
+        return beforehand_nats > 0
+    return gain > 0
 
 
 def _exchanged(identity: Order, one: Label, other: Label) -> Order:

@@ -84,13 +84,15 @@ def _polished(problem: Problem, labels: Labels, rng: Random) -> Generator[Reques
 
 
 def turned_right(problem: Problem, found: Candidate, rng: Random) -> Generator[Request, Answer, Candidate]:
-    """The labelling, or that permutation of it which the language model clearly holds for likelier beforehand."""
+    """The labelling, or a permutation of it as coherent that the language model holds for likelier beforehand."""
     permuted = polarity.permutations(problem, found.labels, found.scores)
     own, *others = yield from polarity.joint_log_probabilities(problem, [found.labels, *permuted], rng)
     best = max(range(len(others)), key=others.__getitem__)
-    if others[best] - own < polarity.DECISIVE_NATS:
+    beforehand = others[best] - own
+    if beforehand < polarity.DECISIVE_NATS:
         return found
-    return (yield from _polished(problem, permuted[best], rng))
+    rival = yield from _polished(problem, permuted[best], rng)
+    return rival if polarity.is_better(problem, rival, found, beforehand_nats=beforehand) else found
 
 
 def take(problem: Problem, labels: Labels, count: int) -> list[Row]:
