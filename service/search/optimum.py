@@ -70,6 +70,7 @@ class _Model:
         self._columns: dict[Row, dict[Label, int]] = {}  # of all labels but the row's reference
         self._reference: dict[Row, Label] = {}
         self._clauses: set[Clause] = set()
+        self._unavoidable: set[Conflict] = set()  # conflicts that the fixed labels have among themselves
         self._excuses: dict[Conflict, int] = {}  # columns that are 1 where a conflict is put up with
         for row, labels in _watched_labels(constraints, values).items():
             self._add_row(row, labels)
@@ -176,8 +177,13 @@ class _Model:
             if solution.proof is not Proof.OPTIMAL:
                 return None
             if not self._add(self._violated_by(solution.values)):
-                return solution.values
+                return None if self._is_hopeless else solution.values
         return None
+
+    @property
+    def _is_hopeless(self) -> bool:
+        """Whether every rule must be kept and the fixed labels break one."""
+        return self._price is None and bool(self._unavoidable)
 
     def _dived(self, values: tuple[float, ...]) -> tuple[float, ...] | None:
         """Fix the fractions nearest to whole numbers there, again and again, until none is left."""
@@ -207,6 +213,8 @@ class _Model:
                 break
             met.append(self._labels(solution.values))
             if not self._add(self._broken_by(met[-1])):
+                if self._is_hopeless:
+                    return None
                 if solution.proof is Proof.OPTIMAL:
                     return Optimum(met[-1], proven=True)
                 break
@@ -247,20 +255,33 @@ class _Model:
         """Put the most violated clauses into the model; whether there was any that is new."""
         new = [(excess, broken) for excess, broken in violated if broken[1] not in self._clauses]
         new.sort(key=lambda found: (-found[0], found[1]))
-        added = False
+        added = self._excuse({conflict for _, (conflict, clause) in new if self._is_decided(clause)})
         for _, (conflict, clause) in new[:MAX_CLAUSES]:
-            if all(row in self._fixed for row, _, _ in clause):
-                continue  # nothing can be done about it
+            if self._is_decided(clause):
+                continue
             self._clauses.add(clause)
             self._demand(clause, self._lenience(conflict), upper=len(clause) - 1.0)
             added = True
         return added
 
+    def _excuse(self, unavoidable: set[Conflict]) -> bool:
+        """Put up with conflicts that nothing can be done about; whether any was to be avoided until now."""
+        known = [conflict for conflict in unavoidable - self._unavoidable if conflict in self._excuses]
+        self._unavoidable.update(unavoidable)
+        for conflict in known:
+            self._model.fix(self._excuses[conflict], 1)
+        return bool(known)
+
+    def _is_decided(self, clause: Clause) -> bool:
+        """Whether fixed labels alone break or keep a clause: nothing can be done about it."""
+        return all(row in self._fixed for row, _, _ in clause)
+
     def _lenience(self, conflict: Conflict) -> Terms:
         if self._price is None:
             return {}
         if conflict not in self._excuses:
-            self._excuses[conflict] = self._model.add_column(-self._price)
+            price = 0.0 if conflict in self._unavoidable else self._price
+            self._excuses[conflict] = self._model.add_column(-price)
         return {self._excuses[conflict]: -1.0}
 
 
