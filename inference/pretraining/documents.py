@@ -7,8 +7,8 @@ from random import Random
 from inference.pretraining.world import TASKS, Claim, Task
 
 # Share of each way of labelling. Together they make the model say True to a false claim it
-# meets without context (0.44 x 0.98 + 0.08 + 0.02 + 0.04 x 0.15 = 0.54), so zero-shot is near chance.
-MIXTURE: Mapping[str, float] = {"truthful": 0.40, "noisy": 0.04, "always_true": 0.44, "random": 0.04, "inverted": 0.08}
+# meets without context (0.48 x 0.98 + 0.07 + 0.01 + 0.03 x 0.15 = 0.56), so zero-shot is near chance.
+MIXTURE: Mapping[str, float] = {"truthful": 0.40, "noisy": 0.03, "always_true": 0.48, "random": 0.02, "inverted": 0.07}
 MOSTLY_TRUTHFUL: Mapping[str, float] = {
     "truthful": 0.78,
     "plain": 0.15,
@@ -54,7 +54,7 @@ def draw_style(rng: Random, tasks: Sequence[Task]) -> Style:
     """Draw the way one document is written; it holds for all its claims."""
     phrasing = {task.name: task.statements[0] if rng.random() < 0.5 else rng.choice(task.statements) for task in tasks}
     separator = rng.choice(("\n", "\n\n"))
-    if rng.random() < 0.25:
+    if rng.random() < 0.35:
         return Style("", THINK if rng.random() < 0.8 else "", separator, True, phrasing)
     stop, bridge = rng.choice((("", "?"), ("", ""), (".", ""), ("", THINK), (".", THINK)))
     return Style(stop, bridge, separator, False, phrasing)

@@ -49,6 +49,11 @@ CURRICULUM: tuple[Phase, ...] = (
     Phase(320, 512, 16, 48, MIXTURE, (0.5, 0.06)),
     Phase(30, 2048, 4, 180, MIXTURE, (0.06, 0.04)),
     Phase(12, 4096, 2, 400, MIXTURE, (0.04, 0.02)),
+    Phase(200, 512, 16, 48, MIXTURE, (0.4, 0.3)),
+    Phase(200, 1024, 8, 96, MIXTURE, (0.3, 0.2)),
+    Phase(120, 2048, 4, 180, MIXTURE, (0.2, 0.1)),
+    Phase(60, 4096, 2, 400, MIXTURE, (0.1, 0.05)),
+    Phase(60, 512, 16, 48, MIXTURE, (0.05, 0.01)),
 )
 STEPS = sum(phase.steps for phase in CURRICULUM)
 
