@@ -75,9 +75,9 @@ def test_a_first_repair_is_taken_though_it_lowers_utility_where_algorithm_2_woul
 def test_further_repairs_must_raise_utility() -> None:
     world, problem = Opposed(4, 2, False, 0), alike(4)
     labels = {Row(0): A, Row(1): B, Row(2): A, Row(3): B}
-    repaired = resolve(world, authors._repaired(problem, labels, problem.random("repair")))
-    changed = [row for row in labels if repaired.labels[row] != labels[row]]
-    assert len(changed) == 1  # a second repair costs far more predictability than the conflict weighs
+    for seed in range(5):  # the second repair takes back the first, which cost far more than a conflict weighs
+        repaired = resolve(world, authors._repaired(problem, labels, problem.random("repair", seed)))
+        assert repaired.labels == labels
 
 
 def test_the_released_utility_counts_log_odds_and_conflicts() -> None:
