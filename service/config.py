@@ -186,7 +186,9 @@ class SearchConfig(_Config):
     initial_temperature: float = Field(10.0, gt=0, description="T_0")
     final_temperature: float = Field(0.01, gt=0, description="T_min")
     cooling: float = Field(0.99, gt=0, description="beta")
-    draws_per_row: float = Field(5.0, gt=0, description="iterations of `paper` and `authors`, per row")
+    draws_per_row: float = Field(
+        5.0, gt=0, description="iterations of `paper` and `authors`, per row; at least 100 in all"
+    )
     repair_rounds: int = Field(10, ge=1, description="M: repairs tried per proposal (Algorithm 2)")
     folds: int = Field(4, ge=2, description="G: parts a sweep of `folds` divides the rows into")
     restarts: int = Field(4, ge=1, description="independent starts of `folds`, at most; two that agree are enough")

@@ -2,19 +2,21 @@
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
+from typing import TypeVar
 
 from service.identifiers import Label, Row
 from service.search.consistency import Constraint, Rule
 from service.search.engine import Search
 from service.search.problem import Parameters, Problem
 from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
-from service.search.steps import State, Strategy
+from service.search.steps import Answer, Request, State, Strategy
 
-LABELS = ("True", "False", "Unknown")
+LABELS = ("True", "False", "Unknown", *(f"Label-{number}" for number in range(3, 20)))
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class ToyWorld:
     classes: int
     related: bool
     seed: int
+    home: float = 0.0  # by how much each row leans towards its planted label whatever it reads, nats
 
     @cached_property
     def planted(self) -> dict[Row, Label]:
@@ -62,7 +65,7 @@ class ToyWorld:
 
     def log_probabilities(self, row: Row, others: Mapping[Row, Label]) -> LogProbabilities:
         """log p(label of the row | labels of others), nats; the order of the others does not matter."""
-        logits = [0.3 * (label == 0) for label in range(self.classes)]
+        logits = [0.3 * (label == 0) + self.home * (label == self.planted[row]) for label in range(self.classes)]
         for other, label in others.items():
             shift = label - self.planted[other]
             logits[(self.planted[row] + shift) % self.classes] += self.strength[other, row]
@@ -108,3 +111,23 @@ def drive(world: ToyWorld, problem: Problem, strategy: Strategy, state: State | 
         if search.tell([world.answer(tree) for tree in request]):
             states.append(search.state)
     return [*states, search.state]
+
+
+def resolve(world: ToyWorld, asking: Generator[Request, Answer, T]) -> T:
+    """Answer a part of a search until it returns."""
+    try:
+        request = next(asking)
+        while True:
+            request = asking.send([world.answer(tree) for tree in request])
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+def prompts(world: ToyWorld, problem: Problem, strategy: Strategy) -> list[tuple[Row, str]]:
+    """All that a search asks from beginning to end."""
+    search, asked = Search(problem, strategy), list[tuple[Row, str]]()
+    while (request := search.ask()) is not None:
+        asked += [prompt for tree in request for prompt in tree.prompts()]
+        search.tell([world.answer(tree) for tree in request])
+    return asked

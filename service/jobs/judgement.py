@@ -18,9 +18,10 @@ CONFLICTS = 0.05  # unresolved conflicts per row from which the labels are not t
 POLARITY_SEQUENCE_NATS = 1.5  # per short sequence: beyond odds of four to one the polarity is the model's own
 POLARITY_NATS = 0.02  # per row: so near the complement's utility, the labels may be inverted as a whole
 NO_CONCEPT_SHARE = 0.1  # of the cost of shuffled labels: a search finds as much in noise, however many the rows
-NO_CONCEPT_ERRORS = 2.0  # standard errors above chance; a row's cost scatters about as much as its mean
-MOST_NOISE_SHARE = 0.5  # no more is put down to chance, however few the rows
 WEAK_CONCEPT_SHARE = 0.3  # of that cost: the labels hold together, but most of it stays unexplained
+NO_CONCEPT_ERRORS = 1.0  # standard errors above chance; a row's cost scatters about as much as its mean
+WEAK_CONCEPT_ERRORS = 2.0  # within them it may still be chance, and may as well be a concept that few rows show
+MOST_NOISE_SHARE = 0.5  # no more is put down to chance, however few the rows
 NO_CONCEPT_NATS = 0.01  # per row, where shuffled labels cost nothing that a share could be taken of
 RESTARTS_AGREE = 0.7  # of the rows; two labels drawn by lot agree on half of them
 SHORTCUT = 0.8  # above the majority, on a scale where certainty is 1: balanced accuracy 0.9 of two labels
@@ -133,11 +134,12 @@ def _concept(evidence: Evidence) -> list[Reason]:
     rows = evidence.search.sample_rows or 0
     if gain is None or rows < FEW_ROWS:
         return []
-    noise = min(MOST_NOISE_SHARE, NO_CONCEPT_ERRORS * math.sqrt(2 / rows))
-    if gain < NO_CONCEPT_NATS if share is None else share < max(NO_CONCEPT_SHARE, noise):
+    error = math.sqrt(2 / rows)
+    chance = max(NO_CONCEPT_SHARE, min(MOST_NOISE_SHARE, NO_CONCEPT_ERRORS * error))
+    if gain < NO_CONCEPT_NATS if share is None else share < chance:
         message = f"the labels are only {gain:.3f} nats per row more coherent than the same labels dealt out at random"
         return _unusable("no_concept", f"{message}: the language model may not know what was asked for")
-    if share is not None and share < WEAK_CONCEPT_SHARE:
+    if share is not None and share < max(WEAK_CONCEPT_SHARE, min(MOST_NOISE_SHARE, WEAK_CONCEPT_ERRORS * error)):
         return _suspicious("weak_concept", f"only {share:.0%} of what shuffled labels cost is explained by the labels")
     return []
 

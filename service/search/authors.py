@@ -21,7 +21,7 @@ from service.search.consistency import Conflict, Labels
 from service.search.objective import likeliest, margin
 from service.search.problem import Problem
 from service.search.proposal import propose_row
-from service.search.schedule import accepts
+from service.search.schedule import accepts, draws
 from service.search.steps import Answer, Candidate, Phase, Request, State, Step, StopReason
 
 COOLING = 2.0  # in the place of beta
@@ -53,7 +53,7 @@ class Authors:
 
     def _draw(self, problem: Problem, state: State) -> Step:
         """Propose the likeliest label of a random row; take it by the change in utility."""
-        if state.round >= math.ceil(problem.parameters.draws_per_row * len(problem.rows)):
+        if state.round >= draws(problem.parameters, len(problem.rows)):
             after = Phase.DONE if problem.prefix else Phase.AUDIT
             return state.enter(after, stop=StopReason.DRAWS_DONE).noting(utility=_current(problem, state).utility)
         rng = problem.random("draw", state.round)

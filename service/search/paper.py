@@ -5,7 +5,6 @@ are labelled given all others, and of the labellings of all rows that were met, 
 label permutations, the one with the highest utility is returned.
 """
 
-import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -18,7 +17,7 @@ from service.search.problem import Problem
 from service.search.proposal import propose_row
 from service.search.redraw import redraw
 from service.search.repair import repair
-from service.search.schedule import accepts, temperature
+from service.search.schedule import accepts, draws, temperature
 from service.search.steps import Answer, Candidate, Phase, Request, State, Step, StopReason, as_candidate, better
 
 
@@ -31,7 +30,7 @@ class Paper:
         match state.phase:
             case Phase.START:
                 return self._start(problem, state)
-            case Phase.DRAW if state.round < math.ceil(problem.parameters.draws_per_row * len(problem.rows)):
+            case Phase.DRAW if state.round < draws(problem.parameters, len(problem.rows)):
                 return self._draw(problem, state)
             case Phase.DRAW | Phase.COMPLETE:
                 return self._complete(problem, state)

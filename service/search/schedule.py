@@ -1,9 +1,16 @@
-"""Temperature and acceptance of the simulated annealing (Algorithm 1, lines 4 and 9-12)."""
+"""Length, temperature and acceptance of the simulated annealing (Algorithm 1, lines 3, 4 and 9-12)."""
 
 import math
 from random import Random
 
 from service.search.problem import Parameters
+
+FEWEST_DRAWS = 100  # with n per row a row is never drawn with probability exp(-n), and keeps a seed's random label
+
+
+def draws(parameters: Parameters, rows: int) -> int:
+    """How many iterations there are for so many rows (N, line 3)."""
+    return max(FEWEST_DRAWS, math.ceil(parameters.draws_per_row * rows))
 
 
 def temperature(parameters: Parameters, iteration: int) -> float:

@@ -34,8 +34,7 @@ def failing() -> list[Case]:
 
 
 def case(name: str, code: str, belief: Belief, rows: Sequence[Row], *, unusable: bool = False, **changes: Any) -> Case:
-    """A case whose language model has this belief; `facts` aside, changes are the configuration's."""
-    facts = changes.pop("facts", {})
+    """A case whose language model has this belief; changes are the configuration's."""
     return Case(
         name=f"{code}: {name}",
         verdict=Verdict.DO_NOT_USE if unusable else Verdict.SUSPICIOUS,
@@ -43,7 +42,6 @@ def case(name: str, code: str, belief: Belief, rows: Sequence[Row], *, unusable:
         rows=rows,
         config=config(**changes),
         scorer=partial(BelievingScorer, belief),
-        facts=facts,
     )
 
 
@@ -122,25 +120,18 @@ def columns() -> Iterator[Case]:
 
 
 def contradictory() -> Iterator[Case]:
-    """By Algorithm 1, which labels row by row and so has labels for rows that no labelling can satisfy."""
+    """Rows that no labelling can satisfy; the search settles for the fewest conflicts."""
     both = [{"kind": "same_label", "group": "pair"}, {"kind": "different_label", "group": "pair"}]
     for seed in range(3):
         rows = [{**row, "pair": number // 2} for number, row in enumerate(claims(COUNT, seed))]
         belief = Concept(truth(rows, drawn(COUNT, seed, 1, 1)))
-        yield case(
-            f"pairs both alike and different, {seed}",
-            "conflicts",
-            belief,
-            rows,
-            unusable=True,
-            relations=both,
-            strategy="paper",
-        )
+        name = f"pairs both alike and different, {seed}"
+        yield case(name, "conflicts", belief, rows, unusable=True, relations=both)
     for seed in range(2):
         rows = claims(COUNT, seed)
         few = [{**row, "pair": "twins" if number in (3, 7) else None} for number, row in enumerate(rows)]
         belief = Concept(truth(rows, drawn(COUNT, seed, 1, 1)))
-        yield case(f"one such pair, {seed}", "conflicts", belief, few, relations=both, strategy="paper")
+        yield case(f"one such pair, {seed}", "conflicts", belief, few, relations=both)
 
 
 def undecidable() -> Iterator[Case]:
@@ -158,8 +149,7 @@ def disagreeing() -> Iterator[Case]:
     for seed in range(3):
         rows = claims(COUNT, seed)
         truths = [truth(rows, drawn(COUNT, 10 * seed + number, 1, 1)) for number in range(6)]
-        facts = {"restart_agreement": 0.52}
-        yield case(f"six truths, {seed}", "restarts_disagree", Rivals(truths), rows, facts=facts, seed=seed)
+        yield case(f"six truths, {seed}", "restarts_disagree", Rivals(truths), rows, seed=seed)
 
 
 def limited() -> Iterator[Case]:

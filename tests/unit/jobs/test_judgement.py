@@ -123,8 +123,12 @@ def test_a_polarity_that_short_sequences_settle_is_believed(nats: float, codes: 
         (1000, 0.3, 0.31, {}),
         (1000, 0.2, 0.29, {"weak_concept": Verdict.SUSPICIOUS}),
         (1000, 0.1, 0.09, {"no_concept": Verdict.DO_NOT_USE}),
+        (64, 0.4, 0.36, {}),
+        (64, 0.4, 0.34, {"weak_concept": Verdict.SUSPICIOUS}),  # two standard errors of a sample are 0.35
+        (64, 0.4, 0.17, {"no_concept": Verdict.DO_NOT_USE}),
         (32, 0.4, 0.51, {}),
-        (32, 0.4, 0.49, {"no_concept": Verdict.DO_NOT_USE}),  # in so few rows half the cost is chance
+        (32, 0.4, 0.49, {"weak_concept": Verdict.SUSPICIOUS}),  # in so few rows half the cost may be chance
+        (32, 0.4, 0.24, {"no_concept": Verdict.DO_NOT_USE}),
         (8, 0.4, 0.51, {}),
         (7, 0.0, 0.0, {}),
         (1000, 0.02, None, {}),

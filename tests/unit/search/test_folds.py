@@ -1,0 +1,78 @@
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from service.search.authors import Authors
+from service.search.baselines import Bootstrap, FewShotRandom
+from service.search.folds import Folds
+from service.search.objective import utility
+from service.search.paper import Paper
+from service.search.problem import Problem
+from service.search.steps import Phase, Strategy
+from tests.toy import ToyWorld, drive, prompts
+
+EVERY = [Folds(), Paper(), Authors(), Bootstrap(), FewShotRandom()]
+
+
+def with_tokens(problem: Problem, budget: int) -> Problem:
+    """Rows of different lengths, and a budget in the same unit."""
+    tokens = {row: 3 + row % 5 for row in problem.rows}
+    return replace(problem, demonstration_tokens=tokens, budget_tokens=budget)
+
+
+@pytest.mark.parametrize("strategy", EVERY)
+@pytest.mark.parametrize("related", [False, True])
+@pytest.mark.parametrize("most", [1, 2, 5, 11])
+def test_no_prompt_has_more_demonstrations_than_allowed(strategy: Strategy, most: int, *, related: bool) -> None:
+    world = ToyWorld(24, 2, related, 1)
+    asked = prompts(world, replace(world.problem(draws_per_row=10.0), max_demonstrations=most), strategy)
+    assert {row for row, _ in asked} == set(world.planted)
+    assert max(prompt.count("\n") for _, prompt in asked) <= most
+
+
+@pytest.mark.parametrize("strategy", EVERY)
+@pytest.mark.parametrize("budget", [0, 7, 40])
+def test_no_prompt_is_longer_than_the_budget(strategy: Strategy, budget: int) -> None:
+    world = ToyWorld(24, 2, True, 1)
+    problem = with_tokens(world.problem(), budget)
+    for _, prompt in prompts(world, problem, strategy):
+        shown = [int(line.split()[1]) for line in prompt.split("\n")[:-1]]
+        assert sum(3 + row % 5 for row in shown) <= budget
+
+
+@pytest.mark.parametrize("most", [6, 12])
+def test_with_few_demonstrations_the_planted_labels_are_found_all_the_same(most: int) -> None:
+    world = ToyWorld(60, 2, False, 2, home=0.5)
+    end = drive(world, replace(world.problem(), max_demonstrations=most), Folds())[-1]
+    assert sum(end.labels[row] == label for row, label in world.planted.items()) >= 57
+
+
+@pytest.mark.parametrize("related", [False, True])
+def test_twenty_labels_are_told_apart(*, related: bool) -> None:
+    world = ToyWorld(60, 20, related, 4, home=1.5)
+    problem = world.problem()
+    end = drive(world, problem, Folds())[-1]
+    assert end.phase is Phase.DONE
+    assert problem.constraints.conflicts(end.labels) == []
+    assert sum(end.labels[row] == label for row, label in world.planted.items()) >= 54
+    assert len(Counter(end.labels.values())) > (2 if related else 10)
+    assert isinstance(end.summary["permuted_utility"], float)
+
+
+def test_exact_scores_are_those_of_every_row_given_all_others() -> None:
+    world = ToyWorld(30, 2, False, 3)
+    end = drive(world, world.problem(exact_scores=True), Folds())[-1]
+    for row, label in end.labels.items():
+        others = {other: held for other, held in end.labels.items() if other != row}
+        assert end.scores[row] == pytest.approx(world.log_probabilities(row, others))
+        assert label in (0, 1)
+    assert end.summary["utility"] == pytest.approx(world.utility(end.labels))
+
+
+def test_without_them_a_row_is_scored_given_the_labels_outside_its_fold() -> None:
+    world = ToyWorld(30, 2, False, 3)
+    exact, rough = (drive(world, world.problem(exact_scores=exact), Folds())[-1] for exact in (True, False))
+    assert rough.labels == exact.labels
+    assert rough.scores != exact.scores
+    assert rough.summary["utility"] == pytest.approx(utility(world.problem(), rough.labels, rough.scores))
