@@ -16,6 +16,7 @@ from service.identifiers import Label, Row
 from service.jobs.problem import load_problem, strategy_of
 from service.ports import Scorer, Store
 from service.search import checkpoint
+from service.search.demonstrations import keep_fitting
 from service.search.engine import Search
 from service.search.objective import Scores, margin
 from service.search.prompt_tree import Usage
@@ -133,9 +134,12 @@ class _Run:
 
     def summary(self, reason: StopReason | None) -> Mapping[str, Any]:
         """Facts for the report."""
+        problem, labels = self.search.problem, self.search.state.labels
+        shown = keep_fitting(problem, labels, problem.random("fitting"))
         return {
             **self.search.state.summary,
-            "rows": len(self.search.problem.rows),
+            "rows": len(problem.rows),
+            "demonstrations_dropped": len(labels) - len(shown),
             "stop_reason": None if reason is None else reason.value,
             "tokens_modelled": self.usage.modelled,
             "unproven_redraws": self.search.state.unproven,

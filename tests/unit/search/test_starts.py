@@ -21,7 +21,7 @@ def first_prompts(problem: Problem, seed: int, *, seeded: bool) -> list[str]:
     return [prompt for tree in request for _, prompt in tree.prompts()]
 
 
-def restarts(world: ToyWorld, **parameters: object) -> tuple[int, float]:
+def restarts(world: ToyWorld, **parameters: int) -> tuple[int, float]:
     """How many starts a search made, and how much they agreed."""
     summary = drive(world, world.problem(**parameters), Folds())[-1].summary
     return len(cast("list[float]", summary["restart_utilities"])), cast("float", summary["restart_agreement"])
