@@ -10,7 +10,7 @@ from service.jobs.rehearsal import made_up_problem, rehearsed
 from service.jobs.sharding import ANCHORED, ShardPlan
 from service.search.prompt_tree import Usage
 
-_DOUBTFUL_SHARE = 0.2  # of the rows behind an anchor, which are asked for again
+_DOUBTFUL_SHARE = 0.15  # of the rows behind an anchor, which are asked for again
 _EVALUATIONS_PER_DRAW = 0.7  # leave-one-outs per draw: unchanged labels need none, repairs several
 
 
@@ -20,6 +20,7 @@ class Lengths:
 
     demonstrations: Sequence[int]  # of each row with its label and the separator
     lead: int  # of what all texts begin with
+    shared_beginnings: float  # share of the texts that the row before begins with, too
     tail: int  # of a label and the separator alone
     context: int  # that the backend reads at once
 
@@ -81,5 +82,6 @@ def _behind(config: JobConfig, rows: _Rows, prefix: int, lengths: Lengths) -> Us
         return inside + Usage(0, inside.prompts * prefix, 0, modelled=True)
     asked = 1 + _DOUBTFUL_SHARE * config.search.second_opinions
     prompts = round(asked * len(rows.tokens))
-    computed = round(asked * sum(max(1, tokens - lengths.tail - lengths.lead) for tokens in rows.tokens))
-    return Usage(prompts, prompts * prefix + computed, computed, modelled=True)
+    read = asked * sum(max(1, tokens - lengths.tail) for tokens in rows.tokens)
+    computed = round(read * (1 - lengths.shared_beginnings))
+    return Usage(prompts, prompts * prefix + round(read), computed, modelled=True)

@@ -38,6 +38,7 @@ async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max
     lengths = Lengths(
         demonstrations=await demonstration_tokens(scorer, source, config.task, survey, context_tokens),
         lead=lead,
+        shared_beginnings=survey.shared_beginnings,
         tail=tail,
         context=context_tokens,
     )

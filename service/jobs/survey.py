@@ -4,6 +4,7 @@ from array import array
 from collections import Counter
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from os.path import commonprefix
 from random import Random
 from typing import Any
 
@@ -33,6 +34,7 @@ class Survey:
     repeated_texts: int  # rows whose text an earlier row has
     rows_lacking_their_twin: int
     texts_with_separator: int
+    shared_beginnings: float  # share of the characters of all texts that the row before begins with, too
 
     @property
     def rows(self) -> int:
@@ -78,6 +80,8 @@ class _Surveyor:
         self._random = Random(0)
         self._texts: set[int] = set()  # hashes: a collision in 2^64 would only miscount a warning
         self._texts_with_separator = 0
+        self._before = ""
+        self._characters = self._shared = 0
 
     def add(self, row: SourceRow) -> None:
         """Check the row, and keep its numbers where it can be used."""
@@ -95,6 +99,9 @@ class _Surveyor:
         self._demonstration_bytes.append(len(text.encode()) + self._tail_bytes)
         self._texts.add(hash(text))
         self._texts_with_separator += self._separator in text
+        self._characters += len(text)
+        self._shared += len(commonprefix((self._before, text)))  # noqa: RUF071  # of texts, not of paths
+        self._before = text
 
     def check_ids_named(self) -> None:
         """Look for pairs that name a row that is not there; needs all rows to be without fault."""
@@ -138,6 +145,7 @@ class _Surveyor:
             repeated_texts=len(self._lines) - len(self._texts),
             rows_lacking_their_twin=self._twins.lacking(),
             texts_with_separator=self._texts_with_separator,
+            shared_beginnings=self._shared / max(1, self._characters),
         )
 
 

@@ -131,3 +131,8 @@ def test_a_pair_that_cannot_be_read_is_told_with_line_and_field(
 def test_a_column_of_ids_that_the_template_reads_too_must_not_be_a_list() -> None:
     [fault] = faults_of(config("{twins}", relations=[BY_COLUMN]).task, {"twins": ["0"]})
     assert fault[:2] == (1, "twins")
+
+
+def test_what_neighbours_begin_with_alike_is_measured() -> None:
+    found = survey(PLAIN, {"q": "abcd"}, {"q": "abxy"}, {"q": "zzzz"})
+    assert found.shared_beginnings == pytest.approx(2 / (3 * len("abcd is")))
