@@ -12,8 +12,7 @@ from tests.unit.api.harness import Service, pairs
 
 HOSTILE = '<script src="http://evil/x.js">alert(1)</script>'
 FACTS: dict[str, Any] = {
-    "predictability": -0.1,
-    "shuffled_predictability": -0.8,
+    "shuffled_utility": -40.0,
     "restart_utilities": [-1.0, -9.0, -2.0],
     "restart_agreement": 0.9,
     "demonstrations_dropped": 3,
@@ -70,8 +69,8 @@ async def test_what_the_search_says_is_put_into_nats_and_beside_baselines(servic
     job = await service.labelled(pairs(40))
     await tell(service, job["id"], FACTS)
     found = await service.get(job["id"], "/report")
-    assert found["coherence"]["gain_nats"] == pytest.approx(0.7)
-    assert found["coherence"]["gain_share"] == pytest.approx(0.875)
+    gain = (found["search"]["anchor_utility"] + 40.0) / 50
+    assert found["coherence"]["gain_nats"] == pytest.approx(gain)
     assert found["coherence"]["restart_agreement"] == 0.9
     assert found["search"]["demonstrations_dropped"] == 3
     zero_shot, few_shot = found["baselines"]
