@@ -1,6 +1,7 @@
 """Asking for the scores of a labelling: exactly, by leave-one-out, or cheaply, by folds."""
 
-from collections.abc import Generator, Sequence
+import math
+from collections.abc import Generator, Iterator, Sequence
 
 from service.identifiers import Row
 from service.search import planner
@@ -26,7 +27,7 @@ def leave_one_out(problem: Problem, *labellings: Labels) -> Generator[Request, A
 
 
 def by_folds(problem: Problem, labels: Labels, folds: int) -> Scoring:
-    """Every labelled row given the labels outside its fold; related rows share a fold.
+    """Every labelled row given the labels outside its fold; related rows share a fold, unless most rows are related.
 
     The folds are runs of the labelling's own order, so that half of the prompts begin with
     demonstrations that growth has already put into the server's prefix cache.
@@ -68,7 +69,15 @@ def _deal(groups: Sequence[Sequence[Row]], folds: int) -> list[list[Row]]:
     """Groups cut into consecutive parts that are about equally large."""
     total, seen = sum(map(len, groups)), 0
     parts: dict[int, list[Row]] = {}
-    for group in groups:
-        parts.setdefault(seen * folds // total, []).extend(group)
-        seen += len(group)
+    for piece in _pieces(groups, total, folds):
+        parts.setdefault(seen * folds // total, []).extend(piece)
+        seen += len(piece)
     return list(parts.values())
+
+
+def _pieces(groups: Sequence[Sequence[Row]], total: int, folds: int) -> Iterator[Sequence[Row]]:
+    """The groups; one of more than half of all rows in pieces, or those rows would be shown hardly any labels."""
+    size = math.ceil(total / folds)
+    for group in groups:
+        step = size if 2 * len(group) > total else len(group)
+        yield from (group[start : start + step] for start in range(0, len(group), step))

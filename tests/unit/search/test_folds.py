@@ -1,10 +1,14 @@
+import itertools
 from collections import Counter
 from dataclasses import replace
+from functools import cached_property
 
 import pytest
 
+from service.identifiers import Label, Row
 from service.search.authors import Authors
 from service.search.baselines import Bootstrap, FewShotRandom
+from service.search.consistency import Constraint, Rule
 from service.search.folds import Folds
 from service.search.objective import utility
 from service.search.paper import Paper
@@ -12,6 +16,7 @@ from service.search.problem import Problem
 from service.search.steps import Phase, Strategy
 from tests.toy import ToyWorld, drive, prompts
 
+PAIRS = tuple(itertools.permutations(range(6), 2))
 EVERY = [Folds(), Paper(), Authors(), Bootstrap(), FewShotRandom()]
 
 
@@ -46,6 +51,26 @@ def test_with_few_demonstrations_the_planted_labels_are_found_all_the_same(most:
     world = ToyWorld(60, 2, False, 2, home=0.5)
     end = drive(world, replace(world.problem(), max_demonstrations=most), Folds())[-1]
     assert sum(end.labels[row] == label for row, label in world.planted.items()) >= 57
+
+
+class Ordered(ToyWorld):
+    """Comparisons of six things, all tied together by one rule."""
+
+    @cached_property
+    def planted(self) -> dict[Row, Label]:
+        return {Row(number): Label(int(first < second)) for number, (first, second) in enumerate(PAIRS)}
+
+    @property
+    def constraints(self) -> list[Constraint]:
+        return [Constraint(Rule.TRANSITIVE, tuple((Row(number),) for number in range(len(PAIRS))), Label(0), PAIRS)]
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_that_are_all_related_are_labelled_by_one_another(seed: int, *, exact: bool) -> None:
+    world = Ordered(len(PAIRS), 2, False, seed, home=0.2)  # less than the lean towards the first label
+    end = drive(world, world.problem(seed, exact_scores=exact), Folds())[-1]
+    assert end.labels == world.planted
 
 
 @pytest.mark.parametrize("related", [False, True])

@@ -23,7 +23,7 @@ def first_prompts(problem: Problem, seed: int, *, seeded: bool) -> list[str]:
 
 def restarts(world: ToyWorld, **parameters: int) -> tuple[int, float]:
     """How many starts a search made, and how much they agreed."""
-    summary = drive(world, world.problem(**parameters), Folds())[-1].summary
+    summary = drive(world, world.problem(0, **parameters), Folds())[-1].summary
     return len(cast("list[float]", summary["restart_utilities"])), cast("float", summary["restart_agreement"])
 
 
