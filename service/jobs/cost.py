@@ -9,6 +9,7 @@ from service.jobs.problem import ANCHOR_SHARE, SPECIAL_TOKENS, search_parameters
 from service.jobs.rehearsal import made_up_problem, rehearsed
 from service.jobs.sharding import ANCHORED, ShardPlan
 from service.search.prompt_tree import Usage
+from service.search.schedule import draws
 
 _DOUBTFUL_SHARE = 0.15  # of the rows behind an anchor, which are asked for again
 _EVALUATIONS_PER_DRAW = 0.7  # leave-one-outs per draw: unchanged labels need none, repairs several
@@ -69,7 +70,7 @@ def _alone(config: JobConfig, rows: _Rows, lengths: Lengths) -> Usage:
 def _annealing(config: JobConfig, rows: _Rows) -> Usage:
     """A leave-one-out over the rows labelled so far for most of the draws: N L (log2 N + 1) tokens each."""
     count, tokens = len(rows.tokens), sum(rows.tokens)
-    evaluations = int(config.search.draws_per_row * count * _EVALUATIONS_PER_DRAW)
+    evaluations = int(draws(search_parameters(config), count) * _EVALUATIONS_PER_DRAW)
     prompts = evaluations * count // 2
     computed = int(evaluations * tokens / 2 * (math.log2(max(2, count)) + 1))
     return Usage(prompts, prompts * tokens // 2, computed, modelled=True)
