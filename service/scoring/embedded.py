@@ -14,6 +14,7 @@ from service.errors import BackendRefused, BackendUnavailable, LabelUnreachable
 from service.identifiers import Row
 from service.ports import BackendInfo
 from service.scoring.http import JsonHttp
+from service.scoring.info import described, not_ready
 from service.scoring.retrying import until_answered
 from service.scoring.tokens import CALLS_AT_ONCE, BatchTokenCounter
 from service.search.prompt_tree import LogProbabilities, PromptTree, Query, TreeScores, Usage
@@ -45,22 +46,8 @@ class EmbeddedScorer:
             info = await self._http.get("/info")
             problems = await self._try_out(labels or _PROBE_LABELS)
         except (BackendUnavailable, BackendRefused) as error:
-            reachable = not isinstance(error, BackendUnavailable)
-            return BackendInfo(
-                name=self._name, kind="embedded", ready=False, reachable=reachable, problems=(str(error),)
-            )
-        return BackendInfo(
-            name=self._name,
-            kind="embedded",
-            ready=not problems,
-            model=info.get("model_id"),
-            revision=info.get("model_sha"),
-            server_version=info.get("version"),
-            context_tokens=info.get("max_input_tokens"),
-            max_concurrent_requests=info.get("max_concurrent_requests"),
-            reports_tokens_computed=True,
-            problems=tuple(problems),
-        )
+            return not_ready(self._name, "embedded", error)
+        return described(self._name, "embedded", info, problems, reports_tokens_computed=True)
 
     async def score(self, tree: PromptTree, labels: Sequence[str]) -> TreeScores:
         """All queries in one call, tried again while a failure may pass. Raises BackendError."""

@@ -28,6 +28,7 @@ from service.identifiers import Row
 from service.ports import BackendInfo
 from service.scoring.failures import retry_after_seconds
 from service.scoring.http import JsonHttp
+from service.scoring.info import described, not_ready
 from service.scoring.labels import LabelToken, LabelTokens
 from service.scoring.retrying import until_answered
 from service.scoring.tokens import TokenCounter
@@ -68,20 +69,8 @@ class TgiScorer:
             info = await self._http.get("/info")
             problems, reports = await self._try_out(labels)
         except (BackendUnavailable, BackendRefused) as error:
-            reachable = not isinstance(error, BackendUnavailable)
-            return BackendInfo(name=self._name, kind="tgi", ready=False, reachable=reachable, problems=(str(error),))
-        return BackendInfo(
-            name=self._name,
-            kind="tgi",
-            ready=not problems,
-            model=info.get("model_id"),
-            revision=info.get("model_sha"),
-            server_version=info.get("version"),
-            context_tokens=info.get("max_input_tokens"),
-            max_concurrent_requests=info.get("max_concurrent_requests"),
-            reports_tokens_computed=reports,
-            problems=tuple(problems),
-        )
+            return not_ready(self._name, "tgi", error)
+        return described(self._name, "tgi", info, problems, reports_tokens_computed=reports)
 
     async def score(self, tree: PromptTree, labels: Sequence[str]) -> TreeScores:
         """All queries, in depth-first order, as many at once as there are slots. Raises BackendError."""

@@ -3,10 +3,8 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Generator, Sequence
 from pathlib import Path
 from random import Random
-from typing import TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -16,28 +14,14 @@ from service.identifiers import Label, Row
 from service.search import evaluation
 from service.search.consistency import Constraint, Rule
 from service.search.problem import Problem
-from service.search.prompt_tree import PromptTree, TreeScores
 from service.search.redraw import redraw, redraw_groups
 from service.search.repair import consistent_options, most_promising, repair
 from service.search.steps import Candidate
-from tests.toy import ToyWorld
-
-T = TypeVar("T")
-
-
-def answered(world: ToyWorld, asking: Generator[Sequence[PromptTree], Sequence[TreeScores], T]) -> T:
-    """Run a part of a search to its end on the toy world."""
-    try:
-        request = next(asking)
-        while True:
-            request = asking.send([world.answer(tree) for tree in request])
-    except StopIteration as end:
-        result: T = end.value
-        return result
+from tests.toy import ToyWorld, resolve
 
 
 def evaluated(world: ToyWorld, problem: Problem, labels: dict[Row, Label]) -> Candidate:
-    return answered(world, evaluation.leave_one_out(problem, labels))[0]
+    return resolve(world, evaluation.leave_one_out(problem, labels))[0]
 
 
 @settings(max_examples=60, deadline=None)
@@ -46,7 +30,7 @@ def test_repair_never_lowers_utility(seed: int, choice: list[int]) -> None:
     world = ToyWorld(10, 2, True, seed)
     problem = world.problem(seed)
     before = evaluated(world, problem, {Row(row): Label(label) for row, label in enumerate(choice)})
-    after = answered(world, repair(problem, before, problem.random("repair")))
+    after = resolve(world, repair(problem, before, problem.random("repair")))
     assert after.utility >= before.utility
     assert after.utility == pytest.approx(world.utility(after.labels), abs=1e-9)
 
