@@ -19,7 +19,7 @@ class Scale:
     name: str
     rows: int = 256  # of the comparison of strategies
     few_rows: int = 48  # where Algorithm 1 runs in full, again and again
-    counted_rows: tuple[int, ...] = (64, 128, 256)
+    counted_rows: tuple[int, ...] = (48, 64, 128, 256)
     many_rows: int = 1024
     seeds: int = 5
     rescored_seeds: int = 2  # of strategies that rescore, at `rows` rows

@@ -26,8 +26,8 @@ class Exact:
 
 
 def accuracy(labels: Labels, gold: Labels) -> float:
-    """Share of all rows that have their gold label."""
-    return fmean(labels.get(row) == label for row, label in gold.items())
+    """Share of the labelled rows that have their gold label."""
+    return fmean(label == gold[row] for row, label in labels.items())
 
 
 def exact(problem: Problem, labels: Labels, gold: Labels, scorer: LocalScorer) -> Exact:

@@ -117,6 +117,7 @@ def _quality(
     data: Dataset, problem: Problem, labels: Mapping[Row, Label], scorer: LocalScorer
 ) -> dict[str, float | str]:
     quality: dict[str, float | str] = {
+        "labelled": len(labels) / len(data.gold),
         "accuracy": measures.accuracy(labels, data.gold),
         "share_true": measures.share_true(labels),
         "conflicts": float(len(problem.constraints.conflicts(labels))),

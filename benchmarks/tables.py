@@ -17,15 +17,16 @@ def coherence(results: Results, scale: Scale) -> str:
     rows = []
     for (task, strategy), runs in grouped(experiments.coherence(scale), lambda run: (run.task, run.strategy)):
         gold = [run for run in experiments.coherence(scale) if run.task == task and run.strategy == GOLD]
-        utility, target = results.mean(runs, "utility"), results.mean(gold, "utility")
-        gap = None if utility is None or target is None else utility - target
+        gaps = _gaps(results, runs, gold)
         rows.append(
             (
                 task,
                 _label(runs[0]),
+                _incomplete(results.mean(runs, "labelled")),
                 spread(results.values(runs, "accuracy")),
                 spread(results.values(runs, "utility"), 2),
-                "" if strategy == GOLD else number(gap, 2, sign=True),
+                "" if strategy == GOLD else number(statistics.fmean(gaps) if gaps else None, 2, sign=True),
+                "" if strategy == GOLD else number(min(gaps, default=None), 2, sign=True),
                 number(results.mean(runs, "many_shot"), 3),
                 "" if strategy == GOLD else number(results.mean(runs, "computed"), 1),
                 "" if strategy == GOLD else number(results.mean(runs, "sent"), 0),
@@ -34,10 +35,22 @@ def coherence(results: Results, scale: Scale) -> str:
             )
         )
     head = (
-        "task", "strategy", "accuracy", "U", "U - U(gold)", "many-shot", "computed", "sent", "inverted / collapsed",
-        "seconds",
+        "task", "strategy", "labelled", "accuracy", "U", "U - U(gold)", "worst", "many-shot",
+        "computed", "sent", "inverted / collapsed", "seconds",
     )  # fmt: skip
     return markdown(head, rows)
+
+
+def _incomplete(share: float | None) -> str:
+    """The share of rows that were labelled, where it was not all of them."""
+    return number(share, 2) if share is not None and share < 1 else ""
+
+
+def _gaps(results: Results, runs: Sequence[Run], gold: Sequence[Run]) -> list[float]:
+    """U of each run less that of the gold labels of the same rows."""
+    of_seed = {run.seed: run for run in gold}
+    pairs = [(results.values([run], "utility"), results.values([of_seed[run.seed]], "utility")) for run in runs]
+    return [found[0] - best[0] for found, best in pairs if found and best]
 
 
 def tokens(results: Results, scale: Scale) -> str:
