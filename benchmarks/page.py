@@ -19,7 +19,8 @@ scores. *Sent* counts all prompts in full, *computed* what the prefix cache did 
 _COHERENCE = """
 ## Coherence and accuracy at N = {rows}
 
-*Many-shot*: how often the likeliest label of a row behind all other labels is the gold one; with gold labels this is
+*Labelled*: the share of rows with a label at the end, where it is not all of them; accuracy and U are those of the
+labelled rows. *U - U(gold)*: the mean over seeds, and the worst seed. *Many-shot*: how often the likeliest label of a row behind all other labels is the gold one; with gold labels this is
 gold many-shot prompting. *Inverted*: accuracy below a quarter; *collapsed*: one label on 95 % of the rows or more.
 {short}
 {table}
@@ -27,8 +28,8 @@ gold many-shot prompting. *Inverted*: accuracy below a quarter; *collapsed*: one
 """
 _SHORT = """
 {names} after each change scores every row anew: at this size that takes hours on a CPU. The search was cut to {draws:g}
-draws a row here (the paper's schedule has several draws for each row); the rows not drawn by then are labelled given
-the others. At N = {few} below it runs in full.
+draws a row here (the paper's schedule has several draws for each row), on a few of the seeds; `paper` labels the rows
+not drawn by then given the others, `authors` leaves them without a label. At N = {few} below it runs in full.
 """
 _TOKENS = """
 ## Tokens per row
