@@ -81,10 +81,8 @@ def imbalance(scale: Scale) -> Iterator[Run]:
 
 def methods(scale: Scale) -> Iterator[Run]:
     """Fig. 3, Fig. 8 and Table 3: zero-shot, few-shot, every strategy and gold, judged on fresh rows."""
-    for task, seed in product(scale.tasks, scale.seed_range):
-        for name in (*STRATEGIES, GOLD):
-            if task in scale.few_tasks or name not in STRATEGIES or not STRATEGIES[name].rescores:
-                yield Run(task=task, rows=scale.few_rows, seed=seed, strategy=name, fresh=scale.fresh)
+    for task, seed, name in product(scale.few_tasks, scale.seed_range, (*STRATEGIES, GOLD)):
+        yield Run(task=task, rows=scale.few_rows, seed=seed, strategy=name, fresh=scale.fresh)
 
 
 def start(scale: Scale) -> Iterator[Run]:
