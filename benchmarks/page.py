@@ -21,7 +21,8 @@ _COHERENCE = """
 
 *Labelled*: the share of rows with a label at the end, where it is not all of them; accuracy and U are those of the
 labelled rows. *U - U(gold)*: the mean over seeds, and the worst seed. *Many-shot*: how often the likeliest label of
-a row behind all other labels is the gold one; with gold labels this is gold many-shot prompting. *Inverted*: accuracy below a quarter; *collapsed*: one label on 95 % of the rows or more.
+a row behind all other labels is the gold one; with gold labels this is gold many-shot prompting. *Inverted*: accuracy
+below a quarter; *collapsed*: one label on 95 % of the rows or more.
 {short}
 {table}
 ![Accuracy, and U less that of the gold labels, against tokens computed per row](benchmarks/quality.svg)
