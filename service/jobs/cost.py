@@ -11,7 +11,7 @@ from service.jobs.sharding import ANCHORED, ShardPlan
 from service.search.prompt_tree import Usage
 from service.search.schedule import draws
 
-_DOUBTFUL_SHARE = 0.15  # of the rows behind an anchor, which are asked for again
+_DOUBTFUL_SHARE = 0.1  # of the rows behind an anchor, which are asked for again
 _EVALUATIONS_PER_DRAW = 0.7  # leave-one-outs per draw: unchanged labels need none, repairs several
 
 

@@ -10,7 +10,7 @@ from service.errors import BackendRefused, BackendUnavailable
 from service.jobs.cost import Lengths
 from service.jobs.rows import FaultLog, RowSource
 from service.jobs.sharding import ShardPlan, plan_shards
-from service.jobs.survey import Survey, survey_rows
+from service.jobs.survey import Survey, shared_by_neighbours, survey_rows
 from service.jobs.tokens import check_rows_fit, demonstration_tokens, tail_of
 from service.ports import Scorer, Scorers
 
@@ -38,7 +38,7 @@ async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max
     lengths = Lengths(
         demonstrations=await demonstration_tokens(scorer, source, config.task, survey, context_tokens),
         lead=lead,
-        shared_beginnings=survey.shared_beginnings,
+        shared_beginnings=max(survey.shared_beginnings, shared_by_neighbours(sorted(survey.sample))),
         tail=tail,
         context=context_tokens,
     )

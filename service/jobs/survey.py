@@ -2,8 +2,9 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from os.path import commonprefix
 from random import Random
 from typing import Any
@@ -61,6 +62,12 @@ def survey_rows(source: RowSource, task: Task, *, max_reported_faults: int) -> S
         surveyor.check_ids_named()
     faults.raise_any()
     return surveyor.survey()
+
+
+def shared_by_neighbours(texts: Sequence[str]) -> float:
+    """The share of the characters of these texts that the text before begins with, too."""
+    shared = sum(len(commonprefix(pair)) for pair in pairwise(texts))  # noqa: RUF071  # of texts, not of paths
+    return shared / max(1, sum(map(len, texts)))
 
 
 class _Surveyor:
