@@ -193,9 +193,12 @@ def _matches(run: Run, wanted: dict[str, object]) -> bool:
 
 
 def _scatter(above: Axes, below: Axes, results: Results, runs: Sequence[Run], gold: Sequence[Run]) -> None:
-    """A point for each seed; utility against gold of the same rows."""
-    for axis, measure in ((above, "accuracy"), (below, "utility")):
-        base = results.values(gold, measure) if measure == "utility" else [0.0] * len(runs)
+    """A point for each seed; utility against gold of the same rows, where all of them were labelled."""
+    seeds = {run.seed for run in runs}
+    complete = min(results.values(runs, "labelled"), default=1.0) == 1.0
+    for axis, measure in ((above, "accuracy"), (below, "utility"))[: 2 if complete else 1]:
+        same = [run for run in gold if run.seed in seeds]
+        base = results.values(same, measure) if measure == "utility" else [0.0] * len(runs)
         values = results.values(runs, measure)
         if not values or len(values) != len(base):
             continue
@@ -229,4 +232,4 @@ def _legend(figure: Figure, axes: Iterable[Axes]) -> None:
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=len(entries))
+    figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=5)
