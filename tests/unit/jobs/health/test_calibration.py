@@ -70,4 +70,4 @@ def test_the_calibration_error_is_a_share_and_every_row_is_in_one_bin(rows: list
     assert found is not None
     assert sum(part.rows for part in found.bins) == found.rows == len(rows)
     assert 0 <= found.expected_calibration_error <= 1
-    assert all(part.lower <= part.confidence <= part.upper + 1e-9 for part in found.bins)
+    assert all(part.lower - 1e-9 <= part.confidence <= part.upper + 1e-9 for part in found.bins)  # a mean is rounded
