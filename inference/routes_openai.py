@@ -5,6 +5,7 @@ import time
 from fastapi import APIRouter, Request, Response
 
 from inference import wire_openai
+from inference.bodies import read_body
 from inference.errors import ClientGone, GenerationFailed, InvalidRequest, Overloaded, RequestError, UnknownModel
 from inference.metrics import Metrics
 from inference.replies import json_reply
@@ -46,7 +47,7 @@ class OpenAiRoutes:
         """`POST /tokenize` with `prompt`."""
         serving = self._serving
         try:
-            wanted = wire_openai.read_body(wire_openai.TokenizeBody, body)
+            wanted = read_body(wire_openai.TokenizeBody, body)
         except InvalidRequest as error:
             return self._refusal(error)
         ids = await serving.encode(wanted.prompt, add_special_tokens=wanted.add_special_tokens)
@@ -54,7 +55,7 @@ class OpenAiRoutes:
 
     async def _complete(self, request: Request) -> Response:
         serving = self._serving
-        body = wire_openai.read_body(wire_openai.CompletionBody, await serving.body(request))
+        body = read_body(wire_openai.CompletionBody, await serving.body(request))
         wire_openai.check_completion(body, serving.card, serving.limits)
         wanted = [
             wire_openai.generation_request(body, await self._ids(prompt, body), serving.card)

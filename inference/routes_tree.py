@@ -6,6 +6,7 @@ import time
 from fastapi import APIRouter, Request, Response
 
 from inference import wire_tree
+from inference.bodies import read_body
 from inference.errors import ClientGone, GenerationFailed, InvalidRequest, Overloaded, RequestError
 from inference.metrics import Metrics
 from inference.replies import json_reply
@@ -35,7 +36,7 @@ class TreeRoutes:
     async def count_tokens(self, request: Request) -> Response:
         """`POST /v1/count_tokens`: tokens of many texts; like `/tokenize` it needs no place among those under way."""
         try:
-            body = wire_tree.read_body(wire_tree.CountTokensBody, await self._serving.body(request))
+            body = read_body(wire_tree.CountTokensBody, await self._serving.body(request))
         except RequestError as error:
             return self._refusal(error)
         counts = await asyncio.to_thread(self._serving.tokenizer.count_all, body.texts)
@@ -43,7 +44,7 @@ class TreeRoutes:
 
     async def _score(self, request: Request) -> Response:
         serving = self._serving
-        body = wire_tree.read_body(wire_tree.ScoreTreeBody, await serving.body(request))
+        body = read_body(wire_tree.ScoreTreeBody, await serving.body(request))
         queries = await asyncio.to_thread(self._tokenise, wire_tree.tree_of(body))
         answer = TreeAnswer()
         for piece in pieces(queries):

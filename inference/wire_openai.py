@@ -2,9 +2,9 @@
 
 import uuid
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from inference.errors import InvalidRequest, UnknownModel
 from inference.generation import Generation, GenerationRequest, Step
@@ -16,7 +16,6 @@ MAX_TOKEN_IDS = 128  # as vLLM's MAX_LOGPROB_TOKEN_IDS
 MAX_PROMPTS = 1024  # as vLLM's VLLM_MAX_COMPLETION_PROMPTS
 _LEAST_LOG_PROBABILITY = -9999.0  # JSON has no infinity; vLLM writes this
 _Unsigned = Annotated[int, Field(ge=0)]
-_AnyBody = TypeVar("_AnyBody", bound=BaseModel)
 
 
 class _Body(BaseModel):
@@ -60,16 +59,6 @@ class TokenizeBody(_Body):
     model: str | None = None
     add_special_tokens: bool = True
     return_token_strs: bool = False
-
-
-def read_body(kind: type[_AnyBody], body: bytes) -> _AnyBody:
-    """Parse a body. Raises InvalidRequest."""
-    try:
-        return kind.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise InvalidRequest(f"{place}: {first['msg']}" if place else first["msg"], place or None) from error
 
 
 def check_completion(body: CompletionBody, card: ModelCard, limits: Limits) -> None:

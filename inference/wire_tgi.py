@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from inference.bodies import read_body
 from inference.errors import InvalidRequest
 from inference.generation import Generation, GenerationRequest, ScoredTokens
 from inference.serving import VERSION, ModelCard
@@ -52,12 +53,7 @@ class GenerateBody(_Body):
 
 def read_generate(body: bytes) -> GenerateBody:
     """Parse a body. Raises InvalidRequest."""
-    try:
-        return GenerateBody.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise InvalidRequest(f"{place}: {first['msg']}" if place else first["msg"]) from error
+    return read_body(GenerateBody, body)
 
 
 def check_parameters(parameters: GenerateParameters, inputs: str, limits: Limits, context_tokens: int) -> None:

@@ -4,16 +4,15 @@ Trees are flat lists, so that their depth is no matter to JSON parsers.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from inference.errors import InvalidRequest
 from inference.tree_prompts import Segment, Tree, TreeQuery
 from inference.tree_scores import TreeAnswer
 
 _Place = Annotated[int, Field(ge=0)]
-_AnyBody = TypeVar("_AnyBody", bound=BaseModel)
 
 
 class _Body(BaseModel):
@@ -46,16 +45,6 @@ class CountTokensBody(_Body):
     """The body of `POST /v1/count_tokens`."""
 
     texts: list[str]
-
-
-def read_body(kind: type[_AnyBody], body: bytes) -> _AnyBody:
-    """Parse a body. Raises InvalidRequest."""
-    try:
-        return kind.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise InvalidRequest(f"{place}: {first['msg']}" if place else first["msg"]) from error
 
 
 def tree_of(body: ScoreTreeBody) -> Tree:
