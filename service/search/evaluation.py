@@ -30,23 +30,14 @@ def by_folds(problem: Problem, labels: Labels, folds: int) -> Scoring:
     """Every labelled row given the labels outside its fold; related rows share a fold, unless most rows are related.
 
     The folds are runs of the labelling's own order, so that half of the prompts begin with
-    demonstrations that growth has already put into the server's prefix cache.
-    """
-    return (yield from rescored(problem, labels, list(labels), folds))
-
-
-def rescored(problem: Problem, labels: Labels, rows: Sequence[Row], folds: int) -> Scoring:
-    """The groups of these rows by folds, behind all labelled rows that are not among them.
-
-    Rows that do not fit as demonstrations are asked for behind all that do.
+    demonstrations that growth has already put into the server's prefix cache. Rows that do not
+    fit as demonstrations are asked for behind all that do.
     """
     kept = set(keep_fitting(problem, labels, problem.random("fitting")))
-    asked = {mate for row in rows for mate in problem.constraints.group_of[row] if mate in labels}
-    shared = [row for row in labels if row in kept and row not in asked]
-    groups = _in_order(problem, [row for row in labels if row in asked])
+    groups = _in_order(problem, list(labels))
     inside = [group for group in groups if kept.issuperset(group)]
     outside = [row for group in groups if not kept.issuperset(group) for row in group]
-    [scores] = yield from ask(planner.held_out(problem, _deal(inside, folds), labels, shared=shared, also=outside))
+    [scores] = yield from ask(planner.held_out(problem, _deal(inside, folds), labels, also=outside))
     return scores
 
 
