@@ -86,7 +86,8 @@ def test_labels_are_shown_about_equally_often_as_long_as_there_are_rows_left(fou
 @settings(max_examples=100, deadline=None)
 @given(drawn(), st.integers(0, 120), st.integers(0, 5))
 def test_with_less_room_the_beginning_of_the_same_list_is_shown(found: Drawn, budget: int, seed: int) -> None:
-    shorter = replace(found.problem, budget_tokens=min(budget, found.problem.budget_tokens or budget))
+    whole = found.problem.budget_tokens
+    shorter = replace(found.problem, budget_tokens=budget if whole is None else min(budget, whole))
     beginning = balanced_beginning(shorter, found.labels, Random(seed))
     assert balanced_beginning(found.problem, found.labels, Random(seed))[: len(beginning)] == beginning
 
