@@ -38,6 +38,7 @@ STATUS_OF: Mapping[type[errors.ServiceError], int] = {
     errors.BackendUnavailable: 503,
     errors.BackendRefused: 422,
     errors.LabelUnreachable: 422,
+    errors.BackendChanged: 409,
     errors.StorageUnavailable: 503,
     errors.LeaseLost: 409,
 }

@@ -59,3 +59,5 @@ def _scorer(backend: BackendSettings) -> Scorer:
                 timeout_seconds=backend.timeout_seconds,
                 max_top_tokens=backend.max_top_tokens,
             )
+        case kind:
+            raise NotImplementedError(f"there is no adapter for {kind} yet")

@@ -16,13 +16,15 @@ ServiceError
 ├── BackendError               the inference server
 │   ├── BackendUnavailable     cannot be reached, is overloaded or failed: worth another try
 │   ├── BackendRefused         answered, but cannot do what scoring needs: no use in trying again
-│   └── LabelUnreachable       gave no log-probability for a label
+│   │   └── LabelUnreachable   gave no log-probability for a label
+│   └── BackendChanged         holds another model than the one the job began with
 ├── StorageUnavailable         Postgres cannot be reached: worth another try
 └── LeaseLost                  this worker no longer holds the shard; it must write nothing more
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,16 @@ class IdempotencyMismatch(ServiceError):
     """The same Idempotency-Key came with another request."""
 
 
+class FailureKind(StrEnum):
+    """Why a call to an inference server got no answer that can be used."""
+
+    OVERLOADED = "overloaded"  # 429, or 503 of a full queue: fewer calls at once would have been answered
+    TIMED_OUT = "timed_out"  # no answer in time
+    DISCONNECTED = "disconnected"  # no connection, or it broke: the server may be another one when it is back
+    SERVER = "server"  # it says itself that it failed: 500, 502, 503 while loading, 504, an aborted request
+    MALFORMED = "malformed"  # an answer that cannot be read
+
+
 class BackendError(ServiceError):
     """The inference server did not give what scoring needs."""
 
@@ -97,9 +109,12 @@ class BackendError(ServiceError):
 class BackendUnavailable(BackendError):
     """The inference server cannot be reached, is overloaded or failed; the same call may succeed later."""
 
-    def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self, message: str, retry_after_seconds: float | None = None, *, kind: FailureKind | None = None
+    ) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.kind = kind or FailureKind.SERVER
 
 
 class BackendRefused(BackendError):
@@ -108,6 +123,10 @@ class BackendRefused(BackendError):
 
 class LabelUnreachable(BackendRefused):
     """The inference server gave no log-probability for a label; none is ever made up."""
+
+
+class BackendChanged(BackendError):
+    """The inference server holds another model than the one the job began with; their labels are not mixed."""
 
 
 class StorageUnavailable(ServiceError):

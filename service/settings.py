@@ -6,7 +6,7 @@ Nested groups are written with two underscores: `ICM_QUEUE__LEASE_SECONDS=30`.
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -43,12 +43,16 @@ class BackendSettings(_Group):
     """A scoring backend the operator offers by name; users never write URLs."""
 
     name: str = "default"
-    kind: Literal["tgi", "embedded", "deterministic"] = "tgi"
+    kind: Literal["tgi", "embedded", "vllm", "sglang", "llamacpp", "deterministic"] = "tgi"
     url: str = "http://127.0.0.1:8080"
+    replicas: tuple[str, ...] = Field((), description="URLs of further servers with the same model, kind and flags")
+    model: str | None = Field(None, description="kinds vllm and sglang: the served model's name; else the first listed")
+    api_key: SecretStr | None = Field(None, description="sent as a bearer token")
     concurrency: int = Field(
-        64, ge=1, description="requests in flight at once, at most; with kind embedded each is a tree"
+        64, ge=1, description="requests in flight at once to a server, at most; with kind embedded each is a tree"
     )
-    timeout_seconds: float = Field(120.0, gt=0)
+    timeout_seconds: float = Field(120.0, gt=0, description="the longest wait for an answer")
+    patience_seconds: float = Field(60.0, ge=0, description="an outage longer than this pauses the job")
     max_top_tokens: int = Field(
         1000,
         ge=1,

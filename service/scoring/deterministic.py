@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from service.ports import BackendInfo
+from service.ports import BackendIdentity, BackendInfo
 from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 
 Oracle = Callable[[str, int], int]  # (text, number of labels) -> the label the twin holds for true
@@ -34,9 +34,9 @@ class DeterministicScorer:
         self._separator = separator
         self._name = name
 
-    async def probe(self, labels: Sequence[str] = ()) -> BackendInfo:
+    async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
         """Always ready; every label can be scored."""
-        del labels
+        del labels, all_spellings
         return BackendInfo(
             name=self._name,
             kind="deterministic",
@@ -46,8 +46,13 @@ class DeterministicScorer:
             reports_tokens_computed=True,
         )
 
-    async def score(self, tree: PromptTree, labels: Sequence[str]) -> TreeScores:
-        """Log-probabilities over the labels alone, which sum to one."""
+    async def identify(self) -> BackendIdentity:
+        """Always the same."""
+        return BackendIdentity("deterministic")
+
+    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
+        """Log-probabilities over the labels alone, which sum to one; no label has a second spelling here."""
+        del all_spellings
         scores, usage = {}, Usage(tokens_computed=sum(_words(node.text) for node in _nodes(tree)))
         for row, prompt in tree.prompts():
             *demonstrations, query = prompt.split(self._separator)

@@ -12,7 +12,7 @@ from typing import Any
 
 from service.errors import BackendRefused, BackendUnavailable, LabelUnreachable
 from service.identifiers import Row
-from service.ports import BackendInfo
+from service.ports import BackendIdentity, BackendInfo
 from service.scoring.http import JsonHttp
 from service.scoring.info import described, not_ready
 from service.scoring.retrying import until_answered
@@ -40,8 +40,9 @@ class EmbeddedScorer:
         self._counter = BatchTokenCounter(self._http)
         self._rng = Random()
 
-    async def probe(self, labels: Sequence[str] = ()) -> BackendInfo:
+    async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
         """Ask for `/info` and score a small tree twice; what is wrong is in the answer's problems."""
+        del all_spellings
         try:
             info = await self._http.get("/info")
             problems = await self._try_out(labels or _PROBE_LABELS)
@@ -49,8 +50,14 @@ class EmbeddedScorer:
             return not_ready(self._name, "embedded", error)
         return described(self._name, "embedded", info, problems, reports_tokens_computed=True)
 
-    async def score(self, tree: PromptTree, labels: Sequence[str]) -> TreeScores:
+    async def identify(self) -> BackendIdentity:
+        """What `/info` says. Raises BackendError."""
+        info = described(self._name, "embedded", await self._http.get("/info"), (), reports_tokens_computed=True)
+        return BackendIdentity(info.fingerprint)
+
+    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
         """All queries in one call, tried again while a failure may pass. Raises BackendError."""
+        del all_spellings
         rows, body = _flatten(tree)
         if not rows:
             return TreeScores({})

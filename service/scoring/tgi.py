@@ -25,7 +25,7 @@ from huggingface_hub.errors import (
 
 from service.errors import BackendRefused, BackendUnavailable, LabelUnreachable
 from service.identifiers import Row
-from service.ports import BackendInfo
+from service.ports import BackendIdentity, BackendInfo
 from service.scoring.failures import retry_after_seconds
 from service.scoring.http import JsonHttp
 from service.scoring.info import described, not_ready
@@ -63,8 +63,9 @@ class TgiScorer:
         self._labels: dict[tuple[str, ...], LabelTokens] = {}
         self._rng = Random()
 
-    async def probe(self, labels: Sequence[str] = ()) -> BackendInfo:
+    async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
         """Ask for `/info` and score one prompt twice; what is wrong is in the answer's problems."""
+        del all_spellings
         try:
             info = await self._http.get("/info")
             problems, reports = await self._try_out(labels)
@@ -72,8 +73,14 @@ class TgiScorer:
             return not_ready(self._name, "tgi", error)
         return described(self._name, "tgi", info, problems, reports_tokens_computed=reports)
 
-    async def score(self, tree: PromptTree, labels: Sequence[str]) -> TreeScores:
+    async def identify(self) -> BackendIdentity:
+        """What `/info` says. Raises BackendError."""
+        info = described(self._name, "tgi", await self._http.get("/info"), (), reports_tokens_computed=False)
+        return BackendIdentity(info.fingerprint)
+
+    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
         """All queries, in depth-first order, as many at once as there are slots. Raises BackendError."""
+        del all_spellings
         tokens = await self._label_tokens(labels)
         scored = await asyncio.gather(*(self._score_prompt(row, prompt, tokens) for row, prompt in tree.prompts()))
         usage = sum((cost for _, _, cost in scored), Usage())

@@ -56,6 +56,8 @@ def driver_errors() -> Iterator[None]:
         yield
     except PoolTimeout as error:
         raise StorageUnavailable("all connections to Postgres are in use") from error
+    except asyncpg.InternalClientError as error:  # what asyncpg says where a connection is cut as it is used
+        raise StorageUnavailable(f"Postgres: {error}") from error
     except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         if _is_passing(error):
             raise StorageUnavailable(f"Postgres: {_reason(error)}") from error

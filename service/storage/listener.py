@@ -13,6 +13,9 @@ from service.storage.journal import EVENTS_CHANNEL, WORK_CHANNEL
 # News may come between a reader's look at the log and its wait, so nobody waits longer than this at once.
 LONGEST_WAIT_FOR_EVENTS_SECONDS = 1.0
 
+# The last is what asyncpg raises where a connection is cut at the very moment of a request.
+_CUT_OFF = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
 
 class Listener:
     """Wakes those who wait when a notification comes.
@@ -75,7 +78,7 @@ class Listener:
             connection = await asyncpg.connect(self._address, timeout=CONNECT_SECONDS)
             await connection.add_listener(WORK_CHANNEL, self._on_work)
             await connection.add_listener(EVENTS_CHANNEL, self._on_event)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except _CUT_OFF:
             return False
         self._connection = connection
         return True

@@ -136,7 +136,7 @@ class BrokenBackend(DeterministicScorer):
         self._error = error
         self._reachable = reachable
 
-    async def probe(self, labels: Sequence[str] = ()) -> BackendInfo:
+    async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
         if self._error is not None:
             raise self._error
         problems = ("no top tokens",)

@@ -61,7 +61,9 @@ def test_the_digest_tells_files_and_their_formats_apart() -> None:
     assert FileSource(io.BytesIO(LINES), Upload("a.csv", None), SMALL).sha256() != same
 
 
-@pytest.mark.parametrize("content", [PACKED[:-9], PACKED[:-2], PACKED + b"x"], ids=["no end", "half an end", "more after it"])
+@pytest.mark.parametrize(
+    "content", [PACKED[:-9], PACKED[:-2], PACKED + b"x"], ids=["no end", "half an end", "more after it"]
+)
 def test_a_damaged_gzip_is_told(content: bytes) -> None:
     [fault] = faults_in(content, "a.jsonl.gz")
     assert "gzip" in fault.message

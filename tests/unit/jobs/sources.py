@@ -56,7 +56,7 @@ class CountingScorer(DeterministicScorer):
             problems=tuple(problems),
         )
 
-    async def probe(self, labels: Sequence[str] = ()) -> BackendInfo:
+    async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
         return self._info
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:

@@ -44,7 +44,7 @@ class Backend(DeterministicScorer):
         self.answering = asyncio.Event()
         self.answering.set()
 
-    async def score(self, tree: PromptTree, labels: Sequence[str]) -> TreeScores:
+    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
         self.asked.set()
         await self.answering.wait()
         if self.failure is not None:
