@@ -149,7 +149,7 @@ class ClaimedShard:
     modelled: bool = False  # whether tokens computed so far are those of an ideal cache
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Backoff:
     """How long to wait before a backend is tried again: twice as long each time, within a bound."""
 

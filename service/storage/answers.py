@@ -65,7 +65,7 @@ class AnswerTable:
         """Those of the prompts that nobody had remembered; they are now."""
         table = remembered_answers
         packed = [_packed(answers[key]) for key in keys]
-        new = func.unnest(_array(keys), _array(packed)).table_valued("prompt", "log_probabilities")
+        new = func.unnest(_array(keys), _array(packed)).table_valued("prompt", "log_probabilities").render_derived()
         source = select(literal(backend_id), new.c.prompt, new.c.log_probabilities)
         added = insert(table).from_select(["backend_id", "prompt", "log_probabilities"], source)
         rows = await self._connection.execute(added.on_conflict_do_nothing().returning(table.c.prompt))

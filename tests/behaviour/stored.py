@@ -7,6 +7,7 @@ from typing import Any
 
 from service.config import JobConfig, Task
 from service.entities import (
+    Backoff,
     ClaimedShard,
     Event,
     Job,
@@ -16,11 +17,13 @@ from service.entities import (
     NewDataset,
     NewRow,
     NewShard,
+    PauseReason,
     Progress,
     ShardStatus,
 )
 from service.identifiers import JobId, Label, Row, WorkerId, new_dataset_id, new_job_id
 from service.ports import Desk, Store
+from service.search.prompt_tree import Usage
 
 ALICE, BOB = WorkerId("alice"), WorkerId("bob")
 LONG = 60.0  # a lease that does not run out during a test, in seconds
@@ -84,6 +87,24 @@ async def finish(store: Store, shard: ClaimedShard, status: ShardStatus = ShardS
 async def release(store: Store, shard: ClaimedShard, *, delay_seconds: float = 0.0, crashed: bool = False) -> None:
     async with store.workbench() as bench:
         await bench.shards.release(shard.lease, delay_seconds=delay_seconds, crashed=crashed)
+
+
+async def pause(store: Store, shard: ClaimedShard, *, at_least_seconds: float = 0.0) -> None:
+    """The backend of the shard's job is away; it is tried again after 5 seconds, then 10, 20 and so on."""
+    async with store.workbench() as bench:
+        await bench.shards.pause(
+            shard, PauseReason.BACKEND_UNAVAILABLE, "away", backoff=Backoff(), at_least_seconds=at_least_seconds
+        )
+
+
+async def resume(store: Store, shard: ClaimedShard) -> None:
+    async with store.workbench() as bench:
+        await bench.shards.resume(shard)
+
+
+async def spend(store: Store, shard: ClaimedShard, usage: Usage = Usage(), *, remembered: int = 0) -> None:
+    async with store.workbench() as bench:
+        await bench.shards.spend(shard.lease, usage, remembered=remembered)
 
 
 async def renew(store: Store, shard: ClaimedShard) -> bool:

@@ -51,9 +51,7 @@ class Journal:
             self._state.jobs.put(job.id, replace(job, status=JobStatus.RUNNING, started_at=started))
             self.append(job.id, "job.running", {"status": JobStatus.RUNNING.value})
 
-    def pause(
-        self, job: Job, reason: PauseReason, message: str, *, backoff: Backoff, at_least_seconds: float
-    ) -> None:
+    def pause(self, job: Job, reason: PauseReason, message: str, *, backoff: Backoff, at_least_seconds: float) -> None:
         """Let the job wait, longer with each try in vain; who listens hears of it once."""
         before, now = self._state.pause_of(job.id), self._state.now()
         retry_at = now + timedelta(seconds=max(backoff.seconds(before.tries), at_least_seconds))

@@ -7,7 +7,7 @@ import pytest
 
 from service.bootstrap import Application, build_application
 from service.entities import Job, JobStatus, LabelStatus
-from service.errors import BackendRefused, BackendUnavailable, LeaseLost, StorageUnavailable
+from service.errors import BackendRefused, LeaseLost, StorageUnavailable
 from service.identifiers import JobId, WorkerId
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
@@ -15,7 +15,7 @@ from service.search.prompt_tree import PromptTree, TreeScores
 from service.settings import QueueSettings, Settings
 from service.storage.memory import MemoryStore
 from tests.behaviour.stored import BOB, cancel, claim, event_types, events, job, queued
-from workers.worker import BACKEND_DELAY_SECONDS, Worker
+from workers.worker import Worker
 
 LEASE_SECONDS = 1.5
 PATIENCE_SECONDS = 30.0
@@ -85,27 +85,6 @@ async def test_a_worker_labels_what_is_queued_until_told_to_stop(workplace: Work
 
 
 async def test_there_is_nothing_to_do_in_an_empty_queue(workplace: Workplace) -> None:
-    assert await workplace.worker.work_once() is False
-
-
-async def test_a_backend_that_cannot_be_reached_delays_the_job_and_fails_nothing(workplace: Workplace) -> None:
-    job_id = await queued(workplace.store)
-    workplace.backend.failure = BackendUnavailable("overloaded")
-    for _ in range(5):
-        assert await workplace.worker.work_once()
-        assert await workplace.worker.work_once() is False
-        workplace.clock.advance(BACKEND_DELAY_SECONDS)
-    assert (await workplace.job(job_id)).status is JobStatus.RUNNING
-    workplace.backend.failure = None
-    assert await workplace.worker.work_once()
-    assert (await workplace.job(job_id)).status is JobStatus.SUCCEEDED
-
-
-async def test_a_backend_that_names_a_time_is_left_alone_until_then(workplace: Workplace) -> None:
-    await queued(workplace.store)
-    workplace.backend.failure = BackendUnavailable("overloaded", retry_after_seconds=3 * BACKEND_DELAY_SECONDS)
-    await workplace.worker.work_once()
-    workplace.clock.advance(2 * BACKEND_DELAY_SECONDS)
     assert await workplace.worker.work_once() is False
 
 
