@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Collection, Iterator, Sequence
 
-from sqlalchemy import ARRAY, LargeBinary, any_, bindparam, delete, func, literal, select
+from sqlalchemy import ARRAY, BindParameter, LargeBinary, any_, bindparam, delete, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -77,7 +77,7 @@ def _chunks(keys: Sequence[PromptKey]) -> Iterator[Sequence[PromptKey]]:
         yield keys[start : start + CHUNK_ANSWERS]
 
 
-def _array(values: Sequence[bytes]) -> "bindparam[Sequence[bytes]]":
+def _array(values: Sequence[bytes]) -> BindParameter[Sequence[bytes]]:
     return bindparam(None, values, type_=ARRAY(LargeBinary))
 
 

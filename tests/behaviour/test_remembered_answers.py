@@ -6,10 +6,12 @@ from random import Random
 
 from service.entities import ClaimedShard, Progress
 from service.identifiers import BackendId
+from service.jobs.asking import Memory
 from service.ports import BackendIdentity, KnownBackend, Store
 from service.search.prompt_tree import LogProbabilities, Usage
 from service.search.recall import KEY_BYTES, PromptKey
 from tests.behaviour.stored import ALICE, BOB, NO_TIME, claimed, job, queued, release, save, spend
+from tests.behaviour.unlucky import NoisyScorer, Trial
 
 Answers = dict[PromptKey, LogProbabilities]
 BACKEND, OTHER = BackendId(1), BackendId(2)
@@ -158,3 +160,28 @@ async def test_a_job_of_an_earlier_release_takes_the_first_backend_it_meets(stor
     assert known.identity == SMALL
     assert await of_job(store, second, LARGE) == known
     assert (await job(store, job_id)).backend_id == known.id == await recognized(store, SMALL)
+
+
+async def test_memory_is_kept_within_its_bound(store: Store) -> None:
+    await queued(store)
+    shard = await claimed(store)
+    memory = Memory(store, max_answers=100)
+    for first in range(0, 400, 4):
+        await record(store, shard, some(*range(first, first + 4)))
+        await memory.tidy(4)
+        assert len(await recall(store, *range(400))) < 100 + 100 // 20 + 4
+    assert await recall(store, *range(292)) == {}
+    assert len(await recall(store, *range(304, 400))) == 96
+
+
+async def test_a_worker_that_is_to_remember_nothing_asks_everything_again(store: Store) -> None:
+    asked = []
+    for _ in range(2):
+        trial = Trial(store, "forgetful", nats=0.0)
+        await trial.submitted()
+        scorer = NoisyScorer(trial.backend, nats=0.0)
+        await trial.run(store, scorer, Memory(store, max_answers=0))
+        asked.append(scorer.asked)
+    assert asked[0] == asked[1] != []
+    async with store.workbench() as bench:
+        assert await bench.answers.last_beyond(0) is None

@@ -12,6 +12,7 @@ from service.entities import Job, LabelState
 from service.identifiers import JobId
 from service.intake.limits import Limits
 from service.intake.sources import InlineSource
+from service.jobs.asking import Memory
 from service.jobs.run import run_shard
 from service.jobs.submit import submit
 from service.ports import BackendIdentity, Store, Workbench
@@ -132,11 +133,11 @@ class Trial:
             self.asked += scorer.asked
         return False
 
-    async def run(self, store: Store, scorer: NoisyScorer) -> None:
+    async def run(self, store: Store, scorer: NoisyScorer, memory: Memory | None = None) -> None:
         """A worker's turn; its lease has run out from the beginning, so that another can take over."""
         shard = await claim(self.store, lease_seconds=NO_TIME)
         assert shard is not None
-        await run_shard(store, scorer, shard, checkpoint_seconds=0.0, stop=asyncio.Event())
+        await run_shard(store, scorer, shard, checkpoint_seconds=0.0, stop=asyncio.Event(), memory=memory)
 
     async def labels(self, job_id: JobId) -> list[LabelState]:
         """Every row's label state."""

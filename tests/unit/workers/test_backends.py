@@ -1,7 +1,7 @@
 """A backend that goes away makes jobs wait; one that comes back as another ends them."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -9,9 +9,8 @@ from service.entities import JobStatus, LabelState
 from service.errors import BackendUnavailable
 from service.identifiers import JobId
 from service.ports import BackendIdentity
-from service.search.prompt_tree import PromptTree, TreeScores
 from tests.behaviour.stored import cancel, event_types, events, queued
-from tests.unit.workers.workplace import Backend, Workplace
+from tests.unit.workers.workplace import Workplace
 from workers.worker import Worker
 
 RETRAINED = BackendIdentity("deterministic", (-0.5, -3.5))
@@ -37,18 +36,6 @@ async def undisturbed(*shard_rows: int) -> list[LabelState]:
     return await labels(calm, job_id)
 
 
-def at_call(backend: Backend, number: int, happens: Callable[[], None]) -> None:
-    """Let something happen just before the backend's n-th call from now on."""
-    score, calls = backend.score, backend.calls
-
-    async def watched(tree: PromptTree, names: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
-        if backend.calls + 1 == calls + number:
-            happens()
-        return await score(tree, names, all_spellings=all_spellings)
-
-    backend.score = watched  # type: ignore[method-assign]  # of this object alone
-
-
 async def through_the_outage(workplace: Workplace, workers: Sequence[Worker], seconds: int) -> int:
     """Let all workers look for work every second of an outage; how often one of them tried."""
     tries = 0
@@ -67,7 +54,7 @@ async def test_a_job_over_an_outage_of_ten_minutes_ends_with_the_same_labels(wor
     def goes_away() -> None:
         workplace.backend.failure = BackendUnavailable("connection refused")
 
-    at_call(workplace.backend, call, goes_away)
+    workplace.backend.at_call[call] = goes_away
     tries = await through_the_outage(workplace, workers, 600)
     paused = await workplace.job(job_id)
     assert (paused.status, paused.error) == (
@@ -147,7 +134,7 @@ async def test_nothing_is_stored_of_what_a_backend_says_once_it_is_another(workp
         before.append(contents(workplace))
         workplace.backend.identity = RENAMED
 
-    at_call(workplace.backend, call, becomes_another)
+    workplace.backend.at_call[call] = becomes_another
     await workplace.worker.work_once()
     assert [contents(workplace)] == before
     assert (await workplace.job(job_id)).status is JobStatus.FAILED

@@ -1,7 +1,7 @@
 """A worker with its store and a backend that does as it is told."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from service.bootstrap import Application, build_application
@@ -41,6 +41,7 @@ class Backend(DeterministicScorer):
         self.failure: Exception | None = None
         self.identity = BackendIdentity("deterministic", (-0.5, -1.5))
         self.calls = 0
+        self.at_call = dict[int, Callable[[], None]]()  # what happens just before the n-th call
         self.asked = asyncio.Event()
         self.answering = asyncio.Event()
         self.answering.set()
@@ -53,6 +54,8 @@ class Backend(DeterministicScorer):
     async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
         self.asked.set()
         self.calls += 1
+        if happens := self.at_call.get(self.calls):
+            happens()
         await self.answering.wait()
         if self.failure is not None:
             raise self.failure
