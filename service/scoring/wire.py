@@ -46,8 +46,9 @@ class ServerFacts:
     """What a server says of itself; None where it does not say.
 
     `max_top_tokens` is the cap on alternatives a call may name, `cache_block_tokens` the
-    granularity of the prefix cache, `problems` what makes the server unfit in its own words
-    (a flag it was launched with or without) and what to change.
+    granularity of the prefix cache, `context_tokens` the longest prompt that leaves room for one
+    generated token, `problems` what makes the server unfit in its own words (a flag it was launched
+    with or without) and what to change, `advice` what would make it faster or safer.
     """
 
     model: str | None = None
@@ -58,14 +59,18 @@ class ServerFacts:
     max_top_tokens: int | None = None
     cache_block_tokens: int | None = None
     problems: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token of a text; `end` is the number of the text's characters up to and with it."""
+    """One token of a text; `end` is the number of the text's characters up to and with it.
+
+    A server that takes token ids need not tell where they end in the text: None.
+    """
 
     id: int
-    end: int
+    end: int | None = None
 
 
 class Wire(Protocol):
