@@ -13,6 +13,7 @@ from typing import Any
 
 from service.errors import BackendRefused, BackendUnavailable
 from service.scoring.http import JsonHttp
+from service.scoring.pieces import SHORT_CHARACTERS, byte_level, placed, sentence_piece
 from service.scoring.replies import (
     count,
     log_probability,
@@ -72,12 +73,15 @@ class VllmWire:
             return read_facts(models["data"], version.get("version"), self._of_model.get("model"))
 
     async def encode(self, text: str, *, special: bool = False) -> list[Token]:
-        """The tokens by `/tokenize`, without their places in the text. Raises BackendError."""
+        """The tokens by `/tokenize`, those of a short text with their places in it. Raises BackendError."""
         if not text and not special:
             return []
-        reply = await self._http.post("/tokenize", {"prompt": text, "add_special_tokens": special, **self._of_model})
+        body = {"prompt": text, "add_special_tokens": special, "return_token_strs": len(text) <= SHORT_CHARACTERS}
+        reply = await self._http.post("/tokenize", {**body, **self._of_model})
         with reading("/tokenize"):
-            return [Token(token) for token in token_ids(reply["tokens"])]
+            pieces = reply.get("token_strs") or []
+            spellings = (list(map(spell, pieces)) for spell in (byte_level, sentence_piece))
+            return placed(text, token_ids(reply["tokens"]), spellings)
 
     async def next_token(self, prompt: Prompt, wanted: Sequence[int]) -> NextToken:
         """One call, or several for more tokens than one call names. Raises BackendError."""

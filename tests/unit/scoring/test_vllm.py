@@ -243,7 +243,7 @@ async def test_cached_tokens_left_out_are_none_once_the_server_has_told_of_some(
     assert computed == [None, 1, 3]
 
 
-MODELS = [
+MODELS: list[dict[str, Any]] = [
     {"id": "small", "root": "org/small-1B", "parent": None, "max_model_len": 4096, "owned_by": "vllm"},
     {"id": "adapter", "root": "org/adapter", "parent": "small", "max_model_len": None, "owned_by": "vllm"},
 ]
@@ -271,18 +271,16 @@ async def test_a_gateway_without_a_version_still_tells_its_models() -> None:
 
 
 async def test_a_text_is_encoded_with_special_tokens_or_without() -> None:
-    with answering({"/tokenize": [{"count": 2, "max_model_len": 8, "tokens": [4, 5], "token_strs": None}]}) as (
-        server,
-        url,
-    ):
+    reply = {"count": 3, "max_model_len": 8, "tokens": [1, 4, 5], "token_strs": ["<s>", "Paris", "Ġis"]}
+    with answering({"/tokenize": [reply, {**reply, "token_strs": None}]}) as (server, url):
         wire = wire_at(url)
-        assert await wire.encode("Paris is", special=True) == [Token(4), Token(5)]
-        assert await wire.encode("Paris") == [Token(4), Token(5)]
+        assert await wire.encode("Paris is", special=True) == [Token(1, 0), Token(4, 5), Token(5, 8)]
+        assert await wire.encode("x" * 1000) == [Token(1), Token(4), Token(5)]
         assert await wire.encode("") == []
         await wire.close()
     assert server.bodies("/tokenize") == [
-        {"prompt": "Paris is", "add_special_tokens": True},
-        {"prompt": "Paris", "add_special_tokens": False},
+        {"prompt": "Paris is", "add_special_tokens": True, "return_token_strs": True},
+        {"prompt": "x" * 1000, "add_special_tokens": False, "return_token_strs": False},
     ]
 
 
@@ -316,3 +314,4 @@ async def test_the_embedded_server_tells_what_it_serves(embedded: str) -> None:
     await wire.close()
     assert (facts.model, facts.version, facts.context_tokens) == ("tiny", "0.1.0", CONTEXT_TOKENS - 1)
     assert [token.id for token in tokens] == train_tokenizer().encode("Paris is")
+    assert tokens[-1].end == len("Paris is")
