@@ -7,7 +7,7 @@ labels come out of the answers, in `prompts.py`. So the two are the same for eve
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,8 @@ class NextToken:
     `by_id` has log p(token | prompt) in nats, over the whole vocabulary, for every token that
     was asked for, and for whatever else the server names, the likeliest token among it.
     `tokens_sent` and `tokens_computed` (not found in the prefix cache) are the server's own
-    counts, None where it gives none. `relative` says that the values are shifted by an unknown
+    counts, None where it gives none; both are sums over `requests`, where the wire had to ask
+    more than once. `relative` says that the values are shifted by an unknown
     common amount, so that only their differences mean something.
     """
 
@@ -37,6 +38,7 @@ class NextToken:
     tokens_sent: int | None = None
     tokens_computed: int | None = None
     relative: bool = False
+    requests: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,3 +100,16 @@ class Wire(Protocol):
 
     async def close(self) -> None:
         """Close every connection."""
+
+
+@runtime_checkable
+class ManyWire(Protocol):
+    """A wire whose server takes many queries behind one beginning in one call, so that it travels once."""
+
+    async def next_tokens(
+        self, beginning: tuple[int, ...], items: Sequence[tuple[int, ...]], wanted: Sequence[int]
+    ) -> list[NextToken]:
+        """log p(token | beginning and item) for every wanted token, item by item; one attempt, as `Wire` has it.
+
+        Counts that the server gives for the whole call stand in the first answer, and 0 in the others.
+        """
