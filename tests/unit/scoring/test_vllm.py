@@ -4,16 +4,14 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import httpx
 import pytest
 
 from inference.app import create_app
 from inference.settings import Limits
 from service.errors import BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
-from service.identifiers import Row
-from service.scoring.tgi import TgiScorer
 from service.scoring.vllm import VllmWire, read_completion, read_facts
 from service.scoring.wire import Prompt, Token
-from service.search.prompt_tree import PromptTree, Query
 from tests.inference.served import served
 from tests.inference.tiny import CONTEXT_TOKENS, engine_of, llama, train_tokenizer
 from tests.unit.scoring.loopback import answering
@@ -295,16 +293,17 @@ async def test_the_embedded_server_gives_the_scores_that_its_other_wire_gives(em
     text, tokenizer = "The city of Paris is in France.", train_tokenizer()
     ids = tuple(tokenizer.encode(text))
     (label,) = tokenizer.encode(" True", add_special_tokens=False)
-    other = TgiScorer("default", embedded, max_top_tokens=400)
+    parameters = {"max_new_tokens": 1, "details": True, "top_n_tokens": 400}
+    async with httpx.AsyncClient(base_url=embedded) as client:
+        reply = await client.post("/generate", json={"inputs": text, "parameters": parameters})
+    expected = {token["id"]: token["logprob"] for token in reply.json()["details"]["top_tokens"][0]}
     wire = wire_at(embedded, model="tiny")
-    expected = await other.score(PromptTree("", (Query(Row(0), text),)), ["True"])
     first = await wire.next_token(Prompt(text, ids), [label])
     again = await wire.next_token(Prompt(text, ids), [label])
     as_text = await wire.next_token(Prompt(text), [label])
-    await other.close()
     await wire.close()
-    assert first.by_id[label] == pytest.approx(expected.log_probabilities[Row(0)][0], abs=1e-5)
-    assert as_text.by_id[label] == pytest.approx(first.by_id[label], abs=1e-5)
+    for answer in (first, again, as_text):
+        assert answer.by_id == pytest.approx({token: expected[token] for token in answer.by_id}, abs=1e-5)
     assert (again.tokens_sent, again.tokens_computed) == (len(ids), 1)
 
 
