@@ -55,7 +55,11 @@ def _scorer(backend: BackendSettings) -> Scorer:
             return DeterministicScorer(name=backend.name)
         case "embedded":
             return EmbeddedScorer(
-                backend.name, backend.url, concurrency=backend.concurrency, timeout_seconds=backend.timeout_seconds
+                backend.name,
+                backend.url,
+                concurrency=backend.concurrency,
+                timeout_seconds=backend.timeout_seconds,
+                patience_seconds=backend.patience_seconds,
             )
         case _:
             driver = Driver(concurrency=backend.concurrency, patience_seconds=backend.patience_seconds)

@@ -29,10 +29,18 @@ class EmbeddedScorer:
     `timeout_seconds` is the longest wait where up to 64 queries are under way, and grows with them.
     """
 
-    def __init__(self, name: str, url: str, *, concurrency: int = 64, timeout_seconds: float = 120.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        *,
+        concurrency: int = 64,
+        timeout_seconds: float = 120.0,
+        patience_seconds: float = 60.0,
+    ) -> None:
         self._name = name
         self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=concurrency + CALLS_AT_ONCE)
-        self._driver = Driver(concurrency=concurrency)
+        self._driver = Driver(concurrency=concurrency, patience_seconds=patience_seconds)
         self._timeout_seconds = timeout_seconds
         self._queries_under_way = 0
         self._counter = BatchTokenCounter(self._http)
@@ -49,8 +57,8 @@ class EmbeddedScorer:
 
     async def identify(self) -> BackendIdentity:
         """What `/info` says. Raises BackendError."""
-        info = described(self._name, "embedded", await self._http.get("/info"), (), reports_tokens_computed=True)
-        return BackendIdentity(info.fingerprint)
+        info = await self._driver.call(lambda: self._http.get("/info"), measured=False)
+        return BackendIdentity(described(self._name, "embedded", info, (), reports_tokens_computed=True).fingerprint)
 
     async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
         """All queries in one call, tried again while a failure may pass. Raises BackendError."""

@@ -33,7 +33,7 @@ class LockedJob:
     id: JobId
     status: JobStatus
     cancel_requested: bool
-    tries: int  # to reach its backend in vain, since the last answer
+    tries: int  # to reach its backend in vain, since a shard was saved last
     waits: bool  # paused, and it is too early to look whether it can go on
 
     @property
@@ -137,8 +137,8 @@ class Journal:
         await self.append(job.id, "job.resumed", resumed_event(float(seconds)))
         await self.notify(WORK_CHANNEL, job.id)
 
-    async def answered(self, job_id: JobId) -> None:
-        """The job's backend has answered: a later outage is waited out from the beginning."""
+    async def went_on(self, job_id: JobId) -> None:
+        """A shard was saved, so the backend has answered: waits of a later outage are short again."""
         tried = (jobs.c.id == job_id) & (jobs.c.tries > 0) & (jobs.c.status != JobStatus.PAUSED)
         await self._connection.execute(update(jobs).where(tried).values(tries=0))
 

@@ -76,6 +76,7 @@ class ShardQueue:
             raise lease_lost(lease)
         if await self._store_checkpoint(lease, checkpoint) and crashes:
             await self._connection.execute(update(shards).where(holds(lease)).values(crashes=0))
+        await self._journal.went_on(lease.job_id)
         job_progress = await self._journal.progress(lease.job_id)
         await self._journal.append(lease.job_id, "job.progress", progress_event(job_progress))
 
@@ -91,7 +92,6 @@ class ShardQueue:
         spent = await self._connection.execute(update(shards).where(holds(lease)).values(values))
         if spent.rowcount == 0:
             raise lease_lost(lease)
-        await self._journal.answered(lease.job_id)
 
     async def finish(
         self,

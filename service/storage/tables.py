@@ -106,7 +106,7 @@ jobs = Table(
     Column("pause_reason", Text),  # while the job is paused
     Column("paused_at", DateTime(timezone=True)),
     Column("retry_at", DateTime(timezone=True)),  # before that, no shard of a paused job is claimed
-    Column("tries", Integer, nullable=False, server_default=text("0")),  # in vain, since the last answer
+    Column("tries", Integer, nullable=False, server_default=text("0")),  # in vain, since a shard was saved last
     Column("paused_seconds", Double, nullable=False, server_default=text("0")),  # in pauses that are over
     _one_of("status", JobStatus),
     Index("ix_jobs_created_at", "created_at", "id"),

@@ -8,7 +8,6 @@ import pytest
 from service.entities import Backoff, ClaimedShard, JobStatus
 from service.identifiers import JobId, WorkerId
 from service.ports import Store
-from service.search.prompt_tree import Usage
 from service.storage.memory import MemoryStore
 from tests.behaviour.stored import (
     ALICE,
@@ -25,7 +24,7 @@ from tests.behaviour.stored import (
     queued,
     release,
     resume,
-    spend,
+    save,
 )
 
 NOW = Backoff(0.0, 0.0)
@@ -201,7 +200,7 @@ async def test_waits_grow_up_to_a_minute() -> None:
     assert await waits(store, clock, 7) == [5, 10, 20, 40, 60, 60, 60]
 
 
-async def test_an_answer_makes_waits_short_again_but_a_mere_return_does_not() -> None:
+async def test_progress_makes_waits_short_again_but_a_mere_return_does_not() -> None:
     clock = Hours()
     store = MemoryStore(now=clock.now)
     await queued(store)
@@ -214,7 +213,7 @@ async def test_an_answer_makes_waits_short_again_but_a_mere_return_does_not() ->
     clock.pass_by(60.0)
     returned = await claimed(store)
     await resume(store, returned)
-    await spend(store, returned, Usage(prompts=1))
+    await save(store, returned)
     await release(store, returned)
     assert await waits(store, clock, 2) == [5, 10]
 

@@ -76,8 +76,8 @@ class Journal:
         self.append(job.id, "job.resumed", resumed_event(seconds))
         self._state.work_queued = True
 
-    def answered(self, job_id: JobId) -> None:
-        """The job's backend has answered: a later outage is waited out from the beginning."""
+    def went_on(self, job_id: JobId) -> None:
+        """A shard was saved, so the backend has answered: waits of a later outage are short again."""
         if self._state.job(job_id).status is not JobStatus.PAUSED:
             self._state.pauses.put(job_id, replace(self._state.pause_of(job_id), tries=0))
 

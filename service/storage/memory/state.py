@@ -86,7 +86,7 @@ class PauseRecord:
 
     paused_at: datetime | None = None  # while it is paused
     retry_at: datetime | None = None
-    tries: int = 0  # in vain, since the last answer
+    tries: int = 0  # in vain, since a shard was saved last
     paused_seconds: float = 0.0  # in pauses that are over
 
 

@@ -57,6 +57,7 @@ class MemoryShards:
         record = self._state.held(lease)
         crashes = record.crashes if record.checkpoint == checkpoint else 0
         self._state.put_shards([replace(record, checkpoint=checkpoint, progress=progress, crashes=crashes)])
+        self._journal.went_on(lease.job_id)
         job_progress = self._journal.told(lease.job_id).progress
         self._journal.append(lease.job_id, "job.progress", progress_event(job_progress))
 
@@ -66,7 +67,6 @@ class MemoryShards:
         cost = {name: getattr(usage, name) for name in ("prompts", "tokens_sent", "tokens_computed")}
         progress = replace(record.progress, **cost)
         self._state.put_shards([replace(record, progress=progress, remembered=remembered, modelled=usage.modelled)])
-        self._journal.answered(lease.job_id)
 
     async def finish(
         self,
