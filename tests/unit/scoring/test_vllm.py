@@ -4,16 +4,14 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import httpx
 import pytest
 
 from inference.app import create_app
 from inference.settings import Limits
 from service.errors import BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
-from service.identifiers import Row
-from service.scoring.tgi import TgiScorer
 from service.scoring.vllm import VllmWire, read_completion, read_facts
 from service.scoring.wire import Prompt, Token
-from service.search.prompt_tree import PromptTree, Query
 from tests.inference.served import served
 from tests.inference.tiny import CONTEXT_TOKENS, engine_of, llama, train_tokenizer
 from tests.unit.scoring.loopback import answering
@@ -243,7 +241,7 @@ async def test_cached_tokens_left_out_are_none_once_the_server_has_told_of_some(
     assert computed == [None, 1, 3]
 
 
-MODELS = [
+MODELS: list[dict[str, Any]] = [
     {"id": "small", "root": "org/small-1B", "parent": None, "max_model_len": 4096, "owned_by": "vllm"},
     {"id": "adapter", "root": "org/adapter", "parent": "small", "max_model_len": None, "owned_by": "vllm"},
 ]
@@ -271,18 +269,16 @@ async def test_a_gateway_without_a_version_still_tells_its_models() -> None:
 
 
 async def test_a_text_is_encoded_with_special_tokens_or_without() -> None:
-    with answering({"/tokenize": [{"count": 2, "max_model_len": 8, "tokens": [4, 5], "token_strs": None}]}) as (
-        server,
-        url,
-    ):
+    reply = {"count": 3, "max_model_len": 8, "tokens": [1, 4, 5], "token_strs": ["<s>", "Paris", "Ġis"]}
+    with answering({"/tokenize": [reply, {**reply, "token_strs": None}]}) as (server, url):
         wire = wire_at(url)
-        assert await wire.encode("Paris is", special=True) == [Token(4), Token(5)]
-        assert await wire.encode("Paris") == [Token(4), Token(5)]
+        assert await wire.encode("Paris is", special=True) == [Token(1, 0), Token(4, 5), Token(5, 8)]
+        assert await wire.encode("x" * 1000) == [Token(1), Token(4), Token(5)]
         assert await wire.encode("") == []
         await wire.close()
     assert server.bodies("/tokenize") == [
-        {"prompt": "Paris is", "add_special_tokens": True},
-        {"prompt": "Paris", "add_special_tokens": False},
+        {"prompt": "Paris is", "add_special_tokens": True, "return_token_strs": True},
+        {"prompt": "x" * 1000, "add_special_tokens": False, "return_token_strs": False},
     ]
 
 
@@ -297,16 +293,17 @@ async def test_the_embedded_server_gives_the_scores_that_its_other_wire_gives(em
     text, tokenizer = "The city of Paris is in France.", train_tokenizer()
     ids = tuple(tokenizer.encode(text))
     (label,) = tokenizer.encode(" True", add_special_tokens=False)
-    other = TgiScorer("default", embedded, max_top_tokens=400)
+    parameters = {"max_new_tokens": 1, "details": True, "top_n_tokens": 400}
+    async with httpx.AsyncClient(base_url=embedded) as client:
+        reply = await client.post("/generate", json={"inputs": text, "parameters": parameters})
+    expected = {token["id"]: token["logprob"] for token in reply.json()["details"]["top_tokens"][0]}
     wire = wire_at(embedded, model="tiny")
-    expected = await other.score(PromptTree("", (Query(Row(0), text),)), ["True"])
     first = await wire.next_token(Prompt(text, ids), [label])
     again = await wire.next_token(Prompt(text, ids), [label])
     as_text = await wire.next_token(Prompt(text), [label])
-    await other.close()
     await wire.close()
-    assert first.by_id[label] == pytest.approx(expected.log_probabilities[Row(0)][0], abs=1e-5)
-    assert as_text.by_id[label] == pytest.approx(first.by_id[label], abs=1e-5)
+    for answer in (first, again, as_text):
+        assert answer.by_id == pytest.approx({token: expected[token] for token in answer.by_id}, abs=1e-5)
     assert (again.tokens_sent, again.tokens_computed) == (len(ids), 1)
 
 
@@ -316,3 +313,4 @@ async def test_the_embedded_server_tells_what_it_serves(embedded: str) -> None:
     await wire.close()
     assert (facts.model, facts.version, facts.context_tokens) == ("tiny", "0.1.0", CONTEXT_TOKENS - 1)
     assert [token.id for token in tokens] == train_tokenizer().encode("Paris is")
+    assert tokens[-1].end == len("Paris is")
