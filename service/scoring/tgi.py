@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from random import Random
 from typing import Any
 
 import httpx2
@@ -26,11 +25,11 @@ from huggingface_hub.errors import (
 from service.errors import BackendRefused, BackendUnavailable, LabelUnreachable
 from service.identifiers import Row
 from service.ports import BackendIdentity, BackendInfo
+from service.scoring.driving import Driver
 from service.scoring.failures import retry_after_seconds
 from service.scoring.http import JsonHttp
 from service.scoring.info import described, not_ready
 from service.scoring.labels import LabelToken, LabelTokens
-from service.scoring.retrying import until_answered
 from service.scoring.tokens import TokenCounter
 from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 
@@ -57,11 +56,10 @@ class TgiScorer:
         self._name = name
         self._client = AsyncInferenceClient(model=f"{url}/generate", timeout=timeout_seconds)
         self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=concurrency)
-        self._free_slots = asyncio.Semaphore(concurrency)
+        self._driver = Driver(concurrency=concurrency)
         self._max_top_tokens = max_top_tokens
         self._counter = TokenCounter(self._http)
         self._labels: dict[tuple[str, ...], LabelTokens] = {}
-        self._rng = Random()
 
     async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
         """Ask for `/info` and score one prompt twice; what is wrong is in the answer's problems."""
@@ -146,10 +144,10 @@ class TgiScorer:
 
     async def _next_token(self, prompt: str, top: int) -> _NextToken:
         """One call, tried again while the failure may pass."""
-        return _read(await until_answered(lambda: self._generate(prompt, top), self._rng))
+        return _read(await self._driver.call(lambda: self._generate(prompt, top)))
 
     async def _generate(self, prompt: str, top: int) -> TextGenerationOutput:
-        async with self._free_slots, _translated_errors():
+        async with _translated_errors():
             return await self._client.text_generation(
                 prompt, details=True, max_new_tokens=1, do_sample=False, top_n_tokens=top
             )
