@@ -8,7 +8,7 @@ import pytest
 from service.errors import BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
 from service.scoring.llamacpp import LlamaCppWire, read_completion, read_facts
 from service.scoring.wire import NextToken, Prompt, Token
-from tests.unit.scoring.loopback import answering
+from tests.unit.scoring.loopback import Loopback
 
 COMPLETION = "/completion"
 PROMPT = Prompt("never sent", (5, 6, 7))
@@ -43,19 +43,19 @@ def wire_at(url: str, **settings: Any) -> LlamaCppWire:
 
 
 async def asking(
-    replies: Sequence[Any], wanted: Sequence[int], prompt: Prompt = PROMPT, models: Any = MODELS
+    loopback: Loopback, replies: Sequence[Any], wanted: Sequence[int], prompt: Prompt = PROMPT, models: Any = MODELS
 ) -> tuple[NextToken, list[Any]]:
     """The answer, and the bodies it took."""
-    with answering({COMPLETION: replies, "/v1/models": [models]}) as (server, url):
-        wire = wire_at(url)
-        try:
-            return await wire.next_token(prompt, wanted), server.bodies(COMPLETION)
-        finally:
-            await wire.close()
+    loopback.plan({COMPLETION: replies, "/v1/models": [models]})
+    wire = wire_at(loopback.url)
+    try:
+        return await wire.next_token(prompt, wanted), loopback.bodies(COMPLETION)
+    finally:
+        await wire.close()
 
 
-async def test_the_likeliest_tokens_are_asked_for_in_one_call() -> None:
-    answer, bodies = await asking([completion({107: -0.8, 267: -1.7, 263: -2.4})], [263, 267])
+async def test_the_likeliest_tokens_are_asked_for_in_one_call(loopback: Loopback) -> None:
+    answer, bodies = await asking(loopback, [completion({107: -0.8, 267: -1.7, 263: -2.4})], [263, 267])
     assert bodies == [
         {
             "prompt": [5, 6, 7],
@@ -70,68 +70,68 @@ async def test_the_likeliest_tokens_are_asked_for_in_one_call() -> None:
     assert answer == NextToken({107: -0.8, 267: -1.7, 263: -2.4}, tokens_sent=3, tokens_computed=1)
 
 
-async def test_a_prompt_without_ids_travels_as_text() -> None:
-    answer, bodies = await asking([completion({107: -0.8}, prompt_tokens=9)], [107], Prompt("Paris is"))
+async def test_a_prompt_without_ids_travels_as_text(loopback: Loopback) -> None:
+    answer, bodies = await asking(loopback, [completion({107: -0.8}, prompt_tokens=9)], [107], Prompt("Paris is"))
     assert bodies[0]["prompt"] == "Paris is"
     assert answer.tokens_sent == 9
 
 
-async def test_a_token_that_is_not_among_the_likeliest_is_looked_for_further_down() -> None:
+async def test_a_token_that_is_not_among_the_likeliest_is_looked_for_further_down(loopback: Loopback) -> None:
     replies = [completion({107: -0.8}), completion({107: -0.8}), completion({107: -0.8, 263: -15.0})]
-    answer, bodies = await asking(replies, [263])
+    answer, bodies = await asking(loopback, replies, [263])
     assert [body["n_probs"] for body in bodies] == [200, 2000, 3000]
     assert answer.by_id[263] == -15.0
     assert (answer.requests, answer.tokens_sent, answer.tokens_computed) == (3, 9, 3)
 
 
-async def test_a_missing_label_is_never_a_number() -> None:
+async def test_a_missing_label_is_never_a_number(loopback: Loopback) -> None:
     with pytest.raises(LabelUnreachable, match="263: the server left it out"):
-        await asking([completion({107: -0.8})], [263])
+        await asking(loopback, [completion({107: -0.8})], [263])
 
 
-async def test_a_server_that_does_not_tell_its_vocabulary_is_asked_once() -> None:
+async def test_a_server_that_does_not_tell_its_vocabulary_is_asked_once(loopback: Loopback) -> None:
     with pytest.raises(LabelUnreachable, match="263"):
-        await asking([completion({107: -0.8})], [263], models={"data": [{"id": "small.gguf", "meta": None}]})
+        await asking(loopback, [completion({107: -0.8})], [263], models={"data": [{"id": "small.gguf", "meta": None}]})
 
 
-async def test_the_logarithm_of_zero_is_no_number() -> None:
+async def test_the_logarithm_of_zero_is_no_number(loopback: Loopback) -> None:
     with pytest.raises(LabelUnreachable, match="263: the language model holds it for impossible"):
-        await asking([completion({107: -0.8, 263: LOWEST})], [263])
+        await asking(loopback, [completion({107: -0.8, 263: LOWEST})], [263])
 
 
-async def test_behind_a_part_of_a_character_a_wanted_token_is_generated_instead() -> None:
+async def test_behind_a_part_of_a_character_a_wanted_token_is_generated_instead(loopback: Loopback) -> None:
     withheld = completion({})
     del withheld["completion_probabilities"]
-    answer, bodies = await asking([withheld, completion({263: -4.0, 107: -0.8})], [263])
+    answer, bodies = await asking(loopback, [withheld, completion({263: -4.0, 107: -0.8})], [263])
     assert [body.get("logit_bias") for body in bodies] == [None, [[263, 10000.0]]]
     assert answer.by_id == {263: -4.0, 107: -0.8}
     assert answer.requests == 2
 
 
-async def test_a_server_that_gives_no_probabilities_is_malformed() -> None:
+async def test_a_server_that_gives_no_probabilities_is_malformed(loopback: Loopback) -> None:
     with pytest.raises(BackendUnavailable, match="no log-probability at all") as caught:
-        await asking([completion({})], ())
+        await asking(loopback, [completion({})], ())
     assert caught.value.kind is FailureKind.MALFORMED
 
 
-async def test_a_prompt_that_was_cut_is_refused() -> None:
+async def test_a_prompt_that_was_cut_is_refused(loopback: Loopback) -> None:
     with pytest.raises(BackendRefused, match="--ctx-size"):
-        await asking([{**completion({263: -1.0}), "truncated": True}], [263])
+        await asking(loopback, [{**completion({263: -1.0}), "truncated": True}], [263])
     with pytest.raises(BackendRefused, match="given 3 tokens and read 2"):
-        await asking([completion({263: -1.0}, prompt_tokens=2)], [263])
+        await asking(loopback, [completion({263: -1.0}, prompt_tokens=2)], [263])
 
 
-async def test_a_prompt_that_is_too_long_is_refused_with_the_servers_words() -> None:
+async def test_a_prompt_that_is_too_long_is_refused_with_the_servers_words(loopback: Loopback) -> None:
     message = "request (9 tokens) exceeds the available context size (8 tokens), try increasing it"
     error = {"code": 400, "type": "exceed_context_size_error", "message": message, "n_prompt_tokens": 9, "n_ctx": 8}
     with pytest.raises(BackendRefused, match="available context size"):
-        await asking([(400, {"error": error})], [263])
+        await asking(loopback, [(400, {"error": error})], [263])
 
 
-async def test_a_server_that_loads_its_model_may_succeed_another_time() -> None:
+async def test_a_server_that_loads_its_model_may_succeed_another_time(loopback: Loopback) -> None:
     loading = {"error": {"code": 503, "type": "unavailable_error", "message": "Loading model"}}
     with pytest.raises(BackendUnavailable, match="Loading model") as caught:
-        await asking([(503, loading)], [263])
+        await asking(loopback, [(503, loading)], [263])
     assert caught.value.kind is FailureKind.SERVER
 
 
@@ -152,9 +152,9 @@ def named(**changes: Any) -> dict[str, Any]:
     [{}, [], without("tokens_evaluated"), named(logprob="-1.0"), named(top_logprobs=None), named(id=None)],
     ids=["empty", "list", "no count", "value of text", "no alternatives", "no id"],
 )
-async def test_a_reply_of_another_form_is_malformed(reply: Any) -> None:
+async def test_a_reply_of_another_form_is_malformed(loopback: Loopback, reply: Any) -> None:
     with pytest.raises(BackendUnavailable, match=COMPLETION) as caught:
-        await asking([reply], [263])
+        await asking(loopback, [reply], [263])
     assert caught.value.kind is FailureKind.MALFORMED
 
 
@@ -183,29 +183,29 @@ PROPS = {
 }
 
 
-async def test_facts_are_those_of_one_slot() -> None:
-    with answering({"/props": [PROPS], "/v1/models": [MODELS]}) as (server, url):
-        wire = wire_at(url, api_key="secret")
-        facts = await wire.facts()
-        await wire.close()
+async def test_facts_are_those_of_one_slot(loopback: Loopback) -> None:
+    loopback.plan({"/props": [PROPS], "/v1/models": [MODELS]})
+    wire = wire_at(loopback.url, api_key="secret")
+    facts = await wire.facts()
+    await wire.close()
     assert (facts.model, facts.version) == ("models/small.gguf", "b7000-abcdef")
     assert (facts.context_tokens, facts.max_concurrent_requests) == (4095, 4)
-    assert server.keys == {"Bearer secret"}
+    assert loopback.keys == {"Bearer secret"}
 
 
 def test_a_server_that_keeps_its_models_path_private_has_the_name_it_serves_it_under() -> None:
     assert read_facts({**PROPS, "model_path": ""}, {"id": "small"}).model == "small"
 
 
-async def test_the_tokens_of_a_short_text_have_places() -> None:
+async def test_the_tokens_of_a_short_text_have_places(loopback: Loopback) -> None:
     pieces = {"tokens": [{"id": 1, "piece": "<s>"}, {"id": 4, "piece": " é"[:1]}, {"id": 5, "piece": [195]}]}
     pieces["tokens"].append({"id": 6, "piece": [169]})
-    with answering({"/tokenize": [pieces, {"tokens": [4, 5]}]}) as (server, url):
-        wire = wire_at(url)
-        assert await wire.encode("é", special=True) == [Token(1, 0), Token(4, 0), Token(5, 0), Token(6, 1)]
-        assert await wire.encode("x" * 1000) == [Token(4), Token(5)]
-        await wire.close()
-    assert server.bodies("/tokenize") == [
+    loopback.plan({"/tokenize": [pieces, {"tokens": [4, 5]}]})
+    wire = wire_at(loopback.url)
+    assert await wire.encode("é", special=True) == [Token(1, 0), Token(4, 0), Token(5, 0), Token(6, 1)]
+    assert await wire.encode("x" * 1000) == [Token(4), Token(5)]
+    await wire.close()
+    assert loopback.bodies("/tokenize") == [
         {"content": "é", "add_special": True, "with_pieces": True},
         {"content": "x" * 1000, "add_special": False, "with_pieces": False},
     ]

@@ -8,7 +8,7 @@ import pytest
 from service.errors import BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
 from service.scoring.sglang import SglangWire, read_facts, read_generated
 from service.scoring.wire import ManyWire, NextToken, Prompt, Token
-from tests.unit.scoring.loopback import answering
+from tests.unit.scoring.loopback import Loopback
 
 GENERATE = "/generate"
 PROMPT = Prompt("never sent", (5, 6, 7))
@@ -42,31 +42,33 @@ def wire_at(url: str, **settings: Any) -> SglangWire:
     return SglangWire(url, timeout_seconds=10.0, connections=4, **settings)
 
 
-async def asking(replies: Sequence[Any], wanted: Sequence[int], prompt: Prompt = PROMPT) -> tuple[NextToken, list[Any]]:
+async def asking(
+    loopback: Loopback, replies: Sequence[Any], wanted: Sequence[int], prompt: Prompt = PROMPT
+) -> tuple[NextToken, list[Any]]:
     """The answer, and the bodies it took."""
-    with answering({GENERATE: replies}) as (server, url):
-        wire = wire_at(url)
-        try:
-            return await wire.next_token(prompt, wanted), server.bodies(GENERATE)
-        finally:
-            await wire.close()
+    loopback.plan({GENERATE: replies})
+    wire = wire_at(loopback.url)
+    try:
+        return await wire.next_token(prompt, wanted), loopback.bodies(GENERATE)
+    finally:
+        await wire.close()
 
 
 async def asking_many(
-    replies: dict[str, Sequence[Any]], wanted: Sequence[int], *, times: int = 1
+    loopback: Loopback, replies: dict[str, Sequence[Any]], wanted: Sequence[int], *, times: int = 1
 ) -> tuple[list[NextToken], list[tuple[str, Any]]]:
-    with answering(replies) as (server, url):
-        wire = wire_at(url)
-        try:
-            for _ in range(times):
-                answers = await wire.next_tokens((5, 6), [(7,), (8, 9)], wanted)
-        finally:
-            await wire.close()
-    return answers, server.asked
+    loopback.plan(replies)
+    wire = wire_at(loopback.url)
+    try:
+        for _ in range(times):
+            answers = await wire.next_tokens((5, 6), [(7,), (8, 9)], wanted)
+    finally:
+        await wire.close()
+    return answers, loopback.asked
 
 
-async def test_chosen_tokens_are_asked_for_by_id_in_one_call() -> None:
-    answer, bodies = await asking([generated((-0.8, 107), {267: -1.7, 263: -2.4})], [267, 263])
+async def test_chosen_tokens_are_asked_for_by_id_in_one_call(loopback: Loopback) -> None:
+    answer, bodies = await asking(loopback, [generated((-0.8, 107), {267: -1.7, 263: -2.4})], [267, 263])
     assert bodies == [
         {
             "input_ids": [5, 6, 7],
@@ -79,38 +81,38 @@ async def test_chosen_tokens_are_asked_for_by_id_in_one_call() -> None:
     assert answer == NextToken({107: -0.8, 267: -1.7, 263: -2.4}, tokens_sent=3, tokens_computed=1)
 
 
-async def test_a_prompt_without_ids_travels_as_text() -> None:
-    answer, bodies = await asking([generated((-0.8, 107), {}, prompt_tokens=9)], [107], Prompt("Paris is"))
+async def test_a_prompt_without_ids_travels_as_text(loopback: Loopback) -> None:
+    answer, bodies = await asking(loopback, [generated((-0.8, 107), {}, prompt_tokens=9)], [107], Prompt("Paris is"))
     assert (bodies[0]["text"], "input_ids" in bodies[0]) == ("Paris is", False)
     assert answer.tokens_sent == 9
 
 
-async def test_with_nothing_wanted_the_likeliest_token_is_told() -> None:
+async def test_with_nothing_wanted_the_likeliest_token_is_told(loopback: Loopback) -> None:
     reply = generated((-0.8, 107), {})
     del reply["meta_info"]["output_token_ids_logprobs"]
-    answer, bodies = await asking([reply], ())
+    answer, bodies = await asking(loopback, [reply], ())
     assert "token_ids_logprob" not in bodies[0]
     assert answer.by_id == {107: -0.8}
 
 
-async def test_a_server_that_tells_no_cached_tokens_has_no_computed_ones() -> None:
-    answer, _ = await asking([generated((-0.8, 107), {}, cached=None)], [107])
+async def test_a_server_that_tells_no_cached_tokens_has_no_computed_ones(loopback: Loopback) -> None:
+    answer, _ = await asking(loopback, [generated((-0.8, 107), {}, cached=None)], [107])
     assert (answer.tokens_sent, answer.tokens_computed) == (3, None)
 
 
-async def test_a_missing_label_is_never_a_number() -> None:
+async def test_a_missing_label_is_never_a_number(loopback: Loopback) -> None:
     with pytest.raises(LabelUnreachable, match="263: the server left it out"):
-        await asking([generated((-0.8, 107), {267: -1.0})], [267, 263])
+        await asking(loopback, [generated((-0.8, 107), {267: -1.0})], [267, 263])
 
 
-async def test_minus_infinity_comes_as_null_and_is_no_number() -> None:
+async def test_minus_infinity_comes_as_null_and_is_no_number(loopback: Loopback) -> None:
     with pytest.raises(LabelUnreachable, match="263: the language model holds it for impossible"):
-        await asking([generated((-0.8, 107), {263: None})], [263])
+        await asking(loopback, [generated((-0.8, 107), {263: None})], [263])
 
 
-async def test_a_prompt_that_was_cut_without_a_word_is_refused() -> None:
+async def test_a_prompt_that_was_cut_without_a_word_is_refused(loopback: Loopback) -> None:
     with pytest.raises(BackendRefused, match="given 3 tokens and read 2"):
-        await asking([generated((-0.8, 107), {263: -1.0}, prompt_tokens=2)], [263])
+        await asking(loopback, [generated((-0.8, 107), {263: -1.0}, prompt_tokens=2)], [263])
 
 
 @pytest.mark.parametrize(
@@ -122,14 +124,14 @@ async def test_a_prompt_that_was_cut_without_a_word_is_refused() -> None:
     ],
     ids=["too long", "too long for the cache", "bad request"],
 )
-async def test_an_abort_for_what_was_asked_is_a_refusal(reply: Any) -> None:
+async def test_an_abort_for_what_was_asked_is_a_refusal(loopback: Loopback, reply: Any) -> None:
     with pytest.raises(BackendRefused, match="abort"):
-        await asking([reply], [263])
+        await asking(loopback, [reply], [263])
 
 
-async def test_an_abort_for_another_reason_may_succeed_another_time() -> None:
+async def test_an_abort_for_another_reason_may_succeed_another_time(loopback: Loopback) -> None:
     with pytest.raises(BackendUnavailable, match="Abort in waiting queue") as caught:
-        await asking([aborted("Abort in waiting queue")], [263])
+        await asking(loopback, [aborted("Abort in waiting queue")], [263])
     assert caught.value.kind is FailureKind.SERVER
 
 
@@ -152,9 +154,9 @@ def without(key: str) -> dict[str, Any]:
     ],
     ids=["empty", "list", "unfinished", "no count", "no token", "more cached than sent", "value of text"],
 )
-async def test_a_reply_of_another_form_is_malformed(reply: Any) -> None:
+async def test_a_reply_of_another_form_is_malformed(loopback: Loopback, reply: Any) -> None:
     with pytest.raises(BackendUnavailable, match=GENERATE) as caught:
-        await asking([reply], [263])
+        await asking(loopback, [reply], [263])
     assert caught.value.kind is FailureKind.MALFORMED
 
 
@@ -173,8 +175,8 @@ SCORED = {
 }
 
 
-async def test_the_beginning_of_many_prompts_travels_once() -> None:
-    answers, asked = await asking_many({"/v1/score": [SCORED]}, [267, 263])
+async def test_the_beginning_of_many_prompts_travels_once(loopback: Loopback) -> None:
+    answers, asked = await asking_many(loopback, {"/v1/score": [SCORED]}, [267, 263])
     assert asked == [
         (
             "/v1/score",
@@ -193,24 +195,24 @@ async def test_the_beginning_of_many_prompts_travels_once() -> None:
 @pytest.mark.parametrize(
     "scores", [(404, {"detail": "Not Found"}), {**SCORED, "token_logprobs": None}], ids=["no route", "scores alone"]
 )
-async def test_an_older_release_is_given_whole_prompts_from_then_on(scores: Any) -> None:
+async def test_an_older_release_is_given_whole_prompts_from_then_on(loopback: Loopback, scores: Any) -> None:
     batch = [generated((-0.8, 107), {267: -1.6}), generated((-0.8, 107), {267: -1.2}, prompt_tokens=4, cached=3)]
-    answers, asked = await asking_many({"/v1/score": [scores], GENERATE: [batch]}, [267], times=2)
+    answers, asked = await asking_many(loopback, {"/v1/score": [scores], GENERATE: [batch]}, [267], times=2)
     assert [path for path, _ in asked] == ["/v1/score", GENERATE, GENERATE]
     assert asked[1][1]["input_ids"] == [[5, 6, 7], [5, 6, 8, 9]]
     assert [answer.by_id[267] for answer in answers] == [-1.6, -1.2]
     assert [answer.tokens_computed for answer in answers] == [1, 1]
 
 
-async def test_what_is_wrong_with_the_prompts_leaves_the_better_route_in_use() -> None:
+async def test_what_is_wrong_with_the_prompts_leaves_the_better_route_in_use(loopback: Loopback) -> None:
     too_long = (400, {"error": {"message": "The input (7 tokens) is longer than the model's context length"}})
-    with answering({"/v1/score": [too_long, SCORED], GENERATE: [too_long]}) as (server, url):
-        wire = wire_at(url)
-        with pytest.raises(BackendRefused, match="longer than"):
-            await wire.next_tokens((5, 6), [(7,), (8, 9)], [267, 263])
-        assert len(await wire.next_tokens((5, 6), [(7,), (8, 9)], [267, 263])) == 2
-        await wire.close()
-    assert [path for path, _ in server.asked] == ["/v1/score", GENERATE, "/v1/score"]
+    loopback.plan({"/v1/score": [too_long, SCORED], GENERATE: [too_long]})
+    wire = wire_at(loopback.url)
+    with pytest.raises(BackendRefused, match="longer than"):
+        await wire.next_tokens((5, 6), [(7,), (8, 9)], [267, 263])
+    assert len(await wire.next_tokens((5, 6), [(7,), (8, 9)], [267, 263])) == 2
+    await wire.close()
+    assert [path for path, _ in loopback.asked] == ["/v1/score", GENERATE, "/v1/score"]
 
 
 @pytest.mark.parametrize(
@@ -222,9 +224,9 @@ async def test_what_is_wrong_with_the_prompts_leaves_the_better_route_in_use() -
     ],
     ids=["an item short", "a token short", "no usage"],
 )
-async def test_scores_of_another_form_are_malformed(reply: Any) -> None:
+async def test_scores_of_another_form_are_malformed(loopback: Loopback, reply: Any) -> None:
     with pytest.raises(BackendUnavailable, match="/v1/score") as caught:
-        await asking_many({"/v1/score": [reply]}, [267, 263])
+        await asking_many(loopback, {"/v1/score": [reply]}, [267, 263])
     assert caught.value.kind is FailureKind.MALFORMED
 
 
@@ -272,36 +274,36 @@ def test_what_makes_the_server_unfit_is_a_problem() -> None:
     assert "embedding" in embedding
 
 
-async def test_older_releases_say_what_they_are_elsewhere() -> None:
+async def test_older_releases_say_what_they_are_elsewhere(loopback: Loopback) -> None:
     replies = {"/get_model_info": [MODEL], "/get_server_info": [SERVER], "/v1/models": [{"data": MODELS}]}
-    with answering(replies) as (server, url):
-        wire = wire_at(url, api_key="secret")
-        facts = await wire.facts()
-        await wire.close()
+    loopback.plan(replies)
+    wire = wire_at(loopback.url, api_key="secret")
+    facts = await wire.facts()
+    await wire.close()
     assert (facts.model, facts.version) == ("org/small-1B", "0.5.23")
-    assert server.keys == {"Bearer secret"}
+    assert loopback.keys == {"Bearer secret"}
 
 
-async def test_the_tokens_of_a_short_text_have_places() -> None:
+async def test_the_tokens_of_a_short_text_have_places(loopback: Loopback) -> None:
     replies = {
         "/tokenize": [{"tokens": [1, 4, 5, 6], "count": 4, "max_model_len": 8}],
         "/detokenize": [{"text": ["", "Paris", "Paris \ufffd", "Paris é"]}],
     }
-    with answering(replies) as (server, url):
-        wire = wire_at(url)
-        assert await wire.encode("Paris é", special=True) == [Token(1, 0), Token(4, 5), Token(5, 6), Token(6, 7)]
-        assert await wire.encode("x" * 1000) == [Token(1), Token(4), Token(5), Token(6)]
-        await wire.close()
-    assert server.asked == [
+    loopback.plan(replies)
+    wire = wire_at(loopback.url)
+    assert await wire.encode("Paris é", special=True) == [Token(1, 0), Token(4, 5), Token(5, 6), Token(6, 7)]
+    assert await wire.encode("x" * 1000) == [Token(1), Token(4), Token(5), Token(6)]
+    await wire.close()
+    assert loopback.asked == [
         ("/tokenize", {"prompt": "Paris é", "add_special_tokens": True}),
         ("/detokenize", {"tokens": [[1], [1, 4], [1, 4, 5], [1, 4, 5, 6]]}),
         ("/tokenize", {"prompt": "x" * 1000, "add_special_tokens": False}),
     ]
 
 
-async def test_places_that_the_decoded_text_does_not_tell_are_left_out() -> None:
+async def test_places_that_the_decoded_text_does_not_tell_are_left_out(loopback: Loopback) -> None:
     replies = {"/tokenize": [{"tokens": [4, 5]}], "/detokenize": [{"text": ["paris", "paris is"]}]}
-    with answering(replies) as (_, url):
-        wire = wire_at(url)
-        assert await wire.encode("Paris is") == [Token(4), Token(5)]
-        await wire.close()
+    loopback.plan(replies)
+    wire = wire_at(loopback.url)
+    assert await wire.encode("Paris is") == [Token(4), Token(5)]
+    await wire.close()
