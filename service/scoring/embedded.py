@@ -29,10 +29,18 @@ class EmbeddedScorer:
     `timeout_seconds` is the longest wait where up to 64 queries are under way, and grows with them.
     """
 
-    def __init__(self, name: str, url: str, *, concurrency: int = 64, timeout_seconds: float = 120.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        *,
+        concurrency: int = 64,
+        timeout_seconds: float = 120.0,
+        driver: Driver | None = None,
+    ) -> None:
         self._name = name
         self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=concurrency + CALLS_AT_ONCE)
-        self._driver = Driver(concurrency=concurrency)
+        self._driver = driver or Driver(concurrency=concurrency)
         self._timeout_seconds = timeout_seconds
         self._queries_under_way = 0
         self._counter = BatchTokenCounter(self._http)

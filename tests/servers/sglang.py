@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from tests.servers.fake import FakeServer, Handler, Load, Refusal, Reply, Seen
 from tests.servers.faults import Fault, Plan
-from tests.servers.language_model import ToyLanguageModel, top, warmed
+from tests.servers.language_model import SPECIALS, ToyLanguageModel, top, warmed
 from tests.servers.prefix_caches import PrefixCache
 from tests.servers.sglang_json import SPOILT, flat, hide, item, listed, logprobs, nested, spoilt_scores
 
@@ -65,6 +65,8 @@ class FakeSglang(FakeServer):
             ("GET", "/v1/models"): self._models,
             ("POST", "/tokenize"): self._tokenize,
             ("POST", "/v1/tokenize"): self._tokenize,
+            ("POST", "/detokenize"): self._detokenize,
+            ("POST", "/v1/detokenize"): self._detokenize,
             ("POST", "/flush_cache"): self._flush_cache,
             ("POST", "/generate"): self._generate,
             ("POST", "/v1/score"): self._score,
@@ -191,6 +193,18 @@ class FakeSglang(FakeServer):
                 "max_model_len": self.context_len,
             }
         )
+
+    async def _detokenize(self, seen: Seen) -> Reply:
+        tokens, skips = seen.body["tokens"], seen.body.get("skip_special_tokens", True)
+        is_list = bool(tokens) and isinstance(tokens[0], list)
+        texts = [self._decoded(ids, skips=skips) for ids in (tokens if is_list else [tokens])]
+        return Reply({"text": texts if is_list else texts[0]})
+
+    def _decoded(self, ids: Sequence[int], *, skips: bool) -> str:
+        tokenizer = self.model.tokenizer
+        if skips:
+            return tokenizer.decode(ids)
+        return "".join(SPECIALS[token] if token < len(SPECIALS) else tokenizer.decode([token]) for token in ids)
 
     async def _generate(self, seen: Seen) -> Reply:
         body = seen.body
