@@ -14,6 +14,7 @@ from service.ports import BackendIdentity, BackendInfo
 from service.scoring.driving import Driver
 from service.scoring.http import JsonHttp
 from service.scoring.info import described, not_ready
+from service.scoring.replies import log_probability, of_one_distribution
 from service.scoring.tokens import CALLS_AT_ONCE, BatchTokenCounter
 from service.search.prompt_tree import LogProbabilities, PromptTree, Query, TreeScores, Usage
 
@@ -121,6 +122,7 @@ def _read(answer: Mapping[str, Any], rows: Sequence[Row], labels: Sequence[str])
         for label, value in zip(labels, values, strict=True):
             if value is None:
                 raise LabelUnreachable(f"no log-probability for the label {label!r} of row {row}")
-        scores[row] = tuple(map(float, values))
+        scores[row] = tuple(map(log_probability, values))
+        of_one_distribution(scores[row])
     usage = answer["usage"]
     return TreeScores(scores, Usage(usage["prompts"], usage["tokens_sent"], usage["tokens_computed"]))

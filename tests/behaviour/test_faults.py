@@ -4,16 +4,19 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
 from inference.app import create_app
+from inference.engine import CacheLimits, Engine
+from inference.language_model import LanguageModel
 from inference.settings import Limits
 from service.errors import BackendError, BackendRefused, BackendUnavailable, LabelUnreachable
 from service.identifiers import Row
 from service.search.prompt_tree import PromptTree, Query, TreeScores
 from tests.inference.served import served
-from tests.inference.tiny import engine_of, llama
+from tests.inference.tiny import engine_of, llama, train_tokenizer
 from tests.servers.adapters import Rig, fake_of, rig_of
 from tests.servers.asking import KINDS
 from tests.servers.fake import FakeServer
@@ -22,7 +25,7 @@ from tests.servers.language_model import ToyLanguageModel, ToyTokenizer
 from tests.servers.proxy import FaultyEmbedded
 
 LABELS = ("True", "False")
-CITIES = "Paris Rome Oslo Lima Spain Italy Norway Peru France".split()
+CITIES = ["Paris", "Rome", "Oslo", "Lima", "Spain", "Italy", "Norway", "Peru", "France"]
 TREE = PromptTree(  # ten queries behind one beginning, which some servers take in one call, and two behind another
     "Paris is in France. True\n\nRome is in Spain. False\n\n",
     tuple(Query(Row(number), f"{CITIES[number % 9]} is in {CITIES[number // 9]}.") for number in range(10)),
@@ -35,6 +38,7 @@ TREE = PromptTree(  # ten queries behind one beginning, which some servers take 
 )
 UNFINISHED = frozenset({"vllm", "sglang"})  # kinds that can say so within a good answer
 COUNTING = frozenset({"vllm", "sglang", "llamacpp"})  # kinds that tell how long the prompt was that they read
+IMPOSSIBLE = [Fault.NULL_VALUES, Fault.NAN_VALUES, Fault.POSITIVE_VALUES, Fault.OTHER_FORM, Fault.ABORTED]
 PATIENT = 1e6  # seconds
 SHORT_SECONDS = 0.5
 
@@ -50,8 +54,9 @@ def embedded_url() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def other_embedded_url() -> Iterator[str]:
-    """The same with other weights."""
-    with served(create_app(engine_of(llama(seed=1)), Limits())) as url:
+    """The same with other weights, which the server names by their checksum."""
+    language_model = LanguageModel(llama(seed=1), train_tokenizer(), "tiny", sha="1")
+    with served(create_app(Engine(language_model, CacheLimits(4096, 64)), Limits())) as url:
         yield url
 
 
@@ -87,7 +92,9 @@ def attempts(server: FakeServer) -> int:
 
 def passing(kind: str) -> list[Fault]:
     """Faults that another attempt gets over, but for silence, which takes time."""
-    return [fault for fault in PASSING if fault is not Fault.SILENT and (fault is not Fault.ABORTED or kind in UNFINISHED)]
+    return [
+        fault for fault in PASSING if fault is not Fault.SILENT and (fault is not Fault.ABORTED or kind in UNFINISHED)
+    ]
 
 
 @pytest.mark.parametrize(("kind", "fault"), [(kind, fault) for kind in (*KINDS, "embedded") for fault in passing(kind)])
@@ -99,7 +106,8 @@ async def test_a_fault_that_passes_leaves_no_trace_in_the_scores(kind: str, faul
         assert_same(await scored(rig), expected, plan)
     assert any(seen.fault is fault for seen in server.scored)
     assert 2 <= attempts(server) <= 4
-    assert (max(rig.waits.slept) >= RETRY_AFTER_SECONDS - 1) is (fault in WITH_RETRY_AFTER)
+    if fault in WITH_RETRY_AFTER:
+        assert max(rig.waits.slept) >= RETRY_AFTER_SECONDS - 1
 
 
 @adapters
@@ -133,7 +141,7 @@ async def test_a_fault_that_does_not_pass_ends_in_an_error_once_patience_is_over
         server.plan_from_now(Plan.always(fault))
         with pytest.raises(BackendUnavailable):
             await scored(rig)
-    assert sum(rig.waits.slept) >= 60
+    assert sum(rig.waits.slept) > 50
     assert len(server.scored) < 500
 
 
@@ -164,8 +172,11 @@ async def test_a_missing_label_is_never_a_number(kind: str, label: str, server: 
 @adapters
 async def test_a_label_that_is_missing_in_one_answer_alone_is_never_a_number(kind: str, server: FakeServer) -> None:
     async with rig_of(kind, server) as rig:
-        calls = len((await clean(rig)).log_probabilities) and len(server.scored)
-        for number in range(1, calls + 1, 4):
+        await clean(rig)  # in which an adapter may learn how to ask
+        server.plan_from_now(Plan())
+        await clean(rig)
+        calls = len(server.scored)
+        for number in {1, calls // 2, calls}:
             server.plan_from_now(Plan(at=dict.fromkeys(range(number, number + 50), Fault.MISSING_LABEL)))
             with pytest.raises(LabelUnreachable):
                 await scored(rig)
@@ -180,21 +191,26 @@ async def test_a_label_of_probability_zero_is_never_a_number(kind: str, server: 
 
 
 @adapters
-@pytest.mark.parametrize(
-    "fault", [Fault.NULL_VALUES, Fault.NAN_VALUES, Fault.POSITIVE_VALUES, Fault.OTHER_FORM, Fault.ABORTED]
-)
+@pytest.mark.parametrize("fault", IMPOSSIBLE)
 async def test_values_that_cannot_be_are_never_scores(kind: str, fault: Fault, server: FakeServer) -> None:
     async with rig_of(kind, server) as rig:
+        await clean(rig)
+        server.plan_from_now(Plan.always(fault))
+        with pytest.raises(BackendError):
+            await scored(rig)
+
+
+@adapters
+@pytest.mark.parametrize("fault", IMPOSSIBLE)
+async def test_values_that_cannot_be_for_once_are_asked_for_again_or_refused(
+    kind: str, fault: Fault, server: FakeServer
+) -> None:
+    async with rig_of(kind, server, patience_seconds=PATIENT) as rig:
         expected = await clean(rig)
-        if kind != "embedded" or fault is not Fault.ABORTED:
-            server.plan_from_now(Plan.always(fault))
-            with pytest.raises(BackendError):
-                await scored(rig)
         server.plan_from_now(Plan.once(fault))
-        try:
+        with suppress(BackendRefused):
             assert_same(await scored(rig), expected, server.plan)
-        except BackendError:
-            assert attempts(server) == 1
+    assert any(seen.fault is fault for seen in server.scored)
 
 
 @pytest.mark.parametrize("kind", sorted(COUNTING))

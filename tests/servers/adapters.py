@@ -54,9 +54,7 @@ def wire_of(kind: str, url: str, *, timeout_seconds: float = 30.0, max_top_token
     """The adapter for a kind of server."""
     match kind:
         case "tgi":
-            return TgiWire(
-                url, timeout_seconds=timeout_seconds, connections=CONNECTIONS, max_top_tokens=max_top_tokens
-            )
+            return TgiWire(url, timeout_seconds=timeout_seconds, connections=CONNECTIONS, max_top_tokens=max_top_tokens)
         case "vllm":
             return VllmWire(url, timeout_seconds=timeout_seconds, connections=CONNECTIONS)
         case "sglang":

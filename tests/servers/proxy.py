@@ -45,6 +45,8 @@ class FaultyEmbedded(FakeServer):
         rows = content["log_probabilities"]
         if fault is Fault.MISSING_LABEL:
             content["log_probabilities"] = [[*row[:-1], None] for row in rows]
+        elif fault is Fault.ABORTED:
+            content["log_probabilities"] = []
         elif fault in _SPOILT:
             content["log_probabilities"] = [[_SPOILT[fault] for _ in row] for row in rows]
         return content
