@@ -18,7 +18,7 @@ from service.scoring.identity import CANARY_PROMPTS, Canary, Recognition, descri
 from service.scoring.info import read_info
 from service.scoring.labels import spellings_of
 from service.scoring.layout import Layout, lay_out
-from service.scoring.replies import log_probability, reading
+from service.scoring.replies import log_probability, of_one_distribution, reading
 from service.scoring.tokens import BatchTokenCounter
 from service.scoring.wire import ServerFacts
 from service.search.prompt_tree import LogProbabilities, PromptTree, Query, TreeScores, Usage
@@ -44,10 +44,11 @@ class EmbeddedScorer:
         timeout_seconds: float = 120.0,
         patience_seconds: float = 60.0,
         api_key: str | None = None,
+        driver: Driver | None = None,
     ) -> None:
         self._name = name
         self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=concurrency, api_key=api_key)
-        self._driver = Driver(concurrency=concurrency, patience_seconds=patience_seconds)
+        self._driver = driver or Driver(concurrency=concurrency, patience_seconds=patience_seconds)
         self._timeout_seconds = timeout_seconds
         self._queries_under_way = 0
         self._counter = BatchTokenCounter(self._http, self._driver)
@@ -140,6 +141,8 @@ def _read(answer: Mapping[str, Any], rows: Sequence[Row], labels: Sequence[str])
         for label, value in zip(labels, values, strict=True):
             if value is None:
                 raise LabelUnreachable(f"no log-probability for the label {label!r} of row {row}")
-        scores[row] = tuple(map(float, values))
+        scores[row] = tuple(map(log_probability, values))
+        for each in scores[row]:  # one by one: of two labels one may be the beginning of the other
+            of_one_distribution([each])
     usage = answer["usage"]
     return TreeScores(scores, Usage(usage["prompts"], usage["tokens_sent"], usage["tokens_computed"]))
