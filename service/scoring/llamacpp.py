@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service.errors import BackendRefused
+from service.errors import BackendRefused, BackendUnavailable
 from service.scoring.http import JsonHttp
 from service.scoring.pieces import SHORT_CHARACTERS, placed
 from service.scoring.replies import (
@@ -131,10 +131,12 @@ class LlamaCppWire:
 def read_completion(reply: Any) -> Completion:
     """A reply to `/completion`; its `tokens_cached` counts what is cached afterwards, not what was found.
 
-    Raises what `reading` translates, BackendRefused where the prompt was cut.
+    Raises what `reading` translates, BackendRefused where the prompt was cut, BackendUnavailable where the call was.
     """
     if reply.get("truncated"):
         raise BackendRefused("llama-server cut the prompt: raise its --ctx-size, of which every slot gets its share")
+    if count(reply["tokens_predicted"]) == 0:
+        raise BackendUnavailable(f"llama-server ended the call without a token: {reply.get('stop_type')!r}")
     sent, timings = count(reply["tokens_evaluated"]), reply.get("timings") or {}
     computed = computed_tokens(sent, timings.get("cache_n"))
     if computed is None and timings.get("prompt_n") is not None:
@@ -148,7 +150,7 @@ def _pairs(reply: Mapping[str, Any]) -> Iterator[tuple[int, float]]:
     What is said of the generated token itself is not read: 1 is its probability until it is found
     among the others. Nor is anything where more than one was generated, to complete a character.
     """
-    if count(reply["tokens_predicted"]) == 1:
+    if reply["tokens_predicted"] == 1:
         for generated in (reply.get("completion_probabilities") or reply.get("probs") or [])[:1]:
             for token in generated["top_logprobs"]:
                 yield count(token["id"]), log_probability(token["logprob"], floor=_FLOOR)

@@ -118,6 +118,12 @@ async def test_a_server_that_gives_no_probabilities_is_malformed(loopback: Loopb
     assert caught.value.kind is FailureKind.MALFORMED
 
 
+async def test_a_call_that_was_cancelled_may_succeed_another_time(loopback: Loopback) -> None:
+    with pytest.raises(BackendUnavailable, match="without a token") as caught:
+        await asking(loopback, [{**completion({}), "tokens_predicted": 0, "stop_type": "none"}], [263])
+    assert caught.value.kind is FailureKind.SERVER
+
+
 async def test_a_prompt_that_was_cut_is_refused(loopback: Loopback) -> None:
     with pytest.raises(BackendRefused, match="--ctx-size"):
         await asking(loopback, [{**completion({263: -1.0}), "truncated": True}], [263])
