@@ -10,7 +10,7 @@ import asyncio
 import math
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from service.entities import ClaimedShard
 from service.errors import BackendUnavailable
@@ -77,19 +77,19 @@ class Asking:
         self._scorer = scorer
         self._lease = claimed.lease
         self._labels = tuple(claimed.config.task.labels)
+        self._all_spellings = claimed.config.task.all_spellings
         self._backend = backend
         self._memory = memory
         self._store_seconds = store_seconds
         progress = claimed.progress
         self.usage = Usage(progress.prompts, progress.tokens_sent, progress.tokens_computed, claimed.modelled)
         self.remembered = claimed.remembered
-        self._fresh = dict[PromptKey, LogProbabilities]()  # what is not stored yet, and what that has cost
-        self._fresh_usage = Usage()
+        self._fresh = _Fresh()
         self._store_at = time.monotonic() + store_seconds
 
     async def recall(self, trees: Sequence[PromptTree]) -> Question:
         """The question with what is remembered of its answers. Raises StorageUnavailable."""
-        request = await asyncio.to_thread(keyed, trees, self._labels)
+        request = await asyncio.to_thread(keyed, trees, self._labels, all_spellings=self._all_spellings)
         answers = dict[PromptKey, LogProbabilities]()
         if self._memory.max_answers:
             async with self._store.workbench() as unit:
@@ -103,7 +103,7 @@ class Asking:
         try:
             await self._store_while(tasks, question)
         except BackendUnavailable:  # who knows what the backend is when it is back; only the cost is sure
-            await self._write({})
+            await self._write({}, self._take().usage)
             raise
         finally:
             for task in tasks:
@@ -115,7 +115,7 @@ class Asking:
         """Store answers now and then while they come in, the last ones at the end."""
         under_way = set(tasks)
         while under_way:
-            timeout = max(0.0, self._store_at - time.monotonic()) if self._fresh else None
+            timeout = max(0.0, self._store_at - time.monotonic()) if self._fresh.answers else None
             done, under_way = await asyncio.wait(under_way, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
@@ -123,21 +123,32 @@ class Asking:
                 await self._store_answers(question)
 
     async def _score(self, asked: KeyedRequest) -> None:
-        scores = [await self._scorer.score(tree, self._labels) for tree in asked.trees]
-        self._fresh |= by_key(asked, scores)
-        self._fresh_usage = sum((score.usage for score in scores), self._fresh_usage)
+        for tree, keys in zip(asked.trees, asked.keys, strict=True):
+            scores = await self._scorer.score(tree, self._labels, all_spellings=self._all_spellings)
+            self._fresh = self._fresh.with_scores(by_key(keys, scores), scores.usage)
 
     async def _store_answers(self, question: Question) -> None:
-        """Store what was answered since the last time, if the backend is still the same."""
-        if self._fresh:
-            await self._backend.check()
-            answers, self._fresh = self._fresh, {}
-            question.answers.update(await self._write(answers))
+        """Store what was answered since the last time, if the backend is still the same.
+
+        What is answered while it is checked is left for the next time.
+        """
+        fresh = self._take()
+        if fresh.answers:
+            try:
+                await self._backend.check()
+            except BackendUnavailable:
+                self._fresh = self._fresh.with_scores({}, fresh.usage)
+                raise
+            question.answers.update(await self._write(fresh.answers, fresh.usage))
         self._store_at = time.monotonic() + self._store_seconds
 
-    async def _write(self, answers: Answers) -> Answers:
-        """Store answers, and the cost of all there were so far; the answers that count."""
-        usage, self._fresh_usage = self.usage + self._fresh_usage, Usage()
+    def _take(self) -> "_Fresh":
+        taken, self._fresh = self._fresh, _Fresh()
+        return taken
+
+    async def _write(self, answers: Answers, cost: Usage) -> Answers:
+        """Store answers and what they have cost, in one transaction; the answers that count."""
+        usage = self.usage + cost
         async with self._store.workbench() as unit:
             if self._memory.max_answers:
                 answers = await unit.answers.record(self._lease, self._backend.id, answers)
@@ -146,3 +157,15 @@ class Asking:
         if self._memory.max_answers:
             await self._memory.tidy(len(answers))
         return answers
+
+
+@dataclass(frozen=True)
+class _Fresh:
+    """Answers that are not stored yet, and what they have cost."""
+
+    answers: dict[PromptKey, LogProbabilities] = field(default_factory=dict)
+    usage: Usage = Usage()
+
+    def with_scores(self, answers: Answers, usage: Usage) -> "_Fresh":
+        """These and more."""
+        return _Fresh({**self.answers, **answers}, self.usage + usage)

@@ -55,13 +55,9 @@ def unanswered(request: KeyedRequest, known: Answers) -> list[KeyedRequest]:
     return left
 
 
-def by_key(asked: KeyedRequest, answer: Sequence[TreeScores]) -> dict[PromptKey, LogProbabilities]:
-    """The answers to a request by the keys of its prompts."""
-    return {
-        key: scores.log_probabilities[row]
-        for keys, scores in zip(asked.keys, answer, strict=True)
-        for row, key in keys.items()
-    }
+def by_key(keys: Mapping[Row, PromptKey], scores: TreeScores) -> dict[PromptKey, LogProbabilities]:
+    """The answers to a tree by the keys of its prompts."""
+    return {key: scores.log_probabilities[row] for row, key in keys.items()}
 
 
 def answered(request: KeyedRequest, answers: Answers) -> list[TreeScores]:

@@ -28,7 +28,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = orjson.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self._answer(_count(body) if self.path == "/v1/count_tokens" else _score(body))
+        self._answer(_CALLS[self.path](body))
 
     def log_request(self, code: object = "-", size: object = "-") -> None:
         """Say nothing."""
@@ -60,6 +60,12 @@ def _score(body: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _complete(body: dict[str, Any]) -> dict[str, Any]:
+    """One likeliest token for each prompt, by which the server is recognized."""
+    choices = [{"index": i, "logprobs": {"token_logprobs": [-0.5]}} for i in range(len(body["prompt"]))]
+    return {"choices": choices}
+
+
 def _tree(body: dict[str, Any], node: int) -> PromptTree:
     asked = [(Row(row), query) for row, query in enumerate(body["queries"]) if query["node"] == node]
     children = (child for child, other in enumerate(body["nodes"]) if other["parent"] == node)
@@ -68,6 +74,9 @@ def _tree(body: dict[str, Any], node: int) -> PromptTree:
         tuple(Query(row, query["text"]) for row, query in asked),
         tuple(_tree(body, child) for child in children),
     )
+
+
+_CALLS = {"/v1/count_tokens": _count, "/v1/score_tree": _score, "/v1/completions": _complete}
 
 
 def serve(port: int, model: str) -> None:

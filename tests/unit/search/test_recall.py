@@ -42,7 +42,8 @@ def score(tree: PromptTree) -> TreeScores:
 
 
 def ask(asked: KeyedRequest) -> dict[PromptKey, LogProbabilities]:
-    return by_key(asked, [score(tree) for tree in asked.trees])
+    pairs = zip(asked.trees, asked.keys, strict=True)
+    return {key: values for tree, keys in pairs for key, values in by_key(keys, score(tree)).items()}
 
 
 def nodes(tree: PromptTree) -> list[PromptTree]:
