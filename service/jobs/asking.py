@@ -164,7 +164,7 @@ class _Fresh:
     """Answers that are not stored yet, and what they have cost."""
 
     answers: dict[PromptKey, LogProbabilities] = field(default_factory=dict)
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
 
     def with_scores(self, answers: Answers, usage: Usage) -> "_Fresh":
         """These and more."""
