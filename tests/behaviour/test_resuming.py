@@ -1,11 +1,13 @@
 """However often its workers die, a job's labels are those that its stored answers give, and each is paid for once."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from service.entities import JobStatus
 from service.ports import Store
+from tests.behaviour.stored import LONG, events
 from tests.behaviour.unlucky import NoisyScorer, Trial, UnluckyStore, moments
 
 
@@ -42,11 +44,14 @@ async def test_killed_at_any_call_a_job_ends_as_its_stored_answers_say(store: St
 
 
 async def test_a_job_with_a_limit_stops_where_it_would_have_without_a_death(store: Store) -> None:
-    calm = Trial(store, "calm", {"max_tokens_computed": 150}, nats=0.0)
-    undisturbed, expected = await calm.ended(await calm.submitted())
     free = Trial(store, "free", nats=0.0)
-    unlimited, _ = await free.ended(await free.submitted())
-    assert 150 <= undisturbed.progress.tokens_computed < unlimited.progress.tokens_computed
+    job_id = await free.submitted()
+    await free.ended(job_id)
+    costs = [event.data["tokens_computed"] for event in await events(store, job_id) if event.type == "job.progress"]
+    limit = costs[len(costs) // 2]  # reached with the last answer of a step, before the step is saved
+    calm = Trial(store, "calm", {"max_tokens_computed": limit}, nats=0.0)
+    undisturbed, expected = await calm.ended(await calm.submitted())
+    assert undisturbed.progress.tokens_computed == limit < costs[-1]
     units, _ = await length_of_a_run(store)
     for unit in moments(store, units):
         trial = Trial(store, f"limited {unit}", calm.limits, nats=0.0)
@@ -55,7 +60,7 @@ async def test_a_job_with_a_limit_stops_where_it_would_have_without_a_death(stor
         assert labels == expected
 
 
-async def test_two_jobs_that_ask_the_same_at_once_come_to_the_same_labels(store: Store) -> None:
+async def test_a_job_asks_nothing_that_another_one_has_asked(store: Store) -> None:
     trial = Trial(store, "shared")
     first, second = await trial.submitted(), await trial.submitted()
     assert await trial.killed(call=2)
@@ -63,3 +68,14 @@ async def test_two_jobs_that_ask_the_same_at_once_come_to_the_same_labels(store:
     assert not await trial.killed()
     assert await trial.labels(first) == await trial.labels(second)
     assert (await trial.job(second)).progress.prompts == 0
+
+
+async def test_two_jobs_that_ask_the_same_at_the_same_time_come_to_the_same_labels(store: Store) -> None:
+    trial, both_ask = Trial(store, "rivals"), asyncio.Barrier(2)
+    job_ids = [await trial.submitted(), await trial.submitted()]
+    rivals = [NoisyScorer(trial.backend, seed=seed, meeting=both_ask) for seed in range(2)]
+    await asyncio.gather(*(trial.run(store, rival, lease_seconds=LONG) for rival in rivals))
+    first, second = [await trial.labels(job_id) for job_id in job_ids]
+    _, again = await trial.by_heart()
+    assert first == second == again
+    assert set(rivals[0].asked) & set(rivals[1].asked)

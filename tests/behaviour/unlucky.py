@@ -34,12 +34,21 @@ class Killed(Exception):
 class NoisyScorer(DeterministicScorer):
     """The deterministic twin of a server whose every answer differs a little; it remembers what it was asked."""
 
-    def __init__(self, name: str, *, seed: int = 0, nats: float = 0.5, fatal_call: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        seed: int = 0,
+        nats: float = 0.5,
+        fatal_call: int | None = None,
+        meeting: asyncio.Barrier | None = None,
+    ) -> None:
         super().__init__()
         self._identity = BackendIdentity(name)
         self._noise = Random(f"{name} {seed}")
         self._nats = nats
         self._fatal_call = fatal_call
+        self._meeting = meeting  # whom to wait for before the first answer
         self.calls = 0
         self.asked = list[str]()
 
@@ -50,6 +59,9 @@ class NoisyScorer(DeterministicScorer):
         self.calls += 1
         if self.calls == self._fatal_call:
             raise Killed
+        if self._meeting is not None:
+            meeting, self._meeting = self._meeting, None
+            await meeting.wait()
         scores = await super().score(tree, labels)
         self.asked += [prompt for _, prompt in tree.prompts()]
         shaken = {
@@ -133,9 +145,11 @@ class Trial:
             self.asked += scorer.asked
         return False
 
-    async def run(self, store: Store, scorer: NoisyScorer, memory: Memory | None = None) -> None:
+    async def run(
+        self, store: Store, scorer: NoisyScorer, memory: Memory | None = None, *, lease_seconds: float = NO_TIME
+    ) -> None:
         """A worker's turn; its lease has run out from the beginning, so that another can take over."""
-        shard = await claim(self.store, lease_seconds=NO_TIME)
+        shard = await claim(self.store, lease_seconds=lease_seconds)
         assert shard is not None
         await run_shard(store, scorer, shard, checkpoint_seconds=0.0, stop=asyncio.Event(), memory=memory)
 
