@@ -103,11 +103,12 @@ class VllmWire:
     async def _named(self, prompt: Prompt, tokens: Sequence[int]) -> Completion:
         """The log-probabilities of these tokens, or the likeliest ones; asked again within a cap that was too low."""
         fields = {"logprob_token_ids": list(tokens)} if tokens else {}
+        asked = self._alternatives  # calls under way at once are all refused, after the first has lowered it
         try:
             return await self._complete(prompt, fields)
         except BackendRefused as refusal:
             allowed = _MAX_ALLOWED.search(str(refusal))
-            if allowed is None or int(allowed[1]) >= self._alternatives:
+            if allowed is None or int(allowed[1]) >= asked:
                 raise
             self._alternatives = int(allowed[1])
         return await self._complete(prompt, fields)
