@@ -112,6 +112,14 @@ async def test_letters_beyond_ascii_and_texts_that_look_like_special_tokens_are_
 
 
 @kinds
+async def test_labels_of_several_tokens_are_scored_behind_letters_beyond_ascii(kind: str) -> None:
+    server = fake_of(kind)
+    tree = PromptTree("", (Query(Row(0), "er sagt “größer”"), Query(Row(1), "ends so: “"), Query(Row(2), "é: ")))
+    labels = ("Truest", "no idea")
+    assert_scores(await scored(server, tree, labels), own_scores(server.model, tree, labels))
+
+
+@kinds
 async def test_labels_beyond_ascii_are_scored(kind: str) -> None:
     server = fake_of(kind)
     labels = ("größer", "kleiner", "東")
