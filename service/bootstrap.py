@@ -55,7 +55,12 @@ def _scorer(backend: BackendSettings) -> Scorer:
             return DeterministicScorer(name=backend.name)
         case "embedded":
             return EmbeddedScorer(
-                backend.name, backend.url, concurrency=backend.concurrency, timeout_seconds=backend.timeout_seconds
+                backend.name,
+                backend.url,
+                concurrency=backend.concurrency,
+                timeout_seconds=backend.timeout_seconds,
+                patience_seconds=backend.patience_seconds,
+                api_key=_api_key(backend),
             )
         case _:
             driver = Driver(concurrency=backend.concurrency, patience_seconds=backend.patience_seconds)
@@ -63,7 +68,7 @@ def _scorer(backend: BackendSettings) -> Scorer:
 
 
 def _wire(backend: BackendSettings, url: str) -> Wire:
-    key = None if backend.api_key is None else backend.api_key.get_secret_value()
+    key = _api_key(backend)
     timeout_seconds, connections = backend.timeout_seconds, backend.concurrency
     match backend.kind:
         case "vllm":
@@ -86,3 +91,7 @@ def _wire(backend: BackendSettings, url: str) -> Wire:
             return LlamaCppWire(url, timeout_seconds=timeout_seconds, connections=connections, api_key=key)
         case kind:
             raise NotImplementedError(f"there is no adapter for {kind} yet")
+
+
+def _api_key(backend: BackendSettings) -> str | None:
+    return None if backend.api_key is None else backend.api_key.get_secret_value()

@@ -8,8 +8,9 @@ router/src/validation.rs), a cap that `GET /info` does not tell.
 
 import math
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,8 +21,9 @@ from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError, TextGe
 from service.errors import BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
 from service.scoring.failures import failed_answer, moment, retry_after_seconds
 from service.scoring.http import JsonHttp
+from service.scoring.info import read_info
 from service.scoring.recent import Recent
-from service.scoring.replies import count, log_probability, positive_or_none, reading, text_or_none
+from service.scoring.replies import count, log_probability, of_one_distribution, reading
 from service.scoring.wire import NextToken, Prompt, ServerFacts, Token
 
 _FIRST_TOP_TOKENS = 5  # TGI's own cap, enough for most label sets
@@ -52,7 +54,8 @@ class TgiWire:
         """From `/info`. Raises BackendError."""
         info = await self._http.get("/info")
         with reading("/info"):
-            return _read_facts(info, self._cap)
+            told = read_info(info)
+        return replace(told, max_top_tokens=min(self._cap, told.max_top_tokens or self._cap))
 
     async def encode(self, text: str, *, special: bool = False) -> list[Token]:
         """The tokens by `/tokenize`, which tells those that the server adds by their having no place in the text."""
@@ -137,19 +140,9 @@ def _read(output: TextGenerationOutput) -> NextToken:
     alternatives: Sequence[dict[str, Any]] = details.top_tokens[0]  # the client leaves the inner list as it came
     named = {count(token["id"]): token["logprob"] for token in alternatives}
     by_id = {token: log_probability(value) for token, value in named.items() if value is not None}  # null is log 0
+    of_one_distribution(by_id.values())
     sent, computed = details.get("prompt_tokens"), details.get("computed_tokens")
     return NextToken(by_id, None if sent is None else count(sent), None if computed is None else count(computed))
-
-
-def _read_facts(info: Mapping[str, Any], cap: int) -> ServerFacts:
-    return ServerFacts(
-        model=text_or_none(info.get("model_id")),
-        revision=text_or_none(info.get("model_sha")),
-        version=text_or_none(info.get("version")),
-        context_tokens=positive_or_none(info.get("max_input_tokens")),
-        max_concurrent_requests=positive_or_none(info.get("max_concurrent_requests")),
-        max_top_tokens=min(cap, positive_or_none(info.get("max_top_n_tokens")) or cap),  # the embedded server tells it
-    )
 
 
 def _missing(answer: NextToken, wanted: Sequence[int]) -> bool:
@@ -189,6 +182,8 @@ async def _translated_errors() -> AsyncIterator[None]:
     except httpx2.TransportError as error:
         message = f"/generate: {type(error).__name__} {error}".strip()
         raise BackendUnavailable(message, kind=FailureKind.DISCONNECTED) from error
+    except RecursionError as error:  # the client compares what it sets with what it has, and NaN equals nothing
+        raise BackendUnavailable("/generate gave NaN for a number", kind=FailureKind.MALFORMED) from error
     except (HfHubHTTPError, TextGenerationError) as error:
         answered = error if isinstance(error, HfHubHTTPError) else error.__cause__
         if not isinstance(answered, HfHubHTTPError):
