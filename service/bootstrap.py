@@ -6,8 +6,10 @@ from service.ports import Scorer, Store
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.driving import Driver
 from service.scoring.embedded import EmbeddedScorer
+from service.scoring.llamacpp import LlamaCppWire
 from service.scoring.prompts import PromptScorer
 from service.scoring.registry import ConfiguredScorers
+from service.scoring.sglang import SglangWire
 from service.scoring.tgi import TgiWire
 from service.scoring.vllm import VllmWire
 from service.scoring.wire import Wire
@@ -53,7 +55,12 @@ def _scorer(backend: BackendSettings) -> Scorer:
             return DeterministicScorer(name=backend.name)
         case "embedded":
             return EmbeddedScorer(
-                backend.name, backend.url, concurrency=backend.concurrency, timeout_seconds=backend.timeout_seconds
+                backend.name,
+                backend.url,
+                concurrency=backend.concurrency,
+                timeout_seconds=backend.timeout_seconds,
+                patience_seconds=backend.patience_seconds,
+                api_key=_api_key(backend),
             )
         case _:
             driver = Driver(concurrency=backend.concurrency, patience_seconds=backend.patience_seconds)
@@ -61,7 +68,7 @@ def _scorer(backend: BackendSettings) -> Scorer:
 
 
 def _wire(backend: BackendSettings, url: str) -> Wire:
-    key = None if backend.api_key is None else backend.api_key.get_secret_value()
+    key = _api_key(backend)
     timeout_seconds, connections = backend.timeout_seconds, backend.concurrency
     match backend.kind:
         case "vllm":
@@ -76,5 +83,15 @@ def _wire(backend: BackendSettings, url: str) -> Wire:
                 max_top_tokens=backend.max_top_tokens,
                 api_key=key,
             )
+        case "sglang":
+            return SglangWire(
+                url, timeout_seconds=timeout_seconds, connections=connections, model=backend.model, api_key=key
+            )
+        case "llamacpp":
+            return LlamaCppWire(url, timeout_seconds=timeout_seconds, connections=connections, api_key=key)
         case kind:
             raise NotImplementedError(f"there is no adapter for {kind} yet")
+
+
+def _api_key(backend: BackendSettings) -> str | None:
+    return None if backend.api_key is None else backend.api_key.get_secret_value()

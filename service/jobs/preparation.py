@@ -48,7 +48,7 @@ async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max
 
 async def _context_tokens(scorer: Scorer, config: JobConfig) -> int:
     """How many tokens the backend reads at once. Raises BackendError where it cannot score these labels."""
-    info = await scorer.probe(config.task.labels)
+    info = await scorer.probe(config.task.labels, all_spellings=config.task.all_spellings)
     if not info.ready:
         reasons = "; ".join(info.problems) or "no reason given"
         message = f"the model {config.model!r} cannot score these labels: {reasons}"

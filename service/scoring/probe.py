@@ -19,7 +19,7 @@ async def examine(
 ) -> BackendInfo:
     """Ask for the server's facts and score one prompt twice; what is wrong is in the answer's problems."""
     try:
-        facts = await driver.call(wire.facts)
+        facts = await driver.call(wire.facts, measured=False)
         wanted = await _wanted(wire, driver, labels, all_spellings=all_spellings)
         first, again = [await driver.call(lambda: wire.next_token(PROBE_PROMPT, wanted)) for _ in range(2)]
     except BackendError as error:

@@ -102,6 +102,23 @@ async def test_tokens_are_counted_text_by_text(scorer: Scorer) -> None:
     assert await scorer.count_tokens([]) == []
 
 
+async def test_a_label_is_likelier_in_all_its_spellings_than_in_one(scorer: Scorer) -> None:
+    one = (await scorer.score(TREE, LABELS)).log_probabilities
+    every = (await scorer.score(TREE, LABELS, all_spellings=True)).log_probabilities
+    assert list(every) == list(one)
+    assert all(each >= own - 1e-5 for row in one for each, own in zip(every[row], one[row], strict=True))
+    assert (await scorer.probe(LABELS, all_spellings=True)).ready
+
+
+async def test_a_backend_is_recognised_as_the_one_it_was(scorer: Scorer) -> None:
+    first = await scorer.identify()
+    await scorer.score(TREE, LABELS)
+    again = await scorer.identify()
+    assert first.agrees_with(again)
+    assert first.fingerprint
+    assert all(nats <= 0 for nats in first.canary)
+
+
 async def test_the_probe_finds_a_backend_ready_for_labels_it_can_serve(
     scorer: Scorer, request: pytest.FixtureRequest
 ) -> None:
@@ -110,9 +127,3 @@ async def test_the_probe_finds_a_backend_ready_for_labels_it_can_serve(
     assert info.name == "default"
     assert info.context_tokens
     assert info.reports_tokens_computed is (request.node.callspec.params["scorer"] != "fake tgi")
-
-
-async def test_a_backend_is_itself_as_long_as_nothing_changes(scorer: Scorer) -> None:
-    before = await scorer.identify()
-    await scorer.score(TREE, LABELS)
-    assert before.agrees_with(await scorer.identify())

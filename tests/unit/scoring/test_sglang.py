@@ -129,10 +129,20 @@ async def test_an_abort_for_what_was_asked_is_a_refusal(loopback: Loopback, repl
         await asking(loopback, [reply], [263])
 
 
-async def test_an_abort_for_another_reason_may_succeed_another_time(loopback: Loopback) -> None:
-    with pytest.raises(BackendUnavailable, match="Abort in waiting queue") as caught:
-        await asking(loopback, [aborted("Abort in waiting queue")], [263])
-    assert caught.value.kind is FailureKind.SERVER
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (aborted("Abort in waiting queue"), FailureKind.SERVER),
+        (aborted("The request queue is full.", status_code=503, err_type=None), FailureKind.OVERLOADED),
+    ],
+    ids=["in the queue", "queue full"],
+)
+async def test_an_abort_for_another_reason_may_succeed_another_time(
+    loopback: Loopback, reply: Any, kind: FailureKind
+) -> None:
+    with pytest.raises(BackendUnavailable, match="abort") as caught:
+        await asking(loopback, [reply], [263])
+    assert caught.value.kind is kind
 
 
 def without(key: str) -> dict[str, Any]:
@@ -230,14 +240,14 @@ async def test_scores_of_another_form_are_malformed(loopback: Loopback, reply: A
     assert caught.value.kind is FailureKind.MALFORMED
 
 
-MODEL = {
+MODEL: dict[str, Any] = {
     "model_path": "org/small-1B",
     "served_model_name": "small",
     "tokenizer_path": "org/small-1B",
     "is_generation": True,
     "weight_version": "default",
 }
-SERVER = {
+SERVER: dict[str, Any] = {
     "version": "0.5.23",
     "revision": "main",
     "page_size": 16,
@@ -275,7 +285,11 @@ def test_what_makes_the_server_unfit_is_a_problem() -> None:
 
 
 async def test_older_releases_say_what_they_are_elsewhere(loopback: Loopback) -> None:
-    replies = {"/get_model_info": [MODEL], "/get_server_info": [SERVER], "/v1/models": [{"data": MODELS}]}
+    replies: dict[str, list[Any]] = {
+        "/get_model_info": [MODEL],
+        "/get_server_info": [SERVER],
+        "/v1/models": [{"data": MODELS}],
+    }
     loopback.plan(replies)
     wire = wire_at(loopback.url, api_key="secret")
     facts = await wire.facts()
@@ -285,7 +299,7 @@ async def test_older_releases_say_what_they_are_elsewhere(loopback: Loopback) ->
 
 
 async def test_the_tokens_of_a_short_text_have_places(loopback: Loopback) -> None:
-    replies = {
+    replies: dict[str, list[Any]] = {
         "/tokenize": [{"tokens": [1, 4, 5, 6], "count": 4, "max_model_len": 8}],
         "/detokenize": [{"text": ["", "Paris", "Paris \ufffd", "Paris é"]}],
     }
@@ -302,7 +316,10 @@ async def test_the_tokens_of_a_short_text_have_places(loopback: Loopback) -> Non
 
 
 async def test_places_that_the_decoded_text_does_not_tell_are_left_out(loopback: Loopback) -> None:
-    replies = {"/tokenize": [{"tokens": [4, 5]}], "/detokenize": [{"text": ["paris", "paris is"]}]}
+    replies: dict[str, list[Any]] = {
+        "/tokenize": [{"tokens": [4, 5]}],
+        "/detokenize": [{"text": ["paris", "paris is"]}],
+    }
     loopback.plan(replies)
     wire = wire_at(loopback.url)
     assert await wire.encode("Paris is") == [Token(4), Token(5)]
