@@ -23,7 +23,8 @@ class FaultyEmbedded(FakeServer):
 
     def routes(self) -> Mapping[tuple[str, str], Handler]:
         """What the adapter asks for."""
-        paths = (("GET", "/info"), ("POST", "/v1/count_tokens"), ("POST", "/v1/score_tree"))
+        calls = ("/v1/count_tokens", "/v1/score_tree", "/v1/completions")
+        paths = (("GET", "/info"), *(("POST", path) for path in calls))
         return dict.fromkeys(paths, self._pass_on)
 
     def failure(self, fault: Fault) -> Reply:
