@@ -25,7 +25,7 @@ class FakeTgi:
     plan: list[Response] = field(default_factory=list)
     prompts: list[str] = field(default_factory=list)
     logprobs: dict[str, float] = field(
-        default_factory=lambda: {" True": -0.4, " False": -1.3, ".": -3.0, " maybe": -4.0, " yes": -5.0, " no": -6.0}
+        default_factory=lambda: {" True": -0.4, " False": -1.3, ".": -4.5, " maybe": -4.8, " yes": -5.0, " no": -6.0}
     )
     splits: dict[str, Sequence[str]] = field(default_factory=dict)
 

@@ -39,10 +39,10 @@ async def test_prompts_are_the_texts_on_the_path_from_the_root() -> None:
 
 
 async def test_labels_of_several_tokens_follow_the_chain_rule() -> None:
-    fake = FakeTgi(splits={" True": [" Tr", "ue"]}, logprobs={" Tr": -0.5, "ue": -0.25, " False": -1.0})
+    fake = FakeTgi(splits={" True": [" Tr", "ue"]}, logprobs={" Tr": -0.9, "ue": -1.25, " False": -1.5})
     async with scorer_of(fake) as scorer:
         scores = await scorer.score(PromptTree("", (Query(Row(0), "c"),)), ["True", "False"])
-    assert scores.log_probabilities[Row(0)] == pytest.approx((-0.75, -1.0))
+    assert scores.log_probabilities[Row(0)] == pytest.approx((-2.15, -1.5))
     assert sorted(fake.prompts) == ["c", "c Tr"]
 
 
