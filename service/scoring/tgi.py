@@ -8,7 +8,7 @@ router/src/validation.rs), a cap that `GET /info` does not tell.
 
 import math
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from service.errors import BackendRefused, BackendUnavailable, FailureKind, Labe
 from service.scoring.failures import failed_answer, moment, retry_after_seconds
 from service.scoring.http import JsonHttp
 from service.scoring.info import read_info
+from service.scoring.pieces import whole_characters
 from service.scoring.recent import Recent
 from service.scoring.replies import count, log_probability, of_one_distribution, reading
 from service.scoring.wire import NextToken, Prompt, ServerFacts, Token
@@ -63,10 +64,10 @@ class TgiWire:
             return []
         reply = await self._http.post("/tokenize", {"inputs": text})
         with reading("/tokenize"):
-            pieces = [piece for piece in reply if special or piece["stop"] > piece["start"]]
-            for piece in pieces[-_REMEMBERED:]:
-                self._texts.put(count(piece["id"]), text[piece["start"] : piece["stop"]])
-            return [Token(piece["id"], count(piece["stop"])) for piece in pieces]
+            tokens = list(_placed(text, [piece for piece in reply if special or piece["stop"] > piece["start"]]))
+            for token, start in tokens[-_REMEMBERED:]:
+                self._texts.put(token.id, text[start : token.end])
+            return [token for token, _ in tokens]
 
     async def next_token(self, prompt: Prompt, wanted: Sequence[int]) -> NextToken:
         """As many alternatives as were needed last time, then more, at last a grammar. Raises BackendError.
@@ -130,6 +131,18 @@ class TgiWire:
                     text, details=True, max_new_tokens=1, do_sample=False, top_n_tokens=top, grammar=grammar
                 )
             return _read(output)
+
+
+def _placed(text: str, pieces: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Token, int]]:
+    """The tokens, and where each begins, in characters.
+
+    TGI's router gives what the tokenizer library's `encode` gives, which counts bytes of UTF-8; the
+    embedded server counts characters. Either way the last token ends where the text does.
+    """
+    counts_bytes = max((count(piece["stop"]) for piece in pieces), default=0) > len(text)
+    place: Callable[[int], int] = whole_characters(text).__getitem__ if counts_bytes else int
+    for piece in pieces:
+        yield Token(count(piece["id"]), place(count(piece["stop"]))), place(count(piece["start"]))
 
 
 def _read(output: TextGenerationOutput) -> NextToken:
