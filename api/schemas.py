@@ -43,7 +43,7 @@ class ProgressBody(_Body):
 
 
 class JobError(_Body):
-    """Why a job failed."""
+    """Why a job has failed, or what a paused job waits for."""
 
     code: str
     message: str

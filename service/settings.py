@@ -28,6 +28,18 @@ class QueueSettings(_Group):
     poll_seconds: float = Field(2.0, gt=0, description="how often workers look without being notified")
     checkpoint_seconds: float = Field(2.0, ge=0, description="how often a running shard is saved, at most")
     max_crashes: int = Field(5, ge=1, description="crashes without progress after which a shard is failed")
+    retry_seconds: float = Field(
+        5.0, gt=0, description="the first wait of a paused job before its backend is tried again; each next one doubles"
+    )
+    max_retry_seconds: float = Field(60.0, gt=0, description="the longest such wait")
+
+
+class MemorySettings(_Group):
+    """What backends have answered, kept so that no prompt is asked twice."""
+
+    max_answers: int = Field(
+        2_000_000, ge=0, description="prompts remembered at most, about 150 bytes each; 0 remembers nothing"
+    )
 
 
 class UploadSettings(_Group):
@@ -76,5 +88,6 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
     database: DatabaseSettings = DatabaseSettings()
     queue: QueueSettings = QueueSettings()
+    memory: MemorySettings = MemorySettings()
     upload: UploadSettings = UploadSettings()
     backends: tuple[BackendSettings, ...] = (BackendSettings(),)
