@@ -14,13 +14,14 @@ class Probed(DeterministicScorer):
     def __init__(self, name: str, failure: BackendUnavailable | None = None, *, open_gate: bool = True) -> None:
         super().__init__(name=name)
         self.probes = 0
-        self.gate = asyncio.Event()
+        self.began, self.gate = asyncio.Event(), asyncio.Event()
         self._failure = failure
         if open_gate:
             self.gate.set()
 
     async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
         self.probes += 1
+        self.began.set()
         await self.gate.wait()
         if self._failure is not None:
             raise self._failure
@@ -63,8 +64,7 @@ async def test_callers_that_come_together_cause_one_probe() -> None:
     scorer = Probed("model-0", open_gate=False)
     models = directory(Clock(), scorer)
     waiting = [asyncio.create_task(models.listed()) for _ in range(10)]
-    while not scorer.probes:
-        await asyncio.sleep(0)
+    await scorer.began.wait()
     scorer.gate.set()
     assert len({id(found) for found in await asyncio.gather(*waiting)}) == 1
     assert scorer.probes == 1
