@@ -14,6 +14,7 @@ class Driver:
     """Makes attempts at one server, at most `concurrency` at once, again while a failure may pass."""
 
     def __init__(self, *, concurrency: int, patience_seconds: float = 60.0) -> None:
+        self.concurrency = concurrency  # calls that may be under way at once
         self._free_slots = asyncio.Semaphore(concurrency)
         self._patience_seconds = patience_seconds
         self._rng = Random()

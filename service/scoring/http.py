@@ -11,12 +11,16 @@ _CONNECT_SECONDS = 10.0
 
 
 class JsonHttp:
-    """JSON over a pool of connections to one server; failures become backend errors."""
+    """JSON over a pool of connections to one server; failures become backend errors.
 
-    def __init__(self, url: str, *, timeout_seconds: float, connections: int) -> None:
+    `api_key` travels as a bearer token (RFC 6750).
+    """
+
+    def __init__(self, url: str, *, timeout_seconds: float, connections: int, api_key: str | None = None) -> None:
         self._timeout_seconds = timeout_seconds
         self._client = httpx.AsyncClient(
             base_url=url,
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             trust_env=False,
         )
