@@ -4,9 +4,13 @@ from dataclasses import dataclass
 
 from service.ports import Scorer, Store
 from service.scoring.deterministic import DeterministicScorer
+from service.scoring.driving import Driver
 from service.scoring.embedded import EmbeddedScorer
+from service.scoring.prompts import PromptScorer
 from service.scoring.registry import ConfiguredScorers
-from service.scoring.tgi import TgiScorer
+from service.scoring.tgi import TgiWire
+from service.scoring.vllm import VllmWire
+from service.scoring.wire import Wire
 from service.settings import BackendSettings, Settings
 from service.storage.store import PostgresStore
 
@@ -51,13 +55,26 @@ def _scorer(backend: BackendSettings) -> Scorer:
             return EmbeddedScorer(
                 backend.name, backend.url, concurrency=backend.concurrency, timeout_seconds=backend.timeout_seconds
             )
+        case _:
+            driver = Driver(concurrency=backend.concurrency, patience_seconds=backend.patience_seconds)
+            return PromptScorer(backend.name, _wire(backend, backend.url), driver)
+
+
+def _wire(backend: BackendSettings, url: str) -> Wire:
+    key = None if backend.api_key is None else backend.api_key.get_secret_value()
+    timeout_seconds, connections = backend.timeout_seconds, backend.concurrency
+    match backend.kind:
+        case "vllm":
+            return VllmWire(
+                url, timeout_seconds=timeout_seconds, connections=connections, model=backend.model, api_key=key
+            )
         case "tgi":
-            return TgiScorer(
-                backend.name,
-                backend.url,
-                concurrency=backend.concurrency,
-                timeout_seconds=backend.timeout_seconds,
+            return TgiWire(
+                url,
+                timeout_seconds=timeout_seconds,
+                connections=connections,
                 max_top_tokens=backend.max_top_tokens,
+                api_key=key,
             )
         case kind:
             raise NotImplementedError(f"there is no adapter for {kind} yet")

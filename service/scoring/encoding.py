@@ -1,10 +1,10 @@
 """Token ids of texts by the server's own tokenizer, each text asked for once while it is remembered."""
 
 from array import array
-from collections import OrderedDict
 from collections.abc import Sequence
 
 from service.scoring.driving import Driver
+from service.scoring.recent import Recent
 from service.scoring.together import together
 from service.scoring.wire import Token, Wire
 
@@ -19,9 +19,7 @@ class Encoder:
     def __init__(self, wire: Wire, driver: Driver, *, remembered_tokens: int = _REMEMBERED_TOKENS) -> None:
         self._wire = wire
         self._driver = driver
-        self._remembered_tokens = remembered_tokens
-        self._known: OrderedDict[str, array[int]] = OrderedDict()
-        self._held_tokens = 0
+        self._known = Recent[str, "array[int]"](remembered_tokens, lambda ids: len(ids) + _ENTRY_TOKENS)
         self._beginning: array[int] | None = None
         self._joins: bool | None = None
 
@@ -31,14 +29,15 @@ class Encoder:
 
     async def ids(self, texts: Sequence[str]) -> list["array[int]"]:
         """The token ids of each text by itself, special tokens not among them. Raises BackendError."""
-        found = {text: self._known[text] for text in texts if text in self._known}
-        missing = [text for text in dict.fromkeys(texts) if text and text not in found]
+        found: dict[str, array[int]] = {"": array("I")}
+        for text in dict.fromkeys(texts):
+            if (known := self._known.get(text)) is not None:
+                found[text] = known
+        missing = [text for text in dict.fromkeys(texts) if text not in found]
         for text, tokens in zip(missing, await together(map(self.tokens, missing)), strict=True):
             found[text] = array("I", [token.id for token in tokens])
-        for text, ids in found.items():
-            self._remember(text, ids)
-        self._forget()
-        return [found[text] if text else array("I") for text in texts]
+            self._known.put(text, found[text])
+        return [found[text] for text in texts]
 
     async def count(self, texts: Sequence[str]) -> list[int]:
         """The number of tokens of each text, special tokens not counted. Raises BackendError."""
@@ -63,14 +62,3 @@ class Encoder:
             *parts, whole = await self.ids([*_PARTS, "".join(_PARTS)])
             self._joins = sum(parts, array("I")) == whole
         return self._joins
-
-    def _remember(self, text: str, ids: "array[int]") -> None:
-        if text not in self._known:
-            self._held_tokens += len(ids) + _ENTRY_TOKENS
-        self._known[text] = ids
-        self._known.move_to_end(text)
-
-    def _forget(self) -> None:
-        while self._held_tokens > self._remembered_tokens:
-            _, ids = self._known.popitem(last=False)
-            self._held_tokens -= len(ids) + _ENTRY_TOKENS

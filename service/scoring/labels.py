@@ -23,7 +23,10 @@ _ENDING_CHARACTERS = 16
 
 @dataclass(frozen=True, slots=True)
 class LabelToken:
-    """One token of a spelling; `text` is the spelling up to and with it, a leading space included."""
+    """One token of a spelling; `text` is the spelling up to and with it, a leading space included.
+
+    Where a server does not say where a token ends, it is the whole spelling.
+    """
 
     id: int
     text: str
@@ -128,6 +131,8 @@ class _Finder:
                 f"the tokenizer merges it with the text before it, {self.before[-24:]!r}; "
                 "let the template end differently, or take another label"
             )
+        if self.as_text and len(tokens) > start + 1 and any(token.end is None for token in tokens):
+            raise _Unusable("it has several tokens, and the server does not say where in the text they end")
         path = tuple(LabelToken(token.id, whole[len(self.before) : token.end]) for token in tokens[start:])
         for depth in range(1, len(path) if self.as_text else 0):
             if not await self._stands_alone(path[:depth]):

@@ -5,7 +5,6 @@ Where the server takes token ids, every text of a tree is encoded once and the i
 together; so what is shared is shared to the token, whatever the server adds to a text.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
@@ -19,6 +18,7 @@ from service.scoring.labels import LabelTokens, ending, find_label_tokens
 from service.scoring.layout import Layout, lay_out
 from service.scoring.probe import examine
 from service.scoring.reading import TreeReading
+from service.scoring.recent import Recent
 from service.scoring.together import together
 from service.scoring.tree_ids import encode_tree
 from service.scoring.walk import WORTH_A_ROUND_CHARACTERS, Walk
@@ -56,7 +56,7 @@ class PromptScorer:
         self._probe = probe
         self._worth_characters = worth_characters
         self._encoder = Encoder(wire, driver)
-        self._labels: OrderedDict[tuple[object, ...], LabelTokens] = OrderedDict()
+        self._labels = Recent[tuple[object, ...], LabelTokens](_REMEMBERED_LABELS)
         facts = partial(driver.call, wire.facts)
         self._recognition = Recognition(wire.kind, driver, facts=facts, canary=self._canary)
 
@@ -110,14 +110,12 @@ class PromptScorer:
         self, labels: Sequence[str], behind: str, *, all_spellings: bool, as_text: bool
     ) -> LabelTokens:
         key = (tuple(labels), behind, all_spellings, as_text)
-        if key not in self._labels:
-            self._labels[key] = await find_label_tokens(
+        found = self._labels.get(key)
+        if found is None:
+            found = await find_label_tokens(
                 self._encoder.tokens, labels, behind, all_spellings=all_spellings, as_text=as_text
             )
-        self._labels.move_to_end(key)
-        found = self._labels[key]
-        if len(self._labels) > _REMEMBERED_LABELS:
-            self._labels.popitem(last=False)
+            self._labels.put(key, found)
         return found
 
     async def _canary(self) -> Canary:

@@ -1,7 +1,8 @@
 """The calls that read one tree, and what came of them."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from service.errors import LabelUnreachable
@@ -67,7 +68,8 @@ class TreeReading:
 
     async def _ask_one(self, leaf: int, call: LabelCall) -> None:
         prompt = self._prompt(leaf, call)
-        answer = await self._driver.call(partial(self._wire.next_token, prompt, call.wanted_ids))
+        with self._named(leaf, call):
+            answer = await self._driver.call(partial(self._wire.next_token, prompt, call.wanted_ids))
         self._take(leaf, call, answer)
 
     async def _ask_many(self, group: Group, call: LabelCall) -> None:
@@ -75,7 +77,8 @@ class TreeReading:
             raise TypeError("the wire takes one query at a time")
         beginning = tuple(self._ids.before(self._layout.leaves[group[0]].segment))
         items = [tuple(self._ids.leaves[leaf]) for leaf in group]
-        answers = await self._driver.call(partial(self._wire.next_tokens, beginning, items, call.wanted_ids))
+        with self._named(group[0], call):
+            answers = await self._driver.call(partial(self._wire.next_tokens, beginning, items, call.wanted_ids))
         for leaf, answer in zip(group, answers, strict=True):
             self._take(leaf, call, answer)
 
@@ -95,6 +98,15 @@ class TreeReading:
             )
         self._known[leaf][call.ids] = answer.by_id
         self.tally.add(leaf, call, answer)
+
+    @contextmanager
+    def _named(self, leaf: int, call: LabelCall) -> Iterator[None]:
+        """Wires know tokens by their ids; this says which texts these are."""
+        try:
+            yield
+        except LabelUnreachable as error:
+            texts = ", ".join(repr(token.text) for token in call.wanted)
+            raise LabelUnreachable(f"{error} (one of {texts} after {self._end(leaf, call)!r})") from error
 
     def _end(self, leaf: int, call: LabelCall) -> str:
         return self._layout.last_characters(leaf, 80) + call.text

@@ -85,10 +85,11 @@ class Walk:
 
     def _branch_off(self, group: Group, warmed: Sequence[int]) -> None:
         """Make ready what is behind these segments and was not asked for in order to warm them."""
-        for place, below in zip(warmed, [*warmed[1:], None], strict=True):
+        on_path = set(warmed)
+        for place in warmed:
             segment = self._layout.segments[place]
             self._push([leaf for leaf in segment.leaves if leaf not in group])
-            self._release([child for child in segment.children if child != below])
+            self._release([child for child in segment.children if child not in on_path])
 
     def _push(self, leaves: Group) -> None:
         for group in self._grouped(leaves) if leaves else ():

@@ -12,10 +12,10 @@ from service.identifiers import Row
 from service.ports import Scorer
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.embedded import EmbeddedScorer
-from service.scoring.tgi import TgiScorer
 from service.search.prompt_tree import PromptTree, Query
 from tests.inference.served import served
 from tests.inference.tiny import engine_of, llama
+from tests.unit.scoring.scorers import tgi_scorer, vllm_scorer
 
 DEMONSTRATIONS = "Paris is in France. True\n\nRome is in Spain. False\n\n"
 TREE = PromptTree(
@@ -35,11 +35,13 @@ def url() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(params=["deterministic", "tgi", "embedded"])
+@pytest.fixture(params=["deterministic", "tgi", "vllm", "embedded"])
 async def scorer(request: pytest.FixtureRequest) -> AsyncIterator[Scorer]:
     made: Scorer = DeterministicScorer()
     if request.param == "tgi":
-        made = TgiScorer("default", request.getfixturevalue("url"), max_top_tokens=VOCABULARY)
+        made = tgi_scorer(request.getfixturevalue("url"), max_top_tokens=VOCABULARY)
+    if request.param == "vllm":
+        made = vllm_scorer(request.getfixturevalue("url"))
     if request.param == "embedded":
         made = EmbeddedScorer("default", request.getfixturevalue("url"))
     yield made
@@ -68,7 +70,7 @@ async def test_twenty_labels_are_answered(scorer: Scorer) -> None:
 async def test_a_shared_beginning_is_computed_once(scorer: Scorer) -> None:
     queries = tuple(Query(Row(number), f"Oslo is {number}.") for number in range(40))
     usage = (await scorer.score(PromptTree(DEMONSTRATIONS, queries), LABELS)).usage
-    assert usage.prompts == 40
+    assert usage.prompts >= 40  # more where a label was not among the likeliest tokens and had to be asked for again
     assert 40 <= usage.tokens_computed < usage.tokens_sent / 2
 
 

@@ -7,17 +7,18 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from service.errors import BackendRefused, BackendUnavailable, LabelUnreachable
 from service.identifiers import Row
-from service.scoring.tgi import TgiScorer
+from service.scoring.prompts import PromptScorer
 from service.search.prompt_tree import PromptTree, Query
 from tests.unit.scoring.fake_tgi import FakeTgi, serving
+from tests.unit.scoring.scorers import tgi_scorer
 
 TREE = PromptTree("a True b False ", (Query(Row(3), "c"),), (PromptTree("d True ", (Query(Row(7), "e"),)),))
 
 
 @asynccontextmanager
-async def scorer_of(fake: FakeTgi) -> AsyncIterator[TgiScorer]:
+async def scorer_of(fake: FakeTgi) -> AsyncIterator[PromptScorer]:
     with serving(fake.app()) as url:
-        scorer = TgiScorer("default", url, max_top_tokens=fake.cap, timeout_seconds=10)
+        scorer = tgi_scorer(url, max_top_tokens=fake.cap)
         try:
             yield scorer
         finally:
@@ -86,7 +87,7 @@ async def test_a_refusal_is_not_tried_again() -> None:
 
 
 async def test_a_server_that_is_not_there_is_unavailable_and_the_probe_says_so() -> None:
-    scorer = TgiScorer("default", "http://127.0.0.1:9", timeout_seconds=5)
+    scorer = tgi_scorer("http://127.0.0.1:9", timeout_seconds=5)
     info = await scorer.probe()
     assert not info.ready
     assert not info.reachable
@@ -122,10 +123,10 @@ async def test_where_the_server_does_not_count_an_ideal_prefix_cache_is_modelled
     )
     async with scorer_of(FakeTgi()) as scorer:
         usage = (await scorer.score(tree, ["True", "False"])).usage
-    nodes, queries = 3 + 2, 1 + 2 + 1  # the fake's tokens are words
+    special, nodes, queries = 1, 3 + 2, 1 + 2 + 1  # the fake's tokens are words
     assert usage.modelled
-    assert usage.tokens_computed == nodes + queries
-    assert usage.tokens_sent == 2 * 3 + (3 + 2) + queries
+    assert usage.tokens_computed == special + nodes + queries
+    assert usage.tokens_sent == 2 * (special + 3) + (special + 3 + 2) + queries
 
 
 async def test_special_tokens_are_not_counted() -> None:

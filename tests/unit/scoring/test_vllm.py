@@ -10,13 +10,13 @@ from inference.app import create_app
 from inference.settings import Limits
 from service.errors import BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
 from service.identifiers import Row
-from service.scoring.tgi import TgiScorer
 from service.scoring.vllm import VllmWire, read_completion, read_facts
 from service.scoring.wire import Prompt, Token
 from service.search.prompt_tree import PromptTree, Query
 from tests.inference.served import served
 from tests.inference.tiny import CONTEXT_TOKENS, engine_of, llama, train_tokenizer
 from tests.unit.scoring.loopback import answering
+from tests.unit.scoring.scorers import tgi_scorer
 
 COMPLETIONS = "/v1/completions"
 PROMPT = Prompt("never sent", (5, 6, 7))
@@ -297,7 +297,7 @@ async def test_the_embedded_server_gives_the_scores_that_its_other_wire_gives(em
     text, tokenizer = "The city of Paris is in France.", train_tokenizer()
     ids = tuple(tokenizer.encode(text))
     (label,) = tokenizer.encode(" True", add_special_tokens=False)
-    other = TgiScorer("default", embedded, max_top_tokens=400)
+    other = tgi_scorer(embedded, max_top_tokens=400)
     wire = wire_at(embedded, model="tiny")
     expected = await other.score(PromptTree("", (Query(Row(0), text),)), ["True"])
     first = await wire.next_token(Prompt(text, ids), [label])
