@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 from service.ports import Scorer, Store
+from service.scoring.detection import detector
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.driving import Driver
 from service.scoring.embedded import EmbeddedScorer
+from service.scoring.probe import Examiner
 from service.scoring.prompts import PromptScorer
 from service.scoring.registry import ConfiguredScorers
 from service.scoring.tgi import TgiWire
@@ -57,11 +59,16 @@ def _scorer(backend: BackendSettings) -> Scorer:
             )
         case _:
             driver = Driver(concurrency=backend.concurrency, patience_seconds=backend.patience_seconds)
-            return PromptScorer(backend.name, _wire(backend, backend.url), driver)
+            probe = Examiner(detector(backend.url, api_key=_key(backend)))
+            return PromptScorer(backend.name, _wire(backend, backend.url), driver, probe=probe)
+
+
+def _key(backend: BackendSettings) -> str | None:
+    return None if backend.api_key is None else backend.api_key.get_secret_value()
 
 
 def _wire(backend: BackendSettings, url: str) -> Wire:
-    key = None if backend.api_key is None else backend.api_key.get_secret_value()
+    key = _key(backend)
     timeout_seconds, connections = backend.timeout_seconds, backend.concurrency
     match backend.kind:
         case "vllm":

@@ -10,18 +10,16 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
-from service.errors import BackendRefused, BackendUnavailable, LabelUnreachable
+from service.errors import BackendRefused, LabelUnreachable
 from service.identifiers import Row
 from service.ports import BackendIdentity, BackendInfo
+from service.scoring.embedded_probe import EmbeddedExaminer
 from service.scoring.http import JsonHttp
-from service.scoring.info import described, not_ready
+from service.scoring.info import described
 from service.scoring.retrying import until_answered
 from service.scoring.tokens import CALLS_AT_ONCE, BatchTokenCounter
-from service.search.prompt_tree import LogProbabilities, PromptTree, Query, TreeScores, Usage
+from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 
-_PROBE_TREE = PromptTree("The sky", (Query(Row(0), " is blue."),))
-_PROBE_LABELS = ("True", "False")
-_STABLE_NATS = 0.25  # two identical calls differ by less, even in half precision
 _QUERIES_AT_ONCE = 64  # that a server is given one time-out for
 
 
@@ -39,16 +37,11 @@ class EmbeddedScorer:
         self._queries_under_way = 0
         self._counter = BatchTokenCounter(self._http)
         self._rng = Random()
+        self._examine = EmbeddedExaminer(self._http, self.score)
 
     async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
-        """Ask for `/info` and score a small tree twice; what is wrong is in the answer's problems."""
-        del all_spellings
-        try:
-            info = await self._http.get("/info")
-            problems = await self._try_out(labels or _PROBE_LABELS)
-        except (BackendUnavailable, BackendRefused) as error:
-            return not_ready(self._name, "embedded", error)
-        return described(self._name, "embedded", info, problems, reports_tokens_computed=True)
+        """Ask for `/info`, score small trees repeatedly; what is wrong is in the answer's problems."""
+        return await self._examine(self._name, labels, all_spellings=all_spellings)
 
     async def identify(self) -> BackendIdentity:
         """What `/info` says. Raises BackendError."""
@@ -74,17 +67,6 @@ class EmbeddedScorer:
     async def close(self) -> None:
         """Close every connection."""
         await self._http.close()
-
-    async def _try_out(self, labels: Sequence[str]) -> list[str]:
-        """What keeps these labels from being scored."""
-        try:
-            first, again = [await self.score(_PROBE_TREE, labels) for _ in range(2)]
-        except BackendRefused as error:
-            return [str(error)]
-        before, after = (scores.log_probabilities[Row(0)] for scores in (first, again))
-        if max(abs(one - other) for one, other in zip(before, after, strict=True)) > _STABLE_NATS:
-            return ["two identical calls gave different log-probabilities"]
-        return []
 
     async def _send(self, queries: int, body: Mapping[str, Any]) -> Any:
         async with self._free_slots:

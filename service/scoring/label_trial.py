@@ -1,13 +1,13 @@
 """Finds out whether a server can score labels: their tokens, their log-probabilities, and whether these stay."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from service.errors import BackendRefused, LabelUnreachable
 from service.scoring.driving import Driver
 from service.scoring.encoding import Encoder
-from service.scoring.labels import LabelCall, LabelTokens, find_label_tokens
+from service.scoring.labels import Encode, LabelCall, LabelTokens, find_label_tokens
 from service.scoring.together import together
 from service.scoring.wire import NextToken, Prompt, Wire
 
@@ -37,18 +37,46 @@ class LabelFindings:
     reports_tokens_computed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Finder:
+    """Finds the tokens of these labels; `as_text` where prompts are sent so."""
+
+    encode: Encode
+    labels: Sequence[str]
+    all_spellings: bool
+    as_text: bool
+
+    async def behind(self, ending: str = "") -> LabelTokens:
+        """The labels' tokens behind prompts that end so. Raises BackendError."""
+        return await find_label_tokens(
+            self.encode, self.labels, ending, all_spellings=self.all_spellings, as_text=self.as_text
+        )
+
+    async def other_endings(self, tokens: LabelTokens) -> tuple[str, ...]:
+        """Ends of prompts behind which the labels' tokens are others, or part of the end. Raises BackendUnavailable."""
+        agreeing = await together(self._agrees(tokens, ending) for ending in _ENDINGS)
+        return tuple(ending for ending, agrees in zip(_ENDINGS, agreeing, strict=True) if not agrees)
+
+    async def _agrees(self, tokens: LabelTokens, ending: str) -> bool:
+        try:
+            return await self.behind(ending) == tokens
+        except BackendRefused:
+            return False
+
+
 async def try_labels(wire: Wire, driver: Driver, labels: Sequence[str], *, all_spellings: bool) -> LabelFindings:
     """Encode the labels behind several prompts and score them after one, some of it repeatedly.
 
     Costs a prompt of a dozen tokens for each token that labels begin with, and three more. Raises BackendUnavailable.
     """
-    trial = _Trial(wire, driver, labels, all_spellings)
-    found = LabelFindings()
+    encoder, found = Encoder(wire, driver), LabelFindings()
+    finder = Finder(encoder.tokens, labels, all_spellings, as_text=not wire.takes_token_ids)
+    trial = _Trial(wire, driver, encoder)
     try:
-        tokens = await trial.tokens()
+        tokens = await finder.behind()
         found.calls = len(tokens.calls)
-        found.other_endings = await trial.other_endings(tokens)
-        found.joins = await trial.encoder.joins()
+        found.other_endings = await finder.other_endings(tokens)
+        found.joins = await encoder.joins()
         await trial.reach(tokens, found)
         await trial.repeat(tokens, found)
     except BackendRefused as refusal:
@@ -57,33 +85,10 @@ async def try_labels(wire: Wire, driver: Driver, labels: Sequence[str], *, all_s
 
 
 class _Trial:
-    def __init__(self, wire: Wire, driver: Driver, labels: Sequence[str], all_spellings: bool) -> None:  # noqa: FBT001  # private
+    def __init__(self, wire: Wire, driver: Driver, encoder: Encoder) -> None:
         self._wire = wire
         self._driver = driver
-        self._labels = labels
-        self._all_spellings = all_spellings
-        self.encoder = Encoder(wire, driver)
-
-    async def tokens(self, behind: str = "") -> LabelTokens:
-        """The labels' tokens behind prompts that end so. Raises BackendError."""
-        return await find_label_tokens(
-            self.encoder.tokens,
-            self._labels,
-            behind,
-            all_spellings=self._all_spellings,
-            as_text=not self._wire.takes_token_ids,
-        )
-
-    async def other_endings(self, tokens: LabelTokens) -> tuple[str, ...]:
-        """Ends of prompts behind which the labels' tokens are others, or part of the end. Raises BackendUnavailable."""
-        agreeing = await together(self._agrees(tokens, behind) for behind in _ENDINGS)
-        return tuple(behind for behind, agrees in zip(_ENDINGS, agreeing, strict=True) if not agrees)
-
-    async def _agrees(self, tokens: LabelTokens, behind: str) -> bool:
-        try:
-            return await self.tokens(behind) == tokens
-        except BackendRefused:
-            return False
+        self._encoder = encoder
 
     async def reach(self, tokens: LabelTokens, found: LabelFindings) -> None:
         """Ask for every token of every label; those without a log-probability are found one by one."""
@@ -119,7 +124,7 @@ class _Trial:
         """The server's answer after the probe's text and what the call adds to it. Raises BackendError."""
         ids = None
         if self._wire.takes_token_ids:
-            ids = (*(token.id for token in await self.encoder.tokens(PROBE_TEXT, special=True)), *call.ids)
+            ids = (*(token.id for token in await self._encoder.tokens(PROBE_TEXT, special=True)), *call.ids)
         prompt = Prompt(PROBE_TEXT + call.text, ids)
         return await self._driver.call(lambda: self._wire.next_token(prompt, wanted))
 
@@ -142,4 +147,5 @@ def largest_difference(answers: Sequence[NextToken], wanted: Sequence[int]) -> f
         if len(wanted) < 2:
             return None
         rows = [[value - row[0] for value in row] for row in rows]
-    return max(max(column) - min(column) for column in zip(*rows, strict=True))
+    columns: Iterable[tuple[float, ...]] = zip(*rows, strict=True)
+    return max(max(column) - min(column) for column in columns)

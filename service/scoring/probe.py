@@ -69,7 +69,7 @@ class Examiner:
             return replace(info, ready=False, reachable=False, problems=(*info.problems, str(error)))
         except BackendRefused as error:
             return replace(info, ready=False, problems=(*info.problems, str(error)))
-        return _judged(info, found, cache, found_kind=self._found_kind)
+        return judged(info, found, cache, found_kind=self._found_kind)
 
     async def _other_kind(self, configured: str, error: BackendError) -> str | None:
         """What to change, where a server of another kind gave the error."""
@@ -97,12 +97,14 @@ def _told(name: str, wire: Wire, facts: ServerFacts) -> BackendInfo:
     return replace(told, token_id_prompts=wire.takes_token_ids, advice=facts.advice)
 
 
-def _judged(info: BackendInfo, found: LabelFindings, cache: CacheFindings, *, found_kind: str | None) -> BackendInfo:
+def judged(
+    info: BackendInfo, found: LabelFindings, cache: CacheFindings, *, found_kind: str | None = None
+) -> BackendInfo:
     """What the server says and what the trials found, with what to change."""
     tried = replace(
         info,
         reports_tokens_computed=found.reports_tokens_computed or cache.prefix_cache is not None,
-        tokenizer_agrees=None if found.joins is None else found.joins and not found.other_endings,
+        tokenizer_agrees=None if found.other_endings is None else not found.other_endings and found.joins is not False,
         prefix_cache=cache.prefix_cache,
         cache_block_tokens=cache.block_tokens or info.cache_block_tokens,
         repeat_difference_nats=found.difference_nats,
