@@ -7,9 +7,11 @@ from service.scoring.detection import detector
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.driving import Driver
 from service.scoring.embedded import EmbeddedScorer
+from service.scoring.llamacpp import LlamaCppWire
 from service.scoring.probe import Examiner
 from service.scoring.prompts import PromptScorer
 from service.scoring.registry import ConfiguredScorers
+from service.scoring.sglang import SglangWire
 from service.scoring.tgi import TgiWire
 from service.scoring.vllm import VllmWire
 from service.scoring.wire import Wire
@@ -83,5 +85,11 @@ def _wire(backend: BackendSettings, url: str) -> Wire:
                 max_top_tokens=backend.max_top_tokens,
                 api_key=key,
             )
+        case "sglang":
+            return SglangWire(
+                url, timeout_seconds=timeout_seconds, connections=connections, model=backend.model, api_key=key
+            )
+        case "llamacpp":
+            return LlamaCppWire(url, timeout_seconds=timeout_seconds, connections=connections, api_key=key)
         case kind:
             raise NotImplementedError(f"there is no adapter for {kind} yet")

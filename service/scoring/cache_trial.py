@@ -81,9 +81,9 @@ def _block(hits: Sequence[int], found_all: Sequence[bool]) -> int | None:
 
 async def _sent_twice(wire: Wire, driver: Driver, length: int) -> Sample:
     prompt = await _fresh_prompt(wire, driver, length)
-    cold = await driver.call(lambda: wire.next_token(prompt, ()))
+    cold = await driver.call(lambda: wire.next_token(prompt, ()), measured=False)
     wanted = (likeliest(cold),)
-    warm = await driver.call(lambda: wire.next_token(prompt, wanted))
+    warm = await driver.call(lambda: wire.next_token(prompt, wanted), measured=False)
     difference = None if warm.relative else largest_difference([cold, warm], wanted)
     if warm.tokens_sent is None or warm.tokens_computed is None or warm.requests > 1:
         return Sample(None, found_all=False, difference_nats=difference)  # a sum over requests tells of no prompt
@@ -94,7 +94,7 @@ async def _sent_twice(wire: Wire, driver: Driver, length: int) -> Sample:
 async def _fresh_prompt(wire: Wire, driver: Driver, length: int) -> Prompt:
     """A prompt of so many tokens (a text may have one more or less) that begins with what was never sent."""
     text = fresh_text(length)
-    tokens = (await driver.call(lambda: wire.encode(text, special=True)))[:length]
+    tokens = (await driver.call(lambda: wire.encode(text, special=True), measured=False))[:length]
     ids = tuple(token.id for token in tokens) if wire.takes_token_ids else None
     return Prompt(text[: tokens[-1].end], ids)  # servers that take ids need not tell where tokens end
 

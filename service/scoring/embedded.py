@@ -4,19 +4,17 @@ Each segment of a tree travels once, whatever the number of prompts that begin w
 server finds the labels' tokens and applies the chain rule.
 """
 
-import asyncio
 import math
 from collections.abc import Mapping, Sequence
-from random import Random
 from typing import Any
 
 from service.errors import BackendRefused, LabelUnreachable
 from service.identifiers import Row
 from service.ports import BackendIdentity, BackendInfo
+from service.scoring.driving import Driver
 from service.scoring.embedded_probe import EmbeddedExaminer
 from service.scoring.http import JsonHttp
 from service.scoring.info import described
-from service.scoring.retrying import until_answered
 from service.scoring.tokens import CALLS_AT_ONCE, BatchTokenCounter
 from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 
@@ -32,11 +30,10 @@ class EmbeddedScorer:
     def __init__(self, name: str, url: str, *, concurrency: int = 64, timeout_seconds: float = 120.0) -> None:
         self._name = name
         self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=concurrency + CALLS_AT_ONCE)
-        self._free_slots = asyncio.Semaphore(concurrency)
+        self._driver = Driver(concurrency=concurrency)
         self._timeout_seconds = timeout_seconds
         self._queries_under_way = 0
         self._counter = BatchTokenCounter(self._http)
-        self._rng = Random()
         self._examine = EmbeddedExaminer(self._http, self.score)
 
     async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
@@ -54,7 +51,7 @@ class EmbeddedScorer:
         rows, body = _flatten(tree)
         if not rows:
             return TreeScores({})
-        answer = await until_answered(lambda: self._send(len(rows), {**body, "labels": list(labels)}), self._rng)
+        answer = await self._driver.call(lambda: self._send(len(rows), {**body, "labels": list(labels)}))
         try:
             return _read(answer, rows, labels)
         except (KeyError, TypeError, ValueError) as error:
@@ -69,13 +66,12 @@ class EmbeddedScorer:
         await self._http.close()
 
     async def _send(self, queries: int, body: Mapping[str, Any]) -> Any:
-        async with self._free_slots:
-            self._queries_under_way += queries
-            waits = math.ceil(self._queries_under_way / _QUERIES_AT_ONCE)
-            try:
-                return await self._http.post("/v1/score_tree", body, timeout_seconds=self._timeout_seconds * waits)
-            finally:
-                self._queries_under_way -= queries
+        self._queries_under_way += queries
+        waits = math.ceil(self._queries_under_way / _QUERIES_AT_ONCE)
+        try:
+            return await self._http.post("/v1/score_tree", body, timeout_seconds=self._timeout_seconds * waits)
+        finally:
+            self._queries_under_way -= queries
 
 
 def _flatten(tree: PromptTree) -> tuple[list[Row], dict[str, Any]]:

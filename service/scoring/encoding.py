@@ -25,7 +25,7 @@ class Encoder:
 
     async def tokens(self, text: str, *, special: bool = False) -> list[Token]:
         """The tokens of a text with their places; nothing is remembered. Raises BackendError."""
-        return await self._driver.call(lambda: self._wire.encode(text, special=special))
+        return await self._driver.call(lambda: self._wire.encode(text, special=special), measured=False)
 
     async def ids(self, texts: Sequence[str]) -> list["array[int]"]:
         """The token ids of each text by itself, special tokens not among them. Raises BackendError."""

@@ -126,7 +126,7 @@ class _Trial:
         if self._wire.takes_token_ids:
             ids = (*(token.id for token in await self._encoder.tokens(PROBE_TEXT, special=True)), *call.ids)
         prompt = Prompt(PROBE_TEXT + call.text, ids)
-        return await self._driver.call(lambda: self._wire.next_token(prompt, wanted))
+        return await self._driver.call(lambda: self._wire.next_token(prompt, wanted), measured=False)
 
 
 def likeliest(answer: NextToken) -> int:

@@ -27,6 +27,7 @@ from service.search.prompt_tree import PromptTree, TreeScores
 
 _REMEMBERED_LABELS = 1_000
 _ENDING_CHARACTERS = 24
+_AHEAD = 2  # groups handed to the driver for each it may have under way, so that no slot waits for the next
 
 
 class Probe(Protocol):
@@ -57,7 +58,7 @@ class PromptScorer:
         self._worth_characters = worth_characters
         self._encoder = Encoder(wire, driver)
         self._labels = Recent[tuple[object, ...], LabelTokens](_REMEMBERED_LABELS)
-        facts = partial(driver.call, wire.facts)
+        facts = partial(driver.call, wire.facts, measured=False)
         self._recognition = Recognition(wire.kind, driver, facts=facts, canary=self._canary)
 
     async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
@@ -82,7 +83,7 @@ class PromptScorer:
         walk = Walk(
             layout,
             reading.ask,
-            slots=lambda: self._driver.concurrency,
+            slots=lambda: _AHEAD * self._driver.limit,
             grouped=reading.grouped,
             worth_characters=self._worth_characters,
         )

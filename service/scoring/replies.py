@@ -1,12 +1,12 @@
 """Reads replies of inference servers: what is in them, or an error; nothing is made up."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from service.errors import BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
-from service.scoring.wire import NextToken, Prompt
+from service.scoring.wire import NextToken
 
 _PROBABILITIES_SUM_TO = 1.01  # at most, in the arithmetic of a server
 
@@ -45,24 +45,40 @@ def positive_or_none(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
-def sent_whole(prompt: Prompt | Sequence[int], sent: int) -> None:
+def sent_whole(given: int, read: int) -> None:
     """Raises BackendRefused where the server read another number of tokens than it was given: it truncates."""
-    ids = prompt.token_ids if isinstance(prompt, Prompt) else prompt
-    if ids is not None and sent != len(ids):
-        raise BackendRefused(f"the server was given {len(ids)} tokens and read {sent}: it must not truncate prompts")
+    if read != given:
+        raise BackendRefused(f"the server was given {given} tokens and read {read}: it must not cut prompts")
+
+
+def computed_tokens(sent: int, cached: object) -> int | None:
+    """Tokens that were not found in the prefix cache; None where the server does not tell. Raises ValueError."""
+    if cached is None:
+        return None
+    if count(cached) > sent:
+        raise ValueError(f"{cached} cached tokens of {sent}")
+    return sent - count(cached)
 
 
 def next_token(
-    by_id: Mapping[int, float], wanted: Iterable[int], *, sent: int | None = None, computed: int | None = None
+    by_id: Mapping[int, float],
+    wanted: Iterable[int],
+    *,
+    sent: int | None = None,
+    computed: int | None = None,
+    requests: int = 1,
 ) -> NextToken:
-    """An answer with a number for every wanted token. Raises LabelUnreachable, BackendRefused."""
+    """An answer with a number for every wanted token. Raises LabelUnreachable, BackendRefused, BackendUnavailable."""
     for token in wanted:
         if by_id.get(token, -math.inf) == -math.inf:
             why = "the language model holds it for impossible" if token in by_id else "the server left it out"
             raise LabelUnreachable(f"no log-probability for token {token}: {why}")
-    if sum(math.exp(min(value, 1.0)) for value in by_id.values()) > _PROBABILITIES_SUM_TO:
+    known = {token: value for token, value in by_id.items() if value > -math.inf}
+    if not known:
+        raise BackendUnavailable("the server gave no log-probability at all", kind=FailureKind.MALFORMED)
+    if sum(math.exp(min(value, 1.0)) for value in known.values()) > _PROBABILITIES_SUM_TO:
         raise BackendRefused("the server's log-probabilities are not those of the whole vocabulary: they sum to over 1")
-    return NextToken({token: value for token, value in by_id.items() if value > -math.inf}, sent, computed)
+    return NextToken(known, sent, computed, requests=requests)
 
 
 def token_ids(values: Any) -> list[int]:

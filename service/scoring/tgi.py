@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
@@ -17,7 +18,7 @@ from huggingface_hub import AsyncInferenceClient, TextGenerationInputGrammarType
 from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError, TextGenerationError
 
 from service.errors import BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
-from service.scoring.failures import retry_after_seconds
+from service.scoring.failures import failed_answer, moment, retry_after_seconds
 from service.scoring.http import JsonHttp
 from service.scoring.recent import Recent
 from service.scoring.replies import count, log_probability, positive_or_none, reading, text_or_none
@@ -196,11 +197,6 @@ async def _translated_errors() -> AsyncIterator[None]:
 
 
 def _failure(response: httpx2.Response) -> BackendUnavailable | BackendRefused:
-    """What an HTTP answer means; 424 is TGI's failed generation, 429 comes as soon as it has its fill of requests."""
-    message = f"/generate answered {response.status_code}: {response.text[:500]}"
-    after = retry_after_seconds(response.headers.get("retry-after"))
-    if response.status_code == 429:
-        return BackendUnavailable(message, after, kind=FailureKind.OVERLOADED)
-    if response.status_code == 424 or response.status_code >= 500:
-        return BackendUnavailable(message, after, kind=FailureKind.SERVER)
-    return BackendRefused(message)
+    now = moment(response.headers.get("date")) or datetime.now(UTC)
+    after = retry_after_seconds(response.headers.get("retry-after"), now=now)
+    return failed_answer(response.status_code, response.text, where="/generate", retry_after_seconds=after)

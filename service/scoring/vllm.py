@@ -13,7 +13,9 @@ from typing import Any
 
 from service.errors import BackendRefused, BackendUnavailable
 from service.scoring.http import JsonHttp
+from service.scoring.pieces import SHORT_CHARACTERS, byte_level, placed, sentence_piece
 from service.scoring.replies import (
+    computed_tokens,
     count,
     log_probability,
     next_token,
@@ -34,11 +36,11 @@ _ID_KEY = "token_id:"
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One call's answer; `cached` is None where the server does not tell tokens found in its prefix cache."""
+    """One call's answer; `computed` is None where the server does not tell tokens found in its prefix cache."""
 
     by_id: Mapping[int, float]
     sent: int
-    cached: int | None
+    computed: int | None
 
 
 class VllmWire:
@@ -72,12 +74,15 @@ class VllmWire:
             return read_facts(models["data"], version.get("version"), self._of_model.get("model"))
 
     async def encode(self, text: str, *, special: bool = False) -> list[Token]:
-        """The tokens by `/tokenize`, without their places in the text. Raises BackendError."""
+        """The tokens by `/tokenize`, those of a short text with their places in it. Raises BackendError."""
         if not text and not special:
             return []
-        reply = await self._http.post("/tokenize", {"prompt": text, "add_special_tokens": special, **self._of_model})
+        body = {"prompt": text, "add_special_tokens": special, "return_token_strs": len(text) <= SHORT_CHARACTERS}
+        reply = await self._http.post("/tokenize", {**body, **self._of_model})
         with reading("/tokenize"):
-            return [Token(token) for token in token_ids(reply["tokens"])]
+            pieces = reply.get("token_strs") or []
+            spellings = (list(map(spell, pieces)) for spell in (byte_level, sentence_piece))
+            return placed(text, token_ids(reply["tokens"]), spellings)
 
     async def next_token(self, prompt: Prompt, wanted: Sequence[int]) -> NextToken:
         """One call, or several for more tokens than one call names. Raises BackendError."""
@@ -87,9 +92,9 @@ class VllmWire:
         answers += [await self._complete(prompt, {"allowed_token_ids": [token]}) for token in left_out]
         by_id = {token: value for answer in answers for token, value in answer.by_id.items()}
         sent = sum(answer.sent for answer in answers)
-        cached = [answer.cached for answer in answers if answer.cached is not None]
-        computed = sent - sum(cached) if len(cached) == len(answers) else None
-        return next_token(by_id, wanted, sent=sent, computed=computed)
+        computed = [answer.computed for answer in answers if answer.computed is not None]
+        known = sum(computed) if len(computed) == len(answers) else None
+        return next_token(by_id, wanted, sent=sent, computed=known, requests=len(answers))
 
     async def close(self) -> None:
         """Close every connection."""
@@ -120,8 +125,9 @@ class VllmWire:
         reply = await self._http.post("/v1/completions", body)
         with reading("/v1/completions"):
             answer = read_completion(reply, tells_cached=self._tells_cached)
-        self._tells_cached = answer.cached is not None
-        sent_whole(prompt, answer.sent)
+        self._tells_cached = answer.computed is not None
+        if prompt.token_ids is not None:
+            sent_whole(len(prompt.token_ids), answer.sent)
         return answer
 
 
@@ -136,10 +142,8 @@ def read_completion(reply: Any, *, tells_cached: bool = False) -> Completion:
         raise BackendUnavailable(f"vLLM ended the completion with {choice['finish_reason']!r}")
     usage = reply["usage"]
     details = usage.get("prompt_tokens_details") or ({"cached_tokens": 0} if tells_cached else {})
-    cached, sent = details.get("cached_tokens"), count(usage["prompt_tokens"])
-    if cached is not None and count(cached) > sent:
-        raise ValueError(f"{cached} cached tokens of {sent}")
-    return Completion(_read_tokens(choice["logprobs"]), sent, cached)
+    sent = count(usage["prompt_tokens"])
+    return Completion(_read_tokens(choice["logprobs"]), sent, computed_tokens(sent, details.get("cached_tokens")))
 
 
 def _read_tokens(log_probabilities: Any) -> dict[int, float]:

@@ -11,7 +11,7 @@ from service.scoring.probe import Examiner
 from service.scoring.vllm import VllmWire
 from tests.inference.served import served
 from tests.inference.tiny import engine_of, llama
-from tests.unit.scoring.loopback import answering
+from tests.unit.scoring.loopback import Loopback
 
 # What each kind answers without computing anything, as its sources and documents have it.
 TGI = {"/info": {"model_id": "m", "router": "text-generation-router", "version": "3.3.7"}, "/v1/models": {"data": []}}
@@ -44,9 +44,11 @@ STRANGE = {"/info": ["router"], "/version": {"version": "1"}, "/v1/models": {"da
     ],
     ids=["tgi", "sglang", "old-sglang", "llamacpp", "vllm", "proxy", "strange", "nothing"],
 )
-async def test_each_kind_is_known_by_what_it_alone_serves(replies: Mapping[str, Any], kind: str | None) -> None:
-    with answering({path: [reply] for path, reply in replies.items()}) as (_, url):
-        assert await detector(url)() == kind
+async def test_each_kind_is_known_by_what_it_alone_serves(
+    loopback: Loopback, replies: Mapping[str, Any], kind: str | None
+) -> None:
+    loopback.plan({path: [reply] for path, reply in replies.items()})
+    assert await detector(loopback.url)() == kind
 
 
 async def test_the_embedded_server_is_told_from_text_generation_inference() -> None:
@@ -58,9 +60,9 @@ async def test_where_nothing_answers_no_kind_is_found() -> None:
     assert await detector("http://127.0.0.1:9")() is None
 
 
-async def test_a_server_that_asks_for_a_key_is_given_it() -> None:
-    with answering({path: [reply] for path, reply in VLLM.items()}) as (loopback, url):
-        assert await detector(url, api_key="secret")() == "vllm"
+async def test_a_server_that_asks_for_a_key_is_given_it(loopback: Loopback) -> None:
+    loopback.plan({path: [reply] for path, reply in VLLM.items()})
+    assert await detector(loopback.url, api_key="secret")() == "vllm"
     assert loopback.keys == {"Bearer secret"}
 
 
@@ -86,11 +88,11 @@ def test_a_server_that_speaks_the_configured_wire_as_well_is_right(
     assert (misconfigured(configured, found) is None) == right
 
 
-async def test_a_vllm_backend_whose_address_is_a_llama_server_says_which_setting_to_change() -> None:
-    with answering({path: [reply] for path, reply in LLAMACPP.items()}) as (_, url):
-        wire = VllmWire(url, timeout_seconds=5, connections=1)
-        info = await Examiner(detector(url))("default", wire, Driver(concurrency=1))
-        await wire.close()
+async def test_a_vllm_backend_whose_address_is_a_llama_server_says_which_setting_to_change(loopback: Loopback) -> None:
+    loopback.plan({path: [reply] for path, reply in LLAMACPP.items()})
+    wire = VllmWire(loopback.url, timeout_seconds=5, connections=1)
+    info = await Examiner(detector(loopback.url))("default", wire, Driver(concurrency=1))
+    await wire.close()
     assert (info.ready, info.reachable) == (False, True)
     assert "`kind` to 'llamacpp'" in info.problems[0]
     assert "BACKEND_KIND" in info.problems[0]

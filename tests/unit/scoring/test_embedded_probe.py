@@ -7,7 +7,7 @@ from inference.settings import Limits
 from service.scoring.embedded import EmbeddedScorer
 from tests.inference.served import served
 from tests.inference.tiny import CONTEXT_TOKENS, engine_of, llama
-from tests.unit.scoring.loopback import answering
+from tests.unit.scoring.loopback import Loopback
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +48,12 @@ async def test_labels_that_cannot_be_told_apart_are_a_problem(url: str) -> None:
     ids=["tgi", "vllm"],
 )
 async def test_another_server_at_its_address_is_named_with_the_setting_to_change(
-    replies: dict[str, list[object]], kind: str
+    loopback: Loopback, replies: dict[str, list[object]], kind: str
 ) -> None:
-    with answering(replies) as (_, url):
-        scorer = EmbeddedScorer("default", url)
-        info = await scorer.probe()
-        await scorer.close()
+    loopback.plan(replies)
+    scorer = EmbeddedScorer("default", loopback.url)
+    info = await scorer.probe()
+    await scorer.close()
     assert (info.ready, info.reachable) == (False, True)
     [problem] = info.problems
     assert f"`kind` to {kind!r}" in problem
