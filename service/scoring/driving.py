@@ -60,6 +60,7 @@ class Driver:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: Random | None = None,
     ) -> None:
+        self.concurrency = concurrency  # attempts that may be under way at once, at most
         self._limit = AdaptiveLimit(concurrency)
         self._circuit = Circuit()
         self._slots = Slots(lambda: self._limit.limit)

@@ -15,6 +15,7 @@ from service.scoring.driving import Driver
 from service.scoring.embedded_probe import EmbeddedExaminer
 from service.scoring.http import JsonHttp
 from service.scoring.info import described
+from service.scoring.replies import log_probability, of_one_distribution
 from service.scoring.tokens import CALLS_AT_ONCE, BatchTokenCounter
 from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 
@@ -27,10 +28,18 @@ class EmbeddedScorer:
     `timeout_seconds` is the longest wait where up to 64 queries are under way, and grows with them.
     """
 
-    def __init__(self, name: str, url: str, *, concurrency: int = 64, timeout_seconds: float = 120.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        *,
+        concurrency: int = 64,
+        timeout_seconds: float = 120.0,
+        driver: Driver | None = None,
+    ) -> None:
         self._name = name
         self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=concurrency + CALLS_AT_ONCE)
-        self._driver = Driver(concurrency=concurrency)
+        self._driver = driver or Driver(concurrency=concurrency)
         self._timeout_seconds = timeout_seconds
         self._queries_under_way = 0
         self._counter = BatchTokenCounter(self._http)
@@ -95,6 +104,7 @@ def _read(answer: Mapping[str, Any], rows: Sequence[Row], labels: Sequence[str])
         for label, value in zip(labels, values, strict=True):
             if value is None:
                 raise LabelUnreachable(f"no log-probability for the label {label!r} of row {row}")
-        scores[row] = tuple(map(float, values))
+        scores[row] = tuple(map(log_probability, values))
+        of_one_distribution(scores[row])
     usage = answer["usage"]
     return TreeScores(scores, Usage(usage["prompts"], usage["tokens_sent"], usage["tokens_computed"]))

@@ -60,6 +60,12 @@ def computed_tokens(sent: int, cached: object) -> int | None:
     return sent - count(cached)
 
 
+def of_one_distribution(values: Iterable[float]) -> None:
+    """Raises BackendRefused where the probabilities of different tokens sum to more than 1."""
+    if sum(math.exp(min(value, 1.0)) for value in values) > _PROBABILITIES_SUM_TO:
+        raise BackendRefused("the server's log-probabilities are not those of the whole vocabulary: they sum to over 1")
+
+
 def next_token(
     by_id: Mapping[int, float],
     wanted: Iterable[int],
@@ -76,8 +82,7 @@ def next_token(
     known = {token: value for token, value in by_id.items() if value > -math.inf}
     if not known:
         raise BackendUnavailable("the server gave no log-probability at all", kind=FailureKind.MALFORMED)
-    if sum(math.exp(min(value, 1.0)) for value in known.values()) > _PROBABILITIES_SUM_TO:
-        raise BackendRefused("the server's log-probabilities are not those of the whole vocabulary: they sum to over 1")
+    of_one_distribution(known.values())
     return NextToken(known, sent, computed, requests=requests)
 
 

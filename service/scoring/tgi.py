@@ -21,7 +21,14 @@ from service.errors import BackendRefused, BackendUnavailable, FailureKind, Labe
 from service.scoring.failures import failed_answer, moment, retry_after_seconds
 from service.scoring.http import JsonHttp
 from service.scoring.recent import Recent
-from service.scoring.replies import count, log_probability, positive_or_none, reading, text_or_none
+from service.scoring.replies import (
+    count,
+    log_probability,
+    of_one_distribution,
+    positive_or_none,
+    reading,
+    text_or_none,
+)
 from service.scoring.wire import NextToken, Prompt, ServerFacts, Token
 
 _FIRST_TOP_TOKENS = 5  # TGI's own cap, enough for most label sets
@@ -137,6 +144,7 @@ def _read(output: TextGenerationOutput) -> NextToken:
     alternatives: Sequence[dict[str, Any]] = details.top_tokens[0]  # the client leaves the inner list as it came
     named = {count(token["id"]): token["logprob"] for token in alternatives}
     by_id = {token: log_probability(value) for token, value in named.items() if value is not None}  # null is log 0
+    of_one_distribution(by_id.values())
     sent, computed = details.get("prompt_tokens"), details.get("computed_tokens")
     return NextToken(by_id, None if sent is None else count(sent), None if computed is None else count(computed))
 
@@ -189,6 +197,8 @@ async def _translated_errors() -> AsyncIterator[None]:
     except httpx2.TransportError as error:
         message = f"/generate: {type(error).__name__} {error}".strip()
         raise BackendUnavailable(message, kind=FailureKind.DISCONNECTED) from error
+    except RecursionError as error:  # the client compares what it sets with what it has, and NaN equals nothing
+        raise BackendUnavailable("/generate gave NaN for a number", kind=FailureKind.MALFORMED) from error
     except (HfHubHTTPError, TextGenerationError) as error:
         answered = error if isinstance(error, HfHubHTTPError) else error.__cause__
         if not isinstance(answered, HfHubHTTPError):
@@ -197,6 +207,7 @@ async def _translated_errors() -> AsyncIterator[None]:
 
 
 def _failure(response: httpx2.Response) -> BackendUnavailable | BackendRefused:
+    """What an HTTP answer means; 424 is TGI's failed generation, 429 comes as soon as it has its fill of requests."""
     now = moment(response.headers.get("date")) or datetime.now(UTC)
     after = retry_after_seconds(response.headers.get("retry-after"), now=now)
     return failed_answer(response.status_code, response.text, where="/generate", retry_after_seconds=after)
