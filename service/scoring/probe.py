@@ -61,14 +61,21 @@ class Examiner:
         if info.problems:
             return info
         try:
-            found = await try_labels(wire, driver, labels or EXAMPLES, all_spellings=all_spellings)
-            cache = await self._cache_trial.go_on(
-                wire, driver, context_tokens=facts.context_tokens, seconds=_CACHE_TRIAL_SECONDS
-            )
-        except BackendUnavailable as error:
-            return replace(info, ready=False, reachable=False, problems=(*info.problems, str(error)))
-        except BackendRefused as error:
-            return replace(info, ready=False, problems=(*info.problems, str(error)))
+            return await self._tried_out(info, wire, driver, labels or EXAMPLES, all_spellings=all_spellings)
+        except BackendError as error:
+            reachable = not isinstance(error, BackendUnavailable)
+            return replace(info, ready=False, reachable=reachable, problems=(str(error),))
+
+    async def _tried_out(
+        self, info: BackendInfo, wire: Wire, driver: Driver, labels: Sequence[str], *, all_spellings: bool
+    ) -> BackendInfo:
+        """The server's own words and what all trials found. Raises BackendError."""
+        found = await try_labels(wire, driver, labels, all_spellings=all_spellings)
+        cache = await self._cache_trial.go_on(
+            wire, driver, context_tokens=info.context_tokens, seconds=_CACHE_TRIAL_SECONDS
+        )
+        if info.max_top_tokens is not None:  # a lower cap may have shown itself in a refusal by now
+            info = replace(info, max_top_tokens=(await wire.facts()).max_top_tokens)
         return judged(info, found, cache, found_kind=self._found_kind)
 
     async def _other_kind(self, configured: str, error: BackendError) -> str | None:
