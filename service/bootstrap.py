@@ -57,20 +57,21 @@ def _scorer(backend: BackendSettings) -> Scorer:
             return DeterministicScorer(name=backend.name)
         case "embedded":
             return EmbeddedScorer(
-                backend.name, backend.url, concurrency=backend.concurrency, timeout_seconds=backend.timeout_seconds
+                backend.name,
+                backend.url,
+                concurrency=backend.concurrency,
+                timeout_seconds=backend.timeout_seconds,
+                patience_seconds=backend.patience_seconds,
+                api_key=_api_key(backend),
             )
         case _:
             driver = Driver(concurrency=backend.concurrency, patience_seconds=backend.patience_seconds)
-            probe = Examiner(detector(backend.url, api_key=_key(backend)))
+            probe = Examiner(detector(backend.url, api_key=_api_key(backend)))
             return PromptScorer(backend.name, _wire(backend, backend.url), driver, probe=probe)
 
 
-def _key(backend: BackendSettings) -> str | None:
-    return None if backend.api_key is None else backend.api_key.get_secret_value()
-
-
 def _wire(backend: BackendSettings, url: str) -> Wire:
-    key = _key(backend)
+    key = _api_key(backend)
     timeout_seconds, connections = backend.timeout_seconds, backend.concurrency
     match backend.kind:
         case "vllm":
@@ -93,3 +94,7 @@ def _wire(backend: BackendSettings, url: str) -> Wire:
             return LlamaCppWire(url, timeout_seconds=timeout_seconds, connections=connections, api_key=key)
         case kind:
             raise NotImplementedError(f"there is no adapter for {kind} yet")
+
+
+def _api_key(backend: BackendSettings) -> str | None:
+    return None if backend.api_key is None else backend.api_key.get_secret_value()

@@ -55,7 +55,7 @@ async def _fit_backend(scorer: Scorer, config: JobConfig) -> BackendInfo:
     """What the backend is. Raises BackendRefused where it cannot score these labels, BackendUnavailable just now."""
     try:
         async with asyncio.timeout(PROBE_SECONDS):
-            info = await scorer.probe(config.task.labels)
+            info = await scorer.probe(config.task.labels, all_spellings=config.task.all_spellings)
     except TimeoutError as error:
         raise BackendUnavailable(f"the model {config.model!r} gave no answer in {PROBE_SECONDS:.0f} seconds") from error
     if info.ready:

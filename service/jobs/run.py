@@ -80,8 +80,9 @@ class _Run:
 
     async def advance(self, request: Request) -> bool:
         """Score what the search asks for and tell it; says whether a step has ended."""
-        labels = self.search.problem.labels
-        answer = await asyncio.gather(*(self.scorer.score(tree, labels) for tree in request))
+        labels, all_spellings = self.search.problem.labels, self.claimed.config.task.all_spellings
+        asked = (self.scorer.score(tree, labels, all_spellings=all_spellings) for tree in request)
+        answer = await asyncio.gather(*asked)
         for scores in answer:
             self.usage += scores.usage
         return await asyncio.to_thread(self.search.tell, answer)

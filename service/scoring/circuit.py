@@ -67,7 +67,7 @@ class Circuit:
         self._close()
 
     def overloaded(self, now: float) -> None:
-        """The server is there, though it did not answer the question."""
+        """The server is there, though too many calls at once kept it from answering this one."""
         if self.failing_since is None:
             self.failing_since = now
         self._close()

@@ -39,11 +39,10 @@ class _Window:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A call under way: after how many cuts it began, in which window, and the number under way with it."""
+    """A call under way: after how many cuts it began, and in which window."""
 
     cuts: int
     window: _Window | None
-    rank: int
 
 
 class AdaptiveLimit:
@@ -60,8 +59,9 @@ class AdaptiveLimit:
         self._phase = _Phase.RAISING
         self._base = self.limit  # the last limit known to be good
         self._base_rate: float | None = None  # calls a second that it gave
+        self._base_rounds = 0  # for which that was measured
         self._step = self.limit
-        self._ceiling: int | None = None  # the number under way that was last too much
+        self._held: int | None = None  # how many the server went on with when it was last overloaded
         self._cuts = 0
         self._raised_too_far = False  # whether the last cut only took back what was tried above a good limit
         self._window: _Window | None = None
@@ -76,7 +76,7 @@ class AdaptiveLimit:
         if not self._window.full:
             self._window.started = now
             self._window.full = self._under_way >= self.limit
-        return Begun(self._cuts, self._window if measured else None, self._under_way)
+        return Begun(self._cuts, self._window if measured else None)
 
     def answered(self, call: Begun, now: float) -> None:
         """A call was answered."""
@@ -96,17 +96,15 @@ class AdaptiveLimit:
         """The server refused a call because it had too much to do."""
         self._under_way -= 1
         if call.cuts == self._cuts:
-            self._cut(call.rank)
-            self._ceiling = call.rank
-        elif self._phase is _Phase.RETURNING and self._ceiling is not None:
-            self._ceiling = min(self._ceiling, call.rank)
+            self._cut(held=self._under_way)
+        elif self._held is not None and call.cuts == self._cuts - 1:  # of those that were too much then
+            self._held = min(self._held, self._under_way)
 
     def timed_out(self, call: Begun) -> None:
         """No answer came in time. The limit stays cut until a look: more calls would wait longer still."""
         self._under_way -= 1
         if call.cuts == self._cuts:
-            self._cut(call.rank)
-            self._ceiling = self.limit + 1
+            self._cut(held=0)
 
     def dropped(self, call: Begun) -> None:
         """A call ended in a way that says nothing of the load."""
@@ -117,12 +115,11 @@ class AdaptiveLimit:
         """There are fewer calls than the limit allows, or none may begin."""
         self._window = None
 
-    def _cut(self, rank: int) -> None:
-        raised_too_far = self._phase is _Phase.RAISING and rank > self._base
-        self.limit = self._base if raised_too_far else max(1, self.limit // 2)
-        self._base = self.limit
-        self._base_rate = None
-        self._raised_too_far = raised_too_far
+    def _cut(self, *, held: int) -> None:
+        """To half; where the limit was only tried, to what it was before, which is half or more."""
+        self._raised_too_far = self.limit > self._base
+        self.limit = self._base = self._base if self._raised_too_far else max(1, self.limit // 2)
+        self._base_rate, self._held = None, held
         self._cuts += 1
         self._phase, self._window = _Phase.RETURNING, None
 
@@ -134,30 +131,37 @@ class AdaptiveLimit:
             self._judge(window, window.answered / seconds, now)
         elif self._phase is _Phase.RETURNING:
             self._return(now)
-        elif now >= self._look_at and self._base < self._most:
-            self._base_rate = window.answered / seconds
-            self._raise(self._base if self._ceiling is None else 1)
-        else:
+        elif now < self._look_at or self._base == self._most:
             self._window = None
+        elif window.answered >= ROUNDS * self.limit:
+            self._base_rate, self._base_rounds = window.answered / seconds, ROUNDS
+            self._raise(self._base if self._held is None else 1)
 
     def _judge(self, window: _Window, rate: float, now: float) -> None:
         """Go up, wait for more rounds, or go back to what was good."""
         if self._base_rate is None:  # the first round of all
-            self._accept(rate, now)
+            self._accept(rate, 1, now)
         elif self.limit < min(2 * self._base, self._most):  # small steps: no gain to be seen, but no refusal either
             self._raise(2 * self._step)
         else:
             hoped_for = self.limit / self._base - 1
             gain = (rate / self._base_rate - 1) / hoped_for
-            last = window.answered >= ROUNDS * self.limit
-            if gain >= CLEARLY_WORTHWHILE or (last and gain >= WORTHWHILE):
-                self._accept(rate, now)
-            elif last:
-                self.limit = self._base
-                self._settle(now, in_vain=True)
+            rounds = window.answered // self.limit
+            if gain >= CLEARLY_WORTHWHILE or (rounds >= ROUNDS and gain >= WORTHWHILE):
+                self._accept(rate, rounds, now)
+            elif rounds >= ROUNDS:
+                self._go_back(now)
 
-    def _accept(self, rate: float, now: float) -> None:
-        self._base, self._base_rate, self._ceiling = self.limit, rate, None
+    def _go_back(self, now: float) -> None:
+        """To the last good limit; if its throughput was measured hastily, do that again and compare once more."""
+        self.limit = self._base
+        if self._base_rounds >= ROUNDS:
+            self._settle(now, in_vain=True)
+        else:
+            self._phase, self._window, self._look_at = _Phase.SETTLED, None, now
+
+    def _accept(self, rate: float, rounds: int, now: float) -> None:
+        self._base, self._base_rate, self._base_rounds, self._held = self.limit, rate, rounds, None
         if self.limit < self._most:
             self._raise(self.limit)
         else:
@@ -169,10 +173,8 @@ class AdaptiveLimit:
         self._phase, self._window = _Phase.RAISING, None
 
     def _return(self, now: float) -> None:
-        """Back to just below what was too much; where less than the present limit was, that had another reason."""
-        below = self.limit if self._ceiling is None else self._ceiling - 1
-        self.limit = self._base = min(max(self.limit, below), self._most)
-        self._ceiling = self.limit + 1
+        """Back to as many as the server went on with, which is just below what was too much."""
+        self.limit = self._base = min(max(self.limit, self._held or 0), self._most)
         self._settle(now, in_vain=self._raised_too_far)
 
     def _settle(self, now: float, *, in_vain: bool) -> None:

@@ -20,6 +20,7 @@ from service.scoring.failures import Attempts, Retry, decide, outage_error, spea
 from service.scoring.slots import Slots
 
 _Answer = TypeVar("_Answer")
+_SHORTEST_SLEEP_SECONDS = 0.001  # so that a remainder that rounding left is not waited for again and again
 _RETRY_AFTER_SECONDS = 5.0  # told to callers where a trial is under way and nobody knows how it ends
 
 
@@ -134,14 +135,14 @@ class Driver:
     async def _until_let_through(self) -> None:
         """Wait while the server is left alone. Raises BackendUnavailable where that takes longer than the patience."""
         while (wait := self._circuit.wait_seconds(self._clock())) > 0:
-            outage = self._circuit.outage_seconds(self._clock())
+            outage = self._outage_seconds(self._clock(), began=self._clock())
             left = self._patience_seconds - outage
             if self._circuit.trying:  # its end decides, so nobody gives up before
                 await self._circuit_changed.wait()
             elif left <= 0 and self._last_error is not None:
                 raise outage_error(self._last_error, outage, retry_after_seconds=wait)
             else:
-                await self._sleep_or_change(min(wait, max(left, 0.0)))
+                await self._sleep_or_change(max(min(wait, left), _SHORTEST_SLEEP_SECONDS))
 
     async def _sleep_or_change(self, seconds: float) -> None:
         """Until the time is over, or the circuit has changed."""
@@ -187,18 +188,19 @@ class Driver:
         self.disconnections += speaks_of_absence(error)
         if error.kind is FailureKind.OVERLOADED:
             self._limit.overloaded(this.limit)
-            self._circuit.overloaded(now)
+        elif error.kind is FailureKind.TIMED_OUT:
+            self._limit.timed_out(this.limit)
         else:
-            if error.kind is FailureKind.TIMED_OUT:
-                self._limit.timed_out(this.limit)
-            else:
-                self._limit.dropped(this.limit)
+            self._limit.dropped(this.limit)
+        if error.kind is FailureKind.OVERLOADED and len(self._under_way) > 1:
+            self._circuit.overloaded(now)
+        else:  # that a single call is too much is no fault of ours: others keep the server busy
             self._circuit.failed(now, trial=this.trial, retry_after_seconds=error.retry_after_seconds)
-        return _Failed(error, now, others_answered_at, self._outage_seconds(this, now))
+        return _Failed(error, now, others_answered_at, self._outage_seconds(now, began=this.began))
 
-    def _outage_seconds(self, this: _UnderWay, now: float) -> float:
-        """For how long nothing has been answered; none while a call that began earlier may still be."""
-        if any(other.began < this.began for other in self._under_way.values()):
+    def _outage_seconds(self, now: float, *, began: float) -> float:
+        """For how long nothing has been answered; none while a call that began earlier than this may still be."""
+        if any(other.began < began for other in self._under_way.values()):
             return 0.0
         return self._circuit.outage_seconds(now)
 

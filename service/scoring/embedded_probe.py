@@ -1,7 +1,7 @@
 """Finds out what the embedded server is and whether it can score a job's labels, by its own wire."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from service.errors import BackendRefused, BackendUnavailable
@@ -10,11 +10,11 @@ from service.ports import BackendInfo
 from service.scoring.cache_trial import CacheFindings, Sample, concluded, fresh_text
 from service.scoring.detection import kind_at, misconfigured
 from service.scoring.http import JsonHttp
-from service.scoring.info import described, not_ready
+from service.scoring.identity import not_ready
 from service.scoring.label_trial import PROBE_TEXT, Finder, LabelFindings
-from service.scoring.probe import EXAMPLES, judged
+from service.scoring.probe import EXAMPLES, judged, told
 from service.scoring.together import together
-from service.scoring.wire import Token
+from service.scoring.wire import ServerFacts, Token
 from service.search.prompt_tree import PromptTree, Query, TreeScores
 
 KIND = "embedded"
@@ -35,10 +35,11 @@ class _Asked:
 
 
 class EmbeddedExaminer:
-    """Examines the embedded server behind `http`, whose trees `score` scores."""
+    """Examines the embedded server behind `http`: `facts` are its own words, `score` scores its trees."""
 
-    def __init__(self, http: JsonHttp, score: Score) -> None:
+    def __init__(self, http: JsonHttp, *, facts: Callable[[], Awaitable[ServerFacts]], score: Score) -> None:
         self._http = http
+        self._facts = facts
         self._score = score
         self._fingerprint = ""
         self._cache = CacheFindings()
@@ -47,22 +48,22 @@ class EmbeddedExaminer:
         """What the server is and whether it can score these labels; errors are in the answer's problems."""
         asked = _Asked(labels or EXAMPLES, all_spellings)
         try:
-            info = described(name, KIND, await self._http.get("/info"), (), reports_tokens_computed=True)
+            info = told(name, KIND, await self._facts(), token_id_prompts=False)
             found = await self._try_labels(asked)
             if not found.refusals:
                 await self._try_cache(info, asked)
         except BackendUnavailable as error:
             return not_ready(name, KIND, error)
         except BackendRefused as error:
-            return not_ready(name, KIND, await self._explained(error))
-        if found.refusals:
-            found.refusals = [str(await self._explained(BackendRefused(refusal))) for refusal in found.refusals]
-        return judged(replace(info, token_id_prompts=False), found, self._cache)
+            other_kind = await self._other_kind()
+            return not_ready(name, KIND, error if other_kind is None else BackendRefused(other_kind))
+        if found.refusals and (other_kind := await self._other_kind()) is not None:
+            return not_ready(name, KIND, BackendRefused(other_kind))
+        return judged(info, found, self._cache)
 
-    async def _explained(self, refusal: BackendRefused) -> BackendRefused:
-        """The refusal, or in its place that another kind of server gave it."""
-        other_kind = misconfigured(KIND, await kind_at(self._http))
-        return refusal if other_kind is None else BackendRefused(other_kind)
+    async def _other_kind(self) -> str | None:
+        """What to change, where another kind of server gave a refusal."""
+        return misconfigured(KIND, await kind_at(self._http))
 
     async def _try_labels(self, asked: _Asked) -> LabelFindings:
         """Score one prompt by itself, then two at once. Raises BackendUnavailable."""

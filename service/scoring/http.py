@@ -1,6 +1,7 @@
 """The one place where this service speaks HTTP to inference servers by itself."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ _WRITE_SECONDS = 30.0  # without a byte going out
 _KEEPALIVE_SECONDS = 4.0  # uvicorn, below vLLM and SGLang, closes idle connections after 5 s
 _SHOWN_CHARACTERS = 500  # of an answer, in an error
 _HEADERS = {"Content-Type": "application/json"}
+_SENT = "http11.send_request_body.complete"  # httpcore's word for it: from now on the answer is waited for
 
 
 class JsonHttp:
@@ -65,10 +67,16 @@ class JsonHttp:
         answer_seconds = timeout_seconds or self._timeout_seconds
         phases = httpx.Timeout(answer_seconds, connect=_CONNECT_SECONDS, write=_WRITE_SECONDS, pool=None)
         async with self._translated(f"{self._server}{path}", answer_seconds):
-            # Phases have time-outs between bytes only: a server that sends one now and then has all of them.
-            async with asyncio.timeout(_CONNECT_SECONDS + _WRITE_SECONDS + answer_seconds):
+            # A phase's time-out is for one piece of data: whoever sends a byte now and then keeps within it for ever.
+            async with asyncio.timeout(None) as deadline:
+
+                async def trace(event: str, info: object) -> None:
+                    del info
+                    if event == _SENT:
+                        deadline.reschedule(asyncio.get_running_loop().time() + answer_seconds)
+
                 reply = await self._client.request(
-                    method, path, content=body, headers=_HEADERS if body is not None else None, timeout=phases
+                    method, path, content=body, headers=_HEADERS, timeout=phases, extensions={"trace": trace}
                 )
         return self._read(path, reply)
 
@@ -80,8 +88,8 @@ class JsonHttp:
             text = self._redacted(reply.text)[:_SHOWN_CHARACTERS]
             raise failed_answer(reply.status_code, text, where=path, retry_after_seconds=after)
         try:
-            return orjson.loads(reply.content)
-        except ValueError as error:
+            return _parsed(reply.content)
+        except (ValueError, RecursionError) as error:
             text = self._redacted(reply.text)[:_SHOWN_CHARACTERS]
             message = f"{path} answered something that is not JSON: {text!r}"
             raise BackendUnavailable(message, kind=FailureKind.MALFORMED) from error
@@ -106,3 +114,11 @@ class JsonHttp:
     def _redacted(self, text: str) -> str:
         """The text without the key, in case a server or a library repeats it."""
         return text.replace(self._secret, "***") if self._secret else text
+
+
+def _parsed(content: bytes) -> Any:
+    """JSON, and the infinities that Python servers put into it. Raises ValueError, RecursionError."""
+    try:
+        return orjson.loads(content)
+    except ValueError:
+        return json.loads(content)

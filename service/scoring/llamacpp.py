@@ -1,16 +1,17 @@
 """llama.cpp's `llama-server`: log-probabilities of the likeliest tokens from `POST /completion`.
 
-Read in llama.cpp's `tools/server/README.md`, `server-task.cpp` and `server-context.cpp`. With
-`post_sampling_probs` off, `n_probs` gives a softmax over the whole vocabulary, which samplers
-and biases do not touch. A wanted token that is not among the likeliest is looked for among ten
-times as many, up to the vocabulary; the prompt is in the cache by then.
+Read in llama.cpp's `tools/server` (`README.md`, `server-schema.cpp`, `server-task.cpp`,
+`server-context.cpp`). With `post_sampling_probs` off, `n_probs` gives a softmax over the whole
+vocabulary, which samplers and biases do not touch. A wanted token that is not among the
+likeliest is looked for among ten times as many, up to the vocabulary; the prompt is in the cache
+by then.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service.errors import BackendRefused
+from service.errors import BackendRefused, BackendUnavailable
 from service.scoring.http import JsonHttp
 from service.scoring.pieces import SHORT_CHARACTERS, placed
 from service.scoring.replies import (
@@ -107,7 +108,7 @@ class LlamaCppWire:
             "prompt": prompt.text if prompt.token_ids is None else list(prompt.token_ids),
             "n_predict": 1,
             "n_probs": alternatives,
-            "temperature": -1,
+            "temperature": 0,
             "samplers": ["temperature"],
             "post_sampling_probs": False,
             "cache_prompt": True,
@@ -130,10 +131,12 @@ class LlamaCppWire:
 def read_completion(reply: Any) -> Completion:
     """A reply to `/completion`; its `tokens_cached` counts what is cached afterwards, not what was found.
 
-    Raises what `reading` translates, BackendRefused where the prompt was cut.
+    Raises what `reading` translates, BackendRefused where the prompt was cut, BackendUnavailable where the call was.
     """
     if reply.get("truncated"):
         raise BackendRefused("llama-server cut the prompt: raise its --ctx-size, of which every slot gets its share")
+    if count(reply["tokens_predicted"]) == 0:
+        raise BackendUnavailable(f"llama-server ended the call without a token: {reply.get('stop_type')!r}")
     sent, timings = count(reply["tokens_evaluated"]), reply.get("timings") or {}
     computed = computed_tokens(sent, timings.get("cache_n"))
     if computed is None and timings.get("prompt_n") is not None:
@@ -142,10 +145,15 @@ def read_completion(reply: Any) -> Completion:
 
 
 def _pairs(reply: Mapping[str, Any]) -> Iterator[tuple[int, float]]:
-    """The generated token and the likeliest ones; the README's sample calls their list `probs`."""
-    for generated in (reply.get("completion_probabilities") or reply.get("probs") or [])[:1]:
-        for token in [generated, *generated["top_logprobs"]]:
-            yield count(token["id"]), log_probability(token["logprob"], floor=_FLOOR)
+    """The likeliest tokens; the README's sample calls their list `probs`.
+
+    What is said of the generated token itself is not read: 1 is its probability until it is found
+    among the others. Nor is anything where more than one was generated, to complete a character.
+    """
+    if reply["tokens_predicted"] == 1:
+        for generated in (reply.get("completion_probabilities") or reply.get("probs") or [])[:1]:
+            for token in generated["top_logprobs"]:
+                yield count(token["id"]), log_probability(token["logprob"], floor=_FLOOR)
 
 
 def _piece(piece: str | list[int]) -> bytes:
@@ -154,12 +162,15 @@ def _piece(piece: str | list[int]) -> bytes:
 
 
 def read_facts(props: Mapping[str, Any], model: Mapping[str, Any]) -> ServerFacts:
-    """What the server says of itself; `n_ctx` is that of one slot. Raises what `reading` translates."""
+    """What the server says of itself. Raises what `reading` translates.
+
+    `n_ctx` is that of one slot. A prompt of all tokens but one would be answered, but as `truncated`.
+    """
     context = positive_or_none(props["default_generation_settings"].get("n_ctx"))
     return ServerFacts(
         model=text_or_none(props.get("model_path")) or text_or_none(model["id"]),
         version=text_or_none(props.get("build_info")),
-        context_tokens=context and context - 1,
+        context_tokens=context and context - 2,
         max_concurrent_requests=positive_or_none(props.get("total_slots")),
         cache_block_tokens=1,
     )

@@ -55,7 +55,7 @@ class Examiner:
         except BackendError as error:
             other_kind = await self._other_kind(wire.kind, error)
             return not_ready(name, wire.kind, error if other_kind is None else BackendRefused(other_kind))
-        info = _told(name, wire, facts)
+        info = told(name, wire.kind, facts, token_id_prompts=wire.takes_token_ids)
         if (wrong := await self._check_kind(info)) is not None:
             return replace(info, ready=False, problems=(wrong,))
         if info.problems:
@@ -94,14 +94,13 @@ class Examiner:
         return misconfigured(info.kind, self._found_kind)
 
 
-def _told(name: str, wire: Wire, facts: ServerFacts) -> BackendInfo:
-    """What the server says of itself."""
+def told(name: str, kind: str, facts: ServerFacts, *, token_id_prompts: bool) -> BackendInfo:
+    """What the server says of itself; a problem where it hides what no job can do without."""
     problems = facts.problems
     if facts.context_tokens is None and not problems:
-        context = "the server does not say how many tokens it reads at once"
-        problems = (f"{context}: {remedies_of(wire.kind).context}",)
-    told = described(name, wire.kind, facts, problems)
-    return replace(told, token_id_prompts=wire.takes_token_ids, advice=facts.advice)
+        problems = (f"the server does not say how many tokens it reads at once: {remedies_of(kind).context}",)
+    info = described(name, kind, facts, problems)
+    return replace(info, token_id_prompts=token_id_prompts, advice=facts.advice)
 
 
 def judged(

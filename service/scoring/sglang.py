@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from service.errors import BackendRefused, BackendUnavailable
+from service.scoring.failures import failed_answer
 from service.scoring.http import JsonHttp
 from service.scoring.pieces import SHORT_CHARACTERS
 from service.scoring.replies import (
@@ -178,12 +179,14 @@ def _value(value: object) -> float:
 
 
 def _aborted(reason: Mapping[str, Any]) -> BackendRefused | BackendUnavailable:
-    """Older releases abort within an HTTP 200 (sgl-project/sglang issue 31802), a prompt that is too long as well."""
-    message = f"SGLang ended the call with {reason['type']!r}: {reason.get('message')}"
-    too_long = any(sign in str(reason.get("message")) for sign in _TOO_LONG)
-    if too_long or reason.get("status_code") == 400:
-        return BackendRefused(message)
-    return BackendUnavailable(message)
+    """What an abort within an HTTP 200 means; older releases give one for a prompt that is too long as well.
+
+    Newer ones tell the status that it would have had (sgl-project/sglang issue 31802).
+    """
+    message = str(reason.get("message"))
+    too_long = any(sign in message for sign in _TOO_LONG)
+    status = 400 if too_long else positive_or_none(reason.get("status_code")) or 500
+    return failed_answer(status, f"{reason['type']}: {message}", where="/generate")
 
 
 def _end(text: str, part: str) -> int | None:

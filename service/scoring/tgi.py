@@ -8,8 +8,9 @@ router/src/validation.rs), a cap that `GET /info` does not tell.
 
 import math
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,15 +21,9 @@ from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError, TextGe
 from service.errors import BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
 from service.scoring.failures import failed_answer, moment, retry_after_seconds
 from service.scoring.http import JsonHttp
+from service.scoring.info import read_info
 from service.scoring.recent import Recent
-from service.scoring.replies import (
-    count,
-    log_probability,
-    of_one_distribution,
-    positive_or_none,
-    reading,
-    text_or_none,
-)
+from service.scoring.replies import count, log_probability, of_one_distribution, reading
 from service.scoring.wire import NextToken, Prompt, ServerFacts, Token
 
 _FIRST_TOP_TOKENS = 5  # TGI's own cap, enough for most label sets
@@ -59,7 +54,8 @@ class TgiWire:
         """From `/info`. Raises BackendError."""
         info = await self._http.get("/info")
         with reading("/info"):
-            return _read_facts(info, self._cap)
+            told = read_info(info)
+        return replace(told, max_top_tokens=min(self._cap, told.max_top_tokens or self._cap))
 
     async def encode(self, text: str, *, special: bool = False) -> list[Token]:
         """The tokens by `/tokenize`, which tells those that the server adds by their having no place in the text."""
@@ -149,17 +145,6 @@ def _read(output: TextGenerationOutput) -> NextToken:
     return NextToken(by_id, None if sent is None else count(sent), None if computed is None else count(computed))
 
 
-def _read_facts(info: Mapping[str, Any], cap: int) -> ServerFacts:
-    return ServerFacts(
-        model=text_or_none(info.get("model_id")),
-        revision=text_or_none(info.get("model_sha")),
-        version=text_or_none(info.get("version")),
-        context_tokens=positive_or_none(info.get("max_input_tokens")),
-        max_concurrent_requests=positive_or_none(info.get("max_concurrent_requests")),
-        max_top_tokens=min(cap, positive_or_none(info.get("max_top_n_tokens")) or cap),  # the embedded server tells it
-    )
-
-
 def _missing(answer: NextToken, wanted: Sequence[int]) -> bool:
     return any(answer.by_id.get(token, -math.inf) == -math.inf for token in wanted)
 
@@ -207,7 +192,6 @@ async def _translated_errors() -> AsyncIterator[None]:
 
 
 def _failure(response: httpx2.Response) -> BackendUnavailable | BackendRefused:
-    """What an HTTP answer means; 424 is TGI's failed generation, 429 comes as soon as it has its fill of requests."""
     now = moment(response.headers.get("date")) or datetime.now(UTC)
     after = retry_after_seconds(response.headers.get("retry-after"), now=now)
     return failed_answer(response.status_code, response.text, where="/generate", retry_after_seconds=after)

@@ -2,7 +2,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from inference.app import create_app
 from inference.settings import Limits
 from service.errors import BackendRefused, BackendUnavailable, LabelUnreachable
-from service.identifiers import Row
+from service.identifiers import Label, Row
 from service.scoring.embedded import EmbeddedScorer
 from service.search.planner import chain, leave_one_out
 from service.search.problem import Problem
@@ -161,7 +161,7 @@ async def test_a_long_text_is_counted_in_a_call_of_its_own() -> None:
 
 
 async def test_a_server_that_is_not_there_is_unavailable_and_the_probe_says_so() -> None:
-    scorer = EmbeddedScorer("default", "http://127.0.0.1:9", timeout_seconds=5)
+    scorer = EmbeddedScorer("default", "http://127.0.0.1:9", timeout_seconds=5, patience_seconds=0)
     info = await scorer.probe()
     assert (info.ready, info.reachable) == (False, False)
     with pytest.raises(BackendUnavailable):
@@ -224,6 +224,32 @@ async def test_it_scores_counts_and_costs_what_the_other_kinds_do(url: str, plan
         assert (found.usage.prompts, found.usage.tokens_sent) == (expected.usage.prompts, expected.usage.tokens_sent)
     texts = [prompt for _, prompt in tree.prompts()]
     assert await ours.count_tokens(texts) == await theirs.count_tokens(texts)
+    await ours.close()
+    await theirs.close()
+
+
+@pytest.mark.parametrize("kind", ["tgi", "vllm"])
+async def test_all_spellings_are_scored_as_by_the_other_kinds(url: str, kind: str) -> None:
+    problem = problem_of(6)
+    tree = leave_one_out(problem, problem.rows, {row: Label(row % 2) for row in problem.rows})
+    ours = EmbeddedScorer("a", url)
+    theirs = tgi_scorer(url, max_top_tokens=400) if kind == "tgi" else vllm_scorer(url)
+    found = (await ours.score(tree, LABELS, all_spellings=True)).log_probabilities
+    expected = (await theirs.score(tree, LABELS, all_spellings=True)).log_probabilities
+    plain = (await ours.score(tree, LABELS)).log_probabilities
+    for row, values in expected.items():
+        assert found[row] == pytest.approx(values, abs=1e-5)
+        assert all(each > own for each, own in zip(found[row], plain[row], strict=True))
+    await ours.close()
+    await theirs.close()
+
+
+async def test_the_canary_tells_other_weights_under_the_same_name(url: str) -> None:
+    ours = EmbeddedScorer("a", url)
+    theirs = vllm_scorer(url)
+    identity = await ours.identify()
+    assert identity.canary == pytest.approx((await theirs.identify()).canary, abs=1e-5)
+    assert not replace(identity, canary=(-9.0, *identity.canary[1:])).agrees_with(identity)
     await ours.close()
     await theirs.close()
 

@@ -34,7 +34,7 @@ def completion(by_id: dict[int, float], *, prompt_tokens: int = 3, cached: int |
         "stop_type": "limit",
         "tokens_cached": prompt_tokens,
         "timings": timings if cached is None else {"cache_n": cached, **timings},
-        "completion_probabilities": [{**tokens[0], "top_logprobs": tokens}] if tokens else [],
+        "completion_probabilities": [{**tokens[0], "logprob": 0.0, "top_logprobs": tokens}] if tokens else [],
     }
 
 
@@ -61,7 +61,7 @@ async def test_the_likeliest_tokens_are_asked_for_in_one_call(loopback: Loopback
             "prompt": [5, 6, 7],
             "n_predict": 1,
             "n_probs": 200,
-            "temperature": -1,
+            "temperature": 0,
             "samplers": ["temperature"],
             "post_sampling_probs": False,
             "cache_prompt": True,
@@ -108,10 +108,20 @@ async def test_behind_a_part_of_a_character_a_wanted_token_is_generated_instead(
     assert answer.requests == 2
 
 
+def test_probabilities_behind_a_character_in_parts_are_not_those_behind_the_prompt() -> None:
+    assert read_completion({**completion({263: -1.0}), "tokens_predicted": 2}).by_id == {}
+
+
 async def test_a_server_that_gives_no_probabilities_is_malformed(loopback: Loopback) -> None:
     with pytest.raises(BackendUnavailable, match="no log-probability at all") as caught:
         await asking(loopback, [completion({})], ())
     assert caught.value.kind is FailureKind.MALFORMED
+
+
+async def test_a_call_that_was_cancelled_may_succeed_another_time(loopback: Loopback) -> None:
+    with pytest.raises(BackendUnavailable, match="without a token") as caught:
+        await asking(loopback, [{**completion({}), "tokens_predicted": 0, "stop_type": "none"}], [263])
+    assert caught.value.kind is FailureKind.SERVER
 
 
 async def test_a_prompt_that_was_cut_is_refused(loopback: Loopback) -> None:
@@ -149,8 +159,15 @@ def named(**changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "reply",
-    [{}, [], without("tokens_evaluated"), named(logprob="-1.0"), named(top_logprobs=None), named(id=None)],
-    ids=["empty", "list", "no count", "value of text", "no alternatives", "no id"],
+    [
+        {},
+        [],
+        without("tokens_evaluated"),
+        named(top_logprobs=None),
+        named(top_logprobs=[{"id": 263, "logprob": "-1.0"}]),
+        named(top_logprobs=[{"id": None, "logprob": -1.0}]),
+    ],
+    ids=["empty", "list", "no count", "no alternatives", "value of text", "no id"],
 )
 async def test_a_reply_of_another_form_is_malformed(loopback: Loopback, reply: Any) -> None:
     with pytest.raises(BackendUnavailable, match=COMPLETION) as caught:
@@ -189,7 +206,7 @@ async def test_facts_are_those_of_one_slot(loopback: Loopback) -> None:
     facts = await wire.facts()
     await wire.close()
     assert (facts.model, facts.version) == ("models/small.gguf", "b7000-abcdef")
-    assert (facts.context_tokens, facts.max_concurrent_requests) == (4095, 4)
+    assert (facts.context_tokens, facts.max_concurrent_requests) == (4094, 4)
     assert loopback.keys == {"Bearer secret"}
 
 

@@ -172,7 +172,7 @@ def test_many_queries_behind_one_prefix_go_in_one_call_once_it_is_warm() -> None
     assert scored(wire, FLAT) == scored(plain, FLAT)
     assert (len(wire.prompts), [len(items) for _, items in wire.calls]) == (1, [11])
     beginning, items = wire.calls[0]
-    assert [(*beginning, *item) for item in items] == [ids_of(prompt) for prompt in plain.prompts[1:]]
+    assert {(*beginning, *item) for item in items} == {ids_of(prompt) for prompt in plain.prompts[1:]}
 
 
 @pytest.mark.parametrize(
@@ -193,19 +193,19 @@ def test_few_queries_go_one_by_one() -> None:
 
 async def test_a_cancelled_score_cancels_the_calls_under_way() -> None:
     wire = ToyWire(held=lambda prompt: True)
-    task = asyncio.create_task(scorer_of(wire, worth_characters=10**9).score(FLAT, LABELS))
-    await until(lambda: wire.under_way == 8)
+    task = asyncio.create_task(scorer_of(wire, concurrency=3, worth_characters=10**9).score(FLAT, LABELS))
+    await until(lambda: wire.under_way == 3)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert (wire.under_way, wire.cancelled) == (0, 8)
+    assert (wire.under_way, wire.cancelled) == (0, 3)
 
 
 async def test_a_failure_cancels_its_siblings_and_comes_alone() -> None:
-    wire = ToyWire(held=lambda prompt: "Q3" not in prompt.text, failure=BackendRefused("no"))
+    wire = ToyWire(held=lambda prompt: "Q2" not in prompt.text, failure=BackendRefused("no"))
     with pytest.raises(BackendRefused, match=r"^no$"):
-        await scorer_of(wire, worth_characters=10**9).score(FLAT, LABELS)
-    assert (wire.under_way, wire.cancelled) == (0, 7)
+        await scorer_of(wire, concurrency=3, worth_characters=10**9).score(FLAT, LABELS)
+    assert (wire.under_way, wire.cancelled >= 2) == (0, True)
 
 
 async def test_prompts_under_way_are_as_many_as_the_driver_has_slots() -> None:

@@ -129,10 +129,20 @@ async def test_an_abort_for_what_was_asked_is_a_refusal(loopback: Loopback, repl
         await asking(loopback, [reply], [263])
 
 
-async def test_an_abort_for_another_reason_may_succeed_another_time(loopback: Loopback) -> None:
-    with pytest.raises(BackendUnavailable, match="Abort in waiting queue") as caught:
-        await asking(loopback, [aborted("Abort in waiting queue")], [263])
-    assert caught.value.kind is FailureKind.SERVER
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (aborted("Abort in waiting queue"), FailureKind.SERVER),
+        (aborted("The request queue is full.", status_code=503, err_type=None), FailureKind.OVERLOADED),
+    ],
+    ids=["in the queue", "queue full"],
+)
+async def test_an_abort_for_another_reason_may_succeed_another_time(
+    loopback: Loopback, reply: Any, kind: FailureKind
+) -> None:
+    with pytest.raises(BackendUnavailable, match="abort") as caught:
+        await asking(loopback, [reply], [263])
+    assert caught.value.kind is kind
 
 
 def without(key: str) -> dict[str, Any]:

@@ -87,7 +87,7 @@ async def test_a_refusal_is_not_tried_again() -> None:
 
 
 async def test_a_server_that_is_not_there_is_unavailable_and_the_probe_says_so() -> None:
-    scorer = tgi_scorer("http://127.0.0.1:9", timeout_seconds=5)
+    scorer = tgi_scorer("http://127.0.0.1:9", timeout_seconds=5, patience_seconds=0)
     info = await scorer.probe()
     assert not info.ready
     assert not info.reachable
