@@ -14,6 +14,7 @@ from service.ports import BackendIdentity, BackendInfo, Scorer
 from service.search.prompt_tree import PromptTree, TreeScores
 
 _Answer = TypeVar("_Answer")
+_Number = TypeVar("_Number", int, float)
 BEGINNING_CHARACTERS = 2000  # of a tree's first prompt; trees that agree in them share a prefix worth keeping
 FAR_BUSIER = 1.25  # than the mean, in prompts under way: the bound of "consistent hashing with bounded loads"
 _DOWN_SECONDS = 5.0  # for which a replica is passed over that did not say how long
@@ -223,6 +224,11 @@ def _merged(name: str, infos: dict[int, BackendInfo], missing: Sequence[str], *,
         max_concurrent_requests=_least(info.max_concurrent_requests for info in each),
         max_top_tokens=_least(info.max_top_tokens for info in each),
         reports_tokens_computed=all(info.reports_tokens_computed for info in each),
+        tokenizer_agrees=_all(info.tokenizer_agrees for info in each),
+        prefix_cache=_all(info.prefix_cache for info in each),
+        cache_block_tokens=_most(info.cache_block_tokens for info in each),
+        repeat_difference_nats=_most(info.repeat_difference_nats for info in each),
+        warm_difference_nats=_most(info.warm_difference_nats for info in each),
         replicas=replicas,
         problems=tuple(problems),
         advice=tuple(advice),
@@ -232,6 +238,17 @@ def _merged(name: str, infos: dict[int, BackendInfo], missing: Sequence[str], *,
 def _least(values: Iterable[int | None]) -> int | None:
     """The least of those that are known."""
     return min((value for value in values if value is not None), default=None)
+
+
+def _most(values: Iterable[_Number | None]) -> _Number | None:
+    """The most of those that are known."""
+    return max((value for value in values if value is not None), default=None)
+
+
+def _all(values: Iterable[bool | None]) -> bool | None:
+    """Whether it is so of every replica; not known where nobody says otherwise and one says nothing."""
+    told = list(values)
+    return False if False in told else None if None in told else True
 
 
 def _differing(what: str, values: Mapping[int, object]) -> Iterator[str]:

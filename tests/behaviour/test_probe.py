@@ -1,12 +1,17 @@
 """What the probe finds out about each kind of server through its real adapter, over fake servers with each defect."""
 
+from contextlib import AsyncExitStack
+
 import pytest
 
+from service.bootstrap import build_application
 from service.ports import BackendInfo
 from service.scoring.detection import detector
 from service.scoring.embedded import EmbeddedScorer
 from service.scoring.probe import Examiner
 from service.scoring.prompts import PromptScorer
+from service.settings import BackendSettings, Settings
+from service.storage.memory import MemoryStore
 from tests.servers.adapters import MAX_TOP_TOKENS, Waits, fake_of, wire_of
 from tests.servers.asking import KINDS
 from tests.servers.connections import serving
@@ -137,3 +142,35 @@ async def test_failures_that_pass_do_not_spoil_what_is_found(kind: str) -> None:
     info = await probed(server)
     assert (info.ready, info.problems) == (True, ())
     assert info.warm_difference_nats == 0.0
+
+
+async def probed_as_configured(*servers: FakeServer, kind: str) -> BackendInfo:
+    """What a backend with a server and its replicas finds out, put together from settings as the doors do."""
+    async with AsyncExitStack() as running:
+        url, *replicas = [await running.enter_async_context(serving(server)) for server in servers]
+        backend = BackendSettings(kind=kind, url=url, replicas=replicas, api_key="secret")
+        application = build_application(Settings(backends=(backend,)), store=MemoryStore())
+        try:
+            return await application.scorers.get("default").probe(LABELS)
+        finally:
+            await application.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_backend_put_together_from_its_settings_is_ready(kind: str) -> None:
+    server = fake_of(kind)
+    server.api_key = "secret"
+    info = await probed_as_configured(server, kind=kind)
+    assert (info.ready, info.problems, info.replicas) == (True, (), 1)
+
+
+async def test_replicas_are_probed_each_by_itself() -> None:
+    info = await probed_as_configured(FakeVllm(block_tokens=128), FakeVllm(), kind="vllm")
+    assert (info.ready, info.problems, info.replicas) == (True, (), 2)
+    assert info.cache_block_tokens == 128
+
+
+async def test_a_replica_of_another_kind_is_named() -> None:
+    info = await probed_as_configured(FakeVllm(), FakeSglang(), kind="vllm")
+    assert not info.ready
+    assert any(problem.startswith("replica 2: ") and "`kind` to 'sglang'" in problem for problem in info.problems)

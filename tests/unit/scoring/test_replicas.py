@@ -295,3 +295,15 @@ async def test_every_replica_is_closed() -> None:
     replicas = [Replica(), Replica()]
     await replicated(*replicas).close()
     assert all(replica.closed for replica in replicas)
+
+
+async def test_of_what_the_probe_measures_the_worst_replica_counts() -> None:
+    fine = Replica(about=lambda info: replace(info, cache_block_tokens=16, warm_difference_nats=0.0))
+    coarse = Replica(
+        about=lambda info: replace(
+            info, prefix_cache=False, tokenizer_agrees=None, cache_block_tokens=128, warm_difference_nats=0.06
+        )
+    )
+    info = await replicated(fine, coarse).probe(LABELS)
+    assert (info.prefix_cache, info.tokenizer_agrees) == (False, None)
+    assert (info.cache_block_tokens, info.warm_difference_nats, info.repeat_difference_nats) == (128, 0.06, 0.0)
