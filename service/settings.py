@@ -6,7 +6,7 @@ Nested groups are written with two underscores: `ICM_QUEUE__LEASE_SECONDS=30`.
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -70,6 +70,12 @@ class BackendSettings(_Group):
         ge=1,
         description="kind tgi: the server's --max-top-n-tokens; 5 is TGI's own default, the embedded server has 1000",
     )
+
+    @field_validator("model", "api_key", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        """A variable that is left empty in a compose file is not set."""
+        return None if value == "" else value
 
 
 class Settings(BaseSettings):

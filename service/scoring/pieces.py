@@ -33,6 +33,13 @@ def sentence_piece(piece: str) -> bytes:
     return bytes.fromhex(byte[1]) if byte else piece.replace("▁", " ").encode()
 
 
+def whole_characters(text: str) -> list[int]:
+    """For each number of bytes of the text as UTF-8, from 0, how many whole characters they hold."""
+    data = text.encode()
+    begun = [0, *accumulate(byte & 0xC0 != 0x80 for byte in data), len(text) + 1]
+    return [begun[end + 1] - 1 for end in range(len(data) + 1)]
+
+
 def placed(text: str, ids: Sequence[int], spellings: Iterable[Sequence[bytes]]) -> list[Token]:
     """The tokens with their places, by the first spelling that is the text to the byte; without places by none."""
     for pieces in spellings:
@@ -55,5 +62,5 @@ def _ends(text: str, pieces: Sequence[bytes]) -> list[int] | None:
         elif at not in (0, len(data)):
             return None
         ends.append(at)
-    begun = [0, *accumulate(byte & 0xC0 != 0x80 for byte in data), len(text) + 1]
-    return [begun[end + 1] - 1 for end in ends] if at == len(data) else None
+    whole = whole_characters(text)
+    return [whole[end] for end in ends] if at == len(data) else None

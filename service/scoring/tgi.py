@@ -8,7 +8,7 @@ router/src/validation.rs), a cap that `GET /info` does not tell.
 
 import math
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from service.errors import BackendRefused, BackendUnavailable, FailureKind, Labe
 from service.scoring.failures import failed_answer, moment, retry_after_seconds
 from service.scoring.http import JsonHttp
 from service.scoring.info import read_info
+from service.scoring.pieces import whole_characters
 from service.scoring.recent import Recent
 from service.scoring.replies import count, log_probability, of_one_distribution, reading
 from service.scoring.wire import NextToken, Prompt, ServerFacts, Token
@@ -63,10 +64,10 @@ class TgiWire:
             return []
         reply = await self._http.post("/tokenize", {"inputs": text})
         with reading("/tokenize"):
-            pieces = [piece for piece in reply if special or piece["stop"] > piece["start"]]
-            for piece in pieces[-_REMEMBERED:]:
-                self._texts.put(count(piece["id"]), text[piece["start"] : piece["stop"]])
-            return [Token(piece["id"], count(piece["stop"])) for piece in pieces]
+            tokens = list(_placed(text, [piece for piece in reply if special or piece["stop"] > piece["start"]]))
+            for token, start in tokens[-_REMEMBERED:]:
+                self._texts.put(token.id, text[start : token.end])
+            return [token for token, _ in tokens]
 
     async def next_token(self, prompt: Prompt, wanted: Sequence[int]) -> NextToken:
         """As many alternatives as were needed last time, then more, at last a grammar. Raises BackendError.
@@ -114,7 +115,7 @@ class TgiWire:
         missing = f"no log-probability for a wanted token among the {top} likeliest; {_NO_ROOM}"
         if not all(texts):
             raise LabelUnreachable(missing)
-        grammar = TextGenerationInputGrammarType(type="regex", value=f"({'|'.join(map(re.escape, texts))})")
+        grammar = TextGenerationInputGrammarType(type="regex", value=f"({'|'.join(map(_literal, texts))})")
         try:
             answer = await self._generate(text, top, grammar)
         except BackendRefused as refusal:
@@ -132,6 +133,18 @@ class TgiWire:
             return _read(output)
 
 
+def _placed(text: str, pieces: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Token, int]]:
+    """The tokens, and where each begins, in characters.
+
+    TGI's router gives what the tokenizer library's `encode` gives, which counts bytes of UTF-8; the
+    embedded server counts characters. Either way the last token ends where the text does.
+    """
+    counts_bytes = max((count(piece["stop"]) for piece in pieces), default=0) > len(text)
+    place: Callable[[int], int] = whole_characters(text).__getitem__ if counts_bytes else int
+    for piece in pieces:
+        yield Token(count(piece["id"]), place(count(piece["stop"]))), place(count(piece["start"]))
+
+
 def _read(output: TextGenerationOutput) -> NextToken:
     """The alternatives of the generated token; `details` may carry counts that TGI itself does not give."""
     details = output.details
@@ -143,6 +156,11 @@ def _read(output: TextGenerationOutput) -> NextToken:
     of_one_distribution(by_id.values())
     sent, computed = details.get("prompt_tokens"), details.get("computed_tokens")
     return NextToken(by_id, None if sent is None else count(sent), None if computed is None else count(computed))
+
+
+def _literal(text: str) -> str:
+    """A regular expression for this text alone; what needs no escape has none, since TGI's parser is not Python's."""
+    return re.sub(r"[\\.^$*+?{}\[\]|()]", r"\\\g<0>", text)
 
 
 def _missing(answer: NextToken, wanted: Sequence[int]) -> bool:

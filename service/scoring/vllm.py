@@ -103,11 +103,12 @@ class VllmWire:
     async def _named(self, prompt: Prompt, tokens: Sequence[int]) -> Completion:
         """The log-probabilities of these tokens, or the likeliest ones; asked again within a cap that was too low."""
         fields = {"logprob_token_ids": list(tokens)} if tokens else {}
+        tried = self._alternatives
         try:
             return await self._complete(prompt, fields)
         except BackendRefused as refusal:
             allowed = _MAX_ALLOWED.search(str(refusal))
-            if allowed is None or int(allowed[1]) >= self._alternatives:
+            if allowed is None or int(allowed[1]) >= tried:
                 raise
             self._alternatives = int(allowed[1])
         return await self._complete(prompt, fields)
@@ -161,7 +162,7 @@ def read_facts(models: Iterable[Mapping[str, Any]], version: object, chosen: str
     if chosen is not None and chosen not in served:
         problem = f"the server has no model {chosen!r}; set the backend's model to one of: {', '.join(served)}"
         return ServerFacts(version=text_or_none(version), problems=(problem,))
-    model = served[next(iter(served)) if chosen is None else chosen]
+    model = served[chosen or next(iter(served), "")]
     context = positive_or_none(model.get("max_model_len"))
     return ServerFacts(
         model=model["id"],

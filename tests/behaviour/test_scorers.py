@@ -1,4 +1,8 @@
-"""What every scoring backend does: the in-memory twin, and the embedded server through each of its adapters."""
+"""What every scoring backend does.
+
+The in-memory twin, the embedded server through each of its adapters, and every adapter over a
+fake server of its kind.
+"""
 
 import asyncio
 import math
@@ -11,11 +15,11 @@ from inference.settings import Limits
 from service.identifiers import Row
 from service.ports import Scorer
 from service.scoring.deterministic import DeterministicScorer
-from service.scoring.embedded import EmbeddedScorer
 from service.search.prompt_tree import PromptTree, Query
 from tests.inference.served import served
 from tests.inference.tiny import engine_of, llama
-from tests.unit.scoring.scorers import tgi_scorer, vllm_scorer
+from tests.servers.adapters import Waits, fake_of, rig_of, scorer_of
+from tests.servers.asking import KINDS
 
 DEMONSTRATIONS = "Paris is in France. True\n\nRome is in Spain. False\n\n"
 TREE = PromptTree(
@@ -26,6 +30,8 @@ TREE = PromptTree(
 LABELS = ("True", "False")
 MANY_LABELS = tuple(f"{left}{right}" for left in "abcde" for right in "wxyz")
 VOCABULARY = 400
+EMBEDDED = {"embedded by tgi's wire": "tgi", "embedded by vllm's wire": "vllm", "embedded": "embedded"}
+FAKES = {f"fake {kind}": kind for kind in KINDS}
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +41,19 @@ def url() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(params=["deterministic", "tgi", "vllm", "embedded"])
+@pytest.fixture(params=["deterministic", *EMBEDDED, *FAKES])
 async def scorer(request: pytest.FixtureRequest) -> AsyncIterator[Scorer]:
-    made: Scorer = DeterministicScorer()
-    if request.param == "tgi":
-        made = tgi_scorer(request.getfixturevalue("url"), max_top_tokens=VOCABULARY)
-    if request.param == "vllm":
-        made = vllm_scorer(request.getfixturevalue("url"))
-    if request.param == "embedded":
-        made = EmbeddedScorer("default", request.getfixturevalue("url"))
-    yield made
-    await made.close()
+    """Each scorer in turn, beside the server it is for."""
+    if request.param == "deterministic":
+        yield DeterministicScorer()
+    elif request.param in EMBEDDED:
+        kind = EMBEDDED[request.param]
+        made = scorer_of(kind, request.getfixturevalue("url"), Waits().driver(), max_top_tokens=VOCABULARY)
+        yield made
+        await made.close()
+    else:
+        async with rig_of(FAKES[request.param], fake_of(FAKES[request.param])) as rig:
+            yield rig.scorer
 
 
 async def test_every_row_asked_for_gets_a_log_probability_for_each_label(scorer: Scorer) -> None:
@@ -103,15 +111,19 @@ async def test_a_label_is_likelier_in_all_its_spellings_than_in_one(scorer: Scor
 
 
 async def test_a_backend_is_recognised_as_the_one_it_was(scorer: Scorer) -> None:
-    first, again = await scorer.identify(), await scorer.identify()
+    first = await scorer.identify()
+    await scorer.score(TREE, LABELS)
+    again = await scorer.identify()
     assert first.agrees_with(again)
     assert first.fingerprint
     assert all(nats <= 0 for nats in first.canary)
 
 
-async def test_the_probe_finds_a_backend_ready_for_labels_it_can_serve(scorer: Scorer) -> None:
+async def test_the_probe_finds_a_backend_ready_for_labels_it_can_serve(
+    scorer: Scorer, request: pytest.FixtureRequest
+) -> None:
     info = await scorer.probe(LABELS)
     assert (info.ready, info.problems) == (True, ())
     assert info.name == "default"
     assert info.context_tokens
-    assert info.reports_tokens_computed
+    assert info.reports_tokens_computed is (request.node.callspec.params["scorer"] != "fake tgi")

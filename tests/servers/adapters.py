@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -20,7 +20,7 @@ from tests.servers.asking import KINDS
 from tests.servers.connections import serving
 from tests.servers.fake import FakeServer
 
-MAX_TOP_TOKENS = 1000
+MAX_TOP_TOKENS = 2000  # more than the toy vocabulary has
 CONNECTIONS = 16
 
 
@@ -64,11 +64,14 @@ def wire_of(kind: str, url: str, *, timeout_seconds: float = 30.0, max_top_token
     raise ValueError(kind)
 
 
-def scorer_of(kind: str, url: str, driver: Driver, *, timeout_seconds: float = 30.0) -> Scorer:
+def scorer_of(
+    kind: str, url: str, driver: Driver, *, timeout_seconds: float = 30.0, max_top_tokens: int = MAX_TOP_TOKENS
+) -> Scorer:
     """The scorer for a kind of server, its attempts made by this driver."""
     if kind == "embedded":
         return EmbeddedScorer("default", url, timeout_seconds=timeout_seconds, driver=driver)
-    return PromptScorer("default", wire_of(kind, url, timeout_seconds=timeout_seconds), driver)
+    wire = wire_of(kind, url, timeout_seconds=timeout_seconds, max_top_tokens=max_top_tokens)
+    return PromptScorer("default", wire, driver)
 
 
 def fake_of(kind: str) -> FakeServer:
@@ -100,6 +103,3 @@ async def rig_of(
             yield Rig(server, scorer, waits)
         finally:
             await scorer.close()
-
-
-MakeServer = Callable[[str], FakeServer]

@@ -64,6 +64,7 @@ class ToyTokenizer:
             *(text for text in _vocabulary() if text not in split),
             *glued,
         ]
+        self._bytes = [_bytes_of(number, text) for number, text in enumerate(self._texts)]
         self._ids = {text: number for number, text in enumerate(self._texts)}
         self._longest = max(map(len, self._texts))
         self._glued = tuple(sorted(glued, key=len, reverse=True))
@@ -93,11 +94,7 @@ class ToyTokenizer:
 
     def bytes_of(self, token: int) -> bytes:
         """A token as bytes; a special token has none."""
-        if token < len(SPECIALS):
-            return b""
-        if token < len(SPECIALS) + 256:
-            return bytes([token - len(SPECIALS)])
-        return self._texts[token].encode()
+        return self._bytes[token]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of tokens, special tokens left out."""
@@ -201,6 +198,12 @@ def _shift(demonstration: str) -> int | None:
     """0 where a demonstration has the label the toy world holds for true, 1 where the other, None without one."""
     text, _, label = demonstration.rpartition(" ")
     return (ANSWERS.index(label) - hashed_label(text, 2)) % 2 if label in ANSWERS else None
+
+
+def _bytes_of(token: int, text: str) -> bytes:
+    if token < len(SPECIALS):
+        return b""
+    return bytes([token - len(SPECIALS)]) if token < len(SPECIALS) + 256 else text.encode()
 
 
 def _vocabulary() -> list[str]:

@@ -22,9 +22,9 @@ class FaultyEmbedded(FakeServer):
         self.upstream = upstream
 
     def routes(self) -> Mapping[tuple[str, str], Handler]:
-        """What the adapter asks for."""
-        paths = (("GET", "/info"), ("POST", "/v1/count_tokens"), ("POST", "/v1/score_tree"))
-        return dict.fromkeys(paths, self._pass_on)
+        """What adapters ask for: the tree call, the canary, and what TGI's wire has."""
+        posted = ("/v1/count_tokens", "/v1/score_tree", "/v1/completions", "/tokenize", "/generate")
+        return {("GET", "/info"): self._pass_on, **{("POST", path): self._pass_on for path in posted}}
 
     def failure(self, fault: Fault) -> Reply:
         """The embedded server's errors have the form of TGI's."""

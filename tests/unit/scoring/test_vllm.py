@@ -1,5 +1,6 @@
 """What is asked of a vLLM server, and what is read from its replies, which have the shape of vLLM 0.32's."""
 
+import asyncio
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -137,12 +138,12 @@ async def test_a_token_that_an_old_server_leaves_out_is_made_the_only_one_allowe
 
 
 async def test_a_lower_cap_on_alternatives_is_read_from_the_refusal_and_remembered(loopback: Loopback) -> None:
-    loopback.plan({COMPLETIONS: [CAP_EXCEEDED, completion({1: -1.0, 267: -1.5})]})
+    loopback.plan({COMPLETIONS: [CAP_EXCEEDED, CAP_EXCEEDED, completion({1: -1.0, 267: -1.5})]})
     wire = wire_at(loopback.url)
-    for _ in range(2):
-        assert (await wire.next_token(PROMPT, [267])).by_id[267] == -1.5
+    at_once = await asyncio.gather(*(wire.next_token(PROMPT, [267]) for _ in range(2)))
+    assert [answer.by_id[267] for answer in [*at_once, await wire.next_token(PROMPT, [267])]] == [-1.5] * 3
     await wire.close()
-    assert [body["logprobs"] for body in loopback.bodies(COMPLETIONS)] == [20, 5, 5]
+    assert [body["logprobs"] for body in loopback.bodies(COMPLETIONS)] == [20, 20, 5, 5, 5]
 
 
 async def test_a_missing_label_is_never_a_number(loopback: Loopback) -> None:
@@ -259,6 +260,15 @@ def test_facts_are_those_of_the_first_model_or_the_chosen_one() -> None:
 def test_a_model_that_is_not_served_is_a_problem_that_names_those_that_are() -> None:
     (problem,) = read_facts(MODELS, None, "large").problems
     assert problem == "the server has no model 'large'; set the backend's model to one of: small, adapter"
+
+
+async def test_a_list_without_models_is_malformed(loopback: Loopback) -> None:
+    loopback.plan({"/v1/models": [{"object": "list", "data": []}]})
+    wire = wire_at(loopback.url)
+    with pytest.raises(BackendUnavailable, match="/v1/models") as caught:
+        await wire.facts()
+    await wire.close()
+    assert caught.value.kind is FailureKind.MALFORMED
 
 
 async def test_a_gateway_without_a_version_still_tells_its_models(loopback: Loopback) -> None:
