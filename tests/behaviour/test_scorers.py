@@ -88,7 +88,7 @@ async def test_a_tree_that_asks_nothing_costs_nothing(scorer: Scorer) -> None:
 
 
 async def test_trees_under_way_at_once_get_their_own_answers(scorer: Scorer) -> None:
-    trees = [PromptTree(DEMONSTRATIONS, (Query(Row(number), f"Claim {number}"),)) for number in range(20)]
+    trees = [PromptTree(DEMONSTRATIONS, (Query(Row(number), f"Claim {number}"),)) for number in range(10)]
     together = await asyncio.gather(*(scorer.score(tree, LABELS) for tree in trees))
     for number, (tree, scores) in enumerate(zip(trees, together, strict=True)):
         alone = (await scorer.score(tree, LABELS)).log_probabilities

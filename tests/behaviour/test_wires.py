@@ -1,15 +1,13 @@
 """Every adapter over a fake server whose language model is known: the scores are the language model's own."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import pytest
 
 from service.errors import BackendRefused, LabelUnreachable
 from service.identifiers import Row
 from service.ports import Scorer
-from service.scoring.labels import spellings_of
 from service.search.prompt_tree import PromptTree, Query, TreeScores
 from tests.servers.adapters import fake_of, rig_of
 from tests.servers.asking import KINDS
@@ -18,6 +16,7 @@ from tests.servers.language_model import ToyLanguageModel, ToyTokenizer
 from tests.servers.llamacpp import FakeLlamaCpp
 from tests.servers.sglang import FakeSglang
 from tests.servers.tgi import FakeTgi
+from tests.servers.truth import own_scores
 from tests.servers.vllm import FakeVllm
 
 LABELS = ("True", "False")
@@ -28,34 +27,8 @@ ODD_TEXTS = PromptTree(
     "Zürich — größer als Köln? True\n\n東京 </s> is <s> one. False\n\n",
     (Query(Row(0), "Málaga 🙂 is"), Query(Row(1), "tab\there"), Query(Row(2), "ends so: “")),
 )
+SMALL = PromptTree(SHARED, QUERIES[:2])  # for what takes several calls a query
 kinds = pytest.mark.parametrize("kind", KINDS)
-
-
-def own_scores(
-    model: ToyLanguageModel, tree: PromptTree, labels: Iterable[str], *, all_spellings: bool = False
-) -> dict[Row, list[float]]:
-    """What the language model itself says, the tokens of prompt and label as those of one text."""
-    return {
-        row: [
-            _log_sum(_path(model, prompt, text) for text in _texts(label, all_spellings=all_spellings))
-            for label in labels
-        ]
-        for row, prompt in tree.prompts()
-    }
-
-
-def _texts(label: str, *, all_spellings: bool) -> list[str]:
-    return spellings_of(label) if all_spellings else [f" {label}"]
-
-
-def _path(model: ToyLanguageModel, prompt: str, text: str) -> float:
-    before, whole = (model.tokenizer.ids(each, special=True) for each in (prompt, prompt + text))
-    assert whole[: len(before)] == before
-    return float(sum(model.log_probabilities(whole[:end])[whole[end]] for end in range(len(before), len(whole))))
-
-
-def _log_sum(values: Iterable[float]) -> float:
-    return float(np.logaddexp.reduce(list(dict.fromkeys(values))))
 
 
 def assert_scores(found: TreeScores, expected: dict[Row, list[float]]) -> None:
@@ -80,7 +53,7 @@ async def test_labels_of_several_tokens_follow_the_chain_rule(kind: str) -> None
     server = fake_of(kind)
     server.model = ToyLanguageModel(ToyTokenizer(split=("True", " True", "False", " False")))
     labels = (*LABELS, "Truest", "no idea")
-    assert_scores(await scored(server, labels=labels), own_scores(server.model, TREE, labels))
+    assert_scores(await scored(server, SMALL, labels), own_scores(server.model, SMALL, labels))
 
 
 @kinds
@@ -125,11 +98,11 @@ async def test_labels_beyond_ascii_are_scored(kind: str) -> None:
     labels = ("größer", "kleiner", "東")
     async with rig_of(kind, server) as rig:
         try:
-            found = await rig.scorer.score(TREE, labels)
+            found = await rig.scorer.score(SMALL, labels)
         except BackendRefused:  # text cannot end within a character, so that a server that takes text alone is no use
             assert kind == "tgi"
         else:
-            assert_scores(found, own_scores(server.model, TREE, labels))
+            assert_scores(found, own_scores(server.model, SMALL, labels))
 
 
 @kinds
@@ -143,8 +116,8 @@ async def test_a_tokenizer_without_a_beginning_token_is_scored_without_one(kind:
 async def test_two_hundred_labels_are_scored(kind: str) -> None:
     server = fake_of(kind)
     labels = tuple(f"{one}{two}" for one in "abcdefghij" for two in "klmnopqrstuvwxyzabcd")
-    small = PromptTree("", QUERIES[:1])
-    assert_scores(await scored(server, small, labels), own_scores(server.model, small, labels))
+    one = PromptTree("", QUERIES[:1])
+    assert_scores(await scored(server, one, labels), own_scores(server.model, one, labels))
 
 
 @kinds
