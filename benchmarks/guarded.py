@@ -20,7 +20,7 @@ POLL_SECONDS = 0.2
 GRACE_SECONDS = 20.0
 
 
-class _Told(Exception):  # noqa: N818 - nothing has gone wrong
+class _Told(Exception):
     """A signal asks for the end."""
 
 
