@@ -184,18 +184,19 @@ def ideal_computed(prompts: Sequence[str]) -> Mapping[int, int]:
     """Tokens computed by a prefix cache that shares whole blocks and forgets nothing, for each size of block."""
     tokenizer = PromptTokenizer(AutoTokenizer.from_pretrained(SMALL_MODEL))
     encoded = [tokenizer.encode(prompt) for prompt in prompts]
-    return {block: sum(_computed(encoded, block)) for block in BLOCKS}
+    return {block: sum(computed_each(encoded, block)) for block in BLOCKS}
 
 
-def _computed(prompts: Sequence[Sequence[int]], block: int) -> Iterator[int]:
+def computed_each(prompts: Sequence[Sequence[int]], block: int) -> Iterator[int]:
+    """Tokens of each prompt that such a cache has not seen in those before it; the last one is always computed."""
     known = set[int]()
     for prompt in prompts:
-        ends = range(block, len(prompt), block)  # the last token is always computed
         hashes, running = list[int](), 0
-        for end in ends:
+        for end in range(block, len(prompt) + 1, block):
             running = hash((running, tuple(prompt[end - block : end])))
             hashes.append(running)
-        cached = next((number for number, value in enumerate(hashes) if value not in known), len(hashes))
+        usable = hashes[: (len(prompt) - 1) // block]
+        cached = next((number for number, value in enumerate(usable) if value not in known), len(usable))
         known.update(hashes)
         yield len(prompt) - cached * block
 

@@ -20,7 +20,7 @@ and tokens holds there in kind, what is said of time does not.
 
 ## What came out
 {outcome}
-Scores are compared prompt by prompt over all that the search asked of both, {common} different prompts, for both labels.
+Scores are compared prompt by prompt, for both labels, over the {common} different prompts that all runs asked.
 {verdict}
 
 ## What it cost
@@ -37,7 +37,7 @@ half a block on average, beside its own part. On the CPU a block has 128 tokens,
 forgets nothing computes for this job's {asked:,} prompts, one after the other in the order of the search:
 
 {blocks}
-For rows of {length:.0f} tokens half a block of 128 is several rows, so that `--block-size 32` is worth its flag on the CPU;
+For rows of {length:.0f} tokens half a block of 128 is several rows, so `--block-size 32` is worth it on the CPU;
 on a GPU, and with longer rows, the rounding costs little. SGLang and the embedded server share to the token.
 """
 

@@ -58,16 +58,26 @@ def vllm_server(*arguments: str, context_tokens: int = 4096) -> Iterator[str]:
 
 
 def prompt_tokens(url: str) -> PromptTokens:
-    """Read the counters of prompt tokens that went through the prefix cache."""
-    counters = dict[str, float]()
-    for name, value in _COUNTER.findall(_metrics(url)):
-        counters[name] = counters.get(name, 0.0) + float(value)
-    return PromptTokens(int(counters["prefix_cache_queries"]), int(counters["prefix_cache_hits"]))
+    """The counters of prompt tokens that went through the prefix cache."""
+    return read_counters(_metrics(url))
 
 
 def block_tokens(url: str) -> int:
     """Tokens of a block of the prefix cache. Raises ValueError where vLLM does not say."""
-    found = _BLOCK.search(_metrics(url))
+    return read_block(_metrics(url))
+
+
+def read_counters(metrics: str) -> PromptTokens:
+    """From the text of `/metrics`; several engines are added up. Raises KeyError where vLLM does not count."""
+    counters = dict[str, float]()
+    for name, value in _COUNTER.findall(metrics):
+        counters[name] = counters.get(name, 0.0) + float(value)
+    return PromptTokens(int(counters["prefix_cache_queries"]), int(counters["prefix_cache_hits"]))
+
+
+def read_block(metrics: str) -> int:
+    """From the text of `/metrics`. Raises ValueError where vLLM does not say."""
+    found = _BLOCK.search(metrics)
     if found is None:
         raise ValueError("/metrics has no vllm:cache_config_info")
     return int(found[1])
