@@ -3,8 +3,8 @@
     make test-vllm                    once, to install vLLM
     python -m benchmarks.servers      writes docs/servers/comparison.md; ten minutes on two quiet cores
 
-The job is the whole one, from POST to the last label: the API, a worker and the search in this
-process, over the store in memory. Only what scores is exchanged, a fresh server for each run, so
+The job is a whole one: the API, a worker and the search in this process, over the store in
+memory; what the worker does of it is timed. Only what scores is exchanged, a fresh server for each run, so
 that no prefix cache knows the job. Runs of all ways alternate.
 """
 
@@ -125,14 +125,14 @@ async def service_on(backend: BackendSettings) -> AsyncIterator[tuple[Applicatio
 
 
 async def run_job(way: Way, url: str, data: Data) -> Measured:
-    """One job from POST to the last label. Raises RuntimeError where it does not succeed."""
+    """One job, its work timed. Raises RuntimeError where it does not succeed."""
     async with service_on(way.settings.model_copy(update={"url": url})) as (application, recorder):
         transport = httpx.ASGITransport(create_app(application))
         async with httpx.AsyncClient(transport=transport, base_url="http://service", timeout=600) as client:
-            await recorder.probe(("True", "False"))  # connections and the server's first steps are not timed
+            job = await _created(client, data)  # which probes the server, so that its first steps are not timed
             before = prompt_tokens(url) if way.counts else None
             started = time.perf_counter()
-            job = await _finished(client, application, data)
+            await _finish(client, application, job)
             seconds = time.perf_counter() - started
             counted = None if before is None else prompt_tokens(url).since(before)
             rows = await _labelled(client, job)
@@ -148,19 +148,22 @@ async def run_job(way: Way, url: str, data: Data) -> Measured:
     )
 
 
-async def _finished(client: httpx.AsyncClient, application: Application, data: Data) -> str:
-    """The address of a job that has succeeded."""
+async def _created(client: httpx.AsyncClient, data: Data) -> str:
+    """The address of a new job."""
     config = {**data.config, "search": {"seed": 0}}
-    body = {"config": config, "examples": list(data.rows)}
-    created = (await client.post("/v1/jobs", json=body)).raise_for_status()
+    reply = await client.post("/v1/jobs", json={"config": config, "examples": list(data.rows)})
+    location: str = reply.raise_for_status().headers["location"]
+    return location
+
+
+async def _finish(client: httpx.AsyncClient, application: Application, job: str) -> None:
+    """Work until nothing is left to do."""
     worker = Worker(application, WorkerId("worker"))
     while await worker.work_once():
         pass
-    job = (await client.get(created.headers["location"])).json()
-    if job["status"] != "succeeded":
-        raise RuntimeError(f"the job is {job['status']}: {job['error']}")
-    location: str = created.headers["location"]
-    return location
+    found = (await client.get(job)).raise_for_status().json()
+    if found["status"] != "succeeded":
+        raise RuntimeError(f"the job is {found['status']}: {found['error']}")
 
 
 async def _labelled(client: httpx.AsyncClient, job: str) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ Scores are compared prompt by prompt, for both labels, over the {common} differe
 ## What it cost
 L is the mean length of a row, {length:.1f} tokens. *Computed* is what the adapter summed up from the server's replies;
 *by its counters* is what vLLM's `/metrics` say of the same time, `prefix_cache_queries` less `prefix_cache_hits`.
-Time is the median of {repeats} runs as a multiple of the tree call's{spread}.
+Time is the worker's, the median of {repeats} runs, as a multiple of the tree call's{spread}.
 
 {cost}
 {counters}
@@ -120,13 +120,13 @@ def _counters(comparison: "Comparison") -> str:
     return "\n".join(lines)
 
 
-_WHY = ", those of the canary by which a job makes sure that the model has not changed."
+_WHY = ", those of the canary, by which a worker makes sure that the server has the same model as before."
 
 
 def _spread(comparison: "Comparison") -> str:
     """Slowest against fastest run, over all ways."""
     ratios = [_slowest(runs) for runs in comparison.runs.values()]
-    return f" (the slowest run of a way took {max(ratios):.2f} times as long as its fastest, at most)"
+    return f";\nthe slowest run of a way took {max(ratios):.2f} times as long as its fastest, at most"
 
 
 def _slowest(runs: Sequence["Measured"]) -> float:
