@@ -95,7 +95,7 @@ class Comparison:
 
 @contextmanager
 def _embedded() -> Iterator[str]:
-    with embedded_server(str(SMALL_MODEL), threads=2) as url:
+    with embedded_server(str(SMALL_MODEL), threads=1) as url:
         yield url
 
 

@@ -118,6 +118,7 @@ def _environment(folder: str) -> dict[str, str]:
         **os.environ,
         "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # a container's cores may not be the machine's
+        "OMP_NUM_THREADS": "1",  # threads that wait for each other spin, and there are few cores for many processes
         "VLLM_NO_USAGE_STATS": "1",  # else it reports to its makers
         "HF_HUB_OFFLINE": "1",
         "VLLM_CACHE_ROOT": str(Path(folder, "cache")),
