@@ -15,8 +15,8 @@ _PAGE = """# One job, three ways to score it
 Written by `python -m benchmarks.servers` (`make test-vllm` installs vLLM for it). The same job, {rows} generated
 comparisons in {pairs} pairs of twins, seed 0, through the whole service on the small model in float32: through vLLM
 0.32 **on the CPU**, and through the embedded server by its `tgi` wire and by its tree call. Server and service share
-two CPU cores, of which the language model has one; each run gets a fresh server; runs of all ways alternate. No GPU was involved: what is said of scores
-and tokens holds there in kind, what is said of time does not.
+two CPU cores, of which the language model has one; each run gets a fresh server; runs of all ways alternate. No GPU was
+involved: what is said of scores and tokens holds there in kind, what is said of time does not.
 
 ## What came out
 {outcome}

@@ -37,7 +37,7 @@ async def wire(vllm_url: str) -> AsyncIterator[VllmWire]:
     await made.close()
 
 
-@pytest.fixture
+@pytest.fixture(params=["vllm"])
 async def scorer(wire: VllmWire) -> Scorer:
     return PromptScorer("default", wire, Driver(concurrency=16))
 
