@@ -38,7 +38,7 @@ class MemorySettings(_Group):
     """What backends have answered, kept so that no prompt is asked twice."""
 
     max_answers: int = Field(
-        2_000_000, ge=0, description="prompts remembered at most, about 150 bytes each; 0 remembers nothing"
+        2_000_000, ge=0, description="prompts remembered at most, about 170 bytes each with two labels; 0: none"
     )
 
 

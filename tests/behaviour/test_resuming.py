@@ -43,6 +43,19 @@ async def test_killed_at_any_call_a_job_ends_as_its_stored_answers_say(store: St
         await assert_it_ends_as_its_answers_say(Trial(store, f"call {call}"), call=call)
 
 
+async def test_a_job_whose_worker_is_told_to_end_ends_as_its_stored_answers_say(store: Store) -> None:
+    _, calls = await length_of_a_run(store)
+    for call in moments(store, calls):
+        trial = Trial(store, f"told at {call}")
+        job_id = await trial.submitted()
+        await trial.run(store, NoisyScorer(trial.backend, last_call=call))
+        if not (await trial.job(job_id)).status.is_final:
+            assert not await trial.killed()
+        repeated, again = await trial.by_heart()
+        assert repeated.status is JobStatus.SUCCEEDED
+        assert again == await trial.labels(job_id)
+
+
 async def test_a_job_with_a_limit_stops_where_it_would_have_without_a_death(store: Store) -> None:
     free = Trial(store, "free", nats=0.0)
     job_id = await free.submitted()

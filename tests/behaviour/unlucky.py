@@ -42,6 +42,7 @@ class NoisyScorer(DeterministicScorer):
         nats: float = 0.5,
         fatal_call: int | None = None,
         meeting: asyncio.Barrier | None = None,
+        last_call: int | None = None,
     ) -> None:
         super().__init__()
         self._identity = BackendIdentity(name)
@@ -49,6 +50,8 @@ class NoisyScorer(DeterministicScorer):
         self._nats = nats
         self._fatal_call = fatal_call
         self._meeting = meeting  # whom to wait for before the first answer
+        self._last_call = last_call
+        self.stop = asyncio.Event()  # set with the last call: the worker is asked to end
         self.calls = 0
         self.asked = list[str]()
 
@@ -59,6 +62,8 @@ class NoisyScorer(DeterministicScorer):
         self.calls += 1
         if self.calls == self._fatal_call:
             raise Killed
+        if self.calls == self._last_call:
+            self.stop.set()
         if self._meeting is not None:
             meeting, self._meeting = self._meeting, None
             await meeting.wait()
@@ -151,7 +156,7 @@ class Trial:
         """A worker's turn; its lease has run out from the beginning, so that another can take over."""
         shard = await claim(self.store, lease_seconds=lease_seconds)
         assert shard is not None
-        await run_shard(store, scorer, shard, checkpoint_seconds=0.0, stop=asyncio.Event(), memory=memory)
+        await run_shard(store, scorer, shard, checkpoint_seconds=0.0, stop=scorer.stop, memory=memory)
 
     async def labels(self, job_id: JobId) -> list[LabelState]:
         """Every row's label state."""

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import httpx
 from service.bootstrap import Application
 from service.entities import Event, Job, JobStatus, LabeledRow
 from service.identifiers import JobId
-from service.settings import BackendSettings
+from service.settings import BackendSettings, MemorySettings
 from tests.acceptance.whole import finished_job, whole_service
 
 ROOT = Path(__file__).parents[2]
@@ -83,8 +83,9 @@ class Laboratory:
         return JobId(created.json()["id"])
 
     async def undisturbed(self, rows: list[dict[str, Any]], config: dict[str, Any]) -> list[LabeledRow]:
-        """The result of a job that one worker runs from beginning to end."""
-        job = await finished_job(self.client, self.application, rows, config)
+        """The result of a job that one worker runs from beginning to end, leaving nothing in memory."""
+        settings = self.application.settings.model_copy(update={"memory": MemorySettings(max_answers=0)})
+        job = await finished_job(self.client, replace(self.application, settings=settings), rows, config)
         return await self.result(JobId(job["id"]))
 
     async def job(self, job_id: JobId) -> Job:
