@@ -23,12 +23,13 @@ from tests.servers.fake import FakeServer
 from tests.servers.faults import PASSING, RETRY_AFTER_SECONDS, WITH_RETRY_AFTER, Fault, Plan
 from tests.servers.language_model import ToyLanguageModel, ToyTokenizer
 from tests.servers.proxy import FaultyEmbedded
+from tests.servers.truth import own_scores
 
 LABELS = ("True", "False")
 CITIES = ["Paris", "Rome", "Oslo", "Lima", "Spain", "Italy", "Norway", "Peru", "France"]
-TREE = PromptTree(  # ten queries behind one beginning, which some servers take in one call, and two behind another
+TREE = PromptTree(  # eight queries behind one beginning, which some servers take in one call, and two behind another
     "Paris is in France. True\n\nRome is in Spain. False\n\n",
-    tuple(Query(Row(number), f"{CITIES[number % 9]} is in {CITIES[number // 9]}.") for number in range(10)),
+    tuple(Query(Row(number), f"{CITIES[number]} is in {CITIES[-number]}.") for number in range(8)),
     (
         PromptTree(
             "Oslo is in Norway. True\n\n",
@@ -42,6 +43,7 @@ IMPOSSIBLE = [Fault.NULL_VALUES, Fault.NAN_VALUES, Fault.POSITIVE_VALUES, Fault.
 PATIENT = 1e6  # seconds
 SHORT_SECONDS = 0.5
 
+Scores = dict[Row, tuple[float, ...]]
 adapters = pytest.mark.parametrize("kind", [*KINDS, "embedded"])
 
 
@@ -72,16 +74,16 @@ async def scored(rig: Rig) -> TreeScores:
     return await rig.scorer.score(TREE, LABELS)
 
 
-async def clean(rig: Rig) -> TreeScores:
-    """The scores as they are without faults."""
-    scores = await scored(rig)
-    assert len(scores.log_probabilities) == 12
-    return scores
+async def clean(rig: Rig) -> Scores:
+    """The scores as they are without faults: the toy language model's own, or those of a call before anything fails."""
+    if rig.server.kind in KINDS:
+        return {row: tuple(values) for row, values in own_scores(rig.server.model, TREE, LABELS).items()}
+    return dict((await scored(rig)).log_probabilities)
 
 
-def assert_same(found: TreeScores, expected: TreeScores, plan: Plan) -> None:
-    assert set(found.log_probabilities) == set(expected.log_probabilities)
-    for row, values in expected.log_probabilities.items():
+def assert_same(found: TreeScores, expected: Scores, plan: Plan) -> None:
+    assert set(found.log_probabilities) == set(expected)
+    for row, values in expected.items():
         assert found.log_probabilities[row] == pytest.approx(values, abs=1e-5), str(plan)
 
 
@@ -121,13 +123,13 @@ async def test_a_server_that_falls_silent_is_left_and_asked_again(kind: str, ser
 
 
 @adapters
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 async def test_a_storm_of_faults_changes_no_score(kind: str, seed: int, server: FakeServer) -> None:
     plan = Plan(seed=seed, share=0.4, drawn=tuple(passing(kind)))
     async with rig_of(kind, server, patience_seconds=PATIENT) as rig:
         expected = await clean(rig)
         server.plan_from_now(plan)
-        for _ in range(3):
+        for _ in range(2):
             assert_same(await scored(rig), expected, plan)
 
 
@@ -137,7 +139,6 @@ async def test_a_fault_that_does_not_pass_ends_in_an_error_once_patience_is_over
     kind: str, fault: Fault, server: FakeServer
 ) -> None:
     async with rig_of(kind, server) as rig:
-        await clean(rig)
         server.plan_from_now(Plan.always(fault))
         with pytest.raises(BackendUnavailable):
             await scored(rig)
@@ -149,7 +150,6 @@ async def test_a_fault_that_does_not_pass_ends_in_an_error_once_patience_is_over
 @pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.UNAUTHORIZED])
 async def test_a_refusal_is_an_error_at_once(kind: str, fault: Fault, server: FakeServer) -> None:
     async with rig_of(kind, server) as rig:
-        await clean(rig)
         server.plan_from_now(Plan.always(fault))
         with pytest.raises(BackendRefused) as raised:
             await scored(rig)
@@ -162,7 +162,6 @@ async def test_a_refusal_is_an_error_at_once(kind: str, fault: Fault, server: Fa
 @pytest.mark.parametrize("label", LABELS)
 async def test_a_missing_label_is_never_a_number(kind: str, label: str, server: FakeServer) -> None:
     async with rig_of(kind, server) as rig:
-        await clean(rig)
         server.hidden = f" {label}"
         server.plan_from_now(Plan.always(Fault.MISSING_LABEL))
         with pytest.raises(LabelUnreachable):
@@ -172,9 +171,9 @@ async def test_a_missing_label_is_never_a_number(kind: str, label: str, server: 
 @adapters
 async def test_a_label_that_is_missing_in_one_answer_alone_is_never_a_number(kind: str, server: FakeServer) -> None:
     async with rig_of(kind, server) as rig:
-        await clean(rig)  # in which an adapter may learn how to ask
+        await scored(rig)  # in which an adapter may learn how to ask
         server.plan_from_now(Plan())
-        await clean(rig)
+        await scored(rig)
         calls = len(server.scored)
         for number in {1, calls // 2, calls}:
             server.plan_from_now(Plan(at=dict.fromkeys(range(number, number + 50), Fault.MISSING_LABEL)))
@@ -194,7 +193,6 @@ async def test_a_label_of_probability_zero_is_never_a_number(kind: str, server: 
 @pytest.mark.parametrize("fault", IMPOSSIBLE)
 async def test_values_that_cannot_be_are_never_scores(kind: str, fault: Fault, server: FakeServer) -> None:
     async with rig_of(kind, server) as rig:
-        await clean(rig)
         server.plan_from_now(Plan.always(fault))
         with pytest.raises(BackendError):
             await scored(rig)
@@ -216,7 +214,6 @@ async def test_values_that_cannot_be_for_once_are_asked_for_again_or_refused(
 @pytest.mark.parametrize("kind", sorted(COUNTING))
 async def test_a_prompt_that_was_cut_is_refused(kind: str, server: FakeServer) -> None:
     async with rig_of(kind, server) as rig:
-        await clean(rig)
         server.plan_from_now(Plan.always(Fault.TRUNCATED))
         with pytest.raises(BackendRefused):
             await scored(rig)
@@ -238,7 +235,7 @@ async def test_a_server_that_restarts_as_another_model_is_another_backend(
         server.plan_from_now(Plan(at={1: Fault.RESTARTED}))
         found = await scored(rig)
         after = await rig.scorer.identify()
-    assert found.log_probabilities != expected.log_probabilities
+    assert found.log_probabilities[Row(0)] != pytest.approx(expected[Row(0)], abs=1e-2)
     assert not before.agrees_with(after)
 
 
@@ -255,7 +252,6 @@ async def test_a_server_that_restarts_as_it_was_is_the_same_backend(kind: str, s
 @adapters
 async def test_a_cancelled_score_is_a_call_that_the_server_sees_end(kind: str, server: FakeServer) -> None:
     async with rig_of(kind, server) as rig:
-        await clean(rig)
         server.plan_from_now(Plan.always(Fault.SILENT))
         task = asyncio.create_task(scored(rig))
         await server.until(lambda: len(server.scored) >= 1)
@@ -268,7 +264,6 @@ async def test_a_cancelled_score_is_a_call_that_the_server_sees_end(kind: str, s
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_refusal_ends_the_calls_that_are_under_way_for_the_same_tree(kind: str, server: FakeServer) -> None:
     async with rig_of(kind, server) as rig:
-        await clean(rig)
         silent = Plan.always(Fault.SILENT)
         server.plan_from_now(Plan(at={2: Fault.REFUSED}, share=1.0, drawn=silent.drawn, spared_after=9))
         with pytest.raises(BackendRefused):

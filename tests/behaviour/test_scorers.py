@@ -18,8 +18,9 @@ from service.scoring.deterministic import DeterministicScorer
 from service.search.prompt_tree import PromptTree, Query
 from tests.inference.served import served
 from tests.inference.tiny import engine_of, llama
-from tests.servers.adapters import Waits, fake_of, rig_of, scorer_of
+from tests.servers.adapters import ALL_TOKENS, Waits, fake_of, rig_of, scorer_of
 from tests.servers.asking import KINDS
+from tests.servers.tgi import FakeTgi
 
 DEMONSTRATIONS = "Paris is in France. True\n\nRome is in Spain. False\n\n"
 TREE = PromptTree(
@@ -52,7 +53,9 @@ async def scorer(request: pytest.FixtureRequest) -> AsyncIterator[Scorer]:
         yield made
         await made.close()
     else:
-        async with rig_of(FAKES[request.param], fake_of(FAKES[request.param])) as rig:
+        kind = FAKES[request.param]
+        server = FakeTgi(max_top_n_tokens=ALL_TOKENS) if kind == "tgi" else fake_of(kind)
+        async with rig_of(kind, server, max_top_tokens=ALL_TOKENS) as rig:
             yield rig.scorer
 
 
@@ -88,7 +91,7 @@ async def test_a_tree_that_asks_nothing_costs_nothing(scorer: Scorer) -> None:
 
 
 async def test_trees_under_way_at_once_get_their_own_answers(scorer: Scorer) -> None:
-    trees = [PromptTree(DEMONSTRATIONS, (Query(Row(number), f"Claim {number}"),)) for number in range(20)]
+    trees = [PromptTree(DEMONSTRATIONS, (Query(Row(number), f"Claim {number}"),)) for number in range(10)]
     together = await asyncio.gather(*(scorer.score(tree, LABELS) for tree in trees))
     for number, (tree, scores) in enumerate(zip(trees, together, strict=True)):
         alone = (await scorer.score(tree, LABELS)).log_probabilities

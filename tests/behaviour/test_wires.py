@@ -1,23 +1,22 @@
 """Every adapter over a fake server whose language model is known: the scores are the language model's own."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import pytest
 
 from service.errors import BackendRefused, LabelUnreachable
 from service.identifiers import Row
 from service.ports import Scorer
-from service.scoring.labels import spellings_of
 from service.search.prompt_tree import PromptTree, Query, TreeScores
-from tests.servers.adapters import fake_of, rig_of
+from tests.servers.adapters import ALL_TOKENS, MAX_TOP_TOKENS, fake_of, rig_of
 from tests.servers.asking import KINDS
 from tests.servers.fake import FakeServer
 from tests.servers.language_model import ToyLanguageModel, ToyTokenizer
 from tests.servers.llamacpp import FakeLlamaCpp
 from tests.servers.sglang import FakeSglang
 from tests.servers.tgi import FakeTgi
+from tests.servers.truth import own_scores
 from tests.servers.vllm import FakeVllm
 
 LABELS = ("True", "False")
@@ -28,34 +27,15 @@ ODD_TEXTS = PromptTree(
     "Zürich — größer als Köln? True\n\n東京 </s> is <s> one. False\n\n",
     (Query(Row(0), "Málaga 🙂 is"), Query(Row(1), "tab\there"), Query(Row(2), "ends so: “")),
 )
+SMALL = PromptTree(SHARED, QUERIES[:2])  # for what takes several calls a query
+
+
+def naming_all(kind: str) -> FakeServer:
+    """A server that names every token of the vocabulary, however improbable."""
+    return FakeTgi(max_top_n_tokens=ALL_TOKENS) if kind == "tgi" else fake_of(kind)
+
+
 kinds = pytest.mark.parametrize("kind", KINDS)
-
-
-def own_scores(
-    model: ToyLanguageModel, tree: PromptTree, labels: Iterable[str], *, all_spellings: bool = False
-) -> dict[Row, list[float]]:
-    """What the language model itself says, the tokens of prompt and label as those of one text."""
-    return {
-        row: [
-            _log_sum(_path(model, prompt, text) for text in _texts(label, all_spellings=all_spellings))
-            for label in labels
-        ]
-        for row, prompt in tree.prompts()
-    }
-
-
-def _texts(label: str, *, all_spellings: bool) -> list[str]:
-    return spellings_of(label) if all_spellings else [f" {label}"]
-
-
-def _path(model: ToyLanguageModel, prompt: str, text: str) -> float:
-    before, whole = (model.tokenizer.ids(each, special=True) for each in (prompt, prompt + text))
-    assert whole[: len(before)] == before
-    return float(sum(model.log_probabilities(whole[:end])[whole[end]] for end in range(len(before), len(whole))))
-
-
-def _log_sum(values: Iterable[float]) -> float:
-    return float(np.logaddexp.reduce(list(dict.fromkeys(values))))
 
 
 def assert_scores(found: TreeScores, expected: dict[Row, list[float]]) -> None:
@@ -65,7 +45,8 @@ def assert_scores(found: TreeScores, expected: dict[Row, list[float]]) -> None:
 async def scored(
     server: FakeServer, tree: PromptTree = TREE, labels: Sequence[str] = LABELS, *, all_spellings: bool = False
 ) -> TreeScores:
-    async with rig_of(server.kind, server) as rig:
+    max_top_tokens = server.max_top_n_tokens if isinstance(server, FakeTgi) else MAX_TOP_TOKENS
+    async with rig_of(server.kind, server, max_top_tokens=max_top_tokens) as rig:
         return await rig.scorer.score(tree, labels, all_spellings=all_spellings)
 
 
@@ -77,15 +58,15 @@ async def test_scores_are_the_language_models_own(kind: str) -> None:
 
 @kinds
 async def test_labels_of_several_tokens_follow_the_chain_rule(kind: str) -> None:
-    server = fake_of(kind)
+    server = naming_all(kind)
     server.model = ToyLanguageModel(ToyTokenizer(split=("True", " True", "False", " False")))
     labels = (*LABELS, "Truest", "no idea")
-    assert_scores(await scored(server, labels=labels), own_scores(server.model, TREE, labels))
+    assert_scores(await scored(server, SMALL, labels), own_scores(server.model, SMALL, labels))
 
 
 @kinds
 async def test_all_spellings_of_a_label_are_summed(kind: str) -> None:
-    server = fake_of(kind)
+    server = naming_all(kind)
     expected = own_scores(server.model, TREE, LABELS, all_spellings=True)
     assert_scores(await scored(server, all_spellings=True), expected)
 
@@ -113,7 +94,7 @@ async def test_letters_beyond_ascii_and_texts_that_look_like_special_tokens_are_
 
 @kinds
 async def test_labels_of_several_tokens_are_scored_behind_letters_beyond_ascii(kind: str) -> None:
-    server = fake_of(kind)
+    server = naming_all(kind)
     tree = PromptTree("", (Query(Row(0), "er sagt “größer”"), Query(Row(1), "ends so: “"), Query(Row(2), "é: ")))
     labels = ("Truest", "no idea")
     assert_scores(await scored(server, tree, labels), own_scores(server.model, tree, labels))
@@ -125,11 +106,11 @@ async def test_labels_beyond_ascii_are_scored(kind: str) -> None:
     labels = ("größer", "kleiner", "東")
     async with rig_of(kind, server) as rig:
         try:
-            found = await rig.scorer.score(TREE, labels)
+            found = await rig.scorer.score(SMALL, labels)
         except BackendRefused:  # text cannot end within a character, so that a server that takes text alone is no use
             assert kind == "tgi"
         else:
-            assert_scores(found, own_scores(server.model, TREE, labels))
+            assert_scores(found, own_scores(server.model, SMALL, labels))
 
 
 @kinds
@@ -141,10 +122,10 @@ async def test_a_tokenizer_without_a_beginning_token_is_scored_without_one(kind:
 
 @kinds
 async def test_two_hundred_labels_are_scored(kind: str) -> None:
-    server = fake_of(kind)
+    server = naming_all(kind)
     labels = tuple(f"{one}{two}" for one in "abcdefghij" for two in "klmnopqrstuvwxyzabcd")
-    small = PromptTree("", QUERIES[:1])
-    assert_scores(await scored(server, small, labels), own_scores(server.model, small, labels))
+    one = PromptTree("", QUERIES[:1])
+    assert_scores(await scored(server, one, labels), own_scores(server.model, one, labels))
 
 
 @kinds
@@ -196,7 +177,7 @@ async def _score_one(scorer: Scorer, text: str) -> TreeScores:
         lambda: FakeLlamaCpp(probabilities_key="probs"),
         lambda: FakeLlamaCpp(slots=1),
         lambda: FakeTgi(max_top_n_tokens=5),
-        lambda: FakeTgi(max_top_n_tokens=1000, offsets_in_bytes=False),
+        lambda: FakeTgi(max_top_n_tokens=200, offsets_in_bytes=False),
     ],
     ids=[
         "vllm before chosen tokens",
@@ -218,6 +199,16 @@ async def test_other_releases_and_flags_give_the_same_differences(make: object) 
     found = (await scored(server)).log_probabilities
     for row, (true, false) in own_scores(server.model, TREE, LABELS).items():
         assert found[row][0] - found[row][1] == pytest.approx(true - false, abs=1e-5)
+
+
+async def test_a_cap_of_tgi_that_is_lower_than_the_operator_wrote_is_found_out() -> None:
+    server = FakeTgi(max_top_n_tokens=3)
+    async with rig_of("tgi", server) as rig:
+        found = await rig.scorer.score(TREE, LABELS)
+    for row, (true, false) in own_scores(server.model, TREE, LABELS).items():
+        assert found.log_probabilities[row][0] - found.log_probabilities[row][1] == pytest.approx(
+            true - false, abs=1e-5
+        )
 
 
 async def test_tgi_of_few_alternatives_reaches_improbable_labels_by_a_grammar() -> None:

@@ -19,8 +19,10 @@ from service.scoring.wire import Wire
 from tests.servers.asking import KINDS
 from tests.servers.connections import serving
 from tests.servers.fake import FakeServer
+from tests.servers.tgi import FakeTgi
 
-MAX_TOP_TOKENS = 2000  # more than the toy vocabulary has
+MAX_TOP_TOKENS = 200  # which TGI is launched with, enough for the answers of the toy world
+ALL_TOKENS = 2000  # more than the toy vocabulary has
 CONNECTIONS = 16
 
 
@@ -76,9 +78,7 @@ def scorer_of(
 
 def fake_of(kind: str) -> FakeServer:
     """A fake server launched as its guide recommends."""
-    if kind == "tgi":
-        return KINDS[kind](max_top_n_tokens=MAX_TOP_TOKENS)  # type: ignore[call-arg]  # TGI's alone
-    return KINDS[kind]()
+    return FakeTgi(max_top_n_tokens=MAX_TOP_TOKENS) if kind == "tgi" else KINDS[kind]()
 
 
 @dataclass
@@ -92,13 +92,18 @@ class Rig:
 
 @asynccontextmanager
 async def rig_of(
-    kind: str, server: FakeServer, *, timeout_seconds: float = 30.0, patience_seconds: float = 60.0
+    kind: str,
+    server: FakeServer,
+    *,
+    timeout_seconds: float = 30.0,
+    patience_seconds: float = 60.0,
+    max_top_tokens: int = MAX_TOP_TOKENS,
 ) -> AsyncIterator[Rig]:
     """Serve and connect for as long as the body runs."""
     waits = Waits()
     async with serving(server) as url:
         driver = waits.driver(patience_seconds=patience_seconds)
-        scorer = scorer_of(kind, url, driver, timeout_seconds=timeout_seconds)
+        scorer = scorer_of(kind, url, driver, timeout_seconds=timeout_seconds, max_top_tokens=max_top_tokens)
         try:
             yield Rig(server, scorer, waits)
         finally:

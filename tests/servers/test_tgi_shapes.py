@@ -14,7 +14,7 @@ from service.identifiers import Row
 from service.search.prompt_tree import PromptTree, Query
 from tests.inference.served import served
 from tests.inference.tiny import engine_of, llama
-from tests.servers.adapters import rig_of
+from tests.servers.adapters import ALL_TOKENS, rig_of
 from tests.servers.fake import Seen
 from tests.servers.faults import Fault, Plan
 from tests.servers.proxy import FaultyEmbedded
@@ -131,7 +131,7 @@ async def test_what_the_embedded_server_says_of_itself_has_every_field_of_the_do
 
 async def test_the_embedded_server_is_asked_by_the_document_as_well(embedded_url: str) -> None:
     server = FaultyEmbedded(embedded_url)
-    async with rig_of("tgi", server) as rig:
+    async with rig_of("tgi", server, max_top_tokens=ALL_TOKENS) as rig:
         await rig.scorer.probe(("True", "False"))
         await rig.scorer.score(TREE, ("True", "False"))
     assert assert_requests_conform(server.seen) >= {"/generate", "/info", "/tokenize"}

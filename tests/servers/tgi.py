@@ -217,6 +217,7 @@ class FakeTgi(FakeServer):
         return warmed(values, parameters.temperature) if parameters.temperature else values
 
 
+_LOWEST = float(np.finfo(np.float32).min)
 _SPOILT = {Fault.NULL_VALUES: None, Fault.NAN_VALUES: float("nan"), Fault.POSITIVE_VALUES: 0.5}
 
 
@@ -282,7 +283,7 @@ def _top(model: ToyLanguageModel, values: Values, count: int) -> list[dict[str, 
     """The likeliest tokens; those that equal the last of them are told as well, those of probability 0 never."""
     order = np.argsort(-values, kind="stable")
     last = values[order[min(count, len(order)) - 1]]
-    kept = [int(token) for token in order if values[token] >= max(last, np.finfo(np.float32).min)]
+    kept = [int(token) for token in order[values[order] >= max(last, _LOWEST)]]
     return [_token(model, token, float(values[token])) for token in kept]
 
 
