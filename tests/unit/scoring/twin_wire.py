@@ -73,7 +73,7 @@ class TwinWire:
 
     async def _answer(self, prompt: Prompt, wanted: Sequence[int]) -> NextToken:
         ids = prompt.token_ids or tuple(token.id for token in await self.encode(prompt.text, special=True))
-        assert self.takes_token_ids == (prompt.token_ids is not None)
+        assert self.takes_token_ids or prompt.token_ids is None
         hidden = {token_id(word) for word in self.unreachable}
         if self.unreachable_value is None and any(token in hidden for token in wanted):
             raise LabelUnreachable("it is not there")
