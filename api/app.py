@@ -14,6 +14,7 @@ from api.documentation import install_openapi
 from api.errors import install_handlers
 from api.metrics import ApiMetrics
 from api.middleware import BodyLimit, RequestContext
+from service.jobs.models import ModelDirectory
 
 _FORM_BYTES = 2_000_000  # what a request may have beside the file itself
 
@@ -39,6 +40,7 @@ def create_app(application: Application) -> FastAPI:
     metrics = ApiMetrics()
     app.state.application = application
     app.state.metrics = metrics
+    app.state.models = ModelDirectory(application.scorers)
     app.state.signer = CursorSigner(application.settings.database_url)
     app.state.stopping = asyncio.Event()
     for router in (jobs.router, results.router, events.router, operations.router):

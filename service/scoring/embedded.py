@@ -9,23 +9,21 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from service.errors import BackendError, BackendRefused, LabelUnreachable
+from service.errors import BackendRefused, LabelUnreachable
 from service.identifiers import Row
 from service.ports import BackendIdentity, BackendInfo
 from service.scoring.driving import Driver
+from service.scoring.embedded_probe import EmbeddedExaminer
 from service.scoring.http import JsonHttp
-from service.scoring.identity import CANARY_PROMPTS, Canary, Recognition, described, not_ready
+from service.scoring.identity import CANARY_PROMPTS, Canary, Recognition
 from service.scoring.info import read_info
 from service.scoring.labels import spellings_of
 from service.scoring.layout import Layout, lay_out
 from service.scoring.replies import log_probability, of_one_distribution, reading
 from service.scoring.tokens import BatchTokenCounter
 from service.scoring.wire import ServerFacts
-from service.search.prompt_tree import LogProbabilities, PromptTree, Query, TreeScores, Usage
+from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 
-_PROBE_TREE = PromptTree("The sky", (Query(Row(0), " is blue."),))
-_PROBE_LABELS = ("True", "False")
-_STABLE_NATS = 0.25  # two identical calls differ by less, even in half precision
 _QUERIES_AT_ONCE = 64  # that a server is given one time-out for
 
 
@@ -53,16 +51,12 @@ class EmbeddedScorer:
         self._queries_under_way = 0
         self._counter = BatchTokenCounter(self._http, self._driver)
         facts = partial(self._driver.call, self._facts, measured=False)
+        self._examine = EmbeddedExaminer(self._http, facts=self._facts, score=self.score)
         self._recognition = Recognition("embedded", self._driver, facts=facts, canary=self._canary)
 
     async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
-        """Ask for `/info` and score a small tree twice; what is wrong is in the answer's problems."""
-        try:
-            facts = await self._facts()
-            problems = await self._try_out(labels or _PROBE_LABELS, all_spellings=all_spellings)
-        except BackendError as error:
-            return not_ready(self._name, "embedded", error)
-        return described(self._name, "embedded", facts, problems, reports_tokens_computed=True)
+        """Ask for `/info`, score small trees repeatedly; what is wrong is in the answer's problems."""
+        return await self._examine(self._name, labels, all_spellings=all_spellings)
 
     async def identify(self) -> BackendIdentity:
         """What `/info` says, and the likeliest tokens' log-probabilities. Raises BackendError."""
@@ -101,17 +95,6 @@ class EmbeddedScorer:
         with reading("/v1/completions"):
             choices = sorted(answer["choices"], key=lambda choice: int(choice["index"]))
             return tuple(log_probability(choice["logprobs"]["token_logprobs"][0]) for choice in choices)
-
-    async def _try_out(self, labels: Sequence[str], *, all_spellings: bool) -> list[str]:
-        """What keeps these labels from being scored."""
-        try:
-            first, again = [await self.score(_PROBE_TREE, labels, all_spellings=all_spellings) for _ in range(2)]
-        except BackendRefused as error:
-            return [str(error)]
-        before, after = (scores.log_probabilities[Row(0)] for scores in (first, again))
-        if max(abs(one - other) for one, other in zip(before, after, strict=True)) > _STABLE_NATS:
-            return ["two identical calls gave different log-probabilities"]
-        return []
 
     async def _send(self, queries: int, body: Mapping[str, Any]) -> Any:
         self._queries_under_way += queries

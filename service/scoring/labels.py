@@ -18,7 +18,7 @@ Encode = Callable[[str], Awaitable[Sequence[Token]]]
 Ids = tuple[int, ...]
 
 _BEFORE = "I think this claim is"  # any word will do; a label's tokens may depend on what follows it
-_ENDING_CHARACTERS = 16
+ENDING_CHARACTERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class LabelTokens:
 def ending(prompt: str) -> str:
     """What the tokens of a label depend on: the characters behind a prompt's last letter or digit, a few at most."""
     length = 0
-    while length < min(len(prompt), _ENDING_CHARACTERS) and not prompt[-1 - length].isalnum():
+    while length < min(len(prompt), ENDING_CHARACTERS) and not prompt[-1 - length].isalnum():
         length += 1
     return prompt[len(prompt) - length :]
 

@@ -14,7 +14,7 @@ from service.ports import BackendIdentity, BackendInfo
 from service.scoring.driving import Driver
 from service.scoring.encoding import Encoder
 from service.scoring.identity import CANARY_PROMPTS, Canary, Recognition
-from service.scoring.labels import LabelTokens, ending, find_label_tokens
+from service.scoring.labels import ENDING_CHARACTERS, LabelTokens, ending, find_label_tokens
 from service.scoring.layout import Layout, lay_out
 from service.scoring.probe import examine
 from service.scoring.reading import TreeReading
@@ -26,7 +26,6 @@ from service.scoring.wire import Prompt, Wire
 from service.search.prompt_tree import PromptTree, TreeScores
 
 _REMEMBERED_LABELS = 1_000
-_ENDING_CHARACTERS = 24
 _AHEAD = 2  # groups handed to the driver for each it may have under way, so that no slot waits for the next
 
 
@@ -102,9 +101,10 @@ class PromptScorer:
         self, layout: Layout, labels: Sequence[str], *, all_spellings: bool, as_text: bool
     ) -> list[LabelTokens]:
         """The labels' tokens behind each leaf, found once for each way in which prompts end."""
-        endings = [ending(layout.last_characters(leaf, _ENDING_CHARACTERS)) for leaf in range(len(layout.leaves))]
+        endings = [ending(layout.last_characters(leaf, ENDING_CHARACTERS)) for leaf in range(len(layout.leaves))]
+        distinct = list(dict.fromkeys(endings))
         find = partial(self._found_behind, labels, all_spellings=all_spellings, as_text=as_text)
-        found = {behind: await find(behind) for behind in dict.fromkeys(endings)}
+        found = dict(zip(distinct, await together(map(find, distinct)), strict=True))
         return [found[behind] for behind in endings]
 
     async def _found_behind(

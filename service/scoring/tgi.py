@@ -115,7 +115,7 @@ class TgiWire:
         missing = f"no log-probability for a wanted token among the {top} likeliest; {_NO_ROOM}"
         if not all(texts):
             raise LabelUnreachable(missing)
-        grammar = TextGenerationInputGrammarType(type="regex", value=f"({'|'.join(map(re.escape, texts))})")
+        grammar = TextGenerationInputGrammarType(type="regex", value=f"({'|'.join(map(_literal, texts))})")
         try:
             answer = await self._generate(text, top, grammar)
         except BackendRefused as refusal:
@@ -156,6 +156,11 @@ def _read(output: TextGenerationOutput) -> NextToken:
     of_one_distribution(by_id.values())
     sent, computed = details.get("prompt_tokens"), details.get("computed_tokens")
     return NextToken(by_id, None if sent is None else count(sent), None if computed is None else count(computed))
+
+
+def _literal(text: str) -> str:
+    """A regular expression for this text alone; what needs no escape has none, since TGI's parser is not Python's."""
+    return re.sub(r"[\\.^$*+?{}\[\]|()]", r"\\\g<0>", text)
 
 
 def _missing(answer: NextToken, wanted: Sequence[int]) -> bool:

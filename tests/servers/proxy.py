@@ -22,7 +22,7 @@ class FaultyEmbedded(FakeServer):
         self.upstream = upstream
 
     def routes(self) -> Mapping[tuple[str, str], Handler]:
-        """What adapters ask for: the tree call, and what TGI's wire has."""
+        """What adapters ask for: the tree call, the canary, and what TGI's wire has."""
         posted = ("/v1/count_tokens", "/v1/score_tree", "/v1/completions", "/tokenize", "/generate")
         return {("GET", "/info"): self._pass_on, **{("POST", path): self._pass_on for path in posted}}
 

@@ -189,7 +189,8 @@ async def test_the_probe_notices_answers_that_change() -> None:
     plan: list[Response] = [JSONResponse({**ANSWER, "log_probabilities": [[-0.5, -1.0]]})]
     async with scorer_of(FakeEmbedded(plan=plan, answer={**ANSWER, "log_probabilities": [[-1, -1]]})) as scorer:
         info = await scorer.probe(LABELS)
-    assert info.problems == ("two identical calls gave different log-probabilities",)
+    [problem] = info.problems
+    assert "identical calls differ by 0.5 nats" in problem
 
 
 @pytest.fixture(scope="module")
