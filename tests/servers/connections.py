@@ -37,7 +37,7 @@ class Connections:
 
     def reset(self, client: tuple[str, int]) -> None:
         """Break the connection to this client, so that it reads a reset."""
-        transport = self._transports.pop(tuple(client[:2]), None)
+        transport = self._transports.pop((client[0], client[1]), None)
         if transport is not None:
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
             transport.abort()

@@ -304,12 +304,12 @@ def _raw_headers(reply: Reply, length: int) -> list[tuple[bytes, bytes]]:
 
 
 async def _read(receive: Receive) -> bytes:
-    body = b""
+    body = bytearray()
     while True:
         message = await receive()
         body += message.get("body", b"")
         if message["type"] != "http.request" or not message.get("more_body"):
-            return body
+            return bytes(body)
 
 
 async def _gone(receive: Receive) -> None:
