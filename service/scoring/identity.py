@@ -1,6 +1,8 @@
 """Recognises a server: by what it says of itself, and by what it answers to a few fixed prompts."""
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from service.errors import BackendError, BackendUnavailable
 from service.ports import BackendIdentity, BackendInfo
@@ -9,13 +11,25 @@ from service.scoring.wire import ServerFacts
 
 CANARY_PROMPTS = ("The capital of France is", "1, 2, 3, 4,", "Question: Is water wet?\nAnswer:")
 
+CANARY_SECONDS = 60.0  # a server may restart while nobody speaks to it; later than this, that is noticed
+
 Canary = tuple[float, ...]
 
 
-class Recognition:
-    """Identifies a server; the canary is measured once, and again after a connection has broken.
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """A canary, when it was measured (seconds), and how many connections had broken before."""
 
-    A server can only become another one by restarting, and then it drops its connections.
+    canary: Canary
+    at: float
+    disconnections: int
+
+
+class Recognition:
+    """Identifies a server; its canary is measured again after a connection has broken, and now and then.
+
+    A server can only become another one by restarting. That breaks the calls under way; where
+    there were none, the next connection is opened without a word.
     """
 
     def __init__(
@@ -25,20 +39,22 @@ class Recognition:
         *,
         facts: Callable[[], Awaitable[ServerFacts]],
         canary: Callable[[], Awaitable[Canary]],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kind = kind
         self._driver = driver
         self._facts = facts
         self._measure = canary
-        self._measured: tuple[int, Canary] | None = None  # disconnections before it was measured, canary
+        self._clock = clock
+        self._last: _Measured | None = None
 
     async def identify(self) -> BackendIdentity:
         """What the server is just now. Raises BackendError."""
         facts = await self._facts()
-        disconnections = self._driver.disconnections
-        if self._measured is None or self._measured[0] != disconnections:
-            self._measured = (disconnections, await self._measure())
-        return BackendIdentity(described("", self._kind, facts).fingerprint, self._measured[1])
+        last, disconnections = self._last, self._driver.disconnections
+        if last is None or last.disconnections != disconnections or self._clock() - last.at > CANARY_SECONDS:
+            last = self._last = _Measured(await self._measure(), self._clock(), disconnections)
+        return BackendIdentity(described("", self._kind, facts).fingerprint, last.canary)
 
 
 def described(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from service.errors import BackendRefused, LabelUnreachable
 from service.identifiers import Row
 from service.scoring.driving import Driver
+from service.scoring.identity import Recognition
 from service.scoring.prompts import PromptScorer
 from service.scoring.wire import Prompt
 from service.search.prompt_tree import PromptTree, Query, TreeScores
@@ -214,7 +215,21 @@ async def test_prompts_under_way_are_as_many_as_the_driver_has_slots() -> None:
     assert wire.most_under_way == 3
 
 
-async def test_the_canary_is_measured_anew_only_after_a_connection_broke() -> None:
+async def test_the_canary_is_measured_anew_once_it_is_old() -> None:
+    now, measured = [0.0], list[float]()
+
+    async def measure() -> tuple[float, ...]:
+        measured.append(now[0])
+        return (-1.0,)
+
+    wire, driver = ToyWire(), Driver(concurrency=2)
+    recognition = Recognition("toy", driver, facts=wire.facts, canary=measure, clock=lambda: now[0])
+    for now[0] in (0.0, 30.0, 59.0, 61.0, 100.0, 122.0):
+        await recognition.identify()
+    assert measured == [0.0, 61.0, 122.0]
+
+
+async def test_the_canary_is_measured_anew_after_a_connection_broke() -> None:
     wire, driver = ToyWire(), Driver(concurrency=2)
     scorer = PromptScorer("toy", wire, driver)
     first = await scorer.identify()
