@@ -357,7 +357,9 @@ class Scorer(Protocol):
         """Find out what the backend is and whether it can serve these labels; problems are in the answer."""
 
     async def identify(self) -> BackendIdentity:
-        """What decides the scores just now. Cheap: the canary is measured anew after a connection broke, or once it is old.
+        """What decides the scores just now.
+
+        Cheap: the canary is measured anew only after a connection broke, or once it is old.
 
         Raises BackendUnavailable.
         """
