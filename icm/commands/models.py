@@ -24,6 +24,8 @@ def models(*, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
         return
     console = on_stdout()
     table = plain_table("name", "kind", "ready", "language model", "context", "prefix cache", "steady to (nats)")
+    for column in table.columns[:3]:
+        column.no_wrap = True  # a narrow terminal breaks other cells
     for backend in backends:
         table.add_row(*_cells(backend))
     console.print(table)

@@ -55,7 +55,7 @@ class Circuit:
         """For how long nothing has been answered."""
         return 0.0 if self.failing_since is None else now - self.failing_since
 
-    def begin(self) -> bool:
+    def enter(self) -> bool:
         """A call begins, which `wait_seconds` has let through; says whether it is the trial."""
         self._trying = not self.closed
         return self._trying
