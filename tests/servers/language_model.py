@@ -29,9 +29,10 @@ _SEPARATOR = "\n\n"
 _PIECES = re.compile(r" ?[A-Za-z]+| ?[0-9]+|\n\n|\n| ?[^\sA-Za-z0-9]|\s", re.DOTALL)
 _NOISE_SIZE = 8192  # a power of two
 _NOISE_NATS = 1.5
-_ANSWER_NATS = 6.0  # by which an answer is likelier than noise
+_ANSWER_NOISE = 0.2  # of the noise of other tokens, so that a search finds one clear optimum
+_ANSWER_NATS = 6.0  # by which an answer is likelier than other tokens
 _CERTAINTY_NATS = 5.0  # between the answers where all demonstrations agree
-_PRIOR = 0.6  # weight of the truth against one demonstration
+_PRIOR = 2.0  # weight of the truth against one demonstration
 _BIAS_NATS = 0.4  # by which the first answer is preferred without demonstrations
 
 
@@ -143,7 +144,7 @@ class ToyLanguageModel:
         """log p(token | ids) in nats for every token of the vocabulary; their exponentials sum to one."""
         logits = self._noise_after(ids)
         for token, nats in self._answers_after(ids).items():
-            logits[token] += nats
+            logits[token] = nats + _ANSWER_NOISE * logits[token] - self._reserve
         for text in self.impossible:
             logits[self.tokenizer.id_of(text)] = -np.inf
         highest = logits.max()
@@ -153,6 +154,11 @@ class ToyLanguageModel:
     @cached_property
     def _noise(self) -> Values:
         return np.random.default_rng(self.seed).normal(0.0, _NOISE_NATS, _NOISE_SIZE)
+
+    @cached_property
+    def _reserve(self) -> float:
+        """By how many nats answers are less likely than with the weights of seed 0."""
+        return float(np.random.default_rng(self.seed).uniform(1.5, 3.0)) if self.seed else 0.0
 
     @cached_property
     def _paths(self) -> list[list[int]]:
@@ -166,7 +172,7 @@ class ToyLanguageModel:
         return noise
 
     def _answers_after(self, ids: Sequence[int]) -> dict[int, float]:
-        """Nats to add to the tokens that begin or continue an answer."""
+        """Logits of the tokens that begin or continue an answer."""
         continued: dict[int, float] = {}
         for path in self._paths:
             for depth in range(1, len(path)):
