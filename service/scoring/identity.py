@@ -9,7 +9,17 @@ from service.ports import BackendIdentity, BackendInfo
 from service.scoring.driving import Driver
 from service.scoring.wire import ServerFacts
 
-CANARY_PROMPTS = ("The capital of France is", "1, 2, 3, 4,", "Question: Is water wet?\nAnswer:")
+# Prompts that leave much open: how sure a model is of its likeliest next token then differs from model to model.
+CANARY_PROMPTS = (
+    "The capital of France is",
+    "Question: Is water wet?\nAnswer:",
+    "Once upon a time there was a",
+    "The",
+    "In 1987 she moved to",
+    "def f(x):\n    return",
+    "Dear",
+    "17 4 9 2",
+)
 
 CANARY_SECONDS = 60.0  # a server may restart while nobody speaks to it; later than this, that is noticed
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from service.errors import BackendRefused, LabelUnreachable
 from service.identifiers import Row
 from service.scoring.driving import Driver
-from service.scoring.identity import Recognition
+from service.scoring.identity import CANARY_PROMPTS, Recognition
 from service.scoring.prompts import PromptScorer
 from service.scoring.wire import Prompt
 from service.search.prompt_tree import PromptTree, Query, TreeScores
@@ -239,4 +239,4 @@ async def test_the_canary_is_measured_anew_after_a_connection_broke() -> None:
     changed = await scorer.identify()
     assert first.fingerprint == changed.fingerprint == "toy|toy|1|2"
     assert not first.agrees_with(changed)
-    assert len(wire.prompts) == 6
+    assert len(wire.prompts) == 2 * len(CANARY_PROMPTS)
