@@ -157,7 +157,7 @@ class Driver:
     ) -> _Answer | _Failed:
         """One attempt, and what it tells of the server."""
         now = self._clock()
-        this = _UnderWay(now, self._limit.begin(now, measured=measured), self._circuit.begin())
+        this = _UnderWay(now, self._limit.begin(now, measured=measured), self._circuit.pass_through())
         self._under_way[ticket] = this
         try:
             answer = await attempt()
