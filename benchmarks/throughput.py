@@ -218,7 +218,7 @@ def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 8, 64], help="calls that the server takes at once")
     parser.add_argument("--latency", type=float, help="seconds that each takes; by default 1, or more")
-    parser.add_argument("--rounds", type=int, default=50, help="calls for each slot")
+    parser.add_argument("--rounds", type=int, default=100, help="calls for each slot")
     parser.add_argument("--out", type=Path, default=_PAGE, help="where the page goes")
     parser.add_argument("--serve", type=int, metavar="PORT", help="be the server instead")
     parser.add_argument("--refuses", action="store_true", help="of the server: answer 429 above its slots")
