@@ -120,7 +120,8 @@ def _counters(comparison: "Comparison") -> str:
     return f"{_CANARY}\n{''.join(lines)}" if lines else ""
 
 
-_CANARY = """What vLLM counts besides the job's prompts are those of the canary, by which a worker makes sure that the server still
+_CANARY = """\
+What vLLM counts besides the job's prompts are those of the canary, by which a worker makes sure that the server still
 has the model it had before:"""
 
 
