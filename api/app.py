@@ -8,6 +8,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from api import events, jobs, operations, results
+from api.access import AccessControl
 from api.cursors import CursorSigner
 from api.dependencies import Application
 from api.documentation import install_openapi
@@ -39,11 +40,12 @@ def create_app(application: Application) -> FastAPI:
     metrics = ApiMetrics()
     app.state.application = application
     app.state.metrics = metrics
-    app.state.signer = CursorSigner(application.settings.database_url)
+    app.state.signer = CursorSigner(application.settings.database_url.get_secret_value())
     app.state.stopping = asyncio.Event()
     for router in (jobs.router, results.router, events.router, operations.router):
         app.include_router(router)
     app.add_middleware(BodyLimit, max_bytes=application.settings.upload.max_bytes + _FORM_BYTES)
+    app.add_middleware(AccessControl, application=application)
     app.add_middleware(RequestContext, metrics=metrics)
     install_handlers(app)
     install_openapi(app)

@@ -8,9 +8,10 @@ from fastapi import Depends, Header, Path, Query, Request
 
 from api.cursors import CursorSigner
 from api.metrics import ApiMetrics
+from service.access.desks import CallerDesks
 from service.errors import Fault, InvalidInput, JobNotFound
 from service.identifiers import JobId
-from service.ports import Scorers, Store
+from service.ports import Desks, Scorers, Store
 from service.settings import Settings
 
 _JOB_ID = re.compile(r"job_[0-9a-f]{32}")
@@ -38,8 +39,9 @@ def _application(request: Request) -> Application:
     return application
 
 
-def _store(request: Request) -> Store:
-    return _application(request).store
+def _store(request: Request) -> Desks:
+    """The store as the caller sees it; `AccessControl` has found out who that is."""
+    return CallerDesks(_application(request).store, request.state.caller)
 
 
 def _signer(request: Request) -> CursorSigner:
@@ -77,7 +79,7 @@ def _idempotency_key(
 
 
 TheApplication = Annotated[Application, Depends(_application)]
-TheStore = Annotated[Store, Depends(_store)]
+TheStore = Annotated[Desks, Depends(_store)]
 TheSigner = Annotated[CursorSigner, Depends(_signer)]
 TheMetrics = Annotated[ApiMetrics, Depends(_metrics)]
 Stopping = Annotated[asyncio.Event, Depends(_stopping)]

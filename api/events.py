@@ -14,7 +14,7 @@ from service.entities import Event
 from service.errors import InvalidCursor
 from service.identifiers import JobId
 from service.jobs.listing import list_events, read_job
-from service.ports import Store
+from service.ports import Desks
 
 router = APIRouter(tags=["events"])
 
@@ -64,7 +64,7 @@ def _sequence(last_event_id: str | None) -> int:
     return int(last_event_id)
 
 
-async def _live(store: Store, job_id: JobId, after: int, stopping: asyncio.Event) -> AsyncIterator[bytes]:
+async def _live(store: Desks, job_id: JobId, after: int, stopping: asyncio.Event) -> AsyncIterator[bytes]:
     """Every event once it is committed, and a comment now and then, so that nobody hangs up."""
     yield f"retry: {RECONNECT_MILLISECONDS}\n\n".encode()
     while True:
@@ -80,7 +80,7 @@ async def _live(store: Store, job_id: JobId, after: int, stopping: asyncio.Event
             yield KEEPALIVE_COMMENT
 
 
-async def _wait(store: Store, job_id: JobId, stopping: asyncio.Event) -> bool:
+async def _wait(store: Desks, job_id: JobId, stopping: asyncio.Event) -> bool:
     """Wait for events or for the server to stop; whether there was either before a keep-alive is due."""
     news = asyncio.create_task(store.wait_for_events(job_id, KEEPALIVE_SECONDS))
     end = asyncio.create_task(stopping.wait())

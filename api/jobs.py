@@ -38,13 +38,17 @@ _SCOPE = "jobs"
     responses=problems(400, 413, 415, 503),
 )
 async def create_job(
-    submission: TheSubmission, application: TheApplication, key: IdempotencyKey, metrics: TheMetrics
+    submission: TheSubmission,
+    application: TheApplication,
+    store: TheStore,
+    key: IdempotencyKey,
+    metrics: TheMetrics,
 ) -> Response:
     """Check a data set, store it and queue its labelling; nothing is stored where any row is bad."""
     receipt = await submit(
         submission.config,
         submission.source,
-        application.store,
+        store,
         application.scorers,
         idempotency_key=key,
         max_reported_faults=application.settings.upload.max_reported_faults,

@@ -4,7 +4,7 @@ import asyncio
 
 from fastapi import APIRouter, Response
 
-from api.dependencies import TheApplication, TheMetrics, TheStore
+from api.dependencies import TheApplication, TheMetrics
 from api.documentation import problems
 from api.metrics import CONTENT_TYPE
 from api.schemas import Health, ModelBody, ModelList
@@ -42,9 +42,9 @@ async def live() -> Health:
 
 
 @router.get("/health/ready", responses=problems(503))
-async def ready(store: TheStore) -> Health:
+async def ready(application: TheApplication) -> Health:
     """The database answers and is migrated: requests can be served."""
-    await store.ping()
+    await application.store.ping()
     return Health()
 
 

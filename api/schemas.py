@@ -271,6 +271,14 @@ class FaultBody(_Body):
     message: str
 
 
+class QuotaBody(_Body):
+    """The quota that stands in the way."""
+
+    quota: str
+    limit: int
+    used: int
+
+
 class Problem(BaseModel):
     """An error (RFC 9457)."""
 
@@ -280,3 +288,4 @@ class Problem(BaseModel):
     detail: str
     request_id: str
     errors: list[FaultBody] | None = None
+    quota: QuotaBody | None = None

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from service.config import JobConfig
-from service.identifiers import DatasetId, JobId, Label, Row, WorkerId
+from service.identifiers import DEFAULT_PROJECT, DatasetId, JobId, KeyId, Label, ProjectName, Row, WorkerId
 
 
 class JobStatus(StrEnum):
@@ -43,6 +43,80 @@ class LabelStatus(StrEnum):
     LABELED = "labeled"
     UNCERTAIN = "uncertain"  # the margin to the runner-up is small
     UNLABELED = "unlabeled"  # there is no label; none is ever made up
+
+
+class Scope(StrEnum):
+    """What an API key is good for."""
+
+    READ = "read"  # jobs, labels, results, reports, events, backends
+    WRITE = "write"  # create, estimate, cancel and delete jobs
+    ADMIN = "admin"  # all of it, and the metrics
+
+
+class AuditAction(StrEnum):
+    """What the audit log tells of."""
+
+    KEY_CREATED = "key.created"
+    KEY_REVOKED = "key.revoked"
+    PROJECT_LIMITED = "project.limited"
+    JOB_CREATED = "job.created"
+    JOB_CANCELLED = "job.cancelled"
+    JOB_DELETED = "job.deleted"
+    RESULT_DOWNLOADED = "result.downloaded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """On whose behalf something is done, and so what can be seen and what may be done."""
+
+    project: ProjectName = DEFAULT_PROJECT
+    key_id: KeyId | None = None  # none: somebody on this machine, who needs no key
+    scopes: frozenset[Scope] = frozenset(Scope)
+    request_id: str | None = None
+
+    def may(self, scope: Scope) -> bool:
+        """Whether the scope is among the caller's; admin includes all."""
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+
+LOCAL_CALLER = Caller()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """What is known of an API key; the secret is not."""
+
+    id: KeyId
+    project: ProjectName
+    name: str
+    scopes: frozenset[Scope]
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    last_used_at: datetime | None = None  # to the minute
+
+    def is_good(self, now: datetime) -> bool:
+        """Whether it opens anything at this moment."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """Who did what to what."""
+
+    action: AuditAction
+    target: str  # a job's or key's id, or a project's name
+    project: ProjectName
+    key_id: KeyId | None
+    request_id: str | None
+    at: datetime | None = None  # by the database's clock, once it is stored
+
+    @classmethod
+    def by(cls, caller: Caller, action: AuditAction, target: str) -> "AuditEntry":
+        """An entry about what this caller does."""
+        return cls(
+            action=action, target=target, project=caller.project, key_id=caller.key_id, request_id=caller.request_id
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,8 @@
 """What the use cases need from the outside, as Protocols cut to their users.
 
-Two units of work share one database. The desk is what the API needs: it can read gold.
+Three units of work share one database. The desk is what the API needs: it can read gold, and it
+knows one project only, so that what belongs to others is not there. The gate is for whoever lets
+callers in: it knows the API keys of all projects and nothing of their jobs.
 The workbench is what workers need: it has no way to gold, and every write is fenced by a
 lease (a write under an outdated epoch raises LeaseLost and changes nothing).
 """
@@ -8,9 +10,13 @@ lease (a write under an outdated epoch raises LeaseLost and changes nothing).
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 from service.entities import (
+    ApiKey,
+    AuditEntry,
+    Caller,
     ClaimedShard,
     Event,
     Job,
@@ -25,7 +31,7 @@ from service.entities import (
     ShardRow,
     ShardStatus,
 )
-from service.identifiers import DatasetId, JobId, Label, Row, WorkerId
+from service.identifiers import DatasetId, JobId, KeyId, Label, ProjectName, Row, WorkerId
 from service.search.prompt_tree import PromptTree, TreeScores
 
 
@@ -114,8 +120,17 @@ class Idempotency(Protocol):
         """Take the key for this job, or give back what it was used for; rivals wait for each other."""
 
 
+class Audit(Protocol):
+    """The log of who did what; stored with what was done, or not at all."""
+
+    recorded: list[AuditEntry]  # in this unit of work
+
+    async def record(self, entry: AuditEntry) -> None:
+        """Add an entry."""
+
+
 class Desk(Protocol):
-    """One unit of work for the API."""
+    """One unit of work for the API, on behalf of one project: what belongs to others is not found."""
 
     datasets: Datasets
     jobs: Jobs
@@ -123,6 +138,56 @@ class Desk(Protocol):
     gold: Gold
     events: Events
     idempotency: Idempotency
+    audit: Audit
+
+
+class Desks(Protocol):
+    """The store as one caller sees it; what the use cases of the API are given."""
+
+    @property
+    def caller(self) -> Caller:
+        """On whose behalf units of work are opened."""
+
+    def desk(self) -> AbstractAsyncContextManager[Desk]:
+        """A unit of work on the caller's behalf."""
+
+    async def wait_for_events(self, job_id: JobId, timeout_seconds: float) -> None:
+        """Return when the job may have new events, or after the time-out; sooner without a reason at times."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """An API key, the SHA-256 of its whole text, and the time by the clock that its expiry is measured by."""
+
+    key: ApiKey
+    sha256: bytes
+    now: datetime
+
+
+class ApiKeys(Protocol):
+    """The API keys of all projects."""
+
+    async def add(self, key: ApiKey, sha256: bytes) -> None:
+        """Store a key, and its project where that is new."""
+
+    async def find(self, key_id: KeyId) -> StoredKey | None:
+        """The key of this id, whether or not it is still good."""
+
+    async def listed(self, project: ProjectName | None) -> list[ApiKey]:
+        """All keys, or those of a project; the oldest first."""
+
+    async def revoke(self, key_id: KeyId) -> ApiKey:
+        """Make the key good for nothing from the commit on. Repeated, the same answer. Raises KeyNotFound."""
+
+    async def touch(self, key_id: KeyId) -> None:
+        """Note that the key was used, unless that was noted within the last minute."""
+
+
+class Gate(Protocol):
+    """One unit of work for whoever lets callers in, and for the operator."""
+
+    keys: ApiKeys
+    audit: Audit
 
 
 class Shards(Protocol):
@@ -202,8 +267,11 @@ class Workbench(Protocol):
 class Store(Protocol):
     """Opens units of work: committed when left cleanly, rolled back on any exception."""
 
-    def desk(self) -> AbstractAsyncContextManager[Desk]:
-        """A unit of work for the API."""
+    def desk(self, caller: Caller) -> AbstractAsyncContextManager[Desk]:
+        """A unit of work for the API, which sees and makes what belongs to the caller's project."""
+
+    def gate(self) -> AbstractAsyncContextManager[Gate]:
+        """A unit of work for whoever lets callers in."""
 
     def workbench(self) -> AbstractAsyncContextManager[Workbench]:
         """A unit of work for a worker."""

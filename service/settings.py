@@ -39,6 +39,15 @@ class UploadSettings(_Group):
     max_reported_faults: int = 100
 
 
+class AccessSettings(_Group):
+    """Who may come in."""
+
+    required: bool = Field(
+        default=False,
+        description="ask for an API key on the loopback address, too; beyond it one is always needed",
+    )
+
+
 class BackendSettings(_Group):
     """A scoring backend the operator offers by name; users never write URLs."""
 
@@ -65,8 +74,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ICM_", env_nested_delimiter="__", extra="ignore", frozen=True)
 
-    database_url: str = Field(
-        "postgresql+asyncpg://icm:icm@127.0.0.1:5432/icm",
+    database_url: SecretStr = Field(
+        SecretStr("postgresql+asyncpg://icm:icm@127.0.0.1:5432/icm"),
         validation_alias=AliasChoices("ICM_DATABASE_URL", "DATABASE_URL"),
     )
     data_dir: Path = Path("data")
@@ -77,4 +86,5 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     queue: QueueSettings = QueueSettings()
     upload: UploadSettings = UploadSettings()
+    access: AccessSettings = AccessSettings()
     backends: tuple[BackendSettings, ...] = (BackendSettings(),)

@@ -9,13 +9,13 @@ import orjson
 from anyio import to_thread
 
 from service.config import JobConfig
-from service.entities import Job, NewDataset, NewRow
+from service.entities import AuditAction, AuditEntry, Job, NewDataset, NewRow
 from service.errors import IdempotencyMismatch
 from service.identifiers import DatasetId, JobId, Row, new_dataset_id, new_job_id
 from service.jobs.preparation import Preparation, prepare
 from service.jobs.rows import FaultLog, RowSource, in_chunks
 from service.jobs.template import as_text
-from service.ports import Desk, Scorers, Store
+from service.ports import Desk, Desks, Scorers
 
 _CHUNK_ROWS = 1_000
 
@@ -31,7 +31,7 @@ class Receipt:
 async def submit(
     config: JobConfig,
     source: RowSource,
-    store: Store,
+    store: Desks,
     scorers: Scorers,
     *,
     idempotency_key: str | None,
@@ -51,6 +51,7 @@ async def submit(
             if earlier is not None:
                 return Receipt(job=await desk.jobs.get(earlier), replayed=True)
         await _store(desk, job, prepared, source, data_sha256)
+        await desk.audit.record(AuditEntry.by(store.caller, AuditAction.JOB_CREATED, job.id))
         return Receipt(job=await desk.jobs.get(job.id), replayed=False)
 
 

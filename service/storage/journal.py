@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, func, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.entities import JobStatus, Progress, ShardStatus
@@ -42,11 +42,12 @@ class Journal:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def lock(self, job_id: JobId) -> LockedJob:
-        """Keep everybody else from changing the job. Raises JobNotFound."""
-        query = (
-            select(jobs.c.status, jobs.c.cancel_requested).where(jobs.c.id == job_id).with_for_update(key_share=True)
-        )
+    async def lock(self, job_id: JobId, which: ColumnElement[bool] | None = None) -> LockedJob:
+        """Keep everybody else from changing the job, where `which` is true of it. Raises JobNotFound."""
+        query = select(jobs.c.status, jobs.c.cancel_requested).where(jobs.c.id == job_id)
+        if which is not None:
+            query = query.where(which)
+        query = query.with_for_update(key_share=True)
         row = (await self._connection.execute(query)).first()
         if row is None:
             raise job_not_found(job_id)
@@ -131,7 +132,7 @@ class Journal:
 
     async def progress(self, job_id: JobId) -> Progress:
         """The job's progress as this transaction sees it."""
-        return (await get_job(self._connection, job_id)).progress
+        return (await get_job(self._connection, jobs.c.id == job_id, job_id)).progress
 
     async def _count_shards(self, job_id: JobId) -> ShardCounts:
         def number(*statuses: ShardStatus) -> Any:

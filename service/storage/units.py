@@ -1,8 +1,10 @@
-"""The two units of work, put together from repositories of whichever kind."""
+"""The three units of work, put together from repositories of whichever kind."""
 
 from dataclasses import dataclass
 
 from service.ports import (
+    ApiKeys,
+    Audit,
     Datasets,
     Events,
     EventsWrite,
@@ -26,6 +28,15 @@ class DeskUnit:
     gold: Gold
     events: Events
     idempotency: Idempotency
+    audit: Audit
+
+
+@dataclass(slots=True, kw_only=True)
+class GateUnit:
+    """One unit of work for whoever lets callers in."""
+
+    keys: ApiKeys
+    audit: Audit
 
 
 @dataclass(slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from service.entities import Lease, Progress, ShardStatus
+from service.entities import LOCAL_CALLER, Lease, Progress, ShardStatus
 from service.errors import LeaseLost
 from service.ports import Store, Workbench
 from tests.behaviour.stored import (
@@ -83,7 +83,7 @@ async def test_nobody_holds_a_shard_of_a_job_that_was_removed(store: Store, zomb
     job_id = await queued(store, 1, 1)
     failing, running = await claimed(store), await claimed(store)
     await finish(store, failing, ShardStatus.FAILED)
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         await desk.jobs.remove(job_id)
     with pytest.raises(LeaseLost):
         async with store.workbench() as bench:

@@ -5,9 +5,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from service.entities import Event, Job, LabelState, Lease, NewDataset, NewRow, Progress, ShardStatus
+from service.entities import (
+    ApiKey,
+    AuditEntry,
+    Event,
+    Job,
+    LabelState,
+    Lease,
+    NewDataset,
+    NewRow,
+    Progress,
+    ShardStatus,
+)
 from service.errors import JobNotFound, LeaseLost
-from service.identifiers import DatasetId, JobId, Row, WorkerId
+from service.identifiers import DatasetId, JobId, KeyId, ProjectName, Row, WorkerId
 from service.ports import StoredRequest
 
 K = TypeVar("K")
@@ -89,7 +100,10 @@ class State:
         self.shards: Table[tuple[JobId, int], ShardRecord] = Table(self._undo)
         self.labels: Table[tuple[JobId, Row], LabelState] = Table(self._undo)
         self.events: Table[JobId, tuple[Event, ...]] = Table(self._undo)
-        self.keys: Table[str, StoredRequest] = Table(self._undo)
+        self.keys: Table[tuple[ProjectName, str], StoredRequest] = Table(self._undo)
+        self.owners: Table[JobId | DatasetId, ProjectName] = Table(self._undo)
+        self.api_keys: Table[KeyId, tuple[ApiKey, bytes]] = Table(self._undo)
+        self.audit: Table[int, AuditEntry] = Table(self._undo)
         self.changed_jobs: set[JobId] = set()  # those with new events
         self.work_queued = False
 
@@ -111,6 +125,12 @@ class State:
         if job is None:
             raise JobNotFound(f"there is no job {job_id}")
         return job
+
+    def own_job(self, project: ProjectName, job_id: JobId) -> Job:
+        """The same where it is the project's. Raises JobNotFound."""
+        if self.owners.get(job_id) != project:
+            raise JobNotFound(f"there is no job {job_id}")
+        return self.job(job_id)
 
     def shards_of(self, job_id: JobId) -> list[ShardRecord]:
         """The job's shards in their order."""

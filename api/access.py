@@ -1,0 +1,83 @@
+"""Who may ask for what: every request passes here before anything of it is read.
+
+The rule is made of method and path alone and ends in a refusal, so that a route that is added later
+is guarded without saying so.
+"""
+
+import re
+from urllib.parse import unquote_plus
+
+import structlog
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.dependencies import Application
+from api.errors import service_problem
+from service.access.authentication import authenticate, needs_key, permit
+from service.access.keys import redacted
+from service.entities import Caller
+from service.entities import Scope as KeyScope
+from service.errors import NotAuthenticated, ServiceError
+
+OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
+_ADMIN_PATHS = frozenset({"/metrics"})
+_READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/=-]+) *", re.IGNORECASE)
+_QUERY_NAMES = re.compile(r"(?:^|&)(?:api[_-]?key|access[_-]?token)=", re.IGNORECASE)
+
+
+def scope_needed(method: str, path: str) -> KeyScope | None:
+    """Which scope a request needs; none where it needs no key at all."""
+    if path in OPEN_PATHS:
+        return None
+    if path in _ADMIN_PATHS:
+        return KeyScope.ADMIN
+    return KeyScope.READ if method in _READING_METHODS else KeyScope.WRITE
+
+
+class AccessControl:
+    """Lets requests through with `state.caller`, the caller they act for, or answers 401 or 403."""
+
+    def __init__(self, app: ASGIApp, application: Application) -> None:
+        settings = application.settings
+        self._app = app
+        self._store = application.store
+        self._needs_key = needs_key(settings.host, required=settings.access.required)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        needed = scope_needed(scope["method"], scope["path"]) if scope["type"] == "http" else None
+        if needed is None:
+            await self._app(scope, receive, send)
+            return
+        state = scope["state"]
+        try:
+            caller = await self._caller(scope)
+            state["caller"] = caller  # from here on the request's log line says whose it was
+            permit(caller, needed)
+        except ServiceError as error:
+            await service_problem(state["request_id"], error)(scope, receive, send)
+            return
+        with structlog.contextvars.bound_contextvars(project=caller.project, key_id=caller.key_id):
+            await self._app(scope, receive, send)
+
+    async def _caller(self, scope: Scope) -> Caller:
+        _refuse_key_in_address(scope)
+        given = Headers(scope=scope).getlist("authorization")
+        if len(given) > 1:
+            raise NotAuthenticated("there is more than one Authorization header", key_was_sent=True)
+        bearer = _BEARER.fullmatch(given[0]) if given else None
+        if bearer is not None:
+            return await authenticate(self._store, bearer[1], request_id=scope["state"]["request_id"])
+        if self._needs_key:
+            raise NotAuthenticated("an API key is needed: `Authorization: Bearer icm_...`")
+        return Caller(request_id=scope["state"]["request_id"])
+
+
+def _refuse_key_in_address(scope: Scope) -> None:
+    query = unquote_plus(scope.get("query_string", b"").decode("latin-1"))
+    if _QUERY_NAMES.search(query) or redacted(query) != query:
+        raise NotAuthenticated(
+            "an API key belongs in the Authorization header, never in an address, which logs keep; revoke this key",
+            key_was_sent=True,
+        )
