@@ -41,6 +41,7 @@ class StackOptions:
     database_url: str | None = None  # none: an embedded Postgres
     backends: Backends | None = None  # none: an embedded inference server
     durable: bool = True
+    private: bool = False  # for one process of this user, which needs no API key whatever the environment says
 
     @property
     def url(self) -> str:
@@ -129,6 +130,7 @@ def _environment(stack: Stack, backends: Backends) -> dict[str, str]:
         "ICM_HOST": options.host,
         "ICM_PORT": str(options.port),
         "NO_PROXY": ",".join(filter(None, without_proxy)),
+        **({"ICM_ACCESS__REQUIRED": "false"} if options.private else {}),
     }
 
 

@@ -129,6 +129,13 @@ class Audit(Protocol):
         """Add an entry."""
 
 
+class AuditLog(Audit, Protocol):
+    """The same log, to be read."""
+
+    async def latest(self, *, limit: int, project: ProjectName | None = None) -> list[AuditEntry]:
+        """Entries, the newest first: all, or those of a project."""
+
+
 class Desk(Protocol):
     """One unit of work for the API, on behalf of one project: what belongs to others is not found."""
 
@@ -187,7 +194,7 @@ class Gate(Protocol):
     """One unit of work for whoever lets callers in, and for the operator."""
 
     keys: ApiKeys
-    audit: Audit
+    audit: AuditLog
 
 
 class Shards(Protocol):

@@ -90,6 +90,7 @@ def serve_private(
             workers=workers,
             language_model=model,
             durable=False,
+            private=True,
         )
         _run(options, stop, as_json=as_json)
 

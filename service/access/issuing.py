@@ -59,6 +59,7 @@ async def list_keys(store: Store, *, project: str | None = None) -> list[ApiKey]
 
 async def revoke_key(store: Store, key_id: str) -> ApiKey:
     """Make a key good for nothing from now on. Repeated, the same answer. Raises KeyNotFound."""
+    key_id = key_id.removeprefix("icm_")
     if not is_key_id(key_id):
         raise KeyNotFound("there is no API key of this id; `icm keys list` shows the ids")
     async with store.gate() as gate:

@@ -8,7 +8,7 @@ from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.entities import ApiKey, AuditEntry, Scope
+from service.entities import ApiKey, AuditAction, AuditEntry, Scope
 from service.errors import KeyNotFound
 from service.identifiers import KeyId, ProjectName
 from service.ports import StoredKey
@@ -90,6 +90,15 @@ class AuditTable:
         }
         await self._connection.execute(insert(audit_log).values(values))
         self.recorded.append(entry)
+
+    async def latest(self, *, limit: int, project: ProjectName | None = None) -> list[AuditEntry]:
+        """Entries, the newest first: all, or those of a project."""
+        shown = [column for column in audit_log.c if column is not audit_log.c.id]
+        query = select(*shown).order_by(audit_log.c.id.desc()).limit(limit)
+        if project is not None:
+            query = query.where(audit_log.c.project == project)
+        found = (await self._connection.execute(query)).mappings()
+        return [AuditEntry(**{**row, "action": AuditAction(row["action"])}) for row in found]
 
 
 def _key(row: Mapping[Any, Any]) -> ApiKey:

@@ -36,7 +36,8 @@ class DatasetTable:
         size = sum(len(row.data) + len(row.gold or b"") for row in rows)
         own = (datasets.c.id == dataset_id) & (datasets.c.project == self._project)
         grown = update(datasets).where(own).values(bytes=datasets.c.bytes + size).returning(datasets.c.id)
-        (await self._connection.execute(grown)).one()
+        if (await self._connection.execute(grown)).first() is None:
+            raise LookupError(f"there is no data set {dataset_id}")
         await self._copy(
             dataset_rows.name,
             ("dataset_id", "position", "shard", "id", "data"),

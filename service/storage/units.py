@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from service.ports import (
     ApiKeys,
     Audit,
+    AuditLog,
     Datasets,
     Events,
     EventsWrite,
@@ -36,7 +37,7 @@ class GateUnit:
     """One unit of work for whoever lets callers in."""
 
     keys: ApiKeys
-    audit: Audit
+    audit: AuditLog
 
 
 @dataclass(slots=True, kw_only=True)

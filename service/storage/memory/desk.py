@@ -27,6 +27,8 @@ class MemoryDatasets:
 
     async def add_rows(self, dataset_id: DatasetId, rows: Sequence[NewRow]) -> None:
         """Store a chunk of rows."""
+        if self._state.owners.get(dataset_id) != self._project:
+            raise LookupError(f"there is no data set {dataset_id}")
         before = self._state.rows.get(dataset_id) or ()
         self._state.rows.put(dataset_id, (*before, *(replace(row, gold=None) for row in rows)))
         for row in rows:

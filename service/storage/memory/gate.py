@@ -62,3 +62,8 @@ class MemoryAudit:
         number = len(self._state.audit.items())
         self._state.audit.put(number, replace(entry, at=self._state.now()))
         self.recorded.append(entry)
+
+    async def latest(self, *, limit: int, project: ProjectName | None = None) -> list[AuditEntry]:
+        """Entries, the newest first: all, or those of a project."""
+        found = [entry for _, entry in self._state.audit.items() if project in (None, entry.project)]
+        return found[::-1][:limit]
