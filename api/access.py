@@ -5,16 +5,18 @@ is guarded without saying so.
 """
 
 import re
+import time
 from urllib.parse import unquote_plus
 
 import structlog
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.dependencies import Application
 from api.errors import service_problem
 from service.access.authentication import authenticate, needs_key, permit
 from service.access.keys import redacted
+from service.access.rates import RateLimiter, Standing
 from service.entities import Caller
 from service.entities import Scope as KeyScope
 from service.errors import NotAuthenticated, ServiceError
@@ -36,13 +38,14 @@ def scope_needed(method: str, path: str) -> KeyScope | None:
 
 
 class AccessControl:
-    """Lets requests through with `state.caller`, the caller they act for, or answers 401 or 403."""
+    """Lets requests through with `state.caller`, the caller they act for, or answers 401, 403 or 429."""
 
     def __init__(self, app: ASGIApp, application: Application) -> None:
         settings = application.settings
         self._app = app
         self._store = application.store
         self._needs_key = needs_key(settings.host, required=settings.access.required)
+        self._rates = RateLimiter(settings.access.requests_per_minute, time.monotonic)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -54,12 +57,13 @@ class AccessControl:
         try:
             caller = await self._caller(scope)
             state["caller"] = caller  # from here on the request's log line says whose it was
+            standing = None if caller.key_id is None else self._rates.take(caller.key_id)
             permit(caller, needed)
         except ServiceError as error:
             await service_problem(state["request_id"], error)(scope, receive, send)
             return
         with structlog.contextvars.bound_contextvars(project=caller.project, key_id=caller.key_id):
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, _telling(standing, send))
 
     async def _caller(self, scope: Scope) -> Caller:
         _refuse_key_in_address(scope)
@@ -72,6 +76,19 @@ class AccessControl:
         if self._needs_key:
             raise NotAuthenticated("an API key is needed: `Authorization: Bearer icm_...`")
         return Caller(request_id=scope["state"]["request_id"])
+
+
+def _telling(standing: Standing | None, send: Send) -> Send:
+    """Add to the answer's headers how often the key may ask, and how much of that is left."""
+    if standing is None:
+        return send
+
+    async def telling(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(standing.headers())
+        await send(message)
+
+    return telling
 
 
 def _refuse_key_in_address(scope: Scope) -> None:

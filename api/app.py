@@ -15,6 +15,7 @@ from api.documentation import install_openapi
 from api.errors import install_handlers
 from api.metrics import ApiMetrics
 from api.middleware import BodyLimit, RequestContext
+from service.access.streams import StreamCounter
 
 _FORM_BYTES = 2_000_000  # what a request may have beside the file itself
 
@@ -41,6 +42,7 @@ def create_app(application: Application) -> FastAPI:
     app.state.application = application
     app.state.metrics = metrics
     app.state.signer = CursorSigner(application.settings.database_url.get_secret_value())
+    app.state.streams = StreamCounter()
     app.state.stopping = asyncio.Event()
     for router in (jobs.router, results.router, events.router, operations.router):
         app.include_router(router)

@@ -9,6 +9,8 @@ from fastapi import Depends, Header, Path, Query, Request
 from api.cursors import CursorSigner
 from api.metrics import ApiMetrics
 from service.access.desks import CallerDesks
+from service.access.streams import StreamCounter
+from service.entities import Quotas
 from service.errors import Fault, InvalidInput, JobNotFound
 from service.identifiers import JobId
 from service.ports import Desks, Scorers, Store
@@ -41,7 +43,9 @@ def _application(request: Request) -> Application:
 
 def _store(request: Request) -> Desks:
     """The store as the caller sees it; `AccessControl` has found out who that is."""
-    return CallerDesks(_application(request).store, request.state.caller)
+    application = _application(request)
+    quotas = Quotas(**application.settings.quota.model_dump())
+    return CallerDesks(application.store, request.state.caller, quotas)
 
 
 def _signer(request: Request) -> CursorSigner:
@@ -52,6 +56,11 @@ def _signer(request: Request) -> CursorSigner:
 def _metrics(request: Request) -> ApiMetrics:
     metrics: ApiMetrics = request.app.state.metrics
     return metrics
+
+
+def _streams(request: Request) -> StreamCounter:
+    streams: StreamCounter = request.app.state.streams
+    return streams
 
 
 def _stopping(request: Request) -> asyncio.Event:
@@ -82,6 +91,7 @@ TheApplication = Annotated[Application, Depends(_application)]
 TheStore = Annotated[Desks, Depends(_store)]
 TheSigner = Annotated[CursorSigner, Depends(_signer)]
 TheMetrics = Annotated[ApiMetrics, Depends(_metrics)]
+TheStreams = Annotated[StreamCounter, Depends(_streams)]
 Stopping = Annotated[asyncio.Event, Depends(_stopping)]
 TheJobId = Annotated[JobId, Depends(_job_id)]
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]

@@ -38,6 +38,7 @@ STATUS_OF: Mapping[type[errors.ServiceError], int] = {
     errors.QuotaTooSmall: 413,
     errors.TooManyRequests: 429,
     errors.KeyNotFound: 404,
+    errors.ProjectNotFound: 404,
     errors.JobNotFound: 404,
     errors.ModelNotFound: 422,  # the address exists; the configuration names something that does not
     errors.WrongState: 409,

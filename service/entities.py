@@ -101,6 +101,48 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quotas:
+    """How much a project may have; 0 is no limit."""
+
+    jobs_in_flight: int = 0  # that have not ended
+    rows: int = 0  # stored at once
+    bytes: int = 0  # of the rows stored at once
+    tokens_per_day: int = 0  # computed between two midnights (UTC); a job taken in before goes on
+    event_streams: int = 0  # open at once at one API process
+
+
+NO_QUOTAS = Quotas()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a project has as of now."""
+
+    jobs_in_flight: int
+    rows: int
+    bytes: int
+    tokens_today: int
+    seconds_left_today: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How large a data set is."""
+
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """Who owns jobs: everything belongs to one project, and every API key opens one."""
+
+    name: ProjectName
+    created_at: datetime
+    quotas: Mapping[str, int]  # its own ones, instead of the operator's for all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
     """Who did what to what."""
 
@@ -171,6 +213,11 @@ class NewRow:
     data: bytes  # the row as a JSON object, without the gold column
     gold: bytes | None  # the gold column's value as JSON; stored in a table of its own
     shard: int
+
+    @property
+    def size_bytes(self) -> int:
+        """What the row counts towards the project's quota of bytes."""
+        return len(self.data) + len(self.gold or b"")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

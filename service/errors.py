@@ -14,6 +14,7 @@ ServiceError
 │   └── QuotaTooSmall          this request alone is more than the project may ever have
 ├── TooManyRequests            one API key asked more often than it may
 ├── KeyNotFound                there is no API key of this id
+├── ProjectNotFound
 ├── JobNotFound
 ├── ModelNotFound              no scoring backend of that name is configured
 ├── WrongState                 the job's status does not allow the request
@@ -130,6 +131,10 @@ class TooManyRequests(ServiceError):
 
 class KeyNotFound(ServiceError):
     """There is no API key of this id."""
+
+
+class ProjectNotFound(ServiceError):
+    """There is no project of this name."""
 
 
 class JobNotFound(ServiceError):

@@ -10,12 +10,10 @@ lease (a write under an outdated epoch raises LeaseLost and changes nothing).
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Protocol
 
+from service.access_ports import Account, Audit, Gate
 from service.entities import (
-    ApiKey,
-    AuditEntry,
     Caller,
     ClaimedShard,
     Event,
@@ -28,10 +26,11 @@ from service.entities import (
     NewRow,
     NewShard,
     Progress,
+    Quotas,
     ShardRow,
     ShardStatus,
 )
-from service.identifiers import DatasetId, JobId, KeyId, Label, ProjectName, Row, WorkerId
+from service.identifiers import DatasetId, JobId, Label, Row, WorkerId
 from service.search.prompt_tree import PromptTree, TreeScores
 
 
@@ -120,22 +119,6 @@ class Idempotency(Protocol):
         """Take the key for this job, or give back what it was used for; rivals wait for each other."""
 
 
-class Audit(Protocol):
-    """The log of who did what; stored with what was done, or not at all."""
-
-    recorded: list[AuditEntry]  # in this unit of work
-
-    async def record(self, entry: AuditEntry) -> None:
-        """Add an entry."""
-
-
-class AuditLog(Audit, Protocol):
-    """The same log, to be read."""
-
-    async def latest(self, *, limit: int, project: ProjectName | None = None) -> list[AuditEntry]:
-        """Entries, the newest first: all, or those of a project."""
-
-
 class Desk(Protocol):
     """One unit of work for the API, on behalf of one project: what belongs to others is not found."""
 
@@ -145,6 +128,7 @@ class Desk(Protocol):
     gold: Gold
     events: Events
     idempotency: Idempotency
+    account: Account
     audit: Audit
 
 
@@ -155,46 +139,18 @@ class Desks(Protocol):
     def caller(self) -> Caller:
         """On whose behalf units of work are opened."""
 
+    @property
+    def quotas(self) -> Quotas:
+        """How much a project may have that has no quotas of its own."""
+
     def desk(self) -> AbstractAsyncContextManager[Desk]:
         """A unit of work on the caller's behalf."""
 
+    async def is_welcome(self) -> bool:
+        """Whether the caller's key is still good; for answers that go on for long."""
+
     async def wait_for_events(self, job_id: JobId, timeout_seconds: float) -> None:
         """Return when the job may have new events, or after the time-out; sooner without a reason at times."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredKey:
-    """An API key, the SHA-256 of its whole text, and the time by the clock that its expiry is measured by."""
-
-    key: ApiKey
-    sha256: bytes
-    now: datetime
-
-
-class ApiKeys(Protocol):
-    """The API keys of all projects."""
-
-    async def add(self, key: ApiKey, sha256: bytes) -> None:
-        """Store a key, and its project where that is new."""
-
-    async def find(self, key_id: KeyId) -> StoredKey | None:
-        """The key of this id, whether or not it is still good."""
-
-    async def listed(self, project: ProjectName | None) -> list[ApiKey]:
-        """All keys, or those of a project; the oldest first."""
-
-    async def revoke(self, key_id: KeyId) -> ApiKey:
-        """Make the key good for nothing from the commit on. Repeated, the same answer. Raises KeyNotFound."""
-
-    async def touch(self, key_id: KeyId) -> None:
-        """Note that the key was used, unless that was noted within the last minute."""
-
-
-class Gate(Protocol):
-    """One unit of work for whoever lets callers in, and for the operator."""
-
-    keys: ApiKeys
-    audit: AuditLog
 
 
 class Shards(Protocol):

@@ -46,6 +46,17 @@ class AccessSettings(_Group):
         default=False,
         description="ask for an API key on the loopback address, too; beyond it one is always needed",
     )
+    requests_per_minute: int = Field(6000, ge=0, description="of one API key to one API process; 0: any number")
+
+
+class QuotaSettings(_Group):
+    """How much a project may have that has no quotas of its own (`icm projects limit`); 0 is no limit."""
+
+    jobs_in_flight: int = Field(0, ge=0, description="jobs that have not ended")
+    rows: int = Field(0, ge=0, description="rows stored at once")
+    bytes: int = Field(0, ge=0, description="bytes of the rows stored at once")
+    tokens_per_day: int = Field(0, ge=0, description="tokens computed between two midnights (UTC)")
+    event_streams: int = Field(500, ge=0, description="event streams open at once at one API process")
 
 
 class BackendSettings(_Group):
@@ -87,4 +98,5 @@ class Settings(BaseSettings):
     queue: QueueSettings = QueueSettings()
     upload: UploadSettings = UploadSettings()
     access: AccessSettings = AccessSettings()
+    quota: QuotaSettings = QuotaSettings()
     backends: tuple[BackendSettings, ...] = (BackendSettings(),)

@@ -41,7 +41,7 @@ def create(
     """Make an API key and print it, this once."""
     scopes = scope or [Scope.READ, Scope.WRITE]
     lifetime = None if days is None else timedelta(days=days)
-    key, made = _with_store(
+    key, made = with_store(
         lambda store: create_key(store, project=project, name=name, scopes=scopes, lifetime=lifetime),
         database_url,
         data_dir,
@@ -61,7 +61,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List API keys, without their secrets; with --json one line for each."""
-    found = _with_store(lambda store: list_keys(store, project=project), database_url, data_dir)
+    found = with_store(lambda store: list_keys(store, project=project), database_url, data_dir)
     table = plain_table("id", "project", "name", "scopes", "state", "created", "last used")
     for key in found:
         if as_json:
@@ -81,7 +81,7 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Make an API key good for nothing, at once and for ever."""
-    key = _with_store(lambda store: revoke_key(store, key_id), database_url, data_dir)
+    key = with_store(lambda store: revoke_key(store, key_id), database_url, data_dir)
     if as_json:
         write_json(_document(key))
         return
@@ -97,7 +97,9 @@ def build_group() -> typer.Typer:
     return group
 
 
-def _with_store(action: Callable[[Store], Awaitable[T]], database_url: str | None, data_dir: Path | None) -> T:
+def with_store(action: Callable[[Store], Awaitable[T]], database_url: str | None, data_dir: Path | None) -> T:
+    """What this action finds or does in the service's database."""
+
     async def act(address: str) -> T:
         store = PostgresStore(address, pool_size=1)
         try:

@@ -14,6 +14,7 @@ _OWNED = ("datasets", "jobs", "idempotency_keys")
 def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     _create_projects()
+    _create_project_tokens()
     _create_api_keys()
     _create_audit_log()
     for table in _OWNED:
@@ -39,7 +40,7 @@ def downgrade() -> None:
     for table in reversed(_OWNED):
         op.drop_constraint(f"fk_{table}_project_projects", table, type_="foreignkey")
         op.drop_column(table, "project")
-    for table in ("audit_log", "api_keys", "projects"):
+    for table in ("audit_log", "api_keys", "project_tokens", "projects"):
         op.drop_table(table)
 
 
@@ -48,9 +49,21 @@ def _create_projects() -> None:
         "projects",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("quotas", sa.JSON(), nullable=True),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_projects")),
     )
     op.execute("INSERT INTO projects (name) VALUES ('default')")
+
+
+def _create_project_tokens() -> None:
+    op.create_table(
+        "project_tokens",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("tokens", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["project"], ["projects.name"], name=op.f("fk_project_tokens_project_projects")),
+        sa.PrimaryKeyConstraint("project", "day", name=op.f("pk_project_tokens")),
+    )
 
 
 def _create_api_keys() -> None:

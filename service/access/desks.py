@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from service.entities import Caller
+from service.access.authentication import confirm
+from service.entities import NO_QUOTAS, Caller, Quotas
+from service.errors import NotAuthenticated
 from service.identifiers import JobId
 from service.ports import Desk, Store
 
@@ -17,6 +19,7 @@ class CallerDesks:
 
     store: Store
     caller: Caller
+    quotas: Quotas = NO_QUOTAS  # of projects that have none of their own
 
     @asynccontextmanager
     async def desk(self) -> AsyncIterator[Desk]:
@@ -32,6 +35,14 @@ class CallerDesks:
                 key_id=entry.key_id,
                 request_id=entry.request_id,
             )
+
+    async def is_welcome(self) -> bool:
+        """Whether the caller's key is still good; for answers that go on for long."""
+        try:
+            await confirm(self.store, self.caller)
+        except NotAuthenticated:
+            return False
+        return True
 
     async def wait_for_events(self, job_id: JobId, timeout_seconds: float) -> None:
         """Return when the job may have new events, or after the time-out."""

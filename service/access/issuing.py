@@ -1,11 +1,12 @@
 """Makes, lists and revokes API keys; only the operator's command line does."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from service.access.keys import Key, is_key_id, new_key
-from service.entities import ApiKey, AuditAction, AuditEntry, Caller, Scope
+from service.access.quotas import parsed_overrides
+from service.entities import ApiKey, AuditAction, AuditEntry, Caller, Project, Scope
 from service.errors import Fault, InvalidInput, KeyNotFound
 from service.identifiers import KeyId, ProjectName
 from service.ports import Store
@@ -49,6 +50,23 @@ async def create_key(
         await gate.keys.add(key, made.sha256)
         await gate.audit.record(AuditEntry.by(Caller(project=owner), AuditAction.KEY_CREATED, key.id))
     return key, made
+
+
+async def list_projects(store: Store) -> list[Project]:
+    """All projects, by name."""
+    async with store.gate() as gate:
+        return await gate.projects.listed()
+
+
+async def limit_project(store: Store, name: str, changes: Mapping[str, int | None]) -> Project:
+    """Give a project quotas of its own; None takes one back. Raises InvalidInput and ProjectNotFound."""
+    project = project_name(name)
+    async with store.gate() as gate:
+        known = {found.name: found.quotas for found in await gate.projects.listed()}
+        quotas = parsed_overrides(changes, known.get(project, {}))
+        limited = await gate.projects.limit(project, quotas)
+        await gate.audit.record(AuditEntry.by(Caller(project=project), AuditAction.PROJECT_LIMITED, project))
+    return limited
 
 
 async def list_keys(store: Store, *, project: str | None = None) -> list[ApiKey]:

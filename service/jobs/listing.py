@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from service.entities import Event, Job, JobStatus, LabelState
+from service.access.admission import quotas_of
+from service.entities import Event, Job, JobStatus, LabelState, Quotas
 from service.identifiers import JobId
 from service.ports import Desks
 
@@ -27,6 +28,13 @@ async def read_job(store: Desks, job_id: JobId) -> Job:
     """The job as it is now. Raises JobNotFound."""
     async with store.desk() as desk:
         return await desk.jobs.get(job_id)
+
+
+async def read_stream_quotas(store: Desks, job_id: JobId) -> Quotas:
+    """What the project may have, once it is sure that the job is the project's. Raises JobNotFound."""
+    async with store.desk() as desk:
+        await desk.jobs.get(job_id)
+        return await quotas_of(desk, store.quotas)
 
 
 async def list_jobs(

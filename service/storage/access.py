@@ -8,10 +8,10 @@ from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.entities import ApiKey, AuditAction, AuditEntry, Scope
-from service.errors import KeyNotFound
+from service.access_ports import StoredKey
+from service.entities import ApiKey, AuditAction, AuditEntry, Project, Scope
+from service.errors import KeyNotFound, ProjectNotFound
 from service.identifiers import KeyId, ProjectName
-from service.ports import StoredKey
 from service.storage.lifecycle import USE_IS_NOTED_EVERY
 from service.storage.tables import api_keys, audit_log, projects
 
@@ -72,6 +72,26 @@ class ApiKeyTable:
         await self._connection.execute(update(api_keys).where(which).values(last_used_at=func.clock_timestamp()))
 
 
+class ProjectTable:
+    """All projects."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def listed(self) -> list[Project]:
+        """By name."""
+        query = select(*projects.c).order_by(projects.c.name)
+        return [_project(row) for row in (await self._connection.execute(query)).mappings()]
+
+    async def limit(self, name: ProjectName, quotas: Mapping[str, int]) -> Project:
+        """Replace the quotas of a project's own. Raises ProjectNotFound."""
+        change = update(projects).where(projects.c.name == name).values(quotas=dict(quotas) or None)
+        row = (await self._connection.execute(change.returning(*projects.c))).mappings().first()
+        if row is None:
+            raise ProjectNotFound(f"there is no project {name}")
+        return _project(row)
+
+
 class AuditTable:
     """The log of who did what."""
 
@@ -99,6 +119,10 @@ class AuditTable:
             query = query.where(audit_log.c.project == project)
         found = (await self._connection.execute(query)).mappings()
         return [AuditEntry(**{**row, "action": AuditAction(row["action"])}) for row in found]
+
+
+def _project(row: Mapping[Any, Any]) -> Project:
+    return Project(name=row["name"], created_at=row["created_at"], quotas=row["quotas"] or {})
 
 
 def _key(row: Mapping[Any, Any]) -> ApiKey:

@@ -33,7 +33,7 @@ class DatasetTable:
     async def add_rows(self, dataset_id: DatasetId, rows: Sequence[NewRow]) -> None:
         """Store a chunk of rows."""
         # The driver's own COPY does not begin SQLAlchemy's transaction; a statement does.
-        size = sum(len(row.data) + len(row.gold or b"") for row in rows)
+        size = sum(row.size_bytes for row in rows)
         own = (datasets.c.id == dataset_id) & (datasets.c.project == self._project)
         grown = update(datasets).where(own).values(bytes=datasets.c.bytes + size).returning(datasets.c.id)
         if (await self._connection.execute(grown)).first() is None:

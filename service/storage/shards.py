@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.config import JobConfig
 from service.entities import ClaimedShard, JobStatus, Lease, Progress, ShardStatus
 from service.identifiers import JobId, WorkerId
+from service.storage.account import charge
 from service.storage.fence import hold, holds, lease_lost
 from service.storage.journal import WORK_CHANNEL, Journal, LockedJob
 from service.storage.lifecycle import SUMMED, poisoned, progress_event, shard_event
@@ -64,6 +65,7 @@ class ShardQueue:
 
     async def save(self, lease: Lease, *, checkpoint: bytes, progress: Progress) -> None:
         """Record how far the shard has come; what differs from the checkpoint before has advanced. Raises LeaseLost."""
+        before = await self._tokens_computed(lease)
         values: dict[str, Any] = {name: getattr(progress, name) for name in SUMMED}
         saved = await self._connection.execute(
             update(shards).where(holds(lease)).values(**values, utility=progress.utility).returning(shards.c.crashes)
@@ -75,6 +77,8 @@ class ShardQueue:
             await self._connection.execute(update(shards).where(holds(lease)).values(crashes=0))
         job_progress = await self._journal.progress(lease.job_id)
         await self._journal.append(lease.job_id, "job.progress", progress_event(job_progress))
+        if progress.tokens_computed > before:
+            await charge(self._connection, lease.job_id, progress.tokens_computed - before)
 
     async def finish(
         self,
@@ -113,6 +117,12 @@ class ShardQueue:
         if row is None:
             raise job_not_found(job_id)
         return int(row[0]), float(row[1])
+
+    async def _tokens_computed(self, lease: Lease) -> int:
+        """What the shard had computed when it was last saved; nobody else saves it meanwhile. Raises LeaseLost."""
+        await hold(self._connection, lease)
+        which = (shards.c.job_id == lease.job_id) & (shards.c.shard == lease.shard)
+        return int((await self._connection.execute(select(shards.c.tokens_computed).where(which))).scalar_one())
 
     async def _queued(self) -> _Found | None:
         ready = (shards.c.status == ShardStatus.QUEUED) & (shards.c.run_after <= func.now())

@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.entities import Caller
 from service.identifiers import JobId
-from service.storage.access import ApiKeyTable, AuditTable
+from service.storage.access import ApiKeyTable, AuditTable, ProjectTable
+from service.storage.account import AccountTable
 from service.storage.datasets import DatasetTable, ShardRowTable
 from service.storage.engine import connection_errors, create_engine, driver_errors
 from service.storage.events import EventLog, LeasedEventLog
@@ -43,6 +44,7 @@ class PostgresStore:
                 gold=GoldTable(connection, caller.project),
                 events=EventLog(connection, caller.project),
                 idempotency=IdempotencyTable(connection, caller.project),
+                account=AccountTable(connection, caller.project),
                 audit=AuditTable(connection),
             )
 
@@ -50,7 +52,9 @@ class PostgresStore:
     async def gate(self) -> AsyncIterator[GateUnit]:
         """A unit of work for whoever lets callers in. Raises StorageUnavailable."""
         async with self._transaction() as connection:
-            yield GateUnit(keys=ApiKeyTable(connection), audit=AuditTable(connection))
+            yield GateUnit(
+                keys=ApiKeyTable(connection), projects=ProjectTable(connection), audit=AuditTable(connection)
+            )
 
     @asynccontextmanager
     async def workbench(self) -> AsyncIterator[WorkbenchUnit]:

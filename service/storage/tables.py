@@ -13,6 +13,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Double,
     ForeignKey,
@@ -53,6 +54,16 @@ projects = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("quotas", JSON(none_as_null=True)),  # those of its own, by name
+)
+
+# Tokens that workers had computed, by day (UTC); kept when jobs are deleted, or deleting would pay.
+project_tokens = Table(
+    "project_tokens",
+    metadata,
+    Column("project", ForeignKey(projects.c.name), primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("tokens", BigInteger, nullable=False),
 )
 
 # The secret is not here: its SHA-256 is, beside the public id that finds it.

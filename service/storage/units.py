@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 
+from service.access_ports import Account, ApiKeys, Audit, AuditLog, Projects
 from service.ports import (
-    ApiKeys,
-    Audit,
-    AuditLog,
     Datasets,
     Events,
     EventsWrite,
@@ -29,6 +27,7 @@ class DeskUnit:
     gold: Gold
     events: Events
     idempotency: Idempotency
+    account: Account
     audit: Audit
 
 
@@ -37,6 +36,7 @@ class GateUnit:
     """One unit of work for whoever lets callers in."""
 
     keys: ApiKeys
+    projects: Projects
     audit: AuditLog
 
 

@@ -1,12 +1,13 @@
-"""The twin's repositories for whoever lets callers in, and the audit log."""
+"""The twin's repositories about access: keys, projects, accounts, the audit log."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 
-from service.entities import ApiKey, AuditEntry
-from service.errors import KeyNotFound
-from service.identifiers import KeyId, ProjectName
-from service.ports import StoredKey
+from service.access_ports import StoredKey
+from service.entities import ApiKey, AuditEntry, Project, Usage
+from service.errors import KeyNotFound, ProjectNotFound
+from service.identifiers import DatasetId, KeyId, ProjectName
 from service.storage.lifecycle import USE_IS_NOTED_EVERY
 from service.storage.memory.state import State
 
@@ -18,7 +19,8 @@ class MemoryApiKeys:
         self._state = state
 
     async def add(self, key: ApiKey, sha256: bytes) -> None:
-        """Store a key."""
+        """Store a key, and its project where that is new."""
+        self._state.add_project(key.project)
         self._state.api_keys.put(key.id, (key, sha256))
 
     async def find(self, key_id: KeyId) -> StoredKey | None:
@@ -48,6 +50,59 @@ class MemoryApiKeys:
         key, now = found[0], self._state.now()
         if key.last_used_at is None or now - key.last_used_at >= timedelta(seconds=USE_IS_NOTED_EVERY):
             self._state.api_keys.put(key_id, (replace(key, last_used_at=now), found[1]))
+
+
+class MemoryProjects:
+    """All projects."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def listed(self) -> list[Project]:
+        """By name."""
+        return sorted((project for _, project in self._state.projects.items()), key=lambda project: project.name)
+
+    async def limit(self, name: ProjectName, quotas: Mapping[str, int]) -> Project:
+        """Replace the quotas of a project's own. Raises ProjectNotFound."""
+        project = self._state.projects.get(name)
+        if project is None:
+            raise ProjectNotFound(f"there is no project {name}")
+        limited = replace(project, quotas=dict(quotas))
+        self._state.projects.put(name, limited)
+        return limited
+
+
+class MemoryAccount:
+    """One project's account; the twin has one unit of work at a time, so there is nothing to lock."""
+
+    def __init__(self, state: State, project: ProjectName) -> None:
+        self._state = state
+        self._project = project
+
+    async def overrides(self) -> Mapping[str, int]:
+        """The quotas that the project has of its own."""
+        project = self._state.projects.get(self._project)
+        return {} if project is None else project.quotas
+
+    async def lock(self) -> None:
+        """Nobody else is here."""
+
+    async def usage(self, *, besides: DatasetId | None = None) -> Usage:
+        """What the project has as of now, besides this data set of its own."""
+        now = self._state.now().astimezone(UTC)
+        midnight = datetime.combine(now.date() + timedelta(days=1), time(), UTC)
+        owned = {name for name, project in self._state.owners.items() if project == self._project}
+        kept = [name for name, _ in self._state.datasets.items() if name in owned and name != besides]
+        rows = [row for name in kept for row in self._state.rows.get(name) or ()]
+        gold = (len(value) for (name, _), value in self._state.gold.items() if name in kept)
+        jobs = [job for job_id, job in self._state.jobs.items() if job_id in owned and not job.status.is_final]
+        return Usage(
+            jobs_in_flight=len(jobs),
+            rows=len(rows),
+            bytes=sum(row.size_bytes for row in rows) + sum(gold),
+            tokens_today=self._state.tokens.get((self._project, now.date())) or 0,
+            seconds_left_today=(midnight - now).total_seconds(),
+        )
 
 
 class MemoryAudit:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Generic, TypeVar
 
 from service.entities import (
@@ -15,10 +15,11 @@ from service.entities import (
     NewDataset,
     NewRow,
     Progress,
+    Project,
     ShardStatus,
 )
 from service.errors import JobNotFound, LeaseLost
-from service.identifiers import DatasetId, JobId, KeyId, ProjectName, Row, WorkerId
+from service.identifiers import DEFAULT_PROJECT, DatasetId, JobId, KeyId, ProjectName, Row, WorkerId
 from service.ports import StoredRequest
 
 K = TypeVar("K")
@@ -103,7 +104,10 @@ class State:
         self.keys: Table[tuple[ProjectName, str], StoredRequest] = Table(self._undo)
         self.owners: Table[JobId | DatasetId, ProjectName] = Table(self._undo)
         self.api_keys: Table[KeyId, tuple[ApiKey, bytes]] = Table(self._undo)
+        self.projects: Table[ProjectName, Project] = Table(self._undo)
+        self.tokens: Table[tuple[ProjectName, date], int] = Table(self._undo)
         self.audit: Table[int, AuditEntry] = Table(self._undo)
+        self.add_project(DEFAULT_PROJECT)
         self.changed_jobs: set[JobId] = set()  # those with new events
         self.work_queued = False
 
@@ -118,6 +122,11 @@ class State:
         for undo in reversed(tuple(self._undo)):
             undo()
         self.open_unit()
+
+    def add_project(self, name: ProjectName) -> None:
+        """Remember a project, where it is new."""
+        if self.projects.get(name) is None:
+            self.projects.put(name, Project(name=name, created_at=self.now(), quotas={}))
 
     def job(self, job_id: JobId) -> Job:
         """The job without its progress. Raises JobNotFound."""

@@ -16,7 +16,7 @@ from service.storage.memory.desk import (
     MemoryJobs,
     MemoryLabelReader,
 )
-from service.storage.memory.gate import MemoryApiKeys, MemoryAudit
+from service.storage.memory.gate import MemoryAccount, MemoryApiKeys, MemoryAudit, MemoryProjects
 from service.storage.memory.state import State
 from service.storage.memory.workbench import MemoryLabelWriter, MemoryLeasedEvents, MemoryShardRows, MemoryShards
 from service.storage.units import DeskUnit, GateUnit, WorkbenchUnit
@@ -51,6 +51,7 @@ class MemoryStore:
                 gold=MemoryGold(state, project),
                 events=MemoryEvents(state, project),
                 idempotency=MemoryIdempotency(state, project),
+                account=MemoryAccount(state, project),
                 audit=MemoryAudit(state),
             )
 
@@ -58,7 +59,7 @@ class MemoryStore:
     async def gate(self) -> AsyncIterator[GateUnit]:
         """A unit of work for whoever lets callers in."""
         async with self._transaction() as state:
-            yield GateUnit(keys=MemoryApiKeys(state), audit=MemoryAudit(state))
+            yield GateUnit(keys=MemoryApiKeys(state), projects=MemoryProjects(state), audit=MemoryAudit(state))
 
     @asynccontextmanager
     async def workbench(self) -> AsyncIterator[WorkbenchUnit]:

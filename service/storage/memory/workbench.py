@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 from service.entities import ClaimedShard, JobStatus, LabelState, Lease, Progress, ShardRow, ShardStatus
@@ -48,6 +48,7 @@ class MemoryShards:
         self._state.put_shards([replace(record, checkpoint=checkpoint, progress=progress, crashes=crashes)])
         job_progress = self._journal.told(lease.job_id).progress
         self._journal.append(lease.job_id, "job.progress", progress_event(job_progress))
+        self._charge(lease.job_id, progress.tokens_computed - record.progress.tokens_computed)
 
     async def finish(
         self,
@@ -81,6 +82,14 @@ class MemoryShards:
         job = self._journal.told(job_id)
         elapsed = 0.0 if job.started_at is None else (self._state.now() - job.started_at).total_seconds()
         return job.progress.tokens_computed, elapsed
+
+    def _charge(self, job_id: JobId, tokens: int) -> None:
+        """Add tokens to the count of the job's project for today (UTC)."""
+        project = self._state.owners.get(job_id)
+        if project is None or tokens <= 0:
+            return
+        today = (project, self._state.now().astimezone(UTC).date())
+        self._state.tokens.put(today, (self._state.tokens.get(today) or 0) + tokens)
 
     def _first(self) -> ShardRecord | None:
         now = self._state.now()

@@ -29,7 +29,6 @@ ELSEWHERE = [
     "/health",
     "/health/live/",
     "//health/live",
-    "/v1/../health/live",
 ]
 
 
