@@ -173,8 +173,8 @@ async def post(client: httpx.AsyncClient, key: str | None = None) -> httpx.Respo
 
 
 async def until_open(service: Service, streams: int) -> None:
-    for _ in range(100_000):
+    for _ in range(30_000):
         if service.app.state.streams.open_streams("default") == streams:
             return
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.001)
     raise AssertionError("the streams were not opened")
