@@ -6,7 +6,7 @@ is guarded without saying so.
 
 import re
 import time
-from urllib.parse import unquote_plus
+from urllib.parse import unquote_plus, urlsplit
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.dependencies import Application
 from api.errors import service_problem
-from service.access.authentication import authenticate, needs_key, permit
+from service.access.authentication import authenticate, is_loopback, needs_key, permit
 from service.access.keys import redacted
 from service.access.rates import RateLimiter, Standing
 from service.entities import Caller
@@ -75,7 +75,24 @@ class AccessControl:
             return await authenticate(self._store, bearer[1], request_id=scope["state"]["request_id"])
         if self._needs_key:
             raise NotAuthenticated("an API key is needed: `Authorization: Bearer icm_...`")
+        _refuse_foreign_page(scope)
         return Caller(request_id=scope["state"]["request_id"])
+
+
+def _refuse_foreign_page(scope: Scope) -> None:
+    """Whoever needs no key is on this machine; a page of some website that is open in a browser here is not.
+
+    Browsers say where a request comes from (Fetch Metadata, Origin), other programs say nothing. The
+    address must be a loopback one, too, or a website could give its own name to this machine.
+    """
+    headers = Headers(scope=scope)
+    site, origin, host = (headers.get(name) for name in ("sec-fetch-site", "origin", "host"))
+    if site is None and origin is None:
+        return
+    is_here = is_loopback(urlsplit(f"//{host}").hostname or "") and origin in {None, f"http://{host}"}
+    is_link = scope["method"] == "GET" and headers.get("sec-fetch-mode") == "navigate"
+    if not is_here or (site not in {None, "none", "same-origin"} and not is_link):
+        raise NotAuthenticated("a request from a web page needs an API key, unless the page is this service's own")
 
 
 def _telling(standing: Standing | None, send: Send) -> Send:

@@ -130,8 +130,13 @@ def _environment(stack: Stack, backends: Backends) -> dict[str, str]:
         "ICM_HOST": options.host,
         "ICM_PORT": str(options.port),
         "NO_PROXY": ",".join(filter(None, without_proxy)),
-        **({"ICM_ACCESS__REQUIRED": "false"} if options.private else {}),
+        **api_settings(options),
     }
+
+
+def api_settings(options: StackOptions) -> dict[str, str]:
+    """What goes before the environment that we were started in."""
+    return {"ICM_ACCESS__REQUIRED": "false"} if options.private else {}
 
 
 def _python(module: str, *arguments: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Makes, lists and revokes API keys; only the operator's command line does."""
+"""What the operator does about access, by the command line alone: keys, projects, the audit log."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -67,6 +67,12 @@ async def limit_project(store: Store, name: str, changes: Mapping[str, int | Non
         limited = await gate.projects.limit(project, quotas)
         await gate.audit.record(AuditEntry.by(Caller(project=project), AuditAction.PROJECT_LIMITED, project))
     return limited
+
+
+async def latest_entries(store: Store, *, limit: int, project: str | None = None) -> list[AuditEntry]:
+    """The newest entries of the audit log first: all, or those of a project. Raises InvalidInput."""
+    async with store.gate() as gate:
+        return await gate.audit.latest(limit=limit, project=None if project is None else project_name(project))
 
 
 async def list_keys(store: Store, *, project: str | None = None) -> list[ApiKey]:

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ class ApiProcess:
 
 @asynccontextmanager
 async def api_process(
-    database_url: str, *, ready: bool = True, log: Path | None = None, **settings: str
+    database_url: str, *, ready: bool = True, log: Path | None = None, settings: Mapping[str, str] | None = None
 ) -> AsyncIterator[ApiProcess]:
     """Started with the deterministic backend; ready, or at least alive; what it logs may go into a file."""
     with socket.socket() as free:
@@ -42,7 +42,7 @@ async def api_process(
         "ICM_DATABASE_URL": database_url,
         "ICM_PORT": str(port),
         "ICM_BACKENDS": json.dumps([{"name": "default", "kind": "deterministic"}]),
-        **settings,
+        **(settings or {}),
     }
     with ExitStack() as files:
         output = None if log is None else files.enter_context(log.open("wb"))

@@ -40,7 +40,7 @@ async def test_the_secret_of_a_key_is_in_no_answer_log_or_table(
     database_url: str, keys: dict[str, Key], tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
-    async with api_process(database_url, log=log, **DEMANDED) as api:
+    async with api_process(database_url, log=log, settings=DEMANDED) as api:
         good = keys["good"]
         sent = [request for key in keys.values() for request in placed(key)]
         answers = [await _sent(api.client, request) for request in (*sent, *misplaced(good, good))]
@@ -58,7 +58,7 @@ async def test_the_secret_of_a_key_is_in_no_answer_log_or_table(
 
 async def test_neither_key_nor_database_password_is_told_when_the_database_is_away(tmp_path: Path) -> None:
     key, log = new_key(), tmp_path / "log"
-    async with api_process(NOWHERE, ready=False, log=log, **DEMANDED) as api:
+    async with api_process(NOWHERE, ready=False, log=log, settings=DEMANDED) as api:
         answers = [await _sent(api.client, request) for request in (*placed(key), *misplaced(key, key))]
         ready = await api.client.get("/health/ready")
     assert {answer.status_code for answer in answers} == {401, 503}

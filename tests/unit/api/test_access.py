@@ -145,6 +145,38 @@ async def test_a_proxys_own_password_is_no_key_of_ours_on_loopback(service: Serv
     assert (await service.client.get("/v1/jobs", headers={"Authorization": "Basic eDp5"})).status_code == 200
 
 
+PAGE = {"Host": "127.0.0.1:8000", "Origin": "http://127.0.0.1:8000", "Sec-Fetch-Site": "same-origin"}
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "let_in"),
+    [
+        ("POST", {}, True),
+        ("POST", PAGE, True),
+        ("POST", {"Host": "localhost", "Origin": "http://localhost"}, True),
+        ("POST", {"Host": "[::1]:8000", "Sec-Fetch-Site": "same-origin"}, True),
+        ("GET", {"Host": "127.0.0.1:8000", "Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"}, True),
+        ("GET", {"Host": "127.0.0.1:8000", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, True),
+        ("POST", {"Host": "127.0.0.1:8000", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, False),
+        ("GET", {"Host": "127.0.0.1:8000", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, False),
+        ("POST", {**PAGE, "Sec-Fetch-Site": "same-site"}, False),
+        ("POST", {**PAGE, "Origin": "https://evil.example"}, False),
+        ("POST", {**PAGE, "Origin": "null"}, False),
+        ("POST", {**PAGE, "Origin": "http://127.0.0.1:9000"}, False),
+        ("POST", {**PAGE, "Host": "evil.example", "Origin": "http://evil.example"}, False),
+        ("GET", {"Host": "evil.example", "Sec-Fetch-Site": "same-origin"}, False),
+        ("GET", {"Host": "evil.example", "Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"}, False),
+    ],
+)
+async def test_a_strange_page_in_a_browser_here_is_not_somebody_here(
+    service: Service, method: str, headers: dict[str, str], let_in: bool
+) -> None:
+    answer = await service.client.request(method, "/v1/jobs", headers=headers)
+    assert (answer.status_code != 401) == let_in
+    keyed = await service.member("birds")
+    assert (await keyed.request(method, "/v1/jobs", headers=headers)).status_code != 401
+
+
 async def test_a_revoked_key_is_refused_from_the_next_request_on(guarded: Service) -> None:
     key, made = await create_key(guarded.store, project="birds", name="a", scopes=[Scope.READ])
     client = guarded.connected(made.text)
