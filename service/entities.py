@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -81,6 +81,8 @@ class Caller:
 
 LOCAL_CALLER = Caller()
 
+USE_IS_NOTED_EVERY = timedelta(minutes=1)  # of an API key; more often would be a write for every request
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
@@ -98,6 +100,10 @@ class ApiKey:
     def is_good(self, now: datetime) -> bool:
         """Whether it opens anything at this moment."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+    def is_use_news(self, now: datetime) -> bool:
+        """Whether a use at this moment is worth a note."""
+        return self.last_used_at is None or now - self.last_used_at >= USE_IS_NOTED_EVERY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

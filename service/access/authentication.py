@@ -40,7 +40,8 @@ async def authenticate(store: Store, presented: str, *, request_id: str | None =
         matches = key.matches(_NO_SECRET if stored is None else stored.sha256)
         if stored is None or not matches or not stored.key.is_good(stored.now):
             raise NotAuthenticated(_REFUSED, key_was_sent=True)
-        await gate.keys.touch(key.id)
+        if stored.key.is_use_news(stored.now):
+            await gate.keys.touch(key.id)
     return Caller(project=stored.key.project, key_id=stored.key.id, scopes=stored.key.scopes, request_id=request_id)
 
 

@@ -1,7 +1,6 @@
 """API keys, projects and the audit log."""
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import func, insert, or_, select, update
@@ -9,10 +8,9 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.access_ports import StoredKey
-from service.entities import ApiKey, AuditAction, AuditEntry, Project, Scope
+from service.entities import USE_IS_NOTED_EVERY, ApiKey, AuditAction, AuditEntry, Project, Scope
 from service.errors import KeyNotFound, ProjectNotFound
 from service.identifiers import KeyId, ProjectName
-from service.storage.lifecycle import USE_IS_NOTED_EVERY
 from service.storage.tables import api_keys, audit_log, projects
 
 
@@ -66,7 +64,7 @@ class ApiKeyTable:
         """Note that the key was used, unless that was noted within the last minute."""
         stale = or_(
             api_keys.c.last_used_at.is_(None),
-            api_keys.c.last_used_at <= func.clock_timestamp() - timedelta(seconds=USE_IS_NOTED_EVERY),
+            api_keys.c.last_used_at <= func.clock_timestamp() - USE_IS_NOTED_EVERY,
         )
         which = (api_keys.c.id == key_id) & stale
         await self._connection.execute(update(api_keys).where(which).values(last_used_at=func.clock_timestamp()))

@@ -20,8 +20,6 @@ SUMMED = ("labeled", "iterations", "accepted", "inconsistencies", "prompts", "to
 OPEN_SHARD = (ShardStatus.BLOCKED, ShardStatus.QUEUED, ShardStatus.RUNNING)
 WAITING_SHARD = (ShardStatus.BLOCKED, ShardStatus.QUEUED)
 
-USE_IS_NOTED_EVERY = 60.0  # seconds; what is coarser than this about an API key costs no write
-
 # Labels come long before the search is content with them, so a shard under way never counts as done.
 MOST_OF_A_SHARD = 0.9
 

@@ -17,8 +17,8 @@ OLD_ROWS = (
     "INSERT INTO datasets (id, columns, rows, sha256) VALUES ('ds_1', '[]', 1, 's')",
     "INSERT INTO dataset_rows (dataset_id, position, shard, id, data) VALUES ('ds_1', 0, 0, 'a', '{}')",
     "INSERT INTO gold_labels (dataset_id, position, value) VALUES ('ds_1', 0, '1')",
-    "INSERT INTO jobs (id, dataset_id, config, status, created_at)"
-    """ VALUES ('job_1', 'ds_1', '{"task": {"template": "{a}"}}', 'queued', now())""",
+    """INSERT INTO jobs (id, dataset_id, config, status, created_at)
+       VALUES ('job_1', 'ds_1', '{"task": {"template": "{a}"}}', 'queued', now())""",
     "INSERT INTO idempotency_keys (key, sha256, job_id) VALUES ('k', 's', 'job_1')",
 )
 OWNERS = (

@@ -8,7 +8,6 @@ from service.access_ports import StoredKey
 from service.entities import ApiKey, AuditEntry, Project, Usage
 from service.errors import KeyNotFound, ProjectNotFound
 from service.identifiers import DatasetId, KeyId, ProjectName
-from service.storage.lifecycle import USE_IS_NOTED_EVERY
 from service.storage.memory.state import State
 
 
@@ -48,7 +47,7 @@ class MemoryApiKeys:
         if found is None:
             return
         key, now = found[0], self._state.now()
-        if key.last_used_at is None or now - key.last_used_at >= timedelta(seconds=USE_IS_NOTED_EVERY):
+        if key.is_use_news(now):
             self._state.api_keys.put(key_id, (replace(key, last_used_at=now), found[1]))
 
 
