@@ -18,6 +18,7 @@ from service.observability import configure_logging
 from service.settings import Settings
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_NOTICE_SECONDS = 5.0  # for looking whether there is a key, before requests are taken
 GRACE_SECONDS = 10  # for requests in progress, once told to stop
 
 
@@ -72,8 +73,9 @@ async def _tell_of_missing_keys(application: Application) -> None:
         return
     log = structlog.get_logger("api")
     try:
-        keys = await list_keys(application.store)
-    except StorageUnavailable as error:
+        async with asyncio.timeout(_NOTICE_SECONDS):
+            keys = await list_keys(application.store)
+    except (StorageUnavailable, TimeoutError) as error:
         log.warning("the database cannot be reached; every request needs an API key", reason=str(error))
         return
     if not any(key.revoked_at is None for key in keys):

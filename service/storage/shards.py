@@ -70,9 +70,7 @@ class ShardQueue:
         saved = await self._connection.execute(
             update(shards).where(holds(lease)).values(**values, utility=progress.utility).returning(shards.c.crashes)
         )
-        crashes = saved.scalar()
-        if crashes is None:
-            raise lease_lost(lease)
+        crashes = saved.scalar_one()
         if await self._store_checkpoint(lease, checkpoint) and crashes:
             await self._connection.execute(update(shards).where(holds(lease)).values(crashes=0))
         job_progress = await self._journal.progress(lease.job_id)
@@ -120,9 +118,11 @@ class ShardQueue:
 
     async def _tokens_computed(self, lease: Lease) -> int:
         """What the shard had computed when it was last saved; nobody else saves it meanwhile. Raises LeaseLost."""
-        await hold(self._connection, lease)
-        which = (shards.c.job_id == lease.job_id) & (shards.c.shard == lease.shard)
-        return int((await self._connection.execute(select(shards.c.tokens_computed).where(which))).scalar_one())
+        query = select(shards.c.tokens_computed).where(holds(lease)).with_for_update(key_share=True)
+        computed = (await self._connection.execute(query)).scalar()
+        if computed is None:
+            raise lease_lost(lease)
+        return int(computed)
 
     async def _queued(self) -> _Found | None:
         ready = (shards.c.status == ShardStatus.QUEUED) & (shards.c.run_after <= func.now())
