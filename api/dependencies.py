@@ -13,6 +13,7 @@ from service.access.streams import StreamCounter
 from service.entities import Quotas
 from service.errors import Fault, InvalidInput, JobNotFound
 from service.identifiers import JobId
+from service.jobs.models import ModelDirectory
 from service.ports import Desks, Scorers, Store
 from service.settings import Settings
 
@@ -58,6 +59,11 @@ def _metrics(request: Request) -> ApiMetrics:
     return metrics
 
 
+def _models(request: Request) -> ModelDirectory:
+    models: ModelDirectory = request.app.state.models
+    return models
+
+
 def _streams(request: Request) -> StreamCounter:
     streams: StreamCounter = request.app.state.streams
     return streams
@@ -90,6 +96,7 @@ def _idempotency_key(
 TheApplication = Annotated[Application, Depends(_application)]
 TheStore = Annotated[Desks, Depends(_store)]
 TheSigner = Annotated[CursorSigner, Depends(_signer)]
+TheModels = Annotated[ModelDirectory, Depends(_models)]
 TheMetrics = Annotated[ApiMetrics, Depends(_metrics)]
 TheStreams = Annotated[StreamCounter, Depends(_streams)]
 Stopping = Annotated[asyncio.Event, Depends(_stopping)]

@@ -8,6 +8,7 @@ DatasetId = NewType("DatasetId", str)
 WorkerId = NewType("WorkerId", str)
 ProjectName = NewType("ProjectName", str)
 KeyId = NewType("KeyId", str)  # the part of an API key that is no secret
+BackendId = NewType("BackendId", int)  # of a stored identity of a scoring backend
 Row = NewType("Row", int)  # a row's position in its data set, from 0
 Label = NewType("Label", int)  # a label's position in the task's label list, from 0
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from service.access_ports import Account, Audit, Gate
+from service.answer_ports import RememberedAnswers
 from service.entities import (
+    Backoff,
     Caller,
     ClaimedShard,
     Event,
@@ -25,13 +27,14 @@ from service.entities import (
     NewDataset,
     NewRow,
     NewShard,
+    PauseReason,
     Progress,
     Quotas,
     ShardRow,
     ShardStatus,
 )
-from service.identifiers import DatasetId, JobId, Label, Row, WorkerId
-from service.search.prompt_tree import PromptTree, TreeScores
+from service.identifiers import BackendId, DatasetId, JobId, Label, Row, WorkerId
+from service.search.prompt_tree import PromptTree, TreeScores, Usage
 
 
 class Datasets(Protocol):
@@ -119,6 +122,13 @@ class Idempotency(Protocol):
         """Take the key for this job, or give back what it was used for; rivals wait for each other."""
 
 
+class Backends(Protocol):
+    """What scoring backends were when jobs were made."""
+
+    async def recognized(self, identity: "BackendIdentity") -> BackendId:
+        """The oldest stored identity that agrees with this one; where there is none, it is stored."""
+
+
 class Desk(Protocol):
     """One unit of work for the API, on behalf of one project: what belongs to others is not found."""
 
@@ -130,6 +140,7 @@ class Desk(Protocol):
     idempotency: Idempotency
     account: Account
     audit: Audit
+    backends: Backends
 
 
 class Desks(Protocol):
@@ -190,8 +201,30 @@ class Shards(Protocol):
         `crashed` counts as a crash of the worker: too many without progress fail the shard.
         """
 
+    async def spend(self, lease: Lease, usage: Usage, *, remembered: int) -> None:
+        """Record what the shard has cost so far, and how many prompts memory has answered. Raises LeaseLost.
+
+        Unlike `save` it says nothing of how far the search has come, and adds no event.
+        """
+
+    async def pause(
+        self, claimed: ClaimedShard, reason: PauseReason, message: str, *, backoff: Backoff, at_least_seconds: float
+    ) -> None:
+        """Give the shard back and let the job wait. Raises LeaseLost.
+
+        A running job becomes paused, with a `job.paused` event. None of its shards can be claimed
+        until the wait is over, and then one at a time, to see whether the job can go on; where it
+        can't, it is paused again without an event, for longer.
+        """
+
+    async def resume(self, claimed: ClaimedShard) -> None:
+        """What the job has waited for is there: all of its shards can be claimed again. Raises LeaseLost.
+
+        The events are `job.resumed` and then this shard's `shard.started`.
+        """
+
     async def job_totals(self, job_id: JobId) -> tuple[int, float]:
-        """Tokens computed by the whole job so far, and seconds since it started."""
+        """Tokens computed by the whole job so far, and seconds since it started, those of pauses not counted."""
 
 
 class ShardRows(Protocol):
@@ -218,6 +251,21 @@ class EventsWrite(Protocol):
         """Add an event to the job's log. Raises LeaseLost."""
 
 
+@dataclass(frozen=True, slots=True)
+class KnownBackend:
+    """The backend that a job began with."""
+
+    id: BackendId
+    identity: "BackendIdentity"
+
+
+class BackendsOfJobs(Protocol):
+    """What scoring backends were, as workers see it."""
+
+    async def of_job(self, lease: Lease, measured: "BackendIdentity") -> KnownBackend:
+        """The backend that the job began with; a job that has none begins with this one. Raises LeaseLost."""
+
+
 class Workbench(Protocol):
     """One unit of work for a worker."""
 
@@ -225,6 +273,8 @@ class Workbench(Protocol):
     rows: ShardRows
     labels: LabelsWrite
     events: EventsWrite
+    backends: BackendsOfJobs
+    answers: RememberedAnswers
 
 
 class Store(Protocol):
@@ -319,7 +369,9 @@ class Scorer(Protocol):
         """Find out what the backend is and whether it can serve these labels; problems are in the answer."""
 
     async def identify(self) -> BackendIdentity:
-        """What decides the scores just now. Cheap: the canary is measured anew only after a connection broke.
+        """What decides the scores just now.
+
+        Cheap: the canary is measured anew only after a connection broke, or once it is old.
 
         Raises BackendUnavailable.
         """

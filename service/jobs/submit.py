@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import orjson
@@ -45,6 +45,7 @@ async def submit(
     """
     prepared = await prepare(config, source, scorers, max_reported_faults=max_reported_faults)
     data_sha256 = await to_thread.run_sync(source.sha256)
+    backend = await scorers.get(config.model).identify()
     job = Job(id=new_job_id(), dataset_id=new_dataset_id(), config=config, created_at=datetime.now(UTC))
     async with store.desk() as desk:
         if idempotency_key is not None:
@@ -55,7 +56,7 @@ async def submit(
         await _store_dataset(desk, job, prepared, data_sha256)
         size = await _store_rows(desk, job.dataset_id, new_rows(prepared, source))
         await admit(desk, store.quotas, size, job.dataset_id)
-        await desk.jobs.add(job, prepared.plan.shards)
+        await desk.jobs.add(replace(job, backend_id=await desk.backends.recognized(backend)), prepared.plan.shards)
         await desk.audit.record(AuditEntry.by(store.caller, AuditAction.JOB_CREATED, job.id))
         return Receipt(job=await desk.jobs.get(job.id), replayed=False)
 

@@ -10,6 +10,8 @@ from service.entities import Caller
 from service.identifiers import JobId
 from service.storage.access import ApiKeyTable, AuditTable, ProjectTable
 from service.storage.account import AccountTable
+from service.storage.answers import AnswerTable
+from service.storage.backends import BackendTable
 from service.storage.datasets import DatasetTable, ShardRowTable
 from service.storage.engine import connection_errors, create_engine, driver_errors
 from service.storage.events import EventLog, LeasedEventLog
@@ -46,6 +48,7 @@ class PostgresStore:
                 idempotency=IdempotencyTable(connection, caller.project),
                 account=AccountTable(connection, caller.project),
                 audit=AuditTable(connection),
+                backends=BackendTable(connection),
             )
 
     @asynccontextmanager
@@ -65,6 +68,8 @@ class PostgresStore:
                 rows=ShardRowTable(connection),
                 labels=LabelWriter(connection),
                 events=LeasedEventLog(connection),
+                backends=BackendTable(connection),
+                answers=AnswerTable(connection),
             )
 
     async def wait_for_work(self, timeout_seconds: float) -> None:

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 
 from service.access_ports import Account, ApiKeys, Audit, AuditLog, Projects
+from service.answer_ports import RememberedAnswers
 from service.ports import (
+    Backends,
+    BackendsOfJobs,
     Datasets,
     Events,
     EventsWrite,
@@ -29,6 +32,7 @@ class DeskUnit:
     idempotency: Idempotency
     account: Account
     audit: Audit
+    backends: Backends
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,3 +52,5 @@ class WorkbenchUnit:
     rows: ShardRows
     labels: LabelsWrite
     events: EventsWrite
+    backends: BackendsOfJobs
+    answers: RememberedAnswers

@@ -5,14 +5,15 @@ from sqlalchemy import make_url
 
 from migrations.__main__ import main
 from migrations.commands import check, downgrade, upgrade
-from service.entities import LOCAL_CALLER
+from service.entities import LOCAL_CALLER, Backoff
 from service.errors import StorageUnavailable
 from service.identifiers import JobId
-from service.ports import StoredRequest
+from service.ports import BackendIdentity, StoredRequest
 from service.storage.store import PostgresStore
 from service.storage.tables import metadata
+from tests.behaviour.stored import claimed, job, pause, queued
 
-BEFORE_PROJECTS = "37d701da0234"
+BEFORE_PROJECTS = "8b2f4c6a9d13"
 OLD_ROWS = (
     "INSERT INTO datasets (id, columns, rows, sha256) VALUES ('ds_1', '[]', 1, 's')",
     "INSERT INTO dataset_rows (dataset_id, position, shard, id, data) VALUES ('ds_1', 0, 0, 'a', '{}')",
@@ -62,6 +63,24 @@ async def test_what_was_there_before_projects_goes_to_the_default_one_and_back(e
     await downgrade(empty_database_url, BEFORE_PROJECTS)
     [kept] = await execute(empty_database_url, "SELECT id, dataset_id FROM jobs")
     assert tuple(kept) == ("job_1", "ds_1")
+
+
+async def test_a_paused_job_goes_on_under_the_release_before_and_finds_its_backend_under_this_one(
+    database_url: str,
+) -> None:
+    store = PostgresStore(database_url)
+    job_id = await queued(store)
+    await pause(store, await claimed(store), backoff=Backoff(0.0, 0.0))
+    await store.close()
+    await downgrade(database_url, "37d701da0234")
+    assert [row["status"] for row in await execute(database_url, "SELECT status FROM jobs")] == ["running"]
+    await upgrade(database_url)
+    store = PostgresStore(database_url)
+    async with store.workbench() as bench:
+        known = await bench.backends.of_job((await claimed(store)).lease, BackendIdentity("model", (-0.5,)))
+    assert known.identity == BackendIdentity("model", (-0.5,))
+    assert (await job(store, job_id)).backend_id == known.id
+    await store.close()
 
 
 async def test_upgrading_twice_changes_nothing(database_url: str) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from service.entities import Caller
 from service.identifiers import JobId
+from service.storage.memory.backends import MemoryAnswers, MemoryBackends
 from service.storage.memory.desk import (
     MemoryDatasets,
     MemoryEvents,
@@ -53,6 +54,7 @@ class MemoryStore:
                 idempotency=MemoryIdempotency(state, project),
                 account=MemoryAccount(state, project),
                 audit=MemoryAudit(state),
+                backends=MemoryBackends(state),
             )
 
     @asynccontextmanager
@@ -70,6 +72,8 @@ class MemoryStore:
                 rows=MemoryShardRows(state),
                 labels=MemoryLabelWriter(state),
                 events=MemoryLeasedEvents(state),
+                backends=MemoryBackends(state),
+                answers=MemoryAnswers(state),
             )
 
     async def wait_for_work(self, timeout_seconds: float) -> None:

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "8c1f0b7e52aa"
-down_revision = "37d701da0234"
+down_revision = "8b2f4c6a9d13"
 branch_labels = None
 depends_on = None
 
