@@ -54,16 +54,23 @@ class AccessControl:
             await self._app(scope, receive, send)
             return
         state = scope["state"]
+        standing = None
         try:
             caller = await self._caller(scope)
             state["caller"] = caller  # from here on the request's log line says whose it was
-            standing = None if caller.key_id is None else self._rates.take(caller.key_id)
+            standing = self._counted(caller)
+            if standing is not None:
+                standing.check()
             permit(caller, needed)
         except ServiceError as error:
-            await service_problem(state["request_id"], error)(scope, receive, send)
+            await service_problem(state["request_id"], error)(scope, receive, _telling(standing, send))
             return
         with structlog.contextvars.bound_contextvars(project=caller.project, key_id=caller.key_id):
             await self._app(scope, receive, _telling(standing, send))
+
+    def _counted(self, caller: Caller) -> Standing | None:
+        """Count the request against the caller's key; who needs no key is not counted."""
+        return None if caller.key_id is None else self._rates.take(caller.key_id)
 
     async def _caller(self, scope: Scope) -> Caller:
         _refuse_key_in_address(scope)

@@ -18,6 +18,12 @@ class Standing:
     limit: int
     remaining: int
     full_in_seconds: float
+    wait_seconds: float = 0.0  # before the next request, where this one was one too many
+
+    def check(self) -> None:
+        """Raises TooManyRequests where this request was one too many."""
+        if self.wait_seconds:
+            raise TooManyRequests(f"an API key may ask {self.limit} times a minute", self.wait_seconds)
 
     def headers(self) -> dict[str, str]:
         """As of draft-ietf-httpapi-ratelimit-headers-10: the policy, and what is left of it."""
@@ -37,15 +43,15 @@ class RateLimiter:
         self._full_at: dict[KeyId, float] = {}
 
     def take(self, key_id: KeyId) -> Standing | None:
-        """Count one request; what is left then, or None without a limit. Raises TooManyRequests."""
+        """Count a request that is not too many; what is left then, or None without a limit."""
         if not self._limit:
             return None
         now = self._now()
-        full_at = max(now, self._full_at.get(key_id, now)) + 1 / self._per_second
+        before = max(now, self._full_at.get(key_id, now))
+        full_at = before + 1 / self._per_second
         missing = (full_at - now) * self._per_second
         if missing > self._limit + 1e-6:
-            wait = (missing - self._limit) / self._per_second
-            raise TooManyRequests(f"an API key may ask {self._limit} times a minute", wait)
+            return Standing(self._limit, 0, before - now, (missing - self._limit) / self._per_second)
         self._full_at[key_id] = full_at
         if len(self._full_at) > _MOST_BUCKETS:
             self._full_at = {key: moment for key, moment in self._full_at.items() if moment > now}
