@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from icm.cli import build_app
-from service.access.keys import new_key, read_key
+from service.access.keys import key_of, new_key, read_key
 from tests.acceptance.api_process import api_process
 from tests.acceptance.served import data_folder, documents, icm, served
 
@@ -58,6 +58,19 @@ async def test_the_log_says_how_to_make_the_first_key(database_url: str, tmp_pat
             assert (await api.client.get("/v1/jobs")).status_code == 401
         logs.append(log.read_text())
     assert ["icm keys create" in log for log in logs] == [True, False]
+
+
+async def test_beyond_loopback_the_api_lets_nobody_in_without_a_key_whatever_is_set(database_url: str) -> None:
+    [made] = told(await keys(database_url, "create", "first", "--json"))
+    everywhere = {"ICM_HOST": "0.0.0.0", "ICM_ACCESS__REQUIRED": "false"}  # noqa: S104 - what is tested
+    async with api_process(database_url, settings=everywhere) as api:
+        for path in ("/v1/jobs", "/v1/models", "/metrics", "/docs", "/openapi.json"):
+            assert (await api.client.get(path)).status_code == 401, path
+        assert (await api.client.post("/v1/jobs", json={})).status_code == 401
+        forged = key_of(made["id"], bytes(32)).text
+        sent = [{"Authorization": f"Bearer {key}"} for key in (forged, made["key"])]
+        assert [(await api.client.get("/v1/jobs", headers=header)).status_code for header in sent] == [401, 200]
+        assert (await api.client.get("/health/ready")).status_code == 200
 
 
 async def test_keys_are_created_listed_and_revoked(database_url: str) -> None:
