@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 _Result = TypeVar("_Result")
 
 
-class _Skipping(selectors.DefaultSelector):  # type: ignore[valid-type,misc]  # chosen by the platform at run time
+class _Skipping(selectors.DefaultSelector):
     skipped_seconds = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
