@@ -275,6 +275,7 @@ class ClaimedShard:
     """A shard with everything a worker needs to begin or to go on."""
 
     lease: Lease
+    project: ProjectName  # whose job it is
     dataset_id: DatasetId
     config: JobConfig
     shards: int  # how many shards the job has

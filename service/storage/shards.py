@@ -224,12 +224,13 @@ class ShardQueue:
         saved = select(checkpoints.c.data).where(
             checkpoints.c.job_id == lease.job_id, checkpoints.c.shard == lease.shard
         )
-        query = select(jobs.c.dataset_id, jobs.c.config, number, saved.scalar_subquery()).where(
+        query = select(jobs.c.project, jobs.c.dataset_id, jobs.c.config, number, saved.scalar_subquery()).where(
             jobs.c.id == lease.job_id
         )
-        dataset_id, config, shard_count, checkpoint = (await self._connection.execute(query)).one()
+        project, dataset_id, config, shard_count, checkpoint = (await self._connection.execute(query)).one()
         return ClaimedShard(
             lease=lease,
+            project=project,
             dataset_id=dataset_id,
             config=JobConfig.model_validate(config),
             shards=shard_count,

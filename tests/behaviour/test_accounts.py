@@ -4,13 +4,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from service import entities
 from service.access.issuing import create_key, limit_project, list_projects
-from service.entities import Caller, Scope, ShardStatus, Usage
+from service.entities import Caller, Scope, ShardStatus
 from service.errors import InvalidInput, ProjectNotFound
 from service.identifiers import DEFAULT_PROJECT, JobId, ProjectName
 from service.ports import Store
+from service.search.prompt_tree import Usage
 from service.storage.memory import MemoryStore
-from tests.behaviour.stored import added, claimed, finish, save
+from tests.behaviour.stored import added, claimed, finish, release, save, spend
 
 BIRDS, FISH = Caller(project=ProjectName("birds")), Caller(project=ProjectName("fish"))
 
@@ -71,6 +73,18 @@ async def test_tokens_are_charged_once_to_the_project_whose_job_had_them_compute
     assert (await usage(projects, FISH)).tokens_today == 0
 
 
+async def test_tokens_are_charged_with_the_answers_and_not_again_when_progress_is_saved(projects: Store) -> None:
+    await queued(projects, BIRDS)
+    shard = await claimed(projects)
+    await spend(projects, shard, Usage(tokens_computed=10))
+    await spend(projects, shard, Usage(tokens_computed=10), remembered=3)
+    await save(projects, shard, tokens_computed=10)
+    await spend(projects, shard, Usage(tokens_computed=25))
+    await release(projects, shard)
+    assert (await usage(projects, BIRDS)).tokens_today == 25
+    assert (await usage(projects, FISH)).tokens_today == 0
+
+
 async def test_a_search_that_begins_anew_is_charged_for_what_it_computes_again(projects: Store) -> None:
     await queued(projects, BIRDS)
     shard = await claimed(projects)
@@ -119,7 +133,7 @@ async def queued(store: Store, caller: Caller) -> JobId:
         return await added(desk, gold=[b'"yes"', b'"no"'])
 
 
-async def usage(store: Store, caller: Caller) -> Usage:
+async def usage(store: Store, caller: Caller) -> entities.Usage:
     async with store.desk(caller) as desk:
         return await desk.account.usage()
 

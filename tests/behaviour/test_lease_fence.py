@@ -6,7 +6,7 @@ import pytest
 
 from service.entities import LOCAL_CALLER, Backoff, ClaimedShard, Lease, PauseReason, Progress, ShardStatus
 from service.errors import LeaseLost
-from service.identifiers import BackendId, DatasetId
+from service.identifiers import DEFAULT_PROJECT, BackendId, DatasetId
 from service.ports import BackendIdentity, Store, Workbench
 from service.search.prompt_tree import Usage
 from service.search.recall import PromptKey
@@ -29,7 +29,14 @@ from tests.behaviour.stored import (
 def zombie(lease: Lease) -> ClaimedShard:
     """What its worker believes to hold."""
     return ClaimedShard(
-        lease=lease, dataset_id=DatasetId("ds"), config=CONFIG, shards=1, rows=2, checkpoint=None, progress=Progress()
+        lease=lease,
+        project=DEFAULT_PROJECT,
+        dataset_id=DatasetId("ds"),
+        config=CONFIG,
+        shards=1,
+        rows=2,
+        checkpoint=None,
+        progress=Progress(),
     )
 
 

@@ -168,6 +168,13 @@ class State:
             raise JobNotFound(f"there is no job {job_id}")
         return self.job(job_id)
 
+    def owner_of(self, job_id: JobId) -> ProjectName:
+        """The project that the job belongs to. Raises JobNotFound."""
+        owner = self.owners.get(job_id)
+        if owner is None:
+            raise JobNotFound(f"there is no job {job_id}")
+        return owner
+
     def pause_of(self, job_id: JobId) -> PauseRecord:
         """The job's pauses so far."""
         return self.pauses.get(job_id) or PauseRecord()

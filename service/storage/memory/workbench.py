@@ -128,10 +128,9 @@ class MemoryShards:
 
     def _charge(self, job_id: JobId, tokens: int) -> None:
         """Add tokens to the count of the job's project for today (UTC)."""
-        project = self._state.owners.get(job_id)
-        if project is None or tokens <= 0:
+        if tokens <= 0:
             return
-        today = (project, self._state.now().astimezone(UTC).date())
+        today = (self._state.owner_of(job_id), self._state.now().astimezone(UTC).date())
         self._state.tokens.put(today, (self._state.tokens.get(today) or 0) + tokens)
 
     def _first(self) -> ShardRecord | None:
@@ -160,6 +159,7 @@ class MemoryShards:
             self._started(lease, record.rows)
         return ClaimedShard(
             lease=lease,
+            project=self._state.owner_of(job.id),
             dataset_id=job.dataset_id,
             config=job.config,
             shards=len(self._state.shards_of(job.id)),
