@@ -12,12 +12,14 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 20.0
+REST_SECONDS = 10.0  # for what the program leaves behind, once it has ended
 
 
 class _Told(Exception):
@@ -44,13 +46,26 @@ def _input_has_ended() -> bool:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the program in good order, then whatever is left of its group."""
+    """End the program in good order, then whatever is left of its group, which may have shared memory to give back."""
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(GRACE_SECONDS)
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + REST_SECONDS
+    is_left = _signal_group(process, signal.SIGTERM)
+    while is_left and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS / 4)
+        is_left = _signal_group(process, 0)
+    _signal_group(process, signal.SIGKILL)
     process.wait()
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> bool:
+    """Send a signal to what is left of the program's group, or none (0); whether there is anything."""
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):  # macOS says the latter of a group of zombies
+        return False
+    return True
 
 
 def _tell(number: int, frame: FrameType | None) -> None:

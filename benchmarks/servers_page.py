@@ -115,12 +115,14 @@ def _counters(comparison: "Comparison") -> str:
             continue
         sent = run.counted.sent - run.recorder.usage.tokens_sent
         computed = run.counted.computed - run.recorder.usage.tokens_computed
-        apart = "the same tokens" if not sent and not computed else f"{sent:,} more sent and {computed:,} more computed"
-        lines.append(f"{way.name}: vLLM counts {apart}" + ("." if apart.startswith("the") else _WHY) + "\n")
-    return "\n".join(lines)
+        apart = f"{sent:,} tokens more sent and {computed:,} more computed"
+        lines.append(f"- {way.name}: vLLM counts {apart} than the adapter.\n")
+    return f"{_CANARY}\n{''.join(lines)}" if lines else ""
 
 
-_WHY = ", those of the canary, by which a worker makes sure that the server has the same model as before."
+_CANARY = """\
+What vLLM counts besides the job's prompts are those of the canary, by which a worker makes sure that the server still
+has the model it had before:"""
 
 
 def _spread(comparison: "Comparison") -> str:

@@ -37,24 +37,26 @@ _HEAD = (
 )
 _TEXT = """# Throughput of the driver
 
-Written by `python -m benchmarks.throughput`. A server on loopback takes so many calls at once (slots) and for each the same
-time (latency); ideal are slots / latency answers a second. It either lets further calls wait, or refuses them with 429, with
-`Retry-After: 1` or without. The operator's `concurrency` is {concurrency}: how many slots there are the driver has to find out
-(`service/scoring/driving.py`, over `service/scoring/http.py`).
+Written by `python -m benchmarks.throughput`. A server on loopback takes so many calls at once (slots) and the same
+time for each (latency); ideal are slots / latency answers a second. It either lets further calls wait, or refuses them
+with 429, with `Retry-After: 1` or without. The operator's `concurrency` is {concurrency}: how many slots there are
+the driver has to find out (`service/scoring/driving.py`, over `service/scoring/http.py`).
 
 {table}
 - *Whole run*: ideal seconds / seconds from the first call on a cold start to the last answer.
 - *Settled*: answers a second of ideal, after the first third of the run and while calls were still waiting.
-- *Lost*: by how much the whole run took longer than the ideal one, in rounds of the server's latency. The driver begins with
-  {start} calls under way and doubles each round while throughput grows: on 64 slots the rounds with 4, 8, 16 and 32 calls lose
-  3.1 rounds, however long the job. The last round, in which fewer calls are left than slots, is in it too.
+- *Lost*: by how much the whole run took longer than the ideal one, in rounds of the server's latency. The driver begins
+  with {start} calls under way and doubles each round while throughput grows: on 64 slots the rounds with 4, 8, 16 and
+  32 calls lose 3.1 rounds, however long the job. The last round, with fewer calls than slots, is in it too.
 - *Refused*: answers 429, each of which was tried again.
-- *Limit found*: calls allowed under way at the end. A server that lets calls wait neither gains nor loses from more than it
-  has slots.
+- *Limit found*: calls allowed under way at the end. A server that lets calls wait neither gains nor loses from more
+  than it has slots.
 
-Latencies are chosen so that the machine, two cores shared with other work, is not what limits the rate. How the limit is found,
-and what happens when a server becomes slower, faster or overloaded, is tested in simulated time:
-`tests/unit/scoring/test_concurrency.py`, `tests/unit/scoring/test_driving.py`.
+Latencies are such that the machine does not limit the rate: two cores, shared with other work, above which the
+benchmark was put by `nice -n -10`. With a fixed latency all slots fall free at once, so that client and server work in
+bursts; a call costs the client 2 to 3 ms of a core. How the limit is found, and what happens when a server becomes
+slower, faster or overloaded, is tested in simulated time: `tests/unit/scoring/test_concurrency.py`,
+`tests/unit/scoring/test_driving.py`.
 """
 
 
@@ -171,7 +173,8 @@ class Measured:
     def row(self) -> str:
         """A line of the table."""
         return (
-            f"| {self.case.name} | {self.case.slots} | {self.case.latency_seconds:g} | {self.calls} | {self.seconds:.1f} "
+            f"| {self.case.name} | {self.case.slots} | {self.case.latency_seconds:g} "
+            f"| {self.calls} | {self.seconds:.1f} "
             f"| {self.ideal_seconds / self.seconds:.3f} | {self.settled_share:.3f} "
             f"| {(self.seconds - self.ideal_seconds) / self.case.latency_seconds:.1f} "
             f"| {self.refused} | {self.limit} |\n"
@@ -214,10 +217,8 @@ def read_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 8, 64], help="calls that the server takes at once")
-    parser.add_argument(
-        "--latency", type=float, help="seconds that each takes; by default enough not to tax the machine"
-    )
-    parser.add_argument("--rounds", type=int, default=50, help="calls for each slot")
+    parser.add_argument("--latency", type=float, help="seconds that each takes; by default 1, or more")
+    parser.add_argument("--rounds", type=int, default=100, help="calls for each slot")
     parser.add_argument("--out", type=Path, default=_PAGE, help="where the page goes")
     parser.add_argument("--serve", type=int, metavar="PORT", help="be the server instead")
     parser.add_argument("--refuses", action="store_true", help="of the server: answer 429 above its slots")

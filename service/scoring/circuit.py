@@ -55,8 +55,8 @@ class Circuit:
         """For how long nothing has been answered."""
         return 0.0 if self.failing_since is None else now - self.failing_since
 
-    def enter(self) -> bool:
-        """A call begins, which `wait_seconds` has let through; says whether it is the trial."""
+    def pass_through(self) -> bool:
+        """A call begins, for which there is nothing to wait; says whether it is the trial."""
         self._trying = not self.closed
         return self._trying
 

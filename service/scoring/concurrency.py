@@ -10,6 +10,7 @@ that was too much, and later looks go up in small steps, so that a refusal costs
 CUBIC, RFC 9438: back fast to where it broke, then carefully).
 """
 
+import math
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -29,12 +30,25 @@ class _Phase(Enum):
 
 @dataclass(slots=True)
 class _Window:
-    """A time during which the limit stayed as it is and was used up; a round is as many answers as the limit."""
+    """A time during which the limit stayed as it is and was used up; a round is as many answers as the limit.
+
+    A server that takes the same time for every call answers in bursts, and within one the number of
+    answers a second is still low. So `rate` is the best that was seen from the time on at which it counts.
+    """
 
     started: float
     full: bool = False
     answered: int = 0  # calls answered since it is full
     own: int = 0  # those of them that also began in it
+    rate: float = 0.0  # answers a second
+
+    def rate_at(self, now: float) -> float:
+        """Answers a second until now."""
+        return self.answered / (now - self.started) if now > self.started else 0.0
+
+    def measure(self, now: float) -> None:
+        """Let the rate until now count."""
+        self.rate = max(self.rate, self.rate_at(now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +72,8 @@ class AdaptiveLimit:
         self._under_way = 0
         self._phase = _Phase.RAISING
         self._base = self.limit  # the last limit known to be good
-        self._base_rate: float | None = None  # calls a second that it gave
-        self._base_rounds = 0  # for which that was measured
+        self._base_window: _Window | None = None  # in which its throughput was measured
+        self._base_rounds = 0  # for so long
         self._step = self.limit
         self._held: int | None = None  # how many the server went on with when it was last overloaded
         self._cuts = 0
@@ -81,7 +95,10 @@ class AdaptiveLimit:
     def answered(self, call: Begun, now: float) -> None:
         """A call was answered."""
         self._under_way -= 1
-        window = self._window
+        window, base = self._window, self._base_window
+        if base is not None and call.window is base is not window:  # the end of the burst by which it was judged
+            base.answered += 1
+            base.measure(now)
         if window is None or call.window is None:
             return
         if not window.full:
@@ -119,38 +136,44 @@ class AdaptiveLimit:
         """To half; where the limit was only tried, to what it was before, which is half or more."""
         self._raised_too_far = self.limit > self._base
         self.limit = self._base = self._base if self._raised_too_far else max(1, self.limit // 2)
-        self._base_rate, self._held = None, held
+        self._base_window, self._held = None, held
         self._cuts += 1
         self._phase, self._window = _Phase.RETURNING, None
 
     def _round_over(self, window: _Window, now: float) -> None:
-        seconds = now - window.started
-        if seconds <= 0:
-            return
         if self._phase is _Phase.RAISING:
-            self._judge(window, window.answered / seconds, now)
+            self._judge(window, now)
         elif self._phase is _Phase.RETURNING:
             self._return(now)
         elif now < self._look_at or self._base == self._most:
             self._window = None
-        elif window.answered >= ROUNDS * self.limit:
-            self._base_rate, self._base_rounds = window.answered / seconds, ROUNDS
+        elif self._measured(window, now):
+            self._base_window, self._base_rounds = window, ROUNDS
             self._raise(self._base if self._held is None else 1)
 
-    def _judge(self, window: _Window, rate: float, now: float) -> None:
+    def _measured(self, window: _Window, now: float) -> bool:
+        """Whether the window has been measured long enough, over a whole round lest it end within a burst."""
+        if window.answered >= ROUNDS * self.limit:
+            window.measure(now)
+        return window.answered >= (ROUNDS + 1) * self.limit
+
+    def _judge(self, window: _Window, now: float) -> None:
         """Go up, wait for more rounds, or go back to what was good."""
-        if self._base_rate is None:  # the first round of all
-            self._accept(rate, 1, now)
+        if self._base_window is None:  # the first round of all
+            self._accept(window, now)
         elif self.limit < min(2 * self._base, self._most):  # small steps: no gain to be seen, but no refusal either
             self._raise(2 * self._step)
         else:
-            hoped_for = self.limit / self._base - 1
-            gain = (rate / self._base_rate - 1) / hoped_for
-            rounds = window.answered // self.limit
-            if gain >= CLEARLY_WORTHWHILE or (rounds >= ROUNDS and gain >= WORTHWHILE):
-                self._accept(rate, rounds, now)
-            elif rounds >= ROUNDS:
+            measured = self._measured(window, now)
+            if self._gain(window.rate_at(now)) >= CLEARLY_WORTHWHILE or self._gain(window.rate) >= WORTHWHILE:
+                self._accept(window, now)
+            elif measured:
                 self._go_back(now)
+
+    def _gain(self, rate: float) -> float:
+        """The gain over the last good limit, as a share of what it would be if throughput grew with the limit."""
+        base = self._base_window.rate if self._base_window else 0.0
+        return (rate / base - 1) / (self.limit / self._base - 1) if base else math.inf
 
     def _go_back(self, now: float) -> None:
         """To the last good limit; if its throughput was measured hastily, do that again and compare once more."""
@@ -160,8 +183,10 @@ class AdaptiveLimit:
         else:
             self._phase, self._window, self._look_at = _Phase.SETTLED, None, now
 
-    def _accept(self, rate: float, rounds: int, now: float) -> None:
-        self._base, self._base_rate, self._base_rounds, self._held = self.limit, rate, rounds, None
+    def _accept(self, window: _Window, now: float) -> None:
+        window.measure(now)
+        self._base_window, self._base_rounds = window, window.answered // self.limit
+        self._base, self._held = self.limit, None
         if self.limit < self._most:
             self._raise(self.limit)
         else:

@@ -61,7 +61,6 @@ class Driver:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: Random | None = None,
     ) -> None:
-        self.concurrency = concurrency  # attempts that may be under way at once, at most
         self._limit = AdaptiveLimit(concurrency)
         self._circuit = Circuit()
         self._slots = Slots(lambda: self._limit.limit)
@@ -158,7 +157,7 @@ class Driver:
     ) -> _Answer | _Failed:
         """One attempt, and what it tells of the server."""
         now = self._clock()
-        this = _UnderWay(now, self._limit.begin(now, measured=measured), self._circuit.enter())
+        this = _UnderWay(now, self._limit.begin(now, measured=measured), self._circuit.pass_through())
         self._under_way[ticket] = this
         try:
             answer = await attempt()

@@ -85,13 +85,11 @@ class JsonHttp:
         if not reply.is_success:
             now = moment(reply.headers.get("date")) or datetime.now(UTC)
             after = retry_after_seconds(reply.headers.get("retry-after"), now=now)
-            text = self._redacted(reply.text)[:_SHOWN_CHARACTERS]
-            raise failed_answer(reply.status_code, text, where=path, retry_after_seconds=after)
+            raise failed_answer(reply.status_code, self._shown(reply), where=path, retry_after_seconds=after)
         try:
             return _parsed(reply.content)
         except (ValueError, RecursionError) as error:
-            text = self._redacted(reply.text)[:_SHOWN_CHARACTERS]
-            message = f"{path} answered something that is not JSON: {text!r}"
+            message = f"{path} answered something that is not JSON: {self._shown(reply)!r}"
             raise BackendUnavailable(message, kind=FailureKind.MALFORMED) from error
 
     @asynccontextmanager
@@ -110,6 +108,13 @@ class JsonHttp:
         except httpx.DecodingError as error:
             message = f"{where} sent a body that cannot be unpacked: {error}"
             raise BackendUnavailable(message, kind=FailureKind.MALFORMED) from error
+
+    def _shown(self, reply: httpx.Response) -> str:
+        """What an error tells of an answer."""
+        text = self._redacted(reply.text)[:_SHOWN_CHARACTERS]
+        if reply.status_code != 401:
+            return text
+        return f"{text} (the backend's api_key {'is not the right one' if self._secret else 'is not set'})"
 
     def _redacted(self, text: str) -> str:
         """The text without the key, in case a server or a library repeats it."""

@@ -47,9 +47,15 @@ def test_a_cold_start_doubles_each_round() -> None:
     assert rises == [4, 8, 16, 32, 64]
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_a_first_measurement_by_few_calls_does_not_keep_the_limit_low(seed: int) -> None:
+    found = simulate(Server(12, 0.5, spread=1.0), most=12, seconds=7, seed=seed)
+    assert max(limit for _, limit in found.limits) == 12
+
+
 def test_more_calls_than_help_are_not_kept_under_way() -> None:
-    assert simulate(Server(8), seconds=10).limit.limit == 8
-    assert simulate(Server(8, refuses=True), seconds=10).limit.limit == 8
+    assert simulate(Server(8), seconds=15).limit.limit == 8
+    assert simulate(Server(8, refuses=True), seconds=15).limit.limit == 8
 
 
 def test_refusals_are_few_once_the_limit_is_known() -> None:
@@ -135,7 +141,7 @@ def test_it_looks_for_more_ever_more_rarely_while_that_is_in_vain() -> None:
     looks = [time for (_, before), (time, after) in pairwise(found.limits) if after > before and time > 5]
     pauses = [round(later - earlier) for earlier, later in pairwise(looks)]
     assert pauses == sorted(pauses)
-    assert LONGEST_PAUSE_SECONDS <= max(pauses) <= LONGEST_PAUSE_SECONDS + 2
+    assert LONGEST_PAUSE_SECONDS <= max(pauses) <= LONGEST_PAUSE_SECONDS + 5
 
 
 @settings(deadline=None)

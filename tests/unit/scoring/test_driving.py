@@ -131,7 +131,7 @@ def test_the_servers_wish_when_to_come_back_is_obeyed() -> None:
 def test_throughput_is_near_ideal(slots: int, retry_after: float | None, *, refuses: bool) -> None:
     async def scenario() -> None:
         server, driving = Server(slots, 0.5, refuses, retry_after), driver(concurrency=128)
-        calls = 200 * slots
+        calls = 80 * slots
         await asyncio.gather(*(driving.call(server.answer) for _ in range(calls)))
         assert server.answers == calls
         assert calls / now() >= 0.9 * slots / 0.5
@@ -175,9 +175,10 @@ def test_every_call_is_answered_after_an_outage_within_the_patience(kind: Failur
     in_simulated_time(scenario())
 
 
-def test_a_server_that_is_down_is_asked_rarely() -> None:
+@pytest.mark.parametrize("kind", [FailureKind.DISCONNECTED, FailureKind.OVERLOADED])
+def test_a_server_that_is_down_or_busy_with_others_is_asked_rarely(kind: FailureKind) -> None:
     async def scenario() -> None:
-        server, driving = Server(down=until(602, start=2)), driver(patience_seconds=3600)
+        server, driving = Server(down=until(602, kind, start=2)), driver(patience_seconds=3600)
         await asyncio.gather(*(driving.call(server.answer) for _ in range(1000)))
         assert sum(60 < call < 600 for call in server.calls) <= 540 / LONGEST_PAUSE_SECONDS
 
@@ -213,6 +214,23 @@ def test_calls_that_come_in_a_long_outage_fail_at_once_and_still_find_out_when_i
         assert max(waited[1:]) <= 1
         assert asked[-1] - asked[0] <= 240 / LONGEST_PAUSE_SECONDS + 5
         assert 300 < now() < 300 + LONGEST_PAUSE_SECONDS + 2
+
+    in_simulated_time(scenario())
+
+
+def test_after_a_few_slow_failures_calls_fail_at_once_too() -> None:
+    async def scenario() -> None:
+        driving, tries = driver(), list[float]()
+
+        async def hanging() -> str:
+            tries.append(now())
+            await asyncio.sleep(40)
+            raise BackendUnavailable("late", kind=FailureKind.TIMED_OUT)
+
+        await outcome_of(driving.call(hanging))
+        given_up, asked = now(), len(tries)
+        assert isinstance(await outcome_of(driving.call(hanging)), BackendUnavailable)
+        assert (now(), len(tries)) == (given_up, asked)
 
     in_simulated_time(scenario())
 

@@ -162,6 +162,13 @@ async def test_a_refusal_says_what_the_server_said() -> None:
             await http.post("/generate", {})
 
 
+@pytest.mark.parametrize(("key", "told"), [(None, "api_key is not set"), (KEY, "api_key is not the right one")])
+async def test_a_server_that_wants_a_key_says_what_to_set(key: str | None, told: str) -> None:
+    async with http_to(reply("401 Unauthorized", b'{"error":"Unauthorized"}'), api_key=key) as (http, _):
+        with pytest.raises(BackendRefused, match=told):
+            await http.get("/v1/models")
+
+
 async def test_nobody_listening_is_no_connection() -> None:
     http = JsonHttp(f"http://127.0.0.1:{free_port()}", timeout_seconds=1, connections=1)
     with pytest.raises(BackendUnavailable) as raised:
@@ -192,6 +199,7 @@ async def test_an_answer_that_trickles_is_a_time_out() -> None:
             await http.post("/generate", {})
         await server.left.wait()
     assert raised.value.kind is FailureKind.TIMED_OUT
+    assert isinstance(raised.value.__cause__, TimeoutError)  # that of the whole answer, not of one piece
 
 
 async def test_a_server_sees_that_a_call_was_cancelled() -> None:

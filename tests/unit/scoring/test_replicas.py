@@ -181,20 +181,25 @@ async def test_what_a_replica_does_not_answer_goes_to_another_and_it_is_passed_o
 
 
 async def test_one_tree_at_a_time_tries_a_replica_that_was_down() -> None:
-    clock, replicas = Clock(), [Replica(), Replica()]
+    clock, gate, came = Clock(), asyncio.Event(), asyncio.Event()
+    replicas = [Replica(came=came), Replica(came=came)]
     scorer = replicated(*replicas, clock=clock)
     await scorer.score(tree("a"), LABELS)
     first = preferred(replicas)
     first.failure = DOWN
-    await scorer.score(tree("a"), LABELS)
-    first.failure, first.gate = None, asyncio.Event()
+    for replica in replicas:
+        replica.gate = gate
+    first.gate = None
+    under_way = [asyncio.create_task(scorer.score(tree("a", prompts=100), LABELS))]
+    await arrived(3, replicas)
+    first.failure, first.gate = None, gate
     clock.now += 31
-    trial = asyncio.create_task(scorer.score(tree("a"), LABELS))
-    await arrived(3, [first])
-    await scorer.score(tree("a"), LABELS)
-    assert len(first.trees) == 3
-    first.gate.set()
-    await trial
+    for number in range(4, 8):
+        under_way.append(asyncio.create_task(scorer.score(tree("a", prompts=1), LABELS)))
+        await arrived(number, replicas)
+    assert [len(one.queries) for one in first.trees[2:]] == [1]
+    gate.set()
+    await asyncio.gather(*under_way)
 
 
 async def test_where_no_replica_answers_the_backend_is_unavailable() -> None:
