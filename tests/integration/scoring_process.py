@@ -5,7 +5,10 @@ answers; port 0 takes a free one.
 """
 
 import asyncio
+import re
 import sys
+import zlib
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -33,7 +36,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_request(self, code: object = "-", size: object = "-") -> None:
         """Say nothing."""
 
-    def _answer(self, document: dict[str, Any]) -> None:
+    def _answer(self, document: object) -> None:
         payload = orjson.dumps(document)
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -66,6 +69,12 @@ def _complete(body: dict[str, Any]) -> dict[str, Any]:
     return {"choices": choices}
 
 
+def _tokenize(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Words, each with the space before it."""
+    words = re.finditer(r"\s*\S+", body["inputs"])
+    return [{"id": zlib.crc32(word[0].encode()), "start": word.start(), "stop": word.end()} for word in words]
+
+
 def _tree(body: dict[str, Any], node: int) -> PromptTree:
     asked = [(Row(row), query) for row, query in enumerate(body["queries"]) if query["node"] == node]
     children = (child for child, other in enumerate(body["nodes"]) if other["parent"] == node)
@@ -76,7 +85,12 @@ def _tree(body: dict[str, Any], node: int) -> PromptTree:
     )
 
 
-_CALLS = {"/v1/count_tokens": _count, "/v1/score_tree": _score, "/v1/completions": _complete}
+_CALLS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "/v1/count_tokens": _count,
+    "/v1/score_tree": _score,
+    "/v1/completions": _complete,
+    "/tokenize": _tokenize,
+}
 
 
 def serve(port: int, model: str) -> None:
