@@ -5,15 +5,20 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import structlog
 import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
-from service.bootstrap import build_application
+from service.access.authentication import needs_key
+from service.access.issuing import list_keys
+from service.bootstrap import Application, build_application
+from service.errors import StorageUnavailable
 from service.observability import configure_logging
 from service.settings import Settings
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_NOTICE_SECONDS = 5.0  # for looking whether there is a key, before requests are taken
 GRACE_SECONDS = 10  # for requests in progress, once told to stop
 
 
@@ -46,6 +51,7 @@ async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is in progress."""
     application = build_application(settings)
     try:
+        await _tell_of_missing_keys(application)
         app = create_app(application)
         config = uvicorn.Config(
             app,
@@ -58,6 +64,25 @@ async def serve(settings: Settings) -> None:
         await _Server(config, app).serve()
     finally:
         await application.close()
+
+
+async def _tell_of_missing_keys(application: Application) -> None:
+    """Say in the log how to make the first key, where requests need one and there is none."""
+    settings = application.settings
+    if not needs_key(settings.host, required=settings.access.required):
+        return
+    log = structlog.get_logger("api")
+    try:
+        async with asyncio.timeout(_NOTICE_SECONDS):
+            keys = await list_keys(application.store)
+    except (StorageUnavailable, TimeoutError) as error:
+        log.warning("the database cannot be reached; every request needs an API key", reason=str(error))
+        return
+    if not any(key.revoked_at is None for key in keys):
+        log.warning(
+            "there is no API key, so every request but /health is refused; make one on this machine",
+            command="icm keys create NAME --project default --scope read --scope write",
+        )
 
 
 def main() -> None:

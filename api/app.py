@@ -8,12 +8,14 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from api import events, jobs, operations, results
+from api.access import AccessControl
 from api.cursors import CursorSigner
 from api.dependencies import Application
 from api.documentation import install_openapi
 from api.errors import install_handlers
 from api.metrics import ApiMetrics
 from api.middleware import BodyLimit, RequestContext
+from service.access.streams import StreamCounter
 from service.jobs.models import ModelDirectory
 
 _FORM_BYTES = 2_000_000  # what a request may have beside the file itself
@@ -41,11 +43,13 @@ def create_app(application: Application) -> FastAPI:
     app.state.application = application
     app.state.metrics = metrics
     app.state.models = ModelDirectory(application.scorers)
-    app.state.signer = CursorSigner(application.settings.database_url)
+    app.state.signer = CursorSigner(application.settings.database_url.get_secret_value())
+    app.state.streams = StreamCounter()
     app.state.stopping = asyncio.Event()
     for router in (jobs.router, results.router, events.router, operations.router):
         app.include_router(router)
     app.add_middleware(BodyLimit, max_bytes=application.settings.upload.max_bytes + _FORM_BYTES)
+    app.add_middleware(AccessControl, application=application)
     app.add_middleware(RequestContext, metrics=metrics)
     install_handlers(app)
     install_openapi(app)

@@ -8,10 +8,13 @@ from fastapi import Depends, Header, Path, Query, Request
 
 from api.cursors import CursorSigner
 from api.metrics import ApiMetrics
+from service.access.desks import CallerDesks
+from service.access.streams import StreamCounter
+from service.entities import Quotas
 from service.errors import Fault, InvalidInput, JobNotFound
 from service.identifiers import JobId
 from service.jobs.models import ModelDirectory
-from service.ports import Scorers, Store
+from service.ports import Desks, Scorers, Store
 from service.settings import Settings
 
 _JOB_ID = re.compile(r"job_[0-9a-f]{32}")
@@ -39,8 +42,11 @@ def _application(request: Request) -> Application:
     return application
 
 
-def _store(request: Request) -> Store:
-    return _application(request).store
+def _store(request: Request) -> Desks:
+    """The store as the caller sees it; `AccessControl` has found out who that is."""
+    application = _application(request)
+    quotas = Quotas(**application.settings.quota.model_dump())
+    return CallerDesks(application.store, request.state.caller, quotas)
 
 
 def _signer(request: Request) -> CursorSigner:
@@ -56,6 +62,11 @@ def _metrics(request: Request) -> ApiMetrics:
 def _models(request: Request) -> ModelDirectory:
     models: ModelDirectory = request.app.state.models
     return models
+
+
+def _streams(request: Request) -> StreamCounter:
+    streams: StreamCounter = request.app.state.streams
+    return streams
 
 
 def _stopping(request: Request) -> asyncio.Event:
@@ -83,10 +94,11 @@ def _idempotency_key(
 
 
 TheApplication = Annotated[Application, Depends(_application)]
-TheStore = Annotated[Store, Depends(_store)]
+TheStore = Annotated[Desks, Depends(_store)]
 TheSigner = Annotated[CursorSigner, Depends(_signer)]
 TheModels = Annotated[ModelDirectory, Depends(_models)]
 TheMetrics = Annotated[ApiMetrics, Depends(_metrics)]
+TheStreams = Annotated[StreamCounter, Depends(_streams)]
 Stopping = Annotated[asyncio.Event, Depends(_stopping)]
 TheJobId = Annotated[JobId, Depends(_job_id)]
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from api.access import scope_needed
 from api.errors import PROBLEM_JSON
 from api.schemas import Problem
 from service.config import JobConfig
@@ -26,6 +27,7 @@ _EXAMPLES = [
     {"id": "1", "question": "What is the capital of France?", "choice": "Paris", "label": "True"},
     {"id": "2", "question": "What is the capital of France?", "choice": "Rome", "label": "False"},
 ]
+_ABOUT_KEYS = "An API key, `icm_...`; not needed where the API listens on the loopback address and nobody asks for one"
 _CONFIG_SCHEMA = {"$ref": _REFERENCE.format(model="JobConfig")}
 
 SUBMISSION_BODY: dict[str, Any] = {
@@ -88,7 +90,22 @@ def install_openapi(app: FastAPI) -> None:
                 schema = body.model_json_schema(ref_template=_REFERENCE)
                 schemas.update(schema.pop("$defs", {}))
                 schemas[body.__name__] = schema
+            _tell_who_may_ask(document)
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+
+
+def _tell_who_may_ask(document: dict[str, Any]) -> None:
+    """Every operation's scope, and the answers to those who lack it, from the rule that is enforced."""
+    schemes = document["components"].setdefault("securitySchemes", {})
+    schemes["ApiKey"] = {"type": "http", "scheme": "bearer", "description": _ABOUT_KEYS}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            scope = scope_needed(method.upper(), path)
+            if scope is None:
+                continue
+            operation["security"] = [{"ApiKey": [scope.value]}]
+            for status, answer in problems(401, 403, 429, 503).items():
+                operation["responses"].setdefault(str(status), answer)

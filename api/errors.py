@@ -1,5 +1,6 @@
 """The one table from errors to HTTP, and the problem documents (RFC 9457) that carry them."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +13,14 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Scope
 
-from api.schemas import FaultBody, Problem
+from api.schemas import FaultBody, Problem, QuotaBody
 from service import errors
+from service.access.keys import redacted
 
 PROBLEM_JSON = "application/problem+json"
 _TYPE_PREFIX = "urn:icm:problem:"
 _RETRY_SECONDS = 5
+_CHALLENGE = 'Bearer realm="icm"'
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 # Looked up along the error's ancestors, so the nearest entry counts.
@@ -28,6 +31,14 @@ STATUS_OF: Mapping[type[errors.ServiceError], int] = {
     errors.InvalidCursor: 400,
     errors.UnsupportedFormat: 415,
     errors.PayloadTooLarge: 413,
+    errors.NotAuthenticated: 401,
+    errors.NotPermitted: 403,
+    errors.QuotaExceeded: 403,  # waiting does not help
+    errors.QuotaExhausted: 429,
+    errors.QuotaTooSmall: 413,
+    errors.TooManyRequests: 429,
+    errors.KeyNotFound: 404,
+    errors.ProjectNotFound: 404,
     errors.JobNotFound: 404,
     errors.ModelNotFound: 422,  # the address exists; the configuration names something that does not
     errors.WrongState: 409,
@@ -75,9 +86,10 @@ def problem(
     detail: str,
     *,
     faults: Sequence[errors.Fault] = (),
+    quota: errors.QuotaState | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """A problem document."""
+    """A problem document; an API key that the request had anywhere is not repeated in it."""
     body = Problem(
         type=_TYPE_PREFIX + kind.slug,
         title=kind.title,
@@ -85,9 +97,11 @@ def problem(
         detail=detail,
         request_id=request_id,
         errors=[FaultBody.model_validate(fault) for fault in faults] or None,
+        quota=None if quota is None else QuotaBody.model_validate(quota),
     )
-    exclude = None if faults else {"errors"}
-    return Response(body.model_dump_json(exclude=exclude), kind.status, dict(headers or {}), PROBLEM_JSON)
+    exclude = {name for name in ("errors", "quota") if getattr(body, name) is None}
+    text = redacted(body.model_dump_json(exclude=exclude))
+    return Response(text, kind.status, dict(headers or {}), PROBLEM_JSON)
 
 
 def service_problem(request_id: str, error: errors.ServiceError) -> Response:
@@ -96,11 +110,20 @@ def service_problem(request_id: str, error: errors.ServiceError) -> Response:
     faults = error.faults if isinstance(error, errors.InvalidInput) else ()
     if isinstance(error, errors.ModelNotFound):
         faults = (errors.Fault(str(error), field="model"),)
-    headers = {}
-    if kind.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        wait = error.retry_after_seconds if isinstance(error, errors.BackendUnavailable) else None
-        headers["Retry-After"] = str(max(1, round(wait or _RETRY_SECONDS)))
-    return problem(request_id, kind, str(error), faults=faults, headers=headers)
+    quota = error.state if isinstance(error, errors.QuotaExceeded) else None
+    return problem(request_id, kind, str(error), faults=faults, quota=quota, headers=_headers(error, kind))
+
+
+def _headers(error: errors.ServiceError, kind: ProblemKind) -> dict[str, str]:
+    """What tells the client when to come back, or with what (RFC 6750 §3)."""
+    match error:
+        case errors.NotAuthenticated():
+            return {"WWW-Authenticate": _CHALLENGE + (', error="invalid_token"' if error.key_was_sent else "")}
+        case errors.NotPermitted():
+            return {"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="{error.scope}"'}
+        case errors.BackendUnavailable() | errors.QuotaExhausted() | errors.TooManyRequests():
+            return {"Retry-After": str(max(1, math.ceil(error.retry_after_seconds or _RETRY_SECONDS)))}
+    return {"Retry-After": str(_RETRY_SECONDS)} if kind.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
 
 
 def install_handlers(app: FastAPI) -> None:

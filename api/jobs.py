@@ -27,7 +27,6 @@ from service.jobs.submit import submit
 router = APIRouter(tags=["jobs"])
 
 _POLL_SECONDS = "1"
-_SCOPE = "jobs"
 
 
 @router.post(
@@ -38,13 +37,17 @@ _SCOPE = "jobs"
     responses=problems(400, 413, 415, 503),
 )
 async def create_job(
-    submission: TheSubmission, application: TheApplication, key: IdempotencyKey, metrics: TheMetrics
+    submission: TheSubmission,
+    application: TheApplication,
+    store: TheStore,
+    key: IdempotencyKey,
+    metrics: TheMetrics,
 ) -> Response:
     """Check a data set, store it and queue its labelling; nothing is stored where any row is bad."""
     receipt = await submit(
         submission.config,
         submission.source,
-        application.store,
+        store,
         application.scorers,
         idempotency_key=key,
         max_reported_faults=application.settings.upload.max_reported_faults,
@@ -80,15 +83,16 @@ async def get_jobs(
 ) -> Page[JobBody]:
     """Jobs, newest first."""
     before = None
+    scope = f"jobs {store.caller.project}"
     if cursor is not None:
-        created_at, job_id = signer.read(_SCOPE, cursor)
+        created_at, job_id = signer.read(scope, cursor)
         before = (created_at, job_id)
     found = await list_jobs(store, limit=limit, before=before, status=job_status)
     last = found.items[-1] if found.has_more else None
     return Page(
         data=[JobBody.of(job) for job in found.items],
         has_more=found.has_more,
-        next_cursor=last and signer.sign(_SCOPE, (last.created_at.isoformat(), last.id)),
+        next_cursor=last and signer.sign(scope, (last.created_at.isoformat(), last.id)),
     )
 
 

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import INTERNAL, problem, service_problem
 from api.metrics import ApiMetrics
+from service.access.keys import redacted
 from service.errors import PayloadTooLarge
 
 REQUEST_ID = "X-Request-ID"
@@ -55,12 +56,15 @@ class RequestContext:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.requests.labels(method, route, status or "aborted").inc()
         self._metrics.seconds.labels(method, route).observe(seconds)
-        self._log.info("request", method=method, route=route, status=status, seconds=round(seconds, 4))
+        caller = scope["state"].get("caller")
+        whose = {} if caller is None else {"project": caller.project, "key_id": caller.key_id}
+        self._log.info("request", method=method, route=route, status=status, seconds=round(seconds, 4), **whose)
 
 
 def _request_id(scope: Scope) -> str:
     given = Headers(scope=scope).get(REQUEST_ID, "")
-    return given if _ACCEPTED_ID.fullmatch(given) else uuid.uuid4().hex
+    is_good = _ACCEPTED_ID.fullmatch(given) is not None and redacted(given) == given
+    return given if is_good else uuid.uuid4().hex
 
 
 class _Answer:

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from api.dependencies import TheMetrics, TheModels, TheStore
+from api.dependencies import TheApplication, TheMetrics, TheModels
 from api.documentation import problems
 from api.metrics import CONTENT_TYPE
 from api.schemas import Health, ModelBody, ModelList
@@ -27,9 +27,9 @@ async def live() -> Health:
 
 
 @router.get("/health/ready", responses=problems(503))
-async def ready(store: TheStore) -> Health:
+async def ready(application: TheApplication) -> Health:
     """The database answers and is migrated: requests can be served."""
-    await store.ping()
+    await application.store.ping()
     return Health()
 
 

@@ -16,7 +16,7 @@ from api.jobs import not_modified
 from api.page.render import HEADERS, render_report
 from api.schemas import JobBody, LabelBody, Page, ReportBody
 from service.entities import Job
-from service.jobs.export import Result, ResultFormat, find_result, stream_result
+from service.jobs.export import Result, ResultFormat, find_result, note_download, stream_result
 from service.jobs.listing import list_labels
 from service.jobs.report import report
 
@@ -94,6 +94,7 @@ async def get_result(
         unchanged = not_modified(request, headers["ETag"])
         if unchanged is not None:
             return unchanged
+    await note_download(store, result)
     return StreamingResponse(stream_result(store, result, form), headers=headers, media_type=_CONTENT_TYPES[form])
 
 

@@ -298,6 +298,14 @@ class FaultBody(_Body):
     message: str
 
 
+class QuotaBody(_Body):
+    """The quota that stands in the way."""
+
+    quota: str
+    limit: int
+    used: int
+
+
 class Problem(BaseModel):
     """An error (RFC 9457)."""
 
@@ -307,3 +315,4 @@ class Problem(BaseModel):
     detail: str
     request_id: str
     errors: list[FaultBody] | None = None
+    quota: QuotaBody | None = None

@@ -16,7 +16,16 @@ from icm.documents import Event, Job
 from icm.errors import api_error
 from icm.files import saved
 from icm.flows import Flow, Pause, Send
-from icm.requests import DEFAULT_URL, EVENTS_TIMEOUT, PAGE_SIZE, POLL_SECONDS, RECONNECT_SECONDS, TIMEOUT, Requests
+from icm.requests import (
+    DEFAULT_URL,
+    EVENTS_TIMEOUT,
+    PAGE_SIZE,
+    POLL_SECONDS,
+    RECONNECT_SECONDS,
+    TIMEOUT,
+    Requests,
+    with_key,
+)
 from icm.retries import Outcome, RetryPolicy
 from icm.sse import EventCursor
 from icm.uploads import Source, prepared
@@ -31,13 +40,16 @@ class AsyncClient(Requests):
         self,
         url: str = DEFAULT_URL,
         *,
+        api_key: str | None = None,
         retries: RetryPolicy | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: httpx.Timeout = TIMEOUT,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         super().__init__(retries)
-        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout, transport=transport)
+        self._http = httpx.AsyncClient(
+            base_url=url, headers=with_key(headers, api_key), timeout=timeout, transport=transport
+        )
 
     async def __aenter__(self) -> Self:
         return self

@@ -6,7 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from icm.commands import jobs, label, models, serve
+from icm.commands import audit, jobs, keys, label, models, projects, serve
 from icm.commands.failures import EXPECTED, ExitCode, report_failure
 from icm.commands.options import AS_JSON
 
@@ -26,6 +26,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     jobs.report,
     jobs.cancel,
     models.models,
+    audit.audit,
 )
 
 
@@ -49,6 +50,8 @@ def build_app() -> typer.Typer:
     )
     for command in _COMMANDS:
         app.command()(command)
+    app.add_typer(keys.build_group(), name="keys")
+    app.add_typer(projects.build_group(), name="projects")
     app.command(hidden=True)(serve.serve_private)
     return app
 

@@ -19,7 +19,16 @@ from icm.documents import Event, Job
 from icm.errors import api_error
 from icm.files import saved
 from icm.flows import Flow, Pause, Send
-from icm.requests import DEFAULT_URL, EVENTS_TIMEOUT, PAGE_SIZE, POLL_SECONDS, RECONNECT_SECONDS, TIMEOUT, Requests
+from icm.requests import (
+    DEFAULT_URL,
+    EVENTS_TIMEOUT,
+    PAGE_SIZE,
+    POLL_SECONDS,
+    RECONNECT_SECONDS,
+    TIMEOUT,
+    Requests,
+    with_key,
+)
 from icm.retries import Outcome, RetryPolicy
 from icm.sse import EventCursor
 from icm.uploads import Source, prepared
@@ -32,20 +41,24 @@ class Client(Requests):
 
     Every call may raise ApiError where the service refuses and ServerUnreachable where
     there is no answer. Calls that do no more when they are made twice are repeated after
-    connection errors, 429 and 503. `headers` go with every request.
+    connection errors, 429 and 503. `headers` go with every request, and so does the API key,
+    which a service beyond this machine asks for.
     """
 
     def __init__(
         self,
         url: str = DEFAULT_URL,
         *,
+        api_key: str | None = None,
         retries: RetryPolicy | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: httpx.Timeout = TIMEOUT,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         super().__init__(retries)
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout, transport=transport)
+        self._http = httpx.Client(
+            base_url=url, headers=with_key(headers, api_key), timeout=timeout, transport=transport
+        )
 
     def __enter__(self) -> Self:
         return self

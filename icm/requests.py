@@ -1,7 +1,7 @@
 """What both clients decide alike: patience, time-outs, and the flows behind their calls."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +22,11 @@ PAGE_SIZE = 500
 TIMEOUT = httpx.Timeout(30.0, connect=5.0, read=300.0)  # a large data set is checked before the answer begins
 EVENTS_TIMEOUT = httpx.Timeout(30.0, connect=5.0, read=60.0)  # the service sends a comment every 15 s
 RECONNECT_SECONDS = 1.0
+
+
+def with_key(headers: Mapping[str, str] | None, api_key: str | None) -> dict[str, str]:
+    """The headers of every request, the API key among them."""
+    return {**(headers or {}), **({} if api_key is None else {"Authorization": f"Bearer {api_key}"})}
 
 
 class Requests:

@@ -41,6 +41,7 @@ class StackOptions:
     database_url: str | None = None  # none: an embedded Postgres
     backends: Backends | None = None  # none: an embedded inference server
     durable: bool = True
+    private: bool = False  # for one process of this user, which needs no API key whatever the environment says
 
     @property
     def url(self) -> str:
@@ -129,7 +130,13 @@ def _environment(stack: Stack, backends: Backends) -> dict[str, str]:
         "ICM_HOST": options.host,
         "ICM_PORT": str(options.port),
         "NO_PROXY": ",".join(filter(None, without_proxy)),
+        **api_settings(options),
     }
+
+
+def api_settings(options: StackOptions) -> dict[str, str]:
+    """What goes before the environment that we were started in."""
+    return {"ICM_ACCESS__REQUIRED": "false"} if options.private else {}
 
 
 def _python(module: str, *arguments: str) -> tuple[str, ...]:

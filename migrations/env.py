@@ -22,7 +22,7 @@ def migrate(connection: Connection) -> None:
 
 async def migrate_configured_database() -> None:
     """The same on the database that the settings name."""
-    engine = create_engine(Settings().database_url, pool_size=1, application_name="icm-migrate")
+    engine = create_engine(Settings().database_url.get_secret_value(), pool_size=1, application_name="icm-migrate")
     async with engine.connect() as connection:
         await connection.run_sync(migrate)
     await engine.dispose()

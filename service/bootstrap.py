@@ -38,14 +38,15 @@ def build_application(settings: Settings, *, store: Store | None = None) -> Appl
     """Wire the service; nothing is connected to before its first use."""
     return Application(
         settings=settings,
-        store=store or _postgres(settings),
+        store=store or build_store(settings),
         scorers=ConfiguredScorers({backend.name: _scorer(backend) for backend in settings.backends}),
     )
 
 
-def _postgres(settings: Settings) -> Store:
+def build_store(settings: Settings) -> Store:
+    """The store in the database that the settings name; nothing is connected to before its first use."""
     return PostgresStore(
-        settings.database_url,
+        settings.database_url.get_secret_value(),
         pool_size=settings.database.pool_size,
         statement_timeout_seconds=settings.database.statement_timeout_seconds,
         max_crashes=settings.queue.max_crashes,

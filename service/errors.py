@@ -7,6 +7,14 @@ ServiceError
 │   └── InvalidCursor          a paging cursor that this service did not hand out
 ├── UnsupportedFormat          a file format or content type that is not read here
 ├── PayloadTooLarge            more bytes or rows than the operator allows
+├── NotAuthenticated           no API key came, or one that is no good
+├── NotPermitted               the API key lacks the scope that the request needs
+├── QuotaExceeded              the project has as much as it may have; deleting something helps, waiting does not
+│   ├── QuotaExhausted         waiting helps: jobs end, days pass
+│   └── QuotaTooSmall          this request alone is more than the project may ever have
+├── TooManyRequests            one API key asked more often than it may
+├── KeyNotFound                there is no API key of this id
+├── ProjectNotFound
 ├── JobNotFound
 ├── ModelNotFound              no scoring backend of that name is configured
 ├── WrongState                 the job's status does not allow the request
@@ -66,6 +74,67 @@ class UnsupportedFormat(ServiceError):
 
 class PayloadTooLarge(ServiceError):
     """More bytes or rows than the operator allows."""
+
+
+class NotAuthenticated(ServiceError):
+    """No API key came with the request, or one that is no good; which of the two `key_was_sent` says."""
+
+    def __init__(self, message: str, *, key_was_sent: bool = False) -> None:
+        super().__init__(message)
+        self.key_was_sent = key_was_sent
+
+
+class NotPermitted(ServiceError):
+    """The API key is good, but lacks the scope that the request needs."""
+
+    def __init__(self, message: str, scope: str | None = None) -> None:
+        super().__init__(message)
+        self.scope = scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaState:
+    """Which quota stands in the way, what it allows and how much of it is used."""
+
+    quota: str
+    limit: int
+    used: int
+
+
+class QuotaExceeded(ServiceError):
+    """The project has as much as it may have; deleting something helps, waiting does not."""
+
+    def __init__(self, message: str, state: QuotaState | None = None) -> None:
+        super().__init__(message)
+        self.state = state
+
+
+class QuotaExhausted(QuotaExceeded):
+    """The project has as much as it may have for now."""
+
+    def __init__(self, message: str, state: QuotaState | None = None, *, retry_after_seconds: float = 30.0) -> None:
+        super().__init__(message, state)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class QuotaTooSmall(QuotaExceeded):
+    """This request alone is more than the project may ever have."""
+
+
+class TooManyRequests(ServiceError):
+    """One API key asked more often than it may."""
+
+    def __init__(self, message: str, retry_after_seconds: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class KeyNotFound(ServiceError):
+    """There is no API key of this id."""
+
+
+class ProjectNotFound(ServiceError):
+    """There is no project of this name."""
 
 
 class JobNotFound(ServiceError):

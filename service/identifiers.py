@@ -6,9 +6,13 @@ from typing import NewType
 JobId = NewType("JobId", str)
 DatasetId = NewType("DatasetId", str)
 WorkerId = NewType("WorkerId", str)
+ProjectName = NewType("ProjectName", str)
+KeyId = NewType("KeyId", str)  # the part of an API key that is no secret
 BackendId = NewType("BackendId", int)  # of a stored identity of a scoring backend
 Row = NewType("Row", int)  # a row's position in its data set, from 0
 Label = NewType("Label", int)  # a label's position in the task's label list, from 0
+
+DEFAULT_PROJECT = ProjectName("default")  # of callers who need no key, and of all jobs from before there were keys
 
 
 def new_job_id() -> JobId:

@@ -6,6 +6,8 @@ from typing import Literal
 
 import structlog
 
+from service.access.keys import redacted
+
 
 def configure_logging(log_format: Literal["console", "json"], level: str) -> None:
     """Send structlog and the standard library's logging to stderr in one form; call once per process."""
@@ -29,9 +31,14 @@ def configure_logging(log_format: Literal["console", "json"], level: str) -> Non
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer, _without_secrets],
         )
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("httpcore").setLevel(logging.WARNING)
+
+
+def _without_secrets(_logger: object, _method: str, line: structlog.typing.EventDict) -> str:
+    """The finished line, whatever it was made from, without the secret of any API key."""
+    return redacted(str(line))

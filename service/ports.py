@@ -1,17 +1,22 @@
 """What the use cases need from the outside, as Protocols cut to their users.
 
-Two units of work share one database. The desk is what the API needs: it can read gold.
+Three units of work share one database. The desk is what the API needs: it can read gold, and it
+knows one project only, so that what belongs to others is not there. The gate is for whoever lets
+callers in: it knows the API keys of all projects and nothing of their jobs.
 The workbench is what workers need: it has no way to gold, and every write is fenced by a
 lease (a write under an outdated epoch raises LeaseLost and changes nothing).
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from service.access_ports import Account, Audit, Gate
+from service.answer_ports import RememberedAnswers
 from service.entities import (
     Backoff,
+    Caller,
     ClaimedShard,
     Event,
     Job,
@@ -24,12 +29,12 @@ from service.entities import (
     NewShard,
     PauseReason,
     Progress,
+    Quotas,
     ShardRow,
     ShardStatus,
 )
 from service.identifiers import BackendId, DatasetId, JobId, Label, Row, WorkerId
-from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
-from service.search.recall import Answers, PromptKey
+from service.search.prompt_tree import PromptTree, TreeScores, Usage
 
 
 class Datasets(Protocol):
@@ -125,7 +130,7 @@ class Backends(Protocol):
 
 
 class Desk(Protocol):
-    """One unit of work for the API."""
+    """One unit of work for the API, on behalf of one project: what belongs to others is not found."""
 
     datasets: Datasets
     jobs: Jobs
@@ -133,7 +138,30 @@ class Desk(Protocol):
     gold: Gold
     events: Events
     idempotency: Idempotency
+    account: Account
+    audit: Audit
     backends: Backends
+
+
+class Desks(Protocol):
+    """The store as one caller sees it; what the use cases of the API are given."""
+
+    @property
+    def caller(self) -> Caller:
+        """On whose behalf units of work are opened."""
+
+    @property
+    def quotas(self) -> Quotas:
+        """How much a project may have that has no quotas of its own."""
+
+    def desk(self) -> AbstractAsyncContextManager[Desk]:
+        """A unit of work on the caller's behalf."""
+
+    async def is_welcome(self) -> bool:
+        """Whether the caller's key is still good; for answers that go on for long."""
+
+    async def wait_for_events(self, job_id: JobId, timeout_seconds: float) -> None:
+        """Return when the job may have new events, or after the time-out; sooner without a reason at times."""
 
 
 class Shards(Protocol):
@@ -238,25 +266,6 @@ class BackendsOfJobs(Protocol):
         """The backend that the job began with; a job that has none begins with this one. Raises LeaseLost."""
 
 
-class RememberedAnswers(Protocol):
-    """What backends have answered to prompts."""
-
-    async def recall(self, backend_id: BackendId, keys: Collection[PromptKey]) -> dict[PromptKey, LogProbabilities]:
-        """The answers to those of the prompts that are remembered."""
-
-    async def record(self, lease: Lease, backend_id: BackendId, answers: Answers) -> dict[PromptKey, LogProbabilities]:
-        """Remember these answers; those that count from now on. Raises LeaseLost.
-
-        Where another answer to the same prompt is remembered already, it stays and is given back.
-        """
-
-    async def last_beyond(self, max_answers: int) -> int | None:
-        """The number of the newest answer that is beyond so many newer ones; None where there are fewer."""
-
-    async def forget(self, last: int, *, at_most: int) -> int:
-        """Drop the oldest answers up to this number; how many were dropped."""
-
-
 class Workbench(Protocol):
     """One unit of work for a worker."""
 
@@ -271,8 +280,11 @@ class Workbench(Protocol):
 class Store(Protocol):
     """Opens units of work: committed when left cleanly, rolled back on any exception."""
 
-    def desk(self) -> AbstractAsyncContextManager[Desk]:
-        """A unit of work for the API."""
+    def desk(self, caller: Caller) -> AbstractAsyncContextManager[Desk]:
+        """A unit of work for the API, which sees and makes what belongs to the caller's project."""
+
+    def gate(self) -> AbstractAsyncContextManager[Gate]:
+        """A unit of work for whoever lets callers in."""
 
     def workbench(self) -> AbstractAsyncContextManager[Workbench]:
         """A unit of work for a worker."""

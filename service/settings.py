@@ -51,6 +51,26 @@ class UploadSettings(_Group):
     max_reported_faults: int = 100
 
 
+class AccessSettings(_Group):
+    """Who may come in."""
+
+    required: bool = Field(
+        default=False,
+        description="ask for an API key on the loopback address, too; beyond it one is always needed",
+    )
+    requests_per_minute: int = Field(6000, ge=0, description="of one API key to one API process; 0: any number")
+
+
+class QuotaSettings(_Group):
+    """How much a project may have that has no quotas of its own (`icm projects limit`); 0 is no limit."""
+
+    jobs_in_flight: int = Field(0, ge=0, description="jobs that have not ended")
+    rows: int = Field(0, ge=0, description="rows stored at once")
+    bytes: int = Field(0, ge=0, description="bytes of the rows stored at once")
+    tokens_per_day: int = Field(0, ge=0, description="tokens computed between two midnights (UTC)")
+    event_streams: int = Field(500, ge=0, description="event streams open at once at one API process")
+
+
 class BackendSettings(_Group):
     """A scoring backend the operator offers by name; users never write URLs."""
 
@@ -83,8 +103,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ICM_", env_nested_delimiter="__", extra="ignore", frozen=True)
 
-    database_url: str = Field(
-        "postgresql+asyncpg://icm:icm@127.0.0.1:5432/icm",
+    database_url: SecretStr = Field(
+        SecretStr("postgresql+asyncpg://icm:icm@127.0.0.1:5432/icm"),
         validation_alias=AliasChoices("ICM_DATABASE_URL", "DATABASE_URL"),
     )
     data_dir: Path = Path("data")
@@ -96,4 +116,6 @@ class Settings(BaseSettings):
     queue: QueueSettings = QueueSettings()
     memory: MemorySettings = MemorySettings()
     upload: UploadSettings = UploadSettings()
+    access: AccessSettings = AccessSettings()
+    quota: QuotaSettings = QuotaSettings()
     backends: tuple[BackendSettings, ...] = (BackendSettings(),)

@@ -10,6 +10,7 @@ from icm.documents import Job
 from icm.errors import ApiError, IcmError, ServerUnreachable
 from icm.private import PrivateServiceFailed
 from icm.supervisor import PartFailed
+from service.errors import InvalidInput, ServiceError, StorageUnavailable
 from service.storage.binaries import EmbeddedPostgresError
 
 _SHOWN_FAULTS = 20
@@ -42,7 +43,16 @@ class JobEndedBadly(IcmError):
         self.job = job
 
 
-EXPECTED = (IcmError, PartFailed, EmbeddedPostgresError, OSError)
+EXPECTED = (IcmError, PartFailed, ServiceError, OSError)
+
+# The first that fits counts.
+_CODES: tuple[tuple[tuple[type[Exception], ...], ExitCode], ...] = (
+    ((JobEndedBadly,), ExitCode.JOB_ENDED_BADLY),
+    ((PartFailed, EmbeddedPostgresError, PrivateServiceFailed), ExitCode.SERVICE_FAILED),
+    ((ServerUnreachable, StorageUnavailable), ExitCode.UNREACHABLE),
+    ((BadConfigFile, InvalidInput), ExitCode.INVALID_INPUT),
+    ((ServiceError,), ExitCode.REFUSED),
+)
 
 
 def report_failure(error: Exception, *, as_json: bool) -> ExitCode:
@@ -53,6 +63,9 @@ def report_failure(error: Exception, *, as_json: bool) -> ExitCode:
         return code
     console = on_stderr()
     console.print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+    if isinstance(error, InvalidInput):
+        for found in error.faults:
+            console.print(f"  {found.field}: {found.message}", markup=False, highlight=False, soft_wrap=True)
     if isinstance(error, ApiError):
         for fault in error.errors[:_SHOWN_FAULTS]:
             console.print(f"  {fault}", markup=False, highlight=False, soft_wrap=True)
@@ -65,18 +78,9 @@ def report_failure(error: Exception, *, as_json: bool) -> ExitCode:
 
 def exit_code(error: Exception) -> ExitCode:
     """Which exit code stands for this error."""
-    match error:
-        case ApiError():
-            return ExitCode.INVALID_INPUT if error.is_invalid_input else ExitCode.REFUSED
-        case ServerUnreachable():
-            return ExitCode.UNREACHABLE
-        case JobEndedBadly():
-            return ExitCode.JOB_ENDED_BADLY
-        case BadConfigFile():
-            return ExitCode.INVALID_INPUT
-        case PartFailed() | EmbeddedPostgresError() | PrivateServiceFailed():
-            return ExitCode.SERVICE_FAILED
-    return ExitCode.USAGE
+    if isinstance(error, ApiError):
+        return ExitCode.INVALID_INPUT if error.is_invalid_input else ExitCode.REFUSED
+    return next((code for kinds, code in _CODES if isinstance(error, kinds)), ExitCode.USAGE)
 
 
 def _document(error: Exception) -> dict[str, Any]:

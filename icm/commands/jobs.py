@@ -7,7 +7,7 @@ import typer
 
 from icm.client import Client
 from icm.commands.failures import JobEndedBadly
-from icm.commands.options import JobId, Json, Url
+from icm.commands.options import ApiKey, JobId, Json, Url
 from icm.commands.output import on_stdout, plain_table, summary_of, write_json
 from icm.commands.progress import figures, shown_progress
 from icm.files import result_format_of
@@ -19,11 +19,12 @@ def jobs(
     status: Annotated[str | None, typer.Option(help="Only jobs of this status.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many, at most.")] = 20,
     url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """List jobs, newest first; with --json one line for each."""
     table = plain_table("id", "name", "status", "rows", "labelled", "created")
-    with Client(url) as client:
+    with Client(url, api_key=api_key) as client:
         for _, job in zip(range(limit), client.jobs(status=status), strict=False):
             if as_json:
                 write_json(job.document)
@@ -33,9 +34,9 @@ def jobs(
         on_stdout().print(table)
 
 
-def watch(job_id: JobId, *, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
+def watch(job_id: JobId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:
     """Follow a job to its end; with --json a line for every change."""
-    with Client(url) as client, shown_progress(as_json=as_json) as show:
+    with Client(url, api_key=api_key) as client, shown_progress(as_json=as_json) as show:
         job = client.wait(job_id, on_change=show)
     if job.status != "succeeded":
         raise JobEndedBadly(job)
@@ -47,11 +48,12 @@ def result(
     *,
     partial: Annotated[bool, typer.Option(help="Also what a cancelled or failed job has.")] = False,
     url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Download a labelled data set."""
     check_output(output)
-    with Client(url) as client:
+    with Client(url, api_key=api_key) as client:
         client.result(job_id, to=output, partial=partial)
     if as_json:
         write_json({"output": str(output)})
@@ -62,12 +64,13 @@ def report(
     *,
     html: Annotated[Path | None, typer.Option(help="Also save it here, as one HTML page with plots.")] = None,
     url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Say how far a job's labels deserve trust."""
     if html is not None:
         check_folder(html, "--html")
-    with Client(url) as client:
+    with Client(url, api_key=api_key) as client:
         document = client.report(job_id)
         if html is not None:
             client.report_html(job_id, to=html)
@@ -78,9 +81,9 @@ def report(
         on_stdout().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def cancel(job_id: JobId, *, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
+def cancel(job_id: JobId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:
     """Ask a job to stop; it keeps the labels found so far."""
-    with Client(url) as client:
+    with Client(url, api_key=api_key) as client:
         job = client.cancel(job_id)
     if as_json:
         write_json(job.document)

@@ -10,7 +10,7 @@ import typer
 from icm.client import Client
 from icm.commands.failures import JobEndedBadly
 from icm.commands.jobs import check_output
-from icm.commands.options import Config, Data, Json, read_config
+from icm.commands.options import ApiKey, Config, Data, Json, read_config
 from icm.commands.output import count, on_stderr, on_stdout, summary_of, write_json
 from icm.commands.progress import shown_progress
 from icm.documents import Job
@@ -34,12 +34,13 @@ def label(
     url: OptionalUrl = None,
     model: LanguageModel = None,
     workers: Workers = 1,
+    api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Label a data set and download it."""
     check_output(output)
     content = read_config(config, name=data.stem)
-    with service_for(url, model, workers, quiet=as_json) as base, Client(base) as client:
+    with connected(url, model, workers, api_key=api_key, quiet=as_json) as client:
         job = client.create_job(data, content)
         job = _follow(client, job, hint=url is not None and not as_json, as_json=as_json)
         if job.status != "succeeded":
@@ -60,11 +61,12 @@ def estimate(
     *,
     url: OptionalUrl = None,
     model: LanguageModel = None,
+    api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Say what labelling a data set would cost, and show a prompt; nothing is stored."""
     content = read_config(config, name=data.stem)
-    with service_for(url, model, 1, quiet=as_json) as base, Client(base) as client:
+    with connected(url, model, 1, api_key=api_key, quiet=as_json) as client:
         found = client.estimate(data, content)
     if as_json:
         write_json(found)
@@ -75,17 +77,20 @@ def estimate(
 
 
 @contextmanager
-def service_for(url: str | None, language_model: str | None, workers: int, *, quiet: bool) -> Iterator[str]:
-    """The service's URL, or that of a private one for as long as it is needed."""
+def connected(
+    url: str | None, language_model: str | None, workers: int, *, api_key: str | None, quiet: bool
+) -> Iterator[Client]:
+    """A client of the service, or of a private one, which asks for no key, for as long as it is needed."""
     if url is not None:
         if language_model is not None:
             raise typer.BadParameter("goes with a private service; with --url name a backend in the configuration")
-        yield url
+        with Client(url, api_key=api_key) as client:
+            yield client
         return
     if not quiet:
         on_stderr().print("starting a private service ...", style="dim")
-    with PrivateService(language_model=language_model, workers=workers) as private_url:
-        yield private_url
+    with PrivateService(language_model=language_model, workers=workers) as private_url, Client(private_url) as client:
+        yield client
 
 
 def _follow(client: Client, job: Job, *, hint: bool, as_json: bool) -> Job:

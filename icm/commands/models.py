@@ -4,19 +4,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from icm.client import Client
-from icm.commands.options import Json, Url
+from icm.commands.options import ApiKey, Json, Url
 from icm.commands.output import count, on_stdout, plain_table, write_json
 from icm.requests import DEFAULT_URL
 
 _UNKNOWN = "?"
 
 
-def models(*, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
+def models(*, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:
     """List the scoring backends that a configuration can name, with what a probe found; with --json one line for each.
 
     Problems keep jobs from running, advice does not; both say what to change.
     """
-    with Client(url) as client:
+    with Client(url, api_key=api_key) as client:
         backends = client.models()
     if as_json:
         for backend in backends:

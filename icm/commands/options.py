@@ -20,6 +20,10 @@ Json = Annotated[
     bool, typer.Option("--json", callback=_remember, help="JSON on standard output, and nothing else there.")
 ]
 Url = Annotated[str, typer.Option("--url", envvar="ICM_URL", help="The service.")]
+ApiKey = Annotated[
+    str | None,
+    typer.Option("--api-key", envvar="ICM_API_KEY", help="Safer in the environment, which no list of processes shows."),
+]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job.")]
 Data = Annotated[
     Path,

@@ -17,6 +17,7 @@ from icm.commands.output import on_stderr, on_stdout, write_json
 from icm.ports import free_port
 from icm.stack import Backends, StackOptions, Stopped, running
 from icm.supervisor import POLL_SECONDS
+from service.access.authentication import is_loopback
 
 _DEFAULT_FOLDER = Path("data")
 
@@ -90,6 +91,7 @@ def serve_private(
             workers=workers,
             language_model=model,
             durable=False,
+            private=True,
         )
         _run(options, stop, as_json=as_json)
 
@@ -124,4 +126,7 @@ def _announce(options: StackOptions, *, as_json: bool) -> None:
         write_json({"url": options.url, "data_dir": str(options.data_folder), "pid": os.getpid()})
         return
     on_stdout().print(f"ready: {options.url}  (documentation: {options.url}/docs)", highlight=False, soft_wrap=True)
+    if not is_loopback(options.host):
+        where = "--database-url ..." if options.database_url else f"--data-dir {options.data_folder}"
+        on_stderr().print(f"requests need an API key: icm keys create NAME {where}", soft_wrap=True)
     on_stderr().print(f"logs: {options.data_folder / 'logs'}; Ctrl-C stops all parts", style="dim", soft_wrap=True)

@@ -76,6 +76,7 @@ class Asking:
         self._store = store
         self._scorer = scorer
         self._lease = claimed.lease
+        self._project = claimed.project
         self._labels = tuple(claimed.config.task.labels)
         self._all_spellings = claimed.config.task.all_spellings
         self._backend = backend
@@ -89,7 +90,9 @@ class Asking:
 
     async def recall(self, trees: Sequence[PromptTree]) -> Question:
         """The question with what is remembered of its answers. Raises StorageUnavailable."""
-        request = await asyncio.to_thread(keyed, trees, self._labels, all_spellings=self._all_spellings)
+        request = await asyncio.to_thread(
+            keyed, trees, self._labels, project=self._project, all_spellings=self._all_spellings
+        )
         answers = dict[PromptKey, LogProbabilities]()
         if self._memory.max_answers:
             async with self._store.workbench() as unit:

@@ -11,12 +11,12 @@ from typing import Any
 import orjson
 from anyio import to_thread
 
-from service.entities import Job, JobStatus, LabeledRow
+from service.entities import AuditAction, AuditEntry, Job, JobStatus, LabeledRow
 from service.errors import JobNotFinished
 from service.identifiers import JobId
 from service.jobs.export_parquet import ColumnKinds, ParquetStream
 from service.jobs.survey import RESULT_COLUMNS
-from service.ports import Store
+from service.ports import Desks
 
 _BATCH_ROWS = 2_000
 _BATCH_BYTES = 4_000_000
@@ -46,7 +46,7 @@ class Result:
         return self.job.status is JobStatus.SUCCEEDED
 
 
-async def find_result(store: Store, job_id: JobId, *, partial: bool) -> Result:
+async def find_result(store: Desks, job_id: JobId, *, partial: bool) -> Result:
     """The result, if it may be downloaded. Raises JobNotFound and JobNotFinished.
 
     What a failed or cancelled job has done is given only where `partial` says that it is wanted.
@@ -61,7 +61,13 @@ async def find_result(store: Store, job_id: JobId, *, partial: bool) -> Result:
     return Result(job=job, columns=columns, gold_field=gold_field)
 
 
-async def stream_result(store: Store, result: Result, form: ResultFormat) -> AsyncGenerator[bytes, None]:
+async def note_download(store: Desks, result: Result) -> None:
+    """Enter into the audit log that somebody takes the result."""
+    async with store.desk() as desk:
+        await desk.audit.record(AuditEntry.by(store.caller, AuditAction.RESULT_DOWNLOADED, result.job.id))
+
+
+async def stream_result(store: Desks, result: Result, form: ResultFormat) -> AsyncGenerator[bytes, None]:
     """The result's bytes, from the database to the reader without ever holding all of it."""
     match form:
         case ResultFormat.JSONL:
@@ -76,7 +82,7 @@ async def stream_result(store: Store, result: Result, form: ResultFormat) -> Asy
                 yield part
 
 
-async def _batches(store: Store, job_id: JobId) -> AsyncGenerator[list[LabeledRow], None]:
+async def _batches(store: Desks, job_id: JobId) -> AsyncGenerator[list[LabeledRow], None]:
     """The rows in lists of bounded size."""
     batch: list[LabeledRow] = []
     size = 0
@@ -92,21 +98,21 @@ async def _batches(store: Store, job_id: JobId) -> AsyncGenerator[list[LabeledRo
 
 
 async def _encoded(
-    store: Store, result: Result, encode: Callable[[Result, list[LabeledRow]], bytes]
+    store: Desks, result: Result, encode: Callable[[Result, list[LabeledRow]], bytes]
 ) -> AsyncGenerator[bytes, None]:
     async with aclosing(_batches(store, result.job.id)) as batches:
         async for batch in batches:
             yield await to_thread.run_sync(encode, result, batch)
 
 
-async def _csv(store: Store, result: Result) -> AsyncGenerator[bytes, None]:
+async def _csv(store: Desks, result: Result) -> AsyncGenerator[bytes, None]:
     yield _as_csv_lines([[*result.columns, *RESULT_COLUMNS]])
     async with aclosing(_encoded(store, result, _as_csv)) as parts:
         async for part in parts:
             yield part
 
 
-async def _parquet(store: Store, result: Result) -> AsyncGenerator[bytes, None]:
+async def _parquet(store: Desks, result: Result) -> AsyncGenerator[bytes, None]:
     """Reads the rows twice: the columns' types are known only after the last row."""
     kinds = ColumnKinds(result.columns)
     async with aclosing(_batches(store, result.job.id)) as batches:

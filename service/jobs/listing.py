@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from service.entities import Event, Job, JobStatus, LabelState
+from service.access.admission import quotas_of
+from service.entities import Event, Job, JobStatus, LabelState, Quotas
 from service.identifiers import JobId
-from service.ports import Store
+from service.ports import Desks
 
 Item = TypeVar("Item")
 
@@ -23,14 +24,21 @@ def _slice(items: list[Item], limit: int) -> Slice[Item]:
     return Slice(items=items[:limit], has_more=len(items) > limit)
 
 
-async def read_job(store: Store, job_id: JobId) -> Job:
+async def read_job(store: Desks, job_id: JobId) -> Job:
     """The job as it is now. Raises JobNotFound."""
     async with store.desk() as desk:
         return await desk.jobs.get(job_id)
 
 
+async def read_stream_quotas(store: Desks, job_id: JobId) -> Quotas:
+    """What the project may have, once it is sure that the job is the project's. Raises JobNotFound."""
+    async with store.desk() as desk:
+        await desk.jobs.get(job_id)
+        return await quotas_of(desk, store.quotas)
+
+
 async def list_jobs(
-    store: Store, *, limit: int, before: tuple[str, str] | None, status: JobStatus | None
+    store: Desks, *, limit: int, before: tuple[str, str] | None, status: JobStatus | None
 ) -> Slice[Job]:
     """Jobs, newest first, older than the (created_at, id) given."""
     async with store.desk() as desk:
@@ -38,7 +46,7 @@ async def list_jobs(
 
 
 async def list_labels(
-    store: Store, job_id: JobId, *, limit: int, after: tuple[float, int] | None, by_confidence: bool
+    store: Desks, job_id: JobId, *, limit: int, after: tuple[float, int] | None, by_confidence: bool
 ) -> tuple[Job, Slice[tuple[str, LabelState]]]:
     """The job, and row ids with label states behind the (confidence, position) given. Raises JobNotFound."""
     async with store.desk() as desk:
@@ -47,7 +55,7 @@ async def list_labels(
     return job, _slice(states, limit)
 
 
-async def list_events(store: Store, job_id: JobId, *, after: int, limit: int) -> tuple[Job, Slice[Event]]:
+async def list_events(store: Desks, job_id: JobId, *, after: int, limit: int) -> tuple[Job, Slice[Event]]:
     """The job, and then its events behind a sequence number: a final job's last page ends its log.
 
     Raises JobNotFound.

@@ -15,7 +15,7 @@ from service.jobs.health.sample import RowSample
 from service.jobs.health.shortcuts import Shortcut, find_shortcuts
 from service.jobs.health.tally import ConfidenceBin, LabelShare, Tally
 from service.jobs.judgement import Evidence, Reason, Verdict, judge, worst
-from service.ports import Desk, Store
+from service.ports import Desk, Desks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class _Read:
     gold_texts: Mapping[Row, str]  # of the same rows
 
 
-async def report(store: Store, job_id: JobId) -> Report:
+async def report(store: Desks, job_id: JobId) -> Report:
     """Judge the job's labels as they are now. Raises JobNotFound."""
     async with store.desk() as desk:
         read = await _read(desk, job_id)

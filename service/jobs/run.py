@@ -111,10 +111,10 @@ class _Run:
         changed = [new for new in states if self.stored.get(new.position) != new]
         async with self.store.workbench() as unit:
             await unit.labels.write(self.claimed.lease, changed)
-            await unit.shards.spend(self.claimed.lease, self.asking.usage, remembered=self.asking.remembered)
             await unit.shards.save(
                 self.claimed.lease, checkpoint=orjson.dumps(checkpoint.to_json(state)), progress=self.progress()
             )
+            await unit.shards.spend(self.claimed.lease, self.asking.usage, remembered=self.asking.remembered)
         self.stored.update({new.position: new for new in changed})
 
     async def finish(self, reason: StopReason | None) -> None:

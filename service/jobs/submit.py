@@ -8,14 +8,15 @@ from datetime import UTC, datetime
 import orjson
 from anyio import to_thread
 
+from service.access.admission import admit, refuse_early
 from service.config import JobConfig
-from service.entities import Job, NewDataset, NewRow
+from service.entities import AuditAction, AuditEntry, Job, NewDataset, NewRow, Size
 from service.errors import IdempotencyMismatch
 from service.identifiers import DatasetId, JobId, Row, new_dataset_id, new_job_id
 from service.jobs.preparation import Preparation, prepare
 from service.jobs.rows import FaultLog, RowSource, in_chunks
 from service.jobs.template import as_text
-from service.ports import Desk, Scorers, Store
+from service.ports import Desk, Desks, Scorers
 
 _CHUNK_ROWS = 1_000
 
@@ -31,7 +32,7 @@ class Receipt:
 async def submit(
     config: JobConfig,
     source: RowSource,
-    store: Store,
+    store: Desks,
     scorers: Scorers,
     *,
     idempotency_key: str | None,
@@ -40,7 +41,7 @@ async def submit(
     """Check, store and queue a job; nothing is stored where anything is wrong.
 
     Raises InvalidDataset, PayloadTooLarge, UnsupportedFormat, ModelNotFound, BackendError,
-    IdempotencyMismatch and StorageUnavailable.
+    IdempotencyMismatch, QuotaExceeded and StorageUnavailable.
     """
     prepared = await prepare(config, source, scorers, max_reported_faults=max_reported_faults)
     data_sha256 = await to_thread.run_sync(source.sha256)
@@ -51,8 +52,12 @@ async def submit(
             earlier = await _claim(desk, idempotency_key, request_sha256(config, data_sha256), job.id)
             if earlier is not None:
                 return Receipt(job=await desk.jobs.get(earlier), replayed=True)
-        await _store_data(desk, job, prepared, source, data_sha256)
+        await refuse_early(desk, store.quotas, Size(rows=prepared.survey.rows, bytes=0))
+        await _store_dataset(desk, job, prepared, data_sha256)
+        size = await _store_rows(desk, job.dataset_id, new_rows(prepared, source))
+        await admit(desk, store.quotas, size, job.dataset_id)
         await desk.jobs.add(replace(job, backend_id=await desk.backends.recognized(backend)), prepared.plan.shards)
+        await desk.audit.record(AuditEntry.by(store.caller, AuditAction.JOB_CREATED, job.id))
         return Receipt(job=await desk.jobs.get(job.id), replayed=False)
 
 
@@ -72,7 +77,7 @@ async def _claim(desk: Desk, key: str, sha256: str, job_id: JobId) -> JobId | No
     return stored.job_id
 
 
-async def _store_data(desk: Desk, job: Job, prepared: Preparation, source: RowSource, data_sha256: str) -> None:
+async def _store_dataset(desk: Desk, job: Job, prepared: Preparation, data_sha256: str) -> None:
     task = job.config.task
     await desk.datasets.add(
         NewDataset(
@@ -83,12 +88,16 @@ async def _store_data(desk: Desk, job: Job, prepared: Preparation, source: RowSo
             sha256=data_sha256,
         )
     )
-    await _store_rows(desk, job.dataset_id, new_rows(prepared, source))
 
 
-async def _store_rows(desk: Desk, dataset_id: DatasetId, rows: Iterator[NewRow]) -> None:
+async def _store_rows(desk: Desk, dataset_id: DatasetId, rows: Iterator[NewRow]) -> Size:
+    """Store the rows chunk by chunk; how many they are and how long."""
+    count = length = 0
     async for chunk in in_chunks(rows, _CHUNK_ROWS):
         await desk.datasets.add_rows(dataset_id, chunk)
+        count += len(chunk)
+        length += sum(row.size_bytes for row in chunk)
+    return Size(rows=count, bytes=length)
 
 
 def new_rows(prepared: Preparation, source: RowSource) -> Iterator[NewRow]:

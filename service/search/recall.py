@@ -1,7 +1,8 @@
 """Takes out of prompt trees what has been answered before, and puts the answers together again.
 
-A prompt is known by a key: 16 bytes of BLAKE2b over its text and the labels it is asked about.
-A node's text is hashed once for all prompts that begin with it.
+A prompt is known by a key: 16 bytes of BLAKE2b over its text, the labels it is asked about and the project
+that asks, so that nobody can tell by time or cost what others have asked. A node's text is hashed once for all
+prompts that begin with it.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NewType
 
-from service.identifiers import Row
+from service.identifiers import ProjectName, Row
 from service.search.prompt_tree import LogProbabilities, PromptTree, Query, TreeScores
 
 KEY_BYTES = 16  # among 2**32 prompts, two share a key with a probability of 2**-65
@@ -37,9 +38,14 @@ class KeyedRequest:
         return sum(map(len, self.keys))
 
 
-def keyed(trees: Sequence[PromptTree], labels: Sequence[str], *, all_spellings: bool = False) -> KeyedRequest:
-    """The trees with a key for each prompt; another label set, order of labels or way to spell makes other keys."""
-    beginning = _beginning(labels, all_spellings=all_spellings)
+def keyed(
+    trees: Sequence[PromptTree], labels: Sequence[str], *, project: ProjectName, all_spellings: bool = False
+) -> KeyedRequest:
+    """The trees with a key for each prompt.
+
+    Another project, label set, order of labels or way to spell makes other keys.
+    """
+    beginning = _beginning(project, labels, all_spellings=all_spellings)
     return KeyedRequest(trees, [_keys(tree, beginning) for tree in trees])
 
 
@@ -65,10 +71,10 @@ def answered(request: KeyedRequest, answers: Answers) -> list[TreeScores]:
     return [TreeScores({row: answers[key] for row, key in keys.items()}) for keys in request.keys]
 
 
-def _beginning(labels: Sequence[str], *, all_spellings: bool) -> "hashlib.blake2b":
-    """A hash of everything but the prompt; lengths stand before texts, so that no two label sets look alike."""
+def _beginning(project: ProjectName, labels: Sequence[str], *, all_spellings: bool) -> "hashlib.blake2b":
+    """A hash of everything but the prompt; lengths stand before texts, so that no two of them look alike."""
     beginning = hashlib.blake2b(b"all" if all_spellings else b"one", digest_size=KEY_BYTES)
-    for text in (str(len(labels)), *labels):
+    for text in (project, str(len(labels)), *labels):
         encoded = text.encode()
         beginning.update(len(encoded).to_bytes(8, "big") + encoded)
     return beginning

@@ -3,24 +3,26 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.entities import NewDataset, NewRow, ShardRow
-from service.identifiers import DatasetId
+from service.identifiers import DatasetId, ProjectName
 from service.storage.tables import dataset_rows, datasets, gold_labels
 
 
 class DatasetTable:
-    """Data sets; their rows come in chunks by COPY, gold into its own table."""
+    """A project's data sets; their rows come in chunks by COPY, gold into its own table."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, project: ProjectName) -> None:
         self._connection = connection
+        self._project = project
 
     async def add(self, dataset: NewDataset) -> None:
         """Store a data set without its rows."""
         values = {
             "id": dataset.id,
+            "project": self._project,
             "columns": list(dataset.columns),
             "gold_field": dataset.gold_field,
             "rows": dataset.rows,
@@ -31,7 +33,11 @@ class DatasetTable:
     async def add_rows(self, dataset_id: DatasetId, rows: Sequence[NewRow]) -> None:
         """Store a chunk of rows."""
         # The driver's own COPY does not begin SQLAlchemy's transaction; a statement does.
-        await self._connection.execute(select(datasets.c.id).where(datasets.c.id == dataset_id))
+        size = sum(row.size_bytes for row in rows)
+        own = (datasets.c.id == dataset_id) & (datasets.c.project == self._project)
+        grown = update(datasets).where(own).values(bytes=datasets.c.bytes + size).returning(datasets.c.id)
+        if (await self._connection.execute(grown)).first() is None:
+            raise LookupError(f"there is no data set {dataset_id}")
         await self._copy(
             dataset_rows.name,
             ("dataset_id", "position", "shard", "id", "data"),

@@ -32,6 +32,7 @@ _POLL_SECONDS = 0.02
 _PORT = 5432  # names the socket; nothing listens on the network
 _LONGEST_SOCKET_PATH = 100  # bytes, with some room below the system's limit
 _READY_LINE = 7  # of postmaster.pid, counted from 0
+_SOCKET_FOLDER_LINE = 4
 _PR_SET_PDEATHSIG = 1
 _SYSTEM_FOLDER = Path("/var/lib/icm")
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
@@ -50,6 +51,18 @@ def reachable_root(wished: Path) -> Path:
         return wished
     name = sha256(str(wished.resolve()).encode()).hexdigest()[:12]
     return _SYSTEM_FOLDER / name
+
+
+def running_url(root: Path) -> str | None:
+    """Where to connect to the server that another process runs over this folder; None where none runs."""
+    root = root.absolute()
+    try:
+        told = (root / "data" / "postmaster.pid").read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:
+        return None
+    if len(told) <= _READY_LINE or not _serves(int(told[0]), root / "data"):
+        return None
+    return _url(root, Path(told[_SOCKET_FOLDER_LINE]))
 
 
 class EmbeddedPostgres:
@@ -83,11 +96,7 @@ class EmbeddedPostgres:
     @property
     def url(self) -> str:
         """Where to connect, password included; valid once started."""
-        password = (self._root / "password").read_text(encoding="ascii")
-        return (
-            f"postgresql+asyncpg://{SUPERUSER}:{password}@/postgres"
-            f"?host={quote(str(self._socket_folder), safe='/')}&port={_PORT}"
-        )
+        return _url(self._root, self._socket_folder)
 
     def start(self) -> None:
         """Make the server if it is new, and start it. Raises EmbeddedPostgresError."""
@@ -274,6 +283,13 @@ def _end(server: subprocess.Popen[bytes], ways: tuple[signal.Signals, ...]) -> N
         server.send_signal(how)
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(STOP_SECONDS)
+
+
+def _url(root: Path, socket_folder: Path) -> str:
+    password = (root / "password").read_text(encoding="ascii")
+    return (
+        f"postgresql+asyncpg://{SUPERUSER}:{password}@/postgres?host={quote(str(socket_folder), safe='/')}&port={_PORT}"
+    )
 
 
 def _serves(pid: int, data: Path) -> bool:

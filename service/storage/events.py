@@ -7,27 +7,32 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.entities import Event, Lease
-from service.identifiers import JobId
+from service.identifiers import JobId, ProjectName
 from service.storage.fence import hold
 from service.storage.journal import Journal
-from service.storage.tables import events
+from service.storage.progress import owned
+from service.storage.tables import events, jobs
 
 
 class EventLog:
-    """The log as the API sees it."""
+    """The logs of a project's jobs."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, project: ProjectName) -> None:
         self._connection = connection
+        self._project = project
 
     async def append(self, job_id: JobId, event_type: str, data: Mapping[str, Any]) -> None:
         """Add an event; its sequence number follows the commit order within the job. Raises JobNotFound."""
-        await Journal(self._connection).append(job_id, event_type, data)
+        journal = Journal(self._connection)
+        await journal.lock(job_id, owned(job_id, self._project))
+        await journal.append(job_id, event_type, data)
 
     async def after(self, job_id: JobId, sequence: int, *, limit: int) -> list[Event]:
         """Events with a higher sequence number, oldest first."""
         query = (
             select(events.c.sequence, events.c.type, events.c.created_at, events.c.data)
-            .where(events.c.job_id == job_id, events.c.sequence > sequence)
+            .join(jobs, jobs.c.id == events.c.job_id)
+            .where(owned(job_id, self._project), events.c.sequence > sequence)
             .order_by(events.c.sequence)
             .limit(limit)
         )

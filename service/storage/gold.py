@@ -6,17 +6,19 @@ from sqlalchemy import and_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.entities import LabelState
-from service.identifiers import JobId
+from service.identifiers import JobId, ProjectName
 from service.storage.labels import CHUNK_ROWS, STATE, state_from
 from service.storage.lifecycle import gold_text
+from service.storage.progress import owned
 from service.storage.tables import gold_labels, jobs, label_states
 
 
 class GoldTable:
     """Gold beside what was found, for counting how often they agree."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, project: ProjectName) -> None:
         self._connection = connection
+        self._project = project
 
     async def pairs(self, job_id: JobId) -> AsyncIterator[tuple[LabelState, str]]:
         """The label state and the gold value as text, for every row that has a gold value."""
@@ -26,7 +28,7 @@ class GoldTable:
             .select_from(jobs)
             .join(gold_labels, gold_labels.c.dataset_id == jobs.c.dataset_id)
             .outerjoin(label_states, found)
-            .where(jobs.c.id == job_id)
+            .where(owned(job_id, self._project))
             .order_by(gold_labels.c.position)
         )
         async with self._connection.stream(query, execution_options={"yield_per": CHUNK_ROWS}) as rows:

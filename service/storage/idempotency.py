@@ -4,16 +4,17 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.identifiers import JobId
+from service.identifiers import JobId, ProjectName
 from service.ports import StoredRequest
 from service.storage.tables import idempotency_keys
 
 
 class IdempotencyTable:
-    """Keys with what they were used for."""
+    """A project's keys with what they were used for."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, project: ProjectName) -> None:
         self._connection = connection
+        self._project = project
 
     async def claim(self, key: str, sha256: str, job_id: JobId) -> StoredRequest | None:
         """Take the key for this job, or give back what it was used for; rivals wait for each other.
@@ -21,8 +22,11 @@ class IdempotencyTable:
         The insert waits for a rival's transaction: if that is rolled back the key is ours,
         otherwise we read what the rival stored. If it was deleted in between we try again.
         """
-        new = insert(idempotency_keys).values(key=key, sha256=sha256, job_id=job_id).on_conflict_do_nothing()
-        used = select(idempotency_keys.c.sha256, idempotency_keys.c.job_id).where(idempotency_keys.c.key == key)
+        values = {"project": self._project, "key": key, "sha256": sha256, "job_id": job_id}
+        new = insert(idempotency_keys).values(values).on_conflict_do_nothing()
+        used = select(idempotency_keys.c.sha256, idempotency_keys.c.job_id).where(
+            idempotency_keys.c.project == self._project, idempotency_keys.c.key == key
+        )
         while (await self._connection.execute(new)).rowcount == 0:
             stored = (await self._connection.execute(used)).first()
             if stored is not None:

@@ -66,10 +66,13 @@ class Journal:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def lock(self, job_id: JobId) -> LockedJob:
-        """Keep everybody else from changing the job. Raises JobNotFound."""
+    async def lock(self, job_id: JobId, which: ColumnElement[bool] | None = None) -> LockedJob:
+        """Keep everybody else from changing the job, where `which` is true of it. Raises JobNotFound."""
         told = (jobs.c.status, jobs.c.cancel_requested, jobs.c.tries, (~may_be_tried()).label("waits"))
-        query = select(*told).where(jobs.c.id == job_id).with_for_update(key_share=True)
+        query = select(*told).where(jobs.c.id == job_id)
+        if which is not None:
+            query = query.where(which)
+        query = query.with_for_update(key_share=True)
         row = (await self._connection.execute(query)).first()
         if row is None:
             raise job_not_found(job_id)
@@ -193,7 +196,7 @@ class Journal:
 
     async def progress(self, job_id: JobId) -> Progress:
         """The job's progress as this transaction sees it."""
-        return (await get_job(self._connection, job_id)).progress
+        return (await get_job(self._connection, jobs.c.id == job_id, job_id)).progress
 
     async def _count_shards(self, job_id: JobId) -> ShardCounts:
         def number(*statuses: ShardStatus) -> Any:

@@ -8,10 +8,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.entities import LabeledRow, LabelState, LabelStatus, Lease
-from service.identifiers import DatasetId, JobId, Label, Row
+from service.identifiers import DatasetId, JobId, Label, ProjectName, Row
 from service.storage.fence import hold
 from service.storage.lifecycle import unlabeled
-from service.storage.progress import job_not_found
+from service.storage.progress import job_not_found, owned
 from service.storage.tables import dataset_rows, gold_labels, jobs, label_states
 
 CHUNK_ROWS = 1000  # how many rows a download takes from the database at once
@@ -23,16 +23,17 @@ _CONFIDENCE: ColumnElement[float] = func.coalesce(label_states.c.confidence, tex
 
 
 class LabelReader:
-    """Label states as the API sees them. A row without one is unlabeled, not missing."""
+    """Label states of a project's jobs. A row without one is unlabeled, not missing."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, project: ProjectName) -> None:
         self._connection = connection
+        self._project = project
 
     async def page(
         self, job_id: JobId, *, limit: int, after: tuple[float, int] | None, by_confidence: bool
     ) -> list[tuple[str, LabelState]]:
         """Row ids with their label states, by position or from the least confident on. Raises JobNotFound."""
-        dataset_id = await _dataset_of(self._connection, job_id)
+        dataset_id = await self._dataset_of(job_id)
         if by_confidence:
             query = _by_confidence(dataset_id, job_id, limit, after)
         else:
@@ -44,7 +45,7 @@ class LabelReader:
 
     async def result(self, job_id: JobId) -> AsyncIterator[LabeledRow]:
         """Every row with its label state in the user's order, streamed from the database. Raises JobNotFound."""
-        dataset_id = await _dataset_of(self._connection, job_id)
+        dataset_id = await self._dataset_of(job_id)
         gold = and_(gold_labels.c.dataset_id == dataset_id, gold_labels.c.position == dataset_rows.c.position)
         query = (
             _rows_with_states(dataset_id, job_id)
@@ -58,6 +59,13 @@ class LabelReader:
         async with self._connection.stream(query, execution_options={"yield_per": CHUNK_ROWS}) as rows:
             async for row in rows.mappings():
                 yield LabeledRow(id=row["id"], data=row["data"], gold=row["gold"], state=state_from(row))
+
+    async def _dataset_of(self, job_id: JobId) -> DatasetId:
+        query = select(jobs.c.dataset_id).where(owned(job_id, self._project))
+        found = (await self._connection.execute(query)).scalar()
+        if found is None:
+            raise job_not_found(job_id)
+        return DatasetId(found)
 
 
 class LabelWriter:
@@ -101,13 +109,6 @@ class LabelWriter:
             .order_by(label_states.c.position)
         )
         return {row.position: row.label for row in await self._connection.execute(query)}
-
-
-async def _dataset_of(connection: AsyncConnection, job_id: JobId) -> DatasetId:
-    found = (await connection.execute(select(jobs.c.dataset_id).where(jobs.c.id == job_id))).scalar()
-    if found is None:
-        raise job_not_found(job_id)
-    return DatasetId(found)
 
 
 def _same_row(dataset_id: ColumnElement[str]) -> ColumnElement[bool]:

@@ -9,7 +9,7 @@ from sqlalchemy.sql.selectable import LateralFromClause
 from service.config import JobConfig
 from service.entities import Job, JobStatus, Progress, ShardStatus
 from service.errors import JobNotFound
-from service.identifiers import JobId
+from service.identifiers import JobId, ProjectName
 from service.storage.lifecycle import MOST_OF_A_SHARD, SUMMED, eta_seconds
 from service.storage.tables import jobs, shards
 
@@ -45,9 +45,14 @@ def job_from(row: RowMapping) -> Job:
     )
 
 
-async def get_job(connection: AsyncConnection, job_id: JobId) -> Job:
-    """The job with its progress. Raises JobNotFound."""
-    row = (await connection.execute(select_jobs().where(jobs.c.id == job_id))).mappings().first()
+def owned(job_id: JobId, project: ProjectName) -> ColumnElement[bool]:
+    """True of this job where it is the project's."""
+    return (jobs.c.id == job_id) & (jobs.c.project == project)
+
+
+async def get_job(connection: AsyncConnection, which: ColumnElement[bool], job_id: JobId) -> Job:
+    """The one job of which this is true, with its progress. Raises JobNotFound."""
+    row = (await connection.execute(select_jobs().where(which))).mappings().first()
     if row is None:
         raise job_not_found(job_id)
     return job_from(row)

@@ -13,6 +13,7 @@ from service.config import JobConfig
 from service.entities import Backoff, ClaimedShard, JobStatus, Lease, PauseReason, Progress, ShardStatus
 from service.identifiers import JobId, WorkerId
 from service.search.prompt_tree import Usage
+from service.storage.account import charge
 from service.storage.fence import hold, holds, lease_lost
 from service.storage.journal import WORK_CHANNEL, Journal, LockedJob, may_be_tried
 from service.storage.lifecycle import SUMMED, TRIAL_SECONDS, poisoned, progress_event, shard_event
@@ -67,21 +68,22 @@ class ShardQueue:
 
     async def save(self, lease: Lease, *, checkpoint: bytes, progress: Progress) -> None:
         """Record how far the shard has come; what differs from the checkpoint before has advanced. Raises LeaseLost."""
+        before = await self._tokens_computed(lease)
         values: dict[str, Any] = {name: getattr(progress, name) for name in SUMMED}
         saved = await self._connection.execute(
             update(shards).where(holds(lease)).values(**values, utility=progress.utility).returning(shards.c.crashes)
         )
-        crashes = saved.scalar()
-        if crashes is None:
-            raise lease_lost(lease)
+        crashes = saved.scalar_one()
         if await self._store_checkpoint(lease, checkpoint) and crashes:
             await self._connection.execute(update(shards).where(holds(lease)).values(crashes=0))
         await self._journal.went_on(lease.job_id)
         job_progress = await self._journal.progress(lease.job_id)
         await self._journal.append(lease.job_id, "job.progress", progress_event(job_progress))
+        await self._charge(lease, progress.tokens_computed - before)
 
     async def spend(self, lease: Lease, usage: Usage, *, remembered: int) -> None:
         """Record what the shard has cost so far, and how many prompts memory has answered. Raises LeaseLost."""
+        before = await self._tokens_computed(lease)
         values = {
             "prompts": usage.prompts,
             "tokens_sent": usage.tokens_sent,
@@ -89,9 +91,8 @@ class ShardQueue:
             "tokens_modelled": usage.modelled,
             "remembered": remembered,
         }
-        spent = await self._connection.execute(update(shards).where(holds(lease)).values(values))
-        if spent.rowcount == 0:
-            raise lease_lost(lease)
+        await self._connection.execute(update(shards).where(holds(lease)).values(values))
+        await self._charge(lease, usage.tokens_computed - before)
 
     async def finish(
         self,
@@ -155,6 +156,19 @@ class ShardQueue:
             raise job_not_found(job_id)
         return int(row[0]), float(row[1])
 
+    async def _tokens_computed(self, lease: Lease) -> int:
+        """What the shard had computed by its count, which nobody else changes meanwhile. Raises LeaseLost."""
+        query = select(shards.c.tokens_computed).where(holds(lease)).with_for_update(key_share=True)
+        computed = (await self._connection.execute(query)).scalar()
+        if computed is None:
+            raise lease_lost(lease)
+        return int(computed)
+
+    async def _charge(self, lease: Lease, tokens: int) -> None:
+        """Charge the project for what was added to the shard's count."""
+        if tokens > 0:
+            await charge(self._connection, lease.job_id, tokens)
+
     async def _queued(self) -> _Found | None:
         ready = (shards.c.status == ShardStatus.QUEUED) & (shards.c.run_after <= func.now())
         return await self._lock_first(ready, shards.c.queued_at, shards.c.job_id, shards.c.shard)
@@ -210,12 +224,13 @@ class ShardQueue:
         saved = select(checkpoints.c.data).where(
             checkpoints.c.job_id == lease.job_id, checkpoints.c.shard == lease.shard
         )
-        query = select(jobs.c.dataset_id, jobs.c.config, number, saved.scalar_subquery()).where(
+        query = select(jobs.c.project, jobs.c.dataset_id, jobs.c.config, number, saved.scalar_subquery()).where(
             jobs.c.id == lease.job_id
         )
-        dataset_id, config, shard_count, checkpoint = (await self._connection.execute(query)).one()
+        project, dataset_id, config, shard_count, checkpoint = (await self._connection.execute(query)).one()
         return ClaimedShard(
             lease=lease,
+            project=project,
             dataset_id=dataset_id,
             config=JobConfig.model_validate(config),
             shards=shard_count,

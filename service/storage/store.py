@@ -6,7 +6,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.entities import Caller
 from service.identifiers import JobId
+from service.storage.access import ApiKeyTable, AuditTable, ProjectTable
+from service.storage.account import AccountTable
 from service.storage.answers import AnswerTable
 from service.storage.backends import BackendTable
 from service.storage.datasets import DatasetTable, ShardRowTable
@@ -19,7 +22,7 @@ from service.storage.labels import LabelReader, LabelWriter
 from service.storage.listener import Listener
 from service.storage.shards import ShardQueue
 from service.storage.tables import metadata
-from service.storage.units import DeskUnit, WorkbenchUnit
+from service.storage.units import DeskUnit, GateUnit, WorkbenchUnit
 
 
 class PostgresStore:
@@ -33,17 +36,27 @@ class PostgresStore:
         self._max_crashes = max_crashes
 
     @asynccontextmanager
-    async def desk(self) -> AsyncIterator[DeskUnit]:
-        """A unit of work for the API. Raises StorageUnavailable."""
+    async def desk(self, caller: Caller) -> AsyncIterator[DeskUnit]:
+        """A unit of work for the API, on behalf of the caller's project. Raises StorageUnavailable."""
         async with self._transaction() as connection:
             yield DeskUnit(
-                datasets=DatasetTable(connection),
-                jobs=JobTable(connection),
-                labels=LabelReader(connection),
-                gold=GoldTable(connection),
-                events=EventLog(connection),
-                idempotency=IdempotencyTable(connection),
+                datasets=DatasetTable(connection, caller.project),
+                jobs=JobTable(connection, caller.project),
+                labels=LabelReader(connection, caller.project),
+                gold=GoldTable(connection, caller.project),
+                events=EventLog(connection, caller.project),
+                idempotency=IdempotencyTable(connection, caller.project),
+                account=AccountTable(connection, caller.project),
+                audit=AuditTable(connection),
                 backends=BackendTable(connection),
+            )
+
+    @asynccontextmanager
+    async def gate(self) -> AsyncIterator[GateUnit]:
+        """A unit of work for whoever lets callers in. Raises StorageUnavailable."""
+        async with self._transaction() as connection:
+            yield GateUnit(
+                keys=ApiKeyTable(connection), projects=ProjectTable(connection), audit=AuditTable(connection)
             )
 
     @asynccontextmanager

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Double,
     ForeignKey,
@@ -48,13 +49,60 @@ def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({listed})", name=column)
 
 
+projects = Table(
+    "projects",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("quotas", JSON(none_as_null=True)),  # those of its own, by name
+)
+
+# Tokens that workers had computed, by day (UTC); kept when jobs are deleted, or deleting would pay.
+project_tokens = Table(
+    "project_tokens",
+    metadata,
+    Column("project", ForeignKey(projects.c.name), primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("tokens", BigInteger, nullable=False),
+)
+
+# The secret is not here: its SHA-256 is, beside the public id that finds it.
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("project", ForeignKey(projects.c.name), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("revoked_at", DateTime(timezone=True)),
+    Column("last_used_at", DateTime(timezone=True)),
+)
+
+# Without foreign keys: entries outlive what they are about.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp(), index=True),
+    Column("action", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("key_id", Text),
+    Column("request_id", Text),
+)
+
 datasets = Table(
     "datasets",
     metadata,
     Column("id", Text, primary_key=True),
+    Column("project", ForeignKey(projects.c.name), nullable=False, index=True),
     Column("columns", JSON, nullable=False),
     Column("gold_field", Text),
     Column("rows", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False, server_default=text("0")),  # of all rows, gold included
     Column("sha256", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
@@ -93,6 +141,7 @@ jobs = Table(
     "jobs",
     metadata,
     Column("id", Text, primary_key=True),
+    Column("project", ForeignKey(projects.c.name), nullable=False),
     Column("dataset_id", ForeignKey(datasets.c.id), nullable=False, index=True),
     Column("config", JSON, nullable=False),
     Column("status", Text, nullable=False),
@@ -109,8 +158,8 @@ jobs = Table(
     Column("tries", Integer, nullable=False, server_default=text("0")),  # in vain, since a shard was saved last
     Column("paused_seconds", Double, nullable=False, server_default=text("0")),  # in pauses that are over
     _one_of("status", JobStatus),
-    Index("ix_jobs_created_at", "created_at", "id"),
-    Index("ix_jobs_status_created_at", "status", "created_at", "id"),
+    Index("ix_jobs_project_created_at", "project", "created_at", "id"),
+    Index("ix_jobs_project_status_created_at", "project", "status", "created_at", "id"),
 )
 
 # The queue. A worker holds a shard while `epoch` stands; each claim raises it by one.
@@ -181,6 +230,7 @@ events = Table(
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
+    Column("project", ForeignKey(projects.c.name), primary_key=True),
     Column("key", Text, primary_key=True),
     Column("sha256", Text, nullable=False),
     Column("job_id", Text, nullable=False, index=True),

@@ -1,7 +1,9 @@
-"""The two units of work, put together from repositories of whichever kind."""
+"""The three units of work, put together from repositories of whichever kind."""
 
 from dataclasses import dataclass
 
+from service.access_ports import Account, ApiKeys, Audit, AuditLog, Projects
+from service.answer_ports import RememberedAnswers
 from service.ports import (
     Backends,
     BackendsOfJobs,
@@ -13,7 +15,6 @@ from service.ports import (
     Jobs,
     LabelsRead,
     LabelsWrite,
-    RememberedAnswers,
     ShardRows,
     Shards,
 )
@@ -29,7 +30,18 @@ class DeskUnit:
     gold: Gold
     events: Events
     idempotency: Idempotency
+    account: Account
+    audit: Audit
     backends: Backends
+
+
+@dataclass(slots=True, kw_only=True)
+class GateUnit:
+    """One unit of work for whoever lets callers in."""
+
+    keys: ApiKeys
+    projects: Projects
+    audit: AuditLog
 
 
 @dataclass(slots=True, kw_only=True)

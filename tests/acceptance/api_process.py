@@ -6,9 +6,10 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 
@@ -29,8 +30,10 @@ class ApiProcess:
 
 
 @asynccontextmanager
-async def api_process(database_url: str, *, ready: bool = True) -> AsyncIterator[ApiProcess]:
-    """Started with the deterministic backend; ready, or at least alive."""
+async def api_process(
+    database_url: str, *, ready: bool = True, log: Path | None = None, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[ApiProcess]:
+    """Started with the deterministic backend; ready, or at least alive; what it logs may go into a file."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -39,8 +42,13 @@ async def api_process(database_url: str, *, ready: bool = True) -> AsyncIterator
         "ICM_DATABASE_URL": database_url,
         "ICM_PORT": str(port),
         "ICM_BACKENDS": json.dumps([{"name": "default", "kind": "deterministic"}]),
+        **(settings or {}),
     }
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "api", env=environment)
+    with ExitStack() as files:
+        output = None if log is None else files.enter_context(log.open("wb"))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "api", env=environment, stdout=output, stderr=output
+        )
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=110) as client:
             await asyncio.wait_for(_answers(client, "/health/ready" if ready else "/health/live"), START_SECONDS)

@@ -7,6 +7,7 @@ from typing import Any
 
 from service.config import JobConfig, Task
 from service.entities import (
+    LOCAL_CALLER,
     Backoff,
     ClaimedShard,
     Event,
@@ -40,7 +41,7 @@ async def queued(
     backend: BackendId | None = None,
 ) -> JobId:
     """A job stored with shards of so many rows (default: one of two); later ones wait for an anchor."""
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         return await added(desk, *shard_rows, anchor=anchor, gold=gold, backend=backend)
 
 
@@ -129,12 +130,12 @@ async def write(store: Store, shard: ClaimedShard, *states: LabelState) -> None:
 
 
 async def cancel(store: Store, job_id: JobId) -> Job:
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         return await desk.jobs.request_cancel(job_id)
 
 
 async def job(store: Store, job_id: JobId) -> Job:
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         return await desk.jobs.get(job_id)
 
 
@@ -145,7 +146,7 @@ async def everything(store: Store, job_id: JobId) -> tuple[Job, list[Event]]:
 
 
 async def events(store: Store, job_id: JobId, after: int = 0) -> list[Event]:
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         return await desk.events.after(job_id, after, limit=1000)
 
 

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from service.entities import JobStatus, ShardStatus
+from service.entities import LOCAL_CALLER, JobStatus, ShardStatus
 from service.errors import JobFinished, JobNotFound, WrongState
 from service.identifiers import JobId
 from service.ports import Store
@@ -150,7 +150,7 @@ async def test_a_finished_job_cannot_be_cancelled(store: Store) -> None:
 
 async def test_a_job_that_is_unknown_cannot_be_read_cancelled_or_removed(store: Store) -> None:
     unknown = JobId("job_unknown")
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         for call in (desk.jobs.get, desk.jobs.request_cancel, desk.jobs.remove, desk.jobs.columns):
             with pytest.raises(JobNotFound, match="job_unknown"):
                 await call(unknown)
@@ -158,7 +158,7 @@ async def test_a_job_that_is_unknown_cannot_be_read_cancelled_or_removed(store: 
 
 async def test_only_a_finished_job_can_be_removed(store: Store) -> None:
     job_id = await queued(store)
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         with pytest.raises(WrongState):
             await desk.jobs.remove(job_id)
     assert (await job(store, job_id)).status is JobStatus.QUEUED
@@ -170,10 +170,10 @@ async def test_removing_a_job_leaves_nothing_of_it(store: Store) -> None:
     await write(store, shard, label_state(0))
     await save(store, shard)
     await finish(store, shard)
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         await desk.idempotency.claim("key", "0" * 64, job_id)
         await desk.jobs.remove(job_id)
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         with pytest.raises(JobNotFound):
             await desk.jobs.get(job_id)
         assert await desk.events.after(job_id, 0, limit=10) == []
@@ -189,13 +189,13 @@ async def test_whatever_a_failed_unit_of_work_did_is_taken_back(store: Store) ->
     with pytest.raises(RuntimeError, match="half-way"):
         await add_and_fail(store)
     assert await claim(store) is None
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         assert await desk.jobs.page(limit=10, before=None, status=None) == []
         assert await desk.idempotency.claim("key", "0" * 64, JobId("job_other")) is None
 
 
 async def add_and_fail(store: Store) -> None:
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         job_id = await added(desk)
         await desk.idempotency.claim("key", "0" * 64, job_id)
         raise RuntimeError("half-way")

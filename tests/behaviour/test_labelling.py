@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
+from service.access.desks import CallerDesks
 from service.config import JobConfig
-from service.entities import ClaimedShard
+from service.entities import LOCAL_CALLER, ClaimedShard
 from service.identifiers import JobId, Row, WorkerId
 from service.intake.limits import Limits
 from service.intake.sources import InlineSource
@@ -34,7 +35,8 @@ async def labelled(scorer: Scorer) -> list[str]:
     store = MemoryStore()
     rows = InlineSource([{"text": text} for text in TEXTS], LIMITS)
     scorers = ConfiguredScorers({"default": scorer})
-    receipt = await submit(CONFIG, rows, store, scorers, idempotency_key=None, max_reported_faults=10)
+    desks = CallerDesks(store, LOCAL_CALLER)
+    receipt = await submit(CONFIG, rows, desks, scorers, idempotency_key=None, max_reported_faults=10)
     while (claimed := await _claimed(store)) is not None:
         await run_shard(store, scorer, claimed, checkpoint_seconds=0.0, stop=asyncio.Event())
     return await _labels(store, receipt.job.id)

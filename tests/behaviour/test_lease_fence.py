@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from service.entities import Backoff, ClaimedShard, Lease, PauseReason, Progress, ShardStatus
+from service.entities import LOCAL_CALLER, Backoff, ClaimedShard, Lease, PauseReason, Progress, ShardStatus
 from service.errors import LeaseLost
-from service.identifiers import BackendId, DatasetId
+from service.identifiers import DEFAULT_PROJECT, BackendId, DatasetId
 from service.ports import BackendIdentity, Store, Workbench
 from service.search.prompt_tree import Usage
 from service.search.recall import PromptKey
@@ -29,7 +29,14 @@ from tests.behaviour.stored import (
 def zombie(lease: Lease) -> ClaimedShard:
     """What its worker believes to hold."""
     return ClaimedShard(
-        lease=lease, dataset_id=DatasetId("ds"), config=CONFIG, shards=1, rows=2, checkpoint=None, progress=Progress()
+        lease=lease,
+        project=DEFAULT_PROJECT,
+        dataset_id=DatasetId("ds"),
+        config=CONFIG,
+        shards=1,
+        rows=2,
+        checkpoint=None,
+        progress=Progress(),
     )
 
 
@@ -103,7 +110,7 @@ async def test_nobody_holds_a_shard_of_a_job_that_was_removed(store: Store, zomb
     job_id = await queued(store, 1, 1)
     failing, running = await claimed(store), await claimed(store)
     await finish(store, failing, ShardStatus.FAILED)
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         await desk.jobs.remove(job_id)
     with pytest.raises(LeaseLost):
         async with store.workbench() as bench:

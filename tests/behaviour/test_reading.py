@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.entities import Job, JobStatus, LabelState, LabelStatus, ShardStatus
+from service.entities import LOCAL_CALLER, Job, JobStatus, LabelState, LabelStatus, ShardStatus
 from service.errors import InvalidCursor, JobNotFound
 from service.identifiers import JobId
 from service.ports import Store, StoredRequest
@@ -26,7 +26,7 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 async def test_a_stored_job_is_told_as_it_was_given(store: Store) -> None:
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         job_id = await added(desk, 2, 1, created_at=NOON)
         stored = await desk.jobs.get(job_id)
         columns = await desk.jobs.columns(job_id)
@@ -69,11 +69,11 @@ async def test_a_worker_can_ask_what_the_whole_job_has_cost(store: Store) -> Non
 
 
 async def test_jobs_are_paged_newest_first(store: Store) -> None:
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         ids = [await added(desk, created_at=NOON + timedelta(seconds=n // 2)) for n in range(7)]
     seen: list[Job] = []
     before: tuple[str, str] | None = None
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         while page := await desk.jobs.page(limit=3, before=before, status=None):
             seen += page
             before = (page[-1].created_at.isoformat(), page[-1].id)
@@ -86,14 +86,14 @@ async def test_jobs_are_paged_newest_first(store: Store) -> None:
 async def test_jobs_can_be_listed_by_status(store: Store) -> None:
     waiting, stopped = await queued(store), await queued(store)
     await cancel(store, stopped)
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         for status, expected in ((JobStatus.QUEUED, [waiting]), (JobStatus.CANCELLED, [stopped])):
             assert [found.id for found in await desk.jobs.page(limit=10, before=None, status=status)] == expected
 
 
 @pytest.mark.parametrize("moment", ["yesterday", "", "2026-11-23T12:00:00"])
 async def test_a_cursor_that_is_not_a_time_is_refused(store: Store, moment: str) -> None:
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         with pytest.raises(InvalidCursor):
             await desk.jobs.page(limit=1, before=(moment, "job_0"), status=None)
 
@@ -136,7 +136,7 @@ async def test_every_page_size_shows_every_row_once_in_order(store: Store, limit
 async def test_the_result_has_every_row_with_its_gold_in_the_users_order(store: Store) -> None:
     job_id = await queued(store, 2, 1, gold=[b'"True"', None, b"false"])
     await write(store, await claimed(store), label_state(1, 1))
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         rows = [row async for row in desk.labels.result(job_id)]
     assert [row.id for row in rows] == ["row-0", "row-1", "row-2"]
     assert [row.data for row in rows] == [b'{"sum":"%d"}' % i for i in range(3)]
@@ -146,7 +146,7 @@ async def test_the_result_has_every_row_with_its_gold_in_the_users_order(store: 
 
 async def test_a_result_of_many_rows_arrives_whole(store: Store) -> None:
     job_id = await queued(store, 2500)
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         positions = [row.state.position async for row in desk.labels.result(job_id)]
     assert positions == list(range(2500))
 
@@ -155,7 +155,7 @@ async def test_labels_of_a_job_that_is_unknown_cannot_be_read(store: Store) -> N
     unknown = JobId("job_unknown")
     with pytest.raises(JobNotFound):
         await page(store, unknown)
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         with pytest.raises(JobNotFound):
             assert [row async for row in desk.labels.result(unknown)] == []
 
@@ -164,7 +164,7 @@ async def test_gold_is_compared_as_text(store: Store) -> None:
     gold = [b'"yes"', b"true", b"false", b"3", b"1.50", b"null", None]
     job_id = await queued(store, len(gold), gold=gold)
     await write(store, await claimed(store), label_state(1, 1), label_state(3, None, None))
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         pairs = [pair async for pair in desk.gold.pairs(job_id)]
     assert pairs == [
         (unlabeled(0), "yes"),
@@ -200,7 +200,7 @@ async def test_events_written_at_once_are_numbered_without_gaps(store: Store) ->
 
     async def append(number: int) -> None:
         if number % 2:
-            async with store.desk() as desk:
+            async with store.desk(LOCAL_CALLER) as desk:
                 await desk.events.append(job_id, "note", {"number": number})
         else:
             async with store.workbench() as bench:
@@ -216,7 +216,7 @@ async def test_events_can_be_read_on_from_the_last_one_seen(store: Store) -> Non
     job_id = await queued(store)
     await cancel(store, job_id)
     assert [event.type for event in await events(store, job_id, after=1)] == ["job.cancel_requested", "job.cancelled"]
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         assert [event.sequence for event in await desk.events.after(job_id, 1, limit=1)] == [2]
         assert await desk.events.after(job_id, 3, limit=1) == []
 
@@ -230,16 +230,16 @@ async def test_an_event_of_a_unit_that_failed_takes_no_number(store: Store) -> N
 
 
 async def append_and_fail(store: Store, job_id: JobId) -> None:
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         await desk.events.append(job_id, "note", {})
         raise RuntimeError("after the event")
 
 
 async def test_a_key_gives_back_what_it_was_used_for(store: Store) -> None:
     job_id = await queued(store)
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         assert await desk.idempotency.claim("key", "a" * 64, job_id) is None
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         used = await desk.idempotency.claim("key", "b" * 64, JobId("job_other"))
         assert await desk.idempotency.claim("another", "b" * 64, JobId("job_other")) is None
     assert used == StoredRequest(sha256="a" * 64, job_id=job_id)
@@ -247,7 +247,7 @@ async def test_a_key_gives_back_what_it_was_used_for(store: Store) -> None:
 
 async def test_of_many_rivals_for_a_key_one_wins_and_the_others_learn_who(store: Store) -> None:
     async def claim_key(number: int) -> StoredRequest | None:
-        async with store.desk() as desk:
+        async with store.desk(LOCAL_CALLER) as desk:
             return await desk.idempotency.claim("key", "a" * 64, JobId(f"job_{number}"))
 
     answers = await asyncio.gather(*(claim_key(number) for number in range(12)))
@@ -289,7 +289,7 @@ async def page(
     after: tuple[float, int] | None = None,
     by_confidence: bool = False,
 ) -> list[tuple[str, LabelState]]:
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         return await desk.labels.page(job_id, limit=limit, after=after, by_confidence=by_confidence)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import math
 from random import Random
 
-from service.entities import ClaimedShard, Progress
+from service.entities import LOCAL_CALLER, ClaimedShard, Progress
 from service.identifiers import BackendId
 from service.jobs.asking import Memory
 from service.ports import BackendIdentity, KnownBackend, Store
@@ -40,7 +40,7 @@ async def recall(store: Store, *numbers: int, backend: BackendId = BACKEND) -> A
 
 
 async def recognized(store: Store, identity: BackendIdentity) -> BackendId:
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         return await desk.backends.recognized(identity)
 
 

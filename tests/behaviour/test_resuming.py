@@ -1,11 +1,14 @@
 """However often its workers die, a job's labels are those that its stored answers give, and each is paid for once."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from service.entities import JobStatus
+from service.access.issuing import create_key
+from service.entities import LOCAL_CALLER, Caller, JobStatus, Scope
+from service.identifiers import ProjectName
 from service.ports import Store
 from tests.behaviour.stored import LONG, events
 from tests.behaviour.unlucky import NoisyScorer, Trial, UnluckyStore, moments
@@ -81,6 +84,22 @@ async def test_a_job_asks_nothing_that_another_one_has_asked(store: Store) -> No
     assert not await trial.killed()
     assert await trial.labels(first) == await trial.labels(second)
     assert (await trial.job(second)).progress.prompts == 0
+
+
+async def test_a_job_costs_as_much_as_if_no_other_project_had_ever_asked(store: Store) -> None:
+    fish = Caller(project=ProjectName("fish"))
+    await create_key(store, project=fish.project, name="a", scopes=[Scope.READ])
+    found = []
+    for caller in (LOCAL_CALLER, fish, fish):
+        trial = Trial(store, "of all projects", nats=0.0, caller=caller)
+        job_id = await trial.submitted()
+        scorer = NoisyScorer(trial.backend, nats=0.0)
+        await trial.run(store, scorer)
+        found.append((scorer.asked, replace((await trial.job(job_id)).progress, eta_seconds=None)))
+    first, of_another, again = found
+    assert first == of_another
+    assert first[1].tokens_computed > 0
+    assert (again[0], again[1].tokens_computed) == ([], 0)
 
 
 async def test_two_jobs_that_ask_the_same_at_the_same_time_come_to_the_same_labels(store: Store) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from service.access.desks import CallerDesks
 from service.config import JobConfig
-from service.entities import Job, LabelState
+from service.entities import LOCAL_CALLER, Caller, Job, LabelState
 from service.identifiers import JobId
 from service.intake.limits import Limits
 from service.intake.sources import InlineSource
@@ -21,7 +22,6 @@ from service.scoring.registry import ConfiguredScorers
 from service.search.prompt_tree import PromptTree, TreeScores
 from service.storage.store import PostgresStore
 from tests.behaviour.stored import NO_TIME, claim
-from tests.behaviour.stored import job as stored_job
 
 LIMITS = Limits(max_bytes=1_000_000, max_rows=1_000, max_row_bytes=64_000)
 SMALL_SEARCH = {"initial_rows": 4, "restarts": 1, "sweeps": 1, "folds": 2}
@@ -92,6 +92,7 @@ class UnluckyStore:
         self._committed = committed
         self.units = 0
         self.desk = store.desk
+        self.gate = store.gate
         self.wait_for_work = store.wait_for_work
         self.wait_for_events = store.wait_for_events
         self.ping = store.ping
@@ -119,6 +120,7 @@ class Trial:
     nats: float = 0.5
     asked: list[str] = field(default_factory=list)
     workers: int = 0
+    caller: Caller = LOCAL_CALLER
 
     async def submitted(self) -> JobId:
         """A queued job of 8 rows in pairs."""
@@ -128,7 +130,8 @@ class Trial:
         rows = [{"text": f"claim {number}", "question": number // 2} for number in range(8)]
         scorers = ConfiguredScorers({"default": NoisyScorer(self.backend)})
         source = InlineSource(rows, LIMITS)
-        receipt = await submit(config, source, self.store, scorers, idempotency_key=None, max_reported_faults=10)
+        desks = CallerDesks(self.store, self.caller)
+        receipt = await submit(config, source, desks, scorers, idempotency_key=None, max_reported_faults=10)
         return receipt.job.id
 
     async def ended(self, job_id: JobId, **moment: Any) -> tuple[Job, list[LabelState]]:
@@ -160,12 +163,13 @@ class Trial:
 
     async def labels(self, job_id: JobId) -> list[LabelState]:
         """Every row's label state."""
-        async with self.store.desk() as desk:
+        async with self.store.desk(self.caller) as desk:
             return [row.state async for row in desk.labels.result(job_id)]
 
     async def job(self, job_id: JobId) -> Job:
         """The job as it is now."""
-        return await stored_job(self.store, job_id)
+        async with self.store.desk(self.caller) as desk:
+            return await desk.jobs.get(job_id)
 
     async def by_heart(self) -> tuple[Job, list[LabelState]]:
         """What the stored answers alone make of the same job."""

@@ -58,7 +58,7 @@ def test_a_process_can_be_built_from_its_environment(
         if value is not None:
             monkeypatch.setenv(variable, value)
     settings = Settings()
-    assert urlsplit(settings.database_url).hostname in compose["services"]
+    assert urlsplit(settings.database_url.get_secret_value()).hostname in compose["services"]
     assert [backend.name for backend in settings.backends] == ["default"]
     assert settings.log_format == "json"
 

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 from service.bootstrap import Application
-from service.entities import Event, Job, JobStatus, LabeledRow
+from service.entities import LOCAL_CALLER, Event, Job, JobStatus, LabeledRow
 from service.identifiers import JobId
 from service.settings import BackendSettings, MemorySettings
 from tests.acceptance.whole import finished_job, whole_service
@@ -90,17 +90,17 @@ class Laboratory:
 
     async def job(self, job_id: JobId) -> Job:
         """The job as it is now."""
-        async with self.application.store.desk() as desk:
+        async with self.application.store.desk(LOCAL_CALLER) as desk:
             return await desk.jobs.get(job_id)
 
     async def result(self, job_id: JobId) -> list[LabeledRow]:
         """Every row with its label state."""
-        async with self.application.store.desk() as desk:
+        async with self.application.store.desk(LOCAL_CALLER) as desk:
             return [row async for row in desk.labels.result(job_id)]
 
     async def events(self, job_id: JobId, *types: str, after: int = 0) -> list[Event]:
         """The job's events of these types (default: all)."""
-        async with self.application.store.desk() as desk:
+        async with self.application.store.desk(LOCAL_CALLER) as desk:
             found = await desk.events.after(job_id, after, limit=100_000)
         return [event for event in found if not types or event.type in types]
 

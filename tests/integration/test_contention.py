@@ -2,7 +2,7 @@ import asyncio
 from collections import Counter
 from random import Random
 
-from service.entities import Job, JobStatus, Progress, ShardStatus
+from service.entities import LOCAL_CALLER, Job, JobStatus, Progress, ShardStatus
 from service.errors import JobFinished, JobNotFound, LeaseLost, WrongState
 from service.identifiers import JobId, WorkerId
 from service.storage.store import PostgresStore
@@ -36,7 +36,7 @@ async def test_workers_and_users_at_cross_purposes_never_block_each_other(postgr
     users = [meddle(postgres_store, job_ids, Random(seed)) for seed in range(2)]
     workers = [work_badly(postgres_store, WorkerId(f"w{i}"), Random(i)) for i in range(WORKERS - 2)]
     await asyncio.wait_for(asyncio.gather(*users, *workers), PATIENCE_SECONDS)
-    async with postgres_store.desk() as desk:
+    async with postgres_store.desk(LOCAL_CALLER) as desk:
         remaining = await desk.jobs.page(limit=100, before=None, status=None)
     assert len(remaining) >= 6
     for found in remaining:
@@ -70,7 +70,7 @@ async def meddle(store: PostgresStore, job_ids: list[JobId], random: Random) -> 
     """Cancel and remove jobs, whatever state they are in."""
     for _ in range(30):
         try:
-            async with store.desk() as desk:
+            async with store.desk(LOCAL_CALLER) as desk:
                 if random.random() < 0.4:
                     await desk.jobs.request_cancel(random.choice(job_ids))
                 else:
@@ -81,7 +81,7 @@ async def meddle(store: PostgresStore, job_ids: list[JobId], random: Random) -> 
 
 async def assert_whole(store: PostgresStore, found: Job) -> None:
     """The job has ended and its log tells of one ending and has no gaps."""
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         log = await desk.events.after(found.id, 0, limit=10_000)
         rows = [row async for row in desk.labels.result(found.id)]
     endings = [

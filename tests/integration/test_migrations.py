@@ -5,12 +5,27 @@ from sqlalchemy import make_url
 
 from migrations.__main__ import main
 from migrations.commands import check, downgrade, upgrade
-from service.entities import Backoff
+from service.entities import LOCAL_CALLER, Backoff
 from service.errors import StorageUnavailable
-from service.ports import BackendIdentity
+from service.identifiers import JobId
+from service.ports import BackendIdentity, StoredRequest
 from service.storage.store import PostgresStore
 from service.storage.tables import metadata
 from tests.behaviour.stored import claimed, job, pause, queued
+
+BEFORE_PROJECTS = "8b2f4c6a9d13"
+OLD_ROWS = (
+    "INSERT INTO datasets (id, columns, rows, sha256) VALUES ('ds_1', '[]', 1, 's')",
+    "INSERT INTO dataset_rows (dataset_id, position, shard, id, data) VALUES ('ds_1', 0, 0, 'a', '{}')",
+    "INSERT INTO gold_labels (dataset_id, position, value) VALUES ('ds_1', 0, '1')",
+    """INSERT INTO jobs (id, dataset_id, config, status, created_at)
+       VALUES ('job_1', 'ds_1', '{"task": {"template": "{a}"}}', 'queued', now())""",
+    "INSERT INTO idempotency_keys (key, sha256, job_id) VALUES ('k', 's', 'job_1')",
+)
+OWNERS = (
+    "SELECT jobs.project, datasets.project, idempotency_keys.project, datasets.bytes"
+    " FROM jobs, datasets, idempotency_keys"
+)
 
 
 async def test_migrations_make_the_tables_that_the_code_knows(database_url: str) -> None:
@@ -29,6 +44,25 @@ async def test_everything_can_be_taken_back_and_made_again(empty_database_url: s
         assert await tables(empty_database_url) == {*metadata.tables, "alembic_version"}
         await downgrade(empty_database_url, "base")
         assert await tables(empty_database_url) == {"alembic_version"}
+
+
+async def test_what_was_there_before_projects_goes_to_the_default_one_and_back(empty_database_url: str) -> None:
+    await upgrade(empty_database_url, BEFORE_PROJECTS)
+    for statement in OLD_ROWS:
+        await execute(empty_database_url, statement)
+    await upgrade(empty_database_url)
+    [owned] = await execute(empty_database_url, OWNERS)
+    assert tuple(owned) == ("default", "default", "default", len(b"{}") + len(b"1"))
+    store = PostgresStore(empty_database_url)
+    try:
+        async with store.desk(LOCAL_CALLER) as desk:
+            assert (await desk.jobs.get(JobId("job_1"))).dataset_id == "ds_1"
+            assert await desk.idempotency.claim("k", "s", JobId("job_2")) == StoredRequest("s", JobId("job_1"))
+    finally:
+        await store.close()
+    await downgrade(empty_database_url, BEFORE_PROJECTS)
+    [kept] = await execute(empty_database_url, "SELECT id, dataset_id FROM jobs")
+    assert tuple(kept) == ("job_1", "ds_1")
 
 
 async def test_a_paused_job_goes_on_under_the_release_before_and_finds_its_backend_under_this_one(

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.exc import IntegrityError
 
-from service.entities import Lease, NewDataset
+from service.entities import LOCAL_CALLER, Lease, NewDataset
 from service.errors import StorageUnavailable
 from service.identifiers import BackendId, DatasetId, JobId
 from service.search.recall import Answers, PromptKey
@@ -56,12 +56,12 @@ async def test_a_connection_lost_half_way_is_an_outage_and_nothing_is_stored(
 ) -> None:
     with pytest.raises(StorageUnavailable):
         await store_and_be_disconnected(postgres_store, operator)
-    async with postgres_store.desk() as desk:
+    async with postgres_store.desk(LOCAL_CALLER) as desk:
         await desk.datasets.add(DATASET)  # there is none of that id
 
 
 async def store_and_be_disconnected(store: PostgresStore, operator: asyncpg.Connection) -> None:
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         await desk.datasets.add(DATASET)
         await disconnect_everybody(operator)
         await desk.datasets.add_rows(DATASET.id, [])
@@ -137,21 +137,21 @@ async def test_a_worker_stopped_half_way_through_a_transaction_does_not_hold_its
 async def test_a_pool_with_nothing_left_is_an_outage(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.storage.engine.POOL_WAIT_SECONDS", 0.05)
     store = PostgresStore(database_url, pool_size=1)
-    async with store.desk():
+    async with store.desk(LOCAL_CALLER):
         with pytest.raises(StorageUnavailable, match="in use"):
             await store.ping()
     await store.close()
 
 
 async def test_a_mistake_of_ours_is_no_outage(postgres_store: PostgresStore) -> None:
-    async with postgres_store.desk() as desk:
+    async with postgres_store.desk(LOCAL_CALLER) as desk:
         await desk.datasets.add(DATASET)
     with pytest.raises(IntegrityError):
         await store_again(postgres_store)
 
 
 async def store_again(store: PostgresStore) -> None:
-    async with store.desk() as desk:
+    async with store.desk(LOCAL_CALLER) as desk:
         await desk.datasets.add(DATASET)
 
 

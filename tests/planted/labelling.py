@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from service.access.desks import CallerDesks
 from service.config import JobConfig
-from service.entities import ClaimedShard, ShardStatus
+from service.entities import LOCAL_CALLER, ClaimedShard, ShardStatus
 from service.errors import BackendRefused
 from service.identifiers import WorkerId
 from service.intake.limits import Limits
@@ -49,18 +50,19 @@ async def reported(case: Case) -> Report:
 
 async def _reported(case: Case) -> Report:
     store, scorer = MemoryStore(), case.scorer()
+    desks = CallerDesks(store, LOCAL_CALLER)
     config = JobConfig.model_validate(case.config)
     receipt = await submit(
         config,
         InlineSource(case.rows, LIMITS),
-        store,
+        desks,
         ConfiguredScorers({"default": scorer}),
         idempotency_key=None,
         max_reported_faults=10,
     )
     while (claimed := await _claim(store)) is not None:
         await _run(store, scorer, claimed)
-    return await report(store, receipt.job.id)
+    return await report(desks, receipt.job.id)
 
 
 async def _claim(store: MemoryStore) -> ClaimedShard | None:

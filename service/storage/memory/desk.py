@@ -1,4 +1,4 @@
-"""The twin's repositories for the API."""
+"""The twin's repositories for the API: each knows one project and what belongs to it."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
@@ -6,7 +6,7 @@ from typing import Any
 
 from service.entities import Event, Job, JobStatus, LabeledRow, LabelState, NewDataset, NewRow, NewShard, ShardStatus
 from service.errors import JobFinished, WrongState
-from service.identifiers import DatasetId, JobId, Row
+from service.identifiers import DatasetId, JobId, ProjectName, Row
 from service.ports import StoredRequest
 from service.storage.lifecycle import gold_text, parsed_time, unlabeled
 from service.storage.memory.journal import Journal
@@ -16,15 +16,19 @@ from service.storage.memory.state import ShardRecord, State
 class MemoryDatasets:
     """Data sets and their rows; gold lies in a table of its own."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, project: ProjectName) -> None:
         self._state = state
+        self._project = project
 
     async def add(self, dataset: NewDataset) -> None:
         """Store a data set without its rows."""
         self._state.datasets.put(dataset.id, dataset)
+        self._state.owners.put(dataset.id, self._project)
 
     async def add_rows(self, dataset_id: DatasetId, rows: Sequence[NewRow]) -> None:
         """Store a chunk of rows."""
+        if self._state.owners.get(dataset_id) != self._project:
+            raise LookupError(f"there is no data set {dataset_id}")
         before = self._state.rows.get(dataset_id) or ()
         self._state.rows.put(dataset_id, (*before, *(replace(row, gold=None) for row in rows)))
         for row in rows:
@@ -35,13 +39,15 @@ class MemoryDatasets:
 class MemoryJobs:
     """Jobs with their shards."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, project: ProjectName) -> None:
         self._state = state
+        self._project = project
         self._journal = Journal(state)
 
     async def add(self, job: Job, new_shards: Sequence[NewShard]) -> None:
         """Store a job and queue its shards."""
         self._state.jobs.put(job.id, job)
+        self._state.owners.put(job.id, self._project)
         now = self._state.now()
         self._state.put_shards(
             ShardRecord(
@@ -60,11 +66,12 @@ class MemoryJobs:
 
     async def get(self, job_id: JobId) -> Job:
         """The job with its progress summed over shards. Raises JobNotFound."""
-        return self._journal.told(job_id)
+        return self._journal.told(self._state.own_job(self._project, job_id).id)
 
     async def page(self, *, limit: int, before: tuple[str, str] | None, status: JobStatus | None) -> list[Job]:
         """Jobs, newest first, older than the (created_at, id) given. Raises InvalidCursor."""
         found = [job for _, job in self._state.jobs.items() if status in (None, job.status)]
+        found = [job for job in found if self._state.owners.get(job.id) == self._project]
         if before is not None:
             oldest = (parsed_time(before[0]), before[1])
             found = [job for job in found if (job.created_at, job.id) < oldest]
@@ -73,7 +80,7 @@ class MemoryJobs:
 
     async def request_cancel(self, job_id: JobId) -> Job:
         """Ask for the job to stop. Repeated, the same answer. Raises JobNotFound, JobFinished."""
-        job = self._state.job(job_id)
+        job = self._state.own_job(self._project, job_id)
         if job.status.is_final and job.status is not JobStatus.CANCELLED:
             raise JobFinished(f"job {job_id} has already ended: {job.status}")
         if not job.cancel_requested and not job.status.is_final:
@@ -84,11 +91,12 @@ class MemoryJobs:
 
     async def remove(self, job_id: JobId) -> None:
         """Delete a finished job with its rows, labels and events. Raises JobNotFound, WrongState."""
-        job = self._state.job(job_id)
+        job = self._state.own_job(self._project, job_id)
         if not job.status.is_final:
             raise WrongState(f"job {job_id} is {job.status}; cancel it before deleting it")
         self._drop_rows(job)
         self._state.jobs.drop(job_id)
+        self._state.owners.drop(job_id)
         self._state.events.drop(job_id)
         self._state.pauses.drop(job_id)
         for record in self._state.shards_of(job_id):
@@ -99,7 +107,7 @@ class MemoryJobs:
 
     async def columns(self, job_id: JobId) -> tuple[tuple[str, ...], str | None]:
         """The data set's columns in the user's order, and the name of its gold column. Raises JobNotFound."""
-        dataset = self._state.datasets.get(self._state.job(job_id).dataset_id)
+        dataset = self._state.datasets.get(self._state.own_job(self._project, job_id).dataset_id)
         return ((), None) if dataset is None else (dataset.columns, dataset.gold_field)
 
     def _drop_rows(self, job: Job) -> None:
@@ -109,6 +117,7 @@ class MemoryJobs:
         if sum(other.dataset_id == job.dataset_id for _, other in self._state.jobs.items()) > 1:
             return
         self._state.datasets.drop(job.dataset_id)
+        self._state.owners.drop(job.dataset_id)
         self._state.rows.drop(job.dataset_id)
         for row in rows:
             self._state.gold.drop((job.dataset_id, row.position))
@@ -117,14 +126,15 @@ class MemoryJobs:
 class MemoryLabelReader:
     """Label states as the API sees them."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, project: ProjectName) -> None:
         self._state = state
+        self._project = project
 
     async def page(
         self, job_id: JobId, *, limit: int, after: tuple[float, int] | None, by_confidence: bool
     ) -> list[tuple[str, LabelState]]:
         """Row ids with their label states, by position or from the least confident on. Raises JobNotFound."""
-        rows = self._rows_of(self._state.job(job_id))
+        rows = self._rows_of(self._state.own_job(self._project, job_id))
         found = [(row.id, self._label_state(job_id, row.position)) for row in rows]
         if not by_confidence:
             return [pair for pair in found if after is None or pair[1].position > after[1]][:limit]
@@ -134,7 +144,7 @@ class MemoryLabelReader:
 
     async def result(self, job_id: JobId) -> AsyncIterator[LabeledRow]:
         """Every row with its label state in the user's order. Raises JobNotFound."""
-        job = self._state.job(job_id)
+        job = self._state.own_job(self._project, job_id)
         for row in self._rows_of(job):
             yield LabeledRow(
                 id=row.id,
@@ -153,12 +163,13 @@ class MemoryLabelReader:
 class MemoryGold:
     """Gold beside what was found."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, project: ProjectName) -> None:
         self._state = state
+        self._project = project
 
     async def pairs(self, job_id: JobId) -> AsyncIterator[tuple[LabelState, str]]:
         """The label state and the gold value as text, for every row that has a gold value."""
-        job = self._state.jobs.get(job_id)
+        job = self._state.jobs.get(job_id) if self._state.owners.get(job_id) == self._project else None
         rows = () if job is None else self._state.rows.get(job.dataset_id) or ()
         for row in sorted(rows, key=lambda row: row.position):
             value = None if job is None else self._state.gold.get((job.dataset_id, row.position))
@@ -170,29 +181,32 @@ class MemoryGold:
 class MemoryEvents:
     """The log as the API sees it."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, project: ProjectName) -> None:
         self._state = state
+        self._project = project
 
     async def append(self, job_id: JobId, event_type: str, data: Mapping[str, Any]) -> None:
         """Add an event. Raises JobNotFound."""
-        Journal(self._state).append(job_id, event_type, data)
+        Journal(self._state).append(self._state.own_job(self._project, job_id).id, event_type, data)
 
     async def after(self, job_id: JobId, sequence: int, *, limit: int) -> list[Event]:
         """Events with a higher sequence number, oldest first."""
-        return list((self._state.events.get(job_id) or ())[max(sequence, 0) :][:limit])
+        log = self._state.events.get(job_id) if self._state.owners.get(job_id) == self._project else None
+        return list((log or ())[max(sequence, 0) :][:limit])
 
 
 class MemoryIdempotency:
     """Keys with what they were used for."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, project: ProjectName) -> None:
         self._state = state
+        self._project = project
 
     async def claim(self, key: str, sha256: str, job_id: JobId) -> StoredRequest | None:
         """Take the key for this job, or give back what it was used for."""
-        used = self._state.keys.get(key)
+        used = self._state.keys.get((self._project, key))
         if used is None:
-            self._state.keys.put(key, StoredRequest(sha256=sha256, job_id=job_id))
+            self._state.keys.put((self._project, key), StoredRequest(sha256=sha256, job_id=job_id))
         return used
 
 

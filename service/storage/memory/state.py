@@ -2,12 +2,25 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Generic, TypeVar
 
-from service.entities import Event, Job, JobStatus, LabelState, Lease, NewDataset, NewRow, Progress, ShardStatus
+from service.entities import (
+    ApiKey,
+    AuditEntry,
+    Event,
+    Job,
+    JobStatus,
+    LabelState,
+    Lease,
+    NewDataset,
+    NewRow,
+    Progress,
+    Project,
+    ShardStatus,
+)
 from service.errors import JobNotFound, LeaseLost
-from service.identifiers import BackendId, DatasetId, JobId, Row, WorkerId
+from service.identifiers import DEFAULT_PROJECT, BackendId, DatasetId, JobId, KeyId, ProjectName, Row, WorkerId
 from service.ports import BackendIdentity, StoredRequest
 from service.search.prompt_tree import LogProbabilities
 from service.search.recall import PromptKey
@@ -111,11 +124,17 @@ class State:
         self.shards: Table[tuple[JobId, int], ShardRecord] = Table(self._undo)
         self.labels: Table[tuple[JobId, Row], LabelState] = Table(self._undo)
         self.events: Table[JobId, tuple[Event, ...]] = Table(self._undo)
-        self.keys: Table[str, StoredRequest] = Table(self._undo)
+        self.keys: Table[tuple[ProjectName, str], StoredRequest] = Table(self._undo)
+        self.owners: Table[JobId | DatasetId, ProjectName] = Table(self._undo)
+        self.api_keys: Table[KeyId, tuple[ApiKey, bytes]] = Table(self._undo)
+        self.projects: Table[ProjectName, Project] = Table(self._undo)
+        self.tokens: Table[tuple[ProjectName, date], int] = Table(self._undo)
+        self.audit: Table[int, AuditEntry] = Table(self._undo)
         self.pauses: Table[JobId, PauseRecord] = Table(self._undo)
         self.backends: Table[BackendId, BackendIdentity] = Table(self._undo)
         self.answers: Table[tuple[BackendId, PromptKey], AnswerRecord] = Table(self._undo)
         self.last_answer = 0
+        self.add_project(DEFAULT_PROJECT)
         self.changed_jobs: set[JobId] = set()  # those with new events
         self.work_queued = False
 
@@ -131,12 +150,30 @@ class State:
             undo()
         self.open_unit()
 
+    def add_project(self, name: ProjectName) -> None:
+        """Remember a project, where it is new."""
+        if self.projects.get(name) is None:
+            self.projects.put(name, Project(name=name, created_at=self.now(), quotas={}))
+
     def job(self, job_id: JobId) -> Job:
         """The job without its progress. Raises JobNotFound."""
         job = self.jobs.get(job_id)
         if job is None:
             raise JobNotFound(f"there is no job {job_id}")
         return job
+
+    def own_job(self, project: ProjectName, job_id: JobId) -> Job:
+        """The same where it is the project's. Raises JobNotFound."""
+        if self.owners.get(job_id) != project:
+            raise JobNotFound(f"there is no job {job_id}")
+        return self.job(job_id)
+
+    def owner_of(self, job_id: JobId) -> ProjectName:
+        """The project that the job belongs to. Raises JobNotFound."""
+        owner = self.owners.get(job_id)
+        if owner is None:
+            raise JobNotFound(f"there is no job {job_id}")
+        return owner
 
     def pause_of(self, job_id: JobId) -> PauseRecord:
         """The job's pauses so far."""

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+from service.entities import Caller
 from service.identifiers import JobId
 from service.storage.memory.backends import MemoryAnswers, MemoryBackends
 from service.storage.memory.desk import (
@@ -16,9 +17,10 @@ from service.storage.memory.desk import (
     MemoryJobs,
     MemoryLabelReader,
 )
+from service.storage.memory.gate import MemoryAccount, MemoryApiKeys, MemoryAudit, MemoryProjects
 from service.storage.memory.state import State
 from service.storage.memory.workbench import MemoryLabelWriter, MemoryLeasedEvents, MemoryShardRows, MemoryShards
-from service.storage.units import DeskUnit, WorkbenchUnit
+from service.storage.units import DeskUnit, GateUnit, WorkbenchUnit
 
 
 def _utc_now() -> datetime:
@@ -39,18 +41,27 @@ class MemoryStore:
         self._readers: dict[JobId, set[asyncio.Event]] = {}
 
     @asynccontextmanager
-    async def desk(self) -> AsyncIterator[DeskUnit]:
-        """A unit of work for the API."""
+    async def desk(self, caller: Caller) -> AsyncIterator[DeskUnit]:
+        """A unit of work for the API, on behalf of the caller's project."""
+        project = caller.project
         async with self._transaction() as state:
             yield DeskUnit(
-                datasets=MemoryDatasets(state),
-                jobs=MemoryJobs(state),
-                labels=MemoryLabelReader(state),
-                gold=MemoryGold(state),
-                events=MemoryEvents(state),
-                idempotency=MemoryIdempotency(state),
+                datasets=MemoryDatasets(state, project),
+                jobs=MemoryJobs(state, project),
+                labels=MemoryLabelReader(state, project),
+                gold=MemoryGold(state, project),
+                events=MemoryEvents(state, project),
+                idempotency=MemoryIdempotency(state, project),
+                account=MemoryAccount(state, project),
+                audit=MemoryAudit(state),
                 backends=MemoryBackends(state),
             )
+
+    @asynccontextmanager
+    async def gate(self) -> AsyncIterator[GateUnit]:
+        """A unit of work for whoever lets callers in."""
+        async with self._transaction() as state:
+            yield GateUnit(keys=MemoryApiKeys(state), projects=MemoryProjects(state), audit=MemoryAudit(state))
 
     @asynccontextmanager
     async def workbench(self) -> AsyncIterator[WorkbenchUnit]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 from service.entities import (
@@ -60,6 +60,7 @@ class MemoryShards:
         self._journal.went_on(lease.job_id)
         job_progress = self._journal.told(lease.job_id).progress
         self._journal.append(lease.job_id, "job.progress", progress_event(job_progress))
+        self._charge(lease.job_id, progress.tokens_computed - record.progress.tokens_computed)
 
     async def spend(self, lease: Lease, usage: Usage, *, remembered: int) -> None:
         """Record what the shard has cost so far, and how many prompts memory has answered. Raises LeaseLost."""
@@ -67,6 +68,7 @@ class MemoryShards:
         cost = {name: getattr(usage, name) for name in ("prompts", "tokens_sent", "tokens_computed")}
         progress = replace(record.progress, **cost)
         self._state.put_shards([replace(record, progress=progress, remembered=remembered, modelled=usage.modelled)])
+        self._charge(lease.job_id, usage.tokens_computed - record.progress.tokens_computed)
 
     async def finish(
         self,
@@ -124,6 +126,13 @@ class MemoryShards:
         job = self._journal.told(job_id)
         return job.progress.tokens_computed, self._journal.elapsed_seconds(job) or 0.0
 
+    def _charge(self, job_id: JobId, tokens: int) -> None:
+        """Add tokens to the count of the job's project for today (UTC)."""
+        if tokens <= 0:
+            return
+        today = (self._state.owner_of(job_id), self._state.now().astimezone(UTC).date())
+        self._state.tokens.put(today, (self._state.tokens.get(today) or 0) + tokens)
+
     def _first(self) -> ShardRecord | None:
         now = self._state.now()
         records = [record for _, record in self._state.shards.items() if self._may_be_claimed(record.job_id)]
@@ -150,6 +159,7 @@ class MemoryShards:
             self._started(lease, record.rows)
         return ClaimedShard(
             lease=lease,
+            project=self._state.owner_of(job.id),
             dataset_id=job.dataset_id,
             config=job.config,
             shards=len(self._state.shards_of(job.id)),

@@ -8,7 +8,8 @@ import httpx
 import orjson
 
 from api.app import create_app
-from service.entities import ClaimedShard
+from service.access.issuing import create_key
+from service.entities import ClaimedShard, Scope
 from service.identifiers import WorkerId
 from service.jobs.run import run_shard
 from service.ports import Scorer, Store
@@ -54,8 +55,18 @@ class Service:
     def __post_init__(self) -> None:
         self.scorers = ConfiguredScorers({"default": self.backend})
         self.app = create_app(self)
+        self.client = self.connected()
+
+    def connected(self, key: str | None = None) -> httpx.AsyncClient:
+        """A client that shows this API key, or none."""
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
-        self.client = httpx.AsyncClient(transport=transport, base_url="http://test")
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        return httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers)
+
+    async def member(self, project: str, *scopes: Scope) -> httpx.AsyncClient:
+        """A client with a fresh key of this project; without scopes, one that may do everything."""
+        _, made = await create_key(self.store, project=project, name="test", scopes=scopes or (Scope.ADMIN,))
+        return self.connected(made.text)
 
     async def post(self, rows: list[dict[str, Any]] | None = None, **changes: Any) -> dict[str, Any]:
         """A job made from inline examples."""

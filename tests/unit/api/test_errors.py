@@ -8,6 +8,7 @@ import pytest
 from api.cursors import CursorSigner
 from api.errors import STATUS_OF, kind_of
 from service import errors
+from service.entities import Caller
 from service.ports import BackendInfo
 from service.scoring.deterministic import DeterministicScorer
 from service.storage.memory import MemoryStore
@@ -104,7 +105,7 @@ class FailingStore(MemoryStore):
         super().__init__()
         self._error = error
 
-    def desk(self) -> NoReturn:
+    def desk(self, caller: Caller) -> NoReturn:
         raise self._error
 
     async def ping(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from service.entities import LOCAL_CALLER
 from service.identifiers import JobId
 from tests.unit.api.harness import Service, pairs
 
@@ -53,7 +54,7 @@ class Page(HTMLParser):
 
 async def tell(service: Service, job_id: str, facts: Mapping[str, Any]) -> None:
     """Let the anchor's search have said more than it did."""
-    async with service.store.desk() as desk:
+    async with service.store.desk(LOCAL_CALLER) as desk:
         log = await desk.events.after(JobId(job_id), 0, limit=1000)
         summary = next(event.data["summary"] for event in log if event.type == "shard.finished")
         said = {"shard": 0, "summary": {**summary, **facts}}

@@ -29,7 +29,7 @@ UNFIT = {"id": "old", "kind": None, "ready": False, "problems": ["[gone]", "no l
 @pytest.fixture
 def out(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> pytest.CaptureFixture[str]:
     fake = FakeService(httpx.Response(200, json={"object": "list", "data": [READY, UNFIT]}))
-    monkeypatch.setattr(models, "Client", lambda _url: fake.client())
+    monkeypatch.setattr(models, "Client", lambda _url, api_key: fake.client())
     monkeypatch.setenv("COLUMNS", "160")
     return capsys
 
@@ -71,7 +71,7 @@ def test_what_is_not_known_of_the_prefix_cache_is_not_made_up(found: dict[str, A
 def test_a_service_that_does_not_answer_or_refuses_ends_as_in_other_commands(
     answer: httpx.Response | Exception, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "Client", lambda _url: FakeService(answer).client())
+    monkeypatch.setattr(models, "Client", lambda _url, api_key: FakeService(answer).client())
     assert CliRunner().invoke(build_app(), ["models"]).exit_code == code
 
 

@@ -17,7 +17,7 @@ def answered(request: httpx.Request) -> httpx.Response:
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> FakeService:
     fake = FakeService(answered)
-    monkeypatch.setattr(jobs, "Client", lambda _url: fake.client())
+    monkeypatch.setattr(jobs, "Client", lambda _url, api_key: fake.client())
     return fake
 
 

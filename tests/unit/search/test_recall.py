@@ -8,11 +8,12 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.identifiers import Row
+from service.identifiers import ProjectName, Row
 from service.search.prompt_tree import LogProbabilities, PromptTree, Query, TreeScores, Usage
 from service.search.recall import KEY_BYTES, KeyedRequest, PromptKey, answered, by_key, keyed, unanswered
 
 LABELS = ("True", "False")
+BIRDS, FISH = ProjectName("birds"), ProjectName("fish")
 TEXTS = st.sampled_from(["", "a", "b", "ab", "ä 🙂"])
 
 
@@ -52,7 +53,7 @@ def nodes(tree: PromptTree) -> list[PromptTree]:
 
 @given(REQUESTS, st.randoms(use_true_random=False))
 def test_merged_answers_equal_those_of_the_whole_trees(trees: Sequence[PromptTree], random: Random) -> None:
-    request = keyed(trees, LABELS)
+    request = keyed(trees, LABELS, project=BIRDS)
     everything = ask(request)
     known = {key: values for key, values in everything.items() if random.random() < 0.5}
     answers = dict(known)
@@ -67,7 +68,7 @@ def test_merged_answers_equal_those_of_the_whole_trees(trees: Sequence[PromptTre
 def test_what_is_asked_is_each_unknown_prompt_once_and_nothing_else(
     trees: Sequence[PromptTree], random: Random
 ) -> None:
-    request = keyed(trees, LABELS)
+    request = keyed(trees, LABELS, project=BIRDS)
     known = {key: (0.0, 0.0) for key in sorted(request.distinct_keys) if random.random() < 0.5}
     asked = unanswered(request, known)
     prompts = [prompt for each in asked for tree in each.trees for _, prompt in tree.prompts()]
@@ -78,20 +79,20 @@ def test_what_is_asked_is_each_unknown_prompt_once_and_nothing_else(
 
 @given(REQUESTS)
 def test_branches_without_a_question_vanish(trees: Sequence[PromptTree]) -> None:
-    for asked in unanswered(keyed(trees, LABELS), {}):
+    for asked in unanswered(keyed(trees, LABELS, project=BIRDS), {}):
         for tree in asked.trees:
             assert all(list(node.prompts()) for node in nodes(tree))
 
 
 @given(REQUESTS)
 def test_nothing_is_asked_of_what_is_known(trees: Sequence[PromptTree]) -> None:
-    request = keyed(trees, LABELS)
+    request = keyed(trees, LABELS, project=BIRDS)
     assert unanswered(request, ask(request)) == []
 
 
 @given(REQUESTS)
 def test_two_prompts_share_a_key_only_where_they_read_alike(trees: Sequence[PromptTree]) -> None:
-    request = keyed(trees, LABELS)
+    request = keyed(trees, LABELS, project=BIRDS)
     read = {key: prompt for tree, keys in zip(trees, request.keys, strict=True) for key, prompt in by_text(tree, keys)}
     assert len(set(read.values())) == len(read)
     assert set(map(len, read)) <= {KEY_BYTES}
@@ -104,14 +105,16 @@ def by_text(tree: PromptTree, keys: Mapping[Row, PromptKey]) -> list[tuple[Promp
 def test_the_same_prompt_has_the_same_key_wherever_its_tree_branches() -> None:
     whole = PromptTree("a b c", (Query(Row(0), " d"),))
     in_parts = PromptTree("a ", (), (PromptTree("b c", (), (PromptTree("", (Query(Row(7), " d"),)),)),))
-    request = keyed([whole, in_parts], LABELS)
+    request = keyed([whole, in_parts], LABELS, project=BIRDS)
     assert request.keys[0][Row(0)] == request.keys[1][Row(7)]
     assert [asked.prompts for asked in unanswered(request, {})] == [1]
 
 
-def test_another_label_set_or_way_to_spell_labels_is_another_question() -> None:
+def test_another_label_set_way_to_spell_labels_or_project_is_another_question() -> None:
     tree = PromptTree("a", (Query(Row(0), "b"),))
     sets = [("True", "False"), ("False", "True"), ("TrueFalse",), ("True", "False", ""), ("T", "rueFalse")]
-    keys = {keyed([tree], labels).keys[0][Row(0)] for labels in sets}
-    spelled = {keyed([tree], labels, all_spellings=True).keys[0][Row(0)] for labels in sets}
-    assert len(keys | spelled) == 2 * len(sets)
+    keys = {
+        keyed([tree], labels, project=project, all_spellings=spelled).keys[0][Row(0)]
+        for labels, project, spelled in itertools.product(sets, (BIRDS, FISH), (False, True))
+    }
+    assert len(keys) == 4 * len(sets)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.entities import JobStatus, LabelState
+from service.entities import LOCAL_CALLER, JobStatus, LabelState
 from service.errors import BackendUnavailable
 from service.identifiers import JobId
 from service.ports import BackendIdentity
@@ -23,7 +23,7 @@ async def workplace() -> Workplace:
 
 
 async def labels(workplace: Workplace, job_id: JobId) -> list[LabelState]:
-    async with workplace.store.desk() as desk:
+    async with workplace.store.desk(LOCAL_CALLER) as desk:
         return [row.state async for row in desk.labels.result(job_id)]
 
 

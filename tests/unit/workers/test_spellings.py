@@ -3,7 +3,9 @@ from typing import Any
 
 import pytest
 
+from service.access.desks import CallerDesks
 from service.bootstrap import Application, build_application
+from service.entities import LOCAL_CALLER
 from service.identifiers import WorkerId
 from service.jobs.submit import submit
 from service.ports import BackendInfo
@@ -43,6 +45,7 @@ async def test_a_task_says_whether_all_spellings_of_a_label_count(task: dict[str
     wired = build_application(Settings(backends=()), store=store)
     worker = Worker(Application(wired.settings, store, scorers), WorkerId("worker"))
     rows = source(*({"q": f"row {number}"} for number in range(4)))
-    await submit(config(**task), rows, store, scorers, idempotency_key=None, max_reported_faults=10)
+    desks = CallerDesks(store, LOCAL_CALLER)
+    await submit(config(**task), rows, desks, scorers, idempotency_key=None, max_reported_faults=10)
     assert await worker.work_once()
     assert (scorer.probed, scorer.scored) == ({expected}, {expected})

@@ -6,7 +6,7 @@ from datetime import datetime
 import pytest
 
 from service.bootstrap import Application
-from service.entities import JobStatus, LabelStatus
+from service.entities import LOCAL_CALLER, JobStatus, LabelStatus
 from service.errors import BackendRefused, LeaseLost, StorageUnavailable
 from service.identifiers import JobId, WorkerId
 from service.scoring.registry import ConfiguredScorers
@@ -44,7 +44,7 @@ async def test_a_backend_that_refuses_fails_the_job_and_says_why(workplace: Work
     failed = await workplace.job(job_id)
     assert failed.status is JobStatus.FAILED
     assert failed.error == {"code": "BackendRefused", "message": "no log-probabilities"}
-    async with workplace.store.desk() as desk:
+    async with workplace.store.desk(LOCAL_CALLER) as desk:
         states = [row.state async for row in desk.labels.result(job_id)]
     assert {state.status for state in states} == {LabelStatus.UNLABELED}
 

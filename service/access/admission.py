@@ -1,0 +1,30 @@
+"""Decides within the transaction that stores a job whether its project has room for it."""
+
+from service.access.quotas import check_room, limits_jobs, overridden
+from service.entities import Quotas, Size
+from service.identifiers import DatasetId
+from service.ports import Desk
+
+
+async def quotas_of(desk: Desk, quotas: Quotas) -> Quotas:
+    """The quotas that count for the desk's project, where these are the operator's for all."""
+    return overridden(quotas, await desk.account.overrides())
+
+
+async def refuse_early(desk: Desk, quotas: Quotas, size: Size) -> None:
+    """Refuse what has no room just now before anything is stored; `admit` has the last word. Raises QuotaExceeded."""
+    quotas = await quotas_of(desk, quotas)
+    if limits_jobs(quotas):
+        check_room(quotas, await desk.account.usage(), size)
+
+
+async def admit(desk: Desk, quotas: Quotas, size: Size, dataset_id: DatasetId) -> None:
+    """Refuse a job without room, its data set being stored already, or keep the room for it until the commit.
+
+    The project is locked from here on, so that of many who come at once no more than fit are let in.
+    Raises QuotaExceeded.
+    """
+    quotas = await quotas_of(desk, quotas)
+    if limits_jobs(quotas):
+        await desk.account.lock()
+        check_room(quotas, await desk.account.usage(besides=dataset_id), size)

@@ -1,0 +1,49 @@
+"""The store narrowed to one caller, so that nobody who is given it can forget whose data it is about."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from service.access.authentication import confirm
+from service.entities import NO_QUOTAS, Caller, Quotas
+from service.errors import NotAuthenticated
+from service.identifiers import JobId
+from service.ports import Desk, Store
+
+
+@dataclass(frozen=True, slots=True)
+class CallerDesks:
+    """Opens units of work on behalf of one caller, and logs what the audit log was told once it is stored."""
+
+    store: Store
+    caller: Caller
+    quotas: Quotas = NO_QUOTAS  # of projects that have none of their own
+
+    @asynccontextmanager
+    async def desk(self) -> AsyncIterator[Desk]:
+        """A unit of work on the caller's behalf."""
+        async with self.store.desk(self.caller) as desk:
+            yield desk
+        for entry in desk.audit.recorded:
+            structlog.get_logger("audit").info(
+                "audit",
+                action=entry.action,
+                target=entry.target,
+                project=entry.project,
+                key_id=entry.key_id,
+                request_id=entry.request_id,
+            )
+
+    async def is_welcome(self) -> bool:
+        """Whether the caller's key is still good; for answers that go on for long."""
+        try:
+            await confirm(self.store, self.caller)
+        except NotAuthenticated:
+            return False
+        return True
+
+    async def wait_for_events(self, job_id: JobId, timeout_seconds: float) -> None:
+        """Return when the job may have new events, or after the time-out."""
+        await self.store.wait_for_events(job_id, timeout_seconds)

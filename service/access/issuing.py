@@ -1,0 +1,92 @@
+"""What the operator does about access, by the command line alone: keys, projects, the audit log."""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+
+from service.access.keys import Key, is_key_id, new_key
+from service.access.quotas import parsed_overrides
+from service.entities import ApiKey, AuditAction, AuditEntry, Caller, Project, Scope
+from service.errors import Fault, InvalidInput, KeyNotFound
+from service.identifiers import KeyId, ProjectName
+from service.ports import Store
+
+_PROJECT = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+LONGEST_NAME = 200
+
+
+def project_name(text: str) -> ProjectName:
+    """The project of this name. Raises InvalidInput."""
+    if not _PROJECT.fullmatch(text):
+        fault = Fault("1 to 63 lower-case letters, digits and hyphens, no hyphen at the ends", field="project")
+        raise InvalidInput(f"{text!r} cannot be the name of a project", [fault])
+    return ProjectName(text)
+
+
+async def create_key(
+    store: Store, *, project: str, name: str, scopes: Iterable[Scope], lifetime: timedelta | None = None
+) -> tuple[ApiKey, Key]:
+    """Store a fresh key, and its project where that is new. The secret is in the answer and nowhere else.
+
+    Raises InvalidInput.
+    """
+    owner = project_name(project)
+    granted = frozenset(scopes)
+    if not granted:
+        raise InvalidInput("the key would be good for nothing", [Fault("at least one scope", field="scopes")])
+    if not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
+        raise InvalidInput("the key needs a name", [Fault(f"1 to {LONGEST_NAME} printable characters", field="name")])
+    made = new_key()
+    now = datetime.now(UTC)
+    key = ApiKey(
+        id=made.id,
+        project=owner,
+        name=name,
+        scopes=granted,
+        created_at=now,
+        expires_at=None if lifetime is None else now + lifetime,
+    )
+    async with store.gate() as gate:
+        await gate.keys.add(key, made.sha256)
+        await gate.audit.record(AuditEntry.by(Caller(project=owner), AuditAction.KEY_CREATED, key.id))
+    return key, made
+
+
+async def list_projects(store: Store) -> list[Project]:
+    """All projects, by name."""
+    async with store.gate() as gate:
+        return await gate.projects.listed()
+
+
+async def limit_project(store: Store, name: str, changes: Mapping[str, int | None]) -> Project:
+    """Give a project quotas of its own; None takes one back. Raises InvalidInput and ProjectNotFound."""
+    project = project_name(name)
+    async with store.gate() as gate:
+        known = {found.name: found.quotas for found in await gate.projects.listed()}
+        quotas = parsed_overrides(changes, known.get(project, {}))
+        limited = await gate.projects.limit(project, quotas)
+        await gate.audit.record(AuditEntry.by(Caller(project=project), AuditAction.PROJECT_LIMITED, project))
+    return limited
+
+
+async def latest_entries(store: Store, *, limit: int, project: str | None = None) -> list[AuditEntry]:
+    """The newest entries of the audit log first: all, or those of a project. Raises InvalidInput."""
+    async with store.gate() as gate:
+        return await gate.audit.latest(limit=limit, project=None if project is None else project_name(project))
+
+
+async def list_keys(store: Store, *, project: str | None = None) -> list[ApiKey]:
+    """All keys, or those of a project; the oldest first. Raises InvalidInput."""
+    async with store.gate() as gate:
+        return await gate.keys.listed(None if project is None else project_name(project))
+
+
+async def revoke_key(store: Store, key_id: str) -> ApiKey:
+    """Make a key good for nothing from now on. Repeated, the same answer. Raises KeyNotFound."""
+    key_id = key_id.removeprefix("icm_")
+    if not is_key_id(key_id):
+        raise KeyNotFound("there is no API key of this id; `icm keys list` shows the ids")
+    async with store.gate() as gate:
+        key = await gate.keys.revoke(KeyId(key_id))
+        await gate.audit.record(AuditEntry.by(Caller(project=key.project), AuditAction.KEY_REVOKED, key.id))
+    return key

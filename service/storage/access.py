@@ -1,0 +1,136 @@
+"""API keys, projects and the audit log."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as insert_or
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.access_ports import StoredKey
+from service.entities import USE_IS_NOTED_EVERY, ApiKey, AuditAction, AuditEntry, Project, Scope
+from service.errors import KeyNotFound, ProjectNotFound
+from service.identifiers import KeyId, ProjectName
+from service.storage.tables import api_keys, audit_log, projects
+
+
+class ApiKeyTable:
+    """The API keys of all projects; of each there is the SHA-256 and never the secret."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, key: ApiKey, sha256: bytes) -> None:
+        """Store a key, and its project where that is new."""
+        await self._connection.execute(insert_or(projects).values(name=key.project).on_conflict_do_nothing())
+        values = {
+            "id": key.id,
+            "sha256": sha256,
+            "project": key.project,
+            "name": key.name,
+            "scopes": sorted(key.scopes),
+            "created_at": key.created_at,
+            "expires_at": key.expires_at,
+        }
+        await self._connection.execute(insert(api_keys).values(values))
+
+    async def find(self, key_id: KeyId) -> StoredKey | None:
+        """The key of this id, whether or not it is still good."""
+        query = select(*api_keys.c, func.clock_timestamp().label("now")).where(api_keys.c.id == key_id)
+        row = (await self._connection.execute(query)).mappings().first()
+        return None if row is None else StoredKey(_key(row), row["sha256"], row["now"])
+
+    async def listed(self, project: ProjectName | None) -> list[ApiKey]:
+        """All keys, or those of a project; the oldest first."""
+        query = select(*api_keys.c).order_by(api_keys.c.created_at, api_keys.c.id)
+        if project is not None:
+            query = query.where(api_keys.c.project == project)
+        return [_key(row) for row in (await self._connection.execute(query)).mappings()]
+
+    async def revoke(self, key_id: KeyId) -> ApiKey:
+        """Make the key good for nothing from the commit on. Repeated, the same answer. Raises KeyNotFound."""
+        change = (
+            update(api_keys)
+            .where(api_keys.c.id == key_id)
+            .values(revoked_at=func.coalesce(api_keys.c.revoked_at, func.clock_timestamp()))
+            .returning(*api_keys.c)
+        )
+        row = (await self._connection.execute(change)).mappings().first()
+        if row is None:
+            raise KeyNotFound(f"there is no API key {key_id}")
+        return _key(row)
+
+    async def touch(self, key_id: KeyId) -> None:
+        """Note that the key was used, unless that was noted within the last minute."""
+        stale = or_(
+            api_keys.c.last_used_at.is_(None),
+            api_keys.c.last_used_at <= func.clock_timestamp() - USE_IS_NOTED_EVERY,
+        )
+        which = (api_keys.c.id == key_id) & stale
+        await self._connection.execute(update(api_keys).where(which).values(last_used_at=func.clock_timestamp()))
+
+
+class ProjectTable:
+    """All projects."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def listed(self) -> list[Project]:
+        """By name."""
+        query = select(*projects.c).order_by(projects.c.name)
+        return [_project(row) for row in (await self._connection.execute(query)).mappings()]
+
+    async def limit(self, name: ProjectName, quotas: Mapping[str, int]) -> Project:
+        """Replace the quotas of a project's own. Raises ProjectNotFound."""
+        change = update(projects).where(projects.c.name == name).values(quotas=dict(quotas) or None)
+        row = (await self._connection.execute(change.returning(*projects.c))).mappings().first()
+        if row is None:
+            raise ProjectNotFound(f"there is no project {name}")
+        return _project(row)
+
+
+class AuditTable:
+    """The log of who did what."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        self.recorded: list[AuditEntry] = []
+
+    async def record(self, entry: AuditEntry) -> None:
+        """Add an entry."""
+        values = {
+            "action": entry.action,
+            "target": entry.target,
+            "project": entry.project,
+            "key_id": entry.key_id,
+            "request_id": entry.request_id,
+        }
+        await self._connection.execute(insert(audit_log).values(values))
+        self.recorded.append(entry)
+
+    async def latest(self, *, limit: int, project: ProjectName | None = None) -> list[AuditEntry]:
+        """Entries, the newest first: all, or those of a project."""
+        shown = [column for column in audit_log.c if column is not audit_log.c.id]
+        query = select(*shown).order_by(audit_log.c.id.desc()).limit(limit)
+        if project is not None:
+            query = query.where(audit_log.c.project == project)
+        found = (await self._connection.execute(query)).mappings()
+        return [AuditEntry(**{**row, "action": AuditAction(row["action"])}) for row in found]
+
+
+def _project(row: Mapping[Any, Any]) -> Project:
+    return Project(name=row["name"], created_at=row["created_at"], quotas=row["quotas"] or {})
+
+
+def _key(row: Mapping[Any, Any]) -> ApiKey:
+    return ApiKey(
+        id=row["id"],
+        project=row["project"],
+        name=row["name"],
+        scopes=frozenset(map(Scope, row["scopes"])),
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        revoked_at=row["revoked_at"],
+        last_used_at=row["last_used_at"],
+    )

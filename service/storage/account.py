@@ -1,0 +1,78 @@
+"""What a project has and may have: counted for quotas, charged by workers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, Date, Select, cast, extract, func, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.entities import JobStatus, Usage
+from service.identifiers import DatasetId, JobId, ProjectName
+from service.storage.tables import datasets, jobs, project_tokens, projects
+
+_OPEN = tuple(status for status in JobStatus if not status.is_final)
+_NOW: ColumnElement[Any] = func.timezone("UTC", func.clock_timestamp())
+TODAY: ColumnElement[Any] = cast(_NOW, Date)
+
+
+class AccountTable:
+    """One project's account."""
+
+    def __init__(self, connection: AsyncConnection, project: ProjectName) -> None:
+        self._connection = connection
+        self._project = project
+
+    async def overrides(self) -> Mapping[str, int]:
+        """The quotas that the project has of its own."""
+        query = select(projects.c.quotas).where(projects.c.name == self._project)
+        return (await self._connection.execute(query)).scalar() or {}
+
+    async def lock(self) -> None:
+        """Keep others from counting until the transaction ends. Whoever stores a job of it meanwhile is not kept."""
+        query = select(projects.c.name).where(projects.c.name == self._project).with_for_update(key_share=True)
+        await self._connection.execute(query)
+
+    async def usage(self, *, besides: DatasetId | None = None) -> Usage:
+        """What the project has as of now, besides this data set of its own."""
+        stored = select(
+            func.coalesce(func.sum(datasets.c.rows), 0).label("rows"),
+            func.coalesce(func.sum(datasets.c.bytes), 0).label("bytes"),
+        ).where(datasets.c.project == self._project, datasets.c.id != (besides or ""))
+        row = (await self._connection.execute(stored)).one()
+        return Usage(
+            jobs_in_flight=await self._number(self._jobs_in_flight()),
+            rows=int(row.rows),
+            bytes=int(row.bytes),
+            tokens_today=await self._number(self._tokens_today()),
+            seconds_left_today=float(await self._number(_seconds_left_today())),
+        )
+
+    def _jobs_in_flight(self) -> "Select[Any]":
+        return select(func.count()).select_from(jobs).where(jobs.c.project == self._project, jobs.c.status.in_(_OPEN))
+
+    def _tokens_today(self) -> "Select[Any]":
+        return select(project_tokens.c.tokens).where(
+            project_tokens.c.project == self._project, project_tokens.c.day == TODAY
+        )
+
+    async def _number(self, query: "Select[Any]") -> int:
+        return int((await self._connection.execute(query)).scalar() or 0)
+
+
+async def charge(connection: AsyncConnection, job_id: JobId, tokens: int) -> None:
+    """Add tokens that a worker had computed to the count of the job's project for today (UTC).
+
+    To be done last in a transaction, behind the locks of shard and job: all workers of a project meet here.
+    """
+    source = select(jobs.c.project, TODAY, text(":tokens").bindparams(tokens=tokens)).where(jobs.c.id == job_id)
+    new = insert(project_tokens).from_select(["project", "day", "tokens"], source)
+    change = {"tokens": project_tokens.c.tokens + new.excluded.tokens}
+    await connection.execute(
+        new.on_conflict_do_update(index_elements=[project_tokens.c.project, project_tokens.c.day], set_=change)
+    )
+
+
+def _seconds_left_today() -> "Select[Any]":
+    midnight = func.date_trunc("day", _NOW) + text("interval '1 day'")
+    return select(extract("epoch", midnight - _NOW))

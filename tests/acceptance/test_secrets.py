@@ -1,0 +1,140 @@
+"""A key goes into every place of a request, right and wrong; its secret comes out nowhere."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from sqlalchemy import make_url
+
+from service.access.issuing import create_key, revoke_key
+from service.access.keys import Key, key_of, new_key
+from service.entities import Scope
+from service.storage.store import PostgresStore
+from tests.acceptance.api_process import api_process
+from tests.unit.api.harness import CONFIG, jsonl, pairs
+
+NOWHERE = "postgresql+asyncpg://icm:hunter2hunter2@127.0.0.1:1/icm"
+DEMANDED = {"ICM_ACCESS__REQUIRED": "true", "ICM_LOG_LEVEL": "DEBUG", "ICM_LOG_FORMAT": "json"}
+HEADERS = ("X-Request-ID", "Accept", "If-None-Match", "Last-Event-ID", "Idempotency-Key", "Content-Type", "Cookie")
+Request = dict[str, Any]
+
+
+@pytest.fixture
+async def keys(postgres_store: PostgresStore) -> dict[str, Key]:
+    """A key of every kind."""
+    made = {}
+    for name, lifetime in (("good", None), ("weak", None), ("revoked", None), ("expired", timedelta(0))):
+        scopes = [Scope.READ] if name == "weak" else [Scope.ADMIN]
+        key, made[name] = await create_key(postgres_store, project="birds", name=name, scopes=scopes, lifetime=lifetime)
+        made[f"forged {name}"] = key_of(key.id, bytes(range(32)))
+        if name == "revoked":
+            await revoke_key(postgres_store, key.id)
+    return {**made, "unknown": new_key()}
+
+
+async def test_the_secret_of_a_key_is_in_no_answer_log_or_table(
+    database_url: str, keys: dict[str, Key], tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    async with api_process(database_url, log=log, settings=DEMANDED) as api:
+        good = keys["good"]
+        sent = [request for key in keys.values() for request in placed(key)]
+        answers = [await _sent(api.client, request) for request in (*sent, *misplaced(good, good))]
+    statuses = {answer.status_code for answer in answers}
+    assert statuses >= {200, 202, 400, 401, 403, 404, 405, 413, 415, 422}
+    assert 500 not in statuses
+    told = [str(answer.headers.raw) for answer in answers]
+    told += [answer.text for answer in answers if not answer.is_success]  # a job tells the configuration it was given
+    logged = log.read_text()
+    assert logged.count("\n") > len(answers)
+    for text in (*told, logged, await everything_stored(database_url)):
+        for name, key in keys.items():
+            assert key.text.rpartition("_")[2][:16] not in text.lower(), name
+
+
+async def test_neither_key_nor_database_password_is_told_when_the_database_is_away(tmp_path: Path) -> None:
+    key, log = new_key(), tmp_path / "log"
+    async with api_process(NOWHERE, ready=False, log=log, settings=DEMANDED) as api:
+        answers = [await _sent(api.client, request) for request in (*placed(key), *misplaced(key, key))]
+        ready = await api.client.get("/health/ready")
+    assert {answer.status_code for answer in answers} == {401, 503}
+    for text in (log.read_text(), ready.text, *(answer.text + str(answer.headers) for answer in answers)):
+        assert key.text.rpartition("_")[2][:16] not in text
+        assert "hunter2" not in text
+
+
+def placed(key: Key) -> Iterator[Request]:
+    """The key where it belongs, and near there."""
+    here, jobs = key.text, "/v1/jobs"
+    for header in (f"Bearer {here}", f"Basic {here}", here, f"Bearer {here}x", f"Bearer {here[:-3]}"):
+        yield {"url": jobs, "headers": {"Authorization": header}}
+        yield {"url": "/metrics", "headers": {"Authorization": header}}
+        yield {"method": "POST", "url": jobs, "headers": {"Authorization": header}, "content": b"{}"}
+    yield {"url": jobs, "headers": [("Authorization", f"Bearer {here}")] * 2}
+    yield {"url": jobs, "headers": {"X-API-Key": here}}
+    yield {"url": jobs, "params": {"api_key": here}}
+
+
+def misplaced(key: Key, good: Key) -> Iterator[Request]:
+    """The key beside a good one, in every other part of a request."""
+    here, jobs = key.text, "/v1/jobs"
+    headers = {"Authorization": f"Bearer {good.text}"}
+    for method, path in (
+        ("GET", f"{jobs}/{here}"),
+        ("GET", f"{jobs}/{here}/events"),
+        ("GET", f"/{here}"),
+        ("PUT", f"{jobs}/{here}"),
+        ("DELETE", f"{jobs}/{here}"),
+    ):
+        yield {"method": method, "url": path, "headers": headers}
+    for name in ("cursor", "limit", "status", here):
+        yield {"url": jobs, "params": {name: here}, "headers": headers}
+    for name in HEADERS:
+        yield {"method": "POST", "url": jobs, "headers": {**headers, name: here}, "content": here.encode()}
+        yield {"url": jobs, "headers": {**headers, name: here}}
+    yield from _submissions(here, headers)
+
+
+def _submissions(here: str, headers: dict[str, str]) -> Iterator[Request]:
+    changes: list[dict[str, Any]] = [
+        {here: 1},
+        {"model": here},
+        {"task": here},
+        {"task": {"template": here}},
+        {"task": {"template": "{" + here + "}"}},
+        {"task": {**CONFIG["task"], "id_field": here}},
+        {"search": {"strategy": here}},
+    ]
+    for change in changes:
+        yield _posted({"json": {"config": {**CONFIG, **change}, "examples": pairs(2)}}, headers)
+    yield _posted({"json": {"config": CONFIG, "examples": pairs(2), here: here}}, headers)
+    yield _posted({"json": {"config": CONFIG, "examples": [{here: here}]}}, headers)
+    yield _posted({"json": {"config": CONFIG, "examples": pairs(2)}}, headers)
+    yield _posted({"content": here, "headers": {"Content-Type": "application/json"}}, headers)
+    yield _posted({"content": here, "headers": {"Content-Type": f"multipart/form-data; boundary={here}"}}, headers)
+    yield _posted({"content": b"x" * 11_000_000, "headers": {"Content-Type": "application/json"}}, headers)
+    for name, content in ((f"{here}.csv", b"a\n1\n"), (here, here.encode()), ("a.jsonl", jsonl([{here: 1}]))):
+        yield _posted({"files": {"dataset": (name, content)}, "data": {"config": jsonl([CONFIG])}}, headers)
+
+
+def _posted(request: Request, headers: dict[str, str]) -> Request:
+    return {"method": "POST", "url": "/v1/jobs", **request, "headers": {**headers, **request.get("headers", {})}}
+
+
+async def _sent(client: httpx.AsyncClient, request: Request) -> httpx.Response:
+    return await client.request(**{"method": "GET", **request})
+
+
+async def everything_stored(database_url: str) -> str:
+    """The tables about access as text; data sets and configurations are the user's own."""
+    address = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    connection = await asyncpg.connect(address)
+    try:
+        queries = ("SELECT * FROM api_keys", "SELECT * FROM audit_log", "SELECT * FROM projects")
+        return "".join([repr(await connection.fetch(query)) for query in queries])
+    finally:
+        await connection.close()

@@ -1,0 +1,143 @@
+"""What a project has is counted alike by Postgres and by the twin."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from service import entities
+from service.access.issuing import create_key, limit_project, list_projects
+from service.entities import Caller, Scope, ShardStatus
+from service.errors import InvalidInput, ProjectNotFound
+from service.identifiers import DEFAULT_PROJECT, JobId, ProjectName
+from service.ports import Store
+from service.search.prompt_tree import Usage
+from service.storage.memory import MemoryStore
+from tests.behaviour.stored import added, claimed, finish, release, save, spend
+
+BIRDS, FISH = Caller(project=ProjectName("birds")), Caller(project=ProjectName("fish"))
+
+
+@pytest.fixture
+async def projects(store: Store) -> Store:
+    for caller in (BIRDS, FISH):
+        await create_key(store, project=caller.project, name="a", scopes=[Scope.READ])
+    return store
+
+
+async def test_a_new_project_has_nothing(projects: Store) -> None:
+    found = await usage(projects, BIRDS)
+    assert (found.jobs_in_flight, found.rows, found.bytes, found.tokens_today) == (0, 0, 0, 0)
+    assert 0 < found.seconds_left_today <= 24 * 3600
+
+
+async def test_jobs_that_have_not_ended_and_all_stored_rows_count(projects: Store) -> None:
+    for _ in range(2):
+        await queued(projects, BIRDS)
+    await queued(projects, FISH)
+    before = await usage(projects, BIRDS)
+    assert (before.jobs_in_flight, before.rows) == (2, 4)
+    assert before.bytes == 2 * (len(b'{"sum":"0"}') * 2 + len(b'"yes"') + len(b'"no"'))
+    await finish(projects, await claimed(projects))
+    after = await usage(projects, BIRDS)
+    assert (after.jobs_in_flight, after.rows, after.bytes) == (1, 4, before.bytes)
+
+
+async def test_a_job_about_to_be_stored_is_not_counted_against_itself(projects: Store) -> None:
+    async with projects.desk(BIRDS) as desk:
+        job_id = await added(desk)
+        own = (await desk.jobs.get(job_id)).dataset_id
+        found = await desk.account.usage(besides=own)
+        assert (found.rows, found.bytes) == (0, 0)
+        assert (await desk.account.usage()).rows == 2
+
+
+async def test_deleting_a_job_gives_its_rows_back_and_not_its_tokens(projects: Store) -> None:
+    job_id = await queued(projects, BIRDS)
+    shard = await claimed(projects)
+    await save(projects, shard, tokens_computed=70)
+    await finish(projects, shard)
+    async with projects.desk(BIRDS) as desk:
+        await desk.jobs.remove(job_id)
+    found = await usage(projects, BIRDS)
+    assert (found.jobs_in_flight, found.rows, found.bytes, found.tokens_today) == (0, 0, 0, 70)
+
+
+async def test_tokens_are_charged_once_to_the_project_whose_job_had_them_computed(projects: Store) -> None:
+    await queued(projects, BIRDS)
+    shard = await claimed(projects)
+    for tokens in (10, 10, 25):
+        await save(projects, shard, tokens_computed=tokens)
+    await queued(projects, BIRDS)
+    await save(projects, await claimed(projects), tokens_computed=5)
+    assert (await usage(projects, BIRDS)).tokens_today == 30
+    assert (await usage(projects, FISH)).tokens_today == 0
+
+
+async def test_tokens_are_charged_with_the_answers_and_not_again_when_progress_is_saved(projects: Store) -> None:
+    await queued(projects, BIRDS)
+    shard = await claimed(projects)
+    await spend(projects, shard, Usage(tokens_computed=10))
+    await spend(projects, shard, Usage(tokens_computed=10), remembered=3)
+    await save(projects, shard, tokens_computed=10)
+    await spend(projects, shard, Usage(tokens_computed=25))
+    await release(projects, shard)
+    assert (await usage(projects, BIRDS)).tokens_today == 25
+    assert (await usage(projects, FISH)).tokens_today == 0
+
+
+async def test_a_search_that_begins_anew_is_charged_for_what_it_computes_again(projects: Store) -> None:
+    await queued(projects, BIRDS)
+    shard = await claimed(projects)
+    for tokens in (10, 4, 6):
+        await save(projects, shard, tokens_computed=tokens)
+    assert (await usage(projects, BIRDS)).tokens_today == 12
+
+
+async def test_tokens_of_yesterday_do_not_count() -> None:
+    clock = [datetime(2026, 1, 1, 23, 59, 50, tzinfo=UTC)]
+    store = MemoryStore(now=lambda: clock[0])
+    await queued(store, BIRDS)
+    shard = await claimed(store)
+    await save(store, shard, tokens_computed=10)
+    before = await usage(store, BIRDS)
+    assert (before.tokens_today, before.seconds_left_today) == (10, 10.0)
+    clock[0] += timedelta(seconds=10)
+    assert (await usage(store, BIRDS)).tokens_today == 0
+    await finish(store, shard, ShardStatus.SUCCEEDED)
+
+
+async def test_a_project_gets_quotas_of_its_own_and_loses_them_again(projects: Store) -> None:
+    assert await own_quotas(projects) == {}
+    await limit_project(projects, "birds", {"rows": 5, "bytes": 7})
+    await limit_project(projects, "birds", {"bytes": None, "jobs_in_flight": 0})
+    assert await own_quotas(projects) == {"rows": 5, "jobs_in_flight": 0}
+    assert {project.name: dict(project.quotas) for project in await list_projects(projects)} == {
+        "birds": {"rows": 5, "jobs_in_flight": 0},
+        DEFAULT_PROJECT: {},
+        "fish": {},
+    }
+    await limit_project(projects, "birds", {"rows": None, "jobs_in_flight": None})
+    assert await own_quotas(projects) == {}
+
+
+async def test_only_a_project_that_is_there_can_be_limited(projects: Store) -> None:
+    with pytest.raises(ProjectNotFound):
+        await limit_project(projects, "bees", {"rows": 5})
+    with pytest.raises(InvalidInput):
+        await limit_project(projects, "birds", {"row": 5})
+    assert await own_quotas(projects) == {}
+
+
+async def queued(store: Store, caller: Caller) -> JobId:
+    async with store.desk(caller) as desk:
+        return await added(desk, gold=[b'"yes"', b'"no"'])
+
+
+async def usage(store: Store, caller: Caller) -> entities.Usage:
+    async with store.desk(caller) as desk:
+        return await desk.account.usage()
+
+
+async def own_quotas(store: Store) -> dict[str, int]:
+    async with store.desk(BIRDS) as desk:
+        return dict(await desk.account.overrides())

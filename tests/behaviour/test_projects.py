@@ -1,0 +1,181 @@
+"""What belongs to one project is not there for another, whichever way it is asked for."""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from service import ports
+from service.access.issuing import create_key
+from service.entities import AuditAction, AuditEntry, Caller, Scope
+from service.errors import JobNotFound
+from service.identifiers import JobId, KeyId, ProjectName, new_dataset_id, new_job_id
+from service.ports import Desk, Store
+from tests.behaviour.stored import added, claimed, finish, label_state, write
+
+BIRDS, FISH = Caller(project=ProjectName("birds")), Caller(project=ProjectName("fish"))
+
+
+async def everything_of(stream: Any) -> list[Any]:
+    return [item async for item in stream]
+
+
+# Every way to ask a desk about a job; a new one belongs here.
+ASKING: dict[str, Callable[[Desk, JobId], Awaitable[Any]]] = {
+    "jobs.get": lambda desk, job_id: desk.jobs.get(job_id),
+    "jobs.request_cancel": lambda desk, job_id: desk.jobs.request_cancel(job_id),
+    "jobs.remove": lambda desk, job_id: desk.jobs.remove(job_id),
+    "jobs.columns": lambda desk, job_id: desk.jobs.columns(job_id),
+    "labels.page": lambda desk, job_id: desk.labels.page(job_id, limit=9, after=None, by_confidence=False),
+    "labels.page by confidence": lambda desk, job_id: desk.labels.page(job_id, limit=9, after=None, by_confidence=True),
+    "labels.result": lambda desk, job_id: everything_of(desk.labels.result(job_id)),
+    "gold.pairs": lambda desk, job_id: everything_of(desk.gold.pairs(job_id)),
+    "events.after": lambda desk, job_id: desk.events.after(job_id, 0, limit=9),
+    "events.append": lambda desk, job_id: desk.events.append(job_id, "note", {}),
+}
+
+
+def test_every_way_to_ask_about_a_job_is_tried_here() -> None:
+    parts = {"jobs": ports.Jobs, "labels": ports.LabelsRead, "gold": ports.Gold, "events": ports.Events}
+    rest = {"datasets", "idempotency", "account", "audit", "backends"}  # these are not asked by a job's id
+    assert set(ports.Desk.__annotations__) == set(parts) | rest
+    ways = {
+        f"{name}.{method}"
+        for name, part in parts.items()
+        for method, function in inspect.getmembers(part, inspect.isfunction)
+        if "job_id" in inspect.signature(function).parameters
+    }
+    assert {asked.partition(" ")[0] for asked in ASKING} == ways
+
+
+@pytest.fixture
+async def projects(store: Store) -> Store:
+    """A store that has two projects."""
+    for caller in (BIRDS, FISH):
+        await create_key(store, project=caller.project, name="a", scopes=[Scope.READ])
+    return store
+
+
+@pytest.mark.parametrize("asked", ASKING)
+@pytest.mark.parametrize("ended", [False, True])
+async def test_another_projects_job_is_as_unknown_as_one_that_never_was(
+    projects: Store, asked: str, ended: bool
+) -> None:
+    job_id = await queued_by(projects, BIRDS, ended=ended)
+    foreign, unknown = [await answer(projects, FISH, asked, wanted) for wanted in (job_id, new_job_id())]
+    assert foreign == unknown
+
+
+@pytest.mark.parametrize("asked", ASKING)
+async def test_a_project_finds_its_own_job(projects: Store, asked: str) -> None:
+    job_id = await queued_by(projects, BIRDS, ended=asked != "jobs.request_cancel")
+    assert await answer(projects, BIRDS, asked, job_id) != "JobNotFound there is no job ID"
+
+
+async def test_nothing_that_another_project_asks_for_changes_a_job(projects: Store) -> None:
+    job_id = await queued_by(projects, BIRDS, ended=True)
+    before = await snapshot(projects, job_id)
+    for asked in ASKING:
+        await answer(projects, FISH, asked, job_id)
+    assert await snapshot(projects, job_id) == before
+
+
+async def test_lists_have_the_projects_own_jobs_only(projects: Store) -> None:
+    birds = [await queued_by(projects, BIRDS) for _ in range(2)]
+    fish = [await queued_by(projects, FISH)]
+    assert {BIRDS: set(birds), FISH: set(fish)} == {
+        caller: set(await listed(projects, caller)) for caller in (BIRDS, FISH)
+    }
+    assert await listed(projects, Caller(project=ProjectName("none"))) == []
+
+
+async def test_an_idempotency_key_means_something_else_to_every_project(projects: Store) -> None:
+    first, second = new_job_id(), new_job_id()
+    async with projects.desk(BIRDS) as desk:
+        assert await desk.idempotency.claim("k", "sha", first) is None
+    async with projects.desk(FISH) as desk:
+        assert await desk.idempotency.claim("k", "sha", second) is None
+    for caller, job_id in ((BIRDS, first), (FISH, second)):
+        async with projects.desk(caller) as desk:
+            stored = await desk.idempotency.claim("k", "sha", new_job_id())
+            assert stored is not None
+            assert stored.job_id == job_id
+
+
+async def test_deleting_a_job_leaves_other_projects_idempotency_keys_alone(projects: Store) -> None:
+    job_id = await queued_by(projects, BIRDS, ended=True)
+    async with projects.desk(FISH) as desk:
+        await desk.idempotency.claim("k", "sha", new_job_id())
+    async with projects.desk(BIRDS) as desk:
+        await desk.idempotency.claim("k", "sha", job_id)
+        await desk.jobs.remove(job_id)
+        assert await desk.idempotency.claim("k", "sha", job_id) is None
+    async with projects.desk(FISH) as desk:
+        assert await desk.idempotency.claim("k", "sha", new_job_id()) is not None
+
+
+async def test_rows_cannot_be_put_into_another_projects_data_set(projects: Store) -> None:
+    job_id = await queued_by(projects, BIRDS)
+    async with projects.desk(BIRDS) as desk:
+        dataset_id = (await desk.jobs.get(job_id)).dataset_id
+    for wanted in (dataset_id, new_dataset_id()):
+        with pytest.raises(LookupError):
+            async with projects.desk(FISH) as desk:
+                await desk.datasets.add_rows(wanted, [])
+
+
+async def test_workers_take_jobs_of_all_projects(projects: Store) -> None:
+    queued = {await queued_by(projects, BIRDS), await queued_by(projects, FISH)}
+    taken = {(await claimed(projects)).lease.job_id for _ in range(2)}
+    assert taken == queued
+
+
+async def test_what_is_audited_is_stored_with_what_was_done_or_not_at_all(projects: Store) -> None:
+    caller = Caller(project=BIRDS.project, key_id=KeyId("k"), request_id="r")
+    entry = AuditEntry.by(caller, AuditAction.JOB_DELETED, "job_1")
+    with suppress(ZeroDivisionError):
+        async with projects.desk(caller) as desk:
+            await desk.audit.record(entry)
+            raise ZeroDivisionError
+    async with projects.desk(caller) as desk:
+        assert desk.audit.recorded == []
+        await desk.audit.record(entry)
+        assert desk.audit.recorded == [entry]
+    async with projects.gate() as gate:
+        found = await gate.audit.latest(limit=1)
+    assert [(e.action, e.target, e.project, e.key_id, e.request_id) for e in found] == [
+        (entry.action, entry.target, entry.project, entry.key_id, entry.request_id)
+    ]
+    assert found[0].at is not None
+
+
+async def queued_by(store: Store, caller: Caller, *, ended: bool = False) -> JobId:
+    async with store.desk(caller) as desk:
+        job_id = await added(desk, gold=[b'"yes"', b'"no"'])
+    if ended:
+        shard = await claimed(store)
+        await write(store, shard, label_state(0), label_state(1))
+        await finish(store, shard)
+    return job_id
+
+
+async def answer(store: Store, caller: Caller, asked: str, job_id: JobId) -> str:
+    """What comes back, as text in which the id does not show."""
+    try:
+        async with store.desk(caller) as desk:
+            return repr(await ASKING[asked](desk, job_id)).replace(job_id, "ID")
+    except JobNotFound as error:
+        return f"{type(error).__name__} {error}".replace(job_id, "ID")
+
+
+async def snapshot(store: Store, job_id: JobId) -> str:
+    async with store.desk(BIRDS) as desk:
+        states = await everything_of(desk.labels.result(job_id))
+        return repr((await desk.jobs.get(job_id), await desk.events.after(job_id, 0, limit=99), states))
+
+
+async def listed(store: Store, caller: Caller) -> list[JobId]:
+    async with store.desk(caller) as desk:
+        return [job.id for job in await desk.jobs.page(limit=9, before=None, status=None)]

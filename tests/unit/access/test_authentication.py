@@ -1,0 +1,144 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from service.access.authentication import authenticate, confirm, is_loopback, needs_key, permit
+from service.access.issuing import create_key, list_keys, revoke_key
+from service.access.keys import key_of, new_key
+from service.entities import Caller, Scope
+from service.errors import InvalidInput, KeyNotFound, NotAuthenticated, NotPermitted
+from service.ports import Store
+from service.storage.memory import MemoryStore
+
+BOTH = (Scope.READ, Scope.WRITE)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost"])
+def test_only_this_machine_reaches_a_loopback_address(host: str) -> None:
+    assert is_loopback(host)
+    assert not needs_key(host, required=False)
+    assert needs_key(host, required=True)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "192.168.1.1", "example.org", "localhost.", "", "127.1"])  # noqa: S104 - compared, not bound
+def test_every_other_address_needs_keys_and_no_setting_changes_that(host: str) -> None:
+    assert needs_key(host, required=False)
+
+
+async def test_a_key_lets_its_project_in_with_its_scopes(store: Store) -> None:
+    key, made = await create_key(store, project="birds", name="a", scopes=[Scope.READ])
+    caller = await authenticate(store, made.text, request_id="r1")
+    assert caller == Caller(project=key.project, key_id=key.id, scopes=frozenset({Scope.READ}), request_id="r1")
+
+
+async def test_the_same_id_with_another_secret_is_refused_in_the_words_for_an_unknown_key(store: Store) -> None:
+    key, _ = await create_key(store, project="birds", name="a", scopes=BOTH)
+    told = [await refusal(store, made.text) for made in (key_of(key.id, bytes(32)), new_key())]
+    assert told == ["the API key is unknown, revoked or expired"] * 2
+
+
+async def test_a_revoked_key_is_refused_from_then_on(store: Store) -> None:
+    key, made = await create_key(store, project="birds", name="a", scopes=BOTH)
+    caller = await authenticate(store, made.text)
+    await confirm(store, caller)
+    revoked = await revoke_key(store, key.id)
+    assert revoked.revoked_at is not None
+    assert await refusal(store, made.text) == "the API key is unknown, revoked or expired"
+    with pytest.raises(NotAuthenticated):
+        await confirm(store, caller)
+
+
+async def test_a_key_revoked_twice_stays_revoked_since_the_first_time(store: Store) -> None:
+    key, _ = await create_key(store, project="birds", name="a", scopes=BOTH)
+    first = await revoke_key(store, key.id)
+    assert await revoke_key(store, f"icm_{key.id}") == first
+
+
+async def test_an_expired_key_is_refused(store: Store) -> None:
+    _, made = await create_key(store, project="birds", name="a", scopes=BOTH, lifetime=timedelta(0))
+    assert await refusal(store, made.text) == "the API key is unknown, revoked or expired"
+
+
+async def test_a_key_works_until_it_expires_and_no_longer() -> None:
+    clock = [datetime.now(UTC)]
+    store = MemoryStore(now=lambda: clock[0])
+    key, made = await create_key(store, project="birds", name="a", scopes=BOTH, lifetime=timedelta(days=1))
+    assert key.expires_at is not None
+    clock[0] = key.expires_at - timedelta(microseconds=1)
+    await authenticate(store, made.text)
+    clock[0] = key.expires_at
+    await refusal(store, made.text)
+
+
+async def test_the_last_use_is_noted_to_the_minute() -> None:
+    clock = [datetime.now(UTC)]
+    store = MemoryStore(now=lambda: clock[0])
+    _, made = await create_key(store, project="birds", name="a", scopes=BOTH)
+    noted = []
+    for seconds in (0, 59, 1, 61):
+        clock[0] += timedelta(seconds=seconds)
+        await authenticate(store, made.text)
+        noted.append((await list_keys(store))[0].last_used_at)
+    start = clock[0] - timedelta(seconds=121)
+    assert noted == [start, start, start + timedelta(seconds=60), clock[0]]
+
+
+async def test_the_use_of_a_key_is_seen_in_the_list(store: Store) -> None:
+    _, made = await create_key(store, project="birds", name="a", scopes=BOTH)
+    assert [key.last_used_at for key in await list_keys(store)] == [None]
+    await authenticate(store, made.text)
+    assert (await list_keys(store))[0].last_used_at is not None
+
+
+async def test_a_wrong_secret_does_not_count_as_use(store: Store) -> None:
+    key, _ = await create_key(store, project="birds", name="a", scopes=BOTH)
+    await refusal(store, key_of(key.id, bytes(32)).text)
+    assert [key.last_used_at for key in await list_keys(store)] == [None]
+
+
+async def test_keys_are_listed_by_project(store: Store) -> None:
+    birds, _ = await create_key(store, project="birds", name="a", scopes=BOTH)
+    fish, _ = await create_key(store, project="fish", name="b", scopes=BOTH, lifetime=timedelta(days=2))
+    assert await list_keys(store) == [birds, fish]
+    assert await list_keys(store, project="fish") == [fish]
+    assert await list_keys(store, project="none") == []
+
+
+@pytest.mark.parametrize("project", ["", "Birds", "a b", "-a", "a-", "a" * 64, "ä", "a\n"])
+async def test_a_project_has_a_plain_name(store: Store, project: str) -> None:
+    with pytest.raises(InvalidInput):
+        await create_key(store, project=project, name="a", scopes=BOTH)
+    assert await list_keys(store) == []
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "a" * 201, "\x00"])
+async def test_a_key_has_a_name_that_can_be_printed(name: str) -> None:
+    with pytest.raises(InvalidInput):
+        await create_key(MemoryStore(), project="birds", name=name, scopes=BOTH)
+
+
+async def test_a_key_that_would_be_good_for_nothing_is_not_made() -> None:
+    with pytest.raises(InvalidInput):
+        await create_key(MemoryStore(), project="birds", name="a", scopes=[])
+
+
+@pytest.mark.parametrize("key_id", ["", "a" * 12, "x", "icm_", key_of("b" * 12, bytes(32)).text])
+async def test_revoking_a_key_that_is_not_there_says_so_and_repeats_nothing(store: Store, key_id: str) -> None:
+    with pytest.raises(KeyNotFound) as refused:
+        await revoke_key(store, key_id)
+    assert key_id.rpartition("_")[2] not in str(refused.value) or len(key_id) <= 12
+
+
+@pytest.mark.parametrize("scope", list(Scope))
+def test_admin_includes_every_scope_and_the_others_only_themselves(scope: Scope) -> None:
+    permit(Caller(scopes=frozenset({Scope.ADMIN})), scope)
+    permit(Caller(scopes=frozenset({scope})), scope)
+    for other in {Scope.READ, Scope.WRITE} - {scope}:
+        with pytest.raises(NotPermitted):
+            permit(Caller(scopes=frozenset({other})), scope)
+
+
+async def refusal(store: Store, presented: str) -> str:
+    with pytest.raises(NotAuthenticated) as refused:
+        await authenticate(store, presented)
+    return str(refused.value)

@@ -1,0 +1,65 @@
+"""Every operation of the OpenAPI document as requests, so that a route that is added later is tried, too."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI
+
+OPEN = {"/health/live", "/health/ready"}
+ACCEPTED = ("*/*", "application/json", "text/html", "text/event-stream")
+
+# What can stand for a parameter of a path; a new kind of id belongs here.
+PATH_PARAMETERS = {"job_id"}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of one path."""
+
+    method: str
+    path: str
+    document: Any
+    definition: Any
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def has_id(self) -> bool:
+        """Whether the path names something that has an owner."""
+        return "{" in self.path
+
+    def filled(self, value: str) -> str:
+        """The path with this id in it."""
+        path = self.path
+        for name in PATH_PARAMETERS:
+            path = path.replace(f"{{{name}}}", value)
+        assert "{" not in path, f"{self}: say in PATH_PARAMETERS what can stand for its parameter"
+        return path
+
+    def queries(self) -> Iterator[dict[str, str]]:
+        """No query, and one for each value of each parameter that has few."""
+        yield {}
+        for parameter in self.definition.get("parameters", []):
+            if parameter["in"] == "query":
+                yield from ({parameter["name"]: value} for value in self._values(parameter["schema"]))
+
+    def _values(self, schema: Any) -> Iterator[str]:
+        if "$ref" in schema:
+            schema = self.document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        for part in schema.get("anyOf", [schema]):
+            if part is not schema or "anyOf" not in schema:
+                yield from part.get("enum", ["true", "false"] if part.get("type") == "boolean" else [])
+            if "$ref" in part:
+                yield from self._values(part)
+
+
+def operations(app: FastAPI) -> list[Operation]:
+    """All of them, those that nobody needs a key for included."""
+    document = app.openapi()
+    return [
+        Operation(method.upper(), path, document, definition)
+        for path, methods in document["paths"].items()
+        for method, definition in methods.items()
+    ]
