@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 
 from api import events, jobs, operations, results
@@ -14,6 +15,7 @@ from api.documentation import install_openapi
 from api.errors import install_handlers
 from api.metrics import ApiMetrics
 from api.middleware import BodyLimit, RequestContext
+from api.submissions import UNPACKING_AT_ONCE
 
 _FORM_BYTES = 2_000_000  # what a request may have beside the file itself
 
@@ -40,6 +42,7 @@ def create_app(application: Application) -> FastAPI:
     app.state.application = application
     app.state.metrics = metrics
     app.state.signer = CursorSigner(application.settings.database_url)
+    app.state.unpacking = CapacityLimiter(UNPACKING_AT_ONCE)
     app.state.stopping = asyncio.Event()
     for router in (jobs.router, results.router, events.router, operations.router):
         app.include_router(router)

@@ -20,6 +20,8 @@ from service.ports import Store
 
 _BATCH_ROWS = 2_000
 _BATCH_BYTES = 4_000_000
+# A cell that begins so is a formula to spreadsheets, or is one once they have dropped white space or width.
+_FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 Fields = dict[str, Any]
 
@@ -61,13 +63,18 @@ async def find_result(store: Store, job_id: JobId, *, partial: bool) -> Result:
     return Result(job=job, columns=columns, gold_field=gold_field)
 
 
-async def stream_result(store: Store, result: Result, form: ResultFormat) -> AsyncGenerator[bytes, None]:
-    """The result's bytes, from the database to the reader without ever holding all of it."""
+async def stream_result(
+    store: Store, result: Result, form: ResultFormat, *, formula_safe: bool = False
+) -> AsyncGenerator[bytes, None]:
+    """The result's bytes, from the database to the reader without ever holding all of it.
+
+    `formula_safe` is about CSV: text that a spreadsheet would run as a formula gets an apostrophe in front.
+    """
     match form:
         case ResultFormat.JSONL:
             parts = _encoded(store, result, _as_jsonl)
         case ResultFormat.CSV:
-            parts = _csv(store, result)
+            parts = _csv(store, result, formula_safe=formula_safe)
         case ResultFormat.PARQUET:
             parts = _parquet(store, result)
     async with aclosing(parts):  # a reader who leaves gives the database connection back at once
@@ -99,9 +106,16 @@ async def _encoded(
             yield await to_thread.run_sync(encode, result, batch)
 
 
-async def _csv(store: Store, result: Result) -> AsyncGenerator[bytes, None]:
-    yield _as_csv_lines([[*result.columns, *RESULT_COLUMNS]])
-    async with aclosing(_encoded(store, result, _as_csv)) as parts:
+async def _csv(store: Store, result: Result, *, formula_safe: bool) -> AsyncGenerator[bytes, None]:
+    as_cell, quoting = (_safe_cell, csv.QUOTE_ALL) if formula_safe else (_cell, csv.QUOTE_MINIMAL)
+    columns = (*result.columns, *RESULT_COLUMNS)
+
+    def encode(result: Result, rows: list[LabeledRow]) -> bytes:
+        lines = [[as_cell(fields.get(c)) for c in columns] for fields in _all_fields(result, rows)]
+        return _as_csv_lines(lines, quoting)
+
+    yield _as_csv_lines([[as_cell(column) for column in columns]], quoting)
+    async with aclosing(_encoded(store, result, encode)) as parts:
         async for part in parts:
             yield part
 
@@ -141,11 +155,6 @@ def _as_jsonl(result: Result, rows: list[LabeledRow]) -> bytes:
     return b"".join(orjson.dumps(result_fields(result, row), option=orjson.OPT_APPEND_NEWLINE) for row in rows)
 
 
-def _as_csv(result: Result, rows: list[LabeledRow]) -> bytes:
-    columns = (*result.columns, *RESULT_COLUMNS)
-    return _as_csv_lines([[_cell(fields.get(c)) for c in columns] for fields in _all_fields(result, rows)])
-
-
 def _cell(value: Any) -> str:
     """Text as it is, nothing for null, and everything else as in JSON."""
     if value is None:
@@ -153,7 +162,13 @@ def _cell(value: Any) -> str:
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
-def _as_csv_lines(rows: Sequence[Sequence[str]]) -> bytes:
+def _safe_cell(value: Any) -> str:
+    """A cell that no spreadsheet takes for a formula; numbers stay numbers, negative ones too."""
+    cell = _cell(value)
+    return f"'{cell}" if isinstance(value, str) and cell.startswith(_FORMULA_BEGINNINGS) else cell
+
+
+def _as_csv_lines(rows: Sequence[Sequence[str]], quoting: "csv._QuotingType") -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n", quoting=quoting).writerows(rows)
     return text.getvalue().encode()
