@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
-from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 
 from api.dependencies import TheApplication
+from api.forms import read_form
 from service.config import JobConfig
 from service.errors import Fault, InvalidConfig, InvalidDataset, PayloadTooLarge, UnsupportedFormat
 from service.intake.formats import Upload
@@ -44,9 +44,8 @@ async def _read_submission(request: Request, application: TheApplication) -> Asy
         case "application/json":
             yield await _inline(request, limits)
         case "multipart/form-data":
-            _check_charset(request)
             async with (
-                request.form(max_files=2, max_fields=2, max_part_size=_MAX_CONFIG_BYTES) as form,
+                read_form(request, max_field_bytes=_MAX_CONFIG_BYTES) as form,
                 _uploaded(form, limits, request.app.state.unpacking) as submission,
             ):
                 yield submission
@@ -66,13 +65,6 @@ def _limits(upload: UploadSettings) -> Limits:
         max_ratio=upload.max_ratio,
         max_parquet_memory_bytes=upload.max_parquet_memory_bytes,
     )
-
-
-def _check_charset(request: Request) -> None:
-    """A form's text is UTF-8; senders do not choose which of Python's decoders reads it. Raises UnsupportedFormat."""
-    _, parameters = parse_options_header(request.headers["content-type"])
-    if parameters.get(b"charset", b"utf-8").lower() != b"utf-8":
-        raise UnsupportedFormat("the form's charset is not read here; send UTF-8")
 
 
 async def _inline(request: Request, limits: Limits) -> Submission:
