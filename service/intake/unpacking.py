@@ -85,7 +85,7 @@ def _outcome(done: "subprocess.CompletedProcess[bytes]") -> Outcome:
         raise _too_slow()
     if done.returncode < 0:
         name = Signals(-done.returncode).name
-        fault = Fault(f"the file is not readable as Parquet: it crashed the process that read it ({name})")
+        fault = Fault(f"the file is not readable as Parquet within the limits of memory: its reader crashed ({name})")
         return Outcome(faults=(fault,), counts=((None, 1),))
     if done.returncode:
         raise RuntimeError(f"Parquet cannot be read here: {done.stderr.decode(errors='replace')[-1_000:]}")

@@ -6,6 +6,7 @@ import httpx
 import orjson
 import pytest
 
+from service.settings import Settings, UploadSettings
 from service.storage.memory import MemoryStore
 from tests.hostile.case import Case
 from tests.hostile.corpus import CORPUS
@@ -13,6 +14,10 @@ from tests.unit.api.harness import Service
 
 FOUND = ("icm_label", "icm_confidence", "icm_margin", "icm_status")
 PROBLEM = "application/problem+json"
+
+
+# The corpus' bombs are small ones, since they are made anew in every run.
+SETTINGS = Settings(upload=UploadSettings(max_parquet_memory_bytes=128_000_000))
 
 
 def named(case: Case) -> str:
@@ -31,7 +36,7 @@ def test_the_corpus_is_large_and_its_names_differ() -> None:
 
 @pytest.mark.parametrize("case", [case for case in CORPUS if not case.is_accepted], ids=named)
 async def test_what_cannot_be_used_is_refused_with_its_place_and_not_kept(case: Case) -> None:
-    service = Service(MemoryStore())
+    service = Service(MemoryStore(), settings=SETTINGS)
     async with service.client:
         answer = await sent(service, case)
         assert (answer.status_code, answer.headers["Content-Type"]) == (case.status, PROBLEM), answer.text
@@ -45,7 +50,7 @@ async def test_what_cannot_be_used_is_refused_with_its_place_and_not_kept(case: 
 
 @pytest.mark.parametrize("case", [case for case in CORPUS if case.is_accepted], ids=named)
 async def test_what_is_healthy_comes_back_as_it_was(case: Case) -> None:
-    service = Service(MemoryStore())
+    service = Service(MemoryStore(), settings=SETTINGS)
     async with service.client:
         answer = await sent(service, case)
         assert answer.status_code == 202, answer.text
