@@ -1,7 +1,7 @@
 """Forms as uploads send them: few parts, short ones except for the file, and text that is UTF-8."""
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, closing
 from http import HTTPStatus
 
 from fastapi import Request
@@ -22,21 +22,19 @@ async def read_form(request: Request, *, max_field_bytes: int) -> AsyncIterator[
     Raises UnsupportedFormat, InvalidConfig, and HTTPException 400 where it is no form or too large a one.
     """
     _check_charset(request)
+    async with aclosing(request.stream()) as stream:
+        parser = _StrictParser(
+            request.headers, stream, max_files=_MAX_PARTS, max_fields=_MAX_PARTS, max_part_size=max_field_bytes
+        )
+        with closing(parser):
+            yield await _parsed(parser)
+
+
+async def _parsed(parser: MultiPartParser) -> FormData:
     try:
-        async with aclosing(request.stream()) as stream:
-            form = await _StrictParser(
-                request.headers,
-                stream,
-                max_files=_MAX_PARTS,
-                max_fields=_MAX_PARTS,
-                max_part_size=max_field_bytes,
-            ).parse()
+        return await parser.parse()
     except MultiPartException as error:
         raise HTTPException(HTTPStatus.BAD_REQUEST, error.message) from error
-    try:
-        yield form
-    finally:
-        await form.close()
 
 
 class _StrictParser(MultiPartParser):
@@ -46,6 +44,11 @@ class _StrictParser(MultiPartParser):
         if self._current_part.file is None:
             _check_utf8(self._current_part.data, self._current_part.field_name)
         super().on_part_end()
+
+    def close(self) -> None:
+        """Close every file that was begun: a form that is cut off begins one that is no part of what was read."""
+        for file in self._files_to_close_on_error:
+            file.close()
 
 
 def _check_utf8(content: bytes | bytearray, field: str) -> None:
