@@ -29,7 +29,7 @@ _CONTENT_TYPES = {
     ResultFormat.PARQUET: "application/vnd.apache.parquet",
 }
 
-_LONGEST_NAME = 120  # characters; file systems take 255 bytes, and a character may have four
+_LONGEST_STEM = 120  # characters; file systems take 255 bytes, and a character may have four
 _DEVICE = re.compile(r"(CON|PRN|AUX|NUL|COM\d|LPT\d)\s*(\.|$)", re.IGNORECASE)
 _FORMULA_SAFE = (
     "for CSV that is opened in a spreadsheet: every cell is quoted, and text that begins with = + - @, a tab or a line "
@@ -155,8 +155,8 @@ def content_disposition(filename: str) -> str:
     What systems read as a path, a device or an invisible turn of direction is replaced.
     """
     name = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in filename)
-    name = re.sub(r"^\.+", "_", name[-_LONGEST_NAME:])
-    if _DEVICE.match(name):
-        name = f"_{name}"
+    stem, dot, ending = name.rpartition(".")
+    stem = re.sub(r"^\.+", "_", stem[:_LONGEST_STEM])
+    name = ("_" if _DEVICE.match(stem) else "") + (stem + dot + ending)
     plain = re.sub(r"[^ !#$&+\-.0-9A-Z^_`a-z|~()]", "_", name)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"

@@ -170,5 +170,7 @@ def _safe_cell(value: Any) -> str:
 
 def _as_csv_lines(rows: Sequence[Sequence[str]], quoting: "csv._QuotingType") -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n", quoting=quoting).writerows(rows)
+    usual, careful = (csv.writer(text, lineterminator="\n", quoting=how) for how in (quoting, csv.QUOTE_ALL))
+    for row in rows:  # a bare carriage return would end the record to readers, and Python 3.11 does not quote it
+        (careful if any("\r" in cell for cell in row) else usual).writerow(row)
     return text.getvalue().encode()
