@@ -10,17 +10,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.config import Method, SearchConfig, StrategyName
 from service.storage.memory import MemoryStore
 from tests.hostile.case import FORM, form
 from tests.hostile.csv_cases import PLAIN as CSV
 from tests.hostile.jsonl_cases import PLAIN as JSONL
 from tests.hostile.parquet_cases import plain as parquet
-from tests.unit.api.harness import Service
+from tests.unit.api.harness import CONFIG, Service, pairs
 
 Post = Callable[..., httpx.Response]
 NAMES = st.sampled_from(["a.jsonl", "a.csv", "a.jsonl.gz", "a", ""])
 # A place in a file as a share of its length, how many bytes go there, and what comes in their place.
 EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 20), st.binary(max_size=20)), min_size=1, max_size=4)
+
+
+WHOLE = [name for name, field in SearchConfig.model_fields.items() if field.annotation in {int, int | None}]
+BROKEN = [name for name, field in SearchConfig.model_fields.items() if field.annotation is float]
+SEARCHES = st.fixed_dictionaries(
+    {"strategy": st.sampled_from(list(StrategyName))},
+    optional={
+        **dict.fromkeys(WHOLE, st.sampled_from([-1, 0, 1, 2, 2**31, 2**62])),
+        **dict.fromkeys(BROKEN, st.sampled_from([-1.0, 0.0, 5e-324, 1e-9, 1e6, 1e308])),
+    },
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +41,8 @@ def post() -> Iterator[Post]:
     service = Service(MemoryStore())
     with asyncio.Runner() as runner:
 
-        def send(**request: Any) -> httpx.Response:
-            return runner.run(service.client.post("/v1/jobs", **request))
+        def send(path: str = "/v1/jobs", **request: Any) -> httpx.Response:
+            return runner.run(service.client.post(path, **request))
 
         yield send
         runner.run(service.client.aclose())
@@ -81,3 +93,11 @@ def test_any_text_as_a_header(post: Post, text: str) -> None:
     value = text.encode("latin-1")
     headers = {b"Content-Type": b"multipart/form-data;" + value, b"Idempotency-Key": value, b"X-Request-ID": value}
     assert post(content=b"x", headers=headers).status_code in {400, 415, 422}
+
+
+@settings(max_examples=100, deadline=None)
+@given(search=SEARCHES, method=st.sampled_from(list(Method)))
+def test_any_numbers_in_a_configuration(post: Post, search: dict[str, Any], method: Method) -> None:
+    body = {"config": {**CONFIG, "method": method, "search": search}, "examples": pairs(12)}
+    answer = post("/v1/jobs/estimate", json=body)
+    assert answer.status_code in {200, 422}, answer.text
