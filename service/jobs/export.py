@@ -107,14 +107,14 @@ async def _encoded(
 
 
 async def _csv(store: Store, result: Result, *, formula_safe: bool) -> AsyncGenerator[bytes, None]:
-    as_cell, quoting = (_safe_cell, csv.QUOTE_ALL) if formula_safe else (_cell, csv.QUOTE_MINIMAL)
+    as_cell = _safe_cell if formula_safe else _cell
     columns = (*result.columns, *RESULT_COLUMNS)
 
     def encode(result: Result, rows: list[LabeledRow]) -> bytes:
         lines = [[as_cell(fields.get(c)) for c in columns] for fields in _all_fields(result, rows)]
-        return _as_csv_lines(lines, quoting)
+        return _as_csv_lines(lines, quote_all=formula_safe)
 
-    yield _as_csv_lines([[as_cell(column) for column in columns]], quoting)
+    yield _as_csv_lines([[as_cell(column) for column in columns]], quote_all=formula_safe)
     async with aclosing(_encoded(store, result, encode)) as parts:
         async for part in parts:
             yield part
@@ -168,9 +168,10 @@ def _safe_cell(value: Any) -> str:
     return f"'{cell}" if isinstance(value, str) and cell.startswith(_FORMULA_BEGINNINGS) else cell
 
 
-def _as_csv_lines(rows: Sequence[Sequence[str]], quoting: "csv._QuotingType") -> bytes:
+def _as_csv_lines(rows: Sequence[Sequence[str]], *, quote_all: bool) -> bytes:
     text = io.StringIO()
-    usual, careful = (csv.writer(text, lineterminator="\n", quoting=how) for how in (quoting, csv.QUOTE_ALL))
+    brief = csv.writer(text, lineterminator="\n")
+    quoting = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     for row in rows:  # a bare carriage return would end the record to readers, and Python 3.11 does not quote it
-        (careful if any("\r" in cell for cell in row) else usual).writerow(row)
+        (quoting if quote_all or any("\r" in cell for cell in row) else brief).writerow(row)
     return text.getvalue().encode()

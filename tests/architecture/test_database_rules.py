@@ -87,8 +87,9 @@ def is_assembled_text(value: ast.expr) -> bool:
         return True
     if isinstance(value, ast.BinOp):
         return any(isinstance(side, ast.Constant | ast.JoinedStr | ast.BinOp) for side in (value.left, value.right))
-    is_method = isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute)
-    return is_method and value.func.attr in {"format", "join", "replace", "format_map"}
+    if not isinstance(value, ast.Call) or not isinstance(value.func, ast.Attribute):
+        return False
+    return value.func.attr in {"format", "format_map", "join", "replace"}
 
 
 def calls(module: ast.Module, names: set[str]) -> Iterator[ast.Call]:

@@ -11,7 +11,9 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
+from api.errors import INTERNAL, problem
 from api.results import content_disposition
+from service.errors import Fault
 from service.storage.memory import MemoryStore
 from tests.hostile.case import FORM, form
 from tests.hostile.jsonl_cases import CHARMS
@@ -159,3 +161,8 @@ async def test_a_problem_quotes_no_more_than_a_reader_bears(service: Service) ->
     assert answer.status_code == 422
     assert len(answer.content) < 20_000
     assert len((await service.client.get("/v1/jobs/" + "x" * 60_000)).content) < 5_000
+
+
+def test_a_problem_can_quote_halves_of_characters() -> None:
+    answer = problem("request", INTERNAL, "\udcff", faults=[Fault("\ud800", line=1, field="a\udfff")])
+    assert orjson.loads(answer.body)["errors"] == [{"line": 1, "field": "a?", "message": "?"}]
