@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 
 from api import events, jobs, operations, results
@@ -15,6 +16,7 @@ from api.documentation import install_openapi
 from api.errors import install_handlers
 from api.metrics import ApiMetrics
 from api.middleware import BodyLimit, RequestContext
+from api.submissions import UNPACKING_AT_ONCE
 from service.access.streams import StreamCounter
 from service.jobs.models import ModelDirectory
 
@@ -45,6 +47,7 @@ def create_app(application: Application) -> FastAPI:
     app.state.models = ModelDirectory(application.scorers)
     app.state.signer = CursorSigner(application.settings.database_url.get_secret_value())
     app.state.streams = StreamCounter()
+    app.state.unpacking = CapacityLimiter(UNPACKING_AT_ONCE)
     app.state.stopping = asyncio.Event()
     for router in (jobs.router, results.router, events.router, operations.router):
         app.include_router(router)

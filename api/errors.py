@@ -21,6 +21,7 @@ PROBLEM_JSON = "application/problem+json"
 _TYPE_PREFIX = "urn:icm:problem:"
 _RETRY_SECONDS = 5
 _CHALLENGE = 'Bearer realm="icm"'
+_LONGEST_TEXT = 2_000  # characters
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 # Looked up along the error's ancestors, so the nearest entry counts.
@@ -94,14 +95,25 @@ def problem(
         type=_TYPE_PREFIX + kind.slug,
         title=kind.title,
         status=kind.status,
-        detail=detail,
+        detail=_sayable(detail),
         request_id=request_id,
-        errors=[FaultBody.model_validate(fault) for fault in faults] or None,
+        errors=[_fault_body(fault) for fault in faults] or None,
         quota=None if quota is None else QuotaBody.model_validate(quota),
     )
     exclude = {name for name in ("errors", "quota") if getattr(body, name) is None}
     text = redacted(body.model_dump_json(exclude=exclude))
     return Response(text, kind.status, dict(headers or {}), PROBLEM_JSON)
+
+
+def _fault_body(fault: errors.Fault) -> FaultBody:
+    field = None if fault.field is None else _sayable(fault.field)
+    return FaultBody(line=fault.line, field=field, message=_sayable(fault.message))
+
+
+def _sayable(text: str) -> str:
+    """Text that may quote what was sent: no longer than a reader bears, and without halves of characters."""
+    cut = text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "..."
+    return cut.encode("utf-8", errors="replace").decode()
 
 
 def service_problem(request_id: str, error: errors.ServiceError) -> Response:

@@ -14,6 +14,14 @@ from service.access.keys import redacted
 from service.errors import PayloadTooLarge
 
 REQUEST_ID = "X-Request-ID"
+# Of every answer that does not say otherwise: a browser takes it for what it is, and neither runs nor frames it.
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+# FastAPI's pages about the API load their scripts from elsewhere; nothing that users sent is on them.
+_API_PAGES = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc"})
 _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -33,7 +41,7 @@ class RequestContext:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        answer = _Answer(send, request_id)
+        answer = _Answer(send, request_id, is_api_page=scope["path"] in _API_PAGES)
         began = time.perf_counter()
         with (
             structlog.contextvars.bound_contextvars(request_id=request_id),
@@ -68,17 +76,22 @@ def _request_id(scope: Scope) -> str:
 
 
 class _Answer:
-    """Watches the answer go out and adds the request id to its headers."""
+    """Watches the answer go out and adds to its headers what every answer has."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, *, is_api_page: bool) -> None:
         self._send = send
         self._request_id = request_id
+        self._is_api_page = is_api_page
         self.status: int | None = None
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            MutableHeaders(scope=message)[REQUEST_ID] = self._request_id
+            headers = MutableHeaders(scope=message)
+            headers[REQUEST_ID] = self._request_id
+            for name, value in SECURITY_HEADERS.items():
+                if not (self._is_api_page and name == "Content-Security-Policy"):
+                    headers.setdefault(name, value)
         await self._send(message)
 
 
@@ -96,7 +109,7 @@ class BodyLimit:
             return
         error = PayloadTooLarge(f"the request body has more than {self._max_bytes} bytes")
         declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdecimal() and int(declared) > self._max_bytes:
+        if declared.isdecimal() and _is_more(declared, self._max_bytes):
             await service_problem(scope["state"]["request_id"], error)(scope, receive, send)
             return
         read = 0
@@ -110,3 +123,9 @@ class BodyLimit:
             return message
 
         await self._app(scope, counted, send)
+
+
+def _is_more(digits: str, limit: int) -> bool:
+    """Whether a number of any length is beyond the limit."""
+    significant = digits.lstrip("0")
+    return len(significant) > len(str(limit)) or int(significant or "0") > limit

@@ -13,9 +13,10 @@ from starlette.responses import HTMLResponse, StreamingResponse
 from api.dependencies import Cursor, Limit, TheJobId, TheSigner, TheStore
 from api.documentation import problems
 from api.jobs import not_modified
-from api.page.render import HEADERS, render_report
+from api.page.render import content_security_policy, render_report
 from api.schemas import JobBody, LabelBody, Page, ReportBody
 from service.entities import Job
+from service.errors import Fault, InvalidInput
 from service.jobs.export import Result, ResultFormat, find_result, note_download, stream_result
 from service.jobs.listing import list_labels
 from service.jobs.report import report
@@ -27,6 +28,13 @@ _CONTENT_TYPES = {
     ResultFormat.CSV: "text/csv; charset=utf-8; header=present",
     ResultFormat.PARQUET: "application/vnd.apache.parquet",
 }
+
+_LONGEST_STEM = 120  # characters; file systems take 255 bytes, and a character may have four
+_DEVICE = re.compile(r"(CON|PRN|AUX|NUL|COM\d|LPT\d)\s*(\.|$)", re.IGNORECASE)
+_FORMULA_SAFE = (
+    "for CSV that is opened in a spreadsheet: every cell is quoted, and text that begins with = + - @, a tab or a line "
+    "break, which would be run as a formula, gets an apostrophe in front; such text is then not as it was sent"
+)
 
 
 class ReportFormat(StrEnum):
@@ -85,17 +93,21 @@ async def get_result(
     form: Annotated[ResultFormat, Query(alias="format")] = ResultFormat.JSONL,
     *,
     partial: Annotated[bool, Query(description="also where the job failed or was cancelled: what there is")] = False,
+    formula_safe: Annotated[bool, Query(description=_FORMULA_SAFE)] = False,
 ) -> Response:
     """The user's columns in their order, then icm_label, icm_confidence, icm_margin and icm_status."""
+    if formula_safe and form is not ResultFormat.CSV:
+        raise InvalidInput("the result cannot be given so", [Fault("is for format=csv only", field="formula_safe")])
     result = await find_result(store, job_id, partial=partial)
     headers = {"Content-Disposition": content_disposition(f"{_stem(result.job)}.{form}")}
     if result.is_complete:
-        headers["ETag"] = _etag(result, form)
+        headers["ETag"] = _etag(result, f"{form} formula_safe" if formula_safe else form)
         unchanged = not_modified(request, headers["ETag"])
         if unchanged is not None:
             return unchanged
     await note_download(store, result)
-    return StreamingResponse(stream_result(store, result, form), headers=headers, media_type=_CONTENT_TYPES[form])
+    parts = stream_result(store, result, form, formula_safe=formula_safe)
+    return StreamingResponse(parts, headers=headers, media_type=_CONTENT_TYPES[form])
 
 
 _REPORT_ANSWERS: dict[int | str, dict[str, Any]] = {
@@ -118,7 +130,7 @@ async def get_report(
     if (form or _preferred(request)) is ReportFormat.JSON:
         return Response(body.model_dump_json(), headers=headers, media_type="application/json")
     page = await to_thread.run_sync(render_report, JobBody.of(found.job), body)
-    return HTMLResponse(page, headers=headers | HEADERS)
+    return HTMLResponse(page, headers=headers | {"Content-Security-Policy": content_security_policy()})
 
 
 def _preferred(request: Request) -> ReportFormat:
@@ -128,7 +140,7 @@ def _preferred(request: Request) -> ReportFormat:
     return ReportFormat.HTML if wants_html else ReportFormat.JSON
 
 
-def _etag(result: Result, form: ResultFormat) -> str:
+def _etag(result: Result, form: str) -> str:
     """Names the bytes of a finished job's result, which never change."""
     named = f"{result.job.id} {result.job.finished_at} {form}"
     return f'"{hashlib.sha256(named.encode()).hexdigest()[:32]}"'
@@ -139,7 +151,13 @@ def _stem(job: Job) -> str:
 
 
 def content_disposition(filename: str) -> str:
-    """A download's name as RFC 6266 wants it: plain for old readers, in full for the others."""
-    name = re.sub(r"[\x00-\x1f\x7f/\\]", "_", filename)
+    """A download's name as RFC 6266 wants it: plain for old readers, in full for the others.
+
+    What systems read as a path, a device or an invisible turn of direction is replaced.
+    """
+    name = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in filename)
+    stem, dot, ending = name.rpartition(".")
+    stem = re.sub(r"^\.+", "_", stem[:_LONGEST_STEM])
+    name = ("_" if _DEVICE.match(stem) else "") + (stem + dot + ending)
     plain = re.sub(r"[^ !#$&+\-.0-9A-Z^_`a-z|~()]", "_", name)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"

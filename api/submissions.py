@@ -1,14 +1,16 @@
 """Reads the body of a submission: a multipart upload, or JSON with the examples inside."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 from starlette.datastructures import FormData, UploadFile
 
 from api.dependencies import TheApplication
+from api.forms import read_form
 from service.config import JobConfig
 from service.errors import Fault, InvalidConfig, InvalidDataset, PayloadTooLarge, UnsupportedFormat
 from service.intake.formats import Upload
@@ -20,6 +22,8 @@ from service.jobs.rows import RowSource
 from service.settings import UploadSettings
 
 MAX_INLINE_BYTES = 10_000_000  # a JSON body is held in memory; longer data sets come as files
+MAX_INLINE_VALUES = 1_000_000  # an empty list has two bytes in JSON and dozens in memory
+UNPACKING_AT_ONCE = 2  # Parquet files; each takes the memory that the limits allow
 _MAX_CONFIG_BYTES = 1_000_000
 
 
@@ -40,8 +44,11 @@ async def _read_submission(request: Request, application: TheApplication) -> Asy
         case "application/json":
             yield await _inline(request, limits)
         case "multipart/form-data":
-            async with request.form(max_files=2, max_fields=2, max_part_size=_MAX_CONFIG_BYTES) as form:
-                yield await _uploaded(form, limits)
+            async with (
+                read_form(request, max_field_bytes=_MAX_CONFIG_BYTES) as form,
+                _uploaded(form, limits, request.app.state.unpacking) as submission,
+            ):
+                yield submission
         case other:
             expected = "multipart/form-data with the parts dataset and config, or application/json"
             raise UnsupportedFormat(f"Content-Type {other or '(none)'} is not read here; send {expected}")
@@ -51,7 +58,13 @@ TheSubmission = Annotated[Submission, Depends(_read_submission)]
 
 
 def _limits(upload: UploadSettings) -> Limits:
-    return Limits(max_bytes=upload.max_bytes, max_rows=upload.max_rows, max_row_bytes=upload.max_row_bytes)
+    return Limits(
+        max_bytes=upload.max_bytes,
+        max_rows=upload.max_rows,
+        max_row_bytes=upload.max_row_bytes,
+        max_ratio=upload.max_ratio,
+        max_parquet_memory_bytes=upload.max_parquet_memory_bytes,
+    )
 
 
 async def _inline(request: Request, limits: Limits) -> Submission:
@@ -60,6 +73,8 @@ async def _inline(request: Request, limits: Limits) -> Submission:
         body += part
         if len(body) > MAX_INLINE_BYTES:
             raise PayloadTooLarge(f"a JSON body may have {MAX_INLINE_BYTES} bytes; upload a file instead")
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_INLINE_VALUES:
+        raise PayloadTooLarge(f"a JSON body may hold {MAX_INLINE_VALUES} values; upload a file instead")
     content = await _json(bytes(body), "the body")
     if not isinstance(content, dict):
         raise InvalidConfig("the body must be an object with `config` and `examples`")
@@ -73,19 +88,27 @@ async def _inline(request: Request, limits: Limits) -> Submission:
     return Submission(_config(content), InlineSource(examples, limits))
 
 
-async def _uploaded(form: FormData, limits: Limits) -> Submission:
-    raw, dataset = form.get("config"), form.get("dataset")
+@asynccontextmanager
+async def _uploaded(form: FormData, limits: Limits, unpacking: CapacityLimiter) -> AsyncIterator[Submission]:
+    dataset = form.get("dataset")
     if not isinstance(dataset, UploadFile):
         fault = Fault("a file part `dataset` is needed", field="dataset")
         raise InvalidDataset("the data set is missing", [fault])
+    config = await _config_part(form.get("config"))
+    upload = Upload(dataset.filename, dataset.content_type)
+    with FileSource(dataset.file, upload, limits) as source:
+        await to_thread.run_sync(source.prepare, limiter=unpacking)
+        yield Submission(config, source)
+
+
+async def _config_part(raw: UploadFile | str | None) -> JobConfig:
     if isinstance(raw, UploadFile):
         if raw.size is not None and raw.size > _MAX_CONFIG_BYTES:
             raise PayloadTooLarge(f"the configuration has more than {_MAX_CONFIG_BYTES} bytes")
         raw = (await raw.read()).decode("utf-8", errors="surrogateescape")
-    content = {} if raw is None else {"config": await _json(raw.encode("utf-8", errors="surrogateescape"), "config")}
-    return Submission(
-        _config(content), FileSource(dataset.file, Upload(dataset.filename, dataset.content_type), limits)
-    )
+    if raw is None:
+        return _config({})
+    return _config({"config": await _json(raw.encode("utf-8", errors="surrogateescape"), "config")})
 
 
 def _config(content: dict[str, Any]) -> JobConfig:

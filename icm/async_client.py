@@ -95,10 +95,16 @@ class AsyncClient(Requests):
         return self._items(calls.labels(job_id, order=order, page_size=PAGE_SIZE))
 
     async def result(
-        self, job_id: str, *, to: str | Path, result_format: str | None = None, partial: bool = False
+        self,
+        job_id: str,
+        *,
+        to: str | Path,
+        result_format: str | None = None,
+        partial: bool = False,
+        formula_safe: bool = False,
     ) -> Path:
         """See `Client.result`."""
-        return await self._call(self._download(job_id, to, result_format, partial=partial))
+        return await self._call(self._download(job_id, to, result_format, partial=partial, formula_safe=formula_safe))
 
     async def report(self, job_id: str) -> calls.Document:
         """See `Client.report`."""

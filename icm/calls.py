@@ -107,9 +107,10 @@ def models() -> Call[list[Document]]:
     return Call(method="GET", path="/v1/models", read=_data)
 
 
-def result(job_id: str, to: Path, *, result_format: str, partial: bool) -> Call[Path]:
+def result(job_id: str, to: Path, *, result_format: str, partial: bool, formula_safe: bool = False) -> Call[Path]:
     """The labelled data set."""
-    params = {"format": result_format} | ({"partial": "true"} if partial else {})
+    flags = {"partial": partial, "formula_safe": formula_safe}
+    params = {"format": result_format} | {name: "true" for name, given in flags.items() if given}
     return _saved(f"{job_path(job_id)}/result", params, to)
 
 

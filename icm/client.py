@@ -106,12 +106,21 @@ class Client(Requests):
         """The label states as they are now, by `position`, or by `confidence` from the least on."""
         return self._items(calls.labels(job_id, order=order, page_size=PAGE_SIZE))
 
-    def result(self, job_id: str, *, to: str | Path, result_format: str | None = None, partial: bool = False) -> Path:
+    def result(
+        self,
+        job_id: str,
+        *,
+        to: str | Path,
+        result_format: str | None = None,
+        partial: bool = False,
+        formula_safe: bool = False,
+    ) -> Path:
         """Download the labelled data set; the format follows the file's ending if not given.
 
-        The file appears when it is whole. `partial` also takes what a cancelled job has.
+        The file appears when it is whole. `partial` also takes what a cancelled job has. `formula_safe`
+        is for CSV that is opened in a spreadsheet: no cell is run as a formula.
         """
-        return self._call(self._download(job_id, to, result_format, partial=partial))
+        return self._call(self._download(job_id, to, result_format, partial=partial, formula_safe=formula_safe))
 
     def report(self, job_id: str) -> calls.Document:
         """How far the labels deserve trust, and why."""

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+_LARGEST = 1e6  # of a parameter that is a number with a fraction: far beyond use, and products of two stay finite
 Columns = Annotated[str | list[str], Field(description="one column or several")]
 
 
@@ -185,14 +186,16 @@ class SearchConfig(_Config):
 
     strategy: StrategyName = StrategyName.FOLDS
     seed: int = 0
-    alpha: float = Field(50.0, gt=0, description="weight of mutual predictability against one inconsistency")
+    alpha: float = Field(
+        50.0, gt=0, le=_LARGEST, description="weight of mutual predictability against one inconsistency"
+    )
     normalization: Normalization = Normalization.MEAN
     seed_labels: int = Field(8, ge=1, description="K: rows labelled at random at the start")
-    initial_temperature: float = Field(10.0, gt=0, description="T_0")
-    final_temperature: float = Field(0.01, gt=0, description="T_min")
-    cooling: float = Field(0.99, gt=0, description="beta")
+    initial_temperature: float = Field(10.0, gt=0, le=_LARGEST, description="T_0")
+    final_temperature: float = Field(0.01, gt=0, le=_LARGEST, description="T_min")
+    cooling: float = Field(0.99, gt=0, le=_LARGEST, description="beta")
     draws_per_row: float = Field(
-        5.0, gt=0, description="iterations of `paper` and `authors`, per row; at least 100 in all"
+        5.0, gt=0, le=_LARGEST, description="iterations of `paper` and `authors`, per row; at least 100 in all"
     )
     repair_rounds: int = Field(10, ge=1, description="M: repairs tried per proposal (Algorithm 2)")
     folds: int = Field(4, ge=2, description="G: parts a sweep of `folds` divides the rows into")

@@ -48,6 +48,10 @@ class UploadSettings(_Group):
     max_bytes: int = 2_000_000_000
     max_rows: int = 1_000_000
     max_row_bytes: int = 64_000
+    max_ratio: int = Field(200, ge=1, description="how many times longer than the file its content may be")
+    max_parquet_memory_bytes: int = Field(
+        512_000_000, ge=64_000_000, description="of the process that reads a Parquet file; two run at once"
+    )
     max_reported_faults: int = 100
 
 

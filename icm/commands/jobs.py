@@ -47,14 +47,19 @@ def result(
     output: Annotated[Path, typer.Option("--output", "-o", help="Ends in .jsonl, .csv or .parquet.")],
     *,
     partial: Annotated[bool, typer.Option(help="Also what a cancelled or failed job has.")] = False,
+    formula_safe: Annotated[
+        bool, typer.Option(help="For .csv opened in a spreadsheet: text like =A1 gets an apostrophe in front.")
+    ] = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Download a labelled data set."""
     check_output(output)
+    if formula_safe and result_format_of(output) != "csv":
+        raise typer.BadParameter("only for an --output that ends in .csv", param_hint="--formula-safe")
     with Client(url, api_key=api_key) as client:
-        client.result(job_id, to=output, partial=partial)
+        client.result(job_id, to=output, partial=partial, formula_safe=formula_safe)
     if as_json:
         write_json({"output": str(output)})
 

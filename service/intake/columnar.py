@@ -1,6 +1,11 @@
-"""Parquet, read in batches only: what a file unpacks to is not known from its metadata."""
+"""Parquet as JSON lines, in batches only: what a file unpacks to is not known from its metadata.
+
+Runs in the process of `parquet_process` alone: no batch is small where one value is a gigabyte,
+and a reader written in C++ may fall over a file made for that.
+"""
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -10,41 +15,50 @@ import pyarrow.parquet as pq
 
 from service.intake.limits import Limits
 from service.intake.strict_json import MAX_DEPTH
-from service.jobs.rows import FaultLog, SourceRow
+from service.jobs.rows import FaultLog
+from service.jobs.survey import MAX_COLUMNS
 
 _BATCH_ROWS = 64
+_NOT_UTF8 = "not valid UTF-8"
 
 
-def read_parquet(file: IO[bytes], limits: Limits, faults: FaultLog) -> Iterator[SourceRow]:
-    """Every row; rows are counted from 1. Raises PayloadTooLarge."""
-    try:
-        yield from _read(file, limits, faults)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        faults.add(f"the file is not readable as Parquet: {error}")
+def parquet_as_lines(file: IO[bytes], limits: Limits, faults: FaultLog) -> Iterator[bytes]:
+    """Every row as a JSON object, an empty line for a row with a fault; rows are counted from 1.
 
-
-def _read(file: IO[bytes], limits: Limits, faults: FaultLog) -> Iterator[SourceRow]:
+    Raises PayloadTooLarge, and what pyarrow makes of a damaged file.
+    """
     parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=65_536)
     if not _usable(parquet.schema_arrow, faults):
         return
-    row = unpacked = 0
+    row = unpacked = written = 0
     for batch in parquet.iter_batches(_BATCH_ROWS, use_threads=False):
         unpacked += batch.nbytes
         limits.check_bytes(unpacked)
         limits.check_rows(row + batch.num_rows)
-        for fields in batch.to_pylist():
+        for fields in _rows(batch):
             row += 1
-            if _passes(fields, row, limits, faults):
-                yield SourceRow(row, fields)
+            size = _least_bytes(fields)
+            line = b"" if size > limits.max_row_bytes else _as_line(fields, row, faults)
+            written += max(size, len(line)) + 1  # a batch counts a text once that a dictionary gives to all of its rows
+            limits.check_bytes(written)
+            if max(size, len(line)) > limits.max_row_bytes:
+                faults.add(f"the row has more than {limits.max_row_bytes} bytes", line=row)
+                line = b""
+            yield line
 
 
 def _usable(schema: pa.Schema, faults: FaultLog) -> bool:
     before = len(faults)
-    for name in {name for name in schema.names if schema.names.count(name) > 1}:
-        faults.add("the file has the column more than once", field=name)
+    if len(schema.names) > MAX_COLUMNS:
+        faults.add(f"the file has {len(schema.names)} columns, more than {MAX_COLUMNS}")
+        return False
+    for name, count in Counter(schema.names).items():
+        if count > 1:
+            faults.add(f"the file has the column {count} times", field=name)
     for field in schema:
         if not _readable(field.type):
-            faults.add(f"columns of type {field.type} are not read; convert it to text or numbers", field=field.name)
+            kind = str(field.type)[:100]
+            faults.add(f"columns of type {kind} are not read; convert it to text or numbers", field=field.name)
     return len(faults) == before
 
 
@@ -62,14 +76,32 @@ def _readable(kind: pa.DataType, depth: int = 1) -> bool:
     return any(test(kind) for test in (*tests, *texts))
 
 
-def _passes(fields: dict[str, Any], row: int, limits: Limits, faults: FaultLog) -> bool:
+def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    try:
+        yield from batch.to_pylist()
+    except UnicodeDecodeError:
+        yield from ({name: _value(batch, name, row) for name in batch.schema.names} for row in range(batch.num_rows))
+
+
+def _value(batch: pa.RecordBatch, name: str, row: int) -> Any:
+    """One value; the error in its place where it is not text."""
+    try:
+        return batch.column(name)[row].as_py()
+    except UnicodeDecodeError as error:
+        return error
+
+
+def _least_bytes(fields: dict[str, Any]) -> int:
+    """What the row has as JSON, at the least: found out without writing a row that is too long."""
+    return sum(len(value) for value in fields.values() if isinstance(value, str | list | dict))
+
+
+def _as_line(fields: dict[str, Any], row: int, faults: FaultLog) -> bytes:
     before = len(faults)
     for name, value in fields.items():
         if (problem := _unstorable(value)) is not None:
             faults.add(problem, line=row, field=name)
-    if len(faults) == before and len(orjson.dumps(fields)) > limits.max_row_bytes:
-        faults.add(f"the row has more than {limits.max_row_bytes} bytes", line=row)
-    return len(faults) == before
+    return b"" if len(faults) > before else orjson.dumps(fields)
 
 
 def _unstorable(value: Any) -> str | None:
@@ -80,5 +112,7 @@ def _unstorable(value: Any) -> str | None:
         return None if math.isfinite(value) else "NaN and Infinity cannot be stored; use null or text"
     if isinstance(value, int):
         return None if value < 2**63 else f"the integer {value} is beyond 64 bits; convert it to text"
+    if isinstance(value, UnicodeDecodeError):
+        return _NOT_UTF8
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return next((problem for part in inner if (problem := _unstorable(part)) is not None), None)

@@ -78,10 +78,10 @@ def _records(reader: Iterator[list[str]], source: _Source) -> Iterator[list[str]
 def _usable(header: list[str], faults: FaultLog) -> bool:
     before = len(faults)
     for name, count in Counter(header).items():
-        if count > 1:
-            faults.add(f"the header names the column {count} times", line=1, field=name)
         if (problem := _unstorable(name)) is not None:
             faults.add(f"the header is {problem}", line=1)
+        elif count > 1:
+            faults.add(f"the header names the column {count} times", line=1, field=name)
     return len(faults) == before
 
 

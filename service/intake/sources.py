@@ -5,16 +5,17 @@ import hashlib
 import io
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import IO, Any
+from collections.abc import Generator, Iterator, Sequence
+from types import TracebackType
+from typing import IO, Any, Self
 
 import orjson
 
-from service.intake.columnar import read_parquet
 from service.intake.delimited import read_csv
 from service.intake.formats import SNIFFED_BYTES, Format, Upload, detect_format, is_gzip
 from service.intake.jsonl import read_jsonl
 from service.intake.limits import Limits
+from service.intake.unpacking import UnpackedParquet, unpack_parquet
 from service.jobs.rows import FaultLog, SourceRow
 
 _BUFFER_BYTES = 131_072
@@ -23,14 +24,40 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 class FileSource:
-    """An uploaded file, read from its beginning each time; not to be read twice at once."""
+    """An uploaded file, read from its beginning each time; not to be read twice at once.
+
+    To be closed in the end; the file itself stays the caller's.
+    """
 
     def __init__(self, file: IO[bytes], upload: Upload, limits: Limits) -> None:
         self._file = file
         self._upload = upload
-        self._limits = limits
+        self._limits = limits.for_file(file.seek(0, io.SEEK_END))
+        self._parquet: UnpackedParquet | None = None
 
-    def rows(self, faults: FaultLog) -> Iterator[SourceRow]:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back what was put on disk for reading."""
+        if self._parquet is not None:
+            self._parquet.close()
+
+    def prepare(self) -> None:
+        """Do now what the first reading would have to do before its first row, which is much for Parquet.
+
+        Raises PayloadTooLarge and UnsupportedFormat.
+        """
+        rows = self.rows(FaultLog(0))
+        next(rows, None)
+        rows.close()
+
+    def rows(self, faults: FaultLog) -> Generator[SourceRow, None, None]:
         """Every row that can be read. Raises PayloadTooLarge and UnsupportedFormat."""
         try:
             with self._unpacked() as content:
@@ -72,12 +99,12 @@ class FileSource:
                 yield from read_jsonl(content, self._limits, faults)
             case Format.CSV:
                 yield from read_csv(content, self._limits, faults)
-            case Format.PARQUET if isinstance(content.raw, _Unclosing):
-                yield from read_parquet(content, self._limits, faults)
             case Format.PARQUET:
-                with tempfile.TemporaryFile() as copy:  # Parquet is read from its end, gzip from its beginning
-                    _copy(content, copy, self._limits)
-                    yield from read_parquet(copy, self._limits, faults)
+                if self._parquet is None:
+                    with tempfile.TemporaryFile() as copy:  # the process that reads it needs a file on disk
+                        _copy(content, copy, self._limits)
+                        self._parquet = unpack_parquet(copy, self._limits)
+                yield from self._parquet.rows(faults)
 
 
 class _Unclosing(io.RawIOBase):
@@ -110,6 +137,7 @@ def _copy(content: IO[bytes], copy: IO[bytes], limits: Limits) -> None:
         total += len(block)
         limits.check_bytes(total)
         copy.write(block)
+    copy.flush()
     copy.seek(0)
 
 

@@ -1,6 +1,7 @@
 """Says what a job would cost and what its relations make of the data set; stores nothing."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from anyio import to_thread
@@ -97,11 +98,21 @@ def _warnings(prepared: Preparation, preview: RelationPreview) -> list[str]:
             warnings.append(f"{name} leaves out {found.rows_related_to_themselves} rows related to themselves")
     if survey.repeated_texts:
         warnings.append(f"{survey.repeated_texts} rows read exactly like an earlier row")
-    if survey.texts_with_separator:
-        warnings.append(f"{survey.texts_with_separator} rows contain the separator that stands between demonstrations")
+    warnings += _separator_warnings(survey)
     median = sorted(prepared.lengths.demonstrations)[survey.rows // 2]
     long = sum(1 for tokens in prepared.lengths.demonstrations if tokens > LONG_ROW_SHARE * median)
     if long:
         warnings.append(f"{long} rows are more than {LONG_ROW_SHARE} times as long as the median of {median} tokens")
     warnings += [f"about the model: {advice}" for advice in prepared.advice]
     return warnings
+
+
+def _separator_warnings(survey: Survey) -> Iterator[str]:
+    """Rows are never changed, so one that holds the separator reads like several: that is for the user to decide."""
+    if survey.texts_with_separator:
+        yield f"{survey.texts_with_separator} rows contain the separator that stands between demonstrations"
+    if survey.texts_with_demonstrations:
+        yield (
+            f"{survey.texts_with_demonstrations} rows contain a label followed by the separator and read like labelled "
+            "demonstrations, in their own prompt and in those of other rows; choose a separator that no row contains"
+        )

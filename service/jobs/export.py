@@ -20,6 +20,8 @@ from service.ports import Desks
 
 _BATCH_ROWS = 2_000
 _BATCH_BYTES = 4_000_000
+# A cell that begins so is a formula to spreadsheets, or is one once they have dropped white space or width.
+_FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 Fields = dict[str, Any]
 
@@ -67,13 +69,18 @@ async def note_download(store: Desks, result: Result) -> None:
         await desk.audit.record(AuditEntry.by(store.caller, AuditAction.RESULT_DOWNLOADED, result.job.id))
 
 
-async def stream_result(store: Desks, result: Result, form: ResultFormat) -> AsyncGenerator[bytes, None]:
-    """The result's bytes, from the database to the reader without ever holding all of it."""
+async def stream_result(
+    store: Desks, result: Result, form: ResultFormat, *, formula_safe: bool = False
+) -> AsyncGenerator[bytes, None]:
+    """The result's bytes, from the database to the reader without ever holding all of it.
+
+    `formula_safe` is about CSV: text that a spreadsheet would run as a formula gets an apostrophe in front.
+    """
     match form:
         case ResultFormat.JSONL:
             parts = _encoded(store, result, _as_jsonl)
         case ResultFormat.CSV:
-            parts = _csv(store, result)
+            parts = _csv(store, result, formula_safe=formula_safe)
         case ResultFormat.PARQUET:
             parts = _parquet(store, result)
     async with aclosing(parts):  # a reader who leaves gives the database connection back at once
@@ -105,9 +112,16 @@ async def _encoded(
             yield await to_thread.run_sync(encode, result, batch)
 
 
-async def _csv(store: Desks, result: Result) -> AsyncGenerator[bytes, None]:
-    yield _as_csv_lines([[*result.columns, *RESULT_COLUMNS]])
-    async with aclosing(_encoded(store, result, _as_csv)) as parts:
+async def _csv(store: Desks, result: Result, *, formula_safe: bool) -> AsyncGenerator[bytes, None]:
+    as_cell = _safe_cell if formula_safe else _cell
+    columns = (*result.columns, *RESULT_COLUMNS)
+
+    def encode(result: Result, rows: list[LabeledRow]) -> bytes:
+        lines = [[as_cell(fields.get(c)) for c in columns] for fields in _all_fields(result, rows)]
+        return _as_csv_lines(lines, quote_all=formula_safe)
+
+    yield _as_csv_lines([[as_cell(column) for column in columns]], quote_all=formula_safe)
+    async with aclosing(_encoded(store, result, encode)) as parts:
         async for part in parts:
             yield part
 
@@ -147,11 +161,6 @@ def _as_jsonl(result: Result, rows: list[LabeledRow]) -> bytes:
     return b"".join(orjson.dumps(result_fields(result, row), option=orjson.OPT_APPEND_NEWLINE) for row in rows)
 
 
-def _as_csv(result: Result, rows: list[LabeledRow]) -> bytes:
-    columns = (*result.columns, *RESULT_COLUMNS)
-    return _as_csv_lines([[_cell(fields.get(c)) for c in columns] for fields in _all_fields(result, rows)])
-
-
 def _cell(value: Any) -> str:
     """Text as it is, nothing for null, and everything else as in JSON."""
     if value is None:
@@ -159,7 +168,16 @@ def _cell(value: Any) -> str:
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
-def _as_csv_lines(rows: Sequence[Sequence[str]]) -> bytes:
+def _safe_cell(value: Any) -> str:
+    """A cell that no spreadsheet takes for a formula; numbers stay numbers, negative ones too."""
+    cell = _cell(value)
+    return f"'{cell}" if isinstance(value, str) and cell.startswith(_FORMULA_BEGINNINGS) else cell
+
+
+def _as_csv_lines(rows: Sequence[Sequence[str]], *, quote_all: bool) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    brief = csv.writer(text, lineterminator="\n")
+    quoting = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in rows:  # a bare carriage return would end the record to readers, and Python 3.11 does not quote it
+        (quoting if quote_all or any("\r" in cell for cell in row) else brief).writerow(row)
     return text.getvalue().encode()

@@ -1,7 +1,7 @@
 """What a data set looks like before it is stored: rows that can be read again and again, and their faults."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, TypeVar
@@ -37,6 +37,21 @@ class FaultLog:
         self._counts[field] += 1
         if len(self._reported) < self._max_reported:
             self._reported.append(Fault(message, line, field))
+
+    def add_all(self, faults: Sequence[Fault], counts: Mapping[str | None, int]) -> None:
+        """Take down what another log has collected: faults told in full, and all of them as counted by field."""
+        self._counts.update(counts)
+        self._reported += faults[: max(0, self._max_reported - len(self._reported))]
+
+    @property
+    def reported(self) -> Sequence[Fault]:
+        """The faults that are told in full."""
+        return self._reported
+
+    @property
+    def counts(self) -> Mapping[str | None, int]:
+        """All faults, counted by field."""
+        return self._counts
 
     def replace(self, field: str, message: str) -> None:
         """Say once, ahead of everything else, what is wrong with this field in every row."""

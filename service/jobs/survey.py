@@ -17,6 +17,7 @@ from service.jobs.template import Template, as_text
 
 RESULT_COLUMNS = ("icm_label", "icm_confidence", "icm_margin", "icm_status")
 MAX_COLUMNS = 1_000
+MAX_COLUMN_NAME_CHARACTERS = 500
 MAX_ID_CHARACTERS = 500
 SAMPLE_ROWS = 256  # from which the tokens of the other rows are estimated
 
@@ -35,6 +36,7 @@ class Survey:
     repeated_texts: int  # rows whose text an earlier row has
     rows_lacking_their_twin: int
     texts_with_separator: int
+    texts_with_demonstrations: int  # that hold a label before a separator, so that they read like several rows
     shared_beginnings: float  # share of the characters of all texts that the row before begins with, too
 
     @property
@@ -78,6 +80,7 @@ class _Surveyor:
         self._checks = _RowChecks(task, faults)
         self._template = Template(task.template)
         self._separator = task.separator
+        self._answers = tuple(f" {label}{task.separator}" for label in task.labels)
         self._tail_bytes = 1 + max(len(label.encode()) for label in task.labels) + len(task.separator.encode())
         self._task, self._related = task, RelatedRows(task.relations)
         self._twins = _Twins(task)
@@ -86,7 +89,7 @@ class _Surveyor:
         self._first_texts: list[str] = []
         self._random = Random(0)
         self._texts: set[int] = set()  # hashes: a collision in 2^64 would only miscount a warning
-        self._texts_with_separator = 0
+        self._texts_with_separator = self._texts_with_demonstrations = 0
         self._before = ""
         self._characters = self._shared = 0
 
@@ -105,7 +108,9 @@ class _Surveyor:
         self._lines.append(row.line)
         self._demonstration_bytes.append(len(text.encode()) + self._tail_bytes)
         self._texts.add(hash(text))
-        self._texts_with_separator += self._separator in text
+        if self._separator in text:
+            self._texts_with_separator += 1
+            self._texts_with_demonstrations += any(answer in text for answer in self._answers)
         self._characters += len(text)
         self._shared += len(commonprefix((self._before, text)))  # noqa: RUF071  # of texts, not of paths
         self._before = text
@@ -152,6 +157,7 @@ class _Surveyor:
             repeated_texts=len(self._lines) - len(self._texts),
             rows_lacking_their_twin=self._twins.lacking(),
             texts_with_separator=self._texts_with_separator,
+            texts_with_demonstrations=self._texts_with_demonstrations,
             shared_beginnings=self._shared / max(1, self._characters),
         )
 
@@ -192,6 +198,8 @@ class _RowChecks:
                 self._fault(row, name, "the name is reserved for the result; rename the column")
             elif not name.strip() or "\0" in name:
                 self._fault(row, None, f"{name!r} cannot be the name of a column")
+            elif len(name) > MAX_COLUMN_NAME_CHARACTERS:
+                self._fault(row, None, f"a column's name has more than {MAX_COLUMN_NAME_CHARACTERS} characters")
             elif len(self.columns) >= MAX_COLUMNS:
                 self._fault(row, None, f"more than {MAX_COLUMNS} columns")
                 return

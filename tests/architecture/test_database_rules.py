@@ -8,7 +8,17 @@ import pytest
 EDGE = "service/storage/store.py"  # opens units of work, commits, rolls back
 ENDING = {"commit", "rollback", "begin"}  # `begin` without arguments: its block ends with a commit
 MIGRATING = "migrations/env.py"
-STATEMENTS = {"text", "execute", "exec_driver_sql"}
+STATEMENTS = {
+    "text",
+    "execute",
+    "executemany",
+    "exec_driver_sql",
+    "literal_column",
+    "DDL",
+    "fetch",
+    "fetchrow",
+    "fetchval",
+}
 
 
 def test_transactions_end_at_the_storage_edge_only(shipped: Mapping[str, ast.Module]) -> None:
@@ -34,6 +44,12 @@ def test_no_sql_text_is_assembled_at_run_time(shipped: Mapping[str, ast.Module])
         ('sqlalchemy.text("select " + column)', [1]),
         ('connection.exec_driver_sql("select %s" % column)', [1]),
         ('op.execute("drop table {}".format(table))', [1]),
+        ('literal_column(f"{column} desc")', [1]),
+        ('connection.execute(text("".join(["select ", column])))', [1]),
+        ('statement = f"select {column}"\nconnection.execute(text(statement))', [2]),
+        ('statement = "select 1"\nstatement += condition\ntext(statement)', [3]),
+        ('def find(name):\n    where: str = "name = " + name\n    return text(where)', [3]),
+        ('COLUMNS = "a, b"\ntext(COLUMNS)', []),
     ],
 )
 def test_assembled_statements_are_told_from_constant_ones(source: str, lines: list[int]) -> None:
@@ -45,9 +61,25 @@ def transaction_endings(module: ast.Module) -> list[int]:
 
 
 def assembled_statements(module: ast.Module) -> Iterator[int]:
+    assembled = assembled_names(module)
     for call in calls(module, STATEMENTS):
-        if call.args and is_assembled_text(call.args[0]):
+        if not call.args:
+            continue
+        statement = call.args[0]
+        if is_assembled_text(statement) or (isinstance(statement, ast.Name) and statement.id in assembled):
             yield call.lineno
+
+
+def assembled_names(module: ast.Module) -> set[str]:
+    """Names that anywhere in the module stand for text put together from parts."""
+    names = set()
+    for node in ast.walk(module):
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None and is_assembled_text(node.value):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) and isinstance(node.op, ast.Add):
+            names.add(node.target.id)
+    return names
 
 
 def is_assembled_text(value: ast.expr) -> bool:
@@ -55,7 +87,9 @@ def is_assembled_text(value: ast.expr) -> bool:
         return True
     if isinstance(value, ast.BinOp):
         return any(isinstance(side, ast.Constant | ast.JoinedStr | ast.BinOp) for side in (value.left, value.right))
-    return isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr == "format"
+    if not isinstance(value, ast.Call) or not isinstance(value.func, ast.Attribute):
+        return False
+    return value.func.attr in {"format", "format_map", "join", "replace"}
 
 
 def calls(module: ast.Module, names: set[str]) -> Iterator[ast.Call]:

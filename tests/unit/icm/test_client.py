@@ -165,6 +165,17 @@ def test_a_refused_download_leaves_no_file(tmp_path: Path) -> None:
     assert service.requests[0].url.params["partial"] == "true"
 
 
+def test_a_csv_for_spreadsheets_is_asked_for_by_name(tmp_path: Path) -> None:
+    service = FakeService(httpx.Response(200, content=b""))
+    with service.client() as client:
+        client.result("job_1", to=tmp_path / "labelled.csv", formula_safe=True)
+        client.result("job_1", to=tmp_path / "labelled.csv")
+    assert [dict(request.url.params) for request in service.requests] == [
+        {"format": "csv", "formula_safe": "true"},
+        {"format": "csv"},
+    ]
+
+
 def test_a_report_is_downloaded_as_a_page(tmp_path: Path) -> None:
     service = FakeService(httpx.Response(200, content=b"<!doctype html>"))
     with service.client() as client:

@@ -16,7 +16,8 @@ def read(
 ) -> list[SourceRow]:
     """All rows. Raises InvalidDataset where there is a fault."""
     faults = FaultLog(max_reported=100)
-    rows = list(FileSource(io.BytesIO(content), Upload(name, kind), limits).rows(faults))
+    with FileSource(io.BytesIO(content), Upload(name, kind), limits) as source:
+        rows = list(source.rows(faults))
     faults.raise_any()
     return rows
 

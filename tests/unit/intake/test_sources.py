@@ -90,3 +90,18 @@ def test_inline_examples_are_counted_from_one() -> None:
 def test_too_many_inline_examples_are_too_large() -> None:
     with pytest.raises(PayloadTooLarge):
         list(InlineSource([{}] * 2, replace(SMALL, max_rows=1)).rows(FaultLog(1)))
+
+
+def test_a_file_that_unpacks_to_hundreds_of_times_its_size_is_too_large() -> None:
+    limits = replace(SMALL, max_bytes=10**9, max_rows=10**9, max_ratio=200)
+    bomb = gzip.compress((b'{"a":"' + b"x" * 900 + b'"}\n') * 12_000)
+    with pytest.raises(PayloadTooLarge, match="honestly"):
+        read(bomb, "a.jsonl.gz", limits=limits)
+    assert len(read(bomb, "a.jsonl.gz", limits=replace(limits, max_ratio=1_000))) == 12_000
+
+
+def test_the_ratio_does_not_matter_for_small_files_and_is_no_leave_to_send_more() -> None:
+    limits = replace(SMALL, max_bytes=10**9, max_ratio=200)
+    assert limits.for_file(1).max_bytes == 10_000_000
+    assert limits.for_file(100_000).max_bytes == 20_000_000
+    assert limits.for_file(10**8) == limits

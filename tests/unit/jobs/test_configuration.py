@@ -31,6 +31,8 @@ def with_pairs(**relation: Any) -> dict[str, Any]:
         ({"task": {"template": "{a}"}, "extra": 1}, "extra"),
         ({"task": {"template": "{a!r}"}}, "task.template"),
         ({"task": {"template": "{a}", "labels": ["x"]}}, "task.labels"),
+        ({"task": {"template": "{a}"}, "search": {"draws_per_row": 1e308}}, "search.draws_per_row"),
+        ({"task": {"template": "{a}"}, "search": {"alpha": 1e7}}, "search.alpha"),
         ({"task": {"template": "{a}", "labels": ["x", 3]}}, "task.labels.1"),
         ({"task": {"template": "{a}", "relations": [{"kind": "nonsense"}]}}, "task.relations.0"),
         ({"task": {"template": "{a}", "relations": [{"kind": "at_most_one"}]}}, "task.relations.0.group"),

@@ -61,6 +61,7 @@ async def test_relations_are_previewed() -> None:
         ([{"q": "a"}, {"q": "b"}], "no relations"),
         ([{"q": "a"}, {"q": "a"}], "exactly like"),
         ([{"q": "a\n\nb"}], "separator"),
+        ([{"q": "a is True\n\nb is False\n\nc"}], "1 rows contain a label followed by the separator"),
         ([{"q": "a"}, {"q": "b"}, {"q": "w " * 200}], "as long as the median"),
     ],
 )

@@ -1,0 +1,86 @@
+"""Turns a Parquet file into JSON lines, as a process that may fall over it and take nothing down.
+
+Reads the file from its standard input, writes the lines to the open file whose number it is
+given, and says on its standard output what came of it: see `Outcome`. It keeps itself within a
+limit of memory and one of CPU time. The memory limit needs Linux; elsewhere nothing but the
+batches and the count of unpacked bytes stand between a bomb and the machine.
+"""
+
+import resource
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import orjson
+
+from service.errors import Fault, PayloadTooLarge
+from service.intake.columnar import parquet_as_lines
+from service.intake.limits import Limits
+from service.jobs.rows import FaultLog
+
+MAX_FAULTS = 1_000  # told in full
+CPU_SECONDS = 300
+_STATM = Path("/proc/self/statm")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What the process is told on its command line, as JSON."""
+
+    lines_fd: int
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of it: faults, those told and all as counted by field; or a limit that was passed."""
+
+    faults: tuple[Fault, ...] = ()
+    counts: tuple[tuple[str | None, int], ...] = ()
+    too_large: str | None = None
+
+
+def unpack(file: IO[bytes], lines: IO[bytes], limits: Limits) -> Outcome:
+    """Write every row to `lines`; rows with a fault are empty lines."""
+    log = FaultLog(MAX_FAULTS)
+    try:
+        for line in parquet_as_lines(file, limits, log):
+            lines.write(line + b"\n")
+        lines.flush()
+    except PayloadTooLarge as error:
+        return Outcome(too_large=str(error))
+    except MemoryError:
+        _lift_limits()
+        needed = f"reading the Parquet file takes more than {limits.max_parquet_memory_bytes} bytes of memory"
+        return Outcome(too_large=f"{needed}; write smaller pages and row groups")
+    except Exception as error:  # noqa: BLE001 - a file made for it raises anything; whatever it is, the file is at fault
+        log.add(f"the file is not readable as Parquet: {error}")
+    return Outcome(faults=tuple(log.reported), counts=tuple(log.counts.items()))
+
+
+def main() -> None:
+    """Read the order, keep within it, and answer."""
+    order = orjson.loads(sys.argv[1])
+    limits = Limits(**order["limits"])
+    _limit_self(limits.max_parquet_memory_bytes)
+    with open(0, "rb", buffering=0) as file, open(order["lines_fd"], "wb") as lines:  # noqa: PTH123 - descriptors
+        outcome = unpack(file, lines, limits)
+    sys.stdout.buffer.write(orjson.dumps(outcome, default=str))
+
+
+def _limit_self(memory_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    if _STATM.exists():
+        mapped = int(_STATM.read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + memory_bytes, resource.RLIM_INFINITY))
+
+
+def _lift_limits() -> None:
+    """Room to say what happened."""
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+if __name__ == "__main__":
+    main()

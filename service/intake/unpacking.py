@@ -1,0 +1,100 @@
+"""Has Parquet files unpacked by a process of their own, whose memory and time are limited."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from signal import SIGXCPU, Signals
+from typing import IO, Any
+
+import orjson
+
+from service.errors import Fault, PayloadTooLarge
+from service.intake.jsonl import read_jsonl
+from service.intake.limits import Limits
+from service.intake.parquet_process import CPU_SECONDS, Order, Outcome
+from service.jobs.rows import FaultLog, SourceRow
+
+_WALL_SECONDS = 2.0 * CPU_SECONDS  # on a machine that is busy with other things
+_PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "LANG", "LC_ALL")
+
+
+class UnpackedParquet:
+    """The rows of a Parquet file as JSON lines in a file without a name, to be read any number of times."""
+
+    def __init__(self, lines: IO[bytes], outcome: Outcome, limits: Limits) -> None:
+        self._lines = lines
+        self._outcome = outcome
+        self._limits = limits
+
+    def rows(self, faults: FaultLog) -> Iterator[SourceRow]:
+        """Every row without a fault, under its number in the file."""
+        faults.add_all(self._outcome.faults, dict(self._outcome.counts))
+        self._lines.seek(0)
+        yield from read_jsonl(self._lines, self._limits, faults)
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        self._lines.close()
+
+
+def unpack_parquet(file: IO[bytes], limits: Limits) -> UnpackedParquet:
+    """The rows of a file that has a descriptor. Raises PayloadTooLarge.
+
+    Blocks until the process has ended, a few minutes at most: call it in a thread.
+    """
+    lines = tempfile.TemporaryFile()  # noqa: SIM115 - it outlives this call as part of what is returned
+    try:
+        return UnpackedParquet(lines, _outcome(_run(file, lines, limits)), limits)
+    except BaseException:
+        lines.close()
+        raise
+
+
+def _run(file: IO[bytes], lines: IO[bytes], limits: Limits) -> "subprocess.CompletedProcess[bytes]":
+    order = Order(lines_fd=lines.fileno(), limits=limits)
+    try:
+        return subprocess.run(  # noqa: S603 - nothing in it comes from a user
+            [sys.executable, "-P", "-m", "service.intake.parquet_process", orjson.dumps(asdict(order)).decode()],
+            stdin=file,
+            capture_output=True,
+            pass_fds=[order.lines_fd],
+            env=_environment(),
+            timeout=_WALL_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _too_slow() from error
+
+
+def _environment() -> dict[str, str]:
+    """No secrets, the modules that are known here, and memory taken from the system as it is needed."""
+    known = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return {
+        **known,
+        "PYTHONPATH": os.pathsep.join(path or os.curdir for path in sys.path),
+        "ARROW_DEFAULT_MEMORY_POOL": "system",
+    }
+
+
+def _outcome(done: "subprocess.CompletedProcess[bytes]") -> Outcome:
+    """What the process said. Raises PayloadTooLarge; RuntimeError where it could not even begin."""
+    if done.returncode == -SIGXCPU:
+        raise _too_slow()
+    if done.returncode < 0:
+        name = Signals(-done.returncode).name
+        fault = Fault(f"the file is not readable as Parquet within the limits of memory: its reader crashed ({name})")
+        return Outcome(faults=(fault,), counts=((None, 1),))
+    if done.returncode:
+        raise RuntimeError(f"Parquet cannot be read here: {done.stderr.decode(errors='replace')[-1_000:]}")
+    said: dict[str, Any] = orjson.loads(done.stdout)
+    if said["too_large"] is not None:
+        raise PayloadTooLarge(said["too_large"])
+    counts = tuple((field, count) for field, count in said["counts"])
+    return Outcome(faults=tuple(Fault(**fault) for fault in said["faults"]), counts=counts)
+
+
+def _too_slow() -> PayloadTooLarge:
+    return PayloadTooLarge(f"reading the Parquet file takes more than {CPU_SECONDS} seconds")

@@ -1,0 +1,168 @@
+"""What goes out: typed, never run by a browser, harmless in a spreadsheet, under a name that is only a name."""
+
+import csv
+import io
+from email.message import Message
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+import orjson
+import pyarrow.parquet as pq
+import pytest
+
+from api.errors import INTERNAL, problem
+from api.results import content_disposition
+from service.errors import Fault
+from service.storage.memory import MemoryStore
+from tests.hostile.case import FORM, form
+from tests.hostile.jsonl_cases import CHARMS
+from tests.unit.api.harness import Service, pairs
+
+NOTHING = "default-src 'none'; frame-ancestors 'none'"
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1", "=cmd|' /C calc'!A0"]
+HARMLESS = ["a=1", " =1", "'=1", "1-1", "", "\u2212 5"]
+NAMES = [
+    *CHARMS,
+    'a"b',
+    "a\r\nSet-Cookie: x=1",
+    "a\\b",
+    "CON",
+    "nul",
+    "..",
+    "...",
+    "x" * 200,
+    "\U0001f600" * 50,
+    "a;b=c",
+]
+
+
+class Forgetful(MemoryStore):
+    """A store whose failure nobody has foreseen."""
+
+    async def ping(self) -> None:
+        raise ZeroDivisionError
+
+
+async def answers(service: Service) -> list[httpx.Response]:
+    """One of every kind, bad ones included."""
+    job = await service.labelled()
+    get, post = service.client.get, service.client.post
+    links = [await get(job["links"][name]) for name in ("self", "labels", "result", "report", "events")]
+    forms = [await get(job["links"]["result"], params={"format": form}) for form in ("csv", "parquet")]
+    plain = [await get(path) for path in ("/v1/jobs", "/v1/models", "/health/live", "/metrics", "/openapi.json")]
+    unchanged = await get(job["links"]["self"], headers={"If-None-Match": links[0].headers["ETag"]})
+    bad = [
+        await get("/nowhere"),
+        await get("/v1/jobs/job_0"),
+        await service.client.put("/v1/jobs"),
+        await get("/v1/jobs?cursor=x"),
+        await post("/v1/jobs", content=b"x"),
+        await post("/v1/jobs", content=form(b"", "a")(), headers=FORM),
+        await post(job["links"]["cancel"]),
+        await post("/v1/jobs", content=b"", headers={"Content-Length": "9" * 5_000}),
+        await get("/health/ready"),
+    ]
+    return [*links, *forms, *plain, unchanged, *bad, await service.client.delete(job["links"]["self"])]
+
+
+async def test_every_answer_is_typed_and_lets_a_browser_run_nothing() -> None:
+    service = Service(Forgetful())
+    async with service.client:
+        found = await answers(service)
+    assert {answer.status_code for answer in found} == {200, 204, 304, 400, 404, 405, 409, 413, 415, 422, 500}
+    for answer in found:
+        assert answer.headers["X-Content-Type-Options"] == "nosniff", answer.url
+        assert answer.headers["Content-Security-Policy"] == NOTHING, answer.url
+        assert answer.headers["Referrer-Policy"] == "no-referrer", answer.url
+        assert not answer.content or "Content-Type" in answer.headers, answer.url
+
+
+async def test_pages_about_the_api_may_load_their_scripts(service: Service) -> None:
+    for path in ("/docs", "/redoc"):
+        answer = await service.client.get(path)
+        assert "Content-Security-Policy" not in answer.headers
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
+async def test_a_download_has_the_jobs_name_as_a_name_only(service: Service, name: str) -> None:
+    job = await service.labelled(name=name)
+    answer = await service.client.get(job["links"]["result"], params={"format": "csv"})
+    assert "Set-Cookie" not in answer.headers
+    assert answer.headers["Content-Type"].startswith("text/csv")
+    header = Message()
+    header["Content-Disposition"] = answer.headers["Content-Disposition"]
+    assert header.get_content_disposition() == "attachment"
+    check_filename(unquote(answer.headers["Content-Disposition"].partition("filename*=UTF-8''")[2]))
+
+
+def check_filename(name: str) -> None:
+    assert name.endswith(".csv")
+    assert name.isprintable()
+    assert not set(name) & set('/\\:*?"<>|')
+    assert not name.startswith(".")
+    assert name.partition(".")[0].upper() not in {"CON", "NUL"}
+    assert len(name) <= 124
+
+
+@pytest.mark.parametrize("name", ["con", "PRN.x", "COM1 ", "lpt9"])
+def test_names_of_devices_are_told_apart_from_files(name: str) -> None:
+    assert f'filename="_{name}' in content_disposition(f"{name}.csv")
+
+
+async def downloaded(service: Service, job: dict[str, Any], **parameters: Any) -> list[list[str]]:
+    answer = await service.client.get(job["links"]["result"], params={"format": "csv", **parameters})
+    assert answer.status_code == 200, answer.text
+    return list(csv.reader(io.StringIO(answer.text, newline="")))
+
+
+async def spreadsheet(service: Service) -> dict[str, Any]:
+    texts = [*FORMULAS, *HARMLESS]
+    rows = [{**row, "=column": text, "number": -n} for n, (row, text) in enumerate(zip(pairs(15), texts, strict=True))]
+    return await service.labelled(rows)
+
+
+async def test_csv_is_as_it_was_sent_unless_a_spreadsheet_is_to_open_it(service: Service) -> None:
+    job = await spreadsheet(service)
+    header, *records = await downloaded(service, job)
+    assert [record[header.index("=column")] for record in records] == [*FORMULAS, *HARMLESS]
+
+
+async def test_a_spreadsheet_is_given_no_formula_and_its_numbers_as_numbers(service: Service) -> None:
+    job = await spreadsheet(service)
+    header, *records = await downloaded(service, job, formula_safe=True)
+    assert "'=column" in header
+    texts = [record[header.index("'=column")] for record in records]
+    assert texts == [*(f"'{text}" for text in FORMULAS), *HARMLESS]
+    assert [record[header.index("number")] for record in records] == [str(-n) for n in range(15)]
+
+
+async def test_safe_and_plain_csv_have_tags_of_their_own_and_every_safe_cell_is_quoted(service: Service) -> None:
+    link = (await spreadsheet(service))["links"]["result"] + "?format=csv"
+    plain, safe = await service.client.get(link), await service.client.get(link + "&formula_safe=true")
+    assert plain.headers["ETag"] != safe.headers["ETag"]
+    assert safe.text.startswith('"gold","a","id","b","\'=column","number","icm_label"')
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+async def test_other_formats_know_no_formulas(service: Service, form: str) -> None:
+    job = await spreadsheet(service)
+    answer = await service.client.get(job["links"]["result"], params={"format": form, "formula_safe": True})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "formula_safe")
+    whole = (await service.client.get(job["links"]["result"], params={"format": form})).content
+    rows = pq.read_table(io.BytesIO(whole)).to_pylist() if form == "parquet" else map(orjson.loads, whole.splitlines())
+    assert [row["=column"] for row in rows] == [*FORMULAS, *HARMLESS]
+
+
+async def test_a_problem_quotes_no_more_than_a_reader_bears(service: Service) -> None:
+    rows = [{"id": str(n), "x" * 60_000: 1} for n in range(100)]
+    answer = await service.client.post("/v1/jobs", json={"config": {"task": {"template": "{a}"}}, "examples": rows})
+    assert answer.status_code == 422
+    assert len(answer.content) < 20_000
+    assert len((await service.client.get("/v1/jobs/" + "x" * 60_000)).content) < 5_000
+
+
+def test_a_problem_can_quote_halves_of_characters() -> None:
+    answer = problem("request", INTERNAL, "\udcff", faults=[Fault("\ud800", line=1, field="a\udfff")])
+    assert orjson.loads(answer.body)["errors"] == [{"line": 1, "field": "a?", "message": "?"}]

@@ -1,0 +1,106 @@
+"""The corpus, and text that would be a statement elsewhere, against a real database."""
+
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from service.settings import Settings, UploadSettings
+from service.storage.memory import MemoryStore
+from service.storage.store import PostgresStore
+from service.storage.tables import metadata
+from tests.hostile.corpus import CORPUS
+from tests.hostile.test_corpus import SETTINGS, given_back, sent
+from tests.unit.api.harness import CONFIG, Service, pairs
+
+STATEMENTS = (
+    "'; DROP TABLE jobs; --",
+    "' OR '1'='1",
+    '" OR ""="',
+    "1; SELECT pg_sleep(60)",
+    "') UNION SELECT value FROM gold_labels --",
+    "$$; DELETE FROM jobs; $$",
+    "\\'; TRUNCATE datasets; --",
+    "%' AND 1=1 --",
+    "/* */ ; COPY jobs TO PROGRAM 'id'",
+    ":id %(id)s $1 ? {id}",
+    "E'\\x27'",
+    "\u02bc\uff07 OR 1=1",
+    "pg_notify('work', '')",
+    "null",
+    "jobs.id",
+)
+
+
+async def stored(url: str) -> dict[str, int]:
+    """How many rows each table has."""
+    engine = create_async_engine(url)
+    async with engine.connect() as connection:
+        tables = sorted(metadata.tables.items())
+        counts = {name: await connection.scalar(select(func.count()).select_from(table)) for name, table in tables}
+    await engine.dispose()
+    return {name: count or 0 for name, count in counts.items()}
+
+
+async def test_of_the_corpus_the_database_keeps_what_is_healthy_as_it_was_and_nothing_else(
+    postgres_store: PostgresStore, database_url: str
+) -> None:
+    service = Service(postgres_store, settings=SETTINGS)
+    cases = [case for case in CORPUS if not case.name.startswith("parquet") and "bomb" not in case.name]
+    async with service.client:
+        for case in (case for case in cases if not case.is_accepted):
+            assert (await sent(service, case)).status_code == case.status, case.name
+        assert set((await stored(database_url)).values()) == {0}
+        for case in (case for case in cases if case.is_accepted):
+            assert await given_back(service, (await sent(service, case)).json()) == case.rows, case.name
+
+
+def with_statement(text: str) -> list[tuple[str, dict[str, Any]]]:
+    """Requests with the text in every place that takes any."""
+    task: dict[str, Any] = {
+        "template": f"{text.replace('{', '{{').replace('}', '}}')} {{a}}",
+        "labels": [text, "No"],
+        "separator": text,
+        "id_field": "id",
+        "gold_field": "gold",
+        "relations": [{"kind": "same_label", "group": text, "label": text}],
+    }
+    rows = [{"id": f"{text} {n}", "a": text, text: text, "gold": text} for n in range(4)]
+    accepted = {"json": {"config": {"name": text, "task": task}, "examples": rows}}
+    keyed = {"json": {"config": CONFIG, "examples": pairs(4)}, "headers": {"Idempotency-Key": ascii(text)}}
+    unknown = {"json": {"config": {**CONFIG, "model": text}, "examples": pairs(4)}}
+    return [("/v1/jobs", accepted), ("/v1/jobs", keyed), ("/v1/jobs", keyed), ("/v1/jobs", unknown)]
+
+
+async def asked(service: Service, text: str) -> list[Any]:
+    """What the service says to all of them, and to reading with the text in every parameter."""
+    found: list[Any] = []
+    for path, request in with_statement(text):
+        answer = await service.client.post(path, **request)
+        found.append(outcome(answer))
+        if answer.status_code == 202:
+            found.append(await given_back(service, answer.json()))
+    paths = [f"/v1/jobs/{httpx.QueryParams(x=text)}", *(f"/v1/jobs/job_0/{part}" for part in ("labels", "result"))]
+    parameters = [{name: text} for name in ("status", "cursor", "limit", "format", "order")]
+    reading = [*((path, {"cursor": text}) for path in paths), *(("/v1/jobs", given) for given in parameters)]
+    return found + [outcome(await service.client.get(path, params=given)) for path, given in reading]
+
+
+def outcome(answer: httpx.Response) -> tuple[int, Any]:
+    """Status and what does not differ between two runs of the same request."""
+    body = answer.json()
+    return answer.status_code, body.get("errors") or body.get("detail") or body.get("config") or len(body["data"])
+
+
+@pytest.mark.parametrize("text", STATEMENTS, ids=range(len(STATEMENTS)))
+async def test_statements_in_any_text_are_text(text: str, postgres_store: PostgresStore, database_url: str) -> None:
+    settings = Settings(upload=UploadSettings())
+    twin, real = (Service(store, settings=settings) for store in (MemoryStore(), postgres_store))
+    async with twin.client, real.client:
+        expected, found = await asked(twin, text), await asked(real, text)
+    assert found == expected
+    assert found[0][0] == 202
+    counts = await stored(database_url)
+    assert (counts["jobs"], counts["dataset_rows"], counts["gold_labels"]) == (2, 8, 8)

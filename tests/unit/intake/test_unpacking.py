@@ -1,0 +1,74 @@
+"""The process that reads Parquet files: what it is told, and what is made of its end."""
+
+import os
+import signal
+import subprocess
+import tempfile
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from service.errors import InvalidDataset, PayloadTooLarge
+from service.intake.unpacking import _environment, _outcome, unpack_parquet
+from service.jobs.rows import FaultLog
+from tests.unit.intake.helpers import SMALL
+
+
+def ended(code: int, *, said: bytes = b"", complained: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.CompletedProcess([], code, said, complained)
+
+
+def test_a_crash_is_the_files_fault() -> None:
+    log = FaultLog(5)
+    outcome = _outcome(ended(-signal.SIGSEGV))
+    log.add_all(outcome.faults, dict(outcome.counts))
+    with pytest.raises(InvalidDataset) as caught:
+        log.raise_any()
+    assert "SIGSEGV" in caught.value.faults[0].message
+
+
+def test_a_file_that_takes_too_long_is_too_large() -> None:
+    with pytest.raises(PayloadTooLarge, match="seconds"):
+        _outcome(ended(-signal.SIGXCPU))
+
+
+def test_a_process_that_could_not_begin_is_nobodys_fault_but_ours() -> None:
+    with pytest.raises(RuntimeError, match="No module named pyarrow"):
+        _outcome(ended(1, complained=b"ModuleNotFoundError: No module named pyarrow"))
+
+
+def test_the_process_is_told_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://secret")
+    monkeypatch.setenv("ICM_BACKENDS", "secret")
+    assert "secret" not in str(_environment())
+    assert _environment()["PATH"] == os.environ["PATH"]
+
+
+def test_rows_are_unpacked_once_and_read_as_often_as_wanted() -> None:
+    with tempfile.TemporaryFile() as file:
+        pq.write_table(pa.table({"a": [1, 2, float("nan"), 4]}), file)
+        file.flush()
+        unpacked = unpack_parquet(file, SMALL)
+    try:
+        for _ in range(2):
+            log = FaultLog(5)
+            assert [(row.line, row.fields["a"]) for row in unpacked.rows(log)] == [(1, 1.0), (2, 2.0), (4, 4.0)]
+            assert [(fault.line, fault.field) for fault in log.reported] == [(3, "a")]
+    finally:
+        unpacked.close()
+
+
+def test_faults_of_two_readings_are_told_up_to_the_limit_and_counted_beyond() -> None:
+    told, log = FaultLog(10), FaultLog(2)
+    for line in range(1, 6):
+        told.add("bad", line=line, field="a")
+    log.add("first")
+    log.add_all(told.reported, told.counts)
+    with pytest.raises(InvalidDataset) as caught:
+        log.raise_any()
+    assert [(fault.message, fault.line) for fault in caught.value.faults] == [
+        ("first", None),
+        ("bad", 1),
+        ("and 4 more", None),
+    ]
