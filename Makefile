@@ -9,19 +9,26 @@ PORT ?= 8000
 DATA_DIR ?=
 BENCH ?=
 MODEL_DIR ?= inference/small_model
+# vLLM needs other versions of nearly everything, so it has an environment of its own.
+VLLM_VENV := .venv-vllm
+# More words for pip as it installs vLLM: where to find PyTorch's builds for the CPU (docs/servers/vllm.md).
+PIP_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format serve pretrain clean
+.PHONY: help demo test test-vllm check format serve bench pretrain clean
 
 help: ## print this list
 	@echo "usage: make <target>"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.runs ## label examples/demo.jsonl through every part, compare with gold, stop every part
 	$(BIN)/python -m examples.demo
 
 test: $(VENV)/.develops ## run all tests
 	$(BIN)/pytest -n auto
+
+test-vllm: $(VENV)/.develops $(VLLM_VENV)/.runs ## the vllm adapter and a whole job against a real vLLM on the CPU (installs 2.5 GB)
+	$(BIN)/pytest -n0 tests/live/vllm_adapter.py tests/live/vllm_job.py
 
 check: $(VENV)/.develops ## what CI checks besides the tests: style, types, import contracts, size budget
 	$(BIN)/ruff check
@@ -44,8 +51,8 @@ pretrain: $(VENV)/.runs ## pretrain the small language model anew and measure wh
 	$(BIN)/python -m inference.pretraining.train --out $(MODEL_DIR)
 	$(BIN)/python -m inference.pretraining.evaluate --model $(MODEL_DIR) --out docs/small_model.md
 
-clean: ## remove .venv, caches and output; data directories stay
-	rm -rf $(VENV) out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+clean: ## remove .venv, .venv-vllm, caches and output; data directories stay
+	rm -rf $(VENV) $(VLLM_VENV) out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:
@@ -62,4 +69,9 @@ $(VENV)/.runs: $(VENV)/.made $(PINNED)
 
 $(VENV)/.develops: $(VENV)/.runs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,dev,bench]'
+	@touch $@
+
+$(VLLM_VENV)/.runs: requirements-vllm.txt
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(PIP_ARGS) --requirement requirements-vllm.txt
 	@touch $@

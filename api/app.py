@@ -16,6 +16,7 @@ from api.errors import install_handlers
 from api.metrics import ApiMetrics
 from api.middleware import BodyLimit, RequestContext
 from api.submissions import UNPACKING_AT_ONCE
+from service.jobs.models import ModelDirectory
 
 _FORM_BYTES = 2_000_000  # what a request may have beside the file itself
 
@@ -41,6 +42,7 @@ def create_app(application: Application) -> FastAPI:
     metrics = ApiMetrics()
     app.state.application = application
     app.state.metrics = metrics
+    app.state.models = ModelDirectory(application.scorers)
     app.state.signer = CursorSigner(application.settings.database_url)
     app.state.unpacking = CapacityLimiter(UNPACKING_AT_ONCE)
     app.state.stopping = asyncio.Event()

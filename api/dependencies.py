@@ -10,6 +10,7 @@ from api.cursors import CursorSigner
 from api.metrics import ApiMetrics
 from service.errors import Fault, InvalidInput, JobNotFound
 from service.identifiers import JobId
+from service.jobs.models import ModelDirectory
 from service.ports import Scorers, Store
 from service.settings import Settings
 
@@ -52,6 +53,11 @@ def _metrics(request: Request) -> ApiMetrics:
     return metrics
 
 
+def _models(request: Request) -> ModelDirectory:
+    models: ModelDirectory = request.app.state.models
+    return models
+
+
 def _stopping(request: Request) -> asyncio.Event:
     event: asyncio.Event = request.app.state.stopping
     return event
@@ -79,6 +85,7 @@ def _idempotency_key(
 TheApplication = Annotated[Application, Depends(_application)]
 TheStore = Annotated[Store, Depends(_store)]
 TheSigner = Annotated[CursorSigner, Depends(_signer)]
+TheModels = Annotated[ModelDirectory, Depends(_models)]
 TheMetrics = Annotated[ApiMetrics, Depends(_metrics)]
 Stopping = Annotated[asyncio.Event, Depends(_stopping)]
 TheJobId = Annotated[JobId, Depends(_job_id)]

@@ -1,38 +1,23 @@
 """What operators and their machines ask for: models, health, metrics."""
 
-import asyncio
-
 from fastapi import APIRouter, Response
 
-from api.dependencies import TheApplication, TheMetrics, TheStore
+from api.dependencies import TheMetrics, TheModels, TheStore
 from api.documentation import problems
 from api.metrics import CONTENT_TYPE
 from api.schemas import Health, ModelBody, ModelList
-from service.errors import BackendError
-from service.ports import BackendInfo, Scorers
 
 router = APIRouter(tags=["operations"])
 
-_PROBE_SECONDS = 10.0
-
 
 @router.get("/v1/models", responses=problems())
-async def get_models(application: TheApplication) -> ModelList:
-    """The scoring backends that configurations can name, and what a probe finds out about each just now."""
-    names = list(application.scorers.names())
-    found = await asyncio.gather(*(_probe(application.scorers, name) for name in names))
-    return ModelList(data=[ModelBody.of(info, default=info.name == names[0]) for info in found])
+async def get_models(models: TheModels) -> ModelList:
+    """The scoring backends that configurations can name, the default first, and what a probe found out about each.
 
-
-async def _probe(scorers: Scorers, name: str) -> BackendInfo:
-    try:
-        async with asyncio.timeout(_PROBE_SECONDS):
-            return await scorers.get(name).probe()
-    except TimeoutError:
-        problem = f"no answer within {_PROBE_SECONDS:.0f} seconds"
-    except BackendError as error:
-        problem = str(error)
-    return BackendInfo(name=name, kind="", ready=False, reachable=False, problems=(problem,))
+    Probes are made when the list is asked for, and remembered for a few seconds. They try the labels True and
+    False; a job's own labels are tried when it is created or estimated.
+    """
+    return ModelList(data=[ModelBody.of(info, default=place == 0) for place, info in enumerate(await models.listed())])
 
 
 @router.get("/health/live")

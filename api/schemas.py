@@ -43,7 +43,7 @@ class ProgressBody(_Body):
 
 
 class JobError(_Body):
-    """Why a job failed."""
+    """Why a job has failed, or what a paused job waits for."""
 
     code: str
     message: str
@@ -137,20 +137,37 @@ class EventPage(BaseModel):
 
 
 class ModelBody(_Body):
-    """A scoring backend and what the probe found out about it."""
+    """A scoring backend and what the probe found out about it; null where it could not be found out."""
 
-    id: str
+    id: str = Field(description="the name that configurations write as `model`")
     object: Literal["model"] = "model"
-    default: bool
-    kind: str | None
-    ready: bool
-    model: str | None
-    revision: str | None
+    default: bool = Field(description="taken where a configuration names no model")
+    kind: str | None = Field(description="of the inference server: tgi, vllm, sglang, llamacpp, embedded")
+    ready: bool = Field(description="jobs can be scored: there are no problems")
+    reachable: bool = Field(description="false where the server did not answer, so that a later try may find it ready")
+    model: str | None = Field(description="the language model, as the server names it")
+    revision: str | None = Field(description="of the language model")
     server_version: str | None
-    context_tokens: int | None
-    max_concurrent_requests: int | None
-    reports_tokens_computed: bool
-    problems: list[str]
+    replicas: int = Field(description="servers that share the work")
+    context_tokens: int | None = Field(description="the longest prompt, in tokens")
+    max_concurrent_requests: int | None = Field(description="beyond which the server refuses or queues")
+    max_top_tokens: int | None = Field(description="the most alternatives to a token that the server names in one call")
+    token_id_prompts: bool | None = Field(description="prompts travel as token ids, so that no tokenizer can disagree")
+    tokenizer_agrees: bool | None = Field(
+        description="a label has the same tokens behind every prompt tried: "
+        "encode(prompt + label) = encode(prompt) + encode(label), and likewise across the separator"
+    )
+    reports_tokens_computed: bool = Field(
+        description="tokens computed are the server's own count; otherwise they are modelled with an ideal prefix cache"
+    )
+    prefix_cache: bool | None = Field(description="a prompt sent twice is computed once, by the server's own count")
+    cache_block_tokens: int | None = Field(description="the prefix cache finds whole blocks of so many tokens")
+    repeat_difference_nats: float | None = Field(description="by which log-probabilities of identical calls differed")
+    warm_difference_nats: float | None = Field(
+        description="by which a log-probability moved between a prompt computed anew and the same from the prefix cache"
+    )
+    problems: list[str] = Field(description="what keeps jobs from being scored, each with what to change")
+    advice: list[str] = Field(description="what would make scoring faster or steadier; keeps no job from running")
 
     @classmethod
     def of(cls, info: BackendInfo, *, default: bool) -> "ModelBody":
@@ -160,13 +177,23 @@ class ModelBody(_Body):
             default=default,
             kind=info.kind or None,
             ready=info.ready,
+            reachable=info.reachable,
             model=info.model,
             revision=info.revision,
             server_version=info.server_version,
+            replicas=info.replicas,
             context_tokens=info.context_tokens,
             max_concurrent_requests=info.max_concurrent_requests,
+            max_top_tokens=info.max_top_tokens,
+            token_id_prompts=info.token_id_prompts,
+            tokenizer_agrees=info.tokenizer_agrees,
             reports_tokens_computed=info.reports_tokens_computed,
+            prefix_cache=info.prefix_cache,
+            cache_block_tokens=info.cache_block_tokens,
+            repeat_difference_nats=info.repeat_difference_nats,
+            warm_difference_nats=info.warm_difference_nats,
             problems=list(info.problems),
+            advice=list(info.advice),
         )
 
 

@@ -29,8 +29,10 @@ from icm.ports import free_port
 from inference.settings import SMALL_MODEL
 from service.identifiers import Label, Row
 from service.ports import Scorer
+from service.scoring.driving import Driver
 from service.scoring.embedded import EmbeddedScorer
-from service.scoring.tgi import TgiScorer
+from service.scoring.prompts import PromptScorer
+from service.scoring.tgi import TgiWire
 from service.search.planner import leave_one_out
 from service.search.problem import Problem
 from service.search.prompt_tree import LogProbabilities, TreeScores, Usage
@@ -41,6 +43,8 @@ _HEAD = (
     "|---|---|---|---|---|---|---|---|\n"
 )
 _START_SECONDS = 120.0
+_TIMEOUT_SECONDS = 120.0
+_CONCURRENCY = 64
 _CHUNK_BYTES = 1 << 16
 _FIRST_LINE = 100  # three digits throughout, so that all runs have as many tokens
 
@@ -129,7 +133,10 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, c
 
 def scorer_of(kind: str, url: str) -> Scorer:
     """The scoring backend, with its usual settings."""
-    return TgiScorer(kind, url, max_top_tokens=1000) if kind == "tgi" else EmbeddedScorer(kind, url)
+    if kind == "embedded":
+        return EmbeddedScorer(kind, url)
+    wire = TgiWire(url, timeout_seconds=_TIMEOUT_SECONDS, connections=_CONCURRENCY, max_top_tokens=1000)
+    return PromptScorer(kind, wire, Driver(concurrency=_CONCURRENCY))
 
 
 async def score(kind: str, url: str, problem: Problem, labels: dict[Row, Label]) -> tuple[TreeScores, float]:

@@ -6,7 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from icm.commands import jobs, label, serve
+from icm.commands import jobs, label, models, serve
 from icm.commands.failures import EXPECTED, ExitCode, report_failure
 from icm.commands.options import AS_JSON
 
@@ -25,7 +25,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     jobs.result,
     jobs.report,
     jobs.cancel,
-    jobs.models,
+    models.models,
 )
 
 

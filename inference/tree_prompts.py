@@ -15,7 +15,7 @@ from inference.errors import InvalidRequest
 from inference.prefix_cache import Tokens
 from inference.tokenization import PromptTokenizer
 
-LabelIds = tuple[int, ...]  # a label's tokens behind a prompt
+LabelIds = tuple[int, ...]  # a label's tokens behind a prompt, in one spelling
 _OPEN_CHARACTERS = 1 << 28  # of unended lines, over all segments of a tree: some prompts have no lines
 
 
@@ -36,12 +36,21 @@ class TreeQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class Spelling:
+    """A text that stands for a label, given by its place, where it follows a prompt; each label has one of its own."""
+
+    label: int
+    text: str
+    is_own: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Tree:
     """Prompts that share their beginnings: the segments from the start to a query's, then the query."""
 
     segments: Sequence[Segment]
     queries: Sequence[TreeQuery]
-    labels: Sequence[str]
+    spellings: Sequence[Spelling]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -55,10 +64,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueryTokens:
-    """A prompt that ends with a run, and each label's tokens behind it."""
+    """A prompt that ends with a run, and the labels' tokens behind it: with each the label it stands for."""
 
     end: Run
-    labels: tuple[LabelIds, ...]
+    labels: dict[LabelIds, int]
 
     @property
     def length(self) -> int:
@@ -78,7 +87,8 @@ class QueryTokens:
 def tokenise(tokenizer: PromptTokenizer, tree: Tree) -> list[QueryTokens]:
     """The tokens of every query's prompt and of the labels behind it. Raises InvalidRequest.
 
-    A label must not change the tokens of the prompt before it, or there is no log-probability of it.
+    A label must not change the tokens of the prompt before it, or there is no log-probability of
+    it. Another spelling than its own that does so is left out.
     """
     return list(_by_line(tokenizer, tree) if tokenizer.by_line else _whole(tokenizer, tree))
 
@@ -95,7 +105,8 @@ def _by_line(tokenizer: PromptTokenizer, tree: Tree) -> Iterator[QueryTokens]:
     cuts = _cut_segments(tokenizer, tree)
     asked = [_cut(tokenizer, cuts[query.segment].rest + query.text) for query in tree.queries]
     with_labels = {
-        rest: [tokenizer.lines(f"{rest} {label}") for label in tree.labels] for rest in {cut.rest for cut in asked}
+        rest: [tokenizer.lines(rest + spelling.text) for spelling in tree.spellings]
+        for rest in {cut.rest for cut in asked}
     }
     ids = _encode(tokenizer, chain(*(cut.ended for cut in (*cuts, *asked)), with_labels, *chain(*with_labels.values())))
     runs: list[Run] = []
@@ -105,12 +116,12 @@ def _by_line(tokenizer: PromptTokenizer, tree: Tree) -> Iterator[QueryTokens]:
             runs.append(_run(None, [*tokenizer.before, *tokens]))
         else:
             runs.append(_run(runs[segment.parent], tokens))
-    labels: dict[str, tuple[LabelIds, ...]] = {}
+    labels: dict[str, dict[LabelIds, int]] = {}
     for number, (query, cut) in enumerate(zip(tree.queries, asked, strict=True)):
         rest = [*ids[cut.rest], *tokenizer.after]
         if cut.rest not in labels:
             whole = [[*_flat(lines, ids), *tokenizer.after] for lines in with_labels[cut.rest]]
-            labels[cut.rest] = _labels(number, rest, whole, tree.labels)
+            labels[cut.rest] = _labels(number, rest, whole, tree.spellings)
         yield QueryTokens(_run(runs[query.segment], [*_flat(cut.ended, ids), *rest]), labels[cut.rest])
 
 
@@ -147,8 +158,8 @@ def _flat(lines: Sequence[str], ids: dict[str, list[int]]) -> list[int]:
 def _whole(tokenizer: PromptTokenizer, tree: Tree) -> Iterator[QueryTokens]:
     for number, query in enumerate(tree.queries):
         text = _text(tree, query)
-        prompt, *with_labels = tokenizer.encode_all([text, *(f"{text} {label}" for label in tree.labels)])
-        yield QueryTokens(_run(None, prompt), _labels(number, prompt, with_labels, tree.labels))
+        prompt, *with_labels = tokenizer.encode_all([text, *(text + spelling.text for spelling in tree.spellings)])
+        yield QueryTokens(_run(None, prompt), _labels(number, prompt, with_labels, tree.spellings))
 
 
 def _text(tree: Tree, query: TreeQuery) -> str:
@@ -161,15 +172,27 @@ def _text(tree: Tree, query: TreeQuery) -> str:
 
 
 def _labels(
-    query: int, prompt: list[int], with_labels: Sequence[list[int]], labels: Sequence[str]
-) -> tuple[LabelIds, ...]:
-    """What each label adds to the tokens of a query's prompt, or of its end."""
-    found: dict[LabelIds, str] = {}
-    for label, whole in zip(labels, with_labels, strict=True):
+    query: int, prompt: list[int], with_labels: Sequence[list[int]], spellings: Sequence[Spelling]
+) -> dict[LabelIds, int]:
+    """What each spelling adds to the tokens of a query's prompt, or of its end."""
+    found: dict[LabelIds, Spelling] = {}
+    for spelling, whole in zip(spellings, with_labels, strict=True):
         ids = tuple(whole[len(prompt) :])
         if whole[: len(prompt)] != prompt or not ids:
-            raise InvalidRequest(f"the tokenizer merges the label {label!r} with the text before it, of query {query}")
-        if ids in found:
-            raise InvalidRequest(f"the labels {found[ids]!r} and {label!r} are the same tokens")
-        found[ids] = label
-    return tuple(found)
+            if spelling.is_own:
+                text = spelling.text.removeprefix(" ")
+                raise InvalidRequest(
+                    f"the tokenizer merges the label {text!r} with the text before it, of query {query}"
+                )
+            continue
+        first = found.setdefault(ids, spelling)
+        if first is not spelling and (spelling.is_own or first.label != spelling.label):
+            raise InvalidRequest(_shared(first, spelling))
+    return {ids: spelling.label for ids, spelling in found.items()}
+
+
+def _shared(first: Spelling, other: Spelling) -> str:
+    if other.is_own:
+        texts = [spelling.text.removeprefix(" ") for spelling in (first, other)]
+        return f"the labels {texts[0]!r} and {texts[1]!r} are the same tokens"
+    return f"the spelling {other.text!r} stands for two labels, number {first.label} and number {other.label}"

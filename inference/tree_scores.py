@@ -1,6 +1,6 @@
 """Scores a prompt tree: what the scheduler is asked for, and the labels' log-probabilities out of its answers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -75,16 +75,26 @@ def collect(answer: TreeAnswer, queries: Sequence[QueryTokens], generations: Seq
             answer.prompts += 1
             answer.tokens_sent += len(generation.request.prompt)
             answer.tokens_computed += generation.computed_tokens
-        answer.log_probabilities.append([_chain(label, known) for label in query.labels])
+        answer.log_probabilities.append(_by_label(query.labels, known))
 
 
-def _beginnings(labels: Sequence[LabelIds]) -> dict[LabelIds, tuple[int, ...]]:
+def _beginnings(labels: Iterable[LabelIds]) -> dict[LabelIds, tuple[int, ...]]:
     """Every beginning that labels share, the empty one first, with the tokens that follow it in some label."""
     following: dict[LabelIds, dict[int, None]] = {}
     for label in labels:
         for depth, token in enumerate(label):
             following.setdefault(label[:depth], {})[token] = None
     return {beginning: tuple(tokens) for beginning, tokens in following.items()}
+
+
+def _by_label(labels: Mapping[LabelIds, int], known: dict[LabelIds, float]) -> list[float]:
+    """The logarithm of the sum of the probabilities of a label's spellings, for one label after another."""
+    spelled: dict[int, list[float]] = {}
+    for ids, label in labels.items():
+        spelled.setdefault(label, []).append(_chain(ids, known))
+    return [
+        values[0] if len(values) == 1 else float(np.logaddexp.reduce(values)) for _, values in sorted(spelled.items())
+    ]
 
 
 def _chain(label: LabelIds, known: dict[LabelIds, float]) -> float:

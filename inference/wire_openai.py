@@ -62,11 +62,14 @@ class TokenizeBody(_Body):
 
 
 def check_completion(body: CompletionBody, card: ModelCard, limits: Limits) -> None:
-    """Raises InvalidRequest or UnknownModel for what is wrong, or would not be done as asked."""
+    """Raises InvalidRequest or UnknownModel for what is wrong, or would not be done as asked.
+
+    As with vLLM, chosen tokens take the place of the likeliest, so that `logprobs` is of no account beside them.
+    """
     if body.model not in (None, card.name):
         raise UnknownModel(f"The model `{body.model}` does not exist.")
     _refuse_unsupported(body)
-    if (body.logprobs or 0) > limits.max_top_n_tokens:
+    if body.logprob_token_ids is None and (body.logprobs or 0) > limits.max_top_n_tokens:
         raise InvalidRequest(
             f"Requested sample logprobs of {body.logprobs}, which is greater than max allowed: "
             f"{limits.max_top_n_tokens}",

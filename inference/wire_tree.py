@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from inference.errors import InvalidRequest
-from inference.tree_prompts import Segment, Tree, TreeQuery
+from inference.tree_prompts import Segment, Spelling, Tree, TreeQuery
 from inference.tree_scores import TreeAnswer
 
 _Place = Annotated[int, Field(ge=0)]
@@ -34,11 +34,18 @@ class QueryBody(_Body):
 
 
 class ScoreTreeBody(_Body):
-    """The body of `POST /v1/score_tree`."""
+    """The body of `POST /v1/score_tree`.
+
+    A label follows its prompt after one space. `spellings` may give for each label, in the same
+    order, other texts that stand for it, taken as they are: a space before one is part of it. A
+    label's probability is then that of its own spelling and of these together. One that the
+    tokenizer merges with the prompt is left out; one that stands for two labels is refused.
+    """
 
     nodes: list[NodeBody]
     queries: list[QueryBody]
     labels: Annotated[list[str], Field(min_length=1)]
+    spellings: list[list[str]] | None = None
 
 
 class CountTokensBody(_Body):
@@ -55,10 +62,16 @@ def tree_of(body: ScoreTreeBody) -> Tree:
     for number, query in enumerate(body.queries):
         if query.node >= len(body.nodes):
             raise InvalidRequest(f"queries.{number}.node: there is no node {query.node}")
+    others = body.spellings or [[] for _ in body.labels]
+    if len(others) != len(body.labels):
+        raise InvalidRequest(f"spellings: {len(others)} lists for {len(body.labels)} labels")
     return Tree(
         [Segment(node.parent, node.text) for node in body.nodes],
         [TreeQuery(query.node, query.text) for query in body.queries],
-        body.labels,
+        [
+            *(Spelling(number, f" {label}", is_own=True) for number, label in enumerate(body.labels)),
+            *(Spelling(number, text) for number, texts in enumerate(others) for text in texts),
+        ],
     )
 
 

@@ -3,10 +3,19 @@
 from dataclasses import dataclass
 
 from service.ports import Scorer, Store
+from service.scoring.detection import detector
 from service.scoring.deterministic import DeterministicScorer
+from service.scoring.driving import Driver
 from service.scoring.embedded import EmbeddedScorer
+from service.scoring.llamacpp import LlamaCppWire
+from service.scoring.probe import Examiner
+from service.scoring.prompts import PromptScorer
 from service.scoring.registry import ConfiguredScorers
-from service.scoring.tgi import TgiScorer
+from service.scoring.replicas import ReplicatedScorer
+from service.scoring.sglang import SglangWire
+from service.scoring.tgi import TgiWire
+from service.scoring.vllm import VllmWire
+from service.scoring.wire import Wire
 from service.settings import BackendSettings, Settings
 from service.storage.store import PostgresStore
 
@@ -44,20 +53,53 @@ def _postgres(settings: Settings) -> Store:
 
 
 def _scorer(backend: BackendSettings) -> Scorer:
+    if backend.kind == "deterministic":
+        return DeterministicScorer(name=backend.name)
+    servers = [_server(backend, url) for url in (backend.url, *backend.replicas)]
+    return ReplicatedScorer(backend.name, servers) if backend.replicas else servers[0]
+
+
+def _server(backend: BackendSettings, url: str) -> Scorer:
+    """The scorer for one of a backend's servers, which is driven and probed by itself."""
+    key = _api_key(backend)
+    if backend.kind == "embedded":
+        return EmbeddedScorer(
+            backend.name,
+            url,
+            concurrency=backend.concurrency,
+            timeout_seconds=backend.timeout_seconds,
+            patience_seconds=backend.patience_seconds,
+            api_key=key,
+        )
+    driver = Driver(concurrency=backend.concurrency, patience_seconds=backend.patience_seconds)
+    return PromptScorer(backend.name, _wire(backend, url), driver, probe=Examiner(detector(url, api_key=key)))
+
+
+def _wire(backend: BackendSettings, url: str) -> Wire:
+    key = _api_key(backend)
+    timeout_seconds, connections = backend.timeout_seconds, backend.concurrency
     match backend.kind:
-        case "deterministic":
-            return DeterministicScorer(name=backend.name)
-        case "embedded":
-            return EmbeddedScorer(
-                backend.name, backend.url, concurrency=backend.concurrency, timeout_seconds=backend.timeout_seconds
+        case "vllm":
+            return VllmWire(
+                url, timeout_seconds=timeout_seconds, connections=connections, model=backend.model, api_key=key
             )
         case "tgi":
-            return TgiScorer(
-                backend.name,
-                backend.url,
-                concurrency=backend.concurrency,
-                timeout_seconds=backend.timeout_seconds,
+            return TgiWire(
+                url,
+                timeout_seconds=timeout_seconds,
+                connections=connections,
                 max_top_tokens=backend.max_top_tokens,
+                api_key=key,
             )
+        case "sglang":
+            return SglangWire(
+                url, timeout_seconds=timeout_seconds, connections=connections, model=backend.model, api_key=key
+            )
+        case "llamacpp":
+            return LlamaCppWire(url, timeout_seconds=timeout_seconds, connections=connections, api_key=key)
         case kind:
             raise NotImplementedError(f"there is no adapter for {kind} yet")
+
+
+def _api_key(backend: BackendSettings) -> str | None:
+    return None if backend.api_key is None else backend.api_key.get_secret_value()

@@ -125,6 +125,11 @@ class Task(_Config):
 
     template: str = Field(min_length=1, max_length=20_000, description="`{field}` is replaced by the row's field")
     labels: list[str] = Field(["True", "False"], min_length=2, max_length=64)
+    all_spellings: bool = Field(
+        default=False,
+        description="whether a label's probability is that of all its spellings: as it is, in lower case, in upper "
+        "case and with a capital, each with a space before it and without",
+    )
     id_field: str | None = None
     gold_field: str | None = Field(None, description="used for the accuracy in the report and nothing else")
     separator: str = Field("\n\n", min_length=1, max_length=100, description="stands between demonstrations")

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from service.config import JobConfig
-from service.identifiers import DatasetId, JobId, Label, Row, WorkerId
+from service.identifiers import BackendId, DatasetId, JobId, Label, Row, WorkerId
 
 
 class JobStatus(StrEnum):
@@ -24,6 +24,12 @@ class JobStatus(StrEnum):
     def is_final(self) -> bool:
         """Whether the job will never change again."""
         return self in {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED}
+
+
+class PauseReason(StrEnum):
+    """Why a job is paused."""
+
+    BACKEND_UNAVAILABLE = "backend_unavailable"  # its backend could not be reached for long; ends by itself
 
 
 class ShardStatus(StrEnum):
@@ -73,7 +79,8 @@ class Job:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     cancel_requested: bool = False
-    error: Mapping[str, Any] | None = None  # {"code", "message"}
+    error: Mapping[str, Any] | None = None  # {"code", "message"}: why the job has failed or is paused
+    backend_id: BackendId | None = None  # what the backend was when the job was made; unknown of older jobs
     progress: Progress = field(default_factory=Progress)
 
 
@@ -137,6 +144,22 @@ class ClaimedShard:
     rows: int
     checkpoint: bytes | None  # where an earlier worker stopped
     progress: Progress
+    paused: bool = False  # the job waits for its backend; this worker is to see whether it is back
+    remembered: int = 0  # prompts that were answered from memory so far
+    modelled: bool = False  # whether tokens computed so far are those of an ideal cache
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long to wait before a backend is tried again: twice as long each time, within a bound."""
+
+    first_seconds: float = 5.0
+    longest_seconds: float = 60.0
+
+    def seconds(self, tries: int) -> float:
+        """The wait after so many tries in vain, the first one not counted."""
+        doubled = self.first_seconds * 2.0 ** min(tries, 30)
+        return min(doubled, self.longest_seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

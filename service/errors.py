@@ -107,14 +107,23 @@ class BackendError(ServiceError):
 
 
 class BackendUnavailable(BackendError):
-    """The inference server cannot be reached, is overloaded or failed; the same call may succeed later."""
+    """The inference server cannot be reached, is overloaded or failed; the same call may succeed later.
+
+    `status` is that of the HTTP answer, where there was one.
+    """
 
     def __init__(
-        self, message: str, retry_after_seconds: float | None = None, *, kind: FailureKind | None = None
+        self,
+        message: str,
+        retry_after_seconds: float | None = None,
+        *,
+        kind: FailureKind | None = None,
+        status: int | None = None,
     ) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
         self.kind = kind or FailureKind.SERVER
+        self.status = status
 
 
 class BackendRefused(BackendError):

@@ -6,6 +6,7 @@ from typing import NewType
 JobId = NewType("JobId", str)
 DatasetId = NewType("DatasetId", str)
 WorkerId = NewType("WorkerId", str)
+BackendId = NewType("BackendId", int)  # of a stored identity of a scoring backend
 Row = NewType("Row", int)  # a row's position in its data set, from 0
 Label = NewType("Label", int)  # a label's position in the task's label list, from 0
 

@@ -5,12 +5,13 @@ The workbench is what workers need: it has no way to gold, and every write is fe
 lease (a write under an outdated epoch raises LeaseLost and changes nothing).
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from service.entities import (
+    Backoff,
     ClaimedShard,
     Event,
     Job,
@@ -21,12 +22,14 @@ from service.entities import (
     NewDataset,
     NewRow,
     NewShard,
+    PauseReason,
     Progress,
     ShardRow,
     ShardStatus,
 )
-from service.identifiers import DatasetId, JobId, Label, Row, WorkerId
-from service.search.prompt_tree import PromptTree, TreeScores
+from service.identifiers import BackendId, DatasetId, JobId, Label, Row, WorkerId
+from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
+from service.search.recall import Answers, PromptKey
 
 
 class Datasets(Protocol):
@@ -114,6 +117,13 @@ class Idempotency(Protocol):
         """Take the key for this job, or give back what it was used for; rivals wait for each other."""
 
 
+class Backends(Protocol):
+    """What scoring backends were when jobs were made."""
+
+    async def recognized(self, identity: "BackendIdentity") -> BackendId:
+        """The oldest stored identity that agrees with this one; where there is none, it is stored."""
+
+
 class Desk(Protocol):
     """One unit of work for the API."""
 
@@ -123,6 +133,7 @@ class Desk(Protocol):
     gold: Gold
     events: Events
     idempotency: Idempotency
+    backends: Backends
 
 
 class Shards(Protocol):
@@ -162,8 +173,30 @@ class Shards(Protocol):
         `crashed` counts as a crash of the worker: too many without progress fail the shard.
         """
 
+    async def spend(self, lease: Lease, usage: Usage, *, remembered: int) -> None:
+        """Record what the shard has cost so far, and how many prompts memory has answered. Raises LeaseLost.
+
+        Unlike `save` it says nothing of how far the search has come, and adds no event.
+        """
+
+    async def pause(
+        self, claimed: ClaimedShard, reason: PauseReason, message: str, *, backoff: Backoff, at_least_seconds: float
+    ) -> None:
+        """Give the shard back and let the job wait. Raises LeaseLost.
+
+        A running job becomes paused, with a `job.paused` event. None of its shards can be claimed
+        until the wait is over, and then one at a time, to see whether the job can go on; where it
+        can't, it is paused again without an event, for longer.
+        """
+
+    async def resume(self, claimed: ClaimedShard) -> None:
+        """What the job has waited for is there: all of its shards can be claimed again. Raises LeaseLost.
+
+        The events are `job.resumed` and then this shard's `shard.started`.
+        """
+
     async def job_totals(self, job_id: JobId) -> tuple[int, float]:
-        """Tokens computed by the whole job so far, and seconds since it started."""
+        """Tokens computed by the whole job so far, and seconds since it started, those of pauses not counted."""
 
 
 class ShardRows(Protocol):
@@ -190,6 +223,40 @@ class EventsWrite(Protocol):
         """Add an event to the job's log. Raises LeaseLost."""
 
 
+@dataclass(frozen=True, slots=True)
+class KnownBackend:
+    """The backend that a job began with."""
+
+    id: BackendId
+    identity: "BackendIdentity"
+
+
+class BackendsOfJobs(Protocol):
+    """What scoring backends were, as workers see it."""
+
+    async def of_job(self, lease: Lease, measured: "BackendIdentity") -> KnownBackend:
+        """The backend that the job began with; a job that has none begins with this one. Raises LeaseLost."""
+
+
+class RememberedAnswers(Protocol):
+    """What backends have answered to prompts."""
+
+    async def recall(self, backend_id: BackendId, keys: Collection[PromptKey]) -> dict[PromptKey, LogProbabilities]:
+        """The answers to those of the prompts that are remembered."""
+
+    async def record(self, lease: Lease, backend_id: BackendId, answers: Answers) -> dict[PromptKey, LogProbabilities]:
+        """Remember these answers; those that count from now on. Raises LeaseLost.
+
+        Where another answer to the same prompt is remembered already, it stays and is given back.
+        """
+
+    async def last_beyond(self, max_answers: int) -> int | None:
+        """The number of the newest answer that is beyond so many newer ones; None where there are fewer."""
+
+    async def forget(self, last: int, *, at_most: int) -> int:
+        """Drop the oldest answers up to this number; how many were dropped."""
+
+
 class Workbench(Protocol):
     """One unit of work for a worker."""
 
@@ -197,6 +264,8 @@ class Workbench(Protocol):
     rows: ShardRows
     labels: LabelsWrite
     events: EventsWrite
+    backends: BackendsOfJobs
+    answers: RememberedAnswers
 
 
 class Store(Protocol):
@@ -288,7 +357,9 @@ class Scorer(Protocol):
         """Find out what the backend is and whether it can serve these labels; problems are in the answer."""
 
     async def identify(self) -> BackendIdentity:
-        """What decides the scores just now. Cheap: the canary is measured anew only after a connection broke.
+        """What decides the scores just now.
+
+        Cheap: the canary is measured anew only after a connection broke, or once it is old.
 
         Raises BackendUnavailable.
         """

@@ -6,7 +6,7 @@ Nested groups are written with two underscores: `ICM_QUEUE__LEASE_SECONDS=30`.
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -28,6 +28,18 @@ class QueueSettings(_Group):
     poll_seconds: float = Field(2.0, gt=0, description="how often workers look without being notified")
     checkpoint_seconds: float = Field(2.0, ge=0, description="how often a running shard is saved, at most")
     max_crashes: int = Field(5, ge=1, description="crashes without progress after which a shard is failed")
+    retry_seconds: float = Field(
+        5.0, gt=0, description="the first wait of a paused job before its backend is tried again; each next one doubles"
+    )
+    max_retry_seconds: float = Field(60.0, gt=0, description="the longest such wait")
+
+
+class MemorySettings(_Group):
+    """What backends have answered, kept so that no prompt is asked twice."""
+
+    max_answers: int = Field(
+        2_000_000, ge=0, description="prompts remembered at most, about 170 bytes each with two labels; 0: none"
+    )
 
 
 class UploadSettings(_Group):
@@ -63,6 +75,12 @@ class BackendSettings(_Group):
         description="kind tgi: the server's --max-top-n-tokens; 5 is TGI's own default, the embedded server has 1000",
     )
 
+    @field_validator("model", "api_key", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        """A variable that is left empty in a compose file is not set."""
+        return None if value == "" else value
+
 
 class Settings(BaseSettings):
     """Everything, in groups."""
@@ -80,5 +98,6 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
     database: DatabaseSettings = DatabaseSettings()
     queue: QueueSettings = QueueSettings()
+    memory: MemorySettings = MemorySettings()
     upload: UploadSettings = UploadSettings()
     backends: tuple[BackendSettings, ...] = (BackendSettings(),)

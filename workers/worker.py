@@ -7,15 +7,15 @@ from typing import Any
 import structlog
 
 from service.bootstrap import Application
-from service.entities import ClaimedShard, ShardStatus
+from service.entities import Backoff, ClaimedShard, PauseReason, ShardStatus
 from service.errors import BackendUnavailable, LeaseLost, ServiceError, StorageUnavailable
 from service.identifiers import WorkerId
+from service.jobs.asking import Memory
 from service.jobs.run import ShardOutcome, run_shard
 from workers.heartbeat import Pulse, keep_lease
 
 logger = structlog.get_logger(__name__)
 
-BACKEND_DELAY_SECONDS = 15.0  # before a shard whose backend cannot be reached is tried again
 STORAGE_DELAY_SECONDS = 2.0
 CRASH_DELAY_SECONDS = 1.0
 GRACE_SECONDS = 7.0  # for the step at hand, once the work must end; then it is dropped and done again later
@@ -28,6 +28,7 @@ class Worker:
         self._application = application
         self._store = application.store
         self._queue = application.settings.queue
+        self._memory = Memory(self._store, application.settings.memory.max_answers)
         self._id = worker_id
         self._stopping = asyncio.Event()
         self._pulse: Pulse | None = None
@@ -85,8 +86,7 @@ class Worker:
         except (LeaseLost, StorageUnavailable):
             raise
         except BackendUnavailable as error:
-            logger.warning("the backend cannot be reached", reason=str(error))
-            return await self._release(claimed, max(BACKEND_DELAY_SECONDS, error.retry_after_seconds or 0.0))
+            return await self._pause(claimed, error)
         except ServiceError as error:
             return await self._fail(claimed, error)
         except Exception:
@@ -120,13 +120,30 @@ class Worker:
     async def _run(self, claimed: ClaimedShard, pulse: Pulse) -> ShardOutcome:
         scorer = self._application.scorers.get(claimed.config.model)
         return await run_shard(
-            self._store, scorer, claimed, checkpoint_seconds=self._queue.checkpoint_seconds, stop=pulse.stop
+            self._store,
+            scorer,
+            claimed,
+            checkpoint_seconds=self._queue.checkpoint_seconds,
+            stop=pulse.stop,
+            memory=self._memory,
         )
 
     async def _release(self, claimed: ClaimedShard, delay_seconds: float, *, crashed: bool = False) -> str:
         async with self._store.workbench() as unit:
             await unit.shards.release(claimed.lease, delay_seconds=delay_seconds, crashed=crashed)
         return "given back"
+
+    async def _pause(self, claimed: ClaimedShard, error: BackendUnavailable) -> str:
+        logger.warning("the backend cannot be reached; the job waits", reason=str(error))
+        async with self._store.workbench() as unit:
+            await unit.shards.pause(
+                claimed,
+                PauseReason.BACKEND_UNAVAILABLE,
+                str(error),
+                backoff=Backoff(self._queue.retry_seconds, self._queue.max_retry_seconds),
+                at_least_seconds=error.retry_after_seconds or 0.0,
+            )
+        return "paused"
 
     async def _fail(self, claimed: ClaimedShard, error: ServiceError) -> str:
         logger.error("the shard failed", reason=str(error))

@@ -8,7 +8,7 @@ import typer
 from icm.client import Client
 from icm.commands.failures import JobEndedBadly
 from icm.commands.options import JobId, Json, Url
-from icm.commands.output import count, on_stdout, plain_table, summary_of, write_json
+from icm.commands.output import on_stdout, plain_table, summary_of, write_json
 from icm.commands.progress import figures, shown_progress
 from icm.files import result_format_of
 from icm.requests import DEFAULT_URL
@@ -92,26 +92,6 @@ def cancel(job_id: JobId, *, url: Url = DEFAULT_URL, as_json: Json = False) -> N
         return
     text = f"{job.id} {job.status}  {job.progress.labeled}/{job.progress.rows} rows  {figures(job)}"
     on_stdout().print(text.rstrip(), markup=False, highlight=False, soft_wrap=True)
-
-
-def models(*, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
-    """List the scoring backends that a configuration can name; with --json one line for each."""
-    table = plain_table("name", "kind", "ready", "language model", "context", "problems")
-    with Client(url) as client:
-        for backend in client.models():
-            if as_json:
-                write_json(backend)
-            context = backend.get("context_tokens")
-            table.add_row(
-                str(backend.get("id")),
-                str(backend.get("kind") or ""),
-                "yes" if backend.get("ready") else "no",
-                str(backend.get("model") or ""),
-                "" if context is None else count(context),
-                "; ".join(backend.get("problems") or []),
-            )
-    if not as_json:
-        on_stdout().print(table)
 
 
 def check_output(path: Path) -> None:

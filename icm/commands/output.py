@@ -54,9 +54,10 @@ def summary_of(report: Mapping[str, Any]) -> list[str]:
     cost = report.get("cost") or {}
     if cost.get("tokens_sent") is not None:
         seconds = "" if cost.get("seconds") is None else f", {cost['seconds']:.1f} s"
-        lines.append(
-            f"cost: {count(cost['tokens_sent'])} tokens sent, {count(cost['tokens_computed'])} computed{seconds}"
-        )
+        known = cost.get("prompts_remembered")
+        memory = f", {count(known)} prompts answered from memory" if known else ""
+        tokens = f"{count(cost['tokens_sent'])} tokens sent, {count(cost['tokens_computed'])} computed"
+        lines.append(f"cost: {tokens}{memory}{seconds}")
     return lines
 
 

@@ -30,9 +30,11 @@ def shown_progress(*, as_json: bool, console: Console | None = None) -> Iterator
 
 
 def figures(job: Job) -> str:
-    """Utility, acceptance, tokens and time left, as far as they are known."""
+    """What a paused job waits for, utility, acceptance, tokens and time left, as far as they are known."""
     progress = job.progress
     parts = [] if progress.utility is None else [f"utility {progress.utility:.2f}"]
+    if job.status == "paused" and job.error is not None:
+        parts.insert(0, f"waits: {job.error.get('message', job.error.get('code'))}")
     if progress.iterations:
         parts.append(f"accepted {progress.accepted / progress.iterations:.0%}")
     if progress.tokens_sent:

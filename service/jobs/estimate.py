@@ -103,6 +103,7 @@ def _warnings(prepared: Preparation, preview: RelationPreview) -> list[str]:
     long = sum(1 for tokens in prepared.lengths.demonstrations if tokens > LONG_ROW_SHARE * median)
     if long:
         warnings.append(f"{long} rows are more than {LONG_ROW_SHARE} times as long as the median of {median} tokens")
+    warnings += [f"about the model: {advice}" for advice in prepared.advice]
     return warnings
 
 

@@ -1,5 +1,6 @@
 """Everything that is found out about a job before it is stored: shared by submitting and estimating."""
 
+import asyncio
 from dataclasses import dataclass
 from os.path import commonprefix
 
@@ -12,7 +13,9 @@ from service.jobs.rows import FaultLog, RowSource
 from service.jobs.sharding import ShardPlan, plan_shards
 from service.jobs.survey import Survey, shared_by_neighbours, survey_rows
 from service.jobs.tokens import check_rows_fit, demonstration_tokens, tail_of
-from service.ports import Scorer, Scorers
+from service.ports import BackendInfo, Scorer, Scorers
+
+PROBE_SECONDS = 60.0  # the longest that a request waits for the backend's probe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +26,7 @@ class Preparation:
     survey: Survey
     lengths: Lengths
     plan: ShardPlan
+    advice: tuple[str, ...] = ()  # what would make the backend faster or its scores steadier
 
 
 async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max_reported_faults: int) -> Preparation:
@@ -32,7 +36,8 @@ async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max
     """
     scorer = scorers.get(config.model)
     survey = await to_thread.run_sync(lambda: survey_rows(source, config.task, max_reported_faults=max_reported_faults))
-    context_tokens = await _context_tokens(scorer, config)
+    backend = await _fit_backend(scorer, config)
+    context_tokens = _context_tokens(backend)
     beginning = commonprefix(survey.sample)  # noqa: RUF071  # of texts, character by character, is what is meant
     lead, tail = await scorer.count_tokens([beginning, tail_of(config.task)])
     lengths = Lengths(
@@ -43,19 +48,29 @@ async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max
         context=context_tokens,
     )
     plan = await to_thread.run_sync(lambda: _fitting_plan(config, survey, lengths, FaultLog(max_reported_faults)))
-    return Preparation(config=config, survey=survey, lengths=lengths, plan=plan)
+    return Preparation(config=config, survey=survey, lengths=lengths, plan=plan, advice=backend.advice)
 
 
-async def _context_tokens(scorer: Scorer, config: JobConfig) -> int:
-    """How many tokens the backend reads at once. Raises BackendError where it cannot score these labels."""
-    info = await scorer.probe(config.task.labels)
-    if not info.ready:
-        reasons = "; ".join(info.problems) or "no reason given"
-        message = f"the model {config.model!r} cannot score these labels: {reasons}"
-        raise BackendRefused(message) if info.reachable else BackendUnavailable(message)
-    if info.context_tokens is None:
-        raise BackendRefused(f"the model {config.model!r} does not say how many tokens it reads at once")
-    return info.context_tokens
+async def _fit_backend(scorer: Scorer, config: JobConfig) -> BackendInfo:
+    """What the backend is. Raises BackendRefused where it cannot score these labels, BackendUnavailable just now."""
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            info = await scorer.probe(config.task.labels, all_spellings=config.task.all_spellings)
+    except TimeoutError as error:
+        raise BackendUnavailable(f"the model {config.model!r} gave no answer in {PROBE_SECONDS:.0f} seconds") from error
+    if info.ready:
+        return info
+    reasons = "; ".join(info.problems) or "no reason given"
+    if info.reachable:
+        raise BackendRefused(f"the model {config.model!r} cannot score these labels: {reasons}")
+    raise BackendUnavailable(f"the model {config.model!r} cannot be used just now: {reasons}")
+
+
+def _context_tokens(backend: BackendInfo) -> int:
+    """How many tokens the backend reads at once. Raises BackendRefused where it does not say."""
+    if backend.context_tokens is None:
+        raise BackendRefused(f"the model {backend.name!r} does not say how many tokens it reads at once")
+    return backend.context_tokens
 
 
 def _fitting_plan(config: JobConfig, survey: Survey, lengths: Lengths, faults: FaultLog) -> ShardPlan:

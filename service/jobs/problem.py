@@ -8,7 +8,7 @@ import orjson
 
 from service.config import JobConfig, Method, Normalization, StrategyName
 from service.entities import ClaimedShard, ShardRow
-from service.errors import BackendRefused
+from service.errors import BackendRefused, BackendUnavailable
 from service.identifiers import Label, Row
 from service.jobs.relations import compile_constraints
 from service.jobs.sharding import ANCHORED
@@ -98,9 +98,11 @@ async def _counted(scorer: Scorer, config: JobConfig, rows: Sequence[ShardRow]) 
 
 
 async def _room(scorer: Scorer) -> int | None:
-    """Tokens that a prompt may have; none known, none set."""
-    context = (await scorer.probe()).context_tokens
-    return None if context is None else context - SPECIAL_TOKENS
+    """Tokens that a prompt may have; none known, none set. Raises BackendUnavailable where nobody can say just now."""
+    info = await scorer.probe()
+    if info.context_tokens is None and not info.reachable:
+        raise BackendUnavailable("; ".join(info.problems))
+    return None if info.context_tokens is None else info.context_tokens - SPECIAL_TOKENS
 
 
 def search_parameters(config: JobConfig) -> Parameters:

@@ -23,6 +23,7 @@ class Cost:
     """What the labels cost so far."""
 
     prompts: int
+    prompts_remembered: int  # answered before, by this job or another: they cost nothing
     tokens_sent: int
     tokens_computed: int
     tokens_computed_per_row: float | None
@@ -117,16 +118,17 @@ def _judged(read: _Read, shortcuts: list[Shortcut]) -> Report:
         shortcuts=shortcuts,
         search=search,
         baselines=compare(read.summaries.baselines(), read.found, read.gold_texts, labels),
-        cost=_cost(job),
+        cost=_cost(job, read.summaries),
         gold=read.gold.agreement(),
         calibration=read.gold.calibration(),
     )
 
 
-def _cost(job: Job) -> Cost:
+def _cost(job: Job, summaries: Summaries) -> Cost:
     progress = job.progress
     return Cost(
         prompts=progress.prompts,
+        prompts_remembered=summaries.prompts_remembered,
         tokens_sent=progress.tokens_sent,
         tokens_computed=progress.tokens_computed,
         tokens_computed_per_row=progress.tokens_computed / progress.rows if progress.rows else None,

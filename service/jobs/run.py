@@ -4,7 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -13,14 +13,15 @@ import orjson
 from service.config import Limits
 from service.entities import ClaimedShard, LabelState, LabelStatus, Progress, ShardStatus
 from service.identifiers import Label, Row
+from service.jobs.asking import Asking, Memory
+from service.jobs.backend import begin_with
 from service.jobs.problem import load_problem, strategy_of
 from service.ports import Scorer, Store
 from service.search import checkpoint
 from service.search.demonstrations import keep_fitting
 from service.search.engine import Search
 from service.search.objective import Scores, margin
-from service.search.prompt_tree import Usage
-from service.search.steps import Phase, Request, State, StopReason
+from service.search.steps import Phase, State, StopReason
 
 UNCERTAIN_MARGIN_NATS = 0.5  # below this the runner-up has more than 3/8 of the two labels' probability
 
@@ -33,20 +34,25 @@ class ShardOutcome(StrEnum):
 
 
 async def run_shard(
-    store: Store, scorer: Scorer, claimed: ClaimedShard, *, checkpoint_seconds: float, stop: asyncio.Event
+    store: Store,
+    scorer: Scorer,
+    claimed: ClaimedShard,
+    *,
+    checkpoint_seconds: float,
+    stop: asyncio.Event,
+    memory: Memory | None = None,
 ) -> ShardOutcome:
-    """Search the shard's labels to the end, or until told to stop. Raises BackendError and LeaseLost."""
+    """Search the shard's labels to the end, or until told to stop; a paused job goes on.
+
+    The search's state follows from stored answers alone, and those are checked to come from the
+    backend that the job began with. Raises BackendError, LeaseLost and StorageUnavailable.
+    """
+    backend = await begin_with(store, scorer, claimed)
     problem = await load_problem(store, scorer, claimed)
-    run = _Run(store, scorer, claimed, Search(problem, strategy_of(claimed.config), _stored_state(claimed)))
-    saved = time.monotonic()
-    while (request := run.search.ask()) is not None:
-        if stop.is_set() or (limited := await run.reached_limit(claimed.config.limits)):
-            break
-        if await run.advance(request) and time.monotonic() - saved >= checkpoint_seconds:
-            await run.save()
-            saved = time.monotonic()
-    else:
-        limited = False
+    search = Search(problem, strategy_of(claimed.config), _stored_state(claimed))
+    asking = Asking(store, scorer, claimed, backend, memory=memory or Memory(store), store_seconds=checkpoint_seconds)
+    run = _Run(store, claimed, search, asking)
+    limited = await run.search_on(checkpoint_seconds, stop)
     if stop.is_set() and run.search.state.phase is not Phase.DONE:
         await run.save()
         return ShardOutcome.STOPPED
@@ -66,36 +72,37 @@ def _stored_state(claimed: ClaimedShard) -> State | None:
 
 @dataclass
 class _Run:
-    """A search at work, what it has cost, and which labels are stored."""
+    """A search at work, who answers it, and which labels are stored."""
 
     store: Store
-    scorer: Scorer
     claimed: ClaimedShard
     search: Search
+    asking: Asking
+    stored: dict[Row, LabelState] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        progress = self.claimed.progress
-        self.usage = Usage(progress.prompts, progress.tokens_sent, progress.tokens_computed)
-        self.stored: dict[Row, LabelState] = {}
-
-    async def advance(self, request: Request) -> bool:
-        """Score what the search asks for and tell it; says whether a step has ended."""
-        labels = self.search.problem.labels
-        answer = await asyncio.gather(*(self.scorer.score(tree, labels) for tree in request))
-        for scores in answer:
-            self.usage += scores.usage
-        return await asyncio.to_thread(self.search.tell, answer)
+    async def search_on(self, checkpoint_seconds: float, stop: asyncio.Event) -> bool:
+        """Search until the end, a limit or a stop, saving now and then; says whether a limit was reached."""
+        saved = time.monotonic()
+        while (request := self.search.ask()) is not None and not stop.is_set():
+            question = await self.asking.recall(request)
+            if question.open and await self.reached_limit(self.claimed.config.limits):
+                return True
+            answer = await self.asking.answer(question)
+            if await asyncio.to_thread(self.search.tell, answer) and time.monotonic() - saved >= checkpoint_seconds:
+                await self.save()
+                saved = time.monotonic()
+        return False
 
     async def reached_limit(self, limits: Limits) -> bool:
-        """Whether the job as a whole has used up what its limits allow."""
+        """Whether the job as a whole has used up what its limits allow.
+
+        It keeps from asking, not from what is remembered: so a step taken again comes as far as before.
+        """
         if limits.max_tokens_computed is None and limits.max_seconds is None:
             return False
         async with self.store.workbench() as unit:
             tokens, seconds = await unit.shards.job_totals(self.claimed.lease.job_id)
-        unsaved = self.usage.tokens_computed - self.claimed.progress.tokens_computed
-        return tokens + unsaved >= (limits.max_tokens_computed or math.inf) or seconds >= (
-            limits.max_seconds or math.inf
-        )
+        return tokens >= (limits.max_tokens_computed or math.inf) or seconds >= (limits.max_seconds or math.inf)
 
     async def save(self) -> None:
         """Store the search's state, the labels that changed and the cost, in one transaction."""
@@ -104,10 +111,10 @@ class _Run:
         changed = [new for new in states if self.stored.get(new.position) != new]
         async with self.store.workbench() as unit:
             await unit.labels.write(self.claimed.lease, changed)
+            await unit.shards.spend(self.claimed.lease, self.asking.usage, remembered=self.asking.remembered)
             await unit.shards.save(
                 self.claimed.lease, checkpoint=orjson.dumps(checkpoint.to_json(state)), progress=self.progress()
             )
-        self.claimed = replace(self.claimed, progress=self.progress())
         self.stored.update({new.position: new for new in changed})
 
     async def finish(self, reason: StopReason | None) -> None:
@@ -118,7 +125,7 @@ class _Run:
 
     def progress(self) -> Progress:
         """How far the shard is and what it has cost."""
-        state, problem = self.search.state, self.search.problem
+        state, problem, usage = self.search.state, self.search.problem, self.asking.usage
         utility = state.summary.get("utility", state.best.utility if state.best else None)
         return Progress(
             rows=len(problem.rows),
@@ -127,9 +134,9 @@ class _Run:
             accepted=state.accepted,
             utility=utility if isinstance(utility, float) else None,
             inconsistencies=len(problem.constraints.conflicts(state.labels)),
-            prompts=self.usage.prompts,
-            tokens_sent=self.usage.tokens_sent,
-            tokens_computed=self.usage.tokens_computed,
+            prompts=usage.prompts,
+            tokens_sent=usage.tokens_sent,
+            tokens_computed=usage.tokens_computed,
         )
 
     def summary(self, reason: StopReason | None) -> Mapping[str, Any]:
@@ -141,7 +148,8 @@ class _Run:
             "rows": len(problem.rows),
             "demonstrations_dropped": len(labels) - len(shown),
             "stop_reason": None if reason is None else reason.value,
-            "tokens_modelled": self.usage.modelled,
+            "tokens_modelled": self.asking.usage.modelled,
+            "prompts_remembered": self.asking.remembered,
             "unproven_redraws": self.search.state.unproven,
         }
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import orjson
@@ -44,13 +44,15 @@ async def submit(
     """
     prepared = await prepare(config, source, scorers, max_reported_faults=max_reported_faults)
     data_sha256 = await to_thread.run_sync(source.sha256)
+    backend = await scorers.get(config.model).identify()
     job = Job(id=new_job_id(), dataset_id=new_dataset_id(), config=config, created_at=datetime.now(UTC))
     async with store.desk() as desk:
         if idempotency_key is not None:
             earlier = await _claim(desk, idempotency_key, request_sha256(config, data_sha256), job.id)
             if earlier is not None:
                 return Receipt(job=await desk.jobs.get(earlier), replayed=True)
-        await _store(desk, job, prepared, source, data_sha256)
+        await _store_data(desk, job, prepared, source, data_sha256)
+        await desk.jobs.add(replace(job, backend_id=await desk.backends.recognized(backend)), prepared.plan.shards)
         return Receipt(job=await desk.jobs.get(job.id), replayed=False)
 
 
@@ -70,7 +72,7 @@ async def _claim(desk: Desk, key: str, sha256: str, job_id: JobId) -> JobId | No
     return stored.job_id
 
 
-async def _store(desk: Desk, job: Job, prepared: Preparation, source: RowSource, data_sha256: str) -> None:
+async def _store_data(desk: Desk, job: Job, prepared: Preparation, source: RowSource, data_sha256: str) -> None:
     task = job.config.task
     await desk.datasets.add(
         NewDataset(
@@ -82,7 +84,6 @@ async def _store(desk: Desk, job: Job, prepared: Preparation, source: RowSource,
         )
     )
     await _store_rows(desk, job.dataset_id, new_rows(prepared, source))
-    await desk.jobs.add(job, prepared.plan.shards)
 
 
 async def _store_rows(desk: Desk, dataset_id: DatasetId, rows: Iterator[NewRow]) -> None:

@@ -44,6 +44,11 @@ class DeterministicScorer:
             model="deterministic twin",
             context_tokens=CONTEXT_TOKENS,
             reports_tokens_computed=True,
+            tokenizer_agrees=True,
+            prefix_cache=True,
+            cache_block_tokens=1,
+            repeat_difference_nats=0.0,
+            warm_difference_nats=0.0,
         )
 
     async def identify(self) -> BackendIdentity:

@@ -4,24 +4,26 @@ Each segment of a tree travels once, whatever the number of prompts that begin w
 server finds the labels' tokens and applies the chain rule.
 """
 
-import asyncio
 import math
 from collections.abc import Mapping, Sequence
-from random import Random
+from functools import partial
 from typing import Any
 
-from service.errors import BackendRefused, BackendUnavailable, LabelUnreachable
+from service.errors import BackendRefused, LabelUnreachable
 from service.identifiers import Row
 from service.ports import BackendIdentity, BackendInfo
+from service.scoring.driving import Driver
+from service.scoring.embedded_probe import EmbeddedExaminer
 from service.scoring.http import JsonHttp
-from service.scoring.info import described, not_ready
-from service.scoring.retrying import until_answered
-from service.scoring.tokens import CALLS_AT_ONCE, BatchTokenCounter
-from service.search.prompt_tree import LogProbabilities, PromptTree, Query, TreeScores, Usage
+from service.scoring.identity import CANARY_PROMPTS, Canary, Recognition
+from service.scoring.info import read_info
+from service.scoring.labels import spellings_of
+from service.scoring.layout import Layout, lay_out
+from service.scoring.replies import log_probability, of_one_distribution, reading
+from service.scoring.tokens import BatchTokenCounter
+from service.scoring.wire import ServerFacts
+from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 
-_PROBE_TREE = PromptTree("The sky", (Query(Row(0), " is blue."),))
-_PROBE_LABELS = ("True", "False")
-_STABLE_NATS = 0.25  # two identical calls differ by less, even in half precision
 _QUERIES_AT_ONCE = 64  # that a server is given one time-out for
 
 
@@ -31,39 +33,44 @@ class EmbeddedScorer:
     `timeout_seconds` is the longest wait where up to 64 queries are under way, and grows with them.
     """
 
-    def __init__(self, name: str, url: str, *, concurrency: int = 64, timeout_seconds: float = 120.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        *,
+        concurrency: int = 64,
+        timeout_seconds: float = 120.0,
+        patience_seconds: float = 60.0,
+        api_key: str | None = None,
+        driver: Driver | None = None,
+    ) -> None:
         self._name = name
-        self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=concurrency + CALLS_AT_ONCE)
-        self._free_slots = asyncio.Semaphore(concurrency)
+        self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=concurrency, api_key=api_key)
+        self._driver = driver or Driver(concurrency=concurrency, patience_seconds=patience_seconds)
         self._timeout_seconds = timeout_seconds
         self._queries_under_way = 0
-        self._counter = BatchTokenCounter(self._http)
-        self._rng = Random()
+        self._counter = BatchTokenCounter(self._http, self._driver)
+        facts = partial(self._driver.call, self._facts, measured=False)
+        self._examine = EmbeddedExaminer(self._http, facts=self._facts, score=self.score)
+        self._recognition = Recognition("embedded", self._driver, facts=facts, canary=self._canary)
 
     async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
-        """Ask for `/info` and score a small tree twice; what is wrong is in the answer's problems."""
-        del all_spellings
-        try:
-            info = await self._http.get("/info")
-            problems = await self._try_out(labels or _PROBE_LABELS)
-        except (BackendUnavailable, BackendRefused) as error:
-            return not_ready(self._name, "embedded", error)
-        return described(self._name, "embedded", info, problems, reports_tokens_computed=True)
+        """Ask for `/info`, score small trees repeatedly; what is wrong is in the answer's problems."""
+        return await self._examine(self._name, labels, all_spellings=all_spellings)
 
     async def identify(self) -> BackendIdentity:
-        """What `/info` says. Raises BackendError."""
-        info = described(self._name, "embedded", await self._http.get("/info"), (), reports_tokens_computed=True)
-        return BackendIdentity(info.fingerprint)
+        """What `/info` says, and the likeliest tokens' log-probabilities. Raises BackendError."""
+        return await self._recognition.identify()
 
     async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
         """All queries in one call, tried again while a failure may pass. Raises BackendError."""
-        del all_spellings
-        rows, body = _flatten(tree)
-        if not rows:
+        layout = lay_out(tree)
+        if not layout.leaves:
             return TreeScores({})
-        answer = await until_answered(lambda: self._send(len(rows), {**body, "labels": list(labels)}), self._rng)
+        body = _body(layout, labels, all_spellings=all_spellings)
+        answer = await self._driver.call(lambda: self._send(len(layout.leaves), body))
         try:
-            return _read(answer, rows, labels)
+            return _read(answer, [leaf.row for leaf in layout.leaves], labels)
         except (KeyError, TypeError, ValueError) as error:
             raise BackendRefused(f"/v1/score_tree gave an answer of another form: {error!r}") from error
 
@@ -75,39 +82,39 @@ class EmbeddedScorer:
         """Close every connection."""
         await self._http.close()
 
-    async def _try_out(self, labels: Sequence[str]) -> list[str]:
-        """What keeps these labels from being scored."""
-        try:
-            first, again = [await self.score(_PROBE_TREE, labels) for _ in range(2)]
-        except BackendRefused as error:
-            return [str(error)]
-        before, after = (scores.log_probabilities[Row(0)] for scores in (first, again))
-        if max(abs(one - other) for one, other in zip(before, after, strict=True)) > _STABLE_NATS:
-            return ["two identical calls gave different log-probabilities"]
-        return []
+    async def _facts(self) -> ServerFacts:
+        info = await self._http.get("/info")
+        with reading("/info"):
+            return read_info(info)
+
+    async def _canary(self) -> Canary:
+        """By the server's OpenAI wire, since a tree has scores of labels alone. Raises BackendError."""
+        body = {"prompt": list(CANARY_PROMPTS), "max_tokens": 1, "temperature": 0, "logprobs": 1}
+        post = partial(self._http.post, "/v1/completions", body)
+        answer = await self._driver.call(post, measured=False)
+        with reading("/v1/completions"):
+            choices = sorted(answer["choices"], key=lambda choice: int(choice["index"]))
+            return tuple(log_probability(choice["logprobs"]["token_logprobs"][0]) for choice in choices)
 
     async def _send(self, queries: int, body: Mapping[str, Any]) -> Any:
-        async with self._free_slots:
-            self._queries_under_way += queries
-            waits = math.ceil(self._queries_under_way / _QUERIES_AT_ONCE)
-            try:
-                return await self._http.post("/v1/score_tree", body, timeout_seconds=self._timeout_seconds * waits)
-            finally:
-                self._queries_under_way -= queries
+        self._queries_under_way += queries
+        waits = math.ceil(self._queries_under_way / _QUERIES_AT_ONCE)
+        try:
+            return await self._http.post("/v1/score_tree", body, timeout_seconds=self._timeout_seconds * waits)
+        finally:
+            self._queries_under_way -= queries
 
 
-def _flatten(tree: PromptTree) -> tuple[list[Row], dict[str, Any]]:
-    """The rows asked for, depth first, and the tree as the flat lists that the server takes."""
-    rows, nodes, queries = list[Row](), list[dict[str, Any]](), list[dict[str, Any]]()
-    ahead: list[tuple[PromptTree, int | None]] = [(tree, None)]
-    while ahead:
-        node, parent = ahead.pop()
-        place = len(nodes)
-        nodes.append({"parent": parent, "text": node.text})
-        rows += [query.row for query in node.queries]
-        queries += [{"node": place, "text": query.text} for query in node.queries]
-        ahead += [(child, place) for child in reversed(node.children)]
-    return rows, {"nodes": nodes, "queries": queries}
+def _body(layout: Layout, labels: Sequence[str], *, all_spellings: bool) -> dict[str, Any]:
+    """The tree as the flat lists that the server takes; the label's own spelling needs no mention."""
+    body: dict[str, Any] = {
+        "nodes": [{"parent": segment.parent, "text": segment.text} for segment in layout.segments],
+        "queries": [{"node": leaf.segment, "text": leaf.text} for leaf in layout.leaves],
+        "labels": list(labels),
+    }
+    if all_spellings:
+        body["spellings"] = [spellings_of(label)[1:] for label in labels]
+    return body
 
 
 def _read(answer: Mapping[str, Any], rows: Sequence[Row], labels: Sequence[str]) -> TreeScores:
@@ -117,6 +124,8 @@ def _read(answer: Mapping[str, Any], rows: Sequence[Row], labels: Sequence[str])
         for label, value in zip(labels, values, strict=True):
             if value is None:
                 raise LabelUnreachable(f"no log-probability for the label {label!r} of row {row}")
-        scores[row] = tuple(map(float, values))
+        scores[row] = tuple(map(log_probability, values))
+        for each in scores[row]:  # one by one: of two labels one may be the beginning of the other
+            of_one_distribution([each])
     usage = answer["usage"]
     return TreeScores(scores, Usage(usage["prompts"], usage["tokens_sent"], usage["tokens_computed"]))

@@ -1,25 +1,52 @@
 """The one place where this service speaks HTTP to inference servers by itself."""
 
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
+import orjson
 
-from service.errors import BackendRefused, BackendUnavailable
-from service.scoring.failures import retry_after_seconds
+from service.errors import BackendRefused, BackendUnavailable, FailureKind
+from service.scoring.failures import failed_answer, moment, retry_after_seconds
 
 _CONNECT_SECONDS = 10.0
+_WRITE_SECONDS = 30.0  # without a byte going out
+_KEEPALIVE_SECONDS = 4.0  # uvicorn, below vLLM and SGLang, closes idle connections after 5 s
+_SHOWN_CHARACTERS = 500  # of an answer, in an error
+_HEADERS = {"Content-Type": "application/json"}
+_SENT = "http11.send_request_body.complete"  # httpcore's word for it: from now on the answer is waited for
 
 
 class JsonHttp:
-    """JSON over a pool of connections to one server; failures become backend errors."""
+    """JSON over a pool of connections to one server; failures become backend errors.
 
-    def __init__(self, url: str, *, timeout_seconds: float, connections: int) -> None:
+    Connections are kept and used again. How many calls are under way is for the driver to say, so
+    that waiting for a connection has no time-out. A call that is cancelled closes its connection,
+    by which servers notice that they need not go on. `api_key` travels as a bearer token (RFC 6750)
+    and is in no error's text. Raises ValueError for a key that no header can hold.
+    """
+
+    def __init__(self, url: str, *, timeout_seconds: float, connections: int, api_key: str | None = None) -> None:
         self._timeout_seconds = timeout_seconds
+        self._secret = (api_key or "").strip()
+        if not (self._secret.isascii() and self._secret.isprintable()):
+            raise ValueError("the API key has characters that an HTTP header cannot hold")
         self._client = httpx.AsyncClient(
             base_url=url,
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            headers={"Authorization": f"Bearer {self._secret}"} if self._secret else {},
+            limits=httpx.Limits(
+                max_connections=connections,
+                max_keepalive_connections=connections,
+                keepalive_expiry=_KEEPALIVE_SECONDS,
+            ),
             trust_env=False,
         )
+        address = self._client.base_url
+        self._server = f"{address.scheme}://{address.netloc.decode()}"  # without a password that the URL may hold
 
     async def get(self, path: str) -> Any:
         """The JSON document at this path. Raises BackendUnavailable, BackendRefused."""
@@ -30,24 +57,73 @@ class JsonHttp:
 
         Raises BackendUnavailable, BackendRefused.
         """
-        return await self._send("POST", path, body, timeout_seconds)
+        return await self._send("POST", path, orjson.dumps(body), timeout_seconds)
 
     async def close(self) -> None:
         """Close every connection."""
         await self._client.aclose()
 
-    async def _send(self, method: str, path: str, body: object, timeout_seconds: float | None) -> Any:
-        timeout = httpx.Timeout(timeout_seconds or self._timeout_seconds, connect=_CONNECT_SECONDS)
+    async def _send(self, method: str, path: str, body: bytes | None, timeout_seconds: float | None) -> Any:
+        answer_seconds = timeout_seconds or self._timeout_seconds
+        phases = httpx.Timeout(answer_seconds, connect=_CONNECT_SECONDS, write=_WRITE_SECONDS, pool=None)
+        async with self._translated(f"{self._server}{path}", answer_seconds):
+            # A phase's time-out is for one piece of data: whoever sends a byte now and then keeps within it for ever.
+            async with asyncio.timeout(None) as deadline:
+
+                async def trace(event: str, info: object) -> None:
+                    del info
+                    if event == _SENT:
+                        deadline.reschedule(asyncio.get_running_loop().time() + answer_seconds)
+
+                reply = await self._client.request(
+                    method, path, content=body, headers=_HEADERS, timeout=phases, extensions={"trace": trace}
+                )
+        return self._read(path, reply)
+
+    def _read(self, path: str, reply: httpx.Response) -> Any:
+        """The JSON of an answer. Raises BackendUnavailable, BackendRefused."""
+        if not reply.is_success:
+            now = moment(reply.headers.get("date")) or datetime.now(UTC)
+            after = retry_after_seconds(reply.headers.get("retry-after"), now=now)
+            raise failed_answer(reply.status_code, self._shown(reply), where=path, retry_after_seconds=after)
         try:
-            reply = await self._client.request(method, path, json=body, timeout=timeout)
+            return _parsed(reply.content)
+        except (ValueError, RecursionError) as error:
+            message = f"{path} answered something that is not JSON: {self._shown(reply)!r}"
+            raise BackendUnavailable(message, kind=FailureKind.MALFORMED) from error
+
+    @asynccontextmanager
+    async def _translated(self, where: str, answer_seconds: float) -> AsyncIterator[None]:
+        """Failures to get an answer at all as errors of ours."""
+        try:
+            yield
+        except (httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout, TimeoutError) as error:
+            message = f"{where}: no answer within {answer_seconds:g} s"
+            raise BackendUnavailable(message, kind=FailureKind.TIMED_OUT) from error
+        except (httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
+            raise BackendRefused(f"{where}: {self._redacted(str(error))}") from error
         except httpx.TransportError as error:
-            raise BackendUnavailable(f"{self._client.base_url}: {type(error).__name__} {error}".strip()) from error
-        if reply.status_code == 429 or reply.status_code >= 500:
-            after = retry_after_seconds(reply.headers.get("retry-after"))
-            raise BackendUnavailable(f"{path} answered {reply.status_code}: {reply.text[:500]}", after)
-        if reply.is_error:
-            raise BackendRefused(f"{path} answered {reply.status_code}: {reply.text[:500]}")
-        try:
-            return reply.json()
-        except ValueError as error:
-            raise BackendUnavailable(f"{path} answered something that is not JSON: {reply.text[:200]!r}") from error
+            message = f"{where}: {type(error).__name__} {self._redacted(str(error))}".strip()
+            raise BackendUnavailable(message, kind=FailureKind.DISCONNECTED) from error
+        except httpx.DecodingError as error:
+            message = f"{where} sent a body that cannot be unpacked: {error}"
+            raise BackendUnavailable(message, kind=FailureKind.MALFORMED) from error
+
+    def _shown(self, reply: httpx.Response) -> str:
+        """What an error tells of an answer."""
+        text = self._redacted(reply.text)[:_SHOWN_CHARACTERS]
+        if reply.status_code != 401:
+            return text
+        return f"{text} (the backend's api_key {'is not the right one' if self._secret else 'is not set'})"
+
+    def _redacted(self, text: str) -> str:
+        """The text without the key, in case a server or a library repeats it."""
+        return text.replace(self._secret, "***") if self._secret else text
+
+
+def _parsed(content: bytes) -> Any:
+    """JSON, and the infinities that Python servers put into it. Raises ValueError, RecursionError."""
+    try:
+        return orjson.loads(content)
+    except ValueError:
+        return json.loads(content)

@@ -1,31 +1,19 @@
-"""What a probe says of a server that answers `GET /info` as text-generation-inference does."""
+"""What a server says of itself at `GET /info`: text-generation-inference, and the embedded server as it does."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from service.errors import BackendError, BackendUnavailable
-from service.ports import BackendInfo
+from service.scoring.replies import positive_or_none, text_or_none
+from service.scoring.wire import ServerFacts
 
 
-def described(
-    name: str, kind: str, info: Mapping[str, Any], problems: Sequence[str], *, reports_tokens_computed: bool
-) -> BackendInfo:
-    """A backend that answers; ready where there are no problems."""
-    return BackendInfo(
-        name=name,
-        kind=kind,
-        ready=not problems,
-        model=info.get("model_id"),
-        revision=info.get("model_sha"),
-        server_version=info.get("version"),
-        context_tokens=info.get("max_input_tokens"),
-        max_concurrent_requests=info.get("max_concurrent_requests"),
-        reports_tokens_computed=reports_tokens_computed,
-        problems=tuple(problems),
+def read_info(info: Mapping[str, Any]) -> ServerFacts:
+    """The facts in a reply. TGI keeps its cap on alternatives to itself, the embedded server tells it."""
+    return ServerFacts(
+        model=text_or_none(info.get("model_id")),
+        revision=text_or_none(info.get("model_sha")),
+        version=text_or_none(info.get("version")),
+        context_tokens=positive_or_none(info.get("max_input_tokens")),
+        max_concurrent_requests=positive_or_none(info.get("max_concurrent_requests")),
+        max_top_tokens=positive_or_none(info.get("max_top_n_tokens")),
     )
-
-
-def not_ready(name: str, kind: str, error: BackendError) -> BackendInfo:
-    """A backend that gave an error in place of an answer."""
-    reachable = not isinstance(error, BackendUnavailable)
-    return BackendInfo(name=name, kind=kind, ready=False, reachable=reachable, problems=(str(error),))

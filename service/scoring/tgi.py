@@ -1,205 +1,215 @@
-"""Scores through text-generation-inference, by its public client: TGI itself, and the embedded server.
+"""text-generation-inference, by its public client: TGI itself, and the embedded server through TGI's wire.
 
-One generated token with the likeliest alternatives gives the log-probabilities of the
-labels' tokens; prompt log-probabilities are never asked for, since they defeat TGI's
-prefix cache. Labels of several tokens follow the chain rule.
+One generated token with the likeliest alternatives gives the log-probabilities of the wanted
+tokens; prompt log-probabilities are never asked for, since they defeat TGI's prefix cache.
+TGI takes text alone, and names at most as many alternatives as it was launched to (TGI 3.3.7:
+router/src/validation.rs), a cap that `GET /info` does not tell.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+import math
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from random import Random
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
-from huggingface_hub import AsyncInferenceClient, TextGenerationOutput
-from huggingface_hub.errors import (
-    GenerationError,
-    HfHubHTTPError,
-    IncompleteGenerationError,
-    InferenceTimeoutError,
-    OverloadedError,
-    ValidationError,
-)
+from huggingface_hub import AsyncInferenceClient, TextGenerationInputGrammarType, TextGenerationOutput
+from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError, TextGenerationError
 
-from service.errors import BackendRefused, BackendUnavailable, LabelUnreachable
-from service.identifiers import Row
-from service.ports import BackendIdentity, BackendInfo
-from service.scoring.failures import retry_after_seconds
+from service.errors import BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
+from service.scoring.failures import failed_answer, moment, retry_after_seconds
 from service.scoring.http import JsonHttp
-from service.scoring.info import described, not_ready
-from service.scoring.labels import LabelToken, LabelTokens
-from service.scoring.retrying import until_answered
-from service.scoring.tokens import TokenCounter
-from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
+from service.scoring.info import read_info
+from service.scoring.pieces import whole_characters
+from service.scoring.recent import Recent
+from service.scoring.replies import count, log_probability, of_one_distribution, reading
+from service.scoring.wire import NextToken, Prompt, ServerFacts, Token
 
-PROBE_TEXT = "The sky is blue."
 _FIRST_TOP_TOKENS = 5  # TGI's own cap, enough for most label sets
 _TOP_TOKENS_GROWTH = 10
+_SPARE_TOP_TOKENS = 2  # times as many as were needed, since the next prompt may need more
+_KEPT_TOP_TOKENS = 0.9  # of what was asked for; an odd prompt is forgotten after a few dozen others
+_CAP = re.compile(r"`top_n_tokens` must be >= 0 and <= (\d+)")
+_REMEMBERED = 10_000  # texts of tokens, and sets of wanted tokens
+_NO_ROOM = "raise the server's --max-top-n-tokens and the backend's max_top_tokens"
 
 
-@dataclass(frozen=True, slots=True)
-class _NextToken:
-    """What one call tells: log-probabilities by token id, tokens sent and computed where the server says."""
-
-    by_id: dict[int, float]
-    tokens_sent: int | None
-    tokens_computed: int | None
-
-
-class TgiScorer:
+class TgiWire:
     """A server that speaks TGI's `/generate`, `/info` and `/tokenize`."""
 
+    kind = "tgi"
+    takes_token_ids = False
+
     def __init__(
-        self, name: str, url: str, *, concurrency: int = 64, timeout_seconds: float = 120.0, max_top_tokens: int = 5
+        self, url: str, *, timeout_seconds: float, connections: int, max_top_tokens: int, api_key: str | None = None
     ) -> None:
-        self._name = name
-        self._client = AsyncInferenceClient(model=f"{url}/generate", timeout=timeout_seconds)
-        self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=concurrency)
-        self._free_slots = asyncio.Semaphore(concurrency)
-        self._max_top_tokens = max_top_tokens
-        self._counter = TokenCounter(self._http)
-        self._labels: dict[tuple[str, ...], LabelTokens] = {}
-        self._rng = Random()
+        self._client = AsyncInferenceClient(model=f"{url}/generate", timeout=timeout_seconds, token=api_key)
+        self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=connections, api_key=api_key)
+        self._cap = max_top_tokens
+        self._needed = Recent[tuple[int, ...], int](_REMEMBERED)  # alternatives, by the wanted tokens
+        self._texts = Recent[int, str](_REMEMBERED)
 
-    async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
-        """Ask for `/info` and score one prompt twice; what is wrong is in the answer's problems."""
-        del all_spellings
-        try:
-            info = await self._http.get("/info")
-            problems, reports = await self._try_out(labels)
-        except (BackendUnavailable, BackendRefused) as error:
-            return not_ready(self._name, "tgi", error)
-        return described(self._name, "tgi", info, problems, reports_tokens_computed=reports)
+    async def facts(self) -> ServerFacts:
+        """From `/info`. Raises BackendError."""
+        info = await self._http.get("/info")
+        with reading("/info"):
+            told = read_info(info)
+        return replace(told, max_top_tokens=min(self._cap, told.max_top_tokens or self._cap))
 
-    async def identify(self) -> BackendIdentity:
-        """What `/info` says. Raises BackendError."""
-        info = described(self._name, "tgi", await self._http.get("/info"), (), reports_tokens_computed=False)
-        return BackendIdentity(info.fingerprint)
+    async def encode(self, text: str, *, special: bool = False) -> list[Token]:
+        """The tokens by `/tokenize`, which tells those that the server adds by their having no place in the text."""
+        if not text and not special:
+            return []
+        reply = await self._http.post("/tokenize", {"inputs": text})
+        with reading("/tokenize"):
+            tokens = list(_placed(text, [piece for piece in reply if special or piece["stop"] > piece["start"]]))
+            for token, start in tokens[-_REMEMBERED:]:
+                self._texts.put(token.id, text[start : token.end])
+            return [token for token, _ in tokens]
 
-    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
-        """All queries, in depth-first order, as many at once as there are slots. Raises BackendError."""
-        del all_spellings
-        tokens = await self._label_tokens(labels)
-        scored = await asyncio.gather(*(self._score_prompt(row, prompt, tokens) for row, prompt in tree.prompts()))
-        usage = sum((cost for _, _, cost in scored), Usage())
-        if usage.modelled:
-            usage = await self._modelled(tree)
-        return TreeScores({row: values for row, values, _ in scored}, usage)
+    async def next_token(self, prompt: Prompt, wanted: Sequence[int]) -> NextToken:
+        """As many alternatives as were needed last time, then more, at last a grammar. Raises BackendError.
 
-    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Tokens by the server's tokenizer, special tokens not counted. Raises BackendError."""
-        return await self._counter.count(texts)
+        The counts are those of all requests.
+        """
+        key, answers = tuple(wanted), list[NextToken]()
+        top = min(max(_FIRST_TOP_TOKENS, len(key), self._needed.get(key) or 0), self._cap)
+        while True:
+            answer, top = await self._within_cap(prompt.text, top)
+            answers.append(answer)
+            if not _missing(answer, wanted):
+                self._needed.put(key, max(_SPARE_TOP_TOKENS * _rank(answer, wanted), int(_KEPT_TOP_TOKENS * top)))
+                return _summed(answers)
+            if top >= self._cap:
+                self._needed.put(key, self._cap)
+                answers.append(await self._by_grammar(prompt.text, wanted, top))
+                return _summed(answers)
+            top = min(top * _TOP_TOKENS_GROWTH, self._cap)
 
     async def close(self) -> None:
         """Close every connection."""
         await self._client.close()  # type: ignore[no-untyped-call]  # the library leaves it untyped
         await self._http.close()
 
-    async def _try_out(self, labels: Sequence[str]) -> tuple[list[str], bool]:
-        """What keeps these labels from being scored, and whether the server reports computed tokens."""
-        first = await self._next_token(PROBE_TEXT, _FIRST_TOP_TOKENS)
-        again = await self._next_token(PROBE_TEXT, _FIRST_TOP_TOKENS)
-        problems = []
-        if not first.by_id:
-            problems.append("the server gives no top tokens; scoring needs `details.top_tokens`")
-        if set(first.by_id) != set(again.by_id):
-            problems.append("two identical calls gave different top tokens")
-        if labels:
-            try:
-                await self._label_tokens(labels)
-            except BackendRefused as error:
-                problems.append(str(error))
-        return problems, first.tokens_computed is not None
+    async def _within_cap(self, text: str, top: int) -> tuple[NextToken, int]:
+        """An answer with so many alternatives, or with as many as the server names in refusing them."""
+        try:
+            return await self._generate(text, top), top
+        except BackendRefused as refusal:
+            told = _CAP.search(str(refusal))
+            if told is None or not 0 < int(told[1]) < top:
+                raise
+            self._cap = int(told[1])
+        return await self._generate(text, self._cap), self._cap
 
-    async def _label_tokens(self, labels: Sequence[str]) -> LabelTokens:
-        key = tuple(labels)
-        if key not in self._labels:
-            self._labels[key] = await LabelTokens.find(self._http, key)
-        return self._labels[key]
+    async def _by_grammar(self, text: str, wanted: Sequence[int], top: int) -> NextToken:
+        """The wanted tokens made the only ones allowed. Raises LabelUnreachable.
 
-    async def _score_prompt(self, row: Row, prompt: str, labels: LabelTokens) -> tuple[Row, LogProbabilities, Usage]:
-        """log p(label | prompt) by the chain rule: one call for each prefix that labels share."""
-        usage, known = Usage(), dict[tuple[int, ...], dict[int, float]]()
-        for prefix, text, wanted in labels.calls:
-            answer = await self._reaching(prompt + text, wanted)
-            known[prefix] = answer.by_id
-            modelled = answer.tokens_computed is None
-            usage += Usage(1, answer.tokens_sent or 0, answer.tokens_computed or 0, modelled)
-        return row, labels.log_probabilities(known), usage
+        TGI takes the logarithm of the softmax after it has masked what the regular expression does
+        not allow (server/text_generation_server/utils/tokens.py), which leaves differences as they
+        are. Beginnings of the tokens' texts are allowed too and may take places among the alternatives.
+        """
+        texts = [self._texts.get(token) or "" for token in wanted]
+        missing = f"no log-probability for a wanted token among the {top} likeliest; {_NO_ROOM}"
+        if not all(texts):
+            raise LabelUnreachable(missing)
+        grammar = TextGenerationInputGrammarType(type="regex", value=f"({'|'.join(map(_literal, texts))})")
+        try:
+            answer = await self._generate(text, top, grammar)
+        except BackendRefused as refusal:
+            raise LabelUnreachable(f"{missing} (nor does the server take a grammar: {refusal})") from refusal
+        if _missing(answer, wanted):
+            raise LabelUnreachable(f"{missing} (nor does a grammar help)")
+        return NextToken(answer.by_id, answer.tokens_sent, answer.tokens_computed, relative=True)
 
-    async def _reaching(self, prompt: str, wanted: Sequence[LabelToken]) -> _NextToken:
-        """A call that names enough alternatives to hold every wanted token. Raises LabelUnreachable."""
-        top = min(max(_FIRST_TOP_TOKENS, len(wanted)), self._max_top_tokens)
-        while True:
-            answer = await self._next_token(prompt, top)
-            missing = [token.text for token in wanted if token.id not in answer.by_id]
-            if not missing:
-                return answer
-            if top >= self._max_top_tokens:
-                raise LabelUnreachable(
-                    f"no log-probability for {missing[0]!r} among the {top} likeliest tokens after "
-                    f"{prompt[-80:]!r}; raise the server's --max-top-n-tokens and the backend's max_top_tokens"
+    async def _generate(self, text: str, top: int, grammar: TextGenerationInputGrammarType | None = None) -> NextToken:
+        with reading("/generate"):
+            async with _translated_errors():
+                output = await self._client.text_generation(
+                    text, details=True, max_new_tokens=1, do_sample=False, top_n_tokens=top, grammar=grammar
                 )
-            top = min(top * _TOP_TOKENS_GROWTH, self._max_top_tokens)
-
-    async def _next_token(self, prompt: str, top: int) -> _NextToken:
-        """One call, tried again while the failure may pass."""
-        return _read(await until_answered(lambda: self._generate(prompt, top), self._rng))
-
-    async def _generate(self, prompt: str, top: int) -> TextGenerationOutput:
-        async with self._free_slots, _translated_errors():
-            return await self._client.text_generation(
-                prompt, details=True, max_new_tokens=1, do_sample=False, top_n_tokens=top
-            )
-
-    async def _modelled(self, tree: PromptTree) -> Usage:
-        """What the tree costs with an ideal prefix cache, for servers that do not say."""
-        nodes = list(_with_depth(tree, 0))
-        lengths = await self.count_tokens([node.text for node, _ in nodes])
-        queries = await self.count_tokens([query.text for node, _ in nodes for query in node.queries])
-        path: list[int] = []
-        sent = sum(queries)
-        for (node, depth), length in zip(nodes, lengths, strict=True):
-            path[depth:] = [length]
-            sent += sum(path) * len(node.queries)
-        return Usage(len(queries), sent, sum(lengths) + sum(queries), modelled=True)
+            return _read(output)
 
 
-def _with_depth(tree: PromptTree, depth: int) -> Iterable[tuple[PromptTree, int]]:
-    yield tree, depth
-    for child in tree.children:
-        yield from _with_depth(child, depth + 1)
+def _placed(text: str, pieces: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Token, int]]:
+    """The tokens, and where each begins, in characters.
+
+    TGI's router gives what the tokenizer library's `encode` gives, which counts bytes of UTF-8; the
+    embedded server counts characters. Either way the last token ends where the text does.
+    """
+    counts_bytes = max((count(piece["stop"]) for piece in pieces), default=0) > len(text)
+    place: Callable[[int], int] = whole_characters(text).__getitem__ if counts_bytes else int
+    for piece in pieces:
+        yield Token(count(piece["id"]), place(count(piece["stop"]))), place(count(piece["start"]))
 
 
-def _read(output: TextGenerationOutput) -> _NextToken:
+def _read(output: TextGenerationOutput) -> NextToken:
     """The alternatives of the generated token; `details` may carry counts that TGI itself does not give."""
     details = output.details
     if details is None or not details.top_tokens:
-        raise BackendRefused("the server answered without `details.top_tokens`")
+        raise BackendRefused("the server answered without `details.top_tokens`, which scoring needs")
     alternatives: Sequence[dict[str, Any]] = details.top_tokens[0]  # the client leaves the inner list as it came
-    return _NextToken(
-        {token["id"]: token["logprob"] for token in alternatives},
-        details.get("prompt_tokens"),
-        details.get("computed_tokens"),
+    named = {count(token["id"]): token["logprob"] for token in alternatives}
+    by_id = {token: log_probability(value) for token, value in named.items() if value is not None}  # null is log 0
+    of_one_distribution(by_id.values())
+    sent, computed = details.get("prompt_tokens"), details.get("computed_tokens")
+    return NextToken(by_id, None if sent is None else count(sent), None if computed is None else count(computed))
+
+
+def _literal(text: str) -> str:
+    """A regular expression for this text alone; what needs no escape has none, since TGI's parser is not Python's."""
+    return re.sub(r"[\\.^$*+?{}\[\]|()]", r"\\\g<0>", text)
+
+
+def _missing(answer: NextToken, wanted: Sequence[int]) -> bool:
+    return any(answer.by_id.get(token, -math.inf) == -math.inf for token in wanted)
+
+
+def _rank(answer: NextToken, wanted: Sequence[int]) -> int:
+    """How many of the likeliest alternatives hold all wanted tokens."""
+    least = min((answer.by_id[token] for token in wanted), default=0.0)
+    return sum(value >= least for value in answer.by_id.values())
+
+
+def _summed(answers: Sequence[NextToken]) -> NextToken:
+    """The last answer, at the cost of all."""
+    last = answers[-1]
+    return NextToken(
+        last.by_id,
+        _sum([answer.tokens_sent for answer in answers]),
+        _sum([answer.tokens_computed for answer in answers]),
+        last.relative,
+        len(answers),
     )
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    known = [number for number in counts if number is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 @asynccontextmanager
 async def _translated_errors() -> AsyncIterator[None]:
-    """The public client's errors as ours; TGI names the kind of failure in `error_type`."""
+    """The public client's errors as ours; where it makes one of an HTTP answer, that is the error's cause."""
     try:
         yield
-    except (OverloadedError, GenerationError, IncompleteGenerationError, InferenceTimeoutError) as error:
-        raise BackendUnavailable(f"{type(error).__name__}: {error}") from error
-    except ValidationError as error:
-        raise BackendRefused(str(error)) from error
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        if status == 429 or status >= 500:
-            after = retry_after_seconds(error.response.headers.get("retry-after"))
-            raise BackendUnavailable(f"the server answered {status}", after) from error
-        raise BackendRefused(f"the server answered {status}: {error.response.text[:500]}") from error
+    except InferenceTimeoutError as error:
+        raise BackendUnavailable(f"/generate: {error}", kind=FailureKind.TIMED_OUT) from error
     except httpx2.TransportError as error:
-        raise BackendUnavailable(f"{type(error).__name__}: {error}") from error
+        message = f"/generate: {type(error).__name__} {error}".strip()
+        raise BackendUnavailable(message, kind=FailureKind.DISCONNECTED) from error
+    except RecursionError as error:  # the client compares what it sets with what it has, and NaN equals nothing
+        raise BackendUnavailable("/generate gave NaN for a number", kind=FailureKind.MALFORMED) from error
+    except (HfHubHTTPError, TextGenerationError) as error:
+        answered = error if isinstance(error, HfHubHTTPError) else error.__cause__
+        if not isinstance(answered, HfHubHTTPError):
+            raise BackendUnavailable(f"/generate: {error}", kind=FailureKind.MALFORMED) from error
+        raise _failure(answered.response) from error
+
+
+def _failure(response: httpx2.Response) -> BackendUnavailable | BackendRefused:
+    now = moment(response.headers.get("date")) or datetime.now(UTC)
+    after = retry_after_seconds(response.headers.get("retry-after"), now=now)
+    return failed_answer(response.status_code, response.text, where="/generate", retry_after_seconds=after)

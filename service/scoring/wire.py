@@ -7,7 +7,7 @@ labels come out of the answers, in `prompts.py`. So the two are the same for eve
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,8 @@ class NextToken:
     `by_id` has log p(token | prompt) in nats, over the whole vocabulary, for every token that
     was asked for, and for whatever else the server names, the likeliest token among it.
     `tokens_sent` and `tokens_computed` (not found in the prefix cache) are the server's own
-    counts, None where it gives none. `relative` says that the values are shifted by an unknown
+    counts, None where it gives none; both are sums over `requests`, where the wire had to ask
+    more than once. `relative` says that the values are shifted by an unknown
     common amount, so that only their differences mean something.
     """
 
@@ -37,6 +38,7 @@ class NextToken:
     tokens_sent: int | None = None
     tokens_computed: int | None = None
     relative: bool = False
+    requests: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +46,9 @@ class ServerFacts:
     """What a server says of itself; None where it does not say.
 
     `max_top_tokens` is the cap on alternatives a call may name, `cache_block_tokens` the
-    granularity of the prefix cache, `problems` what makes the server unfit in its own words
-    (a flag it was launched with or without) and what to change.
+    granularity of the prefix cache, `context_tokens` the longest prompt that leaves room for one
+    generated token, `problems` what makes the server unfit in its own words (a flag it was launched
+    with or without) and what to change, `advice` what would make it faster or safer.
     """
 
     model: str | None = None
@@ -56,14 +59,18 @@ class ServerFacts:
     max_top_tokens: int | None = None
     cache_block_tokens: int | None = None
     problems: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token of a text; `end` is the number of the text's characters up to and with it."""
+    """One token of a text; `end` is the number of the text's characters up to and with it.
+
+    A server that takes token ids need not tell where they end in the text: None.
+    """
 
     id: int
-    end: int
+    end: int | None = None
 
 
 class Wire(Protocol):
@@ -93,3 +100,16 @@ class Wire(Protocol):
 
     async def close(self) -> None:
         """Close every connection."""
+
+
+@runtime_checkable
+class ManyWire(Protocol):
+    """A wire whose server takes many queries behind one beginning in one call, so that it travels once."""
+
+    async def next_tokens(
+        self, beginning: tuple[int, ...], items: Sequence[tuple[int, ...]], wanted: Sequence[int]
+    ) -> list[NextToken]:
+        """log p(token | beginning and item) for every wanted token, item by item; one attempt, as `Wire` has it.
+
+        Counts that the server gives for the whole call stand in the first answer, and 0 in the others.
+        """

@@ -29,6 +29,7 @@ class JobTable:
             "config": job.config.model_dump(mode="json"),
             "status": job.status,
             "created_at": job.created_at,
+            "backend_id": job.backend_id,
         }
         await self._connection.execute(insert(jobs).values(values))
         queued = [

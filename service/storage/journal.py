@@ -2,17 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, case, extract, func, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.entities import JobStatus, Progress, ShardStatus
+from service.entities import Backoff, JobStatus, PauseReason, Progress, ShardStatus
 from service.identifiers import JobId
 from service.storage.lifecycle import (
     WAITING_SHARD,
     ShardCounts,
+    job_error,
     job_event,
+    paused_event,
+    resumed_event,
     settled_status,
 )
 from service.storage.progress import get_job, job_not_found
@@ -29,11 +33,31 @@ class LockedJob:
     id: JobId
     status: JobStatus
     cancel_requested: bool
+    tries: int  # to reach its backend in vain, since a shard was saved last
+    waits: bool  # paused, and it is too early to look whether it can go on
 
     @property
     def stopping(self) -> bool:
         """Whether no further shard may be begun."""
         return self.cancel_requested or self.status.is_final
+
+
+def may_be_tried() -> ColumnElement[bool]:
+    """True of a job that is not paused, and of one whose wait is over."""
+    waits_over = func.coalesce(jobs.c.retry_at <= func.now(), literal(value=False))
+    return or_(jobs.c.status != JobStatus.PAUSED, waits_over)
+
+
+def pause_so_far() -> ColumnElement[float]:
+    """Seconds that the job has been paused just now; 0 where it is not."""
+    lasted = extract("epoch", func.clock_timestamp() - jobs.c.paused_at)
+    return case((jobs.c.paused_at.is_not(None), lasted), else_=0.0)
+
+
+def without_pause() -> dict[str, Any]:
+    """The values of a job whose pause, if there is one, is over."""
+    seconds = jobs.c.paused_seconds + pause_so_far()
+    return {"pause_reason": None, "paused_at": None, "retry_at": None, "paused_seconds": seconds}
 
 
 class Journal:
@@ -44,13 +68,12 @@ class Journal:
 
     async def lock(self, job_id: JobId) -> LockedJob:
         """Keep everybody else from changing the job. Raises JobNotFound."""
-        query = (
-            select(jobs.c.status, jobs.c.cancel_requested).where(jobs.c.id == job_id).with_for_update(key_share=True)
-        )
+        told = (jobs.c.status, jobs.c.cancel_requested, jobs.c.tries, (~may_be_tried()).label("waits"))
+        query = select(*told).where(jobs.c.id == job_id).with_for_update(key_share=True)
         row = (await self._connection.execute(query)).first()
         if row is None:
             raise job_not_found(job_id)
-        return LockedJob(job_id, JobStatus(row.status), row.cancel_requested)
+        return LockedJob(job_id, JobStatus(row.status), row.cancel_requested, row.tries, row.waits)
 
     async def append(self, job_id: JobId, event_type: str, data: Mapping[str, Any]) -> None:
         """Add an event. The number comes from the job's own row, so numbers follow the order of commits."""
@@ -80,6 +103,44 @@ class Journal:
         change = {"status": JobStatus.RUNNING, "started_at": func.coalesce(jobs.c.started_at, func.clock_timestamp())}
         await self._connection.execute(update(jobs).where(jobs.c.id == job.id).values(change))
         await self.append(job.id, "job.running", {"status": JobStatus.RUNNING.value})
+
+    async def pause(
+        self, job: LockedJob, reason: PauseReason, message: str, *, backoff: Backoff, at_least_seconds: float
+    ) -> None:
+        """Let the job wait, longer with each try in vain; who listens hears of it once."""
+        wait = timedelta(seconds=max(backoff.seconds(job.tries), at_least_seconds))
+        now = func.clock_timestamp()
+        change = {
+            "status": JobStatus.PAUSED,
+            "error": job_error(reason, message),
+            "pause_reason": reason,
+            "paused_at": func.coalesce(jobs.c.paused_at, now),
+            "retry_at": now + wait,
+            "tries": jobs.c.tries + 1,
+        }
+        paused = update(jobs).where(jobs.c.id == job.id).values(change).returning(jobs.c.retry_at)
+        retry_at = (await self._connection.execute(paused)).scalar_one()
+        if job.status is not JobStatus.PAUSED:
+            await self.append(job.id, "job.paused", paused_event(reason, message, retry_at))
+
+    async def keep_waiting(self, job: LockedJob, seconds: float) -> None:
+        """Let nobody else look whether the paused job can go on, until so many seconds are over."""
+        later = {"retry_at": func.clock_timestamp() + timedelta(seconds=seconds)}
+        await self._connection.execute(update(jobs).where(jobs.c.id == job.id).values(later))
+
+    async def resume(self, job: LockedJob) -> None:
+        """End the pause; every waiting worker is told."""
+        lasted = select(pause_so_far()).where(jobs.c.id == job.id)
+        seconds = (await self._connection.execute(lasted)).scalar_one()
+        change = {"status": JobStatus.RUNNING, "error": None, **without_pause()}
+        await self._connection.execute(update(jobs).where(jobs.c.id == job.id).values(change))
+        await self.append(job.id, "job.resumed", resumed_event(float(seconds)))
+        await self.notify(WORK_CHANNEL, job.id)
+
+    async def went_on(self, job_id: JobId) -> None:
+        """A shard was saved, so the backend has answered: waits of a later outage are short again."""
+        tried = (jobs.c.id == job_id) & (jobs.c.tries > 0) & (jobs.c.status != JobStatus.PAUSED)
+        await self._connection.execute(update(jobs).where(tried).values(tries=0))
 
     async def request_stop(self, job_id: JobId) -> None:
         """Let no further shard begin."""
@@ -124,7 +185,8 @@ class Journal:
         status = settled_status(job.status, stopping=stopping, failed=failed, shards=counts)
         if status is job.status:
             return status
-        change = {"status": status, "finished_at": func.clock_timestamp(), "error": dict(error) if error else None}
+        ended = {"status": status, "finished_at": func.clock_timestamp(), "error": dict(error) if error else None}
+        change = {**ended, **without_pause()}
         await self._connection.execute(update(jobs).where(jobs.c.id == job.id).values(change))
         await self.append(job.id, f"job.{status}", job_event(status, error, await self.progress(job.id)))
         return status

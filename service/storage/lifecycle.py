@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from service.entities import JobStatus, LabelState, LabelStatus, Progress, ShardStatus
+from service.entities import JobStatus, LabelState, LabelStatus, PauseReason, Progress, ShardStatus
 from service.errors import InvalidCursor
 from service.identifiers import Row
 
@@ -19,6 +19,9 @@ SUMMED = ("labeled", "iterations", "accepted", "inconsistencies", "prompts", "to
 
 OPEN_SHARD = (ShardStatus.BLOCKED, ShardStatus.QUEUED, ShardStatus.RUNNING)
 WAITING_SHARD = (ShardStatus.BLOCKED, ShardStatus.QUEUED)
+
+# How long nobody else tries whether a paused job can go on, while one worker does.
+TRIAL_SECONDS = 60.0
 
 # Labels come long before the search is content with them, so a shard under way never counts as done.
 MOST_OF_A_SHARD = 0.9
@@ -37,6 +40,7 @@ class ShardCounts:
 def settled_status(status: JobStatus, *, stopping: bool, failed: bool, shards: ShardCounts) -> JobStatus:
     """The job's status after one of its shards ended or was given back; a final status stays.
 
+    A paused job ends like a running one: by the shards that were under way, or by a cancellation.
     `stopping` says that the job was asked to stop, `failed` that a shard has failed for good.
     """
     if status.is_final:
@@ -46,6 +50,22 @@ def settled_status(status: JobStatus, *, stopping: bool, failed: bool, shards: S
     if stopping:
         return JobStatus.CANCELLED if shards.waiting + shards.running == 0 else status
     return JobStatus.SUCCEEDED if shards.succeeded == shards.total else status
+
+
+def job_error(reason: PauseReason, message: str) -> dict[str, str]:
+    """The job's error while it is paused."""
+    return {"code": reason.value, "message": message}
+
+
+def paused_event(reason: PauseReason, message: str, retry_at: datetime) -> dict[str, Any]:
+    """The data of a `job.paused` event; `retry_at` is when it is first looked whether the job can go on."""
+    status = JobStatus.PAUSED.value
+    return {"status": status, "reason": reason.value, "message": message, "retry_at": retry_at.isoformat()}
+
+
+def resumed_event(paused_seconds: float) -> dict[str, Any]:
+    """The data of a `job.resumed` event."""
+    return {"status": JobStatus.RUNNING.value, "paused_seconds": paused_seconds}
 
 
 def poisoned(shard: int, crashes: int) -> dict[str, str]:

@@ -17,8 +17,14 @@ from service.storage.tables import jobs, shards
 def select_jobs() -> "Select[Any]":
     """Every job with the sums over its shards; narrow it down with `where`."""
     totals = _totals()
-    elapsed = extract("epoch", func.clock_timestamp() - jobs.c.started_at).label("elapsed_seconds")
+    elapsed = elapsed_seconds().label("elapsed_seconds")
     return select(*jobs.c, *totals.c, elapsed).select_from(jobs).join(totals, true())
+
+
+def elapsed_seconds() -> ColumnElement[Any]:
+    """Seconds since the job started, those of pauses not counted; null where it has not."""
+    until = func.coalesce(jobs.c.paused_at, func.clock_timestamp())
+    return extract("epoch", until - jobs.c.started_at) - jobs.c.paused_seconds
 
 
 def job_from(row: RowMapping) -> Job:
@@ -34,6 +40,7 @@ def job_from(row: RowMapping) -> Job:
         finished_at=row["finished_at"],
         cancel_requested=row["cancel_requested"],
         error=row["error"],
+        backend_id=row["backend_id"],
         progress=_progress(status, row),
     )
 

@@ -5,17 +5,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, extract, func, select, update
+from sqlalchemy import ColumnElement, RowMapping, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.config import JobConfig
-from service.entities import ClaimedShard, JobStatus, Lease, Progress, ShardStatus
+from service.entities import Backoff, ClaimedShard, JobStatus, Lease, PauseReason, Progress, ShardStatus
 from service.identifiers import JobId, WorkerId
+from service.search.prompt_tree import Usage
 from service.storage.fence import hold, holds, lease_lost
-from service.storage.journal import WORK_CHANNEL, Journal, LockedJob
-from service.storage.lifecycle import SUMMED, poisoned, progress_event, shard_event
-from service.storage.progress import job_not_found
+from service.storage.journal import WORK_CHANNEL, Journal, LockedJob, may_be_tried
+from service.storage.lifecycle import SUMMED, TRIAL_SECONDS, poisoned, progress_event, shard_event
+from service.storage.progress import elapsed_seconds, job_not_found
 from service.storage.tables import checkpoints, jobs, shards
 
 
@@ -42,6 +43,8 @@ class ShardQueue:
             job = await self._journal.lock(found.job_id)
             if job.stopping:
                 await self._end(job, found.shard, ShardStatus.CANCELLED)
+            elif job.waits:
+                continue  # another worker is just trying; from now on this transaction sees that, too
             elif found.crashes >= self._max_crashes:
                 error = poisoned(found.shard, found.crashes)
                 await self._end(job, found.shard, ShardStatus.FAILED, error=error)
@@ -73,8 +76,22 @@ class ShardQueue:
             raise lease_lost(lease)
         if await self._store_checkpoint(lease, checkpoint) and crashes:
             await self._connection.execute(update(shards).where(holds(lease)).values(crashes=0))
+        await self._journal.went_on(lease.job_id)
         job_progress = await self._journal.progress(lease.job_id)
         await self._journal.append(lease.job_id, "job.progress", progress_event(job_progress))
+
+    async def spend(self, lease: Lease, usage: Usage, *, remembered: int) -> None:
+        """Record what the shard has cost so far, and how many prompts memory has answered. Raises LeaseLost."""
+        values = {
+            "prompts": usage.prompts,
+            "tokens_sent": usage.tokens_sent,
+            "tokens_computed": usage.tokens_computed,
+            "tokens_modelled": usage.modelled,
+            "remembered": remembered,
+        }
+        spent = await self._connection.execute(update(shards).where(holds(lease)).values(values))
+        if spent.rowcount == 0:
+            raise lease_lost(lease)
 
     async def finish(
         self,
@@ -100,15 +117,39 @@ class ShardQueue:
             await self._end(job, lease.shard, ShardStatus.FAILED, error=poisoned(lease.shard, crashes))
             return
         await self._set(lease.job_id, lease.shard, ShardStatus.QUEUED, crashes=crashes, run_after=_in(delay_seconds))
-        await self._journal.append(lease.job_id, "shard.released", {"shard": lease.shard, "crashed": crashed})
+        if crashed or job.status is not JobStatus.PAUSED:  # who only looked after a paused job has not begun
+            await self._journal.append(lease.job_id, "shard.released", {"shard": lease.shard, "crashed": crashed})
         if not delay_seconds:
             await self._journal.notify(WORK_CHANNEL, lease.job_id)
 
+    async def pause(
+        self, claimed: ClaimedShard, reason: PauseReason, message: str, *, backoff: Backoff, at_least_seconds: float
+    ) -> None:
+        """Give the shard back and let the job wait. Raises LeaseLost."""
+        lease = claimed.lease
+        await hold(self._connection, lease)
+        job = await self._journal.lock(lease.job_id)
+        if job.stopping:
+            await self._end(job, lease.shard, ShardStatus.CANCELLED)
+            return
+        await self._set(lease.job_id, lease.shard, ShardStatus.QUEUED)
+        if claimed.paused or job.status is not JobStatus.PAUSED:  # else another shard has paused it already
+            await self._journal.pause(job, reason, message, backoff=backoff, at_least_seconds=at_least_seconds)
+
+    async def resume(self, claimed: ClaimedShard) -> None:
+        """What the job has waited for is there: all of its shards can be claimed again. Raises LeaseLost."""
+        await hold(self._connection, claimed.lease)
+        job = await self._journal.lock(claimed.lease.job_id)
+        if job.stopping:
+            return  # the heartbeat says so to the worker
+        if job.status is JobStatus.PAUSED:
+            await self._journal.resume(job)
+        await self._started(claimed.lease, claimed.rows)
+
     async def job_totals(self, job_id: JobId) -> tuple[int, float]:
-        """Tokens computed by the whole job so far, and seconds since it started. Raises JobNotFound."""
+        """Tokens computed by the whole job so far, and its seconds without pauses. Raises JobNotFound."""
         tokens = select(func.coalesce(func.sum(shards.c.tokens_computed), 0)).where(shards.c.job_id == job_id)
-        elapsed = extract("epoch", func.clock_timestamp() - jobs.c.started_at)
-        query = select(tokens.scalar_subquery(), func.coalesce(elapsed, 0)).where(jobs.c.id == job_id)
+        query = select(tokens.scalar_subquery(), func.coalesce(elapsed_seconds(), 0)).where(jobs.c.id == job_id)
         row = (await self._connection.execute(query)).first()
         if row is None:
             raise job_not_found(job_id)
@@ -127,10 +168,11 @@ class ShardQueue:
         one query with OR reads the whole table."""
         query = (
             select(shards.c.job_id, shards.c.shard, shards.c.status, shards.c.crashes)
-            .where(condition)
+            .join(jobs, jobs.c.id == shards.c.job_id)
+            .where(condition, or_(may_be_tried(), jobs.c.cancel_requested))
             .order_by(*order)
             .limit(1)
-            .with_for_update(skip_locked=True, key_share=True)
+            .with_for_update(of=shards, skip_locked=True, key_share=True)
         )
         row = (await self._connection.execute(query)).first()
         if row is None:
@@ -151,13 +193,19 @@ class ShardQueue:
             .returning(*shards.c)
         )
         row = (await self._connection.execute(change)).mappings().one()
-        await self._journal.begin(job)
-        started = {"shard": found.shard, "epoch": row["epoch"], "worker_id": worker_id, "rows": row["rows"]}
-        await self._journal.append(found.job_id, "shard.started", started)
         lease = Lease(job_id=found.job_id, shard=found.shard, epoch=row["epoch"], worker_id=worker_id)
-        return await self._claimed(lease, row)
+        if job.status is JobStatus.PAUSED:
+            await self._journal.keep_waiting(job, TRIAL_SECONDS)
+        else:
+            await self._journal.begin(job)
+            await self._started(lease, row["rows"])
+        return await self._claimed(lease, row, paused=job.status is JobStatus.PAUSED)
 
-    async def _claimed(self, lease: Lease, row: RowMapping) -> ClaimedShard:
+    async def _started(self, lease: Lease, rows: int) -> None:
+        started = {"shard": lease.shard, "epoch": lease.epoch, "worker_id": lease.worker_id, "rows": rows}
+        await self._journal.append(lease.job_id, "shard.started", started)
+
+    async def _claimed(self, lease: Lease, row: RowMapping, *, paused: bool) -> ClaimedShard:
         number = select(func.count()).where(shards.c.job_id == lease.job_id).scalar_subquery()
         saved = select(checkpoints.c.data).where(
             checkpoints.c.job_id == lease.job_id, checkpoints.c.shard == lease.shard
@@ -174,6 +222,9 @@ class ShardQueue:
             rows=row["rows"],
             checkpoint=checkpoint,
             progress=Progress(rows=row["rows"], utility=row["utility"], **{name: row[name] for name in SUMMED}),
+            paused=paused,
+            remembered=row["remembered"],
+            modelled=row["tokens_modelled"],
         )
 
     async def _end(

@@ -7,6 +7,8 @@ from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import JobId
+from service.storage.answers import AnswerTable
+from service.storage.backends import BackendTable
 from service.storage.datasets import DatasetTable, ShardRowTable
 from service.storage.engine import connection_errors, create_engine, driver_errors
 from service.storage.events import EventLog, LeasedEventLog
@@ -41,6 +43,7 @@ class PostgresStore:
                 gold=GoldTable(connection),
                 events=EventLog(connection),
                 idempotency=IdempotencyTable(connection),
+                backends=BackendTable(connection),
             )
 
     @asynccontextmanager
@@ -52,6 +55,8 @@ class PostgresStore:
                 rows=ShardRowTable(connection),
                 labels=LabelWriter(connection),
                 events=LeasedEventLog(connection),
+                backends=BackendTable(connection),
+                answers=AnswerTable(connection),
             )
 
     async def wait_for_work(self, timeout_seconds: float) -> None:

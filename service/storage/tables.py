@@ -17,6 +17,7 @@ from sqlalchemy import (
     Double,
     ForeignKey,
     ForeignKeyConstraint,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -78,6 +79,16 @@ gold_labels = Table(
     Column("value", LargeBinary, nullable=False),
 )
 
+# What scoring backends were; kept for good, since remembered answers name them.
+backend_identities = Table(
+    "backend_identities",
+    metadata,
+    Column("id", Integer, Identity(always=True), primary_key=True),
+    Column("fingerprint", Text, nullable=False, index=True),
+    Column("canary", JSON, nullable=False),  # log-probabilities, nats
+    Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
 jobs = Table(
     "jobs",
     metadata,
@@ -91,6 +102,12 @@ jobs = Table(
     Column("cancel_requested", Boolean, nullable=False, server_default=false()),
     Column("error", JSON(none_as_null=True)),
     Column("last_event", Integer, nullable=False, server_default=text("0")),
+    Column("backend_id", ForeignKey(backend_identities.c.id)),  # of older jobs unknown until a worker begins
+    Column("pause_reason", Text),  # while the job is paused
+    Column("paused_at", DateTime(timezone=True)),
+    Column("retry_at", DateTime(timezone=True)),  # before that, no shard of a paused job is claimed
+    Column("tries", Integer, nullable=False, server_default=text("0")),  # in vain, since a shard was saved last
+    Column("paused_seconds", Double, nullable=False, server_default=text("0")),  # in pauses that are over
     _one_of("status", JobStatus),
     Index("ix_jobs_created_at", "created_at", "id"),
     Index("ix_jobs_status_created_at", "status", "created_at", "id"),
@@ -118,6 +135,8 @@ shards = Table(
     Column("prompts", BigInteger, nullable=False, server_default=text("0")),
     Column("tokens_sent", BigInteger, nullable=False, server_default=text("0")),
     Column("tokens_computed", BigInteger, nullable=False, server_default=text("0")),
+    Column("tokens_modelled", Boolean, nullable=False, server_default=false()),
+    Column("remembered", BigInteger, nullable=False, server_default=text("0")),  # prompts answered from memory
     _one_of("status", ShardStatus),
     Index("ix_shards_queued", "queued_at", "job_id", "shard", postgresql_where=text("status = 'queued'")),
     Index("ix_shards_leased", "lease_until", postgresql_where=text("status = 'running'")),
@@ -166,4 +185,14 @@ idempotency_keys = Table(
     Column("sha256", Text, nullable=False),
     Column("job_id", Text, nullable=False, index=True),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+# One row for each prompt, in the millions: no foreign key, and a key of 16 bytes (search/recall.py).
+remembered_answers = Table(
+    "remembered_answers",
+    metadata,
+    Column("backend_id", Integer, primary_key=True, autoincrement=False),
+    Column("prompt", LargeBinary, primary_key=True),
+    Column("log_probabilities", LargeBinary, nullable=False),  # float64, little-endian, in the order of the labels
+    Column("number", BigInteger, Identity(always=True), nullable=False, index=True),  # the oldest are dropped first
 )

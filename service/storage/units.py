@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from service.ports import (
+    Backends,
+    BackendsOfJobs,
     Datasets,
     Events,
     EventsWrite,
@@ -11,6 +13,7 @@ from service.ports import (
     Jobs,
     LabelsRead,
     LabelsWrite,
+    RememberedAnswers,
     ShardRows,
     Shards,
 )
@@ -26,6 +29,7 @@ class DeskUnit:
     gold: Gold
     events: Events
     idempotency: Idempotency
+    backends: Backends
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,3 +40,5 @@ class WorkbenchUnit:
     rows: ShardRows
     labels: LabelsWrite
     events: EventsWrite
+    backends: BackendsOfJobs
+    answers: RememberedAnswers

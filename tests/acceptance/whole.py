@@ -17,11 +17,13 @@ Row = Mapping[str, Any]
 
 
 @asynccontextmanager
-async def whole_service(database_url: str) -> AsyncIterator[tuple[httpx.AsyncClient, Application]]:
-    """A client of the API, and the wired service for workers to run on."""
+async def whole_service(
+    database_url: str, *backends: BackendSettings
+) -> AsyncIterator[tuple[httpx.AsyncClient, Application]]:
+    """A client of the API, and the wired service for workers to run on; the twin scores unless others are given."""
     settings = Settings(
         ICM_DATABASE_URL=database_url,
-        backends=(BackendSettings(kind="deterministic"),),
+        backends=backends or (BackendSettings(kind="deterministic"),),
         queue=QueueSettings(checkpoint_seconds=0.0),
     )
     application = build_application(settings)

@@ -7,6 +7,7 @@ from typing import Any
 
 from service.config import JobConfig, Task
 from service.entities import (
+    Backoff,
     ClaimedShard,
     Event,
     Job,
@@ -16,22 +17,31 @@ from service.entities import (
     NewDataset,
     NewRow,
     NewShard,
+    PauseReason,
     Progress,
     ShardStatus,
 )
-from service.identifiers import JobId, Label, Row, WorkerId, new_dataset_id, new_job_id
+from service.identifiers import BackendId, JobId, Label, Row, WorkerId, new_dataset_id, new_job_id
 from service.ports import Desk, Store
+from service.search.prompt_tree import Usage
 
 ALICE, BOB = WorkerId("alice"), WorkerId("bob")
 LONG = 60.0  # a lease that does not run out during a test, in seconds
 NO_TIME = -0.001  # a lease that has run out when it is given
+PATIENT, NOTHING = Backoff(), Usage()
 CONFIG = JobConfig(name="sums", task=Task(template="{sum}", gold_field="gold"))
 
 
-async def queued(store: Store, *shard_rows: int, anchor: bool = False, gold: Sequence[bytes | None] = ()) -> JobId:
+async def queued(
+    store: Store,
+    *shard_rows: int,
+    anchor: bool = False,
+    gold: Sequence[bytes | None] = (),
+    backend: BackendId | None = None,
+) -> JobId:
     """A job stored with shards of so many rows (default: one of two); later ones wait for an anchor."""
     async with store.desk() as desk:
-        return await added(desk, *shard_rows, anchor=anchor, gold=gold)
+        return await added(desk, *shard_rows, anchor=anchor, gold=gold, backend=backend)
 
 
 async def added(
@@ -40,6 +50,7 @@ async def added(
     anchor: bool = False,
     gold: Sequence[bytes | None] = (),
     created_at: datetime | None = None,
+    backend: BackendId | None = None,
 ) -> JobId:
     """The same within a unit of work that is open already."""
     sizes = shard_rows or (2,)
@@ -52,7 +63,8 @@ async def added(
         NewRow(position=Row(i), id=f"row-{i}", data=b'{"sum":"%d"}' % i, gold=golds[i], shard=shard)
         for i, shard in enumerate(shard_of)
     ]
-    job = Job(id=new_job_id(), dataset_id=dataset.id, config=CONFIG, created_at=created_at or datetime.now(UTC))
+    made_at = created_at or datetime.now(UTC)
+    job = Job(id=new_job_id(), dataset_id=dataset.id, config=CONFIG, created_at=made_at, backend_id=backend)
     shards = [NewShard(index=i, rows=size, blocked=anchor and i > 0) for i, size in enumerate(sizes)]
     await desk.datasets.add(dataset)
     await desk.datasets.add_rows(dataset.id, rows)
@@ -84,6 +96,26 @@ async def finish(store: Store, shard: ClaimedShard, status: ShardStatus = ShardS
 async def release(store: Store, shard: ClaimedShard, *, delay_seconds: float = 0.0, crashed: bool = False) -> None:
     async with store.workbench() as bench:
         await bench.shards.release(shard.lease, delay_seconds=delay_seconds, crashed=crashed)
+
+
+async def pause(
+    store: Store, shard: ClaimedShard, *, backoff: Backoff = PATIENT, at_least_seconds: float = 0.0
+) -> None:
+    """The backend of the shard's job is away; it is tried again after 5 seconds, then 10, 20 and so on."""
+    async with store.workbench() as bench:
+        await bench.shards.pause(
+            shard, PauseReason.BACKEND_UNAVAILABLE, "away", backoff=backoff, at_least_seconds=at_least_seconds
+        )
+
+
+async def resume(store: Store, shard: ClaimedShard) -> None:
+    async with store.workbench() as bench:
+        await bench.shards.resume(shard)
+
+
+async def spend(store: Store, shard: ClaimedShard, usage: Usage = NOTHING, *, remembered: int = 0) -> None:
+    async with store.workbench() as bench:
+        await bench.shards.spend(shard.lease, usage, remembered=remembered)
 
 
 async def renew(store: Store, shard: ClaimedShard) -> bool:

@@ -4,12 +4,16 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from service.entities import Lease, Progress, ShardStatus
+from service.entities import Backoff, ClaimedShard, Lease, PauseReason, Progress, ShardStatus
 from service.errors import LeaseLost
-from service.ports import Store, Workbench
+from service.identifiers import BackendId, DatasetId
+from service.ports import BackendIdentity, Store, Workbench
+from service.search.prompt_tree import Usage
+from service.search.recall import PromptKey
 from tests.behaviour.stored import (
     ALICE,
     BOB,
+    CONFIG,
     LONG,
     NO_TIME,
     claimed,
@@ -20,6 +24,14 @@ from tests.behaviour.stored import (
     save,
     write,
 )
+
+
+def zombie(lease: Lease) -> ClaimedShard:
+    """What its worker believes to hold."""
+    return ClaimedShard(
+        lease=lease, dataset_id=DatasetId("ds"), config=CONFIG, shards=1, rows=2, checkpoint=None, progress=Progress()
+    )
+
 
 Write = Callable[[Workbench, Lease], Awaitable[object]]
 
@@ -32,6 +44,14 @@ WRITES: dict[str, Write] = {
     "crash": lambda bench, lease: bench.shards.release(lease, crashed=True),
     "labels": lambda bench, lease: bench.labels.write(lease, [label_state(0, 1)]),
     "no labels": lambda bench, lease: bench.labels.write(lease, []),
+    "spend": lambda bench, lease: bench.shards.spend(lease, Usage(prompts=9), remembered=9),
+    "pause": lambda bench, lease: bench.shards.pause(
+        zombie(lease), PauseReason.BACKEND_UNAVAILABLE, "away", backoff=Backoff(), at_least_seconds=0.0
+    ),
+    "resume": lambda bench, lease: bench.shards.resume(zombie(lease)),
+    "backend": lambda bench, lease: bench.backends.of_job(lease, BackendIdentity("another")),
+    "answers": lambda bench, lease: bench.answers.record(lease, BackendId(1), {PromptKey(b"k" * 16): (-0.5, -0.9)}),
+    "no answers": lambda bench, lease: bench.answers.record(lease, BackendId(1), {}),
     "event": lambda bench, lease: bench.events.append(lease, "zombie", {}),
 }
 

@@ -1,6 +1,7 @@
 """docker-compose.yml is valid, and every name in it exists where it points to."""
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 import yaml
 
 Compose = Mapping[str, Any]
+ON_A_GPU = {"tgi", "vllm", "sglang", "llamacpp"}
+SERVERS = {*ON_A_GPU, "cpu"}
 
 
 @pytest.fixture(scope="session")
@@ -35,12 +38,12 @@ def test_a_file_with_a_misspelt_key_would_be_refused(compose: Compose, schema: M
 
 
 def test_every_part_of_the_service_is_there(compose: Compose) -> None:
-    assert set(compose["services"]) == {"postgres", "migrate", "api", "worker", "tgi", "vllm", "cpu"}
+    assert set(compose["services"]) == {"postgres", "migrate", "api", "worker", *SERVERS}
 
 
 def test_inference_servers_are_profiles_and_everything_else_always_runs(compose: Compose) -> None:
     profiles = {name: part["profiles"] for name, part in compose["services"].items() if "profiles" in part}
-    assert profiles == {"tgi": ["tgi"], "vllm": ["vllm"], "cpu": ["cpu"]}
+    assert profiles == {server: [server] for server in SERVERS}
 
 
 def test_the_example_starts_the_gpu_profile(decided: Mapping[str, str]) -> None:
@@ -54,7 +57,43 @@ def test_gpu_profiles_reserve_a_gpu_and_the_cpu_profile_none(compose: Compose) -
         for device in part.get("deploy", {}).get("resources", {}).get("reservations", {}).get("devices", [])
         if device["capabilities"] == ["gpu"]
     }
-    assert reserving == {"tgi", "vllm"}
+    assert reserving == ON_A_GPU
+
+
+def test_every_inference_server_answers_to_the_same_host_name(compose: Compose) -> None:
+    networks = {name: part["networks"] for name, part in compose["services"].items() if "networks" in part}
+    assert networks == {server: {"default": {"aliases": ["inference"]}} for server in SERVERS}
+
+
+def test_weights_are_kept_where_a_server_downloads_them(compose: Compose) -> None:
+    for server in SERVERS:
+        assert "HF_TOKEN" in compose["services"][server]["environment"]
+        [volume] = compose["services"][server]["volumes"]
+        assert volume.partition(":")[0] == f"{server}-weights"
+
+
+@pytest.mark.parametrize(
+    ("server", "needed"),
+    [
+        ("tgi", ["--max-top-n-tokens"]),
+        ("vllm", ["--enable-prefix-caching", "--enable-prompt-tokens-details"]),
+        ("sglang", ["--schedule-policy=lpm"]),
+        ("llamacpp", ["--cache-prompt", "--parallel"]),
+    ],
+)
+def test_servers_are_launched_with_what_the_probe_would_ask_for(
+    server: str, needed: list[str], compose: Compose
+) -> None:
+    command = words(compose["services"][server]["command"])
+    for flag in needed:
+        assert any(word == flag or word.startswith(f"{flag}=") for word in command), flag
+    assert not {"--disable-radix-cache", "--enable-mis", "--no-enable-prefix-caching"} & set(command)
+
+
+def test_the_profile_that_goes_with_a_kind_is_written_at_the_head_of_the_file(root: Path) -> None:
+    head = (root / "docker-compose.yml").read_text("utf-8").partition("\nname:")[0]
+    for server in SERVERS:
+        assert f"\n#   {server} " in head
 
 
 def test_parts_wait_for_parts_that_exist_and_for_health_only_where_it_is_checked(compose: Compose) -> None:
@@ -87,6 +126,10 @@ def test_images_are_pinned_to_a_version(compose: Compose) -> None:
     for part in compose["services"].values():
         _, _, tag = part["image"].partition(":")
         assert tag not in {"", "latest"}
+
+
+def words(command: str | list[str]) -> list[str]:
+    return shlex.split(command) if isinstance(command, str) else command
 
 
 def dependencies(compose: Compose) -> Iterator[tuple[str, Mapping[str, Any]]]:

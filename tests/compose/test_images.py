@@ -93,7 +93,7 @@ def test_the_api_listens_on_the_port_that_is_published(compose: Compose) -> None
     assert environment["ICM_HOST"] == "0.0.0.0"  # noqa: S104  # inside the container
 
 
-@pytest.mark.parametrize("name", ["api", "vllm", "cpu"])
+@pytest.mark.parametrize("name", ["api", "vllm", "sglang", "cpu"])
 def test_health_checks_in_python_compile(name: str, compose: Compose) -> None:
     command, _, switch, script = compose["services"][name]["healthcheck"]["test"]
     assert (command, switch) == ("CMD", "-c")

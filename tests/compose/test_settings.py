@@ -1,5 +1,6 @@
 """The variables of docker-compose.yml and .env.example are settings that the code reads."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +10,8 @@ import pytest
 from pydantic import BaseModel
 
 from inference.settings import read_settings
-from service.settings import Settings
+from service.settings import BackendSettings, Settings
+from tests.compose.conftest import VARIABLE
 
 Compose = Mapping[str, Any]
 OURS = ("migrate", "api", "worker")
@@ -61,7 +63,7 @@ def test_a_process_can_be_built_from_its_environment(
     assert settings.log_format == "json"
 
 
-@pytest.mark.parametrize("server", ["tgi", "cpu"])
+@pytest.mark.parametrize("server", ["tgi", "vllm", "sglang", "llamacpp", "cpu"])
 def test_the_backend_is_where_the_inference_server_listens(
     server: str, compose: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,7 +72,8 @@ def test_the_backend_is_where_the_inference_server_listens(
     address = urlsplit(backend.url)
     part = compose["services"][server]
     assert address.hostname in part["networks"]["default"]["aliases"]
-    assert str(address.port) in re.split(r"[ =]", " ".join(part["command"]))
+    command = part["command"] if isinstance(part["command"], str) else " ".join(part["command"])
+    assert str(address.port) in re.split(r"[ =]", command)
     assert f"127.0.0.1:{address.port}/health" in " ".join(part["healthcheck"]["test"])
 
 
@@ -82,14 +85,49 @@ def test_tgi_returns_as_many_tokens_as_the_service_may_ask_for(
     assert f"--max-top-n-tokens={backend.max_top_tokens}" in compose["services"]["tgi"]["command"]
 
 
-@pytest.mark.parametrize("kind", ["tgi", "embedded"])
-def test_workers_can_speak_to_the_inference_server_in_either_way(
-    kind: str, written: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    [backends] = re.findall(r"ICM_BACKENDS: >-\n((?: .*\n)+?) *(?=ICM_|\w)", written)
-    chosen = backends.replace("${BACKEND_KIND:-tgi}", kind)
-    monkeypatch.setenv("ICM_BACKENDS", re.sub(r"\$\{\w+:-(\w+)\}", r"\1", chosen))
+@pytest.mark.parametrize("kind", ["tgi", "embedded", "vllm", "sglang", "llamacpp"])
+def test_workers_can_speak_to_every_inference_server(kind: str, written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICM_BACKENDS", backends_with(written, BACKEND_KIND=kind))
     assert [backend.kind for backend in Settings().backends] == [kind]
+
+
+def test_what_is_not_set_is_left_to_the_service(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICM_BACKENDS", backends_with(written))
+    [backend] = Settings().backends
+    code = BackendSettings()
+    assert (backend.replicas, backend.model, backend.api_key) == ((), None, None)
+    assert (backend.timeout_seconds, backend.patience_seconds) == (code.timeout_seconds, code.patience_seconds)
+
+
+def test_servers_elsewhere_are_reached_by_variables_alone(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = {
+        "BACKEND_URL": "http://gpu-1:8000",
+        "BACKEND_REPLICAS": '["http://gpu-2:8000", "http://gpu-3:8000"]',
+        "BACKEND_MODEL": "base",
+        "BACKEND_API_KEY": "secret",
+        "BACKEND_TIMEOUT_SECONDS": "30",
+        "BACKEND_PATIENCE_SECONDS": "600",
+    }
+    monkeypatch.setenv("ICM_BACKENDS", backends_with(written, **chosen))
+    [backend] = Settings().backends
+    assert backend.api_key is not None
+    assert {
+        "BACKEND_URL": backend.url,
+        "BACKEND_REPLICAS": json.dumps(backend.replicas),
+        "BACKEND_MODEL": backend.model,
+        "BACKEND_API_KEY": backend.api_key.get_secret_value(),
+        "BACKEND_TIMEOUT_SECONDS": f"{backend.timeout_seconds:.0f}",
+        "BACKEND_PATIENCE_SECONDS": f"{backend.patience_seconds:.0f}",
+    } == chosen
+
+
+def test_every_setting_of_a_backend_can_be_reached(written: str) -> None:
+    assert set(json.loads(backends_with(written))[0]) == set(BackendSettings.model_fields)
+
+
+def test_a_key_is_not_shown_where_settings_are_printed(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICM_BACKENDS", backends_with(written, BACKEND_API_KEY="secret"))
+    assert "secret" not in repr(Settings())
 
 
 def test_the_embedded_server_understands_its_command_line(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,6 +147,12 @@ def test_the_inference_server_admits_as_many_requests_as_all_processes_may_send(
     processes = int(compose["services"]["worker"]["deploy"]["replicas"]) + 1
     [admitted] = re.findall(r"--max-concurrent-requests=(\d+)", " ".join(compose["services"][server]["command"]))
     assert int(admitted) >= processes * backend.concurrency
+
+
+def backends_with(written: str, **chosen: str) -> str:
+    """The value of ICM_BACKENDS as Compose makes it, with some variables set."""
+    [backends] = re.findall(r"ICM_BACKENDS: >-\n((?: .*\n)+?) *(?=ICM_|\w)", written)
+    return VARIABLE.sub(lambda found: chosen.get(found["name"], found["word"]), backends)
 
 
 def setting_names() -> set[str]:

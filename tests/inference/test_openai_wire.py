@@ -48,6 +48,13 @@ async def test_the_likeliest_tokens_come_by_text(client: httpx.AsyncClient, engi
     assert sorted(top.values(), reverse=True) == pytest.approx(scores.topk(3).values.tolist(), abs=1e-5)
 
 
+async def test_the_cap_on_alternatives_does_not_count_beside_chosen_tokens(client: httpx.AsyncClient) -> None:
+    fields = {"logprobs": 51, "logprob_token_ids": [90], "return_tokens_as_token_ids": True}
+    (top,) = (await complete(client, **fields)).json()["choices"][0]["logprobs"]["top_logprobs"]
+    assert len(top) <= 2
+    assert "token_id:90" in top
+
+
 async def test_a_list_of_prompts_is_answered_in_order_and_shares_its_prefix(client: httpx.AsyncClient) -> None:
     prompts = [[5, 6, 7, 8], [5, 6, 7, 9], [5, 6, 7, 8]]
     reply = (await complete(client, prompts, logprobs=1)).json()

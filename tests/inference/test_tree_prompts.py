@@ -11,7 +11,7 @@ from inference.errors import InvalidRequest
 from inference.tokenization import PromptTokenizer
 from inference.tree_prompts import Segment, Tree, TreeQuery, tokenise
 from tests.inference.tiny import train_tokenizer
-from tests.inference.trees import prompts_of, trees
+from tests.inference.trees import own_spellings, prompts_of, trees
 
 
 def merging() -> PreTrainedTokenizerBase:
@@ -49,7 +49,7 @@ def test_ids_are_those_of_the_whole_text_and_of_the_label_behind_it(
         assert query.prompt().tolist() == expected
         assert query.length == len(expected)
         assert [[*expected, *label] for label in query.labels] == [
-            tokenizer.encode(f"{text} {label}") for label in tree.labels
+            tokenizer.encode(text + spelling.text) for spelling in tree.spellings
         ]
 
 
@@ -57,9 +57,9 @@ def test_a_label_merged_with_the_text_before_it_is_named() -> None:
     vocabulary = {"a": 0, " ": 1, "b": 2, "c": 3, "a ": 4}
     tokenizer = Tokenizer(models.BPE(vocabulary, [("a", " ")]))
     prompts = PromptTokenizer(PreTrainedTokenizerFast(tokenizer_object=tokenizer))  # type: ignore[no-untyped-call]  # as transformers has it
-    assert len(tokenise(prompts, Tree([Segment(None, "")], [TreeQuery(0, "c")], ["b"]))) == 1
+    assert len(tokenise(prompts, Tree([Segment(None, "")], [TreeQuery(0, "c")], own_spellings(["b"])))) == 1
     with pytest.raises(InvalidRequest, match="merges the label 'b' with the text before it, of query 1"):
-        tokenise(prompts, Tree([Segment(None, "c")], [TreeQuery(0, "c"), TreeQuery(0, "a")], ["b"]))
+        tokenise(prompts, Tree([Segment(None, "c")], [TreeQuery(0, "c"), TreeQuery(0, "a")], own_spellings(["b"])))
 
 
 def test_a_tokenizer_that_ends_every_text_leaves_no_room_for_labels() -> None:
@@ -68,12 +68,13 @@ def test_a_tokenizer_that_ends_every_text_leaves_no_room_for_labels() -> None:
         single="$A </s>", special_tokens=[("</s>", 1)]
     )
     with pytest.raises(InvalidRequest, match="label 'True'"):
-        tokenise(PromptTokenizer(ending), Tree([Segment(None, "")], [TreeQuery(0, "I")], ["True"]))
+        tokenise(PromptTokenizer(ending), Tree([Segment(None, "")], [TreeQuery(0, "I")], own_spellings(["True"])))
 
 
 def test_labels_that_are_the_same_tokens_are_named() -> None:
+    tree = Tree([Segment(None, "")], [TreeQuery(0, "I")], own_spellings(["True", "True"]))
     with pytest.raises(InvalidRequest, match="the labels 'True' and 'True' are the same tokens"):
-        tokenise(PromptTokenizer(train_tokenizer()), Tree([Segment(None, "")], [TreeQuery(0, "I")], ["True", "True"]))
+        tokenise(PromptTokenizer(train_tokenizer()), tree)
 
 
 def test_each_line_is_tokenised_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,5 +87,5 @@ def test_each_line_is_tokenised_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(tokenizer, "encode_all", spy)
     segments = [Segment(None, "First\n"), *(Segment(place, "Next\n") for place in range(50))]
-    tokenise(tokenizer, Tree(segments, [TreeQuery(place, "Claim") for place in range(51)], ["True"]))
+    tokenise(tokenizer, Tree(segments, [TreeQuery(place, "Claim") for place in range(51)], own_spellings(["True"])))
     assert sorted(encoded) == ["Claim", "Claim True", "First\n", "Next\n"]

@@ -1,6 +1,7 @@
 """A whole prompt tree in one call scores and costs what its prompts do one by one."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -31,7 +32,7 @@ def body_of(tree: Tree) -> dict[str, Any]:
     return {
         "nodes": [{"parent": segment.parent, "text": segment.text} for segment in tree.segments],
         "queries": [{"node": query.segment, "text": query.text} for query in tree.queries],
-        "labels": list(tree.labels),
+        "labels": [spelling.text.removeprefix(" ") for spelling in tree.spellings],
     }
 
 
@@ -117,6 +118,28 @@ def test_labels_of_several_tokens_follow_the_chain_rule(tree: Tree, whole_engine
     asyncio.run(compare())
 
 
+async def test_a_label_has_the_probability_of_all_its_spellings(client: httpx.AsyncClient, engine: Engine) -> None:
+    spellings = [[" true", "True", " TRUE", " True"], []]
+    reply = (await client.post("/v1/score_tree", json={**one(PROMPT, "True", "False"), "spellings": spellings})).json()
+    plain = (await client.post("/v1/score_tree", json=one(PROMPT, "True", "False"))).json()
+    prompt, total = TOKENIZER.encode(PROMPT), 0.0
+    for text in {" True", *spellings[0]}:
+        ids = TOKENIZER.encode(PROMPT + text)
+        steps = range(len(prompt), len(ids))
+        total += math.exp(sum(float(plain_scores(engine, ids[:step])[ids[step]]) for step in steps))
+    (found, false), (_, expected_false) = reply["log_probabilities"][0], plain["log_probabilities"][0]
+    assert (found, false) == (pytest.approx(math.log(total), abs=1e-4), pytest.approx(expected_false, abs=1e-5))
+
+
+async def test_a_spelling_that_merges_with_the_prompt_is_left_out(client: httpx.AsyncClient) -> None:
+    ids = TOKENIZER.encode
+    assert ids("Par" + "is")[: len(ids("Par"))] != ids("Par")
+    body = one("Par", "True", "False")
+    merged = await client.post("/v1/score_tree", json={**body, "spellings": [["is"], [" false"]]})
+    without = await client.post("/v1/score_tree", json={**body, "spellings": [[], [" false"]]})
+    assert merged.json()["log_probabilities"][0] == pytest.approx(without.json()["log_probabilities"][0], abs=1e-5)
+
+
 async def test_twenty_labels_are_scored_in_their_order(client: httpx.AsyncClient, engine: Engine) -> None:
     labels = [f"{left}{right}" for left in "abcde" for right in "wxyz"]
     forwards = (await client.post("/v1/score_tree", json=one(PROMPT, *labels))).json()["log_probabilities"][0]
@@ -183,6 +206,9 @@ async def test_the_longest_prompt_that_fits_is_scored_and_one_token_more_is_refu
         ({"nodes": [], "queries": [{"node": 0, "text": ""}], "labels": ["a"]}, "queries.0.node: there is no node 0"),
         ({"nodes": [{"text": 5}], "queries": [], "labels": ["a"]}, "nodes.0.text"),
         (one(PROMPT, "True", "True"), "the labels 'True' and 'True' are the same tokens"),
+        ({**one(PROMPT, "a", "b"), "spellings": [["A"], ["A"]]}, "the spelling 'A' stands for two labels"),
+        ({**one(PROMPT, "a", "b"), "spellings": [[" b"], []]}, "the spelling ' b' stands for two labels"),
+        ({**one(PROMPT, "a", "b"), "spellings": [[]]}, "spellings: 1 lists for 2 labels"),
     ],
 )
 async def test_a_body_that_is_no_tree_is_refused_by_place(

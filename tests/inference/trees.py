@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from inference.tree_prompts import Segment, Tree, TreeQuery
+from inference.tree_prompts import Segment, Spelling, Tree, TreeQuery
 
 LABELS = ("True", "False", "Paris", "Rome")  # a token each
 PARTS = ("The city", " of Paris", " is in", "\n\n", "\n", "A", " 1", "é", "\r\n", "Claim: ", "<s>", "")
@@ -19,7 +19,12 @@ def trees(draw: st.DrawFn, labels: Sequence[str] = LABELS, *, most_segments: int
     queries = draw(
         st.lists(st.builds(TreeQuery, st.integers(0, len(segments) - 1), texts.map("I{}".format)), max_size=8)
     )
-    return Tree(segments, queries, labels)
+    return Tree(segments, queries, own_spellings(labels))
+
+
+def own_spellings(labels: Sequence[str]) -> list[Spelling]:
+    """Each label behind one space."""
+    return [Spelling(number, f" {label}", is_own=True) for number, label in enumerate(labels)]
 
 
 def prompts_of(tree: Tree) -> list[str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -9,15 +10,16 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from service.bootstrap import Application
-from service.entities import Event, Job, LabeledRow
+from service.entities import Event, Job, JobStatus, LabeledRow
 from service.identifiers import JobId
+from service.settings import BackendSettings, MemorySettings
 from tests.acceptance.whole import finished_job, whole_service
 
 ROOT = Path(__file__).parents[2]
@@ -40,17 +42,21 @@ class Workers:
 
 
 @contextmanager
-def worker_processes(database_url: str, *, lease_seconds: float) -> Iterator[Workers]:
-    """A place to start workers on the deterministic backend; none of them outlives it."""
+def worker_processes(
+    database_url: str, *, lease_seconds: float, backends: str = '[{"kind": "deterministic"}]'
+) -> Iterator[Workers]:
+    """A place to start workers on the deterministic backend, or on another; none of them outlives it."""
     environment = {
         **os.environ,
         "ICM_DATABASE_URL": database_url,
-        "ICM_BACKENDS": '[{"kind": "deterministic"}]',
+        "ICM_BACKENDS": backends,
         "ICM_LOG_LEVEL": "WARNING",
         "ICM_QUEUE__LEASE_SECONDS": str(lease_seconds),
         "ICM_QUEUE__POLL_SECONDS": "0.1",
         "ICM_QUEUE__CHECKPOINT_SECONDS": "0",
         "ICM_QUEUE__MAX_CRASHES": "1000",
+        "ICM_QUEUE__RETRY_SECONDS": "0.1",
+        "ICM_QUEUE__MAX_RETRY_SECONDS": "0.2",
     }
     with subprocess.Popen(
         [sys.executable, "-m", "tests.integration.forker"],
@@ -77,8 +83,9 @@ class Laboratory:
         return JobId(created.json()["id"])
 
     async def undisturbed(self, rows: list[dict[str, Any]], config: dict[str, Any]) -> list[LabeledRow]:
-        """The result of a job that one worker runs from beginning to end."""
-        job = await finished_job(self.client, self.application, rows, config)
+        """The result of a job that one worker runs from beginning to end, leaving nothing in memory."""
+        settings = self.application.settings.model_copy(update={"memory": MemorySettings(max_answers=0)})
+        job = await finished_job(self.client, replace(self.application, settings=settings), rows, config)
         return await self.result(JobId(job["id"]))
 
     async def job(self, job_id: JobId) -> Job:
@@ -106,6 +113,14 @@ class Laboratory:
         await until(final)
         return await self.job(job_id)
 
+    async def paused(self, job_id: JobId) -> None:
+        """Wait until the job is paused."""
+
+        async def waits() -> bool:
+            return (await self.job(job_id)).status is JobStatus.PAUSED
+
+        await until(waits)
+
     async def under_way(self, job_id: JobId, saves: int = 1, after: int = 0) -> None:
         """Wait until the job was saved so many times more, or has ended."""
 
@@ -117,9 +132,10 @@ class Laboratory:
 
 
 @asynccontextmanager
-async def laboratory(database_url: str) -> AsyncIterator[Laboratory]:
-    """A service on this database."""
-    async with whole_service(database_url) as (client, application):
+async def laboratory(database_url: str, backends: str | None = None) -> AsyncIterator[Laboratory]:
+    """A service on this database, with the deterministic backend unless it is told of others."""
+    given = () if backends is None else tuple(map(BackendSettings.model_validate, json.loads(backends)))
+    async with whole_service(database_url, *given) as (client, application):
         yield Laboratory(client, application)
 
 

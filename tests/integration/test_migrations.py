@@ -5,9 +5,12 @@ from sqlalchemy import make_url
 
 from migrations.__main__ import main
 from migrations.commands import check, downgrade, upgrade
+from service.entities import Backoff
 from service.errors import StorageUnavailable
+from service.ports import BackendIdentity
 from service.storage.store import PostgresStore
 from service.storage.tables import metadata
+from tests.behaviour.stored import claimed, job, pause, queued
 
 
 async def test_migrations_make_the_tables_that_the_code_knows(database_url: str) -> None:
@@ -26,6 +29,24 @@ async def test_everything_can_be_taken_back_and_made_again(empty_database_url: s
         assert await tables(empty_database_url) == {*metadata.tables, "alembic_version"}
         await downgrade(empty_database_url, "base")
         assert await tables(empty_database_url) == {"alembic_version"}
+
+
+async def test_a_paused_job_goes_on_under_the_release_before_and_finds_its_backend_under_this_one(
+    database_url: str,
+) -> None:
+    store = PostgresStore(database_url)
+    job_id = await queued(store)
+    await pause(store, await claimed(store), backoff=Backoff(0.0, 0.0))
+    await store.close()
+    await downgrade(database_url, "37d701da0234")
+    assert [row["status"] for row in await execute(database_url, "SELECT status FROM jobs")] == ["running"]
+    await upgrade(database_url)
+    store = PostgresStore(database_url)
+    async with store.workbench() as bench:
+        known = await bench.backends.of_job((await claimed(store)).lease, BackendIdentity("model", (-0.5,)))
+    assert known.identity == BackendIdentity("model", (-0.5,))
+    assert (await job(store, job_id)).backend_id == known.id
+    await store.close()
 
 
 async def test_upgrading_twice_changes_nothing(database_url: str) -> None:

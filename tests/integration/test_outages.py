@@ -6,9 +6,10 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.exc import IntegrityError
 
-from service.entities import NewDataset
+from service.entities import Lease, NewDataset
 from service.errors import StorageUnavailable
-from service.identifiers import DatasetId, JobId
+from service.identifiers import BackendId, DatasetId, JobId
+from service.search.recall import Answers, PromptKey
 from service.storage.engine import database_url as with_driver
 from service.storage.store import PostgresStore
 from tests.behaviour.stored import ALICE, BOB, NO_TIME, cancel, claim, claimed, event_types, label_state, queued
@@ -64,6 +65,27 @@ async def store_and_be_disconnected(store: PostgresStore, operator: asyncpg.Conn
         await desk.datasets.add(DATASET)
         await disconnect_everybody(operator)
         await desk.datasets.add_rows(DATASET.id, [])
+
+
+async def test_answers_that_cannot_be_stored_or_read_are_an_outage(
+    postgres_store: PostgresStore, operator: asyncpg.Connection
+) -> None:
+    await queued(postgres_store)
+    shard = await claimed(postgres_store)
+    answers = {PromptKey(bytes(16)): (-0.5, -0.9)}
+    with pytest.raises(StorageUnavailable):
+        await record_and_be_disconnected(postgres_store, operator, shard.lease, answers)
+    async with postgres_store.workbench() as bench:
+        assert await bench.answers.recall(BackendId(1), list(answers)) == {}
+
+
+async def record_and_be_disconnected(
+    store: PostgresStore, operator: asyncpg.Connection, lease: Lease, answers: Answers
+) -> None:
+    async with store.workbench() as bench:
+        await bench.answers.record(lease, BackendId(1), answers)
+        await disconnect_everybody(operator)
+        await bench.answers.recall(BackendId(1), list(answers))
 
 
 async def test_the_store_recovers_by_itself(postgres_store: PostgresStore, operator: asyncpg.Connection) -> None:

@@ -20,8 +20,8 @@ PAPER = {"strategy": "paper", "draws_per_row": 4, "seed_labels": 4}
 FOLDS = {"strategy": "folds", "anchor_rows": 32, "shard_rows": 12, "initial_rows": 8, "restarts": 2}
 
 
-def rows(count: int) -> list[dict[str, Any]]:
-    return [{"text": f"claim {i}", "question": i // 2} for i in range(count)]
+def rows(count: int, series: int = 0) -> list[dict[str, Any]]:
+    return [{"text": f"claim {i} of {series}", "question": i // 2} for i in range(count)]
 
 
 def config(search: dict[str, Any]) -> dict[str, Any]:
@@ -53,8 +53,8 @@ async def test_workers_killed_at_20_random_moments_change_no_label(database_url:
     random, kills = Random(20), 0
     async with laboratory(database_url) as lab:
         with worker_processes(database_url, lease_seconds=SHORT) as workers:
-            for search in (PAPER, FOLDS) * KILLS:
-                examples, settings = rows(36 if search is PAPER else 96), config(search)
+            for number, search in enumerate((PAPER, FOLDS) * KILLS):
+                examples, settings = rows(36 if search is PAPER else 96, number), config(search)
                 expected = await lab.undisturbed(examples, settings)
                 job_id = await lab.submit(examples, settings)
                 kills += await killed_on_the_way(lab, workers, job_id, random, at_most=KILLS - kills)

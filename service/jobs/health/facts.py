@@ -42,6 +42,7 @@ class Summaries:
     anchor: Mapping[str, Any]
     stop_reasons: Mapping[str, int]
     unproven_redraws: int | None = None
+    prompts_remembered: int = 0  # in all shards: answered before, at no cost
 
     def search_facts(self, utility: float | None) -> SearchFacts:
         """The facts by their names in the report; `utility` is that of the whole job."""
@@ -85,4 +86,5 @@ async def read_summaries(desk: Desk, job_id: JobId) -> Summaries:
         anchor=summaries.get(ANCHOR, {}),
         stop_reasons=stop_reasons,
         unproven_redraws=sum(unproven) if unproven else None,
+        prompts_remembered=sum(summary.get("prompts_remembered", 0) for summary in summaries.values()),
     )

@@ -2,22 +2,26 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import orjson
 
-from service.entities import Event, Job, JobStatus, Progress, ShardStatus
+from service.entities import Backoff, Event, Job, JobStatus, PauseReason, Progress, ShardStatus
 from service.identifiers import JobId
 from service.storage.lifecycle import (
     SUMMED,
     WAITING_SHARD,
     ShardCounts,
     eta_seconds,
+    job_error,
     job_event,
+    paused_event,
+    resumed_event,
     rows_done,
     settled_status,
 )
-from service.storage.memory.state import State
+from service.storage.memory.state import PauseRecord, State
 
 
 class Journal:
@@ -47,6 +51,51 @@ class Journal:
             self._state.jobs.put(job.id, replace(job, status=JobStatus.RUNNING, started_at=started))
             self.append(job.id, "job.running", {"status": JobStatus.RUNNING.value})
 
+    def pause(self, job: Job, reason: PauseReason, message: str, *, backoff: Backoff, at_least_seconds: float) -> None:
+        """Let the job wait, longer with each try in vain; who listens hears of it once."""
+        before, now = self._state.pause_of(job.id), self._state.now()
+        retry_at = now + timedelta(seconds=max(backoff.seconds(before.tries), at_least_seconds))
+        paused = replace(before, paused_at=before.paused_at or now, retry_at=retry_at, tries=before.tries + 1)
+        self._state.pauses.put(job.id, paused)
+        error = job_error(reason, message)
+        self._state.jobs.put(job.id, replace(job, status=JobStatus.PAUSED, error=error))
+        if job.status is not JobStatus.PAUSED:
+            self.append(job.id, "job.paused", paused_event(reason, message, retry_at))
+
+    def keep_waiting(self, job_id: JobId, seconds: float) -> None:
+        """Let nobody else look whether the paused job can go on, until so many seconds are over."""
+        later = self._state.now() + timedelta(seconds=seconds)
+        self._state.pauses.put(job_id, replace(self._state.pause_of(job_id), retry_at=later))
+
+    def resume(self, job: Job) -> None:
+        """End the pause; every waiting worker is told."""
+        before = self._state.pause_of(job.id)
+        self._end_pause(job.id)
+        seconds = self._state.pause_of(job.id).paused_seconds - before.paused_seconds
+        self._state.jobs.put(job.id, replace(job, status=JobStatus.RUNNING, error=None))
+        self.append(job.id, "job.resumed", resumed_event(seconds))
+        self._state.work_queued = True
+
+    def went_on(self, job_id: JobId) -> None:
+        """A shard was saved, so the backend has answered: waits of a later outage are short again."""
+        if self._state.job(job_id).status is not JobStatus.PAUSED:
+            self._state.pauses.put(job_id, replace(self._state.pause_of(job_id), tries=0))
+
+    def elapsed_seconds(self, job: Job) -> float | None:
+        """Seconds since the job started, those of pauses not counted; None where it has not."""
+        if job.started_at is None:
+            return None
+        pause = self._state.pause_of(job.id)
+        until = pause.paused_at or self._state.now()
+        return (until - job.started_at).total_seconds() - pause.paused_seconds
+
+    def _end_pause(self, job_id: JobId) -> None:
+        pause = self._state.pause_of(job_id)
+        if pause.paused_at is not None:
+            lasted = (self._state.now() - pause.paused_at).total_seconds()
+            over = PauseRecord(tries=pause.tries, paused_seconds=pause.paused_seconds + lasted)
+            self._state.pauses.put(job_id, over)
+
     def request_stop(self, job_id: JobId) -> None:
         """Let no further shard begin."""
         self._state.jobs.put(job_id, replace(self._state.job(job_id), cancel_requested=True))
@@ -68,6 +117,7 @@ class Journal:
         if status is job.status:
             return status
         details = dict(error) if error else None
+        self._end_pause(job_id)
         self._state.jobs.put(job_id, replace(job, status=status, finished_at=self._state.now(), error=details))
         self.append(job_id, f"job.{status}", job_event(status, error, self.told(job_id).progress))
         return status
@@ -96,7 +146,7 @@ class Journal:
         shards = self._state.shards_of(job.id)
         rows = sum(record.rows for record in shards)
         done = sum(rows_done(record.status, record.rows, record.progress.labeled) for record in shards)
-        elapsed = None if job.started_at is None else (self._state.now() - job.started_at).total_seconds()
+        elapsed = self.elapsed_seconds(job)
         known = [(r.progress.utility, r.rows) for r in shards if r.progress.utility is not None]
         weight = sum(size for _, size in known)
         return Progress(

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from service.entities import Event, Job, LabelState, Lease, NewDataset, NewRow, Progress, ShardStatus
+from service.entities import Event, Job, JobStatus, LabelState, Lease, NewDataset, NewRow, Progress, ShardStatus
 from service.errors import JobNotFound, LeaseLost
-from service.identifiers import DatasetId, JobId, Row, WorkerId
-from service.ports import StoredRequest
+from service.identifiers import BackendId, DatasetId, JobId, Row, WorkerId
+from service.ports import BackendIdentity, StoredRequest
+from service.search.prompt_tree import LogProbabilities
+from service.search.recall import PromptKey
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -65,6 +67,8 @@ class ShardRecord:
     crashes: int = 0
     progress: Progress = field(default_factory=Progress)
     checkpoint: bytes | None = None
+    remembered: int = 0  # prompts answered from memory
+    modelled: bool = False  # whether tokens computed are those of an ideal cache
 
     def is_held(self, lease: Lease) -> bool:
         """Whether the lease still stands."""
@@ -74,6 +78,24 @@ class ShardRecord:
     def has_expired(self, now: datetime) -> bool:
         """Whether a worker let the lease run out."""
         return self.status is ShardStatus.RUNNING and self.lease_until is not None and self.lease_until < now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseRecord:
+    """The pauses of a job."""
+
+    paused_at: datetime | None = None  # while it is paused
+    retry_at: datetime | None = None
+    tries: int = 0  # in vain, since a shard was saved last
+    paused_seconds: float = 0.0  # in pauses that are over
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRecord:
+    """A remembered answer; the oldest have the lowest numbers."""
+
+    number: int
+    log_probabilities: LogProbabilities
 
 
 class State:
@@ -90,6 +112,10 @@ class State:
         self.labels: Table[tuple[JobId, Row], LabelState] = Table(self._undo)
         self.events: Table[JobId, tuple[Event, ...]] = Table(self._undo)
         self.keys: Table[str, StoredRequest] = Table(self._undo)
+        self.pauses: Table[JobId, PauseRecord] = Table(self._undo)
+        self.backends: Table[BackendId, BackendIdentity] = Table(self._undo)
+        self.answers: Table[tuple[BackendId, PromptKey], AnswerRecord] = Table(self._undo)
+        self.last_answer = 0
         self.changed_jobs: set[JobId] = set()  # those with new events
         self.work_queued = False
 
@@ -111,6 +137,17 @@ class State:
         if job is None:
             raise JobNotFound(f"there is no job {job_id}")
         return job
+
+    def pause_of(self, job_id: JobId) -> PauseRecord:
+        """The job's pauses so far."""
+        return self.pauses.get(job_id) or PauseRecord()
+
+    def may_be_tried(self, job_id: JobId) -> bool:
+        """Whether the job is not paused, or its wait is over."""
+        if self.job(job_id).status is not JobStatus.PAUSED:
+            return True
+        retry_at = self.pause_of(job_id).retry_at
+        return retry_at is not None and retry_at <= self.now()
 
     def shards_of(self, job_id: JobId) -> list[ShardRecord]:
         """The job's shards in their order."""

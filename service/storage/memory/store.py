@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from service.identifiers import JobId
+from service.storage.memory.backends import MemoryAnswers, MemoryBackends
 from service.storage.memory.desk import (
     MemoryDatasets,
     MemoryEvents,
@@ -48,6 +49,7 @@ class MemoryStore:
                 gold=MemoryGold(state),
                 events=MemoryEvents(state),
                 idempotency=MemoryIdempotency(state),
+                backends=MemoryBackends(state),
             )
 
     @asynccontextmanager
@@ -59,6 +61,8 @@ class MemoryStore:
                 rows=MemoryShardRows(state),
                 labels=MemoryLabelWriter(state),
                 events=MemoryLeasedEvents(state),
+                backends=MemoryBackends(state),
+                answers=MemoryAnswers(state),
             )
 
     async def wait_for_work(self, timeout_seconds: float) -> None:

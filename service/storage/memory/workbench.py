@@ -5,9 +5,20 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from service.entities import ClaimedShard, JobStatus, LabelState, Lease, Progress, ShardRow, ShardStatus
+from service.entities import (
+    Backoff,
+    ClaimedShard,
+    JobStatus,
+    LabelState,
+    Lease,
+    PauseReason,
+    Progress,
+    ShardRow,
+    ShardStatus,
+)
 from service.identifiers import DatasetId, JobId, Label, Row, WorkerId
-from service.storage.lifecycle import poisoned, progress_event, shard_event
+from service.search.prompt_tree import Usage
+from service.storage.lifecycle import TRIAL_SECONDS, poisoned, progress_event, shard_event
 from service.storage.memory.journal import Journal
 from service.storage.memory.state import ShardRecord, State
 
@@ -46,8 +57,16 @@ class MemoryShards:
         record = self._state.held(lease)
         crashes = record.crashes if record.checkpoint == checkpoint else 0
         self._state.put_shards([replace(record, checkpoint=checkpoint, progress=progress, crashes=crashes)])
+        self._journal.went_on(lease.job_id)
         job_progress = self._journal.told(lease.job_id).progress
         self._journal.append(lease.job_id, "job.progress", progress_event(job_progress))
+
+    async def spend(self, lease: Lease, usage: Usage, *, remembered: int) -> None:
+        """Record what the shard has cost so far, and how many prompts memory has answered. Raises LeaseLost."""
+        record = self._state.held(lease)
+        cost = {name: getattr(usage, name) for name in ("prompts", "tokens_sent", "tokens_computed")}
+        progress = replace(record.progress, **cost)
+        self._state.put_shards([replace(record, progress=progress, remembered=remembered, modelled=usage.modelled)])
 
     async def finish(
         self,
@@ -73,42 +92,78 @@ class MemoryShards:
             return
         run_after = self._state.now() + timedelta(seconds=delay_seconds)
         self._state.put_shards([replace(_given_back(record, ShardStatus.QUEUED), crashes=crashes, run_after=run_after)])
-        self._journal.append(lease.job_id, "shard.released", {"shard": lease.shard, "crashed": crashed})
+        if crashed or job.status is not JobStatus.PAUSED:  # who only looked after a paused job has not begun
+            self._journal.append(lease.job_id, "shard.released", {"shard": lease.shard, "crashed": crashed})
         self._state.work_queued = not delay_seconds
 
+    async def pause(
+        self, claimed: ClaimedShard, reason: PauseReason, message: str, *, backoff: Backoff, at_least_seconds: float
+    ) -> None:
+        """Give the shard back and let the job wait. Raises LeaseLost."""
+        record = self._state.held(claimed.lease)
+        job = self._state.job(claimed.lease.job_id)
+        if job.cancel_requested or job.status.is_final:
+            self._end(record, ShardStatus.CANCELLED)
+            return
+        self._state.put_shards([_given_back(record, ShardStatus.QUEUED)])
+        if claimed.paused or job.status is not JobStatus.PAUSED:  # else another shard has paused it already
+            self._journal.pause(job, reason, message, backoff=backoff, at_least_seconds=at_least_seconds)
+
+    async def resume(self, claimed: ClaimedShard) -> None:
+        """What the job has waited for is there: all of its shards can be claimed again. Raises LeaseLost."""
+        self._state.held(claimed.lease)
+        job = self._state.job(claimed.lease.job_id)
+        if job.cancel_requested or job.status.is_final:
+            return  # the heartbeat says so to the worker
+        if job.status is JobStatus.PAUSED:
+            self._journal.resume(job)
+        self._started(claimed.lease, claimed.rows)
+
     async def job_totals(self, job_id: JobId) -> tuple[int, float]:
-        """Tokens computed by the whole job so far, and seconds since it started. Raises JobNotFound."""
+        """Tokens computed by the whole job so far, and its seconds without pauses. Raises JobNotFound."""
         job = self._journal.told(job_id)
-        elapsed = 0.0 if job.started_at is None else (self._state.now() - job.started_at).total_seconds()
-        return job.progress.tokens_computed, elapsed
+        return job.progress.tokens_computed, self._journal.elapsed_seconds(job) or 0.0
 
     def _first(self) -> ShardRecord | None:
         now = self._state.now()
-        records = [record for _, record in self._state.shards.items()]
+        records = [record for _, record in self._state.shards.items() if self._may_be_claimed(record.job_id)]
         expired = [record for record in records if record.has_expired(now)]
         if expired:
             return min(expired, key=lambda record: (record.lease_until or now, record.job_id, record.index))
         queued = [record for record in records if record.status is ShardStatus.QUEUED and record.run_after <= now]
         return min(queued, key=lambda record: (record.queued_at, record.job_id, record.index), default=None)
 
+    def _may_be_claimed(self, job_id: JobId) -> bool:
+        return self._state.may_be_tried(job_id) or self._state.job(job_id).cancel_requested
+
     def _lease(self, record: ShardRecord, worker_id: WorkerId, seconds: float) -> ClaimedShard:
         until = self._state.now() + timedelta(seconds=seconds)
         epoch = record.epoch + 1
         leased = replace(record, status=ShardStatus.RUNNING, epoch=epoch, worker_id=worker_id, lease_until=until)
         self._state.put_shards([leased])
-        self._journal.begin(self._state.job(record.job_id))
-        started = {"shard": record.index, "epoch": epoch, "worker_id": worker_id, "rows": record.rows}
-        self._journal.append(record.job_id, "shard.started", started)
         job = self._state.job(record.job_id)
+        lease = Lease(job_id=job.id, shard=record.index, epoch=epoch, worker_id=worker_id)
+        if job.status is JobStatus.PAUSED:
+            self._journal.keep_waiting(job.id, TRIAL_SECONDS)
+        else:
+            self._journal.begin(job)
+            self._started(lease, record.rows)
         return ClaimedShard(
-            lease=Lease(job_id=job.id, shard=record.index, epoch=epoch, worker_id=worker_id),
+            lease=lease,
             dataset_id=job.dataset_id,
             config=job.config,
             shards=len(self._state.shards_of(job.id)),
             rows=record.rows,
             checkpoint=record.checkpoint,
             progress=replace(record.progress, rows=record.rows),
+            paused=job.status is JobStatus.PAUSED,
+            remembered=record.remembered,
+            modelled=record.modelled,
         )
+
+    def _started(self, lease: Lease, rows: int) -> None:
+        started = {"shard": lease.shard, "epoch": lease.epoch, "worker_id": lease.worker_id, "rows": rows}
+        self._journal.append(lease.job_id, "shard.started", started)
 
     def _end(
         self,

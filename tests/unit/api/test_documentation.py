@@ -67,6 +67,15 @@ async def test_answers_fit_their_schemas(service: Service, document: dict[str, A
         jsonschema.validate(await service.get(job["id"], path), resolved(document, schema))
 
 
+async def test_every_field_of_a_model_is_explained(service: Service, document: dict[str, Any]) -> None:
+    schema = document["components"]["schemas"]["ModelBody"]
+    [model] = (await service.client.get("/v1/models")).json()["data"]
+    jsonschema.validate(model, resolved(document, schema))
+    assert model.keys() == schema["properties"].keys()
+    explained = {name for name, field in schema["properties"].items() if "description" in field}
+    assert schema["properties"].keys() - explained == {"object", "server_version"}
+
+
 async def test_problems_fit_their_schema(service: Service, document: dict[str, Any]) -> None:
     answer = await service.client.post("/v1/jobs", json={"config": CONFIG, "examples": [*pairs(2), 3]})
     schema = document["components"]["schemas"]["Problem"]

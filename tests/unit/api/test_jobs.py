@@ -4,6 +4,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.behaviour.stored import pause
 from tests.unit.api.harness import CONFIG, Service, jsonl, pairs
 
 JOB_FIELDS = [
@@ -104,6 +105,21 @@ async def test_jobs_are_listed_by_status(service: Service) -> None:
         for status in ("queued", "succeeded", "failed")
     }
     assert found == {"queued": [waiting["id"]], "succeeded": [done["id"]], "failed": []}
+
+
+async def test_a_paused_job_says_what_it_waits_for_and_can_be_cancelled(service: Service) -> None:
+    job = await service.post()
+    shard = await service.claim()
+    assert shard is not None
+    await pause(service.store, shard)
+    paused = await service.get(job["id"])
+    assert (paused["status"], paused["finished_at"]) == ("paused", None)
+    assert paused["error"] == {"code": "backend_unavailable", "message": "away"}
+    assert paused["progress"]["eta_seconds"] is None
+    listed = (await service.client.get("/v1/jobs", params={"status": "paused"})).json()
+    assert [found["id"] for found in listed["data"]] == [job["id"]]
+    cancelled = (await service.client.post(f"/v1/jobs/{job['id']}/cancel")).json()
+    assert (cancelled["status"], cancelled["error"]) == ("cancelled", None)
 
 
 async def test_cancelling_a_waiting_job_ends_it_and_cancelling_again_changes_nothing(service: Service) -> None:

@@ -89,6 +89,17 @@ async def test_what_the_search_says_is_put_into_nats_and_beside_baselines(servic
     assert few_shot["rows"] == 2
 
 
+async def test_a_job_that_is_repeated_costs_nothing_and_the_report_says_why(service: Service) -> None:
+    jobs = [await service.labelled(pairs(40)) for _ in range(2)]
+    first, again = [(await service.get(job["id"], "/report")) for job in jobs]
+    assert [again["cost"][name] for name in ("prompts", "tokens_sent", "tokens_computed")] == [0, 0, 0]
+    asked = first["cost"]["prompts"] + first["cost"]["prompts_remembered"]
+    assert again["cost"]["prompts_remembered"] == asked > first["cost"]["prompts_remembered"]
+    assert again["labels"] == first["labels"]
+    assert again["search"]["utility"] == first["search"]["utility"]
+    assert "prompts answered from memory" in await page(service, jobs[1]["id"])
+
+
 async def test_confidence_calibration_and_shortcuts_are_in_the_report(service: Service) -> None:
     found = await service.get((await service.labelled(pairs(40)))["id"], "/report")
     assert sum(part["rows"] for part in found["confidence"]) == 40

@@ -35,6 +35,12 @@ def test_figures_of_a_running_job() -> None:
     assert figures(job("running")) == expected
 
 
+def test_a_paused_job_says_what_it_waits_for() -> None:
+    error = {"code": "backend_unavailable", "message": "connection refused"}
+    paused = Job.read(job_document("paused", progress={"rows": 2}, error=error))
+    assert figures(paused) == "waits: connection refused"
+
+
 def test_what_is_not_known_yet_is_not_shown() -> None:
     assert figures(job("queued", utility=None, iterations=0, tokens_sent=0, eta_seconds=None)) == ""
 
@@ -137,3 +143,10 @@ def test_an_output_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> 
         check_output(tmp_path / "labelled.txt")
     with pytest.raises(typer.BadParameter, match="no such folder"):
         check_output(tmp_path / "nowhere" / "labelled.csv")
+
+
+def test_what_memory_has_answered_is_told_with_the_cost() -> None:
+    cost = {"tokens_sent": 20_000, "tokens_computed": 1_000, "prompts_remembered": 12}
+    assert summary_of({"verdict": "ok", "cost": cost})[-1] == (
+        "cost: 20.0k tokens sent, 1000 computed, 12 prompts answered from memory"
+    )

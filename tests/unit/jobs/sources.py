@@ -43,7 +43,12 @@ class CountingScorer(DeterministicScorer):
     """Says how long its context is and remembers which texts it had to count: one token a word."""
 
     def __init__(
-        self, context_tokens: int | None = 8192, *, problems: Sequence[str] = (), reachable: bool = True
+        self,
+        context_tokens: int | None = 8192,
+        *,
+        problems: Sequence[str] = (),
+        advice: Sequence[str] = (),
+        reachable: bool = True,
     ) -> None:
         super().__init__()
         self.counted: list[str] = []
@@ -54,6 +59,7 @@ class CountingScorer(DeterministicScorer):
             reachable=reachable,
             context_tokens=context_tokens,
             problems=tuple(problems),
+            advice=tuple(advice),
         )
 
     async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:

@@ -28,6 +28,12 @@ async def test_rows_groups_shards_and_cost_are_told() -> None:
     assert found.warnings == ()
 
 
+async def test_advice_about_the_backend_is_among_the_warnings() -> None:
+    scorers = ConfiguredScorers({"default": CountingScorer(advice=["launch the server with --fast"])})
+    found = await estimate(PAIRS, source({"a": 1, "b": 2}, {"a": 2, "b": 1}), scorers, max_reported_faults=9)
+    assert found.warnings == ("about the model: launch the server with --fast",)
+
+
 async def test_a_large_data_set_has_several_shards() -> None:
     found = await estimated(config(), *({"q": number} for number in range(1_000)))
     assert found.shards > 1

@@ -28,6 +28,11 @@ async def test_a_backend_that_does_not_answer_is_unavailable() -> None:
         await prepared(CountingScorer(problems=["refused"], reachable=False), config(), source({"q": 1}))
 
 
+async def test_advice_about_the_backend_is_kept_and_stops_nothing() -> None:
+    found = await prepared(CountingScorer(advice=["set a flag"]), config(), source({"q": 1}))
+    assert found.advice == ("set a flag",)
+
+
 async def test_a_backend_that_hides_its_context_is_refused() -> None:
     with pytest.raises(BackendRefused, match="how many tokens"):
         await prepared(CountingScorer(None), config(), source({"q": 1}))

@@ -1,18 +1,26 @@
 """A fake text-generation-inference server: real HTTP on loopback, scores by a function, failures by plan."""
 
 import asyncio
+import math
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from zlib import crc32
 
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 VOCABULARY = [" True", " False", " Tr", "ue", " maybe", " yes", " no", "."]
+
+
+def token_id(text: str) -> int:
+    """The same for every server."""
+    return VOCABULARY.index(text) + 10 if text in VOCABULARY else 1000 + crc32(text.encode()) % 1_000_000
 
 
 @dataclass
@@ -24,8 +32,11 @@ class FakeTgi:
     computed: bool = False
     plan: list[Response] = field(default_factory=list)
     prompts: list[str] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    grammars: list[dict[str, str]] = field(default_factory=list)
+    keys: set[str | None] = field(default_factory=set)
     logprobs: dict[str, float] = field(
-        default_factory=lambda: {" True": -0.4, " False": -1.3, ".": -3.0, " maybe": -4.0, " yes": -5.0, " no": -6.0}
+        default_factory=lambda: {" True": -0.4, " False": -1.3, ".": -4.5, " maybe": -4.8, " yes": -5.0, " no": -6.0}
     )
     splits: dict[str, Sequence[str]] = field(default_factory=dict)
 
@@ -52,8 +63,7 @@ class FakeTgi:
         tokens, stop = [{"id": 1, "text": "<s>", "start": 0, "stop": 0}], 0
         for word in self._words(text):
             start, stop = stop, stop + len(word)
-            number = VOCABULARY.index(word) + 10 if word in VOCABULARY else 1000 + sum(map(ord, word))
-            tokens.append({"id": number, "text": word, "start": start, "stop": stop})
+            tokens.append({"id": token_id(word), "text": word, "start": start, "stop": stop})
         return tokens
 
     def _words(self, text: str) -> list[str]:
@@ -64,13 +74,16 @@ class FakeTgi:
     async def _generate(self, request: Request) -> Response:
         body = await request.json()
         self.prompts.append(body["inputs"])
+        self.keys.add(request.headers.get("authorization"))
         if self.plan:
             return self.plan.pop(0)
         count = body["parameters"]["top_n_tokens"]
+        self.counts.append(count)
         if count > self.cap:
-            return JSONResponse({"error": f"`top_n_tokens` <= {self.cap}", "error_type": "validation"}, 422)
-        best = sorted(self.logprobs.items(), key=lambda item: -item[1])[:count]
-        top = [{"id": VOCABULARY.index(t) + 10, "text": t, "logprob": p, "special": False} for t, p in best]
+            error = f"Input validation error: `top_n_tokens` must be >= 0 and <= {self.cap}. Given: {count}"
+            return JSONResponse({"error": error, "error_type": "validation"}, 422)
+        best = sorted(self._allowed(body["parameters"].get("grammar")).items(), key=lambda item: -item[1])[:count]
+        top = [{"id": token_id(t), "text": t, "logprob": p, "special": False} for t, p in best]
         details = {
             "finish_reason": "length",
             "generated_tokens": 1,
@@ -82,6 +95,15 @@ class FakeTgi:
         if self.computed:
             details |= {"prompt_tokens": 10, "computed_tokens": 4}
         return JSONResponse({"generated_text": top[0]["text"], "details": details})
+
+    def _allowed(self, grammar: dict[str, str] | None) -> dict[str, float]:
+        """What a regular expression leaves of the probabilities: the texts that it takes, made to sum to 1."""
+        if grammar is None:
+            return self.logprobs
+        self.grammars.append(grammar)
+        left = {text: value for text, value in self.logprobs.items() if re.fullmatch(grammar["value"], text)}
+        total = math.log(sum(map(math.exp, left.values())))
+        return {text: value - total for text, value in left.items()}
 
 
 @contextmanager

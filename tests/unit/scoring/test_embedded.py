@@ -2,7 +2,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -12,15 +12,15 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from inference.app import create_app
 from inference.settings import Limits
 from service.errors import BackendRefused, BackendUnavailable, LabelUnreachable
-from service.identifiers import Row
+from service.identifiers import Label, Row
 from service.scoring.embedded import EmbeddedScorer
-from service.scoring.tgi import TgiScorer
 from service.search.planner import chain, leave_one_out
 from service.search.problem import Problem
 from service.search.prompt_tree import PromptTree, Query
 from tests.inference.served import served
 from tests.inference.tiny import CONTEXT_TOKENS, engine_of, llama
 from tests.unit.scoring.fake_tgi import serving
+from tests.unit.scoring.scorers import tgi_scorer, vllm_scorer
 
 TREE = PromptTree("a True b False ", (Query(Row(3), "c"),), (PromptTree("d True ", (Query(Row(7), "e"),)),))
 LABELS = ("True", "False")
@@ -161,7 +161,7 @@ async def test_a_long_text_is_counted_in_a_call_of_its_own() -> None:
 
 
 async def test_a_server_that_is_not_there_is_unavailable_and_the_probe_says_so() -> None:
-    scorer = EmbeddedScorer("default", "http://127.0.0.1:9", timeout_seconds=5)
+    scorer = EmbeddedScorer("default", "http://127.0.0.1:9", timeout_seconds=5, patience_seconds=0)
     info = await scorer.probe()
     assert (info.ready, info.reachable) == (False, False)
     with pytest.raises(BackendUnavailable):
@@ -189,7 +189,8 @@ async def test_the_probe_notices_answers_that_change() -> None:
     plan: list[Response] = [JSONResponse({**ANSWER, "log_probabilities": [[-0.5, -1.0]]})]
     async with scorer_of(FakeEmbedded(plan=plan, answer={**ANSWER, "log_probabilities": [[-1, -1]]})) as scorer:
         info = await scorer.probe(LABELS)
-    assert info.problems == ("two identical calls gave different log-probabilities",)
+    [problem] = info.problems
+    assert "identical calls differ by 0.5 nats" in problem
 
 
 @pytest.fixture(scope="module")
@@ -204,19 +205,51 @@ def problem_of(rows: int) -> Problem:
     return Problem(texts=texts, labels=("True", "False", "Truest"))
 
 
+@pytest.mark.parametrize("kind", ["tgi", "vllm"])
 @pytest.mark.parametrize("plan", [leave_one_out, chain])
-async def test_it_scores_counts_and_costs_what_the_tgi_kind_does(url: str, plan: Any) -> None:
+async def test_it_scores_counts_and_costs_what_the_other_kinds_do(url: str, plan: Any, kind: str) -> None:
     problem = problem_of(12)
     tree = plan(problem, problem.rows, {row: row % 3 for row in problem.rows})
-    ours, theirs = EmbeddedScorer("a", url), TgiScorer("b", url, max_top_tokens=400)
+    ours = EmbeddedScorer("a", url)
+    theirs = tgi_scorer(url, max_top_tokens=400) if kind == "tgi" else vllm_scorer(url)
     found, expected = await ours.score(tree, problem.labels), await theirs.score(tree, problem.labels)
     assert list(found.log_probabilities) == list(expected.log_probabilities)
     for row, values in expected.log_probabilities.items():
         assert found.log_probabilities[row] == pytest.approx(values, abs=1e-5)
         assert all(map(math.isfinite, values))
-    assert (found.usage.prompts, found.usage.tokens_sent) == (expected.usage.prompts, expected.usage.tokens_sent)
+    if kind == "tgi":  # asks again where a label is not among the likeliest tokens, and pays for it
+        assert found.usage.prompts < expected.usage.prompts
+        assert found.usage.tokens_sent < expected.usage.tokens_sent
+    else:
+        assert (found.usage.prompts, found.usage.tokens_sent) == (expected.usage.prompts, expected.usage.tokens_sent)
     texts = [prompt for _, prompt in tree.prompts()]
     assert await ours.count_tokens(texts) == await theirs.count_tokens(texts)
+    await ours.close()
+    await theirs.close()
+
+
+@pytest.mark.parametrize("kind", ["tgi", "vllm"])
+async def test_all_spellings_are_scored_as_by_the_other_kinds(url: str, kind: str) -> None:
+    problem = problem_of(6)
+    tree = leave_one_out(problem, problem.rows, {row: Label(row % 2) for row in problem.rows})
+    ours = EmbeddedScorer("a", url)
+    theirs = tgi_scorer(url, max_top_tokens=400) if kind == "tgi" else vllm_scorer(url)
+    found = (await ours.score(tree, LABELS, all_spellings=True)).log_probabilities
+    expected = (await theirs.score(tree, LABELS, all_spellings=True)).log_probabilities
+    plain = (await ours.score(tree, LABELS)).log_probabilities
+    for row, values in expected.items():
+        assert found[row] == pytest.approx(values, abs=1e-5)
+        assert all(each > own for each, own in zip(found[row], plain[row], strict=True))
+    await ours.close()
+    await theirs.close()
+
+
+async def test_the_canary_tells_other_weights_under_the_same_name(url: str) -> None:
+    ours = EmbeddedScorer("a", url)
+    theirs = vllm_scorer(url)
+    identity = await ours.identify()
+    assert identity.canary == pytest.approx((await theirs.identify()).canary, abs=1e-5)
+    assert not replace(identity, canary=(-9.0, *identity.canary[1:])).agrees_with(identity)
     await ours.close()
     await theirs.close()
 

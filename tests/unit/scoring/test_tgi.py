@@ -7,17 +7,20 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from service.errors import BackendRefused, BackendUnavailable, LabelUnreachable
 from service.identifiers import Row
-from service.scoring.tgi import TgiScorer
+from service.scoring.prompts import PromptScorer
+from service.scoring.tgi import TgiWire
+from service.scoring.wire import Prompt
 from service.search.prompt_tree import PromptTree, Query
 from tests.unit.scoring.fake_tgi import FakeTgi, serving
+from tests.unit.scoring.scorers import tgi_scorer
 
 TREE = PromptTree("a True b False ", (Query(Row(3), "c"),), (PromptTree("d True ", (Query(Row(7), "e"),)),))
 
 
 @asynccontextmanager
-async def scorer_of(fake: FakeTgi) -> AsyncIterator[TgiScorer]:
+async def scorer_of(fake: FakeTgi, *, max_top_tokens: int | None = None) -> AsyncIterator[PromptScorer]:
     with serving(fake.app()) as url:
-        scorer = TgiScorer("default", url, max_top_tokens=fake.cap, timeout_seconds=10)
+        scorer = tgi_scorer(url, max_top_tokens=max_top_tokens or fake.cap)
         try:
             yield scorer
         finally:
@@ -38,10 +41,10 @@ async def test_prompts_are_the_texts_on_the_path_from_the_root() -> None:
 
 
 async def test_labels_of_several_tokens_follow_the_chain_rule() -> None:
-    fake = FakeTgi(splits={" True": [" Tr", "ue"]}, logprobs={" Tr": -0.5, "ue": -0.25, " False": -1.0})
+    fake = FakeTgi(splits={" True": [" Tr", "ue"]}, logprobs={" Tr": -1.5, "ue": -1.25, " False": -1.0})
     async with scorer_of(fake) as scorer:
         scores = await scorer.score(PromptTree("", (Query(Row(0), "c"),)), ["True", "False"])
-    assert scores.log_probabilities[Row(0)] == pytest.approx((-0.75, -1.0))
+    assert scores.log_probabilities[Row(0)] == pytest.approx((-2.75, -1.0))
     assert sorted(fake.prompts) == ["c", "c Tr"]
 
 
@@ -51,6 +54,60 @@ async def test_more_alternatives_are_asked_for_until_every_label_is_among_them()
         scores = await scorer.score(PromptTree("", (Query(Row(0), "c"),)), ["True", "False"])
     assert scores.log_probabilities[Row(0)] == (-0.1, -9)
     assert len(fake.prompts) == 2
+
+
+async def test_what_a_prompt_needed_is_asked_for_at_once_the_next_time() -> None:
+    fake = FakeTgi(cap=100, logprobs={f" w{number}": -9.0 - number / 100 for number in range(40)} | {" False": -12.0})
+    fake.logprobs[" True"] = -0.1
+    async with scorer_of(fake) as scorer:
+        for text in ("a", "b"):
+            await scorer.score(PromptTree("", (Query(Row(0), text),)), ["True", "False"])
+    assert fake.counts == [5, 50, 84]  # 42 were needed, and the next prompt may need more
+
+
+async def test_every_request_of_a_call_is_counted() -> None:
+    fake = FakeTgi(computed=True, logprobs={" True": -0.1, ".": -4, " maybe": -4, " yes": -5, " no": -6, " False": -9})
+    async with scorer_of(fake) as scorer:
+        usage = (await scorer.score(PromptTree("", (Query(Row(0), "c"),)), ["True", "False"])).usage
+    assert (usage.prompts, usage.tokens_sent, usage.tokens_computed, usage.modelled) == (2, 20, 8, False)
+
+
+async def test_a_lower_cap_that_the_server_names_is_kept_to() -> None:
+    fake = FakeTgi(cap=6, logprobs={" True": -0.1, ".": -4, " maybe": -4, " yes": -5, " no": -6, " False": -9})
+    async with scorer_of(fake, max_top_tokens=1000) as scorer:
+        scores = await scorer.score(TREE, ["True", "False"])
+        info = await scorer.probe(["True", "False"])
+    assert scores.log_probabilities[Row(3)] == (-0.1, -9)
+    assert info.max_top_tokens == 6
+    assert {count for count in fake.counts if count > 5} == {50, 6}
+    assert fake.counts.count(50) <= 2  # the first prompts of all
+
+
+async def test_a_label_beyond_the_cap_is_scored_against_the_others_by_a_grammar() -> None:
+    logprobs = {".": -0.5, "ue": -3, " yes": -4.0, " no": -4.5, " maybe": -4.6, " True": -5.0, " False": -7.0}
+    fake = FakeTgi(cap=5, logprobs=logprobs)
+    async with scorer_of(fake) as scorer:
+        scores = await scorer.score(PromptTree("", (Query(Row(0), "c"),)), ["True", "False"])
+    true, false = scores.log_probabilities[Row(0)]
+    assert fake.grammars == [{"type": "regex", "value": "( True| False)"}]
+    assert true - false == pytest.approx(2.0)
+    assert scores.usage.prompts == 2
+
+
+async def test_a_grammar_is_not_enough_for_labels_of_several_tokens() -> None:
+    logprobs = {".": -0.5, "ue": -3, " yes": -4.0, " no": -4.5, " maybe": -4.6, " Tr": -5.0, " False": -7.0}
+    async with scorer_of(FakeTgi(cap=5, splits={" True": [" Tr", "ue"]}, logprobs=logprobs)) as scorer:
+        with pytest.raises(LabelUnreachable, match="only differences"):
+            await scorer.score(PromptTree("", (Query(Row(0), "c"),)), ["True", "False"])
+
+
+async def test_the_key_travels_as_a_bearer_token() -> None:
+    fake = FakeTgi()
+    with serving(fake.app()) as url:
+        wire = TgiWire(url, timeout_seconds=5, connections=4, max_top_tokens=5, api_key="secret")
+        await wire.next_token(Prompt("a"), ())
+        await wire.close()
+    assert fake.keys == {"Bearer secret"}
 
 
 async def test_a_label_the_server_never_names_is_an_error_and_no_number_is_made_up() -> None:
@@ -86,7 +143,7 @@ async def test_a_refusal_is_not_tried_again() -> None:
 
 
 async def test_a_server_that_is_not_there_is_unavailable_and_the_probe_says_so() -> None:
-    scorer = TgiScorer("default", "http://127.0.0.1:9", timeout_seconds=5)
+    scorer = tgi_scorer("http://127.0.0.1:9", timeout_seconds=5, patience_seconds=0)
     info = await scorer.probe()
     assert not info.ready
     assert not info.reachable
@@ -122,10 +179,10 @@ async def test_where_the_server_does_not_count_an_ideal_prefix_cache_is_modelled
     )
     async with scorer_of(FakeTgi()) as scorer:
         usage = (await scorer.score(tree, ["True", "False"])).usage
-    nodes, queries = 3 + 2, 1 + 2 + 1  # the fake's tokens are words
+    special, nodes, queries = 1, 3 + 2, 1 + 2 + 1  # the fake's tokens are words
     assert usage.modelled
-    assert usage.tokens_computed == nodes + queries
-    assert usage.tokens_sent == 2 * 3 + (3 + 2) + queries
+    assert usage.tokens_computed == special + nodes + queries
+    assert usage.tokens_sent == 2 * (special + 3) + (special + 3 + 2) + queries
 
 
 async def test_special_tokens_are_not_counted() -> None:

@@ -1,71 +1,20 @@
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 import pytest
 
-from service.bootstrap import Application, build_application
-from service.entities import Job, JobStatus, LabelStatus
-from service.errors import BackendRefused, BackendUnavailable, LeaseLost, StorageUnavailable
+from service.bootstrap import Application
+from service.entities import JobStatus, LabelStatus
+from service.errors import BackendRefused, LeaseLost, StorageUnavailable
 from service.identifiers import JobId, WorkerId
-from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
-from service.search.prompt_tree import PromptTree, TreeScores
-from service.settings import QueueSettings, Settings
-from service.storage.memory import MemoryStore
-from tests.behaviour.stored import BOB, cancel, claim, event_types, events, job, queued
-from workers.worker import BACKEND_DELAY_SECONDS, Worker
+from tests.behaviour.stored import BOB, cancel, claim, event_types, events, queued
+from tests.unit.workers.workplace import Workplace
+from workers.worker import Worker
 
-LEASE_SECONDS = 1.5
 PATIENCE_SECONDS = 30.0
-
-
-class Clock:
-    """A clock that tests can put forward."""
-
-    def __init__(self) -> None:
-        self.ahead = timedelta()
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
-
-    def advance(self, seconds: float) -> None:
-        self.ahead += timedelta(seconds=seconds)
-
-
-class Backend(DeterministicScorer):
-    """The deterministic twin, which can be told to fail or to keep everybody waiting."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.failure: Exception | None = None
-        self.asked = asyncio.Event()
-        self.answering = asyncio.Event()
-        self.answering.set()
-
-    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
-        self.asked.set()
-        await self.answering.wait()
-        if self.failure is not None:
-            raise self.failure
-        return await super().score(tree, labels)
-
-
-class Workplace:
-    """A worker with its store and backend."""
-
-    def __init__(self) -> None:
-        self.clock = Clock()
-        self.store = MemoryStore(max_crashes=3, now=self.clock.now)
-        self.backend = Backend()
-        queue = QueueSettings(lease_seconds=LEASE_SECONDS, poll_seconds=0.01, checkpoint_seconds=0.0)
-        wired = build_application(Settings(queue=queue, backends=()), store=self.store)
-        scorers = ConfiguredScorers({"default": self.backend})
-        self.worker = Worker(Application(wired.settings, self.store, scorers), WorkerId("worker"))
-
-    async def job(self, job_id: JobId) -> Job:
-        return await job(self.store, job_id)
 
 
 @pytest.fixture
@@ -88,27 +37,6 @@ async def test_there_is_nothing_to_do_in_an_empty_queue(workplace: Workplace) ->
     assert await workplace.worker.work_once() is False
 
 
-async def test_a_backend_that_cannot_be_reached_delays_the_job_and_fails_nothing(workplace: Workplace) -> None:
-    job_id = await queued(workplace.store)
-    workplace.backend.failure = BackendUnavailable("overloaded")
-    for _ in range(5):
-        assert await workplace.worker.work_once()
-        assert await workplace.worker.work_once() is False
-        workplace.clock.advance(BACKEND_DELAY_SECONDS)
-    assert (await workplace.job(job_id)).status is JobStatus.RUNNING
-    workplace.backend.failure = None
-    assert await workplace.worker.work_once()
-    assert (await workplace.job(job_id)).status is JobStatus.SUCCEEDED
-
-
-async def test_a_backend_that_names_a_time_is_left_alone_until_then(workplace: Workplace) -> None:
-    await queued(workplace.store)
-    workplace.backend.failure = BackendUnavailable("overloaded", retry_after_seconds=3 * BACKEND_DELAY_SECONDS)
-    await workplace.worker.work_once()
-    workplace.clock.advance(2 * BACKEND_DELAY_SECONDS)
-    assert await workplace.worker.work_once() is False
-
-
 async def test_a_backend_that_refuses_fails_the_job_and_says_why(workplace: Workplace) -> None:
     job_id = await queued(workplace.store)
     workplace.backend.failure = BackendRefused("no log-probabilities")
@@ -123,7 +51,7 @@ async def test_a_backend_that_refuses_fails_the_job_and_says_why(workplace: Work
 
 async def test_a_model_that_is_not_configured_fails_the_job(workplace: Workplace) -> None:
     job_id = await queued(workplace.store)
-    wired = workplace.worker._application
+    wired = workplace.application
     worker = Worker(Application(wired.settings, workplace.store, ConfiguredScorers({})), WorkerId("worker"))
     await worker.work_once()
     error = (await workplace.job(job_id)).error

@@ -1,0 +1,47 @@
+"""Keeps what a scoring backend was asked and answered."""
+
+from collections.abc import Sequence
+
+from service.ports import BackendIdentity, BackendInfo, Scorer
+from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
+
+
+class Recorder:
+    """A scorer in front of another one."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+        self.asked: list[str] = []  # every prompt as often as it was asked, depth first within a tree
+        self.scores: dict[str, LogProbabilities] = {}  # by prompt
+        self.usage = Usage()
+
+    def difference(self, other: "Recorder") -> tuple[int, float]:
+        """How many prompts both were asked, and the largest difference of their answers in nats."""
+        common = self.scores.keys() & other.scores.keys()
+        pairs = (zip(self.scores[prompt], other.scores[prompt], strict=True) for prompt in common)
+        return len(common), max((abs(one - two) for pair in pairs for one, two in pair), default=0.0)
+
+    async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
+        """As the other one."""
+        return await self._scorer.probe(labels, all_spellings=all_spellings)
+
+    async def identify(self) -> BackendIdentity:
+        """As the other one. Raises BackendError."""
+        return await self._scorer.identify()
+
+    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
+        """As the other one, kept. Raises BackendError."""
+        found = await self._scorer.score(tree, labels, all_spellings=all_spellings)
+        for row, prompt in tree.prompts():
+            self.asked.append(prompt)
+            self.scores[prompt] = found.log_probabilities[row]
+        self.usage += found.usage
+        return found
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """As the other one. Raises BackendError."""
+        return await self._scorer.count_tokens(texts)
+
+    async def close(self) -> None:
+        """As the other one."""
+        await self._scorer.close()

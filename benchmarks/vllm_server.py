@@ -1,0 +1,159 @@
+"""A real vLLM on this machine's CPU that serves the small model, for as long as it is wanted."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from icm.ports import free_port
+from inference.settings import SMALL_MODEL
+
+PYTHON = Path(__file__).parents[1] / ".venv-vllm" / "bin" / "python"  # made by `make test-vllm`
+MODEL_NAME = "small_model"
+START_SECONDS = 300.0
+_STOP_SECONDS = 40.0
+_TAIL_LINES = 30
+_COUNTER = re.compile(r"^vllm:(\w+?)_total\{[^}]*\} (\S+)$", re.MULTILINE)
+_BLOCK = re.compile(r'^vllm:cache_config_info\{(?:[^}]*,)?block_size="(\d+)"', re.MULTILINE)
+
+
+class VllmDidNotStart(Exception):
+    """It ended, or took too long; the text has the end of its log."""
+
+
+@dataclass(frozen=True)
+class PromptTokens:
+    """vLLM's own counters of prompt tokens since it started."""
+
+    sent: int
+    cached: int
+
+    @property
+    def computed(self) -> int:
+        """Those not found in the prefix cache."""
+        return self.sent - self.cached
+
+    def since(self, before: "PromptTokens") -> "PromptTokens":
+        """What came after an earlier reading."""
+        return PromptTokens(self.sent - before.sent, self.cached - before.cached)
+
+
+@contextmanager
+def vllm_server(*arguments: str, context_tokens: int = 4096) -> Iterator[str]:
+    """Start vLLM with these arguments more and wait until it is ready; gives its URL. Raises VllmDidNotStart.
+
+    It is gone afterwards, with all its processes, also where this process is killed.
+    """
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="icm-vllm-") as folder, _running(port, arguments, context_tokens, folder):
+        yield f"http://127.0.0.1:{port}"
+
+
+def prompt_tokens(url: str) -> PromptTokens:
+    """The counters of prompt tokens that went through the prefix cache."""
+    return read_counters(_metrics(url))
+
+
+def block_tokens(url: str) -> int:
+    """Tokens of a block of the prefix cache. Raises ValueError where vLLM does not say."""
+    return read_block(_metrics(url))
+
+
+def read_counters(metrics: str) -> PromptTokens:
+    """From the text of `/metrics`; several engines are added up. Raises KeyError where vLLM does not count."""
+    counters = dict[str, float]()
+    for name, value in _COUNTER.findall(metrics):
+        counters[name] = counters.get(name, 0.0) + float(value)
+    return PromptTokens(int(counters["prefix_cache_queries"]), int(counters["prefix_cache_hits"]))
+
+
+def read_block(metrics: str) -> int:
+    """From the text of `/metrics`. Raises ValueError where vLLM does not say."""
+    found = _BLOCK.search(metrics)
+    if found is None:
+        raise ValueError("/metrics has no vllm:cache_config_info")
+    return int(found[1])
+
+
+def _metrics(url: str) -> str:
+    return httpx.get(f"{url}/metrics", trust_env=False).raise_for_status().text
+
+
+@contextmanager
+def _running(port: int, arguments: tuple[str, ...], context_tokens: int, folder: str) -> Iterator[None]:
+    if not PYTHON.exists():
+        raise VllmDidNotStart(f"{PYTHON} is not there; `make test-vllm` installs vLLM")
+    log = Path(folder, "log")
+    command = (sys.executable, "-m", "benchmarks.guarded", str(PYTHON), *_command(port, context_tokens), *arguments)
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603 - our own module
+            command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=_environment(folder)
+        )
+    try:
+        _wait_until_ready(process, f"http://127.0.0.1:{port}/health", log)
+        yield
+    finally:
+        _stop(process)
+
+
+def _command(port: int, context_tokens: int) -> tuple[str, ...]:
+    """The module, since the command `vllm` looks for a package of that name, and this build has another."""
+    return (
+        *("-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port)),
+        *("--model", str(SMALL_MODEL), "--served-model-name", MODEL_NAME, "--max-model-len", str(context_tokens)),
+        *("--dtype", "float32", "--enforce-eager", "--enable-prompt-tokens-details"),
+    )
+
+
+def _environment(folder: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # a container's cores may not be the machine's
+        "OMP_NUM_THREADS": "1",  # threads that wait for each other spin, and there are few cores for many processes
+        "VLLM_NO_USAGE_STATS": "1",  # else it reports to its makers
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_CACHE_ROOT": str(Path(folder, "cache")),
+        "VLLM_CONFIG_ROOT": str(Path(folder, "config")),
+    }
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not _answers(url):
+        if process.poll() is not None:
+            raise VllmDidNotStart(f"vLLM ended with status {process.returncode}:\n{_tail(log)}")
+        if time.monotonic() > deadline:
+            raise VllmDidNotStart(f"vLLM was not ready after {START_SECONDS:g} s:\n{_tail(log)}")
+        time.sleep(0.2)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False).is_success
+    except httpx.TransportError:
+        return False
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text("utf-8", "replace").splitlines()[-_TAIL_LINES:])
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Close the guard's standard input, upon which it ends everything."""
+    if process.stdin is not None:
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

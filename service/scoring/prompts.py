@@ -1,0 +1,129 @@
+"""Scores prompt trees over any server: one call a prompt, one generated token, the labels by the chain rule.
+
+Prompt log-probabilities are never asked for, since they defeat every server's prefix cache.
+Where the server takes token ids, every text of a tree is encoded once and the ids are put
+together; so what is shared is shared to the token, whatever the server adds to a text.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
+
+from service.errors import BackendRefused
+from service.ports import BackendIdentity, BackendInfo
+from service.scoring.driving import Driver
+from service.scoring.encoding import Encoder
+from service.scoring.identity import CANARY_PROMPTS, Canary, Recognition
+from service.scoring.labels import ENDING_CHARACTERS, LabelTokens, ending, find_label_tokens
+from service.scoring.layout import Layout, lay_out
+from service.scoring.probe import examine
+from service.scoring.reading import TreeReading
+from service.scoring.recent import Recent
+from service.scoring.together import together
+from service.scoring.tree_ids import encode_tree
+from service.scoring.walk import WORTH_A_ROUND_CHARACTERS, Walk
+from service.scoring.wire import Prompt, Wire
+from service.search.prompt_tree import PromptTree, TreeScores
+
+_REMEMBERED_LABELS = 1_000
+_AHEAD = 2  # groups handed to the driver for each it may have under way, so that no slot waits for the next
+
+
+class Probe(Protocol):
+    """Finds out what a server is and whether it can serve these labels; `examine` of probe.py is one."""
+
+    async def __call__(
+        self, name: str, wire: Wire, driver: Driver, labels: Sequence[str], *, all_spellings: bool
+    ) -> BackendInfo:
+        """Problems are in the answer."""
+
+
+class PromptScorer:
+    """A server spoken to through a wire, every attempt made by the driver."""
+
+    def __init__(
+        self,
+        name: str,
+        wire: Wire,
+        driver: Driver,
+        *,
+        probe: Probe = examine,
+        worth_characters: int = WORTH_A_ROUND_CHARACTERS,
+    ) -> None:
+        self._name = name
+        self._wire = wire
+        self._driver = driver
+        self._probe = probe
+        self._worth_characters = worth_characters
+        self._encoder = Encoder(wire, driver)
+        self._labels = Recent[tuple[object, ...], LabelTokens](_REMEMBERED_LABELS)
+        facts = partial(driver.call, wire.facts, measured=False)
+        self._recognition = Recognition(wire.kind, driver, facts=facts, canary=self._canary)
+
+    async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
+        """What the server is and whether it can serve these labels."""
+        return await self._probe(self._name, self._wire, self._driver, labels, all_spellings=all_spellings)
+
+    async def identify(self) -> BackendIdentity:
+        """What the server says of itself, and the likeliest tokens' log-probabilities. Raises BackendError."""
+        return await self._recognition.identify()
+
+    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
+        """All queries, shared beginnings first (see walk.py).
+
+        Raises BackendError; then, and when it is cancelled, the calls under way are cancelled too.
+        """
+        layout = lay_out(tree)
+        if not layout.leaves:
+            return TreeScores({})
+        ids = await encode_tree(self._encoder, layout) if self._wire.takes_token_ids else None
+        tokens = await self._label_tokens(layout, labels, all_spellings=all_spellings, as_text=ids is None)
+        reading = TreeReading(layout, tokens, ids, self._wire, self._driver)
+        walk = Walk(
+            layout,
+            reading.ask,
+            slots=lambda: _AHEAD * self._driver.limit,
+            grouped=reading.grouped,
+            worth_characters=self._worth_characters,
+        )
+        await walk.run()
+        return TreeScores(reading.scores(), await reading.tally.usage(self._encoder))
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens by the server's tokenizer, special tokens not counted. Raises BackendError."""
+        return await self._encoder.count(texts)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._wire.close()
+
+    async def _label_tokens(
+        self, layout: Layout, labels: Sequence[str], *, all_spellings: bool, as_text: bool
+    ) -> list[LabelTokens]:
+        """The labels' tokens behind each leaf, found once for each way in which prompts end."""
+        endings = [ending(layout.last_characters(leaf, ENDING_CHARACTERS)) for leaf in range(len(layout.leaves))]
+        distinct = list(dict.fromkeys(endings))
+        find = partial(self._found_behind, labels, all_spellings=all_spellings, as_text=as_text)
+        found = dict(zip(distinct, await together(map(find, distinct)), strict=True))
+        return [found[behind] for behind in endings]
+
+    async def _found_behind(
+        self, labels: Sequence[str], behind: str, *, all_spellings: bool, as_text: bool
+    ) -> LabelTokens:
+        key = (tuple(labels), behind, all_spellings, as_text)
+        found = self._labels.get(key)
+        if found is None:
+            found = await find_label_tokens(
+                self._encoder.tokens, labels, behind, all_spellings=all_spellings, as_text=as_text
+            )
+            self._labels.put(key, found)
+        return found
+
+    async def _canary(self) -> Canary:
+        """Log-probabilities of the likeliest tokens. Raises BackendError."""
+        prompts = map(Prompt, CANARY_PROMPTS)
+        calls = [self._driver.call(partial(self._wire.next_token, prompt, ())) for prompt in prompts]
+        answers = await together(calls)
+        if not all(answer.by_id for answer in answers):
+            raise BackendRefused("the server names no token for a fixed prompt")
+        return tuple(max(answer.by_id.values()) for answer in answers)

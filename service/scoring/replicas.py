@@ -1,0 +1,258 @@
+"""Several servers with the same model behind one name: whole trees stay on one, which has their prefix in its cache."""
+
+import asyncio
+import hashlib
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TypeVar
+
+from service.errors import BackendChanged, BackendUnavailable
+from service.ports import BackendIdentity, BackendInfo, Scorer
+from service.search.prompt_tree import PromptTree, TreeScores
+
+_Answer = TypeVar("_Answer")
+_Number = TypeVar("_Number", int, float)
+BEGINNING_CHARACTERS = 2000  # of a tree's first prompt; trees that agree in them share a prefix worth keeping
+FAR_BUSIER = 1.25  # than the mean, in prompts under way: the bound of "consistent hashing with bounded loads"
+_DOWN_SECONDS = 5.0  # for which a replica is passed over that did not say how long
+
+
+class _Replica:
+    """One server, what it is busy with, and whether it answers."""
+
+    def __init__(self, number: int, scorer: Scorer) -> None:
+        self.number = number
+        self.scorer = scorer
+        self.prompts = 0
+        self.down_until: float | None = None  # None while it answers
+
+    @contextmanager
+    def busy_with(self, prompts: int) -> Iterator[None]:
+        """Count the prompts as under way."""
+        self.prompts += prompts
+        try:
+            yield
+        finally:
+            self.prompts -= prompts
+
+    def passed_over(self, now: float) -> bool:
+        """Whether it is down, or was and is just being tried."""
+        return self.down_until is not None and (now < self.down_until or self.prompts > 0)
+
+
+class ReplicatedScorer:
+    """Scores through whichever replica is best for a tree: the one that trees of the same beginning went to before.
+
+    A replica that is far busier than the mean, or does not answer, is passed over; what it failed
+    to answer goes to another. What one refuses all would refuse. Replicas are numbered from 1 in
+    the operator's order. Each process prefers other replicas for a beginning (`salt`), so that
+    workers with the same demonstrations do not all turn to one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        scorers: Sequence[Scorer],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        salt: str | None = None,
+    ) -> None:
+        self._name = name
+        self._replicas = [_Replica(number, scorer) for number, scorer in enumerate(scorers, start=1)]
+        self._clock = clock
+        self._salt = secrets.token_hex(8) if salt is None else salt
+        self._agreed: BackendIdentity | None = None
+
+    async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
+        """All replicas; that they differ is a problem, that one cannot be reached is advice."""
+        infos = await asyncio.gather(*(one.scorer.probe(labels, all_spellings=all_spellings) for one in self._replicas))
+        numbered = dict(enumerate(infos, start=1))
+        reached = {number: info for number, info in numbered.items() if info.reachable}
+        missing = [
+            f"replica {number} cannot be reached: {'; '.join(info.problems)}"
+            for number, info in numbered.items()
+            if not info.reachable
+        ]
+        if not reached:
+            return replace(numbered[1], name=self._name, replicas=len(infos), problems=tuple(missing))
+        return _merged(self._name, reached, missing, replicas=len(infos))
+
+    async def identify(self) -> BackendIdentity:
+        """What all replicas that answer agree on. Raises BackendChanged, BackendUnavailable."""
+        asked = [one for one in self._replicas if not one.passed_over(self._clock())] or self._replicas
+        outcomes = await asyncio.gather(*(self._identity(one) for one in asked), return_exceptions=True)
+        found = dict[int, BackendIdentity]()
+        failures = list[BackendUnavailable]()
+        for one, outcome in zip(asked, outcomes, strict=True):
+            if isinstance(outcome, BackendUnavailable):
+                failures.append(outcome)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                found[one.number] = outcome
+        if not found:
+            raise _all_down(failures)
+        (first, identity), *others = found.items()
+        for number, other in others:
+            _same(identity, other, f"replicas {first} and {number} are not the same")
+        self._agreed = identity
+        return identity
+
+    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
+        """The whole tree on one replica. Raises BackendError: unavailable where none answers."""
+        prompts = sum(1 for _ in _queries(tree))
+
+        async def on(replica: _Replica) -> TreeScores:
+            with replica.busy_with(prompts):
+                return await replica.scorer.score(tree, labels, all_spellings=all_spellings)
+
+        return await self._first_answer(_beginning(tree), on)
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens by the tokenizer that all have. Raises BackendError."""
+        return await self._first_answer("", lambda replica: replica.scorer.count_tokens(texts))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for replica in self._replicas:
+            await replica.scorer.close()
+
+    async def _first_answer(self, key: str, ask: Callable[[_Replica], Awaitable[_Answer]]) -> _Answer:
+        """From the first replica in order of preference that answers."""
+        failures = list[BackendUnavailable]()
+        left = self._preferred(key)
+        while left:
+            replica = self._next(left)
+            left.remove(replica)
+            try:
+                if replica.down_until is not None:
+                    await self._still_the_same(replica)
+                answer = await ask(replica)
+            except BackendUnavailable as error:
+                replica.down_until = self._clock() + (error.retry_after_seconds or _DOWN_SECONDS)
+                failures.append(error)
+            else:
+                replica.down_until = None
+                return answer
+        raise _all_down(failures)
+
+    def _preferred(self, key: str) -> list[_Replica]:
+        """Rendezvous hashing: a replica that is added or lost moves only its own share of keys."""
+
+        def weight(replica: _Replica) -> bytes:
+            return hashlib.sha256(f"{self._salt}\0{replica.number}\0{key}".encode(errors="surrogatepass")).digest()
+
+        return sorted(self._replicas, key=weight, reverse=True)
+
+    def _next(self, left: Sequence[_Replica]) -> _Replica:
+        """The most preferred that answers and is not far busier than the mean; those passed over come last."""
+        now = self._clock()
+        up = [replica for replica in left if not replica.passed_over(now)]
+        if not up:
+            return left[0]
+        mean = sum(replica.prompts for replica in up) / len(up)
+        return next(replica for replica in up if replica.prompts <= FAR_BUSIER * mean)
+
+    async def _identity(self, replica: _Replica) -> BackendIdentity:
+        try:
+            return await replica.scorer.identify()
+        except BackendUnavailable as error:
+            replica.down_until = self._clock() + (error.retry_after_seconds or _DOWN_SECONDS)
+            raise
+
+    async def _still_the_same(self, replica: _Replica) -> None:
+        """Raises BackendChanged where a replica that was down has come back as another."""
+        identity = await self._identity(replica)
+        if self._agreed is not None:
+            _same(self._agreed, identity, f"replica {replica.number} was away and has come back as another")
+
+
+def _queries(tree: PromptTree) -> Iterator[object]:
+    ahead = [tree]
+    while ahead:
+        node = ahead.pop()
+        yield from node.queries
+        ahead += node.children
+
+
+def _beginning(tree: PromptTree) -> str:
+    """What most of the tree's prompts begin with: the text on the way to its first leaf."""
+    text = tree.text
+    while len(text) < BEGINNING_CHARACTERS and tree.children:
+        tree = tree.children[0]
+        text += tree.text
+    return text[:BEGINNING_CHARACTERS]
+
+
+def _same(one: BackendIdentity, other: BackendIdentity, otherwise: str) -> None:
+    """Raises BackendChanged."""
+    if not one.agrees_with(other):
+        told = (
+            "their log-probabilities of fixed prompts differ"
+            if one.fingerprint == other.fingerprint
+            else f"{one.fingerprint} and {other.fingerprint}"
+        )
+        raise BackendChanged(f"{otherwise}: {told}")
+
+
+def _all_down(failures: Sequence[BackendUnavailable]) -> BackendUnavailable:
+    """What every replica's call ended with; the first that may be back says when to try again."""
+    waits = [error.retry_after_seconds for error in failures if error.retry_after_seconds is not None]
+    told = "; ".join(dict.fromkeys(map(str, failures)))
+    message = f"none of {len(failures)} replicas answers: {told}"
+    return BackendUnavailable(message, min(waits, default=None), kind=failures[-1].kind, status=failures[-1].status)
+
+
+def _merged(name: str, infos: dict[int, BackendInfo], missing: Sequence[str], *, replicas: int) -> BackendInfo:
+    """One description of all replicas that were reached."""
+    each = list(infos.values())
+    contexts = {number: info.context_tokens for number, info in infos.items() if info.context_tokens is not None}
+    problems = [
+        *_differing("are", {number: info.fingerprint for number, info in infos.items()}),
+        *_differing("have a context in tokens of", contexts),
+        *(f"replica {number}: {problem}" for number, info in infos.items() for problem in info.problems),
+    ]
+    advice = [*missing, *(f"replica {number}: {one}" for number, info in infos.items() for one in info.advice)]
+    return replace(
+        each[0],
+        name=name,
+        ready=not problems and all(info.ready for info in each),
+        context_tokens=_least(contexts.values()),
+        max_concurrent_requests=_least(info.max_concurrent_requests for info in each),
+        max_top_tokens=_least(info.max_top_tokens for info in each),
+        reports_tokens_computed=all(info.reports_tokens_computed for info in each),
+        tokenizer_agrees=_all(info.tokenizer_agrees for info in each),
+        prefix_cache=_all(info.prefix_cache for info in each),
+        cache_block_tokens=_most(info.cache_block_tokens for info in each),
+        repeat_difference_nats=_most(info.repeat_difference_nats for info in each),
+        warm_difference_nats=_most(info.warm_difference_nats for info in each),
+        replicas=replicas,
+        problems=tuple(problems),
+        advice=tuple(advice),
+    )
+
+
+def _least(values: Iterable[int | None]) -> int | None:
+    """The least of those that are known."""
+    return min((value for value in values if value is not None), default=None)
+
+
+def _most(values: Iterable[_Number | None]) -> _Number | None:
+    """The most of those that are known."""
+    return max((value for value in values if value is not None), default=None)
+
+
+def _all(values: Iterable[bool | None]) -> bool | None:
+    """Whether it is so of every replica; not known where nobody says otherwise and one says nothing."""
+    told = list(values)
+    return False if False in told else None if None in told else True
+
+
+def _differing(what: str, values: Mapping[int, object]) -> Iterator[str]:
+    """A problem where the replicas do not agree."""
+    if len(set(values.values())) > 1:
+        told = ", ".join(f"{value} (replica {number})" for number, value in values.items())
+        yield f"replicas must be alike, and {what} {told}"

@@ -1,0 +1,89 @@
+"""What backends have answered to prompts, in Postgres."""
+
+import struct
+from collections.abc import Collection, Iterator, Sequence
+
+from sqlalchemy import ARRAY, BindParameter, LargeBinary, any_, bindparam, delete, func, literal, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.entities import Lease
+from service.identifiers import BackendId
+from service.search.prompt_tree import LogProbabilities
+from service.search.recall import Answers, PromptKey
+from service.storage.fence import hold
+from service.storage.tables import remembered_answers
+
+CHUNK_ANSWERS = 10_000  # in one statement
+_FLOAT_BYTES = 8
+
+
+class AnswerTable:
+    """One row for each prompt that a backend has answered."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def recall(self, backend_id: BackendId, keys: Collection[PromptKey]) -> dict[PromptKey, LogProbabilities]:
+        """The answers to those of the prompts that are remembered."""
+        table, found = remembered_answers, dict[PromptKey, LogProbabilities]()
+        for chunk in _chunks(sorted(keys)):
+            known = (table.c.backend_id == backend_id) & (table.c.prompt == any_(_array(chunk)))
+            rows = await self._connection.execute(select(table.c.prompt, table.c.log_probabilities).where(known))
+            found.update((PromptKey(row.prompt), _unpacked(row.log_probabilities)) for row in rows)
+        return found
+
+    async def record(self, lease: Lease, backend_id: BackendId, answers: Answers) -> dict[PromptKey, LogProbabilities]:
+        """Remember these answers; those that count from now on. Raises LeaseLost.
+
+        In the order of their keys, or two who record the same prompts could wait for each other for ever.
+        """
+        await hold(self._connection, lease)
+        counting = dict(answers)
+        for chunk in _chunks(sorted(answers)):
+            new = await self._add(backend_id, chunk, answers)
+            counting |= await self.recall(backend_id, [key for key in chunk if key not in new])
+        return counting
+
+    async def last_beyond(self, max_answers: int) -> int | None:
+        """The number of the newest answer that is beyond so many newer ones; None where there are fewer."""
+        number = remembered_answers.c.number
+        query = select(number).order_by(number.desc()).offset(max_answers).limit(1)
+        last: int | None = (await self._connection.execute(query)).scalar()
+        return last
+
+    async def forget(self, last: int, *, at_most: int) -> int:
+        """Drop the oldest answers up to this number, but for those that another drops just now; how many."""
+        number = remembered_answers.c.number
+        oldest = select(number).where(number <= last).order_by(number).limit(at_most).with_for_update(skip_locked=True)
+        gone = await self._connection.execute(
+            delete(remembered_answers).where(number.in_(select(oldest.cte("oldest").c.number)))
+        )
+        return gone.rowcount
+
+    async def _add(self, backend_id: BackendId, keys: Sequence[PromptKey], answers: Answers) -> set[PromptKey]:
+        """Those of the prompts that nobody had remembered; they are now."""
+        table = remembered_answers
+        packed = [_packed(answers[key]) for key in keys]
+        new = func.unnest(_array(keys), _array(packed)).table_valued("prompt", "log_probabilities").render_derived()
+        source = select(literal(backend_id), new.c.prompt, new.c.log_probabilities)
+        added = insert(table).from_select(["backend_id", "prompt", "log_probabilities"], source)
+        rows = await self._connection.execute(added.on_conflict_do_nothing().returning(table.c.prompt))
+        return {PromptKey(row.prompt) for row in rows}
+
+
+def _chunks(keys: Sequence[PromptKey]) -> Iterator[Sequence[PromptKey]]:
+    for start in range(0, len(keys), CHUNK_ANSWERS):
+        yield keys[start : start + CHUNK_ANSWERS]
+
+
+def _array(values: Sequence[bytes]) -> BindParameter[Sequence[bytes]]:
+    return bindparam(None, values, type_=ARRAY(LargeBinary))
+
+
+def _packed(values: LogProbabilities) -> bytes:
+    return struct.pack(f"<{len(values)}d", *values)
+
+
+def _unpacked(data: bytes) -> LogProbabilities:
+    return struct.unpack(f"<{len(data) // _FLOAT_BYTES}d", data)

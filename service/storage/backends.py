@@ -1,0 +1,58 @@
+"""What scoring backends were when jobs began, so that labels of two of them are never mixed."""
+
+import zlib
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.entities import Lease
+from service.identifiers import BackendId
+from service.ports import BackendIdentity, KnownBackend
+from service.storage.fence import hold
+from service.storage.tables import backend_identities, jobs
+
+_LOCK = 1_187_023_364  # a number of our own: the first of the two that name an advisory lock
+
+
+class BackendTable:
+    """Identities, as the API and workers see them."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def recognized(self, identity: BackendIdentity) -> BackendId:
+        """The oldest stored identity that agrees with this one; where there is none, it is stored.
+
+        Those who store one of this fingerprint at once wait for each other, or there were two.
+        """
+        of_the_fingerprint = zlib.crc32(identity.fingerprint.encode()) - 2**31
+        await self._connection.execute(select(func.pg_advisory_xact_lock(_LOCK, of_the_fingerprint)))
+        like = backend_identities.c.fingerprint == identity.fingerprint
+        query = select(backend_identities).where(like).order_by(backend_identities.c.id)
+        for row in await self._connection.execute(query):
+            if BackendIdentity(row.fingerprint, tuple(row.canary)).agrees_with(identity):
+                return BackendId(row.id)
+        values = {"fingerprint": identity.fingerprint, "canary": list(identity.canary)}
+        new = insert(backend_identities).values(values).returning(backend_identities.c.id)
+        return BackendId((await self._connection.execute(new)).scalar_one())
+
+    async def of_job(self, lease: Lease, measured: BackendIdentity) -> KnownBackend:
+        """The backend that the job began with; a job that has none begins with this one. Raises LeaseLost."""
+        await hold(self._connection, lease)
+        known = await self._known(lease)
+        if known is not None:
+            return known
+        backend_id = await self.recognized(measured)
+        unknown = (jobs.c.id == lease.job_id) & jobs.c.backend_id.is_(None)
+        await self._connection.execute(update(jobs).where(unknown).values(backend_id=backend_id))
+        adopted = await self._known(lease)  # a rival's, where one was faster
+        return adopted or KnownBackend(backend_id, measured)
+
+    async def _known(self, lease: Lease) -> KnownBackend | None:
+        query = (
+            select(backend_identities)
+            .join(jobs, jobs.c.backend_id == backend_identities.c.id)
+            .where(jobs.c.id == lease.job_id)
+        )
+        row = (await self._connection.execute(query)).first()
+        return None if row is None else KnownBackend(row.id, BackendIdentity(row.fingerprint, tuple(row.canary)))

@@ -1,0 +1,247 @@
+"""A job whose backend is away waits, and goes on by itself."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from service.entities import Backoff, ClaimedShard, JobStatus
+from service.identifiers import JobId, WorkerId
+from service.ports import Store
+from service.storage.memory import MemoryStore
+from tests.behaviour.stored import (
+    ALICE,
+    BOB,
+    NO_TIME,
+    cancel,
+    claim,
+    claimed,
+    event_types,
+    events,
+    finish,
+    job,
+    pause,
+    queued,
+    release,
+    resume,
+    save,
+)
+
+NOW = Backoff(0.0, 0.0)
+
+
+async def pause_for_no_time(store: Store, shard: ClaimedShard) -> None:
+    """Pause so that the backend may be tried at once."""
+    await pause(store, shard, backoff=NOW)
+
+
+async def test_a_paused_job_says_why_and_when_it_is_tried_again(store: Store) -> None:
+    job_id = await queued(store, 1, 1)
+    before = datetime.now(UTC)
+    await pause(store, await claimed(store))
+    paused = await job(store, job_id)
+    assert paused.status is JobStatus.PAUSED
+    assert paused.error == {"code": "backend_unavailable", "message": "away"}
+    [event] = [event for event in await events(store, job_id) if event.type == "job.paused"]
+    assert {key: event.data[key] for key in ("status", "reason", "message")} == {
+        "status": "paused",
+        "reason": "backend_unavailable",
+        "message": "away",
+    }
+    assert datetime.fromisoformat(event.data["retry_at"]) >= before + timedelta(seconds=5.0)
+    assert (await event_types(store, job_id))[-1] == "job.paused"
+
+
+async def test_no_shard_of_a_paused_job_is_claimed_before_its_time_and_other_jobs_go_on(store: Store) -> None:
+    await queued(store, 1, 1, 1)
+    other = await queued(store)
+    await pause(store, await claimed(store))
+    assert (await claimed(store, BOB)).lease.job_id == other
+    assert await claim(store, BOB) is None
+
+
+async def test_a_server_that_names_a_time_is_left_alone_until_then(store: Store) -> None:
+    job_id = await queued(store)
+    before = datetime.now(UTC)
+    await pause(store, await claimed(store), at_least_seconds=300.0)
+    event = (await events(store, job_id))[-1]
+    assert datetime.fromisoformat(event.data["retry_at"]) >= before + timedelta(seconds=300.0)
+
+
+async def test_one_worker_at_a_time_looks_whether_the_backend_is_back(store: Store) -> None:
+    await queued(store, *[1] * 6)
+    await pause_for_no_time(store, await claimed(store))
+    found = await asyncio.gather(*(claim(store, WorkerId(f"worker-{i}")) for i in range(8)))
+    [trying] = [shard for shard in found if shard is not None]
+    assert trying.paused
+
+
+async def test_looking_in_vain_adds_no_event_and_counts_no_crash(store: Store) -> None:
+    job_id = await queued(store, 1, 1)
+    await pause_for_no_time(store, await claimed(store))
+    log = await events(store, job_id)
+    for _ in range(10):  # more than a shard may crash
+        await pause_for_no_time(store, await claimed(store))
+    assert await events(store, job_id) == log
+    assert (await job(store, job_id)).status is JobStatus.PAUSED
+
+
+async def test_a_job_whose_backend_is_back_goes_on_with_all_of_its_shards(store: Store) -> None:
+    job_id = await queued(store, 1, 1)
+    await pause_for_no_time(store, await claimed(store))
+    trying = await claimed(store)
+    assert await claim(store) is None
+    await resume(store, trying)
+    going_on = await job(store, job_id)
+    assert (going_on.status, going_on.error) == (JobStatus.RUNNING, None)
+    assert not (await claimed(store)).paused
+    types = await event_types(store, job_id)
+    assert types[2:] == ["shard.started", "job.paused", "job.resumed", "shard.started", "shard.started"]
+    resumed = next(event for event in await events(store, job_id) if event.type == "job.resumed")
+    assert resumed.data["status"] == "running"
+    assert 0 <= resumed.data["paused_seconds"] < 60
+
+
+async def test_a_second_shard_that_meets_the_outage_waits_without_a_word(store: Store) -> None:
+    job_id = await queued(store, 1, 1)
+    first, second = await claimed(store), await claimed(store)
+    await pause(store, first)
+    log = await events(store, job_id)
+    await pause(store, second, at_least_seconds=999.0)
+    assert await events(store, job_id) == log
+    assert await claim(store) is None
+
+
+async def test_a_shard_under_way_may_end_a_paused_job(store: Store) -> None:
+    job_id = await queued(store, 1, 1)
+    first, second = await claimed(store), await claimed(store)
+    await pause_for_no_time(store, first)
+    assert await finish(store, second) is JobStatus.PAUSED
+    trying = await claimed(store)
+    assert await finish(store, trying) is JobStatus.SUCCEEDED
+    ended = await job(store, job_id)
+    assert (ended.status, ended.error) == (JobStatus.SUCCEEDED, None)
+
+
+async def test_a_paused_job_is_cancelled_at_once(store: Store) -> None:
+    job_id = await queued(store, 1, 1)
+    await pause(store, await claimed(store))
+    cancelled = await cancel(store, job_id)
+    assert (cancelled.status, cancelled.error) == (JobStatus.CANCELLED, None)
+    assert await claim(store) is None
+
+
+@pytest.mark.parametrize("back", [True, False], ids=["it is", "it is not"])
+async def test_a_job_cancelled_while_a_worker_looks_whether_its_backend_is_back_ends_with_the_look(
+    store: Store, back: bool
+) -> None:
+    job_id = await queued(store, 1, 1)
+    await pause_for_no_time(store, await claimed(store))
+    trying = await claimed(store)
+    assert (await cancel(store, job_id)).status is JobStatus.PAUSED
+    if back:
+        await resume(store, trying)
+        await release(store, trying)
+    else:
+        await pause(store, trying)
+    assert (await job(store, job_id)).status is JobStatus.CANCELLED
+    assert "job.resumed" not in await event_types(store, job_id)
+
+
+async def test_an_expired_shard_of_a_paused_job_waits_like_the_others_but_not_to_be_cancelled(store: Store) -> None:
+    job_id = await queued(store, 1, 1)
+    first = await claimed(store, BOB)
+    await claimed(store, ALICE, NO_TIME)
+    await pause(store, first)
+    assert await claim(store) is None
+    await cancel(store, job_id)
+    assert (await job(store, job_id)).status is JobStatus.CANCELLED
+
+
+async def test_a_worker_told_to_stop_while_it_looks_gives_back_a_shard_it_never_began(store: Store) -> None:
+    job_id = await queued(store)
+    await pause_for_no_time(store, await claimed(store))
+    log = await events(store, job_id)
+    await release(store, await claimed(store))
+    assert await events(store, job_id) == log
+
+
+class Hours:
+    """A clock that stands still until told otherwise."""
+
+    def __init__(self) -> None:
+        self.moment = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def pass_by(self, seconds: float) -> None:
+        self.moment += timedelta(seconds=seconds)
+
+
+async def waits(store: MemoryStore, clock: Hours, tries: int) -> list[float]:
+    """Pause, try in vain so many times, and say how long each wait was, in whole seconds."""
+    found, seconds = list[float](), 0.0
+    await pause(store, await claimed(store))
+    for _ in range(tries):
+        while (shard := await claim(store)) is None:
+            clock.pass_by(1.0)
+            seconds += 1.0
+        found.append(seconds)
+        seconds = 0.0
+        await pause(store, shard)
+    return found
+
+
+async def test_waits_grow_up_to_a_minute() -> None:
+    clock = Hours()
+    store = MemoryStore(now=clock.now)
+    await queued(store)
+    assert await waits(store, clock, 7) == [5, 10, 20, 40, 60, 60, 60]
+
+
+async def test_progress_makes_waits_short_again_but_a_mere_return_does_not() -> None:
+    clock = Hours()
+    store = MemoryStore(now=clock.now)
+    await queued(store)
+    await waits(store, clock, 2)
+    clock.pass_by(60.0)
+    returned = await claimed(store)
+    await resume(store, returned)
+    await release(store, returned)
+    assert await waits(store, clock, 1) == [40]
+    clock.pass_by(60.0)
+    returned = await claimed(store)
+    await resume(store, returned)
+    await save(store, returned)
+    await release(store, returned)
+    assert await waits(store, clock, 2) == [5, 10]
+
+
+async def test_time_in_a_pause_does_not_count_as_time_of_the_job() -> None:
+    clock = Hours()
+    store = MemoryStore(now=clock.now)
+    job_id = await queued(store)
+    shard = await claimed(store)
+    clock.pass_by(3.0)
+    await pause(store, shard)
+    clock.pass_by(600.0)
+    assert await seconds_of(store, job_id) == 3.0
+    trying = await claimed(store)
+    await resume(store, trying)
+    clock.pass_by(4.0)
+    assert await seconds_of(store, job_id) == 7.0
+
+
+async def test_time_in_a_pause_does_not_count_in_the_database_either(store: Store) -> None:
+    job_id = await queued(store)
+    await pause_for_no_time(store, await claimed(store))
+    first, second = await seconds_of(store, job_id), await seconds_of(store, job_id)
+    assert first == second
+    await resume(store, await claimed(store))
+    assert await seconds_of(store, job_id) >= first
+
+
+async def seconds_of(store: Store, job_id: JobId) -> float:
+    async with store.workbench() as bench:
+        return (await bench.shards.job_totals(job_id))[1]

@@ -1,0 +1,179 @@
+"""Workers that die at a chosen moment, on backends that never answer the same twice."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from service.config import JobConfig
+from service.entities import Job, LabelState
+from service.identifiers import JobId
+from service.intake.limits import Limits
+from service.intake.sources import InlineSource
+from service.jobs.asking import Memory
+from service.jobs.run import run_shard
+from service.jobs.submit import submit
+from service.ports import BackendIdentity, Store, Workbench
+from service.scoring.deterministic import DeterministicScorer
+from service.scoring.registry import ConfiguredScorers
+from service.search.prompt_tree import PromptTree, TreeScores
+from service.storage.store import PostgresStore
+from tests.behaviour.stored import NO_TIME, claim
+from tests.behaviour.stored import job as stored_job
+
+LIMITS = Limits(max_bytes=1_000_000, max_rows=1_000, max_row_bytes=64_000)
+SMALL_SEARCH = {"initial_rows": 4, "restarts": 1, "sweeps": 1, "folds": 2}
+
+
+class Killed(Exception):
+    """The worker died."""
+
+
+class NoisyScorer(DeterministicScorer):
+    """The deterministic twin of a server whose every answer differs a little; it remembers what it was asked."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        seed: int = 0,
+        nats: float = 0.5,
+        fatal_call: int | None = None,
+        meeting: asyncio.Barrier | None = None,
+        last_call: int | None = None,
+    ) -> None:
+        super().__init__()
+        self._identity = BackendIdentity(name)
+        self._noise = Random(f"{name} {seed}")
+        self._nats = nats
+        self._fatal_call = fatal_call
+        self._meeting = meeting  # whom to wait for before the first answer
+        self._last_call = last_call
+        self.stop = asyncio.Event()  # set with the last call: the worker is asked to end
+        self.calls = 0
+        self.asked = list[str]()
+
+    async def identify(self) -> BackendIdentity:
+        return self._identity
+
+    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
+        self.calls += 1
+        if self.calls == self._fatal_call:
+            raise Killed
+        if self.calls == self._last_call:
+            self.stop.set()
+        if self._meeting is not None:
+            meeting, self._meeting = self._meeting, None
+            await meeting.wait()
+        scores = await super().score(tree, labels)
+        self.asked += [prompt for _, prompt in tree.prompts()]
+        shaken = {
+            row: tuple(value - self._nats * self._noise.random() for value in values)
+            for row, values in scores.log_probabilities.items()
+        }
+        return TreeScores(shaken, scores.usage)
+
+
+class SilentScorer(NoisyScorer):
+    """Knows what it is, and answers nothing."""
+
+    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
+        raise AssertionError(f"asked for {[prompt for _, prompt in tree.prompts()]}")
+
+
+class UnluckyStore:
+    """A store whose worker dies in its n-th unit of work: before anything of it is stored, or right after all of it."""
+
+    def __init__(self, store: Store, *, fatal: int | None, committed: bool) -> None:
+        self._store = store
+        self._fatal = fatal
+        self._committed = committed
+        self.units = 0
+        self.desk = store.desk
+        self.wait_for_work = store.wait_for_work
+        self.wait_for_events = store.wait_for_events
+        self.ping = store.ping
+        self.close = store.close
+
+    @asynccontextmanager
+    async def workbench(self) -> AsyncIterator[Workbench]:
+        self.units += 1
+        dies = self.units == self._fatal
+        if dies and not self._committed:
+            raise Killed
+        async with self._store.workbench() as unit:
+            yield unit
+        if dies:
+            raise Killed
+
+
+@dataclass
+class Trial:
+    """A job on a backend of its own, worked on by one worker after the other."""
+
+    store: Store
+    backend: str
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    nats: float = 0.5
+    asked: list[str] = field(default_factory=list)
+    workers: int = 0
+
+    async def submitted(self) -> JobId:
+        """A queued job of 8 rows in pairs."""
+        relation = {"kind": "exactly_one", "group": "question"}
+        task = {"template": "{text}", "relations": [relation]}
+        config = JobConfig.model_validate({"task": task, "search": SMALL_SEARCH, "limits": self.limits})
+        rows = [{"text": f"claim {number}", "question": number // 2} for number in range(8)]
+        scorers = ConfiguredScorers({"default": NoisyScorer(self.backend)})
+        source = InlineSource(rows, LIMITS)
+        receipt = await submit(config, source, self.store, scorers, idempotency_key=None, max_reported_faults=10)
+        return receipt.job.id
+
+    async def ended(self, job_id: JobId, **moment: Any) -> tuple[Job, list[LabelState]]:
+        """How the job ends where its first worker is killed at this moment, and its second is not."""
+        if await self.killed(**moment) and not (await self.job(job_id)).status.is_final:
+            assert not await self.killed()
+        return await self.job(job_id), await self.labels(job_id)
+
+    async def killed(self, *, unit: int | None = None, committed: bool = False, call: int | None = None) -> bool:
+        """Let a worker run that dies at its n-th unit of work or call; whether it came to that."""
+        store = UnluckyStore(self.store, fatal=unit, committed=committed)
+        self.workers += 1
+        scorer = NoisyScorer(self.backend, seed=self.workers, nats=self.nats, fatal_call=call)
+        try:
+            await self.run(store, scorer)
+        except Killed:
+            return True
+        finally:
+            self.asked += scorer.asked
+        return False
+
+    async def run(
+        self, store: Store, scorer: NoisyScorer, memory: Memory | None = None, *, lease_seconds: float = NO_TIME
+    ) -> None:
+        """A worker's turn; its lease has run out from the beginning, so that another can take over."""
+        shard = await claim(self.store, lease_seconds=lease_seconds)
+        assert shard is not None
+        await run_shard(store, scorer, shard, checkpoint_seconds=0.0, stop=scorer.stop, memory=memory)
+
+    async def labels(self, job_id: JobId) -> list[LabelState]:
+        """Every row's label state."""
+        async with self.store.desk() as desk:
+            return [row.state async for row in desk.labels.result(job_id)]
+
+    async def job(self, job_id: JobId) -> Job:
+        """The job as it is now."""
+        return await stored_job(self.store, job_id)
+
+    async def by_heart(self) -> tuple[Job, list[LabelState]]:
+        """What the stored answers alone make of the same job."""
+        job_id = await self.submitted()
+        await self.run(self.store, SilentScorer(self.backend))
+        return await self.job(job_id), await self.labels(job_id)
+
+
+def moments(store: Store, count: int) -> Sequence[int]:
+    """So many moments from the first one on; in Postgres, where each takes longer, a few of them."""
+    return range(1, count + 1, 13 if isinstance(store, PostgresStore) else 1)

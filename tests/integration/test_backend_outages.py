@@ -1,0 +1,139 @@
+"""Real workers on an inference server that is killed and started again."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import make_url
+
+from service.entities import JobStatus, LabeledRow
+from service.identifiers import JobId
+from tests.integration.processes import ROOT, Laboratory, Workers, laboratory, until, worker_processes
+
+CALM = 30.0  # a lease that no live worker loses, in seconds
+PAPER = {"strategy": "paper", "draws_per_row": 4, "seed_labels": 4}
+FOLDS = {"strategy": "folds", "anchor_rows": 32, "shard_rows": 12, "initial_rows": 8, "restarts": 2}
+
+
+@dataclass
+class Server:
+    """An inference server on one port, whoever it is just now."""
+
+    port: int = 0
+    processes: list["subprocess.Popen[str]"] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def backends(self) -> str:
+        """How workers are told of it."""
+        return json.dumps([{"kind": "embedded", "url": self.url, "patience_seconds": 0.2}])
+
+    def start(self, model: str = "twin") -> None:
+        """Start it and wait until it answers."""
+        command = [sys.executable, "-m", "tests.integration.scoring_process", str(self.port), model]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        self.processes.append(process)
+        assert process.stdout is not None
+        self.port = int(process.stdout.readline())
+
+    def kill(self) -> None:
+        """End it without any warning."""
+        for process in self.processes:
+            process.kill()
+            process.communicate()
+        self.processes.clear()
+
+
+@contextmanager
+def running_server() -> Iterator[Server]:
+    server = Server()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+def rows(count: int) -> list[dict[str, Any]]:
+    return [{"text": f"claim {i}", "question": i // 2} for i in range(count)]
+
+
+def config(search: dict[str, Any]) -> dict[str, Any]:
+    relation = {"kind": "exactly_one", "group": "question"}
+    return {"task": {"template": "{text}", "relations": [relation]}, "search": search}
+
+
+async def submitted(lab: Laboratory, count: int, search: dict[str, Any], workers: Workers) -> JobId:
+    """A job that workers have begun."""
+    job_id = await lab.submit(rows(count), config(search))
+    for _ in range(2):
+        workers.start()
+    await lab.under_way(job_id)
+    return job_id
+
+
+@pytest.mark.parametrize(("search", "count"), [(PAPER, 20), (FOLDS, 120)], ids=["paper", "folds"])
+async def test_a_job_goes_on_by_itself_when_its_server_is_back(
+    database_url: str, search: dict[str, Any], count: int
+) -> None:
+    async with laboratory(database_url) as calm:
+        expected = await calm.undisturbed(rows(count), config(search))
+    with running_server() as server:
+        async with laboratory(database_url, server.backends) as lab:
+            with worker_processes(database_url, lease_seconds=CALM, backends=server.backends) as workers:
+                job_id = await submitted(lab, count, search, workers)
+                server.kill()
+                await lab.paused(job_id)
+                log = await lab.events(job_id)
+                await claimed_again(database_url, times=3)
+                assert await lab.events(job_id) == log
+                server.start()
+                ended = await lab.ended(job_id)
+            types = [event.type for event in await lab.events(job_id)]
+            found = await lab.result(job_id)
+    assert (ended.status, ended.error) == (JobStatus.SUCCEEDED, None)
+    assert (types.count("job.paused"), types.count("job.resumed")) == (1, 1)
+    assert states(found) == states(expected)
+
+
+async def claimed_again(database_url: str, *, times: int) -> None:
+    """Wait until shards were claimed so many times more."""
+    address = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    connection = await asyncpg.connect(address)
+    before = await connection.fetchval("SELECT sum(epoch) FROM shards")
+
+    async def often_enough() -> bool:
+        return bool(await connection.fetchval("SELECT sum(epoch) FROM shards") >= before + times)
+
+    try:
+        await until(often_enough)
+    finally:
+        await connection.close()
+
+
+def states(found: Sequence[LabeledRow]) -> list[object]:
+    return [row.state for row in found]
+
+
+async def test_a_server_that_comes_back_with_another_model_ends_the_job(database_url: str) -> None:
+    with running_server() as server:
+        async with laboratory(database_url, server.backends) as lab:
+            with worker_processes(database_url, lease_seconds=CALM, backends=server.backends) as workers:
+                job_id = await submitted(lab, 36, {**PAPER, "draws_per_row": 1000}, workers)
+                server.kill()
+                server.start("another")
+                ended = await lab.ended(job_id)
+    assert ended.status is JobStatus.FAILED
+    assert ended.error is not None
+    assert ended.error["code"] == "BackendChanged"
+    assert "embedded|twin|None|twin" in ended.error["message"]
+    assert "embedded|another|None|twin" in ended.error["message"]

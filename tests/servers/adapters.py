@@ -1,0 +1,110 @@
+"""Every adapter beside the server it is for, driven without waiting: what runs over all of them starts here."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from random import Random
+
+from service.ports import Scorer
+from service.scoring.driving import Driver
+from service.scoring.embedded import EmbeddedScorer
+from service.scoring.llamacpp import LlamaCppWire
+from service.scoring.prompts import PromptScorer
+from service.scoring.sglang import SglangWire
+from service.scoring.tgi import TgiWire
+from service.scoring.vllm import VllmWire
+from service.scoring.wire import Wire
+from tests.servers.asking import KINDS
+from tests.servers.connections import serving
+from tests.servers.fake import FakeServer
+from tests.servers.tgi import FakeTgi
+
+MAX_TOP_TOKENS = 200  # which TGI is launched with, enough for the answers of the toy world
+ALL_TOKENS = 2000  # more than the toy vocabulary has
+CONNECTIONS = 16
+
+
+@dataclass
+class Waits:
+    """Time for a driver: waiting moves the clock on and takes none."""
+
+    slept: list[float] = field(default_factory=list)
+
+    def clock(self) -> float:
+        """The machine's seconds, and those that were waited for."""
+        return time.monotonic() + sum(self.slept)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait without waiting."""
+        self.slept.append(seconds)
+        await asyncio.sleep(0)
+
+    def driver(self, *, concurrency: int = CONNECTIONS, patience_seconds: float = 60.0) -> Driver:
+        """A driver on this clock."""
+        return Driver(
+            concurrency=concurrency,
+            patience_seconds=patience_seconds,
+            clock=self.clock,
+            sleep=self.sleep,
+            rng=Random(0),
+        )
+
+
+def wire_of(kind: str, url: str, *, timeout_seconds: float = 30.0, max_top_tokens: int = MAX_TOP_TOKENS) -> Wire:
+    """The adapter for a kind of server."""
+    match kind:
+        case "tgi":
+            return TgiWire(url, timeout_seconds=timeout_seconds, connections=CONNECTIONS, max_top_tokens=max_top_tokens)
+        case "vllm":
+            return VllmWire(url, timeout_seconds=timeout_seconds, connections=CONNECTIONS)
+        case "sglang":
+            return SglangWire(url, timeout_seconds=timeout_seconds, connections=CONNECTIONS)
+        case "llamacpp":
+            return LlamaCppWire(url, timeout_seconds=timeout_seconds, connections=CONNECTIONS)
+    raise ValueError(kind)
+
+
+def scorer_of(
+    kind: str, url: str, driver: Driver, *, timeout_seconds: float = 30.0, max_top_tokens: int = MAX_TOP_TOKENS
+) -> Scorer:
+    """The scorer for a kind of server, its attempts made by this driver."""
+    if kind == "embedded":
+        return EmbeddedScorer("default", url, timeout_seconds=timeout_seconds, driver=driver)
+    wire = wire_of(kind, url, timeout_seconds=timeout_seconds, max_top_tokens=max_top_tokens)
+    return PromptScorer("default", wire, driver)
+
+
+def fake_of(kind: str) -> FakeServer:
+    """A fake server launched as its guide recommends."""
+    return FakeTgi(max_top_n_tokens=MAX_TOP_TOKENS) if kind == "tgi" else KINDS[kind]()
+
+
+@dataclass
+class Rig:
+    """A server with its adapter."""
+
+    server: FakeServer
+    scorer: Scorer
+    waits: Waits
+
+
+@asynccontextmanager
+async def rig_of(
+    kind: str,
+    server: FakeServer,
+    *,
+    timeout_seconds: float = 30.0,
+    patience_seconds: float = 60.0,
+    max_top_tokens: int = MAX_TOP_TOKENS,
+) -> AsyncIterator[Rig]:
+    """Serve and connect for as long as the body runs."""
+    waits = Waits()
+    async with serving(server) as url:
+        driver = waits.driver(patience_seconds=patience_seconds)
+        scorer = scorer_of(kind, url, driver, timeout_seconds=timeout_seconds, max_top_tokens=max_top_tokens)
+        try:
+            yield Rig(server, scorer, waits)
+        finally:
+            await scorer.close()

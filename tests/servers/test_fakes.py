@@ -1,0 +1,240 @@
+"""What holds of every fake server: it speaks as the real one is documented to, and goes wrong as it is told to."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
+
+import httpx
+import pytest
+
+from tests.servers.asking import KINDS, ask, body_of, path_of, told_by
+from tests.servers.connections import serving, serving_in_thread
+from tests.servers.fake import FakeServer
+from tests.servers.faults import RETRY_AFTER_SECONDS, Fault, Plan
+from tests.servers.language_model import ToyLanguageModel, ToyTokenizer
+from tests.servers.tgi import FakeTgi
+from tests.servers.vllm import FakeVllm
+
+TEXT = "Paris is in France. True\n\nOslo is in Spain."
+kinds = pytest.mark.parametrize("kind", KINDS)
+
+
+@asynccontextmanager
+async def client_of(server: FakeServer) -> AsyncIterator[httpx.AsyncClient]:
+    async with serving(server) as url, httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
+        yield client
+
+
+def answers(server: FakeServer) -> list[int]:
+    return [server.model.tokenizer.id_of(text) for text in (" True", " False")]
+
+
+@kinds
+async def test_every_kind_tells_the_language_models_own_values(kind: str) -> None:
+    server = KINDS[kind]()
+    expected = server.model.log_probabilities(server.model.tokenizer.ids(TEXT, special=True))
+    async with client_of(server) as client:
+        told = await ask(client, server, TEXT, answers(server))
+    for token in answers(server):
+        assert told.values[token] == pytest.approx(expected[token], abs=1e-6)
+
+
+@kinds
+async def test_a_prompt_sent_again_is_found_in_the_cache(kind: str) -> None:
+    server = KINDS[kind]()
+    text = TEXT * 4
+    length = len(server.model.tokenizer.ids(text, special=True))
+    expected = {"tgi": None, "vllm": (length - 1) // 16 * 16, "sglang": length - 1, "llamacpp": length - 1}[kind]
+    async with client_of(server) as client:
+        cold = await ask(client, server, text, answers(server))
+        computed = server.tokens_computed
+        warm = await ask(client, server, text, answers(server))
+    assert computed == length
+    assert cold.cached in (0, None)
+    assert warm.cached == expected
+    assert server.tokens_computed - computed == length - (expected if expected is not None else length - 1)
+    assert warm.values == cold.values
+
+
+async def test_tgi_keeps_a_prefix_only_when_a_request_has_ended() -> None:
+    for server, shares in ((FakeTgi(latency_seconds=0.01), False), (FakeVllm(latency_seconds=0.01), True)):
+        length = len(server.model.tokenizer.ids(TEXT * 4, special=True))
+        async with client_of(server) as client:
+            await asyncio.gather(*(ask(client, server, TEXT * 4, answers(server)) for _ in range(3)))
+        assert (server.tokens_computed < 2 * length) is shares
+
+
+REFUSED_LENGTHS = {
+    "tgi": (422, "`inputs` tokens + `max_new_tokens` must be <= 4096"),
+    "vllm": (400, "maximum context length is 4096 tokens. However, your prompt contains 6"),
+    "sglang": (400, "is longer than the model's context length (4096 tokens)"),
+    "llamacpp": (400, "exceeds the available context size (4096 tokens), try increasing it"),
+}
+
+
+@kinds
+async def test_a_prompt_that_is_too_long_is_refused_in_the_servers_own_words(kind: str) -> None:
+    server = KINDS[kind]()
+    status, words = REFUSED_LENGTHS[kind]
+    async with client_of(server) as client:
+        reply = await client.post(path_of(kind), json=body_of(server, TEXT * 500, answers(server)))
+    assert reply.status_code == status
+    assert words in reply.text
+
+
+@kinds
+async def test_fields_nobody_knows_are_accepted_silently(kind: str) -> None:
+    server = KINDS[kind]()
+    async with client_of(server) as client:
+        body = body_of(server, TEXT, answers(server)) | {"no_such_field": True}
+        reply = await client.post(path_of(kind), json=body)
+    assert reply.status_code == 200
+
+
+@kinds
+async def test_a_key_is_asked_for_where_there_is_one(kind: str) -> None:
+    server = KINDS[kind](api_key="secret")
+    async with client_of(server) as client:
+        body = body_of(server, TEXT, answers(server))
+        without = await client.post(path_of(kind), json=body)
+        given = await client.post(path_of(kind), json=body, headers={"authorization": "Bearer secret"})
+    assert (without.status_code, given.status_code) == (401, 200)
+
+
+STATUSES = {
+    Fault.FAILED: {500},
+    Fault.BAD_GATEWAY: {502},
+    Fault.UNAVAILABLE: {503},
+    Fault.OVERLOADED: {429, 503},
+    Fault.REFUSED: {400, 422},
+    Fault.UNAUTHORIZED: {401},
+}
+
+
+@kinds
+@pytest.mark.parametrize("fault", STATUSES)
+async def test_a_fault_with_a_status_answers_once_and_the_next_call_is_well(kind: str, fault: Fault) -> None:
+    server = KINDS[kind](plan=Plan(at={1: fault}))
+    async with client_of(server) as client:
+        body = body_of(server, TEXT, answers(server))
+        first, second = [await client.post(path_of(kind), json=body) for _ in range(2)]
+    assert first.status_code in STATUSES[fault]
+    assert second.status_code == 200
+    assert [seen.fault for seen in server.scored] == [fault, None]
+
+
+@kinds
+async def test_retry_after_comes_in_seconds_or_as_a_date(kind: str) -> None:
+    server = KINDS[kind](plan=Plan(at={1: Fault.OVERLOADED_SECONDS, 2: Fault.UNAVAILABLE_DATE}))
+    async with client_of(server) as client:
+        body = body_of(server, TEXT, answers(server))
+        first, second = [await client.post(path_of(kind), json=body) for _ in range(2)]
+    assert (first.status_code, first.headers["retry-after"]) == (429, str(RETRY_AFTER_SECONDS))
+    assert second.status_code == 503
+    assert parsedate_to_datetime(second.headers["retry-after"]).tzinfo is not None
+
+
+@kinds
+@pytest.mark.parametrize("fault", [Fault.RESET_BEFORE, Fault.RESET_WITHIN])
+async def test_a_broken_connection_is_one_for_the_client(kind: str, fault: Fault) -> None:
+    server = KINDS[kind](plan=Plan(at={1: fault}))
+    async with client_of(server) as client:
+        with pytest.raises(httpx.TransportError):
+            await ask(client, server, TEXT, answers(server))
+        assert (await ask(client, server, TEXT, answers(server))).values
+    assert server.connections.opened == 2
+
+
+@kinds
+async def test_a_silent_server_sees_its_client_leave(kind: str) -> None:
+    server = KINDS[kind](plan=Plan(at={1: Fault.SILENT}))
+    async with client_of(server) as client:
+        call = asyncio.create_task(ask(client, server, TEXT, answers(server)))
+        await server.until(lambda: len(server.scored) == 1)
+        call.cancel()
+        await server.until(lambda: server.scored[0].left)
+    assert server.scored[0].status is None
+
+
+@kinds
+@pytest.mark.parametrize("fault", [Fault.MALFORMED, Fault.CUT_JSON, Fault.EMPTY])
+async def test_an_answer_that_is_no_json_has_a_good_status(kind: str, fault: Fault) -> None:
+    server = KINDS[kind](plan=Plan(at={1: fault}))
+    async with client_of(server) as client:
+        reply = await client.post(path_of(kind), json=body_of(server, TEXT, answers(server)))
+    assert reply.status_code == 200
+    with pytest.raises(json.JSONDecodeError):
+        reply.json()
+
+
+@kinds
+async def test_a_hidden_label_is_nowhere_in_the_answer(kind: str) -> None:
+    server = KINDS[kind](plan=Plan.always(Fault.MISSING_LABEL))
+    async with client_of(server) as client:
+        for server.hidden in (" True", " False"):
+            reply = await client.post(path_of(kind), json=body_of(server, TEXT, answers(server)))
+            assert server.hidden_token not in told_by(kind, reply.json()).values
+            assert f'"id":{server.hidden_token}' not in reply.text.replace(" ", "")
+            assert f"token_id:{server.hidden_token}" not in reply.text
+
+
+@kinds
+@pytest.mark.parametrize("fault", [Fault.NULL_VALUES, Fault.NAN_VALUES, Fault.POSITIVE_VALUES])
+async def test_spoilt_values_are_in_the_answer(kind: str, fault: Fault) -> None:
+    server = KINDS[kind](plan=Plan.always(fault))
+    async with client_of(server) as client:
+        told = await ask(client, server, TEXT, answers(server))
+    assert {str(value) for value in told.values.values()} <= {"None", "nan", "0.5"}
+
+
+@kinds
+async def test_a_server_that_restarts_breaks_its_connections_and_is_another(kind: str) -> None:
+    server = KINDS[kind](plan=Plan(at={2: Fault.RESTARTED}))
+    other = ToyLanguageModel(ToyTokenizer(), seed=9)
+    server.successor = lambda: setattr(server, "model", other)
+    async with client_of(server) as client:
+        before = await ask(client, server, TEXT, answers(server))
+        with pytest.raises(httpx.TransportError):
+            await ask(client, server, TEXT, answers(server))
+        after = await ask(client, server, TEXT, answers(server))
+    assert after.values != before.values
+    assert after.cached in (0, None)
+
+
+@kinds
+async def test_impossible_tokens_are_told_in_the_servers_own_way(kind: str) -> None:
+    model = ToyLanguageModel(ToyTokenizer(), impossible=(" False",))
+    server = KINDS[kind](model)
+    _, false = answers(server)
+    async with client_of(server) as client:
+        body = body_of(server, TEXT, answers(server))
+        if kind == "llamacpp":
+            body["n_probs"] = model.tokenizer.size
+        told = told_by(kind, (await client.post(path_of(kind), json=body)).json())
+    expected = {"vllm": -9999.0, "sglang": None, "llamacpp": -3.4028234663852886e38}
+    assert told.values.get(false) == expected.get(kind)
+    assert (false in told.values) is (kind != "tgi")
+
+
+@kinds
+async def test_text_and_ids_are_the_same_prompt_where_both_are_taken(kind: str) -> None:
+    server = KINDS[kind]()
+    async with client_of(server) as client:
+        body = body_of(server, TEXT, answers(server))
+        as_ids = told_by(kind, (await client.post(path_of(kind), json=body)).json())
+        body |= {"tgi": {}, "vllm": {"prompt": TEXT}, "sglang": {"text": TEXT}, "llamacpp": {"prompt": TEXT}}[kind]
+        if kind == "sglang":
+            del body["input_ids"]
+        as_text = told_by(kind, (await client.post(path_of(kind), json=body)).json())
+    assert as_text.values == as_ids.values
+
+
+@kinds
+def test_a_fake_serves_clients_that_block_too(kind: str) -> None:
+    server = KINDS[kind]()
+    with serving_in_thread(server) as url:
+        body = body_of(server, TEXT, answers(server))
+        reply = httpx.post(url + path_of(kind), json=body, trust_env=False)
+    assert told_by(kind, reply.json()).values

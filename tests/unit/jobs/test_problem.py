@@ -1,0 +1,20 @@
+import pytest
+
+from service.entities import ShardRow
+from service.errors import BackendUnavailable
+from service.identifiers import Row
+from service.jobs.problem import SPECIAL_TOKENS, build_problem
+from tests.unit.jobs.sources import CountingScorer, config
+
+ROWS = [ShardRow(position=Row(number), data=b'{"q": "a word"}') for number in range(4)]
+
+
+async def test_demonstrations_may_fill_what_the_backend_reads_beside_the_longest_row() -> None:
+    problem = await build_problem(CountingScorer(60), config(), ROWS)
+    assert problem.budget_tokens == 60 - SPECIAL_TOKENS - max(problem.demonstration_tokens.values())
+
+
+async def test_no_search_begins_without_the_length_that_a_backend_which_is_away_would_tell() -> None:
+    away = CountingScorer(None, problems=["connection refused"], reachable=False)
+    with pytest.raises(BackendUnavailable, match="connection refused"):
+        await build_problem(away, config(), ROWS)

@@ -1,0 +1,16 @@
+"""A server for the tests of the wires."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.inference.served import served
+from tests.unit.scoring.loopback import Loopback
+
+
+@pytest.fixture(scope="session")
+def loopback() -> Iterator[Loopback]:
+    """A server on loopback; every test plans its replies."""
+    made = Loopback()
+    with served(made.app()) as made.url:
+        yield made

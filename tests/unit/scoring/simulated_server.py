@@ -1,0 +1,125 @@
+"""A server in discrete events: so many slots, so long for each call, a queue or refusals above; no real time passes."""
+
+import heapq
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from random import Random
+
+from service.scoring.concurrency import AdaptiveLimit, Begun
+
+_TRAVEL_SECONDS = 0.002  # at most; calls overtake each other on the way
+
+
+@dataclass(frozen=True)
+class Server:
+    """How a server takes calls; `spread` from 0, all take `seconds`, to 1, exponentially distributed about it."""
+
+    slots: int
+    seconds: float = 0.5
+    refuses: bool = False
+    spread: float = 0.0
+    patience_seconds: float = float("inf")  # of the client, for an answer
+
+    @property
+    def calls_a_second(self) -> float:
+        return self.slots / self.seconds
+
+
+@dataclass
+class Simulation:
+    """Calls without end, as many under way as the limit allows."""
+
+    limit: AdaptiveLimit
+    server: Server
+    seed: int = 0
+    now: float = 0.0
+    answered_at: list[float] = field(default_factory=list)
+    refused_at: list[float] = field(default_factory=list)
+    timed_out_at: list[float] = field(default_factory=list)
+    limits: list[tuple[float, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._rng = Random(self.seed)
+        self._events: list[tuple[float, int, str, Begun | None]] = []
+        self._numbers = count()
+        self._queue: deque[tuple[Begun, float]] = deque()
+        self._busy = self._under_way = 0
+
+    def run(self, until: float, *, demand: int | None = None) -> "Simulation":
+        """Go on to this time; `demand`: the most calls that anybody has for the server at once."""
+        self._begin_calls(demand)
+        while self._events and self._events[0][0] <= until:
+            self.now, _, event, call = heapq.heappop(self._events)
+            getattr(self, f"_{event}")(call)
+            self._begin_calls(demand)
+            self.limits.append((self.now, self.limit.limit))
+        self.now = until
+        return self
+
+    def rate(self, start: float, end: float) -> float:
+        """Calls answered a second."""
+        return sum(start < time <= end for time in self.answered_at) / (end - start)
+
+    def _begin_calls(self, demand: int | None) -> None:
+        while self._under_way < self.limit.limit:
+            if demand is not None and self._under_way >= demand:
+                self.limit.unused()
+                return
+            self._under_way += 1
+            self._later(self._rng.uniform(0, _TRAVEL_SECONDS), "arrived", self.limit.begin(self.now))
+
+    def _arrived(self, call: Begun) -> None:
+        if self._busy < self.server.slots:
+            self._work_on(call, self.now)
+        elif self.server.refuses:
+            self._later(_TRAVEL_SECONDS, "refused", call)
+        else:
+            self._queue.append((call, self.now))
+
+    def _work_on(self, call: Begun, began: float) -> None:
+        self._busy += 1
+        spread = self.server.spread
+        seconds = self.server.seconds * (1 - spread + (self._rng.expovariate(1) * spread if spread else 0))
+        late = self.now + seconds - began > self.server.patience_seconds
+        self._later(seconds, "timed_out" if late else "answered", call)
+
+    def _later(self, seconds: float, event: str, call: Begun | None) -> None:
+        heapq.heappush(self._events, (self.now + seconds, next(self._numbers), event, call))
+
+    def _ended(self) -> None:
+        self._busy -= 1
+        self._under_way -= 1
+        while self._queue and self._busy < self.server.slots:
+            self._work_on(*self._queue.popleft())
+
+    def _answered(self, call: Begun) -> None:
+        self._ended()
+        self.answered_at.append(self.now)
+        self.limit.answered(call, self.now)
+
+    def _timed_out(self, call: Begun) -> None:
+        self._ended()
+        self.timed_out_at.append(self.now)
+        self.limit.timed_out(call)
+
+    def _refused(self, call: Begun) -> None:
+        self._under_way -= 1
+        self.refused_at.append(self.now)
+        self.limit.overloaded(call)
+
+
+def simulate(server: Server, *, most: int = 64, seconds: float = 60.0, seed: int = 0) -> Simulation:
+    """From a cold start."""
+    return Simulation(AdaptiveLimit(most), server, seed).run(seconds)
+
+
+def rates(simulation: Simulation, changes: Sequence[tuple[float, Server]], window: float) -> list[float]:
+    """The share of the ideal rate that is reached in the last `window` seconds before each change."""
+    found = []
+    for until, server in changes:
+        simulation.server = server
+        simulation.run(until)
+        found.append(simulation.rate(until - window, until) / server.calls_a_second)
+    return found

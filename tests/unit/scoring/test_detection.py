@@ -1,0 +1,111 @@
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from inference.app import create_app
+from inference.settings import Limits
+from service.scoring.detection import detector, misconfigured
+from service.scoring.driving import Driver
+from service.scoring.probe import Examiner
+from service.scoring.vllm import VllmWire
+from tests.inference.served import served
+from tests.inference.tiny import engine_of, llama
+from tests.unit.scoring.loopback import Loopback
+
+# What each kind answers without computing anything, as its sources and documents have it.
+TGI = {"/info": {"model_id": "m", "router": "text-generation-router", "version": "3.3.7"}, "/v1/models": {"data": []}}
+SGLANG = {
+    "/model_info": {"model_path": "m", "tokenizer_path": "m", "is_generation": True},
+    "/v1/models": {"data": [{"id": "m", "owned_by": "sglang"}]},
+    "/version": {"version": "0.5.23"},
+}
+OLD_SGLANG = {"/get_model_info": {"model_path": "m", "is_generation": True}}
+LLAMACPP = {
+    "/props": {"default_generation_settings": {"n_ctx": 4096}, "total_slots": 4, "build_info": "b7000"},
+    "/v1/models": {"data": [{"id": "m", "owned_by": "llamacpp"}]},
+}
+VLLM = {"/version": {"version": "0.33.0"}, "/v1/models": {"data": [{"id": "m", "owned_by": "vllm"}]}}
+PROXY = {"/v1/models": {"data": [{"id": "m", "owned_by": "openai"}]}, "/version": {"version": "1"}}
+STRANGE = {"/info": ["router"], "/version": {"version": "1"}, "/v1/models": {"data": "none"}}
+
+
+@pytest.mark.parametrize(
+    ("replies", "kind"),
+    [
+        (TGI, "tgi"),
+        (SGLANG, "sglang"),
+        (OLD_SGLANG, "sglang"),
+        (LLAMACPP, "llamacpp"),
+        (VLLM, "vllm"),
+        (PROXY, None),
+        (STRANGE, None),
+        ({}, None),
+    ],
+    ids=["tgi", "sglang", "old-sglang", "llamacpp", "vllm", "proxy", "strange", "nothing"],
+)
+async def test_each_kind_is_known_by_what_it_alone_serves(
+    loopback: Loopback, replies: Mapping[str, Any], kind: str | None
+) -> None:
+    loopback.plan({path: [reply] for path, reply in replies.items()})
+    assert await detector(loopback.url)() == kind
+
+
+async def test_the_embedded_server_is_told_from_text_generation_inference() -> None:
+    with served(create_app(engine_of(llama()), Limits())) as url:
+        assert await detector(url)() == "embedded"
+
+
+async def test_where_nothing_answers_no_kind_is_found() -> None:
+    assert await detector("http://127.0.0.1:9")() is None
+
+
+async def test_a_server_that_asks_for_a_key_is_given_it(loopback: Loopback) -> None:
+    loopback.plan({path: [reply] for path, reply in VLLM.items()})
+    assert await detector(loopback.url, api_key="secret")() == "vllm"
+    assert loopback.keys == {"Bearer secret"}
+
+
+@pytest.mark.parametrize("kind", ["tgi", "vllm", "sglang", "llamacpp", "embedded"])
+def test_a_backend_of_the_kind_it_is_configured_as_is_right(kind: str) -> None:
+    assert misconfigured(kind, kind) is None
+
+
+@pytest.mark.parametrize(
+    ("configured", "found", "right"),
+    [
+        ("tgi", "embedded", True),
+        ("vllm", "embedded", True),
+        ("embedded", "tgi", False),
+        ("sglang", "embedded", False),
+        ("vllm", "sglang", False),
+        ("llamacpp", None, True),
+    ],
+)
+def test_a_server_that_speaks_the_configured_wire_as_well_is_right(
+    configured: str, found: str | None, right: bool
+) -> None:
+    assert (misconfigured(configured, found) is None) == right
+
+
+async def test_a_vllm_backend_whose_address_is_a_llama_server_says_which_setting_to_change(loopback: Loopback) -> None:
+    loopback.plan({path: [reply] for path, reply in LLAMACPP.items()})
+    wire = VllmWire(loopback.url, timeout_seconds=5, connections=1)
+    info = await Examiner(detector(loopback.url))("default", wire, Driver(concurrency=1))
+    await wire.close()
+    assert (info.ready, info.reachable) == (False, True)
+    assert "`kind` to 'llamacpp'" in info.problems[0]
+    assert "BACKEND_KIND" in info.problems[0]
+
+
+async def test_the_embedded_server_through_its_vllm_wire_is_ready_and_measured() -> None:
+    with served(create_app(engine_of(llama()), Limits())) as url:
+        wire = VllmWire(url, timeout_seconds=10, connections=8)
+        info = await Examiner(detector(url))("default", wire, Driver(concurrency=8), ["True", "False"])
+        await wire.close()
+    assert (info.ready, info.problems) == (True, ())
+    assert (info.prefix_cache, info.cache_block_tokens, info.reports_tokens_computed) == (True, 1, True)
+    assert info.repeat_difference_nats is not None
+    assert info.repeat_difference_nats < 1e-4
+    assert info.warm_difference_nats is not None
+    assert info.warm_difference_nats < 1e-4

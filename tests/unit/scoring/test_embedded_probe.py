@@ -1,0 +1,59 @@
+from collections.abc import Iterator
+
+import pytest
+
+from inference.app import create_app
+from inference.settings import Limits
+from service.scoring.embedded import EmbeddedScorer
+from tests.inference.served import served
+from tests.inference.tiny import CONTEXT_TOKENS, engine_of, llama
+from tests.unit.scoring.loopback import Loopback
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """The embedded server over a tiny language model."""
+    with served(create_app(engine_of(llama()), Limits())) as address:
+        yield address
+
+
+@pytest.mark.parametrize("labels", [(), ("True", "False"), ("New York", "New Delhi", "Oslo")])
+async def test_what_the_embedded_server_is_and_does_is_measured(url: str, labels: tuple[str, ...]) -> None:
+    scorer = EmbeddedScorer("default", url)
+    info = await scorer.probe(labels)
+    await scorer.close()
+    assert (info.ready, info.problems, info.advice) == (True, (), ())
+    assert (info.kind, info.context_tokens) == ("embedded", CONTEXT_TOKENS - 1)
+    assert (info.reports_tokens_computed, info.prefix_cache, info.cache_block_tokens) == (True, True, 1)
+    assert (info.token_id_prompts, info.tokenizer_agrees) == (False, True)
+    for difference in (info.repeat_difference_nats, info.warm_difference_nats):
+        assert difference is not None
+        assert 0 <= difference < 1e-4
+
+
+async def test_labels_that_cannot_be_told_apart_are_a_problem(url: str) -> None:
+    scorer = EmbeddedScorer("default", url)
+    info = await scorer.probe(["True", "True"])
+    await scorer.close()
+    assert (info.ready, info.reachable) == (False, True)
+    assert "same" in info.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("replies", "kind"),
+    [
+        ({"/info": [{"model_id": "m", "router": "text-generation-router"}]}, "tgi"),
+        ({"/version": [{"version": "1"}], "/v1/models": [{"data": [{"owned_by": "vllm"}]}]}, "vllm"),
+    ],
+    ids=["tgi", "vllm"],
+)
+async def test_another_server_at_its_address_is_named_with_the_setting_to_change(
+    loopback: Loopback, replies: dict[str, list[object]], kind: str
+) -> None:
+    loopback.plan(replies)
+    scorer = EmbeddedScorer("default", loopback.url)
+    info = await scorer.probe()
+    await scorer.close()
+    assert (info.ready, info.reachable) == (False, True)
+    [problem] = info.problems
+    assert f"`kind` to {kind!r}" in problem

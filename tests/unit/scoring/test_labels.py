@@ -1,0 +1,109 @@
+"""How labels and their spellings become tokens, shown on the toy tokenizer."""
+
+import math
+from collections.abc import Sequence
+
+import pytest
+
+from service.errors import BackendRefused
+from service.scoring.labels import LabelTokens, ending, find_label_tokens, spellings_of
+from tests.unit.scoring.toy_wire import ToyWire, token_id
+
+
+async def found(
+    wire: ToyWire, labels: Sequence[str], behind: str = "", *, all_spellings: bool = False, as_text: bool = False
+) -> LabelTokens:
+    return await find_label_tokens(wire.encode, labels, behind, all_spellings=all_spellings, as_text=as_text)
+
+
+def texts_of(tokens: LabelTokens) -> list[list[str]]:
+    return [[path[-1].text for path in paths] for paths in tokens.paths]
+
+
+def test_spellings_are_case_and_space() -> None:
+    assert spellings_of("True") == [" True", " true", " TRUE", "True", "true", "TRUE"]
+    assert spellings_of("not sure")[2] == " Not sure"
+    assert spellings_of("7") == [" 7", "7"]
+
+
+async def test_a_label_follows_one_space_in_its_own_spelling() -> None:
+    assert texts_of(await found(ToyWire(), ["True", "no"])) == [[" True"], [" no"]]
+
+
+async def test_calls_are_one_for_each_beginning_that_labels_share() -> None:
+    splits = {" True": [" Tr", "ue"], " Truest": [" Tr", "ue", "st"]}
+    tokens = await found(ToyWire(splits=splits), ["True", "Truest", "no"])
+    calls = [(call.text, [token.text for token in call.wanted]) for call in tokens.calls]
+    assert calls == [("", [" Tr", " no"]), (" Tr", [" True"]), (" True", [" Truest"])]
+    assert tokens.calls[1].ids == (token_id(" Tr"),)
+    assert tokens.calls[0].wanted_ids == [token_id(" Tr"), token_id(" no")]
+
+
+async def test_a_label_is_the_sum_of_the_distinct_paths_of_its_spellings() -> None:
+    tokens = await found(ToyWire(splits={" TRUE": [" TR", "UE"]}), ["True"], ".", all_spellings=True)
+    assert texts_of(tokens) == [[" True", " true", " TRUE", "True", "true", "TRUE"]]
+    known = {
+        (): {
+            token_id(text): math.log(p)
+            for text, p in {" True": 0.3, " true": 0.2, " TR": 0.2, "True": 0.05, "true": 0.05, "TRUE": 0.1}.items()
+        },
+        (token_id(" TR"),): {token_id("UE"): math.log(0.5)},
+    }
+    assert tokens.log_probabilities(known) == pytest.approx((math.log(0.8),))
+
+
+async def test_a_spelling_that_merges_with_the_text_before_it_is_left_out() -> None:
+    assert texts_of(await found(ToyWire(), ["True"], all_spellings=True)) == [[" True", " true", " TRUE"]]
+
+
+async def test_a_label_that_merges_with_the_text_before_it_is_refused() -> None:
+    wire = ToyWire(merges=[" is True", ": False"])
+    with pytest.raises(BackendRefused, match=r"'True'.* merges it with .*claim is'"):
+        await found(wire, ["True", "False"])
+    assert texts_of(await found(wire, ["True"], ".")) == [[" True"]]
+    with pytest.raises(BackendRefused, match=r"'False'.*claim is:'.*let the template end differently"):
+        await found(wire, ["False"], ":")
+
+
+@pytest.mark.parametrize("labels", [("yes", "no"), ("yes", "yes")], ids=["other", "equal"])
+async def test_labels_of_the_same_tokens_are_refused(labels: Sequence[str]) -> None:
+    wire = ToyWire(splits={" yes": ["<unk>"], " no": ["<unk>"]})
+    with pytest.raises(BackendRefused, match="same tokens"):
+        await found(wire, labels)
+
+
+async def test_a_spelling_of_two_labels_is_refused_by_its_name() -> None:
+    assert len(texts_of(await found(ToyWire(), ["yes", "YES"]))) == 2
+    with pytest.raises(BackendRefused, match="spelling ' YES' belongs to two labels, 'yes' and 'YES'"):
+        await found(ToyWire(), ["yes", "YES"], all_spellings=True)
+
+
+async def test_as_text_a_beginning_must_have_its_tokens_by_itself() -> None:
+    wire = ToyWire(splits={" unsure": [" un", "sure"], " un": [" u", "n"], " maybe": [" may", "be"]})
+    assert texts_of(await found(wire, ["unsure", "maybe"])) == [[" unsure"], [" maybe"]]
+    assert texts_of(await found(wire, ["maybe"], as_text=True)) == [[" maybe"]]
+    with pytest.raises(BackendRefused, match="'unsure' cannot be scored: as text, ' un' has other tokens"):
+        await found(wire, ["unsure"], as_text=True)
+
+
+async def test_as_text_several_tokens_must_have_ends() -> None:
+    wire = ToyWire(splits={" maybe": [" may", "be"]}, ends=False)
+    assert len((await found(wire, ["maybe"])).paths) == 1
+    assert len((await found(wire, ["yes"], as_text=True)).paths) == 1
+    with pytest.raises(BackendRefused, match="does not say where"):
+        await found(wire, ["maybe"], as_text=True)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("I think this claim is", ""),
+        ("Is it?\n", "?\n"),
+        ("12", ""),
+        ("...", "..."),
+        ("", ""),
+        ("a" + "." * 30, "." * 16),
+    ],
+)
+def test_an_ending_is_what_stands_behind_the_last_letter_or_digit(prompt: str, expected: str) -> None:
+    assert ending(prompt) == expected

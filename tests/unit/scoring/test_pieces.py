@@ -1,0 +1,46 @@
+"""Where tokens end in their text."""
+
+import pytest
+
+from service.scoring.pieces import byte_level, placed, sentence_piece
+from service.scoring.wire import Token
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces", "ends"),
+    [
+        ("Paris is", ["Paris", "Ġis"], [5, 8]),
+        ("a\nb", ["a", "Ċ", "b"], [1, 2, 3]),
+        ("aé漢", ["a", "Ã", "©æ", "¼¢"], [1, 1, 2, 3]),
+        ("Paris", ["<s>", "Paris", "</s>"], [0, 5, 5]),
+        ("", [], []),
+    ],
+    ids=["words", "line break", "characters in parts", "special tokens", "nothing"],
+)
+def test_tokens_of_byte_level_vocabularies_end_where_their_bytes_do(
+    text: str, pieces: list[str], ends: list[int]
+) -> None:
+    ids = list(range(len(pieces)))
+    assert placed(text, ids, [list(map(byte_level, pieces))]) == list(map(Token, ids, ends))
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces", "ends"),
+    [
+        ("Paris is", ["<s>", "▁Paris", "▁is"], [0, 5, 8]),
+        (" is", ["▁", "▁is"], [0, 3]),
+        ("a\nb", ["▁a", "<0x0A>", "b"], [1, 2, 3]),
+        ("é", ["▁", "<0xC3>", "<0xA9>"], [0, 0, 1]),
+    ],
+    ids=["words", "two spaces for one", "line break", "character in parts"],
+)
+def test_tokens_of_sentencepiece_end_where_their_text_does(text: str, pieces: list[str], ends: list[int]) -> None:
+    ids = list(range(len(pieces)))
+    assert placed(text, ids, [list(map(sentence_piece, pieces))]) == list(map(Token, ids, ends))
+
+
+def test_places_that_cannot_be_told_are_left_out() -> None:
+    pieces = [[b"the ", b"city"], [b"The", b" city"]]
+    assert placed("The City", [1, 2], pieces) == [Token(1), Token(2)]
+    assert placed("The city", [1, 2, 3], pieces) == [Token(1), Token(2), Token(3)]
+    assert placed("The city", [1, 2], pieces) == [Token(1, 3), Token(2, 8)]

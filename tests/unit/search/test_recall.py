@@ -1,0 +1,117 @@
+"""Prompt trees without what has been answered before say the same as whole ones."""
+
+import hashlib
+import itertools
+from collections.abc import Mapping, Sequence
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.identifiers import Row
+from service.search.prompt_tree import LogProbabilities, PromptTree, Query, TreeScores, Usage
+from service.search.recall import KEY_BYTES, KeyedRequest, PromptKey, answered, by_key, keyed, unanswered
+
+LABELS = ("True", "False")
+TEXTS = st.sampled_from(["", "a", "b", "ab", "ä 🙂"])
+
+
+def numbered(tree: PromptTree, rows: "itertools.count[int]") -> PromptTree:
+    """The tree with a row of its own for every query."""
+    queries = tuple(Query(Row(next(rows)), query.text) for query in tree.queries)
+    return PromptTree(tree.text, queries, tuple(numbered(child, rows) for child in tree.children))
+
+
+QUERIES = st.lists(st.builds(Query, st.just(Row(0)), TEXTS), max_size=3).map(tuple)
+LEAVES = st.builds(PromptTree, TEXTS, QUERIES)
+TREES = st.recursive(
+    LEAVES, lambda below: st.builds(PromptTree, TEXTS, QUERIES, st.lists(below, max_size=3).map(tuple)), max_leaves=12
+).map(lambda tree: numbered(tree, itertools.count()))
+REQUESTS = st.lists(TREES, max_size=4)
+
+
+def say(prompt: str) -> LogProbabilities:
+    """A language model: two numbers that the prompt alone decides."""
+    digest = hashlib.sha256(prompt.encode()).digest()
+    return (-digest[0] / 16, -digest[1] / 16)
+
+
+def score(tree: PromptTree) -> TreeScores:
+    prompts = list(tree.prompts())
+    return TreeScores({row: say(prompt) for row, prompt in prompts}, Usage(prompts=len(prompts)))
+
+
+def ask(asked: KeyedRequest) -> dict[PromptKey, LogProbabilities]:
+    pairs = zip(asked.trees, asked.keys, strict=True)
+    return {key: values for tree, keys in pairs for key, values in by_key(keys, score(tree)).items()}
+
+
+def nodes(tree: PromptTree) -> list[PromptTree]:
+    return [tree, *(node for child in tree.children for node in nodes(child))]
+
+
+@given(REQUESTS, st.randoms(use_true_random=False))
+def test_merged_answers_equal_those_of_the_whole_trees(trees: Sequence[PromptTree], random: Random) -> None:
+    request = keyed(trees, LABELS)
+    everything = ask(request)
+    known = {key: values for key, values in everything.items() if random.random() < 0.5}
+    answers = dict(known)
+    for asked in unanswered(request, known):
+        answers |= ask(asked)
+    merged = answered(request, answers)
+    assert [scores.log_probabilities for scores in merged] == [score(tree).log_probabilities for tree in trees]
+    assert sum(scores.usage.prompts for scores in merged) == 0
+
+
+@given(REQUESTS, st.randoms(use_true_random=False))
+def test_what_is_asked_is_each_unknown_prompt_once_and_nothing_else(
+    trees: Sequence[PromptTree], random: Random
+) -> None:
+    request = keyed(trees, LABELS)
+    known = {key: (0.0, 0.0) for key in sorted(request.distinct_keys) if random.random() < 0.5}
+    asked = unanswered(request, known)
+    prompts = [prompt for each in asked for tree in each.trees for _, prompt in tree.prompts()]
+    keys = [key for each in asked for of_tree in each.keys for key in of_tree.values()]
+    assert sorted(keys) == sorted(request.distinct_keys - set(known))
+    assert len(set(prompts)) == len(prompts) == len(keys)
+
+
+@given(REQUESTS)
+def test_branches_without_a_question_vanish(trees: Sequence[PromptTree]) -> None:
+    for asked in unanswered(keyed(trees, LABELS), {}):
+        for tree in asked.trees:
+            assert all(list(node.prompts()) for node in nodes(tree))
+
+
+@given(REQUESTS)
+def test_nothing_is_asked_of_what_is_known(trees: Sequence[PromptTree]) -> None:
+    request = keyed(trees, LABELS)
+    assert unanswered(request, ask(request)) == []
+
+
+@given(REQUESTS)
+def test_two_prompts_share_a_key_only_where_they_read_alike(trees: Sequence[PromptTree]) -> None:
+    request = keyed(trees, LABELS)
+    read = {key: prompt for tree, keys in zip(trees, request.keys, strict=True) for key, prompt in by_text(tree, keys)}
+    assert len(set(read.values())) == len(read)
+    assert set(map(len, read)) <= {KEY_BYTES}
+
+
+def by_text(tree: PromptTree, keys: Mapping[Row, PromptKey]) -> list[tuple[PromptKey, str]]:
+    return [(keys[row], prompt) for row, prompt in tree.prompts()]
+
+
+def test_the_same_prompt_has_the_same_key_wherever_its_tree_branches() -> None:
+    whole = PromptTree("a b c", (Query(Row(0), " d"),))
+    in_parts = PromptTree("a ", (), (PromptTree("b c", (), (PromptTree("", (Query(Row(7), " d"),)),)),))
+    request = keyed([whole, in_parts], LABELS)
+    assert request.keys[0][Row(0)] == request.keys[1][Row(7)]
+    assert [asked.prompts for asked in unanswered(request, {})] == [1]
+
+
+def test_another_label_set_or_way_to_spell_labels_is_another_question() -> None:
+    tree = PromptTree("a", (Query(Row(0), "b"),))
+    sets = [("True", "False"), ("False", "True"), ("TrueFalse",), ("True", "False", ""), ("T", "rueFalse")]
+    keys = {keyed([tree], labels).keys[0][Row(0)] for labels in sets}
+    spelled = {keyed([tree], labels, all_spellings=True).keys[0][Row(0)] for labels in sets}
+    assert len(keys | spelled) == 2 * len(sets)

@@ -1,0 +1,82 @@
+"""A worker with its store and a backend that does as it is told."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from service.bootstrap import Application, build_application
+from service.entities import Job
+from service.errors import BackendUnavailable
+from service.identifiers import JobId, WorkerId
+from service.ports import BackendIdentity
+from service.scoring.deterministic import DeterministicScorer
+from service.scoring.registry import ConfiguredScorers
+from service.search.prompt_tree import PromptTree, TreeScores
+from service.settings import QueueSettings, Settings
+from service.storage.memory import MemoryStore
+from tests.behaviour.stored import job
+from workers.worker import Worker
+
+LEASE_SECONDS = 1.5
+
+
+class Clock:
+    """A clock that tests can put forward."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def advance(self, seconds: float) -> None:
+        self.ahead += timedelta(seconds=seconds)
+
+
+class Backend(DeterministicScorer):
+    """The deterministic twin, which can be told to fail, to keep everybody waiting or to be another one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failure: Exception | None = None
+        self.identity = BackendIdentity("deterministic", (-0.5, -1.5))
+        self.calls = 0
+        self.at_call = dict[int, Callable[[], None]]()  # what happens just before the n-th call
+        self.asked = asyncio.Event()
+        self.answering = asyncio.Event()
+        self.answering.set()
+
+    async def identify(self) -> BackendIdentity:
+        if isinstance(self.failure, BackendUnavailable):
+            raise self.failure
+        return self.identity
+
+    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
+        self.asked.set()
+        self.calls += 1
+        if happens := self.at_call.get(self.calls):
+            happens()
+        await self.answering.wait()
+        if self.failure is not None:
+            raise self.failure
+        return await super().score(tree, labels)
+
+
+class Workplace:
+    """A worker with its store and backend."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.store = MemoryStore(max_crashes=3, now=self.clock.now)
+        self.backend = Backend()
+        queue = QueueSettings(lease_seconds=LEASE_SECONDS, poll_seconds=0.01, checkpoint_seconds=0.0)
+        wired = build_application(Settings(queue=queue, backends=()), store=self.store)
+        scorers = ConfiguredScorers({"default": self.backend})
+        self.application = Application(wired.settings, self.store, scorers)
+        self.worker = self.another_worker("worker")
+
+    def another_worker(self, name: str) -> Worker:
+        return Worker(self.application, WorkerId(name))
+
+    async def job(self, job_id: JobId) -> Job:
+        return await job(self.store, job_id)
