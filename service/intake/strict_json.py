@@ -33,7 +33,7 @@ def parse(raw: bytes) -> Any:
     if b"\\u0000" in raw and _has_nul(value):
         raise BadJson("a NUL character (\\u0000), which cannot be stored")
     keys = len(value) if isinstance(value, dict) else 0
-    if sum(1 for _ in _KEY.finditer(raw)) != keys or _LONG_NUMBER.search(raw):
+    if len(_KEY.findall(raw)) != keys or _LONG_NUMBER.search(raw):
         _read_slowly(raw)
     return value
 
