@@ -96,9 +96,9 @@ async def get_result(
     formula_safe: Annotated[bool, Query(description=_FORMULA_SAFE)] = False,
 ) -> Response:
     """The user's columns in their order, then icm_label, icm_confidence, icm_margin and icm_status."""
+    result = await find_result(store, job_id, partial=partial)
     if formula_safe and form is not ResultFormat.CSV:
         raise InvalidInput("the result cannot be given so", [Fault("is for format=csv only", field="formula_safe")])
-    result = await find_result(store, job_id, partial=partial)
     headers = {"Content-Disposition": content_disposition(f"{_stem(result.job)}.{form}")}
     if result.is_complete:
         headers["ETag"] = _etag(result, f"{form} formula_safe" if formula_safe else form)
