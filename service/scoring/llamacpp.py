@@ -8,13 +8,13 @@ by then.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from service.errors import BackendRefused, BackendUnavailable
 from service.scoring.http import JsonHttp
 from service.scoring.pieces import SHORT_CHARACTERS, placed
 from service.scoring.replies import (
+    Completion,
     computed_tokens,
     count,
     log_probability,
@@ -31,15 +31,6 @@ _FIRST_ALTERNATIVES = 200
 _GROWTH = 10
 _FLOOR = -3.4e38  # `completion_token_output::logarithm` writes the lowest float for the logarithm of 0
 _FORCED = 1e4  # added to a logit, more than any two differ by
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """One call's answer; no log-probabilities where the generated token is a part of a character."""
-
-    by_id: Mapping[int, float]
-    sent: int
-    computed: int | None
 
 
 class LlamaCppWire:

@@ -3,12 +3,25 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from service.errors import BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
 from service.scoring.wire import NextToken
 
 _PROBABILITIES_SUM_TO = 1.01  # at most, in the arithmetic of a server
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One call's answer: log-probabilities (nats) by token, none where the server withholds them, and counts of tokens.
+
+    `computed` is None where the server does not tell tokens found in its prefix cache.
+    """
+
+    by_id: Mapping[int, float]
+    sent: int
+    computed: int | None
 
 
 @contextmanager

@@ -8,13 +8,13 @@ made the only one allowed, one call for each.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from service.errors import BackendRefused, BackendUnavailable
 from service.scoring.http import JsonHttp
 from service.scoring.pieces import SHORT_CHARACTERS, byte_level, placed, sentence_piece
 from service.scoring.replies import (
+    Completion,
     computed_tokens,
     count,
     log_probability,
@@ -32,15 +32,6 @@ _MAX_LOGPROBS = 20  # vLLM's default of --max-logprobs
 _MAX_ALLOWED = re.compile(r"max(?:imum)? allowed: (\d+)")
 _FLOOR = -9999.0  # what vLLM writes for minus infinity
 _ID_KEY = "token_id:"
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """One call's answer; `computed` is None where the server does not tell tokens found in its prefix cache."""
-
-    by_id: Mapping[int, float]
-    sent: int
-    computed: int | None
 
 
 class VllmWire:
