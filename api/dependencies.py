@@ -14,7 +14,8 @@ from service.entities import Quotas
 from service.errors import Fault, InvalidInput, JobNotFound
 from service.identifiers import JobId
 from service.jobs.models import ModelDirectory
-from service.ports import Desks, Scorers, Store
+from service.ports import Desks, Store
+from service.scoring_ports import Scorers
 from service.settings import Settings
 
 _JOB_ID = re.compile(r"job_[0-9a-f]{32}")

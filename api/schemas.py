@@ -16,7 +16,7 @@ from service.jobs.health.shortcuts import Shortcut
 from service.jobs.health.tally import ConfidenceBin, LabelShare
 from service.jobs.judgement import Reason, Verdict
 from service.jobs.report import Cost, Report
-from service.ports import BackendInfo
+from service.scoring_ports import BackendInfo
 
 Item = TypeVar("Item", bound=BaseModel)
 

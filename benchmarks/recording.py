@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from service.ports import BackendIdentity, BackendInfo, Scorer
+from service.scoring_ports import BackendIdentity, BackendInfo, Scorer
 from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 
 

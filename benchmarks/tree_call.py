@@ -28,11 +28,11 @@ from benchmarks.prefix_sharing import problem_of
 from icm.ports import free_port
 from inference.settings import SMALL_MODEL
 from service.identifiers import Label, Row
-from service.ports import Scorer
 from service.scoring.driving import Driver
 from service.scoring.embedded import EmbeddedScorer
 from service.scoring.prompts import PromptScorer
 from service.scoring.tgi import TgiWire
+from service.scoring_ports import Scorer
 from service.search.planner import leave_one_out
 from service.search.problem import Problem
 from service.search.prompt_tree import LogProbabilities, TreeScores, Usage

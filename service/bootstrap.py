@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from service.ports import Scorer, Store
+from service.ports import Store
 from service.scoring.detection import detector
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.driving import Driver
@@ -16,6 +16,7 @@ from service.scoring.sglang import SglangWire
 from service.scoring.tgi import TgiWire
 from service.scoring.vllm import VllmWire
 from service.scoring.wire import Wire
+from service.scoring_ports import Scorer
 from service.settings import BackendSettings, Settings
 from service.storage.store import PostgresStore
 

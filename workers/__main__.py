@@ -5,13 +5,15 @@ import os
 import signal
 import socket
 import uuid
+from collections.abc import Sequence
 
 import structlog
 
-from service.bootstrap import build_application
+from service.bootstrap import Application, build_application
 from service.identifiers import WorkerId
 from service.observability import configure_logging
 from service.settings import Settings
+from workers.duties import Duty, attend
 from workers.worker import Worker
 
 logger = structlog.get_logger(__name__)
@@ -25,11 +27,19 @@ async def work(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
     logger.info("worker started")
+    beside = asyncio.create_task(attend(_duties(application)))
     try:
         await worker.run()
     finally:
+        beside.cancel()
+        await asyncio.wait({beside})
         await application.close()
     logger.info("worker stopped")
+
+
+def _duties(_application: Application) -> Sequence[Duty]:
+    """What this process does beside labelling."""
+    return ()
 
 
 def main() -> None:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from service.entities import ClaimedShard
 from service.errors import BackendUnavailable
 from service.jobs.backend import SameBackend
-from service.ports import Scorer, Store
+from service.ports import Store
+from service.scoring_ports import Scorer
 from service.search.prompt_tree import LogProbabilities, PromptTree, Usage
 from service.search.recall import Answers, KeyedRequest, PromptKey, answered, by_key, keyed, unanswered
 from service.search.steps import Answer

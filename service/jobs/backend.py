@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from service.entities import ClaimedShard
 from service.errors import BackendChanged
 from service.identifiers import BackendId
-from service.ports import BackendIdentity, KnownBackend, Scorer, Store
+from service.ports import KnownBackend, Store
+from service.scoring_ports import BackendIdentity, Scorer
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from service.jobs.preparation import Preparation, prepare
 from service.jobs.related_rows import RelationCount
 from service.jobs.rows import RowSource
 from service.jobs.survey import Survey
-from service.ports import Scorers
+from service.scoring_ports import Scorers
 from service.search.prompt_tree import Usage
 
 LONG_ROW_SHARE = 10  # a row this many times as long as the median is worth a warning

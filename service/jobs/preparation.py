@@ -13,7 +13,7 @@ from service.jobs.rows import FaultLog, RowSource
 from service.jobs.sharding import ShardPlan, plan_shards
 from service.jobs.survey import Survey, shared_by_neighbours, survey_rows
 from service.jobs.tokens import check_rows_fit, demonstration_tokens, tail_of
-from service.ports import BackendInfo, Scorer, Scorers
+from service.scoring_ports import BackendInfo, Scorer, Scorers
 
 PROBE_SECONDS = 60.0  # the longest that a request waits for the backend's probe
 

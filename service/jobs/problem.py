@@ -13,7 +13,8 @@ from service.identifiers import Label, Row
 from service.jobs.relations import compile_constraints
 from service.jobs.sharding import ANCHORED
 from service.jobs.template import Template
-from service.ports import Scorer, Store
+from service.ports import Store
+from service.scoring_ports import Scorer
 from service.search.authors import Authors
 from service.search.baselines import Bootstrap, FewShotRandom, ZeroShot
 from service.search.demonstrations import balanced_beginning

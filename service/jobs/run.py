@@ -16,7 +16,8 @@ from service.identifiers import Label, Row
 from service.jobs.asking import Asking, Memory
 from service.jobs.backend import begin_with
 from service.jobs.problem import load_problem, strategy_of
-from service.ports import Scorer, Store
+from service.ports import Store
+from service.scoring_ports import Scorer
 from service.search import checkpoint
 from service.search.demonstrations import keep_fitting
 from service.search.engine import Search

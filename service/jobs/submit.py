@@ -16,7 +16,8 @@ from service.identifiers import DatasetId, JobId, Row, new_dataset_id, new_job_i
 from service.jobs.preparation import Preparation, prepare
 from service.jobs.rows import FaultLog, RowSource, in_chunks
 from service.jobs.template import as_text
-from service.ports import Desk, Desks, Scorers
+from service.ports import Desk, Desks
+from service.scoring_ports import Scorers
 
 _CHUNK_ROWS = 1_000
 

@@ -11,7 +11,7 @@ from service.jobs.problem import SPECIAL_TOKENS
 from service.jobs.rows import FaultLog, RowSource, in_chunks
 from service.jobs.survey import Survey
 from service.jobs.template import Template
-from service.ports import Scorer
+from service.scoring_ports import Scorer
 
 EXACT_ROWS = 2_000  # up to here every row is counted
 _BATCH = 256  # texts in one call

@@ -11,7 +11,6 @@ from typing import Any
 
 from service.errors import BackendRefused, LabelUnreachable
 from service.identifiers import Row
-from service.ports import BackendIdentity, BackendInfo
 from service.scoring.driving import Driver
 from service.scoring.embedded_probe import EmbeddedExaminer
 from service.scoring.http import JsonHttp
@@ -22,6 +21,7 @@ from service.scoring.layout import Layout, lay_out
 from service.scoring.replies import log_probability, of_one_distribution, reading
 from service.scoring.tokens import BatchTokenCounter
 from service.scoring.wire import ServerFacts
+from service.scoring_ports import BackendIdentity, BackendInfo
 from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 
 _QUERIES_AT_ONCE = 64  # that a server is given one time-out for

@@ -6,7 +6,6 @@ from typing import Any, Protocol
 
 from service.errors import BackendRefused, BackendUnavailable
 from service.identifiers import Row
-from service.ports import BackendInfo
 from service.scoring.cache_trial import CacheFindings, Sample, concluded, fresh_text
 from service.scoring.detection import kind_at, misconfigured
 from service.scoring.http import JsonHttp
@@ -15,6 +14,7 @@ from service.scoring.label_trial import PROBE_TEXT, Finder, LabelFindings
 from service.scoring.probe import EXAMPLES, judged, told
 from service.scoring.together import together
 from service.scoring.wire import ServerFacts, Token
+from service.scoring_ports import BackendInfo
 from service.search.prompt_tree import PromptTree, Query, TreeScores
 
 KIND = "embedded"

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from service.errors import BackendError, BackendUnavailable
-from service.ports import BackendIdentity, BackendInfo
 from service.scoring.driving import Driver
 from service.scoring.wire import ServerFacts
+from service.scoring_ports import BackendIdentity, BackendInfo
 
 # Prompts that leave much open: how sure a model is of its likeliest next token then differs from model to model.
 CANARY_PROMPTS = (

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind
-from service.ports import BackendInfo
 from service.scoring.cache_trial import CacheFindings, CacheTrial
 from service.scoring.detection import DetectKind, misconfigured
 from service.scoring.driving import Driver
@@ -17,6 +16,7 @@ from service.scoring.identity import described, not_ready
 from service.scoring.label_trial import LabelFindings, try_labels
 from service.scoring.remedies import remedies_of
 from service.scoring.wire import ServerFacts, Wire
+from service.scoring_ports import BackendInfo
 
 EXAMPLES = ("True", "False")  # labels tried where none are given
 STEADY_NATS = 1e-3  # differences below do not matter: single precision is steady to 1e-6

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Protocol
 
 from service.errors import BackendRefused
-from service.ports import BackendIdentity, BackendInfo
 from service.scoring.driving import Driver
 from service.scoring.encoding import Encoder
 from service.scoring.identity import CANARY_PROMPTS, Canary, Recognition
@@ -23,6 +22,7 @@ from service.scoring.together import together
 from service.scoring.tree_ids import encode_tree
 from service.scoring.walk import WORTH_A_ROUND_CHARACTERS, Walk
 from service.scoring.wire import Prompt, Wire
+from service.scoring_ports import BackendIdentity, BackendInfo
 from service.search.prompt_tree import PromptTree, TreeScores
 
 _REMEMBERED_LABELS = 1_000

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from service.errors import ModelNotFound
-from service.ports import Scorer
+from service.scoring_ports import Scorer
 
 
 class ConfiguredScorers:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from service.errors import BackendChanged, BackendUnavailable
-from service.ports import BackendIdentity, BackendInfo, Scorer
+from service.scoring_ports import BackendIdentity, BackendInfo, Scorer
 from service.search.prompt_tree import PromptTree, TreeScores
 
 _Answer = TypeVar("_Answer")

@@ -7,7 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.entities import Lease
 from service.identifiers import BackendId
-from service.ports import BackendIdentity, KnownBackend
+from service.ports import KnownBackend
+from service.scoring_ports import BackendIdentity
 from service.storage.fence import hold
 from service.storage.tables import backend_identities, jobs
 

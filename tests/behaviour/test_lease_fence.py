@@ -7,7 +7,8 @@ import pytest
 from service.entities import LOCAL_CALLER, Backoff, ClaimedShard, Lease, PauseReason, Progress, ShardStatus
 from service.errors import LeaseLost
 from service.identifiers import DEFAULT_PROJECT, BackendId, DatasetId
-from service.ports import BackendIdentity, Store, Workbench
+from service.ports import Store, Workbench
+from service.scoring_ports import BackendIdentity
 from service.search.prompt_tree import Usage
 from service.search.recall import PromptKey
 from tests.behaviour.stored import (

@@ -7,7 +7,8 @@ from random import Random
 from service.entities import LOCAL_CALLER, ClaimedShard, Progress
 from service.identifiers import BackendId
 from service.jobs.asking import Memory
-from service.ports import BackendIdentity, KnownBackend, Store
+from service.ports import KnownBackend, Store
+from service.scoring_ports import BackendIdentity
 from service.search.prompt_tree import LogProbabilities, Usage
 from service.search.recall import KEY_BYTES, PromptKey
 from tests.behaviour.stored import ALICE, BOB, NO_TIME, claimed, job, queued, release, save, spend

@@ -13,8 +13,8 @@ import pytest
 from inference.app import create_app
 from inference.settings import Limits
 from service.identifiers import Row
-from service.ports import Scorer
 from service.scoring.deterministic import DeterministicScorer
+from service.scoring_ports import Scorer
 from service.search.prompt_tree import PromptTree, Query
 from tests.inference.served import served
 from tests.inference.tiny import engine_of, llama

@@ -7,7 +7,7 @@ import pytest
 
 from service.errors import BackendRefused, LabelUnreachable
 from service.identifiers import Row
-from service.ports import Scorer
+from service.scoring_ports import Scorer
 from service.search.prompt_tree import PromptTree, Query, TreeScores
 from tests.servers.adapters import ALL_TOKENS, MAX_TOP_TOKENS, fake_of, rig_of
 from tests.servers.asking import KINDS

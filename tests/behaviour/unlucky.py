@@ -16,9 +16,10 @@ from service.intake.sources import InlineSource
 from service.jobs.asking import Memory
 from service.jobs.run import run_shard
 from service.jobs.submit import submit
-from service.ports import BackendIdentity, Store, Workbench
+from service.ports import Store, Workbench
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
+from service.scoring_ports import BackendIdentity
 from service.search.prompt_tree import PromptTree, TreeScores
 from service.storage.store import PostgresStore
 from tests.behaviour.stored import NO_TIME, claim

@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from service.jobs.template import Template
-from service.ports import Scorer
 from service.scoring.deterministic import DeterministicScorer
+from service.scoring_ports import Scorer
 from service.search.prompt_tree import PromptTree, TreeScores
 from service.storage.memory import MemoryStore
 from tests.hostile.jsonl_cases import CHARMS, INJECTION

@@ -8,7 +8,8 @@ from migrations.commands import check, downgrade, upgrade
 from service.entities import LOCAL_CALLER, Backoff
 from service.errors import StorageUnavailable
 from service.identifiers import JobId
-from service.ports import BackendIdentity, StoredRequest
+from service.ports import StoredRequest
+from service.scoring_ports import BackendIdentity
 from service.storage.store import PostgresStore
 from service.storage.tables import metadata
 from tests.behaviour.stored import claimed, job, pause, queued

@@ -14,12 +14,12 @@ from inference.language_model import Source, load
 from inference.settings import SMALL_MODEL, Limits
 from service.errors import BackendRefused
 from service.identifiers import Row
-from service.ports import Scorer
 from service.scoring.driving import Driver
 from service.scoring.embedded import EmbeddedScorer
 from service.scoring.prompts import PromptScorer
 from service.scoring.vllm import VllmWire
 from service.scoring.wire import Prompt
+from service.scoring_ports import Scorer
 from service.search.prompt_tree import PromptTree, Query
 from tests.behaviour import test_scorers
 from tests.inference.served import served

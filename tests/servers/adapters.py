@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 
-from service.ports import Scorer
 from service.scoring.driving import Driver
 from service.scoring.embedded import EmbeddedScorer
 from service.scoring.llamacpp import LlamaCppWire
@@ -16,6 +15,7 @@ from service.scoring.sglang import SglangWire
 from service.scoring.tgi import TgiWire
 from service.scoring.vllm import VllmWire
 from service.scoring.wire import Wire
+from service.scoring_ports import Scorer
 from tests.servers.asking import KINDS
 from tests.servers.connections import serving
 from tests.servers.fake import FakeServer

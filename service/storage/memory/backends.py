@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from service.entities import Lease
 from service.identifiers import BackendId
-from service.ports import BackendIdentity, KnownBackend
+from service.ports import KnownBackend
+from service.scoring_ports import BackendIdentity
 from service.search.prompt_tree import LogProbabilities
 from service.search.recall import Answers, PromptKey
 from service.storage.memory.state import AnswerRecord, State

@@ -21,7 +21,8 @@ from service.entities import (
 )
 from service.errors import JobNotFound, LeaseLost
 from service.identifiers import DEFAULT_PROJECT, BackendId, DatasetId, JobId, KeyId, ProjectName, Row, WorkerId
-from service.ports import BackendIdentity, StoredRequest
+from service.ports import StoredRequest
+from service.scoring_ports import BackendIdentity
 from service.search.prompt_tree import LogProbabilities
 from service.search.recall import PromptKey
 

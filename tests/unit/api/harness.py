@@ -12,9 +12,10 @@ from service.access.issuing import create_key
 from service.entities import ClaimedShard, Scope
 from service.identifiers import WorkerId
 from service.jobs.run import run_shard
-from service.ports import Scorer, Store
+from service.ports import Store
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
+from service.scoring_ports import Scorer
 from service.settings import Settings, UploadSettings
 
 WORKER = WorkerId("worker")

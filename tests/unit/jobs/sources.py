@@ -8,8 +8,8 @@ from service.errors import Fault, InvalidDataset
 from service.intake.limits import Limits
 from service.intake.sources import InlineSource
 from service.jobs.survey import Survey, survey_rows
-from service.ports import BackendInfo
 from service.scoring.deterministic import DeterministicScorer
+from service.scoring_ports import BackendInfo
 
 LIMITS = Limits(max_bytes=10_000_000, max_rows=10_000, max_row_bytes=64_000)
 

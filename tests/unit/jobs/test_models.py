@@ -3,9 +3,9 @@ from collections.abc import Sequence
 
 from service.errors import BackendUnavailable
 from service.jobs.models import ModelDirectory
-from service.ports import BackendInfo
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
+from service.scoring_ports import BackendInfo
 
 
 class Probed(DeterministicScorer):

@@ -8,9 +8,9 @@ from service.bootstrap import Application, build_application
 from service.entities import LOCAL_CALLER
 from service.identifiers import WorkerId
 from service.jobs.submit import submit
-from service.ports import BackendInfo
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
+from service.scoring_ports import BackendInfo
 from service.search.prompt_tree import PromptTree, TreeScores
 from service.settings import Settings
 from service.storage.memory import MemoryStore
