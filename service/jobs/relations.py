@@ -146,4 +146,16 @@ def _value(column: str, row: Fields) -> Hashable:
     value = row[column]
     if isinstance(value, list | dict):
         raise UnusableValue(column)
-    return (type(value).__name__, value) if isinstance(value, bool) else value
+    return _text_of_number(value) if isinstance(value, int | float) else value
+
+
+def _text_of_number(value: float) -> tuple[str, str]:
+    """Equal for equal numbers, of which true and false are none.
+
+    Text, since Python's hash of a number is known to everybody: a data set could be made of a million numbers
+    that all fall together in a dictionary and take hours. The hash of text is another one in each process.
+    """
+    if isinstance(value, bool):
+        return "bool", str(value)
+    is_whole = isinstance(value, int) or value.is_integer()
+    return "number", hex(int(value)) if is_whole else value.hex()

@@ -1,14 +1,15 @@
 import itertools
+import sys
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.config import Task
+from service.config import GroupRelation, Task
 from service.identifiers import Label, Row
 from service.jobs.related_rows import RelatedRows
-from service.jobs.relations import UnusableValue, compile_constraints
+from service.jobs.relations import UnusableValue, compile_constraints, group_key
 from service.search.consistency import Constraint, Constraints, Rule
 
 
@@ -80,6 +81,23 @@ def test_the_label_counted_is_the_first_unless_named() -> None:
 def test_true_and_one_are_different_values() -> None:
     task = task_with({"kind": "same_label", "group": "flag"})
     assert groups_of(task, [{"flag": True}, {"flag": 1}]) == [0, 1]
+
+
+@given(st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False), st.data())
+def test_numbers_are_one_group_just_when_they_are_equal(number: float, data: st.DataObject) -> None:
+    task = task_with({"kind": "same_label", "group": "number"})
+    near = [number + 1, float(number), -number]
+    other = data.draw(st.sampled_from(near) | st.floats(allow_nan=False))
+    groups = groups_of(task, [{"number": number}, {"number": other}])
+    assert (groups == [0, 0]) == (number == other)
+
+
+def test_numbers_whose_hashes_are_equal_in_python_are_spread_out() -> None:
+    relation = task_with({"kind": "same_label", "group": ["a", "b"]}).relations[0]
+    assert isinstance(relation, GroupRelation)
+    multiples = [number * sys.hash_info.modulus for number in (-4, -3, -2, -1, 0, 1, 2, 3, 4)]
+    assert len({hash(number) for number in multiples}) == 1
+    assert len({hash(group_key(relation, {"a": number, "b": number})) for number in multiples}) == len(multiples)
 
 
 def test_a_list_in_a_relation_column_is_refused_by_name() -> None:
