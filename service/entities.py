@@ -79,6 +79,12 @@ class AuditAction(StrEnum):
     JOB_CANCELLED = "job.cancelled"
     JOB_DELETED = "job.deleted"
     RESULT_DOWNLOADED = "result.downloaded"
+    WEBHOOK_CREATED = "webhook.created"
+    WEBHOOK_CHANGED = "webhook.changed"
+    WEBHOOK_DELETED = "webhook.deleted"
+    WEBHOOK_ROTATED = "webhook.rotated"
+    WEBHOOK_TESTED = "webhook.tested"
+    WEBHOOK_RESENT = "webhook.resent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
