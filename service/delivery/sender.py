@@ -54,12 +54,11 @@ class HttpSender:
 
     @asynccontextmanager
     async def _answered(self, url: str, body: bytes, headers: dict[str, str]) -> AsyncIterator[httpcore.Response]:
-        phases = {"connect": _CONNECT_SECONDS, "read": None, "write": None, "pool": None}
+        extensions = {"timeout": {"connect": _CONNECT_SECONDS, "read": None, "write": None, "pool": None}}
+        sent = list(headers.items())
         async with (
             httpcore.AsyncConnectionPool(ssl_context=self._trust, network_backend=self._network) as pool,
-            pool.stream(
-                "POST", url, headers=list(headers.items()), content=body, extensions={"timeout": phases}
-            ) as answer,
+            pool.stream("POST", url, headers=sent, content=body, extensions=extensions) as answer,
         ):
             yield answer
 
