@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 
@@ -15,6 +16,7 @@ from service.webhook_ports import (
     DeliveryStatus,
     Verdict,
 )
+from service.webhooks import schedule
 from tests.behaviour.hooks import (
     AT_ONCE,
     BAD,
@@ -210,3 +212,20 @@ async def test_deleting_an_endpoint_while_jobs_change_undoes_no_change(store: St
     await removing
     async with store.desk(LOCAL_CALLER) as desk:
         assert {job.id for job in await desk.jobs.page(limit=99, before=None, status=None)} == set(ids)
+
+
+async def test_an_endpoint_that_nothing_reaches_for_days_is_disabled(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    webhook = await made(store)
+    await send(store, webhook)
+    [due] = await claim(store)
+    await record(store, due, BAD, AT_ONCE)
+    assert (await told(store, webhook)).enabled
+    monkeypatch.setattr(schedule, "PATIENCE", timedelta())  # days pass
+    [due] = await claim(store)
+    await record(store, due, BAD, AT_ONCE)
+    disabled = await told(store, webhook)
+    assert not disabled.enabled
+    assert "nothing has been delivered since" in (disabled.disabled_reason or "")
+    assert (await log_of(store, webhook))[0].status is DeliveryStatus.FAILED
