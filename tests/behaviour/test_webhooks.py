@@ -1,6 +1,7 @@
 """Endpoints and their log, alike in memory and in Postgres."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -14,7 +15,7 @@ from service.errors import (
     WebhookDisabled,
     WebhookNotFound,
 )
-from service.identifiers import WebhookId, new_webhook_id
+from service.identifiers import DeliveryId, WebhookId, new_webhook_id
 from service.ports import Desk, Store
 from service.webhook_ports import (
     Delivery,
@@ -111,7 +112,7 @@ async def test_the_log_is_read_page_by_page_the_newest_first(store: Store) -> No
     while len(found) < 5:
         last = found[-1] if found else None
         async with store.desk(LOCAL_CALLER) as desk:
-            before = last and (last.created_at.isoformat(), last.id)
+            before = None if last is None else (last.created_at.isoformat(), last.id)
             found += await desk.webhooks.deliveries(webhook.id, limit=2, before=before)
     assert sorted(delivery.id for delivery in found) == sorted(sent)
     assert found == sorted(found, key=lambda delivery: (delivery.created_at, delivery.id), reverse=True)
@@ -120,7 +121,7 @@ async def test_the_log_is_read_page_by_page_the_newest_first(store: Store) -> No
             await desk.webhooks.deliveries(webhook.id, limit=2, before=("yesterday", "x"))
 
 
-FOREIGN = {
+FOREIGN: dict[str, Callable[[Desk, WebhookId, DeliveryId], Awaitable[object]]] = {
     "get": lambda desk, webhook, _: desk.webhooks.get(webhook),
     "change": lambda desk, webhook, _: desk.webhooks.change(webhook, WebhookChange(enabled=False)),
     "rotate": lambda desk, webhook, _: desk.webhooks.rotate(webhook, "whsec_x", overlap_seconds=1.0),

@@ -10,8 +10,7 @@ from typing import Any
 import httpcore
 import pytest
 
-from service.delivery import sender as sending
-from service.delivery.network import GuardedBackend
+from service.delivery.network import GuardedBackend, SystemResolver
 from service.delivery.sender import HttpSender
 from service.webhook_ports import NotDelivered
 from service.webhooks.addresses import AddressPolicy, AddressRefused
@@ -84,7 +83,7 @@ FORMS = ["127.1", "2130706433", "0x7f.1", "0177.0.0.1", "0", "0.0.0.0", "::1", "
 async def test_what_the_systems_own_resolver_takes_for_this_machine_is_not_connected_to(
     server: RawServer, url: str, host: str
 ) -> None:
-    network = GuardedBackend(PUBLIC, sending.SystemResolver())
+    network = GuardedBackend(PUBLIC, SystemResolver())
     with pytest.raises((AddressRefused, OSError)):
         await network.connect_tcp(host, int(url.rpartition(":")[2]))
     assert server.connections == 0

@@ -45,7 +45,7 @@ async def receiver(asked: list[str]) -> AsyncIterator[int]:
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATE)
-    context.sni_callback = note  # type: ignore[assignment]  # it may return nothing
+    context.sni_callback = note
     server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
     async with server:
         yield server.sockets[0].getsockname()[1]
