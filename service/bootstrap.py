@@ -58,12 +58,9 @@ def build_store(settings: Settings) -> Store:
 
 def build_sender(settings: Settings) -> HttpSender:
     """What sends webhooks, to where the operator lets them lead."""
-    return HttpSender(webhook_policy(settings), timeout_seconds=settings.webhooks.timeout_seconds)
-
-
-def webhook_policy(settings: Settings) -> AddressPolicy:
-    """Where webhooks may lead."""
-    return AddressPolicy(allowed=settings.webhooks.networks, allow_http=settings.webhooks.allow_http)
+    webhooks = settings.webhooks
+    policy = AddressPolicy(allowed=webhooks.networks, allow_http=webhooks.allow_http)
+    return HttpSender(policy, timeout_seconds=webhooks.timeout_seconds)
 
 
 def _scorer(backend: BackendSettings) -> Scorer:
