@@ -90,10 +90,9 @@ class DeliveryQueue:
 
 
 def _is_free() -> ColumnElement[bool]:
-    """True of messages that are due and that nobody is sending."""
-    now = func.clock_timestamp()
-    unheld = or_(_queue.lease_until.is_(None), _queue.lease_until < now)
-    return and_(_queue.status == DeliveryStatus.PENDING, _queue.next_try_at <= now, unheld)
+    """True of messages that are due and that nobody is sending; by the transaction's time, which an index can use."""
+    unheld = or_(_queue.lease_until.is_(None), _queue.lease_until < func.now())
+    return and_(_queue.status == DeliveryStatus.PENDING, _queue.next_try_at <= func.now(), unheld)
 
 
 def _claimable(limit: int, per_webhook: int) -> "Select[Any]":
@@ -101,18 +100,15 @@ def _claimable(limit: int, per_webhook: int) -> "Select[Any]":
     order = (_queue.next_try_at, _queue.id)
     place = func.row_number().over(partition_by=_queue.webhook_id, order_by=order).label("place")
     due = select(_queue.id, place).where(_is_free()).subquery("due")
-    rival = webhook_deliveries.alias("rival")
-    under_way = (
-        select(func.count())
-        .where(rival.c.webhook_id == _queue.webhook_id, rival.c.status == DeliveryStatus.PENDING)
-        .where(rival.c.lease_until >= func.clock_timestamp())
-        .scalar_subquery()
-    )
+    is_under_way = and_(_queue.status == DeliveryStatus.PENDING, _queue.lease_until >= func.now())
+    number = func.count().label("number")
+    busy = select(_queue.webhook_id, number).where(is_under_way).group_by(_queue.webhook_id).subquery("busy")
     return (
         select(_queue.id)
         .join(due, due.c.id == _queue.id)
         .join(webhooks, webhooks.c.id == _queue.webhook_id)
-        .where(webhooks.c.enabled, due.c.place + under_way <= per_webhook, _is_free())
+        .outerjoin(busy, busy.c.webhook_id == _queue.webhook_id)
+        .where(webhooks.c.enabled, due.c.place + func.coalesce(busy.c.number, 0) <= per_webhook, _is_free())
         .order_by(*order)
         .limit(limit)
         .with_for_update(of=webhook_deliveries, skip_locked=True)

@@ -5,7 +5,7 @@ import ipaddress
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
 import pytest
@@ -13,11 +13,13 @@ from standardwebhooks.webhooks import Webhook as Verifier
 
 from service.delivery.sender import HttpSender
 from service.entities import LOCAL_CALLER
+from service.errors import StorageUnavailable
 from service.identifiers import DeliveryId
 from service.ports import Store
 from service.settings import WebhookSettings
 from service.storage.memory import MemoryStore
 from service.storage.store import PostgresStore
+from service.storage.units import WorkbenchUnit
 from service.webhook_ports import Delivery, DeliveryStatus, Webhook
 from service.webhooks.addresses import AddressPolicy
 from service.webhooks.schedule import MAX_TRIES, WAITS_SECONDS
@@ -213,6 +215,30 @@ async def test_killed_between_the_answer_and_its_record_it_is_sent_again_under_t
     assert [DeliveryId(headers["webhook-id"]) for headers in headers_of(server)] == [sent.id, sent.id]
     assert server.requests[0][1] == server.requests[1][1]
     assert (await delivery_of(postgres_store, webhook)).status is DeliveryStatus.DELIVERED
+
+
+class Forgetful(MemoryStore):
+    """Can be claimed from once; then the database is away."""
+
+    claimed = False
+
+    def workbench(self) -> AbstractAsyncContextManager[WorkbenchUnit]:
+        if self.claimed:
+            raise StorageUnavailable("Postgres cannot be reached")
+        self.claimed = True
+        return super().workbench()
+
+
+async def test_a_try_that_cannot_be_recorded_is_left_to_its_lease(receivers: Receivers) -> None:
+    store = Forgetful()
+    _, webhook = await receivers(store)
+    await send(store, webhook)
+    with pytest.raises(StorageUnavailable):  # of the next look; whoever attends to duties tries again
+        await dispatcher(store).turn()
+    assert (await delivery_of(store, webhook)).attempts == ()
+    store.claimed = False
+    assert await dispatcher(store).turn() == SETTINGS.poll_seconds
+    assert (await delivery_of(store, webhook)).status is DeliveryStatus.PENDING
 
 
 async def test_a_turn_with_nothing_to_send_ends_at_once(store: Store) -> None:
