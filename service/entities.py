@@ -64,8 +64,8 @@ class LabelStatus(StrEnum):
 class Scope(StrEnum):
     """What an API key is good for."""
 
-    READ = "read"  # jobs, labels, results, reports, events, backends
-    WRITE = "write"  # create, estimate, cancel and delete jobs
+    READ = "read"  # jobs, labels, results, reports, events, backends, webhooks
+    WRITE = "write"  # create, estimate, cancel and delete jobs; make and change webhooks
     ADMIN = "admin"  # all of it, and the metrics
 
 
