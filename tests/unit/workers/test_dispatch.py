@@ -5,7 +5,7 @@ import ipaddress
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -19,7 +19,6 @@ from service.ports import Store
 from service.settings import WebhookSettings
 from service.storage.memory import MemoryStore
 from service.storage.store import PostgresStore
-from service.storage.units import WorkbenchUnit
 from service.webhook_ports import Delivery, DeliveryStatus, Webhook
 from service.webhooks.addresses import AddressPolicy
 from service.webhooks.schedule import MAX_TRIES, WAITS_SECONDS
@@ -222,7 +221,7 @@ class Forgetful(MemoryStore):
 
     claimed = False
 
-    def workbench(self) -> AbstractAsyncContextManager[WorkbenchUnit]:
+    def workbench(self) -> Any:
         if self.claimed:
             raise StorageUnavailable("Postgres cannot be reached")
         self.claimed = True
