@@ -8,7 +8,7 @@ from importlib.metadata import version
 from anyio import CapacityLimiter
 from fastapi import FastAPI
 
-from api import events, jobs, operations, results
+from api import events, jobs, operations, results, webhooks
 from api.access import AccessControl
 from api.cursors import CursorSigner
 from api.dependencies import Application
@@ -49,7 +49,7 @@ def create_app(application: Application) -> FastAPI:
     app.state.streams = StreamCounter()
     app.state.unpacking = CapacityLimiter(UNPACKING_AT_ONCE)
     app.state.stopping = asyncio.Event()
-    for router in (jobs.router, results.router, events.router, operations.router):
+    for router in (jobs.router, results.router, events.router, webhooks.router, operations.router):
         app.include_router(router)
     app.add_middleware(BodyLimit, max_bytes=application.settings.upload.max_bytes + _FORM_BYTES)
     app.add_middleware(AccessControl, application=application)

@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from api.access import scope_needed
 from api.errors import PROBLEM_JSON
 from api.schemas import Problem
+from api.webhook_bodies import NewWebhookBody, WebhookChangeBody
 from service.config import JobConfig
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -86,7 +87,7 @@ def install_openapi(app: FastAPI) -> None:
                 separate_input_output_schemas=False,
             )
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            for body in (JobConfig, Problem):
+            for body in (JobConfig, Problem, NewWebhookBody, WebhookChangeBody):
                 schema = body.model_json_schema(ref_template=_REFERENCE)
                 schemas.update(schema.pop("$defs", {}))
                 schemas[body.__name__] = schema

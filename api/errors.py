@@ -41,10 +41,13 @@ STATUS_OF: Mapping[type[errors.ServiceError], int] = {
     errors.KeyNotFound: 404,
     errors.ProjectNotFound: 404,
     errors.JobNotFound: 404,
+    errors.WebhookNotFound: 404,
+    errors.DeliveryNotFound: 404,
     errors.ModelNotFound: 422,  # the address exists; the configuration names something that does not
     errors.WrongState: 409,
     errors.JobNotFinished: 409,
     errors.JobFinished: 409,
+    errors.WebhookDisabled: 409,
     errors.IdempotencyMismatch: 422,
     errors.BackendError: 502,
     errors.BackendUnavailable: 503,

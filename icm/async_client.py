@@ -29,6 +29,7 @@ from icm.requests import (
 from icm.retries import Outcome, RetryPolicy
 from icm.sse import EventCursor
 from icm.uploads import Source, prepared
+from icm.webhooks import AsyncWebhooks
 
 T = TypeVar("T")
 
@@ -117,6 +118,11 @@ class AsyncClient(Requests):
     async def models(self) -> list[calls.Document]:
         """See `Client.models`."""
         return await self._call(calls.models())
+
+    @property
+    def webhooks(self) -> AsyncWebhooks:
+        """See `Client.webhooks`."""
+        return AsyncWebhooks(self._call, self._items)
 
     async def cancel(self, job_id: str) -> Job:
         """See `Client.cancel`."""

@@ -30,6 +30,7 @@ class Call(Generic[T]):
     params: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] | None = None
+    body: Mapping[str, Any] | None = None  # JSON
     upload: Upload | None = None
     save_to: Path | None = None  # where a successful answer's body goes
     repeatable: bool = True  # made twice it does no more than once
@@ -38,6 +39,8 @@ class Call(Generic[T]):
     def arguments(self) -> Iterator[Document]:
         """What httpx wants to know beside method and path, the upload opened for one attempt."""
         arguments: Document = {"params": dict(self.params), "headers": dict(self.headers)}
+        if self.body is not None:
+            arguments["json"] = dict(self.body)
         if self.upload is None:
             yield arguments
             return
@@ -63,7 +66,7 @@ def create_job(upload: Upload, config: Mapping[str, Any], *, idempotency_key: st
 
 def estimate(upload: Upload, config: Mapping[str, Any]) -> Call[Document]:
     """Stores nothing."""
-    return Call(method="POST", path="/v1/jobs/estimate", read=_document, config=config, upload=upload)
+    return Call(method="POST", path="/v1/jobs/estimate", read=document_of, config=config, upload=upload)
 
 
 def job(job_id: str) -> Call[Job]:
@@ -74,17 +77,17 @@ def job(job_id: str) -> Call[Job]:
 def jobs(*, status: str | None, page_size: int) -> Call[Page[Job]]:
     """Newest first."""
     params = {"limit": str(page_size)} | ({} if status is None else {"status": status})
-    return _listing("/v1/jobs", params, Job.read)
+    return listing("/v1/jobs", params, Job.read)
 
 
 def labels(job_id: str, *, order: str, page_size: int) -> Call[Page[Document]]:
     """Label states as they are now."""
-    return _listing(f"{job_path(job_id)}/labels", {"order": order, "limit": str(page_size)}, dict)
+    return listing(f"{job_path(job_id)}/labels", {"order": order, "limit": str(page_size)}, dict)
 
 
 def report(job_id: str) -> Call[Document]:
     """How far the labels deserve trust."""
-    return Call(method="GET", path=f"{job_path(job_id)}/report", read=_document)
+    return Call(method="GET", path=f"{job_path(job_id)}/report", read=document_of)
 
 
 def report_page(job_id: str, to: Path) -> Call[Path]:
@@ -99,12 +102,12 @@ def cancel(job_id: str) -> Call[Job]:
 
 def delete(job_id: str) -> Call[None]:
     """Removes a finished job."""
-    return Call(method="DELETE", path=job_path(job_id), read=_nothing)
+    return Call(method="DELETE", path=job_path(job_id), read=nothing)
 
 
 def models() -> Call[list[Document]]:
     """The scoring backends, the default first."""
-    return Call(method="GET", path="/v1/models", read=_data)
+    return Call(method="GET", path="/v1/models", read=data_of)
 
 
 def result(job_id: str, to: Path, *, result_format: str, partial: bool, formula_safe: bool = False) -> Call[Path]:
@@ -129,30 +132,34 @@ def _saved(path: str, params: Mapping[str, str], to: Path) -> Call[Path]:
     return Call(method="GET", path=path, read=move, params=params, save_to=unfinished)
 
 
-def _listing(path: str, params: Mapping[str, str], read: Callable[[Document], T]) -> Call[Page[T]]:
+def listing(path: str, params: Mapping[str, str], read: Callable[[Document], T]) -> Call[Page[T]]:
+    """A list, page by page."""
     return Call(method="GET", path=path, params=params, read=partial(_page, path, params, read))
 
 
 def _page(path: str, params: Mapping[str, str], read: Callable[[Document], T], response: httpx.Response) -> Page[T]:
-    document = _document(response)
+    document = document_of(response)
     cursor = document.get("next_cursor")
-    following = None if cursor is None else _listing(path, {**params, "cursor": cursor}, read)
+    following = None if cursor is None else listing(path, {**params, "cursor": cursor}, read)
     return Page(items=[read(item) for item in document["data"]], following=following)
 
 
-def _document(response: httpx.Response) -> Document:
+def document_of(response: httpx.Response) -> Document:
+    """The answer as it is."""
     document: Document = response.json()
     return document
 
 
-def _data(response: httpx.Response) -> list[Document]:
-    data: list[Document] = _document(response)["data"]
+def data_of(response: httpx.Response) -> list[Document]:
+    """The items of a list without pages."""
+    data: list[Document] = document_of(response)["data"]
     return data
 
 
 def _job(response: httpx.Response) -> Job:
-    return Job.read(_document(response))
+    return Job.read(document_of(response))
 
 
-def _nothing(_response: httpx.Response) -> None:
-    return None
+def nothing(_response: httpx.Response) -> None:
+    """There is nothing to read."""
+    return

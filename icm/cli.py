@@ -6,7 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from icm.commands import audit, jobs, keys, label, models, projects, serve
+from icm.commands import audit, jobs, keys, label, models, projects, serve, webhooks
 from icm.commands.failures import EXPECTED, ExitCode, report_failure
 from icm.commands.options import AS_JSON
 
@@ -52,6 +52,7 @@ def build_app() -> typer.Typer:
         app.command()(command)
     app.add_typer(keys.build_group(), name="keys")
     app.add_typer(projects.build_group(), name="projects")
+    app.add_typer(webhooks.build_group(), name="webhooks")
     app.command(hidden=True)(serve.serve_private)
     return app
 

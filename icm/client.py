@@ -32,6 +32,7 @@ from icm.requests import (
 from icm.retries import Outcome, RetryPolicy
 from icm.sse import EventCursor
 from icm.uploads import Source, prepared
+from icm.webhooks import Webhooks
 
 T = TypeVar("T")
 
@@ -133,6 +134,11 @@ class Client(Requests):
     def models(self) -> list[calls.Document]:
         """The scoring backends that a configuration can name, the default first."""
         return self._call(calls.models())
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """The project's webhooks."""
+        return Webhooks(self._call, self._items)
 
     def cancel(self, job_id: str) -> Job:
         """Ask a job to stop; it keeps the labels found so far."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from service.delivery.sender import HttpSender
 from service.ports import Store
 from service.scoring.detection import detector
 from service.scoring.deterministic import DeterministicScorer
@@ -19,6 +20,7 @@ from service.scoring.wire import Wire
 from service.scoring_ports import Scorer
 from service.settings import BackendSettings, Settings
 from service.storage.store import PostgresStore
+from service.webhooks.addresses import AddressPolicy
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,13 @@ def build_store(settings: Settings) -> Store:
         statement_timeout_seconds=settings.database.statement_timeout_seconds,
         max_crashes=settings.queue.max_crashes,
     )
+
+
+def build_sender(settings: Settings) -> HttpSender:
+    """What sends webhooks, to where the operator lets them lead."""
+    webhooks = settings.webhooks
+    policy = AddressPolicy(allowed=webhooks.networks, allow_http=webhooks.allow_http)
+    return HttpSender(policy, timeout_seconds=webhooks.timeout_seconds)
 
 
 def _scorer(backend: BackendSettings) -> Scorer:

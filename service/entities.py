@@ -64,8 +64,8 @@ class LabelStatus(StrEnum):
 class Scope(StrEnum):
     """What an API key is good for."""
 
-    READ = "read"  # jobs, labels, results, reports, events, backends
-    WRITE = "write"  # create, estimate, cancel and delete jobs
+    READ = "read"  # jobs, labels, results, reports, events, backends, webhooks
+    WRITE = "write"  # create, estimate, cancel and delete jobs; make and change webhooks
     ADMIN = "admin"  # all of it, and the metrics
 
 
@@ -79,6 +79,12 @@ class AuditAction(StrEnum):
     JOB_CANCELLED = "job.cancelled"
     JOB_DELETED = "job.deleted"
     RESULT_DOWNLOADED = "result.downloaded"
+    WEBHOOK_CREATED = "webhook.created"
+    WEBHOOK_CHANGED = "webhook.changed"
+    WEBHOOK_DELETED = "webhook.deleted"
+    WEBHOOK_ROTATED = "webhook.rotated"
+    WEBHOOK_TESTED = "webhook.tested"
+    WEBHOOK_RESENT = "webhook.resent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,10 +16,13 @@ ServiceError
 ├── KeyNotFound                there is no API key of this id
 ├── ProjectNotFound
 ├── JobNotFound
+├── WebhookNotFound
+├── DeliveryNotFound           the webhook has no delivery of this id
 ├── ModelNotFound              no scoring backend of that name is configured
 ├── WrongState                 the job's status does not allow the request
 │   ├── JobNotFinished         results were asked for before the end
-│   └── JobFinished            cancel or pause of a job that has ended
+│   ├── JobFinished            cancel or pause of a job that has ended
+│   └── WebhookDisabled        something was to be sent to an endpoint that gets nothing
 ├── IdempotencyMismatch        the same Idempotency-Key came with another request
 ├── BackendError               the inference server
 │   ├── BackendUnavailable     cannot be reached, is overloaded or failed: worth another try
@@ -141,6 +144,14 @@ class JobNotFound(ServiceError):
     """There is no job of this id."""
 
 
+class WebhookNotFound(ServiceError):
+    """There is no webhook of this id."""
+
+
+class DeliveryNotFound(ServiceError):
+    """The webhook has no delivery of this id."""
+
+
 class ModelNotFound(ServiceError):
     """No scoring backend of this name is configured."""
 
@@ -155,6 +166,10 @@ class JobNotFinished(WrongState):
 
 class JobFinished(WrongState):
     """The job has already ended."""
+
+
+class WebhookDisabled(WrongState):
+    """The webhook is disabled, so nothing is sent to it."""
 
 
 class IdempotencyMismatch(ServiceError):

@@ -36,6 +36,7 @@ from service.entities import (
 from service.identifiers import BackendId, DatasetId, JobId, Label, Row, WorkerId
 from service.scoring_ports import BackendIdentity
 from service.search.prompt_tree import Usage
+from service.webhook_ports import Deliveries, Webhooks
 
 
 class Datasets(Protocol):
@@ -142,6 +143,7 @@ class Desk(Protocol):
     account: Account
     audit: Audit
     backends: Backends
+    webhooks: Webhooks
 
 
 class Desks(Protocol):
@@ -276,6 +278,7 @@ class Workbench(Protocol):
     events: EventsWrite
     backends: BackendsOfJobs
     answers: RememberedAnswers
+    deliveries: Deliveries
 
 
 class Store(Protocol):

@@ -3,6 +3,7 @@
 Nested groups are written with two underscores: `ICM_QUEUE__LEASE_SECONDS=30`.
 """
 
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal
 
@@ -75,6 +76,35 @@ class QuotaSettings(_Group):
     event_streams: int = Field(500, ge=0, description="event streams open at once at one API process")
 
 
+class WebhookSettings(_Group):
+    """Where webhooks may lead, and how they are sent."""
+
+    allowed_networks: str = Field(
+        "", description="networks of receivers that are not public, such as 10.1.0.0/16,fd00:1::/64"
+    )
+    allow_http: bool = Field(default=False, description="also send without TLS")
+    max_endpoints: int = Field(20, ge=0, description="of one project")
+    timeout_seconds: float = Field(20.0, gt=0, le=60, description="for one try, all of it")
+    concurrency: int = Field(16, ge=1, description="tries under way at once in one worker process")
+    poll_seconds: float = Field(1.0, gt=0, description="how often a worker process looks for something to send")
+
+    @field_validator("allowed_networks")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        networks_of(value)
+        return value
+
+    @property
+    def networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks that are allowed beyond public addresses."""
+        return networks_of(self.allowed_networks)
+
+
+def networks_of(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Networks written one behind the other with commas between. Raises ValueError."""
+    return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+
+
 class BackendSettings(_Group):
     """A scoring backend the operator offers by name; users never write URLs."""
 
@@ -122,4 +152,5 @@ class Settings(BaseSettings):
     upload: UploadSettings = UploadSettings()
     access: AccessSettings = AccessSettings()
     quota: QuotaSettings = QuotaSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     backends: tuple[BackendSettings, ...] = (BackendSettings(),)

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 import structlog
 
-from service.bootstrap import Application, build_application
+from service.bootstrap import Application, build_application, build_sender
 from service.identifiers import WorkerId
 from service.observability import configure_logging
 from service.settings import Settings
+from workers.dispatch import WebhookDispatch
 from workers.duties import Duty, attend
 from workers.worker import Worker
 
@@ -37,9 +38,9 @@ async def work(settings: Settings) -> None:
     logger.info("worker stopped")
 
 
-def _duties(_application: Application) -> Sequence[Duty]:
+def _duties(application: Application) -> Sequence[Duty]:
     """What this process does beside labelling."""
-    return ()
+    return (WebhookDispatch(application.store, build_sender(application.settings), application.settings.webhooks),)
 
 
 def main() -> None:

@@ -24,6 +24,8 @@ _LETTER = "[a-z2-7]"
 _FORM = re.compile(rf"icm_({_LETTER}{{{_ID_LENGTH}}})_({_LETTER}{{{_SECRET_LENGTH + _CHECKSUM_LENGTH}}})")
 # Also what was cut short, or had something put behind it, still has most of its secret.
 _SHOWN = re.compile(rf"(icm_{_LETTER}{{{_ID_LENGTH}}}_)[A-Za-z0-9]+", re.IGNORECASE)
+# That of a webhook, in either form of base64.
+_WEBHOOK_SECRET = re.compile(r"(whsec_)[A-Za-z0-9+/=_-]+")
 _KEY_ID = re.compile(rf"{_LETTER}{{{_ID_LENGTH}}}")
 
 
@@ -74,8 +76,8 @@ def is_key_id(text: str) -> bool:
 
 
 def redacted(text: str) -> str:
-    """The text with the secret of every API key in it taken out."""
-    return _SHOWN.sub(r"\1***", text)
+    """The text with the secret of every API key and webhook in it taken out."""
+    return _WEBHOOK_SECRET.sub(r"\1***", _SHOWN.sub(r"\1***", text))
 
 
 def _letters(raw: bytes) -> str:

@@ -19,6 +19,7 @@ from service.storage.lifecycle import (
     resumed_event,
     settled_status,
 )
+from service.storage.outbox import queue_messages
 from service.storage.progress import get_job, job_not_found
 from service.storage.tables import events, jobs, shards
 
@@ -93,6 +94,7 @@ class Journal:
         added = await self._connection.execute(insert(events).from_select(columns, source))
         if added.rowcount == 0:
             raise job_not_found(job_id)
+        await queue_messages(self._connection, job_id, event_type)
         await self.notify(EVENTS_CHANNEL, job_id)
 
     async def notify(self, channel: str, payload: str) -> None:

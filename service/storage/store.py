@@ -23,6 +23,8 @@ from service.storage.listener import Listener
 from service.storage.shards import ShardQueue
 from service.storage.tables import metadata
 from service.storage.units import DeskUnit, GateUnit, WorkbenchUnit
+from service.storage.webhook_queue import DeliveryQueue
+from service.storage.webhooks import WebhookTable
 
 
 class PostgresStore:
@@ -49,6 +51,7 @@ class PostgresStore:
                 account=AccountTable(connection, caller.project),
                 audit=AuditTable(connection),
                 backends=BackendTable(connection),
+                webhooks=WebhookTable(connection, caller.project),
             )
 
     @asynccontextmanager
@@ -70,6 +73,7 @@ class PostgresStore:
                 events=LeasedEventLog(connection),
                 backends=BackendTable(connection),
                 answers=AnswerTable(connection),
+                deliveries=DeliveryQueue(connection),
             )
 
     async def wait_for_work(self, timeout_seconds: float) -> None:

@@ -30,8 +30,10 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from service.entities import JobStatus, LabelStatus, ShardStatus
+from service.webhook_ports import DeliveryStatus
 
 metadata = MetaData(
     naming_convention={
@@ -245,4 +247,54 @@ remembered_answers = Table(
     Column("prompt", LargeBinary, primary_key=True),
     Column("log_probabilities", LargeBinary, nullable=False),  # float64, little-endian, in the order of the labels
     Column("number", BigInteger, Identity(always=True), nullable=False, index=True),  # the oldest are dropped first
+)
+
+# Secrets are kept as they are, since signing needs them: whoever can read this table can sign in our name.
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project", ForeignKey(projects.c.name), nullable=False, index=True),
+    Column("url", Text, nullable=False),
+    Column("events", ARRAY(Text), nullable=False),
+    Column("description", Text, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("disabled_reason", Text),
+    Column("secret", Text, nullable=False),
+    Column("former_secret", Text),
+    Column("former_secret_until", DateTime(timezone=True)),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("failing_since", DateTime(timezone=True)),
+)
+
+# The outbox, and the log of it: a row is written with the change of the job that it tells of.
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("webhook_id", ForeignKey(webhooks.c.id, ondelete="CASCADE"), nullable=False),
+    Column("job_id", ForeignKey(jobs.c.id, ondelete="CASCADE"), index=True),
+    Column("type", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp(), index=True),
+    Column("tries", Integer, nullable=False, server_default=text("0")),  # since it was made or resent
+    Column("next_try_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("epoch", Integer, nullable=False, server_default=text("0")),  # raised by each claim
+    Column("lease_until", DateTime(timezone=True)),
+    Column("finished_at", DateTime(timezone=True)),
+    _one_of("status", DeliveryStatus),
+    Index("ix_webhook_deliveries_log", "webhook_id", "created_at", "id"),
+    Index("ix_webhook_deliveries_due", "next_try_at", "webhook_id", postgresql_where=text("status = 'pending'")),
+)
+
+webhook_attempts = Table(
+    "webhook_attempts",
+    metadata,
+    Column("delivery_id", ForeignKey(webhook_deliveries.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),  # of the claim, so each is recorded once
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("status", Integer),
+    Column("error", Text),
 )

@@ -18,6 +18,7 @@ from service.ports import (
     ShardRows,
     Shards,
 )
+from service.webhook_ports import Deliveries, Webhooks
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class DeskUnit:
     account: Account
     audit: Audit
     backends: Backends
+    webhooks: Webhooks
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,3 +56,4 @@ class WorkbenchUnit:
     events: EventsWrite
     backends: BackendsOfJobs
     answers: RememberedAnswers
+    deliveries: Deliveries

@@ -20,6 +20,7 @@ from tests.unit.api.harness import CONFIG, jsonl, pairs
 NOWHERE = "postgresql+asyncpg://icm:hunter2hunter2@127.0.0.1:1/icm"
 DEMANDED = {"ICM_ACCESS__REQUIRED": "true", "ICM_LOG_LEVEL": "DEBUG", "ICM_LOG_FORMAT": "json"}
 HEADERS = ("X-Request-ID", "Accept", "If-None-Match", "Last-Event-ID", "Idempotency-Key", "Content-Type", "Cookie")
+WEBHOOKS = "/v1/webhooks"
 Request = dict[str, Any]
 
 
@@ -54,6 +55,33 @@ async def test_the_secret_of_a_key_is_in_no_answer_log_or_table(
     for text in (*told, logged, await everything_stored(database_url)):
         for name, key in keys.items():
             assert key.text.rpartition("_")[2][:16] not in text.lower(), name
+
+
+async def test_the_secret_of_a_webhook_is_in_the_answer_that_makes_it_and_nowhere_else(
+    database_url: str, keys: dict[str, Key], tmp_path: Path
+) -> None:
+    log, good = tmp_path / "log", keys["good"]
+    async with api_process(database_url, log=log, settings=DEMANDED) as api:
+        api.client.headers["Authorization"] = f"Bearer {good.text}"
+        made = (await api.client.post(WEBHOOKS, json={"url": "https://example.com/"})).json()
+        path = f"{WEBHOOKS}/{made['id']}"
+        rotated = (await api.client.post(f"{path}/rotate")).json()
+        sent = (await api.client.post(f"{path}/test")).json()
+        secrets = [made["secret"], rotated["secret"]]
+        asked: list[Request] = [{"url": url} for url in (WEBHOOKS, path, f"{path}/deliveries")]
+        asked += [{"method": "PATCH", "url": path, "json": {"description": "b"}}]
+        asked += [{"method": "POST", "url": f"{path}/deliveries/{sent['id']}/resend"}]
+        answers = [await _sent(api.client, request) for request in asked]
+        assert all(answer.is_success for answer in answers)
+        for secret in secrets:
+            requests = (*misplaced(Key(good.id, secret), good), *about_webhooks(secret, path))
+            wrong = [await _sent(api.client, request) for request in requests]
+            answers += [answer for answer in wrong if not answer.is_success]
+    assert {answer.status_code for answer in answers} >= {200, 202, 400, 401, 404, 415, 422}
+    told = [str(answer.headers.raw) + answer.text for answer in answers]
+    for text in (*told, log.read_text(), await everything_stored(database_url)):
+        for secret in secrets:
+            assert secret.removeprefix("whsec_")[:16] not in text
 
 
 async def test_neither_key_nor_database_password_is_told_when_the_database_is_away(tmp_path: Path) -> None:
@@ -97,6 +125,17 @@ def misplaced(key: Key, good: Key) -> Iterator[Request]:
         yield {"method": "POST", "url": jobs, "headers": {**headers, name: here}, "content": here.encode()}
         yield {"url": jobs, "headers": {**headers, name: here}}
     yield from _submissions(here, headers)
+
+
+def about_webhooks(here: str, path: str) -> Iterator[Request]:
+    """A webhook's secret where requests about webhooks could have it by mistake."""
+    for body in ({"url": here}, {"url": f"https://{here}@example.com/"}, {"secret": here}, {here: 1}, here):
+        yield {"method": "POST", "url": WEBHOOKS, "json": body}
+        yield {"method": "PATCH", "url": path, "json": body}
+    yield {"method": "POST", "url": WEBHOOKS, "json": {"url": "https://example.com/", "events": [here]}}
+    yield {"method": "POST", "url": f"{path}/deliveries/{here}/resend"}
+    yield {"url": f"{WEBHOOKS}/{here}"}
+    yield {"url": f"{path}/deliveries", "params": {"cursor": here}}
 
 
 def _submissions(here: str, headers: dict[str, str]) -> Iterator[Request]:

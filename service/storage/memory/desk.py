@@ -99,6 +99,7 @@ class MemoryJobs:
         self._state.owners.drop(job_id)
         self._state.events.drop(job_id)
         self._state.pauses.drop(job_id)
+        self._state.drop_deliveries_of(job_id)
         for record in self._state.shards_of(job_id):
             self._state.shards.drop((job_id, record.index))
         for key, used in self._state.keys.items():

@@ -21,6 +21,7 @@ from service.storage.lifecycle import (
     rows_done,
     settled_status,
 )
+from service.storage.memory.outbox import queue_messages
 from service.storage.memory.state import PauseRecord, State
 
 
@@ -42,6 +43,7 @@ class Journal:
         stored = orjson.loads(orjson.dumps(dict(data)))
         event = Event(sequence=len(log) + 1, type=event_type, created_at=self._state.now(), data=stored)
         self._state.events.put(job_id, (*log, event))
+        queue_messages(self._state, job_id, event_type)
         self._state.changed_jobs.add(job_id)
 
     def begin(self, job: Job) -> None:

@@ -20,11 +20,23 @@ from service.entities import (
     ShardStatus,
 )
 from service.errors import JobNotFound, LeaseLost
-from service.identifiers import DEFAULT_PROJECT, BackendId, DatasetId, JobId, KeyId, ProjectName, Row, WorkerId
+from service.identifiers import (
+    DEFAULT_PROJECT,
+    BackendId,
+    DatasetId,
+    DeliveryId,
+    JobId,
+    KeyId,
+    ProjectName,
+    Row,
+    WebhookId,
+    WorkerId,
+)
 from service.ports import StoredRequest
 from service.scoring_ports import BackendIdentity
 from service.search.prompt_tree import LogProbabilities
 from service.search.recall import PromptKey
+from service.webhook_ports import Delivery, Webhook
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -112,6 +124,17 @@ class AnswerRecord:
     log_probabilities: LogProbabilities
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryRecord:
+    """A message in the outbox."""
+
+    delivery: Delivery
+    job_id: JobId | None
+    body: bytes
+    epoch: int = 0
+    lease_until: datetime | None = None
+
+
 class State:
     """All tables, with the undo log of the unit of work that is open."""
 
@@ -126,7 +149,7 @@ class State:
         self.labels: Table[tuple[JobId, Row], LabelState] = Table(self._undo)
         self.events: Table[JobId, tuple[Event, ...]] = Table(self._undo)
         self.keys: Table[tuple[ProjectName, str], StoredRequest] = Table(self._undo)
-        self.owners: Table[JobId | DatasetId, ProjectName] = Table(self._undo)
+        self.owners: Table[JobId | DatasetId | WebhookId, ProjectName] = Table(self._undo)
         self.api_keys: Table[KeyId, tuple[ApiKey, bytes]] = Table(self._undo)
         self.projects: Table[ProjectName, Project] = Table(self._undo)
         self.tokens: Table[tuple[ProjectName, date], int] = Table(self._undo)
@@ -134,6 +157,8 @@ class State:
         self.pauses: Table[JobId, PauseRecord] = Table(self._undo)
         self.backends: Table[BackendId, BackendIdentity] = Table(self._undo)
         self.answers: Table[tuple[BackendId, PromptKey], AnswerRecord] = Table(self._undo)
+        self.webhooks: Table[WebhookId, Webhook] = Table(self._undo)
+        self.deliveries: Table[DeliveryId, DeliveryRecord] = Table(self._undo)
         self.last_answer = 0
         self.add_project(DEFAULT_PROJECT)
         self.changed_jobs: set[JobId] = set()  # those with new events
@@ -175,6 +200,12 @@ class State:
         if owner is None:
             raise JobNotFound(f"there is no job {job_id}")
         return owner
+
+    def drop_deliveries_of(self, job_id: JobId) -> None:
+        """Forget every message about a job."""
+        for delivery_id, record in self.deliveries.items():
+            if record.job_id == job_id:
+                self.deliveries.drop(delivery_id)
 
     def pause_of(self, job_id: JobId) -> PauseRecord:
         """The job's pauses so far."""

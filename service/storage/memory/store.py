@@ -19,6 +19,7 @@ from service.storage.memory.desk import (
 )
 from service.storage.memory.gate import MemoryAccount, MemoryApiKeys, MemoryAudit, MemoryProjects
 from service.storage.memory.state import State
+from service.storage.memory.webhooks import MemoryDeliveries, MemoryWebhooks
 from service.storage.memory.workbench import MemoryLabelWriter, MemoryLeasedEvents, MemoryShardRows, MemoryShards
 from service.storage.units import DeskUnit, GateUnit, WorkbenchUnit
 
@@ -55,6 +56,7 @@ class MemoryStore:
                 account=MemoryAccount(state, project),
                 audit=MemoryAudit(state),
                 backends=MemoryBackends(state),
+                webhooks=MemoryWebhooks(state, project),
             )
 
     @asynccontextmanager
@@ -74,6 +76,7 @@ class MemoryStore:
                 events=MemoryLeasedEvents(state),
                 backends=MemoryBackends(state),
                 answers=MemoryAnswers(state),
+                deliveries=MemoryDeliveries(state),
             )
 
     async def wait_for_work(self, timeout_seconds: float) -> None:

@@ -1,3 +1,4 @@
+import base64
 import re
 import string
 
@@ -82,3 +83,11 @@ def test_fresh_keys_differ_in_id_and_secret() -> None:
     assert len({key.id for key in made}) == 200
     assert len({key.text.rpartition("_")[2] for key in made}) == 200
     assert all(re.fullmatch(r"icm_[a-z2-7]{12}_[a-z2-7]{59}", key.text) for key in made)
+
+
+@given(st.binary(min_size=24, max_size=64), st.text(max_size=5), st.sampled_from(["", " ", '"', "\n", "@"]))
+def test_the_secret_of_a_webhook_is_taken_out_in_either_form_of_base64(raw: bytes, before: str, after: str) -> None:
+    for encoded in (base64.b64encode(raw), base64.urlsafe_b64encode(raw)):
+        text = redacted(f"{before}whsec_{encoded.decode()}{after}")
+        assert text == redacted(text)
+        assert text.endswith(f"whsec_***{after}")

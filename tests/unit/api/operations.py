@@ -1,16 +1,27 @@
 """Every operation of the OpenAPI document as requests, so that a route that is added later is tried, too."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
 
+from service.identifiers import new_delivery_id, new_job_id, new_webhook_id
+
 OPEN = {"/health/live", "/health/ready"}
 ACCEPTED = ("*/*", "application/json", "text/html", "text/event-stream")
 
-# What can stand for a parameter of a path; a new kind of id belongs here.
-PATH_PARAMETERS = {"job_id"}
+# What can stand for a parameter of a path: an id that nothing has. A new kind of id belongs here.
+PATH_PARAMETERS: dict[str, Callable[[], str]] = {
+    "job_id": new_job_id,
+    "webhook_id": new_webhook_id,
+    "delivery_id": new_delivery_id,
+}
+
+
+def unknown_ids() -> dict[str, str]:
+    """One of each kind, none of which was ever handed out."""
+    return {name: made() for name, made in PATH_PARAMETERS.items()}
 
 
 @dataclass(frozen=True)
@@ -30,13 +41,19 @@ class Operation:
         """Whether the path names something that has an owner."""
         return "{" in self.path
 
-    def filled(self, value: str) -> str:
-        """The path with this id in it."""
+    def filled(self, ids: Mapping[str, str]) -> str:
+        """The path with ids in it, by the names of its parameters."""
         path = self.path
-        for name in PATH_PARAMETERS:
+        for name, value in ids.items():
             path = path.replace(f"{{{name}}}", value)
         assert "{" not in path, f"{self}: say in PATH_PARAMETERS what can stand for its parameter"
         return path
+
+    @property
+    def body(self) -> Any:
+        """The example of a JSON body, where the document has one."""
+        content = self.definition.get("requestBody", {}).get("content", {})
+        return content.get("application/json", {}).get("example")
 
     def queries(self) -> Iterator[dict[str, str]]:
         """No query, and one for each value of each parameter that has few."""

@@ -16,7 +16,7 @@ from service.identifiers import new_job_id
 from service.settings import AccessSettings, Settings
 from service.storage.memory import MemoryStore
 from tests.unit.api.harness import Service
-from tests.unit.api.operations import OPEN, Operation, operations
+from tests.unit.api.operations import OPEN, Operation, operations, unknown_ids
 
 EVERYWHERE = Settings(host="0.0.0.0")  # noqa: S104 - nothing listens in these tests
 DEMANDED = Settings(access=AccessSettings(required=True))
@@ -41,7 +41,7 @@ async def guarded(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
 
 async def test_health_is_all_that_can_be_asked_for_without_a_key(guarded: Service) -> None:
     for operation in operations(guarded.app):
-        answer = await guarded.client.request(operation.method, operation.filled(new_job_id()))
+        answer = await guarded.client.request(operation.method, operation.filled(unknown_ids()))
         assert answer.status_code == (200 if operation.path in OPEN else 401), str(operation)
 
 
@@ -52,7 +52,7 @@ async def test_pages_and_paths_outside_the_document_need_a_key_too(guarded: Serv
 
 async def test_on_loopback_everything_can_be_asked_for_without_a_key(service: Service) -> None:
     for operation in operations(service.app):
-        answer = await service.client.request(operation.method, operation.filled(new_job_id()))
+        answer = await service.client.request(operation.method, operation.filled(unknown_ids()))
         assert answer.status_code not in {401, 403}, str(operation)
     assert (await service.client.get("/docs")).status_code == 200
 
@@ -61,7 +61,7 @@ async def test_on_loopback_everything_can_be_asked_for_without_a_key(service: Se
 async def test_every_operation_asks_for_its_scope(guarded: Service, scopes: tuple[str, ...]) -> None:
     client = await guarded.member("birds", *map(Scope, scopes))
     for operation in operations(guarded.app):
-        answer = await client.request(operation.method, operation.filled(new_job_id()))
+        answer = await client.request(operation.method, operation.filled(unknown_ids()))
         needed = scope_of(operation)
         allowed = needed is None or needed in scopes or Scope.ADMIN in scopes
         assert (answer.status_code == 403) == (not allowed), str(operation)

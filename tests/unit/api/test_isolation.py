@@ -1,15 +1,15 @@
 """Two projects, every operation, every kind of id: what belongs to another cannot be told from what never was."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import pytest
 
-from service.identifiers import new_job_id
 from service.ports import Store
 from tests.unit.api.harness import CONFIG, Service, jsonl, pairs
-from tests.unit.api.operations import ACCEPTED, OPEN, PATH_PARAMETERS, Operation, operations
+from tests.unit.api.operations import ACCEPTED, OPEN, PATH_PARAMETERS, Operation, operations, unknown_ids
 
 ENDINGS = ("queued", "running", "succeeded", "cancelled")
 VARYING = {"x-request-id", "ratelimit", "date"}
@@ -23,7 +23,7 @@ def service(store: Store) -> Service:
 @pytest.mark.parametrize("ending", ENDINGS)
 async def test_every_operation_answers_for_a_foreign_id_as_for_an_unknown_one(service: Service, ending: str) -> None:
     birds, fish = await service.member("birds"), await service.member("fish")
-    foreign = await job_of(service, birds, ending)
+    foreign = await owned_by(service, birds, ending)
     before = await seen(birds, foreign)
     tried = 0
     for operation in operations(service.app):
@@ -33,19 +33,19 @@ async def test_every_operation_answers_for_a_foreign_id_as_for_an_unknown_one(se
             for accepted in ACCEPTED:
                 told = [
                     await answer(fish, operation, wanted, params=query, accepted=accepted)
-                    for wanted in (foreign, new_job_id())
+                    for wanted in (foreign, unknown_ids())
                 ]
                 assert told[0] == told[1], (str(operation), query, accepted)
                 assert told[0][0] == 404, (str(operation), query, accepted)
                 tried += 1
-    assert tried >= 7 * len(ACCEPTED)
+    assert tried >= 14 * len(ACCEPTED)
     assert await seen(birds, foreign) == before
 
 
 async def test_no_answer_without_an_id_has_anything_of_another_project(service: Service) -> None:
     birds, fish = await service.member("birds"), await service.member("fish")
     marked = [{**row, "note": "nightingale"} for row in pairs(8)]
-    ids = [await job_of(service, birds, ending, marked) for ending in ENDINGS]
+    ids = [found for ending in ENDINGS for found in (await owned_by(service, birds, ending, marked)).values()]
     for operation in operations(service.app):
         if operation.has_id or operation.method != "GET":
             continue
@@ -121,7 +121,7 @@ def test_every_kind_of_id_in_a_path_is_known_to_this_test(service: Service) -> N
         for parameter in operation.definition.get("parameters", [])
         if parameter["in"] == "path"
     }
-    assert named == PATH_PARAMETERS
+    assert named == set(PATH_PARAMETERS)
     assert {operation.path for operation in operations(service.app)} >= OPEN
 
 
@@ -143,20 +143,37 @@ async def job_of(
     return job_id
 
 
+async def owned_by(
+    service: Service, client: httpx.AsyncClient, ending: str, rows: list[dict[str, Any]] | None = None
+) -> dict[str, str]:
+    """Something of each kind that this client's project owns, by the name of its parameter."""
+    url = "https://example.com/nightingale"
+    webhook = (await client.post("/v1/webhooks", json={"url": url, "events": ["job.created"]})).json()
+    job_id = await job_of(service, client, ending, rows)
+    log = (await client.get(f"/v1/webhooks/{webhook['id']}/deliveries")).json()
+    return {"job_id": job_id, "webhook_id": webhook["id"], "delivery_id": log["data"][0]["id"]}
+
+
 async def answer(
-    client: httpx.AsyncClient, operation: Operation, wanted: str, *, params: dict[str, str], accepted: str
+    client: httpx.AsyncClient, operation: Operation, wanted: Mapping[str, str], *, params: dict[str, str], accepted: str
 ) -> tuple[int, dict[str, str], str]:
     """Status, headers and body, without what differs between any two requests."""
-    got = await client.request(operation.method, operation.filled(wanted), params=params, headers={"Accept": accepted})
-    headers = {name: value for name, value in got.headers.items() if name not in VARYING}
-    return got.status_code, headers, got.text.replace(wanted, "ID").replace(got.headers["X-Request-ID"], "REQUEST")
+    path, headers = operation.filled(wanted), {"Accept": accepted}
+    got = await client.request(operation.method, path, params=params, headers=headers, json=operation.body)
+    told = {name: value for name, value in got.headers.items() if name not in VARYING}
+    text = got.text.replace(got.headers["X-Request-ID"], "REQUEST")
+    for value in wanted.values():
+        text = text.replace(value, "ID")
+    return got.status_code, told, text
 
 
-async def seen(client: httpx.AsyncClient, job_id: str) -> list[str]:
-    """All that its owner sees of a job and does not change with the clock."""
+async def seen(client: httpx.AsyncClient, ids: Mapping[str, str]) -> list[str]:
+    """All that its owner sees of a job and a webhook and does not change with the clock."""
+    job_id, webhook_id = ids["job_id"], ids["webhook_id"]
     json = {"Accept": "application/json"}
     paths = ("/labels", "/events", "/result?partial=true")
     status = (await client.get(f"/v1/jobs/{job_id}")).json()["status"]
     texts = [(await client.get(f"/v1/jobs/{job_id}{path}", headers=json)).text for path in paths]
+    texts += [(await client.get(f"/v1/webhooks/{webhook_id}{path}")).text for path in ("", "/deliveries")]
     # An answer that is a problem has an id of its own.
     return [status, *(text for text in texts if "request_id" not in text)]

@@ -1,0 +1,173 @@
+"""Commands about webhooks: who is told when a job ends, and what they were told."""
+
+from itertools import islice
+from typing import Annotated, Any
+
+import typer
+
+from icm.calls import Document
+from icm.client import Client
+from icm.commands.options import ApiKey, Json, Url
+from icm.commands.output import on_stderr, on_stdout, plain_table, write_json
+from icm.requests import DEFAULT_URL
+
+WebhookId = Annotated[str, typer.Argument(metavar="ID", help="The webhook.")]
+Events = Annotated[list[str] | None, typer.Option("--event", help="Such as job.failed; may be repeated.")]
+Enabled = Annotated[bool | None, typer.Option("--enable/--disable", help="Whether anything is sent.")]
+_FIELDS = ("id", "url", "events", "description", "enabled", "disabled_reason", "failing_since", "former_secret_until")
+
+
+def create(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Where to send: https://...")],
+    *,
+    event: Events = None,
+    description: Annotated[str, typer.Option(help="What it is for; only shown.")] = "",
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    as_json: Json = False,
+) -> None:
+    """Have an address told of ends and pauses of jobs, and print the secret that it verifies by, this once."""
+    with Client(url, api_key=api_key) as client:
+        webhook = client.webhooks.create(address, events=event or (), description=description)
+    _show_secret(webhook, as_json=as_json)
+
+
+def list_(*, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:
+    """List the project's webhooks; with --json one line for each."""
+    with Client(url, api_key=api_key) as client:
+        found = client.webhooks.list()
+    table = plain_table("id", "address", "events", "state")
+    for webhook in found:
+        if as_json:
+            write_json(webhook)
+        table.add_row(webhook["id"], webhook["url"], " ".join(webhook["events"]), _state(webhook))
+    if not as_json:
+        on_stdout().print(table)
+
+
+def show(webhook_id: WebhookId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:
+    """Show a webhook."""
+    with Client(url, api_key=api_key) as client:
+        _show(client.webhooks.get(webhook_id), as_json=as_json)
+
+
+def update(
+    webhook_id: WebhookId,
+    *,
+    address: Annotated[str | None, typer.Option(help="Where to send from now on.")] = None,
+    event: Events = None,
+    description: Annotated[str | None, typer.Option(help="What it is for; only shown.")] = None,
+    enabled: Enabled = None,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    as_json: Json = False,
+) -> None:
+    """Change what is named; the rest stays."""
+    given = {"url": address, "events": event, "description": description, "enabled": enabled}
+    changes = {name: value for name, value in given.items() if value is not None}
+    with Client(url, api_key=api_key) as client:
+        _show(client.webhooks.update(webhook_id, **changes), as_json=as_json)
+
+
+def delete(webhook_id: WebhookId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:
+    """Remove a webhook with its log."""
+    with Client(url, api_key=api_key) as client:
+        client.webhooks.delete(webhook_id)
+    if as_json:
+        write_json({"id": webhook_id, "deleted": True})
+
+
+def rotate(webhook_id: WebhookId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:
+    """Make a new secret and print it, this once; the old one signs beside it for 24 hours."""
+    with Client(url, api_key=api_key) as client:
+        _show_secret(client.webhooks.rotate(webhook_id), as_json=as_json)
+
+
+def send_test(webhook_id: WebhookId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:
+    """Send a message that only shows whether messages arrive; `deliveries` tells what became of it."""
+    with Client(url, api_key=api_key) as client:
+        _show_delivery(client.webhooks.test(webhook_id), as_json=as_json)
+
+
+def deliveries(
+    webhook_id: WebhookId,
+    *,
+    limit: Annotated[int, typer.Option(min=1, help="How many, at most.")] = 20,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    as_json: Json = False,
+) -> None:
+    """List what a webhook was sent, newest first; with --json one line for each."""
+    table = plain_table("id", "event", "status", "tries", "answer", "created", "next try", "error")
+    with Client(url, api_key=api_key) as client:
+        for sent in islice(client.webhooks.deliveries(webhook_id), limit):
+            if as_json:
+                write_json(sent)
+            table.add_row(*(str("" if cell is None else cell) for cell in _cells(sent)))
+    if not as_json:
+        on_stdout().print(table)
+
+
+def resend(
+    webhook_id: WebhookId,
+    delivery_id: Annotated[str, typer.Argument(metavar="DELIVERY", help="As `deliveries` shows it.")],
+    *,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    as_json: Json = False,
+) -> None:
+    """Send a message again under its old id."""
+    with Client(url, api_key=api_key) as client:
+        _show_delivery(client.webhooks.resend(webhook_id, delivery_id), as_json=as_json)
+
+
+def build_group() -> typer.Typer:
+    """`icm webhooks` with its commands."""
+    group = typer.Typer(help="Webhooks: who is told when a job ends.", no_args_is_help=True)
+    group.command("list")(list_)
+    group.command("test")(send_test)
+    for command in (create, show, update, delete, rotate, deliveries, resend):
+        group.command()(command)
+    return group
+
+
+def _show_secret(webhook: Document, *, as_json: bool) -> None:
+    if as_json:
+        write_json(webhook)
+        return
+    on_stdout().print(webhook["secret"], markup=False, highlight=False, soft_wrap=True)
+    on_stderr().print(f"the secret of webhook {webhook['id']}; it is not shown again", markup=False, soft_wrap=True)
+
+
+def _show(webhook: Document, *, as_json: bool) -> None:
+    if as_json:
+        write_json(webhook)
+        return
+    table = plain_table("", "")
+    table.show_header = False
+    for name in _FIELDS:
+        value = webhook.get(name)
+        table.add_row(name, " ".join(value) if isinstance(value, list) else str("" if value is None else value))
+    on_stdout().print(table)
+
+
+def _show_delivery(sent: Document, *, as_json: bool) -> None:
+    if as_json:
+        write_json(sent)
+        return
+    on_stdout().print(f"{sent['id']} {sent['status']}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _state(webhook: Document) -> str:
+    if not webhook["enabled"]:
+        return f"disabled: {webhook['disabled_reason']}" if webhook.get("disabled_reason") else "disabled"
+    return f"failing since {_minute(webhook['failing_since'])}" if webhook.get("failing_since") else "enabled"
+
+
+def _cells(sent: Document) -> tuple[Any, ...]:
+    times = (_minute(sent["created_at"]), _minute(sent["next_try_at"]))
+    return (sent["id"], sent["type"], sent["status"], sent["tries"], sent["last_status"], *times, sent["last_error"])
+
+
+def _minute(text: str | None) -> str:
+    return "" if text is None else text[:16].replace("T", " ")

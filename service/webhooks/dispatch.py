@@ -1,0 +1,69 @@
+"""Sends one message and records how that went: never within a transaction, at least once.
+
+Between the answer and its record the process may die. The lease runs out then, and the message is sent again
+under the same `webhook-id`, by which receivers know it.
+"""
+
+import random
+import time
+from datetime import UTC, datetime
+
+import structlog
+
+from service.errors import LeaseLost
+from service.ports import Store
+from service.webhook_ports import Answer, Attempt, DueDelivery, NotDelivered, Sender, Verdict
+from service.webhooks.schedule import judge
+from service.webhooks.signing import signed_headers
+
+logger = structlog.get_logger(__name__)
+
+USER_AGENT = "icm-service-webhooks/1"
+
+
+async def deliver(store: Store, sender: Sender, due: DueDelivery) -> None:
+    """One try to deliver what was claimed. Raises StorageUnavailable, and then it is tried again."""
+    at, begun = datetime.now(UTC), time.monotonic()
+    answer, error = await _posted(sender, due, at)
+    attempt = Attempt(
+        at=at,
+        seconds=round(time.monotonic() - begun, 3),
+        status=None if answer is None else answer.status,
+        error=error,
+    )
+    verdict = judge(answer, tries=due.tries, random=random.random)
+    _tell(due, attempt, verdict)
+    try:
+        async with store.workbench() as bench:
+            await bench.deliveries.record(due.lease, attempt, verdict)
+    except LeaseLost:
+        logger.warning("a delivery took longer than its lease, or is gone", delivery=due.lease.delivery_id)
+
+
+async def _posted(sender: Sender, due: DueDelivery, at: datetime) -> tuple[Answer | None, str | None]:
+    """The answer, where there was one, and what was wrong, where something was."""
+    headers = {
+        "content-type": "application/json",
+        "user-agent": USER_AGENT,
+        **signed_headers(due.lease.delivery_id, due.body, due.secrets, at),
+    }
+    try:
+        answer = await sender.post(due.url, due.body, headers)
+    except NotDelivered as error:
+        return None, str(error)
+    if answer.status // 100 == 2:
+        return answer, None
+    return answer, f"refused: the receiver has answered {answer.status}"
+
+
+def _tell(due: DueDelivery, attempt: Attempt, verdict: Verdict) -> None:
+    """One line of the log; neither address nor body nor secret is in it."""
+    logger.info(
+        "webhook sent" if attempt.error is None else "webhook failed",
+        webhook=due.lease.webhook_id,
+        delivery=due.lease.delivery_id,
+        tries=due.tries,
+        answer=attempt.status,
+        error=attempt.error,
+        status=verdict.status.value,
+    )

@@ -1,0 +1,81 @@
+"""Makes, changes and removes webhooks."""
+
+from datetime import UTC, datetime
+
+from service.entities import AuditAction, AuditEntry
+from service.errors import Fault, InvalidInput
+from service.identifiers import WebhookId, new_webhook_id
+from service.ports import Desks
+from service.webhook_ports import Webhook, WebhookChange, WebhookEvent
+from service.webhooks.addresses import AddressPolicy, AddressRefused
+from service.webhooks.signing import new_secret
+
+DEFAULT_EVENTS = (WebhookEvent.SUCCEEDED, WebhookEvent.FAILED, WebhookEvent.CANCELLED, WebhookEvent.PAUSED)
+ROTATION_SECONDS = 24 * 3600.0  # in which receivers can go over to the new secret
+
+
+async def create_webhook(
+    store: Desks, policy: AddressPolicy, *, url: str, events: tuple[str, ...], description: str, at_most: int
+) -> Webhook:
+    """An endpoint of the caller's project; its secret is told this once. Raises InvalidInput, QuotaExceeded."""
+    _check_url(policy, url)
+    webhook = Webhook(
+        id=new_webhook_id(),
+        url=url,
+        events=events or DEFAULT_EVENTS,
+        description=description,
+        secret=new_secret(),
+        created_at=datetime.now(UTC),
+    )
+    async with store.desk() as desk:
+        await desk.webhooks.add(webhook, at_most=at_most)
+        await desk.audit.record(AuditEntry.by(store.caller, AuditAction.WEBHOOK_CREATED, webhook.id))
+    return webhook
+
+
+async def list_webhooks(store: Desks) -> list[Webhook]:
+    """The project's endpoints, the oldest first."""
+    async with store.desk() as desk:
+        return await desk.webhooks.listed()
+
+
+async def read_webhook(store: Desks, webhook_id: WebhookId) -> Webhook:
+    """One endpoint. Raises WebhookNotFound."""
+    async with store.desk() as desk:
+        return await desk.webhooks.get(webhook_id)
+
+
+async def change_webhook(store: Desks, policy: AddressPolicy, webhook_id: WebhookId, change: WebhookChange) -> Webhook:
+    """Change an endpoint. Raises WebhookNotFound, InvalidInput."""
+    async with store.desk() as desk:
+        await desk.webhooks.get(webhook_id)  # what is not the caller's is not found, whatever else is wrong
+        if change.url is not None:
+            _check_url(policy, change.url)
+        webhook = await desk.webhooks.change(webhook_id, change)
+        await desk.audit.record(AuditEntry.by(store.caller, AuditAction.WEBHOOK_CHANGED, webhook_id))
+    return webhook
+
+
+async def rotate_secret(store: Desks, webhook_id: WebhookId) -> Webhook:
+    """Give an endpoint another secret, told this once; for a day messages are signed with both.
+
+    Raises WebhookNotFound.
+    """
+    async with store.desk() as desk:
+        webhook = await desk.webhooks.rotate(webhook_id, new_secret(), overlap_seconds=ROTATION_SECONDS)
+        await desk.audit.record(AuditEntry.by(store.caller, AuditAction.WEBHOOK_ROTATED, webhook_id))
+    return webhook
+
+
+async def delete_webhook(store: Desks, webhook_id: WebhookId) -> None:
+    """Remove an endpoint with its log. Raises WebhookNotFound."""
+    async with store.desk() as desk:
+        await desk.webhooks.remove(webhook_id)
+        await desk.audit.record(AuditEntry.by(store.caller, AuditAction.WEBHOOK_DELETED, webhook_id))
+
+
+def _check_url(policy: AddressPolicy, url: str) -> None:
+    try:
+        policy.check_url(url)
+    except AddressRefused as error:
+        raise InvalidInput("webhooks cannot be sent there", [Fault(str(error), field="url")]) from error

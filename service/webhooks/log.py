@@ -1,0 +1,39 @@
+"""Shows what a webhook was sent, and sends it again."""
+
+from datetime import UTC, datetime
+
+from service.entities import AuditAction, AuditEntry
+from service.identifiers import DeliveryId, WebhookId, new_delivery_id
+from service.ports import Desks
+from service.webhook_ports import TEST_EVENT, Delivery, NewDelivery
+from service.webhooks.messages import trial_message
+
+
+async def list_deliveries(
+    store: Desks, webhook_id: WebhookId, *, limit: int, before: tuple[str, str] | None
+) -> tuple[list[Delivery], bool]:
+    """The log, newest first, older than the (created_at, id) given, and whether more follow.
+
+    Raises WebhookNotFound and InvalidCursor.
+    """
+    async with store.desk() as desk:
+        found = await desk.webhooks.deliveries(webhook_id, limit=limit + 1, before=before)
+    return found[:limit], len(found) > limit
+
+
+async def resend(store: Desks, webhook_id: WebhookId, delivery_id: DeliveryId) -> Delivery:
+    """Send a message again under its old id. Raises WebhookNotFound, DeliveryNotFound, WebhookDisabled."""
+    async with store.desk() as desk:
+        delivery = await desk.webhooks.resend(webhook_id, delivery_id)
+        await desk.audit.record(AuditEntry.by(store.caller, AuditAction.WEBHOOK_RESENT, delivery_id))
+    return delivery
+
+
+async def send_test(store: Desks, webhook_id: WebhookId) -> Delivery:
+    """Queue a message that only shows whether messages arrive. Raises WebhookNotFound, WebhookDisabled."""
+    body = trial_message(datetime.now(UTC))
+    message = NewDelivery(id=new_delivery_id(), webhook_id=webhook_id, job_id=None, type=TEST_EVENT, body=body)
+    async with store.desk() as desk:
+        delivery = await desk.webhooks.send(message)
+        await desk.audit.record(AuditEntry.by(store.caller, AuditAction.WEBHOOK_TESTED, webhook_id))
+    return delivery

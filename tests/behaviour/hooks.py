@@ -1,0 +1,93 @@
+"""Webhooks for tests of the store, and each step of a delivery as one call."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from service.entities import LOCAL_CALLER, Caller
+from service.identifiers import ProjectName, new_delivery_id, new_webhook_id
+from service.ports import Store
+from service.webhook_ports import (
+    Attempt,
+    Delivery,
+    DeliveryStatus,
+    DueDelivery,
+    NewDelivery,
+    Verdict,
+    Webhook,
+    WebhookChange,
+    WebhookEvent,
+)
+from service.webhooks.signing import new_secret
+from tests.behaviour.stored import LONG
+
+FISH = Caller(project=ProjectName("fish"))
+EVERYTHING = tuple(event.value for event in WebhookEvent)
+URL = "https://example.com/hook"
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
+GOOD = Attempt(at=NOW, seconds=0.25, status=200, error=None)
+BAD = Attempt(at=NOW, seconds=1.5, status=500, error="refused: the receiver has answered 500")
+DELIVERED = Verdict(status=DeliveryStatus.DELIVERED)
+AT_ONCE = Verdict(status=DeliveryStatus.PENDING, wait_seconds=-0.001)
+LATER = Verdict(status=DeliveryStatus.PENDING, wait_seconds=3600.0)
+FAILED = Verdict(status=DeliveryStatus.FAILED)
+
+
+async def made(store: Store, *events: str, caller: Caller = LOCAL_CALLER, at_most: int = 20) -> Webhook:
+    webhook = Webhook(
+        id=new_webhook_id(),
+        url=URL,
+        events=events or EVERYTHING,
+        description="a",
+        secret=new_secret(),
+        created_at=datetime.now(UTC),
+    )
+    async with store.desk(caller) as desk:
+        await desk.webhooks.add(webhook, at_most=at_most)
+    return webhook
+
+
+async def told(store: Store, webhook: Webhook, caller: Caller = LOCAL_CALLER) -> Webhook:
+    async with store.desk(caller) as desk:
+        return await desk.webhooks.get(webhook.id)
+
+
+async def changed(store: Store, webhook: Webhook, **change: Any) -> Webhook:
+    async with store.desk(LOCAL_CALLER) as desk:
+        return await desk.webhooks.change(webhook.id, WebhookChange(**change))
+
+
+async def log_of(store: Store, webhook: Webhook, caller: Caller = LOCAL_CALLER) -> list[Delivery]:
+    async with store.desk(caller) as desk:
+        return await desk.webhooks.deliveries(webhook.id, limit=100, before=None)
+
+
+async def claim(
+    store: Store, *, limit: int = 100, per_webhook: int = 100, lease_seconds: float = LONG
+) -> Sequence[DueDelivery]:
+    async with store.workbench() as bench:
+        return await bench.deliveries.claim(limit=limit, per_webhook=per_webhook, lease_seconds=lease_seconds)
+
+
+async def record(store: Store, due: DueDelivery, attempt: Attempt, verdict: Verdict) -> None:
+    async with store.workbench() as bench:
+        await bench.deliveries.record(due.lease, attempt, verdict)
+
+
+async def send(store: Store, webhook: Webhook) -> Delivery:
+    async with store.desk(LOCAL_CALLER) as desk:
+        return await desk.webhooks.send(
+            NewDelivery(id=new_delivery_id(), webhook_id=webhook.id, job_id=None, type="webhook.test", body=b"{}")
+        )
+
+
+async def resend(store: Store, webhook: Webhook, delivery: Delivery) -> Delivery:
+    async with store.desk(LOCAL_CALLER) as desk:
+        return await desk.webhooks.resend(webhook.id, delivery.id)
+
+
+def body_of(due: DueDelivery) -> dict[str, Any]:
+    body: dict[str, Any] = orjson.loads(due.body)
+    return body

@@ -1,0 +1,231 @@
+"""The outbox: what is written with the changes of jobs, claimed, recorded; alike in memory and in Postgres."""
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+
+import pytest
+
+from service.access.issuing import create_key
+from service.entities import LOCAL_CALLER, JobStatus, Scope, ShardStatus
+from service.errors import (
+    LeaseLost,
+)
+from service.ports import Store
+from service.webhook_ports import (
+    DeliveryStatus,
+    Verdict,
+)
+from service.webhooks import schedule
+from tests.behaviour.hooks import (
+    AT_ONCE,
+    BAD,
+    DELIVERED,
+    FAILED,
+    FISH,
+    GOOD,
+    LATER,
+    body_of,
+    changed,
+    claim,
+    log_of,
+    made,
+    record,
+    resend,
+    send,
+    told,
+)
+from tests.behaviour.stored import NO_TIME, added, cancel, claimed, finish, pause, queued, save
+
+
+async def test_every_change_of_a_job_is_told_in_its_order_and_its_progress_is_not(store: Store) -> None:
+    webhook = await made(store)
+    job_id = await queued(store)
+    shard = await claimed(store)
+    await save(store, shard)
+    await pause(store, shard)
+    await cancel(store, job_id)
+    log = (await log_of(store, webhook))[::-1]
+    types = [delivery.type for delivery in log]
+    assert types == ["job.created", "job.running", "job.paused", "job.cancel_requested", "job.cancelled"]
+    assert {delivery.status for delivery in log} == {DeliveryStatus.PENDING}
+    bodies = {body["type"]: body["data"] for body in map(body_of, await claim(store))}
+    assert [bodies[name]["status"] for name in types] == ["queued", "running", "paused", "paused", "cancelled"]
+    assert {(data["job"], data["name"]) for data in bodies.values()} == {(job_id, "sums")}
+    assert bodies["job.paused"]["error"] == {"code": "backend_unavailable", "message": "away"}
+    assert "error" not in bodies["job.running"]
+
+
+async def test_the_end_of_a_job_is_told_with_its_error(store: Store) -> None:
+    await made(store, "job.failed")
+    job_id = await queued(store)
+    shard = await claimed(store)
+    async with store.workbench() as bench:
+        error = {"code": "backend_refused", "message": "no"}
+        assert await bench.shards.finish(shard.lease, ShardStatus.FAILED, error=error) is JobStatus.FAILED
+    [due] = await claim(store)
+    assert body_of(due)["data"] | {"links": {}} == {
+        "job": job_id,
+        "name": "sums",
+        "status": "failed",
+        "error": error,
+        "links": {},
+    }
+
+
+async def test_an_endpoint_gets_what_it_wants_and_nothing_of_other_projects(store: Store) -> None:
+    await create_key(store, project=FISH.project, name="a", scopes=[Scope.READ])
+    ends = [await made(store, "job.succeeded") for _ in range(2)]
+    failures, foreign = await made(store, "job.failed"), await made(store, caller=FISH)
+    disabled = await made(store)
+    await changed(store, disabled, enabled=False)
+    await queued(store)
+    await finish(store, await claimed(store))
+    assert [len(await log_of(store, webhook)) for webhook in (*ends, failures, disabled)] == [1, 1, 0, 0]
+    assert await log_of(store, foreign, FISH) == []
+    assert {due.lease.webhook_id for due in await claim(store)} == {webhook.id for webhook in ends}
+
+
+async def test_what_is_taken_back_is_not_told(store: Store) -> None:
+    webhook = await made(store)
+    with suppress(ZeroDivisionError):
+        async with store.desk(LOCAL_CALLER) as desk:
+            await added(desk)
+            raise ZeroDivisionError
+    assert await log_of(store, webhook) == []
+
+
+async def test_a_message_is_claimed_once_and_due_again_when_its_lease_has_run_out(store: Store) -> None:
+    webhook = await made(store)
+    await send(store, webhook)
+    [first] = await claim(store, lease_seconds=NO_TIME)
+    [second] = await claim(store)
+    assert await claim(store) == []
+    assert (first.lease.delivery_id, first.body, first.url) == (second.lease.delivery_id, second.body, second.url)
+    assert (first.tries, second.tries) == (1, 2)
+    with pytest.raises(LeaseLost):
+        await record(store, first, GOOD, DELIVERED)
+    assert (await log_of(store, webhook))[0].attempts == ()
+    await record(store, second, GOOD, DELIVERED)
+    [delivery] = await log_of(store, webhook)
+    assert (delivery.status, delivery.attempts, delivery.next_try_at) == (DeliveryStatus.DELIVERED, (GOOD,), None)
+    assert delivery.finished_at is not None
+    with pytest.raises(LeaseLost):
+        await record(store, second, GOOD, DELIVERED)
+
+
+async def test_rivals_claim_every_message_once(store: Store) -> None:
+    webhook = await made(store)
+    sent = {(await send(store, webhook)).id for _ in range(12)}
+    taken = await asyncio.gather(*(claim(store, limit=3) for _ in range(8)))
+    ids = [due.lease.delivery_id for found in taken for due in found]
+    assert len(ids) == len(set(ids))
+    assert set(ids) | {due.lease.delivery_id for due in await claim(store)} == sent
+
+
+async def test_one_endpoint_does_not_take_the_place_of_others(store: Store) -> None:
+    busy, other = await made(store), await made(store)
+    for _ in range(5):
+        await send(store, busy)
+    await send(store, other)
+    first = await claim(store, per_webhook=2)
+    assert sorted(due.lease.webhook_id for due in first) == sorted([busy.id, busy.id, other.id])
+    assert await claim(store, per_webhook=2) == []
+    done = next(due for due in first if due.lease.webhook_id == busy.id)
+    await record(store, done, GOOD, DELIVERED)
+    assert [due.lease.webhook_id for due in await claim(store, per_webhook=2)] == [busy.id]
+
+
+async def test_a_try_in_vain_is_kept_and_the_next_one_waited_for(store: Store) -> None:
+    webhook = await made(store)
+    await send(store, webhook)
+    [due] = await claim(store)
+    await record(store, due, BAD, AT_ONCE)
+    [again] = await claim(store)
+    await record(store, again, BAD, LATER)
+    assert await claim(store) == []
+    [delivery] = await log_of(store, webhook)
+    assert (delivery.status, delivery.tries, delivery.attempts) == (DeliveryStatus.PENDING, 2, (BAD, BAD))
+    assert delivery.next_try_at is not None
+    assert (await told(store, webhook)).failing_since is not None
+
+
+async def test_a_success_ends_the_count_of_days_in_vain(store: Store) -> None:
+    webhook = await made(store)
+    await send(store, webhook)
+    for attempt, verdict in ((BAD, AT_ONCE), (GOOD, DELIVERED)):
+        [due] = await claim(store)
+        await record(store, due, attempt, verdict)
+    assert (await told(store, webhook)).failing_since is None
+
+
+async def test_an_endpoint_that_is_gone_is_disabled_and_the_rest_given_up(store: Store) -> None:
+    webhook, other = await made(store), await made(store)
+    for target in (webhook, webhook, other):
+        await send(store, target)
+    first, second = [due for due in await claim(store) if due.lease.webhook_id == webhook.id]
+    await record(store, first, BAD, Verdict(status=DeliveryStatus.FAILED, disable="gone: it is"))
+    disabled = await told(store, webhook)
+    assert (disabled.enabled, disabled.disabled_reason) == (False, "gone: it is")
+    assert {delivery.status for delivery in await log_of(store, webhook)} == {DeliveryStatus.FAILED}
+    with pytest.raises(LeaseLost):
+        await record(store, second, GOOD, DELIVERED)
+    assert (await log_of(store, other))[0].status is DeliveryStatus.PENDING
+    await queued(store)
+    assert len(await log_of(store, webhook)) == 2
+
+
+@pytest.mark.parametrize("verdict", [DELIVERED, FAILED])
+async def test_a_message_is_resent_under_its_old_id_with_all_its_tries(store: Store, verdict: Verdict) -> None:
+    webhook = await made(store)
+    sent = await send(store, webhook)
+    [first] = await claim(store)
+    await record(store, first, BAD, verdict)
+    again = await resend(store, webhook, sent)
+    assert (again.id, again.status, again.tries, again.attempts) == (sent.id, DeliveryStatus.PENDING, 0, (BAD,))
+    assert again.finished_at is None
+    [second] = await claim(store)
+    assert (second.lease.delivery_id, second.body, second.tries) == (sent.id, first.body, 1)
+    await record(store, second, GOOD, DELIVERED)
+    assert (await log_of(store, webhook))[0].attempts == (BAD, GOOD)
+
+
+async def test_a_removed_job_takes_what_was_told_of_it_along(store: Store) -> None:
+    webhook = await made(store)
+    job_id = await queued(store)
+    await cancel(store, job_id)
+    test = await send(store, webhook)
+    async with store.desk(LOCAL_CALLER) as desk:
+        await desk.jobs.remove(job_id)
+    assert [delivery.id for delivery in await log_of(store, webhook)] == [test.id]
+
+
+async def test_deleting_an_endpoint_while_jobs_change_undoes_no_change(store: Store) -> None:
+    async def make_and_remove() -> None:
+        for _ in range(10):
+            webhook = await made(store)
+            async with store.desk(LOCAL_CALLER) as desk:
+                await desk.webhooks.remove(webhook.id)
+
+    removing = asyncio.gather(*(make_and_remove() for _ in range(2)))
+    ids = [await queued(store) for _ in range(10)]
+    await removing
+    async with store.desk(LOCAL_CALLER) as desk:
+        assert {job.id for job in await desk.jobs.page(limit=99, before=None, status=None)} == set(ids)
+
+
+async def test_an_endpoint_that_nothing_reaches_for_days_is_disabled(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    webhook = await made(store)
+    await send(store, webhook)
+    [due] = await claim(store)
+    await record(store, due, BAD, AT_ONCE)
+    assert (await told(store, webhook)).enabled
+    monkeypatch.setattr(schedule, "PATIENCE", timedelta())  # days pass
+    [due] = await claim(store)
+    await record(store, due, BAD, AT_ONCE)
+    disabled = await told(store, webhook)
+    assert not disabled.enabled
+    assert "nothing has been delivered since" in (disabled.disabled_reason or "")
+    assert (await log_of(store, webhook))[0].status is DeliveryStatus.FAILED

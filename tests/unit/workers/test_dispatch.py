@@ -1,0 +1,244 @@
+"""Messages from the outbox to real receivers on loopback, and what becomes of them when something dies."""
+
+import asyncio
+import ipaddress
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from standardwebhooks.webhooks import Webhook as Verifier
+
+from service.delivery.sender import HttpSender
+from service.entities import LOCAL_CALLER
+from service.errors import StorageUnavailable
+from service.identifiers import DeliveryId
+from service.ports import Store
+from service.settings import WebhookSettings
+from service.storage.memory import MemoryStore
+from service.storage.store import PostgresStore
+from service.webhook_ports import Delivery, DeliveryStatus, Webhook
+from service.webhooks.addresses import AddressPolicy
+from service.webhooks.schedule import MAX_TRIES, WAITS_SECONDS
+from service.webhooks.signing import new_secret
+from tests.behaviour.hooks import changed, log_of, made, send, told
+from tests.behaviour.stored import queued
+from tests.unit.scoring.raw_server import HANG, RawServer, reply, serving
+from tests.unit.workers.workplace import Clock
+from workers.dispatch import PER_WEBHOOK, WebhookDispatch
+
+POLICY = AddressPolicy(allowed=(ipaddress.ip_network("127.0.0.0/8"),), allow_http=True)
+SETTINGS = WebhookSettings(poll_seconds=0.01)
+UNAVAILABLE = reply("503 Service Unavailable")
+
+# Sends what is due, and is killed by the system between the receiver's answer and its record.
+DYING = """
+import asyncio, ipaddress, os, signal, sys
+import workers.dispatch
+from service.delivery.sender import HttpSender
+from service.settings import WebhookSettings
+from service.storage.store import PostgresStore
+from service.webhooks.addresses import AddressPolicy
+
+class Dying(HttpSender):
+    async def post(self, url, body, headers):
+        await super().post(url, body, headers)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+async def main():
+    policy = AddressPolicy(allowed=(ipaddress.ip_network("127.0.0.0/8"),), allow_http=True)
+    workers.dispatch.LEASE_MARGIN_SECONDS = -20.0
+    settings = WebhookSettings(timeout_seconds=20.0)
+    await workers.dispatch.WebhookDispatch(
+        PostgresStore(sys.argv[1]), Dying(policy, timeout_seconds=20.0), settings
+    ).turn()
+
+asyncio.run(main())
+"""
+
+
+class Receivers:
+    """Servers on loopback, and endpoints that lead to them."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+
+    async def __call__(self, store: Store, *plan: bytes) -> tuple[RawServer, Webhook]:
+        """An endpoint whose receiver gives these answers, and then `{}`."""
+        server = RawServer(plan=list(plan))
+        url = await self._stack.enter_async_context(serving(server))
+        webhook = await changed(store, await made(store), url=f"{url}/hook")
+        return server, webhook
+
+
+@pytest.fixture
+async def receivers() -> AsyncIterator[Receivers]:
+    async with AsyncExitStack() as stack:
+        yield Receivers(stack)
+
+
+def dispatcher(store: Store, *, seconds: float = 20.0, **changes: Any) -> WebhookDispatch:
+    settings = SETTINGS.model_copy(update={"timeout_seconds": seconds, **changes})
+    return WebhookDispatch(store, HttpSender(POLICY, timeout_seconds=seconds), settings)
+
+
+def headers_of(server: RawServer) -> list[dict[str, str]]:
+    """The headers of every request, by lower-case name."""
+    heads = [head.strip().split("\r\n")[1:] for head, _ in server.requests]
+    return [{name.lower(): value for name, value in (line.split(": ", 1) for line in head)} for head in heads]
+
+
+async def delivery_of(store: Store, webhook: Webhook) -> Delivery:
+    [delivery] = await log_of(store, webhook)
+    return delivery
+
+
+async def test_a_message_arrives_signed_and_is_recorded(store: Store, receivers: Receivers) -> None:
+    server, webhook = await receivers(store)
+    job_id = await queued(store)
+    assert await dispatcher(store).turn() == SETTINGS.poll_seconds
+    delivery = await delivery_of(store, webhook)
+    assert delivery.status is DeliveryStatus.DELIVERED
+    assert [(attempt.status, attempt.error) for attempt in delivery.attempts] == [(200, None)]
+    [headers], [(_, body)] = headers_of(server), server.requests
+    assert headers["webhook-id"] == delivery.id
+    assert headers["content-type"] == "application/json"
+    assert headers["user-agent"].startswith("icm-service")
+    assert Verifier(webhook.secret).verify(body, headers)["data"]["job"] == job_id
+
+
+async def test_after_a_rotation_receivers_verify_with_either_secret(store: Store, receivers: Receivers) -> None:
+    server, webhook = await receivers(store)
+    async with store.desk(LOCAL_CALLER) as desk:
+        rotated = await desk.webhooks.rotate(webhook.id, new_secret(), overlap_seconds=60.0)
+    await send(store, webhook)
+    await dispatcher(store).turn()
+    [headers], [(_, body)] = headers_of(server), server.requests
+    for secret in (webhook.secret, rotated.secret):
+        Verifier(secret).verify(body, headers, json_parse=False)
+
+
+async def test_what_fails_is_sent_again_when_its_wait_is_over_under_the_same_id(receivers: Receivers) -> None:
+    clock = Clock()
+    store = MemoryStore(now=clock.now)
+    server, webhook = await receivers(store, UNAVAILABLE, reply("301 Moved", headers={"Location": "/"}))
+    await send(store, webhook)
+    for wait in (*WAITS_SECONDS[:2], 0.0):
+        await dispatcher(store).turn()
+        seen = len(server.requests)
+        await dispatcher(store).turn()
+        assert len(server.requests) == seen  # not before its time
+        clock.advance(wait * 1.25)
+    delivery = await delivery_of(store, webhook)
+    assert [attempt.status for attempt in delivery.attempts] == [503, 301, 200]
+    assert delivery.status is DeliveryStatus.DELIVERED
+    assert {headers["webhook-id"] for headers in headers_of(server)} == {delivery.id}
+    assert len({body for _, body in server.requests}) == 1
+
+
+async def test_after_ten_tries_it_is_given_up(receivers: Receivers) -> None:
+    clock = Clock()
+    store = MemoryStore(now=clock.now)
+    server, webhook = await receivers(store, *[UNAVAILABLE] * 20)
+    await send(store, webhook)
+    for wait in (*WAITS_SECONDS, *WAITS_SECONDS[:2]):
+        await dispatcher(store).turn()
+        clock.advance(wait * 1.25)
+    delivery = await delivery_of(store, webhook)
+    assert (delivery.status, delivery.tries) == (DeliveryStatus.FAILED, MAX_TRIES)
+    assert len(server.requests) == len(delivery.attempts) == MAX_TRIES
+
+
+async def test_a_receiver_that_is_gone_is_left_alone(store: Store, receivers: Receivers) -> None:
+    server, webhook = await receivers(store, reply("410 Gone"))
+    await send(store, webhook)
+    await dispatcher(store).turn()
+    disabled = await told(store, webhook)
+    assert (disabled.enabled, (disabled.disabled_reason or "").partition(":")[0]) == (False, "gone")
+    await queued(store)
+    await dispatcher(store).turn()
+    assert len(server.requests) == 1
+
+
+async def test_a_refused_address_is_a_failure_with_a_name_and_tried_again(store: Store) -> None:
+    webhook = await made(store)
+    webhook = await changed(store, webhook, url="https://10.0.0.1/")
+    await send(store, webhook)
+    await dispatcher(store).turn()
+    delivery = await delivery_of(store, webhook)
+    assert delivery.status is DeliveryStatus.PENDING
+    assert (delivery.attempts[0].error or "").startswith("address_refused: ")
+
+
+async def test_a_receiver_that_never_answers_holds_up_itself_alone(store: Store, receivers: Receivers) -> None:
+    slow, hanging = await receivers(store, *[HANG] * 50)
+    quick, webhook = await receivers(store)
+    for target in [*[hanging] * 10, webhook]:
+        await send(store, target)
+    turn = asyncio.create_task(dispatcher(store).turn())
+    for _ in range(2):
+        await quick.asked.wait()
+        quick.asked.clear()
+        await send(store, webhook)
+    assert len(slow.requests) <= PER_WEBHOOK
+    assert not turn.done()
+    turn.cancel()
+    await asyncio.wait({turn})
+    await slow.left.wait()
+
+
+async def test_two_processes_at_once_send_each_message_once(
+    postgres_store: PostgresStore, receivers: Receivers
+) -> None:
+    server, webhook = await receivers(postgres_store)
+    sent = {(await send(postgres_store, webhook)).id for _ in range(30)}
+    await asyncio.gather(*(dispatcher(postgres_store, concurrency=4).turn() for _ in range(4)))
+    arrived = [headers["webhook-id"] for headers in headers_of(server)]
+    assert sorted(arrived) == sorted(sent)
+    assert {delivery.status for delivery in await log_of(postgres_store, webhook)} == {DeliveryStatus.DELIVERED}
+
+
+async def test_killed_between_the_answer_and_its_record_it_is_sent_again_under_the_same_id(
+    postgres_store: PostgresStore, database_url: str, receivers: Receivers
+) -> None:
+    server, webhook = await receivers(postgres_store)
+    sent = await send(postgres_store, webhook)
+    dying = await asyncio.create_subprocess_exec(sys.executable, "-c", DYING, database_url)
+    assert await dying.wait() == -signal.SIGKILL
+    assert len(server.requests) == 1
+    delivery = await delivery_of(postgres_store, webhook)
+    assert (delivery.status, delivery.tries, delivery.attempts) == (DeliveryStatus.PENDING, 1, ())
+    await dispatcher(postgres_store).turn()
+    assert [DeliveryId(headers["webhook-id"]) for headers in headers_of(server)] == [sent.id, sent.id]
+    assert server.requests[0][1] == server.requests[1][1]
+    assert (await delivery_of(postgres_store, webhook)).status is DeliveryStatus.DELIVERED
+
+
+class Forgetful(MemoryStore):
+    """Can be claimed from once; then the database is away."""
+
+    claimed = False
+
+    def workbench(self) -> Any:
+        if self.claimed:
+            raise StorageUnavailable("Postgres cannot be reached")
+        self.claimed = True
+        return super().workbench()
+
+
+async def test_a_try_that_cannot_be_recorded_is_left_to_its_lease(receivers: Receivers) -> None:
+    store = Forgetful()
+    _, webhook = await receivers(store)
+    await send(store, webhook)
+    with pytest.raises(StorageUnavailable):  # of the next look; whoever attends to duties tries again
+        await dispatcher(store).turn()
+    assert (await delivery_of(store, webhook)).attempts == ()
+    store.claimed = False
+    assert await dispatcher(store).turn() == SETTINGS.poll_seconds
+    assert (await delivery_of(store, webhook)).status is DeliveryStatus.PENDING
+
+
+async def test_a_turn_with_nothing_to_send_ends_at_once(store: Store) -> None:
+    assert await dispatcher(store).turn() == SETTINGS.poll_seconds
