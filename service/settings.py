@@ -75,6 +75,19 @@ class QuotaSettings(_Group):
     event_streams: int = Field(500, ge=0, description="event streams open at once at one API process")
 
 
+class WorkerSettings(_Group):
+    """Worker processes."""
+
+    metrics_port: int = Field(0, ge=0, le=65535, description="where a worker serves its metrics; 0: nowhere")
+    metrics_host: str = "127.0.0.1"
+
+
+class TelemetrySettings(_Group):
+    """Traces by OpenTelemetry, which need the extra `telemetry`; its own variables (OTEL_...) hold besides."""
+
+    otlp_endpoint: str = Field("", description="such as http://collector:4318; empty: none are sent")
+
+
 class BackendSettings(_Group):
     """A scoring backend the operator offers by name; users never write URLs."""
 
@@ -122,4 +135,6 @@ class Settings(BaseSettings):
     upload: UploadSettings = UploadSettings()
     access: AccessSettings = AccessSettings()
     quota: QuotaSettings = QuotaSettings()
+    worker: WorkerSettings = WorkerSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     backends: tuple[BackendSettings, ...] = (BackendSettings(),)
