@@ -113,14 +113,16 @@ def _start_service(stack: Stack, environment: dict[str, str]) -> None:
     upgrade = Part(name="migrations", command=_python("migrations", "upgrade"), environment=environment)
     stack.supervisor.run(upgrade, timeout_seconds=_MIGRATION_SECONDS)
     doors = [("api", _python("api"), environment)]
-    for number in range(1, stack.options.workers + 1):
-        doors.append((f"worker-{number}", _python("workers"), {**environment, **_metrics_port(number)}))
+    doors += [
+        (f"worker-{number}", _python("workers"), {**environment, **metrics_port(number)})
+        for number in range(1, stack.options.workers + 1)
+    ]
     for name, command, its_environment in doors:
         part = Part(name=name, command=command, environment=its_environment, stage=1, restarts=_RESTARTS)
         stack.supervisor.start(part)
 
 
-def _metrics_port(number: int) -> dict[str, str]:
+def metrics_port(number: int) -> dict[str, str]:
     """The port that was asked for serves the first worker's metrics, the next one those of the second."""
     first = os.environ.get(_METRICS_PORT, "")
     return {_METRICS_PORT: str(int(first) + number - 1)} if first.isdecimal() and int(first) else {}

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 _STANDARD = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
-class TelemetryNotInstalled(Exception):
-    """Traces are asked for, and the packages that send them are not there."""
+class TelemetryNotInstalled(SystemExit):
+    """Traces are asked for, and the packages that send them are not there: the process ends before it has begun."""
 
 
 @contextmanager
