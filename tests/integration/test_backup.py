@@ -16,6 +16,7 @@ from sqlalchemy import make_url
 from migrations.commands import upgrade
 from service.bootstrap import Application
 from service.entities import JobStatus, LabeledRow
+from service.errors import LeaseLost
 from service.identifiers import JobId, WorkerId
 from service.scoring.registry import ConfiguredScorers
 from service.scoring_ports import BackendIdentity
@@ -96,7 +97,7 @@ async def half_done_job(database_url: str) -> AsyncIterator[HalfDone]:
         assert 0 < job.progress.labeled < len(ROWS)
         yield HalfDone(job_id, expected)
         worker.cancel()
-        backend.failure = asyncio.CancelledError()  # nothing of the step at hand is stored any more
+        backend.failure = LeaseLost("the worker is gone")  # nothing of the step at hand is stored any more
         backend.answering.set()
         await asyncio.wait({worker})
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ LANGUAGE = {
     *("sum", "min", "max", "avg", "count", "rate", "increase", "histogram_quantile", "absent", "vector"),
     *("by", "on", "and", "or"),
 }
-VALUES = {"status": set(JobStatus), "outcome": set(TurnEnd)}
+VALUES: Mapping[str, Collection[str]] = {"status": set(JobStatus), "outcome": set(TurnEnd)}
 TEXT = re.compile(r'"[^"]*"')
 RANGE = re.compile(r"\[[^\]]*\]")
 WORD = re.compile(r"[a-zA-Z_:][\w:]*")

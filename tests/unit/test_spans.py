@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import SpanContext, StatusCode
 
 from service.errors import BackendUnavailable
 from service.spans import current_trace_id, current_traceparent, span, span_of_request, span_of_turn
@@ -81,7 +81,7 @@ def test_a_request_within_a_callers_trace_stays_in_it(made: InMemorySpanExporter
         assert current_trace_id() == TRACE
         told = current_traceparent()
     [begun] = made.get_finished_spans()
-    assert told == f"00-{TRACE}-{trace.format_span_id(begun.get_span_context().span_id)}-01"
+    assert told == f"00-{TRACE}-{trace.format_span_id(ids(begun).span_id)}-01"
 
 
 def test_a_turn_begins_a_trace_with_a_link_wherever_it_is_taken(made: InMemorySpanExporter) -> None:
@@ -89,7 +89,7 @@ def test_a_turn_begins_a_trace_with_a_link_wherever_it_is_taken(made: InMemorySp
         assert current_trace_id() != TRACE
     turn, other = made.get_finished_spans()
     assert turn.parent is None
-    assert turn.get_span_context().trace_id != other.get_span_context().trace_id
+    assert ids(turn).trace_id != ids(other).trace_id
     assert [trace.format_trace_id(link.context.trace_id) for link in turn.links] == [TRACE]
 
 
@@ -112,3 +112,9 @@ async def test_a_turn_says_how_it_ended(made: InMemorySpanExporter) -> None:
 def test_without_an_endpoint_the_sdk_is_not_even_loaded_and_the_callers_trace_is_passed_on(module: str) -> None:
     program = WITHOUT.format(module=module, traceparent=TRACEPARENT)
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def ids(ended: ReadableSpan) -> SpanContext:
+    found = ended.get_span_context()
+    assert found is not None
+    return found
