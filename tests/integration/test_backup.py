@@ -28,7 +28,7 @@ from tests.unit.workers.workplace import Backend
 from workers.worker import Worker
 
 SHORT_LEASE = QueueSettings(lease_seconds=0.5, poll_seconds=0.05, checkpoint_seconds=0.0)
-LAST_CALL = 40  # of the worker before the backup: behind the anchor, within a shard
+IN_THE_ANCHOR, BEHIND_IT = 40, 60  # the call of the backend at which the first worker hangs
 ROWS = [{"text": f"claim {number}", "question": number // 2} for number in range(96)]
 CONFIG: dict[str, Any] = {
     "task": {"template": "{text}", "relations": [{"kind": "exactly_one", "group": "question"}]},
@@ -44,12 +44,13 @@ class HalfDone:
     expected: list[LabeledRow]
 
 
+@pytest.mark.parametrize("call", [IN_THE_ANCHOR, BEHIND_IT], ids=["in the anchor", "behind it"])
 async def test_a_dump_taken_while_a_job_runs_brings_it_back_to_its_end(
-    database_url: str, empty_database_url: str, tmp_path: Path
+    database_url: str, empty_database_url: str, tmp_path: Path, call: int
 ) -> None:
     dump = tmp_path / "icm.dump"
     programs = postgres_programs(None, Path())  # as new as any server that we support
-    async with half_done_job(database_url) as job:
+    async with half_done_job(database_url, call) as job:
         await run(programs / "pg_dump", "--format=custom", f"--file={dump}", address(database_url))
     await run(programs / "pg_restore", "--no-owner", f"--dbname={address(empty_database_url)}", str(dump))
     await upgrade(empty_database_url)
@@ -60,7 +61,7 @@ async def test_a_copy_of_the_stopped_embedded_database_brings_a_job_back_to_its_
     original, copy = folder / "postgres", folder / "backup"
     with EmbeddedPostgres(original) as postgres:
         await upgrade(postgres.url)
-        async with half_done_job(postgres.url) as job:
+        async with half_done_job(postgres.url, IN_THE_ANCHOR) as job:
             pass
     await run(Path("cp"), "--archive", str(original), str(copy))
     shutil.rmtree(original)
@@ -78,15 +79,16 @@ def folder() -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def half_done_job(database_url: str) -> AsyncIterator[HalfDone]:
+async def half_done_job(database_url: str, call: int) -> AsyncIterator[HalfDone]:
     """The job, while a worker holds a shard of it and waits for its backend; then the worker is gone."""
     async with laboratory(database_url) as lab:
         expected = await lab.undisturbed(ROWS, CONFIG)
         job_id = await lab.submit(ROWS, CONFIG)
         backend = Backend()
         backend.identity = BackendIdentity("deterministic")
-        backend.at_call[LAST_CALL] = backend.answering.clear
-        worker = asyncio.create_task(Worker(on(lab.application, backend), WorkerId("before")).run())
+        backend.at_call[call] = backend.answering.clear
+        worker = Worker(on(lab.application, backend), WorkerId("before"))
+        working = asyncio.create_task(worker.run())
 
         async def hangs() -> bool:
             return not backend.answering.is_set()
@@ -96,10 +98,10 @@ async def half_done_job(database_url: str) -> AsyncIterator[HalfDone]:
         assert job.status is JobStatus.RUNNING
         assert 0 < job.progress.labeled < len(ROWS)
         yield HalfDone(job_id, expected)
-        worker.cancel()
+        worker.stop()
         backend.failure = LeaseLost("the worker is gone")  # nothing of the step at hand is stored any more
         backend.answering.set()
-        await asyncio.wait({worker})
+        await working
 
 
 async def ended(database_url: str, job_id: JobId) -> list[LabeledRow]:
