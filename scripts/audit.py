@@ -6,7 +6,7 @@ failure alike, so this script tells them apart by what it reports:
     0   nothing is known; or nobody could be asked, which is said aloud
     1   vulnerabilities are known
     2   the audit could not be made, though the service answers; or nobody could be asked and ICM_AUDIT=required is set,
-        as it is in nightly CI
+        as CI with a network should
 """
 
 import argparse

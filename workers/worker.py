@@ -61,12 +61,9 @@ class Worker:
         claimed = await self._claim()
         if claimed is None:
             return False
-        lease, origin = claimed.lease, claimed.origin
-        ids = {"job": lease.job_id, "shard": lease.shard, "epoch": lease.epoch}
-        bound = {**ids, "project": claimed.project, "request_id": origin.request_id}
         with (
-            structlog.contextvars.bound_contextvars(**bound),
-            span_of_turn("shard.turn", _attributes(claimed), traceparent=origin.traceparent) as turn,
+            structlog.contextvars.bound_contextvars(**_ids(claimed)),
+            span_of_turn("shard.turn", _attributes(claimed), traceparent=claimed.origin.traceparent) as turn,
         ):
             logger.info("shard claimed", rows=claimed.rows, resumed=claimed.checkpoint is not None)
             how = await self._told_end(claimed, turn)
@@ -202,20 +199,17 @@ class Worker:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def _ids(claimed: ClaimedShard) -> dict[str, str | int]:
+    """What every log line during the turn says of the shard."""
+    lease, request_id = claimed.lease, claimed.origin.request_id
+    ids = {"job": lease.job_id, "shard": lease.shard, "epoch": lease.epoch, "project": claimed.project}
+    return ids if request_id is None else {**ids, "request_id": request_id}
+
+
 def _attributes(claimed: ClaimedShard) -> dict[str, str | int]:
-    """What the turn's span says of the shard: ids and numbers."""
-    lease = claimed.lease
-    attributes: dict[str, str | int] = {
-        "icm.job": lease.job_id,
-        "icm.shard": lease.shard,
-        "icm.epoch": lease.epoch,
-        "icm.project": claimed.project,
-        "icm.rows": claimed.rows,
-        "icm.backend": claimed.config.model,
-    }
-    if claimed.origin.request_id is not None:
-        attributes["icm.request_id"] = claimed.origin.request_id
-    return attributes
+    """What the turn's span says of it: the same, and how much there is to do by whom."""
+    ids = {f"icm.{name}": value for name, value in _ids(claimed).items()}
+    return {**ids, "icm.rows": claimed.rows, "icm.backend": claimed.config.model}
 
 
 async def _grace(pulse: Pulse) -> None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from threading import Timer
 
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -11,6 +12,7 @@ from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+_LAST_SECONDS = 3.0  # for trying to send the last spans again, below what supervisors wait before they kill
 _PATH = "/v1/traces"  # of the OTLP/HTTP specification, below a base address
 
 
@@ -26,4 +28,14 @@ def exporting(service_name: str, endpoint: str) -> Iterator[None]:
     try:
         yield
     finally:
+        _send_the_rest(provider, exporter)
+
+
+def _send_the_rest(provider: TracerProvider, exporter: OTLPSpanExporter) -> None:
+    """Send what is left; a collector that is away must not keep the process from its end."""
+    enough = Timer(_LAST_SECONDS, exporter.shutdown)
+    enough.start()
+    try:
         provider.shutdown()
+    finally:
+        enough.cancel()
