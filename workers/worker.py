@@ -202,8 +202,8 @@ class Worker:
 def _ids(claimed: ClaimedShard) -> dict[str, str | int]:
     """What every log line during the turn says of the shard."""
     lease, request_id = claimed.lease, claimed.origin.request_id
-    ids = {"job": lease.job_id, "shard": lease.shard, "epoch": lease.epoch, "project": claimed.project}
-    return ids if request_id is None else {**ids, "request_id": request_id}
+    ids: dict[str, str | int] = {"job": lease.job_id, "shard": lease.shard, "epoch": lease.epoch}
+    return ids | {"project": claimed.project} | ({} if request_id is None else {"request_id": request_id})
 
 
 def _attributes(claimed: ClaimedShard) -> dict[str, str | int]:
