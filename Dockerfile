@@ -21,7 +21,7 @@ COPY api api
 COPY workers workers
 COPY migrations migrations
 COPY icm icm
-RUN --mount=type=cache,target=/root/.cache/pip pip install --constraint constraints.txt .
+RUN --mount=type=cache,target=/root/.cache/pip pip install --constraint constraints.txt '.[telemetry]'
 
 
 FROM build AS build-inference

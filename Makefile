@@ -15,7 +15,7 @@ VLLM_VENV := .venv-vllm
 PIP_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-vllm check format serve bench pretrain clean
+.PHONY: help demo test test-vllm check audit format serve bench pretrain clean
 
 help: ## print this list
 	@echo "usage: make <target>"
@@ -30,12 +30,16 @@ test: $(VENV)/.develops ## run all tests
 test-vllm: $(VENV)/.develops $(VLLM_VENV)/.runs ## the vllm adapter and a whole job against a real vLLM on the CPU (installs 2.5 GB)
 	$(BIN)/pytest -n0 tests/live/vllm_adapter.py tests/live/vllm_job.py
 
-check: $(VENV)/.develops ## what CI checks besides the tests: style, types, import contracts, size budget
+check: $(VENV)/.develops ## what CI checks besides the tests: style, types, import contracts, size budget, audit
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n0 -q tests/architecture
+	$(BIN)/python -m scripts.audit
+
+audit: $(VENV)/.develops ## look for known vulnerabilities of pinned packages (ICM_AUDIT=required: fail where nobody can be asked)
+	$(BIN)/python -m scripts.audit
 
 format: $(VENV)/.develops ## bring every file into the house format
 	$(BIN)/ruff check --fix

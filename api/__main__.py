@@ -15,6 +15,7 @@ from service.access.issuing import list_keys
 from service.bootstrap import Application, build_application
 from service.errors import StorageUnavailable
 from service.observability import configure_logging
+from service.observability.traces import sent_traces
 from service.settings import Settings
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -89,7 +90,8 @@ def main() -> None:
     """Read the settings from the environment and serve."""
     settings = Settings()
     configure_logging(settings.log_format, settings.log_level)
-    asyncio.run(serve(settings))
+    with sent_traces("icm-api", settings.telemetry.otlp_endpoint):
+        asyncio.run(serve(settings))
 
 
 if __name__ == "__main__":

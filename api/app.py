@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from anyio import CapacityLimiter
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 from api import events, jobs, operations, results, webhooks
 from api.access import AccessControl
@@ -21,6 +22,9 @@ from service.access.streams import StreamCounter
 from service.jobs.models import ModelDirectory
 
 _FORM_BYTES = 2_000_000  # what a request may have beside the file itself
+
+# FastAPI's own would tell traces the whole address of a request, and whatever a caller put there by mistake.
+_NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, operation_spans=False, auto_configure=False)
 
 _DESCRIPTION = """
 Labels a data set that nobody has labelled, by Internal Coherence Maximization: the labels that a pretrained
@@ -40,8 +44,9 @@ def create_app(application: Application) -> FastAPI:
         lifespan=_lifespan,
         redirect_slashes=False,
         separate_input_output_schemas=False,
+        telemetry=_NO_TELEMETRY,
     )
-    metrics = ApiMetrics()
+    metrics = ApiMetrics(application.metrics)
     app.state.application = application
     app.state.metrics = metrics
     app.state.models = ModelDirectory(application.scorers)

@@ -14,11 +14,12 @@ from service.entities import Quotas
 from service.errors import Fault, InvalidInput, JobNotFound
 from service.identifiers import JobId
 from service.jobs.models import ModelDirectory
+from service.observability.metrics import ServiceMetrics
 from service.ports import Desks, Store
 from service.scoring_ports import Scorers
 from service.settings import Settings
 
-_JOB_ID = re.compile(r"job_[0-9a-f]{32}")
+JOB_ID = re.compile(r"job_[0-9a-f]{32}")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 
@@ -36,6 +37,10 @@ class Application(Protocol):
     @property
     def scorers(self) -> Scorers:
         """The scoring backends."""
+
+    @property
+    def metrics(self) -> ServiceMetrics:
+        """What is counted in this process whatever its door."""
 
 
 def _application(request: Request) -> Application:
@@ -77,7 +82,7 @@ def _stopping(request: Request) -> asyncio.Event:
 
 def _job_id(job_id: Annotated[str, Path(description="the job's id", examples=["job_" + "0" * 32])]) -> JobId:
     """Ids that were never handed out do not reach the database."""
-    if not _JOB_ID.fullmatch(job_id):
+    if not JOB_ID.fullmatch(job_id):
         raise JobNotFound(f"there is no job {job_id!r}")
     return JobId(job_id)
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Request, Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from starlette.types import Receive, Scope, Send
 
-from api.dependencies import Limit, Stopping, TheJobId, TheStore, TheStreams
+from api.dependencies import Limit, Stopping, TheJobId, TheMetrics, TheStore, TheStreams
 from api.documentation import problems
 from api.schemas import EventBody, EventPage
 from service.entities import Event
@@ -43,6 +43,7 @@ async def get_events(
     stopping: Stopping,
     streams: TheStreams,
     *,
+    metrics: TheMetrics,
     limit: Limit = 100,
     last_event_id: Annotated[str | None, Header(description="the id of the last event seen")] = None,
 ) -> Response:
@@ -50,8 +51,8 @@ async def get_events(
     after = _sequence(last_event_id)
     if not _wants_json(request):
         quotas = await read_stream_quotas(store, job_id)
-        place = streams.counted(store.caller.project, quotas)
-        return _CountedStream(_live(store, job_id, after, stopping), place)
+        places = (streams.counted(store.caller.project, quotas), metrics.streams.track_inprogress())
+        return _CountedStream(_live(store, job_id, after, stopping), *places)
     _, found = await list_events(store, job_id, after=after, limit=limit)
     page = EventPage(data=[EventBody.of(event) for event in found.items], has_more=found.has_more)
     return Response(page.model_dump_json(), media_type="application/json")
@@ -64,10 +65,11 @@ class _CountedStream(EventSourceResponse):
     is surely called.
     """
 
-    def __init__(self, content: AsyncIterator[bytes], place: AbstractContextManager[None]) -> None:
+    def __init__(self, content: AsyncIterator[bytes], *places: AbstractContextManager[object]) -> None:
         super().__init__(content, headers=_HEADERS)
         self._place = ExitStack()
-        self._place.enter_context(place)
+        for place in places:
+            self._place.enter_context(place)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream."""

@@ -1,30 +1,90 @@
-"""Prometheus metrics of one API process."""
+"""Metrics of one API process: its requests, and what is stored of all projects."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
 
-CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from service.errors import StorageUnavailable
+from service.observability.metrics import ServiceMetrics
+from service.observing_ports import Census
+
+TakeCensus = Callable[[], Awaitable[Census]]
+
+CENSUS_SECONDS = 5.0  # however often metrics are asked for, the database is so no more often
+_PATIENCE_SECONDS = 3.0  # with the database; well below what scrapers wait
 
 
 class ApiMetrics:
     """Counts requests by route template (never by raw path, of which there is no end) and what they brought."""
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
+    def __init__(self, service: ServiceMetrics) -> None:
+        self._service = service
+        registry = service.registry
         self.requests = Counter(
-            "icm_http_requests", "Requests answered", ["method", "route", "status"], registry=self.registry
+            "icm_http_requests", "Requests answered", ["method", "route", "status"], registry=registry
         )
         self.seconds = Histogram(
-            "icm_http_request_duration_seconds",
-            "Time to the end of the answer",
-            ["method", "route"],
-            registry=self.registry,
+            "icm_http_request_duration_seconds", "Time to the end of the answer", ["method", "route"], registry=registry
         )
-        self.in_progress = Gauge("icm_http_requests_in_progress", "Requests being answered", registry=self.registry)
-        self.jobs = Counter("icm_jobs_submitted", "Jobs taken in", registry=self.registry)
-        self.rows = Counter("icm_rows_submitted", "Rows taken in", registry=self.registry)
+        self.in_progress = Gauge("icm_http_requests_in_progress", "Requests being answered", registry=registry)
+        self.jobs = Counter("icm_jobs_submitted", "Jobs taken in", registry=registry)
+        self.rows = Counter("icm_rows_submitted", "Rows taken in", registry=registry)
+        self.streams = Gauge("icm_event_streams_open", "Event streams open", registry=registry)
+        self._stock = _Stock()
+        registry.register(self._stock)
 
-    def exposition(self) -> bytes:
-        """All metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+    async def exposition(self, census: TakeCensus) -> bytes:
+        """All metrics in Prometheus' text format; those of the database are absent while it is away."""
+        await self._stock.take(census)
+        return self._service.exposition()
+
+
+class _Stock(Collector):
+    """What is in the database, counted at most every few seconds."""
+
+    def __init__(self) -> None:
+        self._census: Census | None = None
+        self._good_until = 0.0
+        self._turn = asyncio.Lock()
+
+    async def take(self, census: TakeCensus) -> None:
+        """Count anew where the last count is old; scrapers that come together share one."""
+        async with self._turn:
+            if time.monotonic() < self._good_until:
+                return
+            try:
+                async with asyncio.timeout(_PATIENCE_SECONDS):
+                    self._census = await census()
+            except (StorageUnavailable, TimeoutError) as error:
+                self._census = None
+                structlog.get_logger("api").warning("jobs cannot be counted", reason=str(error) or "no answer in time")
+            self._good_until = time.monotonic() + CENSUS_SECONDS
+
+    def collect(self) -> Iterator[Metric]:
+        """The gauges of the last count."""
+        census = self._census
+        yield GaugeMetricFamily("icm_database_up", "1 while the database answers", value=census is not None)
+        if census is None:
+            return
+        jobs = GaugeMetricFamily("icm_jobs", "Jobs stored, by status", labels=["status"])
+        for status, number in census.jobs.items():
+            jobs.add_metric([status.value], number)
+        shards = GaugeMetricFamily("icm_shards", "Shards of jobs that have not ended, by status", labels=["status"])
+        for shard_status, number in census.shards.items():
+            shards.add_metric([shard_status.value], number)
+        yield from (jobs, shards)
+        yield GaugeMetricFamily(
+            "icm_queue_oldest_shard_age_seconds",
+            "Time that the oldest shard which could be claimed has been queued, from its job's creation on",
+            value=census.oldest_queued_seconds,
+        )
+        yield GaugeMetricFamily(
+            "icm_shard_crashes",
+            "Crashes without progress of shards whose jobs have not ended",
+            value=census.crashes,
+        )

@@ -3,15 +3,20 @@
 import re
 import time
 import uuid
+from contextlib import AbstractContextManager, nullcontext
 
 import structlog
+from opentelemetry.trace import INVALID_SPAN, Span
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.access import OPEN_PATHS
+from api.dependencies import JOB_ID
 from api.errors import INTERNAL, problem, service_problem
 from api.metrics import ApiMetrics
 from service.access.keys import redacted
 from service.errors import PayloadTooLarge
+from service.spans import span_of_request
 
 REQUEST_ID = "X-Request-ID"
 # Of every answer that does not say otherwise: a browser takes it for what it is, and neither runs nor frames it.
@@ -22,6 +27,7 @@ SECURITY_HEADERS = {
 }
 # FastAPI's pages about the API load their scripts from elsewhere; nothing that users sent is on them.
 _API_PAGES = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc"})
+_UNTRACED = OPEN_PATHS | {"/metrics"}
 _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -45,6 +51,7 @@ class RequestContext:
         began = time.perf_counter()
         with (
             structlog.contextvars.bound_contextvars(request_id=request_id),
+            _span(scope, request_id) as span,
             self._metrics.in_progress.track_inprogress(),
         ):
             try:
@@ -57,16 +64,38 @@ class RequestContext:
                     scope, receive, answer.send
                 )
             finally:
-                self._record(scope, answer.status, time.perf_counter() - began)
+                self._record(scope, span, answer.status, time.perf_counter() - began)
 
-    def _record(self, scope: Scope, status: int | None, seconds: float) -> None:
+    def _record(self, scope: Scope, span: Span, status: int | None, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
-        method = scope["method"] if scope["method"] in _METHODS else "other"
+        method = _method(scope)
+        span.update_name(f"{method} {route}")
+        span.set_attributes({"http.route": route, "http.response.status_code": status or 0})
         self._metrics.requests.labels(method, route, status or "aborted").inc()
         self._metrics.seconds.labels(method, route).observe(seconds)
         caller = scope["state"].get("caller")
         whose = {} if caller is None else {"project": caller.project, "key_id": caller.key_id}
+        whose |= _job(scope)
         self._log.info("request", method=method, route=route, status=status, seconds=round(seconds, 4), **whose)
+
+
+def _method(scope: Scope) -> str:
+    return scope["method"] if scope["method"] in _METHODS else "other"
+
+
+def _job(scope: Scope) -> dict[str, str]:
+    """The job that the request is about, where its path has an id that can be one."""
+    job_id = scope.get("path_params", {}).get("job_id", "")
+    return {"job": job_id} if JOB_ID.fullmatch(job_id) else {}
+
+
+def _span(scope: Scope, request_id: str) -> AbstractContextManager[Span]:
+    """The request's span; what is asked every few seconds by machines is not worth one."""
+    if scope["path"] in _UNTRACED:
+        return nullcontext(INVALID_SPAN)
+    method = _method(scope)
+    attributes = {"http.request.method": method, "icm.request_id": request_id}
+    return span_of_request(method, attributes, traceparent=Headers(scope=scope).get("traceparent"))
 
 
 def _request_id(scope: Scope) -> str:

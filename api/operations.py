@@ -4,8 +4,8 @@ from fastapi import APIRouter, Response
 
 from api.dependencies import TheApplication, TheMetrics, TheModels
 from api.documentation import problems
-from api.metrics import CONTENT_TYPE
 from api.schemas import Health, ModelBody, ModelList
+from service.observability.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["operations"])
 
@@ -34,6 +34,6 @@ async def ready(application: TheApplication) -> Health:
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-async def metrics(metrics: TheMetrics) -> Response:
-    """Metrics of this process for Prometheus."""
-    return Response(metrics.exposition(), media_type=CONTENT_TYPE)
+async def metrics(application: TheApplication, metrics: TheMetrics) -> Response:
+    """Metrics for Prometheus: of this process, and of the jobs in the database (docs/operations.md)."""
+    return Response(await metrics.exposition(application.store.census), media_type=CONTENT_TYPE)

@@ -20,6 +20,7 @@ _MIGRATION_SECONDS = 120.0
 _READY_SECONDS = 120.0  # for the API; the inference server may have to download its language model first
 _RESTARTS = 3
 _PROBE_SECONDS = 2.0
+_METRICS_PORT = "ICM_WORKER__METRICS_PORT"
 
 Backends = Sequence[dict[str, Any]]
 
@@ -111,11 +112,20 @@ def _start_inference(stack: Stack) -> str:
 def _start_service(stack: Stack, environment: dict[str, str]) -> None:
     upgrade = Part(name="migrations", command=_python("migrations", "upgrade"), environment=environment)
     stack.supervisor.run(upgrade, timeout_seconds=_MIGRATION_SECONDS)
-    doors = [("api", _python("api"))]
-    doors += [(f"worker-{number}", _python("workers")) for number in range(1, stack.options.workers + 1)]
-    for name, command in doors:
-        part = Part(name=name, command=command, environment=environment, stage=1, restarts=_RESTARTS)
+    doors = [("api", _python("api"), environment)]
+    doors += [
+        (f"worker-{number}", _python("workers"), {**environment, **metrics_port(number)})
+        for number in range(1, stack.options.workers + 1)
+    ]
+    for name, command, its_environment in doors:
+        part = Part(name=name, command=command, environment=its_environment, stage=1, restarts=_RESTARTS)
         stack.supervisor.start(part)
+
+
+def metrics_port(number: int) -> dict[str, str]:
+    """The port that was asked for serves the first worker's metrics, the next one those of the second."""
+    first = os.environ.get(_METRICS_PORT, "")
+    return {_METRICS_PORT: str(int(first) + number - 1)} if first.isdecimal() and int(first) else {}
 
 
 def _environment(stack: Stack, backends: Backends) -> dict[str, str]:

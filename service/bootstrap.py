@@ -1,8 +1,9 @@
 """The composition root: settings in, wired application out; the only module that names every adapter."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from service.delivery.sender import HttpSender
+from service.observability.metrics import ServiceMetrics
 from service.ports import Store
 from service.scoring.detection import detector
 from service.scoring.deterministic import DeterministicScorer
@@ -30,6 +31,7 @@ class Application:
     settings: Settings
     store: Store
     scorers: ConfiguredScorers
+    metrics: ServiceMetrics = field(default_factory=ServiceMetrics)
 
     async def close(self) -> None:
         """Release every connection."""
@@ -39,10 +41,14 @@ class Application:
 
 def build_application(settings: Settings, *, store: Store | None = None) -> Application:
     """Wire the service; nothing is connected to before its first use."""
+    metrics = ServiceMetrics()
+    store = store or build_store(settings)
+    metrics.watch_pool(store.load)
     return Application(
         settings=settings,
-        store=store or build_store(settings),
-        scorers=ConfiguredScorers({backend.name: _scorer(backend) for backend in settings.backends}),
+        store=store,
+        scorers=ConfiguredScorers({backend.name: _scorer(backend, metrics) for backend in settings.backends}),
+        metrics=metrics,
     )
 
 
@@ -63,14 +69,27 @@ def build_sender(settings: Settings) -> HttpSender:
     return HttpSender(policy, timeout_seconds=webhooks.timeout_seconds)
 
 
-def _scorer(backend: BackendSettings) -> Scorer:
+def _scorer(backend: BackendSettings, metrics: ServiceMetrics) -> Scorer:
     if backend.kind == "deterministic":
         return DeterministicScorer(name=backend.name)
-    servers = [_server(backend, url) for url in (backend.url, *backend.replicas)]
+    urls = (backend.url, *backend.replicas)
+    servers = [_server(backend, url, _driver(backend, number, metrics)) for number, url in enumerate(urls, start=1)]
     return ReplicatedScorer(backend.name, servers) if backend.replicas else servers[0]
 
 
-def _server(backend: BackendSettings, url: str) -> Scorer:
+def _driver(backend: BackendSettings, number: int, metrics: ServiceMetrics) -> Driver:
+    """What drives one of a backend's servers; they count from 1, as the probe's messages do."""
+    driver = Driver(
+        concurrency=backend.concurrency,
+        patience_seconds=backend.patience_seconds,
+        name=backend.name,
+        observer=metrics.calls_to(backend.name),
+    )
+    metrics.watch_server(backend.name, number, driver)
+    return driver
+
+
+def _server(backend: BackendSettings, url: str, driver: Driver) -> Scorer:
     """The scorer for one of a backend's servers, which is driven and probed by itself."""
     key = _api_key(backend)
     if backend.kind == "embedded":
@@ -79,10 +98,9 @@ def _server(backend: BackendSettings, url: str) -> Scorer:
             url,
             concurrency=backend.concurrency,
             timeout_seconds=backend.timeout_seconds,
-            patience_seconds=backend.patience_seconds,
             api_key=key,
+            driver=driver,
         )
-    driver = Driver(concurrency=backend.concurrency, patience_seconds=backend.patience_seconds)
     return PromptScorer(backend.name, _wire(backend, url), driver, probe=Examiner(detector(url, api_key=key)))
 
 

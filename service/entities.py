@@ -206,6 +206,17 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The request that a job was made by, so that logs and traces lead from one to the other."""
+
+    request_id: str | None = None
+    traceparent: str | None = None  # the request's span, as W3C Trace Context has it
+
+
+UNKNOWN_ORIGIN = Origin()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One request to label one data set."""
 
@@ -219,6 +230,7 @@ class Job:
     cancel_requested: bool = False
     error: Mapping[str, Any] | None = None  # {"code", "message"}: why the job has failed or is paused
     backend_id: BackendId | None = None  # what the backend was when the job was made; unknown of older jobs
+    origin: Origin = UNKNOWN_ORIGIN
     progress: Progress = field(default_factory=Progress)
 
 
@@ -291,6 +303,7 @@ class ClaimedShard:
     paused: bool = False  # the job waits for its backend; this worker is to see whether it is back
     remembered: int = 0  # prompts that were answered from memory so far
     modelled: bool = False  # whether tokens computed so far are those of an ideal cache
+    origin: Origin = UNKNOWN_ORIGIN
 
 
 @dataclass(frozen=True, slots=True)

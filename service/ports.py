@@ -34,6 +34,7 @@ from service.entities import (
     ShardStatus,
 )
 from service.identifiers import BackendId, DatasetId, JobId, Label, Row, WorkerId
+from service.observing_ports import Census, PoolLoad
 from service.scoring_ports import BackendIdentity
 from service.search.prompt_tree import Usage
 from service.webhook_ports import Deliveries, Webhooks
@@ -298,6 +299,13 @@ class Store(Protocol):
 
     async def wait_for_events(self, job_id: JobId, timeout_seconds: float) -> None:
         """Return when the job may have new events, or after the time-out; sooner without a reason at times."""
+
+    @property
+    def load(self) -> PoolLoad:
+        """The connections to the database."""
+
+    async def census(self) -> Census:
+        """How many jobs and shards all projects have, and how long work has waited. Raises StorageUnavailable."""
 
     async def ping(self) -> None:
         """Raises StorageUnavailable where the database cannot be reached or is not migrated."""

@@ -105,6 +105,19 @@ def networks_of(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
     return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
+class WorkerSettings(_Group):
+    """Worker processes."""
+
+    metrics_port: int = Field(0, ge=0, le=65535, description="where a worker serves its metrics; 0: nowhere")
+    metrics_host: str = "127.0.0.1"
+
+
+class TelemetrySettings(_Group):
+    """Traces by OpenTelemetry, which need the extra `telemetry`; its own variables (OTEL_...) hold besides."""
+
+    otlp_endpoint: str = Field("", description="such as http://collector:4318; empty: none are sent")
+
+
 class BackendSettings(_Group):
     """A scoring backend the operator offers by name; users never write URLs."""
 
@@ -153,4 +166,6 @@ class Settings(BaseSettings):
     access: AccessSettings = AccessSettings()
     quota: QuotaSettings = QuotaSettings()
     webhooks: WebhookSettings = WebhookSettings()
+    worker: WorkerSettings = WorkerSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     backends: tuple[BackendSettings, ...] = (BackendSettings(),)

@@ -12,9 +12,11 @@ import structlog
 from service.bootstrap import Application, build_application, build_sender
 from service.identifiers import WorkerId
 from service.observability import configure_logging
+from service.observability.traces import sent_traces
 from service.settings import Settings
 from workers.dispatch import WebhookDispatch
 from workers.duties import Duty, attend
+from workers.metrics import WorkMetrics, served_metrics
 from workers.worker import Worker
 
 logger = structlog.get_logger(__name__)
@@ -23,18 +25,21 @@ logger = structlog.get_logger(__name__)
 async def work(settings: Settings) -> None:
     """Run one worker until SIGTERM or SIGINT; the shard at hand is saved and given back."""
     application = build_application(settings)
-    worker = Worker(application, WorkerId(f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"))
+    worker_id = WorkerId(f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}")
+    structlog.contextvars.bind_contextvars(worker=worker_id)
+    worker = Worker(application, worker_id, WorkMetrics(application.metrics))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
-    logger.info("worker started")
-    beside = asyncio.create_task(attend(_duties(application)))
-    try:
-        await worker.run()
-    finally:
-        beside.cancel()
-        await asyncio.wait({beside})
-        await application.close()
+    with served_metrics(application.metrics, settings.worker.metrics_host, settings.worker.metrics_port) as port:
+        logger.info("worker started", metrics_port=port)
+        beside = asyncio.create_task(attend(_duties(application)))
+        try:
+            await worker.run()
+        finally:
+            beside.cancel()
+            await asyncio.wait({beside})
+            await application.close()
     logger.info("worker stopped")
 
 
@@ -47,7 +52,8 @@ def main() -> None:
     """Read the settings from the environment and work."""
     settings = Settings()
     configure_logging(settings.log_format, settings.log_level)
-    asyncio.run(work(settings))
+    with sent_traces("icm-worker", settings.telemetry.otlp_endpoint):
+        asyncio.run(work(settings))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Claims a shard, runs it, records how it ended, and begins again."""
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from typing import Any
 
 import structlog
+from opentelemetry.trace import Span
 
 from service.bootstrap import Application
 from service.entities import Backoff, ClaimedShard, PauseReason, ShardStatus
@@ -12,6 +14,8 @@ from service.errors import BackendUnavailable, LeaseLost, ServiceError, StorageU
 from service.identifiers import WorkerId
 from service.jobs.asking import Memory
 from service.jobs.run import ShardOutcome, run_shard
+from service.observing_ports import UNOBSERVED, TurnEnd, WorkObserver
+from service.spans import span_of_turn
 from workers.heartbeat import Pulse, keep_lease
 
 logger = structlog.get_logger(__name__)
@@ -24,12 +28,13 @@ GRACE_SECONDS = 7.0  # for the step at hand, once the work must end; then it is 
 class Worker:
     """One worker: one shard at a time."""
 
-    def __init__(self, application: Application, worker_id: WorkerId) -> None:
+    def __init__(self, application: Application, worker_id: WorkerId, observer: WorkObserver = UNOBSERVED) -> None:
         self._application = application
         self._store = application.store
         self._queue = application.settings.queue
         self._memory = Memory(self._store, application.settings.memory.max_answers)
         self._id = worker_id
+        self._observer = observer
         self._stopping = asyncio.Event()
         self._pulse: Pulse | None = None
 
@@ -53,18 +58,42 @@ class Worker:
 
     async def work_once(self) -> bool:
         """Claim and run one shard; says whether there was one. Raises LeaseLost and StorageUnavailable."""
-        async with self._store.workbench() as unit:
-            claimed = await unit.shards.claim(self._id, self._queue.lease_seconds)
+        claimed = await self._claim()
         if claimed is None:
             return False
-        lease = claimed.lease
-        with structlog.contextvars.bound_contextvars(job=lease.job_id, shard=lease.shard, epoch=lease.epoch):
+        with (
+            structlog.contextvars.bound_contextvars(**_ids(claimed)),
+            span_of_turn("shard.turn", _attributes(claimed), traceparent=claimed.origin.traceparent) as turn,
+        ):
             logger.info("shard claimed", rows=claimed.rows, resumed=claimed.checkpoint is not None)
-            outcome = await self._ended(claimed)
-            logger.info("shard ended", outcome=outcome)
+            how = await self._told_end(claimed, turn)
+            logger.info("shard ended", outcome=how)
         return True
 
-    async def _ended(self, claimed: ClaimedShard) -> str:
+    async def _claim(self) -> ClaimedShard | None:
+        began = time.monotonic()
+        async with self._store.workbench() as unit:
+            claimed = await unit.shards.claim(self._id, self._queue.lease_seconds)
+        self._observer.claimed(time.monotonic() - began, found=claimed is not None)
+        return claimed
+
+    async def _told_end(self, claimed: ClaimedShard, turn: Span) -> TurnEnd:
+        """How the shard's turn ended, whoever observes being told of it."""
+        how = TurnEnd.INTERRUPTED
+        try:
+            how = await self._ended(claimed)
+        except LeaseLost:
+            how = TurnEnd.LEASE_LOST
+            raise
+        except StorageUnavailable:
+            how = TurnEnd.STORAGE_LOST
+            raise
+        finally:
+            turn.set_attribute("icm.outcome", how.value)
+            self._observer.ended(how)
+        return how
+
+    async def _ended(self, claimed: ClaimedShard) -> TurnEnd:
         """How the shard's turn ended; recorded even where this worker itself is cancelled."""
         self._pulse = pulse = Pulse()
         if self._stopping.is_set():
@@ -79,7 +108,7 @@ class Worker:
         finally:
             self._pulse = None
 
-    async def _work_on(self, claimed: ClaimedShard, pulse: Pulse) -> str:
+    async def _work_on(self, claimed: ClaimedShard, pulse: Pulse) -> TurnEnd:
         """Run the shard while its lease is kept, and record its end."""
         try:
             outcome = await self._run_leased(claimed, pulse)
@@ -93,7 +122,7 @@ class Worker:
             logger.exception("the shard failed unexpectedly")
             return await self._release(claimed, CRASH_DELAY_SECONDS, crashed=True)
         if outcome is ShardOutcome.SUCCEEDED:
-            return outcome.value
+            return TurnEnd.SUCCEEDED
         if pulse.cancelled:
             return await self._finish_cancelled(claimed)
         return await self._release(claimed, 0.0)
@@ -126,14 +155,15 @@ class Worker:
             checkpoint_seconds=self._queue.checkpoint_seconds,
             stop=pulse.stop,
             memory=self._memory,
+            observer=self._observer,
         )
 
-    async def _release(self, claimed: ClaimedShard, delay_seconds: float, *, crashed: bool = False) -> str:
+    async def _release(self, claimed: ClaimedShard, delay_seconds: float, *, crashed: bool = False) -> TurnEnd:
         async with self._store.workbench() as unit:
             await unit.shards.release(claimed.lease, delay_seconds=delay_seconds, crashed=crashed)
-        return "given back"
+        return TurnEnd.CRASHED if crashed else TurnEnd.GIVEN_BACK
 
-    async def _pause(self, claimed: ClaimedShard, error: BackendUnavailable) -> str:
+    async def _pause(self, claimed: ClaimedShard, error: BackendUnavailable) -> TurnEnd:
         logger.warning("the backend cannot be reached; the job waits", reason=str(error))
         async with self._store.workbench() as unit:
             await unit.shards.pause(
@@ -143,19 +173,19 @@ class Worker:
                 backoff=Backoff(self._queue.retry_seconds, self._queue.max_retry_seconds),
                 at_least_seconds=error.retry_after_seconds or 0.0,
             )
-        return "paused"
+        return TurnEnd.PAUSED
 
-    async def _fail(self, claimed: ClaimedShard, error: ServiceError) -> str:
+    async def _fail(self, claimed: ClaimedShard, error: ServiceError) -> TurnEnd:
         logger.error("the shard failed", reason=str(error))
         details = {"code": type(error).__name__, "message": str(error)}
         async with self._store.workbench() as unit:
             await unit.shards.finish(claimed.lease, ShardStatus.FAILED, error=details)
-        return ShardStatus.FAILED.value
+        return TurnEnd.FAILED
 
-    async def _finish_cancelled(self, claimed: ClaimedShard) -> str:
+    async def _finish_cancelled(self, claimed: ClaimedShard) -> TurnEnd:
         async with self._store.workbench() as unit:
             await unit.shards.finish(claimed.lease, ShardStatus.CANCELLED)
-        return ShardStatus.CANCELLED.value
+        return TurnEnd.CANCELLED
 
     async def _until_stopped(self, waiting: Coroutine[Any, Any, None]) -> None:
         tasks = [asyncio.create_task(waiting), asyncio.create_task(self._stopping.wait())]
@@ -167,6 +197,19 @@ class Worker:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _ids(claimed: ClaimedShard) -> dict[str, str | int]:
+    """What every log line during the turn says of the shard."""
+    lease, request_id = claimed.lease, claimed.origin.request_id
+    ids: dict[str, str | int] = {"job": lease.job_id, "shard": lease.shard, "epoch": lease.epoch}
+    return ids | {"project": claimed.project} | ({} if request_id is None else {"request_id": request_id})
+
+
+def _attributes(claimed: ClaimedShard) -> dict[str, str | int]:
+    """What the turn's span says of it: the same, and how much there is to do by whom."""
+    ids = {f"icm.{name}": value for name, value in _ids(claimed).items()}
+    return {**ids, "icm.rows": claimed.rows, "icm.backend": claimed.config.model}
 
 
 async def _grace(pulse: Pulse) -> None:

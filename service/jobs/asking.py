@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from service.entities import ClaimedShard
 from service.errors import BackendUnavailable
 from service.jobs.backend import SameBackend
+from service.observing_ports import UNOBSERVED, WorkObserver
 from service.ports import Store
 from service.scoring_ports import Scorer
 from service.search.prompt_tree import LogProbabilities, PromptTree, Usage
@@ -73,11 +74,14 @@ class Asking:
         *,
         memory: Memory,
         store_seconds: float,
+        observer: WorkObserver = UNOBSERVED,
     ) -> None:
         self._store = store
         self._scorer = scorer
         self._lease = claimed.lease
         self._project = claimed.project
+        self._backend_name = claimed.config.model
+        self._observer = observer
         self._labels = tuple(claimed.config.task.labels)
         self._all_spellings = claimed.config.task.all_spellings
         self._backend = backend
@@ -102,7 +106,9 @@ class Asking:
 
     async def answer(self, question: Question) -> Answer:
         """The answers to all trees, every one of them stored. Raises BackendError, LeaseLost, StorageUnavailable."""
-        self.remembered += question.request.prompts - sum(asked.prompts for asked in question.open)
+        recalled = question.request.prompts - sum(asked.prompts for asked in question.open)
+        self.remembered += recalled
+        self._observer.recalled(self._backend_name, recalled)
         tasks = {asyncio.create_task(self._score(asked)) for asked in question.open}
         try:
             await self._store_while(tasks, question)
@@ -158,6 +164,7 @@ class Asking:
                 answers = await unit.answers.record(self._lease, self._backend.id, answers)
             await unit.shards.spend(self._lease, usage, remembered=self.remembered)
         self.usage = usage
+        self._observer.asked(self._backend_name, cost)
         if self._memory.max_answers:
             await self._memory.tidy(len(answers))
         return answers

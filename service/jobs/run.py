@@ -16,6 +16,7 @@ from service.identifiers import Label, Row
 from service.jobs.asking import Asking, Memory
 from service.jobs.backend import begin_with
 from service.jobs.problem import load_problem, strategy_of
+from service.observing_ports import UNOBSERVED, WorkObserver
 from service.ports import Store
 from service.scoring_ports import Scorer
 from service.search import checkpoint
@@ -23,6 +24,7 @@ from service.search.demonstrations import keep_fitting
 from service.search.engine import Search
 from service.search.objective import Scores, margin
 from service.search.steps import Phase, State, StopReason
+from service.spans import span
 
 UNCERTAIN_MARGIN_NATS = 0.5  # below this the runner-up has more than 3/8 of the two labels' probability
 
@@ -42,6 +44,7 @@ async def run_shard(
     checkpoint_seconds: float,
     stop: asyncio.Event,
     memory: Memory | None = None,
+    observer: WorkObserver = UNOBSERVED,
 ) -> ShardOutcome:
     """Search the shard's labels to the end, or until told to stop; a paused job goes on.
 
@@ -51,8 +54,9 @@ async def run_shard(
     backend = await begin_with(store, scorer, claimed)
     problem = await load_problem(store, scorer, claimed)
     search = Search(problem, strategy_of(claimed.config), _stored_state(claimed))
-    asking = Asking(store, scorer, claimed, backend, memory=memory or Memory(store), store_seconds=checkpoint_seconds)
-    run = _Run(store, claimed, search, asking)
+    memory = memory or Memory(store)
+    asking = Asking(store, scorer, claimed, backend, memory=memory, store_seconds=checkpoint_seconds, observer=observer)
+    run = _Run(store, claimed, search, asking, observer)
     limited = await run.search_on(checkpoint_seconds, stop)
     if stop.is_set() and run.search.state.phase is not Phase.DONE:
         await run.save()
@@ -79,17 +83,25 @@ class _Run:
     claimed: ClaimedShard
     search: Search
     asking: Asking
+    observer: WorkObserver
+    labelled: int = field(init=False)  # rows that were, when the shard was saved last
     stored: dict[Row, LabelState] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.labelled = self.claimed.progress.labeled
 
     async def search_on(self, checkpoint_seconds: float, stop: asyncio.Event) -> bool:
         """Search until the end, a limit or a stop, saving now and then; says whether a limit was reached."""
         saved = time.monotonic()
         while (request := self.search.ask()) is not None and not stop.is_set():
-            question = await self.asking.recall(request)
-            if question.open and await self.reached_limit(self.claimed.config.limits):
-                return True
-            answer = await self.asking.answer(question)
-            if await asyncio.to_thread(self.search.tell, answer) and time.monotonic() - saved >= checkpoint_seconds:
+            with span("search.step", {"icm.phase": self.search.state.phase.value}) as step:
+                question = await self.asking.recall(request)
+                step.set_attribute("icm.prompts", question.request.prompts)
+                if question.open and await self.reached_limit(self.claimed.config.limits):
+                    return True
+                answer = await self.asking.answer(question)
+                is_good_to_save = await asyncio.to_thread(self.search.tell, answer)
+            if is_good_to_save and time.monotonic() - saved >= checkpoint_seconds:
                 await self.save()
                 saved = time.monotonic()
         return False
@@ -110,6 +122,7 @@ class _Run:
         state = self.search.state
         states = label_states(self.search.problem.rows, state.labels, state.scores)
         changed = [new for new in states if self.stored.get(new.position) != new]
+        began = time.monotonic()
         async with self.store.workbench() as unit:
             await unit.labels.write(self.claimed.lease, changed)
             await unit.shards.save(
@@ -117,6 +130,9 @@ class _Run:
             )
             await unit.shards.spend(self.claimed.lease, self.asking.usage, remembered=self.asking.remembered)
         self.stored.update({new.position: new for new in changed})
+        more = len(state.labels) - self.labelled
+        self.observer.saved(time.monotonic() - began, rows_labelled=max(more, 0))
+        self.labelled += more
 
     async def finish(self, reason: StopReason | None) -> None:
         """Store the last labels and end the shard."""

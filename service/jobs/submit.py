@@ -10,7 +10,7 @@ from anyio import to_thread
 
 from service.access.admission import admit, refuse_early
 from service.config import JobConfig
-from service.entities import AuditAction, AuditEntry, Job, NewDataset, NewRow, Size
+from service.entities import AuditAction, AuditEntry, Job, NewDataset, NewRow, Origin, Size
 from service.errors import IdempotencyMismatch
 from service.identifiers import DatasetId, JobId, Row, new_dataset_id, new_job_id
 from service.jobs.preparation import Preparation, prepare
@@ -18,6 +18,7 @@ from service.jobs.rows import FaultLog, RowSource, in_chunks
 from service.jobs.template import as_text
 from service.ports import Desk, Desks
 from service.scoring_ports import Scorers
+from service.spans import current_traceparent, span
 
 _CHUNK_ROWS = 1_000
 
@@ -44,10 +45,28 @@ async def submit(
     Raises InvalidDataset, PayloadTooLarge, UnsupportedFormat, ModelNotFound, BackendError,
     IdempotencyMismatch, QuotaExceeded and StorageUnavailable.
     """
+    with span("job.submit", {"icm.project": store.caller.project}) as current:
+        receipt = await _taken_in(
+            config, source, store, scorers, idempotency_key=idempotency_key, max_reported_faults=max_reported_faults
+        )
+        job = receipt.job  # its backend is a name of ours by now, and not just any text
+        current.set_attributes({"icm.job": job.id, "icm.backend": config.model, "icm.rows": job.progress.rows})
+        return receipt
+
+
+async def _taken_in(
+    config: JobConfig,
+    source: RowSource,
+    store: Desks,
+    scorers: Scorers,
+    *,
+    idempotency_key: str | None,
+    max_reported_faults: int,
+) -> Receipt:
     prepared = await prepare(config, source, scorers, max_reported_faults=max_reported_faults)
     data_sha256 = await to_thread.run_sync(source.sha256)
     backend = await scorers.get(config.model).identify()
-    job = Job(id=new_job_id(), dataset_id=new_dataset_id(), config=config, created_at=datetime.now(UTC))
+    job = _new_job(config, store)
     async with store.desk() as desk:
         if idempotency_key is not None:
             earlier = await _claim(desk, idempotency_key, request_sha256(config, data_sha256), job.id)
@@ -60,6 +79,12 @@ async def submit(
         await desk.jobs.add(replace(job, backend_id=await desk.backends.recognized(backend)), prepared.plan.shards)
         await desk.audit.record(AuditEntry.by(store.caller, AuditAction.JOB_CREATED, job.id))
         return Receipt(job=await desk.jobs.get(job.id), replayed=False)
+
+
+def _new_job(config: JobConfig, store: Desks) -> Job:
+    origin = Origin(request_id=store.caller.request_id, traceparent=current_traceparent())
+    now = datetime.now(UTC)
+    return Job(id=new_job_id(), dataset_id=new_dataset_id(), config=config, created_at=now, origin=origin)
 
 
 def request_sha256(config: JobConfig, data_sha256: str) -> str:

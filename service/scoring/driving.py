@@ -13,11 +13,15 @@ from itertools import count
 from random import Random
 from typing import TypeVar
 
+from opentelemetry.trace import SpanKind
+
 from service.errors import BackendRefused, BackendUnavailable, FailureKind
+from service.observing_ports import UNOBSERVED, CallEnd, CallObserver
 from service.scoring.circuit import Circuit
 from service.scoring.concurrency import AdaptiveLimit, Begun
 from service.scoring.failures import Attempts, Retry, decide, outage_error, speaks_of_absence
 from service.scoring.slots import Slots
+from service.spans import span
 
 _Answer = TypeVar("_Answer")
 _SHORTEST_SLEEP_SECONDS = 0.001  # so that a remainder that rounding left is not waited for again and again
@@ -48,7 +52,8 @@ class Driver:
 
     Calls are served in the order they came, also when tried again. While nothing is answered for
     longer than `patience_seconds` calls fail at once, except for one at a time that finds out
-    whether the server is back. `clock`, `sleep` and `rng` are those of the machine unless a test
+    whether the server is back. `name` is the backend's, for spans; the observer is told of every
+    attempt. `clock`, `sleep` and `rng` are those of the machine unless a test
     brings its own.
     """
 
@@ -57,6 +62,8 @@ class Driver:
         *,
         concurrency: int,
         patience_seconds: float = 60.0,
+        name: str = "",
+        observer: CallObserver = UNOBSERVED,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: Random | None = None,
@@ -65,6 +72,8 @@ class Driver:
         self._circuit = Circuit()
         self._slots = Slots(lambda: self._limit.limit)
         self._patience_seconds = patience_seconds
+        self._name = name
+        self._observer = observer
         self._clock = clock
         self._sleep = sleep
         self._rng = rng or Random()
@@ -84,6 +93,11 @@ class Driver:
     def under_way(self) -> int:
         """How many attempts are."""
         return len(self._under_way)
+
+    @property
+    def left_alone(self) -> bool:
+        """Whether no attempt but a trial goes through, since none was answered lately."""
+        return not self._circuit.closed
 
     async def call(self, attempt: Callable[[], Awaitable[_Answer]], *, measured: bool = True) -> _Answer:
         """The answer of the first attempt that has one. Raises BackendError.
@@ -159,11 +173,15 @@ class Driver:
         now = self._clock()
         this = _UnderWay(now, self._limit.begin(now, measured=measured), self._circuit.pass_through())
         self._under_way[ticket] = this
+        end = CallEnd.DROPPED
         try:
-            answer = await attempt()
+            with span("backend.call", {"icm.backend": self._name}, kind=SpanKind.CLIENT):
+                answer = await attempt()
         except BackendUnavailable as error:
+            end = CallEnd(error.kind)
             return self._failed(this, error)
         except BackendRefused:
+            end = CallEnd.REFUSED
             self._limit.dropped(this.limit)
             self._circuit.answered(self._clock())
             raise
@@ -172,13 +190,14 @@ class Driver:
             self._circuit.abandoned(trial=this.trial)
             raise
         else:
-            now = self._clock()
+            now, end = self._clock(), CallEnd.ANSWERED
             self._limit.answered(this.limit, now)
             self._circuit.answered(now)
             return answer
         finally:
             del self._under_way[ticket]
             self._tell_change()
+            self._observer.called(self._clock() - this.began, end)
 
     def _failed(self, this: _UnderWay, error: BackendUnavailable) -> _Failed:
         now = self._clock()

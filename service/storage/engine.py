@@ -8,6 +8,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import QueuePool
 
 from service.errors import StorageUnavailable
 
@@ -47,6 +48,19 @@ def create_engine(
             },
         },
     )
+
+
+class EngineLoad:
+    """How many connections of an engine's pool are in use."""
+
+    def __init__(self, engine: AsyncEngine, pool_size: int) -> None:
+        self._pool = engine.pool
+        self.max_connections = pool_size
+
+    @property
+    def connections_in_use(self) -> int:
+        """Those that units of work hold just now."""
+        return self._pool.checkedout() if isinstance(self._pool, QueuePool) else 0
 
 
 @contextmanager

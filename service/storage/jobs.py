@@ -32,6 +32,8 @@ class JobTable:
             "status": job.status,
             "created_at": job.created_at,
             "backend_id": job.backend_id,
+            "request_id": job.origin.request_id,
+            "traceparent": job.origin.traceparent,
         }
         await self._connection.execute(insert(jobs).values(values))
         queued = [

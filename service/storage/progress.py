@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.selectable import LateralFromClause
 
 from service.config import JobConfig
-from service.entities import Job, JobStatus, Progress, ShardStatus
+from service.entities import Job, JobStatus, Origin, Progress, ShardStatus
 from service.errors import JobNotFound
 from service.identifiers import JobId, ProjectName
 from service.storage.lifecycle import MOST_OF_A_SHARD, SUMMED, eta_seconds
@@ -41,6 +41,7 @@ def job_from(row: RowMapping) -> Job:
         cancel_requested=row["cancel_requested"],
         error=row["error"],
         backend_id=row["backend_id"],
+        origin=Origin(request_id=row["request_id"], traceparent=row["traceparent"]),
         progress=_progress(status, row),
     )
 

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.config import JobConfig
-from service.entities import Backoff, ClaimedShard, JobStatus, Lease, PauseReason, Progress, ShardStatus
+from service.entities import Backoff, ClaimedShard, JobStatus, Lease, Origin, PauseReason, Progress, ShardStatus
 from service.identifiers import JobId, WorkerId
 from service.search.prompt_tree import Usage
 from service.storage.account import charge
@@ -224,10 +224,10 @@ class ShardQueue:
         saved = select(checkpoints.c.data).where(
             checkpoints.c.job_id == lease.job_id, checkpoints.c.shard == lease.shard
         )
-        query = select(jobs.c.project, jobs.c.dataset_id, jobs.c.config, number, saved.scalar_subquery()).where(
-            jobs.c.id == lease.job_id
-        )
-        project, dataset_id, config, shard_count, checkpoint = (await self._connection.execute(query)).one()
+        made_by = (jobs.c.request_id, jobs.c.traceparent)
+        query = select(jobs.c.project, jobs.c.dataset_id, jobs.c.config, number, saved.scalar_subquery(), *made_by)
+        found = await self._connection.execute(query.where(jobs.c.id == lease.job_id))
+        project, dataset_id, config, shard_count, checkpoint, request_id, traceparent = found.one()
         return ClaimedShard(
             lease=lease,
             project=project,
@@ -240,6 +240,7 @@ class ShardQueue:
             paused=paused,
             remembered=row["remembered"],
             modelled=row["tokens_modelled"],
+            origin=Origin(request_id=request_id, traceparent=traceparent),
         )
 
     async def _end(

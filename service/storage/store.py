@@ -8,12 +8,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.entities import Caller
 from service.identifiers import JobId
+from service.observing_ports import Census
 from service.storage.access import ApiKeyTable, AuditTable, ProjectTable
 from service.storage.account import AccountTable
 from service.storage.answers import AnswerTable
 from service.storage.backends import BackendTable
+from service.storage.census import take_census
 from service.storage.datasets import DatasetTable, ShardRowTable
-from service.storage.engine import connection_errors, create_engine, driver_errors
+from service.storage.engine import EngineLoad, connection_errors, create_engine, driver_errors
 from service.storage.events import EventLog, LeasedEventLog
 from service.storage.gold import GoldTable
 from service.storage.idempotency import IdempotencyTable
@@ -34,6 +36,7 @@ class PostgresStore:
         self, url: str, *, pool_size: int = 10, statement_timeout_seconds: float = 60.0, max_crashes: int = 5
     ) -> None:
         self._engine = create_engine(url, pool_size=pool_size, statement_timeout_seconds=statement_timeout_seconds)
+        self._load = EngineLoad(self._engine, pool_size)
         self._listener = Listener(url)
         self._max_crashes = max_crashes
 
@@ -83,6 +86,16 @@ class PostgresStore:
     async def wait_for_events(self, job_id: JobId, timeout_seconds: float) -> None:
         """Return when the job may have new events, or after the time-out."""
         await self._listener.wait_for_events(job_id, timeout_seconds)
+
+    @property
+    def load(self) -> EngineLoad:
+        """The connections of the pool; the one that listens is not among them."""
+        return self._load
+
+    async def census(self) -> Census:
+        """How many jobs and shards all projects have, and how long work has waited. Raises StorageUnavailable."""
+        async with self._transaction() as connection:
+            return await take_census(connection)
 
     async def ping(self) -> None:
         """Raises StorageUnavailable where the database cannot be reached or lacks a table or column of ours."""

@@ -159,6 +159,8 @@ jobs = Table(
     Column("retry_at", DateTime(timezone=True)),  # before that, no shard of a paused job is claimed
     Column("tries", Integer, nullable=False, server_default=text("0")),  # in vain, since a shard was saved last
     Column("paused_seconds", Double, nullable=False, server_default=text("0")),  # in pauses that are over
+    Column("request_id", Text),  # of the request that made it; unknown of older jobs
+    Column("traceparent", Text),  # its span, as W3C Trace Context has it
     _one_of("status", JobStatus),
     Index("ix_jobs_project_created_at", "project", "created_at", "id"),
     Index("ix_jobs_project_status_created_at", "project", "status", "created_at", "id"),

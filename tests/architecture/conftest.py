@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = ("service", "api", "workers", "migrations", "inference", "icm", "benchmarks", "examples")
+SHIPPED = ("service", "api", "workers", "migrations", "inference", "icm", "benchmarks", "examples", "scripts")
 
 
 @pytest.fixture(scope="session")

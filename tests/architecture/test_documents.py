@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "GLOSSARY.md", "CHANGELOG.md")
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "GLOSSARY.md", "CHANGELOG.md", "SECURITY.md")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 TARGET = re.compile(r"`?\bmake ([a-z]+)`?")
 MODULE = re.compile(r"`((?:service|api|workers|inference|icm|migrations|tests|docs|examples)/[\w/.]*)`")

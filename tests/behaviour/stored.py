@@ -8,6 +8,7 @@ from typing import Any
 from service.config import JobConfig, Task
 from service.entities import (
     LOCAL_CALLER,
+    UNKNOWN_ORIGIN,
     Backoff,
     ClaimedShard,
     Event,
@@ -18,6 +19,7 @@ from service.entities import (
     NewDataset,
     NewRow,
     NewShard,
+    Origin,
     PauseReason,
     Progress,
     ShardStatus,
@@ -52,6 +54,7 @@ async def added(
     gold: Sequence[bytes | None] = (),
     created_at: datetime | None = None,
     backend: BackendId | None = None,
+    origin: Origin = UNKNOWN_ORIGIN,
 ) -> JobId:
     """The same within a unit of work that is open already."""
     sizes = shard_rows or (2,)
@@ -65,7 +68,9 @@ async def added(
         for i, shard in enumerate(shard_of)
     ]
     made_at = created_at or datetime.now(UTC)
-    job = Job(id=new_job_id(), dataset_id=dataset.id, config=CONFIG, created_at=made_at, backend_id=backend)
+    job = Job(
+        id=new_job_id(), dataset_id=dataset.id, config=CONFIG, created_at=made_at, backend_id=backend, origin=origin
+    )
     shards = [NewShard(index=i, rows=size, blocked=anchor and i > 0) for i, size in enumerate(sizes)]
     await desk.datasets.add(dataset)
     await desk.datasets.add_rows(dataset.id, rows)

@@ -96,6 +96,8 @@ class UnluckyStore:
         self.gate = store.gate
         self.wait_for_work = store.wait_for_work
         self.wait_for_events = store.wait_for_events
+        self.load = store.load
+        self.census = store.census
         self.ping = store.ping
         self.close = store.close
 

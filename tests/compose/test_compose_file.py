@@ -13,6 +13,7 @@ import yaml
 Compose = Mapping[str, Any]
 ON_A_GPU = {"tgi", "vllm", "sglang", "llamacpp"}
 SERVERS = {*ON_A_GPU, "cpu"}
+WATCHING = {"prometheus", "grafana"}
 
 
 @pytest.fixture(scope="session")
@@ -38,12 +39,12 @@ def test_a_file_with_a_misspelt_key_would_be_refused(compose: Compose, schema: M
 
 
 def test_every_part_of_the_service_is_there(compose: Compose) -> None:
-    assert set(compose["services"]) == {"postgres", "migrate", "api", "worker", *SERVERS}
+    assert set(compose["services"]) == {"postgres", "migrate", "api", "worker", *SERVERS, *WATCHING}
 
 
-def test_inference_servers_are_profiles_and_everything_else_always_runs(compose: Compose) -> None:
+def test_inference_servers_and_monitoring_are_profiles_and_everything_else_always_runs(compose: Compose) -> None:
     profiles = {name: part["profiles"] for name, part in compose["services"].items() if "profiles" in part}
-    assert profiles == {server: [server] for server in SERVERS}
+    assert profiles == {server: [server] for server in SERVERS} | {part: ["monitoring"] for part in WATCHING}
 
 
 def test_the_example_starts_the_gpu_profile(decided: Mapping[str, str]) -> None:
@@ -120,6 +121,45 @@ def test_the_schema_is_migrated_once_before_the_api_and_workers_start(compose: C
 def test_volumes_that_are_mounted_are_declared_and_the_other_way_round(compose: Compose) -> None:
     mounted = {mount.partition(":")[0] for part in compose["services"].values() for mount in part.get("volumes", [])}
     assert mounted == set(compose["volumes"])
+
+
+def test_files_that_containers_are_given_exist_and_each_is_given_to_one(compose: Compose, root: Path) -> None:
+    given = [config["source"] for part in compose["services"].values() for config in part.get("configs", [])]
+    assert sorted(given) == sorted(compose["configs"])
+    for config in compose["configs"].values():
+        assert (root / config["file"]).is_file(), config["file"]
+    assert {path.name for path in (root / "monitoring").rglob("*.*")} == {
+        Path(config["file"]).name for config in compose["configs"].values()
+    }
+
+
+def test_prometheus_asks_where_api_and_workers_serve_their_metrics(compose: Compose, root: Path) -> None:
+    scraped = yaml.safe_load((root / "monitoring/prometheus.yml").read_text("utf-8"))
+    api, worker = scraped["scrape_configs"]
+    environment = compose["services"]["worker"]["environment"]
+    assert api["static_configs"] == [{"targets": [f"api:{compose['services']['api']['environment']['ICM_PORT']}"]}]
+    assert worker["dns_sd_configs"] == [
+        {"names": ["worker"], "type": "A", "port": int(environment["ICM_WORKER__METRICS_PORT"])}
+    ]
+    assert environment["ICM_WORKER__METRICS_HOST"] == "0.0.0.0"  # noqa: S104  # inside the network of the containers
+    [secret] = compose["services"]["prometheus"]["secrets"]
+    assert api["authorization"] == {"credentials_file": f"/run/secrets/{secret}"}
+    mounted = {config["target"] for config in compose["services"]["prometheus"]["configs"]}
+    assert set(scraped["rule_files"]) < mounted
+
+
+def test_grafana_finds_its_data_source_and_dashboards_where_they_are_mounted(compose: Compose, root: Path) -> None:
+    [source] = yaml.safe_load((root / "monitoring/grafana/datasource.yml").read_text("utf-8"))["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    [provider] = yaml.safe_load((root / "monitoring/grafana/dashboards.yml").read_text("utf-8"))["providers"]
+    mounted = [config["target"] for config in compose["services"]["grafana"]["configs"]]
+    assert any(target.startswith(f"{provider['options']['path']}/") for target in mounted)
+
+
+def test_what_asks_nobody_for_a_password_is_published_on_this_machine_alone(compose: Compose) -> None:
+    for part in WATCHING:
+        for port in compose["services"][part]["ports"]:
+            assert port.startswith("127.0.0.1:")
 
 
 def test_images_are_pinned_to_a_version(compose: Compose) -> None:

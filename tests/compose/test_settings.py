@@ -33,7 +33,8 @@ def test_every_variable_of_the_compose_file_is_explained_and_no_other(
 ) -> None:
     used = set(re.findall(r"\$\{(\w+)", written))
     passed_on = {key for key, value in compose["services"]["api"]["environment"].items() if value is None}
-    assert set(explained) == used | passed_on | {"COMPOSE_PROFILES"}
+    secrets = {secret["environment"] for secret in compose["secrets"].values()}
+    assert set(explained) == used | passed_on | secrets | {"COMPOSE_PROFILES"}
 
 
 def test_defaults_told_in_the_example_are_those_of_the_compose_file(

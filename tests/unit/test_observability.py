@@ -1,6 +1,7 @@
 """What is logged by whomever comes out without the secret of any API key."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -43,3 +44,39 @@ def test_lines_for_machines_stay_json_when_a_secret_is_taken_out() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM, "json", KEY.text], capture_output=True, text=True, check=True)
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert [line["level"] for line in lines] == ["info", "info", "error", "error", "warning", "info"]
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_what_nobody_foresaw_is_a_line_like_all_others_and_without_the_secret(form: str) -> None:
+    program = (
+        "import sys; from service.observability import configure_logging; configure_logging(sys.argv[1], 'INFO');"
+        "raise RuntimeError(sys.argv[2])"
+    )
+    done = subprocess.run([sys.executable, "-c", program, form, KEY.text], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert SECRET[:20] not in done.stderr
+    assert "RuntimeError" in done.stderr
+    if form == "json":
+        [line] = [json.loads(line) for line in done.stderr.splitlines()]
+        assert (line["level"], line["logger"]) == ("critical", "service")
+
+
+def test_a_warning_of_python_is_a_line_like_all_others() -> None:
+    program = (
+        "import warnings; from service.observability import configure_logging; configure_logging('json', 'INFO');"
+        "warnings.warn('old')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    [line] = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (line["level"], line["logger"]) == ("warning", "py.warnings")
+
+
+@pytest.mark.parametrize("module", ["api", "workers"])
+@pytest.mark.parametrize("variable", ["ICM_TELEMETRY__OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"])
+def test_traces_without_the_packages_for_them_end_the_process_with_what_to_install(module: str, variable: str) -> None:
+    program = f"import sys; sys.modules['opentelemetry.sdk'] = None; import {module}.__main__ as door; door.main()"
+    environment = {**os.environ, variable: "http://127.0.0.1:9"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1
+    assert "pip install 'icm-service[telemetry]'" in done.stderr
+    assert "Traceback" not in done.stderr

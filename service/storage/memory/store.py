@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 
 from service.entities import Caller
 from service.identifiers import JobId
+from service.observing_ports import Census
 from service.storage.memory.backends import MemoryAnswers, MemoryBackends
+from service.storage.memory.census import take_census
 from service.storage.memory.desk import (
     MemoryDatasets,
     MemoryEvents,
@@ -33,6 +35,8 @@ class MemoryStore:
 
     Units of work wait for each other, so one must not be opened inside another.
     """
+
+    connections_in_use = max_connections = 0
 
     def __init__(self, *, max_crashes: int = 5, now: Callable[[], datetime] = _utc_now) -> None:
         self._state = State(now)
@@ -94,6 +98,16 @@ class MemoryStore:
             self._readers[job_id].discard(arrived)
             if not self._readers[job_id]:
                 del self._readers[job_id]
+
+    @property
+    def load(self) -> "MemoryStore":
+        """Its own: there are no connections."""
+        return self
+
+    async def census(self) -> Census:
+        """How many jobs and shards there are of all projects, and how long work has waited."""
+        async with self._transaction() as state:
+            return take_census(state)
 
     async def ping(self) -> None:
         """Memory can always be reached."""

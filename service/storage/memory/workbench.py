@@ -169,6 +169,7 @@ class MemoryShards:
             paused=job.status is JobStatus.PAUSED,
             remembered=record.remembered,
             modelled=record.modelled,
+            origin=job.origin,
         )
 
     def _started(self, lease: Lease, rows: int) -> None:

@@ -12,6 +12,7 @@ from service.access.issuing import create_key
 from service.entities import ClaimedShard, Scope
 from service.identifiers import WorkerId
 from service.jobs.run import run_shard
+from service.observability.metrics import ServiceMetrics
 from service.ports import Store
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
@@ -52,6 +53,7 @@ class Service:
     store: Store
     backend: Scorer = field(default_factory=DeterministicScorer)
     settings: Settings = field(default_factory=lambda: Settings(upload=UploadSettings()))
+    metrics: ServiceMetrics = field(default_factory=ServiceMetrics)
 
     def __post_init__(self) -> None:
         self.scorers = ConfiguredScorers({"default": self.backend})

@@ -124,9 +124,11 @@ async def test_a_stream_whose_reader_goes_away_gives_its_place_back(service: Ser
     link = (await service.post())["links"]["events"]
     stream = asyncio.create_task(service.client.get(link))
     await until_open(service, 1)
+    assert "icm_event_streams_open 1.0" in (await service.client.get("/metrics")).text
     stream.cancel()
     await asyncio.gather(stream, return_exceptions=True)
     assert service.app.state.streams.open_streams("default") == 0
+    assert "icm_event_streams_open 0.0" in (await service.client.get("/metrics")).text
 
 
 async def test_a_stream_ends_soon_after_its_key_is_revoked(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,10 @@
 import socket
 from pathlib import Path
 
+import pytest
+
 from icm.ports import free_port
-from icm.stack import StackOptions
+from icm.stack import StackOptions, metrics_port
 
 
 def test_a_port_that_is_taken_is_not_called_free() -> None:
@@ -24,3 +26,18 @@ def test_the_url_is_one_that_callers_on_this_machine_can_use() -> None:
 
 def test_the_database_lies_in_a_data_folder_that_was_named(tmp_path: Path) -> None:
     assert StackOptions(data_folder=tmp_path).database_folder == tmp_path / "postgres"
+
+
+def test_every_worker_of_a_stack_has_a_port_of_its_own_for_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICM_WORKER__METRICS_PORT", "9100")
+    assert [metrics_port(number) for number in (1, 2, 3)] == [
+        {"ICM_WORKER__METRICS_PORT": "9100"},
+        {"ICM_WORKER__METRICS_PORT": "9101"},
+        {"ICM_WORKER__METRICS_PORT": "9102"},
+    ]
+
+
+@pytest.mark.parametrize("port", ["", "0"])
+def test_no_worker_serves_metrics_unless_a_port_is_set(port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICM_WORKER__METRICS_PORT", port)
+    assert metrics_port(1) == metrics_port(2) == {}

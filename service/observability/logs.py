@@ -1,12 +1,19 @@
-"""Logs: a sentence for people with bound fields for machines."""
+"""Logs: a sentence for people with bound fields for machines.
+
+Every line has `timestamp`, `level`, `logger` and `event`. What it belongs to is bound by whoever knows it:
+`request_id`, `project` and `key_id` by the API; `worker`, `job`, `shard` and `epoch` by workers, who add the
+`request_id` of the request that made the job. So one id leads from there to the last shard (docs/operations.md).
+"""
 
 import logging
 import sys
+from types import TracebackType
 from typing import Literal
 
 import structlog
 
 from service.access.keys import redacted
+from service.spans import current_trace_id
 
 
 def configure_logging(log_format: Literal["console", "json"], level: str) -> None:
@@ -14,6 +21,8 @@ def configure_logging(log_format: Literal["console", "json"], level: str) -> Non
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        _with_trace_id,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
@@ -35,8 +44,26 @@ def configure_logging(log_format: Literal["console", "json"], level: str) -> Non
         )
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _log_the_end
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("httpcore").setLevel(logging.WARNING)
+
+
+def _with_trace_id(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """The line with the trace that it was written in, where there is one."""
+    trace_id = current_trace_id()
+    if trace_id is not None:
+        line["trace_id"] = trace_id
+    return line
+
+
+def _log_the_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What Python would write on its own, as a line like all others and without secrets."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    logging.getLogger("service").critical("the process ends: nobody foresaw this", exc_info=(kind, error, trace))
 
 
 def _without_secrets(_logger: object, _method: str, line: structlog.typing.EventDict) -> str:

@@ -1,0 +1,80 @@
+"""Every metric there is, as both processes register them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from prometheus_client import Metric
+
+from api.metrics import ApiMetrics
+from service.observability.metrics import ServiceMetrics
+from service.scoring.driving import Driver
+from service.search.prompt_tree import Usage
+from service.storage.memory import MemoryStore
+from workers.metrics import WorkMetrics
+
+ROOT = Path(__file__).parents[2]
+_SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",), "info": ("_info",)}
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A metric, and which labels it can be asked by."""
+
+    metric: Metric
+    labels: frozenset[str]
+
+    @property
+    def series(self) -> set[str]:
+        """The names by which queries know it."""
+        return {self.metric.name + suffix for suffix in _SUFFIXES[self.metric.type]}
+
+    @property
+    def documented_name(self) -> str:
+        """The name by which people know it."""
+        return f"{self.metric.name}_total" if self.metric.type == "counter" else self.metric.name
+
+
+@pytest.fixture
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture
+async def registered(anyio_backend: str) -> Mapping[str, Registered]:
+    """Of an API and of a worker process, each with a backend and a database; without those of the process itself."""
+    found = {}
+    for process in (await _api(), _worker()):
+        for metric in process.registry.collect():
+            if metric.name.startswith("process_"):
+                continue
+            labels = frozenset(label for sample in metric.samples for label in sample.labels) - {"le"}
+            found[metric.name] = Registered(metric, labels)
+    return found
+
+
+async def _api() -> ServiceMetrics:
+    service = _driven()
+    metrics = ApiMetrics(service)
+    metrics.requests.labels("GET", "/v1/jobs", 200).inc()
+    metrics.seconds.labels("GET", "/v1/jobs").observe(0.1)
+    await metrics.exposition(MemoryStore().census)
+    return service
+
+
+def _worker() -> ServiceMetrics:
+    service = _driven()
+    metrics = WorkMetrics(service)
+    metrics.claimed(0.1, found=True)
+    metrics.asked("twin", Usage(prompts=1, tokens_sent=3, tokens_computed=2))
+    metrics.recalled("twin", 1)
+    return service
+
+
+def _driven() -> ServiceMetrics:
+    service = ServiceMetrics()
+    service.calls_to("twin")
+    service.watch_server("twin", 1, Driver(concurrency=1))
+    service.watch_pool(MemoryStore().load)
+    return service

@@ -1,0 +1,99 @@
+"""Metrics keep Prometheus' conventions, and docs/operations.md tells of each of them and of no other."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from api.metrics import ApiMetrics
+from service.entities import JobStatus
+from service.errors import StorageUnavailable
+from service.observability.metrics import ServiceMetrics
+from service.observing_ports import CallEnd, Census, TurnEnd
+from tests.monitoring.conftest import Registered
+
+ROW = re.compile(r"^\| `(icm_\w+)` \| (\w+) \| ([^|]*)\| ([^|]+) \|$", re.MULTILINE)
+NAME = re.compile(r"icm_[a-z]+(_[a-z]+)*")
+OTHER_UNITS = ("milliseconds", "minutes", "hours", "kilobytes", "megabytes", "percent", "ms")  # base units alone
+LABELS = {"backend", "server", "outcome", "found", "method", "route", "status", "version"}
+
+
+def test_every_metric_is_told_of_in_the_documentation_and_no_other(
+    registered: Mapping[str, Registered], root: Path
+) -> None:
+    told = {name: kind for name, kind, _, _ in ROW.findall((root / "docs/operations.md").read_text("utf-8"))}
+    assert told == {each.documented_name: each.metric.type for each in registered.values()}
+
+
+def test_the_documentation_names_the_labels_of_each(registered: Mapping[str, Registered], root: Path) -> None:
+    told = {
+        name: frozenset(re.findall(r"`(\w+)`", labels))
+        for name, _, labels, _ in ROW.findall((root / "docs/operations.md").read_text("utf-8"))
+    }
+    assert told == {each.documented_name: each.labels for each in registered.values()}
+
+
+def test_every_way_that_something_ends_is_told_of(root: Path) -> None:
+    text = (root / "docs/operations.md").read_text("utf-8")
+    for ends, name in ((CallEnd, "icm_backend_calls_total"), (TurnEnd, "icm_worker_turns_total")):
+        [row] = [told for found, _, _, told in ROW.findall(text) if found == name]
+        assert set(re.findall(r"`(\w+)`", row)) == {end.value for end in ends}
+
+
+def test_names_are_lower_case_with_base_units_and_no_type_in_them(registered: Mapping[str, Registered]) -> None:
+    for name, each in registered.items():
+        assert NAME.fullmatch(name), name
+        assert not name.endswith(("_total", "_count", "_sum", "_bucket")), name  # the format's own endings
+        assert not set(name.split("_")) & {*OTHER_UNITS, "gauge", "counter", "histogram"}, name
+        if each.metric.type == "histogram":
+            assert name.endswith("_duration_seconds"), name
+        assert each.metric.documentation.strip(), name
+        assert not each.metric.documentation.endswith("."), name
+
+
+def test_labels_are_those_whose_values_are_few(registered: Mapping[str, Registered]) -> None:
+    assert {label for each in registered.values() for label in each.labels} == LABELS
+
+
+def test_there_are_about_as_many_as_one_can_know(registered: Mapping[str, Registered]) -> None:
+    assert 20 <= len(registered) <= 32
+
+
+async def test_the_exposition_can_be_read_back() -> None:
+    metrics = ApiMetrics(ServiceMetrics())
+
+    async def census() -> Census:
+        return Census(jobs={JobStatus.QUEUED: 2})
+
+    text = (await metrics.exposition(census)).decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert {sample.labels["status"]: sample.value for sample in families["icm_jobs"].samples} == {"queued": 2.0}
+    assert families["icm_database_up"].samples[0].value == 1.0
+
+
+async def test_the_database_is_asked_no_more_often_than_every_few_seconds() -> None:
+    metrics, asked = ApiMetrics(ServiceMetrics()), list[int]()
+
+    async def census() -> Census:
+        asked.append(1)
+        return Census()
+
+    for _ in range(10):
+        await metrics.exposition(census)
+    assert asked == [1]
+
+
+@pytest.mark.parametrize("error", [StorageUnavailable("away"), TimeoutError()], ids=["away", "slow"])
+async def test_while_the_database_is_away_the_rest_is_told_and_nothing_old_about_jobs(error: Exception) -> None:
+    metrics = ApiMetrics(ServiceMetrics())
+
+    async def census() -> Census:
+        raise error
+
+    text = (await metrics.exposition(census)).decode()
+    assert "icm_database_up 0.0" in text
+    assert "icm_build_info" in text
+    assert "icm_jobs{" not in text
+    assert "icm_queue_oldest" not in text

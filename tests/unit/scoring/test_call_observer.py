@@ -1,0 +1,80 @@
+"""Whoever observes a driver is told of every attempt: how it ended and how long it took."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind
+from service.observing_ports import CallEnd
+from service.scoring.driving import Driver
+
+
+class Clock:
+    """Goes on by a second for every look, and by what is slept."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> float:
+        self.seconds += 1.0
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        await asyncio.sleep(0)
+
+
+class Observer:
+    def __init__(self) -> None:
+        self.told = list[tuple[CallEnd, bool]]()
+
+    def called(self, seconds: float, how: CallEnd) -> None:
+        self.told.append((how, seconds > 0))
+
+
+def driven(observer: Observer) -> Driver:
+    clock = Clock()
+    return Driver(concurrency=2, patience_seconds=0.0, observer=observer, clock=clock.now, sleep=clock.sleep)
+
+
+def fails(error: Exception) -> Callable[[], Awaitable[str]]:
+    async def attempt() -> str:
+        raise error
+
+    return attempt
+
+
+async def answers() -> str:
+    return "yes"
+
+
+async def test_an_answer_is_told() -> None:
+    observer = Observer()
+    assert await driven(observer).call(answers) == "yes"
+    assert observer.told == [(CallEnd.ANSWERED, True)]
+
+
+@pytest.mark.parametrize("kind", list(FailureKind), ids=lambda kind: kind.value)
+async def test_every_kind_of_failure_is_told_by_its_name(kind: FailureKind) -> None:
+    observer = Observer()
+    with pytest.raises(BackendError):
+        await driven(observer).call(fails(BackendUnavailable("no", kind=kind)))
+    assert set(observer.told) == {(CallEnd(kind.value), True)}
+
+
+async def test_a_refusal_and_an_attempt_that_nobody_waits_for_are_told_apart() -> None:
+    observer = Observer()
+    with pytest.raises(BackendRefused):
+        await driven(observer).call(fails(BackendRefused("never")))
+    with pytest.raises(RuntimeError):
+        await driven(observer).call(fails(RuntimeError("ours")))
+    assert [how for how, _ in observer.told] == [CallEnd.REFUSED, CallEnd.DROPPED]
+
+
+async def test_a_server_that_is_left_alone_says_so() -> None:
+    driver = driven(Observer())
+    assert not driver.left_alone
+    with pytest.raises(BackendError):
+        await driver.call(fails(BackendUnavailable("away", kind=FailureKind.DISCONNECTED)))
+    assert driver.left_alone

@@ -1,0 +1,99 @@
+"""What a worker counts, and how it is asked for it."""
+
+import socket
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from icm.ports import free_port
+from service.errors import BackendRefused, BackendUnavailable, LeaseLost
+from service.identifiers import WorkerId
+from service.observability.metrics import ServiceMetrics
+from tests.behaviour.stored import queued
+from tests.unit.workers.workplace import Workplace
+from workers.metrics import WorkMetrics, served_metrics
+from workers.worker import Worker
+
+
+@pytest.fixture
+async def workplace() -> Workplace:
+    return Workplace()
+
+
+async def turn(workplace: Workplace) -> str:
+    """What a worker tells after one look for work."""
+    await Worker(workplace.application, WorkerId("counted"), WorkMetrics(workplace.application.metrics)).work_once()
+    return workplace.application.metrics.exposition().decode()
+
+
+async def test_a_job_that_is_labelled_moves_what_it_should_and_nothing_else(workplace: Workplace) -> None:
+    await queued(workplace.store, 6)
+    told = await turn(workplace)
+    assert 'icm_worker_turns_total{outcome="succeeded"} 1.0' in told
+    assert "icm_worker_rows_labelled_total 6.0" in told
+    assert "icm_worker_busy 0.0" in told
+    others = [
+        line for line in told.splitlines() if line.startswith("icm_worker_turns_total") and "succeeded" not in line
+    ]
+    assert others
+    assert all(line.endswith(" 0.0") for line in others)
+
+
+async def test_a_look_that_finds_nothing_is_a_claim_in_vain(workplace: Workplace) -> None:
+    told = await turn(workplace)
+    assert 'icm_worker_claim_duration_seconds_count{found="no"} 1.0' in told
+    assert 'found="yes"' not in told
+
+
+@pytest.mark.parametrize(
+    ("failure", "outcome"),
+    [
+        (BackendUnavailable("away"), "paused"),
+        (BackendRefused("no such label"), "failed"),
+        (RuntimeError("nobody foresaw this"), "crashed"),
+    ],
+    ids=["away", "refused", "unforeseen"],
+)
+async def test_a_turn_is_counted_by_how_it_ended(workplace: Workplace, failure: Exception, outcome: str) -> None:
+    await queued(workplace.store)
+    workplace.backend.failure = failure
+    assert f'icm_worker_turns_total{{outcome="{outcome}"}} 1.0' in await turn(workplace)
+
+
+async def test_a_lease_that_is_lost_is_counted_though_the_turn_has_no_end(workplace: Workplace) -> None:
+    job_id = await queued(workplace.store)
+
+    def another_takes_it() -> None:
+        workplace.clock.advance(60.0)
+        record = workplace.store._state.shards_of(job_id)[0]
+        workplace.store._state.put_shards([replace(record, epoch=record.epoch + 1)])
+
+    workplace.backend.at_call[1] = another_takes_it
+    with pytest.raises(LeaseLost):
+        await turn(workplace)
+    told = workplace.application.metrics.exposition().decode()
+    assert 'icm_worker_turns_total{outcome="lease_lost"} 1.0' in told
+    assert "icm_worker_busy 0.0" in told
+
+
+def test_metrics_are_served_on_loopback_for_as_long_as_the_worker_runs() -> None:
+    metrics, asked_for = ServiceMetrics(), free_port()
+    with served_metrics(metrics, "127.0.0.1", asked_for) as port:
+        assert port == asked_for
+        assert "icm_build_info{" in httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{asked_for}/metrics")
+
+
+def test_nobody_listens_unless_a_port_is_set() -> None:
+    with served_metrics(ServiceMetrics(), "127.0.0.1", 0) as port:
+        assert port is None
+
+
+def test_a_worker_whose_port_is_taken_works_all_the_same() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        served_metrics(ServiceMetrics(), "127.0.0.1", taken.getsockname()[1]) as port,
+    ):
+        assert port is None
