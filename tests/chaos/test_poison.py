@@ -1,0 +1,78 @@
+"""Jobs that end their workers: one that always does so at the same step is given up, one that advances is not."""
+
+from typing import Any
+
+import pytest
+
+from service.entities import JobStatus
+from service.identifiers import JobId
+from tests.chaos.poisoned_worker import POISON, TIRING
+from tests.chaos.stage import MAX_CRASHES, Pool
+from tests.integration.processes import Laboratory, laboratory, until, worker_processes
+
+LEASE_SECONDS = 0.8  # each crash costs one
+FOLDS = {"strategy": "folds", "initial_rows": 4, "restarts": 1}
+PAPER = {"strategy": "paper", "draws_per_row": 8, "seed_labels": 4}
+CRASHES = 20
+MODULE = "tests.chaos.poisoned_worker"
+
+
+def rows(word: str = "") -> list[dict[str, Any]]:
+    """The last row of a growing labelling has the word."""
+    return [{"text": f"claim {row} {word if row == 11 else ''}".strip(), "question": row // 2} for row in range(12)]
+
+
+def config(search: dict[str, Any]) -> dict[str, Any]:
+    relation = {"kind": "exactly_one", "group": "question"}
+    return {"task": {"template": "{text}", "relations": [relation]}, "search": search}
+
+
+async def supervised(lab: Laboratory, pool: Pool, *job_ids: JobId) -> int:
+    """Start a worker whenever there is none, until the jobs have ended; how many have ended before."""
+    deaths = 0
+
+    async def over() -> bool:
+        nonlocal deaths
+        for pid in pool.vanished():
+            pool.running.discard(pid)
+            deaths += 1
+        pool.fill()
+        return all([(await lab.job(job_id)).status.is_final for job_id in job_ids])
+
+    await until(over)
+    return deaths
+
+
+@pytest.mark.timeout(300)
+async def test_a_job_that_ends_every_worker_is_given_up_and_the_others_finish(database_url: str) -> None:
+    async with laboratory(database_url) as lab:
+        expected = await lab.undisturbed(rows(), config(PAPER))
+        poisoned, healthy = await lab.submit(rows(POISON), config(FOLDS)), await lab.submit(rows(), config(PAPER))
+        with worker_processes(
+            database_url, lease_seconds=LEASE_SECONDS, max_crashes=MAX_CRASHES, module=MODULE
+        ) as workers:
+            deaths = await supervised(lab, Pool(workers, 1), poisoned, healthy)
+        failed, saved = await lab.job(poisoned), await lab.events(poisoned, "job.progress")
+        assert failed.status is JobStatus.FAILED
+        assert 0 < deaths <= MAX_CRASHES  # a worker that only loses its lease counts as well
+        assert failed.error == {
+            "code": "worker_crashed",
+            "message": "shard 0 was given up after 5 workers ended on it without any progress in between",
+        }
+        assert len(saved) > 0  # it ended its workers half-way
+        assert (await lab.job(healthy)).status is JobStatus.SUCCEEDED
+        assert await lab.result(healthy) == expected
+
+
+@pytest.mark.timeout(300)
+async def test_a_job_that_advances_between_20_crashes_is_not_given_up(database_url: str) -> None:
+    async with laboratory(database_url) as lab:
+        expected = await lab.undisturbed(rows(TIRING), config(PAPER))
+        job_id = await lab.submit(rows(TIRING), config(PAPER))
+        with worker_processes(
+            database_url, lease_seconds=LEASE_SECONDS, max_crashes=MAX_CRASHES, module=MODULE
+        ) as workers:
+            deaths = await supervised(lab, Pool(workers, 1), job_id)
+        assert deaths >= CRASHES
+        assert (await lab.job(job_id)).status is JobStatus.SUCCEEDED
+        assert await lab.result(job_id) == expected
