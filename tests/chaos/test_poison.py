@@ -39,7 +39,7 @@ async def supervised(lab: Laboratory, pool: Pool, *job_ids: JobId) -> int:
         pool.fill()
         return all([(await lab.job(job_id)).status.is_final for job_id in job_ids])
 
-    await until(over)
+    await until(over, pause_seconds=0.05)
     return deaths
 
 

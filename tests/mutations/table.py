@@ -92,10 +92,10 @@ MUTATIONS = (
         ("tests/behaviour/test_reading.py::test_who_waits_for_work_is_woken_when_some_is_queued",),
     ),
     Mutation(
-        "idempotency keys are looked up but never stored",
+        "an idempotency key can be taken again and again",
         "service/storage/idempotency.py",
-        "new = insert(idempotency_keys).values(values).on_conflict_do_nothing()",
-        "new = select(idempotency_keys).where(idempotency_keys.c.key == key)",
+        ".on_conflict_do_nothing()",
+        '.on_conflict_do_update(index_elements=["project", "key"], set_={"job_id": job_id})',
         ("tests/behaviour/test_reading.py::test_a_key_gives_back_what_it_was_used_for",),
     ),
     Mutation(
