@@ -12,7 +12,7 @@ from workers import __main__ as door
 
 POISON = "poison"  # nobody survives a prompt with this word
 TIRING = "tiring"  # nobody survives many prompts with this one
-TREES_UNTIL_TIRED = 4
+TREES_UNTIL_TIRED = 20  # enough for the longest step of a search over 36 rows, so that each life advances
 OUT_OF_MEMORY = 137  # the exit status of a process that the system ended for that reason
 
 

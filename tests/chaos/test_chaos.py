@@ -17,7 +17,7 @@ FEWEST = {Kind.KILL: 2, Kind.STOP: 1}  # of those planned; a job may end before 
 async def test_whatever_is_killed_jobs_end_as_if_nothing_had_been(tmp_path: Path) -> None:
     plan = Plan.drawn(SEED, SHORT)
     sys.stdout.write(f"CHAOS_SEED={SEED} {plan}\n")  # pytest shows it where the test fails
-    report = await run(plan, Limits(), lambda news: None)
+    report = await run(plan, Limits(lease_seconds=3.0), lambda news: None)
     report.write(tmp_path)
     assert list(report.violations) == []
     assert {kind: report.counts[kind] for kind in FEWEST if report.counts[kind] < FEWEST[kind]} == {}
