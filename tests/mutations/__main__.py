@@ -22,7 +22,7 @@ from tests.mutations.table import MUTATIONS, Mutation
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = (".git", ".venv*", "__pycache__", ".*_cache", ".hypothesis", "out", "build", "dist", "data", "*.egg-info")
 SUCCEEDED, FAILED = 0, 1  # how pytest ends; anything else is a mistake of the table
-LONGEST_SECONDS = 300.0
+LONGEST_SECONDS = 600.0
 
 
 @contextmanager

@@ -124,14 +124,14 @@ MUTATIONS = (
         "service/storage/progress.py",
         "return (jobs.c.id == job_id) & (jobs.c.project == project)",
         "return (jobs.c.id == job_id) & (jobs.c.project != project + '!')",
-        ("tests/behaviour/test_projects.py",),
+        ("tests/behaviour/test_projects.py::test_nothing_that_another_project_asks_for_changes_a_job",),
     ),
     Mutation(
         "answers are not stored with what they cost",
         "service/jobs/asking.py",
         "                answers = await unit.answers.record(self._lease, self._backend.id, answers)\n",
         "                pass\n",
-        ("tests/behaviour/test_resuming.py",),
+        ("tests/behaviour/test_resuming.py::test_a_job_asks_nothing_that_another_one_has_asked",),
     ),
     Mutation(
         "a search begins anew with each worker, as the trace of commits sees it",

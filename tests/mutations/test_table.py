@@ -22,12 +22,9 @@ def test_a_mutation_changes_the_code_as_it_is_today(mutation: Mutation) -> None:
 def test_the_tests_that_must_notice_it_exist(mutation: Mutation) -> None:
     for test in mutation.tests:
         file, _, name = test.partition("::")
-        names = {node.name for node in ast.walk(ast.parse((ROOT / file).read_text("utf-8"))) if is_function(node)}
+        tree = ast.parse((ROOT / file).read_text("utf-8"))
+        names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
         assert (name in names) if name else any(found.startswith("test_") for found in names)
-
-
-def is_function(node: ast.AST) -> bool:
-    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
 
 
 @pytest.mark.parametrize("source", ["", "a = 1\na = 1\n"], ids=["gone", "twice"])
