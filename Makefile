@@ -8,6 +8,8 @@ PINNED := constraints.txt pyproject.toml
 PORT ?= 8000
 DATA_DIR ?=
 BENCH ?=
+CHAOS ?=
+MUTATIONS ?=
 MODEL_DIR ?= inference/small_model
 # vLLM needs other versions of nearly everything, so it has an environment of its own.
 VLLM_VENV := .venv-vllm
@@ -15,7 +17,7 @@ VLLM_VENV := .venv-vllm
 PIP_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-vllm check audit format serve bench pretrain clean
+.PHONY: help demo test test-vllm chaos mutations check audit format serve bench pretrain clean
 
 help: ## print this list
 	@echo "usage: make <target>"
@@ -29,6 +31,12 @@ test: $(VENV)/.develops ## run all tests
 
 test-vllm: $(VENV)/.develops $(VLLM_VENV)/.runs ## the vllm adapter and a whole job against a real vLLM on the CPU (installs 2.5 GB)
 	$(BIN)/pytest -n0 tests/live/vllm_adapter.py tests/live/vllm_job.py
+
+chaos: $(VENV)/.develops ## kill workers, Postgres and the inference server 350 times, half an hour (CHAOS=--help: options)
+	$(BIN)/python -m tests.chaos $(CHAOS)
+
+mutations: $(VENV)/.develops ## break promises of the code on purpose; tests must notice (MUTATIONS=fence: some of them)
+	$(BIN)/python -m tests.mutations $(MUTATIONS)
 
 check: $(VENV)/.develops ## what CI checks besides the tests: style, types, import contracts, size budget, audit
 	$(BIN)/ruff check

@@ -257,7 +257,8 @@ async def test_of_many_rivals_for_a_key_one_wins_and_the_others_learn_who(store:
 
 
 async def test_who_waits_for_work_is_woken_when_some_is_queued(store: Store) -> None:
-    await store.wait_for_work(0.01)  # the first wait may return at once
+    await queued(store)
+    await asyncio.wait_for(store.wait_for_work(60.0), 30.0)  # the first wait ends once somebody listens
     waiting = asyncio.create_task(store.wait_for_work(60.0))
     await queued(store)
     await asyncio.wait_for(waiting, 30.0)

@@ -43,9 +43,17 @@ class Workers:
 
 @contextmanager
 def worker_processes(
-    database_url: str, *, lease_seconds: float, backends: str = '[{"kind": "deterministic"}]'
+    database_url: str,
+    *,
+    lease_seconds: float,
+    backends: str = '[{"kind": "deterministic"}]',
+    max_crashes: int = 1000,
+    module: str = "workers.__main__",
 ) -> Iterator[Workers]:
-    """A place to start workers on the deterministic backend, or on another; none of them outlives it."""
+    """A place to start workers on the deterministic backend, or on another; none of them outlives it.
+
+    `module` has the `main` that they run.
+    """
     environment = {
         **os.environ,
         "ICM_DATABASE_URL": database_url,
@@ -54,12 +62,12 @@ def worker_processes(
         "ICM_QUEUE__LEASE_SECONDS": str(lease_seconds),
         "ICM_QUEUE__POLL_SECONDS": "0.1",
         "ICM_QUEUE__CHECKPOINT_SECONDS": "0",
-        "ICM_QUEUE__MAX_CRASHES": "1000",
+        "ICM_QUEUE__MAX_CRASHES": str(max_crashes),
         "ICM_QUEUE__RETRY_SECONDS": "0.1",
         "ICM_QUEUE__MAX_RETRY_SECONDS": "0.2",
     }
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.forker"],
+        [sys.executable, "-m", "tests.integration.forker", module],
         cwd=ROOT,
         env=environment,
         stdin=subprocess.PIPE,
@@ -139,12 +147,12 @@ async def laboratory(database_url: str, backends: str | None = None) -> AsyncIte
         yield Laboratory(client, application)
 
 
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], *, pause_seconds: float = 0.01) -> None:
     """Look until the condition holds."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not await condition():
         assert time.monotonic() < deadline, "waited for too long"
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(pause_seconds)
 
 
 async def gone(pid: int) -> None:

@@ -1,11 +1,6 @@
 """Real workers on an inference server that is killed and started again."""
 
-import json
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
@@ -14,53 +9,12 @@ from sqlalchemy import make_url
 
 from service.entities import JobStatus, LabeledRow
 from service.identifiers import JobId
-from tests.integration.processes import ROOT, Laboratory, Workers, laboratory, until, worker_processes
+from tests.integration.processes import Laboratory, Workers, laboratory, until, worker_processes
+from tests.integration.scoring_server import running_server
 
 CALM = 30.0  # a lease that no live worker loses, in seconds
 PAPER = {"strategy": "paper", "draws_per_row": 4, "seed_labels": 4}
 FOLDS = {"strategy": "folds", "anchor_rows": 32, "shard_rows": 12, "initial_rows": 8, "restarts": 2}
-
-
-@dataclass
-class Server:
-    """An inference server on one port, whoever it is just now."""
-
-    port: int = 0
-    processes: list["subprocess.Popen[str]"] = field(default_factory=list)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def backends(self) -> str:
-        """How workers are told of it."""
-        return json.dumps([{"kind": "embedded", "url": self.url, "patience_seconds": 0.2}])
-
-    def start(self, model: str = "twin") -> None:
-        """Start it and wait until it answers."""
-        command = [sys.executable, "-m", "tests.integration.scoring_process", str(self.port), model]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        self.processes.append(process)
-        assert process.stdout is not None
-        self.port = int(process.stdout.readline())
-
-    def kill(self) -> None:
-        """End it without any warning."""
-        for process in self.processes:
-            process.kill()
-            process.communicate()
-        self.processes.clear()
-
-
-@contextmanager
-def running_server() -> Iterator[Server]:
-    server = Server()
-    server.start()
-    try:
-        yield server
-    finally:
-        server.kill()
 
 
 def rows(count: int) -> list[dict[str, Any]]:

@@ -1,0 +1,59 @@
+"""A store whose every write tells Postgres under which lease it is made, so that the trace can check it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.entities import ClaimedShard, Lease
+from service.storage.store import PostgresStore
+from service.storage.units import WorkbenchUnit
+
+
+class AnnouncingStore(PostgresStore):
+    """The store itself; only one statement comes before each write."""
+
+    @asynccontextmanager
+    async def workbench(self) -> AsyncIterator[WorkbenchUnit]:
+        async with super().workbench() as unit:
+            connection: AsyncConnection = unit.shards._connection  # type: ignore[attr-defined] # of the Postgres kind
+            yield WorkbenchUnit(
+                shards=_Announcing(unit.shards, connection),
+                rows=unit.rows,
+                labels=_Announcing(unit.labels, connection),
+                events=_Announcing(unit.events, connection),
+                backends=_Announcing(unit.backends, connection),
+                answers=_Announcing(unit.answers, connection),
+            )
+
+
+class _Announcing:
+    """A part of the workbench. A call whose first argument is a lease is announced."""
+
+    def __init__(self, part: object, connection: AsyncConnection) -> None:
+        self._part = part
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._part, name)
+
+        async def announced(*arguments: Any, **named: Any) -> Any:
+            first = arguments[0] if arguments else None
+            lease = first.lease if isinstance(first, ClaimedShard) else first
+            if isinstance(lease, Lease):
+                await self._announce(lease)
+            return await method(*arguments, **named)
+
+        return announced
+
+    async def _announce(self, lease: Lease) -> None:
+        place, held = f"{lease.job_id}/{lease.shard}", f"{lease.epoch} {lease.worker_id}"
+        for_this_transaction = True
+        await self._connection.execute(
+            select(
+                func.set_config("chaos.shard", place, for_this_transaction),
+                func.set_config("chaos.lease", held, for_this_transaction),
+            )
+        )

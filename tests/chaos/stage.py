@@ -1,0 +1,102 @@
+"""Everything a chaos run is made of: a Postgres, an inference server, worker processes, and who looks at them."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from migrations.commands import upgrade
+from tests.chaos import trace
+from tests.chaos.postgres import CrashingPostgres, Observer, crashing_postgres
+from tests.integration.processes import Laboratory, Workers, gone, laboratory, worker_processes
+from tests.integration.scoring_server import Server, running_server
+
+MAX_CRASHES = 5  # as by default: whoever comes to it without being poisoned was given up wrongly
+
+
+@dataclass
+class Pool:
+    """Worker processes, so many of which run at any time."""
+
+    workers: Workers
+    size: int
+    running: set[int] = field(default_factory=set)
+    stopped: set[int] = field(default_factory=set)
+
+    def fill(self) -> None:
+        """Start those that are missing."""
+        while len(self.running) < self.size:
+            self.running.add(self.workers.start())
+
+    async def kill(self, pid: int) -> None:
+        """End the worker without any warning."""
+        await self._end(pid, signal.SIGKILL)
+
+    async def terminate(self, pid: int) -> None:
+        """Ask the worker to end, and wait until it has."""
+        await self._end(pid, signal.SIGTERM)
+
+    def stop(self, pid: int) -> None:
+        """Let the worker sleep."""
+        self.running.discard(pid)
+        self.stopped.add(pid)
+        os.kill(pid, signal.SIGSTOP)
+
+    def wake(self, pid: int) -> None:
+        """Let the worker go on."""
+        os.kill(pid, signal.SIGCONT)
+        self.stopped.discard(pid)
+        self.running.add(pid)
+
+    def vanished(self) -> list[int]:
+        """Workers that ended though nobody asked them to."""
+        return [pid for pid in (*self.running, *self.stopped) if not _lives(pid)]
+
+    async def _end(self, pid: int, how: signal.Signals) -> None:
+        self.running.discard(pid)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, how)
+        await gone(pid)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@dataclass
+class Stage:
+    """A whole service that things are done to."""
+
+    postgres: CrashingPostgres
+    scorer: Server
+    pool: Pool
+    lab: Laboratory
+    observer: Observer
+    server_turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # Postgres crashes once at a time
+
+
+@asynccontextmanager
+async def stage(*, workers: int, lease_seconds: float) -> AsyncIterator[Stage]:
+    """A service on a Postgres of its own that keeps the trace of commits, with so many workers."""
+    with crashing_postgres() as postgres, running_server() as scorer:
+        await upgrade(postgres.url)
+        observer = Observer(postgres.address)
+        await trace.install(await observer.connection())
+        backends = json.dumps([{"kind": "deterministic"}, {"name": "served", **scorer.backend}])
+        entry = "tests.chaos.worker_process"
+        async with laboratory(postgres.url, backends) as lab:
+            with worker_processes(
+                postgres.url, lease_seconds=lease_seconds, backends=backends, max_crashes=MAX_CRASHES, module=entry
+            ) as forked:
+                pool = Pool(forked, workers)
+                pool.fill()
+                yield Stage(postgres, scorer, pool, lab, observer)
+        await observer.close()

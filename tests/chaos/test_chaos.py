@@ -1,0 +1,23 @@
+"""The short form of `make chaos`; docs/reliability.md tells of the long one."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.plan import SHORT, Kind, Plan
+from tests.chaos.run import Limits, run
+
+SEED = int(os.environ.get("CHAOS_SEED", "1"))
+FEWEST = {Kind.KILL: 2, Kind.STOP: 1}  # of those planned; a job may end before its last fault comes
+
+
+@pytest.mark.timeout(300)
+async def test_whatever_is_killed_jobs_end_as_if_nothing_had_been(tmp_path: Path) -> None:
+    plan = Plan.drawn(SEED, SHORT)
+    sys.stdout.write(f"CHAOS_SEED={SEED} {plan}\n")  # pytest shows it where the test fails
+    report = await run(plan, Limits(lease_seconds=3.0), lambda news: None)
+    report.write(tmp_path)
+    assert list(report.violations) == []
+    assert {kind: report.counts[kind] for kind in FEWEST if report.counts[kind] < FEWEST[kind]} == {}

@@ -1,0 +1,112 @@
+"""Whichever transaction of a worker is cut off, rolled back or committed without its knowing, nothing changes.
+
+Where chaos draws some moments, this takes every one of a small job: its claim, each look at memory, each answer
+and step that is stored, its end.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import StrEnum
+
+import pytest
+from sqlalchemy import text
+
+from service.bootstrap import build_application
+from service.entities import LOCAL_CALLER
+from service.identifiers import JobId, WorkerId
+from service.ports import Store, Workbench
+from service.storage.store import PostgresStore
+from tests.chaos.small_jobs import SmallService, config, rows, small_service
+from tests.chaos.undisturbed import result_bytes, undisturbed
+from workers.worker import Worker
+
+FEWEST_POINTS = 45
+Outcome = tuple[bytes, Counter[int]]  # the result, and how often each shard was finished
+
+
+class Died(BaseException):
+    """The worker is gone. No error, or the worker would deal with it."""
+
+
+class End(StrEnum):
+    """How a transaction ends that a worker does not live to see the end of."""
+
+    ROLLED_BACK = "rolled back"
+    COMMITTED = "committed"  # but nobody was told
+
+
+class FragileStore:
+    """A store whose worker dies with its n-th transaction."""
+
+    def __init__(self, store: Store, fatal: int | None, end: End) -> None:
+        self._store = store
+        self._fatal = fatal
+        self._end = end
+        self.transactions = 0
+        self.desk = store.desk
+        self.gate = store.gate
+        self.wait_for_work = store.wait_for_work
+        self.wait_for_events = store.wait_for_events
+        self.ping = store.ping
+        self.close = store.close
+
+    @asynccontextmanager
+    async def workbench(self) -> AsyncIterator[Workbench]:
+        self.transactions += 1
+        dies = self.transactions == self._fatal
+        async with self._store.workbench() as unit:
+            yield unit
+            if dies and self._end is End.ROLLED_BACK:
+                raise Died  # with every statement done, and none of them kept
+        if dies:
+            raise Died
+
+
+async def died(place: SmallService, fatal: int | None, end: End) -> tuple[bool, int]:
+    """Let a worker run until nothing is left to do, or to its death; whether it died, and its transactions."""
+    fragile = FragileStore(place.store, fatal, end)
+    worker = Worker(build_application(place.application.settings, store=fragile), WorkerId(f"worker {fatal}"))
+    try:
+        while await worker.work_once():
+            pass
+    except Died:
+        return True, fragile.transactions
+    return False, fragile.transactions
+
+
+async def disturbed(place: SmallService, fatal: int, end: End) -> Outcome:
+    """What becomes of a job whose first worker dies with this transaction, and whose second one lives."""
+    await execute(place.store, "TRUNCATE remembered_answers")  # so that it asks as the first job did
+    job_id = await place.submitted()
+    first, _ = await died(place, fatal, end)
+    await execute(place.store, "UPDATE shards SET lease_until = now() WHERE status = 'running'")
+    second, _ = await died(place, None, end)
+    assert (first, second) == (True, False)
+    return await outcome(place, job_id)
+
+
+async def outcome(place: SmallService, job_id: JobId) -> Outcome:
+    assert (await place.client.get(f"/v1/jobs/{job_id}")).json()["status"] == "succeeded"
+    async with place.store.desk(LOCAL_CALLER) as desk:
+        log = await desk.events.after(job_id, 0, limit=1000)
+    finished = Counter(event.data["shard"] for event in log if event.type == "shard.finished")
+    return await result_bytes(place.client, job_id), finished
+
+
+async def execute(store: PostgresStore, statement: str) -> None:
+    async with store._engine.begin() as connection:
+        await connection.execute(text(statement))
+
+
+@pytest.mark.parametrize("end", list(End), ids=str)
+@pytest.mark.timeout(300)
+async def test_a_worker_may_die_with_any_of_its_transactions(database_url: str, end: End) -> None:
+    expected = await undisturbed(rows(), config())
+    whole = (expected.result, Counter(expected.checkpoints.keys()))
+    async with small_service(PostgresStore(database_url)) as place:
+        calm = await place.submitted()
+        dead, points = await died(place, None, end)
+        assert (dead, points >= FEWEST_POINTS) == (False, True)
+        assert await outcome(place, calm) == whole
+        assert [point for point in range(1, points + 1) if await disturbed(place, point, end) != whole] == []

@@ -1,0 +1,83 @@
+"""Jobs that end their workers: one that always does so at the same step is given up, one that advances is not."""
+
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import make_url
+
+from service.entities import JobStatus
+from service.identifiers import JobId
+from tests.chaos.poisoned_worker import POISON, TIRING
+from tests.chaos.stage import MAX_CRASHES, Pool
+from tests.integration.processes import Laboratory, laboratory, until, worker_processes
+
+CALM = 60.0  # a lease that no live worker loses, in seconds
+FOLDS = {"strategy": "folds", "initial_rows": 4, "restarts": 1}
+PAPER = {"strategy": "paper", "draws_per_row": 8, "seed_labels": 4}
+CRASHES = 20
+MODULE = "tests.chaos.poisoned_worker"
+
+
+def rows(count: int, word: str = "") -> list[dict[str, Any]]:
+    """The last row has the word, which a growing labelling does not meet at once."""
+    texts = [*(f"claim {row}" for row in range(count - 1)), f"the last claim {word}"]
+    return [{"text": text, "question": row // 2} for row, text in enumerate(texts)]
+
+
+def config(search: dict[str, Any]) -> dict[str, Any]:
+    relation = {"kind": "exactly_one", "group": "question"}
+    return {"task": {"template": "{text}", "relations": [relation]}, "search": search}
+
+
+async def supervised(lab: Laboratory, database_url: str, pool: Pool, *job_ids: JobId) -> int:
+    """Start a worker whenever there is none, until the jobs have ended; how many have ended before.
+
+    A lease runs out as soon as its worker is dead, for the clock is put forward.
+    """
+    address = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    operator = await asyncpg.connect(address)
+    deaths = 0
+
+    async def over() -> bool:
+        nonlocal deaths
+        for pid in pool.vanished():
+            pool.running.discard(pid)
+            await operator.execute("UPDATE shards SET lease_until = now() WHERE status = 'running'")
+            deaths += 1
+        pool.fill()
+        return all([(await lab.job(job_id)).status.is_final for job_id in job_ids])
+
+    await until(over, pause_seconds=0.05)
+    await operator.close()
+    return deaths
+
+
+@pytest.mark.timeout(300)
+async def test_a_job_that_ends_every_worker_is_given_up_and_the_others_finish(database_url: str) -> None:
+    async with laboratory(database_url) as lab:
+        expected = await lab.undisturbed(rows(12), config(PAPER))
+        poisoned, healthy = await lab.submit(rows(12, POISON), config(FOLDS)), await lab.submit(rows(12), config(PAPER))
+        with worker_processes(database_url, lease_seconds=CALM, max_crashes=MAX_CRASHES, module=MODULE) as workers:
+            deaths = await supervised(lab, database_url, Pool(workers, 1), poisoned, healthy)
+        failed, saved = await lab.job(poisoned), await lab.events(poisoned, "job.progress")
+        assert (failed.status, deaths) == (JobStatus.FAILED, MAX_CRASHES)
+        assert failed.error == {
+            "code": "worker_crashed",
+            "message": "shard 0 was given up after 5 workers ended on it without any progress in between",
+        }
+        assert len(saved) > 0  # it ended its workers half-way
+        assert (await lab.job(healthy)).status is JobStatus.SUCCEEDED
+        assert await lab.result(healthy) == expected
+
+
+@pytest.mark.timeout(300)
+async def test_a_job_that_advances_between_20_crashes_is_not_given_up(database_url: str) -> None:
+    async with laboratory(database_url) as lab:
+        expected = await lab.undisturbed(rows(36, TIRING), config(PAPER))
+        job_id = await lab.submit(rows(36, TIRING), config(PAPER))
+        with worker_processes(database_url, lease_seconds=CALM, max_crashes=MAX_CRASHES, module=MODULE) as workers:
+            deaths = await supervised(lab, database_url, Pool(workers, 1), job_id)
+        assert deaths >= CRASHES
+        assert (await lab.job(job_id)).status is JobStatus.SUCCEEDED
+        assert await lab.result(job_id) == expected

@@ -1,0 +1,103 @@
+"""Two workers on one shard, as the trace of commits sees them: whoever lost the lease changes nothing."""
+
+import asyncio
+from collections.abc import Sequence
+
+import asyncpg
+import pytest
+from sqlalchemy import make_url
+
+from service.errors import LeaseLost
+from service.identifiers import JobId
+from service.jobs.run import ShardOutcome, run_shard
+from service.scoring.deterministic import DeterministicScorer
+from service.search.prompt_tree import PromptTree, TreeScores
+from tests.behaviour.stored import ALICE, BOB, LONG, NO_TIME, claimed
+from tests.chaos import trace
+from tests.chaos.announcing import AnnouncingStore
+from tests.chaos.small_jobs import SmallService, config, rows, small_service
+from tests.chaos.undisturbed import Undisturbed, result_bytes, undisturbed
+from workers.worker import Worker
+
+
+class Sleeper(DeterministicScorer):
+    """Falls asleep at its n-th call, until it is woken."""
+
+    def __init__(self, call: int) -> None:
+        super().__init__()
+        self._calls_left = call
+        self.asleep = asyncio.Event()
+        self.woken = asyncio.Event()
+
+    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
+        self._calls_left -= 1
+        if self._calls_left == 0:
+            self.asleep.set()
+            await self.woken.wait()
+        return await super().score(tree, labels, all_spellings=all_spellings)
+
+
+async def run(place: SmallService, scorer: DeterministicScorer, name: str, lease_seconds: float) -> ShardOutcome:
+    """A worker's turn with the shard that it finds."""
+    shard = await claimed(place.store, ALICE if name == "alice" else BOB, lease_seconds)
+    return await run_shard(place.store, scorer, shard, checkpoint_seconds=0.0, stop=asyncio.Event())
+
+
+async def work_off(place: SmallService) -> None:
+    """A healthy worker does what is left."""
+    worker = Worker(place.application, BOB)
+    while await worker.work_once():
+        pass
+
+
+async def assert_nothing_happened(
+    connection: asyncpg.Connection, place: SmallService, job_id: JobId, expected: Undisturbed
+) -> None:
+    steps = {(str(job_id), shard): checkpoints for shard, checkpoints in expected.checkpoints.items()}
+    assert trace.violations(await trace.trace(connection), steps) == []
+    assert await result_bytes(place.client, job_id) == expected.result
+
+
+@pytest.mark.parametrize("calls", [1, 3, 5])
+async def test_a_sleeper_that_wakes_while_another_works_leaves_no_trace(database_url: str, calls: int) -> None:
+    expected = await undisturbed(rows(), config())
+    connection = await observed(database_url)
+    async with small_service(AnnouncingStore(database_url)) as place:
+        job_id = await place.submitted()
+        sleeper, successor = Sleeper(calls), Sleeper(1)
+        slept = asyncio.create_task(run(place, sleeper, "alice", NO_TIME))
+        await sleeper.asleep.wait()
+        worked = asyncio.create_task(run(place, successor, "bob", LONG))
+        await successor.asleep.wait()
+        sleeper.woken.set()
+        await asyncio.wait({slept})
+        successor.woken.set()
+        await asyncio.wait({worked})
+        await work_off(place)
+        await assert_nothing_happened(connection, place, job_id, expected)
+        assert isinstance(slept.exception(), LeaseLost)
+        assert worked.result() is ShardOutcome.SUCCEEDED
+    await connection.close()
+
+
+async def test_a_successor_goes_on_where_the_last_step_was_saved(database_url: str) -> None:
+    expected = await undisturbed(rows(), config())
+    connection = await observed(database_url)
+    async with small_service(AnnouncingStore(database_url)) as place:
+        job_id = await place.submitted()
+        doomed = Sleeper(5)
+        dies = asyncio.create_task(run(place, doomed, "alice", NO_TIME))
+        await doomed.asleep.wait()
+        dies.cancel()
+        await asyncio.wait({dies})
+        assert [commit.what for commit in await trace.trace(connection)].count(trace.SAVED) > 0
+        await work_off(place)
+        await assert_nothing_happened(connection, place, job_id, expected)
+    await connection.close()
+
+
+async def observed(database_url: str) -> asyncpg.Connection:
+    """A connection to the database, which keeps the trace from now on."""
+    connection = await asyncpg.connect(make_url(database_url).set(drivername="postgresql").render_as_string(False))
+    await trace.install(connection)
+    return connection

@@ -1,0 +1,81 @@
+"""What a job comes to where nothing goes wrong: one worker, in memory, from beginning to end."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from api.app import create_app
+from service.bootstrap import build_application
+from service.entities import Lease
+from service.identifiers import JobId
+from service.settings import BackendSettings, MemorySettings, QueueSettings, Settings
+from service.storage.memory import MemoryStore
+from service.storage.units import WorkbenchUnit
+from tests.acceptance.whole import finished_job
+
+BACKENDS = (BackendSettings(kind="deterministic"), BackendSettings(name="served", kind="deterministic"))
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A job's result as it is downloaded, and its shards' checkpoints, one for each step."""
+
+    result: bytes
+    checkpoints: Mapping[int, Sequence[str]]
+
+    @property
+    def steps(self) -> int:
+        """How many steps are committed in all."""
+        return sum(map(len, self.checkpoints.values()))
+
+
+class _NotingStore(MemoryStore):
+    """Notes the checkpoints that are saved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.saved: dict[int, list[str]] = defaultdict(list)
+
+    @asynccontextmanager
+    async def workbench(self) -> AsyncIterator[WorkbenchUnit]:
+        async with super().workbench() as unit:
+            save = unit.shards.save
+
+            async def noted(lease: Lease, **values: Any) -> None:
+                await save(lease, **values)
+                self._note(lease.shard, values["checkpoint"])
+
+            unit.shards.save = noted  # type: ignore[method-assign] # this unit of work's alone
+            yield unit
+
+    def _note(self, shard: int, checkpoint: bytes) -> None:
+        """The last one is saved once more as the shard ends."""
+        digest = hashlib.md5(checkpoint, usedforsecurity=False).hexdigest()
+        if self.saved[shard][-1:] != [digest]:
+            self.saved[shard].append(digest)
+
+
+async def undisturbed(rows: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> Undisturbed:
+    """Do the job."""
+    store = _NotingStore()
+    settings = Settings(
+        backends=BACKENDS, queue=QueueSettings(checkpoint_seconds=0.0), memory=MemorySettings(max_answers=0)
+    )
+    application = build_application(settings, store=store)
+    transport = httpx.ASGITransport(create_app(application))
+    async with httpx.AsyncClient(transport=transport, base_url="http://undisturbed") as client:
+        job = await finished_job(client, application, rows, config)
+        assert job["status"] == "succeeded", job
+        return Undisturbed(await result_bytes(client, JobId(job["id"])), dict(store.saved))
+
+
+async def result_bytes(client: httpx.AsyncClient, job_id: JobId) -> bytes:
+    """The result as people download it."""
+    reply = await client.get(f"/v1/jobs/{job_id}/result")
+    assert reply.status_code == 200, reply.text
+    return reply.content

@@ -1,0 +1,143 @@
+"""Lines on which a promise rests, each with what it would be if it were broken and the tests that must notice.
+
+To add a row: the line as it stands in the file, where it must occur once; the same line broken so that the code
+still runs; the few tests that are there for it. `make mutations` shows that they fail.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One promise broken on purpose."""
+
+    name: str
+    file: str
+    original: str
+    replacement: str
+    tests: tuple[str, ...]  # at least one of them must fail
+
+    def applied(self, source: str) -> str:
+        """The file's text with the promise broken. Raises ValueError where the line is not there once."""
+        times = source.count(self.original)
+        if times != 1:
+            raise ValueError(f"{self.name}: {self.file} has the text {times} times, not once; adapt the row")
+        return source.replace(self.original, self.replacement)
+
+
+FENCE = "        shards.c.epoch == lease.epoch,\n        shards.c.worker_id == lease.worker_id,\n"
+ANY_LEASE = ("service/storage/fence.py", FENCE, "")
+CLAIMING = "tests/behaviour/test_claiming.py"
+KEYS = "tests/unit/access/test_authentication.py"
+
+MUTATIONS = (
+    Mutation("the fence asks for no lease", *ANY_LEASE, ("tests/behaviour/test_lease_fence.py",)),
+    Mutation(
+        "the fence asks for no lease, as the trace of commits sees it", *ANY_LEASE, ("tests/chaos/test_zombies.py",)
+    ),
+    Mutation(
+        "the fence ignores the epoch",
+        "service/storage/fence.py",
+        "        shards.c.epoch == lease.epoch,\n",
+        "",
+        (f"{CLAIMING}::test_a_worker_who_comes_back_does_not_hold_the_lease_it_had_before",),
+    ),
+    Mutation(
+        "a lost lease is no reason to stop",
+        "service/storage/fence.py",
+        "    if crashes is None:\n        raise lease_lost(lease)\n    return int(crashes)",
+        "    return int(crashes or 0)",
+        ("tests/behaviour/test_lease_fence.py",),
+    ),
+    Mutation(
+        "leases never count as run out",
+        "service/storage/shards.py",
+        "(shards.c.status == ShardStatus.RUNNING) & (shards.c.lease_until < func.now())",
+        "(shards.c.status == ShardStatus.RUNNING) & (shards.c.lease_until < shards.c.queued_at)",
+        (f"{CLAIMING}::test_a_shard_whose_lease_ran_out_goes_on_where_it_was_saved",),
+    ),
+    Mutation(
+        "leases always count as run out",
+        "service/storage/shards.py",
+        "(shards.c.status == ShardStatus.RUNNING) & (shards.c.lease_until < func.now())",
+        "(shards.c.status == ShardStatus.RUNNING)",
+        (f"{CLAIMING}::test_a_shard_is_claimed_by_one_worker_only",),
+    ),
+    Mutation(
+        "crashes are forgotten by no progress",
+        "service/storage/shards.py",
+        "update(shards).where(holds(lease)).values(crashes=0)",
+        "update(shards).where(holds(lease)).values(crashes=crashes)",
+        (f"{CLAIMING}::test_a_shard_that_advances_between_crashes_is_never_given_up",),
+    ),
+    Mutation(
+        "saving the same again counts as progress",
+        "service/storage/shards.py",
+        "if await self._store_checkpoint(lease, checkpoint) and crashes:",
+        "if [await self._store_checkpoint(lease, checkpoint)] and crashes:",
+        (f"{CLAIMING}::test_saving_the_same_again_is_no_progress",),
+    ),
+    Mutation(
+        "a lease that ran out counts as no crash",
+        "service/storage/shards.py",
+        "row.crashes + int(row.status == ShardStatus.RUNNING)",
+        "row.crashes",
+        (f"{CLAIMING}::test_a_shard_that_ends_workers_without_progress_is_given_up",),
+    ),
+    Mutation(
+        "nobody is notified",
+        "service/storage/journal.py",
+        "await self._connection.execute(select(func.pg_notify(channel, payload)))",
+        "del channel, payload",
+        ("tests/behaviour/test_reading.py::test_who_waits_for_work_is_woken_when_some_is_queued",),
+    ),
+    Mutation(
+        "an idempotency key can be taken again and again",
+        "service/storage/idempotency.py",
+        ".on_conflict_do_nothing()",
+        '.on_conflict_do_update(index_elements=["project", "key"], set_={"job_id": job_id})',
+        ("tests/behaviour/test_reading.py::test_a_key_gives_back_what_it_was_used_for",),
+    ),
+    Mutation(
+        "an idempotency key serves any request",
+        "service/jobs/submit.py",
+        "if stored.sha256 != sha256:",
+        "if not stored.sha256:",
+        ("tests/unit/api/test_jobs.py::test_the_same_key_with_another_data_set_is_refused",),
+    ),
+    Mutation(
+        "every secret fits every API key",
+        "service/access/keys.py",
+        "return hmac.compare_digest(self.sha256, sha256)",
+        "return len(self.sha256) == len(sha256)",
+        (f"{KEYS}::test_the_same_id_with_another_secret_is_refused_in_the_words_for_an_unknown_key",),
+    ),
+    Mutation(
+        "revoked keys let people in",
+        "service/access/authentication.py",
+        "if stored is None or not matches or not stored.key.is_good(stored.now):",
+        "if stored is None or not matches:",
+        (f"{KEYS}::test_a_revoked_key_is_refused_from_then_on",),
+    ),
+    Mutation(
+        "a job is everybody's",
+        "service/storage/progress.py",
+        "return (jobs.c.id == job_id) & (jobs.c.project == project)",
+        "return (jobs.c.id == job_id) & (jobs.c.project != project + '!')",
+        ("tests/behaviour/test_projects.py::test_nothing_that_another_project_asks_for_changes_a_job",),
+    ),
+    Mutation(
+        "answers are not stored with what they cost",
+        "service/jobs/asking.py",
+        "                answers = await unit.answers.record(self._lease, self._backend.id, answers)\n",
+        "                pass\n",
+        ("tests/behaviour/test_resuming.py::test_a_job_asks_nothing_that_another_one_has_asked",),
+    ),
+    Mutation(
+        "a search begins anew with each worker, as the trace of commits sees it",
+        "service/jobs/run.py",
+        "    if claimed.checkpoint is None:\n        return None\n",
+        "    if claimed.checkpoint is not None:\n        return None\n",
+        ("tests/chaos/test_zombies.py",),
+    ),
+)
