@@ -40,6 +40,7 @@ class PauseReason(StrEnum):
     """Why a job is paused."""
 
     BACKEND_UNAVAILABLE = "backend_unavailable"  # its backend could not be reached for long; ends by itself
+    REQUESTED = "requested"  # a person asked for it; a person ends it
 
 
 class ShardStatus(StrEnum):
@@ -65,7 +66,7 @@ class Scope(StrEnum):
     """What an API key is good for."""
 
     READ = "read"  # jobs, labels, results, reports, events, backends
-    WRITE = "write"  # create, estimate, cancel and delete jobs
+    WRITE = "write"  # create, estimate, pause, resume, cancel and delete jobs
     ADMIN = "admin"  # all of it, and the metrics
 
 
@@ -76,6 +77,8 @@ class AuditAction(StrEnum):
     KEY_REVOKED = "key.revoked"
     PROJECT_LIMITED = "project.limited"
     JOB_CREATED = "job.created"
+    JOB_PAUSED = "job.paused"
+    JOB_RESUMED = "job.resumed"
     JOB_CANCELLED = "job.cancelled"
     JOB_DELETED = "job.deleted"
     RESULT_DOWNLOADED = "result.downloaded"

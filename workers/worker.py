@@ -94,8 +94,6 @@ class Worker:
             return await self._release(claimed, CRASH_DELAY_SECONDS, crashed=True)
         if outcome is ShardOutcome.SUCCEEDED:
             return outcome.value
-        if pulse.cancelled:
-            return await self._finish_cancelled(claimed)
         return await self._release(claimed, 0.0)
 
     async def _run_leased(self, claimed: ClaimedShard, pulse: Pulse) -> ShardOutcome:
@@ -151,11 +149,6 @@ class Worker:
         async with self._store.workbench() as unit:
             await unit.shards.finish(claimed.lease, ShardStatus.FAILED, error=details)
         return ShardStatus.FAILED.value
-
-    async def _finish_cancelled(self, claimed: ClaimedShard) -> str:
-        async with self._store.workbench() as unit:
-            await unit.shards.finish(claimed.lease, ShardStatus.CANCELLED)
-        return ShardStatus.CANCELLED.value
 
     async def _until_stopped(self, waiting: Coroutine[Any, Any, None]) -> None:
         tasks = [asyncio.create_task(waiting), asyncio.create_task(self._stopping.wait())]

@@ -9,7 +9,7 @@ from service.entities import Job, JobStatus, NewShard, ShardStatus
 from service.errors import JobFinished, WrongState
 from service.identifiers import JobId, ProjectName
 from service.storage.journal import WORK_CHANNEL, Journal
-from service.storage.lifecycle import parsed_time
+from service.storage.lifecycle import parsed_time, refuse_ended
 from service.storage.progress import get_job, job_from, job_not_found, owned, select_jobs
 from service.storage.tables import datasets, idempotency_keys, jobs, shards
 
@@ -73,6 +73,24 @@ class JobTable:
             await self._journal.request_stop(job_id)
             await self._journal.append(job_id, "job.cancel_requested", {})
         await self._journal.settle(job, stopping=True)
+        return await self.get(job_id)
+
+    async def pause(self, job_id: JobId) -> Job:
+        """Let the job wait until a person resumes it. Repeated, the same answer. Raises JobNotFound, JobFinished."""
+        job = await self._journal.lock(job_id, owned(job_id, self._project))
+        refuse_ended(job_id, job.status, cancel_requested=job.cancel_requested)
+        if not job.is_on_hold:
+            await self._journal.put_on_hold(job)
+        return await self.get(job_id)
+
+    async def resume(self, job_id: JobId) -> Job:
+        """Let a paused job go on. Repeated, the same answer. Raises JobNotFound, JobFinished."""
+        job = await self._journal.lock(job_id, owned(job_id, self._project))
+        refuse_ended(job_id, job.status, cancel_requested=job.cancel_requested)
+        if job.is_on_hold:
+            await self._journal.resume(job)
+        elif job.status is JobStatus.PAUSED:
+            await self._journal.try_at_once(job)
         return await self.get(job_id)
 
     async def remove(self, job_id: JobId) -> None:

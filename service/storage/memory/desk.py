@@ -8,7 +8,7 @@ from service.entities import Event, Job, JobStatus, LabeledRow, LabelState, NewD
 from service.errors import JobFinished, WrongState
 from service.identifiers import DatasetId, JobId, ProjectName, Row
 from service.ports import StoredRequest
-from service.storage.lifecycle import gold_text, parsed_time, unlabeled
+from service.storage.lifecycle import gold_text, parsed_time, refuse_ended, unlabeled
 from service.storage.memory.journal import Journal
 from service.storage.memory.state import ShardRecord, State
 
@@ -87,6 +87,24 @@ class MemoryJobs:
             self._journal.request_stop(job_id)
             self._journal.append(job_id, "job.cancel_requested", {})
         self._journal.settle(job_id, stopping=True)
+        return self._journal.told(job_id)
+
+    async def pause(self, job_id: JobId) -> Job:
+        """Let the job wait until a person resumes it. Repeated, the same answer. Raises JobNotFound, JobFinished."""
+        job = self._state.own_job(self._project, job_id)
+        refuse_ended(job_id, job.status, cancel_requested=job.cancel_requested)
+        if not self._state.is_on_hold(job_id):
+            self._journal.put_on_hold(job)
+        return self._journal.told(job_id)
+
+    async def resume(self, job_id: JobId) -> Job:
+        """Let a paused job go on. Repeated, the same answer. Raises JobNotFound, JobFinished."""
+        job = self._state.own_job(self._project, job_id)
+        refuse_ended(job_id, job.status, cancel_requested=job.cancel_requested)
+        if self._state.is_on_hold(job_id):
+            self._journal.resume(job)
+        elif job.status is JobStatus.PAUSED:
+            self._journal.try_at_once(job_id)
         return self._journal.told(job_id)
 
     async def remove(self, job_id: JobId) -> None:

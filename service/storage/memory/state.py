@@ -15,6 +15,7 @@ from service.entities import (
     Lease,
     NewDataset,
     NewRow,
+    PauseReason,
     Progress,
     Project,
     ShardStatus,
@@ -98,7 +99,8 @@ class ShardRecord:
 class PauseRecord:
     """The pauses of a job."""
 
-    paused_at: datetime | None = None  # while it is paused
+    reason: PauseReason | None = None  # while it is paused
+    paused_at: datetime | None = None
     retry_at: datetime | None = None
     tries: int = 0  # in vain, since a shard was saved last
     paused_seconds: float = 0.0  # in pauses that are over
@@ -186,6 +188,10 @@ class State:
             return True
         retry_at = self.pause_of(job_id).retry_at
         return retry_at is not None and retry_at <= self.now()
+
+    def is_on_hold(self, job_id: JobId) -> bool:
+        """Whether a person has paused the job."""
+        return self.pause_of(job_id).reason is PauseReason.REQUESTED
 
     def shards_of(self, job_id: JobId) -> list[ShardRecord]:
         """The job's shards in their order."""
