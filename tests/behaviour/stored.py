@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from service.config import JobConfig, Task
@@ -134,6 +134,18 @@ async def cancel(store: Store, job_id: JobId) -> Job:
         return await desk.jobs.request_cancel(job_id)
 
 
+async def put_on_hold(store: Store, job_id: JobId) -> Job:
+    """A person pauses the job."""
+    async with store.desk(LOCAL_CALLER) as desk:
+        return await desk.jobs.pause(job_id)
+
+
+async def let_go_on(store: Store, job_id: JobId) -> Job:
+    """A person resumes the job."""
+    async with store.desk(LOCAL_CALLER) as desk:
+        return await desk.jobs.resume(job_id)
+
+
 async def job(store: Store, job_id: JobId) -> Job:
     async with store.desk(LOCAL_CALLER) as desk:
         return await desk.jobs.get(job_id)
@@ -143,6 +155,11 @@ async def everything(store: Store, job_id: JobId) -> tuple[Job, list[Event]]:
     """The job and its log, without the estimate of the time left, which changes with the clock."""
     found = await job(store, job_id)
     return replace(found, progress=replace(found.progress, eta_seconds=None)), await events(store, job_id)
+
+
+async def seconds_of(store: Store, job_id: JobId) -> float:
+    async with store.workbench() as bench:
+        return (await bench.shards.job_totals(job_id))[1]
 
 
 async def events(store: Store, job_id: JobId, after: int = 0) -> list[Event]:
@@ -162,3 +179,16 @@ def label_state(position: int, label: int | None = 0, confidence: float | None =
         margin=None if confidence is None else 1.5,
         status=LabelStatus.LABELED if label is not None else LabelStatus.UNLABELED,
     )
+
+
+class Hours:
+    """A clock that stands still until told otherwise."""
+
+    def __init__(self) -> None:
+        self.moment = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def pass_by(self, seconds: float) -> None:
+        self.moment += timedelta(seconds=seconds)
