@@ -81,6 +81,7 @@ class AuditAction(StrEnum):
     JOB_RESUMED = "job.resumed"
     JOB_CANCELLED = "job.cancelled"
     JOB_DELETED = "job.deleted"
+    JOB_EXPIRED = "job.expired"  # by the operator's retention; nobody asked for it
     RESULT_DOWNLOADED = "result.downloaded"
 
 

@@ -36,6 +36,7 @@ from service.entities import (
 from service.identifiers import BackendId, DatasetId, JobId, Label, Row, WorkerId
 from service.scoring_ports import BackendIdentity
 from service.search.prompt_tree import Usage
+from service.upkeep_ports import Upkeep
 
 
 class Datasets(Protocol):
@@ -311,6 +312,9 @@ class Store(Protocol):
 
     def workbench(self) -> AbstractAsyncContextManager[Workbench]:
         """A unit of work for a worker."""
+
+    def upkeep(self) -> AbstractAsyncContextManager[Upkeep]:
+        """A unit of work for the maintainer."""
 
     async def wait_for_work(self, timeout_seconds: float) -> None:
         """Return when shards may have been queued, or after the time-out."""

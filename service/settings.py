@@ -75,6 +75,17 @@ class QuotaSettings(_Group):
     event_streams: int = Field(500, ge=0, description="event streams open at once at one API process")
 
 
+class RetentionSettings(_Group):
+    """How long things are kept (docs/retention.md); 0 days are for good."""
+
+    idempotency_keys_hours: int = Field(48, ge=24, description="Idempotency-Keys, since their first use")
+    events_days: int = Field(30, ge=0, description="events of jobs since their end; those that end a log stay")
+    jobs_days: int = Field(0, ge=0, description="jobs with their data, labels and reports, since their end")
+    usage_days: int = Field(400, ge=0, description="how many tokens a project had computed on a day")
+    audit_days: int = Field(365, ge=0, description="entries of the audit log")
+    every_seconds: float = Field(60.0, gt=0, description="how often a worker process looks for what is older")
+
+
 class BackendSettings(_Group):
     """A scoring backend the operator offers by name; users never write URLs."""
 
@@ -122,4 +133,5 @@ class Settings(BaseSettings):
     upload: UploadSettings = UploadSettings()
     access: AccessSettings = AccessSettings()
     quota: QuotaSettings = QuotaSettings()
+    retention: RetentionSettings = RetentionSettings()
     backends: tuple[BackendSettings, ...] = (BackendSettings(),)

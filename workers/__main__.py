@@ -14,6 +14,7 @@ from service.identifiers import WorkerId
 from service.observability import configure_logging
 from service.settings import Settings
 from workers.duties import Duty, attend
+from workers.maintenance import Maintenance
 from workers.worker import Worker
 
 logger = structlog.get_logger(__name__)
@@ -37,9 +38,9 @@ async def work(settings: Settings) -> None:
     logger.info("worker stopped")
 
 
-def _duties(_application: Application) -> Sequence[Duty]:
+def _duties(application: Application) -> Sequence[Duty]:
     """What this process does beside labelling."""
-    return ()
+    return (Maintenance(application.store, application.settings.retention),)
 
 
 def main() -> None:

@@ -26,6 +26,10 @@ TRIAL_SECONDS = 60.0
 # Labels come long before the search is content with them, so a shard under way never counts as done.
 MOST_OF_A_SHARD = 0.9
 
+# Events of a job that ended long ago that stay as long as the job: the report reads the shards' summaries, and
+# whoever follows the log late learns of its beginning and its end.
+LASTING_EVENTS = ("job.created", "shard.finished", "job.succeeded", "job.failed", "job.cancelled")
+
 # What a job says while a person has paused it.
 PAUSED_ON_REQUEST = "paused on request; the job goes on once it is resumed"
 

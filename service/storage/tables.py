@@ -157,9 +157,14 @@ jobs = Table(
     Column("retry_at", DateTime(timezone=True)),  # before that, no shard of a paused job is claimed
     Column("tries", Integer, nullable=False, server_default=text("0")),  # in vain, since a shard was saved last
     Column("paused_seconds", Double, nullable=False, server_default=text("0")),  # in pauses that are over
+    Column("log_shortened", Boolean, nullable=False, server_default=false()),  # events that need not last are gone
+    Column("retired_at", DateTime(timezone=True)),  # since then nobody finds it; it is erased bit by bit
     _one_of("status", JobStatus),
     Index("ix_jobs_project_created_at", "project", "created_at", "id"),
     Index("ix_jobs_project_status_created_at", "project", "status", "created_at", "id"),
+    Index("ix_jobs_finished_at", "finished_at", postgresql_where=text("retired_at IS NULL")),
+    Index("ix_jobs_unshortened", "finished_at", postgresql_where=text("NOT log_shortened")),
+    Index("ix_jobs_retired_at", "retired_at", postgresql_where=text("retired_at IS NOT NULL")),
 )
 
 # The queue. A worker holds a shard while `epoch` stands; each claim raises it by one.
@@ -234,7 +239,7 @@ idempotency_keys = Table(
     Column("key", Text, primary_key=True),
     Column("sha256", Text, nullable=False),
     Column("job_id", Text, nullable=False, index=True),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now(), index=True),
 )
 
 # One row for each prompt, in the millions: no foreign key, and a key of 16 bytes (search/recall.py).

@@ -42,7 +42,8 @@ class Journal:
         self._state.job(job_id)
         log = self._state.events.get(job_id) or ()
         stored = orjson.loads(orjson.dumps(dict(data)))
-        event = Event(sequence=len(log) + 1, type=event_type, created_at=self._state.now(), data=stored)
+        sequence = log[-1].sequence + 1 if log else 1
+        event = Event(sequence=sequence, type=event_type, created_at=self._state.now(), data=stored)
         self._state.events.put(job_id, (*log, event))
         self._state.changed_jobs.add(job_id)
 

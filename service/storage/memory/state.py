@@ -1,7 +1,7 @@
 """What the twin remembers: tables of immutable values, and how to take back what a unit of work did."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Generic, TypeVar
 
@@ -107,6 +107,14 @@ class PauseRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """An Idempotency-Key that was used."""
+
+    request: StoredRequest
+    claimed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerRecord:
     """A remembered answer; the oldest have the lowest numbers."""
 
@@ -127,7 +135,7 @@ class State:
         self.shards: Table[tuple[JobId, int], ShardRecord] = Table(self._undo)
         self.labels: Table[tuple[JobId, Row], LabelState] = Table(self._undo)
         self.events: Table[JobId, tuple[Event, ...]] = Table(self._undo)
-        self.keys: Table[tuple[ProjectName, str], StoredRequest] = Table(self._undo)
+        self.keys: Table[tuple[ProjectName, str], KeyRecord] = Table(self._undo)
         self.owners: Table[JobId | DatasetId, ProjectName] = Table(self._undo)
         self.api_keys: Table[KeyId, tuple[ApiKey, bytes]] = Table(self._undo)
         self.projects: Table[ProjectName, Project] = Table(self._undo)
@@ -157,6 +165,11 @@ class State:
         """Remember a project, where it is new."""
         if self.projects.get(name) is None:
             self.projects.put(name, Project(name=name, created_at=self.now(), quotas={}))
+
+    def enter(self, entry: AuditEntry) -> None:
+        """Add an entry to the audit log."""
+        number = max((number for number, _ in self.audit.items()), default=-1) + 1
+        self.audit.put(number, replace(entry, at=self.now()))
 
     def job(self, job_id: JobId) -> Job:
         """The job without its progress. Raises JobNotFound."""

@@ -19,6 +19,7 @@ from service.storage.memory.desk import (
 )
 from service.storage.memory.gate import MemoryAccount, MemoryApiKeys, MemoryAudit, MemoryProjects
 from service.storage.memory.state import State
+from service.storage.memory.upkeep import MemoryUpkeep
 from service.storage.memory.workbench import MemoryLabelWriter, MemoryLeasedEvents, MemoryShardRows, MemoryShards
 from service.storage.units import DeskUnit, GateUnit, WorkbenchUnit
 
@@ -75,6 +76,12 @@ class MemoryStore:
                 backends=MemoryBackends(state),
                 answers=MemoryAnswers(state),
             )
+
+    @asynccontextmanager
+    async def upkeep(self) -> AsyncIterator[MemoryUpkeep]:
+        """A unit of work for the maintainer."""
+        async with self._transaction() as state:
+            yield MemoryUpkeep(state)
 
     async def wait_for_work(self, timeout_seconds: float) -> None:
         """Return when shards may have been queued since the last wait ended, or after the time-out."""
