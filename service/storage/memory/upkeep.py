@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from service.entities import AuditAction, AuditEntry, Event, Job
+from service.entities import AuditAction, AuditEntry, Caller, Event, Job
 from service.identifiers import JobId
 from service.storage.lifecycle import LASTING_EVENTS
 from service.storage.memory.removal import erase
@@ -63,7 +63,7 @@ class MemoryUpkeep:
             erase(self._state, job.id)
         return Swept(len(old), is_done=len(old) < at_most)
 
-    async def erase_retired_jobs(self, *, at_most: int) -> Swept:
+    async def erase_retired_jobs(self, *, at_most: int) -> Swept:  # noqa: ARG002 - the port's
         """There is nothing left of them."""
         return Swept(0, is_done=True)
 
@@ -72,10 +72,8 @@ class MemoryUpkeep:
         return sorted(jobs, key=lambda job: (job.finished_at, job.id))
 
     def _note(self, job_id: JobId) -> None:
-        project = self._state.owner_of(job_id)
-        self._state.enter(
-            AuditEntry(action=AuditAction.JOB_EXPIRED, target=job_id, project=project, key_id=None, request_id=None)
-        )
+        nobody = Caller(project=self._state.owner_of(job_id))
+        self._state.enter(AuditEntry.by(nobody, AuditAction.JOB_EXPIRED, job_id))
 
 
 def _drop(table: Table[K, V], old: Iterable[K], at_most: int) -> Swept:
