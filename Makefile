@@ -15,7 +15,7 @@ VLLM_VENV := .venv-vllm
 PIP_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-vllm check format serve bench pretrain clean
+.PHONY: help demo test test-vllm endure check format serve bench pretrain clean
 
 help: ## print this list
 	@echo "usage: make <target>"
@@ -29,6 +29,9 @@ test: $(VENV)/.develops ## run all tests
 
 test-vllm: $(VENV)/.develops $(VLLM_VENV)/.runs ## the vllm adapter and a whole job against a real vLLM on the CPU (installs 2.5 GB)
 	$(BIN)/pytest -n0 tests/live/vllm_adapter.py tests/live/vllm_job.py
+
+endure: $(VENV)/.develops ## the long forms of tests that `make test` has short forms of
+	$(BIN)/pytest -n0 -q tests/endurance/*.py
 
 check: $(VENV)/.develops ## what CI checks besides the tests: style, types, import contracts, size budget
 	$(BIN)/ruff check

@@ -143,7 +143,7 @@ async def cancel_job(job_id: TheJobId, store: TheStore) -> Response:
 
 @router.delete("/v1/jobs/{job_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 409, 503))
 async def delete_job(job_id: TheJobId, store: TheStore) -> None:
-    """Remove a finished job with its rows, labels and events."""
+    """Remove a finished job with its rows, labels and events; its Idempotency-Key is free again."""
     await cancelling.remove(store, job_id)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Date, DateTime, make_url
 from service.access.issuing import create_key
 from service.entities import LOCAL_CALLER, AuditAction, AuditEntry, Scope
 from service.errors import StorageUnavailable
-from service.identifiers import BackendId, JobId
+from service.identifiers import BackendId, JobId, new_job_id
 from service.jobs import upkeep
 from service.jobs.upkeep import tidy
 from service.search.prompt_tree import Usage
@@ -31,6 +31,7 @@ from tests.behaviour.stored import (
     spend,
     write,
 )
+from tests.integration.processes import gone, kill, until, worker_processes
 
 # What the maintainer leaves alone, and why that does not grow without end.
 KEPT_FOR_GOOD = {
@@ -249,3 +250,20 @@ def tells_of(rows: list[str], word: str) -> bool:
 def postgres(aging: Aging) -> PostgresStore:
     assert isinstance(aging.store, PostgresStore)
     return aging.store
+
+
+async def test_the_next_worker_process_takes_over_from_one_that_died(
+    database_url: str, aging: Aging, operator: asyncpg.Connection
+) -> None:
+    async def nothing_is_left() -> bool:
+        return (await contents(operator))["idempotency_keys"] == []
+
+    with worker_processes(database_url, lease_seconds=60.0) as workers:
+        for _ in range(2):
+            async with aging.store.desk(LOCAL_CALLER) as desk:
+                await desk.idempotency.claim("key", "0" * 64, new_job_id())
+            await aging.let_pass(3 * DAY)
+            worker = workers.start()
+            await until(nothing_is_left)
+            kill(worker)
+            await gone(worker)
