@@ -1,6 +1,7 @@
 """The maintainer at work in Postgres: how much it leaves, whom it waits for, and who waits for it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import asyncpg
 import pytest
@@ -203,30 +204,49 @@ async def test_half_erased_jobs_are_seen_by_nobody_and_erased_by_the_next(
     )
 
 
-@pytest.mark.parametrize("work", ["shorten", "retire", "erase", "delete"])
+@asynccontextmanager
+async def shortening(store: PostgresStore, _old: JobId) -> AsyncIterator[None]:
+    async with store.upkeep() as unit:
+        assert (await unit.shorten_event_logs(DAY, at_most=3)).removed
+        yield
+
+
+@asynccontextmanager
+async def retiring(store: PostgresStore, _old: JobId) -> AsyncIterator[None]:
+    async with store.upkeep() as unit:
+        assert (await unit.retire_jobs(DAY, at_most=9)).removed
+        yield
+
+
+@asynccontextmanager
+async def erasing(store: PostgresStore, old: JobId) -> AsyncIterator[None]:
+    async with retiring(store, old):
+        pass
+    async with store.upkeep() as unit:
+        while not (await unit.erase_retired_jobs(at_most=3)).is_done:
+            pass
+        yield
+
+
+@asynccontextmanager
+async def deleting(store: PostgresStore, old: JobId) -> AsyncIterator[None]:
+    async with store.desk(LOCAL_CALLER) as desk:
+        await desk.jobs.remove(old)
+        yield
+
+
+@pytest.mark.parametrize("removal", [shortening, retiring, erasing, deleting])
 async def test_whatever_is_being_removed_claims_and_other_jobs_wait_for_nothing(
-    aging: Aging, operator: asyncpg.Connection, work: str
+    aging: Aging,
+    operator: asyncpg.Connection,
+    removal: Callable[[PostgresStore, JobId], AbstractAsyncContextManager[None]],
 ) -> None:
     """The removal stays open while others work; its locks are on rows of its own, and no statement blocks another."""
     store = postgres(aging)
     old = await full_life(store)
     await aging.let_pass(31 * DAY)
     going_on = await queued(store, 1, 1)
-    if work == "erase":
-        async with store.upkeep() as unit:
-            await unit.retire_jobs(DAY, at_most=9)
-    removing = store.desk(LOCAL_CALLER) if work == "delete" else store.upkeep()
-    async with removing as unit:
-        match work:
-            case "shorten":
-                await unit.shorten_event_logs(DAY, at_most=3)
-            case "retire":
-                await unit.retire_jobs(DAY, at_most=9)
-            case "erase":
-                while not (await unit.erase_retired_jobs(at_most=3)).is_done:
-                    pass
-            case "delete":
-                await unit.jobs.remove(old)
+    async with removal(store, old):
         assert {row["mode"] for row in await operator.fetch(LOCKS)} <= GENTLE_LOCKS
         for worker in (ALICE, BOB):
             shard = await claimed(store, worker)
@@ -238,8 +258,14 @@ async def test_whatever_is_being_removed_claims_and_other_jobs_wait_for_nothing(
         assert await operator.fetchval(WAITING) == 0
 
 
-LOCKS = "SELECT DISTINCT mode FROM pg_locks WHERE pid <> pg_backend_pid()"
-WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+LOCKS = """
+    SELECT DISTINCT mode FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+WAITING = """
+    SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE datname = current_database() AND NOT granted
+"""
 
 
 def tells_of(rows: list[str], word: str) -> bool:
@@ -267,3 +293,14 @@ async def test_the_next_worker_process_takes_over_from_one_that_died(
             await until(nothing_is_left)
             kill(worker)
             await gone(worker)
+
+
+async def test_what_somebody_has_locked_is_left_for_the_next_time(aging: Aging, operator: asyncpg.Connection) -> None:
+    async with aging.store.desk(LOCAL_CALLER) as desk:
+        for key in ("one", "two"):
+            await desk.idempotency.claim(key, "0" * 64, new_job_id())
+    await aging.let_pass(3 * DAY)
+    async with operator.transaction():
+        await operator.execute("SELECT FROM idempotency_keys WHERE key = 'one' FOR UPDATE")
+        assert await aging.tidied() == {"idempotency_keys": 1}
+    assert await aging.tidied() == {"idempotency_keys": 1}
