@@ -30,6 +30,9 @@ ALICE, BOB = WorkerId("alice"), WorkerId("bob")
 LONG = 60.0  # a lease that does not run out during a test, in seconds
 NO_TIME = -0.001  # a lease that has run out when it is given
 PATIENT, NOTHING = Backoff(), Usage()
+AT_ONCE = Backoff(0.0, 0.0)
+# The error of a job that a person has paused.
+ON_REQUEST = {"code": "requested", "message": "paused on request; the job goes on once it is resumed"}
 CONFIG = JobConfig(name="sums", task=Task(template="{sum}", gold_field="gold"))
 
 
@@ -107,6 +110,11 @@ async def pause(
         await bench.shards.pause(
             shard, PauseReason.BACKEND_UNAVAILABLE, "away", backoff=backoff, at_least_seconds=at_least_seconds
         )
+
+
+async def outage(store: Store, shard: ClaimedShard, backoff: Backoff = AT_ONCE) -> None:
+    """The backend of the shard's job is away, and may be tried again at once."""
+    await pause(store, shard, backoff=backoff)
 
 
 async def resume(store: Store, shard: ClaimedShard) -> None:
