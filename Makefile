@@ -17,7 +17,7 @@ VLLM_VENV := .venv-vllm
 PIP_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-vllm chaos mutations check audit format serve bench pretrain clean
+.PHONY: help demo test test-vllm chaos endure mutations check audit format serve bench pretrain clean
 
 help: ## print this list
 	@echo "usage: make <target>"
@@ -34,6 +34,9 @@ test-vllm: $(VENV)/.develops $(VLLM_VENV)/.runs ## the vllm adapter and a whole 
 
 chaos: $(VENV)/.develops ## kill workers, Postgres and the inference server 350 times, half an hour (CHAOS=--help: options)
 	$(BIN)/python -m tests.chaos $(CHAOS)
+
+endure: $(VENV)/.develops ## the long forms of tests that `make test` has short forms of
+	$(BIN)/pytest -n0 -q tests/endurance/*.py
 
 mutations: $(VENV)/.develops ## break promises of the code on purpose; tests must notice (MUTATIONS=fence: some of them)
 	$(BIN)/python -m tests.mutations $(MUTATIONS)

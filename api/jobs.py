@@ -1,4 +1,4 @@
-"""Jobs: create, read, list, cancel, remove, estimate."""
+"""Jobs: create, read, list, pause, resume, cancel, remove, estimate."""
 
 import hashlib
 from typing import Annotated
@@ -20,6 +20,7 @@ from api.schemas import EstimateBody, JobBody, Page
 from api.submissions import TheSubmission
 from service.entities import Job, JobStatus
 from service.jobs import cancel as cancelling
+from service.jobs import pausing
 from service.jobs.estimate import estimate
 from service.jobs.listing import list_jobs, read_job
 from service.jobs.submit import submit
@@ -108,6 +109,28 @@ async def get_job(request: Request, job_id: TheJobId, store: TheStore) -> Respon
 
 
 @router.post(
+    "/v1/jobs/{job_id}/pause",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=JobBody,
+    responses=problems(404, 409, 503),
+)
+async def pause_job(job_id: TheJobId, store: TheStore) -> Response:
+    """Let a job wait until it is resumed; it is paused at once, and what workers have begun is saved."""
+    return _answer(await pausing.pause(store, job_id), status.HTTP_202_ACCEPTED, {"Retry-After": _POLL_SECONDS})
+
+
+@router.post(
+    "/v1/jobs/{job_id}/resume",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=JobBody,
+    responses=problems(404, 409, 503),
+)
+async def resume_job(job_id: TheJobId, store: TheStore) -> Response:
+    """Let a paused job go on where it stopped; one that waits for its backend is tried at once."""
+    return _answer(await pausing.resume(store, job_id), status.HTTP_202_ACCEPTED, {"Retry-After": _POLL_SECONDS})
+
+
+@router.post(
     "/v1/jobs/{job_id}/cancel",
     status_code=status.HTTP_202_ACCEPTED,
     response_model=JobBody,
@@ -120,7 +143,7 @@ async def cancel_job(job_id: TheJobId, store: TheStore) -> Response:
 
 @router.delete("/v1/jobs/{job_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 409, 503))
 async def delete_job(job_id: TheJobId, store: TheStore) -> None:
-    """Remove a finished job with its rows, labels and events."""
+    """Remove a finished job with its rows, labels and events; its Idempotency-Key is free again."""
     await cancelling.remove(store, job_id)
 
 

@@ -20,7 +20,7 @@ from service.scoring_ports import BackendInfo
 
 Item = TypeVar("Item", bound=BaseModel)
 
-_LINKED = ("labels", "result", "report", "events", "cancel")
+_LINKED = ("labels", "result", "report", "events", "pause", "resume", "cancel")
 
 
 class _Body(BaseModel):

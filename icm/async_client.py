@@ -119,6 +119,14 @@ class AsyncClient(Requests):
         """See `Client.models`."""
         return await self._call(calls.models())
 
+    async def pause(self, job_id: str) -> Job:
+        """See `Client.pause`."""
+        return await self._call(calls.pause(job_id))
+
+    async def resume(self, job_id: str) -> Job:
+        """See `Client.resume`."""
+        return await self._call(calls.resume(job_id))
+
     @property
     def webhooks(self) -> AsyncWebhooks:
         """See `Client.webhooks`."""

@@ -95,6 +95,16 @@ def report_page(job_id: str, to: Path) -> Call[Path]:
     return _saved(f"{job_path(job_id)}/report", {"format": "html"}, to)
 
 
+def pause(job_id: str) -> Call[Job]:
+    """Repeated, the same answer."""
+    return Call(method="POST", path=f"{job_path(job_id)}/pause", read=_job)
+
+
+def resume(job_id: str) -> Call[Job]:
+    """Repeated, the same answer."""
+    return Call(method="POST", path=f"{job_path(job_id)}/resume", read=_job)
+
+
 def cancel(job_id: str) -> Call[Job]:
     """Repeated, the same answer."""
     return Call(method="POST", path=f"{job_path(job_id)}/cancel", read=_job)

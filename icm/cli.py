@@ -24,6 +24,8 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     jobs.watch,
     jobs.result,
     jobs.report,
+    jobs.pause,
+    jobs.resume,
     jobs.cancel,
     models.models,
     audit.audit,

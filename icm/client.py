@@ -135,6 +135,14 @@ class Client(Requests):
         """The scoring backends that a configuration can name, the default first."""
         return self._call(calls.models())
 
+    def pause(self, job_id: str) -> Job:
+        """Let a job wait until it is resumed; what workers have begun is saved."""
+        return self._call(calls.pause(job_id))
+
+    def resume(self, job_id: str) -> Job:
+        """Let a paused job go on where it stopped; one that waits for its backend is tried at once."""
+        return self._call(calls.resume(job_id))
+
     @property
     def webhooks(self) -> Webhooks:
         """The project's webhooks."""

@@ -40,6 +40,7 @@ class PauseReason(StrEnum):
     """Why a job is paused."""
 
     BACKEND_UNAVAILABLE = "backend_unavailable"  # its backend could not be reached for long; ends by itself
+    REQUESTED = "requested"  # a person asked for it; a person ends it
 
 
 class ShardStatus(StrEnum):
@@ -65,7 +66,7 @@ class Scope(StrEnum):
     """What an API key is good for."""
 
     READ = "read"  # jobs, labels, results, reports, events, backends, webhooks
-    WRITE = "write"  # create, estimate, cancel and delete jobs; make and change webhooks
+    WRITE = "write"  # create, estimate, pause, resume, cancel, delete jobs; make and change webhooks
     ADMIN = "admin"  # all of it, and the metrics
 
 
@@ -76,8 +77,11 @@ class AuditAction(StrEnum):
     KEY_REVOKED = "key.revoked"
     PROJECT_LIMITED = "project.limited"
     JOB_CREATED = "job.created"
+    JOB_PAUSED = "job.paused"
+    JOB_RESUMED = "job.resumed"
     JOB_CANCELLED = "job.cancelled"
     JOB_DELETED = "job.deleted"
+    JOB_EXPIRED = "job.expired"  # by the operator's retention; nobody asked for it
     RESULT_DOWNLOADED = "result.downloaded"
     WEBHOOK_CREATED = "webhook.created"
     WEBHOOK_CHANGED = "webhook.changed"

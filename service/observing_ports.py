@@ -17,8 +17,7 @@ class TurnEnd(StrEnum):
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"  # for good, and the job with it
-    CANCELLED = "cancelled"
-    GIVEN_BACK = "given_back"  # the worker was told to stop
+    GIVEN_BACK = "given_back"  # the worker, or the job, was told to stop or to wait
     PAUSED = "paused"  # the backend is away; the job waits
     CRASHED = "crashed"  # an unforeseen error; tried again, within limits
     LEASE_LOST = "lease_lost"  # another worker goes on

@@ -37,6 +37,7 @@ from service.identifiers import BackendId, DatasetId, JobId, Label, Row, WorkerI
 from service.observing_ports import Census, PoolLoad
 from service.scoring_ports import BackendIdentity
 from service.search.prompt_tree import Usage
+from service.upkeep_ports import Upkeep
 from service.webhook_ports import Deliveries, Webhooks
 
 
@@ -69,8 +70,26 @@ class Jobs(Protocol):
         worker has let go. A job that was cancelled is not JobFinished here.
         """
 
+    async def pause(self, job_id: JobId) -> Job:
+        """Let the job wait until a person resumes it. Repeated, the same answer. Raises JobNotFound, JobFinished.
+
+        It is paused at once, with a `job.paused` event: no further shard is claimed. Workers that hold
+        one hear of it when they renew its lease, and give it back. Where all shards that are left end
+        before that, the job ends. What is being cancelled is JobFinished here.
+        """
+
+    async def resume(self, job_id: JobId) -> Job:
+        """Let a paused job go on. Repeated, the same answer. Raises JobNotFound, JobFinished.
+
+        What a person has paused is queued or running again, with a `job.resumed` event. A job that
+        waits for its backend is tried at once, and stays paused until a worker finds the backend back.
+        """
+
     async def remove(self, job_id: JobId) -> None:
-        """Delete a finished job with its rows, labels and events. Raises JobNotFound, WrongState."""
+        """Delete a finished job with all that belongs to it, its Idempotency-Key too. Raises JobNotFound, WrongState.
+
+        What was charged to the project stays charged.
+        """
 
     async def columns(self, job_id: JobId) -> tuple[tuple[str, ...], str | None]:
         """The data set's columns in the user's order, and the name of its gold column."""
@@ -179,7 +198,10 @@ class Shards(Protocol):
         """
 
     async def renew(self, lease: Lease, lease_seconds: float) -> bool:
-        """Renew the lease; says whether to stop, since the job is to be cancelled or has failed. Raises LeaseLost."""
+        """Renew the lease; says whether to give the shard back. Raises LeaseLost.
+
+        That is to be done where the job is to be cancelled, has failed or was paused by a person.
+        """
 
     async def save(self, lease: Lease, *, checkpoint: bytes, progress: Progress) -> None:
         """Record how far the shard has come, with a `job.progress` event. Raises LeaseLost."""
@@ -202,6 +224,7 @@ class Shards(Protocol):
     async def release(self, lease: Lease, *, delay_seconds: float = 0.0, crashed: bool = False) -> None:
         """Give the shard back to the queue, to be gone on with after the delay. Raises LeaseLost.
 
+        Where the job is to be cancelled or has failed, the shard is cancelled instead.
         `crashed` counts as a crash of the worker: too many without progress fail the shard.
         """
 
@@ -218,7 +241,7 @@ class Shards(Protocol):
 
         A running job becomes paused, with a `job.paused` event. None of its shards can be claimed
         until the wait is over, and then one at a time, to see whether the job can go on; where it
-        can't, it is paused again without an event, for longer.
+        can't, it is paused again without an event, for longer. What a person has paused stays so.
         """
 
     async def resume(self, claimed: ClaimedShard) -> None:
@@ -293,6 +316,9 @@ class Store(Protocol):
 
     def workbench(self) -> AbstractAsyncContextManager[Workbench]:
         """A unit of work for a worker."""
+
+    def upkeep(self) -> AbstractAsyncContextManager[Upkeep]:
+        """A unit of work for the maintainer."""
 
     async def wait_for_work(self, timeout_seconds: float) -> None:
         """Return when shards may have been queued, or after the time-out."""

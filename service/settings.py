@@ -118,6 +118,18 @@ class TelemetrySettings(_Group):
     otlp_endpoint: str = Field("", description="such as http://collector:4318; empty: none are sent")
 
 
+class RetentionSettings(_Group):
+    """How long things are kept (docs/retention.md); 0 days are for good."""
+
+    idempotency_keys_hours: int = Field(48, ge=24, description="Idempotency-Keys, since their first use")
+    events_days: int = Field(30, ge=0, description="events of jobs since their end; those that end a log stay")
+    jobs_days: int = Field(0, ge=0, description="jobs with their data, labels and reports, since their end")
+    usage_days: int = Field(400, ge=0, description="how many tokens a project had computed on a day")
+    deliveries_days: int = Field(30, ge=0, description="messages to webhooks, but for those still to be sent")
+    audit_days: int = Field(365, ge=0, description="entries of the audit log")
+    every_seconds: float = Field(60.0, gt=0, description="how often a worker process looks for what is older")
+
+
 class BackendSettings(_Group):
     """A scoring backend the operator offers by name; users never write URLs."""
 
@@ -168,4 +180,5 @@ class Settings(BaseSettings):
     webhooks: WebhookSettings = WebhookSettings()
     worker: WorkerSettings = WorkerSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    retention: RetentionSettings = RetentionSettings()
     backends: tuple[BackendSettings, ...] = (BackendSettings(),)

@@ -16,6 +16,7 @@ from service.observability.traces import sent_traces
 from service.settings import Settings
 from workers.dispatch import WebhookDispatch
 from workers.duties import Duty, attend
+from workers.maintenance import Maintenance
 from workers.metrics import WorkMetrics, served_metrics
 from workers.worker import Worker
 
@@ -45,7 +46,11 @@ async def work(settings: Settings) -> None:
 
 def _duties(application: Application) -> Sequence[Duty]:
     """What this process does beside labelling."""
-    return (WebhookDispatch(application.store, build_sender(application.settings), application.settings.webhooks),)
+    settings = application.settings
+    return (
+        Maintenance(application.store, settings.retention),
+        WebhookDispatch(application.store, build_sender(settings), settings.webhooks),
+    )
 
 
 def main() -> None:

@@ -17,10 +17,9 @@ RENEWALS_PER_LEASE = 3
 
 @dataclass
 class Pulse:
-    """What the heart has heard: `stop` is set when the work must end, `cancelled` says that the job is to end too."""
+    """What the heart has heard: `stop` is set when the shard must be given back, whatever becomes of it then."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    cancelled: bool = False
 
 
 async def keep_lease(store: Store, lease: Lease, lease_seconds: float, pulse: Pulse) -> None:
@@ -36,11 +35,11 @@ async def keep_lease(store: Store, lease: Lease, lease_seconds: float, pulse: Pu
         asked = time.monotonic()
         try:
             async with asyncio.timeout(pause), store.workbench() as unit:
-                pulse.cancelled |= await unit.shards.renew(lease, lease_seconds)
+                must_stop = await unit.shards.renew(lease, lease_seconds)
             renewed = asked
+            if must_stop:
+                pulse.stop.set()
         except LeaseLost:
             return
         except (StorageUnavailable, TimeoutError) as error:
             logger.warning("the lease could not be renewed", reason=str(error) or "no answer in time")
-        if pulse.cancelled:
-            pulse.stop.set()

@@ -123,8 +123,6 @@ class Worker:
             return await self._release(claimed, CRASH_DELAY_SECONDS, crashed=True)
         if outcome is ShardOutcome.SUCCEEDED:
             return TurnEnd.SUCCEEDED
-        if pulse.cancelled:
-            return await self._finish_cancelled(claimed)
         return await self._release(claimed, 0.0)
 
     async def _run_leased(self, claimed: ClaimedShard, pulse: Pulse) -> ShardOutcome:
@@ -181,11 +179,6 @@ class Worker:
         async with self._store.workbench() as unit:
             await unit.shards.finish(claimed.lease, ShardStatus.FAILED, error=details)
         return TurnEnd.FAILED
-
-    async def _finish_cancelled(self, claimed: ClaimedShard) -> TurnEnd:
-        async with self._store.workbench() as unit:
-            await unit.shards.finish(claimed.lease, ShardStatus.CANCELLED)
-        return TurnEnd.CANCELLED
 
     async def _until_stopped(self, waiting: Coroutine[Any, Any, None]) -> None:
         tasks = [asyncio.create_task(waiting), asyncio.create_task(self._stopping.wait())]

@@ -1,4 +1,4 @@
-"""Commands about jobs that a service has: list, watch, download, judge, cancel."""
+"""Commands about jobs that a service has: list, watch, download, judge, pause, resume, cancel."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +10,7 @@ from icm.commands.failures import JobEndedBadly
 from icm.commands.options import ApiKey, JobId, Json, Url
 from icm.commands.output import on_stdout, plain_table, summary_of, write_json
 from icm.commands.progress import figures, shown_progress
+from icm.documents import Job
 from icm.files import result_format_of
 from icm.requests import DEFAULT_URL
 
@@ -86,10 +87,26 @@ def report(
         on_stdout().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+def pause(job_id: JobId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:
+    """Let a job wait until it is resumed; what workers have begun is saved."""
+    with Client(url, api_key=api_key) as client:
+        _show(client.pause(job_id), as_json=as_json)
+
+
+def resume(job_id: JobId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:
+    """Let a paused job go on where it stopped."""
+    with Client(url, api_key=api_key) as client:
+        _show(client.resume(job_id), as_json=as_json)
+
+
 def cancel(job_id: JobId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:
     """Ask a job to stop; it keeps the labels found so far."""
     with Client(url, api_key=api_key) as client:
-        job = client.cancel(job_id)
+        _show(client.cancel(job_id), as_json=as_json)
+
+
+def _show(job: Job, *, as_json: bool) -> None:
+    """One line about a job, or all the service says of it."""
     if as_json:
         write_json(job.document)
         return

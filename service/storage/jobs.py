@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, exists, insert, select, tuple_
+from sqlalchemy import insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.entities import Job, JobStatus, NewShard, ShardStatus
 from service.errors import JobFinished, WrongState
 from service.identifiers import JobId, ProjectName
 from service.storage.journal import WORK_CHANNEL, Journal
-from service.storage.lifecycle import parsed_time
+from service.storage.lifecycle import parsed_time, refuse_ended
 from service.storage.progress import get_job, job_from, job_not_found, owned, select_jobs
-from service.storage.tables import datasets, idempotency_keys, jobs, shards
+from service.storage.removal import erase, hold_shards
+from service.storage.tables import datasets, jobs, shards
 
 
 class JobTable:
@@ -57,7 +58,7 @@ class JobTable:
 
     async def page(self, *, limit: int, before: tuple[str, str] | None, status: JobStatus | None) -> list[Job]:
         """Jobs, newest first, older than the (created_at, id) given. Raises InvalidCursor."""
-        query = select_jobs().where(jobs.c.project == self._project)
+        query = select_jobs().where(jobs.c.project == self._project, jobs.c.retired_at.is_(None))
         query = query.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit)
         if before is not None:
             created_at, job_id = before
@@ -77,19 +78,31 @@ class JobTable:
         await self._journal.settle(job, stopping=True)
         return await self.get(job_id)
 
+    async def pause(self, job_id: JobId) -> Job:
+        """Let the job wait until a person resumes it. Repeated, the same answer. Raises JobNotFound, JobFinished."""
+        job = await self._journal.lock(job_id, owned(job_id, self._project))
+        refuse_ended(job_id, job.status, cancel_requested=job.cancel_requested)
+        if not job.is_on_hold:
+            await self._journal.put_on_hold(job)
+        return await self.get(job_id)
+
+    async def resume(self, job_id: JobId) -> Job:
+        """Let a paused job go on. Repeated, the same answer. Raises JobNotFound, JobFinished."""
+        job = await self._journal.lock(job_id, owned(job_id, self._project))
+        refuse_ended(job_id, job.status, cancel_requested=job.cancel_requested)
+        if job.is_on_hold:
+            await self._journal.resume(job)
+        elif job.status is JobStatus.PAUSED:
+            await self._journal.try_at_once(job)
+        return await self.get(job_id)
+
     async def remove(self, job_id: JobId) -> None:
-        """Delete a finished job with its rows, labels and events. Raises JobNotFound, WrongState."""
-        own = select(jobs.c.id).where(owned(job_id, self._project))
-        held = select(shards.c.shard).where(shards.c.job_id.in_(own)).order_by(shards.c.shard).with_for_update()
-        await self._connection.execute(held)  # before the job, as workers do, or both could wait forever
+        """Delete a finished job with all that belongs to it. Raises JobNotFound, WrongState."""
+        await hold_shards(self._connection, owned(job_id, self._project))
         job = await self._journal.lock(job_id, owned(job_id, self._project))
         if not job.status.is_final:
             raise WrongState(f"job {job_id} is {job.status}; cancel it before deleting it")
-        gone = delete(jobs).where(jobs.c.id == job_id).returning(jobs.c.dataset_id)
-        dataset_id = (await self._connection.execute(gone)).scalar_one()
-        still_used = exists().where(jobs.c.dataset_id == dataset_id)
-        await self._connection.execute(delete(datasets).where(datasets.c.id == dataset_id, ~still_used))
-        await self._connection.execute(delete(idempotency_keys).where(idempotency_keys.c.job_id == job_id))
+        await erase(self._connection, job_id)
 
     async def columns(self, job_id: JobId) -> tuple[tuple[str, ...], str | None]:
         """The data set's columns in the user's order, and the name of its gold column. Raises JobNotFound."""

@@ -11,12 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.entities import Backoff, JobStatus, PauseReason, Progress, ShardStatus
 from service.identifiers import JobId
 from service.storage.lifecycle import (
+    PAUSED_ON_REQUEST,
     WAITING_SHARD,
     ShardCounts,
     job_error,
     job_event,
     paused_event,
     resumed_event,
+    resumed_status,
     settled_status,
 )
 from service.storage.outbox import queue_messages
@@ -36,17 +38,29 @@ class LockedJob:
     cancel_requested: bool
     tries: int  # to reach its backend in vain, since a shard was saved last
     waits: bool  # paused, and it is too early to look whether it can go on
+    pause_reason: PauseReason | None
+    has_begun: bool  # a shard of it was claimed
 
     @property
     def stopping(self) -> bool:
         """Whether no further shard may be begun."""
         return self.cancel_requested or self.status.is_final
 
+    @property
+    def is_on_hold(self) -> bool:
+        """Whether a person has paused it, so that only a person lets it go on."""
+        return self.pause_reason is PauseReason.REQUESTED
+
 
 def may_be_tried() -> ColumnElement[bool]:
     """True of a job that is not paused, and of one whose wait is over."""
     waits_over = func.coalesce(jobs.c.retry_at <= func.now(), literal(value=False))
     return or_(jobs.c.status != JobStatus.PAUSED, waits_over)
+
+
+def is_on_hold() -> ColumnElement[bool]:
+    """True of a job that a person has paused."""
+    return func.coalesce(jobs.c.pause_reason == PauseReason.REQUESTED, literal(value=False))
 
 
 def pause_so_far() -> ColumnElement[float]:
@@ -56,8 +70,8 @@ def pause_so_far() -> ColumnElement[float]:
 
 
 def without_pause() -> dict[str, Any]:
-    """The values of a job whose pause, if there is one, is over."""
-    seconds = jobs.c.paused_seconds + pause_so_far()
+    """The values of a job whose pause, if there is one, is over; before its beginning there is nothing to count."""
+    seconds = jobs.c.paused_seconds + case((jobs.c.started_at.is_not(None), pause_so_far()), else_=0.0)
     return {"pause_reason": None, "paused_at": None, "retry_at": None, "paused_seconds": seconds}
 
 
@@ -69,7 +83,8 @@ class Journal:
 
     async def lock(self, job_id: JobId, which: ColumnElement[bool] | None = None) -> LockedJob:
         """Keep everybody else from changing the job, where `which` is true of it. Raises JobNotFound."""
-        told = (jobs.c.status, jobs.c.cancel_requested, jobs.c.tries, (~may_be_tried()).label("waits"))
+        waits, has_begun = (~may_be_tried()).label("waits"), jobs.c.started_at.is_not(None).label("has_begun")
+        told = (jobs.c.status, jobs.c.cancel_requested, jobs.c.tries, waits, jobs.c.pause_reason, has_begun)
         query = select(*told).where(jobs.c.id == job_id)
         if which is not None:
             query = query.where(which)
@@ -77,7 +92,9 @@ class Journal:
         row = (await self._connection.execute(query)).first()
         if row is None:
             raise job_not_found(job_id)
-        return LockedJob(job_id, JobStatus(row.status), row.cancel_requested, row.tries, row.waits)
+        reason = None if row.pause_reason is None else PauseReason(row.pause_reason)
+        status = JobStatus(row.status)
+        return LockedJob(job_id, status, row.cancel_requested, row.tries, row.waits, reason, row.has_begun)
 
     async def append(self, job_id: JobId, event_type: str, data: Mapping[str, Any]) -> None:
         """Add an event. The number comes from the job's own row, so numbers follow the order of commits."""
@@ -128,18 +145,37 @@ class Journal:
         if job.status is not JobStatus.PAUSED:
             await self.append(job.id, "job.paused", paused_event(reason, message, retry_at))
 
+    async def put_on_hold(self, job: LockedJob) -> None:
+        """Let the job wait until a person resumes it, whatever it may have waited for before."""
+        change = {
+            "status": JobStatus.PAUSED,
+            "error": job_error(PauseReason.REQUESTED, PAUSED_ON_REQUEST),
+            "pause_reason": PauseReason.REQUESTED,
+            "paused_at": func.coalesce(jobs.c.paused_at, func.clock_timestamp()),
+            "retry_at": None,
+        }
+        await self._connection.execute(update(jobs).where(jobs.c.id == job.id).values(change))
+        await self.append(job.id, "job.paused", paused_event(PauseReason.REQUESTED, PAUSED_ON_REQUEST, None))
+
+    async def try_at_once(self, job: LockedJob) -> None:
+        """End the wait of a job whose backend is away: a worker looks now whether it is back."""
+        now = {"retry_at": func.clock_timestamp()}
+        await self._connection.execute(update(jobs).where(jobs.c.id == job.id).values(now))
+        await self.notify(WORK_CHANNEL, job.id)
+
     async def keep_waiting(self, job: LockedJob, seconds: float) -> None:
         """Let nobody else look whether the paused job can go on, until so many seconds are over."""
         later = {"retry_at": func.clock_timestamp() + timedelta(seconds=seconds)}
         await self._connection.execute(update(jobs).where(jobs.c.id == job.id).values(later))
 
     async def resume(self, job: LockedJob) -> None:
-        """End the pause; every waiting worker is told."""
+        """End the pause, whatever its reason; every waiting worker is told."""
+        status = resumed_status(has_begun=job.has_begun)
         lasted = select(pause_so_far()).where(jobs.c.id == job.id)
         seconds = (await self._connection.execute(lasted)).scalar_one()
-        change = {"status": JobStatus.RUNNING, "error": None, **without_pause()}
+        change = {"status": status, "error": None, **without_pause()}
         await self._connection.execute(update(jobs).where(jobs.c.id == job.id).values(change))
-        await self.append(job.id, "job.resumed", resumed_event(float(seconds)))
+        await self.append(job.id, "job.resumed", resumed_event(status, float(seconds)))
         await self.notify(WORK_CHANNEL, job.id)
 
     async def went_on(self, job_id: JobId) -> None:

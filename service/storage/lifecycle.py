@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 
 from service.entities import JobStatus, LabelState, LabelStatus, PauseReason, Progress, ShardStatus
-from service.errors import InvalidCursor
-from service.identifiers import Row
+from service.errors import InvalidCursor, JobFinished
+from service.identifiers import JobId, Row
 
 SUMMED = ("labeled", "iterations", "accepted", "inconsistencies", "prompts", "tokens_sent", "tokens_computed")
 
@@ -25,6 +25,13 @@ TRIAL_SECONDS = 60.0
 
 # Labels come long before the search is content with them, so a shard under way never counts as done.
 MOST_OF_A_SHARD = 0.9
+
+# Events of a job that ended long ago that stay as long as the job: the report reads the shards' summaries, and
+# whoever follows the log late learns of its beginning and its end.
+LASTING_EVENTS = ("job.created", "shard.finished", "job.succeeded", "job.failed", "job.cancelled")
+
+# What a job says while a person has paused it.
+PAUSED_ON_REQUEST = "paused on request; the job goes on once it is resumed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,7 @@ class ShardCounts:
 def settled_status(status: JobStatus, *, stopping: bool, failed: bool, shards: ShardCounts) -> JobStatus:
     """The job's status after one of its shards ended or was given back; a final status stays.
 
-    A paused job ends like a running one: by the shards that were under way, or by a cancellation.
+    A paused job, whoever paused it, ends like a running one: by the shards that were under way, or by a cancellation.
     `stopping` says that the job was asked to stop, `failed` that a shard has failed for good.
     """
     if status.is_final:
@@ -52,20 +59,36 @@ def settled_status(status: JobStatus, *, stopping: bool, failed: bool, shards: S
     return JobStatus.SUCCEEDED if shards.succeeded == shards.total else status
 
 
+def refuse_ended(job_id: JobId, status: JobStatus, *, cancel_requested: bool) -> None:
+    """Keep a job that has ended, or is about to, from being paused or resumed. Raises JobFinished."""
+    if status.is_final:
+        raise JobFinished(f"job {job_id} has already ended: {status}")
+    if cancel_requested:
+        raise JobFinished(f"job {job_id} is being cancelled")
+
+
 def job_error(reason: PauseReason, message: str) -> dict[str, str]:
     """The job's error while it is paused."""
     return {"code": reason.value, "message": message}
 
 
-def paused_event(reason: PauseReason, message: str, retry_at: datetime) -> dict[str, Any]:
-    """The data of a `job.paused` event; `retry_at` is when it is first looked whether the job can go on."""
-    status = JobStatus.PAUSED.value
-    return {"status": status, "reason": reason.value, "message": message, "retry_at": retry_at.isoformat()}
+def paused_event(reason: PauseReason, message: str, retry_at: datetime | None) -> dict[str, Any]:
+    """The data of a `job.paused` event.
+
+    `retry_at` is when it is first looked whether the job can go on; None where only a person lets it.
+    """
+    when = None if retry_at is None else retry_at.isoformat()
+    return {"status": JobStatus.PAUSED.value, "reason": reason.value, "message": message, "retry_at": when}
 
 
-def resumed_event(paused_seconds: float) -> dict[str, Any]:
+def resumed_status(*, has_begun: bool) -> JobStatus:
+    """The status of a job whose pause is over."""
+    return JobStatus.RUNNING if has_begun else JobStatus.QUEUED
+
+
+def resumed_event(status: JobStatus, paused_seconds: float) -> dict[str, Any]:
     """The data of a `job.resumed` event."""
-    return {"status": JobStatus.RUNNING.value, "paused_seconds": paused_seconds}
+    return {"status": status.value, "paused_seconds": paused_seconds}
 
 
 def poisoned(shard: int, crashes: int) -> dict[str, str]:

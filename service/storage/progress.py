@@ -47,8 +47,8 @@ def job_from(row: RowMapping) -> Job:
 
 
 def owned(job_id: JobId, project: ProjectName) -> ColumnElement[bool]:
-    """True of this job where it is the project's."""
-    return (jobs.c.id == job_id) & (jobs.c.project == project)
+    """True of this job where it is the project's and was not retired."""
+    return (jobs.c.id == job_id) & (jobs.c.project == project) & jobs.c.retired_at.is_(None)
 
 
 async def get_job(connection: AsyncConnection, which: ColumnElement[bool], job_id: JobId) -> Job:

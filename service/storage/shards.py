@@ -15,7 +15,7 @@ from service.identifiers import JobId, WorkerId
 from service.search.prompt_tree import Usage
 from service.storage.account import charge
 from service.storage.fence import hold, holds, lease_lost
-from service.storage.journal import WORK_CHANNEL, Journal, LockedJob, may_be_tried
+from service.storage.journal import WORK_CHANNEL, Journal, LockedJob, is_on_hold, may_be_tried
 from service.storage.lifecycle import SUMMED, TRIAL_SECONDS, poisoned, progress_event, shard_event
 from service.storage.progress import elapsed_seconds, job_not_found
 from service.storage.tables import checkpoints, jobs, shards
@@ -45,7 +45,7 @@ class ShardQueue:
             if job.stopping:
                 await self._end(job, found.shard, ShardStatus.CANCELLED)
             elif job.waits:
-                continue  # another worker is just trying; from now on this transaction sees that, too
+                continue  # paused, or tried by another worker, at this moment; from now on we see that, too
             elif found.crashes >= self._max_crashes:
                 error = poisoned(found.shard, found.crashes)
                 await self._end(job, found.shard, ShardStatus.FAILED, error=error)
@@ -59,12 +59,12 @@ class ShardQueue:
             update(shards)
             .where(holds(lease), jobs.c.id == shards.c.job_id)
             .values(lease_until=_in(lease_seconds))
-            .returning(jobs.c.cancel_requested, jobs.c.status)
+            .returning(jobs.c.cancel_requested, jobs.c.status, is_on_hold().label("on_hold"))
         )
         row = (await self._connection.execute(change)).first()
         if row is None:
             raise lease_lost(lease)
-        return row.cancel_requested or JobStatus(row.status).is_final
+        return row.cancel_requested or row.on_hold or JobStatus(row.status).is_final
 
     async def save(self, lease: Lease, *, checkpoint: bytes, progress: Progress) -> None:
         """Record how far the shard has come; what differs from the checkpoint before has advanced. Raises LeaseLost."""
@@ -118,7 +118,7 @@ class ShardQueue:
             await self._end(job, lease.shard, ShardStatus.FAILED, error=poisoned(lease.shard, crashes))
             return
         await self._set(lease.job_id, lease.shard, ShardStatus.QUEUED, crashes=crashes, run_after=_in(delay_seconds))
-        if crashed or job.status is not JobStatus.PAUSED:  # who only looked after a paused job has not begun
+        if crashed or job.is_on_hold or job.status is not JobStatus.PAUSED:  # who only looked has not begun
             await self._journal.append(lease.job_id, "shard.released", {"shard": lease.shard, "crashed": crashed})
         if not delay_seconds:
             await self._journal.notify(WORK_CHANNEL, lease.job_id)
@@ -134,6 +134,8 @@ class ShardQueue:
             await self._end(job, lease.shard, ShardStatus.CANCELLED)
             return
         await self._set(lease.job_id, lease.shard, ShardStatus.QUEUED)
+        if job.is_on_hold:
+            return  # what a person has asked for stands
         if claimed.paused or job.status is not JobStatus.PAUSED:  # else another shard has paused it already
             await self._journal.pause(job, reason, message, backoff=backoff, at_least_seconds=at_least_seconds)
 
@@ -143,7 +145,7 @@ class ShardQueue:
         job = await self._journal.lock(claimed.lease.job_id)
         if job.stopping:
             return  # the heartbeat says so to the worker
-        if job.status is JobStatus.PAUSED:
+        if job.status is JobStatus.PAUSED and not job.is_on_hold:
             await self._journal.resume(job)
         await self._started(claimed.lease, claimed.rows)
 

@@ -25,6 +25,7 @@ from service.storage.listener import Listener
 from service.storage.shards import ShardQueue
 from service.storage.tables import metadata
 from service.storage.units import DeskUnit, GateUnit, WorkbenchUnit
+from service.storage.upkeep import UpkeepTables
 from service.storage.webhook_queue import DeliveryQueue
 from service.storage.webhooks import WebhookTable
 
@@ -78,6 +79,12 @@ class PostgresStore:
                 answers=AnswerTable(connection),
                 deliveries=DeliveryQueue(connection),
             )
+
+    @asynccontextmanager
+    async def upkeep(self) -> AsyncIterator[UpkeepTables]:
+        """A unit of work for the maintainer. Raises StorageUnavailable."""
+        async with self._transaction() as connection:
+            yield UpkeepTables(connection)
 
     async def wait_for_work(self, timeout_seconds: float) -> None:
         """Return when shards may have been queued, or after the time-out."""

@@ -161,9 +161,14 @@ jobs = Table(
     Column("paused_seconds", Double, nullable=False, server_default=text("0")),  # in pauses that are over
     Column("request_id", Text),  # of the request that made it; unknown of older jobs
     Column("traceparent", Text),  # its span, as W3C Trace Context has it
+    Column("log_shortened", Boolean, nullable=False, server_default=false()),  # events that need not last are gone
+    Column("retired_at", DateTime(timezone=True)),  # since then nobody finds it; it is erased bit by bit
     _one_of("status", JobStatus),
     Index("ix_jobs_project_created_at", "project", "created_at", "id"),
     Index("ix_jobs_project_status_created_at", "project", "status", "created_at", "id"),
+    Index("ix_jobs_finished_at", "finished_at", postgresql_where=text("retired_at IS NULL")),
+    Index("ix_jobs_unshortened", "finished_at", postgresql_where=text("NOT log_shortened")),
+    Index("ix_jobs_retired_at", "retired_at", postgresql_where=text("retired_at IS NOT NULL")),
 )
 
 # The queue. A worker holds a shard while `epoch` stands; each claim raises it by one.
@@ -238,7 +243,7 @@ idempotency_keys = Table(
     Column("key", Text, primary_key=True),
     Column("sha256", Text, nullable=False),
     Column("job_id", Text, nullable=False, index=True),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now(), index=True),
 )
 
 # One row for each prompt, in the millions: no foreign key, and a key of 16 bytes (search/recall.py).

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from service.config import JobConfig, Task
@@ -32,6 +32,9 @@ ALICE, BOB = WorkerId("alice"), WorkerId("bob")
 LONG = 60.0  # a lease that does not run out during a test, in seconds
 NO_TIME = -0.001  # a lease that has run out when it is given
 PATIENT, NOTHING = Backoff(), Usage()
+AT_ONCE = Backoff(0.0, 0.0)
+# The error of a job that a person has paused.
+ON_REQUEST = {"code": "requested", "message": "paused on request; the job goes on once it is resumed"}
 CONFIG = JobConfig(name="sums", task=Task(template="{sum}", gold_field="gold"))
 
 
@@ -114,6 +117,11 @@ async def pause(
         )
 
 
+async def outage(store: Store, shard: ClaimedShard, backoff: Backoff = AT_ONCE) -> None:
+    """The backend of the shard's job is away, and may be tried again at once."""
+    await pause(store, shard, backoff=backoff)
+
+
 async def resume(store: Store, shard: ClaimedShard) -> None:
     async with store.workbench() as bench:
         await bench.shards.resume(shard)
@@ -139,6 +147,18 @@ async def cancel(store: Store, job_id: JobId) -> Job:
         return await desk.jobs.request_cancel(job_id)
 
 
+async def put_on_hold(store: Store, job_id: JobId) -> Job:
+    """A person pauses the job."""
+    async with store.desk(LOCAL_CALLER) as desk:
+        return await desk.jobs.pause(job_id)
+
+
+async def let_go_on(store: Store, job_id: JobId) -> Job:
+    """A person resumes the job."""
+    async with store.desk(LOCAL_CALLER) as desk:
+        return await desk.jobs.resume(job_id)
+
+
 async def job(store: Store, job_id: JobId) -> Job:
     async with store.desk(LOCAL_CALLER) as desk:
         return await desk.jobs.get(job_id)
@@ -148,6 +168,11 @@ async def everything(store: Store, job_id: JobId) -> tuple[Job, list[Event]]:
     """The job and its log, without the estimate of the time left, which changes with the clock."""
     found = await job(store, job_id)
     return replace(found, progress=replace(found.progress, eta_seconds=None)), await events(store, job_id)
+
+
+async def seconds_of(store: Store, job_id: JobId) -> float:
+    async with store.workbench() as bench:
+        return (await bench.shards.job_totals(job_id))[1]
 
 
 async def events(store: Store, job_id: JobId, after: int = 0) -> list[Event]:
@@ -167,3 +192,16 @@ def label_state(position: int, label: int | None = 0, confidence: float | None =
         margin=None if confidence is None else 1.5,
         status=LabelStatus.LABELED if label is not None else LabelStatus.UNLABELED,
     )
+
+
+class Hours:
+    """A clock that stands still until told otherwise."""
+
+    def __init__(self) -> None:
+        self.moment = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def pass_by(self, seconds: float) -> None:
+        self.moment += timedelta(seconds=seconds)

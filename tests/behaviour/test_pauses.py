@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from service.entities import Backoff, ClaimedShard, JobStatus
-from service.identifiers import JobId, WorkerId
+from service.identifiers import WorkerId
 from service.ports import Store
 from service.storage.memory import MemoryStore
 from tests.behaviour.stored import (
     ALICE,
     BOB,
     NO_TIME,
+    Hours,
     cancel,
     claim,
     claimed,
@@ -25,6 +26,7 @@ from tests.behaviour.stored import (
     release,
     resume,
     save,
+    seconds_of,
 )
 
 NOW = Backoff(0.0, 0.0)
@@ -166,19 +168,6 @@ async def test_a_worker_told_to_stop_while_it_looks_gives_back_a_shard_it_never_
     assert await events(store, job_id) == log
 
 
-class Hours:
-    """A clock that stands still until told otherwise."""
-
-    def __init__(self) -> None:
-        self.moment = datetime(2026, 1, 1, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.moment
-
-    def pass_by(self, seconds: float) -> None:
-        self.moment += timedelta(seconds=seconds)
-
-
 async def waits(store: MemoryStore, clock: Hours, tries: int) -> list[float]:
     """Pause, try in vain so many times, and say how long each wait was, in whole seconds."""
     found, seconds = list[float](), 0.0
@@ -240,8 +229,3 @@ async def test_time_in_a_pause_does_not_count_in_the_database_either(store: Stor
     assert first == second
     await resume(store, await claimed(store))
     assert await seconds_of(store, job_id) >= first
-
-
-async def seconds_of(store: Store, job_id: JobId) -> float:
-    async with store.workbench() as bench:
-        return (await bench.shards.job_totals(job_id))[1]

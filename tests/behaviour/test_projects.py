@@ -26,6 +26,8 @@ async def everything_of(stream: Any) -> list[Any]:
 ASKING: dict[str, Callable[[Desk, JobId], Awaitable[Any]]] = {
     "jobs.get": lambda desk, job_id: desk.jobs.get(job_id),
     "jobs.request_cancel": lambda desk, job_id: desk.jobs.request_cancel(job_id),
+    "jobs.pause": lambda desk, job_id: desk.jobs.pause(job_id),
+    "jobs.resume": lambda desk, job_id: desk.jobs.resume(job_id),
     "jobs.remove": lambda desk, job_id: desk.jobs.remove(job_id),
     "jobs.columns": lambda desk, job_id: desk.jobs.columns(job_id),
     "labels.page": lambda desk, job_id: desk.labels.page(job_id, limit=9, after=None, by_confidence=False),
@@ -35,6 +37,8 @@ ASKING: dict[str, Callable[[Desk, JobId], Awaitable[Any]]] = {
     "events.after": lambda desk, job_id: desk.events.after(job_id, 0, limit=9),
     "events.append": lambda desk, job_id: desk.events.append(job_id, "note", {}),
 }
+
+UNDER_WAY = {"jobs.request_cancel", "jobs.pause", "jobs.resume"}  # asked of a job that has not ended
 
 
 def test_every_way_to_ask_about_a_job_is_tried_here() -> None:
@@ -70,7 +74,7 @@ async def test_another_projects_job_is_as_unknown_as_one_that_never_was(
 
 @pytest.mark.parametrize("asked", ASKING)
 async def test_a_project_finds_its_own_job(projects: Store, asked: str) -> None:
-    job_id = await queued_by(projects, BIRDS, ended=asked != "jobs.request_cancel")
+    job_id = await queued_by(projects, BIRDS, ended=asked not in UNDER_WAY)
     assert await answer(projects, BIRDS, asked, job_id) != "JobNotFound there is no job ID"
 
 

@@ -94,6 +94,7 @@ class UnluckyStore:
         self.units = 0
         self.desk = store.desk
         self.gate = store.gate
+        self.upkeep = store.upkeep
         self.wait_for_work = store.wait_for_work
         self.wait_for_events = store.wait_for_events
         self.load = store.load

@@ -26,6 +26,7 @@ class AnnouncingStore(PostgresStore):
                 events=_Announcing(unit.events, connection),
                 backends=_Announcing(unit.backends, connection),
                 answers=_Announcing(unit.answers, connection),
+                deliveries=unit.deliveries,
             )
 
 

@@ -46,6 +46,9 @@ class FragileStore:
         self.transactions = 0
         self.desk = store.desk
         self.gate = store.gate
+        self.upkeep = store.upkeep
+        self.load = store.load
+        self.census = store.census
         self.wait_for_work = store.wait_for_work
         self.wait_for_events = store.wait_for_events
         self.ping = store.ping

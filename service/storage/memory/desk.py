@@ -8,9 +8,10 @@ from service.entities import Event, Job, JobStatus, LabeledRow, LabelState, NewD
 from service.errors import JobFinished, WrongState
 from service.identifiers import DatasetId, JobId, ProjectName, Row
 from service.ports import StoredRequest
-from service.storage.lifecycle import gold_text, parsed_time, unlabeled
+from service.storage.lifecycle import gold_text, parsed_time, refuse_ended, unlabeled
 from service.storage.memory.journal import Journal
-from service.storage.memory.state import ShardRecord, State
+from service.storage.memory.removal import erase
+from service.storage.memory.state import KeyRecord, ShardRecord, State
 
 
 class MemoryDatasets:
@@ -89,39 +90,35 @@ class MemoryJobs:
         self._journal.settle(job_id, stopping=True)
         return self._journal.told(job_id)
 
+    async def pause(self, job_id: JobId) -> Job:
+        """Let the job wait until a person resumes it. Repeated, the same answer. Raises JobNotFound, JobFinished."""
+        job = self._state.own_job(self._project, job_id)
+        refuse_ended(job_id, job.status, cancel_requested=job.cancel_requested)
+        if not self._state.is_on_hold(job_id):
+            self._journal.put_on_hold(job)
+        return self._journal.told(job_id)
+
+    async def resume(self, job_id: JobId) -> Job:
+        """Let a paused job go on. Repeated, the same answer. Raises JobNotFound, JobFinished."""
+        job = self._state.own_job(self._project, job_id)
+        refuse_ended(job_id, job.status, cancel_requested=job.cancel_requested)
+        if self._state.is_on_hold(job_id):
+            self._journal.resume(job)
+        elif job.status is JobStatus.PAUSED:
+            self._journal.try_at_once(job_id)
+        return self._journal.told(job_id)
+
     async def remove(self, job_id: JobId) -> None:
-        """Delete a finished job with its rows, labels and events. Raises JobNotFound, WrongState."""
+        """Delete a finished job with all that belongs to it. Raises JobNotFound, WrongState."""
         job = self._state.own_job(self._project, job_id)
         if not job.status.is_final:
             raise WrongState(f"job {job_id} is {job.status}; cancel it before deleting it")
-        self._drop_rows(job)
-        self._state.jobs.drop(job_id)
-        self._state.owners.drop(job_id)
-        self._state.events.drop(job_id)
-        self._state.pauses.drop(job_id)
-        self._state.drop_deliveries_of(job_id)
-        for record in self._state.shards_of(job_id):
-            self._state.shards.drop((job_id, record.index))
-        for key, used in self._state.keys.items():
-            if used.job_id == job_id:
-                self._state.keys.drop(key)
+        erase(self._state, job_id)
 
     async def columns(self, job_id: JobId) -> tuple[tuple[str, ...], str | None]:
         """The data set's columns in the user's order, and the name of its gold column. Raises JobNotFound."""
         dataset = self._state.datasets.get(self._state.own_job(self._project, job_id).dataset_id)
         return ((), None) if dataset is None else (dataset.columns, dataset.gold_field)
-
-    def _drop_rows(self, job: Job) -> None:
-        rows = self._state.rows.get(job.dataset_id) or ()
-        for row in rows:
-            self._state.labels.drop((job.id, row.position))
-        if sum(other.dataset_id == job.dataset_id for _, other in self._state.jobs.items()) > 1:
-            return
-        self._state.datasets.drop(job.dataset_id)
-        self._state.owners.drop(job.dataset_id)
-        self._state.rows.drop(job.dataset_id)
-        for row in rows:
-            self._state.gold.drop((job.dataset_id, row.position))
 
 
 class MemoryLabelReader:
@@ -193,7 +190,7 @@ class MemoryEvents:
     async def after(self, job_id: JobId, sequence: int, *, limit: int) -> list[Event]:
         """Events with a higher sequence number, oldest first."""
         log = self._state.events.get(job_id) if self._state.owners.get(job_id) == self._project else None
-        return list((log or ())[max(sequence, 0) :][:limit])
+        return [event for event in log or () if event.sequence > sequence][:limit]
 
 
 class MemoryIdempotency:
@@ -206,9 +203,11 @@ class MemoryIdempotency:
     async def claim(self, key: str, sha256: str, job_id: JobId) -> StoredRequest | None:
         """Take the key for this job, or give back what it was used for."""
         used = self._state.keys.get((self._project, key))
-        if used is None:
-            self._state.keys.put((self._project, key), StoredRequest(sha256=sha256, job_id=job_id))
-        return used
+        if used is not None:
+            return used.request
+        request = StoredRequest(sha256=sha256, job_id=job_id)
+        self._state.keys.put((self._project, key), KeyRecord(request, self._state.now()))
+        return None
 
 
 def _by_confidence(state: LabelState) -> tuple[float, int]:

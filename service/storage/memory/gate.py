@@ -113,8 +113,7 @@ class MemoryAudit:
 
     async def record(self, entry: AuditEntry) -> None:
         """Add an entry."""
-        number = len(self._state.audit.items())
-        self._state.audit.put(number, replace(entry, at=self._state.now()))
+        self._state.enter(entry)
         self.recorded.append(entry)
 
     async def latest(self, *, limit: int, project: ProjectName | None = None) -> list[AuditEntry]:

@@ -10,6 +10,7 @@ import orjson
 from service.entities import Backoff, Event, Job, JobStatus, PauseReason, Progress, ShardStatus
 from service.identifiers import JobId
 from service.storage.lifecycle import (
+    PAUSED_ON_REQUEST,
     SUMMED,
     WAITING_SHARD,
     ShardCounts,
@@ -18,6 +19,7 @@ from service.storage.lifecycle import (
     job_event,
     paused_event,
     resumed_event,
+    resumed_status,
     rows_done,
     settled_status,
 )
@@ -41,7 +43,8 @@ class Journal:
         self._state.job(job_id)
         log = self._state.events.get(job_id) or ()
         stored = orjson.loads(orjson.dumps(dict(data)))
-        event = Event(sequence=len(log) + 1, type=event_type, created_at=self._state.now(), data=stored)
+        sequence = log[-1].sequence + 1 if log else 1
+        event = Event(sequence=sequence, type=event_type, created_at=self._state.now(), data=stored)
         self._state.events.put(job_id, (*log, event))
         queue_messages(self._state, job_id, event_type)
         self._state.changed_jobs.add(job_id)
@@ -57,12 +60,28 @@ class Journal:
         """Let the job wait, longer with each try in vain; who listens hears of it once."""
         before, now = self._state.pause_of(job.id), self._state.now()
         retry_at = now + timedelta(seconds=max(backoff.seconds(before.tries), at_least_seconds))
-        paused = replace(before, paused_at=before.paused_at or now, retry_at=retry_at, tries=before.tries + 1)
+        since = before.paused_at or now
+        paused = replace(before, reason=reason, paused_at=since, retry_at=retry_at, tries=before.tries + 1)
         self._state.pauses.put(job.id, paused)
         error = job_error(reason, message)
         self._state.jobs.put(job.id, replace(job, status=JobStatus.PAUSED, error=error))
         if job.status is not JobStatus.PAUSED:
             self.append(job.id, "job.paused", paused_event(reason, message, retry_at))
+
+    def put_on_hold(self, job: Job) -> None:
+        """Let the job wait until a person resumes it, whatever it may have waited for before."""
+        before = self._state.pause_of(job.id)
+        since = before.paused_at or self._state.now()
+        held = replace(before, reason=PauseReason.REQUESTED, paused_at=since, retry_at=None)
+        self._state.pauses.put(job.id, held)
+        error = job_error(PauseReason.REQUESTED, PAUSED_ON_REQUEST)
+        self._state.jobs.put(job.id, replace(job, status=JobStatus.PAUSED, error=error))
+        self.append(job.id, "job.paused", paused_event(PauseReason.REQUESTED, PAUSED_ON_REQUEST, None))
+
+    def try_at_once(self, job_id: JobId) -> None:
+        """End the wait of a job whose backend is away: a worker looks now whether it is back."""
+        self.keep_waiting(job_id, 0.0)
+        self._state.work_queued = True
 
     def keep_waiting(self, job_id: JobId, seconds: float) -> None:
         """Let nobody else look whether the paused job can go on, until so many seconds are over."""
@@ -70,12 +89,12 @@ class Journal:
         self._state.pauses.put(job_id, replace(self._state.pause_of(job_id), retry_at=later))
 
     def resume(self, job: Job) -> None:
-        """End the pause; every waiting worker is told."""
-        before = self._state.pause_of(job.id)
-        self._end_pause(job.id)
-        seconds = self._state.pause_of(job.id).paused_seconds - before.paused_seconds
-        self._state.jobs.put(job.id, replace(job, status=JobStatus.RUNNING, error=None))
-        self.append(job.id, "job.resumed", resumed_event(seconds))
+        """End the pause, whatever its reason; every waiting worker is told."""
+        seconds = self._pause_so_far(job.id)
+        self._end_pause(job)
+        status = resumed_status(has_begun=job.started_at is not None)
+        self._state.jobs.put(job.id, replace(job, status=status, error=None))
+        self.append(job.id, "job.resumed", resumed_event(status, seconds))
         self._state.work_queued = True
 
     def went_on(self, job_id: JobId) -> None:
@@ -91,12 +110,16 @@ class Journal:
         until = pause.paused_at or self._state.now()
         return (until - job.started_at).total_seconds() - pause.paused_seconds
 
-    def _end_pause(self, job_id: JobId) -> None:
-        pause = self._state.pause_of(job_id)
-        if pause.paused_at is not None:
-            lasted = (self._state.now() - pause.paused_at).total_seconds()
-            over = PauseRecord(tries=pause.tries, paused_seconds=pause.paused_seconds + lasted)
-            self._state.pauses.put(job_id, over)
+    def _pause_so_far(self, job_id: JobId) -> float:
+        paused_at = self._state.pause_of(job_id).paused_at
+        return 0.0 if paused_at is None else (self._state.now() - paused_at).total_seconds()
+
+    def _end_pause(self, job: Job) -> None:
+        """Before the job's beginning there is nothing to count."""
+        pause = self._state.pause_of(job.id)
+        lasted = 0.0 if job.started_at is None else self._pause_so_far(job.id)
+        over = PauseRecord(tries=pause.tries, paused_seconds=pause.paused_seconds + lasted)
+        self._state.pauses.put(job.id, over)
 
     def request_stop(self, job_id: JobId) -> None:
         """Let no further shard begin."""
@@ -119,7 +142,7 @@ class Journal:
         if status is job.status:
             return status
         details = dict(error) if error else None
-        self._end_pause(job_id)
+        self._end_pause(job)
         self._state.jobs.put(job_id, replace(job, status=status, finished_at=self._state.now(), error=details))
         self.append(job_id, f"job.{status}", job_event(status, error, self.told(job_id).progress))
         return status

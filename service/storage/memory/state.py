@@ -1,7 +1,7 @@
 """What the twin remembers: tables of immutable values, and how to take back what a unit of work did."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Generic, TypeVar
 
@@ -15,6 +15,7 @@ from service.entities import (
     Lease,
     NewDataset,
     NewRow,
+    PauseReason,
     Progress,
     Project,
     ShardStatus,
@@ -110,10 +111,19 @@ class ShardRecord:
 class PauseRecord:
     """The pauses of a job."""
 
-    paused_at: datetime | None = None  # while it is paused
+    reason: PauseReason | None = None  # while it is paused
+    paused_at: datetime | None = None
     retry_at: datetime | None = None
     tries: int = 0  # in vain, since a shard was saved last
     paused_seconds: float = 0.0  # in pauses that are over
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """An Idempotency-Key that was used."""
+
+    request: StoredRequest
+    claimed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +158,7 @@ class State:
         self.shards: Table[tuple[JobId, int], ShardRecord] = Table(self._undo)
         self.labels: Table[tuple[JobId, Row], LabelState] = Table(self._undo)
         self.events: Table[JobId, tuple[Event, ...]] = Table(self._undo)
-        self.keys: Table[tuple[ProjectName, str], StoredRequest] = Table(self._undo)
+        self.keys: Table[tuple[ProjectName, str], KeyRecord] = Table(self._undo)
         self.owners: Table[JobId | DatasetId | WebhookId, ProjectName] = Table(self._undo)
         self.api_keys: Table[KeyId, tuple[ApiKey, bytes]] = Table(self._undo)
         self.projects: Table[ProjectName, Project] = Table(self._undo)
@@ -180,6 +190,11 @@ class State:
         """Remember a project, where it is new."""
         if self.projects.get(name) is None:
             self.projects.put(name, Project(name=name, created_at=self.now(), quotas={}))
+
+    def enter(self, entry: AuditEntry) -> None:
+        """Add an entry to the audit log."""
+        number = max((number for number, _ in self.audit.items()), default=-1) + 1
+        self.audit.put(number, replace(entry, at=self.now()))
 
     def job(self, job_id: JobId) -> Job:
         """The job without its progress. Raises JobNotFound."""
@@ -217,6 +232,10 @@ class State:
             return True
         retry_at = self.pause_of(job_id).retry_at
         return retry_at is not None and retry_at <= self.now()
+
+    def is_on_hold(self, job_id: JobId) -> bool:
+        """Whether a person has paused the job."""
+        return self.pause_of(job_id).reason is PauseReason.REQUESTED
 
     def shards_of(self, job_id: JobId) -> list[ShardRecord]:
         """The job's shards in their order."""

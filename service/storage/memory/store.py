@@ -21,6 +21,7 @@ from service.storage.memory.desk import (
 )
 from service.storage.memory.gate import MemoryAccount, MemoryApiKeys, MemoryAudit, MemoryProjects
 from service.storage.memory.state import State
+from service.storage.memory.upkeep import MemoryUpkeep
 from service.storage.memory.webhooks import MemoryDeliveries, MemoryWebhooks
 from service.storage.memory.workbench import MemoryLabelWriter, MemoryLeasedEvents, MemoryShardRows, MemoryShards
 from service.storage.units import DeskUnit, GateUnit, WorkbenchUnit
@@ -82,6 +83,12 @@ class MemoryStore:
                 answers=MemoryAnswers(state),
                 deliveries=MemoryDeliveries(state),
             )
+
+    @asynccontextmanager
+    async def upkeep(self) -> AsyncIterator[MemoryUpkeep]:
+        """A unit of work for the maintainer."""
+        async with self._transaction() as state:
+            yield MemoryUpkeep(state)
 
     async def wait_for_work(self, timeout_seconds: float) -> None:
         """Return when shards may have been queued since the last wait ended, or after the time-out."""

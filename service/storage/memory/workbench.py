@@ -50,7 +50,7 @@ class MemoryShards:
         until = self._state.now() + timedelta(seconds=lease_seconds)
         self._state.put_shards([replace(record, lease_until=until)])
         job = self._state.job(lease.job_id)
-        return job.cancel_requested or job.status.is_final
+        return job.cancel_requested or job.status.is_final or self._state.is_on_hold(job.id)
 
     async def save(self, lease: Lease, *, checkpoint: bytes, progress: Progress) -> None:
         """Record how far the shard has come. Raises LeaseLost."""
@@ -94,7 +94,8 @@ class MemoryShards:
             return
         run_after = self._state.now() + timedelta(seconds=delay_seconds)
         self._state.put_shards([replace(_given_back(record, ShardStatus.QUEUED), crashes=crashes, run_after=run_after)])
-        if crashed or job.status is not JobStatus.PAUSED:  # who only looked after a paused job has not begun
+        on_hold = self._state.is_on_hold(job.id)
+        if crashed or on_hold or job.status is not JobStatus.PAUSED:  # who only looked has not begun
             self._journal.append(lease.job_id, "shard.released", {"shard": lease.shard, "crashed": crashed})
         self._state.work_queued = not delay_seconds
 
@@ -108,6 +109,8 @@ class MemoryShards:
             self._end(record, ShardStatus.CANCELLED)
             return
         self._state.put_shards([_given_back(record, ShardStatus.QUEUED)])
+        if self._state.is_on_hold(job.id):
+            return  # what a person has asked for stands
         if claimed.paused or job.status is not JobStatus.PAUSED:  # else another shard has paused it already
             self._journal.pause(job, reason, message, backoff=backoff, at_least_seconds=at_least_seconds)
 
@@ -117,7 +120,7 @@ class MemoryShards:
         job = self._state.job(claimed.lease.job_id)
         if job.cancel_requested or job.status.is_final:
             return  # the heartbeat says so to the worker
-        if job.status is JobStatus.PAUSED:
+        if job.status is JobStatus.PAUSED and not self._state.is_on_hold(job.id):
             self._journal.resume(job)
         self._started(claimed.lease, claimed.rows)
 

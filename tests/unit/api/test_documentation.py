@@ -11,6 +11,8 @@ ROUTES = {
     ("POST", "/v1/jobs/estimate"),
     ("GET", "/v1/jobs/{job_id}"),
     ("DELETE", "/v1/jobs/{job_id}"),
+    ("POST", "/v1/jobs/{job_id}/pause"),
+    ("POST", "/v1/jobs/{job_id}/resume"),
     ("POST", "/v1/jobs/{job_id}/cancel"),
     ("GET", "/v1/jobs/{job_id}/labels"),
     ("GET", "/v1/jobs/{job_id}/result"),

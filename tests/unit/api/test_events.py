@@ -1,4 +1,5 @@
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -92,3 +93,16 @@ async def test_events_of_an_unknown_job_are_not_found(service: Service) -> None:
     link = f"/v1/jobs/job_{'0' * 32}/events"
     for accept in ("text/event-stream", "application/json"):
         assert (await service.client.get(link, headers={"Accept": accept})).status_code == 404
+
+
+@pytest.mark.parametrize("last_seen", ["0", "2"])
+async def test_who_comes_back_after_the_log_was_shortened_gets_what_is_left_and_the_end(
+    service: Service, last_seen: str
+) -> None:
+    job = await service.labelled()
+    async with service.store.upkeep() as unit:
+        await unit.shorten_event_logs(timedelta(), at_most=1000)
+    headers = {"Accept": "text/event-stream", "Last-Event-ID": last_seen}
+    found = parsed((await service.client.get(job["links"]["events"], headers=headers)).text)
+    left = ["job.created", "shard.finished", "job.succeeded"]
+    assert [event["event"] for event in found] == (left if last_seen == "0" else left[1:])

@@ -63,7 +63,7 @@ async def test_a_job_that_was_worked_on_has_succeeded_and_says_what_it_cost(serv
 
 async def test_every_link_of_a_finished_job_leads_somewhere(service: Service) -> None:
     job = await service.labelled()
-    readable = {name: link for name, link in job["links"].items() if name != "cancel"}
+    readable = {name: link for name, link in job["links"].items() if name not in {"pause", "resume", "cancel"}}
     answers = {name: (await service.client.get(link)).status_code for name, link in readable.items()}
     assert answers == dict.fromkeys(["self", "labels", "result", "report", "events"], 200)
 

@@ -188,11 +188,19 @@ def test_a_report_is_downloaded_as_a_page(tmp_path: Path) -> None:
 def test_calls_reach_their_addresses() -> None:
     service = FakeService(job_answer())
     with service.client() as client:
+        client.pause("job_1")
+        client.resume("job_1")
         client.cancel("job_1")
         client.delete("job/1")
         client.report("job_1")
     asked = [f"{request.method} {request.url.raw_path.decode()}" for request in service.requests]
-    assert asked == ["POST /v1/jobs/job_1/cancel", "DELETE /v1/jobs/job%2F1", "GET /v1/jobs/job_1/report"]
+    assert asked == [
+        "POST /v1/jobs/job_1/pause",
+        "POST /v1/jobs/job_1/resume",
+        "POST /v1/jobs/job_1/cancel",
+        "DELETE /v1/jobs/job%2F1",
+        "GET /v1/jobs/job_1/report",
+    ]
 
 
 class Broken(httpx.SyncByteStream):

@@ -1,0 +1,24 @@
+"""Lets jobs wait and go on, as people ask for it (docs/decisions/0018)."""
+
+from service.entities import AuditAction, AuditEntry, Job
+from service.identifiers import JobId
+from service.ports import Desks
+
+
+async def pause(store: Desks, job_id: JobId) -> Job:
+    """Let a job wait until it is resumed; workers notice when they renew their lease.
+
+    Raises JobNotFound and JobFinished.
+    """
+    async with store.desk() as desk:
+        job = await desk.jobs.pause(job_id)
+        await desk.audit.record(AuditEntry.by(store.caller, AuditAction.JOB_PAUSED, job_id))
+    return job
+
+
+async def resume(store: Desks, job_id: JobId) -> Job:
+    """Let a paused job go on; one that waits for its backend is tried at once. Raises JobNotFound and JobFinished."""
+    async with store.desk() as desk:
+        job = await desk.jobs.resume(job_id)
+        await desk.audit.record(AuditEntry.by(store.caller, AuditAction.JOB_RESUMED, job_id))
+    return job

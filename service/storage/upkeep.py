@@ -1,0 +1,160 @@
+"""Removes what is old from Postgres, a bounded number of rows at a time.
+
+Rows that somebody has locked are left for the next time, so the maintainer waits for nobody. What it has locked
+itself are rows of jobs that ended long ago, which no claim looks at.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Date,
+    Select,
+    Table,
+    cast,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.entities import AuditAction
+from service.identifiers import DatasetId, JobId
+from service.storage.account import TODAY
+from service.storage.lifecycle import LASTING_EVENTS
+from service.storage.removal import erase, hold_shards
+from service.storage.tables import (
+    audit_log,
+    dataset_rows,
+    events,
+    gold_labels,
+    idempotency_keys,
+    jobs,
+    label_states,
+    project_tokens,
+    webhook_deliveries,
+)
+from service.upkeep_ports import Swept
+from service.webhook_ports import DeliveryStatus
+
+_ELECTION = 4_932_685_001  # any number that nobody else uses for an advisory lock in this database
+_MOST_LOGS = 100  # shortened in one transaction
+
+
+class UpkeepTables:
+    """One transaction of the maintainer."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def is_elected(self) -> bool:
+        """Whether no other maintainer is at work; the lock goes with the transaction, whoever dies in it."""
+        lock = select(func.pg_try_advisory_xact_lock(_ELECTION))
+        return bool((await self._connection.execute(lock)).scalar_one())
+
+    async def drop_idempotency_keys(self, age: timedelta, *, at_most: int) -> Swept:
+        """Forget keys that were first used so long ago."""
+        old = idempotency_keys.c.created_at < _before(age)
+        return await self._drop(idempotency_keys, old, idempotency_keys.c.created_at, at_most=at_most)
+
+    async def drop_audit_entries(self, age: timedelta, *, at_most: int) -> Swept:
+        """Drop entries of the audit log that are so old."""
+        return await self._drop(audit_log, audit_log.c.at < _before(age), audit_log.c.at, at_most=at_most)
+
+    async def drop_deliveries(self, age: timedelta, *, at_most: int) -> Swept:
+        """Drop messages to webhooks that were made so long ago and are not to be sent any more, with their attempts."""
+        made = webhook_deliveries.c.created_at
+        old = (made < _before(age)) & (webhook_deliveries.c.status != DeliveryStatus.PENDING)
+        return await self._drop(webhook_deliveries, old, made, at_most=at_most)
+
+    async def drop_usage(self, age: timedelta, *, at_most: int) -> Swept:
+        """Forget what projects used on days that lie so far back."""
+        day = project_tokens.c.day
+        old = (day < cast(func.timezone("UTC", _before(age)), Date)) & (day < TODAY)
+        return await self._drop(project_tokens, old, day, at_most=at_most)
+
+    async def shorten_event_logs(self, age: timedelta, *, at_most: int) -> Swept:
+        """Drop events of jobs that ended so long ago, but for those that are needed and the last of each."""
+        removed = 0
+        for _ in range(_MOST_LOGS):
+            job = (await self._connection.execute(_unshortened(age))).first()
+            if job is None:
+                return Swept(removed, is_done=True)
+            fleeting = events.c.type.not_in(LASTING_EVENTS) & (events.c.sequence < job.last_event)
+            own = (events.c.job_id == job.id) & fleeting
+            swept = await self._drop(events, own, events.c.sequence, at_most=at_most - removed)
+            removed += swept.removed
+            if not swept.is_done:
+                return Swept(removed, is_done=False)
+            await self._connection.execute(update(jobs).where(jobs.c.id == job.id).values(log_shortened=True))
+        return Swept(removed, is_done=False)
+
+    async def retire_jobs(self, age: timedelta, *, at_most: int) -> Swept:
+        """Take jobs that ended so long ago out of everybody's sight; their Idempotency-Keys go at once."""
+        old = (
+            select(jobs.c.id)
+            .where(jobs.c.finished_at < _before(age), jobs.c.retired_at.is_(None))
+            .order_by(jobs.c.finished_at)
+            .limit(at_most)
+            .with_for_update(skip_locked=True, key_share=True)
+            .cte("old")
+        )
+        change = update(jobs).where(jobs.c.id.in_(select(old.c.id))).values(retired_at=func.clock_timestamp())
+        retired = change.returning(jobs.c.id, jobs.c.project).cte("retired")
+        entry = select(literal(AuditAction.JOB_EXPIRED.value), retired.c.id, retired.c.project)
+        noted = insert(audit_log).from_select(["action", "target", "project"], entry).returning(audit_log.c.target)
+        gone = list((await self._connection.execute(noted)).scalars())
+        await self._connection.execute(delete(idempotency_keys).where(idempotency_keys.c.job_id.in_(gone)))
+        return Swept(len(gone), is_done=len(gone) < at_most)
+
+    async def erase_retired_jobs(self, *, at_most: int) -> Swept:
+        """Delete rows of one retired job, and in the end the job."""
+        query = select(jobs.c.id, jobs.c.dataset_id).where(jobs.c.retired_at.is_not(None))
+        job = (await self._connection.execute(query.order_by(jobs.c.retired_at, jobs.c.id).limit(1))).first()
+        if job is None:
+            return Swept(0, is_done=True)
+        for table, own in await self._large_parts(job.id, job.dataset_id):
+            swept = await self._drop(table, own, *table.primary_key.columns, at_most=at_most)
+            if swept.removed:
+                return Swept(swept.removed, is_done=False)
+        await hold_shards(self._connection, jobs.c.id == job.id)
+        await erase(self._connection, job.id)
+        return Swept(1, is_done=False)
+
+    async def _large_parts(self, job_id: JobId, dataset_id: DatasetId) -> list[tuple[Table, ColumnElement[bool]]]:
+        """The tables that have many rows of a job."""
+        parts = [(table, table.c.job_id == job_id) for table in (label_states, events)]
+        shared = exists().where(jobs.c.dataset_id == dataset_id, jobs.c.id != job_id)
+        if not (await self._connection.execute(select(shared))).scalar_one():
+            parts += [(table, table.c.dataset_id == dataset_id) for table in (gold_labels, dataset_rows)]
+        return parts
+
+    async def _drop(self, table: Table, which: ColumnElement[bool], *order: ColumnElement[Any], at_most: int) -> Swept:
+        """Delete the first rows of which this is true, so many of them and none that somebody has locked."""
+        key = table.primary_key.columns
+        first = select(*key).where(which).order_by(*order).limit(at_most).with_for_update(skip_locked=True).cte("first")
+        gone = delete(table).where(tuple_(*key).in_(select(*first.c)))
+        removed = (await self._connection.execute(gone)).rowcount
+        return Swept(removed, is_done=removed < at_most)
+
+
+def _before(age: timedelta) -> ColumnElement[Any]:
+    """The moment that lies so far back by the database's clock."""
+    return func.clock_timestamp() - age
+
+
+def _unshortened(age: timedelta) -> "Select[Any]":
+    """A job that ended so long ago and has its whole log."""
+    return (
+        select(jobs.c.id, jobs.c.last_event)
+        .where(jobs.c.finished_at < _before(age), ~jobs.c.log_shortened)
+        .order_by(jobs.c.finished_at)
+        .limit(1)
+        .with_for_update(skip_locked=True, key_share=True)
+    )

@@ -1,0 +1,75 @@
+"""Stores in which time passes: the twin's clock goes forward, in Postgres every stored time goes back."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+from sqlalchemy import make_url
+
+from service.access.desks import CallerDesks
+from service.entities import LOCAL_CALLER
+from service.jobs.upkeep import Retention, tidy
+from service.ports import Store
+from service.storage.memory import MemoryStore
+
+DAY = timedelta(days=1)
+KEPT = Retention(
+    idempotency_keys=2 * DAY, events=30 * DAY, jobs=None, usage=400 * DAY, deliveries=30 * DAY, audit=365 * DAY
+)
+
+# Points of time, and the statement that puts each of them back by so much.
+_PUT_BACK = """
+    SELECT format('UPDATE %I SET %I = (%I - $1::interval)::%s', table_name, column_name, column_name, data_type)
+    FROM information_schema.columns
+    WHERE table_schema = 'public' AND data_type IN ('timestamp with time zone', 'date')
+"""
+
+
+@dataclass
+class Aging:
+    """A store whose contents can grow older."""
+
+    store: Store
+    let_pass: Callable[[timedelta], Awaitable[None]]
+
+    @property
+    def desks(self) -> CallerDesks:
+        """What the API sees of it."""
+        return CallerDesks(self.store, LOCAL_CALLER)
+
+    async def tidied(self, **changes: timedelta | None) -> dict[str, int]:
+        """What one turn of the maintainer removes."""
+        found = await tidy(self.store, kept(**changes))
+        assert not found.has_more
+        return dict(found.removed)
+
+
+def kept(**changes: timedelta | None) -> Retention:
+    """The retention of these tests with some changes."""
+    return Retention(**{**{name: getattr(KEPT, name) for name in Retention.__slots__}, **changes})
+
+
+def aging_memory() -> Aging:
+    """The twin."""
+    ahead = [timedelta()]
+
+    async def let_pass(time: timedelta) -> None:
+        ahead[0] += time
+
+    return Aging(MemoryStore(now=lambda: datetime.now(UTC) + ahead[0]), let_pass)
+
+
+def aging_postgres(store: Store, database_url: str) -> Aging:
+    """The store in this database."""
+    address = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+    async def let_pass(time: timedelta) -> None:
+        connection = await asyncpg.connect(address)
+        try:
+            for row in await connection.fetch(_PUT_BACK):
+                await connection.execute(row[0], time)
+        finally:
+            await connection.close()
+
+    return Aging(store, let_pass)

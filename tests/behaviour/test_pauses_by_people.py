@@ -1,0 +1,328 @@
+"""A job that a person has paused waits until a person resumes it, whatever else happens meanwhile."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from service.entities import LOCAL_CALLER, Backoff, ClaimedShard, Job, JobStatus, ShardStatus
+from service.errors import JobFinished
+from service.identifiers import JobId, WorkerId
+from service.ports import Store
+from service.storage.memory import MemoryStore
+from tests.behaviour.stored import (
+    ALICE,
+    BOB,
+    NO_TIME,
+    ON_REQUEST,
+    Hours,
+    cancel,
+    claim,
+    claimed,
+    event_types,
+    events,
+    everything,
+    finish,
+    job,
+    label_state,
+    let_go_on,
+    outage,
+    put_on_hold,
+    queued,
+    release,
+    renew,
+    save,
+    seconds_of,
+    write,
+)
+
+CONNECTIONS = 10  # of the store in Postgres; who waits for one on a busy machine is told to come again
+
+
+async def test_a_job_that_has_not_begun_is_paused_and_goes_on_in_the_queue(store: Store) -> None:
+    job_id = await queued(store, 1, 1)
+    paused = await put_on_hold(store, job_id)
+    assert (paused.status, paused.error, paused.started_at) == (JobStatus.PAUSED, ON_REQUEST, None)
+    assert await claim(store) is None
+    resumed = await let_go_on(store, job_id)
+    assert (resumed.status, resumed.error) == (JobStatus.QUEUED, None)
+    assert (await claimed(store)).paused is False
+    assert await event_types(store, job_id) == [
+        "job.created",
+        "job.paused",
+        "job.resumed",
+        "job.running",
+        "shard.started",
+    ]
+
+
+async def test_the_events_say_who_lets_the_job_go_on_and_how_long_it_waited(store: Store) -> None:
+    job_id = await queued(store)
+    await claimed(store)
+    await put_on_hold(store, job_id)
+    await let_go_on(store, job_id)
+    paused, resumed = (await events(store, job_id))[-2:]
+    assert paused.data == {
+        "status": "paused",
+        "reason": "requested",
+        "message": ON_REQUEST["message"],
+        "retry_at": None,
+    }
+    assert resumed.data["status"] == "running"
+    assert 0 <= resumed.data["paused_seconds"] < 60
+
+
+async def test_a_running_job_is_paused_at_once_and_its_workers_hear_of_it_with_the_next_heartbeat(
+    store: Store,
+) -> None:
+    job_id = await queued(store, 1, 1, 1)
+    first, second = await claimed(store), await claimed(store, BOB)
+    assert await renew(store, first) is False
+    assert (await put_on_hold(store, job_id)).status is JobStatus.PAUSED
+    assert await claim(store) is None
+    for shard in (first, second):
+        assert await renew(store, shard) is True
+        await write(store, shard, label_state(shard.lease.shard))
+        await save(store, shard)
+        await release(store, shard)
+    assert (await job(store, job_id)).status is JobStatus.PAUSED
+    assert (await event_types(store, job_id))[-4:] == [
+        "job.progress",
+        "shard.released",
+        "job.progress",
+        "shard.released",
+    ]
+
+
+async def test_what_was_given_back_in_a_pause_is_gone_on_with_and_is_no_crash(store: Store) -> None:
+    job_id = await queued(store)
+    for _ in range(10):  # more than a shard may crash
+        shard = await claimed(store)
+        await put_on_hold(store, job_id)
+        await save(store, shard, b"same")
+        await release(store, shard)
+        await let_go_on(store, job_id)
+    going_on = await claimed(store)
+    assert (going_on.checkpoint, going_on.lease.epoch) == (b"same", 11)
+
+
+async def test_the_other_jobs_go_on(store: Store) -> None:
+    held, other = await queued(store), await queued(store)
+    await put_on_hold(store, held)
+    assert (await claimed(store)).lease.job_id == other
+    assert await claim(store) is None
+
+
+async def test_a_lease_that_runs_out_in_a_pause_waits_for_its_end_and_counts_as_ever(store: Store) -> None:
+    job_id = await queued(store)
+    for _ in range(3):
+        await claimed(store, ALICE, NO_TIME)  # the worker dies
+        await put_on_hold(store, job_id)
+        assert await claim(store, BOB) is None
+        await let_go_on(store, job_id)
+    assert await claim(store, BOB) is None
+    ended = await job(store, job_id)
+    assert (ended.status, (ended.error or {})["code"]) == (JobStatus.FAILED, "worker_crashed")
+
+
+async def test_the_anchor_may_end_in_a_pause_and_the_rest_waits(store: Store) -> None:
+    job_id = await queued(store, 1, 1, anchor=True)
+    anchor = await claimed(store)
+    await put_on_hold(store, job_id)
+    assert await finish(store, anchor) is JobStatus.PAUSED
+    assert await claim(store) is None
+    await let_go_on(store, job_id)
+    assert (await claimed(store)).lease.shard == 1
+
+
+async def test_a_job_whose_last_shard_ends_before_its_worker_hears_of_the_pause_succeeds(store: Store) -> None:
+    job_id = await queued(store)
+    shard = await claimed(store)
+    await put_on_hold(store, job_id)
+    assert await finish(store, shard) is JobStatus.SUCCEEDED
+    ended = await job(store, job_id)
+    assert (ended.status, ended.error) == (JobStatus.SUCCEEDED, None)
+    assert (await event_types(store, job_id))[-1] == "job.succeeded"
+
+
+async def test_a_job_whose_shard_fails_for_good_in_a_pause_fails(store: Store) -> None:
+    job_id = await queued(store, 1, 1)
+    shard = await claimed(store)
+    await put_on_hold(store, job_id)
+    assert await finish(store, shard, ShardStatus.FAILED) is JobStatus.FAILED
+    with pytest.raises(JobFinished):
+        await let_go_on(store, job_id)
+
+
+async def test_a_paused_job_that_nobody_holds_is_cancelled_at_once(store: Store) -> None:
+    job_id = await queued(store, 1, 1)
+    await release(store, await claimed(store))
+    await put_on_hold(store, job_id)
+    cancelled = await cancel(store, job_id)
+    assert (cancelled.status, cancelled.error) == (JobStatus.CANCELLED, None)
+    assert await claim(store) is None
+
+
+async def test_a_paused_job_is_cancelled_when_its_last_worker_lets_go(store: Store) -> None:
+    job_id = await queued(store, 1, 1)
+    shard = await claimed(store)
+    await put_on_hold(store, job_id)
+    assert (await cancel(store, job_id)).status is JobStatus.PAUSED
+    assert await renew(store, shard) is True
+    await release(store, shard)
+    assert (await job(store, job_id)).status is JobStatus.CANCELLED
+    assert (await event_types(store, job_id))[-4:] == [
+        "job.paused",
+        "job.cancel_requested",
+        "shard.finished",
+        "job.cancelled",
+    ]
+
+
+@pytest.mark.parametrize("asked", [put_on_hold, let_go_on], ids=["pause", "resume"])
+async def test_a_job_that_is_being_cancelled_can_be_neither_paused_nor_resumed(
+    store: Store, asked: Callable[[Store, JobId], Awaitable[Job]]
+) -> None:
+    job_id = await queued(store)
+    shard = await claimed(store)
+    await cancel(store, job_id)
+    before = await everything(store, job_id)
+    with pytest.raises(JobFinished, match="being cancelled"):
+        await asked(store, job_id)
+    assert await everything(store, job_id) == before
+    await release(store, shard)
+    assert (await job(store, job_id)).status is JobStatus.CANCELLED
+
+
+@pytest.mark.parametrize("asked", [put_on_hold, let_go_on], ids=["pause", "resume"])
+@pytest.mark.parametrize("ending", [ShardStatus.SUCCEEDED, ShardStatus.FAILED, ShardStatus.CANCELLED])
+async def test_a_job_that_has_ended_can_be_neither_paused_nor_resumed(
+    store: Store, asked: Callable[[Store, JobId], Awaitable[Job]], ending: ShardStatus
+) -> None:
+    job_id = await queued(store)
+    await finish(store, await claimed(store), ending)
+    before = await everything(store, job_id)
+    with pytest.raises(JobFinished, match="already ended"):
+        await asked(store, job_id)
+    assert await everything(store, job_id) == before
+
+
+async def test_pausing_again_gives_the_same_answer(store: Store) -> None:
+    job_id = await queued(store, 1, 1)
+    await claimed(store)
+    assert await put_on_hold(store, job_id) == await put_on_hold(store, job_id)
+    assert (await event_types(store, job_id)).count("job.paused") == 1
+
+
+async def test_resuming_what_is_not_paused_changes_nothing(store: Store) -> None:
+    job_id = await queued(store)
+    before = await everything(store, job_id)
+    assert (await let_go_on(store, job_id)).status is JobStatus.QUEUED
+    assert await everything(store, job_id) == before
+    await claimed(store)
+    await put_on_hold(store, job_id)
+    assert [(await let_go_on(store, job_id)).status for _ in range(2)] == [JobStatus.RUNNING] * 2
+    assert (await event_types(store, job_id)).count("job.resumed") == 1
+
+
+async def test_50_pauses_at_once_are_one_and_so_are_50_resumptions(store: Store) -> None:
+    job_id = await queued(store, 1, 1)
+    await claimed(store)
+    connections = asyncio.Semaphore(CONNECTIONS)
+
+    async def connected(asked: Callable[[Store, JobId], Awaitable[Job]]) -> Job:
+        async with connections:
+            return await asked(store, job_id)
+
+    paused = await asyncio.gather(*(connected(put_on_hold) for _ in range(50)))
+    resumed = await asyncio.gather(*(connected(let_go_on) for _ in range(50)))
+    assert {found.status for found in paused} == {JobStatus.PAUSED}
+    assert {found.status for found in resumed} == {JobStatus.RUNNING}
+    types = await event_types(store, job_id)
+    assert (types.count("job.paused"), types.count("job.resumed")) == (1, 1)
+
+
+async def test_pauses_and_cancellations_at_once_end_in_a_cancellation(store: Store) -> None:
+    for _ in range(5):
+        job_id = await queued(store, 1, 1)
+        shard = await claimed(store)
+        calls = [asked(store, job_id) for asked in (put_on_hold, cancel, let_go_on, put_on_hold)]
+        for answer in await asyncio.gather(*calls, return_exceptions=True):
+            assert isinstance(answer, Job | JobFinished)
+        await release(store, shard)
+        assert (await job(store, job_id)).status is JobStatus.CANCELLED
+        assert await claim(store) is None
+
+
+async def test_a_pause_while_workers_claim_stops_each_of_them(store: Store) -> None:
+    """Whoever claims before the pause hears of it by heartbeat, and nobody claims after it."""
+    job_id = await queued(store, *[1] * 6)
+    found = await asyncio.gather(
+        *(claim(store, WorkerId(f"before-{i}")) for i in range(3)),
+        put_on_hold(store, job_id),
+        *(claim(store, WorkerId(f"after-{i}")) for i in range(3)),
+    )
+    for shard in found:
+        if isinstance(shard, ClaimedShard):
+            assert await renew(store, shard) is True
+            await release(store, shard)
+    assert await claim(store) is None
+    assert (await job(store, job_id)).status is JobStatus.PAUSED
+
+
+async def test_time_in_a_persons_pause_does_not_count_as_time_of_the_job() -> None:
+    clock = Hours()
+    store = MemoryStore(now=clock.now)
+    job_id = await queued(store)
+    await put_on_hold(store, job_id)
+    clock.pass_by(1000.0)  # before the beginning
+    await let_go_on(store, job_id)
+    shard = await claimed(store)
+    clock.pass_by(3.0)
+    await outage(store, shard, Backoff(9.0, 9.0))
+    clock.pass_by(5.0)  # in an outage, then
+    await put_on_hold(store, job_id)
+    clock.pass_by(600.0)  # on request
+    assert await seconds_of(store, job_id) == 3.0
+    await let_go_on(store, job_id)
+    clock.pass_by(4.0)
+    assert await seconds_of(store, job_id) == 7.0
+    resumed = [event.data["paused_seconds"] for event in await events(store, job_id) if event.type == "job.resumed"]
+    assert resumed == [1000.0, 605.0]
+
+
+async def test_time_in_a_persons_pause_does_not_count_in_the_database_either(store: Store) -> None:
+    job_id = await queued(store)
+    await put_on_hold(store, job_id)
+    assert await seconds_of(store, job_id) == 0.0
+    await let_go_on(store, job_id)
+    await claimed(store)
+    before = await seconds_of(store, job_id)
+    await put_on_hold(store, job_id)
+    first, second = await seconds_of(store, job_id), await seconds_of(store, job_id)
+    assert first == second
+    await let_go_on(store, job_id)
+    assert await seconds_of(store, job_id) >= first >= before >= 0.0
+
+
+async def test_a_paused_job_has_no_estimate_of_the_time_left(store: Store) -> None:
+    job_id = await queued(store, 4)
+    await save(store, await claimed(store), labeled=2)
+    assert (await job(store, job_id)).progress.eta_seconds is not None
+    assert (await put_on_hold(store, job_id)).progress.eta_seconds is None
+
+
+async def test_a_paused_job_is_in_flight_as_to_quotas(store: Store) -> None:
+    await put_on_hold(store, await queued(store))
+    async with store.desk(LOCAL_CALLER) as desk:
+        assert (await desk.account.usage()).jobs_in_flight == 1
+
+
+async def test_waiting_workers_are_told_when_a_job_is_resumed(store: Store) -> None:
+    job_id = await queued(store)
+    await put_on_hold(store, job_id)
+    await store.wait_for_work(0.05)  # what was queued before
+    waiting = asyncio.create_task(store.wait_for_work(60.0))
+    await asyncio.sleep(0)
+    await let_go_on(store, job_id)
+    await asyncio.wait_for(waiting, 30.0)

@@ -1,0 +1,92 @@
+"""A person may pause what waits for its backend, and resume it: what a person asks for comes before an outage."""
+
+import pytest
+
+from service.entities import Backoff, JobStatus
+from service.ports import Store
+from tests.behaviour.stored import (
+    ON_REQUEST,
+    claim,
+    claimed,
+    event_types,
+    events,
+    finish,
+    job,
+    let_go_on,
+    outage,
+    put_on_hold,
+    queued,
+    release,
+    renew,
+    resume,
+)
+
+
+async def test_a_person_may_pause_what_waits_for_its_backend_and_then_nobody_looks(store: Store) -> None:
+    job_id = await queued(store, 1, 1)
+    await outage(store, await claimed(store))
+    held = await put_on_hold(store, job_id)
+    assert (held.status, held.error) == (JobStatus.PAUSED, ON_REQUEST)
+    assert await claim(store) is None
+    types = await event_types(store, job_id)
+    assert types[-2:] == ["job.paused", "job.paused"]
+    resumed = await let_go_on(store, job_id)
+    assert (resumed.status, resumed.error) == (JobStatus.RUNNING, None)
+    assert (await claimed(store)).paused is False
+
+
+async def test_a_job_that_waits_for_its_backend_is_tried_at_once_when_a_person_resumes_it(store: Store) -> None:
+    job_id = await queued(store, 1, 1)
+    await outage(store, await claimed(store), Backoff(600.0, 600.0))
+    assert await claim(store) is None
+    asked = await let_go_on(store, job_id)
+    assert (asked.status, asked.error) == (JobStatus.PAUSED, {"code": "backend_unavailable", "message": "away"})
+    trying = await claimed(store)
+    assert trying.paused
+    assert await claim(store) is None
+    await resume(store, trying)
+    assert (await job(store, job_id)).status is JobStatus.RUNNING
+
+
+@pytest.mark.parametrize("back", [True, False], ids=["it is", "it is not"])
+async def test_a_job_paused_while_a_worker_looks_whether_its_backend_is_back_stays_paused(
+    store: Store, back: bool
+) -> None:
+    job_id = await queued(store, 1, 1)
+    await outage(store, await claimed(store))
+    trying = await claimed(store)
+    await put_on_hold(store, job_id)
+    assert await renew(store, trying) is True
+    if back:
+        await resume(store, trying)
+        await release(store, trying)
+    else:
+        await outage(store, trying)
+    held = await job(store, job_id)
+    assert (held.status, held.error) == (JobStatus.PAUSED, ON_REQUEST)
+    assert await claim(store) is None
+    assert "job.resumed" not in await event_types(store, job_id)
+
+
+async def test_a_shard_under_way_that_meets_an_outage_in_a_pause_leaves_it_a_persons(store: Store) -> None:
+    job_id = await queued(store, 1, 1)
+    shard = await claimed(store)
+    await put_on_hold(store, job_id)
+    log = await events(store, job_id)
+    await outage(store, shard)
+    assert (await job(store, job_id)).error == ON_REQUEST
+    assert await events(store, job_id) == log
+    assert await claim(store) is None
+    await let_go_on(store, job_id)
+    assert await claim(store) is not None
+
+
+async def test_an_outage_after_a_persons_pause_is_waited_out_like_any_other(store: Store) -> None:
+    job_id = await queued(store)
+    await put_on_hold(store, job_id)
+    await let_go_on(store, job_id)
+    await outage(store, await claimed(store))
+    trying = await claimed(store)
+    assert trying.paused
+    await resume(store, trying)
+    assert await finish(store, trying) is JobStatus.SUCCEEDED

@@ -1,0 +1,259 @@
+"""What is older than the operator keeps it goes, and nothing else does."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from service.entities import LOCAL_CALLER, AuditAction, AuditEntry, JobStatus, ShardStatus
+from service.errors import JobNotFound
+from service.identifiers import JobId, new_job_id
+from service.jobs import upkeep
+from service.jobs.listing import list_events, list_jobs
+from service.jobs.report import report
+from service.jobs.upkeep import tidy
+from service.ports import Store
+from service.search.prompt_tree import Usage
+from service.storage.lifecycle import LASTING_EVENTS
+from service.webhook_ports import DeliveryStatus
+from tests.behaviour.aging import DAY, Aging, aging_memory, aging_postgres, kept
+from tests.behaviour.hooks import DELIVERED, FAILED, GOOD, LATER, claim, log_of, made, record
+from tests.behaviour.stored import (
+    claimed,
+    event_types,
+    events,
+    finish,
+    job,
+    label_state,
+    put_on_hold,
+    queued,
+    release,
+    save,
+    spend,
+    write,
+)
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def aging(request: pytest.FixtureRequest) -> Aging:
+    if request.param == "memory":
+        return aging_memory()
+    return aging_postgres(request.getfixturevalue("postgres_store"), request.getfixturevalue("database_url"))
+
+
+async def labelled(store: Store, saves: int = 3) -> JobId:
+    """A job that has succeeded, with a log and labels."""
+    job_id = await queued(store, gold=[b'"True"'])
+    shard = await claimed(store)
+    for number in range(saves):
+        await write(store, shard, label_state(0, 1))
+        await save(store, shard, b"%d" % number, labeled=1)
+    await finish(store, shard)
+    return job_id
+
+
+async def key_used(store: Store, key: str, job_id: JobId) -> bool:
+    """Claim the key for this job; whether it had been used before."""
+    async with store.desk(LOCAL_CALLER) as desk:
+        return await desk.idempotency.claim(key, "0" * 64, job_id) is not None
+
+
+async def test_a_message_to_a_webhook_goes_once_it_is_old_unless_it_is_still_to_be_sent(aging: Aging) -> None:
+    webhook = await made(aging.store, "job.created")
+    for verdict in (DELIVERED, FAILED, LATER):
+        await queued(aging.store)
+        (due,) = await claim(aging.store)
+        await record(aging.store, due, GOOD, verdict)
+    await aging.let_pass(29 * DAY)
+    assert "deliveries" not in await aging.tidied()
+    await aging.let_pass(2 * DAY)
+    assert (await aging.tidied())["deliveries"] == 2
+    assert [delivery.status for delivery in await log_of(aging.store, webhook)] == [DeliveryStatus.PENDING]
+
+
+async def test_an_idempotency_key_counts_for_as_long_as_was_said_and_then_no_longer(aging: Aging) -> None:
+    job_id = await queued(aging.store)
+    await key_used(aging.store, "old", job_id)
+    await aging.let_pass(1.5 * DAY)
+    await key_used(aging.store, "young", job_id)
+    assert await aging.tidied() == {}
+    await aging.let_pass(DAY)
+    assert await aging.tidied() == {"idempotency_keys": 1}
+    assert await key_used(aging.store, "young", job_id)
+    assert not await key_used(aging.store, "old", new_job_id())
+
+
+async def test_the_log_of_a_job_that_ended_long_ago_is_shortened_and_its_report_is_the_same(aging: Aging) -> None:
+    job_id = await labelled(aging.store)
+    told, whole = await report(aging.desks, job_id), await events(aging.store, job_id)
+    await aging.let_pass(31 * DAY)
+    removed = await aging.tidied()
+    left = await events(aging.store, job_id)
+    assert removed == {"events": len(whole) - len(left)}
+    assert [event.type for event in left] == ["job.created", "shard.finished", "job.succeeded"]
+    assert [(event.sequence, event.data) for event in left] == [
+        (event.sequence, event.data) for event in whole if event.type in LASTING_EVENTS
+    ]
+    after = await report(aging.desks, job_id)
+    assert (after.search, after.verdict, after.reasons, after.cost) == (
+        told.search,
+        told.verdict,
+        told.reasons,
+        told.cost,
+    )
+    assert await aging.tidied() == {}
+
+
+async def test_who_saw_a_removed_event_last_gets_what_is_left_behind_it(aging: Aging) -> None:
+    job_id = await labelled(aging.store)
+    await aging.let_pass(31 * DAY)
+    await aging.tidied()
+    _, page = await list_events(aging.desks, job_id, after=3, limit=100)
+    assert [event.type for event in page.items] == ["shard.finished", "job.succeeded"]
+
+
+async def test_events_of_jobs_that_have_not_ended_stay_however_old_they_are(aging: Aging) -> None:
+    running, paused = await queued(aging.store), await queued(aging.store)
+    for _ in range(2):
+        shard = await claimed(aging.store)
+        await save(aging.store, shard)
+        await release(aging.store, shard, delay_seconds=9.0)
+    await put_on_hold(aging.store, paused)
+    before = [await event_types(aging.store, job_id) for job_id in (running, paused)]
+    await aging.let_pass(3000 * DAY)
+    assert await aging.tidied(jobs=DAY) == {}
+    assert [await event_types(aging.store, job_id) for job_id in (running, paused)] == before
+
+
+async def test_an_event_behind_a_removed_one_gets_a_number_of_its_own(aging: Aging) -> None:
+    job_id = await labelled(aging.store)
+    await aging.let_pass(31 * DAY)
+    await aging.tidied()
+    last = (await events(aging.store, job_id))[-1].sequence
+    async with aging.store.desk(LOCAL_CALLER) as desk:
+        await desk.events.append(job_id, "note", {})
+    assert (await events(aging.store, job_id))[-1].sequence == last + 1
+
+
+async def test_jobs_stay_for_good_unless_the_operator_says_otherwise(aging: Aging) -> None:
+    job_id = await labelled(aging.store)
+    await aging.let_pass(3000 * DAY)
+    await aging.tidied()
+    assert (await job(aging.store, job_id)).status is JobStatus.SUCCEEDED
+    async with aging.store.desk(LOCAL_CALLER) as desk:
+        rows = [row async for row in desk.labels.result(job_id)]
+    assert [row.state.label for row in rows] == [1, None]
+    assert rows[0].gold == b'"True"'
+
+
+async def test_a_job_that_ended_too_long_ago_goes_with_all_that_belongs_to_it(aging: Aging) -> None:
+    old = await labelled(aging.store)
+    await key_used(aging.store, "key", old)
+    await aging.let_pass(7.5 * DAY)
+    young, open_one = await labelled(aging.store), await queued(aging.store)
+    removed = await aging.tidied(jobs=7 * DAY, idempotency_keys=99 * DAY)
+    assert removed["jobs"] == 1
+    with pytest.raises(JobNotFound):
+        await job(aging.store, old)
+    assert {found.id for found in (await list_jobs(aging.desks, limit=9, before=None, status=None)).items} == {
+        young,
+        open_one,
+    }
+    async with aging.store.desk(LOCAL_CALLER) as desk:
+        assert (await desk.account.usage()).rows == 4
+    assert not await key_used(aging.store, "key", young)
+    assert await aging.tidied(jobs=7 * DAY) == {}
+
+
+async def test_jobs_that_the_maintainer_removed_are_in_the_audit_log(aging: Aging) -> None:
+    old = await labelled(aging.store)
+    await aging.let_pass(8 * DAY)
+    await aging.tidied(jobs=7 * DAY)
+    async with aging.store.gate() as gate:
+        [entry] = await gate.audit.latest(limit=9)
+    assert (entry.action, entry.target, entry.project, entry.key_id, entry.request_id) == (
+        AuditAction.JOB_EXPIRED,
+        old,
+        LOCAL_CALLER.project,
+        None,
+        None,
+    )
+
+
+@pytest.mark.parametrize("ending", [ShardStatus.CANCELLED, ShardStatus.FAILED])
+async def test_however_a_job_ended_it_goes_by_its_end(aging: Aging, ending: ShardStatus) -> None:
+    await queued(aging.store)
+    await finish(aging.store, await claimed(aging.store), ending)
+    await aging.let_pass(8 * DAY)
+    assert (await aging.tidied(jobs=7 * DAY))["jobs"] == 1
+
+
+async def test_audit_entries_and_use_by_day_go_when_they_are_old_and_the_young_stay(aging: Aging) -> None:
+    entry = AuditEntry.by(LOCAL_CALLER, AuditAction.JOB_CREATED, "job_1")
+    await queued(aging.store)
+    shard = await claimed(aging.store)
+    for target in ("old", "young"):
+        async with aging.store.desk(LOCAL_CALLER) as desk:
+            await desk.audit.record(AuditEntry.by(LOCAL_CALLER, entry.action, target))
+        await spend(aging.store, shard, Usage(tokens_computed=10 if target == "old" else 30))
+        if target == "old":
+            await aging.let_pass(3 * DAY)
+    assert await aging.tidied(audit=2 * DAY, usage=2 * DAY) == {"audit_entries": 1, "usage": 1}
+    async with aging.store.gate() as gate:
+        assert [found.target for found in await gate.audit.latest(limit=9)] == ["young"]
+    async with aging.store.desk(LOCAL_CALLER) as desk:
+        assert (await desk.account.usage()).tokens_today == 20
+
+
+async def test_what_a_project_used_today_stays_however_short_the_operator_keeps_it(aging: Aging) -> None:
+    await queued(aging.store)
+    await spend(aging.store, await claimed(aging.store), Usage(tokens_computed=10))
+    assert await aging.tidied(usage=timedelta()) == {}
+    async with aging.store.desk(LOCAL_CALLER) as desk:
+        assert (await desk.account.usage()).tokens_today == 10
+
+
+async def test_what_is_kept_for_good_is_never_removed(aging: Aging) -> None:
+    job_id = await labelled(aging.store)
+    before = await event_types(aging.store, job_id)
+    async with aging.store.desk(LOCAL_CALLER) as desk:
+        await desk.audit.record(AuditEntry.by(LOCAL_CALLER, AuditAction.JOB_CREATED, job_id))
+    await aging.let_pass(3000 * DAY)
+    assert await aging.tidied(events=None, audit=None, usage=None) == {}
+    assert await event_types(aging.store, job_id) == before
+
+
+async def test_a_turn_removes_a_bounded_number_and_says_that_there_is_more(
+    aging: Aging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(upkeep, "MOST_CHUNKS", 2)
+    job_id = await queued(aging.store)
+    for number in range(7):
+        await key_used(aging.store, f"key {number}", job_id)
+    await aging.let_pass(3 * DAY)
+    turns = [await tidy(aging.store, kept()) for _ in range(3)]
+    assert [(dict(turn.removed), turn.has_more) for turn in turns] == [
+        ({"idempotency_keys": 4}, True),
+        ({"idempotency_keys": 3}, False),
+        ({}, False),
+    ]
+
+
+async def test_a_log_is_shortened_bit_by_bit(aging: Aging, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "CHUNK_ROWS", 3)
+    job_ids = [await labelled(aging.store, saves=4) for _ in range(3)]
+    await aging.let_pass(31 * DAY)
+    assert await aging.tidied() == {"events": 3 * (1 + 1 + 4)}
+    for job_id in job_ids:
+        assert await event_types(aging.store, job_id) == ["job.created", "shard.finished", "job.succeeded"]
+
+
+async def test_several_maintainers_at_once_remove_everything_once(aging: Aging) -> None:
+    job_ids = [await labelled(aging.store) for _ in range(4)]
+    await aging.let_pass(31 * DAY)
+    turns = await asyncio.gather(*(tidy(aging.store, kept()) for _ in range(4)))
+    turns.append(await tidy(aging.store, kept()))
+    assert sum(turn.removed.get("events", 0) for turn in turns) == 4 * (1 + 1 + 3)
+    for job_id in job_ids:
+        assert await event_types(aging.store, job_id) == ["job.created", "shard.finished", "job.succeeded"]

@@ -1,0 +1,117 @@
+"""Jobs that people cancel, or pause and resume, at moments drawn by a seed, while two worker processes label them."""
+
+import asyncio
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+import httpx
+
+from service.entities import Job, JobStatus
+from service.identifiers import JobId
+from service.settings import MemorySettings
+from tests.acceptance.whole import finished_job
+from tests.integration.processes import Laboratory, until
+
+AT_ONCE = 50
+PAPER = {"strategy": "paper", "draws_per_row": 4, "seed_labels": 4}
+FOLDS = {"strategy": "folds", "anchor_rows": 32, "shard_rows": 12, "initial_rows": 8, "restarts": 2}
+ENDLESS = {**PAPER, "draws_per_row": 1000}
+
+
+@dataclass(frozen=True)
+class Cancellation:
+    """How a job that was cancelled ended."""
+
+    job: Job
+    saves: int  # before somebody asked for it
+    seconds: list[float]  # from the request to the end, by the database's clock; none where the end came first
+
+
+async def cancelled(lab: Laboratory, seed: int) -> Cancellation:
+    """Cancel a job of several shards, or one that would last for long, and check what is left of it."""
+    random = Random(seed)
+    count, search = random.choice([(24, ENDLESS), (120, FOLDS)])
+    job_id = await lab.submit(rows(count, seed), config(search))
+    saves = random.randint(1, 8)
+    await lab.under_way(job_id, saves=saves)
+    await asyncio.sleep(random.uniform(0.0, 0.02))  # the moment, not a wait for anything
+    answers = await all_at_once(lab, job_id, "cancel", AT_ONCE if seed % 10 == 0 else random.randint(1, 3))
+    job = await lab.ended(job_id)
+    if job.status is JobStatus.CANCELLED:
+        assert {answer.status_code for answer in answers} == {202}
+        await assert_what_it_has_can_be_downloaded(lab, job, count)
+    else:  # its last shard was quicker
+        assert job.status is JobStatus.SUCCEEDED
+        assert {answer.status_code for answer in answers} <= {202, 409}
+    asked = await lab.events(job_id, "job.cancel_requested")
+    [ended] = await lab.events(job_id, f"job.{job.status}")
+    assert len(asked) <= 1
+    return Cancellation(job, saves, [(ended.created_at - event.created_at).total_seconds() for event in asked])
+
+
+async def assert_what_it_has_can_be_downloaded(lab: Laboratory, job: Job, count: int) -> None:
+    """Every row comes, those with a label are those that the job counts, and nothing pretends to be the whole."""
+    path = f"/v1/jobs/{job.id}/result"
+    assert (await lab.client.get(path)).status_code == 409
+    partial = await lab.client.get(path, params={"partial": "true"})
+    assert (partial.status_code, len(partial.text.splitlines())) == (200, count)
+    labelled = [row for row in await lab.result(job.id) if row.state.label is not None]
+    assert len(labelled) == job.progress.labeled > 0
+
+
+async def paused_and_resumed(lab: Laboratory, job_id: JobId, random: Random, *, times: int) -> int:
+    """Pause the job so many times while it is under way, and let it go on; how often that came before its end."""
+    pauses = 0
+    for _ in range(times):
+        seen = (await lab.events(job_id))[-1].sequence
+        await lab.under_way(job_id, saves=random.randint(1, 4), after=seen)
+        await asyncio.sleep(random.uniform(0.0, 0.02))  # the moment, not a wait for anything
+        [answer] = await all_at_once(lab, job_id, "pause", 1)
+        if answer.status_code == 409:
+            break
+        pauses += 1
+        if random.random() < 0.7:  # else it is resumed before its workers have heard of the pause
+            await let_go(lab, job_id)
+        if (await all_at_once(lab, job_id, "resume", 1))[0].status_code == 409:
+            break
+    return pauses
+
+
+async def let_go(lab: Laboratory, job_id: JobId) -> None:
+    """Wait until no worker holds a shard of the paused job, or it has ended."""
+
+    async def nobody_holds() -> bool:
+        log = await lab.events(job_id, "shard.started", "shard.released", "shard.finished")
+        held = sum(1 if event.type == "shard.started" else -1 for event in log)
+        return held == 0 or (await lab.job(job_id)).status.is_final
+
+    await until(nobody_holds)
+
+
+async def all_at_once(lab: Laboratory, job_id: JobId, what: str, number: int) -> list[httpx.Response]:
+    """Ask for the same thing so many times at once."""
+    return await asyncio.gather(*(lab.client.post(f"/v1/jobs/{job_id}/{what}") for _ in range(number)))
+
+
+async def undisturbed(lab: Laboratory, examples: list[dict[str, Any]], settings: dict[str, Any]) -> bytes:
+    """The result's bytes where nobody interrupts; nothing of it is left in memory."""
+    forgetful = lab.application.settings.model_copy(update={"memory": MemorySettings(max_answers=0)})
+    application = replace(lab.application, settings=forgetful)
+    return await result(lab, JobId((await finished_job(lab.client, application, examples, settings))["id"]))
+
+
+async def result(lab: Laboratory, job_id: JobId) -> bytes:
+    """The result as it is downloaded."""
+    answer = await lab.client.get(f"/v1/jobs/{job_id}/result")
+    assert answer.status_code == 200, answer.text
+    return answer.content
+
+
+def rows(count: int, series: int = 0) -> list[dict[str, Any]]:
+    return [{"text": f"claim {i} of {series}", "question": i // 2} for i in range(count)]
+
+
+def config(search: dict[str, Any]) -> dict[str, Any]:
+    relation = {"kind": "exactly_one", "group": "question"}
+    return {"task": {"template": "{text}", "relations": [relation]}, "search": search}

@@ -1,0 +1,71 @@
+from datetime import timedelta
+
+import pytest
+import structlog
+from pydantic import ValidationError
+
+from service.bootstrap import build_application
+from service.entities import LOCAL_CALLER
+from service.identifiers import new_job_id
+from service.jobs import upkeep
+from service.settings import RetentionSettings, Settings
+from service.storage.memory import MemoryStore
+from tests.unit.workers.workplace import Clock
+from workers.__main__ import _duties
+from workers.maintenance import Maintenance, retention
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(clock: Clock) -> MemoryStore:
+    return MemoryStore(now=clock.now)
+
+
+async def use_keys(store: MemoryStore, number: int) -> None:
+    async with store.desk(LOCAL_CALLER) as desk:
+        for _ in range(number):
+            job_id = new_job_id()
+            await desk.idempotency.claim(f"key of {job_id}", "0" * 64, job_id)
+
+
+async def test_what_was_removed_is_logged_and_counted(store: MemoryStore, clock: Clock) -> None:
+    duty = Maintenance(store, RetentionSettings(every_seconds=30.0))
+    for _ in range(2):
+        await use_keys(store, 3)
+        clock.advance(49 * 3600)
+        with structlog.testing.capture_logs() as logged:
+            assert await duty.turn() == 30.0
+            assert await duty.turn() == 30.0
+        assert [line["idempotency_keys"] for line in logged] == [3]
+    assert duty.removed == {"idempotency_keys": 6}
+
+
+async def test_the_next_turn_comes_at_once_where_there_is_more(
+    store: MemoryStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "CHUNK_ROWS", 1)
+    monkeypatch.setattr(upkeep, "MOST_CHUNKS", 2)
+    await use_keys(store, 3)
+    clock.advance(49 * 3600)
+    duty = Maintenance(store, RetentionSettings(every_seconds=30.0))
+    assert [await duty.turn() for _ in range(2)] == [0.0, 30.0]
+
+
+def test_every_worker_process_may_be_the_maintainer(store: MemoryStore) -> None:
+    application = build_application(Settings(backends=()), store=store)
+    assert "maintenance" in [duty.name for duty in _duties(application)]
+
+
+def test_no_days_are_for_good() -> None:
+    kept = retention(RetentionSettings(events_days=0, jobs_days=0, usage_days=0, audit_days=0))
+    assert (kept.events, kept.jobs, kept.usage, kept.audit) == (None, None, None, None)
+    assert kept.idempotency_keys == timedelta(hours=48)
+
+
+def test_an_idempotency_key_counts_for_a_day_at_least() -> None:
+    with pytest.raises(ValidationError):
+        RetentionSettings(idempotency_keys_hours=23)

@@ -1,0 +1,116 @@
+"""How soon a worker does what people have asked for: it hears of it with a heartbeat."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from random import Random
+
+import pytest
+
+from service.entities import Job, JobStatus, Lease
+from service.identifiers import JobId
+from service.ports import Store
+from service.storage.memory.workbench import MemoryShards
+from tests.behaviour.stored import cancel, claim, event_types, let_go_on, put_on_hold, queued
+from tests.unit.workers.workplace import Workplace
+
+PATIENCE_SECONDS = 60.0
+ROWS = 24
+ASKED = {"pause": put_on_hold, "cancel": cancel}
+
+
+@pytest.fixture
+async def workplace() -> Workplace:
+    return Workplace()
+
+
+class Heartbeats:
+    """Counts them."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.heard = asyncio.Event()
+
+    def restart(self) -> None:
+        self.number = 0
+        self.heard.clear()
+
+    def hear(self) -> None:
+        self.number += 1
+        self.heard.set()
+
+
+@pytest.fixture
+def heartbeats(monkeypatch: pytest.MonkeyPatch) -> Heartbeats:
+    """The heartbeats of every worker."""
+    heard = Heartbeats()
+    renew = MemoryShards.renew
+
+    async def counted(self: MemoryShards, lease: Lease, lease_seconds: float) -> bool:
+        heard.hear()
+        return await renew(self, lease, lease_seconds)
+
+    monkeypatch.setattr(MemoryShards, "renew", counted)
+    return heard
+
+
+@pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_shard_is_given_back_within_two_heartbeats_at_whatever_step_that_is_asked(
+    workplace: Workplace, heartbeats: Heartbeats, seed: int, asked: Callable[[Store, JobId], Awaitable[Job]]
+) -> None:
+    job_id = await queued(workplace.store, ROWS)
+    asking, backend = list[asyncio.Task[Job]](), workplace.backend
+
+    def ask() -> None:
+        heartbeats.restart()
+        backend.answering.clear()  # so that the step at hand lasts until a heartbeat
+        asking.append(asyncio.create_task(asked_and_answered()))
+
+    async def asked_and_answered() -> Job:
+        found = await asked(workplace.store, job_id)
+        await heartbeats.heard.wait()
+        backend.answering.set()
+        return found
+
+    backend.at_call[Random(seed).randint(1, 6)] = ask
+    assert await asyncio.wait_for(workplace.worker.work_once(), PATIENCE_SECONDS)
+    assert len(asking) == 1
+    await asking[0]
+    assert 1 <= heartbeats.number <= 2
+    assert await claim(workplace.store) is None
+    ended = await workplace.job(job_id)
+    assert ended.status is (JobStatus.CANCELLED if asked is cancel else JobStatus.PAUSED)
+
+
+async def test_a_paused_shard_is_given_back_though_its_backend_does_not_answer_and_is_no_crash(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.worker.GRACE_SECONDS", 0.05)
+    job_id = await queued(workplace.store, ROWS)
+    for _ in range(4):  # more than a shard may crash
+        workplace.backend.answering.clear()
+        workplace.backend.asked.clear()
+        working = asyncio.create_task(workplace.worker.work_once())
+        await asyncio.wait_for(workplace.backend.asked.wait(), PATIENCE_SECONDS)
+        await put_on_hold(workplace.store, job_id)
+        assert await asyncio.wait_for(working, PATIENCE_SECONDS)
+        assert await workplace.worker.work_once() is False
+        workplace.backend.answering.set()
+        await let_go_on(workplace.store, job_id)
+    assert await workplace.worker.work_once()
+    assert (await workplace.job(job_id)).status is JobStatus.SUCCEEDED
+    types = await event_types(workplace.store, job_id)
+    assert (types.count("shard.started"), types.count("shard.released")) == (5, 4)
+
+
+async def test_a_shard_that_ends_before_its_worker_hears_of_the_pause_ends_the_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tests.unit.workers.workplace.LEASE_SECONDS", 300.0)  # no heartbeat before the end
+    workplace = Workplace()
+    job_id = await queued(workplace.store, 2)
+    asking = list[asyncio.Task[Job]]()
+    workplace.backend.at_call[1] = lambda: asking.append(asyncio.create_task(put_on_hold(workplace.store, job_id)))
+    assert await asyncio.wait_for(workplace.worker.work_once(), PATIENCE_SECONDS)
+    assert (await asking[0]).status is JobStatus.PAUSED
+    assert (await workplace.job(job_id)).status is JobStatus.SUCCEEDED
