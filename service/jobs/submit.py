@@ -3,14 +3,13 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 import orjson
 from anyio import to_thread
 
 from service.access.admission import admit, refuse_early
 from service.config import JobConfig
-from service.entities import AuditAction, AuditEntry, Job, NewDataset, NewRow, Size
+from service.entities import AuditAction, AuditEntry, Job, NewDataset, NewJob, NewRow, Size
 from service.errors import IdempotencyMismatch
 from service.identifiers import DatasetId, JobId, Row, new_dataset_id, new_job_id
 from service.jobs.preparation import Preparation, prepare
@@ -47,7 +46,7 @@ async def submit(
     prepared = await prepare(config, source, scorers, max_reported_faults=max_reported_faults)
     data_sha256 = await to_thread.run_sync(source.sha256)
     backend = await scorers.get(config.model).identify()
-    job = Job(id=new_job_id(), dataset_id=new_dataset_id(), config=config, created_at=datetime.now(UTC))
+    job = NewJob(id=new_job_id(), dataset_id=new_dataset_id(), config=config)
     async with store.desk() as desk:
         if idempotency_key is not None:
             earlier = await _claim(desk, idempotency_key, request_sha256(config, data_sha256), job.id)
@@ -78,7 +77,7 @@ async def _claim(desk: Desk, key: str, sha256: str, job_id: JobId) -> JobId | No
     return stored.job_id
 
 
-async def _store_dataset(desk: Desk, job: Job, prepared: Preparation, data_sha256: str) -> None:
+async def _store_dataset(desk: Desk, job: NewJob, prepared: Preparation, data_sha256: str) -> None:
     task = job.config.task
     await desk.datasets.add(
         NewDataset(

@@ -1,7 +1,7 @@
 """The store in Postgres: every unit of work is one transaction, committed here and nowhere else."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,8 +12,9 @@ from service.storage.access import ApiKeyTable, AuditTable, ProjectTable
 from service.storage.account import AccountTable
 from service.storage.answers import AnswerTable
 from service.storage.backends import BackendTable
+from service.storage.connections import REQUEST_PATIENCE_SECONDS, WORKER_PATIENCE_SECONDS, Connections
 from service.storage.datasets import DatasetTable, ShardRowTable
-from service.storage.engine import connection_errors, create_engine, driver_errors
+from service.storage.engine import create_engine, driver_errors
 from service.storage.events import EventLog, LeasedEventLog
 from service.storage.gold import GoldTable
 from service.storage.idempotency import IdempotencyTable
@@ -32,13 +33,14 @@ class PostgresStore:
         self, url: str, *, pool_size: int = 10, statement_timeout_seconds: float = 60.0, max_crashes: int = 5
     ) -> None:
         self._engine = create_engine(url, pool_size=pool_size, statement_timeout_seconds=statement_timeout_seconds)
+        self._connections = Connections(self._engine, pool_size)
         self._listener = Listener(url)
         self._max_crashes = max_crashes
 
     @asynccontextmanager
     async def desk(self, caller: Caller) -> AsyncIterator[DeskUnit]:
         """A unit of work for the API, on behalf of the caller's project. Raises StorageUnavailable."""
-        async with self._transaction() as connection:
+        async with self._transaction(REQUEST_PATIENCE_SECONDS) as connection:
             yield DeskUnit(
                 datasets=DatasetTable(connection, caller.project),
                 jobs=JobTable(connection, caller.project),
@@ -54,7 +56,7 @@ class PostgresStore:
     @asynccontextmanager
     async def gate(self) -> AsyncIterator[GateUnit]:
         """A unit of work for whoever lets callers in. Raises StorageUnavailable."""
-        async with self._transaction() as connection:
+        async with self._transaction(REQUEST_PATIENCE_SECONDS) as connection:
             yield GateUnit(
                 keys=ApiKeyTable(connection), projects=ProjectTable(connection), audit=AuditTable(connection)
             )
@@ -62,7 +64,7 @@ class PostgresStore:
     @asynccontextmanager
     async def workbench(self) -> AsyncIterator[WorkbenchUnit]:
         """A unit of work for a worker. Raises StorageUnavailable."""
-        async with self._transaction() as connection:
+        async with self._transaction(WORKER_PATIENCE_SECONDS) as connection:
             yield WorkbenchUnit(
                 shards=ShardQueue(connection, max_crashes=self._max_crashes),
                 rows=ShardRowTable(connection),
@@ -82,7 +84,7 @@ class PostgresStore:
 
     async def ping(self) -> None:
         """Raises StorageUnavailable where the database cannot be reached or lacks a table or column of ours."""
-        async with self._transaction() as connection:
+        async with self._transaction(REQUEST_PATIENCE_SECONDS) as connection:
             await connection.execute(select(*(exists(select(table)) for table in metadata.sorted_tables)))
 
     async def close(self) -> None:
@@ -91,10 +93,8 @@ class PostgresStore:
         await self._engine.dispose()
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
-        async with AsyncExitStack() as stack:
-            with connection_errors():
-                connection = await stack.enter_async_context(self._engine.connect())
+    async def _transaction(self, patience_seconds: float) -> AsyncIterator[AsyncConnection]:
+        async with self._connections.connection(patience_seconds) as connection:
             with driver_errors():
                 async with connection.begin():
                     yield connection

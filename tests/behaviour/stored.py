@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from service.config import JobConfig, Task
@@ -16,6 +15,7 @@ from service.entities import (
     LabelState,
     LabelStatus,
     NewDataset,
+    NewJob,
     NewRow,
     NewShard,
     PauseReason,
@@ -50,7 +50,6 @@ async def added(
     *shard_rows: int,
     anchor: bool = False,
     gold: Sequence[bytes | None] = (),
-    created_at: datetime | None = None,
     backend: BackendId | None = None,
 ) -> JobId:
     """The same within a unit of work that is open already."""
@@ -64,8 +63,7 @@ async def added(
         NewRow(position=Row(i), id=f"row-{i}", data=b'{"sum":"%d"}' % i, gold=golds[i], shard=shard)
         for i, shard in enumerate(shard_of)
     ]
-    made_at = created_at or datetime.now(UTC)
-    job = Job(id=new_job_id(), dataset_id=dataset.id, config=CONFIG, created_at=made_at, backend_id=backend)
+    job = NewJob(id=new_job_id(), dataset_id=dataset.id, config=CONFIG, backend_id=backend)
     shards = [NewShard(index=i, rows=size, blocked=anchor and i > 0) for i, size in enumerate(sizes)]
     await desk.datasets.add(dataset)
     await desk.datasets.add_rows(dataset.id, rows)
