@@ -34,6 +34,7 @@ class PostgresKeeper:
         self._deaths = 0
         self._due: float | None = None  # when a dead server is to be started again
         self._is_back = True
+        self._is_told_to_wait = False
         self._disk_is_full = False
         self._next_look = clock()
 
@@ -89,7 +90,8 @@ class PostgresKeeper:
                 "the disk is full and the embedded Postgres has ended:"
                 f" {self._ballast.size_bytes // MIB} MiB kept for this are given to it; make room soon"
             )
-        elif not self._disk_is_full:
+        elif not self._is_told_to_wait:
+            self._is_told_to_wait = True
             self._say("the disk is full and the embedded Postgres has ended: it goes on once there is room")
         self._disk_is_full = True
         return FIRST_PAUSE_SECONDS if dropped else LONGEST_PAUSE_SECONDS
@@ -105,7 +107,7 @@ class PostgresKeeper:
     def _look_after(self) -> None:
         now = self._clock()
         if not self._is_back and self._postgres.is_ready():
-            self._is_back = True
+            self._is_back, self._is_told_to_wait = True, False
             self._say(f"the embedded Postgres is back after {now - self._died:.1f} s")
         if now >= self._next_look:
             self._next_look = now + LOOK_SECONDS
