@@ -164,7 +164,7 @@ def test_until_a_download_is_whole_the_file_before_it_stays(tmp_path: Path) -> N
     path.write_bytes(b"before\n")
     path.chmod(0o640)
     looking = Looking(path)
-    with FakeService(httpx.Response(200, stream=looking)).client() as client:
+    with FakeService(lambda _: httpx.Response(200, stream=looking)).client() as client:
         client.result("job_1", to=path)
     assert looking.seen == ["before\n", "before\n"]
     assert path.read_text() == "first half, second half\n"
