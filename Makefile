@@ -8,6 +8,7 @@ PINNED := constraints.txt pyproject.toml
 PORT ?= 8000
 DATA_DIR ?=
 BENCH ?=
+TRIALS ?=
 MODEL_DIR ?= inference/small_model
 # vLLM needs other versions of nearly everything, so it has an environment of its own.
 VLLM_VENV := .venv-vllm
@@ -15,7 +16,7 @@ VLLM_VENV := .venv-vllm
 PIP_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-vllm check format serve bench pretrain clean
+.PHONY: help demo test test-vllm endure check format serve bench pretrain clean
 
 help: ## print this list
 	@echo "usage: make <target>"
@@ -29,6 +30,9 @@ test: $(VENV)/.develops ## run all tests
 
 test-vllm: $(VENV)/.develops $(VLLM_VENV)/.runs ## the vllm adapter and a whole job against a real vLLM on the CPU (installs 2.5 GB)
 	$(BIN)/pytest -n0 tests/live/vllm_adapter.py tests/live/vllm_job.py
+
+endure: $(VENV)/.develops ## kill Postgres and the API, fill the disk, for minutes: figures, and whether all survived (TRIALS=: some)
+	$(BIN)/python -m tests.endurance $(TRIALS)
 
 check: $(VENV)/.develops ## what CI checks besides the tests: style, types, import contracts, size budget
 	$(BIN)/ruff check
