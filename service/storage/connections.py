@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Literal
 
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -49,7 +50,7 @@ class Connections:
         if not self._places.locked():
             await self._places.acquire()
             return
-        waiting = asyncio.ensure_future(self._places.acquire())
+        waiting = asyncio.create_task(self._places.acquire())
         try:
             await self._in_time(waiting, patience_seconds)
         except BaseException:
@@ -57,7 +58,7 @@ class Connections:
                 self._places.release()
             raise
 
-    async def _in_time(self, waiting: "asyncio.Future[bool]", patience_seconds: float) -> None:
+    async def _in_time(self, waiting: "asyncio.Task[Literal[True]]", patience_seconds: float) -> None:
         """Wait for a place for as long as there is hope of one."""
         began = time.monotonic()
         while not waiting.done():

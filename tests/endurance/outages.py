@@ -77,8 +77,8 @@ class Load:
 class Outcome:
     """What came of it."""
 
-    faults: Counter[str]
-    statuses: Counter[int]
+    faults: dict[str, int]
+    statuses: dict[int, int]
     rude: list[str]
     lost: int  # jobs that the API had said it has
     longest_seconds: float  # of all answers
@@ -149,8 +149,8 @@ async def _outcome(kept: KeptPostgres, load: Load, faults: Counter[str], back: l
     sessions = await _sessions_under_pressure(kept, load)
     there = set(await _values(kept, "SELECT id FROM jobs"))
     return Outcome(
-        faults=faults,
-        statuses=load.statuses,
+        faults=dict(faults),
+        statuses=dict(load.statuses),
         rude=load.rude,
         lost=len(load.stored - there),
         longest_seconds=load.longest_seconds,
