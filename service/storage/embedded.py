@@ -84,7 +84,7 @@ class EmbeddedPostgres:
         self._groups: list[int] | None = None if self._user is None else []
         self._server: subprocess.Popen[bytes] | None = None
         self._lock: int | None = None
-        self._log_start = 0
+        self._log_start: int | None = None  # where the log of the present run begins
         self._socket_folder = self._root / "run"
 
     def __enter__(self) -> Self:
@@ -292,6 +292,8 @@ class EmbeddedPostgres:
         return " / ".join(self._log_of_this_run().splitlines()[-5:])
 
     def _log_of_this_run(self) -> str:
+        if self._log_start is None:
+            return ""
         with (self._root / "postgres.log").open("rb") as log:
             log.seek(self._log_start)
             return log.read().decode(errors="replace")

@@ -18,6 +18,7 @@ from sqlalchemy import make_url
 from icm.keeper import LONGEST_PAUSE_SECONDS, LOOK_SECONDS, MOST_DEATHS, SETTLED_SECONDS, PostgresKeeper
 from icm.supervisor import PartFailed
 from service.storage.ballast import AMPLE_ROOM_BYTES, LITTLE_ROOM_BYTES, MIB, Ballast
+from service.storage.binaries import EmbeddedPostgresError
 from service.storage.embedded import EmbeddedPostgres
 
 PATIENCE_SECONDS = 60.0
@@ -181,4 +182,13 @@ def test_a_disk_that_fills_while_the_server_lives_is_told_once(kept: Kept) -> No
             kept.now += LOOK_SECONDS
     assert ["full" in line for line in kept.said] == [False, True, False]
     assert kept.server.is_ready()
+    assert kept.ballast.is_laid()
+
+
+def test_a_start_that_is_refused_for_another_reason_costs_no_ballast(kept: Kept) -> None:
+    kept.check_until(kept.ballast.is_laid)
+    (kept.folder / "postgres.log").write_text("FATAL: No space left on device, a year ago\n")
+    second = PostgresKeeper(EmbeddedPostgres(kept.folder, durable=False), kept.ballast, kept.said.append)
+    with pytest.raises(EmbeddedPostgresError, match="another process uses"):
+        second.start()
     assert kept.ballast.is_laid()
