@@ -10,6 +10,7 @@ DATA_DIR ?=
 BENCH ?=
 CHAOS ?=
 MUTATIONS ?=
+TRIALS ?=
 MODEL_DIR ?= inference/small_model
 # vLLM needs other versions of nearly everything, so it has an environment of its own.
 VLLM_VENV := .venv-vllm
@@ -35,8 +36,8 @@ test-vllm: $(VENV)/.develops $(VLLM_VENV)/.runs ## the vllm adapter and a whole 
 chaos: $(VENV)/.develops ## kill workers, Postgres and the inference server 350 times, half an hour (CHAOS=--help: options)
 	$(BIN)/python -m tests.chaos $(CHAOS)
 
-endure: $(VENV)/.develops ## the long forms of tests that `make test` has short forms of
-	$(BIN)/pytest -n0 -q tests/endurance/*.py
+endure: $(VENV)/.develops ## kill Postgres and the API, fill the disk, for minutes: figures, and whether all survived (TRIALS=: some)
+	$(BIN)/python -m tests.endurance $(TRIALS)
 
 mutations: $(VENV)/.develops ## break promises of the code on purpose; tests must notice (MUTATIONS=fence: some of them)
 	$(BIN)/python -m tests.mutations $(MUTATIONS)

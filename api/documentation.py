@@ -69,9 +69,13 @@ SUBMISSION_BODY: dict[str, Any] = {
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The problem documents an endpoint may answer with."""
+    """The problem documents an endpoint may answer with; the disk of a database that can be away can be full (507)."""
+    full_disk = (507,) if 503 in statuses else ()
     content = {PROBLEM_JSON: {"schema": {"$ref": _REFERENCE.format(model="Problem")}}}
-    return {status: {"description": "A problem (RFC 9457)", "content": content} for status in (*statuses, 422, 500)}
+    return {
+        status: {"description": "A problem (RFC 9457)", "content": content}
+        for status in (*statuses, *full_disk, 422, 500)
+    }
 
 
 def install_openapi(app: FastAPI) -> None:

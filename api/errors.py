@@ -22,6 +22,7 @@ _TYPE_PREFIX = "urn:icm:problem:"
 _RETRY_SECONDS = 5
 _CHALLENGE = 'Bearer realm="icm"'
 _LONGEST_TEXT = 2_000  # characters
+_PASSING = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 # Looked up along the error's ancestors, so the nearest entry counts.
@@ -55,6 +56,7 @@ STATUS_OF: Mapping[type[errors.ServiceError], int] = {
     errors.LabelUnreachable: 422,
     errors.BackendChanged: 409,
     errors.StorageUnavailable: 503,
+    errors.StorageFull: 507,
     errors.LeaseLost: 409,
 }
 
@@ -138,7 +140,7 @@ def _headers(error: errors.ServiceError, kind: ProblemKind) -> dict[str, str]:
             return {"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="{error.scope}"'}
         case errors.BackendUnavailable() | errors.QuotaExhausted() | errors.TooManyRequests():
             return {"Retry-After": str(max(1, math.ceil(error.retry_after_seconds or _RETRY_SECONDS)))}
-    return {"Retry-After": str(_RETRY_SECONDS)} if kind.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    return {"Retry-After": str(_RETRY_SECONDS)} if kind.status in _PASSING else {}
 
 
 def install_handlers(app: FastAPI) -> None:

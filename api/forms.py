@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from service.errors import Fault, InvalidConfig, UnsupportedFormat
+from service.intake.scratch import scratch_space
 
 _MAX_PARTS = 2  # of files, and of fields
 
@@ -19,7 +20,7 @@ _MAX_PARTS = 2  # of files, and of fields
 async def read_form(request: Request, *, max_field_bytes: int) -> AsyncIterator[FormData]:
     """The form in this request; its files are there until the block ends.
 
-    Raises UnsupportedFormat, InvalidConfig, and HTTPException 400 where it is no form or too large a one.
+    Raises UnsupportedFormat, InvalidConfig, StorageFull, and HTTPException 400 where it is no form or too large a one.
     """
     _check_charset(request)
     async with aclosing(request.stream()) as stream:
@@ -32,7 +33,8 @@ async def read_form(request: Request, *, max_field_bytes: int) -> AsyncIterator[
 
 async def _parsed(parser: MultiPartParser) -> FormData:
     try:
-        return await parser.parse()
+        with scratch_space():
+            return await parser.parse()
     except MultiPartException as error:
         raise HTTPException(HTTPStatus.BAD_REQUEST, error.message) from error
 

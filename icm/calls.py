@@ -133,13 +133,8 @@ def job_path(job_id: str) -> str:
 
 
 def _saved(path: str, params: Mapping[str, str], to: Path) -> Call[Path]:
-    """Saved beside its place and moved there when it is whole."""
-    unfinished = to.with_name(f".{to.name}.{uuid.uuid4().hex[:8]}")
-
-    def move(_response: httpx.Response) -> Path:
-        return unfinished.replace(to)
-
-    return Call(method="GET", path=path, read=move, params=params, save_to=unfinished)
+    """What saves it (`icm.files.saved`) sees to it that it is there once it is whole."""
+    return Call(method="GET", path=path, read=lambda _: to, params=params, save_to=to)
 
 
 def listing(path: str, params: Mapping[str, str], read: Callable[[Document], T]) -> Call[Page[T]]:

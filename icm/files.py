@@ -1,5 +1,7 @@
 """Files with labelled data sets: formats by their endings, and downloads that are whole or not there."""
 
+import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,10 +21,24 @@ def result_format_of(path: Path) -> str:
 
 @contextmanager
 def saved(path: Path) -> Iterator[IO[bytes]]:
-    """A new file that is removed again where writing does not come to its end."""
-    try:
-        with path.open("wb") as file:
+    """A new file that appears under its name once it is whole and on the disk, and otherwise not at all.
+
+    What had the name before keeps it until then. A pipe or a device is written to as it is.
+    """
+    target = path.resolve()  # a link goes on pointing at what is written
+    if target.exists() and not target.is_file():
+        with target.open("wb") as file:
             yield file
+        return
+    unfinished = target.with_name(f".{uuid.uuid4().hex}.part")  # however long the name is
+    try:
+        with unfinished.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            unfinished.chmod(target.stat().st_mode & 0o777)
+        unfinished.replace(target)
     except BaseException:
-        path.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
         raise

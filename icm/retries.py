@@ -7,7 +7,7 @@ import httpx
 
 Outcome = httpx.Response | httpx.TransportError
 
-_WORTH_ANOTHER_TRY = frozenset({429, 502, 503, 504})
+_WORTH_ANOTHER_TRY = frozenset({429, 502, 503, 504, 507})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,10 @@ from typing import Any
 
 import httpx
 
+from icm.keeper import PostgresKeeper
 from icm.ports import free_port
 from icm.supervisor import POLL_SECONDS, Part, PartFailed, Supervisor
+from service.storage.ballast import BALLAST_BYTES, Ballast
 from service.storage.embedded import EmbeddedPostgres, reachable_root
 
 _MIGRATION_SECONDS = 120.0
@@ -63,27 +65,25 @@ class Stack:
 
     options: StackOptions
     supervisor: Supervisor
-    postgres: EmbeddedPostgres | None = field(default=None)
+    postgres: PostgresKeeper | None = field(default=None)
 
     def check(self) -> None:
         """Start again what may be started again. Raises PartFailed where a part is gone for good."""
+        if self.postgres is not None:
+            self.postgres.check()
         self.supervisor.check()
-        failure = None if self.postgres is None else self.postgres.failure()
-        if failure is not None:
-            raise PartFailed("postgres", "has ended", failure)
 
 
 @contextmanager
-def running(options: StackOptions, is_stopping: Callable[[], bool]) -> Iterator[Stack]:
+def running(options: StackOptions, is_stopping: Callable[[], bool], *, say: Callable[[str], None]) -> Iterator[Stack]:
     """Start every part and wait until requests can be served; end them all at the end.
 
-    Raises PartFailed and EmbeddedPostgresError where a part cannot be started, and Stopped
-    where `is_stopping` says so before they all run.
+    `say` gets a line whenever the database needs a person's eye. Raises PartFailed and
+    EmbeddedPostgresError where a part cannot be started, and Stopped where `is_stopping` says so
+    before they all run.
     """
     with ExitStack() as exits:
-        postgres = None if options.database_url else EmbeddedPostgres(options.database_folder, durable=options.durable)
-        if postgres is not None:
-            exits.callback(postgres.stop)
+        postgres = None if options.database_url else exits.enter_context(_keeping(options, say))
         supervisor = exits.enter_context(Supervisor(options.data_folder / "logs"))
         stack = Stack(options=options, supervisor=supervisor, postgres=postgres)
         backends = options.backends
@@ -98,6 +98,17 @@ def running(options: StackOptions, is_stopping: Callable[[], bool]) -> Iterator[
             _wait_for(f"{inference_url}/health", stack, is_stopping, timeout_seconds=None)
         _wait_for(f"{options.url}/health/ready", stack, is_stopping, timeout_seconds=_READY_SECONDS)
         yield stack
+
+
+@contextmanager
+def _keeping(options: StackOptions, say: Callable[[str], None]) -> Iterator[PostgresKeeper]:
+    """The keeper of an embedded Postgres that is yet to be started, and is stopped at the end."""
+    server = EmbeddedPostgres(options.database_folder, durable=options.durable)
+    ballast = Ballast(options.database_folder, size_bytes=BALLAST_BYTES if options.durable else 0)
+    try:
+        yield PostgresKeeper(server, ballast, say)
+    finally:
+        server.stop()
 
 
 def _start_inference(stack: Stack) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from service.entities import ApiKey, AuditEntry, Project, Usage
+from service.entities import ApiKey, AuditEntry, NewApiKey, Project, Usage
 from service.identifiers import DatasetId, KeyId, ProjectName
 
 
@@ -21,8 +21,8 @@ class StoredKey:
 class ApiKeys(Protocol):
     """The API keys of all projects."""
 
-    async def add(self, key: ApiKey, sha256: bytes) -> None:
-        """Store a key, and its project where that is new."""
+    async def add(self, key: NewApiKey, sha256: bytes) -> ApiKey:
+        """Store a key as of now, and its project where that is new."""
 
     async def find(self, key_id: KeyId) -> StoredKey | None:
         """The key of this id, whether or not it is still good."""

@@ -133,6 +133,17 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NewApiKey:
+    """An API key about to be stored; it is good for so long by the store's clock, which is asked at every use."""
+
+    id: KeyId
+    project: ProjectName
+    name: str
+    scopes: frozenset[Scope]
+    lifetime: timedelta | None = None  # without end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Quotas:
     """How much a project may have; 0 is no limit."""
 
@@ -236,6 +247,17 @@ class Job:
     backend_id: BackendId | None = None  # what the backend was when the job was made; unknown of older jobs
     origin: Origin = UNKNOWN_ORIGIN
     progress: Progress = field(default_factory=Progress)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A job about to be stored; when it was made says the store's clock, as it does of everything else."""
+
+    id: JobId
+    dataset_id: DatasetId
+    config: JobConfig
+    backend_id: BackendId | None = None
+    origin: Origin = UNKNOWN_ORIGIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ ServiceError
 │   │   └── LabelUnreachable   gave no log-probability for a label
 │   └── BackendChanged         holds another model than the one the job began with
 ├── StorageUnavailable         Postgres cannot be reached: worth another try
+│   └── StorageFull            nothing can be stored until there is room on a disk again; what is stored can be read
 └── LeaseLost                  this worker no longer holds the shard; it must write nothing more
 """
 
@@ -224,6 +225,10 @@ class BackendChanged(BackendError):
 
 class StorageUnavailable(ServiceError):
     """Postgres cannot be reached; the same call may succeed later."""
+
+
+class StorageFull(StorageUnavailable):
+    """A disk is full, of Postgres or of the API's temporary files; once there is room the same call may succeed."""
 
 
 class LeaseLost(ServiceError):

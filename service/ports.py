@@ -25,6 +25,7 @@ from service.entities import (
     LabelState,
     Lease,
     NewDataset,
+    NewJob,
     NewRow,
     NewShard,
     PauseReason,
@@ -54,8 +55,8 @@ class Datasets(Protocol):
 class Jobs(Protocol):
     """Jobs as the API sees them."""
 
-    async def add(self, job: Job, shards: Sequence[NewShard]) -> None:
-        """Store a job and queue its shards; workers are notified when the transaction commits."""
+    async def add(self, job: NewJob, shards: Sequence[NewShard]) -> None:
+        """Store a job as of now and queue its shards; workers are notified when the transaction commits."""
 
     async def get(self, job_id: JobId) -> Job:
         """The job with its progress summed over shards. Raises JobNotFound."""

@@ -50,6 +50,17 @@ class Webhook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NewWebhook:
+    """An endpoint about to be stored; when it was made says the store's clock."""
+
+    id: WebhookId
+    url: str
+    events: tuple[str, ...]
+    description: str = ""
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookChange:
     """What is to be changed of a webhook; None leaves it as it is."""
 
@@ -113,6 +124,7 @@ class DueDelivery:
     body: bytes
     secrets: tuple[str, ...] = field(repr=False)  # all that sign; the newest first
     tries: int  # this one counted
+    claimed_at: datetime  # by the store's clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +139,8 @@ class Verdict:
 class Webhooks(Protocol):
     """The endpoints of a project and the log of what they were sent."""
 
-    async def add(self, webhook: Webhook, *, at_most: int) -> None:
-        """Store an endpoint. Raises QuotaExceeded where the project has so many."""
+    async def add(self, webhook: NewWebhook, *, at_most: int) -> Webhook:
+        """Store an endpoint as of now. Raises QuotaExceeded where the project has so many."""
 
     async def get(self, webhook_id: WebhookId) -> Webhook:
         """The endpoint. Raises WebhookNotFound."""
@@ -148,8 +160,8 @@ class Webhooks(Protocol):
     async def remove(self, webhook_id: WebhookId) -> None:
         """Delete an endpoint with its log. Raises WebhookNotFound."""
 
-    async def send(self, delivery: NewDelivery) -> Delivery:
-        """Queue a message to one endpoint. Raises WebhookNotFound, WebhookDisabled."""
+    async def send_test(self, webhook_id: WebhookId, delivery_id: DeliveryId) -> Delivery:
+        """Queue a message that only shows whether messages arrive. Raises WebhookNotFound, WebhookDisabled."""
 
     async def deliveries(self, webhook_id: WebhookId, *, limit: int, before: tuple[str, str] | None) -> list[Delivery]:
         """The log, newest first, older than the (created_at, id) given. Raises WebhookNotFound, InvalidCursor."""

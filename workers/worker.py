@@ -10,7 +10,7 @@ from opentelemetry.trace import Span
 
 from service.bootstrap import Application
 from service.entities import Backoff, ClaimedShard, PauseReason, ShardStatus
-from service.errors import BackendUnavailable, LeaseLost, ServiceError, StorageUnavailable
+from service.errors import BackendUnavailable, LeaseLost, ServiceError, StorageFull, StorageUnavailable
 from service.identifiers import WorkerId
 from service.jobs.asking import Memory
 from service.jobs.run import ShardOutcome, run_shard
@@ -21,6 +21,7 @@ from workers.heartbeat import Pulse, keep_lease
 logger = structlog.get_logger(__name__)
 
 STORAGE_DELAY_SECONDS = 2.0
+FULL_DISK_DELAY_SECONDS = 5.0
 CRASH_DELAY_SECONDS = 1.0
 GRACE_SECONDS = 7.0  # for the step at hand, once the work must end; then it is dropped and done again later
 
@@ -109,6 +110,14 @@ class Worker:
             self._pulse = None
 
     async def _work_on(self, claimed: ClaimedShard, pulse: Pulse) -> TurnEnd:
+        """Run the shard and record its end; while the disk of the database is full, give it back to wait."""
+        try:
+            return await self._worked_on(claimed, pulse)
+        except StorageFull as error:
+            logger.warning("the disk of the database is full; the shard waits", reason=str(error))
+            return await self._release(claimed, FULL_DISK_DELAY_SECONDS)  # if its lease ran out, that were a crash
+
+    async def _worked_on(self, claimed: ClaimedShard, pulse: Pulse) -> TurnEnd:
         """Run the shard while its lease is kept, and record its end."""
         try:
             outcome = await self._run_leased(claimed, pulse)

@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -112,13 +114,22 @@ def read_backends(given: str) -> Backends:
 
 def _run(options: StackOptions, stop: StopRequest, *, as_json: bool) -> None:
     try:
-        with running(options, stop.is_made) as stack:
+        with running(options, stop.is_made, say=partial(_say, as_json=as_json)) as stack:
             _announce(options, as_json=as_json)
             while not stop.is_made():
                 stack.check()
                 time.sleep(POLL_SECONDS)
     except Stopped:
         return
+
+
+def _say(line: str, *, as_json: bool) -> None:
+    """Tell whoever runs the service what they should know of its database."""
+    if as_json:
+        sys.stderr.write(json.dumps({"notice": line}) + "\n")
+        sys.stderr.flush()
+        return
+    on_stderr().print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _announce(options: StackOptions, *, as_json: bool) -> None:

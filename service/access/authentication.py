@@ -1,10 +1,12 @@
 """Lets callers in: from what came with a request to the caller it stands for."""
 
 import ipaddress
+from contextlib import suppress
 
 from service.access.keys import read_key
 from service.entities import Caller, Scope
-from service.errors import NotAuthenticated, NotPermitted
+from service.errors import NotAuthenticated, NotPermitted, StorageFull
+from service.identifiers import KeyId
 from service.ports import Store
 
 _REFUSED = "the API key is unknown, revoked or expired"
@@ -40,9 +42,16 @@ async def authenticate(store: Store, presented: str, *, request_id: str | None =
         matches = key.matches(_NO_SECRET if stored is None else stored.sha256)
         if stored is None or not matches or not stored.key.is_good(stored.now):
             raise NotAuthenticated(_REFUSED, key_was_sent=True)
-        if stored.key.is_use_news(stored.now):
-            await gate.keys.touch(key.id)
+    if stored.key.is_use_news(stored.now):
+        await _note_use(store, key.id)
     return Caller(project=stored.key.project, key_id=stored.key.id, scopes=stored.key.scopes, request_id=request_id)
+
+
+async def _note_use(store: Store, key_id: KeyId) -> None:
+    """Note that the key was used; where the disk is full people may still read what they have."""
+    with suppress(StorageFull):
+        async with store.gate() as gate:
+            await gate.keys.touch(key_id)
 
 
 async def confirm(store: Store, caller: Caller) -> None:

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from service.access.keys import Key, is_key_id, new_key
 from service.access.quotas import parsed_overrides
-from service.entities import ApiKey, AuditAction, AuditEntry, Caller, Project, Scope
+from service.entities import ApiKey, AuditAction, AuditEntry, Caller, NewApiKey, Project, Scope
 from service.errors import Fault, InvalidInput, KeyNotFound
 from service.identifiers import KeyId, ProjectName
 from service.ports import Store
@@ -37,17 +37,9 @@ async def create_key(
     if not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
         raise InvalidInput("the key needs a name", [Fault(f"1 to {LONGEST_NAME} printable characters", field="name")])
     made = new_key()
-    now = datetime.now(UTC)
-    key = ApiKey(
-        id=made.id,
-        project=owner,
-        name=name,
-        scopes=granted,
-        created_at=now,
-        expires_at=None if lifetime is None else now + lifetime,
-    )
+    new = NewApiKey(id=made.id, project=owner, name=name, scopes=granted, lifetime=lifetime)
     async with store.gate() as gate:
-        await gate.keys.add(key, made.sha256)
+        key = await gate.keys.add(new, made.sha256)
         await gate.audit.record(AuditEntry.by(Caller(project=owner), AuditAction.KEY_CREATED, key.id))
     return key, made
 

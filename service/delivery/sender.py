@@ -8,7 +8,6 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import httpcore
@@ -94,14 +93,18 @@ async def _hear_out(answer: httpcore.Response) -> None:
 
 def _retry_after(answer: httpcore.Response) -> float | None:
     """Seconds that the receiver asks to be left alone (RFC 9110 §10.2.3); None where it does not say so readably."""
-    text = next((value.decode("latin-1") for name, value in answer.headers if name.lower() == b"retry-after"), "")
+    text = _header(answer, b"retry-after")
     if text.isascii() and text.isdigit() and len(text) < 10:
         return float(text)
     try:
-        moment = parsedate_to_datetime(text)
-        return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+        now = parsedate_to_datetime(_header(answer, b"date"))  # by the receiver's clock, as the other one is
+        return max(0.0, (parsedate_to_datetime(text) - now).total_seconds())
     except (ValueError, TypeError):  # no date; or one without a time zone
         return None
+
+
+def _header(answer: httpcore.Response, wanted: bytes) -> str:
+    return next((value.decode("latin-1") for name, value in answer.headers if name.lower() == wanted), "")
 
 
 def _cause(error: BaseException, kind: type[BaseException]) -> BaseException | None:

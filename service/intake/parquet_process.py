@@ -17,6 +17,7 @@ import orjson
 from service.errors import Fault, PayloadTooLarge
 from service.intake.columnar import parquet_as_lines
 from service.intake.limits import Limits
+from service.intake.scratch import is_no_room
 from service.jobs.rows import FaultLog
 
 MAX_FAULTS = 1_000  # told in full
@@ -34,26 +35,30 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of it: faults, those told and all as counted by field; or a limit that was passed."""
+    """What came of it: faults, those told and all as counted by field; or a limit that was passed, or a full disk."""
 
     faults: tuple[Fault, ...] = ()
     counts: tuple[tuple[str | None, int], ...] = ()
     too_large: str | None = None
+    no_room: bool = False
 
 
-def unpack(file: IO[bytes], lines: IO[bytes], limits: Limits) -> Outcome:
-    """Write every row to `lines`; rows with a fault are empty lines."""
+def unpack(file: IO[bytes], lines_fd: int, limits: Limits) -> Outcome:
+    """Write every row to the open file of this number, which is closed; rows with a fault are empty lines."""
     log = FaultLog(MAX_FAULTS)
     try:
-        for line in parquet_as_lines(file, limits, log):
-            lines.write(line + b"\n")
-        lines.flush()
+        with open(lines_fd, "wb") as lines:
+            lines.writelines(line + b"\n" for line in parquet_as_lines(file, limits, log))
     except PayloadTooLarge as error:
         return Outcome(too_large=str(error))
     except MemoryError:
         _lift_limits()
         needed = f"reading the Parquet file takes more than {limits.max_parquet_memory_bytes} bytes of memory"
         return Outcome(too_large=f"{needed}; write smaller pages and row groups")
+    except OSError as error:
+        if is_no_room(error):
+            return Outcome(no_room=True)
+        log.add(f"the file is not readable as Parquet: {error}")
     except Exception as error:  # noqa: BLE001 - a file made for it raises anything; whatever it is, the file is at fault
         log.add(f"the file is not readable as Parquet: {error}")
     return Outcome(faults=tuple(log.reported), counts=tuple(log.counts.items()))
@@ -64,8 +69,8 @@ def main() -> None:
     order = orjson.loads(sys.argv[1])
     limits = Limits(**order["limits"])
     _limit_self(limits.max_parquet_memory_bytes)
-    with open(0, "rb", buffering=0) as file, open(order["lines_fd"], "wb") as lines:  # noqa: PTH123 - descriptors
-        outcome = unpack(file, lines, limits)
+    with open(0, "rb", buffering=0) as file:
+        outcome = unpack(file, order["lines_fd"], limits)
     sys.stdout.buffer.write(orjson.dumps(outcome, default=str))
 
 

@@ -15,6 +15,7 @@ from service.intake.delimited import read_csv
 from service.intake.formats import SNIFFED_BYTES, Format, Upload, detect_format, is_gzip
 from service.intake.jsonl import read_jsonl
 from service.intake.limits import Limits
+from service.intake.scratch import scratch_space
 from service.intake.unpacking import UnpackedParquet, unpack_parquet
 from service.jobs.rows import FaultLog, SourceRow
 
@@ -51,7 +52,7 @@ class FileSource:
     def prepare(self) -> None:
         """Do now what the first reading would have to do before its first row, which is much for Parquet.
 
-        Raises PayloadTooLarge and UnsupportedFormat.
+        Raises PayloadTooLarge, UnsupportedFormat and StorageFull.
         """
         rows = self.rows(FaultLog(0))
         next(rows, None)
@@ -101,7 +102,10 @@ class FileSource:
                 yield from read_csv(content, self._limits, faults)
             case Format.PARQUET:
                 if self._parquet is None:
-                    with tempfile.TemporaryFile() as copy:  # the process that reads it needs a file on disk
+                    with (
+                        scratch_space(),
+                        tempfile.TemporaryFile() as copy,
+                    ):  # the process that reads it needs a file on disk
                         _copy(content, copy, self._limits)
                         self._parquet = unpack_parquet(copy, self._limits)
                 yield from self._parquet.rows(faults)

@@ -3,14 +3,13 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 import orjson
 from anyio import to_thread
 
 from service.access.admission import admit, refuse_early
 from service.config import JobConfig
-from service.entities import AuditAction, AuditEntry, Job, NewDataset, NewRow, Origin, Size
+from service.entities import AuditAction, AuditEntry, Job, NewDataset, NewJob, NewRow, Origin, Size
 from service.errors import IdempotencyMismatch
 from service.identifiers import DatasetId, JobId, Row, new_dataset_id, new_job_id
 from service.jobs.preparation import Preparation, prepare
@@ -81,10 +80,9 @@ async def _taken_in(
         return Receipt(job=await desk.jobs.get(job.id), replayed=False)
 
 
-def _new_job(config: JobConfig, store: Desks) -> Job:
+def _new_job(config: JobConfig, store: Desks) -> NewJob:
     origin = Origin(request_id=store.caller.request_id, traceparent=current_traceparent())
-    now = datetime.now(UTC)
-    return Job(id=new_job_id(), dataset_id=new_dataset_id(), config=config, created_at=now, origin=origin)
+    return NewJob(id=new_job_id(), dataset_id=new_dataset_id(), config=config, origin=origin)
 
 
 def request_sha256(config: JobConfig, data_sha256: str) -> str:
@@ -103,7 +101,7 @@ async def _claim(desk: Desk, key: str, sha256: str, job_id: JobId) -> JobId | No
     return stored.job_id
 
 
-async def _store_dataset(desk: Desk, job: Job, prepared: Preparation, data_sha256: str) -> None:
+async def _store_dataset(desk: Desk, job: NewJob, prepared: Preparation, data_sha256: str) -> None:
     task = job.config.task
     await desk.datasets.add(
         NewDataset(

@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -83,7 +82,7 @@ class JsonHttp:
     def _read(self, path: str, reply: httpx.Response) -> Any:
         """The JSON of an answer. Raises BackendUnavailable, BackendRefused."""
         if not reply.is_success:
-            now = moment(reply.headers.get("date")) or datetime.now(UTC)
+            now = moment(reply.headers.get("date"))
             after = retry_after_seconds(reply.headers.get("retry-after"), now=now)
             raise failed_answer(reply.status_code, self._shown(reply), where=path, retry_after_seconds=after)
         try:

@@ -11,7 +11,6 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
@@ -210,6 +209,6 @@ async def _translated_errors() -> AsyncIterator[None]:
 
 
 def _failure(response: httpx2.Response) -> BackendUnavailable | BackendRefused:
-    now = moment(response.headers.get("date")) or datetime.now(UTC)
+    now = moment(response.headers.get("date"))
     after = retry_after_seconds(response.headers.get("retry-after"), now=now)
     return failed_answer(response.status_code, response.text, where="/generate", retry_after_seconds=after)

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.access_ports import StoredKey
-from service.entities import USE_IS_NOTED_EVERY, ApiKey, AuditAction, AuditEntry, Project, Scope
+from service.entities import USE_IS_NOTED_EVERY, ApiKey, AuditAction, AuditEntry, NewApiKey, Project, Scope
 from service.errors import KeyNotFound, ProjectNotFound
 from service.identifiers import KeyId, ProjectName
 from service.storage.tables import api_keys, audit_log, projects
@@ -20,8 +20,8 @@ class ApiKeyTable:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def add(self, key: ApiKey, sha256: bytes) -> None:
-        """Store a key, and its project where that is new."""
+    async def add(self, key: NewApiKey, sha256: bytes) -> ApiKey:
+        """Store a key as of now, and its project where that is new."""
         await self._connection.execute(insert_or(projects).values(name=key.project).on_conflict_do_nothing())
         values = {
             "id": key.id,
@@ -29,10 +29,11 @@ class ApiKeyTable:
             "project": key.project,
             "name": key.name,
             "scopes": sorted(key.scopes),
-            "created_at": key.created_at,
-            "expires_at": key.expires_at,
+            "created_at": func.now(),
+            "expires_at": None if key.lifetime is None else func.now() + key.lifetime,
         }
-        await self._connection.execute(insert(api_keys).values(values))
+        new = insert(api_keys).values(values).returning(*api_keys.c)
+        return _key((await self._connection.execute(new)).mappings().one())
 
     async def find(self, key_id: KeyId) -> StoredKey | None:
         """The key of this id, whether or not it is still good."""

@@ -38,6 +38,8 @@ _SYSTEM_FOLDER = Path("/var/lib/icm")
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 _ORDERLY = (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)  # fast shutdown, immediate shutdown, the end
 _ABRUPT = (signal.SIGQUIT, signal.SIGKILL)  # without writing everything out; the next start recovers
+_NO_ROOM = ("No space left on device", "Disk quota exceeded")  # as the server's log has it, in the C locale
+_ORPHANS = "shared memory block"  # processes of a killed server that have not noticed yet: the next one must wait
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
@@ -82,6 +84,7 @@ class EmbeddedPostgres:
         self._groups: list[int] | None = None if self._user is None else []
         self._server: subprocess.Popen[bytes] | None = None
         self._lock: int | None = None
+        self._log_start: int | None = None  # where the log of the present run begins
         self._socket_folder = self._root / "run"
 
     def __enter__(self) -> Self:
@@ -108,11 +111,18 @@ class EmbeddedPostgres:
             programs = postgres_programs(self._user, self._root / "programs")
             self._end_leftover_server()
             self._initialize(programs)
-            self._server = self._spawn(programs)
-            self._wait_until_ready()
+            self._run_until_ready(programs)
         except BaseException:
             self.stop()
             raise
+
+    def restart(self) -> None:
+        """Run a server that has died again, without waiting for its recovery; `is_ready` tells of that.
+
+        Folder, socket and password stay. Raises EmbeddedPostgresError.
+        """
+        self._end_leftover_server()
+        self._server = self._spawn(postgres_programs(self._user, self._root / "programs"))
 
     def stop(self) -> None:
         """End every connection and the server; nothing happens where it does not run."""
@@ -131,6 +141,24 @@ class EmbeddedPostgres:
         if self._server is None or self._server.poll() is None:
             return None
         return f"the embedded Postgres ended with status {self._server.returncode}: {self._end_of_log()}"
+
+    def is_ready(self) -> bool:
+        """Whether the server takes connections; the file in which it says so may still be its predecessor's."""
+        if self._server is None or self._server.poll() is not None:
+            return False
+        try:
+            said = (self._root / "data" / "postmaster.pid").read_text(encoding="utf-8").split("\n")
+        except FileNotFoundError:
+            return False
+        return len(said) > _READY_LINE and said[0] == str(self._server.pid) and said[_READY_LINE].strip() == "ready"
+
+    def ran_out_of_disk(self) -> bool:
+        """Whether the server says in the log of this run that it found no room on its disk.
+
+        That log lies on the same disk, so silence proves nothing.
+        """
+        said = self._log_of_this_run()
+        return any(words in said for words in _NO_ROOM)
 
     def _make_folders(self) -> None:
         if self._user is not None and (barrier := self._user.barrier(self._root)) is not None:
@@ -176,7 +204,9 @@ class EmbeddedPostgres:
         """Deal with what a killed predecessor left: its server, or only the file that speaks of one.
 
         The number in the file may belong to any process by now, after a restart of a
-        container for example, so the process is asked who it is.
+        container for example, so the process is asked who it is. The file of a process that
+        is gone is left for Postgres to judge: by it a new server finds out that children of
+        the old one are still at work, and that it must not touch their data.
         """
         pid_file = self._root / "data" / "postmaster.pid"
         if not pid_file.exists():
@@ -188,7 +218,8 @@ class EmbeddedPostgres:
                 raise EmbeddedPostgresError(f"{self._root}: the server of an earlier run (process {pid}) does not end")
             os.kill(pid, signal.SIGINT)
             time.sleep(_POLL_SECONDS)
-        pid_file.unlink(missing_ok=True)
+        if _command_line(pid):
+            pid_file.unlink(missing_ok=True)
 
     def _initialize(self, programs: Path) -> None:
         """Make a database cluster, under another name until it is whole."""
@@ -229,6 +260,7 @@ class EmbeddedPostgres:
         for option in options:
             command += ["-c", option]
         with (self._root / "postgres.log").open("ab") as log:
+            self._log_start = log.tell()
             return subprocess.Popen(  # noqa: S603 - our own program and arguments
                 command,
                 cwd="/",
@@ -243,21 +275,28 @@ class EmbeddedPostgres:
                 extra_groups=self._groups,
             )
 
-    def _wait_until_ready(self) -> None:
-        pid_file = self._root / "data" / "postmaster.pid"
+    def _run_until_ready(self, programs: Path) -> None:
+        """Start the server, again where the children of a killed one are still at work, and wait for it."""
+        self._server = self._spawn(programs)
         deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
+        while not self.is_ready():
             if (failure := self.failure()) is not None:
-                raise EmbeddedPostgresError(failure)
-            lines = pid_file.read_text().split("\n") if pid_file.exists() else []
-            if len(lines) > _READY_LINE and lines[_READY_LINE].strip() == "ready":
-                return
+                if _ORPHANS not in self._log_of_this_run():
+                    raise EmbeddedPostgresError(failure)
+                self._server = self._spawn(programs)
+            if time.monotonic() > deadline:
+                raise EmbeddedPostgresError(f"the embedded Postgres is not ready after {START_SECONDS:.0f} s")
             time.sleep(_POLL_SECONDS)
-        raise EmbeddedPostgresError(f"the embedded Postgres is not ready after {START_SECONDS:.0f} s")
 
     def _end_of_log(self) -> str:
-        lines = (self._root / "postgres.log").read_text(errors="replace").splitlines()
-        return " / ".join(lines[-5:])
+        return " / ".join(self._log_of_this_run().splitlines()[-5:])
+
+    def _log_of_this_run(self) -> str:
+        if self._log_start is None:
+            return ""
+        with (self._root / "postgres.log").open("rb") as log:
+            log.seek(self._log_start)
+            return log.read().decode(errors="replace")
 
 
 def _end_with_parent() -> Callable[[], None] | None:

@@ -10,15 +10,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool
 
-from service.errors import StorageUnavailable
+from service.errors import StorageFull, StorageUnavailable
 
 CONNECT_SECONDS = 10.0
-POOL_WAIT_SECONDS = 10.0
 IDLE_IN_TRANSACTION_SECONDS = 10.0  # a process that was stopped half-way must not hold its locks for long
 
 # Classes of SQLSTATE where the same statement may succeed later: connection, rollback by a
 # rival (40), resources such as disk or connections (53), intervention by the operator (57), I/O (58).
 _PASSING = ("08", "40", "53", "57", "58")
+_DISK_FULL = "53100"
 # The database is reached but is not ours yet: no such database, table or column; password refused.
 _UNPREPARED = ("3D000", "42P01", "42703", "28P01", "28000")
 
@@ -36,10 +36,12 @@ def create_engine(
         database_url(url),
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=POOL_WAIT_SECONDS,
+        pool_timeout=CONNECT_SECONDS,  # for whoever does without a queue before it (`Connections`)
         pool_pre_ping=True,
         connect_args={
             "timeout": CONNECT_SECONDS,
+            # A server that is frozen or cut off cannot enforce its own time-out.
+            "command_timeout": statement_timeout_seconds + CONNECT_SECONDS,
             "server_settings": {
                 "application_name": application_name,
                 "timezone": "UTC",
@@ -65,7 +67,10 @@ class EngineLoad:
 
 @contextmanager
 def driver_errors() -> Iterator[None]:
-    """Raise StorageUnavailable for whatever says that Postgres cannot serve us now; let programming errors through."""
+    """Raise StorageUnavailable for whatever says that Postgres cannot serve us now; let programming errors through.
+
+    Where its disk is full that is StorageFull.
+    """
     try:
         yield
     except PoolTimeout as error:
@@ -73,6 +78,8 @@ def driver_errors() -> Iterator[None]:
     except asyncpg.InternalClientError as error:  # what asyncpg says where a connection is cut as it is used
         raise StorageUnavailable(f"Postgres: {error}") from error
     except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        if _sqlstate(error) == _DISK_FULL:
+            raise StorageFull(f"the disk of Postgres is full: {_reason(error)}") from error
         if _is_passing(error):
             raise StorageUnavailable(f"Postgres: {_reason(error)}") from error
         raise
@@ -84,19 +91,26 @@ def connection_errors() -> Iterator[None]:
     try:
         with driver_errors():
             yield
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:  # TimeoutError is an OSError
+    except TimeoutError as error:
+        raise StorageUnavailable("Postgres cannot be reached: no answer in time") from error
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise StorageUnavailable(f"Postgres cannot be reached: {error or type(error).__name__}") from error
 
 
 def _is_passing(error: Exception) -> bool:
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
-    cause = _driver_error(error)
-    sqlstate = getattr(cause, "sqlstate", None)
-    if isinstance(sqlstate, str):
+    sqlstate = _sqlstate(error)
+    if sqlstate is not None:
         return sqlstate[:2] in _PASSING or sqlstate in _UNPREPARED
     # Without a state the driver itself gave up: a value it could not send, or the connection is gone.
+    cause = _driver_error(error)
     return isinstance(cause, asyncpg.InterfaceError | OSError) and not isinstance(cause, ValueError)
+
+
+def _sqlstate(error: Exception) -> str | None:
+    state = getattr(_driver_error(error), "sqlstate", None)
+    return state if isinstance(state, str) else None
 
 
 def _driver_error(error: BaseException) -> BaseException:

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import insert, select, tuple_
+from sqlalchemy import func, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.entities import Job, JobStatus, NewShard, ShardStatus
+from service.entities import Job, JobStatus, NewJob, NewShard, ShardStatus
 from service.errors import JobFinished, WrongState
 from service.identifiers import JobId, ProjectName
 from service.storage.journal import WORK_CHANNEL, Journal
@@ -23,15 +23,15 @@ class JobTable:
         self._project = project
         self._journal = Journal(connection)
 
-    async def add(self, job: Job, new_shards: Sequence[NewShard]) -> None:
-        """Store a job and queue its shards; workers are notified when the transaction commits."""
+    async def add(self, job: NewJob, new_shards: Sequence[NewShard]) -> None:
+        """Store a job as of now and queue its shards; workers are notified when the transaction commits."""
         values = {
             "id": job.id,
             "project": self._project,
             "dataset_id": job.dataset_id,
             "config": job.config.model_dump(mode="json"),
-            "status": job.status,
-            "created_at": job.created_at,
+            "status": JobStatus.QUEUED,
+            "created_at": func.now(),
             "backend_id": job.backend_id,
             "request_id": job.origin.request_id,
             "traceparent": job.origin.traceparent,
@@ -43,11 +43,10 @@ class JobTable:
                 "shard": shard.index,
                 "rows": shard.rows,
                 "status": ShardStatus.BLOCKED if shard.blocked else ShardStatus.QUEUED,
-                "queued_at": job.created_at,
             }
             for shard in new_shards
         ]
-        await self._connection.execute(insert(shards), queued)
+        await self._connection.execute(insert(shards).values(queued_at=func.now()), queued)
         size = {"rows": sum(shard.rows for shard in new_shards), "shards": len(new_shards)}
         await self._journal.append(job.id, "job.created", size)
         await self._journal.notify(WORK_CHANNEL, job.id)

@@ -1,7 +1,7 @@
 """The store in Postgres: every unit of work is one transaction, committed here and nowhere else."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,8 +14,9 @@ from service.storage.account import AccountTable
 from service.storage.answers import AnswerTable
 from service.storage.backends import BackendTable
 from service.storage.census import take_census
+from service.storage.connections import REQUEST_PATIENCE_SECONDS, WORKER_PATIENCE_SECONDS, Connections
 from service.storage.datasets import DatasetTable, ShardRowTable
-from service.storage.engine import EngineLoad, connection_errors, create_engine, driver_errors
+from service.storage.engine import EngineLoad, create_engine, driver_errors
 from service.storage.events import EventLog, LeasedEventLog
 from service.storage.gold import GoldTable
 from service.storage.idempotency import IdempotencyTable
@@ -38,13 +39,14 @@ class PostgresStore:
     ) -> None:
         self._engine = create_engine(url, pool_size=pool_size, statement_timeout_seconds=statement_timeout_seconds)
         self._load = EngineLoad(self._engine, pool_size)
+        self._connections = Connections(self._engine, pool_size)
         self._listener = Listener(url)
         self._max_crashes = max_crashes
 
     @asynccontextmanager
     async def desk(self, caller: Caller) -> AsyncIterator[DeskUnit]:
         """A unit of work for the API, on behalf of the caller's project. Raises StorageUnavailable."""
-        async with self._transaction() as connection:
+        async with self._transaction(REQUEST_PATIENCE_SECONDS) as connection:
             yield DeskUnit(
                 datasets=DatasetTable(connection, caller.project),
                 jobs=JobTable(connection, caller.project),
@@ -61,7 +63,7 @@ class PostgresStore:
     @asynccontextmanager
     async def gate(self) -> AsyncIterator[GateUnit]:
         """A unit of work for whoever lets callers in. Raises StorageUnavailable."""
-        async with self._transaction() as connection:
+        async with self._transaction(REQUEST_PATIENCE_SECONDS) as connection:
             yield GateUnit(
                 keys=ApiKeyTable(connection), projects=ProjectTable(connection), audit=AuditTable(connection)
             )
@@ -69,7 +71,7 @@ class PostgresStore:
     @asynccontextmanager
     async def workbench(self) -> AsyncIterator[WorkbenchUnit]:
         """A unit of work for a worker. Raises StorageUnavailable."""
-        async with self._transaction() as connection:
+        async with self._transaction(WORKER_PATIENCE_SECONDS) as connection:
             yield WorkbenchUnit(
                 shards=ShardQueue(connection, max_crashes=self._max_crashes),
                 rows=ShardRowTable(connection),
@@ -83,7 +85,7 @@ class PostgresStore:
     @asynccontextmanager
     async def upkeep(self) -> AsyncIterator[UpkeepTables]:
         """A unit of work for the maintainer. Raises StorageUnavailable."""
-        async with self._transaction() as connection:
+        async with self._transaction(WORKER_PATIENCE_SECONDS) as connection:
             yield UpkeepTables(connection)
 
     async def wait_for_work(self, timeout_seconds: float) -> None:
@@ -101,12 +103,12 @@ class PostgresStore:
 
     async def census(self) -> Census:
         """How many jobs and shards all projects have, and how long work has waited. Raises StorageUnavailable."""
-        async with self._transaction() as connection:
+        async with self._transaction(REQUEST_PATIENCE_SECONDS) as connection:
             return await take_census(connection)
 
     async def ping(self) -> None:
         """Raises StorageUnavailable where the database cannot be reached or lacks a table or column of ours."""
-        async with self._transaction() as connection:
+        async with self._transaction(REQUEST_PATIENCE_SECONDS) as connection:
             await connection.execute(select(*(exists(select(table)) for table in metadata.sorted_tables)))
 
     async def close(self) -> None:
@@ -115,10 +117,8 @@ class PostgresStore:
         await self._engine.dispose()
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
-        async with AsyncExitStack() as stack:
-            with connection_errors():
-                connection = await stack.enter_async_context(self._engine.connect())
+    async def _transaction(self, patience_seconds: float) -> AsyncIterator[AsyncConnection]:
+        async with self._connections.connection(patience_seconds) as connection:
             with driver_errors():
                 async with connection.begin():
                     yield connection

@@ -41,6 +41,7 @@ class DeliveryQueue:
                 webhooks.c.secret,
                 webhooks.c.former_secret,
                 func.coalesce(is_former_good, False).label("is_former_good"),
+                now.label("now"),
             )
         )
         return [_due(row) for row in await self._connection.execute(change)]
@@ -128,4 +129,11 @@ def lease_lost(lease: DeliveryLease) -> LeaseLost:
 def _due(row: Any) -> DueDelivery:
     lease = DeliveryLease(delivery_id=row.id, webhook_id=row.webhook_id, epoch=row.epoch)
     former = (row.former_secret,) if row.is_former_good and row.former_secret else ()
-    return DueDelivery(lease=lease, url=row.url, body=row.body, secrets=(row.secret, *former), tries=row.tries)
+    return DueDelivery(
+        lease=lease,
+        url=row.url,
+        body=row.body,
+        secrets=(row.secret, *former),
+        tries=row.tries,
+        claimed_at=row.now,
+    )

@@ -15,7 +15,16 @@ from service.identifiers import DeliveryId, ProjectName, WebhookId
 from service.storage.account import AccountTable
 from service.storage.lifecycle import parsed_time
 from service.storage.tables import webhook_attempts, webhook_deliveries, webhooks
-from service.webhook_ports import Attempt, Delivery, DeliveryStatus, NewDelivery, Webhook, WebhookChange
+from service.webhook_ports import (
+    TEST_EVENT,
+    Attempt,
+    Delivery,
+    DeliveryStatus,
+    NewWebhook,
+    Webhook,
+    WebhookChange,
+)
+from service.webhooks.messages import trial_message
 
 _LOGGED = ("id", "webhook_id", "type", "status", "created_at", "tries", "next_try_at", "finished_at")
 
@@ -27,8 +36,8 @@ class WebhookTable:
         self._connection = connection
         self._project = project
 
-    async def add(self, webhook: Webhook, *, at_most: int) -> None:
-        """Store an endpoint. Raises QuotaExceeded where the project has so many."""
+    async def add(self, webhook: NewWebhook, *, at_most: int) -> Webhook:
+        """Store an endpoint as of now. Raises QuotaExceeded where the project has so many."""
         await AccountTable(self._connection, self._project).lock()
         query = select(func.count()).select_from(webhooks).where(webhooks.c.project == self._project)
         used = (await self._connection.execute(query)).scalar_one()
@@ -40,11 +49,12 @@ class WebhookTable:
             "url": webhook.url,
             "events": list(webhook.events),
             "description": webhook.description,
-            "enabled": webhook.enabled,
+            "enabled": True,
             "secret": webhook.secret,
-            "created_at": webhook.created_at,
+            "created_at": func.clock_timestamp(),
         }
-        await self._connection.execute(insert(webhooks).values(values))
+        added = insert(webhooks).values(values).returning(*webhooks.c)
+        return _webhook((await self._connection.execute(added)).mappings().one())
 
     async def get(self, webhook_id: WebhookId) -> Webhook:
         """The endpoint. Raises WebhookNotFound."""
@@ -89,19 +99,19 @@ class WebhookTable:
         if gone.rowcount == 0:
             raise webhook_not_found(webhook_id)
 
-    async def send(self, delivery: NewDelivery) -> Delivery:
-        """Queue a message to one endpoint. Raises WebhookNotFound, WebhookDisabled."""
-        await self._enabled(delivery.webhook_id)
+    async def send_test(self, webhook_id: WebhookId, delivery_id: DeliveryId) -> Delivery:
+        """Queue a message that only shows whether messages arrive. Raises WebhookNotFound, WebhookDisabled."""
+        await self._enabled(webhook_id)
+        now = (await self._connection.execute(select(func.clock_timestamp()))).scalar_one()
         values = {
-            "id": delivery.id,
-            "webhook_id": delivery.webhook_id,
-            "job_id": delivery.job_id,
-            "type": delivery.type,
-            "body": delivery.body,
+            "id": delivery_id,
+            "webhook_id": webhook_id,
+            "type": TEST_EVENT,
+            "body": trial_message(now),
             "status": DeliveryStatus.PENDING,
         }
         await self._connection.execute(insert(webhook_deliveries).values(values))
-        return await self._delivery(delivery.webhook_id, delivery.id)
+        return await self._delivery(webhook_id, delivery_id)
 
     async def deliveries(self, webhook_id: WebhookId, *, limit: int, before: tuple[str, str] | None) -> list[Delivery]:
         """The log, newest first, older than the (created_at, id) given. Raises WebhookNotFound, InvalidCursor."""

@@ -6,7 +6,6 @@ under the same `webhook-id`, by which receivers know it.
 
 import random
 import time
-from datetime import UTC, datetime
 
 import structlog
 
@@ -23,10 +22,10 @@ USER_AGENT = "icm-service-webhooks/1"
 
 async def deliver(store: Store, sender: Sender, due: DueDelivery) -> None:
     """One try to deliver what was claimed. Raises StorageUnavailable, and then it is tried again."""
-    at, begun = datetime.now(UTC), time.monotonic()
-    answer, error = await _posted(sender, due, at)
+    begun = time.monotonic()
+    answer, error = await _posted(sender, due)
     attempt = Attempt(
-        at=at,
+        at=due.claimed_at,
         seconds=round(time.monotonic() - begun, 3),
         status=None if answer is None else answer.status,
         error=error,
@@ -40,12 +39,12 @@ async def deliver(store: Store, sender: Sender, due: DueDelivery) -> None:
         logger.warning("a delivery took longer than its lease, or is gone", delivery=due.lease.delivery_id)
 
 
-async def _posted(sender: Sender, due: DueDelivery, at: datetime) -> tuple[Answer | None, str | None]:
+async def _posted(sender: Sender, due: DueDelivery) -> tuple[Answer | None, str | None]:
     """The answer, where there was one, and what was wrong, where something was."""
     headers = {
         "content-type": "application/json",
         "user-agent": USER_AGENT,
-        **signed_headers(due.lease.delivery_id, due.body, due.secrets, at),
+        **signed_headers(due.lease.delivery_id, due.body, due.secrets, due.claimed_at),
     }
     try:
         answer = await sender.post(due.url, due.body, headers)

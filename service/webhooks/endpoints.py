@@ -1,12 +1,10 @@
 """Makes, changes and removes webhooks."""
 
-from datetime import UTC, datetime
-
 from service.entities import AuditAction, AuditEntry
 from service.errors import Fault, InvalidInput
 from service.identifiers import WebhookId, new_webhook_id
 from service.ports import Desks
-from service.webhook_ports import Webhook, WebhookChange, WebhookEvent
+from service.webhook_ports import NewWebhook, Webhook, WebhookChange, WebhookEvent
 from service.webhooks.addresses import AddressPolicy, AddressRefused
 from service.webhooks.signing import new_secret
 
@@ -19,16 +17,15 @@ async def create_webhook(
 ) -> Webhook:
     """An endpoint of the caller's project; its secret is told this once. Raises InvalidInput, QuotaExceeded."""
     _check_url(policy, url)
-    webhook = Webhook(
+    new = NewWebhook(
         id=new_webhook_id(),
         url=url,
         events=events or DEFAULT_EVENTS,
         description=description,
         secret=new_secret(),
-        created_at=datetime.now(UTC),
     )
     async with store.desk() as desk:
-        await desk.webhooks.add(webhook, at_most=at_most)
+        webhook = await desk.webhooks.add(new, at_most=at_most)
         await desk.audit.record(AuditEntry.by(store.caller, AuditAction.WEBHOOK_CREATED, webhook.id))
     return webhook
 

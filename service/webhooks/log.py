@@ -1,12 +1,9 @@
 """Shows what a webhook was sent, and sends it again."""
 
-from datetime import UTC, datetime
-
 from service.entities import AuditAction, AuditEntry
 from service.identifiers import DeliveryId, WebhookId, new_delivery_id
 from service.ports import Desks
-from service.webhook_ports import TEST_EVENT, Delivery, NewDelivery
-from service.webhooks.messages import trial_message
+from service.webhook_ports import Delivery
 
 
 async def list_deliveries(
@@ -31,9 +28,7 @@ async def resend(store: Desks, webhook_id: WebhookId, delivery_id: DeliveryId) -
 
 async def send_test(store: Desks, webhook_id: WebhookId) -> Delivery:
     """Queue a message that only shows whether messages arrive. Raises WebhookNotFound, WebhookDisabled."""
-    body = trial_message(datetime.now(UTC))
-    message = NewDelivery(id=new_delivery_id(), webhook_id=webhook_id, job_id=None, type=TEST_EVENT, body=body)
     async with store.desk() as desk:
-        delivery = await desk.webhooks.send(message)
+        delivery = await desk.webhooks.send_test(webhook_id, new_delivery_id())
         await desk.audit.record(AuditEntry.by(store.caller, AuditAction.WEBHOOK_TESTED, webhook_id))
     return delivery

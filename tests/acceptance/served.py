@@ -35,6 +35,11 @@ class Served:
         """The parts that run this module."""
         return [part.pid for part in self.parts() if is_alive(part) and part.cmdline()[-1:] == [module]]
 
+    def pids_of_server(self) -> list[int]:
+        """The embedded Postgres; its children are no children of ours."""
+        own = psutil.Process(self.process.pid)
+        return [part.pid for part in own.children() if is_alive(part) and part.name() == "postgres"]
+
 
 @contextmanager
 def data_folder() -> Iterator[Path]:

@@ -138,6 +138,14 @@ def test_a_worker_that_is_killed_is_started_again(service: Served, data: Path, c
     assert done.returncode == 0, done.stderr
 
 
+def test_a_database_that_is_killed_is_started_again(service: Served, data: Path, config: Path, tmp_path: Path) -> None:
+    [killed] = service.pids_of_server()
+    os.kill(killed, signal.SIGKILL)
+    assert until(lambda: service.pids_of_server() not in ([], [killed]))
+    done = icm("label", data, "-o", tmp_path / "a.csv", "--config", config, url=service.url)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("how", STOPPING, ids=lambda number: number.name)
 def test_a_signal_stops_every_part_and_the_data_stays(
     tmp_path: Path, data_dir: Path, data: Path, config: Path, how: signal.Signals

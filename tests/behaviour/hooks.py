@@ -14,7 +14,7 @@ from service.webhook_ports import (
     Delivery,
     DeliveryStatus,
     DueDelivery,
-    NewDelivery,
+    NewWebhook,
     Verdict,
     Webhook,
     WebhookChange,
@@ -36,17 +36,9 @@ FAILED = Verdict(status=DeliveryStatus.FAILED)
 
 
 async def made(store: Store, *events: str, caller: Caller = LOCAL_CALLER, at_most: int = 20) -> Webhook:
-    webhook = Webhook(
-        id=new_webhook_id(),
-        url=URL,
-        events=events or EVERYTHING,
-        description="a",
-        secret=new_secret(),
-        created_at=datetime.now(UTC),
-    )
+    new = NewWebhook(id=new_webhook_id(), url=URL, events=events or EVERYTHING, description="a", secret=new_secret())
     async with store.desk(caller) as desk:
-        await desk.webhooks.add(webhook, at_most=at_most)
-    return webhook
+        return await desk.webhooks.add(new, at_most=at_most)
 
 
 async def told(store: Store, webhook: Webhook, caller: Caller = LOCAL_CALLER) -> Webhook:
@@ -78,9 +70,7 @@ async def record(store: Store, due: DueDelivery, attempt: Attempt, verdict: Verd
 
 async def send(store: Store, webhook: Webhook) -> Delivery:
     async with store.desk(LOCAL_CALLER) as desk:
-        return await desk.webhooks.send(
-            NewDelivery(id=new_delivery_id(), webhook_id=webhook.id, job_id=None, type="webhook.test", body=b"{}")
-        )
+        return await desk.webhooks.send_test(webhook.id, new_delivery_id())
 
 
 async def resend(store: Store, webhook: Webhook, delivery: Delivery) -> Delivery:

@@ -17,6 +17,7 @@ from service.entities import (
     LabelState,
     LabelStatus,
     NewDataset,
+    NewJob,
     NewRow,
     NewShard,
     Origin,
@@ -55,7 +56,6 @@ async def added(
     *shard_rows: int,
     anchor: bool = False,
     gold: Sequence[bytes | None] = (),
-    created_at: datetime | None = None,
     backend: BackendId | None = None,
     origin: Origin = UNKNOWN_ORIGIN,
 ) -> JobId:
@@ -70,10 +70,7 @@ async def added(
         NewRow(position=Row(i), id=f"row-{i}", data=b'{"sum":"%d"}' % i, gold=golds[i], shard=shard)
         for i, shard in enumerate(shard_of)
     ]
-    made_at = created_at or datetime.now(UTC)
-    job = Job(
-        id=new_job_id(), dataset_id=dataset.id, config=CONFIG, created_at=made_at, backend_id=backend, origin=origin
-    )
+    job = NewJob(id=new_job_id(), dataset_id=dataset.id, config=CONFIG, backend_id=backend, origin=origin)
     shards = [NewShard(index=i, rows=size, blocked=anchor and i > 0) for i, size in enumerate(sizes)]
     await desk.datasets.add(dataset)
     await desk.datasets.add_rows(dataset.id, rows)

@@ -1,5 +1,4 @@
 import asyncio
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -22,15 +21,13 @@ from tests.behaviour.stored import (
     write,
 )
 
-NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
-
 
 async def test_a_stored_job_is_told_as_it_was_given(store: Store) -> None:
     async with store.desk(LOCAL_CALLER) as desk:
-        job_id = await added(desk, 2, 1, created_at=NOON)
+        job_id = await added(desk, 2, 1)
         stored = await desk.jobs.get(job_id)
         columns = await desk.jobs.columns(job_id)
-    assert (stored.config, stored.created_at, stored.status) == (CONFIG, NOON, JobStatus.QUEUED)
+    assert (stored.config, stored.status) == (CONFIG, JobStatus.QUEUED)
     assert (stored.started_at, stored.finished_at, stored.error) == (None, None, None)
     assert (stored.progress.rows, stored.progress.utility, stored.progress.eta_seconds) == (3, None, None)
     assert columns == (("sum", "gold"), "gold")
@@ -69,8 +66,10 @@ async def test_a_worker_can_ask_what_the_whole_job_has_cost(store: Store) -> Non
 
 
 async def test_jobs_are_paged_newest_first(store: Store) -> None:
-    async with store.desk(LOCAL_CALLER) as desk:
-        ids = [await added(desk, created_at=NOON + timedelta(seconds=n // 2)) for n in range(7)]
+    ids = []
+    for _ in range(3):
+        async with store.desk(LOCAL_CALLER) as desk:
+            ids += [await added(desk) for _ in range(3)]  # in Postgres they have the very same time
     seen: list[Job] = []
     before: tuple[str, str] | None = None
     async with store.desk(LOCAL_CALLER) as desk:

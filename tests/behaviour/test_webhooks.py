@@ -19,7 +19,6 @@ from service.identifiers import DeliveryId, WebhookId, new_webhook_id
 from service.ports import Desk, Store
 from service.webhook_ports import (
     Delivery,
-    NewDelivery,
     Webhook,
     WebhookChange,
 )
@@ -128,9 +127,7 @@ FOREIGN: dict[str, Callable[[Desk, WebhookId, DeliveryId], Awaitable[object]]] =
     "remove": lambda desk, webhook, _: desk.webhooks.remove(webhook),
     "deliveries": lambda desk, webhook, _: desk.webhooks.deliveries(webhook, limit=9, before=None),
     "resend": lambda desk, webhook, delivery: desk.webhooks.resend(webhook, delivery),
-    "send": lambda desk, webhook, delivery: desk.webhooks.send(
-        NewDelivery(id=delivery, webhook_id=webhook, job_id=None, type="webhook.test", body=b"{}")
-    ),
+    "send_test": lambda desk, webhook, delivery: desk.webhooks.send_test(webhook, delivery),
 }
 
 

@@ -135,7 +135,7 @@ async def test_a_worker_stopped_half_way_through_a_transaction_does_not_hold_its
 
 
 async def test_a_pool_with_nothing_left_is_an_outage(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.storage.engine.POOL_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("service.storage.connections.BUSY_SECONDS", 0.05)
     store = PostgresStore(database_url, pool_size=1)
     async with store.desk(LOCAL_CALLER):
         with pytest.raises(StorageUnavailable, match="in use"):

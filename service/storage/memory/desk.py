@@ -4,7 +4,18 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from service.entities import Event, Job, JobStatus, LabeledRow, LabelState, NewDataset, NewRow, NewShard, ShardStatus
+from service.entities import (
+    Event,
+    Job,
+    JobStatus,
+    LabeledRow,
+    LabelState,
+    NewDataset,
+    NewJob,
+    NewRow,
+    NewShard,
+    ShardStatus,
+)
 from service.errors import JobFinished, WrongState
 from service.identifiers import DatasetId, JobId, ProjectName, Row
 from service.ports import StoredRequest
@@ -45,18 +56,26 @@ class MemoryJobs:
         self._project = project
         self._journal = Journal(state)
 
-    async def add(self, job: Job, new_shards: Sequence[NewShard]) -> None:
-        """Store a job and queue its shards."""
-        self._state.jobs.put(job.id, job)
-        self._state.owners.put(job.id, self._project)
+    async def add(self, job: NewJob, new_shards: Sequence[NewShard]) -> None:
+        """Store a job as of now and queue its shards."""
         now = self._state.now()
+        stored = Job(
+            id=job.id,
+            dataset_id=job.dataset_id,
+            config=job.config,
+            created_at=now,
+            backend_id=job.backend_id,
+            origin=job.origin,
+        )
+        self._state.jobs.put(job.id, stored)
+        self._state.owners.put(job.id, self._project)
         self._state.put_shards(
             ShardRecord(
                 job_id=job.id,
                 index=shard.index,
                 rows=shard.rows,
                 status=ShardStatus.BLOCKED if shard.blocked else ShardStatus.QUEUED,
-                queued_at=job.created_at,
+                queued_at=now,
                 run_after=now,
             )
             for shard in new_shards

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 
 from service.access_ports import StoredKey
-from service.entities import ApiKey, AuditEntry, Project, Usage
+from service.entities import ApiKey, AuditEntry, NewApiKey, Project, Usage
 from service.errors import KeyNotFound, ProjectNotFound
 from service.identifiers import DatasetId, KeyId, ProjectName
 from service.storage.memory.state import State
@@ -17,10 +17,20 @@ class MemoryApiKeys:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    async def add(self, key: ApiKey, sha256: bytes) -> None:
-        """Store a key, and its project where that is new."""
+    async def add(self, key: NewApiKey, sha256: bytes) -> ApiKey:
+        """Store a key as of now, and its project where that is new."""
+        now = self._state.now()
+        stored = ApiKey(
+            id=key.id,
+            project=key.project,
+            name=key.name,
+            scopes=key.scopes,
+            created_at=now,
+            expires_at=None if key.lifetime is None else now + key.lifetime,
+        )
         self._state.add_project(key.project)
-        self._state.api_keys.put(key.id, (key, sha256))
+        self._state.api_keys.put(key.id, (stored, sha256))
+        return stored
 
     async def find(self, key_id: KeyId) -> StoredKey | None:
         """The key of this id, whether or not it is still good."""

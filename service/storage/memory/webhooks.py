@@ -11,16 +11,19 @@ from service.storage.memory.state import DeliveryRecord, State
 from service.storage.webhook_queue import lease_lost
 from service.storage.webhooks import delivery_not_found, too_many_webhooks, webhook_disabled, webhook_not_found
 from service.webhook_ports import (
+    TEST_EVENT,
     Attempt,
     Delivery,
     DeliveryLease,
     DeliveryStatus,
     DueDelivery,
     NewDelivery,
+    NewWebhook,
     Verdict,
     Webhook,
     WebhookChange,
 )
+from service.webhooks.messages import trial_message
 from service.webhooks.schedule import given_up
 
 
@@ -31,13 +34,22 @@ class MemoryWebhooks:
         self._state = state
         self._project = project
 
-    async def add(self, webhook: Webhook, *, at_most: int) -> None:
-        """Store an endpoint. Raises QuotaExceeded where the project has so many."""
+    async def add(self, webhook: NewWebhook, *, at_most: int) -> Webhook:
+        """Store an endpoint as of now. Raises QuotaExceeded where the project has so many."""
         used = len(await self.listed())
         if used >= at_most:
             raise too_many_webhooks(at_most, used)
-        self._state.webhooks.put(webhook.id, webhook)
+        stored = Webhook(
+            id=webhook.id,
+            url=webhook.url,
+            events=webhook.events,
+            description=webhook.description,
+            secret=webhook.secret,
+            created_at=self._state.now(),
+        )
+        self._state.webhooks.put(webhook.id, stored)
         self._state.owners.put(webhook.id, self._project)
+        return stored
 
     async def get(self, webhook_id: WebhookId) -> Webhook:
         """The endpoint. Raises WebhookNotFound."""
@@ -83,11 +95,13 @@ class MemoryWebhooks:
         for record in _records(self._state, webhook_id):
             self._state.deliveries.drop(record.delivery.id)
 
-    async def send(self, delivery: NewDelivery) -> Delivery:
-        """Queue a message to one endpoint. Raises WebhookNotFound, WebhookDisabled."""
-        if not (await self.get(delivery.webhook_id)).enabled:
-            raise webhook_disabled(delivery.webhook_id)
-        return queue(self._state, delivery)
+    async def send_test(self, webhook_id: WebhookId, delivery_id: DeliveryId) -> Delivery:
+        """Queue a message that only shows whether messages arrive. Raises WebhookNotFound, WebhookDisabled."""
+        if not (await self.get(webhook_id)).enabled:
+            raise webhook_disabled(webhook_id)
+        body = trial_message(self._state.now())
+        message = NewDelivery(id=delivery_id, webhook_id=webhook_id, job_id=None, type=TEST_EVENT, body=body)
+        return queue(self._state, message)
 
     async def deliveries(self, webhook_id: WebhookId, *, limit: int, before: tuple[str, str] | None) -> list[Delivery]:
         """The log, newest first, older than the (created_at, id) given. Raises WebhookNotFound, InvalidCursor."""
@@ -169,6 +183,7 @@ class MemoryDeliveries:
             body=record.body,
             secrets=(webhook.secret, former) if former is not None and is_former_good else (webhook.secret,),
             tries=tries,
+            claimed_at=now,
         )
 
     def _held(self, lease: DeliveryLease) -> tuple[DeliveryRecord, Webhook]:

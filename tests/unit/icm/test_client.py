@@ -1,4 +1,6 @@
 import json
+import os
+import stat
 from pathlib import Path
 
 import httpx
@@ -157,6 +159,40 @@ def test_a_download_that_breaks_is_begun_again(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["labelled.jsonl"]
 
 
+def test_until_a_download_is_whole_the_file_before_it_stays(tmp_path: Path) -> None:
+    path = tmp_path / "labelled.jsonl"
+    path.write_bytes(b"before\n")
+    path.chmod(0o640)
+    looking = Looking(path)
+    with FakeService(lambda _: httpx.Response(200, stream=looking)).client() as client:
+        client.result("job_1", to=path)
+    assert looking.seen == ["before\n", "before\n"]
+    assert path.read_text() == "first half, second half\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_download_through_a_link_goes_where_the_link_points(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "labelled.jsonl"
+    link.symlink_to(tmp_path / "elsewhere" / "real.jsonl")
+    with FakeService(httpx.Response(200, content=b"{}\n")).client() as client:
+        client.result("job_1", to=link)
+    assert link.is_symlink()
+    assert (tmp_path / "elsewhere" / "real.jsonl").read_bytes() == b"{}\n"
+
+
+def test_a_download_goes_into_a_pipe_as_it_is(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with FakeService(httpx.Response(200, content=b"{}\n")).client() as client:
+        client.result("job_1", to=pipe, result_format="jsonl")
+    assert os.read(reader, 100) == b"{}\n"
+    os.close(reader)
+    assert pipe.is_fifo()
+
+
 def test_a_refused_download_leaves_no_file(tmp_path: Path) -> None:
     service = FakeService(problem(409, "job-not-finished"))
     with service.client() as client, pytest.raises(ApiError):
@@ -201,6 +237,19 @@ def test_calls_reach_their_addresses() -> None:
         "DELETE /v1/jobs/job%2F1",
         "GET /v1/jobs/job_1/report",
     ]
+
+
+class Looking(httpx.SyncByteStream):
+    """A body that looks at a file as its halves are sent."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.seen: list[str] = []
+
+    def __iter__(self):  # type: ignore[no-untyped-def]  # a generator of bytes
+        for half in (b"first half, ", b"second half\n"):
+            yield half
+            self.seen.append(self._path.read_text())
 
 
 class Broken(httpx.SyncByteStream):

@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import tempfile
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from service.errors import InvalidDataset, PayloadTooLarge
-from service.intake.unpacking import _environment, _outcome, unpack_parquet
+from service.errors import InvalidDataset, PayloadTooLarge, StorageFull
+from service.intake.unpacking import _environment, _outcome, _run, unpack_parquet
 from service.jobs.rows import FaultLog
 from tests.unit.intake.helpers import SMALL
 
@@ -72,3 +73,13 @@ def test_faults_of_two_readings_are_told_up_to_the_limit_and_counted_beyond() ->
         ("bad", 1),
         ("and 4 more", None),
     ]
+
+
+def test_a_disk_without_room_for_the_rows_is_not_the_files_fault() -> None:
+    with tempfile.TemporaryFile() as file:
+        pq.write_table(pa.table({"a": range(10)}), file)
+        file.seek(0)
+        with Path("/dev/full").open("wb", buffering=0) as full:
+            done = _run(file, full, SMALL)
+    with pytest.raises(StorageFull):
+        _outcome(done)

@@ -145,9 +145,10 @@ async def test_compressed_answers_are_read() -> None:
     [
         ({"Retry-After": "7"}, 7.0),
         ({"Retry-After": "Tue, 24 Nov 2026 12:00:30 GMT", "Date": "Tue, 24 Nov 2026 12:00:00 GMT"}, 30.0),
+        ({"Retry-After": "Tue, 24 Nov 2026 12:00:30 GMT"}, None),  # by whose clock?
         ({}, None),
     ],
-    ids=["seconds", "date", "none"],
+    ids=["seconds", "date", "date without a clock", "none"],
 )
 async def test_when_to_come_back_is_read(headers: dict[str, str], seconds: float | None) -> None:
     async with http_to(reply("429 Too Many Requests", headers=headers)) as (http, _):

@@ -1,0 +1,74 @@
+"""Room kept in reserve on the disk of the embedded Postgres.
+
+A server that cannot write its log of changes (WAL) ends, and cannot start again before there is
+room: recovery writes, too. A file that nobody needs is deleted then.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+MIB = 1 << 20
+BALLAST_BYTES = 32 * MIB  # two segments of WAL, the unit in which it grows
+LITTLE_ROOM_BYTES = 32 * MIB  # with less the next segment or table may not fit
+AMPLE_ROOM_BYTES = 128 * MIB  # with as much beside it the ballast is laid again
+
+
+class Ballast:
+    """A file of no use but its length, in the folder of the server; with a length of 0 there is none."""
+
+    def __init__(
+        self, folder: Path, *, size_bytes: int = BALLAST_BYTES, room_on: Callable[[Path], int] | None = None
+    ) -> None:
+        self._folder = folder
+        self._file = folder / "ballast"
+        self._room_on = room_on or _free_bytes
+        self.size_bytes = size_bytes
+
+    @property
+    def free_bytes(self) -> int:
+        """Room left on the disk for users other than root."""
+        return self._room_on(self._folder)
+
+    def is_laid(self) -> bool:
+        """Whether there is something to drop."""
+        return self._file.exists()
+
+    def lay(self) -> bool:
+        """Take up the room, where there is ample room beside it; whether the ballast is there afterwards."""
+        if self.is_laid():
+            return True
+        if self.size_bytes == 0 or self.free_bytes < self.size_bytes + AMPLE_ROOM_BYTES:
+            return False
+        unfinished = self._file.with_suffix(".unfinished")
+        try:
+            self._write(unfinished)
+            unfinished.rename(self._file)
+        except OSError:  # somebody else was faster in filling the disk
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+            return False
+        return True
+
+    def drop(self) -> bool:
+        """Give the room back; whether there was any."""
+        try:
+            self._file.unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _write(self, path: Path) -> None:
+        """Random bytes, since a file system may keep others without using any room for them."""
+        with path.open("wb") as file:
+            path.chmod(0o600)
+            for _ in range(self.size_bytes // MIB):
+                file.write(os.urandom(MIB))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free

@@ -1,0 +1,44 @@
+"""What the time is says the database alone: clocks of other machines are wrong, and jump."""
+
+import ast
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+CLOCKLESS = ("service/", "api/", "workers/", "migrations/")
+# Modules that may ask what time it is here, and why that does no harm.
+ALLOWED = {"service/storage/memory/store.py": "the twin is a database, and this is its clock"}
+WALL_CLOCKS = {("time", "time"), ("time", "time_ns"), ("time", "localtime"), ("time", "gmtime")} | {
+    (owner, name) for owner in ("datetime", "date") for name in ("now", "utcnow", "today")
+}
+
+
+def test_no_part_of_the_service_asks_its_own_machine_what_time_it_is(shipped: Mapping[str, ast.Module]) -> None:
+    asking = {name: list(wall_clock_calls(module)) for name, module in shipped.items() if name.startswith(CLOCKLESS)}
+    assert {name: lines for name, lines in asking.items() if lines and name not in ALLOWED} == {}
+    assert ALLOWED.keys() <= {name for name, lines in asking.items() if lines}
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ("now = datetime.now(UTC)", [1]),
+        ("now = datetime.datetime.now()", [1]),
+        ("clock: Callable[[], float] = time.time", [1]),
+        ("day = date.today()", [1]),
+        ("began = time.monotonic()", []),
+        ("now = self._state.now()", []),
+        ("moment = func.now()", []),
+    ],
+)
+def test_clocks_of_the_wall_are_told_from_others(source: str, lines: list[int]) -> None:
+    assert list(wall_clock_calls(ast.parse(source))) == lines
+
+
+def wall_clock_calls(module: ast.Module) -> Iterator[int]:
+    for node in ast.walk(module):
+        if isinstance(node, ast.Attribute):
+            owner = node.value
+            name = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", None)
+            if (name, node.attr) in WALL_CLOCKS:
+                yield node.lineno

@@ -1,0 +1,132 @@
+"""An embedded Postgres under its keeper, and what a test may do to it."""
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncpg
+import psutil
+from sqlalchemy import make_url
+
+from icm.keeper import PostgresKeeper
+from migrations.commands import upgrade
+from service.storage.ballast import Ballast
+from service.storage.embedded import EmbeddedPostgres
+
+PATIENCE_SECONDS = 100.0
+CHECK_SECONDS = 0.02
+
+
+@dataclass
+class KeptPostgres:
+    """The server, its keeper, and what the keeper said."""
+
+    server: EmbeddedPostgres
+    keeper: PostgresKeeper
+    folder: Path
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def pid(self) -> int:
+        """The server's own process, the parent of all others."""
+        return int((self.folder / "data" / "postmaster.pid").read_text().split("\n")[0])
+
+    async def connect(self) -> asyncpg.Connection:
+        """A connection of the operator's."""
+        address = make_url(self.server.url).set(drivername="postgresql").render_as_string(hide_password=False)
+        return await asyncpg.connect(address)
+
+    async def query(self, statement: str) -> object:
+        """The first value that a statement gives."""
+        connection = await self.connect()
+        try:
+            return await connection.fetchval(statement)
+        finally:
+            await connection.close()
+
+    async def kill_server(self) -> None:
+        """As the kernel does when memory runs out."""
+        await self._end(signal.SIGKILL)
+
+    async def shut_down(self) -> None:
+        """An immediate shutdown."""
+        await self._end(signal.SIGQUIT)
+
+    async def kill_backend(self) -> None:
+        """One session's process, upon which Postgres ends all others, too, and recovers."""
+        victim, bystander = await self.connect(), await self.connect()
+        os.kill(await victim.fetchval("SELECT pg_backend_pid()"), signal.SIGKILL)
+        await self.until(bystander.is_closed)
+        victim.terminate()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Every process of the server stands still for as long as the block lasts."""
+        parent = psutil.Process(self.pid)
+        processes = [parent, *parent.children(recursive=True)]
+        try:
+            for process in processes:
+                process.suspend()
+            yield
+        finally:
+            for process in processes:
+                process.resume()
+
+    async def _end(self, how: signal.Signals) -> None:
+        pid = self.pid
+        os.kill(pid, how)
+        await self.until(lambda: not psutil.pid_exists(pid))
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something to come true."""
+
+        async def holds() -> bool:
+            return condition()
+
+        await until(holds)
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> float:
+    """Look until the condition holds; the seconds it took."""
+    began = time.monotonic()
+    while not await condition():
+        assert time.monotonic() - began < PATIENCE_SECONDS, "waited for too long"
+        await asyncio.sleep(CHECK_SECONDS)
+    return time.monotonic() - began
+
+
+@asynccontextmanager
+async def kept_postgres(*, durable: bool = False, migrated: bool = True) -> AsyncIterator[KeptPostgres]:
+    """A server whose keeper looks after it for as long as the block lasts."""
+    folder = Path(tempfile.gettempdir()) / f"icm-test-{uuid.uuid4().hex[:12]}"
+    server = EmbeddedPostgres(folder, durable=durable)
+    said: list[str] = []
+    kept = KeptPostgres(server, PostgresKeeper(server, Ballast(folder, size_bytes=0), said.append), folder, said)
+    try:
+        kept.keeper.start()
+        if migrated:
+            await upgrade(server.url)
+        keeping = asyncio.create_task(_keep(kept.keeper))
+        try:
+            yield kept
+        finally:
+            keeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await keeping
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _keep(keeper: PostgresKeeper) -> None:
+    while True:
+        keeper.check()
+        await asyncio.sleep(CHECK_SECONDS)

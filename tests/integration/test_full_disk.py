@@ -1,0 +1,94 @@
+"""What Postgres says when its disk is full, and what comes of it; `make endure` fills a real disk."""
+
+import errno
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+from sqlalchemy import make_url
+
+from service.errors import StorageFull
+from service.identifiers import WorkerId
+from service.intake.scratch import scratch_space
+from tests.acceptance.whole import whole_service
+from tests.unit.api.harness import CONFIG, pairs
+from workers.worker import Worker
+
+_REFUSE = """
+    CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$
+"""
+
+
+@dataclass
+class Disk:
+    """A database whose tables can be made to refuse as they do on a full disk, word for word."""
+
+    url: str
+
+    @asynccontextmanager
+    async def full(self, table: str) -> AsyncIterator[None]:
+        """Nothing goes into this table for as long as the block lasts."""
+        await self.execute(_REFUSE)
+        await self.execute(f"CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON {table} EXECUTE FUNCTION refuse()")
+        yield
+        await self.execute(f"DROP TRIGGER full_disk ON {table}")
+
+    async def execute(self, statement: str) -> None:
+        address = make_url(self.url).set(drivername="postgresql").render_as_string(hide_password=False)
+        connection = await asyncpg.connect(address)
+        await connection.execute(statement)
+        await connection.close()
+
+
+@pytest.fixture
+def disk(database_url: str) -> Disk:
+    return Disk(database_url)
+
+
+async def post(client: httpx.AsyncClient) -> httpx.Response:
+    body = {"config": CONFIG, "examples": pairs(8)}
+    return await client.post("/v1/jobs", json=body, headers={"Idempotency-Key": "key"})
+
+
+@pytest.mark.parametrize("table", ["dataset_rows", "idempotency_keys", "events"])
+async def test_a_full_disk_is_told_as_507_and_the_same_request_succeeds_once_there_is_room(
+    disk: Disk, table: str
+) -> None:
+    async with whole_service(disk.url) as (client, _):
+        async with disk.full(table):
+            refused = await post(client)
+            assert (await client.get("/v1/jobs")).json()["data"] == []
+        assert (refused.status_code, refused.json()["type"]) == (507, "urn:icm:problem:storage-full")
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert int(refused.headers["Retry-After"]) >= 1
+        assert (await post(client)).status_code == 202
+
+
+@pytest.mark.parametrize("table", ["label_states", "checkpoints"])
+async def test_a_job_waits_out_a_full_disk_and_no_crash_is_counted(
+    disk: Disk, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.worker.FULL_DISK_DELAY_SECONDS", 0.0)
+    async with whole_service(disk.url) as (client, application):
+        posted = (await post(client)).json()
+        worker = Worker(application, WorkerId("worker"))
+        async with disk.full(table):
+            for _ in range(2 * application.settings.queue.max_crashes):
+                assert await worker.work_once()
+        while await worker.work_once():
+            pass
+        done = (await client.get(posted["links"]["self"])).json()
+    assert done["status"] == "succeeded"
+    assert done["progress"]["labeled"] == 8
+
+
+def test_a_temporary_file_without_room_is_a_full_disk() -> None:
+    with pytest.raises(StorageFull), scratch_space(), Path("/dev/full").open("wb", buffering=0) as file:
+        file.write(b"x")
+    with pytest.raises(FileNotFoundError), scratch_space():
+        raise FileNotFoundError(errno.ENOENT, "no such file")
