@@ -10,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
+from api.connections import bounded
 from service.access.authentication import needs_key
 from service.access.issuing import list_keys
 from service.bootstrap import Application, build_application
@@ -59,6 +60,7 @@ async def serve(settings: Settings) -> None:
             port=settings.port,
             log_config=None,
             access_log=False,
+            http=bounded(settings.server),
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         await _Server(config, app).serve()

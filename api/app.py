@@ -15,7 +15,8 @@ from api.dependencies import Application
 from api.documentation import install_openapi
 from api.errors import install_handlers
 from api.metrics import ApiMetrics
-from api.middleware import BodyLimit, RequestContext
+from api.limits import BodyLimit, BodyPace, ConnectionLimit
+from api.middleware import RequestContext
 from api.submissions import UNPACKING_AT_ONCE
 from service.access.streams import StreamCounter
 from service.jobs.models import ModelDirectory
@@ -51,8 +52,11 @@ def create_app(application: Application) -> FastAPI:
     app.state.stopping = asyncio.Event()
     for router in (jobs.router, results.router, events.router, operations.router):
         app.include_router(router)
+    server = application.settings.server
     app.add_middleware(BodyLimit, max_bytes=application.settings.upload.max_bytes + _FORM_BYTES)
+    app.add_middleware(BodyPace, seconds=server.body_seconds, min_bytes=server.min_bytes)
     app.add_middleware(AccessControl, application=application)
+    app.add_middleware(ConnectionLimit)
     app.add_middleware(RequestContext, metrics=metrics)
     install_handlers(app)
     install_openapi(app)

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
@@ -13,11 +14,11 @@ from starlette.types import Receive, Scope, Send
 from api.dependencies import Limit, Stopping, TheJobId, TheStore, TheStreams
 from api.documentation import problems
 from api.schemas import EventBody, EventPage
-from service.entities import Event
+from service.entities import Event, Job
 from service.errors import InvalidCursor
 from service.identifiers import JobId
-from service.jobs.listing import list_events, read_stream_quotas
-from service.ports import Desks
+from service.jobs.listing import Slice, list_events, read_stream_quotas
+from service.ports import Desks, News
 
 router = APIRouter(tags=["events"])
 
@@ -51,7 +52,7 @@ async def get_events(
     if not _wants_json(request):
         quotas = await read_stream_quotas(store, job_id)
         place = streams.counted(store.caller.project, quotas)
-        return _CountedStream(_live(store, job_id, after, stopping), place)
+        return _CountedStream(_live(EventLog(store, job_id, streams.reading), after, stopping), place)
     _, found = await list_events(store, job_id, after=after, limit=limit)
     page = EventPage(data=[EventBody.of(event) for event in found.items], has_more=found.has_more)
     return Response(page.model_dump_json(), media_type="application/json")
@@ -88,41 +89,64 @@ def _sequence(last_event_id: str | None) -> int:
     return int(last_event_id)
 
 
-async def _live(store: Desks, job_id: JobId, after: int, stopping: asyncio.Event) -> AsyncIterator[bytes]:
+@dataclass(frozen=True, slots=True)
+class EventLog:
+    """One job's events as one caller may see them.
+
+    Streams take turns at reading: hundreds are woken by one event, and others need the database, too.
+    """
+
+    store: Desks
+    job_id: JobId
+    reading: asyncio.Semaphore
+
+    async def after(self, sequence: int) -> tuple[Job, Slice[Event]]:
+        """The job, and a page of its events. Raises JobNotFound."""
+        async with self.reading:
+            return await list_events(self.store, self.job_id, after=sequence, limit=_PAGE)
+
+    async def is_welcome(self) -> bool:
+        """Whether the caller's key is still good."""
+        async with self.reading:
+            return await self.store.is_welcome()
+
+
+async def _live(log: EventLog, after: int, stopping: asyncio.Event) -> AsyncIterator[bytes]:
     """Every event once it is committed, and a comment now and then, so that nobody hangs up."""
     yield f"retry: {RECONNECT_MILLISECONDS}\n\n".encode()
     confirmed = time.monotonic()
-    while True:
-        job, found = await list_events(store, job_id, after=after, limit=_PAGE)
-        for event in found.items:
-            yield _encode(event)
-            after = event.sequence
-        if time.monotonic() >= confirmed + CONFIRM_SECONDS:
-            if not await store.is_welcome():
+    with log.store.follow_events(log.job_id) as news:
+        while True:
+            job, found = await log.after(after)
+            for event in found.items:
+                yield _encode(event)
+                after = event.sequence
+            if time.monotonic() >= confirmed + CONFIRM_SECONDS:
+                if not await log.is_welcome():
+                    return
+                confirmed = time.monotonic()
+            if found.has_more:
+                continue
+            if job.status.is_final or stopping.is_set():
                 return
-            confirmed = time.monotonic()
-        if found.has_more:
-            continue
-        if job.status.is_final or stopping.is_set():
-            return
-        if not await _wait(store, job_id, stopping):
-            yield KEEPALIVE_COMMENT
+            if not await _wait(news, stopping):
+                yield KEEPALIVE_COMMENT
 
 
-async def _wait(store: Desks, job_id: JobId, stopping: asyncio.Event) -> bool:
+async def _wait(news: News, stopping: asyncio.Event) -> bool:
     """Wait for events or for the server to stop; whether there was either before a keep-alive is due."""
-    news = asyncio.create_task(store.wait_for_events(job_id, KEEPALIVE_SECONDS))
+    arrival = asyncio.create_task(news.wait(KEEPALIVE_SECONDS))
     end = asyncio.create_task(stopping.wait())
     loop = asyncio.get_running_loop()
     due = loop.time() + KEEPALIVE_SECONDS
     try:
-        await asyncio.wait((news, end), return_when=asyncio.FIRST_COMPLETED)
-        if news.done():
-            news.result()
+        await asyncio.wait((arrival, end), return_when=asyncio.FIRST_COMPLETED)
+        if arrival.done():
+            arrival.result()
     finally:
-        news.cancel()
+        arrival.cancel()
         end.cancel()
-        await asyncio.gather(news, end, return_exceptions=True)
+        await asyncio.gather(arrival, end, return_exceptions=True)
     return loop.time() < due
 
 

@@ -26,6 +26,9 @@ ServiceError
 │   ├── BackendRefused         answered, but cannot do what scoring needs: no use in trying again
 │   │   └── LabelUnreachable   gave no log-probability for a label
 │   └── BackendChanged         holds another model than the one the job began with
+├── RequestTooSlow             a request whose bytes come too slowly to wait for them
+├── Overloaded                 this process has as much to do as it takes on: worth another try
+├── SpoolFull                  the disk has no room for an upload: worth another try
 ├── StorageUnavailable         Postgres cannot be reached: worth another try
 └── LeaseLost                  this worker no longer holds the shard; it must write nothing more
 """
@@ -205,6 +208,18 @@ class LabelUnreachable(BackendRefused):
 
 class BackendChanged(BackendError):
     """The inference server holds another model than the one the job began with; their labels are not mixed."""
+
+
+class RequestTooSlow(ServiceError):
+    """The bytes of a request come too slowly for the server to wait for the rest."""
+
+
+class Overloaded(ServiceError):
+    """This process has as much to do as it takes on; the same call may succeed later."""
+
+
+class SpoolFull(ServiceError):
+    """The disk that uploads wait on has no room for this one; the same call may succeed later."""
 
 
 class StorageUnavailable(ServiceError):

@@ -1,7 +1,7 @@
 """The store narrowed to one caller, so that nobody who is given it can forget whose data it is about."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -10,7 +10,7 @@ from service.access.authentication import confirm
 from service.entities import NO_QUOTAS, Caller, Quotas
 from service.errors import NotAuthenticated
 from service.identifiers import JobId
-from service.ports import Desk, Store
+from service.ports import Desk, News, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,6 @@ class CallerDesks:
             return False
         return True
 
-    async def wait_for_events(self, job_id: JobId, timeout_seconds: float) -> None:
-        """Return when the job may have new events, or after the time-out."""
-        await self.store.wait_for_events(job_id, timeout_seconds)
+    def follow_events(self, job_id: JobId) -> AbstractContextManager[News]:
+        """Hear of the job's events for as long as the context lasts."""
+        return self.store.follow_events(job_id)

@@ -1,5 +1,6 @@
 """Counts the event streams that are open in this process, by project."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +10,18 @@ from service.entities import Quotas
 from service.identifiers import ProjectName
 
 
+READING_AT_ONCE = 2  # streams; so many of the process's connections to the database are theirs at most
+
+
 class StreamCounter:
-    """Open streams of one process; several API processes count each for itself."""
+    """Open streams of one process; several API processes count each for itself.
+
+    `reading` is what they take turns by at reading the database.
+    """
 
     def __init__(self) -> None:
         self._open: Counter[ProjectName] = Counter()
+        self.reading = asyncio.Semaphore(READING_AT_ONCE)
 
     def open_streams(self, project: ProjectName) -> int:
         """How many streams the project has open here."""

@@ -95,7 +95,7 @@ class UnluckyStore:
         self.desk = store.desk
         self.gate = store.gate
         self.wait_for_work = store.wait_for_work
-        self.wait_for_events = store.wait_for_events
+        self.follow_events = store.follow_events
         self.ping = store.ping
         self.close = store.close
 
