@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from anyio import CapacityLimiter
 from fastapi import FastAPI
 
 from api import events, jobs, operations, results
@@ -14,10 +13,10 @@ from api.cursors import CursorSigner
 from api.dependencies import Application
 from api.documentation import install_openapi
 from api.errors import install_handlers
-from api.metrics import ApiMetrics
 from api.limits import BodyLimit, BodyPace, ConnectionLimit
+from api.metrics import ApiMetrics
 from api.middleware import RequestContext
-from api.submissions import UNPACKING_AT_ONCE
+from api.submissions import rooms_of
 from service.access.streams import StreamCounter
 from service.jobs.models import ModelDirectory
 
@@ -48,7 +47,7 @@ def create_app(application: Application) -> FastAPI:
     app.state.models = ModelDirectory(application.scorers)
     app.state.signer = CursorSigner(application.settings.database_url.get_secret_value())
     app.state.streams = StreamCounter()
-    app.state.unpacking = CapacityLimiter(UNPACKING_AT_ONCE)
+    app.state.rooms = rooms_of(application.settings.server)
     app.state.stopping = asyncio.Event()
     for router in (jobs.router, results.router, events.router, operations.router):
         app.include_router(router)

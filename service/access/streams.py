@@ -9,8 +9,7 @@ from service.access.quotas import check_streams
 from service.entities import Quotas
 from service.identifiers import ProjectName
 
-
-READING_AT_ONCE = 2  # streams; so many of the process's connections to the database are theirs at most
+READING_AT_ONCE = 2  # streams, each with a connection to the database
 
 
 class StreamCounter:
