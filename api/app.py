@@ -13,6 +13,7 @@ from api.cursors import CursorSigner
 from api.dependencies import Application
 from api.documentation import install_openapi
 from api.errors import install_handlers
+from api.event_reads import EventReads
 from api.limits import BodyLimit, BodyPace, ConnectionLimit
 from api.metrics import ApiMetrics
 from api.middleware import RequestContext
@@ -47,6 +48,7 @@ def create_app(application: Application) -> FastAPI:
     app.state.models = ModelDirectory(application.scorers)
     app.state.signer = CursorSigner(application.settings.database_url.get_secret_value())
     app.state.streams = StreamCounter()
+    app.state.event_reads = EventReads()
     app.state.rooms = rooms_of(application.settings.server)
     app.state.stopping = asyncio.Event()
     for router in (jobs.router, results.router, events.router, operations.router):

@@ -4,20 +4,19 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
-from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
-from api.dependencies import Limit, Stopping, TheJobId, TheStore, TheStreams
+from api.dependencies import Limit, Stopping, TheEventReads, TheJobId, TheStore, TheStreams
 from api.documentation import problems
+from api.event_reads import EventReads
 from api.schemas import EventBody, EventPage
-from service.entities import Event, Job
 from service.errors import InvalidCursor
 from service.identifiers import JobId
-from service.jobs.listing import Slice, list_events, read_stream_quotas
+from service.jobs.listing import list_events, read_stream_quotas
 from service.ports import Desks, News
 
 router = APIRouter(tags=["events"])
@@ -25,7 +24,6 @@ router = APIRouter(tags=["events"])
 KEEPALIVE_SECONDS = 15.0
 CONFIRM_SECONDS = 15.0  # a stream ends so soon after its key was revoked
 RECONNECT_MILLISECONDS = 2_000
-_PAGE = 500
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -44,6 +42,7 @@ async def get_events(
     stopping: Stopping,
     streams: TheStreams,
     *,
+    reads: TheEventReads,
     limit: Limit = 100,
     last_event_id: Annotated[str | None, Header(description="the id of the last event seen")] = None,
 ) -> Response:
@@ -52,7 +51,7 @@ async def get_events(
     if not _wants_json(request):
         quotas = await read_stream_quotas(store, job_id)
         place = streams.counted(store.caller.project, quotas)
-        return _CountedStream(_live(EventLog(store, job_id, streams.reading), after, stopping), place)
+        return _CountedStream(_live(store, job_id, reads, after, stopping), place)
     _, found = await list_events(store, job_id, after=after, limit=limit)
     page = EventPage(data=[EventBody.of(event) for event in found.items], has_more=found.has_more)
     return Response(page.model_dump_json(), media_type="application/json")
@@ -89,45 +88,25 @@ def _sequence(last_event_id: str | None) -> int:
     return int(last_event_id)
 
 
-@dataclass(frozen=True, slots=True)
-class EventLog:
-    """One job's events as one caller may see them.
-
-    Streams take turns at reading: hundreds are woken by one event, and others need the database, too.
-    """
-
-    store: Desks
-    job_id: JobId
-    reading: asyncio.Semaphore
-
-    async def after(self, sequence: int) -> tuple[Job, Slice[Event]]:
-        """The job, and a page of its events. Raises JobNotFound."""
-        async with self.reading:
-            return await list_events(self.store, self.job_id, after=sequence, limit=_PAGE)
-
-    async def is_welcome(self) -> bool:
-        """Whether the caller's key is still good."""
-        async with self.reading:
-            return await self.store.is_welcome()
-
-
-async def _live(log: EventLog, after: int, stopping: asyncio.Event) -> AsyncIterator[bytes]:
+async def _live(
+    store: Desks, job_id: JobId, reads: EventReads, after: int, stopping: asyncio.Event
+) -> AsyncIterator[bytes]:
     """Every event once it is committed, and a comment now and then, so that nobody hangs up."""
     yield f"retry: {RECONNECT_MILLISECONDS}\n\n".encode()
     confirmed = time.monotonic()
-    with log.store.follow_events(log.job_id) as news:
+    with store.follow_events(job_id) as news:
         while True:
-            job, found = await log.after(after)
-            for event in found.items:
-                yield _encode(event)
-                after = event.sequence
+            found = await reads.after(store, job_id, after)
+            if found.last is not None:
+                yield found.text
+                after = found.last
             if time.monotonic() >= confirmed + CONFIRM_SECONDS:
-                if not await log.is_welcome():
+                if not await reads.is_welcome(store):
                     return
                 confirmed = time.monotonic()
             if found.has_more:
                 continue
-            if job.status.is_final or stopping.is_set():
+            if found.job_has_ended or stopping.is_set():
                 return
             if not await _wait(news, stopping):
                 yield KEEPALIVE_COMMENT
@@ -148,8 +127,3 @@ async def _wait(news: News, stopping: asyncio.Event) -> bool:
         end.cancel()
         await asyncio.gather(arrival, end, return_exceptions=True)
     return loop.time() < due
-
-
-def _encode(event: Event) -> bytes:
-    data = EventBody.of(event).model_dump_json()
-    return format_sse_event(data_str=data, event=event.type, id=str(event.sequence))

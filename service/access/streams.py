@@ -1,6 +1,5 @@
 """Counts the event streams that are open in this process, by project."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,18 +8,12 @@ from service.access.quotas import check_streams
 from service.entities import Quotas
 from service.identifiers import ProjectName
 
-READING_AT_ONCE = 2  # streams, each with a connection to the database
-
 
 class StreamCounter:
-    """Open streams of one process; several API processes count each for itself.
-
-    `reading` is what they take turns by at reading the database.
-    """
+    """Open streams of one process; several API processes count each for itself."""
 
     def __init__(self) -> None:
         self._open: Counter[ProjectName] = Counter()
-        self.reading = asyncio.Semaphore(READING_AT_ONCE)
 
     def open_streams(self, project: ProjectName) -> int:
         """How many streams the project has open here."""
