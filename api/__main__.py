@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,6 +21,7 @@ from service.settings import Settings
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _NOTICE_SECONDS = 5.0  # for looking whether there is a key, before requests are taken
+_SWITCH_SECONDS = 0.0005  # in which a thread that checks a data set lets the event loop go on; Python's own is 5 ms
 GRACE_SECONDS = 10  # for requests in progress, once told to stop
 
 
@@ -91,6 +93,7 @@ def main() -> None:
     """Read the settings from the environment and serve."""
     settings = Settings()
     configure_logging(settings.log_format, settings.log_level)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     asyncio.run(serve(settings))
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from fastapi.sse import format_sse_event
 
 from api.schemas import EventBody
-from service.entities import Event
+from service.entities import Event, Quotas
 from service.identifiers import JobId, ProjectName
-from service.jobs.listing import list_events
+from service.jobs.listing import list_events, read_stream_quotas
 from service.ports import Desks
 
 _AT_ONCE = 2  # so many of the process's connections to the database are the streams' at most
@@ -42,6 +42,11 @@ class EventReads:
             reading = self._waiting[wanted] = asyncio.create_task(self._read(store, wanted))
             reading.add_done_callback(_look_at_error)
         return await asyncio.shield(reading)  # whoever began it may leave; others wait for it
+
+    async def quotas(self, store: Desks, job_id: JobId) -> Quotas:
+        """What the project of a stream may have, once it is sure that the job is the project's. Raises JobNotFound."""
+        async with self._turns:
+            return await read_stream_quotas(store, job_id)
 
     async def is_welcome(self, store: Desks) -> bool:
         """Whether the caller's key is still good."""

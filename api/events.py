@@ -16,7 +16,7 @@ from api.event_reads import EventReads
 from api.schemas import EventBody, EventPage
 from service.errors import InvalidCursor
 from service.identifiers import JobId
-from service.jobs.listing import list_events, read_stream_quotas
+from service.jobs.listing import list_events
 from service.ports import Desks, News
 
 router = APIRouter(tags=["events"])
@@ -49,7 +49,7 @@ async def get_events(
     """Events as they happen until the job has ended; with `Accept: application/json` those there are."""
     after = _sequence(last_event_id)
     if not _wants_json(request):
-        quotas = await read_stream_quotas(store, job_id)
+        quotas = await reads.quotas(store, job_id)
         place = streams.counted(store.caller.project, quotas)
         return _CountedStream(_live(store, job_id, reads, after, stopping), place)
     _, found = await list_events(store, job_id, after=after, limit=limit)

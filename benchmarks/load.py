@@ -131,6 +131,7 @@ class Scene:
         await measure_others(self._client, followed[0], 3)  # what every process loads once
         await self._measure("nobody", followed[0])
         async with self._streams(followed):
+            await self._measure(f"{_STREAMS} streams as they come", followed[0])
             await self._measure(f"{_STREAMS} streams", followed[0])
             await self._measure_uploads(f"{_STREAMS} streams, {_UPLOADS} uploads", followed[0])
         await self._measure_downloads(f"{_DOWNLOADS} downloads", followed[0])
