@@ -26,6 +26,7 @@ from benchmarks.bystanders import percentile as share_of
 from benchmarks.claims import HEAD as CLAIMS_HEAD
 from benchmarks.claims import WORKERS, Claims, measure_claims
 from benchmarks.ingest import CONFIG, api, encode, rows
+from service.access.desks import CallerDesks
 from service.entities import LOCAL_CALLER
 from service.identifiers import JobId
 from service.storage.embedded import EmbeddedPostgres
@@ -120,7 +121,7 @@ class Scene:
         self._client = client
         self._port = client.base_url.port or 0
         self._database_url = database_url
-        self._store = store
+        self._desks = CallerDesks(store, LOCAL_CALLER)
         self._seconds = seconds
         self.measured = Measured()
 
@@ -195,7 +196,7 @@ class Scene:
             await connection.close()
 
     async def _append(self, jobs: Sequence[str], text: str) -> None:
-        async with self._store.desk(LOCAL_CALLER) as desk:
+        async with self._desks.desk() as desk:
             for job in jobs:
                 await desk.events.append(JobId(job), "note", {"text": text})
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import asyncpg
 import httpx
 import psutil
-from sqlalchemy import make_url
+from sqlalchemy import func, make_url, select
 
 from benchmarks.ingest import CONFIG, api, rows
 from service.storage.embedded import EmbeddedPostgres
@@ -120,9 +120,10 @@ class Watch:
 
     async def count_rows(self) -> None:
         """Of every table of ours."""
-        names = [table.name for table in metadata.sorted_tables]
-        counts = [await self._connection.fetchval(f'SELECT count(*) FROM "{name}"') for name in names]  # noqa: S608 - our own names
-        self._rows.append(dict(zip(names, counts, strict=True)))
+        counts = {}
+        for table in metadata.sorted_tables:
+            counts[table.name] = await self._connection.fetchval(str(select(func.count()).select_from(table)))
+        self._rows.append(counts)
 
     def page(self) -> str:
         """Both tables."""
