@@ -19,6 +19,7 @@ from pathlib import Path
 
 import asyncpg
 import httpx
+import psutil
 from sqlalchemy import make_url
 
 from benchmarks.bystanders import KINDS, REQUESTS_A_SECOND, Latencies, crowd, heard, measure_others, milliseconds
@@ -43,9 +44,9 @@ _ADD_EVENTS = """
 """
 _DOWNLOADED_ROWS = 50_000
 _HEAD = (
-    "| beside | requests | p50 (ms) | p99 (ms) | max (ms) | p99 / alone "
+    "| beside | requests | API's CPU (s) | p50 (ms) | p99 (ms) | max (ms) | p99 / alone "
     + "".join(f"| {kind} p99 (ms) " for kind in KINDS)
-    + "|\n|---|---|---|---|---|---|"
+    + "|\n|---|---|---|---|---|---|---|"
     + "---|" * len(KINDS)
     + "\n"
 )
@@ -81,6 +82,7 @@ class Measured:
     """The figures of one run."""
 
     others: dict[str, Latencies] = field(default_factory=dict)
+    cpu_seconds: dict[str, float] = field(default_factory=dict)  # of the API process
     uploaded: str = ""
     in_transaction: list[int] = field(default_factory=list)
     claims: list[Claims] = field(default_factory=list)
@@ -111,13 +113,22 @@ class Measured:
         found, alone = self.others[name], next(iter(self.others.values()))
         ratio = share_of(found.all, 0.99) / share_of(alone.all, 0.99)
         by_kind = "".join(f"| {1000 * share_of(found.of(kind), 0.99):.0f} " for kind in KINDS)
-        return f"| {name} | {len(found.all)} | {milliseconds(found.all)} | {ratio:.1f} {by_kind}|\n"
+        return f"| {name} | {len(found.all)} | {self.cpu_seconds[name]:.1f} | {milliseconds(found.all)} | {ratio:.1f} {by_kind}|\n"
 
 
 class Scene:
     """A service, and what happens to it."""
 
-    def __init__(self, client: httpx.AsyncClient, database_url: str, store: PostgresStore, seconds: float) -> None:
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        server: psutil.Process,
+        database_url: str,
+        store: PostgresStore,
+        *,
+        seconds: float,
+    ) -> None:
+        self._server = server
         self._client = client
         self._port = client.base_url.port or 0
         self._database_url = database_url
@@ -140,21 +151,27 @@ class Scene:
         return self.measured
 
     async def _measure(self, name: str, job: str) -> None:
-        self._keep(name, await measure_others(self._client, job, self._seconds))
+        began = self._cpu_seconds()
+        self._keep(name, await measure_others(self._client, job, self._seconds), began)
 
-    def _keep(self, name: str, found: Latencies) -> None:
+    def _cpu_seconds(self) -> float:
+        spent = self._server.cpu_times()
+        return spent.user + spent.system
+
+    def _keep(self, name: str, found: Latencies, began: float) -> None:
         self.measured.others[name] = found
+        self.measured.cpu_seconds[name] = self._cpu_seconds() - began
         sys.stdout.write(f"{name}: {len(found.all)} requests; p50, p99, max {milliseconds(found.all)} ms\n")
         sys.stdout.flush()
 
     async def _measure_uploads(self, name: str, job: str) -> None:
-        found = Latencies()
+        found, began = Latencies(), self._cpu_seconds()
         async with crowd(self._port, "--uploads", str(_UPLOADS)) as uploads:
             done = asyncio.create_task(heard(uploads, "done"))
             while not done.done():
                 found.extend(await measure_others(self._client, job, 2))
             self.measured.uploaded = await done
-        self._keep(name, found)
+        self._keep(name, found, began)
 
     async def _measure_downloads(self, name: str, job: str) -> None:
         long = await self._job(_DOWNLOADED_ROWS)
@@ -219,14 +236,14 @@ def _address(database_url: str) -> str:
     return make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-async def measure(base_url: str, database_url: str, seconds: float, jobs: int) -> Measured:
+async def measure(base_url: str, server: psutil.Process, database_url: str, *, seconds: float, jobs: int) -> Measured:
     """Everything, one after the other."""
     store = PostgresStore(database_url)
     try:
         async with httpx.AsyncClient(
             base_url=base_url, timeout=240, limits=httpx.Limits(max_connections=200)
         ) as client:
-            return await Scene(client, database_url, store, seconds).play(jobs)
+            return await Scene(client, server, database_url, store, seconds=seconds).play(jobs)
     finally:
         await store.close()
 
@@ -241,8 +258,11 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         Path(folder).chmod(0o755)  # the database's own user goes through it; what is inside is private
-        with EmbeddedPostgres(Path(folder) / "postgres") as postgres, api(postgres.url) as (client, _):
-            found = asyncio.run(measure(str(client.base_url), postgres.url, arguments.seconds, arguments.jobs))
+        with EmbeddedPostgres(Path(folder) / "postgres") as postgres, api(postgres.url) as (client, server):
+            measuring = measure(
+                str(client.base_url), server, postgres.url, seconds=arguments.seconds, jobs=arguments.jobs
+            )
+            found = asyncio.run(measuring)
     arguments.out.write_text(found.page(arguments.note))
 
 
