@@ -87,7 +87,9 @@ async def crowd(port: int, *words: str) -> AsyncIterator[asyncio.subprocess.Proc
         await heard(process, "there")
         yield process
     finally:
-        await process.communicate()  # which closes its input
+        if process.stdin is not None:
+            process.stdin.close()
+        await process.communicate()
 
 
 async def heard(process: asyncio.subprocess.Process, word: str) -> str:

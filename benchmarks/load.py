@@ -113,7 +113,8 @@ class Measured:
         found, alone = self.others[name], next(iter(self.others.values()))
         ratio = share_of(found.all, 0.99) / share_of(alone.all, 0.99)
         by_kind = "".join(f"| {1000 * share_of(found.of(kind), 0.99):.0f} " for kind in KINDS)
-        return f"| {name} | {len(found.all)} | {self.cpu_seconds[name]:.1f} | {milliseconds(found.all)} | {ratio:.1f} {by_kind}|\n"
+        spent = f"{len(found.all)} | {self.cpu_seconds[name]:.1f}"
+        return f"| {name} | {spent} | {milliseconds(found.all)} | {ratio:.1f} {by_kind}|\n"
 
 
 class Scene:
