@@ -22,6 +22,7 @@ from service.access.streams import StreamCounter
 from service.jobs.models import ModelDirectory
 
 _FORM_BYTES = 2_000_000  # what a request may have beside the file itself
+_DOWNLOADS_AT_ONCE = 2  # that read the database; their readers take their time with what was read
 
 _DESCRIPTION = """
 Labels a data set that nobody has labelled, by Internal Coherence Maximization: the labels that a pretrained
@@ -49,6 +50,7 @@ def create_app(application: Application) -> FastAPI:
     app.state.signer = CursorSigner(application.settings.database_url.get_secret_value())
     app.state.streams = StreamCounter()
     app.state.event_reads = EventReads()
+    app.state.downloads = asyncio.Semaphore(_DOWNLOADS_AT_ONCE)
     app.state.rooms = rooms_of(application.settings.server)
     app.state.stopping = asyncio.Event()
     for router in (jobs.router, results.router, events.router, operations.router):
