@@ -26,6 +26,7 @@ from benchmarks.ingest import CONFIG, rows
 from service.bootstrap import build_application
 from service.entities import ClaimedShard
 from service.identifiers import WorkerId
+from service.observability import configure_logging
 from service.settings import Settings
 from service.storage.store import PostgresStore
 from service.storage.units import WorkbenchUnit
@@ -107,7 +108,7 @@ async def _work(database_url: str) -> dict[str, Any]:
         sys.executable, *("-m", "benchmarks.claims"), env=environment, stdout=asyncio.subprocess.PIPE
     )
     output, _ = await asyncio.wait_for(process.communicate(), _PATIENCE_SECONDS)
-    found: dict[str, Any] = json.loads(output)
+    found: dict[str, Any] = json.loads(output.splitlines()[-1])
     return found
 
 
@@ -138,6 +139,7 @@ class TimedStore(PostgresStore):
 async def work() -> dict[str, Any]:
     """Work until there is nothing left to do."""
     settings = Settings()
+    configure_logging(settings.log_format, "WARNING")
     store = TimedStore(settings.database_url.get_secret_value(), pool_size=settings.database.pool_size)
     application = build_application(settings, store=store)
     worker = Worker(application, WorkerId(uuid.uuid4().hex))
