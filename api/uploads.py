@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 from service.errors import Overloaded, SpoolFull
 
-SMALL_BYTES = 100_000  # a data set that is no larger takes no turn from those that are
+SMALL_BYTES = 16_000  # a data set that is no larger takes no turn from those that are
 SMALL_AT_ONCE = 3  # with large ones, streams and downloads fewer than the database has connections by default
 _MEASURED_BYTES = 8_000_000  # after so many the disk is looked at again
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
