@@ -18,7 +18,7 @@ VLLM_VENV := .venv-vllm
 PIP_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-vllm chaos endure mutations check audit format serve bench pretrain clean
+.PHONY: help demo test test-vllm chaos endure mutations check audit format serve bench load soak pretrain clean
 
 help: ## print this list
 	@echo "usage: make <target>"
@@ -62,6 +62,12 @@ serve: $(VENV)/.runs ## start every part on port 8000 with its data in ./data (o
 
 bench: $(VENV)/.develops ## compare every strategy, repeat the paper's experiments: docs/benchmarks.md (BENCH=--quick: tiny)
 	$(BIN)/python -m benchmarks $(BENCH)
+
+load: $(VENV)/.develops ## measure what others notice of 200 stalled streams and 50 uploads, and claims: docs/load.md
+	$(BIN)/python -m benchmarks.load
+
+soak: $(VENV)/.develops ## a simulated day of small jobs: do memory, descriptors, connections and tables stay bounded?
+	$(BIN)/python -m benchmarks.soak
 
 pretrain: $(VENV)/.runs ## pretrain the small language model anew and measure what it knows (an hour or more)
 	$(BIN)/python -m inference.pretraining.train --out $(MODEL_DIR)

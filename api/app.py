@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
@@ -15,13 +14,16 @@ from api.cursors import CursorSigner
 from api.dependencies import Application
 from api.documentation import install_openapi
 from api.errors import install_handlers
+from api.event_reads import EventReads
+from api.limits import BodyLimit, BodyPace, ConnectionLimit
 from api.metrics import ApiMetrics
-from api.middleware import BodyLimit, RequestContext
-from api.submissions import UNPACKING_AT_ONCE
+from api.middleware import RequestContext
+from api.submissions import rooms_of
 from service.access.streams import StreamCounter
 from service.jobs.models import ModelDirectory
 
 _FORM_BYTES = 2_000_000  # what a request may have beside the file itself
+_DOWNLOADS_AT_ONCE = 2  # that read the database; their readers take their time with what was read
 
 # FastAPI's own would tell traces the whole address of a request, and whatever a caller put there by mistake.
 _NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, operation_spans=False, auto_configure=False)
@@ -52,12 +54,17 @@ def create_app(application: Application) -> FastAPI:
     app.state.models = ModelDirectory(application.scorers)
     app.state.signer = CursorSigner(application.settings.database_url.get_secret_value())
     app.state.streams = StreamCounter()
-    app.state.unpacking = CapacityLimiter(UNPACKING_AT_ONCE)
+    app.state.event_reads = EventReads()
+    app.state.downloads = asyncio.Semaphore(_DOWNLOADS_AT_ONCE)
+    app.state.rooms = rooms_of(application.settings.server)
     app.state.stopping = asyncio.Event()
     for router in (jobs.router, results.router, events.router, webhooks.router, operations.router):
         app.include_router(router)
+    server = application.settings.server
     app.add_middleware(BodyLimit, max_bytes=application.settings.upload.max_bytes + _FORM_BYTES)
+    app.add_middleware(BodyPace, seconds=server.body_seconds, min_bytes=server.min_bytes)
     app.add_middleware(AccessControl, application=application)
+    app.add_middleware(ConnectionLimit)
     app.add_middleware(RequestContext, metrics=metrics)
     install_handlers(app)
     install_openapi(app)

@@ -20,9 +20,9 @@ from service.access.keys import redacted
 PROBLEM_JSON = "application/problem+json"
 _TYPE_PREFIX = "urn:icm:problem:"
 _RETRY_SECONDS = 5
+_PASSING = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)  # of which waiting is a cure
 _CHALLENGE = 'Bearer realm="icm"'
 _LONGEST_TEXT = 2_000  # characters
-_PASSING = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 # Looked up along the error's ancestors, so the nearest entry counts.
@@ -55,6 +55,9 @@ STATUS_OF: Mapping[type[errors.ServiceError], int] = {
     errors.BackendRefused: 422,
     errors.LabelUnreachable: 422,
     errors.BackendChanged: 409,
+    errors.RequestTooSlow: 408,
+    errors.Overloaded: 503,
+    errors.SpoolFull: 507,
     errors.StorageUnavailable: 503,
     errors.StorageFull: 507,
     errors.LeaseLost: 409,
@@ -140,6 +143,8 @@ def _headers(error: errors.ServiceError, kind: ProblemKind) -> dict[str, str]:
             return {"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="{error.scope}"'}
         case errors.BackendUnavailable() | errors.QuotaExhausted() | errors.TooManyRequests():
             return {"Retry-After": str(max(1, math.ceil(error.retry_after_seconds or _RETRY_SECONDS)))}
+        case errors.RequestTooSlow():
+            return {"Connection": "close"}  # what else comes is not read (RFC 9110 §15.5.9)
     return {"Retry-After": str(_RETRY_SECONDS)} if kind.status in _PASSING else {}
 
 

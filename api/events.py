@@ -2,30 +2,52 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractContextManager, ExitStack, aclosing, suppress
+from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request, Response
-from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
-from api.dependencies import Limit, Stopping, TheJobId, TheMetrics, TheStore, TheStreams
+from api.dependencies import Limit, Stopping, TheEventReads, TheJobId, TheMetrics, TheStore, TheStreams
 from api.documentation import problems
+from api.event_reads import EventReads
+from api.metrics import ApiMetrics
 from api.schemas import EventBody, EventPage
-from service.entities import Event
-from service.errors import InvalidCursor
-from service.identifiers import JobId
-from service.jobs.listing import list_events, read_stream_quotas
-from service.ports import Desks
+from service.access.streams import StreamCounter
+from service.entities import Quotas
+from service.errors import InvalidCursor, StorageUnavailable
+from service.identifiers import JobId, ProjectName
+from service.jobs.listing import list_events
+from service.ports import Desks, News
 
 router = APIRouter(tags=["events"])
 
 KEEPALIVE_SECONDS = 15.0
 CONFIRM_SECONDS = 15.0  # a stream ends so soon after its key was revoked
 RECONNECT_MILLISECONDS = 2_000
-_PAGE = 500
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where open streams are counted: for the quotas of their projects, and for the metrics."""
+
+    streams: StreamCounter
+    metrics: ApiMetrics
+
+    def taken(self, project: ProjectName, quotas: Quotas) -> tuple[AbstractContextManager[object], ...]:
+        """A place of each kind, held while it is entered. Raises QuotaExhausted on entering."""
+        return self.streams.counted(project, quotas), self.metrics.streams.track_inprogress()
+
+
+def _places(streams: TheStreams, metrics: TheMetrics) -> _Places:
+    return _Places(streams, metrics)
+
+
+ThePlaces = Annotated[_Places, Depends(_places)]
 
 
 @router.get(
@@ -41,18 +63,18 @@ async def get_events(
     job_id: TheJobId,
     store: TheStore,
     stopping: Stopping,
-    streams: TheStreams,
     *,
-    metrics: TheMetrics,
+    places: ThePlaces,
+    reads: TheEventReads,
     limit: Limit = 100,
     last_event_id: Annotated[str | None, Header(description="the id of the last event seen")] = None,
 ) -> Response:
     """Events as they happen until the job has ended; with `Accept: application/json` those there are."""
     after = _sequence(last_event_id)
     if not _wants_json(request):
-        quotas = await read_stream_quotas(store, job_id)
-        places = (streams.counted(store.caller.project, quotas), metrics.streams.track_inprogress())
-        return _CountedStream(_live(store, job_id, after, stopping), *places)
+        quotas = await reads.quotas(store, job_id)
+        taken = places.taken(store.caller.project, quotas)
+        return _CountedStream(_live(store, job_id, reads, after, stopping), *taken)
     _, found = await list_events(store, job_id, after=after, limit=limit)
     page = EventPage(data=[EventBody.of(event) for event in found.items], has_more=found.has_more)
     return Response(page.model_dump_json(), media_type="application/json")
@@ -90,44 +112,56 @@ def _sequence(last_event_id: str | None) -> int:
     return int(last_event_id)
 
 
-async def _live(store: Desks, job_id: JobId, after: int, stopping: asyncio.Event) -> AsyncIterator[bytes]:
-    """Every event once it is committed, and a comment now and then, so that nobody hangs up."""
+async def _live(
+    store: Desks, job_id: JobId, reads: EventReads, after: int, stopping: asyncio.Event
+) -> AsyncIterator[bytes]:
+    """Every event once it is committed, and a comment now and then, so that nobody hangs up.
+
+    While the database is away there is nothing to say: the stream ends, and its reader comes back behind the last
+    event it has seen.
+    """
     yield f"retry: {RECONNECT_MILLISECONDS}\n\n".encode()
+    async with aclosing(_followed(store, job_id, reads, after, stopping)) as parts:
+        with suppress(StorageUnavailable):
+            async for part in parts:
+                yield part
+
+
+async def _followed(
+    store: Desks, job_id: JobId, reads: EventReads, after: int, stopping: asyncio.Event
+) -> AsyncGenerator[bytes, None]:
+    """Events and comments until the job has ended, the caller's key is no good any more, or the server stops."""
     confirmed = time.monotonic()
-    while True:
-        job, found = await list_events(store, job_id, after=after, limit=_PAGE)
-        for event in found.items:
-            yield _encode(event)
-            after = event.sequence
-        if time.monotonic() >= confirmed + CONFIRM_SECONDS:
-            if not await store.is_welcome():
+    with store.follow_events(job_id) as news:
+        while True:
+            found = await reads.after(store, job_id, after)
+            if found.last is not None:
+                yield found.text
+                after = found.last
+            if time.monotonic() >= confirmed + CONFIRM_SECONDS:
+                if not await reads.is_welcome(store):
+                    return
+                confirmed = time.monotonic()
+            if found.has_more:
+                continue
+            if found.job_has_ended or stopping.is_set():
                 return
-            confirmed = time.monotonic()
-        if found.has_more:
-            continue
-        if job.status.is_final or stopping.is_set():
-            return
-        if not await _wait(store, job_id, stopping):
-            yield KEEPALIVE_COMMENT
+            if not await _wait(news, stopping):
+                yield KEEPALIVE_COMMENT
 
 
-async def _wait(store: Desks, job_id: JobId, stopping: asyncio.Event) -> bool:
+async def _wait(news: News, stopping: asyncio.Event) -> bool:
     """Wait for events or for the server to stop; whether there was either before a keep-alive is due."""
-    news = asyncio.create_task(store.wait_for_events(job_id, KEEPALIVE_SECONDS))
+    arrival = asyncio.create_task(news.wait(KEEPALIVE_SECONDS))
     end = asyncio.create_task(stopping.wait())
     loop = asyncio.get_running_loop()
     due = loop.time() + KEEPALIVE_SECONDS
     try:
-        await asyncio.wait((news, end), return_when=asyncio.FIRST_COMPLETED)
-        if news.done():
-            news.result()
+        await asyncio.wait((arrival, end), return_when=asyncio.FIRST_COMPLETED)
+        if arrival.done():
+            arrival.result()
     finally:
-        news.cancel()
+        arrival.cancel()
         end.cancel()
-        await asyncio.gather(news, end, return_exceptions=True)
+        await asyncio.gather(arrival, end, return_exceptions=True)
     return loop.time() < due
-
-
-def _encode(event: Event) -> bytes:
-    data = EventBody.of(event).model_dump_json()
-    return format_sse_event(data_str=data, event=event.type, id=str(event.sequence))

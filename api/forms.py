@@ -10,6 +10,7 @@ from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from api.uploads import Spool
 from service.errors import Fault, InvalidConfig, UnsupportedFormat
 from service.intake.scratch import scratch_space
 
@@ -17,13 +18,16 @@ _MAX_PARTS = 2  # of files, and of fields
 
 
 @asynccontextmanager
-async def read_form(request: Request, *, max_field_bytes: int) -> AsyncIterator[FormData]:
+async def read_form(request: Request, *, spool: Spool, max_field_bytes: int) -> AsyncIterator[FormData]:
     """The form in this request; its files are there until the block ends.
 
-    Raises UnsupportedFormat, InvalidConfig, StorageFull, and HTTPException 400 where it is no form or too large a one.
+    Raises UnsupportedFormat, InvalidConfig, SpoolFull, and HTTPException 400 where it is no form or too large a one.
     """
     _check_charset(request)
-    async with aclosing(request.stream()) as stream:
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > MultiPartParser.spool_max_size:  # else it stays in memory
+        spool.check(int(declared))
+    async with aclosing(request.stream()) as body, aclosing(spool.watched(body)) as stream:
         parser = _StrictParser(
             request.headers, stream, max_files=_MAX_PARTS, max_fields=_MAX_PARTS, max_part_size=max_field_bytes
         )

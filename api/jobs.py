@@ -35,7 +35,7 @@ _POLL_SECONDS = "1"
     status_code=status.HTTP_202_ACCEPTED,
     response_model=JobBody,
     openapi_extra=SUBMISSION_BODY,
-    responses=problems(400, 413, 415, 503),
+    responses=problems(400, 408, 413, 415, 503, 507),
 )
 async def create_job(
     submission: TheSubmission,
@@ -62,7 +62,7 @@ async def create_job(
     return _answer(receipt.job, status.HTTP_202_ACCEPTED, headers)
 
 
-@router.post("/v1/jobs/estimate", openapi_extra=SUBMISSION_BODY, responses=problems(400, 413, 415, 503))
+@router.post("/v1/jobs/estimate", openapi_extra=SUBMISSION_BODY, responses=problems(400, 408, 413, 415, 503, 507))
 async def estimate_job(submission: TheSubmission, application: TheApplication) -> EstimateBody:
     """Check a data set as for a job and say what it would cost; nothing is stored."""
     found = await estimate(

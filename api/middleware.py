@@ -12,10 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access import OPEN_PATHS
 from api.dependencies import JOB_ID
-from api.errors import INTERNAL, problem, service_problem
+from api.errors import INTERNAL, problem
 from api.metrics import ApiMetrics
 from service.access.keys import redacted
-from service.errors import PayloadTooLarge
 from service.spans import span_of_request
 
 REQUEST_ID = "X-Request-ID"
@@ -122,39 +121,3 @@ class _Answer:
                 if not (self._is_api_page and name == "Content-Security-Policy"):
                     headers.setdefault(name, value)
         await self._send(message)
-
-
-class BodyLimit:
-    """Stops reading a request body that is longer than allowed, declared or not."""
-
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self._app = app
-        self._max_bytes = max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        error = PayloadTooLarge(f"the request body has more than {self._max_bytes} bytes")
-        declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdecimal() and _is_more(declared, self._max_bytes):
-            await service_problem(scope["state"]["request_id"], error)(scope, receive, send)
-            return
-        read = 0
-
-        async def counted() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > self._max_bytes:
-                raise error
-            return message
-
-        await self._app(scope, counted, send)
-
-
-def _is_more(digits: str, limit: int) -> bool:
-    """Whether a number of any length is beyond the limit."""
-    significant = digits.lstrip("0")
-    return len(significant) > len(str(limit)) or int(significant or "0") > limit

@@ -15,6 +15,7 @@ from api.documentation import problems
 from api.jobs import not_modified
 from api.page.render import content_security_policy, render_report
 from api.schemas import JobBody, LabelBody, Page, ReportBody
+from service.access.desks import DesksInTurn
 from service.entities import Job
 from service.errors import Fault, InvalidInput
 from service.jobs.export import Result, ResultFormat, find_result, note_download, stream_result
@@ -106,7 +107,8 @@ async def get_result(
         if unchanged is not None:
             return unchanged
     await note_download(store, result)
-    parts = stream_result(store, result, form, formula_safe=formula_safe)
+    in_turn = DesksInTurn(store, request.app.state.downloads)
+    parts = stream_result(in_turn, result, form, formula_safe=formula_safe)
     return StreamingResponse(parts, headers=headers, media_type=_CONTENT_TYPES[form])
 
 

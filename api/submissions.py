@@ -11,19 +11,21 @@ from starlette.datastructures import FormData, UploadFile
 
 from api.dependencies import TheApplication
 from api.forms import read_form
+from api.uploads import Spool, Turns
 from service.config import JobConfig
 from service.errors import Fault, InvalidConfig, InvalidDataset, PayloadTooLarge, UnsupportedFormat
 from service.intake.formats import Upload
 from service.intake.limits import Limits
+from service.intake.scratch import scratch_space
 from service.intake.sources import FileSource, InlineSource
 from service.intake.strict_json import BadJson, parse
 from service.jobs.configuration import parse_config
 from service.jobs.rows import RowSource
-from service.settings import UploadSettings
+from service.settings import ServerSettings, UploadSettings
 
 MAX_INLINE_BYTES = 10_000_000  # a JSON body is held in memory; longer data sets come as files
 MAX_INLINE_VALUES = 1_000_000  # an empty list has two bytes in JSON and dozens in memory
-UNPACKING_AT_ONCE = 2  # Parquet files; each takes the memory that the limits allow
+_UNPACKING_AT_ONCE = 2
 _MAX_CONFIG_BYTES = 1_000_000
 
 
@@ -35,26 +37,49 @@ class Submission:
     source: RowSource
 
 
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What the process has for submissions, shared by all of them."""
+
+    turns: Turns
+    spool: Spool
+    unpacking: CapacityLimiter  # of Parquet files; each takes the memory that the limits allow
+
+
+def rooms_of(server: ServerSettings) -> Rooms:
+    """As much as the operator allows."""
+    return Rooms(
+        turns=Turns(server.uploads_at_once, server.upload_wait_seconds),
+        spool=Spool(server.min_free_bytes),
+        unpacking=CapacityLimiter(_UNPACKING_AT_ONCE),
+    )
+
+
 async def _read_submission(request: Request, application: TheApplication) -> AsyncIterator[Submission]:
-    """The submission in this request; an uploaded file is there until the answer is made."""
+    """The submission in this request, once it is its turn; a file is there until the endpoint has returned."""
     limits = _limits(application.settings.upload)
+    rooms: Rooms = request.app.state.rooms
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedFormat("Content-Encoding is not read here; send a .gz file as it is")
     match request.headers.get("content-type", "").partition(";")[0].strip().lower():
         case "application/json":
-            yield await _inline(request, limits)
+            body = await _body(request)
+            async with rooms.turns.turn(len(body)):
+                yield await _inline(body, limits)
         case "multipart/form-data":
-            async with (
-                read_form(request, max_field_bytes=_MAX_CONFIG_BYTES) as form,
-                _uploaded(form, limits, request.app.state.unpacking) as submission,
-            ):
-                yield submission
+            with scratch_space():
+                async with (
+                    read_form(request, spool=rooms.spool, max_field_bytes=_MAX_CONFIG_BYTES) as form,
+                    _uploaded(form, limits, rooms) as submission,
+                ):
+                    yield submission
         case other:
             expected = "multipart/form-data with the parts dataset and config, or application/json"
             raise UnsupportedFormat(f"Content-Type {other or '(none)'} is not read here; send {expected}")
 
 
-TheSubmission = Annotated[Submission, Depends(_read_submission)]
+# Its turn and its file end with the endpoint; the answer may take its reader long.
+TheSubmission = Annotated[Submission, Depends(_read_submission, scope="function")]
 
 
 def _limits(upload: UploadSettings) -> Limits:
@@ -67,7 +92,7 @@ def _limits(upload: UploadSettings) -> Limits:
     )
 
 
-async def _inline(request: Request, limits: Limits) -> Submission:
+async def _body(request: Request) -> bytes:
     body = bytearray()
     async for part in request.stream():
         body += part
@@ -75,7 +100,11 @@ async def _inline(request: Request, limits: Limits) -> Submission:
             raise PayloadTooLarge(f"a JSON body may have {MAX_INLINE_BYTES} bytes; upload a file instead")
     if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_INLINE_VALUES:
         raise PayloadTooLarge(f"a JSON body may hold {MAX_INLINE_VALUES} values; upload a file instead")
-    content = await _json(bytes(body), "the body")
+    return bytes(body)
+
+
+async def _inline(body: bytes, limits: Limits) -> Submission:
+    content = await _json(body, "the body")
     if not isinstance(content, dict):
         raise InvalidConfig("the body must be an object with `config` and `examples`")
     unknown = [Fault("there is no such field", field=name) for name in content.keys() - {"config", "examples"}]
@@ -89,7 +118,7 @@ async def _inline(request: Request, limits: Limits) -> Submission:
 
 
 @asynccontextmanager
-async def _uploaded(form: FormData, limits: Limits, unpacking: CapacityLimiter) -> AsyncIterator[Submission]:
+async def _uploaded(form: FormData, limits: Limits, rooms: Rooms) -> AsyncIterator[Submission]:
     dataset = form.get("dataset")
     if not isinstance(dataset, UploadFile):
         fault = Fault("a file part `dataset` is needed", field="dataset")
@@ -97,8 +126,9 @@ async def _uploaded(form: FormData, limits: Limits, unpacking: CapacityLimiter) 
     config = await _config_part(form.get("config"))
     upload = Upload(dataset.filename, dataset.content_type)
     with FileSource(dataset.file, upload, limits) as source:
-        await to_thread.run_sync(source.prepare, limiter=unpacking)
-        yield Submission(config, source)
+        async with rooms.turns.turn(dataset.size or 0):
+            await to_thread.run_sync(source.prepare, limiter=rooms.unpacking)
+            yield Submission(config, source)
 
 
 async def _config_part(raw: UploadFile | str | None) -> JobConfig:

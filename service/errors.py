@@ -29,8 +29,11 @@ ServiceError
 │   ├── BackendRefused         answered, but cannot do what scoring needs: no use in trying again
 │   │   └── LabelUnreachable   gave no log-probability for a label
 │   └── BackendChanged         holds another model than the one the job began with
+├── RequestTooSlow             a request whose bytes come too slowly to wait for them
+├── Overloaded                 this process has as much to do as it takes on: worth another try
+├── SpoolFull                  the disk has no room for an upload: worth another try
 ├── StorageUnavailable         Postgres cannot be reached: worth another try
-│   └── StorageFull            nothing can be stored until there is room on a disk again; what is stored can be read
+│   └── StorageFull            its disk is full: nothing can be stored until there is room; what is stored can be read
 └── LeaseLost                  this worker no longer holds the shard; it must write nothing more
 """
 
@@ -223,12 +226,24 @@ class BackendChanged(BackendError):
     """The inference server holds another model than the one the job began with; their labels are not mixed."""
 
 
+class RequestTooSlow(ServiceError):
+    """The bytes of a request come too slowly for the server to wait for the rest."""
+
+
+class Overloaded(ServiceError):
+    """This process has as much to do as it takes on; the same call may succeed later."""
+
+
+class SpoolFull(ServiceError):
+    """The disk that uploads wait on has no room for this one; the same call may succeed later."""
+
+
 class StorageUnavailable(ServiceError):
     """Postgres cannot be reached; the same call may succeed later."""
 
 
 class StorageFull(StorageUnavailable):
-    """A disk is full, of Postgres or of the API's temporary files; once there is room the same call may succeed."""
+    """The disk of Postgres is full; once there is room the same call may succeed."""
 
 
 class LeaseLost(ServiceError):

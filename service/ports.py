@@ -7,8 +7,8 @@ The workbench is what workers need: it has no way to gold, and every write is fe
 lease (a write under an outdated epoch raises LeaseLost and changes nothing).
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -109,8 +109,13 @@ class LabelsRead(Protocol):
         confidence is ignored by position. Raises JobNotFound.
         """
 
-    def result(self, job_id: JobId) -> AsyncIterator[LabeledRow]:
-        """Every row with its label state in the user's order, streamed from the database. Raises JobNotFound."""
+    def result(
+        self, job_id: JobId, *, after: int | None = None, limit: int | None = None
+    ) -> AsyncGenerator[LabeledRow, None]:
+        """Rows with their label states in the user's order, streamed from the database. Raises JobNotFound.
+
+        All of them, or those behind a position, or the first of these.
+        """
 
 
 class Gold(Protocol):
@@ -167,6 +172,16 @@ class Desk(Protocol):
     webhooks: Webhooks
 
 
+class News(Protocol):
+    """Says when a job's events are worth another look."""
+
+    async def wait(self, timeout_seconds: float) -> None:
+        """Return when there may be events since the last wait ended or the news began, or after the time-out.
+
+        Whoever looks at the log between two waits misses nothing. It may return sooner without a reason.
+        """
+
+
 class Desks(Protocol):
     """The store as one caller sees it; what the use cases of the API are given."""
 
@@ -184,8 +199,8 @@ class Desks(Protocol):
     async def is_welcome(self) -> bool:
         """Whether the caller's key is still good; for answers that go on for long."""
 
-    async def wait_for_events(self, job_id: JobId, timeout_seconds: float) -> None:
-        """Return when the job may have new events, or after the time-out; sooner without a reason at times."""
+    def follow_events(self, job_id: JobId) -> AbstractContextManager[News]:
+        """Hear of the job's events for as long as the context lasts."""
 
 
 class Shards(Protocol):
@@ -324,8 +339,8 @@ class Store(Protocol):
     async def wait_for_work(self, timeout_seconds: float) -> None:
         """Return when shards may have been queued, or after the time-out."""
 
-    async def wait_for_events(self, job_id: JobId, timeout_seconds: float) -> None:
-        """Return when the job may have new events, or after the time-out; sooner without a reason at times."""
+    def follow_events(self, job_id: JobId) -> AbstractContextManager[News]:
+        """Hear of the job's events for as long as the context lasts."""
 
     @property
     def load(self) -> PoolLoad:

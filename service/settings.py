@@ -56,6 +56,19 @@ class UploadSettings(_Group):
     max_reported_faults: int = 100
 
 
+class ServerSettings(_Group):
+    """What slow, stalled and many clients may have of one API process."""
+
+    max_connections: int = Field(800, ge=1, description="open at once; who comes beyond that is answered 503")
+    header_seconds: float = Field(20.0, gt=0, description="in which a request's head has to be complete")
+    body_seconds: float = Field(20.0, gt=0, description="of waiting in which min_bytes of a body have to arrive")
+    stalled_seconds: float = Field(60.0, gt=0, description="in which a reader has to take min_bytes of an answer")
+    min_bytes: int = Field(10_000, ge=1, description="fewer are too slow, unless there are no more")
+    uploads_at_once: int = Field(2, ge=1, description="large data sets that are checked and stored at once")
+    upload_wait_seconds: float = Field(120.0, gt=0, description="the longest that one waits for its turn")
+    min_free_bytes: int = Field(100_000_000, ge=0, description="of disk space that uploads leave to others")
+
+
 class AccessSettings(_Group):
     """Who may come in."""
 
@@ -175,6 +188,7 @@ class Settings(BaseSettings):
     queue: QueueSettings = QueueSettings()
     memory: MemorySettings = MemorySettings()
     upload: UploadSettings = UploadSettings()
+    server: ServerSettings = ServerSettings()
     access: AccessSettings = AccessSettings()
     quota: QuotaSettings = QuotaSettings()
     webhooks: WebhookSettings = WebhookSettings()

@@ -1,7 +1,8 @@
 """The store narrowed to one caller, so that nobody who is given it can forget whose data it is about."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -10,7 +11,7 @@ from service.access.authentication import confirm
 from service.entities import NO_QUOTAS, Caller, Quotas
 from service.errors import NotAuthenticated
 from service.identifiers import JobId
-from service.ports import Desk, Store
+from service.ports import Desk, Desks, News, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,38 @@ class CallerDesks:
             return False
         return True
 
-    async def wait_for_events(self, job_id: JobId, timeout_seconds: float) -> None:
-        """Return when the job may have new events, or after the time-out."""
-        await self.store.wait_for_events(job_id, timeout_seconds)
+    def follow_events(self, job_id: JobId) -> AbstractContextManager[News]:
+        """Hear of the job's events for as long as the context lasts."""
+        return self.store.follow_events(job_id)
+
+
+@dataclass(frozen=True, slots=True)
+class DesksInTurn:
+    """Desks for what goes on for long, few at a time: what is in a hurry needs the database's connections, too."""
+
+    desks: Desks
+    turns: asyncio.Semaphore
+
+    @property
+    def caller(self) -> Caller:
+        """On whose behalf units of work are opened."""
+        return self.desks.caller
+
+    @property
+    def quotas(self) -> Quotas:
+        """How much a project may have that has no quotas of its own."""
+        return self.desks.quotas
+
+    @asynccontextmanager
+    async def desk(self) -> AsyncIterator[Desk]:
+        """A unit of work on the caller's behalf, once it is its turn."""
+        async with self.turns, self.desks.desk() as desk:
+            yield desk
+
+    async def is_welcome(self) -> bool:
+        """Whether the caller's key is still good."""
+        return await self.desks.is_welcome()
+
+    def follow_events(self, job_id: JobId) -> AbstractContextManager[News]:
+        """Hear of the job's events for as long as the context lasts."""
+        return self.desks.follow_events(job_id)

@@ -4,7 +4,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from service.errors import StorageFull
+from service.errors import SpoolFull
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -16,10 +16,10 @@ def is_no_room(error: OSError) -> bool:
 
 @contextmanager
 def scratch_space() -> Iterator[None]:
-    """Raise StorageFull where a temporary file finds no room."""
+    """Raise SpoolFull where a temporary file finds no room."""
     try:
         yield
     except OSError as error:
         if is_no_room(error):
-            raise StorageFull("the disk for uploads is full") from error
+            raise SpoolFull("the disk for uploads is full") from error
         raise

@@ -52,7 +52,7 @@ class FileSource:
     def prepare(self) -> None:
         """Do now what the first reading would have to do before its first row, which is much for Parquet.
 
-        Raises PayloadTooLarge, UnsupportedFormat and StorageFull.
+        Raises PayloadTooLarge, UnsupportedFormat and SpoolFull.
         """
         rows = self.rows(FaultLog(0))
         next(rows, None)

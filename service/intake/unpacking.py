@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import orjson
 
-from service.errors import Fault, PayloadTooLarge, StorageFull
+from service.errors import Fault, PayloadTooLarge, SpoolFull
 from service.intake.jsonl import read_jsonl
 from service.intake.limits import Limits
 from service.intake.parquet_process import CPU_SECONDS, Order, Outcome
@@ -41,7 +41,7 @@ class UnpackedParquet:
 
 
 def unpack_parquet(file: IO[bytes], limits: Limits) -> UnpackedParquet:
-    """The rows of a file that has a descriptor. Raises PayloadTooLarge and StorageFull.
+    """The rows of a file that has a descriptor. Raises PayloadTooLarge and SpoolFull.
 
     Blocks until the process has ended, a few minutes at most: call it in a thread.
     """
@@ -80,7 +80,7 @@ def _environment() -> dict[str, str]:
 
 
 def _outcome(done: "subprocess.CompletedProcess[bytes]") -> Outcome:
-    """What the process said. Raises PayloadTooLarge and StorageFull; RuntimeError where it could not even begin."""
+    """What the process said. Raises PayloadTooLarge and SpoolFull; RuntimeError where it could not even begin."""
     if done.returncode == -SIGXCPU:
         raise _too_slow()
     if done.returncode < 0:
@@ -93,7 +93,7 @@ def _outcome(done: "subprocess.CompletedProcess[bytes]") -> Outcome:
     if said["too_large"] is not None:
         raise PayloadTooLarge(said["too_large"])
     if said["no_room"]:
-        raise StorageFull("the disk for uploads is full")
+        raise SpoolFull("the disk for uploads is full")
     counts = tuple((field, count) for field, count in said["counts"])
     return Outcome(faults=tuple(Fault(**fault) for fault in said["faults"]), counts=counts)
 

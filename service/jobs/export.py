@@ -12,14 +12,14 @@ import orjson
 from anyio import to_thread
 
 from service.entities import AuditAction, AuditEntry, Job, JobStatus, LabeledRow
-from service.errors import JobNotFinished
+from service.errors import JobNotFinished, JobNotFound
 from service.identifiers import JobId
 from service.jobs.export_parquet import ColumnKinds, ParquetStream
 from service.jobs.survey import RESULT_COLUMNS
 from service.ports import Desks
 
 _BATCH_ROWS = 2_000
-_BATCH_BYTES = 4_000_000
+_BATCH_BYTES = 1_000_000  # of which a download that its reader does not take holds a few
 # A cell that begins so is a formula to spreadsheets, or is one once they have dropped white space or width.
 _FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
@@ -83,31 +83,44 @@ async def stream_result(
             parts = _csv(store, result, formula_safe=formula_safe)
         case ResultFormat.PARQUET:
             parts = _parquet(store, result)
-    async with aclosing(parts):  # a reader who leaves gives the database connection back at once
+    async with aclosing(parts):  # a reader who leaves ends all that is behind it at once
         async for part in parts:
             if part:
                 yield part
 
 
-async def _batches(store: Desks, job_id: JobId) -> AsyncGenerator[list[LabeledRow], None]:
-    """The rows in lists of bounded size."""
+async def _batches(store: Desks, job: Job) -> AsyncGenerator[list[LabeledRow], None]:
+    """The rows in lists of bounded size. Raises JobNotFound where the job is removed meanwhile.
+
+    Each list is a unit of work of its own, so that a reader who is slow, or reads nothing at all, holds no
+    connection to the database. The rows of a job that has ended do not change between two units.
+    """
+    given = 0
+    last: int | None = None
+    while batch := await _batch_behind(store, job.id, last):
+        given += len(batch)
+        last = batch[-1].state.position
+        yield batch
+    if given < job.progress.rows:
+        raise JobNotFound("the job was removed while its result was downloaded")
+
+
+async def _batch_behind(store: Desks, job_id: JobId, position: int | None) -> list[LabeledRow]:
     batch: list[LabeledRow] = []
     size = 0
-    async with store.desk() as desk:
-        async for row in desk.labels.result(job_id):
+    async with store.desk() as desk, aclosing(desk.labels.result(job_id, after=position, limit=_BATCH_ROWS)) as rows:
+        async for row in rows:
             batch.append(row)
             size += len(row.data)
-            if len(batch) >= _BATCH_ROWS or size >= _BATCH_BYTES:
-                yield batch
-                batch, size = [], 0
-    if batch:
-        yield batch
+            if size >= _BATCH_BYTES:
+                break
+    return batch
 
 
 async def _encoded(
     store: Desks, result: Result, encode: Callable[[Result, list[LabeledRow]], bytes]
 ) -> AsyncGenerator[bytes, None]:
-    async with aclosing(_batches(store, result.job.id)) as batches:
+    async with aclosing(_batches(store, result.job)) as batches:
         async for batch in batches:
             yield await to_thread.run_sync(encode, result, batch)
 
@@ -129,11 +142,11 @@ async def _csv(store: Desks, result: Result, *, formula_safe: bool) -> AsyncGene
 async def _parquet(store: Desks, result: Result) -> AsyncGenerator[bytes, None]:
     """Reads the rows twice: the columns' types are known only after the last row."""
     kinds = ColumnKinds(result.columns)
-    async with aclosing(_batches(store, result.job.id)) as batches:
+    async with aclosing(_batches(store, result.job)) as batches:
         async for batch in batches:
             await to_thread.run_sync(lambda rows: kinds.look_at(_all_fields(result, rows)), batch)
     sink = ParquetStream(kinds)
-    async with aclosing(_batches(store, result.job.id)) as batches:
+    async with aclosing(_batches(store, result.job)) as batches:
         async for batch in batches:
             yield await to_thread.run_sync(lambda rows: sink.write(_all_fields(result, rows)), batch)
     yield await to_thread.run_sync(sink.finish)

@@ -1,9 +1,9 @@
 """Label states: read by the API, written by workers under a lease."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, and_, func, literal, select, text, true, tuple_, union_all
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, func, literal, select, text, tuple_, union_all
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,7 +15,6 @@ from service.storage.progress import job_not_found, owned
 from service.storage.tables import dataset_rows, gold_labels, jobs, label_states
 
 CHUNK_ROWS = 1000  # how many rows a download takes from the database at once
-DOWNLOAD_PAUSE = "300s"  # how long whoever downloads may take for a chunk; nothing is locked meanwhile
 
 STATE = (label_states.c.label, label_states.c.confidence, label_states.c.margin, label_states.c.status)
 # As in the index; see tables.py.
@@ -43,8 +42,10 @@ class LabelReader:
         found = (await self._connection.execute(query)).mappings()
         return [(row["id"], state_from(row)) for row in found]
 
-    async def result(self, job_id: JobId) -> AsyncIterator[LabeledRow]:
-        """Every row with its label state in the user's order, streamed from the database. Raises JobNotFound."""
+    async def result(
+        self, job_id: JobId, *, after: int | None = None, limit: int | None = None
+    ) -> AsyncGenerator[LabeledRow, None]:
+        """Rows with their label states in the user's order, streamed from the database. Raises JobNotFound."""
         dataset_id = await self._dataset_of(job_id)
         gold = and_(gold_labels.c.dataset_id == dataset_id, gold_labels.c.position == dataset_rows.c.position)
         query = (
@@ -52,10 +53,10 @@ class LabelReader:
             .add_columns(dataset_rows.c.data, gold_labels.c.value.label("gold"))
             .outerjoin(gold_labels, gold)
             .order_by(dataset_rows.c.position)
+            .limit(limit)
         )
-        for_this_transaction = true()
-        longer_pause = func.set_config("idle_in_transaction_session_timeout", DOWNLOAD_PAUSE, for_this_transaction)
-        await self._connection.execute(select(longer_pause))
+        if after is not None:
+            query = query.where(dataset_rows.c.position > after)
         async with self._connection.stream(query, execution_options={"yield_per": CHUNK_ROWS}) as rows:
             async for row in rows.mappings():
                 yield LabeledRow(id=row["id"], data=row["data"], gold=row["gold"], state=state_from(row))

@@ -1,7 +1,7 @@
 """The store in Postgres: every unit of work is one transaction, committed here and nowhere else."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.entities import Caller
 from service.identifiers import JobId
 from service.observing_ports import Census
+from service.ports import News
 from service.storage.access import ApiKeyTable, AuditTable, ProjectTable
 from service.storage.account import AccountTable
 from service.storage.answers import AnswerTable
@@ -92,9 +93,9 @@ class PostgresStore:
         """Return when shards may have been queued, or after the time-out."""
         await self._listener.wait_for_work(timeout_seconds)
 
-    async def wait_for_events(self, job_id: JobId, timeout_seconds: float) -> None:
-        """Return when the job may have new events, or after the time-out."""
-        await self._listener.wait_for_events(job_id, timeout_seconds)
+    def follow_events(self, job_id: JobId) -> AbstractContextManager[News]:
+        """Hear of the job's events for as long as the context lasts."""
+        return self._listener.follow_events(job_id)
 
     @property
     def load(self) -> EngineLoad:

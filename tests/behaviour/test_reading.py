@@ -150,6 +150,17 @@ async def test_a_result_of_many_rows_arrives_whole(store: Store) -> None:
     assert positions == list(range(2500))
 
 
+async def test_a_result_can_be_read_in_parts(store: Store) -> None:
+    job_id = await queued(store, 7)
+    parts: list[list[int]] = []
+    last: int | None = None
+    while not parts or parts[-1]:
+        async with store.desk(LOCAL_CALLER) as desk:
+            parts.append([row.state.position async for row in desk.labels.result(job_id, after=last, limit=3)])
+        last = parts[-1][-1] if parts[-1] else last
+    assert parts == [[0, 1, 2], [3, 4, 5], [6], []]
+
+
 async def test_labels_of_a_job_that_is_unknown_cannot_be_read(store: Store) -> None:
     unknown = JobId("job_unknown")
     with pytest.raises(JobNotFound):
@@ -265,16 +276,27 @@ async def test_who_waits_for_work_is_woken_when_some_is_queued(store: Store) -> 
 
 async def test_who_waits_for_events_is_woken_by_one(store: Store) -> None:
     job_id = await queued(store)
-    await store.wait_for_events(job_id, 0.01)
-    waiting = asyncio.create_task(store.wait_for_events(job_id, 60.0))
-    await asyncio.sleep(0)
-    await cancel(store, job_id)
-    await asyncio.wait_for(waiting, 30.0)
+    with store.follow_events(job_id) as news:
+        await news.wait(0.01)
+        waiting = asyncio.create_task(news.wait(60.0))
+        await asyncio.sleep(0)
+        await cancel(store, job_id)
+        await asyncio.wait_for(waiting, 30.0)
+
+
+async def test_an_event_between_a_look_at_the_log_and_the_wait_is_not_missed(store: Store) -> None:
+    job_id = await queued(store)
+    with store.follow_events(job_id) as looking, store.follow_events(job_id) as another:
+        await looking.wait(0.01)  # from now on both hear of everything
+        await cancel(store, job_id)
+        await asyncio.wait_for(another.wait(60.0), 30.0)
+        await asyncio.wait_for(looking.wait(60.0), 30.0)
 
 
 async def test_waits_end_with_their_time_out(store: Store) -> None:
     await asyncio.wait_for(store.wait_for_work(0.01), 30.0)
-    await asyncio.wait_for(store.wait_for_events(JobId("job_unknown"), 0.01), 30.0)
+    with store.follow_events(JobId("job_unknown")) as news:
+        await asyncio.wait_for(news.wait(0.01), 30.0)
 
 
 async def test_a_store_that_is_ready_answers_a_ping(store: Store) -> None:

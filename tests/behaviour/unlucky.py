@@ -96,7 +96,7 @@ class UnluckyStore:
         self.gate = store.gate
         self.upkeep = store.upkeep
         self.wait_for_work = store.wait_for_work
-        self.wait_for_events = store.wait_for_events
+        self.follow_events = store.follow_events
         self.load = store.load
         self.census = store.census
         self.ping = store.ping

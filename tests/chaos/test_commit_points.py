@@ -50,7 +50,7 @@ class FragileStore:
         self.load = store.load
         self.census = store.census
         self.wait_for_work = store.wait_for_work
-        self.wait_for_events = store.wait_for_events
+        self.follow_events = store.follow_events
         self.ping = store.ping
         self.close = store.close
 

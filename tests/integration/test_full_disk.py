@@ -11,7 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import make_url
 
-from service.errors import StorageFull
+from service.errors import SpoolFull
 from service.identifiers import WorkerId
 from service.intake.scratch import scratch_space
 from tests.acceptance.whole import whole_service
@@ -88,7 +88,7 @@ async def test_a_job_waits_out_a_full_disk_and_no_crash_is_counted(
 
 
 def test_a_temporary_file_without_room_is_a_full_disk() -> None:
-    with pytest.raises(StorageFull), scratch_space(), Path("/dev/full").open("wb", buffering=0) as file:
+    with pytest.raises(SpoolFull), scratch_space(), Path("/dev/full").open("wb", buffering=0) as file:
         file.write(b"x")
     with pytest.raises(FileNotFoundError), scratch_space():
         raise FileNotFoundError(errno.ENOENT, "no such file")

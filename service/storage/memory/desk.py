@@ -1,6 +1,6 @@
 """The twin's repositories for the API: each knows one project and what belongs to it."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -159,10 +159,13 @@ class MemoryLabelReader:
         start = (-1.0, -1) if after is None else (max(after[0], 0.0), after[1])
         return [pair for pair in found if _by_confidence(pair[1]) > start][:limit]
 
-    async def result(self, job_id: JobId) -> AsyncIterator[LabeledRow]:
-        """Every row with its label state in the user's order. Raises JobNotFound."""
+    async def result(
+        self, job_id: JobId, *, after: int | None = None, limit: int | None = None
+    ) -> AsyncGenerator[LabeledRow, None]:
+        """Rows with their label states in the user's order. Raises JobNotFound."""
         job = self._state.own_job(self._project, job_id)
-        for row in self._rows_of(job):
+        behind = [row for row in self._rows_of(job) if after is None or row.position > after]
+        for row in behind[:limit]:
             yield LabeledRow(
                 id=row.id,
                 data=row.data,

@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 
 from service.entities import Caller
@@ -31,6 +31,18 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class MemoryNews:
+    """Says when a job's events are worth another look."""
+
+    def __init__(self) -> None:
+        self.arrived = asyncio.Event()
+
+    async def wait(self, timeout_seconds: float) -> None:
+        """Return when there are events since the last wait ended, or after the time-out."""
+        await _wait(self.arrived, timeout_seconds)
+        self.arrived.clear()
+
+
 class MemoryStore:
     """Everything in this process's memory; lives as long as the object does.
 
@@ -44,7 +56,7 @@ class MemoryStore:
         self._max_crashes = max_crashes
         self._turn = asyncio.Lock()
         self._work = asyncio.Event()
-        self._readers: dict[JobId, set[asyncio.Event]] = {}
+        self._readers: dict[JobId, set[MemoryNews]] = {}
 
     @asynccontextmanager
     async def desk(self, caller: Caller) -> AsyncIterator[DeskUnit]:
@@ -95,14 +107,15 @@ class MemoryStore:
         await _wait(self._work, timeout_seconds)
         self._work.clear()
 
-    async def wait_for_events(self, job_id: JobId, timeout_seconds: float) -> None:
-        """Return when the job may have new events, or after the time-out."""
-        arrived = asyncio.Event()
-        self._readers.setdefault(job_id, set()).add(arrived)
+    @contextmanager
+    def follow_events(self, job_id: JobId) -> Iterator[MemoryNews]:
+        """Hear of the job's events for as long as the context lasts."""
+        news = MemoryNews()
+        self._readers.setdefault(job_id, set()).add(news)
         try:
-            await _wait(arrived, timeout_seconds)
+            yield news
         finally:
-            self._readers[job_id].discard(arrived)
+            self._readers[job_id].discard(news)
             if not self._readers[job_id]:
                 del self._readers[job_id]
 
@@ -138,7 +151,7 @@ class MemoryStore:
             self._work.set()
         for job_id in self._state.changed_jobs:
             for reader in self._readers.get(job_id, ()):
-                reader.set()
+                reader.arrived.set()
 
 
 async def _wait(news: asyncio.Event, timeout_seconds: float) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from service.errors import InvalidDataset, PayloadTooLarge, StorageFull
+from service.errors import InvalidDataset, PayloadTooLarge, SpoolFull
 from service.intake.unpacking import _environment, _outcome, _run, unpack_parquet
 from service.jobs.rows import FaultLog
 from tests.unit.intake.helpers import SMALL
@@ -81,5 +81,5 @@ def test_a_disk_without_room_for_the_rows_is_not_the_files_fault() -> None:
         file.seek(0)
         with Path("/dev/full").open("wb", buffering=0) as full:
             done = _run(file, full, SMALL)
-    with pytest.raises(StorageFull):
+    with pytest.raises(SpoolFull):
         _outcome(done)

@@ -1,0 +1,205 @@
+"""A simulated day of steady small jobs through API, worker and Postgres; prints a table for docs/reliability.md.
+
+    python -m benchmarks.soak
+    python -m benchmarks.soak --hours 2 --out /tmp/soak.md
+
+A job every two simulated minutes, run as fast as they go, one after the other: 720 for a day. After
+each the processes' memory, file descriptors and connections are looked at, and the tables' rows are
+counted. Memory is fitted by a line over the last three quarters of the run; what was there at the
+first quarter's end counts as warmed up. Retention is given in simulated time by `ICM_RETENTION__*`
+in the environment, which API and worker are started with.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import httpx
+import psutil
+from sqlalchemy import func, make_url, select
+
+from benchmarks.ingest import CONFIG, api, rows
+from service.storage.embedded import EmbeddedPostgres
+from service.storage.tables import metadata
+
+_JOBS_AN_HOUR = 30
+_ROWS = 16
+_WARM_SHARE = 0.25  # of the run
+_MEGABYTE = 1_000_000
+_PATIENCE_SECONDS = 60.0
+_CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'icm'"
+_ROWS_HEAD = "| rows of | after 1/4 | 1/2 | 3/4 | all |\n|---|---|---|---|---|\n"
+_HEAD = "| | at the first quarter | at the end | growth by a fitted line | highest |\n|---|---|---|---|---|\n"
+
+
+@dataclass(frozen=True)
+class Series:
+    """One figure after each job, from the end of the first quarter on."""
+
+    name: str
+    values: Sequence[float]
+    unit: float = 1.0
+
+    @property
+    def growth(self) -> float:
+        """By how much the fitted line rises from its beginning to its end, as a share of its beginning."""
+        count = len(self.values)
+        middle, mean = (count - 1) / 2, sum(self.values) / count
+        spread = sum((number - middle) ** 2 for number in range(count))
+        slope = sum((number - middle) * value for number, value in enumerate(self.values)) / spread
+        return slope * (count - 1) / (mean - slope * middle)
+
+    def row(self) -> str:
+        """A line of the table."""
+        first, last, most = (
+            f"{value / self.unit:.1f}" for value in (self.values[0], self.values[-1], max(self.values))
+        )
+        return f"| {self.name} | {first} | {last} | {self.growth:+.1%} | {most} |\n"
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that is watched, by the name of what it does."""
+
+    name: str
+    process: psutil.Process
+
+    def figures(self) -> dict[tuple[str, float], float]:
+        """What it holds now, by figure and its unit."""
+        with self.process.oneshot():
+            return {
+                (f"{self.name}: memory (MB)", _MEGABYTE): float(self.process.memory_info().rss),
+                (f"{self.name}: file descriptors", 1.0): float(self.process.num_fds()),
+                (f"{self.name}: threads", 1.0): float(self.process.num_threads()),
+            }
+
+
+@contextmanager
+def worker(database_url: str) -> Iterator[psutil.Process]:
+    """A worker process."""
+    environment = {
+        **os.environ,
+        "DATABASE_URL": database_url,
+        "ICM_LOG_LEVEL": "WARNING",
+        "ICM_BACKENDS": json.dumps([{"name": "default", "kind": "deterministic"}]),
+    }
+    process = psutil.Popen([sys.executable, "-m", "workers"], env=environment)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+class Watch:
+    """What was seen after each job."""
+
+    def __init__(self, connection: asyncpg.Connection, processes: Sequence[Process]) -> None:
+        self._connection = connection
+        self._processes = processes
+        self._seen: dict[tuple[str, float], list[float]] = {}
+        self._rows: list[dict[str, int]] = []
+
+    async def look(self) -> None:
+        """At the processes and at the database's connections."""
+        connections = float(await self._connection.fetchval(_CONNECTIONS))
+        figures = {("Postgres: connections", 1.0): connections}
+        for process in self._processes:
+            figures |= process.figures()
+        for figure, value in figures.items():
+            self._seen.setdefault(figure, []).append(value)
+
+    async def count_rows(self) -> None:
+        """Of every table of ours."""
+        counts = {}
+        for table in metadata.sorted_tables:
+            counts[table.name] = await self._connection.fetchval(str(select(func.count()).select_from(table)))
+        self._rows.append(counts)
+
+    def page(self) -> str:
+        """Both tables."""
+        figures = ""
+        for (name, unit), values in self._seen.items():
+            figures += Series(name, values[int(len(values) * _WARM_SHARE) :], unit).row()
+        counts = "".join(
+            f"| `{name}` | {' | '.join(str(counted[name]) for counted in self._rows)} |\n"
+            for name in self._rows[-1]
+            if self._rows[-1][name]
+        )
+        return f"{_HEAD}{figures}\n{_ROWS_HEAD}{counts}"
+
+
+async def soak(client: httpx.AsyncClient, database_url: str, processes: Sequence[Process], jobs: int) -> str:
+    """So many jobs one after the other; the tables of what was seen."""
+    address = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    connection = await asyncpg.connect(address)
+    try:
+        watch = Watch(connection, processes)
+        for number in range(1, jobs + 1):
+            await _one_job(client)
+            await watch.look()
+            if number in _quarters(jobs):
+                await watch.count_rows()
+                sys.stderr.write(f"{number} of {jobs} jobs\n")
+        return watch.page()
+    finally:
+        await connection.close()
+
+
+def _quarters(jobs: int) -> set[int]:
+    return {jobs * quarter // 4 for quarter in range(1, 5)}
+
+
+async def _one_job(client: httpx.AsyncClient) -> None:
+    """What a user does: post, follow, read everything."""
+    posted = await client.post("/v1/jobs", json={"config": CONFIG, "examples": rows(_ROWS)})
+    posted.raise_for_status()
+    links = posted.json()["links"]
+    async with asyncio.timeout(_PATIENCE_SECONDS), client.stream("GET", links["events"]) as events:
+        async for _ in events.aiter_lines():
+            pass  # the stream ends with the job
+    for path in (links["self"], "/v1/jobs", links["labels"], links["result"], links["report"], "/metrics"):
+        (await client.get(path)).raise_for_status()
+
+
+async def measure(base_url: str, database_url: str, processes: Sequence[Process], jobs: int) -> str:
+    """The soak, with a client of its own."""
+    async with httpx.AsyncClient(base_url=base_url, timeout=_PATIENCE_SECONDS) as client:
+        return await soak(client, database_url, processes, jobs)
+
+
+def main() -> None:
+    """Soak, and print what was seen."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hours", type=float, default=24.0, help="simulated")
+    parser.add_argument("--out", type=Path, help="a file for the tables, beside the standard output")
+    arguments = parser.parse_args()
+    jobs = max(8, int(arguments.hours * _JOBS_AN_HOUR))
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)  # the database's own user goes through it; what is inside is private
+        with (
+            EmbeddedPostgres(Path(folder) / "postgres") as postgres,
+            api(postgres.url) as (client, server),
+            worker(postgres.url) as labelling,
+        ):
+            processes = (Process("API", server), Process("worker", labelling))
+            page = asyncio.run(measure(str(client.base_url), postgres.url, processes, jobs))
+    minutes = (time.monotonic() - began) / 60
+    page = f"{jobs} jobs of {_ROWS} rows ({arguments.hours:g} simulated hours) in {minutes:.1f} minutes.\n\n{page}"
+    sys.stdout.write(page)
+    if arguments.out is not None:
+        arguments.out.write_text(page)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Clients who take their time, over bare sockets."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+PATIENCE_SECONDS = 60.0
+_RECEIVE_BYTES = 4096  # so little that the server notices soon that nobody reads
+
+
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator["SlowClient"]:
+    """A client who has said nothing yet."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
+    connection.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
+        yield SlowClient(connection)
+    finally:
+        connection.close()
+
+
+class SlowClient:
+    """Sends and reads just what it is told to."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    @property
+    def port(self) -> int:
+        """Its end of the connection."""
+        found: int = self._connection.getsockname()[1]
+        return found
+
+    async def send(self, text: str) -> None:
+        """Send this and no more."""
+        await asyncio.get_running_loop().sock_sendall(self._connection, text.encode())
+
+    async def drip(self, text: str, seconds: float) -> None:
+        """Send the same again and again, until the server hangs up."""
+        try:
+            while True:
+                await self.send(text)
+                await asyncio.sleep(seconds)
+        except OSError:
+            return
+
+    async def read(self, length: int = 65536) -> bytes:
+        """Something of what has come; nothing once the server has hung up."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await asyncio.wait_for(loop.sock_recv(self._connection, length), PATIENCE_SECONDS)
+        except ConnectionResetError:
+            return b""
+
+    async def everything(self) -> bytes:
+        """All that comes until the server hangs up."""
+        found = b""
+        while part := await self.read():
+            found += part
+        return found
+
+
+def get(path: str, *headers: str) -> str:
+    """A request without a body."""
+    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: 127.0.0.1", *headers, "", ""])
+
+
+def post(path: str, *headers: str) -> str:
+    """The head of a request with a body."""
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: 127.0.0.1", *headers, "", ""])
