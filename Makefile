@@ -8,6 +8,7 @@ PINNED := constraints.txt pyproject.toml
 PORT ?= 8000
 DATA_DIR ?=
 BENCH ?=
+FUZZ ?=
 MODEL_DIR ?= inference/small_model
 # vLLM needs other versions of nearly everything, so it has an environment of its own.
 VLLM_VENV := .venv-vllm
@@ -15,7 +16,7 @@ VLLM_VENV := .venv-vllm
 PIP_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-vllm check format serve bench pretrain clean
+.PHONY: help demo test test-vllm fuzz check format serve bench pretrain clean
 
 help: ## print this list
 	@echo "usage: make <target>"
@@ -29,6 +30,10 @@ test: $(VENV)/.develops ## run all tests
 
 test-vllm: $(VENV)/.develops $(VLLM_VENV)/.runs ## the vllm adapter and a whole job against a real vLLM on the CPU (installs 2.5 GB)
 	$(BIN)/pytest -n0 tests/live/vllm_adapter.py tests/live/vllm_job.py
+
+fuzz: $(VENV)/.develops ## the API against its OpenAPI document, the life of jobs, long (half an hour; FUZZ=--seed 7)
+	$(BIN)/python -m tests.fuzz $(FUZZ)
+	HYPOTHESIS_PROFILE=long $(BIN)/pytest -n auto -q --timeout 3000 tests/lifecycle tests/unit/search/test_properties.py
 
 check: $(VENV)/.develops ## what CI checks besides the tests: style, types, import contracts, size budget
 	$(BIN)/ruff check

@@ -25,6 +25,7 @@ MAX_INLINE_BYTES = 10_000_000  # a JSON body is held in memory; longer data sets
 MAX_INLINE_VALUES = 1_000_000  # an empty list has two bytes in JSON and dozens in memory
 UNPACKING_AT_ONCE = 2  # Parquet files; each takes the memory that the limits allow
 _MAX_CONFIG_BYTES = 1_000_000
+_PARTS = ("dataset", "config")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ async def _inline(request: Request, limits: Limits) -> Submission:
 
 @asynccontextmanager
 async def _uploaded(form: FormData, limits: Limits, unpacking: CapacityLimiter) -> AsyncIterator[Submission]:
+    _check_parts(form)
     dataset = form.get("dataset")
     if not isinstance(dataset, UploadFile):
         fault = Fault("a file part `dataset` is needed", field="dataset")
@@ -99,6 +101,15 @@ async def _uploaded(form: FormData, limits: Limits, unpacking: CapacityLimiter) 
     with FileSource(dataset.file, upload, limits) as source:
         await to_thread.run_sync(source.prepare, limiter=unpacking)
         yield Submission(config, source)
+
+
+def _check_parts(form: FormData) -> None:
+    """A part that nobody reads, or one of two with the same name, would be left out in silence."""
+    names = [name for name, _ in form.multi_items()]
+    faults = [Fault("there is no such part", field=name) for name in names if name not in _PARTS]
+    faults += [Fault("is there more than once", field=name) for name in _PARTS if names.count(name) > 1]
+    if faults:
+        raise InvalidConfig("the form must have `dataset` and `config`, once each, and nothing else", faults)
 
 
 async def _config_part(raw: UploadFile | str | None) -> JobConfig:
