@@ -7,11 +7,11 @@ a rule there.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from service.entities import Event, JobStatus, Lease, ShardStatus
+from service.entities import JobStatus, Lease, ShardStatus
 from service.errors import JobFinished, LeaseLost, WrongState
 from service.identifiers import JobId
 
-MAX_CRASHES = 3
+MAX_CRASHES = 2
 LONG_SECONDS = 3_600.0  # a lease or a wait that ends only where a rule says so
 TRIAL_SECONDS = 60.0
 _TICK_SECONDS = 1e-6
@@ -67,14 +67,14 @@ class Model:
         """Every lease given so far has run out, and every wait is over."""
         self.now += LONG_SECONDS + 1.0
 
-    def submit(self, job_id: JobId, sizes: Sequence[int], *, anchor: bool) -> None:
+    def submit(self, job_id: JobId, number: int, sizes: Sequence[int], *, anchor: bool) -> None:
         """A job of shards with so many rows; later ones wait for an anchor."""
         starts = [sum(sizes[:index]) for index in range(len(sizes))]
         shards = [
             ModelShard(range(start, start + size), ShardStatus.BLOCKED if anchor and start else ShardStatus.QUEUED)
             for start, size in zip(starts, sizes, strict=True)
         ]
-        self.jobs[job_id] = ModelJob(job_id, len(self.jobs), shards)
+        self.jobs[job_id] = ModelJob(job_id, number, shards)
 
     def claim(self) -> tuple[ModelJob, int] | None:
         """The job and shard that the next worker gets."""
@@ -229,8 +229,3 @@ class Model:
     def _close(self, job: ModelJob, status: JobStatus, error: str | None) -> None:
         job.status, job.error = status, error
         job.events.append(f"job.{status}")
-
-
-def gapless(events: Sequence[Event]) -> bool:
-    """Whether they are numbered from 1 without a hole."""
-    return [event.sequence for event in events] == list(range(1, len(events) + 1))
