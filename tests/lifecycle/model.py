@@ -91,6 +91,12 @@ class Model:
                 return found
         return None
 
+    def holds(self, lease: Lease) -> bool:
+        """Whether the lease still stands."""
+        job = self.jobs.get(lease.job_id)
+        shard = None if job is None else job.shards[lease.shard]
+        return shard is not None and (shard.epoch, shard.status) == (lease.epoch, ShardStatus.RUNNING)
+
     def renew(self, lease: Lease, seconds: float) -> bool:
         """Whether the worker is told to stop. Raises LeaseLost."""
         job, shard = self._held(lease)
@@ -161,13 +167,10 @@ class Model:
         del self.jobs[job.id]
 
     def _held(self, lease: Lease) -> tuple[ModelJob, ModelShard]:
-        job = self.jobs.get(lease.job_id)
-        if job is None:
-            raise LeaseLost("no job")
-        shard = job.shards[lease.shard]
-        if (shard.epoch, shard.status) != (lease.epoch, ShardStatus.RUNNING):
-            raise LeaseLost("another epoch")
-        return job, shard
+        if not self.holds(lease):
+            raise LeaseLost("the shard is another's, or nobody's")
+        job = self.jobs[lease.job_id]
+        return job, job.shards[lease.shard]
 
     def _first(self) -> tuple[ModelJob, int] | None:
         """The shard whose lease ran out first, else the one that is queued for longest."""
