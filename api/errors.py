@@ -51,6 +51,7 @@ STATUS_OF: Mapping[type[errors.ServiceError], int] = {
     errors.BackendRefused: 422,
     errors.LabelUnreachable: 422,
     errors.BackendChanged: 409,
+    errors.CheckpointTooNew: 409,
     errors.StorageUnavailable: 503,
     errors.LeaseLost: 409,
 }

@@ -26,6 +26,7 @@ ServiceError
 │   ├── BackendRefused         answered, but cannot do what scoring needs: no use in trying again
 │   │   └── LabelUnreachable   gave no log-probability for a label
 │   └── BackendChanged         holds another model than the one the job began with
+├── CheckpointTooNew           a later release stored where the search stands, and this one cannot read it
 ├── StorageUnavailable         Postgres cannot be reached: worth another try
 └── LeaseLost                  this worker no longer holds the shard; it must write nothing more
 """
@@ -205,6 +206,10 @@ class LabelUnreachable(BackendRefused):
 
 class BackendChanged(BackendError):
     """The inference server holds another model than the one the job began with; their labels are not mixed."""
+
+
+class CheckpointTooNew(ServiceError):
+    """A later release stored where the search stands; what it has found stays, and only it can go on."""
 
 
 class StorageUnavailable(ServiceError):

@@ -1,12 +1,12 @@
 """The life of jobs, tried at random: a few lives with every run of the tests, many with `make fuzz`.
 
-HYPOTHESIS_PROFILE=long has many; a failure prints its steps, the shortest that show it.
+HYPOTHESIS_PROFILE=long has many; a failure prints its steps there, the shortest that show it.
 """
 
 import asyncio
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.lifecycle.machine import LifeOfJobs
@@ -22,6 +22,7 @@ def lives(count: int, *, in_long: int) -> settings:
         deadline=None,
         derandomize=not LONG,
         database=None,
+        phases=(Phase.generate, Phase.shrink) if LONG else (Phase.generate,),  # to shrink takes minutes
         print_blob=True,
         suppress_health_check=list(HealthCheck),
     )
