@@ -17,6 +17,7 @@ from schemathesis.generation.meta import TestPhase
 
 from tests.fuzz.submissions import configs, files, rows
 
+Case = schemathesis.Case[Any]
 KNOWN: dict[str, list[str]] = json.loads(os.environ.get("FUZZ_KNOWN", "{}"))
 STREAM, JSON, FORM = "text/event-stream", "application/json", "multipart/form-data"
 
@@ -47,7 +48,7 @@ _tally: Counter[tuple[str, str]] = Counter()
 
 
 @schemathesis.hook
-def flatmap_case(context: schemathesis.HookContext, case: schemathesis.Case) -> st.SearchStrategy[schemathesis.Case]:
+def flatmap_case(context: schemathesis.HookContext, case: Case) -> st.SearchStrategy[Case]:
     """Half of the cases that should be accepted are about what exists: known ids and cursors, rows that fit."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return st.just(case)
@@ -55,27 +56,24 @@ def flatmap_case(context: schemathesis.HookContext, case: schemathesis.Case) -> 
 
 
 @st.composite
-def _realistic(draw: st.DrawFn, case: schemathesis.Case) -> schemathesis.Case:
+def _realistic(draw: st.DrawFn, case: Case) -> Case:
     is_linked = case.meta is not None and case.meta.phase.name is TestPhase.STATEFUL  # ids come from other answers
     for place in () if is_linked else (case.path_parameters, case.query):
         for name in place:
             if name in KNOWN and case.method != "DELETE":
                 place[name] = draw(st.sampled_from(KNOWN[name]))
-    if "config" in _parts_of(case):
-        read = {FORM: ("dataset", files()), JSON: ("examples", rows())}
-        name, content = read[str(case.media_type)]
-        case.body.clear()  # changed in its place: a body that is set is checked against the schema, and files fit none
-        case.body.update({"config": draw(configs()), name: draw(content)})
+    parts: Any = case.body
+    if case.media_type in {FORM, JSON} and isinstance(parts, dict) and "config" in parts:
+        read: dict[str, tuple[str, st.SearchStrategy[Any]]] = {FORM: ("dataset", files()), JSON: ("examples", rows())}
+        name, content = read[case.media_type]
+        parts.clear()  # changed in its place: a body that is set is checked against the schema, and files fit none
+        parts.update({"config": draw(configs()), name: draw(content)})
     case.freeze_metadata()
     return case
 
 
-def _parts_of(case: schemathesis.Case) -> Any:
-    return case.body if isinstance(case.body, dict) and case.media_type in {FORM, JSON} else ()
-
-
 @schemathesis.hook
-def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
+def before_call(context: schemathesis.HookContext, case: Case, kwargs: dict[str, Any]) -> None:
     """Follow only the streams of jobs that have ended, since others have no end."""
     answers = case.operation.definition.raw.get("responses", {})
     has_stream = any(STREAM in answer.get("content", {}) for answer in answers.values())
@@ -84,14 +82,14 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
 
 
 @schemathesis.hook
-def after_call(context: schemathesis.HookContext, case: schemathesis.Case, response: schemathesis.Response) -> None:
+def after_call(context: schemathesis.HookContext, case: Case, response: schemathesis.Response) -> None:
     """Count."""
     _tally[case.operation.label, f"{response.status_code // 100}xx"] += 1
 
 
 @schemathesis.hook
 def filter_failure(
-    context: schemathesis.HookContext, failure: Failure, case: schemathesis.Case, response: schemathesis.Response
+    context: schemathesis.HookContext, failure: Failure, case: Case, response: schemathesis.Response
 ) -> bool:
     """Whether a failure is one: valid data may be refused by the rules above, and told so in their words."""
     if type(failure).__name__ != "RejectedPositiveData":

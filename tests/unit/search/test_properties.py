@@ -21,7 +21,7 @@ from service.search.folds import Folds
 from service.search.objective import Scores, mutual_predictability, utility
 from service.search.paper import Paper
 from service.search.problem import Parameters, Problem
-from service.search.steps import Phase, State, Strategy
+from service.search.steps import Candidate, Phase, State, Strategy
 from tests.toy import LABELS, ToyWorld, drive
 from tests.unit.search.rules import constraint_sets
 
@@ -66,7 +66,7 @@ def test_labels_are_of_the_label_set_and_rows_of_the_problem(strategy: Strategy,
     assert states[-1].labels.keys() == set(problem.rows)
 
 
-def candidates(state: State) -> list[object]:
+def candidates(state: State) -> list[Candidate]:
     return [*state.starts, *([] if state.best is None else [state.best])]
 
 
