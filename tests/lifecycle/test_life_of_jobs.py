@@ -31,7 +31,7 @@ def lives(count: int, *, in_long: int) -> settings:
 def test_in_the_twin_jobs_live_as_the_model_says() -> None:
     with asyncio.Runner() as runner:
         machine = type("InMemory", (LifeOfJobs,), {"world": MemoryWorld(runner)})
-        run_state_machine_as_test(machine, settings=lives(150, in_long=5_000))
+        run_state_machine_as_test(machine, settings=lives(100, in_long=5_000))
 
 
 def test_in_postgres_jobs_live_as_the_model_says(database_url: str) -> None:
@@ -39,6 +39,6 @@ def test_in_postgres_jobs_live_as_the_model_says(database_url: str) -> None:
         world = PostgresWorld(runner, database_url)
         try:
             machine = type("InPostgres", (LifeOfJobs,), {"world": world})
-            run_state_machine_as_test(machine, settings=lives(20, in_long=500))
+            run_state_machine_as_test(machine, settings=lives(12, in_long=500))
         finally:
             world.close()
