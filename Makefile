@@ -31,7 +31,7 @@ test: $(VENV)/.develops ## run all tests
 test-vllm: $(VENV)/.develops $(VLLM_VENV)/.runs ## the vllm adapter and a whole job against a real vLLM on the CPU (installs 2.5 GB)
 	$(BIN)/pytest -n0 tests/live/vllm_adapter.py tests/live/vllm_job.py
 
-fuzz: $(VENV)/.develops ## the API against its OpenAPI document, the life of jobs, long (half an hour; FUZZ=--seed 7)
+fuzz: $(VENV)/.develops ## the API against its OpenAPI document, the life of jobs, long (an hour; FUZZ="--seed 7")
 	$(BIN)/python -m tests.fuzz $(FUZZ)
 	HYPOTHESIS_PROFILE=long $(BIN)/pytest -n auto -q --timeout 3000 tests/lifecycle tests/unit/search/test_properties.py
 

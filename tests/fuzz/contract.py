@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,8 +41,8 @@ class Findings:
         return sum(operation in failure["operations"] for failure in self.failures)
 
 
-async def fuzz(service: Served, folder: Path, *options: str) -> Findings:
-    """Every check and every phase, over every operation; the folder is for reports."""
+async def fuzz(service: Served, folder: Path, *options: str, max_seconds: float = 600.0) -> Findings:
+    """Every check over every operation; the folder is for reports. After so many seconds it ends with what it has."""
     report, tally = folder / "report.json", folder / "tally.json"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "schemathesis.toml"), "run"),
@@ -54,7 +55,11 @@ async def fuzz(service: Served, folder: Path, *options: str) -> Findings:
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        output, _ = await process.communicate()
+        reading = asyncio.create_task(process.communicate())
+        await asyncio.wait({reading}, timeout=max_seconds)
+        if not reading.done():
+            process.send_signal(signal.SIGINT)
+        output, _ = await reading
     finally:
         if process.returncode is None:
             process.kill()
