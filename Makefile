@@ -11,6 +11,7 @@ BENCH ?=
 CHAOS ?=
 MUTATIONS ?=
 TRIALS ?=
+FUZZ ?=
 MODEL_DIR ?= inference/small_model
 # vLLM needs other versions of nearly everything, so it has an environment of its own.
 VLLM_VENV := .venv-vllm
@@ -18,7 +19,7 @@ VLLM_VENV := .venv-vllm
 PIP_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-vllm chaos endure mutations check audit format serve bench load soak pretrain clean
+.PHONY: help demo test test-vllm fuzz chaos endure mutations check audit format serve bench load soak pretrain clean
 
 help: ## print this list
 	@echo "usage: make <target>"
@@ -32,6 +33,10 @@ test: $(VENV)/.develops ## run all tests
 
 test-vllm: $(VENV)/.develops $(VLLM_VENV)/.runs ## the vllm adapter and a whole job against a real vLLM on the CPU (installs 2.5 GB)
 	$(BIN)/pytest -n0 tests/live/vllm_adapter.py tests/live/vllm_job.py
+
+fuzz: $(VENV)/.develops ## the API against its OpenAPI document, the life of jobs, long (an hour; FUZZ="--seed 7")
+	$(BIN)/python -m tests.fuzz $(FUZZ)
+	HYPOTHESIS_PROFILE=long $(BIN)/pytest -n auto -q --timeout 3000 tests/lifecycle tests/unit/search/test_properties.py
 
 chaos: $(VENV)/.develops ## kill workers, Postgres and the inference server 350 times, half an hour (CHAOS=--help: options)
 	$(BIN)/python -m tests.chaos $(CHAOS)

@@ -21,7 +21,7 @@ from service.scoring_ports import Scorers
 from service.settings import Settings
 
 JOB_ID = re.compile(r"job_[0-9a-f]{32}")
-_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
+_IDEMPOTENCY_KEY = r"^[!-~]([ -~]{0,253}[!-~])?$"
 
 
 class Application(Protocol):
@@ -96,10 +96,13 @@ def _job_id(job_id: Annotated[str, Path(description="the job's id", examples=["j
 def _idempotency_key(
     idempotency_key: Annotated[
         str | None,
-        Header(description="the same key with the same request gives the same job again, however often it is sent"),
+        Header(
+            description="the same key with the same request gives the same job again, however often it is sent",
+            json_schema_extra={"pattern": _IDEMPOTENCY_KEY},
+        ),
     ] = None,
 ) -> str | None:
-    if idempotency_key is not None and not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
+    if idempotency_key is not None and not re.fullmatch(_IDEMPOTENCY_KEY, idempotency_key):
         message = "must be 1 to 255 printable ASCII characters"
         raise InvalidInput("the Idempotency-Key cannot be used", [Fault(message, field="Idempotency-Key")])
     return idempotency_key

@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 
 from api.access import scope_needed
 from api.errors import PROBLEM_JSON
+from api.links import add_links
 from api.schemas import Problem
 from api.webhook_bodies import NewWebhookBody, WebhookChangeBody
 from service.config import JobConfig
@@ -29,7 +30,25 @@ _EXAMPLES = [
     {"id": "2", "question": "What is the capital of France?", "choice": "Rome", "label": "False"},
 ]
 _ABOUT_KEYS = "An API key, `icm_...`; not needed where the API listens on the loopback address and nobody asks for one"
+_DATASET_TYPES = "application/jsonl, text/csv, application/vnd.apache.parquet, application/gzip"
 _CONFIG_SCHEMA = {"$ref": _REFERENCE.format(model="JobConfig")}
+
+
+def documented_headers(**described: str) -> dict[str, Any]:
+    """Headers that an answer always has, by name with _ for -, each with what it is for."""
+    return {
+        name.replace("_", "-"): {"description": text, "required": True, "schema": {"type": "string"}}
+        for name, text in described.items()
+    }
+
+
+_RETRY_AFTER = documented_headers(Retry_After="seconds after which to ask again")
+_TOLD_WITH = {
+    401: documented_headers(WWW_Authenticate="that an API key is needed"),
+    429: _RETRY_AFTER,
+    503: _RETRY_AFTER,
+    507: _RETRY_AFTER,
+}
 
 SUBMISSION_BODY: dict[str, Any] = {
     "requestBody": {
@@ -40,6 +59,7 @@ SUBMISSION_BODY: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "required": ["dataset", "config"],
+                    "additionalProperties": False,
                     "properties": {
                         "dataset": {
                             "type": "string",
@@ -49,7 +69,10 @@ SUBMISSION_BODY: dict[str, Any] = {
                         "config": _CONFIG_SCHEMA,
                     },
                 },
-                "encoding": {"config": {"contentType": "application/json"}},
+                "encoding": {
+                    "config": {"contentType": "application/json"},
+                    "dataset": {"contentType": _DATASET_TYPES},
+                },
             },
             "application/json": {
                 "schema": {
@@ -71,11 +94,13 @@ SUBMISSION_BODY: dict[str, Any] = {
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The problem documents an endpoint may answer with; the disk of a database that can be away can be full (507)."""
     full_disk = (507,) if 503 in statuses else ()
+    return {status: _problem(status) for status in (*statuses, *full_disk, 422, 500)}
+
+
+def _problem(status: int) -> dict[str, Any]:
     content = {PROBLEM_JSON: {"schema": {"$ref": _REFERENCE.format(model="Problem")}}}
-    return {
-        status: {"description": "A problem (RFC 9457)", "content": content}
-        for status in (*statuses, *full_disk, 422, 500)
-    }
+    answer = {"description": "A problem (RFC 9457)", "content": content}
+    return {**answer, "headers": _TOLD_WITH[status]} if status in _TOLD_WITH else answer
 
 
 def install_openapi(app: FastAPI) -> None:
@@ -95,11 +120,24 @@ def install_openapi(app: FastAPI) -> None:
                 schema = body.model_json_schema(ref_template=_REFERENCE)
                 schemas.update(schema.pop("$defs", {}))
                 schemas[body.__name__] = schema
+            _leave_out_null(document)
             _tell_who_may_ask(document)
+            add_links(document)
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+
+
+def _leave_out_null(document: dict[str, Any]) -> None:
+    """A parameter that is not given is absent: neither queries nor headers have a null."""
+    for operations in document["paths"].values():
+        for parameter in (
+            parameter for operation in operations.values() for parameter in operation.get("parameters", ())
+        ):
+            schema = parameter["schema"]
+            kinds = [kind for kind in schema.pop("anyOf", ()) if kind != {"type": "null"}]
+            parameter["schema"] = {**schema, **(kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {})}
 
 
 def _tell_who_may_ask(document: dict[str, Any]) -> None:

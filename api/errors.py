@@ -55,6 +55,7 @@ STATUS_OF: Mapping[type[errors.ServiceError], int] = {
     errors.BackendRefused: 422,
     errors.LabelUnreachable: 422,
     errors.BackendChanged: 409,
+    errors.CheckpointTooNew: 409,
     errors.RequestTooSlow: 408,
     errors.Overloaded: 503,
     errors.SpoolFull: 507,
@@ -180,7 +181,13 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
 
 
 def allowed_methods(app: FastAPI, scope: Scope) -> list[str]:
-    """Every method this path answers to: frameworks list those of the first route that matches only."""
+    """Every method this path answers to: frameworks list those of the first route that matches only.
+
+    `/v1/jobs/estimate` matches `/v1/jobs/{job_id}`, which does not count: what is written out goes first (OpenAPI).
+    """
+    written_out = app.openapi()["paths"].get(scope["path"])
+    if written_out is not None:
+        return [method for method in _METHODS if method.lower() in written_out]
     return [
         method
         for method in _METHODS

@@ -1,6 +1,7 @@
 """A job's events, live (server-sent events) or page by page (JSON)."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractContextManager, ExitStack, aclosing, suppress
@@ -28,6 +29,11 @@ router = APIRouter(tags=["events"])
 KEEPALIVE_SECONDS = 15.0
 CONFIRM_SECONDS = 15.0  # a stream ends so soon after its key was revoked
 RECONNECT_MILLISECONDS = 2_000
+_LAST = 2**31 - 1  # beyond any event
+_EVENT_ID = r"^[0-9]{0,19}$"
+LastEventId = Annotated[
+    str | None, Header(description="the id of the last event seen", json_schema_extra={"pattern": _EVENT_ID})
+]
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -67,7 +73,7 @@ async def get_events(
     places: ThePlaces,
     reads: TheEventReads,
     limit: Limit = 100,
-    last_event_id: Annotated[str | None, Header(description="the id of the last event seen")] = None,
+    last_event_id: LastEventId = None,
 ) -> Response:
     """Events as they happen until the job has ended; with `Accept: application/json` those there are."""
     after = _sequence(last_event_id)
@@ -107,9 +113,9 @@ def _wants_json(request: Request) -> bool:
 def _sequence(last_event_id: str | None) -> int:
     if last_event_id is None or last_event_id == "":
         return 0
-    if not (last_event_id.isascii() and last_event_id.isdecimal() and int(last_event_id) < 2**31):
+    if not re.fullmatch(_EVENT_ID, last_event_id):
         raise InvalidCursor("Last-Event-ID is not the id of an event")
-    return int(last_event_id)
+    return min(int(last_event_id), _LAST)
 
 
 async def _live(

@@ -15,7 +15,7 @@ from api.dependencies import (
     TheSigner,
     TheStore,
 )
-from api.documentation import SUBMISSION_BODY, problems
+from api.documentation import SUBMISSION_BODY, documented_headers, problems
 from api.schemas import EstimateBody, JobBody, Page
 from api.submissions import TheSubmission
 from service.entities import Job, JobStatus
@@ -28,6 +28,9 @@ from service.jobs.submit import submit
 router = APIRouter(tags=["jobs"])
 
 _POLL_SECONDS = "1"
+_CREATED = documented_headers(
+    Location="where the job is", Retry_After="seconds after which to look at it", ETag="names the job as it is now"
+)
 
 
 @router.post(
@@ -35,7 +38,7 @@ _POLL_SECONDS = "1"
     status_code=status.HTTP_202_ACCEPTED,
     response_model=JobBody,
     openapi_extra=SUBMISSION_BODY,
-    responses=problems(400, 408, 413, 415, 503, 507),
+    responses={**problems(400, 408, 413, 415, 503, 507), 202: {"headers": _CREATED}},
 )
 async def create_job(
     submission: TheSubmission,

@@ -27,6 +27,7 @@ MAX_INLINE_BYTES = 10_000_000  # a JSON body is held in memory; longer data sets
 MAX_INLINE_VALUES = 1_000_000  # an empty list has two bytes in JSON and dozens in memory
 _UNPACKING_AT_ONCE = 2
 _MAX_CONFIG_BYTES = 1_000_000
+_PARTS = ("dataset", "config")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ async def _inline(body: bytes, limits: Limits) -> Submission:
 
 @asynccontextmanager
 async def _uploaded(form: FormData, limits: Limits, rooms: Rooms) -> AsyncIterator[Submission]:
+    _check_parts(form)
     dataset = form.get("dataset")
     if not isinstance(dataset, UploadFile):
         fault = Fault("a file part `dataset` is needed", field="dataset")
@@ -129,6 +131,15 @@ async def _uploaded(form: FormData, limits: Limits, rooms: Rooms) -> AsyncIterat
         async with rooms.turns.turn(dataset.size or 0):
             await to_thread.run_sync(source.prepare, limiter=rooms.unpacking)
             yield Submission(config, source)
+
+
+def _check_parts(form: FormData) -> None:
+    """A part that nobody reads, or one of two with the same name, would be left out in silence."""
+    names = [name for name, _ in form.multi_items()]
+    faults = [Fault("there is no such part", field=name) for name in names if name not in _PARTS]
+    faults += [Fault("is there more than once", field=name) for name in _PARTS if names.count(name) > 1]
+    if faults:
+        raise InvalidConfig("the form must have `dataset` and `config`, once each, and nothing else", faults)
 
 
 async def _config_part(raw: UploadFile | str | None) -> JobConfig:

@@ -7,11 +7,29 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 _LARGEST = 1e6  # of a parameter that is a number with a fraction: far beyond use, and products of two stay finite
+_LAST = 2**63 - 1  # longer integers are not read
+_MOST_ROUNDS = 100  # of anything that is done again and again: an estimate rehearses all of them
+_MOST_ROWS = 10_000  # that are searched together: far beyond what a context holds
 Columns = Annotated[str | list[str], Field(description="one column or several")]
+
+
+# JSON's own types and no others: neither text nor truth counts as a number, nor a number as truth.
+Whole = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True)]
+Truth = Annotated[bool, Field(strict=True)]
+LabelText = Annotated[str, Field(json_schema_extra={"pattern": r"^\S(.*\S)?$"})]  # `_labels_differ` says it in words
 
 
 class _Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_of_one_kind(cls, values: Any) -> Any:
+        """In JSON 8.0 is as whole as 8."""
+        if not isinstance(values, dict):
+            return values
+        return {name: int(v) if isinstance(v, float) and v.is_integer() else v for name, v in values.items()}
 
 
 class Method(StrEnum):
@@ -124,8 +142,8 @@ class Task(_Config):
     """What is asked of each row, and which answers there are."""
 
     template: str = Field(min_length=1, max_length=20_000, description="`{field}` is replaced by the row's field")
-    labels: list[str] = Field(["True", "False"], min_length=2, max_length=64)
-    all_spellings: bool = Field(
+    labels: list[LabelText] = Field(["True", "False"], min_length=2, max_length=64)
+    all_spellings: Truth = Field(
         default=False,
         description="whether a label's probability is that of all its spellings: as it is, in lower case, in upper "
         "case and with a capital, each with a space before it and without",
@@ -185,43 +203,48 @@ class SearchConfig(_Config):
     """Parameters of the search; the defaults are those of the paper where it has them."""
 
     strategy: StrategyName = StrategyName.FOLDS
-    seed: int = 0
-    alpha: float = Field(
+    seed: Whole = Field(0, ge=-(2**63), le=_LAST)
+    alpha: Number = Field(
         50.0, gt=0, le=_LARGEST, description="weight of mutual predictability against one inconsistency"
     )
     normalization: Normalization = Normalization.MEAN
-    seed_labels: int = Field(8, ge=1, description="K: rows labelled at random at the start")
-    initial_temperature: float = Field(10.0, gt=0, le=_LARGEST, description="T_0")
-    final_temperature: float = Field(0.01, gt=0, le=_LARGEST, description="T_min")
-    cooling: float = Field(0.99, gt=0, le=_LARGEST, description="beta")
-    draws_per_row: float = Field(
+    seed_labels: Whole = Field(8, ge=1, le=_MOST_ROWS, description="K: rows labelled at random at the start")
+    initial_temperature: Number = Field(10.0, gt=0, le=_LARGEST, description="T_0")
+    final_temperature: Number = Field(0.01, gt=0, le=_LARGEST, description="T_min")
+    cooling: Number = Field(0.99, gt=0, le=_LARGEST, description="beta")
+    draws_per_row: Number = Field(
         5.0, gt=0, le=_LARGEST, description="iterations of `paper` and `authors`, per row; at least 100 in all"
     )
-    repair_rounds: int = Field(10, ge=1, description="M: repairs tried per proposal (Algorithm 2)")
-    folds: int = Field(4, ge=2, description="G: parts a sweep of `folds` divides the rows into")
-    restarts: int = Field(4, ge=1, description="independent starts of `folds`, at most; two that agree are enough")
-    initial_rows: int = Field(24, ge=2, description="rows that every start of `folds` labels")
-    sweeps: int = Field(5, ge=1, description="sweeps of `folds` over all rows, at most")
-    rounds: int = Field(4, ge=1, description="rounds of `bootstrap`, at most")
-    consistency: bool = Field(default=True, description="whether `bootstrap` heeds the relations")
-    exact_confidence: bool = Field(
+    repair_rounds: Whole = Field(10, ge=1, le=_MOST_ROUNDS, description="M: repairs tried per proposal (Algorithm 2)")
+    folds: Whole = Field(4, ge=2, le=_MOST_ROUNDS, description="G: parts a sweep of `folds` divides the rows into")
+    restarts: Whole = Field(
+        4, ge=1, le=_MOST_ROUNDS, description="independent starts of `folds`, at most; two that agree are enough"
+    )
+    initial_rows: Whole = Field(24, ge=2, le=_MOST_ROWS, description="rows that every start of `folds` labels")
+    sweeps: Whole = Field(5, ge=1, le=_MOST_ROUNDS, description="sweeps of `folds` over all rows, at most")
+    rounds: Whole = Field(4, ge=1, le=_MOST_ROUNDS, description="rounds of `bootstrap`, at most")
+    consistency: Truth = Field(default=True, description="whether `bootstrap` heeds the relations")
+    exact_confidence: Truth = Field(
         default=True, description="score every row given all others at the end; false: given those outside its fold"
     )
-    max_demonstrations: int | None = Field(None, ge=1, description="in one prompt; null: as many as fit")
-    anchor_rows: int = Field(128, ge=2, description="rows solved first; a data set of up to twice as many is one shard")
-    second_opinions: int = Field(
+    max_demonstrations: Whole | None = Field(None, ge=1, le=_LAST, description="in one prompt; null: as many as fit")
+    anchor_rows: Whole = Field(
+        128, ge=2, le=_MOST_ROWS, description="rows solved first; a data set of up to twice as many is one shard"
+    )
+    second_opinions: Whole = Field(
         2,
         ge=0,
+        le=_MOST_ROUNDS,
         description="other orders of the anchor's rows, behind which doubtful rows of later shards are asked again",
     )
-    shard_rows: int = Field(256, ge=1, description="rows of each later shard")
+    shard_rows: Whole = Field(256, ge=1, le=_LAST, description="rows of each later shard")
 
 
 class Limits(_Config):
     """When to stop early, with what there is."""
 
-    max_tokens_computed: int | None = Field(None, gt=0)
-    max_seconds: float | None = Field(None, gt=0)
+    max_tokens_computed: Whole | None = Field(None, gt=0, le=_LAST)
+    max_seconds: Number | None = Field(None, gt=0)
 
 
 class Preset(StrEnum):

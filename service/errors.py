@@ -29,6 +29,7 @@ ServiceError
 │   ├── BackendRefused         answered, but cannot do what scoring needs: no use in trying again
 │   │   └── LabelUnreachable   gave no log-probability for a label
 │   └── BackendChanged         holds another model than the one the job began with
+├── CheckpointTooNew           a later release stored where the search stands, and this one cannot read it
 ├── RequestTooSlow             a request whose bytes come too slowly to wait for them
 ├── Overloaded                 this process has as much to do as it takes on: worth another try
 ├── SpoolFull                  the disk has no room for an upload: worth another try
@@ -224,6 +225,10 @@ class LabelUnreachable(BackendRefused):
 
 class BackendChanged(BackendError):
     """The inference server holds another model than the one the job began with; their labels are not mixed."""
+
+
+class CheckpointTooNew(ServiceError):
+    """A later release stored where the search stands; what it has found stays, and only it can go on."""
 
 
 class RequestTooSlow(ServiceError):

@@ -12,6 +12,7 @@ import orjson
 
 from service.config import Limits
 from service.entities import ClaimedShard, LabelState, LabelStatus, Progress, ShardStatus
+from service.errors import CheckpointTooNew
 from service.identifiers import Label, Row
 from service.jobs.asking import Asking, Memory
 from service.jobs.backend import begin_with
@@ -49,7 +50,7 @@ async def run_shard(
     """Search the shard's labels to the end, or until told to stop; a paused job goes on.
 
     The search's state follows from stored answers alone, and those are checked to come from the
-    backend that the job began with. Raises BackendError, LeaseLost and StorageUnavailable.
+    backend that the job began with. Raises BackendError, CheckpointTooNew, LeaseLost and StorageUnavailable.
     """
     backend = await begin_with(store, scorer, claimed)
     problem = await load_problem(store, scorer, claimed)
@@ -66,11 +67,17 @@ async def run_shard(
 
 
 def _stored_state(claimed: ClaimedShard) -> State | None:
-    """Where an earlier worker stopped; nothing where another release did, whose search can't be gone on with."""
+    """Where an earlier worker stopped; nothing where an earlier release did, whose search can't be gone on with.
+
+    Raises CheckpointTooNew where a later release did: a search begun anew would write over what it has found.
+    """
     if claimed.checkpoint is None:
         return None
     try:
         return checkpoint.from_json(orjson.loads(claimed.checkpoint))
+    except checkpoint.LaterVersion as error:
+        message = f"a later release has worked on shard {claimed.lease.shard}, and this one cannot go on: {error}"
+        raise CheckpointTooNew(message) from error
     except checkpoint.OtherVersion:
         return None
 

@@ -15,6 +15,10 @@ class OtherVersion(ValueError):
     """The state was stored by a release whose searches went other ways."""
 
 
+class LaterVersion(OtherVersion):
+    """The state was stored by a later release, so that a worker of that release can go on with it."""
+
+
 def to_json(state: State) -> dict[str, Any]:
     """Plain values that `from_json` turns back into an equal state."""
     return {
@@ -35,9 +39,10 @@ def to_json(state: State) -> dict[str, Any]:
 
 
 def from_json(values: Mapping[str, Any]) -> State:
-    """The state that was stored. Raises OtherVersion."""
+    """The state that was stored. Raises OtherVersion, LaterVersion."""
     if values["version"] != VERSION:
-        raise OtherVersion(f"this checkpoint has version {values['version']}, not {VERSION}")
+        kind = LaterVersion if values["version"] > VERSION else OtherVersion
+        raise kind(f"this checkpoint has version {values['version']}, not {VERSION}")
     return State(
         phase=Phase(values["phase"]),
         step=values["step"],

@@ -96,3 +96,23 @@ async def test_problems_fit_their_schema(service: Service, document: dict[str, A
 async def test_people_get_a_page_with_the_documentation(service: Service) -> None:
     answer = await service.client.get("/docs")
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+
+
+async def test_an_answer_that_names_a_job_is_linked_to_all_that_can_be_done_with_it(document: dict[str, Any]) -> None:
+    links = document["paths"]["/v1/jobs"]["post"]["responses"]["202"]["links"].values()
+    linked = {link["operationId"] for link in links}
+    of_one_job = [methods for path, methods in document["paths"].items() if "{job_id}" in path]
+    assert linked == {operation["operationId"] for methods in of_one_job for operation in methods.values()}
+    assert all(link["parameters"] == {"job_id": "$response.body#/id"} for link in links)
+
+
+async def test_a_page_is_linked_to_the_next_one_of_the_same_list(document: dict[str, Any]) -> None:
+    labels = document["paths"]["/v1/jobs/{job_id}/labels"]["get"]
+    link = labels["responses"]["200"]["links"][labels["operationId"]]
+    assert link["parameters"] == {"job_id": "$request.path.job_id", "cursor": "$response.body#/next_cursor"}
+
+
+async def test_no_parameter_can_be_null(document: dict[str, Any]) -> None:
+    operations = [operation for methods in document["paths"].values() for operation in methods.values()]
+    schemas = [parameter["schema"] for operation in operations for parameter in operation.get("parameters", [])]
+    assert {"type": "null"} not in [kind for schema in schemas for kind in schema.get("anyOf", [])]

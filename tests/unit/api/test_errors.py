@@ -77,6 +77,7 @@ async def test_every_error_is_a_problem_document(service: Service, method: str, 
     [
         ("PUT", "/v1/jobs", {"GET", "POST"}),
         ("PUT", MISSING, {"GET", "DELETE"}),
+        ("OPTIONS", "/v1/jobs/estimate", {"POST"}),
         ("GET", MISSING + "/cancel", {"POST"}),
         ("DELETE", "/health/live", {"GET"}),
     ],

@@ -43,6 +43,7 @@ async def test_a_stream_goes_on_behind_the_last_event_seen(service: Service) -> 
     assert [int(event["id"]) for event in parsed(answer.text)] == [event["id"] for event in everything[2:]]
     assert await listed(service, job, **{"Last-Event-ID": "2"}) == everything[2:]
     assert await listed(service, job, **{"Last-Event-ID": str(len(everything))}) == []
+    assert await listed(service, job, **{"Last-Event-ID": "9" * 19}) == []
 
 
 async def test_events_as_json_come_page_by_page(service: Service) -> None:

@@ -86,8 +86,8 @@ async def test_a_body_that_is_not_usable_json_is_refused(service: Service, body:
     ("parts", "field"),
     [
         ({"files": {"dataset": ("a.jsonl", b'{"a":1}')}}, "config"),
-        ({"files": {"other": ("a.jsonl", b"")}, "data": {"config": orjson.dumps(CONFIG)}}, "dataset"),
-        ({"files": {"other": ("a", b"")}, "data": {"config": b"{}", "dataset": b'{"a":1}'}}, "dataset"),
+        ({"files": {"other": ("a.jsonl", b"")}, "data": {"config": orjson.dumps(CONFIG)}}, "other"),
+        ({"files": [("dataset", ("a", b"")), ("dataset", ("b", b""))]}, "dataset"),
         ({"files": {"dataset": ("a.jsonl", b"")}, "data": {"config": b"{"}}, "config"),
         ({"files": {"dataset": ("a.jsonl", b""), "config": ("c", b"\xff")}}, "config"),
     ],

@@ -17,6 +17,11 @@ def test_defaults_are_filled_in() -> None:
     assert (parsed.model, parsed.method, parsed.task.labels) == ("default", "icm", ["True", "False"])
 
 
+def test_a_number_without_a_fraction_is_whole_however_it_is_written() -> None:
+    parsed = parse_config({"task": {"template": "{a}"}, "search": {"folds": 8.0, "alpha": 7}})
+    assert (parsed.search.folds, parsed.search.alpha) == (8, 7.0)
+
+
 def with_pairs(**relation: Any) -> dict[str, Any]:
     return {"task": {"template": "{a}", "relations": [{"kind": "pairs", "rule": "same_label", **relation}]}}
 
@@ -33,6 +38,11 @@ def with_pairs(**relation: Any) -> dict[str, Any]:
         ({"task": {"template": "{a}", "labels": ["x"]}}, "task.labels"),
         ({"task": {"template": "{a}"}, "search": {"draws_per_row": 1e308}}, "search.draws_per_row"),
         ({"task": {"template": "{a}"}, "search": {"alpha": 1e7}}, "search.alpha"),
+        ({"task": {"template": "{a}"}, "search": {"alpha": True}}, "search.alpha"),
+        ({"task": {"template": "{a}"}, "search": {"folds": "8"}}, "search.folds"),
+        ({"task": {"template": "{a}"}, "search": {"second_opinions": False}}, "search.second_opinions"),
+        ({"task": {"template": "{a}"}, "search": {"exact_confidence": 1}}, "search.exact_confidence"),
+        ({"task": {"template": "{a}"}, "search": {"restarts": 2**62}}, "search.restarts"),
         ({"task": {"template": "{a}", "labels": ["x", 3]}}, "task.labels.1"),
         ({"task": {"template": "{a}", "relations": [{"kind": "nonsense"}]}}, "task.relations.0"),
         ({"task": {"template": "{a}", "relations": [{"kind": "at_most_one"}]}}, "task.relations.0.group"),

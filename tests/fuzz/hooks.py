@@ -1,0 +1,107 @@
+"""What schemathesis cannot know of this API; it loads this module itself (SCHEMATHESIS_HOOKS).
+
+FUZZ_KNOWN has ids and cursors that exist, by the names of parameters; FUZZ_TALLY is where the counts of requests go.
+"""
+
+import atexit
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import schemathesis
+from hypothesis import strategies as st
+from schemathesis.core.failures import Failure
+from schemathesis.generation.meta import TestPhase
+
+from tests.fuzz.submissions import configs, files, rows
+
+Case = schemathesis.Case[Any]
+KNOWN: dict[str, list[str]] = json.loads(os.environ.get("FUZZ_KNOWN", "{}"))
+STREAM, JSON, FORM = "text/event-stream", "application/json", "multipart/form-data"
+
+# Rules that JSON Schema has no words for, as problem documents tell them. What fits the document and is refused
+# with any other words is a fault of the document.
+BEYOND_SCHEMA = (
+    "the cursor was not handed out by this service",
+    "the data set's format was not recognized",  # of a file, whose content no schema describes
+    "the data set has",  # so many faults
+    "is not a plain field",  # templates
+    "expected '}'",
+    "unmatched '{'",
+    "Single '}' encountered",
+    "Single '{' encountered",
+    "a label must not be empty or begin or end",  # with white space, which JavaScript knows less of
+    "must differ",  # labels by more than case; gold_field and id_field
+    "must not stand in the template",
+    "is not one of",  # a relation's label
+    "give either `pairs` or a `column`",
+    "relates a row to itself",
+    "is there twice",
+    "there is no model",
+    "is for format=csv only",
+    "a NUL character",  # in rows, as is the next
+    "is beyond 64 bits",
+    "this Idempotency-Key was used for another",
+)
+_tally: Counter[tuple[str, str]] = Counter()
+
+
+@schemathesis.hook
+def flatmap_case(context: schemathesis.HookContext, case: Case) -> st.SearchStrategy[Case]:
+    """Half of the cases that should be accepted are about what exists: known ids and cursors, rows that fit."""
+    if case.meta is None or not case.meta.generation.mode.is_positive:
+        return st.just(case)
+    return st.one_of(st.just(case), st.just(case).flatmap(_realistic))
+
+
+@st.composite
+def _realistic(draw: st.DrawFn, case: Case) -> Case:
+    is_linked = case.meta is not None and case.meta.phase.name is TestPhase.STATEFUL  # ids come from other answers
+    for place in () if is_linked else (case.path_parameters, case.query):
+        for name in place:
+            if name in KNOWN and case.method != "DELETE":
+                place[name] = draw(st.sampled_from(KNOWN[name]))
+    parts: Any = case.body
+    if case.media_type in {FORM, JSON} and isinstance(parts, dict) and "config" in parts:
+        read: dict[str, tuple[str, st.SearchStrategy[Any]]] = {FORM: ("dataset", files()), JSON: ("examples", rows())}
+        name, content = read[case.media_type]
+        parts.clear()  # changed in its place: a body that is set is checked against the schema, and files fit none
+        parts.update({"config": draw(configs()), name: draw(content)})
+    case.freeze_metadata()
+    return case
+
+
+@schemathesis.hook
+def before_call(context: schemathesis.HookContext, case: Case, kwargs: dict[str, Any]) -> None:
+    """Follow only the streams of jobs that have ended, since others have no end."""
+    answers = case.operation.definition.raw.get("responses", {})
+    has_stream = any(STREAM in answer.get("content", {}) for answer in answers.values())
+    if has_stream and case.path_parameters.get("job_id") not in KNOWN.get("ended", []):
+        case.headers["Accept"] = JSON
+
+
+@schemathesis.hook
+def after_call(context: schemathesis.HookContext, case: Case, response: schemathesis.Response) -> None:
+    """Count."""
+    _tally[case.operation.label, f"{response.status_code // 100}xx"] += 1
+
+
+@schemathesis.hook
+def filter_failure(
+    context: schemathesis.HookContext, failure: Failure, case: Case, response: schemathesis.Response
+) -> bool:
+    """Whether a failure is one: valid data may be refused by the rules above, and told so in their words."""
+    if type(failure).__name__ != "RejectedPositiveData":
+        return True
+    told = response.json()
+    words = [told["detail"], *(fault["message"] for fault in told.get("errors") or ())]
+    return not any(rule in word for rule in BEYOND_SCHEMA for word in words)
+
+
+@atexit.register
+def _tell() -> None:
+    if path := os.environ.get("FUZZ_TALLY"):
+        counts = [[label, kind, count] for (label, kind), count in sorted(_tally.items())]
+        Path(path).write_text(json.dumps(counts))

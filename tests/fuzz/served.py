@@ -1,0 +1,103 @@
+"""A service to be fuzzed: an API process that asks for keys and a worker process, over a real Postgres."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from service.access.issuing import create_key
+from service.entities import Scope
+from service.storage.store import PostgresStore
+from tests.acceptance.api_process import api_process
+from tests.unit.api.harness import CONFIG, pairs
+
+PATIENCE_SECONDS = 60.0
+SETTINGS = {
+    "ICM_ACCESS__REQUIRED": "true",
+    "ICM_ACCESS__REQUESTS_PER_MINUTE": "0",
+    "ICM_LOG_LEVEL": "WARNING",
+    "ICM_BACKENDS": json.dumps([{"name": "default", "kind": "deterministic"}]),
+}
+
+
+@dataclass(frozen=True)
+class Served:
+    """Where it listens, a key that opens everything, and what is there already, by names of parameters."""
+
+    url: str
+    key: str
+    known: dict[str, list[str]]
+
+
+@asynccontextmanager
+async def served(database_url: str, log: Path) -> AsyncIterator[Served]:
+    """With jobs that have succeeded and been cancelled."""
+    store = PostgresStore(database_url)
+    try:
+        _, key = await create_key(store, project="default", name="fuzz", scopes=(Scope.ADMIN,))
+    finally:
+        await store.close()
+    async with api_process(database_url, log=log, settings=SETTINGS) as api, _worker(database_url):
+        api.client.headers["Authorization"] = f"Bearer {key.text}"
+        yield Served(str(api.client.base_url), key.text, await _things(api.client))
+
+
+@asynccontextmanager
+async def _worker(database_url: str) -> AsyncIterator[None]:
+    environment = {**os.environ, **SETTINGS, "ICM_DATABASE_URL": database_url, "ICM_QUEUE__POLL_SECONDS": "0.2"}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "workers", env=environment)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), PATIENCE_SECONDS)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+async def _things(client: httpx.AsyncClient) -> dict[str, list[str]]:
+    done, other, cancelled = [await _posted(client) for _ in range(3)]
+    await client.post(f"/v1/jobs/{cancelled}/cancel")
+    for job_id in (done, other, cancelled):
+        await client.get(f"/v1/jobs/{job_id}/events")  # the stream ends with the job
+    webhook_id, delivery_id = await _webhook(client)
+    jobs = await _get(client, "/v1/jobs?limit=1")
+    labels = await _get(client, f"/v1/jobs/{done}/labels?limit=3")
+    ended = [done, other, cancelled]
+    return {
+        "job_id": ended,
+        "ended": ended,
+        "webhook_id": [webhook_id],
+        "delivery_id": [delivery_id],
+        "cursor": [jobs["next_cursor"], labels["next_cursor"]],
+    }
+
+
+async def _webhook(client: httpx.AsyncClient) -> tuple[str, str]:
+    made = await client.post("/v1/webhooks", json={"url": "https://icm.invalid/hook"})
+    assert made.status_code == httpx.codes.CREATED, made.text
+    webhook_id = made.json()["id"]
+    tried = await client.post(f"/v1/webhooks/{webhook_id}/test")
+    return webhook_id, tried.json()["id"]
+
+
+async def _posted(client: httpx.AsyncClient) -> str:
+    answer = await client.post("/v1/jobs", json={"config": CONFIG, "examples": pairs(8)})
+    assert answer.status_code == httpx.codes.ACCEPTED, answer.text
+    return str(answer.json()["id"])
+
+
+async def _get(client: httpx.AsyncClient, path: str) -> Any:
+    answer = await client.get(path)
+    assert answer.status_code == httpx.codes.OK, answer.text
+    return answer.json()

@@ -1,0 +1,144 @@
+"""A job half-way through its search, as a release leaves it behind, and what should become of it."""
+
+import asyncio
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from service.access.desks import CallerDesks
+from service.config import JobConfig
+from service.entities import LOCAL_CALLER, ClaimedShard, LabelState, LabelStatus, Progress
+from service.identifiers import JobId, Label, Row, WorkerId
+from service.intake.limits import Limits
+from service.intake.sources import InlineSource
+from service.jobs.export import ResultFormat, find_result, stream_result
+from service.jobs.run import ShardOutcome, run_shard
+from service.jobs.submit import submit
+from service.ports import Store
+from service.scoring.deterministic import DeterministicScorer
+from service.scoring.registry import ConfiguredScorers
+from service.search.prompt_tree import PromptTree, TreeScores
+
+HERE = Path(__file__).parent
+LIMITS = Limits(max_bytes=1_000_000, max_rows=1_000, max_row_bytes=64_000)
+WORKER = WorkerId("golden")
+LEASE_SECONDS = 600.0
+TASK = {
+    "template": "Is {a} larger than {b}? It is",
+    "labels": ["Yes", "No"],
+    "id_field": "id",
+    "relations": [{"kind": "antisymmetric", "first": "a", "second": "b"}],
+}
+SMALL = {"initial_rows": 4, "restarts": 2, "sweeps": 2, "folds": 2, "draws_per_row": 3.0, "seed": 11}
+# The other baselines are one step, which has no middle.
+CONFIGS: Mapping[str, dict[str, Any]] = {
+    "folds": {"task": TASK, "search": {**SMALL, "strategy": "folds"}},
+    "paper": {"task": TASK, "search": {**SMALL, "strategy": "paper"}},
+    "authors": {"task": TASK, "search": {**SMALL, "strategy": "authors"}},
+    "bootstrap": {"task": TASK, "method": "bootstrap", "search": SMALL},
+}
+
+
+@dataclass(frozen=True)
+class Golden:
+    """What stands in one file."""
+
+    config: dict[str, Any]
+    rows: list[dict[str, Any]]
+    checkpoint: str  # base64
+    labels: list[list[Any]]  # position, label, confidence, margin, status: as they were stored beside the checkpoint
+    result: list[str]  # the lines of the result in the end
+
+    @classmethod
+    def read(cls, path: Path) -> "Golden":
+        return cls(**orjson.loads(path.read_bytes()))
+
+    def write(self, path: Path) -> None:
+        path.write_bytes(orjson.dumps(asdict(self), option=orjson.OPT_INDENT_2) + b"\n")
+
+    def states(self) -> list[LabelState]:
+        return [
+            LabelState(
+                position=Row(position),
+                label=None if label is None else Label(label),
+                confidence=confidence,
+                margin=margin,
+                status=LabelStatus(status),
+            )
+            for position, label, confidence, margin, status in self.labels
+        ]
+
+
+class StoppingScorer(DeterministicScorer):
+    """The twin; with its n-th call the worker is told to stop."""
+
+    def __init__(self, last_call: int | None = None) -> None:
+        super().__init__()
+        self.stop = asyncio.Event()
+        self.calls = 0
+        self._last_call = last_call
+
+    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
+        self.calls += 1
+        if self.calls == self._last_call:
+            self.stop.set()
+        return await super().score(tree, labels, all_spellings=all_spellings)
+
+
+async def submitted(store: Store, config: dict[str, Any], rows: list[dict[str, Any]]) -> JobId:
+    """A job of one shard, queued."""
+    receipt = await submit(
+        JobConfig.model_validate(config),
+        InlineSource(rows, LIMITS),
+        CallerDesks(store, LOCAL_CALLER),
+        ConfiguredScorers({"default": DeterministicScorer()}),
+        idempotency_key=None,
+        max_reported_faults=10,
+    )
+    return receipt.job.id
+
+
+async def claimed(store: Store) -> ClaimedShard:
+    """The shard, leased."""
+    async with store.workbench() as bench:
+        found = await bench.shards.claim(WORKER, LEASE_SECONDS)
+    assert found is not None
+    return found
+
+
+async def given_back(store: Store, shard: ClaimedShard) -> None:
+    """The shard in the queue again."""
+    async with store.workbench() as bench:
+        await bench.shards.release(shard.lease)
+
+
+async def left_half_way(store: Store, golden: Golden, checkpoint: bytes | None = None) -> JobId:
+    """The job as the release left it; its checkpoint, or another one."""
+    job_id = await submitted(store, golden.config, golden.rows)
+    shard = await claimed(store)
+    stored = base64.b64decode(golden.checkpoint) if checkpoint is None else checkpoint
+    async with store.workbench() as bench:
+        await bench.labels.write(shard.lease, golden.states())
+        await bench.shards.save(shard.lease, checkpoint=stored, progress=Progress())
+    await given_back(store, shard)
+    return job_id
+
+
+async def run(store: Store, scorer: StoppingScorer) -> ShardOutcome:
+    """Go on with the only shard, as a worker does."""
+    shard = await claimed(store)
+    outcome = await run_shard(store, scorer, shard, checkpoint_seconds=0.0, stop=scorer.stop)
+    if outcome is ShardOutcome.STOPPED:
+        await given_back(store, shard)
+    return outcome
+
+
+async def result_lines(store: Store, job_id: JobId) -> list[str]:
+    """The result as people download it."""
+    desks = CallerDesks(store, LOCAL_CALLER)
+    parts = stream_result(desks, await find_result(desks, job_id, partial=True), ResultFormat.JSONL)
+    return b"".join([part async for part in parts]).decode().splitlines()

@@ -1,0 +1,93 @@
+"""Jobs that an earlier release left half-way are gone on with, and end as they would have there."""
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from service.entities import LOCAL_CALLER, Job, JobStatus
+from service.errors import CheckpointTooNew
+from service.identifiers import JobId
+from service.jobs.run import ShardOutcome
+from service.ports import Store
+from service.search.checkpoint import VERSION
+from service.storage.memory import MemoryStore
+from tests.golden.case import (
+    CONFIGS,
+    HERE,
+    Golden,
+    StoppingScorer,
+    left_half_way,
+    result_lines,
+    run,
+    submitted,
+)
+from tests.golden.make import make
+
+GOLDENS = sorted(HERE.glob("v*/*.json"))
+NAMES = [f"{path.parent.name} {path.stem}" for path in GOLDENS]
+DIGITS = 9
+
+
+def test_every_release_left_a_job_of_each_kind() -> None:
+    releases = {path.parent for path in GOLDENS}
+    assert {folder.name for folder in releases} >= {"v0.1"}
+    assert {path.stem for path in (HERE / "v0.1").glob("*.json")} >= CONFIGS.keys()
+
+
+@pytest.mark.parametrize("path", GOLDENS, ids=NAMES)
+async def test_it_ends_as_it_would_have_there(store: Store, path: Path) -> None:
+    golden = Golden.read(path)
+    job_id = await left_half_way(store, golden)
+    scorer = StoppingScorer()
+    assert await run(store, scorer) is ShardOutcome.SUCCEEDED
+    found = [orjson.loads(line) for line in await result_lines(store, job_id)]
+    expected = [orjson.loads(line) for line in golden.result]
+    assert [rounded(row) for row in found] == [rounded(row) for row in expected]
+
+
+def rounded(row: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Columns in their order; libraries of mathematics differ in a number's last digits."""
+    return [(name, round(value, DIGITS) if isinstance(value, float) else value) for name, value in row.items()]
+
+
+@pytest.mark.parametrize("path", GOLDENS, ids=NAMES)
+async def test_what_was_done_there_is_not_done_again(store: Store, path: Path) -> None:
+    golden = Golden.read(path)
+    await left_half_way(store, golden)
+    rest, whole = StoppingScorer(), StoppingScorer()
+    await run(store, rest)
+    fresh = MemoryStore()
+    await submitted(fresh, golden.config, golden.rows)
+    await run(fresh, whole)
+    assert 0 < rest.calls < whole.calls
+
+
+async def test_a_search_that_a_later_release_stored_is_left_as_it_is(store: Store) -> None:
+    golden = Golden.read(HERE / "v0.1" / "folds.json")
+    later = orjson.dumps({"version": VERSION + 1, "whatever": "is needed there"})
+    job_id = await left_half_way(store, golden, checkpoint=later)
+    with pytest.raises(CheckpointTooNew, match="later release"):
+        await run(store, StoppingScorer())
+    assert (await job_of(store, job_id)).status is JobStatus.RUNNING
+    async with store.desk(LOCAL_CALLER) as desk:
+        states = [row.state async for row in desk.labels.result(job_id)]
+    assert states == golden.states()
+
+
+async def test_a_search_that_an_earlier_release_stored_begins_anew(store: Store) -> None:
+    golden = Golden.read(HERE / "v0.1" / "folds.json")
+    job_id = await left_half_way(store, golden, checkpoint=orjson.dumps({"version": VERSION - 1}))
+    assert await run(store, StoppingScorer()) is ShardOutcome.SUCCEEDED
+    assert len(await result_lines(store, job_id)) == len(golden.rows)
+
+
+def test_what_a_release_has_promised_is_never_written_over() -> None:
+    with pytest.raises(FileExistsError):
+        make(HERE / "v0.1")
+
+
+async def job_of(store: Store, job_id: JobId) -> Job:
+    async with store.desk(LOCAL_CALLER) as desk:
+        return await desk.jobs.get(job_id)

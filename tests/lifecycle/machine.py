@@ -1,0 +1,308 @@
+"""Workers, callers and time do whatever they like to a few jobs, in any order; a store and the model must agree."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from service.entities import (
+    LOCAL_CALLER,
+    Backoff,
+    ClaimedShard,
+    Event,
+    Job,
+    LabelState,
+    PauseReason,
+    Progress,
+    ShardStatus,
+)
+from service.entities import Usage as ProjectUsage
+from service.errors import JobFinished, JobNotFound, LeaseLost, ServiceError, WrongState
+from service.identifiers import JobId, WorkerId
+from service.ports import Desk, Workbench
+from service.search.prompt_tree import Usage
+from tests.behaviour.stored import CONFIG, NO_TIME, added, label_state
+from tests.lifecycle.model import LONG_SECONDS, Model, ModelJob
+from tests.lifecycle.worlds import World
+
+T = TypeVar("T")
+WORKERS = st.sampled_from([WorkerId("alice"), WorkerId("bob"), WorkerId("carol")])
+ENDS = st.sampled_from([ShardStatus.SUCCEEDED, ShardStatus.SUCCEEDED, ShardStatus.FAILED, ShardStatus.CANCELLED])
+SIZES = st.lists(st.integers(1, 2), min_size=1, max_size=3)
+BACK = st.sampled_from([0, 0, 0, 0, 1, 1, 1, 2, 3, 5])  # how many claims ago
+WHICH = st.integers(0, 2)
+MOST_JOBS = 3
+WAITS = st.sampled_from([0.0, LONG_SECONDS])
+
+
+class WorkerDied(Exception):
+    """In the middle of a unit of work."""
+
+
+def has_claims(machine: "LifeOfJobs") -> bool:
+    """Whether there ever was a lease."""
+    return bool(machine.claims)
+
+
+def seldom(machine: "LifeOfJobs") -> bool:
+    """What ends much comes rarely, or nothing would come far."""
+    return len(machine.claims) % 4 == 3
+
+
+class LifeOfJobs(RuleBasedStateMachine):
+    """The rules are what anybody can do. `back` and `which` choose among all leases and jobs that there ever were:
+    mostly the last ones, at times one that was lost or deleted long ago.
+    """
+
+    world: ClassVar[World]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world.clear()
+        self.model = Model()
+        self.submitted: list[JobId] = []
+        self.claims: list[ClaimedShard] = []
+        self.ended: dict[JobId, Job] = {}
+
+    def teardown(self) -> None:
+        self.world.clear()
+
+    @initialize(sizes=SIZES, anchor=st.booleans())
+    def begin(self, sizes: list[int], anchor: bool) -> None:
+        self.submit(sizes, anchor)
+
+    @rule(sizes=SIZES, anchor=st.booleans())
+    @precondition(lambda self: len(self.submitted) < MOST_JOBS)
+    def submit(self, sizes: list[int], anchor: bool) -> None:
+        job_id = self.at_desk(lambda desk: added(desk, *sizes, anchor=anchor))
+        self.model.submit(job_id, len(self.submitted), sizes, anchor=anchor)
+        self.submitted.append(job_id)
+
+    @rule(worker=WORKERS)
+    def claim(self, worker: WorkerId) -> None:
+        self.model.tick()
+        expected = self.model.claim()
+        found = self.at_bench(lambda bench: bench.shards.claim(worker, LONG_SECONDS))
+        if expected is None or found is None:
+            assert (expected, found) == (None, None)
+            return
+        job, index = expected
+        shard = job.shards[index]
+        assert (found.lease.job_id, found.lease.shard, found.lease.epoch) == (job.id, index, shard.epoch)
+        assert (found.checkpoint, found.rows, found.shards) == (shard.checkpoint, len(shard.rows), len(job.shards))
+        assert found.progress.tokens_computed == shard.tokens
+        assert found.paused == (job.status == "paused")
+        self.claims.append(found)
+
+    @rule(worker=WORKERS, back=BACK)
+    @precondition(has_claims)
+    def die_and_be_replaced(self, worker: WorkerId, back: int) -> None:
+        self.renew(back, NO_TIME)
+        self.claim(worker)
+
+    @rule(back=BACK, seconds=st.sampled_from([LONG_SECONDS, NO_TIME]))
+    @precondition(has_claims)
+    def renew(self, back: int, seconds: float) -> None:
+        """For long; or for no time, as a worker does that stalls and then dies."""
+        claimed = self.claimed(back)
+        lease = claimed.lease
+        self.agree(lambda: self.model.renew(lease, seconds), lambda bench: bench.shards.renew(lease, seconds))
+
+    @rule(back=BACK, checkpoint=st.sampled_from([b"one", b"two"]), label=st.integers(0, 1), tokens=st.integers(0, 9))
+    @precondition(has_claims)
+    def save(self, back: int, checkpoint: bytes, label: int, tokens: int) -> None:
+        claimed = self.claimed(back)
+        labels = self.labels_of(claimed, label)
+        self.agree(
+            lambda: self.model.save(claimed.lease, checkpoint, labels, tokens),
+            lambda bench: save_all(bench, claimed, checkpoint, labels, tokens),
+        )
+
+    @rule(back=BACK, label=st.integers(0, 1))
+    @precondition(has_claims)
+    def die_while_saving(self, back: int, label: int) -> None:
+        """Whatever was written before the end of the unit of work is not there."""
+
+        claimed = self.claimed(back)
+
+        async def half(bench: Workbench) -> None:
+            await save_all(bench, claimed, b"lost", self.labels_of(claimed, label), 99)
+            raise WorkerDied
+
+        try:
+            self.at_bench(half)
+        except (WorkerDied, LeaseLost):
+            return
+        raise AssertionError("the unit of work came to its end")
+
+    @rule(back=BACK, status=ENDS)
+    @precondition(has_claims)
+    def finish(self, back: int, status: ShardStatus) -> None:
+        claimed = self.claimed(back)
+        code = "BackendRefused" if status is ShardStatus.FAILED else None
+        error = None if code is None else {"code": code, "message": "no"}
+        self.agree(
+            lambda: self.model.finish(claimed.lease, status, code),
+            lambda bench: bench.shards.finish(claimed.lease, status, error=error),
+        )
+
+    @rule(back=BACK, crashed=st.booleans())
+    @precondition(has_claims)
+    def release(self, back: int, crashed: bool) -> None:
+        claimed = self.claimed(back)
+        self.agree(
+            lambda: self.model.release(claimed.lease, crashed=crashed),
+            lambda bench: bench.shards.release(claimed.lease, crashed=crashed),
+        )
+
+    @rule(back=BACK, seconds=WAITS)
+    @precondition(has_claims)
+    def lose_the_backend(self, back: int, seconds: float) -> None:
+        claimed = self.claimed(back)
+        backoff = Backoff(first_seconds=seconds, longest_seconds=seconds)
+        reason = PauseReason.BACKEND_UNAVAILABLE
+        self.agree(
+            lambda: self.model.pause(claimed.lease, tried=claimed.paused, wait_seconds=seconds),
+            lambda bench: bench.shards.pause(claimed, reason, "away", backoff=backoff, at_least_seconds=0.0),
+        )
+
+    @rule(back=BACK)
+    @precondition(has_claims)
+    def find_the_backend_back(self, back: int) -> None:
+        claimed = self.claimed(back)
+        self.agree(lambda: self.model.resume(claimed.lease), lambda bench: bench.shards.resume(claimed))
+
+    @precondition(seldom)
+    @rule(which=WHICH)
+    def pause(self, which: int) -> None:
+        job_id = self.submitted[min(which, len(self.submitted) - 1)]
+        self.agree_at_desk(job_id, self.model.hold, lambda desk: desk.jobs.pause(job_id))
+
+    @rule(which=WHICH)
+    def resume(self, which: int) -> None:
+        job_id = self.submitted[min(which, len(self.submitted) - 1)]
+        self.agree_at_desk(job_id, self.model.let_go, lambda desk: desk.jobs.resume(job_id))
+
+    @precondition(seldom)
+    @rule(which=WHICH)
+    def cancel(self, which: int) -> None:
+        job_id = self.submitted[min(which, len(self.submitted) - 1)]
+        self.agree_at_desk(job_id, self.model.cancel, lambda desk: desk.jobs.request_cancel(job_id))
+
+    @rule(which=WHICH)
+    def delete(self, which: int) -> None:
+        job_id = self.submitted[min(which, len(self.submitted) - 1)]
+        self.agree_at_desk(job_id, self.model.delete, lambda desk: desk.jobs.remove(job_id))
+        if job_id not in self.model.jobs:
+            self.ended.pop(job_id, None)
+
+    @precondition(seldom)
+    @rule()
+    def let_time_pass(self) -> None:
+        self.model.later()
+        self.world.later()
+
+    @invariant()
+    def store_and_model_agree(self) -> None:
+        usage, found = self.at_desk(everything)
+        assert [one.job.id for one in found] == list(reversed(self.model.jobs))
+        for one in found:
+            self.compare(one, self.model.jobs[one.job.id])
+        jobs = self.model.jobs.values()
+        rows = sum(len(shard.rows) for job in jobs for shard in job.shards)
+        assert (usage.jobs_in_flight, usage.rows) == (sum(not job.status.is_final for job in jobs), rows)
+
+    def compare(self, found: "Everything", expected: ModelJob) -> None:
+        job = found.job
+        code = None if job.error is None else job.error["code"]
+        told = (job.status, job.cancel_requested, code)
+        assert told == (expected.status, expected.cancel_requested, expected.error)
+        assert (job.finished_at is None, job.config) == (not job.status.is_final, CONFIG)
+        assert job.progress.tokens_computed == sum(shard.tokens for shard in expected.shards)
+        assert [event.sequence for event in found.events] == list(range(1, len(found.events) + 1))
+        assert [event.type for event in found.events] == expected.events
+        assert {state.position: state.label for state in found.labels if state.label is not None} == expected.labels
+        if job.status.is_final:
+            first = self.ended.setdefault(job.id, job)
+            assert (first.status, first.finished_at, first.error) == (job.status, job.finished_at, job.error)
+
+    def claimed(self, back: int) -> ClaimedShard:
+        """A claim of so long ago; where the last one is lost, a new one first, if there is any work."""
+        if back == 0 and not self.model.holds(self.claims[-1].lease):
+            self.claim(WorkerId("dora"))
+        return self.claims[-1 - min(back, len(self.claims) - 1)]
+
+    def labels_of(self, claimed: ClaimedShard, label: int) -> dict[int, int]:
+        job = self.model.jobs.get(claimed.lease.job_id)
+        return {} if job is None else dict.fromkeys(job.shards[claimed.lease.shard].rows, label)
+
+    def agree(self, expected: Callable[[], T], work: Callable[[Workbench], Awaitable[T]]) -> None:
+        """Both give the same, or refuse with the same error."""
+        self.model.tick()
+        assert outcome(lambda: self.at_bench(work)) == outcome(expected)
+
+    def agree_at_desk(
+        self, job_id: JobId, expected: Callable[[ModelJob], None], work: Callable[[Desk], Awaitable[object]]
+    ) -> None:
+        self.model.tick()
+        job = self.model.jobs.get(job_id)
+        refused = JobNotFound if job is None else outcome(lambda: expected(job))
+        told = outcome(lambda: self.at_desk(work))
+        assert (told if isinstance(told, type) else None) == refused
+
+    def at_desk(self, work: Callable[[Desk], Awaitable[T]]) -> T:
+        async def unit() -> T:
+            async with self.world.store.desk(LOCAL_CALLER) as desk:
+                return await work(desk)
+
+        return self.world.run(unit())
+
+    def at_bench(self, work: Callable[[Workbench], Awaitable[T]]) -> T:
+        async def unit() -> T:
+            async with self.world.store.workbench() as bench:
+                return await work(bench)
+
+        return self.world.run(unit())
+
+
+def outcome(work: Callable[[], T]) -> T | type[ServiceError]:
+    """What it gives, or the kind of error that it raises."""
+    try:
+        return work()
+    except (LeaseLost, JobFinished, WrongState, JobNotFound) as error:
+        return type(error)
+
+
+async def save_all(
+    bench: Workbench, claimed: ClaimedShard, checkpoint: bytes, labels: dict[int, int], tokens: int
+) -> None:
+    """What a worker does at a step's end, in one unit of work."""
+    progress = Progress(labeled=len(labels), tokens_computed=tokens)
+    await bench.labels.write(claimed.lease, [label_state(row, label) for row, label in labels.items()])
+    await bench.shards.save(claimed.lease, checkpoint=checkpoint, progress=progress)
+    await bench.shards.spend(claimed.lease, Usage(tokens_computed=tokens), remembered=0)
+
+
+@dataclass(frozen=True)
+class Everything:
+    """What callers can see of a job."""
+
+    job: Job
+    events: list[Event]
+    labels: list[LabelState]
+
+
+async def everything(desk: Desk) -> tuple[ProjectUsage, list[Everything]]:
+    """What callers can see, in one unit of work."""
+    jobs = await desk.jobs.page(limit=100, before=None, status=None)
+    found = [
+        Everything(
+            job=job,
+            events=await desk.events.after(job.id, 0, limit=1000),
+            labels=[row.state async for row in desk.labels.result(job.id)],
+        )
+        for job in jobs
+    ]
+    return await desk.account.usage(), found
