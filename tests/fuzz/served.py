@@ -20,10 +20,13 @@ from tests.acceptance.api_process import api_process
 from tests.unit.api.harness import CONFIG, pairs
 
 PATIENCE_SECONDS = 60.0
+WAITING = 6  # jobs that are paused
+ROWS_OF_SHORT, ROWS_OF_LONG = 8, 256  # the long ones are paused before a worker has done with them
 SETTINGS = {
     "ICM_ACCESS__REQUIRED": "true",
     "ICM_ACCESS__REQUESTS_PER_MINUTE": "0",
     "ICM_LOG_LEVEL": "WARNING",
+    "ICM_WEBHOOKS__MAX_ENDPOINTS": "1000000",
     "ICM_BACKENDS": json.dumps([{"name": "default", "kind": "deterministic"}]),
 }
 
@@ -39,7 +42,7 @@ class Served:
 
 @asynccontextmanager
 async def served(database_url: str, log: Path) -> AsyncIterator[Served]:
-    """With jobs that have succeeded and been cancelled."""
+    """With jobs that have succeeded, been cancelled and been paused, and a webhook."""
     store = PostgresStore(database_url)
     try:
         _, key = await create_key(store, project="default", name="fuzz", scopes=(Scope.ADMIN,))
@@ -71,12 +74,14 @@ async def _things(client: httpx.AsyncClient) -> dict[str, list[str]]:
     for job_id in (done, other, cancelled):
         await client.get(f"/v1/jobs/{job_id}/events")  # the stream ends with the job
     webhook_id, delivery_id = await _webhook(client)
+    waiting = [await _posted(client, pause=True) for _ in range(WAITING)]
     jobs = await _get(client, "/v1/jobs?limit=1")
     labels = await _get(client, f"/v1/jobs/{done}/labels?limit=3")
     ended = [done, other, cancelled]
     return {
         "job_id": ended,
         "ended": ended,
+        "waiting": waiting,
         "webhook_id": [webhook_id],
         "delivery_id": [delivery_id],
         "cursor": [jobs["next_cursor"], labels["next_cursor"]],
@@ -91,10 +96,15 @@ async def _webhook(client: httpx.AsyncClient) -> tuple[str, str]:
     return webhook_id, tried.json()["id"]
 
 
-async def _posted(client: httpx.AsyncClient) -> str:
-    answer = await client.post("/v1/jobs", json={"config": CONFIG, "examples": pairs(8)})
+async def _posted(client: httpx.AsyncClient, *, pause: bool = False) -> str:
+    rows = ROWS_OF_LONG if pause else ROWS_OF_SHORT
+    answer = await client.post("/v1/jobs", json={"config": CONFIG, "examples": pairs(rows)})
     assert answer.status_code == httpx.codes.ACCEPTED, answer.text
-    return str(answer.json()["id"])
+    job_id = str(answer.json()["id"])
+    if pause:
+        paused = await client.post(f"/v1/jobs/{job_id}/pause")
+        assert paused.status_code == httpx.codes.ACCEPTED, paused.text
+    return job_id
 
 
 async def _get(client: httpx.AsyncClient, path: str) -> Any:
