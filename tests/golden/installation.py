@@ -32,7 +32,7 @@ CONFIG: dict[str, Any] = {
 ROWS, SHARDS = 32, 5  # an anchor and four shards behind it
 # No two jobs ask the same, or the second would be answered from memory.
 FIRST_ROW: Mapping[str, int] = {"finished": 0, "paused": 100, "half-run": 200, "queued": 300}
-# The calls with which a worker is told to stop: a later shard's first is about all rows, the others about doubtful ones.
+# The calls with which a worker is told to stop: later shards ask for all rows first, then for doubtful ones.
 MIDDLE_OF_ANCHOR, MIDDLE_OF_SHARD = 15, 1
 
 
