@@ -12,7 +12,8 @@ from service.identifiers import DEFAULT_PROJECT, JobId, ProjectName
 from service.ports import Store
 from service.search.prompt_tree import Usage
 from service.storage.memory import MemoryStore
-from tests.behaviour.stored import added, claimed, finish, release, save, spend
+from tests.behaviour.aging import DAY, aging_postgres
+from tests.behaviour.stored import added, claimed, finish, release, renew, save, spend
 
 BIRDS, FISH = Caller(project=ProjectName("birds")), Caller(project=ProjectName("fish"))
 
@@ -126,6 +127,20 @@ async def test_what_is_charged_is_seen_in_the_same_unit_of_work(projects: Store)
     async with projects.workbench() as bench:
         await bench.shards.spend(shard.lease, Usage(tokens_computed=7), remembered=0)
         assert (await bench.spendings.today(BIRDS.project)).tokens == 7
+
+
+async def test_the_database_counts_anew_every_day(postgres_store: Store, database_url: str) -> None:
+    aging = aging_postgres(postgres_store, database_url)
+    await create_key(postgres_store, project=BIRDS.project, name="a", scopes=[Scope.READ])
+    await queued(postgres_store, BIRDS)
+    shard = await claimed(postgres_store)
+    await save(postgres_store, shard, tokens_computed=10)
+    await aging.let_pass(DAY)
+    await renew(postgres_store, shard)
+    await save(postgres_store, shard, tokens_computed=13)
+    async with postgres_store.workbench() as bench:
+        assert (await bench.spendings.today(BIRDS.project)).tokens == 3
+    assert (await usage(postgres_store, BIRDS)).tokens_today == 3
 
 
 async def test_a_project_gets_quotas_of_its_own_and_loses_them_again(projects: Store) -> None:
