@@ -129,7 +129,7 @@ async def pause_job(job_id: TheJobId, store: TheStore) -> Response:
     responses=problems(404, 409, 503),
 )
 async def resume_job(job_id: TheJobId, store: TheStore) -> Response:
-    """Let a paused job go on where it stopped; one that waits for its backend is tried at once."""
+    """Let a paused job go on where it stopped; one that waits for its backend or for tokens is tried at once."""
     return _answer(await pausing.resume(store, job_id), status.HTTP_202_ACCEPTED, {"Retry-After": _POLL_SECONDS})
 
 

@@ -140,7 +140,7 @@ class Client(Requests):
         return self._call(calls.pause(job_id))
 
     def resume(self, job_id: str) -> Job:
-        """Let a paused job go on where it stopped; one that waits for its backend is tried at once."""
+        """Let a paused job go on where it stopped; one that waits for its backend or for tokens is tried at once."""
         return self._call(calls.resume(job_id))
 
     @property

@@ -3,22 +3,24 @@
 import codecs
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from icm.documents import Event
 
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 class EventDecoder:
-    """Turns the bytes of one connection into events, however they are cut.
+    """Turns the bytes of one connection into events, however they are cut; what is no event of ours is passed over.
 
     Lines are split here and not by `str.splitlines`, which also splits at characters that
     JSON leaves alone, such as U+2028.
     """
 
     def __init__(self) -> None:
-        self._text = codecs.getincrementaldecoder("utf-8")()
+        self._text = codecs.getincrementaldecoder("utf-8-sig")("replace")  # as the HTML standard reads event streams
         self._pending = ""
         self._id = ""
         self._type = ""
@@ -53,10 +55,20 @@ class EventDecoder:
         """An empty line ends an event; one without data is no event."""
         lines, kind = self._data, self._type or "message"
         self._data, self._type = [], ""
-        if not lines or not self._id.isdigit():
+        if not lines or not _NUMBER.fullmatch(self._id):
             return None
-        document = json.loads("\n".join(lines))
-        return Event(id=int(self._id), type=kind, data=document.get("data") or {})
+        data = _data_of("\n".join(lines))
+        return None if data is None else Event(id=int(self._id), type=kind, data=data)
+
+
+def _data_of(text: str) -> Mapping[str, Any] | None:
+    """What an event says; None where it is no document of the service."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    data = document.get("data") or {} if isinstance(document, dict) else None
+    return data if isinstance(data, dict) else None
 
 
 class EventCursor:

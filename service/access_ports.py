@@ -76,6 +76,22 @@ class Account(Protocol):
         """What the project has as of now, besides this data set of its own."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spending:
+    """What workers have had computed for a project today (UTC), and what it may have."""
+
+    tokens: int
+    seconds_left_today: float
+    overrides: Mapping[str, int]  # the quotas that the project has of its own
+
+
+class Spendings(Protocol):
+    """The accounts of all projects, as far as workers need them."""
+
+    async def today(self, project: ProjectName) -> Spending:
+        """What the project has had computed since midnight, as of now."""
+
+
 class Gate(Protocol):
     """One unit of work for whoever lets callers in, and for the operator."""
 

@@ -25,7 +25,7 @@ class JobStatus(StrEnum):
 
     QUEUED = "queued"  # stored; no worker has begun
     RUNNING = "running"  # at least one shard was claimed
-    PAUSED = "paused"  # waits for its backend or for a person
+    PAUSED = "paused"  # waits for its backend, for tokens or for a person
     SUCCEEDED = "succeeded"  # every shard is done; the result can be downloaded
     FAILED = "failed"  # a shard failed for good; `error` says why
     CANCELLED = "cancelled"  # stopped on request; partial results can be downloaded
@@ -40,6 +40,7 @@ class PauseReason(StrEnum):
     """Why a job is paused."""
 
     BACKEND_UNAVAILABLE = "backend_unavailable"  # its backend could not be reached for long; ends by itself
+    QUOTA_EXHAUSTED = "quota_exhausted"  # its project has had its day's tokens computed; ends by itself
     REQUESTED = "requested"  # a person asked for it; a person ends it
 
 
@@ -150,7 +151,7 @@ class Quotas:
     jobs_in_flight: int = 0  # that have not ended
     rows: int = 0  # stored at once
     bytes: int = 0  # of the rows stored at once
-    tokens_per_day: int = 0  # computed between two midnights (UTC); a job taken in before goes on
+    tokens_per_day: int = 0  # computed between two midnights (UTC); a running job then waits
     event_streams: int = 0  # open at once at one API process
 
 
@@ -326,7 +327,7 @@ class ClaimedShard:
     rows: int
     checkpoint: bytes | None  # where an earlier worker stopped
     progress: Progress
-    paused: bool = False  # the job waits for its backend; this worker is to see whether it is back
+    paused: bool = False  # the job waits for its backend or tokens; this worker is to see whether it can go on
     remembered: int = 0  # prompts that were answered from memory so far
     modelled: bool = False  # whether tokens computed so far are those of an ideal cache
     origin: Origin = UNKNOWN_ORIGIN

@@ -18,7 +18,7 @@ class TurnEnd(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"  # for good, and the job with it
     GIVEN_BACK = "given_back"  # the worker, or the job, was told to stop or to wait
-    PAUSED = "paused"  # the backend is away; the job waits
+    PAUSED = "paused"  # the backend is away, or no tokens are left today; the job waits
     CRASHED = "crashed"  # an unforeseen error; tried again, within limits
     LEASE_LOST = "lease_lost"  # another worker goes on
     STORAGE_LOST = "storage_lost"  # the database was away; the lease runs out by itself

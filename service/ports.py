@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from service.access_ports import Account, Audit, Gate
+from service.access_ports import Account, Audit, Gate, Spendings
 from service.answer_ports import RememberedAnswers
 from service.entities import (
     Backoff,
@@ -83,7 +83,7 @@ class Jobs(Protocol):
         """Let a paused job go on. Repeated, the same answer. Raises JobNotFound, JobFinished.
 
         What a person has paused is queued or running again, with a `job.resumed` event. A job that
-        waits for its backend is tried at once, and stays paused until a worker finds the backend back.
+        waits for its backend or for tokens is tried at once, and stays paused until a worker finds them there.
         """
 
     async def remove(self, job_id: JobId) -> None:
@@ -257,7 +257,8 @@ class Shards(Protocol):
 
         A running job becomes paused, with a `job.paused` event. None of its shards can be claimed
         until the wait is over, and then one at a time, to see whether the job can go on; where it
-        can't, it is paused again without an event, for longer. What a person has paused stays so.
+        can't, it is paused again, for longer, without an event unless it is for another reason. What a
+        person has paused stays so.
         """
 
     async def resume(self, claimed: ClaimedShard) -> None:
@@ -319,6 +320,7 @@ class Workbench(Protocol):
     backends: BackendsOfJobs
     answers: RememberedAnswers
     deliveries: Deliveries
+    spendings: Spendings
 
 
 class Store(Protocol):

@@ -9,8 +9,8 @@ import structlog
 from opentelemetry.trace import Span
 
 from service.bootstrap import Application
-from service.entities import Backoff, ClaimedShard, PauseReason, ShardStatus
-from service.errors import BackendUnavailable, LeaseLost, ServiceError, StorageFull, StorageUnavailable
+from service.entities import Backoff, ClaimedShard, PauseReason, Quotas, ShardStatus
+from service.errors import BackendUnavailable, LeaseLost, QuotaExhausted, ServiceError, StorageFull, StorageUnavailable
 from service.identifiers import WorkerId
 from service.jobs.asking import Memory
 from service.jobs.run import ShardOutcome, run_shard
@@ -23,6 +23,7 @@ logger = structlog.get_logger(__name__)
 STORAGE_DELAY_SECONDS = 2.0
 FULL_DISK_DELAY_SECONDS = 5.0
 CRASH_DELAY_SECONDS = 1.0
+NO_BACKOFF = Backoff(0.0, 0.0)
 GRACE_SECONDS = 7.0  # for the step at hand, once the work must end; then it is dropped and done again later
 
 
@@ -33,6 +34,7 @@ class Worker:
         self._application = application
         self._store = application.store
         self._queue = application.settings.queue
+        self._quotas = Quotas(**application.settings.quota.model_dump())
         self._memory = Memory(self._store, application.settings.memory.max_answers)
         self._id = worker_id
         self._observer = observer
@@ -124,7 +126,9 @@ class Worker:
         except (LeaseLost, StorageUnavailable):
             raise
         except BackendUnavailable as error:
-            return await self._pause(claimed, error)
+            return await self._await_backend(claimed, error)
+        except QuotaExhausted as error:
+            return await self._await_tokens(claimed, error)
         except ServiceError as error:
             return await self._fail(claimed, error)
         except Exception:
@@ -163,6 +167,7 @@ class Worker:
             stop=pulse.stop,
             memory=self._memory,
             observer=self._observer,
+            quotas=self._quotas,
         )
 
     async def _release(self, claimed: ClaimedShard, delay_seconds: float, *, crashed: bool = False) -> TurnEnd:
@@ -170,16 +175,21 @@ class Worker:
             await unit.shards.release(claimed.lease, delay_seconds=delay_seconds, crashed=crashed)
         return TurnEnd.CRASHED if crashed else TurnEnd.GIVEN_BACK
 
-    async def _pause(self, claimed: ClaimedShard, error: BackendUnavailable) -> TurnEnd:
+    async def _await_backend(self, claimed: ClaimedShard, error: BackendUnavailable) -> TurnEnd:
         logger.warning("the backend cannot be reached; the job waits", reason=str(error))
+        backoff = Backoff(self._queue.retry_seconds, self._queue.max_retry_seconds)
+        wait = error.retry_after_seconds or 0.0
+        return await self._pause(claimed, PauseReason.BACKEND_UNAVAILABLE, error, backoff, wait)
+
+    async def _await_tokens(self, claimed: ClaimedShard, error: QuotaExhausted) -> TurnEnd:
+        logger.info("the project has no tokens left today; the job waits", reason=str(error))
+        return await self._pause(claimed, PauseReason.QUOTA_EXHAUSTED, error, NO_BACKOFF, error.retry_after_seconds)
+
+    async def _pause(
+        self, claimed: ClaimedShard, reason: PauseReason, error: ServiceError, backoff: Backoff, at_least_seconds: float
+    ) -> TurnEnd:
         async with self._store.workbench() as unit:
-            await unit.shards.pause(
-                claimed,
-                PauseReason.BACKEND_UNAVAILABLE,
-                str(error),
-                backoff=Backoff(self._queue.retry_seconds, self._queue.max_retry_seconds),
-                at_least_seconds=error.retry_after_seconds or 0.0,
-            )
+            await unit.shards.pause(claimed, reason, str(error), backoff=backoff, at_least_seconds=at_least_seconds)
         return TurnEnd.PAUSED
 
     async def _fail(self, claimed: ClaimedShard, error: ServiceError) -> TurnEnd:

@@ -46,10 +46,15 @@ def check_room(quotas: Quotas, usage: Usage, new: Size) -> None:
         state = QuotaState(quota="jobs_in_flight", limit=quotas.jobs_in_flight, used=usage.jobs_in_flight)
         message = f"the project has {state.used} jobs that have not ended, and may have {state.limit}"
         raise QuotaExhausted(message, state, retry_after_seconds=JOB_RETRY_SECONDS)
-    if quotas.tokens_per_day and usage.tokens_today >= quotas.tokens_per_day:
-        state = QuotaState(quota="tokens_per_day", limit=quotas.tokens_per_day, used=usage.tokens_today)
+    check_tokens(quotas, usage.tokens_today, usage.seconds_left_today)
+
+
+def check_tokens(quotas: Quotas, used: int, seconds_left_today: float) -> None:
+    """Raise QuotaExhausted where the project has had computed today what it may have in a day."""
+    if quotas.tokens_per_day and used >= quotas.tokens_per_day:
+        state = QuotaState(quota="tokens_per_day", limit=quotas.tokens_per_day, used=used)
         message = f"the project has had {state.used} of {state.limit} tokens computed today (UTC)"
-        raise QuotaExhausted(message, state, retry_after_seconds=usage.seconds_left_today)
+        raise QuotaExhausted(message, state, retry_after_seconds=seconds_left_today)
 
 
 def check_streams(quotas: Quotas, open_streams: int) -> None:

@@ -17,7 +17,10 @@ async def pause(store: Desks, job_id: JobId) -> Job:
 
 
 async def resume(store: Desks, job_id: JobId) -> Job:
-    """Let a paused job go on; one that waits for its backend is tried at once. Raises JobNotFound and JobFinished."""
+    """Let a paused job go on; one that waits for its backend or for tokens is tried at once.
+
+    Raises JobNotFound and JobFinished.
+    """
     async with store.desk() as desk:
         job = await desk.jobs.resume(job_id)
         await desk.audit.record(AuditEntry.by(store.caller, AuditAction.JOB_RESUMED, job_id))

@@ -10,10 +10,10 @@ from typing import Any
 
 import orjson
 
-from service.config import Limits
-from service.entities import ClaimedShard, LabelState, LabelStatus, Progress, ShardStatus
-from service.errors import CheckpointTooNew
+from service.entities import NO_QUOTAS, ClaimedShard, LabelState, LabelStatus, Progress, Quotas, ShardStatus
+from service.errors import CheckpointTooNew, QuotaExhausted
 from service.identifiers import Label, Row
+from service.jobs.allowance import Allowance
 from service.jobs.asking import Asking, Memory
 from service.jobs.backend import begin_with
 from service.jobs.problem import load_problem, strategy_of
@@ -46,18 +46,23 @@ async def run_shard(
     stop: asyncio.Event,
     memory: Memory | None = None,
     observer: WorkObserver = UNOBSERVED,
+    quotas: Quotas = NO_QUOTAS,
 ) -> ShardOutcome:
     """Search the shard's labels to the end, or until told to stop; a paused job goes on.
 
     The search's state follows from stored answers alone, and those are checked to come from the
-    backend that the job began with. Raises BackendError, CheckpointTooNew, LeaseLost and StorageUnavailable.
+    backend that the job began with. Raises BackendError, CheckpointTooNew, LeaseLost, StorageUnavailable, and
+    QuotaExhausted between two steps, everything being saved, where the project has no tokens left today.
     """
+    allowance = Allowance(store, claimed, quotas)
+    if claimed.paused:
+        await allowance.check_day()
     backend = await begin_with(store, scorer, claimed)
     problem = await load_problem(store, scorer, claimed)
     search = Search(problem, strategy_of(claimed.config), _stored_state(claimed))
     memory = memory or Memory(store)
     asking = Asking(store, scorer, claimed, backend, memory=memory, store_seconds=checkpoint_seconds, observer=observer)
-    run = _Run(store, claimed, search, asking, observer)
+    run = _Run(store, claimed, search, asking, allowance, observer)
     limited = await run.search_on(checkpoint_seconds, stop)
     if stop.is_set() and run.search.state.phase is not Phase.DONE:
         await run.save()
@@ -90,6 +95,7 @@ class _Run:
     claimed: ClaimedShard
     search: Search
     asking: Asking
+    allowance: Allowance
     observer: WorkObserver
     labelled: int = field(init=False)  # rows that were, when the shard was saved last
     stored: dict[Row, LabelState] = field(default_factory=dict)
@@ -104,7 +110,7 @@ class _Run:
             with span("search.step", {"icm.phase": self.search.state.phase.value}) as step:
                 question = await self.asking.recall(request)
                 step.set_attribute("icm.prompts", question.request.prompts)
-                if question.open and await self.reached_limit(self.claimed.config.limits):
+                if question.open and not await self.may_ask():
                     return True
                 answer = await self.asking.answer(question)
                 is_good_to_save = await asyncio.to_thread(self.search.tell, answer)
@@ -113,16 +119,19 @@ class _Run:
                 saved = time.monotonic()
         return False
 
-    async def reached_limit(self, limits: Limits) -> bool:
-        """Whether the job as a whole has used up what its limits allow.
+    async def may_ask(self) -> bool:
+        """Whether the job's own limits leave room. Raises QuotaExhausted where the project's tokens of the day do not.
 
-        It keeps from asking, not from what is remembered: so a step taken again comes as far as before.
+        Both keep from asking, not from what is remembered: so a step taken again comes as far as before.
         """
-        if limits.max_tokens_computed is None and limits.max_seconds is None:
+        if await self.allowance.is_used_up():
             return False
-        async with self.store.workbench() as unit:
-            tokens, seconds = await unit.shards.job_totals(self.claimed.lease.job_id)
-        return tokens >= (limits.max_tokens_computed or math.inf) or seconds >= (limits.max_seconds or math.inf)
+        try:
+            await self.allowance.check_day()
+        except QuotaExhausted:
+            await self.save()
+            raise
+        return True
 
     async def save(self) -> None:
         """Store the search's state, the labels that changed and the cost, in one transaction."""

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Date, Select, cast, extract, func, select,
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.access_ports import Spending
 from service.entities import JobStatus, Usage
 from service.identifiers import DatasetId, JobId, ProjectName
 from service.storage.tables import datasets, jobs, project_tokens, projects
@@ -58,6 +59,24 @@ class AccountTable:
 
     async def _number(self, query: "Select[Any]") -> int:
         return int((await self._connection.execute(query)).scalar() or 0)
+
+
+class SpendingTable:
+    """The accounts of all projects, as far as workers need them."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def today(self, project: ProjectName) -> Spending:
+        """What the project has had computed since midnight, as of now."""
+        counted = (project_tokens.c.project == projects.c.name) & (project_tokens.c.day == TODAY)
+        query = (
+            select(projects.c.quotas, project_tokens.c.tokens, _seconds_left_today().scalar_subquery())
+            .outerjoin_from(projects, project_tokens, counted)
+            .where(projects.c.name == project)
+        )
+        quotas, tokens, seconds = (await self._connection.execute(query)).one()
+        return Spending(tokens=int(tokens or 0), seconds_left_today=float(seconds), overrides=quotas or {})
 
 
 async def charge(connection: AsyncConnection, job_id: JobId, tokens: int) -> None:

@@ -129,7 +129,7 @@ class Journal:
     async def pause(
         self, job: LockedJob, reason: PauseReason, message: str, *, backoff: Backoff, at_least_seconds: float
     ) -> None:
-        """Let the job wait, longer with each try in vain; who listens hears of it once."""
+        """Let the job wait, longer with each try in vain; who listens hears once of each reason."""
         wait = timedelta(seconds=max(backoff.seconds(job.tries), at_least_seconds))
         now = func.clock_timestamp()
         change = {
@@ -142,7 +142,7 @@ class Journal:
         }
         paused = update(jobs).where(jobs.c.id == job.id).values(change).returning(jobs.c.retry_at)
         retry_at = (await self._connection.execute(paused)).scalar_one()
-        if job.status is not JobStatus.PAUSED:
+        if job.status is not JobStatus.PAUSED or job.pause_reason is not reason:
             await self.append(job.id, "job.paused", paused_event(reason, message, retry_at))
 
     async def put_on_hold(self, job: LockedJob) -> None:
@@ -158,7 +158,7 @@ class Journal:
         await self.append(job.id, "job.paused", paused_event(PauseReason.REQUESTED, PAUSED_ON_REQUEST, None))
 
     async def try_at_once(self, job: LockedJob) -> None:
-        """End the wait of a job whose backend is away: a worker looks now whether it is back."""
+        """End the wait of a job that goes on by itself: a worker looks now whether it can."""
         now = {"retry_at": func.clock_timestamp()}
         await self._connection.execute(update(jobs).where(jobs.c.id == job.id).values(now))
         await self.notify(WORK_CHANNEL, job.id)

@@ -11,7 +11,7 @@ from service.identifiers import JobId
 from service.observing_ports import Census
 from service.ports import News
 from service.storage.access import ApiKeyTable, AuditTable, ProjectTable
-from service.storage.account import AccountTable
+from service.storage.account import AccountTable, SpendingTable
 from service.storage.answers import AnswerTable
 from service.storage.backends import BackendTable
 from service.storage.census import take_census
@@ -81,6 +81,7 @@ class PostgresStore:
                 backends=BackendTable(connection),
                 answers=AnswerTable(connection),
                 deliveries=DeliveryQueue(connection),
+                spendings=SpendingTable(connection),
             )
 
     @asynccontextmanager

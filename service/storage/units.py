@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from service.access_ports import Account, ApiKeys, Audit, AuditLog, Projects
+from service.access_ports import Account, ApiKeys, Audit, AuditLog, Projects, Spendings
 from service.answer_ports import RememberedAnswers
 from service.ports import (
     Backends,
@@ -57,3 +57,4 @@ class WorkbenchUnit:
     backends: BackendsOfJobs
     answers: RememberedAnswers
     deliveries: Deliveries
+    spendings: Spendings

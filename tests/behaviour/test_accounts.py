@@ -12,7 +12,8 @@ from service.identifiers import DEFAULT_PROJECT, JobId, ProjectName
 from service.ports import Store
 from service.search.prompt_tree import Usage
 from service.storage.memory import MemoryStore
-from tests.behaviour.stored import added, claimed, finish, release, save, spend
+from tests.behaviour.aging import DAY, aging_postgres
+from tests.behaviour.stored import added, claimed, finish, release, renew, save, spend
 
 BIRDS, FISH = Caller(project=ProjectName("birds")), Caller(project=ProjectName("fish"))
 
@@ -103,7 +104,43 @@ async def test_tokens_of_yesterday_do_not_count() -> None:
     assert (before.tokens_today, before.seconds_left_today) == (10, 10.0)
     clock[0] += timedelta(seconds=10)
     assert (await usage(store, BIRDS)).tokens_today == 0
+    async with store.workbench() as bench:
+        today = await bench.spendings.today(BIRDS.project)
+    assert (today.tokens, today.seconds_left_today) == (0, 24 * 3600.0)
     await finish(store, shard, ShardStatus.SUCCEEDED)
+
+
+async def test_workers_see_what_each_project_has_had_computed_today_and_its_own_quotas(projects: Store) -> None:
+    await limit_project(projects, "birds", {"tokens_per_day": 5})
+    await queued(projects, BIRDS)
+    await save(projects, await claimed(projects), tokens_computed=10)
+    async with projects.workbench() as bench:
+        birds, fish = [await bench.spendings.today(caller.project) for caller in (BIRDS, FISH)]
+    assert (birds.tokens, birds.overrides) == (10, {"tokens_per_day": 5})
+    assert (fish.tokens, fish.overrides) == (0, {})
+    assert 0 < birds.seconds_left_today <= 24 * 3600
+
+
+async def test_what_is_charged_is_seen_in_the_same_unit_of_work(projects: Store) -> None:
+    await queued(projects, BIRDS)
+    shard = await claimed(projects)
+    async with projects.workbench() as bench:
+        await bench.shards.spend(shard.lease, Usage(tokens_computed=7), remembered=0)
+        assert (await bench.spendings.today(BIRDS.project)).tokens == 7
+
+
+async def test_the_database_counts_anew_every_day(postgres_store: Store, database_url: str) -> None:
+    aging = aging_postgres(postgres_store, database_url)
+    await create_key(postgres_store, project=BIRDS.project, name="a", scopes=[Scope.READ])
+    await queued(postgres_store, BIRDS)
+    shard = await claimed(postgres_store)
+    await save(postgres_store, shard, tokens_computed=10)
+    await aging.let_pass(DAY)
+    await renew(postgres_store, shard)
+    await save(postgres_store, shard, tokens_computed=13)
+    async with postgres_store.workbench() as bench:
+        assert (await bench.spendings.today(BIRDS.project)).tokens == 3
+    assert (await usage(postgres_store, BIRDS)).tokens_today == 3
 
 
 async def test_a_project_gets_quotas_of_its_own_and_loses_them_again(projects: Store) -> None:

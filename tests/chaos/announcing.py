@@ -27,6 +27,7 @@ class AnnouncingStore(PostgresStore):
                 backends=_Announcing(unit.backends, connection),
                 answers=_Announcing(unit.answers, connection),
                 deliveries=unit.deliveries,
+                spendings=unit.spendings,
             )
 
 

@@ -89,14 +89,16 @@ class StoppingScorer(DeterministicScorer):
         return await super().score(tree, labels, all_spellings=all_spellings)
 
 
-async def submitted(store: Store, config: dict[str, Any], rows: list[dict[str, Any]]) -> JobId:
-    """A job of one shard, queued."""
+async def submitted(
+    store: Store, config: dict[str, Any], rows: list[dict[str, Any]], *, idempotency_key: str | None = None
+) -> JobId:
+    """A job, queued."""
     receipt = await submit(
         JobConfig.model_validate(config),
         InlineSource(rows, LIMITS),
         CallerDesks(store, LOCAL_CALLER),
         ConfiguredScorers({"default": DeterministicScorer()}),
-        idempotency_key=None,
+        idempotency_key=idempotency_key,
         max_reported_faults=10,
     )
     return receipt.job.id

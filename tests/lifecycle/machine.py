@@ -34,6 +34,7 @@ SIZES = st.lists(st.integers(1, 2), min_size=1, max_size=3)
 BACK = st.sampled_from([0, 0, 0, 0, 1, 1, 1, 2, 3, 5])  # how many claims ago
 WHICH = st.integers(0, 2)
 MOST_JOBS = 3
+LACKS = st.sampled_from([PauseReason.BACKEND_UNAVAILABLE, PauseReason.QUOTA_EXHAUSTED])
 WAITS = st.sampled_from([0.0, LONG_SECONDS])
 
 
@@ -157,20 +158,19 @@ class LifeOfJobs(RuleBasedStateMachine):
             lambda bench: bench.shards.release(claimed.lease, crashed=crashed),
         )
 
-    @rule(back=BACK, seconds=WAITS)
+    @rule(back=BACK, seconds=WAITS, reason=LACKS)
     @precondition(has_claims)
-    def lose_the_backend(self, back: int, seconds: float) -> None:
+    def lack_something(self, back: int, seconds: float, reason: PauseReason) -> None:
         claimed = self.claimed(back)
         backoff = Backoff(first_seconds=seconds, longest_seconds=seconds)
-        reason = PauseReason.BACKEND_UNAVAILABLE
         self.agree(
-            lambda: self.model.pause(claimed.lease, tried=claimed.paused, wait_seconds=seconds),
+            lambda: self.model.pause(claimed.lease, reason.value, tried=claimed.paused, wait_seconds=seconds),
             lambda bench: bench.shards.pause(claimed, reason, "away", backoff=backoff, at_least_seconds=0.0),
         )
 
     @rule(back=BACK)
     @precondition(has_claims)
-    def find_the_backend_back(self, back: int) -> None:
+    def find_it_there_again(self, back: int) -> None:
         claimed = self.claimed(back)
         self.agree(lambda: self.model.resume(claimed.lease), lambda bench: bench.shards.resume(claimed))
 

@@ -133,8 +133,8 @@ class Model:
             if crashed or job.on_hold or job.status is not JobStatus.PAUSED:
                 job.events.append("shard.released")
 
-    def pause(self, lease: Lease, *, tried: bool, wait_seconds: float) -> None:
-        """The backend is away; `tried` says that the worker looked whether it is back. Raises LeaseLost."""
+    def pause(self, lease: Lease, reason: str, *, tried: bool, wait_seconds: float) -> None:
+        """Something is missing; `tried` says that the worker looked whether it is there again. Raises LeaseLost."""
         job, shard = self._held(lease)
         if job.stopping:
             self._end(job, lease.shard, ShardStatus.CANCELLED)
@@ -143,11 +143,12 @@ class Model:
         if job.on_hold:
             return
         if tried or job.status is not JobStatus.PAUSED:
-            job.events += ["job.paused"] if job.status is not JobStatus.PAUSED else []
-            job.status, job.error, job.retry_at = JobStatus.PAUSED, "backend_unavailable", self.now + wait_seconds
+            is_news = job.status is not JobStatus.PAUSED or job.error != reason
+            job.events += ["job.paused"] if is_news else []
+            job.status, job.error, job.retry_at = JobStatus.PAUSED, reason, self.now + wait_seconds
 
     def resume(self, lease: Lease) -> None:
-        """The backend is back. Raises LeaseLost."""
+        """What was missing is there again. Raises LeaseLost."""
         job, _ = self._held(lease)
         if job.stopping:
             return

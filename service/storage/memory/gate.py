@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 
-from service.access_ports import StoredKey
+from service.access_ports import Spending, StoredKey
 from service.entities import ApiKey, AuditEntry, NewApiKey, Project, Usage
 from service.errors import KeyNotFound, ProjectNotFound
 from service.identifiers import DatasetId, KeyId, ProjectName
@@ -98,8 +98,6 @@ class MemoryAccount:
 
     async def usage(self, *, besides: DatasetId | None = None) -> Usage:
         """What the project has as of now, besides this data set of its own."""
-        now = self._state.now().astimezone(UTC)
-        midnight = datetime.combine(now.date() + timedelta(days=1), time(), UTC)
         owned = {name for name, project in self._state.owners.items() if project == self._project}
         kept = [name for name, _ in self._state.datasets.items() if name in owned and name != besides]
         rows = [row for name in kept for row in self._state.rows.get(name) or ()]
@@ -109,9 +107,34 @@ class MemoryAccount:
             jobs_in_flight=len(jobs),
             rows=len(rows),
             bytes=sum(row.size_bytes for row in rows) + sum(gold),
-            tokens_today=self._state.tokens.get((self._project, now.date())) or 0,
-            seconds_left_today=(midnight - now).total_seconds(),
+            tokens_today=_tokens_today(self._state, self._project),
+            seconds_left_today=_seconds_left_today(self._state),
         )
+
+
+class MemorySpendings:
+    """The accounts of all projects, as far as workers need them."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def today(self, project: ProjectName) -> Spending:
+        """What the project has had computed since midnight, as of now."""
+        found = self._state.projects.get(project)
+        return Spending(
+            tokens=_tokens_today(self._state, project),
+            seconds_left_today=_seconds_left_today(self._state),
+            overrides={} if found is None else found.quotas,
+        )
+
+
+def _tokens_today(state: State, project: ProjectName) -> int:
+    return state.tokens.get((project, state.now().astimezone(UTC).date())) or 0
+
+
+def _seconds_left_today(state: State) -> float:
+    now = state.now().astimezone(UTC)
+    return (datetime.combine(now.date() + timedelta(days=1), time(), UTC) - now).total_seconds()
 
 
 class MemoryAudit:

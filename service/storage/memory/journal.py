@@ -57,7 +57,7 @@ class Journal:
             self.append(job.id, "job.running", {"status": JobStatus.RUNNING.value})
 
     def pause(self, job: Job, reason: PauseReason, message: str, *, backoff: Backoff, at_least_seconds: float) -> None:
-        """Let the job wait, longer with each try in vain; who listens hears of it once."""
+        """Let the job wait, longer with each try in vain; who listens hears once of each reason."""
         before, now = self._state.pause_of(job.id), self._state.now()
         retry_at = now + timedelta(seconds=max(backoff.seconds(before.tries), at_least_seconds))
         since = before.paused_at or now
@@ -65,7 +65,7 @@ class Journal:
         self._state.pauses.put(job.id, paused)
         error = job_error(reason, message)
         self._state.jobs.put(job.id, replace(job, status=JobStatus.PAUSED, error=error))
-        if job.status is not JobStatus.PAUSED:
+        if job.status is not JobStatus.PAUSED or before.reason is not reason:
             self.append(job.id, "job.paused", paused_event(reason, message, retry_at))
 
     def put_on_hold(self, job: Job) -> None:
@@ -79,7 +79,7 @@ class Journal:
         self.append(job.id, "job.paused", paused_event(PauseReason.REQUESTED, PAUSED_ON_REQUEST, None))
 
     def try_at_once(self, job_id: JobId) -> None:
-        """End the wait of a job whose backend is away: a worker looks now whether it is back."""
+        """End the wait of a job that goes on by itself: a worker looks now whether it can."""
         self.keep_waiting(job_id, 0.0)
         self._state.work_queued = True
 

@@ -19,7 +19,7 @@ from service.storage.memory.desk import (
     MemoryJobs,
     MemoryLabelReader,
 )
-from service.storage.memory.gate import MemoryAccount, MemoryApiKeys, MemoryAudit, MemoryProjects
+from service.storage.memory.gate import MemoryAccount, MemoryApiKeys, MemoryAudit, MemoryProjects, MemorySpendings
 from service.storage.memory.state import State
 from service.storage.memory.upkeep import MemoryUpkeep
 from service.storage.memory.webhooks import MemoryDeliveries, MemoryWebhooks
@@ -94,6 +94,7 @@ class MemoryStore:
                 backends=MemoryBackends(state),
                 answers=MemoryAnswers(state),
                 deliveries=MemoryDeliveries(state),
+                spendings=MemorySpendings(state),
             )
 
     @asynccontextmanager

@@ -35,6 +35,50 @@ def test_events_come_out_the_same_however_the_bytes_are_cut(texts: list[str], si
     assert found == [Event(id=n, type="progress", data={"text": text}) for n, text in enumerate(texts, 1)]
 
 
+MANY_DIGITS, DEEP = b"id: " + b"9" * 5_000 + b"\n", b"[" * 100_000
+# What streams are made of, and what proxies and broken servers may put into them.
+LINES = [b"id: 1", b"id: 2", "id: ²".encode(), b"event: a", b"data: {}", b'data: {"data": {"text": "x"}}']
+NO_EVENTS = [b"data: [1]", b'data: {"data": 1}', b"data: {", b"data: " + DEEP, MANY_DIGITS, b":", b"id", b"\0"]
+CUT = [b"\n", b"\r", b"\r\n", b"\xef\xbb\xbf", b"\xc3", b"\xff", "\u2028".encode()]
+PIECES = st.sampled_from([*(line + b"\n" for line in LINES), *NO_EVENTS, *CUT])
+STREAMS = st.lists(PIECES | st.binary(max_size=4), max_size=12).map(b"".join)
+
+
+@given(STREAMS, st.lists(st.integers(0, 40), max_size=20))
+def test_any_bytes_at_all_give_the_same_events_however_they_are_cut(raw: bytes, sizes: list[int]) -> None:
+    decoder, rest = EventDecoder(), raw
+    found: list[Event] = []
+    for size in sizes:
+        found += decoder.feed(rest[:size])
+        rest = rest[size:]
+    found += decoder.feed(rest)
+    assert found == list(EventDecoder().feed(raw))
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"<html>",
+        b"\xff\xfe",
+        b"id: 1\ndata: <html>",
+        b"id: 1\ndata: 7",
+        b'id: 1\ndata: {"data": 7}',
+        "id: ²\ndata: {}".encode(),
+        MANY_DIGITS + b"data: {}",
+        b"id: 1\ndata: " + DEEP,
+    ],
+    ids=["text", "no UTF-8", "no JSON", "no document", "no data", "odd digits", "many digits", "depth"],
+)
+def test_what_is_no_event_of_ours_is_left_out_and_what_follows_is_not(noise: bytes) -> None:
+    assert list(EventDecoder().feed(noise + b"\n\n" + encoded(2, "progress"))) == [
+        Event(id=2, type="progress", data={"text": "x"})
+    ]
+
+
+def test_a_byte_order_mark_at_the_beginning_is_passed_over() -> None:
+    assert [event.id for event in EventDecoder().feed(b"\xef\xbb\xbf" + encoded(1, "a"))] == [1]
+
+
 def test_comments_and_events_without_an_id_are_left_out() -> None:
     assert list(EventDecoder().feed(b": ping\n\nretry: 5\n\ndata: {}\n\n")) == []
 

@@ -1,0 +1,132 @@
+"""An installation in the middle of its work, as a release leaves it behind in the database."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from service.access.desks import CallerDesks
+from service.access.issuing import create_key, limit_project
+from service.entities import LOCAL_CALLER, ClaimedShard, Scope
+from service.identifiers import JobId
+from service.jobs.asking import Memory
+from service.jobs.pausing import pause
+from service.jobs.run import ShardOutcome, run_shard
+from service.ports import Store
+from service.storage.memory import MemoryStore
+from service.webhook_ports import Answer
+from service.webhooks.addresses import AddressPolicy
+from service.webhooks.dispatch import deliver
+from service.webhooks.endpoints import create_webhook
+from tests.golden.case import HERE, SMALL, TASK, StoppingScorer, claimed, given_back, result_lines, submitted
+from tests.unit.api.harness import pairs
+
+DATABASES = HERE / "databases"
+QUOTAS = {"rows": 1_000_000}  # the project's own
+CONFIG: dict[str, Any] = {
+    "task": {**TASK, "gold_field": "gold"},
+    "search": {**SMALL, "strategy": "folds", "anchor_rows": 8, "shard_rows": 6},
+}
+ROWS, SHARDS = 32, 5  # an anchor and four shards behind it
+# No two jobs ask the same, or the second would be answered from memory.
+FIRST_ROW: Mapping[str, int] = {"finished": 0, "paused": 100, "half-run": 200, "queued": 300}
+# The calls with which a worker is told to stop: later shards ask for all rows first, then for doubtful ones.
+MIDDLE_OF_ANCHOR, MIDDLE_OF_SHARD = 15, 1
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What is to be found in the database, and what should become of it."""
+
+    key: str  # the whole text of an API key that is good there
+    webhook: str  # its id
+    jobs: dict[str, str]  # by what state they are in
+    results: dict[str, list[str]]  # by the same: the lines of the result in the end
+
+    @classmethod
+    def read(cls, path: Path) -> "Installation":
+        """What is written in this file."""
+        return cls(**orjson.loads(path.read_bytes()))
+
+    def write(self, path: Path) -> None:
+        """Write a new file. Raises FileExistsError."""
+        with path.open("xb") as file:
+            file.write(orjson.dumps(asdict(self), option=orjson.OPT_INDENT_2) + b"\n")
+
+
+class Receiver:
+    """Takes the first message and turns all others away."""
+
+    def __init__(self) -> None:
+        self._calls = 0
+
+    async def post(self, url: str, body: bytes, headers: dict[str, str]) -> Answer:
+        self._calls += 1
+        return Answer(status=204 if self._calls == 1 else 503)
+
+
+async def set_up(store: Store) -> Installation:
+    """Fill an empty store: a job in every state that a release may be replaced in, and all that people have made."""
+    desks = CallerDesks(store, LOCAL_CALLER)
+    _, key = await create_key(store, project=LOCAL_CALLER.project, name="golden", scopes=[Scope.ADMIN])
+    await limit_project(store, LOCAL_CALLER.project, QUOTAS)
+    webhook = await create_webhook(
+        desks, AddressPolicy(), url="https://receiver.example/hook", events=(), description="golden", at_most=1
+    )
+    finished = await _submitted(store, "finished")
+    await _work(store, shards=SHARDS)
+    paused = await _submitted(store, "paused")
+    await given_back(store, await _come_half_way(store, MIDDLE_OF_ANCHOR))
+    await pause(desks, paused)
+    half_run = await _submitted(store, "half-run")
+    await _work(store, shards=2)
+    await _come_half_way(store, MIDDLE_OF_SHARD)
+    queued = await _submitted(store, "queued")
+    await _tell(store)
+    jobs = {"finished": finished, "paused": paused, "half-run": half_run, "queued": queued}
+    return Installation(key.text, webhook.id, dict(jobs), {name: await _undisturbed(name) for name in jobs})
+
+
+async def _submitted(store: Store, name: str) -> JobId:
+    shift = FIRST_ROW[name]
+    rows = [{**row, "a": row["a"] + shift, "b": row["b"] + shift} for row in pairs(ROWS)]
+    return await submitted(store, CONFIG, rows, idempotency_key=name)
+
+
+async def _work(store: Store, *, shards: int) -> None:
+    """Finish so many shards."""
+    memory = Memory(store)
+    for _ in range(shards):
+        await _run(store, StoppingScorer(), memory, await claimed(store))
+
+
+async def _come_half_way(store: Store, last_call: int) -> ClaimedShard:
+    """A shard whose worker has come to the middle of it, and is not heard of again."""
+    shard = await claimed(store)
+    outcome = await _run(store, StoppingScorer(last_call), Memory(store), shard)
+    if outcome is not ShardOutcome.STOPPED:
+        raise RuntimeError("the shard has no middle")
+    return shard
+
+
+async def _run(store: Store, scorer: StoppingScorer, memory: Memory, shard: ClaimedShard) -> ShardOutcome:
+    return await run_shard(store, scorer, shard, checkpoint_seconds=0.0, stop=scorer.stop, memory=memory)
+
+
+async def _tell(store: Store) -> None:
+    """Try once to deliver every message."""
+    receiver = Receiver()
+    async with store.workbench() as bench:
+        due = await bench.deliveries.claim(limit=10, per_webhook=10, lease_seconds=60.0)
+    for message in due:
+        await deliver(store, receiver, message)
+
+
+async def _undisturbed(name: str) -> list[str]:
+    """The result of the same job, run from beginning to end."""
+    store = MemoryStore()
+    job_id = await _submitted(store, name)
+    await _work(store, shards=SHARDS)
+    return await result_lines(store, job_id)

@@ -1,0 +1,182 @@
+"""A running job stops where its project has had its day's tokens computed, and goes on by itself the next day."""
+
+from datetime import datetime, time, timedelta
+
+import pytest
+
+from service.access.issuing import create_key, limit_project
+from service.bootstrap import Application
+from service.entities import LOCAL_CALLER, Caller, JobStatus, LabeledRow, Scope
+from service.identifiers import DEFAULT_PROJECT, JobId, ProjectName, WorkerId
+from service.jobs.allowance import NOTICE_SECONDS
+from service.settings import QuotaSettings
+from tests.behaviour.stored import added, event_types, events, let_go_on, put_on_hold, queued
+from tests.unit.workers.workplace import Workplace
+from workers.worker import Worker
+
+ROWS = 48
+QUOTA = 900  # tokens a day; the job needs a few times as many
+DAY_SECONDS = 24 * 3600.0
+
+
+@pytest.fixture
+async def workplace() -> Workplace:
+    """One where it is noon, so that no midnight comes unasked."""
+    place = Workplace()
+    now = place.clock.now()
+    place.clock.ahead = datetime.combine(now.date() + timedelta(days=1), time(12), now.tzinfo) - now
+    return place
+
+
+@pytest.fixture
+async def limited(workplace: Workplace) -> Workplace:
+    """One whose project may have few tokens computed in a day."""
+    await limit(workplace, QUOTA)
+    return workplace
+
+
+async def test_a_job_waits_where_the_day_has_no_tokens_left_and_says_what_for(limited: Workplace) -> None:
+    job_id = await exhausted(limited)
+    paused = await limited.job(job_id)
+    assert paused.error is not None
+    assert (paused.status, paused.error["code"]) == (JobStatus.PAUSED, "quota_exhausted")
+    spent = f"the project has had {paused.progress.tokens_computed} of {QUOTA} tokens computed today (UTC)"
+    assert paused.error["message"] == (
+        f"{spent}; the job goes on by itself at midnight, or within 10 minutes once the quota is raised"
+    )
+    assert (await event_types(limited.store, job_id))[-2:] == ["job.progress", "job.paused"]
+
+
+async def test_it_goes_beyond_the_quota_by_no_more_than_the_step_at_hand(limited: Workplace) -> None:
+    *before, spent = await tokens_when_saved(limited, await exhausted(limited))
+    assert spent >= QUOTA > max(before)
+
+
+async def test_day_by_day_it_comes_to_the_labels_it_would_have_had_at_once(limited: Workplace) -> None:
+    job_id, days = await exhausted(limited), 1
+    while not (await limited.job(job_id)).status.is_final:
+        limited.clock.advance(DAY_SECONDS)
+        await work(limited)
+        days += 1
+    assert (await limited.job(job_id)).status is JobStatus.SUCCEEDED
+    assert days > 2
+    undisturbed = Workplace()
+    other_id = await queued(undisturbed.store, ROWS)
+    await work(undisturbed)
+    assert await labels(limited, job_id) == await labels(undisturbed, other_id)
+
+
+async def test_while_it_waits_nobody_claims_it_and_the_backend_is_left_alone(limited: Workplace) -> None:
+    job_id = await exhausted(limited)
+    log, calls = await event_types(limited.store, job_id), limited.backend.calls
+    assert await limited.worker.work_once() is False
+    for _ in range(3):
+        limited.clock.advance(NOTICE_SECONDS)
+        assert await limited.worker.work_once() is True  # it looks
+        assert await limited.worker.work_once() is False
+    assert await event_types(limited.store, job_id) == log
+    assert limited.backend.calls == calls
+
+
+async def test_it_is_looked_at_again_when_the_new_day_begins_and_not_before(limited: Workplace) -> None:
+    limited.clock.advance(DAY_SECONDS / 2 - NOTICE_SECONDS / 2)  # five minutes to midnight
+    job_id = await exhausted(limited)
+    told = (await events(limited.store, job_id))[-1].data["retry_at"]
+    next_day = limited.clock.now().date() + timedelta(days=1)
+    late = datetime.fromisoformat(told) - datetime.combine(next_day, time(), limited.clock.now().tzinfo)
+    assert timedelta() <= late < timedelta(minutes=1)
+
+
+async def test_a_quota_that_is_raised_is_noticed_within_minutes(limited: Workplace) -> None:
+    job_id = await exhausted(limited)
+    await limit(limited, None)
+    await work(limited)
+    assert (await limited.job(job_id)).status is JobStatus.PAUSED
+    limited.clock.advance(NOTICE_SECONDS)
+    await work(limited)
+    assert (await limited.job(job_id)).status is JobStatus.SUCCEEDED
+
+
+async def test_resumed_by_a_person_it_is_tried_at_once(limited: Workplace) -> None:
+    job_id = await exhausted(limited)
+    await let_go_on(limited.store, job_id)
+    await work(limited)
+    assert (await limited.job(job_id)).status is JobStatus.PAUSED
+    await limit(limited, 0)
+    await let_go_on(limited.store, job_id)
+    await work(limited)
+    assert (await limited.job(job_id)).status is JobStatus.SUCCEEDED
+
+
+async def test_a_persons_pause_outranks_it(limited: Workplace) -> None:
+    job_id = await exhausted(limited)
+    await put_on_hold(limited.store, job_id)
+    limited.clock.advance(DAY_SECONDS)
+    await work(limited)
+    paused = await limited.job(job_id)
+    assert paused.error is not None
+    assert (paused.status, paused.error["code"]) == (JobStatus.PAUSED, "requested")
+
+
+async def test_other_jobs_of_the_project_wait_as_well_and_those_of_other_projects_go_on(limited: Workplace) -> None:
+    await exhausted(limited)
+    fish = Caller(project=ProjectName("fish"))
+    await create_key(limited.store, project=fish.project, name="a", scopes=[Scope.READ])
+    async with limited.store.desk(fish) as desk:
+        other_id = await added(desk, ROWS)
+    own_id = await queued(limited.store, ROWS // 2)  # with fewer demonstrations its prompts are others
+    await work(limited)
+    assert (await limited.job(own_id)).status is JobStatus.PAUSED
+    async with limited.store.desk(fish) as desk:
+        assert (await desk.jobs.get(other_id)).status is JobStatus.SUCCEEDED
+
+
+async def test_what_is_remembered_costs_nothing_and_is_not_kept_back(workplace: Workplace) -> None:
+    await queued(workplace.store, ROWS)
+    await work(workplace)
+    await limit(workplace, 1)
+    again = await queued(workplace.store, ROWS)
+    calls = workplace.backend.calls
+    await work(workplace)
+    assert ((await workplace.job(again)).status, workplace.backend.calls) == (JobStatus.SUCCEEDED, calls)
+
+
+async def test_the_operators_quota_holds_where_the_project_has_none_of_its_own(workplace: Workplace) -> None:
+    wired = workplace.application
+    settings = wired.settings.model_copy(update={"quota": QuotaSettings(tokens_per_day=QUOTA)})
+    worker = Worker(Application(settings, workplace.store, wired.scorers), WorkerId("worker"))
+    job_id = await queued(workplace.store, ROWS)
+    await worker.work_once()
+    assert (await workplace.job(job_id)).status is JobStatus.PAUSED
+    await limit(workplace, 0)
+    workplace.clock.advance(NOTICE_SECONDS)
+    await worker.work_once()
+    assert (await workplace.job(job_id)).status is JobStatus.SUCCEEDED
+
+
+async def limit(workplace: Workplace, tokens: int | None) -> None:
+    await limit_project(workplace.store, DEFAULT_PROJECT, {"tokens_per_day": tokens})
+
+
+async def exhausted(workplace: Workplace) -> JobId:
+    """A job that has had all tokens of the day computed."""
+    job_id = await queued(workplace.store, ROWS)
+    await work(workplace)
+    assert (await workplace.job(job_id)).status is JobStatus.PAUSED
+    return job_id
+
+
+async def tokens_when_saved(workplace: Workplace, job_id: JobId) -> list[int]:
+    """What the job had computed whenever it was saved: here, behind nearly every step."""
+    log = await events(workplace.store, job_id)
+    return [event.data["tokens_computed"] for event in log if event.type == "job.progress"]
+
+
+async def work(workplace: Workplace) -> None:
+    while await workplace.worker.work_once():
+        pass
+
+
+async def labels(workplace: Workplace, job_id: JobId) -> list[LabeledRow]:
+    async with workplace.store.desk(LOCAL_CALLER) as desk:
+        return [row async for row in desk.labels.result(job_id)]
