@@ -8,6 +8,7 @@ import httpx
 Outcome = httpx.Response | httpx.TransportError
 
 _WORTH_ANOTHER_TRY = frozenset({429, 502, 503, 504, 507})
+_MOST_DOUBLINGS = 64  # beyond any longest delay, and still a number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class RetryPolicy:
         asked = _retry_after_seconds(outcome)
         if asked is not None:
             return min(asked, self.longest_delay_seconds)
-        longest = min(self.first_delay_seconds * 2.0 ** (attempt - 1), self.longest_delay_seconds)
+        longest = min(self.first_delay_seconds * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS), self.longest_delay_seconds)
         return longest * (0.5 + draw() / 2)
 
 

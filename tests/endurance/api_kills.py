@@ -84,8 +84,7 @@ class MortalApi:
             self.start(death.answers)
             if death.seconds is not None:
                 is_over.wait(death.seconds)
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(self.pid, signal.SIGKILL)
+                self._kill()
             while self.is_alive() and not is_over.wait(0.01):
                 pass
             if self.is_alive():
@@ -93,6 +92,17 @@ class MortalApi:
             counted["between commit and answer" if death.seconds is None else "at any moment"] += 1
         self.start(FOREVER)
         return counted
+
+    def start_for_good(self) -> None:
+        """One process that lives, in place of one that may be about to die by the plan."""
+        self._kill()
+        while self.is_alive():
+            time.sleep(0.01)
+        self.start(FOREVER)
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
 
     def start(self, answers: int) -> None:
         """The next process, once it answers."""
@@ -167,8 +177,7 @@ def post_through_kills(database_url: str, *, posts: int, kills: int, seed: int) 
         sent = [pool.submit(_post, client, number) for number in range(posts)]
         outcome.answered = _results(sent, is_over)
         outcome.deaths = dying.result()
-        if not api.is_alive():
-            api.start(FOREVER)
+        api.start_for_good()
         outcome.jobs = [str(job.document["name"]) for job in client.jobs()]
     outcome.replayed = transport.replayed
     outcome.seconds = time.monotonic() - began

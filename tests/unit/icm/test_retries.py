@@ -40,3 +40,9 @@ def test_chance_takes_up_to_half_of_the_wait_away() -> None:
 def test_a_call_that_would_do_more_when_made_twice_is_made_once() -> None:
     delay = POLICY.delay_seconds(httpx.ConnectError(""), attempt=1, repeatable=False, draw=lambda: 1.0)
     assert delay is None
+
+
+def test_a_patient_client_waits_no_longer_after_thousands_of_attempts() -> None:
+    patient = RetryPolicy(attempts=10_000, first_delay_seconds=0.02, longest_delay_seconds=0.2)
+    delay = patient.delay_seconds(httpx.ConnectError(""), attempt=5_000, repeatable=True, draw=lambda: 1.0)
+    assert delay == 0.2

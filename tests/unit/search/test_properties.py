@@ -63,7 +63,8 @@ def test_labels_are_of_the_label_set_and_rows_of_the_problem(strategy: Strategy,
             assert set(labels.values()) <= set(problem.label_range)
         for scores in (state.scores, *(found.scores for found in candidates(state))):
             assert all(len(values) == problem.classes for values in scores.values())
-    assert states[-1].labels.keys() == set(problem.rows)
+    if not isinstance(strategy, Authors):  # which leaves rows without a label, as the released code does
+        assert states[-1].labels.keys() == set(problem.rows)
 
 
 def candidates(state: State) -> list[Candidate]:
