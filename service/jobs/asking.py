@@ -24,7 +24,7 @@ from service.search.recall import Answers, KeyedRequest, PromptKey, answered, by
 from service.search.steps import Answer
 
 MAX_ANSWERS = 2_000_000
-_KEPT_ANSWERS = 20_000  # by one run of a shard, in its own memory: a few megabytes
+KEPT_ANSWERS = 20_000  # by one run of a shard in its own memory; they take a few megabytes
 _TIDY_SHARE = 20  # memory is tidied up whenever this part of what it may hold has been added
 _FORGOTTEN_AT_ONCE = 5_000  # in one transaction, so that nobody waits for it
 
@@ -196,7 +196,7 @@ class _Kept:
     def add(self, answers: Answers) -> None:
         """Keep these, and drop the oldest where they are too many."""
         self._answers.update(answers)
-        for key in list(islice(self._answers, max(0, len(self._answers) - _KEPT_ANSWERS))):
+        for key in list(islice(self._answers, max(0, len(self._answers) - KEPT_ANSWERS))):
             del self._answers[key]
 
 
