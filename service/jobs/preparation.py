@@ -52,7 +52,7 @@ async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max
 
 
 def _beginnings(survey: Survey) -> tuple[str, float]:
-    """What all texts begin with, as far as the sample tells, and the share that neighbours in some order have in common."""
+    """What all texts of the sample begin with, and the share that neighbours have in common, in the better order."""
     shared = max(survey.shared_beginnings, shared_by_neighbours(sorted(survey.sample)))
     return common_beginning(survey.sample), shared
 

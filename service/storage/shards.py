@@ -20,6 +20,8 @@ from service.storage.lifecycle import SUMMED, TRIAL_SECONDS, poisoned, progress_
 from service.storage.progress import elapsed_seconds, job_not_found
 from service.storage.tables import checkpoints, jobs, shards
 
+_SIBLINGS = shards.alias("siblings")
+
 
 @dataclass(frozen=True, slots=True)
 class _Found:
@@ -263,8 +265,7 @@ def _in(seconds: float) -> ColumnElement[Any]:
 
 def _told_of_job(found: _Found) -> tuple[ColumnElement[Any], ...]:
     """What a worker is told of the shard's job, and the shard's checkpoint; columns beside those of the shard."""
-    siblings = shards.alias("siblings")
-    number = select(func.count()).where(siblings.c.job_id == found.job_id).scalar_subquery()
+    number = select(func.count()).where(_SIBLINGS.c.job_id == found.job_id).scalar_subquery()
     saved = select(checkpoints.c.data).where(checkpoints.c.job_id == found.job_id, checkpoints.c.shard == found.shard)
     made_by = (jobs.c.request_id, jobs.c.traceparent)
     counted = (number.label("shards"), saved.scalar_subquery().label("checkpoint"))
