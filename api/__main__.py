@@ -22,7 +22,7 @@ from service.settings import Settings
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _NOTICE_SECONDS = 5.0  # for looking whether there is a key, before requests are taken
-_SWITCH_SECONDS = 0.0005  # in which a thread that checks a data set lets the event loop go on; Python's own is 5 ms
+_SWITCH_SECONDS = 0.0001  # in which a thread that checks a data set lets the event loop go on; Python's own is 5 ms
 GRACE_SECONDS = 10  # for requests in progress, once told to stop
 
 

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from service.entities import ClaimedShard
 from service.errors import BackendUnavailable
@@ -23,6 +24,7 @@ from service.search.recall import Answers, KeyedRequest, PromptKey, answered, by
 from service.search.steps import Answer
 
 MAX_ANSWERS = 2_000_000
+KEPT_ANSWERS = 20_000  # by one run of a shard in its own memory; they take a few megabytes
 _TIDY_SHARE = 20  # memory is tidied up whenever this part of what it may hold has been added
 _FORGOTTEN_AT_ONCE = 5_000  # in one transaction, so that nobody waits for it
 
@@ -90,6 +92,7 @@ class Asking:
         progress = claimed.progress
         self.usage = Usage(progress.prompts, progress.tokens_sent, progress.tokens_computed, claimed.modelled)
         self.remembered = claimed.remembered
+        self._kept = _Kept()
         self._fresh = _Fresh()
         self._store_at = time.monotonic() + store_seconds
 
@@ -100,9 +103,18 @@ class Asking:
         )
         answers = dict[PromptKey, LogProbabilities]()
         if self._memory.max_answers:
-            async with self._store.workbench() as unit:
-                answers = await unit.answers.recall(self._backend.id, request.distinct_keys)
+            answers = await self._recalled(request.distinct_keys)
         return Question(request, answers, await asyncio.to_thread(unanswered, request, answers))
+
+    async def _recalled(self, keys: set[PromptKey]) -> dict[PromptKey, LogProbabilities]:
+        """Those of the answers that are stored; a search comes back to most prompts, which are kept here."""
+        answers = self._kept.of(keys)
+        if len(answers) < len(keys):
+            async with self._store.workbench() as unit:
+                stored = await unit.answers.recall(self._backend.id, keys - answers.keys())
+            self._kept.add(stored)
+            answers |= stored
+        return answers
 
     async def answer(self, question: Question) -> Answer:
         """The answers to all trees, every one of them stored. Raises BackendError, LeaseLost, StorageUnavailable."""
@@ -166,8 +178,26 @@ class Asking:
         self.usage = usage
         self._observer.asked(self._backend_name, cost)
         if self._memory.max_answers:
+            self._kept.add(answers)
             await self._memory.tidy(len(answers))
         return answers
+
+
+class _Kept:
+    """The latest answers that a run has stored or found stored."""
+
+    def __init__(self) -> None:
+        self._answers: dict[PromptKey, LogProbabilities] = {}
+
+    def of(self, keys: set[PromptKey]) -> dict[PromptKey, LogProbabilities]:
+        """Those that are kept of the answers to these prompts."""
+        return {key: self._answers[key] for key in keys if key in self._answers}
+
+    def add(self, answers: Answers) -> None:
+        """Keep these, and drop the oldest where they are too many."""
+        self._answers.update(answers)
+        for key in list(islice(self._answers, max(0, len(self._answers) - KEPT_ANSWERS))):
+            del self._answers[key]
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,16 @@
 
 import asyncio
 from dataclasses import dataclass
-from os.path import commonprefix
 
 from anyio import to_thread
 
 from service.config import JobConfig
 from service.errors import BackendRefused, BackendUnavailable
+from service.jobs.beginnings import common_beginning, shared_by_neighbours
 from service.jobs.cost import Lengths
 from service.jobs.rows import FaultLog, RowSource
 from service.jobs.sharding import ShardPlan, plan_shards
-from service.jobs.survey import Survey, shared_by_neighbours, survey_rows
+from service.jobs.survey import Survey, survey_rows
 from service.jobs.tokens import check_rows_fit, demonstration_tokens, tail_of
 from service.scoring_ports import BackendInfo, Scorer, Scorers
 
@@ -38,17 +38,23 @@ async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max
     survey = await to_thread.run_sync(lambda: survey_rows(source, config.task, max_reported_faults=max_reported_faults))
     backend = await _fit_backend(scorer, config)
     context_tokens = _context_tokens(backend)
-    beginning = commonprefix(survey.sample)  # noqa: RUF071  # of texts, character by character, is what is meant
+    beginning, shared = await to_thread.run_sync(_beginnings, survey)
     lead, tail = await scorer.count_tokens([beginning, tail_of(config.task)])
     lengths = Lengths(
         demonstrations=await demonstration_tokens(scorer, source, config.task, survey, context_tokens),
         lead=lead,
-        shared_beginnings=max(survey.shared_beginnings, shared_by_neighbours(sorted(survey.sample))),
+        shared_beginnings=shared,
         tail=tail,
         context=context_tokens,
     )
     plan = await to_thread.run_sync(lambda: _fitting_plan(config, survey, lengths, FaultLog(max_reported_faults)))
     return Preparation(config=config, survey=survey, lengths=lengths, plan=plan, advice=backend.advice)
+
+
+def _beginnings(survey: Survey) -> tuple[str, float]:
+    """What all texts of the sample begin with, and the share that neighbours have in common, in the better order."""
+    shared = max(survey.shared_beginnings, shared_by_neighbours(sorted(survey.sample)))
+    return common_beginning(survey.sample), shared
 
 
 async def _fit_backend(scorer: Scorer, config: JobConfig) -> BackendInfo:

@@ -2,14 +2,13 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
-from os.path import commonprefix
 from random import Random
 from typing import Any
 
 from service.config import AntisymmetricRelation, Task, template_fields
+from service.jobs.beginnings import common_length
 from service.jobs.related_rows import RelatedRows, RelationCount
 from service.jobs.relations import UnusableValue, row_id
 from service.jobs.rows import FaultLog, RowSource, SourceRow
@@ -66,12 +65,6 @@ def survey_rows(source: RowSource, task: Task, *, max_reported_faults: int) -> S
     return surveyor.survey()
 
 
-def shared_by_neighbours(texts: Sequence[str]) -> float:
-    """The share of the characters of these texts that the text before begins with, too."""
-    shared = sum(len(commonprefix(pair)) for pair in pairwise(texts))  # noqa: RUF071  # of texts, not of paths
-    return shared / max(1, sum(map(len, texts)))
-
-
 class _Surveyor:
     """Takes in one row after the other."""
 
@@ -112,7 +105,7 @@ class _Surveyor:
             self._texts_with_separator += 1
             self._texts_with_demonstrations += any(answer in text for answer in self._answers)
         self._characters += len(text)
-        self._shared += len(commonprefix((self._before, text)))  # noqa: RUF071  # of texts, not of paths
+        self._shared += common_length(self._before, text)
         self._before = text
 
     def check_ids_named(self) -> None:

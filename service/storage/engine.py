@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import asyncpg
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import URL, event, make_url
+from sqlalchemy.engine import AdaptedConnection
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool
@@ -32,12 +33,11 @@ def create_engine(
     url: str, *, pool_size: int = 10, statement_timeout_seconds: float = 60.0, application_name: str = "icm"
 ) -> AsyncEngine:
     """An engine whose connections are tested before use and whose statements end in bounded time."""
-    return create_async_engine(
+    engine = create_async_engine(
         database_url(url),
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=CONNECT_SECONDS,  # for whoever does without a queue before it (`Connections`)
-        pool_pre_ping=True,
         connect_args={
             "timeout": CONNECT_SECONDS,
             # A server that is frozen or cut off cannot enforce its own time-out.
@@ -50,6 +50,19 @@ def create_engine(
             },
         },
     )
+    event.listen(engine.sync_engine, "checkout", _test)
+    return engine
+
+
+def _test(connection: AdaptedConnection, *_: object) -> None:
+    """Have a new connection made where this one is dead, and all older ones tested.
+
+    One round trip; the pool's own test of asyncpg's connections (`pool_pre_ping`) opens a transaction around it.
+    """
+    try:
+        connection.run_async(lambda driver: driver.execute("SELECT 1"))
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError) as error:
+        raise InvalidatePoolError("the connection is dead") from error
 
 
 class EngineLoad:

@@ -96,23 +96,27 @@ class Journal:
         status = JobStatus(row.status)
         return LockedJob(job_id, status, row.cancel_requested, row.tries, row.waits, reason, row.has_begun)
 
-    async def append(self, job_id: JobId, event_type: str, data: Mapping[str, Any]) -> None:
-        """Add an event. The number comes from the job's own row, so numbers follow the order of commits."""
+    async def append(
+        self, job_id: JobId, event_type: str, data: Mapping[str, Any], *, change: Mapping[str, Any] | None = None
+    ) -> None:
+        """Add an event, and change in the same statement what it tells of. Raises JobNotFound.
+
+        The number comes from the job's own row, so numbers follow the order of commits.
+        """
         counted = (
             update(jobs)
             .where(jobs.c.id == job_id)
-            .values(last_event=jobs.c.last_event + 1)
+            .values({"last_event": jobs.c.last_event + 1, **(change or {})})
             .returning(jobs.c.id, jobs.c.last_event)
             .cte("counted")
         )
         written = literal(dict(data), events.c.data.type)
         source = select(counted.c.id, counted.c.last_event, literal(event_type), func.clock_timestamp(), written)
         columns = ["job_id", "sequence", "type", "created_at", "data"]
-        added = await self._connection.execute(insert(events).from_select(columns, source))
-        if added.rowcount == 0:
+        told = insert(events).from_select(columns, source).returning(func.pg_notify(EVENTS_CHANNEL, events.c.job_id))
+        if (await self._connection.execute(told)).first() is None:
             raise job_not_found(job_id)
         await queue_messages(self._connection, job_id, event_type)
-        await self.notify(EVENTS_CHANNEL, job_id)
 
     async def notify(self, channel: str, payload: str) -> None:
         """Tell every listener, once the transaction commits."""
@@ -123,8 +127,7 @@ class Journal:
         if job.status is not JobStatus.QUEUED:
             return
         change = {"status": JobStatus.RUNNING, "started_at": func.coalesce(jobs.c.started_at, func.clock_timestamp())}
-        await self._connection.execute(update(jobs).where(jobs.c.id == job.id).values(change))
-        await self.append(job.id, "job.running", {"status": JobStatus.RUNNING.value})
+        await self.append(job.id, "job.running", {"status": JobStatus.RUNNING.value}, change=change)
 
     async def pause(
         self, job: LockedJob, reason: PauseReason, message: str, *, backoff: Backoff, at_least_seconds: float
@@ -154,8 +157,8 @@ class Journal:
             "paused_at": func.coalesce(jobs.c.paused_at, func.clock_timestamp()),
             "retry_at": None,
         }
-        await self._connection.execute(update(jobs).where(jobs.c.id == job.id).values(change))
-        await self.append(job.id, "job.paused", paused_event(PauseReason.REQUESTED, PAUSED_ON_REQUEST, None))
+        told = paused_event(PauseReason.REQUESTED, PAUSED_ON_REQUEST, None)
+        await self.append(job.id, "job.paused", told, change=change)
 
     async def try_at_once(self, job: LockedJob) -> None:
         """End the wait of a job that goes on by itself: a worker looks now whether it can."""
@@ -174,8 +177,7 @@ class Journal:
         lasted = select(pause_so_far()).where(jobs.c.id == job.id)
         seconds = (await self._connection.execute(lasted)).scalar_one()
         change = {"status": status, "error": None, **without_pause()}
-        await self._connection.execute(update(jobs).where(jobs.c.id == job.id).values(change))
-        await self.append(job.id, "job.resumed", resumed_event(status, float(seconds)))
+        await self.append(job.id, "job.resumed", resumed_event(status, float(seconds)), change=change)
         await self.notify(WORK_CHANNEL, job.id)
 
     async def went_on(self, job_id: JobId) -> None:

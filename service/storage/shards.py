@@ -20,6 +20,8 @@ from service.storage.lifecycle import SUMMED, TRIAL_SECONDS, poisoned, progress_
 from service.storage.progress import elapsed_seconds, job_not_found
 from service.storage.tables import checkpoints, jobs, shards
 
+_SIBLINGS = shards.alias("siblings")
+
 
 @dataclass(frozen=True, slots=True)
 class _Found:
@@ -198,7 +200,7 @@ class ShardQueue:
     async def _lease(self, job: LockedJob, found: _Found, worker_id: WorkerId, seconds: float) -> ClaimedShard:
         change = (
             update(shards)
-            .where(shards.c.job_id == found.job_id, shards.c.shard == found.shard)
+            .where(shards.c.job_id == found.job_id, shards.c.shard == found.shard, jobs.c.id == shards.c.job_id)
             .values(
                 status=ShardStatus.RUNNING,
                 epoch=shards.c.epoch + 1,
@@ -206,7 +208,7 @@ class ShardQueue:
                 lease_until=_in(seconds),
                 crashes=found.crashes,
             )
-            .returning(*shards.c)
+            .returning(*shards.c, *_told_of_job(found))
         )
         row = (await self._connection.execute(change)).mappings().one()
         lease = Lease(job_id=found.job_id, shard=found.shard, epoch=row["epoch"], worker_id=worker_id)
@@ -215,35 +217,11 @@ class ShardQueue:
         else:
             await self._journal.begin(job)
             await self._started(lease, row["rows"])
-        return await self._claimed(lease, row, paused=job.status is JobStatus.PAUSED)
+        return _claimed(lease, row, paused=job.status is JobStatus.PAUSED)
 
     async def _started(self, lease: Lease, rows: int) -> None:
         started = {"shard": lease.shard, "epoch": lease.epoch, "worker_id": lease.worker_id, "rows": rows}
         await self._journal.append(lease.job_id, "shard.started", started)
-
-    async def _claimed(self, lease: Lease, row: RowMapping, *, paused: bool) -> ClaimedShard:
-        number = select(func.count()).where(shards.c.job_id == lease.job_id).scalar_subquery()
-        saved = select(checkpoints.c.data).where(
-            checkpoints.c.job_id == lease.job_id, checkpoints.c.shard == lease.shard
-        )
-        made_by = (jobs.c.request_id, jobs.c.traceparent)
-        query = select(jobs.c.project, jobs.c.dataset_id, jobs.c.config, number, saved.scalar_subquery(), *made_by)
-        found = await self._connection.execute(query.where(jobs.c.id == lease.job_id))
-        project, dataset_id, config, shard_count, checkpoint, request_id, traceparent = found.one()
-        return ClaimedShard(
-            lease=lease,
-            project=project,
-            dataset_id=dataset_id,
-            config=JobConfig.model_validate(config),
-            shards=shard_count,
-            rows=row["rows"],
-            checkpoint=checkpoint,
-            progress=Progress(rows=row["rows"], utility=row["utility"], **{name: row[name] for name in SUMMED}),
-            paused=paused,
-            remembered=row["remembered"],
-            modelled=row["tokens_modelled"],
-            origin=Origin(request_id=request_id, traceparent=traceparent),
-        )
 
     async def _end(
         self,
@@ -283,3 +261,29 @@ class ShardQueue:
 def _in(seconds: float) -> ColumnElement[Any]:
     """A point of time from now on, by the database's clock."""
     return func.clock_timestamp() + timedelta(seconds=seconds)
+
+
+def _told_of_job(found: _Found) -> tuple[ColumnElement[Any], ...]:
+    """What a worker is told of the shard's job, and the shard's checkpoint; columns beside those of the shard."""
+    number = select(func.count()).where(_SIBLINGS.c.job_id == found.job_id).scalar_subquery()
+    saved = select(checkpoints.c.data).where(checkpoints.c.job_id == found.job_id, checkpoints.c.shard == found.shard)
+    made_by = (jobs.c.request_id, jobs.c.traceparent)
+    counted = (number.label("shards"), saved.scalar_subquery().label("checkpoint"))
+    return jobs.c.project, jobs.c.dataset_id, jobs.c.config, *counted, *made_by
+
+
+def _claimed(lease: Lease, row: RowMapping, *, paused: bool) -> ClaimedShard:
+    return ClaimedShard(
+        lease=lease,
+        project=row["project"],
+        dataset_id=row["dataset_id"],
+        config=JobConfig.model_validate(row["config"]),
+        shards=row["shards"],
+        rows=row["rows"],
+        checkpoint=row["checkpoint"],
+        progress=Progress(rows=row["rows"], utility=row["utility"], **{name: row[name] for name in SUMMED}),
+        paused=paused,
+        remembered=row["remembered"],
+        modelled=row["tokens_modelled"],
+        origin=Origin(request_id=row["request_id"], traceparent=row["traceparent"]),
+    )

@@ -2,17 +2,22 @@
 
 import asyncio
 import math
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from random import Random
+
+import pytest
 
 from service.entities import LOCAL_CALLER, ClaimedShard, Progress
 from service.identifiers import BackendId
+from service.jobs import asking
 from service.jobs.asking import Memory
-from service.ports import KnownBackend, Store
+from service.ports import KnownBackend, Store, Workbench
 from service.scoring_ports import BackendIdentity
 from service.search.prompt_tree import LogProbabilities, Usage
 from service.search.recall import KEY_BYTES, PromptKey
 from tests.behaviour.stored import ALICE, BOB, NO_TIME, claimed, job, queued, release, save, spend
-from tests.behaviour.unlucky import NoisyScorer, Trial
+from tests.behaviour.unlucky import NoisyScorer, SilentScorer, Trial, UnluckyStore
 
 Answers = dict[PromptKey, LogProbabilities]
 BACKEND, OTHER = BackendId(1), BackendId(2)
@@ -186,3 +191,47 @@ async def test_a_worker_that_is_to_remember_nothing_asks_everything_again(store:
     assert asked[0] == asked[1] != []
     async with store.workbench() as bench:
         assert await bench.answers.last_beyond(0) is None
+
+
+async def test_a_run_looks_no_prompt_up_twice(store: Store) -> None:
+    trial = Trial(store, "familiar")
+    await trial.submitted()
+    await trial.run(store, NoisyScorer(trial.backend))
+    await trial.submitted()
+    watched = WatchedStore(store)
+    await trial.run(watched, SilentScorer(trial.backend))
+    assert len(watched.looked_up) == len(set(watched.looked_up)) > 0
+
+
+async def test_a_run_that_keeps_no_answer_finds_the_same_ones(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for kept in (0, 3, 20_000):
+        monkeypatch.setattr(asking, "KEPT_ANSWERS", kept)
+        trial = Trial(store, f"kept {kept}", nats=0.0)
+        job_id = await trial.submitted()
+        await trial.run(store, NoisyScorer(trial.backend, nats=0.0))
+        found.append((await trial.labels(job_id), (await trial.job(job_id)).progress))
+    assert found[0] == found[1] == found[2]
+
+
+class WatchedStore(UnluckyStore):
+    """Notes which prompts are looked up."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store, fatal=None, committed=False)
+        self.looked_up = list[PromptKey]()
+
+    @asynccontextmanager
+    async def workbench(self) -> AsyncIterator[Workbench]:
+        async with super().workbench() as unit:
+            recall = unit.answers.recall
+
+            async def watched(backend_id: BackendId, keys: Collection[PromptKey]) -> Answers:
+                self.looked_up += keys
+                return await recall(backend_id, keys)
+
+            unit.answers.recall = watched  # type: ignore[method-assign]  # the one call that is watched
+            try:
+                yield unit
+            finally:
+                unit.answers.recall = recall  # type: ignore[method-assign]
