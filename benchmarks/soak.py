@@ -3,11 +3,11 @@
     python -m benchmarks.soak
     python -m benchmarks.soak --hours 2 --out /tmp/soak.md
 
-A job every two simulated minutes, run as fast as they go, one after the other: 720 for a day. After
-each the processes' memory, file descriptors and connections are looked at, and the tables' rows are
-counted. Memory is fitted by a line over the last three quarters of the run; what was there at the
-first quarter's end counts as warmed up. Retention is given in simulated time by `ICM_RETENTION__*`
-in the environment, which API and worker are started with.
+A job every two simulated minutes, run as fast as they go, one after the other: 720 for a day. Between
+two of them everything stored becomes two minutes older, so retention goes by simulated time. After
+each the processes' memory, file descriptors and connections are looked at, and now and then the
+tables' rows are counted. Memory is fitted by a line over the last three quarters of the run; what was
+there at the first quarter's end counts as warmed up.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
@@ -28,11 +29,22 @@ import psutil
 from sqlalchemy import func, make_url, select
 
 from benchmarks.ingest import CONFIG, api, rows
+from benchmarks.timelapse import let_pass
 from service.storage.embedded import EmbeddedPostgres
 from service.storage.tables import metadata
 
 _JOBS_AN_HOUR = 30
 _ROWS = 16
+_STEP = timedelta(hours=1) / _JOBS_AN_HOUR
+# All is kept for less than a quarter of the day, so that tables may not grow from the first quarter on.
+_RETENTION = {
+    "ICM_RETENTION__JOBS_DAYS": "0.2",
+    "ICM_RETENTION__EVENTS_DAYS": "0.1",
+    "ICM_RETENTION__AUDIT_DAYS": "0.2",
+    "ICM_RETENTION__USAGE_DAYS": "0.2",
+    "ICM_RETENTION__EVERY_SECONDS": "0.5",
+    "ICM_MEMORY__MAX_ANSWERS": "2000",
+}
 _WARM_SHARE = 0.25  # of the run
 _MEGABYTE = 1_000_000
 _PATIENCE_SECONDS = 60.0
@@ -145,8 +157,9 @@ async def soak(client: httpx.AsyncClient, database_url: str, processes: Sequence
     try:
         watch = Watch(connection, processes)
         for number in range(1, jobs + 1):
-            await _one_job(client)
+            await _one_job(client, number)
             await watch.look()
+            await let_pass(connection, _STEP)
             if number in _quarters(jobs):
                 await watch.count_rows()
                 sys.stderr.write(f"{number} of {jobs} jobs\n")
@@ -159,9 +172,10 @@ def _quarters(jobs: int) -> set[int]:
     return {jobs * quarter // 4 for quarter in range(1, 5)}
 
 
-async def _one_job(client: httpx.AsyncClient) -> None:
-    """What a user does: post, follow, read everything."""
-    posted = await client.post("/v1/jobs", json={"config": CONFIG, "examples": rows(_ROWS)})
+async def _one_job(client: httpx.AsyncClient, number: int) -> None:
+    """What a user does: post what nobody has posted before, follow, read everything."""
+    examples = [{**row, "answer": f"{row['answer']}, not {number}"} for row in rows(_ROWS)]
+    posted = await client.post("/v1/jobs", json={"config": CONFIG, "examples": examples})
     posted.raise_for_status()
     links = posted.json()["links"]
     async with asyncio.timeout(_PATIENCE_SECONDS), client.stream("GET", links["events"]) as events:
@@ -184,6 +198,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a file for the tables, beside the standard output")
     arguments = parser.parse_args()
     jobs = max(8, int(arguments.hours * _JOBS_AN_HOUR))
+    os.environ.update(_RETENTION)  # which API and worker are started with
     began = time.monotonic()
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         Path(folder).chmod(0o755)  # the database's own user goes through it; what is inside is private
@@ -195,7 +210,10 @@ def main() -> None:
             processes = (Process("API", server), Process("worker", labelling))
             page = asyncio.run(measure(str(client.base_url), postgres.url, processes, jobs))
     minutes = (time.monotonic() - began) / 60
-    page = f"{jobs} jobs of {_ROWS} rows ({arguments.hours:g} simulated hours) in {minutes:.1f} minutes.\n\n{page}"
+    kept = ", ".join(f"`{name.removeprefix('ICM_')}={value}`" for name, value in _RETENTION.items())
+    page = (
+        f"{jobs} jobs of {_ROWS} rows ({arguments.hours:g} simulated hours) in {minutes:.1f} minutes; {kept}.\n\n{page}"
+    )
     sys.stdout.write(page)
     if arguments.out is not None:
         arguments.out.write_text(page)

@@ -132,14 +132,14 @@ class TelemetrySettings(_Group):
 
 
 class RetentionSettings(_Group):
-    """How long things are kept (docs/retention.md); 0 days are for good."""
+    """How long things are kept (docs/retention.md), in days or parts of days; 0 is for good."""
 
     idempotency_keys_hours: int = Field(48, ge=24, description="Idempotency-Keys, since their first use")
-    events_days: int = Field(30, ge=0, description="events of jobs since their end; those that end a log stay")
-    jobs_days: int = Field(0, ge=0, description="jobs with their data, labels and reports, since their end")
-    usage_days: int = Field(400, ge=0, description="how many tokens a project had computed on a day")
-    deliveries_days: int = Field(30, ge=0, description="messages to webhooks, but for those still to be sent")
-    audit_days: int = Field(365, ge=0, description="entries of the audit log")
+    events_days: float = Field(30, ge=0, description="events of jobs since their end; those that end a log stay")
+    jobs_days: float = Field(0, ge=0, description="jobs with their data, labels and reports, since their end")
+    usage_days: float = Field(400, ge=0, description="how many tokens a project had computed on a day")
+    deliveries_days: float = Field(30, ge=0, description="messages to webhooks, but for those still to be sent")
+    audit_days: float = Field(365, ge=0, description="entries of the audit log")
     every_seconds: float = Field(60.0, gt=0, description="how often a worker process looks for what is older")
 
 

@@ -44,5 +44,5 @@ def retention(settings: RetentionSettings) -> Retention:
     )
 
 
-def _days(number: int) -> timedelta | None:
+def _days(number: float) -> timedelta | None:
     return timedelta(days=number) if number else None

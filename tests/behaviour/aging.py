@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 from sqlalchemy import make_url
 
+from benchmarks import timelapse
 from service.access.desks import CallerDesks
 from service.entities import LOCAL_CALLER
 from service.jobs.upkeep import Retention, tidy
@@ -17,13 +18,6 @@ DAY = timedelta(days=1)
 KEPT = Retention(
     idempotency_keys=2 * DAY, events=30 * DAY, jobs=None, usage=400 * DAY, deliveries=30 * DAY, audit=365 * DAY
 )
-
-# Points of time, and the statement that puts each of them back by so much.
-_PUT_BACK = """
-    SELECT format('UPDATE %I SET %I = (%I - $1::interval)::%s', table_name, column_name, column_name, data_type)
-    FROM information_schema.columns
-    WHERE table_schema = 'public' AND data_type IN ('timestamp with time zone', 'date')
-"""
 
 
 @dataclass
@@ -67,8 +61,7 @@ def aging_postgres(store: Store, database_url: str) -> Aging:
     async def let_pass(time: timedelta) -> None:
         connection = await asyncpg.connect(address)
         try:
-            for row in await connection.fetch(_PUT_BACK):
-                await connection.execute(row[0], time)
+            await timelapse.let_pass(connection, time)
         finally:
             await connection.close()
 
