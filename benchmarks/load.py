@@ -52,7 +52,7 @@ _HEAD = (
 )
 _TEXT = """# Load
 
-Written by `python -m benchmarks.load` on {cores} cores, which API, Postgres, workers and all clients share. {note}
+Written by `python -m benchmarks.load` on {cores} cores, which API, Postgres, workers and all clients share.{note}
 
 ## What others notice of a crowd
 
@@ -91,7 +91,7 @@ class Measured:
         """All of it, as a page."""
         return _TEXT.format(
             cores=os.cpu_count(),
-            note=note,
+            note=f" {note}" if note else "",
             rate=REQUESTS_A_SECOND,
             streams=_STREAMS,
             followed=_FOLLOWED,

@@ -65,6 +65,15 @@ async def database_url(server_url: str, migrated_template: str, anyio_backend: s
 
 
 @pytest.fixture
+async def operator(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to this test's database that is none of the service's."""
+    address = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    connection = await asyncpg.connect(address)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
 async def postgres_store(database_url: str, anyio_backend: str) -> AsyncIterator[PostgresStore]:
     """A store in a database of this test's own."""
     store = PostgresStore(database_url, max_crashes=MAX_CRASHES)

@@ -16,7 +16,7 @@ from service.jobs.preparation import Preparation, prepare
 from service.jobs.rows import FaultLog, RowSource, in_chunks
 from service.jobs.template import as_text
 from service.ports import Desk, Desks
-from service.scoring_ports import Scorers
+from service.scoring_ports import BackendIdentity, Scorers
 from service.spans import current_traceparent, span
 
 _CHUNK_ROWS = 1_000
@@ -45,26 +45,20 @@ async def submit(
     IdempotencyMismatch, QuotaExceeded and StorageUnavailable.
     """
     with span("job.submit", {"icm.project": store.caller.project}) as current:
-        receipt = await _taken_in(
-            config, source, store, scorers, idempotency_key=idempotency_key, max_reported_faults=max_reported_faults
-        )
+        prepared = await prepare(config, source, scorers, max_reported_faults=max_reported_faults)
+        backend = await scorers.get(config.model).identify()
+        receipt = await _store(prepared, source, store, backend=backend, idempotency_key=idempotency_key)
         job = receipt.job  # its backend is a name of ours by now, and not just any text
         current.set_attributes({"icm.job": job.id, "icm.backend": config.model, "icm.rows": job.progress.rows})
         return receipt
 
 
-async def _taken_in(
-    config: JobConfig,
-    source: RowSource,
-    store: Desks,
-    scorers: Scorers,
-    *,
-    idempotency_key: str | None,
-    max_reported_faults: int,
+async def _store(
+    prepared: Preparation, source: RowSource, store: Desks, *, backend: BackendIdentity, idempotency_key: str | None
 ) -> Receipt:
-    prepared = await prepare(config, source, scorers, max_reported_faults=max_reported_faults)
+    """Store and queue what was found good, in one unit of work."""
+    config = prepared.config
     data_sha256 = await to_thread.run_sync(source.sha256)
-    backend = await scorers.get(config.model).identify()
     job = _new_job(config, store)
     async with store.desk() as desk:
         if idempotency_key is not None:

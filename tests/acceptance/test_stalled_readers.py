@@ -1,14 +1,11 @@
 """Clients who ask for much and read nothing, and the API as a process over Postgres."""
 
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
 import asyncpg
 import orjson
 import psutil
-import pytest
-from sqlalchemy import make_url
 
 from tests.acceptance.api_process import ApiProcess, api_process
 from tests.acceptance.slow_clients import SlowClient, connected, get
@@ -25,15 +22,6 @@ ADD_EVENTS = """
     SELECT id, last_event - 8 + number, 'note', now(), json_build_object('text', repeat('x', $1))
     FROM counted, generate_series(1, 8) AS number
 """
-
-
-@pytest.fixture
-async def operator(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of somebody else's."""
-    address = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    connection = await asyncpg.connect(address)
-    yield connection
-    await connection.close()
 
 
 def port(api: ApiProcess) -> int:

@@ -22,6 +22,7 @@ from service.scoring.registry import ConfiguredScorers
 from service.scoring_ports import BackendIdentity
 from service.search.prompt_tree import PromptTree, TreeScores
 from service.storage.store import PostgresStore
+from tests.behaviour.forwarding import ForwardingStore
 from tests.behaviour.stored import NO_TIME, claim
 
 LIMITS = Limits(max_bytes=1_000_000, max_rows=1_000, max_row_bytes=64_000)
@@ -84,23 +85,14 @@ class SilentScorer(NoisyScorer):
         raise AssertionError(f"asked for {[prompt for _, prompt in tree.prompts()]}")
 
 
-class UnluckyStore:
+class UnluckyStore(ForwardingStore):
     """A store whose worker dies in its n-th unit of work: before anything of it is stored, or right after all of it."""
 
     def __init__(self, store: Store, *, fatal: int | None, committed: bool) -> None:
-        self._store = store
+        super().__init__(store)
         self._fatal = fatal
         self._committed = committed
         self.units = 0
-        self.desk = store.desk
-        self.gate = store.gate
-        self.upkeep = store.upkeep
-        self.wait_for_work = store.wait_for_work
-        self.follow_events = store.follow_events
-        self.load = store.load
-        self.census = store.census
-        self.ping = store.ping
-        self.close = store.close
 
     @asynccontextmanager
     async def workbench(self) -> AsyncIterator[Workbench]:

@@ -17,6 +17,7 @@ from service.entities import LOCAL_CALLER
 from service.identifiers import JobId, WorkerId
 from service.ports import Store, Workbench
 from service.storage.store import PostgresStore
+from tests.behaviour.forwarding import ForwardingStore
 from tests.chaos.small_jobs import SmallService, config, rows, small_service
 from tests.chaos.undisturbed import result_bytes, undisturbed
 from workers.worker import Worker
@@ -36,23 +37,14 @@ class End(StrEnum):
     COMMITTED = "committed"  # but nobody was told
 
 
-class FragileStore:
+class FragileStore(ForwardingStore):
     """A store whose worker dies with its n-th transaction."""
 
     def __init__(self, store: Store, fatal: int | None, end: End) -> None:
-        self._store = store
+        super().__init__(store)
         self._fatal = fatal
         self._end = end
         self.transactions = 0
-        self.desk = store.desk
-        self.gate = store.gate
-        self.upkeep = store.upkeep
-        self.load = store.load
-        self.census = store.census
-        self.wait_for_work = store.wait_for_work
-        self.follow_events = store.follow_events
-        self.ping = store.ping
-        self.close = store.close
 
     @asynccontextmanager
     async def workbench(self) -> AsyncIterator[Workbench]:

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import asyncpg
 import pytest
-from sqlalchemy import Date, DateTime, make_url
+from sqlalchemy import Date, DateTime
 
 from service.access.issuing import create_key
 from service.entities import LOCAL_CALLER, AuditAction, AuditEntry, Scope
@@ -47,15 +47,6 @@ KEPT_FOR_GOOD = {
 OUTLIVES_A_JOB = {"audit_log"}
 GENTLE_LOCKS = {"AccessShareLock", "RowShareLock", "RowExclusiveLock", "ExclusiveLock"}
 WORD = "quetzalcoatl"
-
-
-@pytest.fixture
-async def operator(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of somebody else's."""
-    address = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    connection = await asyncpg.connect(address)
-    yield connection
-    await connection.close()
 
 
 @pytest.fixture

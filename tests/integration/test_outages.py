@@ -1,5 +1,4 @@
 import asyncio
-from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
@@ -17,15 +16,6 @@ from tests.integration.processes import until
 
 PATIENCE_SECONDS = 60.0
 DATASET = NewDataset(id=DatasetId("ds_1"), columns=("sum",), gold_field=None, rows=0, sha256="0" * 64)
-
-
-@pytest.fixture
-async def operator(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of somebody else's."""
-    address = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    connection = await asyncpg.connect(address)
-    yield connection
-    await connection.close()
 
 
 async def disconnect_everybody(operator: asyncpg.Connection) -> None:
