@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from anyio import to_thread
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, ValidationError
 
 from service.errors import Fault, InvalidInput, PayloadTooLarge, UnsupportedFormat
 from service.intake.strict_json import BadJson, parse
@@ -41,7 +41,7 @@ class WebhookChangeBody(_Request):
     url: _Url | None = Field(None, description=_ABOUT_URL)
     events: _Events | None = None
     description: _Description | None = None
-    enabled: bool | None = Field(None, description="false gives up what is still to be sent")
+    enabled: StrictBool | None = Field(None, description="false gives up what is still to be sent")
 
     def change(self) -> WebhookChange:
         """The same for the use case."""
