@@ -9,6 +9,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 from starlette.datastructures import FormData, UploadFile
 
+from api.bodies import media_type, read_within
 from api.dependencies import TheApplication
 from api.forms import read_form
 from api.uploads import Spool, Turns
@@ -16,7 +17,6 @@ from service.config import JobConfig
 from service.errors import Fault, InvalidConfig, InvalidDataset, PayloadTooLarge, UnsupportedFormat
 from service.intake.formats import Upload
 from service.intake.limits import Limits
-from service.intake.scratch import scratch_space
 from service.intake.sources import FileSource, InlineSource
 from service.intake.strict_json import BadJson, parse
 from service.jobs.configuration import parse_config
@@ -62,18 +62,17 @@ async def _read_submission(request: Request, application: TheApplication) -> Asy
     rooms: Rooms = request.app.state.rooms
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedFormat("Content-Encoding is not read here; send a .gz file as it is")
-    match request.headers.get("content-type", "").partition(";")[0].strip().lower():
+    match media_type(request):
         case "application/json":
             body = await _body(request)
             async with rooms.turns.turn(len(body)):
                 yield await _inline(body, limits)
         case "multipart/form-data":
-            with scratch_space():
-                async with (
-                    read_form(request, spool=rooms.spool, max_field_bytes=_MAX_CONFIG_BYTES) as form,
-                    _uploaded(form, limits, rooms) as submission,
-                ):
-                    yield submission
+            async with (
+                read_form(request, spool=rooms.spool, max_field_bytes=_MAX_CONFIG_BYTES) as form,
+                _uploaded(form, limits, rooms) as submission,
+            ):
+                yield submission
         case other:
             expected = "multipart/form-data with the parts dataset and config, or application/json"
             raise UnsupportedFormat(f"Content-Type {other or '(none)'} is not read here; send {expected}")
@@ -94,14 +93,11 @@ def _limits(upload: UploadSettings) -> Limits:
 
 
 async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_INLINE_BYTES:
-            raise PayloadTooLarge(f"a JSON body may have {MAX_INLINE_BYTES} bytes; upload a file instead")
+    refusal = f"a JSON body may have {MAX_INLINE_BYTES} bytes; upload a file instead"
+    body = await read_within(request, MAX_INLINE_BYTES, refusal)
     if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_INLINE_VALUES:
         raise PayloadTooLarge(f"a JSON body may hold {MAX_INLINE_VALUES} values; upload a file instead")
-    return bytes(body)
+    return body
 
 
 async def _inline(body: bytes, limits: Limits) -> Submission:

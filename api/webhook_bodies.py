@@ -8,7 +8,8 @@ from anyio import to_thread
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, ValidationError
 
-from service.errors import Fault, InvalidInput, PayloadTooLarge, UnsupportedFormat
+from api.bodies import media_type, read_within
+from service.errors import Fault, InvalidInput, UnsupportedFormat
 from service.intake.strict_json import BadJson, parse
 from service.webhook_ports import Delivery, DeliveryStatus, Webhook, WebhookChange, WebhookEvent
 from service.webhooks.addresses import LONGEST_URL
@@ -150,16 +151,12 @@ async def read_body(request: Request, body: type[M]) -> M:
 
     Raises UnsupportedFormat, PayloadTooLarge, and InvalidInput with a fault for each field.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise UnsupportedFormat(f"Content-Type {media_type or '(none)'} is not read here; send application/json")
-    raw = bytearray()
-    async for part in request.stream():
-        raw += part
-        if len(raw) > _MAX_BYTES:
-            raise PayloadTooLarge(f"the body may have {_MAX_BYTES} bytes")
+    kind = media_type(request)
+    if kind != "application/json":
+        raise UnsupportedFormat(f"Content-Type {kind or '(none)'} is not read here; send application/json")
+    raw = await read_within(request, _MAX_BYTES, f"the body may have {_MAX_BYTES} bytes")
     try:
-        return body.model_validate_json(json.dumps(await to_thread.run_sync(parse, bytes(raw))))
+        return body.model_validate_json(json.dumps(await to_thread.run_sync(parse, raw)))
     except BadJson as error:
         raise InvalidInput("the body cannot be read", [Fault(str(error), field="body")]) from error
     except ValidationError as error:

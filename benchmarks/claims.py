@@ -19,7 +19,6 @@ from typing import Any
 
 import asyncpg
 import httpx
-from sqlalchemy import make_url
 
 from benchmarks.bystanders import milliseconds
 from benchmarks.ingest import CONFIG, rows
@@ -28,6 +27,7 @@ from service.entities import ClaimedShard
 from service.identifiers import WorkerId
 from service.observability import configure_logging
 from service.settings import Settings
+from service.storage.engine import driver_address
 from service.storage.store import PostgresStore
 from service.storage.units import WorkbenchUnit
 from workers.worker import Worker
@@ -86,7 +86,7 @@ async def measure_claims(client: httpx.AsyncClient, database_url: str, jobs: int
 
 
 def _address(database_url: str) -> str:
-    return make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    return driver_address(database_url)
 
 
 async def _clear(database_url: str) -> None:

@@ -20,7 +20,6 @@ from pathlib import Path
 import asyncpg
 import httpx
 import psutil
-from sqlalchemy import make_url
 
 from benchmarks.bystanders import KINDS, REQUESTS_A_SECOND, Latencies, crowd, heard, measure_others, milliseconds
 from benchmarks.bystanders import percentile as share_of
@@ -31,6 +30,7 @@ from service.access.desks import CallerDesks
 from service.entities import LOCAL_CALLER
 from service.identifiers import JobId
 from service.storage.embedded import EmbeddedPostgres
+from service.storage.engine import driver_address
 from service.storage.store import PostgresStore
 
 _PAGE = Path("docs/load.md")
@@ -234,7 +234,7 @@ class Scene:
 
 
 def _address(database_url: str) -> str:
-    return make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    return driver_address(database_url)
 
 
 async def measure(base_url: str, server: psutil.Process, database_url: str, *, seconds: float, jobs: int) -> Measured:

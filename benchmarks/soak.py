@@ -26,11 +26,12 @@ from pathlib import Path
 import asyncpg
 import httpx
 import psutil
-from sqlalchemy import func, make_url, select
+from sqlalchemy import func, select
 
 from benchmarks.ingest import CONFIG, api, rows
 from benchmarks.timelapse import let_pass
 from service.storage.embedded import EmbeddedPostgres
+from service.storage.engine import driver_address
 from service.storage.tables import metadata
 
 _JOBS_AN_HOUR = 30
@@ -152,7 +153,7 @@ class Watch:
 
 async def soak(client: httpx.AsyncClient, database_url: str, processes: Sequence[Process], jobs: int) -> str:
     """So many jobs one after the other; the tables of what was seen."""
-    address = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    address = driver_address(database_url)
     connection = await asyncpg.connect(address)
     try:
         watch = Watch(connection, processes)

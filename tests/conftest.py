@@ -15,6 +15,7 @@ from sqlalchemy import make_url
 from migrations.commands import upgrade
 from service.ports import Store
 from service.storage.embedded import EmbeddedPostgres, reachable_root
+from service.storage.engine import driver_address
 from service.storage.memory import MemoryStore
 from service.storage.store import PostgresStore
 
@@ -67,7 +68,7 @@ async def database_url(server_url: str, migrated_template: str, anyio_backend: s
 @pytest.fixture
 async def operator(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     """A connection to this test's database that is none of the service's."""
-    address = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    address = driver_address(database_url)
     connection = await asyncpg.connect(address)
     yield connection
     await connection.close()
@@ -109,7 +110,7 @@ async def _database(server_url: str, options: str = "") -> AsyncIterator[str]:
 
 
 async def _execute(server_url: str, statement: str) -> None:
-    address = make_url(server_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    address = driver_address(server_url)
     connection = await asyncpg.connect(address)
     try:
         await connection.execute(statement)

@@ -8,11 +8,11 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.access_ports import Spending
-from service.entities import JobStatus, Usage
+from service.entities import Usage
 from service.identifiers import DatasetId, JobId, ProjectName
+from service.storage.lifecycle import OPEN_JOB
 from service.storage.tables import datasets, jobs, project_tokens, projects
 
-_OPEN = tuple(status for status in JobStatus if not status.is_final)
 _NOW: ColumnElement[Any] = func.timezone("UTC", func.clock_timestamp())
 TODAY: ColumnElement[Any] = cast(_NOW, Date)
 
@@ -50,7 +50,9 @@ class AccountTable:
         )
 
     def _jobs_in_flight(self) -> "Select[Any]":
-        return select(func.count()).select_from(jobs).where(jobs.c.project == self._project, jobs.c.status.in_(_OPEN))
+        return (
+            select(func.count()).select_from(jobs).where(jobs.c.project == self._project, jobs.c.status.in_(OPEN_JOB))
+        )
 
     def _tokens_today(self) -> "Select[Any]":
         return select(project_tokens.c.tokens).where(

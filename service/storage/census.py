@@ -6,9 +6,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.entities import JobStatus, ShardStatus
 from service.observing_ports import Census
 from service.storage.journal import may_be_tried
+from service.storage.lifecycle import OPEN_JOB
 from service.storage.tables import jobs, shards
-
-_OPEN = tuple(status for status in JobStatus if not status.is_final)
 
 
 async def take_census(connection: AsyncConnection) -> Census:
@@ -26,7 +25,7 @@ async def take_census(connection: AsyncConnection) -> Census:
             func.max(_seconds_queued()).filter(can_be_claimed),
         )
         .join(jobs, jobs.c.id == shards.c.job_id)
-        .where(jobs.c.status.in_(_OPEN))
+        .where(jobs.c.status.in_(OPEN_JOB))
         .group_by(shards.c.status)
     )
     of_shards, oldest, crashes = dict.fromkeys(ShardStatus, 0), 0.0, 0

@@ -29,6 +29,11 @@ def database_url(url: str) -> URL:
     return make_url(url).set(drivername="postgresql+asyncpg")
 
 
+def driver_address(url: str) -> str:
+    """The same database as asyncpg itself, and Postgres' own programs, take it; the password is in it."""
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
 def create_engine(
     url: str, *, pool_size: int = 10, statement_timeout_seconds: float = 60.0, application_name: str = "icm"
 ) -> AsyncEngine:

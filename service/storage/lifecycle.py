@@ -17,6 +17,7 @@ from service.identifiers import JobId, Row
 
 SUMMED = ("labeled", "iterations", "accepted", "inconsistencies", "prompts", "tokens_sent", "tokens_computed")
 
+OPEN_JOB = tuple(status for status in JobStatus if not status.is_final)
 OPEN_SHARD = (ShardStatus.BLOCKED, ShardStatus.QUEUED, ShardStatus.RUNNING)
 WAITING_SHARD = (ShardStatus.BLOCKED, ShardStatus.QUEUED)
 

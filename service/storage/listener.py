@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 
 from service.identifiers import JobId
-from service.storage.engine import CONNECT_SECONDS, database_url
+from service.storage.engine import CONNECT_SECONDS, driver_address
 from service.storage.journal import EVENTS_CHANNEL, WORK_CHANNEL
 
 UNHEARD_SECONDS = 1.0  # how long readers of events wait at once while no notification can reach them
@@ -26,7 +26,7 @@ class Listener:
     """
 
     def __init__(self, url: str) -> None:
-        self._address = database_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        self._address = driver_address(url)
         self._connection: Any = None
         self._opening: asyncio.Task[bool] | None = None
         self._work = asyncio.Event()

@@ -19,6 +19,7 @@ from sqlalchemy import make_url
 from icm.ports import free_port
 from service.access.issuing import create_key
 from service.entities import Scope
+from service.storage.engine import driver_address
 from service.storage.store import PostgresStore
 from tests.acceptance.api_process import api_process
 from tests.acceptance.otlp_receiver import ReceivedSpan, otlp_receiver
@@ -59,7 +60,7 @@ class Observed:
 async def database(server_url: str, template: str) -> AsyncIterator[str]:
     """A migrated database for as long as the body runs."""
     name = f"icm_{uuid.uuid4().hex}"
-    address = make_url(server_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    address = driver_address(server_url)
     connection = await asyncpg.connect(address)
     try:
         await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")

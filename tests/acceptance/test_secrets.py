@@ -8,11 +8,11 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from sqlalchemy import make_url
 
 from service.access.issuing import create_key, revoke_key
 from service.access.keys import Key, key_of, new_key
 from service.entities import Scope
+from service.storage.engine import driver_address
 from service.storage.store import PostgresStore
 from tests.acceptance.api_process import api_process
 from tests.unit.api.harness import CONFIG, jsonl, pairs
@@ -170,7 +170,7 @@ async def _sent(client: httpx.AsyncClient, request: Request) -> httpx.Response:
 
 async def everything_stored(database_url: str) -> str:
     """The tables about access as text; data sets and configurations are the user's own."""
-    address = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    address = driver_address(database_url)
     connection = await asyncpg.connect(address)
     try:
         queries = ("SELECT * FROM api_keys", "SELECT * FROM audit_log", "SELECT * FROM projects")

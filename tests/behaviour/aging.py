@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
-from sqlalchemy import make_url
 
 from benchmarks import timelapse
 from service.access.desks import CallerDesks
 from service.entities import LOCAL_CALLER
 from service.jobs.upkeep import Retention, tidy
 from service.ports import Store
+from service.storage.engine import driver_address
 from service.storage.memory import MemoryStore
 
 DAY = timedelta(days=1)
@@ -56,7 +56,7 @@ def aging_memory() -> Aging:
 
 def aging_postgres(store: Store, database_url: str) -> Aging:
     """The store in this database."""
-    address = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    address = driver_address(database_url)
 
     async def let_pass(time: timedelta) -> None:
         connection = await asyncpg.connect(address)

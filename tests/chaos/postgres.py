@@ -12,9 +12,9 @@ from typing import Any
 
 import asyncpg
 import psutil
-from sqlalchemy import make_url
 
 from service.storage.embedded import EmbeddedPostgres, reachable_root
+from service.storage.engine import driver_address
 from tests.conftest import _scratch_folder
 from tests.integration.processes import PATIENCE_SECONDS, until
 
@@ -33,7 +33,7 @@ class CrashingPostgres:
     @property
     def address(self) -> str:
         """Where asyncpg connects to."""
-        return make_url(self.url).set(drivername="postgresql").render_as_string(hide_password=False)
+        return driver_address(self.url)
 
     def end_abruptly(self, how: signal.Signals) -> None:
         """Kill the postmaster, or have it shut down without a checkpoint, and start it again.

@@ -4,10 +4,10 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import make_url
 
 from service.entities import JobStatus
 from service.identifiers import JobId
+from service.storage.engine import driver_address
 from tests.chaos.poisoned_worker import POISON, TIRING
 from tests.chaos.stage import MAX_CRASHES, Pool
 from tests.integration.processes import Laboratory, laboratory, until, worker_processes
@@ -35,7 +35,7 @@ async def supervised(lab: Laboratory, database_url: str, pool: Pool, *job_ids: J
 
     A lease runs out as soon as its worker is dead, for the clock is put forward.
     """
-    address = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    address = driver_address(database_url)
     operator = await asyncpg.connect(address)
     deaths = 0
 

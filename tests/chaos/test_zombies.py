@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 import asyncpg
 import pytest
-from sqlalchemy import make_url
 
 from service.errors import LeaseLost
 from service.identifiers import JobId
 from service.jobs.run import ShardOutcome, run_shard
 from service.scoring.deterministic import DeterministicScorer
 from service.search.prompt_tree import PromptTree, TreeScores
+from service.storage.engine import driver_address
 from tests.behaviour.stored import ALICE, BOB, LONG, NO_TIME, claimed
 from tests.chaos import trace
 from tests.chaos.announcing import AnnouncingStore
@@ -98,6 +98,6 @@ async def test_a_successor_goes_on_where_the_last_step_was_saved(database_url: s
 
 async def observed(database_url: str) -> asyncpg.Connection:
     """A connection to the database, which keeps the trace from now on."""
-    connection = await asyncpg.connect(make_url(database_url).set(drivername="postgresql").render_as_string(False))
+    connection = await asyncpg.connect(driver_address(database_url))
     await trace.install(connection)
     return connection

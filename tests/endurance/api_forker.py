@@ -5,10 +5,8 @@ answers to `POST /v1/jobs` it is from death: at the last of them it is killed as
 is committed and not a byte of the answer has been sent. At the end of the input all are killed.
 """
 
-import contextlib
 import os
 import signal
-import sys
 from unittest.mock import patch
 
 from fastapi import FastAPI
@@ -17,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import api.__main__ as door
 from api.app import create_app
 from service.bootstrap import Application
+from tests.integration.forker import serve
 
 FOREVER = 0
 
@@ -40,19 +39,11 @@ class DiesBeforeAnswering:
         await self._app(scope, receive, deadly if is_post else send)
 
 
-def fork(answers_left: int) -> int:
-    """An API in a process of its own; its id."""
-    child = os.fork()
-    if child == 0:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        os.close(0)
-        os.dup2(2, 1)
-        try:
-            with patch.object(door, "create_app", lambda application: _doomed(application, answers_left)):
-                door.main()
-        finally:
-            os._exit(1)
-    return child
+def run(line: str) -> None:
+    """An API that is so many answers from death."""
+    os.dup2(2, 1)
+    with patch.object(door, "create_app", lambda application: _doomed(application, int(line))):
+        door.main()
 
 
 def _doomed(application: Application, answers_left: int) -> FastAPI:
@@ -62,18 +53,5 @@ def _doomed(application: Application, answers_left: int) -> FastAPI:
     return app
 
 
-def serve() -> None:
-    """Fork until the input ends."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them, so none becomes a zombie
-    children = []
-    for line in sys.stdin:
-        children.append(fork(int(line)))
-        sys.stdout.write(f"{children[-1]}\n")
-        sys.stdout.flush()
-    for child in children:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-
-
 if __name__ == "__main__":
-    serve()
+    serve(run)

@@ -18,11 +18,11 @@ from typing import Any
 
 import asyncpg
 import httpx
-from sqlalchemy import make_url
 
 from icm import Client
 from icm.retries import RetryPolicy
 from service.storage.embedded import running_url
+from service.storage.engine import driver_address
 from tests.endurance.small_disk import fill, mount_here
 from tests.unit.api.harness import CONFIG, pairs
 
@@ -93,7 +93,7 @@ class Trial:
         """Have Postgres write its log of changes until it finds no room."""
         url = running_url(self.disk / "data" / "postgres")
         assert url is not None
-        asyncio.run(_write_log(make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)))
+        asyncio.run(_write_log(driver_address(url)))
 
 
 async def _write_log(address: str) -> None:

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import asyncpg
 import psutil
-from sqlalchemy import make_url
 
 from icm.keeper import PostgresKeeper
 from migrations.commands import upgrade
 from service.storage.ballast import Ballast
 from service.storage.embedded import EmbeddedPostgres
+from service.storage.engine import driver_address
 
 PATIENCE_SECONDS = 100.0
 CHECK_SECONDS = 0.02
@@ -41,7 +41,7 @@ class KeptPostgres:
 
     async def connect(self) -> asyncpg.Connection:
         """A connection of the operator's."""
-        address = make_url(self.server.url).set(drivername="postgresql").render_as_string(hide_password=False)
+        address = driver_address(self.server.url)
         return await asyncpg.connect(address)
 
     async def query(self, statement: str) -> object:

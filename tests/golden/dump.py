@@ -13,9 +13,10 @@ from typing import Any
 
 import asyncpg
 import orjson
-from sqlalchemy import Table, make_url
+from sqlalchemy import Table
 
 from migrations.commands import upgrade
+from service.storage.engine import driver_address
 from service.storage.tables import metadata
 
 _COUNTERS = """
@@ -99,7 +100,7 @@ async def restored(dump: Dump, database_url: str) -> None:
 
 @asynccontextmanager
 async def _connected(database_url: str) -> AsyncIterator["asyncpg.Connection"]:
-    address = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    address = driver_address(database_url)
     connection = await asyncpg.connect(address)
     try:
         yield connection

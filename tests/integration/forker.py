@@ -1,8 +1,8 @@
-"""Forks worker processes on demand: everything is imported once, so a worker starts in milliseconds.
+"""Forks processes on demand: everything is imported once, so one starts in milliseconds.
 
-`python -m tests.integration.forker MODULE` runs that module's `main` in each: `workers.__main__`, or one
-that goes wrong on purpose. For each line on standard input a worker is forked and its process id printed.
-At the end of the input all workers are killed, so none outlives the tests.
+For each line on standard input one is forked and its process id printed. At the end of the input all are
+killed, so none outlives the tests. `python -m tests.integration.forker MODULE` runs that module's `main` in
+each, whatever the line says: `workers.__main__`, or one that goes wrong on purpose.
 """
 
 import contextlib
@@ -12,26 +12,28 @@ import signal
 import sys
 from collections.abc import Callable
 
+Run = Callable[[str], None]  # of the line that asked for the process
 
-def fork(main: Callable[[], None]) -> int:
-    """A worker in a process of its own; its id."""
+
+def fork(run: Run, line: str) -> int:
+    """A process of its own that runs and ends; its id."""
     child = os.fork()
     if child == 0:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.close(0)
         try:
-            main()
+            run(line)
         finally:
             os._exit(0)
     return child
 
 
-def serve(main: Callable[[], None]) -> None:
+def serve(run: Run) -> None:
     """Fork until the input ends."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the workers, so none becomes a zombie
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them, so none becomes a zombie
     children = []
-    for _ in sys.stdin:
-        children.append(fork(main))
+    for line in sys.stdin:
+        children.append(fork(run, line))
         sys.stdout.write(f"{children[-1]}\n")
         sys.stdout.flush()
     for child in children:
@@ -40,4 +42,5 @@ def serve(main: Callable[[], None]) -> None:
 
 
 if __name__ == "__main__":
-    serve(importlib.import_module(sys.argv[1]).main)
+    main = importlib.import_module(sys.argv[1]).main
+    serve(lambda _: main())

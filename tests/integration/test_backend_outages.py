@@ -5,10 +5,10 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import make_url
 
 from service.entities import JobStatus, LabeledRow
 from service.identifiers import JobId
+from service.storage.engine import driver_address
 from tests.integration.processes import Laboratory, Workers, laboratory, until, worker_processes
 from tests.integration.scoring_server import running_server
 
@@ -61,7 +61,7 @@ async def test_a_job_goes_on_by_itself_when_its_server_is_back(
 
 async def claimed_again(database_url: str, *, times: int) -> None:
     """Wait until shards were claimed so many times more."""
-    address = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    address = driver_address(database_url)
     connection = await asyncpg.connect(address)
     before = await connection.fetchval("SELECT sum(epoch) FROM shards")
 

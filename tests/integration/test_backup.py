@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import make_url
 
 from migrations.commands import upgrade
 from service.bootstrap import Application
@@ -23,6 +22,7 @@ from service.scoring_ports import BackendIdentity
 from service.settings import QueueSettings
 from service.storage.binaries import postgres_programs
 from service.storage.embedded import EmbeddedPostgres, reachable_root
+from service.storage.engine import driver_address
 from tests.integration.processes import laboratory, until
 from tests.unit.workers.workplace import Backend
 from workers.worker import Worker
@@ -134,4 +134,4 @@ async def run(program: Path, *arguments: str) -> None:
 
 def address(database_url: str) -> str:
     """The URL as Postgres' own programs read it."""
-    return make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    return driver_address(database_url)

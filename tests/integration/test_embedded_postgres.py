@@ -18,6 +18,7 @@ from sqlalchemy import make_url
 
 from service.storage.binaries import EmbeddedPostgresError, ServerUser, postgres_programs
 from service.storage.embedded import EmbeddedPostgres, reachable_root
+from service.storage.engine import driver_address
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60.0
@@ -33,7 +34,7 @@ def folder() -> Iterator[Path]:
 
 
 async def query(url: str, statement: str) -> object:
-    address = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    address = driver_address(url)
     connection = await asyncpg.connect(address)
     try:
         return await connection.fetchval(statement)

@@ -9,11 +9,11 @@ from pathlib import Path
 import asyncpg
 import httpx
 import pytest
-from sqlalchemy import make_url
 
 from service.errors import SpoolFull
 from service.identifiers import WorkerId
 from service.intake.scratch import scratch_space
+from service.storage.engine import driver_address
 from tests.acceptance.whole import whole_service
 from tests.unit.api.harness import CONFIG, pairs
 from workers.worker import Worker
@@ -39,7 +39,7 @@ class Disk:
         await self.execute(f"DROP TRIGGER full_disk ON {table}")
 
     async def execute(self, statement: str) -> None:
-        address = make_url(self.url).set(drivername="postgresql").render_as_string(hide_password=False)
+        address = driver_address(self.url)
         connection = await asyncpg.connect(address)
         await connection.execute(statement)
         await connection.close()

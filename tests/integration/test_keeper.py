@@ -13,13 +13,13 @@ from pathlib import Path
 import asyncpg
 import psutil
 import pytest
-from sqlalchemy import make_url
 
 from icm.keeper import LONGEST_PAUSE_SECONDS, LOOK_SECONDS, MOST_DEATHS, SETTLED_SECONDS, PostgresKeeper
 from icm.supervisor import PartFailed
 from service.storage.ballast import AMPLE_ROOM_BYTES, LITTLE_ROOM_BYTES, MIB, Ballast
 from service.storage.binaries import EmbeddedPostgresError
 from service.storage.embedded import EmbeddedPostgres
+from service.storage.engine import driver_address
 
 PATIENCE_SECONDS = 60.0
 BUSY = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b"
@@ -73,9 +73,7 @@ class Kept:
             await connection.close()
 
     async def connect(self) -> asyncpg.Connection:
-        return await asyncpg.connect(
-            make_url(self.server.url).set(drivername="postgresql").render_as_string(hide_password=False)
-        )
+        return await asyncpg.connect(driver_address(self.server.url))
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import make_url
 
 from service.entities import Event, JobStatus
+from service.storage.engine import driver_address
 from tests.integration.processes import Laboratory, Workers, gone, kill, laboratory, until, worker_processes
 
 KILLS = 20
@@ -153,7 +153,7 @@ async def test_a_running_job_is_cancelled_and_keeps_what_it_has(database_url: st
 
 async def until_listening(database_url: str, workers: int) -> None:
     """Wait until so many workers wait for work."""
-    address = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    address = driver_address(database_url)
     connection = await asyncpg.connect(address)
     listening = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE 'listen %'"
 

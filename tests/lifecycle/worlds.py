@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 import asyncpg
-from sqlalchemy import make_url
 
 from service.ports import Store
+from service.storage.engine import driver_address
 from service.storage.memory import MemoryStore
 from service.storage.store import PostgresStore
 from tests.lifecycle.model import LONG_SECONDS, MAX_CRASHES
@@ -55,7 +55,7 @@ class PostgresWorld:
 
     def __init__(self, runner: asyncio.Runner, url: str) -> None:
         self._runner = runner
-        address = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        address = driver_address(url)
         self._connection = runner.run(asyncpg.connect(address))
         self.store: Store = PostgresStore(url, max_crashes=MAX_CRASHES)
 
