@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from service.entities import ApiKey, AuditEntry, NewApiKey, Project, Usage
+from service.entities import ApiKey, AuditEntry, Holdings, NewApiKey, Project
 from service.identifiers import DatasetId, KeyId, ProjectName
 
 
@@ -72,7 +72,7 @@ class Account(Protocol):
     async def lock(self) -> None:
         """Keep others from counting until the unit of work ends."""
 
-    async def usage(self, *, besides: DatasetId | None = None) -> Usage:
+    async def usage(self, *, besides: DatasetId | None = None) -> Holdings:
         """What the project has as of now, besides this data set of its own."""
 
 

@@ -159,7 +159,7 @@ NO_QUOTAS = Quotas()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Holdings:
     """What a project has as of now."""
 
     jobs_in_flight: int

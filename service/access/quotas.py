@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from service.entities import Quotas, Size, Usage
+from service.entities import Holdings, Quotas, Size
 from service.errors import Fault, InvalidInput, QuotaExceeded, QuotaExhausted, QuotaState, QuotaTooSmall
 
 JOB_RETRY_SECONDS = 30.0  # nobody knows when a job will end
@@ -30,7 +30,7 @@ def limits_jobs(quotas: Quotas) -> bool:
     return any((quotas.jobs_in_flight, quotas.rows, quotas.bytes, quotas.tokens_per_day))
 
 
-def check_room(quotas: Quotas, usage: Usage, new: Size) -> None:
+def check_room(quotas: Quotas, usage: Holdings, new: Size) -> None:
     """Raise QuotaExceeded where one more job of this size would be too much beside what there is."""
     for name, limit, used, more in (
         ("rows", quotas.rows, usage.rows, new.rows),

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.access_ports import Spending
-from service.entities import Usage
+from service.entities import Holdings
 from service.identifiers import DatasetId, JobId, ProjectName
 from service.storage.lifecycle import OPEN_JOB
 from service.storage.tables import datasets, jobs, project_tokens, projects
@@ -34,14 +34,14 @@ class AccountTable:
         query = select(projects.c.name).where(projects.c.name == self._project).with_for_update(key_share=True)
         await self._connection.execute(query)
 
-    async def usage(self, *, besides: DatasetId | None = None) -> Usage:
+    async def usage(self, *, besides: DatasetId | None = None) -> Holdings:
         """What the project has as of now, besides this data set of its own."""
         stored = select(
             func.coalesce(func.sum(datasets.c.rows), 0).label("rows"),
             func.coalesce(func.sum(datasets.c.bytes), 0).label("bytes"),
         ).where(datasets.c.project == self._project, datasets.c.id != (besides or ""))
         row = (await self._connection.execute(stored)).one()
-        return Usage(
+        return Holdings(
             jobs_in_flight=await self._number(self._jobs_in_flight()),
             rows=int(row.rows),
             bytes=int(row.bytes),

@@ -170,7 +170,7 @@ async def queued(store: Store, caller: Caller) -> JobId:
         return await added(desk, gold=[b'"yes"', b'"no"'])
 
 
-async def usage(store: Store, caller: Caller) -> entities.Usage:
+async def usage(store: Store, caller: Caller) -> entities.Holdings:
     async with store.desk(caller) as desk:
         return await desk.account.usage()
 

@@ -12,13 +12,13 @@ from service.entities import (
     Backoff,
     ClaimedShard,
     Event,
+    Holdings,
     Job,
     LabelState,
     PauseReason,
     Progress,
     ShardStatus,
 )
-from service.entities import Usage as ProjectUsage
 from service.errors import JobFinished, JobNotFound, LeaseLost, ServiceError, WrongState
 from service.identifiers import JobId, WorkerId
 from service.ports import Desk, Workbench
@@ -294,7 +294,7 @@ class Everything:
     labels: list[LabelState]
 
 
-async def everything(desk: Desk) -> tuple[ProjectUsage, list[Everything]]:
+async def everything(desk: Desk) -> tuple[Holdings, list[Everything]]:
     """What callers can see, in one unit of work."""
     jobs = await desk.jobs.page(limit=100, before=None, status=None)
     found = [

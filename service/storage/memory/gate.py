@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 
 from service.access_ports import Spending, StoredKey
-from service.entities import ApiKey, AuditEntry, NewApiKey, Project, Usage
+from service.entities import ApiKey, AuditEntry, Holdings, NewApiKey, Project
 from service.errors import KeyNotFound, ProjectNotFound
 from service.identifiers import DatasetId, KeyId, ProjectName
 from service.storage.memory.state import State
@@ -96,14 +96,14 @@ class MemoryAccount:
     async def lock(self) -> None:
         """Nobody else is here."""
 
-    async def usage(self, *, besides: DatasetId | None = None) -> Usage:
+    async def usage(self, *, besides: DatasetId | None = None) -> Holdings:
         """What the project has as of now, besides this data set of its own."""
         owned = {name for name, project in self._state.owners.items() if project == self._project}
         kept = [name for name, _ in self._state.datasets.items() if name in owned and name != besides]
         rows = [row for name in kept for row in self._state.rows.get(name) or ()]
         gold = (len(value) for (name, _), value in self._state.gold.items() if name in kept)
         jobs = [job for job_id, job in self._state.jobs.items() if job_id in owned and not job.status.is_final]
-        return Usage(
+        return Holdings(
             jobs_in_flight=len(jobs),
             rows=len(rows),
             bytes=sum(row.size_bytes for row in rows) + sum(gold),

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from service.access.quotas import check_room, check_streams, limits_jobs, overridden, parsed_overrides
 from service.access.rates import WINDOW_SECONDS, RateLimiter
 from service.access.streams import StreamCounter
-from service.entities import NO_QUOTAS, Quotas, Size, Usage
+from service.entities import NO_QUOTAS, Holdings, Quotas, Size
 from service.errors import (
     InvalidInput,
     QuotaExceeded,
@@ -22,11 +22,11 @@ ANA, BEN = KeyId("ana"), KeyId("ben")
 amounts = st.integers(min_value=0, max_value=20)
 
 
-def usage(jobs: int = 0, rows: int = 0, length: int = 0, tokens: int = 0) -> Usage:
-    return Usage(jobs_in_flight=jobs, rows=rows, bytes=length, tokens_today=tokens, seconds_left_today=500.0)
+def usage(jobs: int = 0, rows: int = 0, length: int = 0, tokens: int = 0) -> Holdings:
+    return Holdings(jobs_in_flight=jobs, rows=rows, bytes=length, tokens_today=tokens, seconds_left_today=500.0)
 
 
-def refusal(quotas: Quotas, used: Usage, size: Size = Size(rows=1, bytes=1)) -> ServiceError | None:  # noqa: B008 - a value
+def refusal(quotas: Quotas, used: Holdings, size: Size = Size(rows=1, bytes=1)) -> ServiceError | None:  # noqa: B008 - a value
     try:
         check_room(quotas, used, size)
     except QuotaExceeded as error:
