@@ -78,7 +78,7 @@ class Bootstrap:
     def _labels(self, problem: Problem, scores: Scores, number: int) -> dict[Row, Label]:
         if self.consistent:
             rng = problem.random("bootstrap", number)
-            return redraw(problem, {}, scores, temperature=0.0, share=1.0, rng=rng)
+            return redraw(problem, {}, scores, temperature=0.0, rng=rng)
         return {row: likeliest(scores[row]) for row in problem.rows}
 
 

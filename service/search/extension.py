@@ -35,7 +35,7 @@ def extended(problem: Problem, state: State, *, consistent: bool = True) -> Step
 
 def _labels(problem: Problem, scores: Scores, *, consistent: bool) -> dict[Row, Label]:
     if consistent:
-        return redraw(problem, {}, scores, temperature=0.0, share=1.0, rng=problem.random("extend"))
+        return redraw(problem, {}, scores, temperature=0.0, rng=problem.random("extend"))
     return {row: likeliest(scores[row]) for row in problem.rows}
 
 

@@ -73,7 +73,7 @@ class Folds:
         new = starts.take(problem, state.labels, min(len(state.labels), len(problem.rows) - len(state.labels)))
         scores = yield from evaluation.predict(problem, state.labels, new)
         rng = problem.random("grow", state.round)
-        drawn = redraw_groups(problem, state.labels, scores, temperature=0.0, share=1.0, rng=rng)
+        drawn = redraw_groups(problem, state.labels, scores, temperature=0.0, rng=rng)
         state = _counting(problem, state, state.labels, drawn)
         return replace(state, round=state.round + 1, labels=drawn.labels, scores={**state.scores, **scores})
 
@@ -83,7 +83,7 @@ class Folds:
         scores = yield from evaluation.by_folds(problem, labels, problem.parameters.folds)
         best = better(state.best, as_candidate(problem, labels, scores))
         rng = problem.random("sweep", state.round)
-        drawn = redraw_groups(problem, labels, scores, temperature=0.0, share=1.0, rng=rng)
+        drawn = redraw_groups(problem, labels, scores, temperature=0.0, rng=rng)
         state = replace(_counting(problem, state, labels, drawn), best=best, round=state.round + 1)
         if drawn.labels == labels:
             return _swept(problem, state, best, StopReason.CONVERGED)
@@ -104,7 +104,7 @@ class Folds:
         [exact] = yield from evaluation.leave_one_out(problem, state.labels)
         best = better(state.best, exact)
         rng = problem.random("score", state.round)
-        drawn = redraw_groups(problem, exact.labels, exact.scores, temperature=0.0, share=1.0, rng=rng)
+        drawn = redraw_groups(problem, exact.labels, exact.scores, temperature=0.0, rng=rng)
         if best is not exact or drawn.labels == exact.labels or state.round == EXACT_REDRAWS:
             return _found(state, Phase.AUDIT, best)
         state = _counting(problem, state, exact.labels, drawn)

@@ -83,7 +83,7 @@ class Paper:
     ) -> Generator[Request, Answer, Candidate]:
         scores = yield from evaluation.predict(problem, candidate.labels, rest)
         guesses = {row: likeliest(scores[row]) for row in rest}
-        labels = redraw(problem, {**candidate.labels, **guesses}, scores, temperature=0.0, share=1.0, rng=rng)
+        labels = redraw(problem, {**candidate.labels, **guesses}, scores, temperature=0.0, rng=rng)
         [complete] = yield from evaluation.leave_one_out(problem, labels)
         return complete
 

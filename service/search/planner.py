@@ -19,23 +19,21 @@ def held_out(
     parts: Sequence[Sequence[Row]],
     labels: Labels,
     *,
-    shared: Sequence[Row] = (),
     also: Sequence[Row] = (),
 ) -> PromptTree:
     """Each part's rows are asked for given the labels of all other parts, in divide-and-conquer order.
 
     To ask for the parts of S behind a context: split S in A and B; descend into A with B
     put behind the context, into B with A. Over G parts of N rows of L tokens this computes
-    N L (log2 G + 1) tokens instead of N N L (DESIGN §5.2). The demonstrations of `shared`
-    stand before all of it; rows of `also` are asked for behind the labels of everything.
+    N L (log2 G + 1) tokens instead of N N L (DESIGN §5.2). Rows of `also` are asked for
+    behind the labels of everything.
     """
-    context = problem.prefix + problem.demonstrations(shared, labels)
-    root = _descend(problem, context, list(parts), labels)
+    root = _descend(problem, problem.prefix, list(parts), labels)
     if not also:
         return root
     everything = problem.demonstrations([row for part in parts for row in part], labels)
     outside = PromptTree(everything, tuple(map(problem.query, also)))
-    return PromptTree(context, (), (_without(context, root), outside))
+    return PromptTree(problem.prefix, (), (_without(problem.prefix, root), outside))
 
 
 def leave_one_out(problem: Problem, rows: Sequence[Row], labels: Labels, also: Sequence[Row] = ()) -> PromptTree:

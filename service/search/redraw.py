@@ -25,17 +25,13 @@ class Redrawn:
     unproven_groups: int
 
 
-def redraw(
-    problem: Problem, labels: Labels, scores: Scores, *, temperature: float, share: float, rng: Random
-) -> dict[Row, Label]:
+def redraw(problem: Problem, labels: Labels, scores: Scores, *, temperature: float, rng: Random) -> dict[Row, Label]:
     """The labels of `redraw_groups` alone."""
-    return redraw_groups(problem, labels, scores, temperature=temperature, share=share, rng=rng).labels
+    return redraw_groups(problem, labels, scores, temperature=temperature, rng=rng).labels
 
 
-def redraw_groups(
-    problem: Problem, labels: Labels, scores: Scores, *, temperature: float, share: float, rng: Random
-) -> Redrawn:
-    """Redraw a random share of the groups that have scores; the others keep their labels.
+def redraw_groups(problem: Problem, labels: Labels, scores: Scores, *, temperature: float, rng: Random) -> Redrawn:
+    """Redraw all groups that have scores; the others keep their labels.
 
     A group's labelling is drawn with weight exp(sum of log p / temperature) among those
     that break no rule, given the labels of its members without scores. Where there are too
@@ -45,7 +41,7 @@ def redraw_groups(
     result, unproven = dict(labels), 0
     for group in problem.groups:
         members = [row for row in group if row in scores]
-        if not members or (share < 1 and rng.random() >= share):
+        if not members:
             continue
         fixed = {row: labels[row] for row in group if row in labels and row not in scores}
         options = _few_options(problem, members, fixed)

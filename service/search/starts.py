@@ -50,7 +50,7 @@ def _random_labels(problem: Problem, groups: Sequence[Sequence[Row]], rng: Rando
     """K rows labelled at random among the labellings that break no rule."""
     seeds = _first(groups, {}, problem.parameters.seed_labels)
     blind: Scores = dict.fromkeys(seeds, (0.0,) * problem.classes)
-    return redraw(problem, {}, blind, temperature=1.0, share=1.0, rng=rng)
+    return redraw(problem, {}, blind, temperature=1.0, rng=rng)
 
 
 def _sampled(problem: Problem, labels: Labels, groups: Sequence[Sequence[Row]], rng: Random) -> Labelling:
@@ -64,7 +64,7 @@ def _sampled(problem: Problem, labels: Labels, groups: Sequence[Sequence[Row]], 
     while len(labels) < size:
         rows = _first(groups, labels, max(1, len(labels) // LONGEST_RUN))
         scores = yield from evaluation.predict(problem, labels, rows)
-        labels = redraw(problem, labels, scores, temperature=1.0, share=1.0, rng=rng)
+        labels = redraw(problem, labels, scores, temperature=1.0, rng=rng)
     return labels
 
 
@@ -74,7 +74,7 @@ def _polished(problem: Problem, labels: Labels, rng: Random) -> Generator[Reques
     for _ in range(POLISHING_SWEEPS):
         scores = yield from evaluation.by_folds(problem, labels, problem.parameters.folds)
         best = better(best, as_candidate(problem, labels, scores))
-        redrawn = redraw(problem, labels, scores, temperature=0.0, share=1.0, rng=rng)
+        redrawn = redraw(problem, labels, scores, temperature=0.0, rng=rng)
         if redrawn == labels:
             break
         labels = redrawn

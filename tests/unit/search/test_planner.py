@@ -82,14 +82,14 @@ def test_no_prompt_holds_more_demonstrations_than_the_budget() -> None:
     assert max(prompt.count("\n") for prompt in prompts.values()) == 7
 
 
-def test_shared_demonstrations_stand_before_everything_that_is_asked() -> None:
-    problem = problem_of(8, prefix="anchor A\n")
+def test_the_prefix_stands_before_everything_that_is_asked() -> None:
+    problem = problem_of(6, prefix="anchor A\n")
     labels = dict.fromkeys(problem.rows, Label(1))
-    shared, parts, also = problem.rows[:2], [problem.rows[2:4], problem.rows[4:6]], problem.rows[6:]
-    prompts = dict(planner.held_out(problem, parts, labels, shared=shared, also=also).prompts())
-    assert set(prompts) == set(problem.rows[2:])
-    assert all(prompt.startswith("anchor A\nrow 0 B\nrow 1 B\n") for prompt in prompts.values())
-    assert demonstrations_before(prompts[Row(2)]) == Counter(["anchor A", "row 0 B", "row 1 B", "row 4 B", "row 5 B"])
+    parts, also = [problem.rows[:2], problem.rows[2:4]], problem.rows[4:]
+    prompts = dict(planner.held_out(problem, parts, labels, also=also).prompts())
+    assert set(prompts) == set(problem.rows)
+    assert all(prompt.startswith("anchor A\n") for prompt in prompts.values())
+    assert demonstrations_before(prompts[Row(0)]) == Counter(["anchor A", "row 2 B", "row 3 B"])
 
 
 def test_a_chain_shows_every_row_the_labels_before_it() -> None:

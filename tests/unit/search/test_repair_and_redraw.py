@@ -44,12 +44,12 @@ def test_repair_tries_every_consistent_option_for_a_contradiction() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10_000), st.floats(0, 2), st.floats(0, 1))
-def test_redraw_adds_no_conflict_to_consistent_labels(seed: int, temperature: float, share: float) -> None:
+@given(st.integers(0, 10_000), st.floats(0, 2))
+def test_redraw_adds_no_conflict_to_consistent_labels(seed: int, temperature: float) -> None:
     world = ToyWorld(8, 3, True, seed)
     problem, rng = world.problem(seed), world.problem(seed).random("test")
     scores = {row: tuple(rng.uniform(-5, 0) for _ in range(3)) for row in problem.rows}
-    labels = redraw(problem, world.planted, scores, temperature=temperature, share=share, rng=rng)
+    labels = redraw(problem, world.planted, scores, temperature=temperature, rng=rng)
     assert problem.constraints.conflicts(labels) == []
     assert set(labels) == set(problem.rows)
 
@@ -58,7 +58,7 @@ def test_a_cold_redraw_takes_the_likeliest_consistent_labelling_of_the_whole_gro
     rule = Constraint(Rule.EXACTLY_ONE, tuple((Row(row),) for row in range(3)), Label(0))
     problem = Problem(texts={Row(row): str(row) for row in range(3)}, labels=("T", "F"), constraint_list=[rule])
     scores = {Row(0): (-0.1, -2.0), Row(1): (-0.2, -5.0), Row(2): (-3.0, -0.1)}
-    labels = redraw(problem, {}, scores, temperature=0.0, share=1.0, rng=problem.random("test"))
+    labels = redraw(problem, {}, scores, temperature=0.0, rng=problem.random("test"))
     assert labels == {0: 1, 1: 0, 2: 1}
 
 
@@ -74,7 +74,7 @@ def test_groups_too_large_to_enumerate_are_drawn_without_conflicts() -> None:
     problem = chained(40)
     assert len(problem.groups) == 1
     scores = {row: (-0.1, -2.0) if row % 2 else (-2.0, -0.1) for row in problem.rows}
-    drawn = redraw_groups(problem, {}, scores, temperature=0.05, share=1.0, rng=problem.random("test"))
+    drawn = redraw_groups(problem, {}, scores, temperature=0.05, rng=problem.random("test"))
     assert problem.constraints.conflicts(drawn.labels) == []
     assert drawn.labels == {row: 0 if row % 2 else 1 for row in problem.rows}
     assert drawn.unproven_groups == 0
@@ -101,7 +101,7 @@ def test_comparisons_of_forty_five_things_are_drawn_as_one_group(temperature: fl
     rng = Random(1)
     signal = {row: rng.gauss(1.0, 1.0) for row in problem.rows}  # one row in six speaks for the wrong label
     scores = {row: (0.0, signal[row]) if truth[row] else (signal[row], 0.0) for row in problem.rows}
-    drawn = redraw_groups(problem, {}, scores, temperature=temperature, share=1.0, rng=problem.random("test"))
+    drawn = redraw_groups(problem, {}, scores, temperature=temperature, rng=problem.random("test"))
     assert len(problem.groups) == 1
     assert problem.constraints.conflicts(drawn.labels) == []
     right = sum(drawn.labels[row] == label for row, label in truth.items())
@@ -112,7 +112,7 @@ def test_scores_without_any_order_are_drawn_without_conflict_and_told_as_unprove
     problem, _ = comparisons(24)
     rng = Random(1)
     scores = {row: (rng.gauss(0, 1), rng.gauss(0, 1)) for row in problem.rows}
-    drawn = redraw_groups(problem, {}, scores, temperature=0.0, share=1.0, rng=problem.random("test"))
+    drawn = redraw_groups(problem, {}, scores, temperature=0.0, rng=problem.random("test"))
     assert problem.constraints.conflicts(drawn.labels) == []
     assert drawn.unproven_groups == 1
 
@@ -123,7 +123,7 @@ def test_rows_whose_relations_contradict_each_other_keep_as_few_conflicts_as_can
     rules = [Constraint(Rule.SAME_LABEL, everything, Label(0)), Constraint(Rule.EXACTLY_ONE, everything, Label(0))]
     problem = Problem(texts={row: str(row) for (row,) in everything}, labels=("T", "F"), constraint_list=rules)
     scores = dict.fromkeys(problem.rows, (-0.5, -1.0))
-    labels = redraw(problem, {}, scores, temperature=0.0, share=1.0, rng=problem.random("test"))
+    labels = redraw(problem, {}, scores, temperature=0.0, rng=problem.random("test"))
     assert set(labels.values()) == {1}  # the one conflict: none has the first label
     assert len(problem.constraints.conflicts(labels)) == 1
 
@@ -148,7 +148,7 @@ def test_draws_by_perturbation_come_near_their_weights(
     scores = {row: tuple(rng.uniform(-2, 0) for _ in range(classes)) for row in problem.rows}
     options = list(problem.constraints.consistent(problem.rows, {}, classes))
     weights = [math.exp(sum(scores[row][label] for row, label in option.items())) for option in options]
-    draws = [redraw(problem, {}, scores, temperature=1.0, share=1.0, rng=rng) for _ in range(1_000)]
+    draws = [redraw(problem, {}, scores, temperature=1.0, rng=rng) for _ in range(1_000)]
     shares = [draws.count(option) / len(draws) for option in options]
     distance = sum(abs(s - w / sum(weights)) for s, w in zip(shares, weights, strict=True)) / 2
     assert distance < tolerance
@@ -159,7 +159,7 @@ def test_two_processes_draw_the_same_labels() -> None:
         "from tests.unit.search.test_repair_and_redraw import comparisons, redraw\n"
         "problem, _ = comparisons(12)\n"
         "scores = {row: ((row * 37 % 11) / 10, (row * 53 % 13) / 10) for row in problem.rows}\n"
-        "print(redraw(problem, {}, scores, temperature=0.5, share=1.0, rng=problem.random('test')))"
+        "print(redraw(problem, {}, scores, temperature=0.5, rng=problem.random('test')))"
     )
     runs = [
         subprocess.run(
