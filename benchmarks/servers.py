@@ -12,12 +12,11 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import httpx
@@ -26,10 +25,11 @@ from transformers import AutoTokenizer
 
 from api.app import create_app
 from benchmarks import servers_page
+from benchmarks.comparison import Comparison, Measured, Way
 from benchmarks.recording import Recorder
 from benchmarks.scale import Data, generated
 from benchmarks.tree_call import server as embedded_server
-from benchmarks.vllm_server import PromptTokens, block_tokens, prompt_tokens, vllm_server
+from benchmarks.vllm_server import block_tokens, prompt_tokens, vllm_server
 from inference.settings import SMALL_MODEL
 from inference.tokenization import PromptTokenizer
 from service.bootstrap import Application, build_application
@@ -43,54 +43,6 @@ PAGE = Path(__file__).parents[1] / "docs" / "servers" / "comparison.md"
 CONCURRENCY = 32
 TOP_TOKENS = 1_000  # what the embedded server's `tgi` wire names at most
 BLOCKS = (1, 16, 32, 128)  # an ideal cache, vLLM's default on a GPU, its smallest on the CPU, its default there
-
-
-@dataclass(frozen=True)
-class Way:
-    """A server and the wire it is spoken to by."""
-
-    name: str
-    settings: BackendSettings
-    start: Callable[[], AbstractContextManager[str]]
-
-    @property
-    def counts(self) -> bool:
-        """Whether the server has counters of its own to compare with."""
-        return self.settings.kind == "vllm"
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What one run gave."""
-
-    labels: Sequence[str | None]
-    accuracy: float
-    verdict: str
-    seconds: float
-    recorder: Recorder
-    counted: PromptTokens | None  # by the server itself
-    block: int | None  # tokens of a block of its prefix cache, where it says
-
-
-@dataclass
-class Comparison:
-    """Every way's runs."""
-
-    data: Data
-    ways: Sequence[Way]
-    runs: dict[str, list[Measured]] = field(default_factory=dict)
-
-    def first(self, way: Way) -> Measured:
-        """A way's first run; counts and scores are those of this one."""
-        return self.runs[way.name][0]
-
-    def seconds(self, way: Way) -> float:
-        """The median over a way's runs."""
-        return median(run.seconds for run in self.runs[way.name])
-
-    def difference(self, way: Way, other: Way) -> tuple[int, float]:
-        """How many prompts both scored, and the largest difference of their scores in nats."""
-        return self.first(way).recorder.difference(self.first(other).recorder)
 
 
 @contextmanager

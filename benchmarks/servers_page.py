@@ -1,12 +1,9 @@
 """The text of docs/servers/comparison.md."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from benchmarks.comparison import Comparison, Measured, Way
 from benchmarks.tables import markdown
-
-if TYPE_CHECKING:
-    from benchmarks.servers import Comparison, Measured, Way
 
 LIMIT_NATS = 1e-3  # between the scores of the same prompt
 
@@ -42,7 +39,7 @@ on a GPU, and with longer rows, the rounding costs little. SGLang and the embedd
 """
 
 
-def write(comparison: "Comparison", ideal: Mapping[int, int]) -> str:
+def write(comparison: Comparison, ideal: Mapping[int, int]) -> str:
     """The page."""
     base, rows = comparison.ways[0], len(comparison.data.rows)
     first = comparison.first(base)
@@ -63,7 +60,7 @@ def write(comparison: "Comparison", ideal: Mapping[int, int]) -> str:
     )
 
 
-def _outcome(comparison: "Comparison") -> str:
+def _outcome(comparison: Comparison) -> str:
     base = comparison.ways[0]
     expected = comparison.first(base).labels
     rows = []
@@ -76,7 +73,7 @@ def _outcome(comparison: "Comparison") -> str:
     return markdown(head, rows)
 
 
-def _verdict(comparison: "Comparison", nats: float) -> str:
+def _verdict(comparison: Comparison, nats: float) -> str:
     labels = {tuple(run.labels) for runs in comparison.runs.values() for run in runs}
     same = (
         "All runs found the same labels" if len(labels) == 1 else f"The runs found {len(labels)} different labellings"
@@ -86,7 +83,7 @@ def _verdict(comparison: "Comparison", nats: float) -> str:
     )
 
 
-def _cost(comparison: "Comparison") -> str:
+def _cost(comparison: Comparison) -> str:
     base, rows, unit = comparison.ways[0], [], comparison.data.mean_tokens * len(comparison.data.rows)
     for way in comparison.ways:
         run = comparison.first(way)
@@ -106,7 +103,7 @@ def _cost(comparison: "Comparison") -> str:
     return markdown(head, rows)
 
 
-def _counters(comparison: "Comparison") -> str:
+def _counters(comparison: Comparison) -> str:
     """Whether the adapter's sums are vLLM's own."""
     lines = []
     for way in comparison.ways:
@@ -125,17 +122,17 @@ What vLLM counts besides the job's prompts are those of the canary, by which a w
 has the model it had before:"""
 
 
-def _spread(comparison: "Comparison") -> str:
+def _spread(comparison: Comparison) -> str:
     """Slowest against fastest run, over all ways."""
     ratios = [_slowest(runs) for runs in comparison.runs.values()]
     return f";\nthe slowest run of a way took {max(ratios):.2f} times as long as its fastest, at most"
 
 
-def _slowest(runs: Sequence["Measured"]) -> float:
+def _slowest(runs: Sequence[Measured]) -> float:
     return max(run.seconds for run in runs) / min(run.seconds for run in runs)
 
 
-def _blocks(comparison: "Comparison", ideal: Mapping[int, int]) -> str:
+def _blocks(comparison: Comparison, ideal: Mapping[int, int]) -> str:
     """An ideal cache's tokens for each size of block, and what was computed where that size was run."""
     ran: dict[int, Way] = {}
     for way in comparison.ways:
