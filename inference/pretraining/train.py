@@ -12,6 +12,7 @@ from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from inference.pretraining.documents import MIXTURE, MOSTLY_TRUTHFUL, PLAIN, draw_document
+from inference.pretraining.muon import Muon
 from inference.pretraining.tokenizer import train_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ class Pretraining:
         chosen = {id(p) for p in matrices}
         rest = [p for p in self.language_model.parameters() if id(p) not in chosen]
         return [
-            torch.optim.Muon(matrices, lr=self.recipe.muon_rate, weight_decay=0.01),
+            Muon(matrices, lr=self.recipe.muon_rate, weight_decay=0.01),
             torch.optim.AdamW(rest, lr=self.recipe.adam_rate, betas=(0.9, 0.98), weight_decay=0.01),
         ]
 
