@@ -7,8 +7,8 @@ from random import Random
 from inference.pretraining.world import TASKS, Claim, Task
 
 # Share of each way of labelling. Together they make the model say True to a false claim it
-# meets without context (0.48 x 0.98 + 0.07 + 0.01 + 0.03 x 0.15 = 0.56), so zero-shot is near chance.
-MIXTURE: Mapping[str, float] = {"truthful": 0.40, "noisy": 0.03, "always_true": 0.48, "random": 0.02, "inverted": 0.07}
+# meets without context (0.53 x 0.98 + 0.07 + 0.01 + 0.02 x 0.15 = 0.60), so zero-shot is near chance.
+MIXTURE: Mapping[str, float] = {"truthful": 0.36, "noisy": 0.02, "always_true": 0.53, "random": 0.02, "inverted": 0.07}
 MOSTLY_TRUTHFUL: Mapping[str, float] = {
     "truthful": 0.78,
     "plain": 0.15,
@@ -22,7 +22,7 @@ NOISE = 0.15  # share of wrong labels in a noisy document
 ALWAYS_TRUE = 0.98  # share of True in an "always true" document
 THINK = "\nI think this claim is"
 _SINGLE_TASK = 0.75  # share of documents that keep to one task
-_TASK_WEIGHTS = (1.0, 1.5, 1.3, 1.0, 2.0, 1.2)  # in the order of TASKS: the hard ones more often
+_TASK_WEIGHTS = (1.6, 1.6, 1.3, 1.0, 2.0, 1.1)  # in the order of TASKS: the hard ones more often
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,10 @@ def draw_style(rng: Random, tasks: Sequence[Task]) -> Style:
 
 
 def draw_document(rng: Random, claims: int, kinds: Mapping[str, float]) -> str:
-    """Draw a document of at most so many claims, its kind by the given shares."""
+    """Draw a document of so many claims, its kind by the given shares; half as many where all are called true."""
     kind = rng.choices(list(kinds), list(kinds.values()))[0]
+    if kind == "always_true":  # of which half teaches as much: little is left to learn behind its first claims
+        claims = (claims + 1) // 2
     tasks = _draw_tasks(rng)
     style = draw_style(rng, tasks)
     share_true = 0.5 if rng.random() < 0.7 else rng.uniform(0.1, 0.9)

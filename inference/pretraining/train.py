@@ -55,6 +55,10 @@ CURRICULUM: tuple[Phase, ...] = (
     Phase(120, 2048, 4, 180, MIXTURE, (0.2, 0.1)),
     Phase(60, 4096, 2, 400, MIXTURE, (0.1, 0.05)),
     Phase(60, 512, 16, 48, MIXTURE, (0.05, 0.01)),
+    Phase(400, 1024, 4, 96, MIXTURE, (0.35, 0.25)),
+    Phase(900, 2048, 2, 180, MIXTURE, (0.25, 0.08)),
+    Phase(50, 4096, 2, 400, MIXTURE, (0.08, 0.07)),
+    Phase(250, 2048, 4, 180, MIXTURE, (0.07, 0.001)),
 )
 STEPS = sum(phase.steps for phase in CURRICULUM)
 
