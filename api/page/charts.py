@@ -53,12 +53,6 @@ def ticks(lower: float, upper: float, wanted: int = 4) -> list[float]:
     return [round(number * step, 10) for number in range(first, last + 1)]
 
 
-def digits(marks: Iterable[float]) -> int:
-    """How many decimals write all of these round numbers in full, one at least."""
-    known = list(marks)
-    return next(count for count in range(1, 11) if all(round(mark, count) == mark for mark in known))
-
-
 def scale(values: Iterable[float], start: float, end: float) -> Scale:
     """A scale from the first to the last round number around the values."""
     known = list(values)
