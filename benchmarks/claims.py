@@ -70,7 +70,7 @@ async def measure_claims(client: httpx.AsyncClient, database_url: str, jobs: int
 
     await asyncio.gather(*(post() for _ in range(jobs)))
     workers = await asyncio.gather(*(_work(database_url) for _ in range(WORKERS)))
-    connection = await asyncpg.connect(_address(database_url))
+    connection = await asyncpg.connect(driver_address(database_url))
     try:
         succeeded = await connection.fetchval("SELECT count(*) FROM jobs WHERE status = 'succeeded'")
         epochs = await connection.fetch("SELECT epoch, count(*) FROM shards GROUP BY epoch")
@@ -85,13 +85,9 @@ async def measure_claims(client: httpx.AsyncClient, database_url: str, jobs: int
     )
 
 
-def _address(database_url: str) -> str:
-    return driver_address(database_url)
-
-
 async def _clear(database_url: str) -> None:
     """Leave no job of what was measured before."""
-    connection = await asyncpg.connect(_address(database_url))
+    connection = await asyncpg.connect(driver_address(database_url))
     try:
         await connection.execute("TRUNCATE jobs, datasets CASCADE")
     finally:

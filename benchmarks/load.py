@@ -206,7 +206,7 @@ class Scene:
 
     async def _fill(self, jobs: Sequence[str]) -> None:
         """Give each job a long log."""
-        connection = await asyncpg.connect(_address(self._database_url))
+        connection = await asyncpg.connect(driver_address(self._database_url))
         try:
             for job in jobs:
                 await connection.execute(_ADD_EVENTS, job, _EVENTS, json.dumps({"text": "x" * _EVENT_BYTES}))
@@ -220,7 +220,7 @@ class Scene:
 
     async def _look_for_transactions(self) -> None:
         """How many of the server's connections are in a transaction, ten times a second."""
-        connection = await asyncpg.connect(_address(self._database_url))
+        connection = await asyncpg.connect(driver_address(self._database_url))
         query = (
             "SELECT count(*) FROM pg_stat_activity"
             " WHERE application_name = 'icm' AND xact_start IS NOT NULL AND pid <> pg_backend_pid()"
@@ -231,10 +231,6 @@ class Scene:
                 await asyncio.sleep(0.1)
         finally:
             await connection.close()
-
-
-def _address(database_url: str) -> str:
-    return driver_address(database_url)
 
 
 async def measure(base_url: str, server: psutil.Process, database_url: str, *, seconds: float, jobs: int) -> Measured:
