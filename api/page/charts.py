@@ -43,14 +43,20 @@ class Lane:
 
 
 def ticks(lower: float, upper: float, wanted: int = 4) -> list[float]:
-    """Round numbers that span the range, about as many as wanted."""
+    """Round numbers that span the range, about as many as wanted; of one value, that value to a hundredth."""
     if not upper > lower:
-        return [lower]
+        return [round(lower, 2)]
     rough = (upper - lower) / wanted
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in _STEPS if factor * power >= rough * (1 - 1e-9))
     first, last = math.floor(lower / step + 1e-9), math.ceil(upper / step - 1e-9)
     return [round(number * step, 10) for number in range(first, last + 1)]
+
+
+def digits(marks: Iterable[float]) -> int:
+    """How many decimals write all of these round numbers in full, one at least."""
+    known = list(marks)
+    return next(count for count in range(1, 11) if all(round(mark, count) == mark for mark in known))
 
 
 def scale(values: Iterable[float], start: float, end: float) -> Scale:

@@ -57,7 +57,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(count=count, percent=percent, decimals=decimals, duration=duration, feature=name_of)
-    environment.globals.update(scale=charts.scale, ticks=charts.ticks)
+    environment.globals.update(scale=charts.scale, ticks=charts.ticks, digits=charts.digits)
     return environment
 
 

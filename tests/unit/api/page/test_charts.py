@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.page.charts import scale, ticks
+from api.page.charts import digits, scale, ticks
 from api.page.render import count, decimals, duration, percent
 
 
@@ -22,7 +22,13 @@ def test_ticks_span_the_range_at_even_steps(lower: float, extent: float) -> None
 def test_ticks_are_round() -> None:
     assert ticks(0, 240) == [0, 100, 200, 300]
     assert ticks(-0.13, 0) == [-0.15, -0.1, -0.05, 0]
-    assert ticks(3, 3) == [3]
+    assert ticks(-1 / 3, -1 / 3) == [-0.33]
+
+
+@given(st.floats(-1e4, 1e4), st.one_of(st.just(0.0), st.floats(1e-6, 1e4)))
+def test_no_two_ticks_read_the_same(lower: float, extent: float) -> None:
+    marks = ticks(lower, lower + extent)
+    assert len({decimals(mark, digits(marks)) for mark in marks}) == len(set(marks))
 
 
 @given(st.lists(st.floats(-1e4, 1e4), min_size=1, max_size=9))
