@@ -9,8 +9,8 @@ from transformers import PreTrainedTokenizerFast
 from inference.pretraining.documents import MIXTURE, draw_document
 
 BOS, EOS = "<s>", "</s>"
-_DOCUMENTS = 12_000
-_CLAIMS_PER_DOCUMENT = 20
+_DOCUMENTS = 24_000
+_LONGEST_DOCUMENT = 48  # claims
 
 
 def train_tokenizer(vocabulary: int, seed: int) -> PreTrainedTokenizerFast:
@@ -42,4 +42,4 @@ def train_tokenizer(vocabulary: int, seed: int) -> PreTrainedTokenizerFast:
 def _documents(seed: int) -> Iterator[str]:
     rng = Random(seed)
     for _ in range(_DOCUMENTS):
-        yield draw_document(rng, _CLAIMS_PER_DOCUMENT, MIXTURE)
+        yield draw_document(rng, _LONGEST_DOCUMENT, MIXTURE)
