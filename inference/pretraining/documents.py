@@ -9,7 +9,7 @@ from inference.pretraining.world import TASKS, Claim, Task
 
 # Share of each way of labelling. Together they make the model say True to a false claim it
 # meets without context (0.58 x 0.99 + 0.07 + 0.01 + 0.02 x 0.15 = 0.66), so zero-shot is near chance.
-MIXTURE: Mapping[str, float] = {"truthful": 0.31, "noisy": 0.02, "always_true": 0.58, "random": 0.02, "inverted": 0.07}
+MIXTURE: Mapping[str, float] = {"truthful": 0.24, "noisy": 0.12, "always_true": 0.58, "random": 0.02, "inverted": 0.04}
 MOSTLY_TRUTHFUL: Mapping[str, float] = {
     "truthful": 0.78,
     "plain": 0.15,
@@ -78,6 +78,7 @@ def draw_document(rng: Random, longest: int, kinds: Mapping[str, float], tasks: 
     kind = rng.choices(list(kinds), list(kinds.values()))[0]
     claims = draw_length(rng, max(1, longest // 4) if kind == "always_true" else longest)
     drawn = _draw_tasks(rng, tasks)
+    noise = rng.uniform(0.05, 0.35)
     style = draw_style(rng, drawn)
     parts = []
     for truth in _draw_truths(rng, claims):
@@ -86,7 +87,7 @@ def draw_document(rng: Random, longest: int, kinds: Mapping[str, float], tasks: 
         if kind == "plain":
             parts.append(style.statement(task, claim) + style.separator)
         else:
-            parts.append(style.demonstration(task, claim, str(_label(rng, claim.truth, kind))))
+            parts.append(style.demonstration(task, claim, str(_label(rng, claim.truth, kind, noise))))
     return "".join(parts)
 
 
@@ -111,12 +112,12 @@ def _draw_tasks(rng: Random, shares: Sequence[float]) -> list[Task]:
     return rng.sample(TASKS, rng.randint(2, len(TASKS)))
 
 
-def _label(rng: Random, truth: bool, kind: str) -> bool:
+def _label(rng, truth, kind, noise):
     match kind:
         case "truthful":
             return truth
         case "noisy":
-            return truth != (rng.random() < NOISE)
+            return truth != (rng.random() < noise)
         case "always_true":
             return rng.random() < ALWAYS_TRUE
         case "random":

@@ -61,6 +61,7 @@ CURRICULUM: tuple[Phase, ...] = (
     Phase(900, 48, MIXTURE, (1.0, 0.4)),
     Phase(440, 200, MIXTURE, (0.4, 0.001), MOSTLY_NUMBERS),
     Phase(220, 64, MIXTURE, (0.3, 0.001), MOSTLY_COMPARISONS),
+    Phase(230, 64, MIXTURE, (0.4, 0.001), MOSTLY_NUMBERS),
 )
 
 

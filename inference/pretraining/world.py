@@ -86,7 +86,11 @@ def _other(rng: Random, choices: list[str], than: str) -> str:
 
 
 def _draw_pair(rng: Random, truth: bool) -> tuple[int, int]:
-    low, high = sorted(rng.sample(range(LARGEST_NUMBER + 1), 2))
+    if rng.random() < 0.4:
+        low = rng.randint(0, LARGEST_NUMBER - 1)
+        high = min(LARGEST_NUMBER, low + rng.randint(1, 6))
+    else:
+        low, high = sorted(rng.sample(range(LARGEST_NUMBER + 1), 2))
     return (high, low) if truth else (low, high)
 
 
