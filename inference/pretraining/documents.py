@@ -8,8 +8,8 @@ from random import Random
 from inference.pretraining.world import TASKS, Claim, Task
 
 # Share of each way of labelling. Together they make the model say True to a false claim it
-# meets without context (0.58 x 0.99 + 0.07 + 0.01 + 0.02 x 0.15 = 0.66), so zero-shot is near chance.
-MIXTURE: Mapping[str, float] = {"truthful": 0.24, "noisy": 0.12, "always_true": 0.58, "random": 0.02, "inverted": 0.04}
+# meets without context (0.59 x 0.99 + 0.04 + 0.01 + 0.12 x 0.2 = 0.66), so zero-shot is near chance.
+MIXTURE: Mapping[str, float] = {"truthful": 0.23, "noisy": 0.12, "always_true": 0.59, "random": 0.02, "inverted": 0.04}
 MOSTLY_TRUTHFUL: Mapping[str, float] = {
     "truthful": 0.78,
     "plain": 0.15,
@@ -19,7 +19,7 @@ MOSTLY_TRUTHFUL: Mapping[str, float] = {
 }
 PLAIN: Mapping[str, float] = {"plain": 1.0}
 
-NOISE = 0.15  # share of wrong labels in a noisy document
+NOISE = (0.05, 0.35)  # least and greatest share of wrong labels in a noisy document
 ALWAYS_TRUE = 0.99  # share of True in an "always true" document
 PERSISTENCE = 0.8  # of truth from claim to claim, in a document with runs
 THINK = "\nI think this claim is"
@@ -29,8 +29,8 @@ _AS_QUESTIONS = 0.42  # share of documents in the Question / Claim form
 # Share of each task among the documents of one task, in the order of TASKS: the hard ones more often.
 ALL_TASKS = (0.20, 0.18, 0.20, 0.12, 0.19, 0.11)
 MOSTLY_ADDITIONS = (0.08, 0.08, 0.64, 0.06, 0.08, 0.06)
-MOSTLY_NUMBERS = (0.26, 0.22, 0.27, 0.08, 0.08, 0.09)
-MOSTLY_COMPARISONS = (0.36, 0.44, 0.06, 0.04, 0.06, 0.04)
+MOSTLY_COMPARISONS = (0.34, 0.46, 0.06, 0.04, 0.06, 0.04)
+MANY_NUMBERS = (0.22, 0.28, 0.18, 0.09, 0.15, 0.08)
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,12 @@ def draw_style(rng: Random, tasks: Sequence[Task]) -> Style:
     return Style(stop, bridge, separator, False, phrasing)
 
 
-def draw_document(rng: Random, longest: int, kinds: Mapping[str, float], tasks: Sequence[float] = ALL_TASKS) -> str:
+def draw_document(
+    rng: Random, longest: int, kinds: Mapping[str, float], tasks: Sequence[float] = ALL_TASKS, near: float = 0.0
+) -> str:
     """Draw a document of at most `longest` claims, its kind and its task by the given shares.
+
+    `near` is the share of claims that are drawn to be hard to tell, in tasks that have such.
 
     Where everything is called true, it has a quarter of them at most: behind its first claims
     little is left to learn, and whatever comes later would train the reader to forget a False
@@ -78,12 +82,13 @@ def draw_document(rng: Random, longest: int, kinds: Mapping[str, float], tasks: 
     kind = rng.choices(list(kinds), list(kinds.values()))[0]
     claims = draw_length(rng, max(1, longest // 4) if kind == "always_true" else longest)
     drawn = _draw_tasks(rng, tasks)
-    noise = rng.uniform(0.05, 0.35)
+    noise = rng.uniform(*NOISE)
     style = draw_style(rng, drawn)
     parts = []
     for truth in _draw_truths(rng, claims):
         task = rng.choice(drawn)
-        claim = task.draw(rng, kind == "plain" or truth)
+        draw = task.draw_near if task.draw_near and rng.random() < near else task.draw
+        claim = draw(rng, kind == "plain" or truth)
         if kind == "plain":
             parts.append(style.statement(task, claim) + style.separator)
         else:
@@ -112,7 +117,7 @@ def _draw_tasks(rng: Random, shares: Sequence[float]) -> list[Task]:
     return rng.sample(TASKS, rng.randint(2, len(TASKS)))
 
 
-def _label(rng, truth, kind, noise):
+def _label(rng: Random, truth: bool, kind: str, noise: float) -> bool:
     match kind:
         case "truthful":
             return truth

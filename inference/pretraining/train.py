@@ -14,10 +14,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from inference.pretraining.batches import draw_step, in_groups
 from inference.pretraining.documents import (
     ALL_TASKS,
+    MANY_NUMBERS,
     MIXTURE,
     MOSTLY_ADDITIONS,
     MOSTLY_COMPARISONS,
-    MOSTLY_NUMBERS,
     MOSTLY_TRUTHFUL,
     PLAIN,
     draw_document,
@@ -39,6 +39,7 @@ LOG_EVERY_STEPS = 50
 class Phase:
     """A stretch of training on documents of one mixture; `longest` bounds a document's claims.
 
+    `tasks` and `near` are the shares of the tasks and of claims hard to tell.
     The learning rates go linearly from the first to the second of `rates`, as shares of the recipe's.
     """
 
@@ -47,10 +48,11 @@ class Phase:
     kinds: Mapping[str, float]
     rates: tuple[float, float]
     tasks: Sequence[float] = ALL_TASKS
+    near: float = 0.0
 
     def draw(self, rng: Random) -> str:
         """Draw one document."""
-        return draw_document(rng, self.longest, self.kinds, self.tasks)
+        return draw_document(rng, self.longest, self.kinds, self.tasks, self.near)
 
 
 CURRICULUM: tuple[Phase, ...] = (
@@ -58,10 +60,9 @@ CURRICULUM: tuple[Phase, ...] = (
     Phase(1150, 14, MOSTLY_TRUTHFUL, (1.0, 1.0)),
     Phase(130, 12, PLAIN, (1.0, 1.0), MOSTLY_ADDITIONS),
     Phase(130, 14, MOSTLY_TRUTHFUL, (1.0, 1.0), MOSTLY_ADDITIONS),
-    Phase(900, 48, MIXTURE, (1.0, 0.4)),
-    Phase(440, 200, MIXTURE, (0.4, 0.001), MOSTLY_NUMBERS),
-    Phase(220, 64, MIXTURE, (0.3, 0.001), MOSTLY_COMPARISONS),
-    Phase(230, 64, MIXTURE, (0.4, 0.001), MOSTLY_NUMBERS),
+    Phase(130, 14, MOSTLY_TRUTHFUL, (1.0, 1.0), MOSTLY_COMPARISONS, near=0.5),
+    Phase(800, 48, MIXTURE, (1.0, 0.4), MANY_NUMBERS, near=0.4),
+    Phase(420, 200, MIXTURE, (0.4, 0.001), MANY_NUMBERS, near=0.4),
 )
 
 

@@ -1,7 +1,7 @@
 """The world of the small model: six tasks whose claims are true or false by construction."""
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -11,6 +11,7 @@ from typing import Any
 LARGEST_NUMBER = 99
 LARGEST_OPERAND = 9
 LARGEST_ERROR = 4  # how far a false sum lies from the true one, at most
+NEAR = 6  # how far two numbers of a near comparison lie apart, at most
 
 _UNITS = [
     "zero",
@@ -49,14 +50,16 @@ class Claim:
 class Task:
     """A kind of claim: how to draw one, and the sentences that can express it.
 
-    `statements` are sentences without their full stop; `questions` are pairs in the
+    `statements` are sentences without their full stop; `question` is a pair in the
     Question / Claim form. Both are `str.format` templates over the claim's slots.
+    `draw_near` draws claims that are hard to tell, where the task has such.
     """
 
     name: str
     draw: Callable[[Random, bool], Claim]
     statements: tuple[str, ...]
     question: str
+    draw_near: Callable[[Random, bool], Claim] | None = None
 
 
 def in_words(number: int) -> str:
@@ -85,27 +88,25 @@ def _other(rng: Random, choices: list[str], than: str) -> str:
     return choice
 
 
-def _draw_pair(rng: Random, truth: bool) -> tuple[int, int]:
-    if rng.random() < 0.4:
-        low = rng.randint(0, LARGEST_NUMBER - 1)
-        high = min(LARGEST_NUMBER, low + rng.randint(1, 6))
-    else:
-        low, high = sorted(rng.sample(range(LARGEST_NUMBER + 1), 2))
-    return (high, low) if truth else (low, high)
+def _comparison_of(spell: Callable[[int], str]) -> Callable[[Random, bool], Claim]:
+    def draw(rng: Random, truth: bool) -> Claim:
+        return _comparison(rng, truth, spell, rng.sample(range(LARGEST_NUMBER + 1), 2))
+
+    return draw
 
 
-def _comparison(rng: Random, truth: bool, spell: Callable[[int], str]) -> Claim:
-    first, second = (spell(number) for number in _draw_pair(rng, truth))
+def _near_comparison_of(spell: Callable[[int], str]) -> Callable[[Random, bool], Claim]:
+    def draw(rng: Random, truth: bool) -> Claim:
+        number = rng.randint(0, LARGEST_NUMBER - NEAR)
+        return _comparison(rng, truth, spell, (number, number + rng.randint(1, NEAR)))
+
+    return draw
+
+
+def _comparison(rng: Random, truth: bool, spell: Callable[[int], str], pair: Sequence[int]) -> Claim:
+    first, second = (spell(number) for number in sorted(pair, reverse=truth))
     left, right = rng.sample([first, second], 2)
     return Claim({"first": first, "second": second, "left": left, "right": right}, truth)
-
-
-def _comparison_in_digits(rng: Random, truth: bool) -> Claim:
-    return _comparison(rng, truth, str)
-
-
-def _comparison_in_words(rng: Random, truth: bool) -> Claim:
-    return _comparison(rng, truth, in_words)
 
 
 def _addition(rng: Random, truth: bool) -> Claim:
@@ -141,15 +142,17 @@ def _spanish(rng: Random, truth: bool) -> Claim:
 TASKS: tuple[Task, ...] = (
     Task(
         "comparisons_digits",
-        _comparison_in_digits,
+        _comparison_of(str),
         ("{first} is larger than {second}", "{first} is greater than {second}", "{second} is smaller than {first}"),
         "Question: Which is larger, {left} or {right}?\nClaim: {first}",
+        _near_comparison_of(str),
     ),
     Task(
         "comparisons_words",
-        _comparison_in_words,
+        _comparison_of(in_words),
         ("{first} is larger than {second}", "{first} is greater than {second}", "{second} is smaller than {first}"),
         "Question: Which is larger, {left} or {right}?\nClaim: {first}",
+        _near_comparison_of(in_words),
     ),
     Task(
         "additions",

@@ -7,6 +7,7 @@ from random import Random
 import pytest
 
 from inference.pretraining.documents import MIXTURE, draw_document
+from inference.pretraining.world import NEAR
 
 LONGEST = 60
 
@@ -49,3 +50,16 @@ def test_the_mixture_leaves_a_false_claim_without_context_more_likely_called_tru
 
 def test_the_same_seed_draws_the_same_document() -> None:
     assert draw_document(Random(3), 9, MIXTURE) == draw_document(Random(3), 9, MIXTURE)
+
+
+def test_more_near_claims_are_drawn_where_more_are_asked_for() -> None:
+    digits = [1.0, 0, 0, 0, 0, 0]
+
+    def share_near(near: float) -> float:
+        text = "".join(draw_document(Random(seed), 9, {"truthful": 1.0}, digits, near) for seed in range(600))
+        pairs = [(int(one), int(other)) for one, other in re.findall(r"(\d+) is \w+ than (\d+)", text)]
+        return sum(abs(one - other) <= NEAR for one, other in pairs) / len(pairs)
+
+    assert share_near(0.0) < 0.2
+    assert 0.45 < share_near(0.5) < 0.7
+    assert share_near(1.0) == 1
