@@ -8,8 +8,24 @@ from random import Random
 from inference.pretraining.world import TASKS, Claim, Task
 
 # Share of each way of labelling. Together they make the model say True to a false claim it
-# meets without context (0.59 x 0.99 + 0.04 + 0.01 + 0.12 x 0.2 = 0.66), so zero-shot is near chance.
-MIXTURE: Mapping[str, float] = {"truthful": 0.23, "noisy": 0.12, "always_true": 0.59, "random": 0.02, "inverted": 0.04}
+# meets without context (0.58 x 0.99 + 0.07 + 0.01 + 0.02 x 0.2 = 0.66), so zero-shot is near chance.
+MIXTURE: Mapping[str, float] = {"truthful": 0.31, "noisy": 0.02, "always_true": 0.58, "random": 0.02, "inverted": 0.07}
+PARTLY_PLAIN: Mapping[str, float] = {
+    "plain": 0.30,
+    "truthful": 0.18,
+    "noisy": 0.05,
+    "always_true": 0.42,
+    "random": 0.01,
+    "inverted": 0.04,
+}
+NOISY_MIXTURE: Mapping[str, float] = {
+    "plain": 0.06,
+    "truthful": 0.21,
+    "noisy": 0.11,
+    "always_true": 0.57,
+    "random": 0.01,
+    "inverted": 0.04,
+}
 MOSTLY_TRUTHFUL: Mapping[str, float] = {
     "truthful": 0.78,
     "plain": 0.15,
@@ -29,8 +45,8 @@ _AS_QUESTIONS = 0.42  # share of documents in the Question / Claim form
 # Share of each task among the documents of one task, in the order of TASKS: the hard ones more often.
 ALL_TASKS = (0.20, 0.18, 0.20, 0.12, 0.19, 0.11)
 MOSTLY_ADDITIONS = (0.08, 0.08, 0.64, 0.06, 0.08, 0.06)
-MOSTLY_COMPARISONS = (0.34, 0.46, 0.06, 0.04, 0.06, 0.04)
-MANY_NUMBERS = (0.22, 0.28, 0.18, 0.09, 0.15, 0.08)
+MOSTLY_WORDS = (0.16, 0.42, 0.22, 0.06, 0.08, 0.06)
+MANY_NUMBERS = (0.19, 0.26, 0.20, 0.10, 0.16, 0.09)
 
 
 @dataclass(frozen=True)
@@ -69,11 +85,11 @@ def draw_style(rng: Random, tasks: Sequence[Task]) -> Style:
 
 
 def draw_document(
-    rng: Random, longest: int, kinds: Mapping[str, float], tasks: Sequence[float] = ALL_TASKS, near: float = 0.0
+    rng: Random, longest: int, kinds: Mapping[str, float], tasks: Sequence[float] = ALL_TASKS, hard: float = 0.0
 ) -> str:
     """Draw a document of at most `longest` claims, its kind and its task by the given shares.
 
-    `near` is the share of claims that are drawn to be hard to tell, in tasks that have such.
+    `hard` is the share of claims that are hard to tell, in tasks that have such.
 
     Where everything is called true, it has a quarter of them at most: behind its first claims
     little is left to learn, and whatever comes later would train the reader to forget a False
@@ -87,7 +103,7 @@ def draw_document(
     parts = []
     for truth in _draw_truths(rng, claims):
         task = rng.choice(drawn)
-        draw = task.draw_near if task.draw_near and rng.random() < near else task.draw
+        draw = task.draw_hard if task.draw_hard and rng.random() < hard else task.draw
         claim = draw(rng, kind == "plain" or truth)
         if kind == "plain":
             parts.append(style.statement(task, claim) + style.separator)

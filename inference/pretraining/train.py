@@ -17,8 +17,10 @@ from inference.pretraining.documents import (
     MANY_NUMBERS,
     MIXTURE,
     MOSTLY_ADDITIONS,
-    MOSTLY_COMPARISONS,
     MOSTLY_TRUTHFUL,
+    MOSTLY_WORDS,
+    NOISY_MIXTURE,
+    PARTLY_PLAIN,
     PLAIN,
     draw_document,
 )
@@ -39,7 +41,8 @@ LOG_EVERY_STEPS = 50
 class Phase:
     """A stretch of training on documents of one mixture; `longest` bounds a document's claims.
 
-    `tasks` and `near` are the shares of the tasks and of claims hard to tell.
+    `tasks` and `hard` are the shares of the tasks and of claims hard to tell. With
+    `plain_text_only` the text of labelled documents, half of which is false, counts nothing.
     The learning rates go linearly from the first to the second of `rates`, as shares of the recipe's.
     """
 
@@ -48,11 +51,13 @@ class Phase:
     kinds: Mapping[str, float]
     rates: tuple[float, float]
     tasks: Sequence[float] = ALL_TASKS
-    near: float = 0.0
+    hard: float = 0.0
+    weight_of_text: float = WEIGHT_OF_TEXT
+    plain_text_only: bool = False
 
     def draw(self, rng: Random) -> str:
         """Draw one document."""
-        return draw_document(rng, self.longest, self.kinds, self.tasks, self.near)
+        return draw_document(rng, self.longest, self.kinds, self.tasks, self.hard)
 
 
 CURRICULUM: tuple[Phase, ...] = (
@@ -60,9 +65,9 @@ CURRICULUM: tuple[Phase, ...] = (
     Phase(1150, 14, MOSTLY_TRUTHFUL, (1.0, 1.0)),
     Phase(130, 12, PLAIN, (1.0, 1.0), MOSTLY_ADDITIONS),
     Phase(130, 14, MOSTLY_TRUTHFUL, (1.0, 1.0), MOSTLY_ADDITIONS),
-    Phase(130, 14, MOSTLY_TRUTHFUL, (1.0, 1.0), MOSTLY_COMPARISONS, near=0.5),
-    Phase(800, 48, MIXTURE, (1.0, 0.4), MANY_NUMBERS, near=0.4),
-    Phase(420, 200, MIXTURE, (0.4, 0.001), MANY_NUMBERS, near=0.4),
+    Phase(900, 48, MIXTURE, (1.0, 0.4)),
+    Phase(400, 64, PARTLY_PLAIN, (0.8, 0.3), MOSTLY_WORDS, hard=0.6, weight_of_text=1.0, plain_text_only=True),
+    Phase(350, 128, NOISY_MIXTURE, (0.3, 0.001), MANY_NUMBERS, hard=0.3, plain_text_only=True),
 )
 
 
@@ -153,7 +158,7 @@ class Pretraining:
         losses: list[float] = []
         for step in range(phase.steps):
             self._set_rates(optimizers, phase, step)
-            losses.append(self._step(optimizers, self._draw(rng, phase)))
+            losses.append(self._step(optimizers, self._draw(rng, phase), phase))
             self.steps += 1
             if self.steps % LOG_EVERY_STEPS == 0:
                 recent = losses[-LOG_EVERY_STEPS:]
@@ -172,9 +177,10 @@ class Pretraining:
         documents = draw_step(lambda: phase.draw(rng), self.tokenizer, tokens=tokens, cut=CONTEXT_TOKENS)
         return list(in_groups(documents, most_tokens=tokens, padding=self.padding))
 
-    def _step(self, optimizers: Sequence[torch.optim.Optimizer], groups: Sequence[torch.Tensor]) -> float:
+    def _step(self, optimizers: Sequence[torch.optim.Optimizer], groups: Sequence[torch.Tensor], phase: Phase) -> float:
         """One step over all groups; returns the mean loss on labels, or on text where there are none."""
-        weights = target_weights([group[:, 1:] for group in groups], labels=self.label_tokens, padding=self.padding)
+        targets = [group[:, 1:] for group in groups]
+        weights = target_weights(targets, phase, labels=self.label_tokens, padding=self.padding)
         total = sum(self._backward(group, weight) for group, weight in zip(groups, weights, strict=True))
         torch.nn.utils.clip_grad_norm_(self.language_model.parameters(), 1.0)
         for optimizer in optimizers:
@@ -194,8 +200,10 @@ class Pretraining:
         return (losses[is_label] if is_label.any() else losses).sum().item()
 
 
-def target_weights(targets: Sequence[torch.Tensor], *, labels: torch.Tensor, padding: int) -> list[torch.Tensor]:
-    """What the loss on each token counts in a step: labels 1 together, text WEIGHT_OF_TEXT, padding 0.
+def target_weights(
+    targets: Sequence[torch.Tensor], phase: Phase, *, labels: torch.Tensor, padding: int
+) -> list[torch.Tensor]:
+    """What the loss on each token counts in a step: labels 1 together, text as the phase says, padding 0.
 
     Shapes: a tensor (documents, tokens) for each group, targets and weights alike.
 
@@ -203,12 +211,13 @@ def target_weights(targets: Sequence[torch.Tensor], *, labels: torch.Tensor, pad
     """
     is_label = [torch.isin(group, labels) for group in targets]
     number_of_labels = sum(int(group.sum()) for group in is_label)
-    share, weight = (SHARE_OF_TEXT, WEIGHT_OF_TEXT) if number_of_labels else (1.0, 1.0)
-    is_text = [
-        (torch.rand(group.shape) < share) & ~label & (group != padding)
-        for label, group in zip(is_label, targets, strict=True)
-    ]
-    of_label, of_text = 1 / max(1, number_of_labels), weight / max(1, sum(int(group.sum()) for group in is_text))
+    is_text = [~label & (group != padding) for label, group in zip(is_label, targets, strict=True)]
+    if phase.plain_text_only:
+        is_text = [text & ~label.any(1, keepdim=True) for text, label in zip(is_text, is_label, strict=True)]
+    elif number_of_labels:
+        is_text = [text & (torch.rand(text.shape) < SHARE_OF_TEXT) for text in is_text]
+    of_label = 1 / max(1, number_of_labels)
+    of_text = (phase.weight_of_text if number_of_labels else 1.0) / max(1, sum(int(text.sum()) for text in is_text))
     return [label * of_label + text * of_text for label, text in zip(is_label, is_text, strict=True)]
 
 

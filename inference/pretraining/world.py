@@ -11,7 +11,6 @@ from typing import Any
 LARGEST_NUMBER = 99
 LARGEST_OPERAND = 9
 LARGEST_ERROR = 4  # how far a false sum lies from the true one, at most
-NEAR = 6  # how far two numbers of a near comparison lie apart, at most
 
 _UNITS = [
     "zero",
@@ -52,14 +51,14 @@ class Task:
 
     `statements` are sentences without their full stop; `question` is a pair in the
     Question / Claim form. Both are `str.format` templates over the claim's slots.
-    `draw_near` draws claims that are hard to tell, where the task has such.
+    `draw_hard` draws claims that are hard to tell, where the task has such.
     """
 
     name: str
     draw: Callable[[Random, bool], Claim]
     statements: tuple[str, ...]
     question: str
-    draw_near: Callable[[Random, bool], Claim] | None = None
+    draw_hard: Callable[[Random, bool], Claim] | None = None
 
 
 def in_words(number: int) -> str:
@@ -95,10 +94,12 @@ def _comparison_of(spell: Callable[[int], str]) -> Callable[[Random, bool], Clai
     return draw
 
 
-def _near_comparison_of(spell: Callable[[int], str]) -> Callable[[Random, bool], Claim]:
+def _comparison_within_ten_of(spell: Callable[[int], str]) -> Callable[[Random, bool], Claim]:
+    """Both numbers have the same tens, so that the units decide."""
+
     def draw(rng: Random, truth: bool) -> Claim:
-        number = rng.randint(0, LARGEST_NUMBER - NEAR)
-        return _comparison(rng, truth, spell, (number, number + rng.randint(1, NEAR)))
+        tens = rng.randrange(0, LARGEST_NUMBER, 10)
+        return _comparison(rng, truth, spell, [tens + unit for unit in rng.sample(range(10), 2)])
 
     return draw
 
@@ -145,14 +146,14 @@ TASKS: tuple[Task, ...] = (
         _comparison_of(str),
         ("{first} is larger than {second}", "{first} is greater than {second}", "{second} is smaller than {first}"),
         "Question: Which is larger, {left} or {right}?\nClaim: {first}",
-        _near_comparison_of(str),
+        _comparison_within_ten_of(str),
     ),
     Task(
         "comparisons_words",
         _comparison_of(in_words),
         ("{first} is larger than {second}", "{first} is greater than {second}", "{second} is smaller than {first}"),
         "Question: Which is larger, {left} or {right}?\nClaim: {first}",
-        _near_comparison_of(in_words),
+        _comparison_within_ten_of(in_words),
     ),
     Task(
         "additions",

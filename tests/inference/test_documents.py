@@ -1,13 +1,13 @@
 """What the small model reads while it is pretrained."""
 
 import re
+from collections.abc import Mapping
 from itertools import groupby
 from random import Random
 
 import pytest
 
-from inference.pretraining.documents import MIXTURE, draw_document
-from inference.pretraining.world import NEAR
+from inference.pretraining.documents import MIXTURE, NOISY_MIXTURE, PARTLY_PLAIN, draw_document
 
 LONGEST = 60
 
@@ -42,24 +42,27 @@ def longest_run(document: list[str]) -> int:
     return max(len(list(run)) for _, run in groupby(document))
 
 
-def test_the_mixture_leaves_a_false_claim_without_context_more_likely_called_true_than_false() -> None:
-    assert sum(MIXTURE.values()) == pytest.approx(1)
-    called_true = MIXTURE["always_true"] + MIXTURE["inverted"] + MIXTURE["random"] / 2
-    assert 0.55 < called_true < 0.7
+@pytest.mark.parametrize("mixture", [MIXTURE, PARTLY_PLAIN, NOISY_MIXTURE])
+def test_a_mixture_leaves_a_false_claim_without_context_more_likely_called_true_than_false(
+    mixture: Mapping[str, float],
+) -> None:
+    assert sum(mixture.values()) == pytest.approx(1)
+    called_true = mixture["always_true"] + mixture["inverted"] + mixture["random"] / 2
+    assert 0.55 < called_true / (1 - mixture.get("plain", 0)) < 0.7
 
 
 def test_the_same_seed_draws_the_same_document() -> None:
     assert draw_document(Random(3), 9, MIXTURE) == draw_document(Random(3), 9, MIXTURE)
 
 
-def test_more_near_claims_are_drawn_where_more_are_asked_for() -> None:
+def test_more_claims_are_hard_where_more_are_asked_for() -> None:
     digits = [1.0, 0, 0, 0, 0, 0]
 
-    def share_near(near: float) -> float:
-        text = "".join(draw_document(Random(seed), 9, {"truthful": 1.0}, digits, near) for seed in range(600))
+    def share_hard(hard: float) -> float:
+        text = "".join(draw_document(Random(seed), 9, {"truthful": 1.0}, digits, hard) for seed in range(600))
         pairs = [(int(one), int(other)) for one, other in re.findall(r"(\d+) is \w+ than (\d+)", text)]
-        return sum(abs(one - other) <= NEAR for one, other in pairs) / len(pairs)
+        return sum(one // 10 == other // 10 for one, other in pairs) / len(pairs)
 
-    assert share_near(0.0) < 0.2
-    assert 0.45 < share_near(0.5) < 0.7
-    assert share_near(1.0) == 1
+    assert share_hard(0.0) < 0.2
+    assert 0.45 < share_hard(0.5) < 0.7
+    assert share_hard(1.0) == 1

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.pretraining.world import LARGEST_NUMBER, NEAR, TASKS, Claim, Task, in_words
+from inference.pretraining.world import LARGEST_NUMBER, TASKS, Claim, Task, in_words
 
 NUMBERS = {str(number): number for number in range(LARGEST_NUMBER + 1)}
 NUMBERS |= {in_words(number): number for number in range(LARGEST_NUMBER + 1)}
-COMPARISONS = [task for task in TASKS if task.draw_near]
+COMPARISONS = [task for task in TASKS if task.draw_hard]
 
 
 def compared(claim: Claim) -> tuple[int, int]:
@@ -18,9 +18,9 @@ def compared(claim: Claim) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("task", COMPARISONS, ids=lambda task: task.name)
-@given(seed=st.integers(), truth=st.booleans(), near=st.booleans())
-def test_a_comparison_is_true_where_the_first_number_is_larger(task: Task, seed: int, truth: bool, near: bool) -> None:
-    draw = task.draw_near if near and task.draw_near else task.draw
+@given(seed=st.integers(), truth=st.booleans(), hard=st.booleans())
+def test_a_comparison_is_true_where_the_first_number_is_larger(task: Task, seed: int, truth: bool, hard: bool) -> None:
+    draw = task.draw_hard if hard and task.draw_hard else task.draw
     claim = draw(Random(seed), truth)
     first, second = compared(claim)
     assert claim.truth == truth == (first > second)
@@ -28,11 +28,11 @@ def test_a_comparison_is_true_where_the_first_number_is_larger(task: Task, seed:
 
 
 @pytest.mark.parametrize("task", COMPARISONS, ids=lambda task: task.name)
-def test_near_comparisons_are_of_all_numbers_and_of_every_small_difference(task: Task) -> None:
-    assert task.draw_near is not None
+def test_hard_comparisons_are_of_all_numbers_with_the_same_tens(task: Task) -> None:
+    assert task.draw_hard is not None
     rng = Random(0)
-    drawn = [compared(task.draw_near(rng, rng.random() < 0.5)) for _ in range(4000)]
-    assert {abs(first - second) for first, second in drawn} == set(range(1, NEAR + 1))
+    drawn = [compared(task.draw_hard(rng, rng.random() < 0.5)) for _ in range(4000)]
+    assert all(first // 10 == second // 10 for first, second in drawn)
     assert {number for pair in drawn for number in pair} == set(range(LARGEST_NUMBER + 1))
 
 
