@@ -11,6 +11,7 @@ from inference.pretraining.documents import MIXTURE, draw_document
 BOS, EOS = "<s>", "</s>"
 _DOCUMENTS = 24_000
 _LONGEST_DOCUMENT = 48  # claims
+_PIECES = r"\n| ?\p{L}+(?:-\p{L}+)*| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+"
 
 
 def train_tokenizer(vocabulary: int, seed: int) -> PreTrainedTokenizerFast:
@@ -18,10 +19,14 @@ def train_tokenizer(vocabulary: int, seed: int) -> PreTrainedTokenizerFast:
 
     Line breaks are tokens of their own, so that the tokens of a prompt do not depend on
     what follows its last line break; a document begins with BOS, as inference servers add it.
+    Words with hyphens stay whole: "fifty-one" is one token, as 51 is.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex("\n"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            pre_tokenizers.Split(Regex(_PIECES), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(

@@ -61,13 +61,12 @@ class Phase:
 
 
 CURRICULUM: tuple[Phase, ...] = (
-    Phase(350, 12, PLAIN, (1.0, 1.0)),
-    Phase(1150, 14, MOSTLY_TRUTHFUL, (1.0, 1.0)),
-    Phase(130, 12, PLAIN, (1.0, 1.0), MOSTLY_ADDITIONS),
-    Phase(130, 14, MOSTLY_TRUTHFUL, (1.0, 1.0), MOSTLY_ADDITIONS),
-    Phase(900, 48, MIXTURE, (1.0, 0.4)),
-    Phase(400, 64, PARTLY_PLAIN, (0.8, 0.3), MOSTLY_WORDS, hard=0.6, weight_of_text=1.0, plain_text_only=True),
-    Phase(350, 128, NOISY_MIXTURE, (0.3, 0.001), MANY_NUMBERS, hard=0.3, plain_text_only=True),
+    Phase(350, 12, PLAIN, (1.0, 1.0), hard=0.3),
+    Phase(1100, 14, MOSTLY_TRUTHFUL, (1.0, 0.8), hard=0.3),
+    Phase(130, 12, PLAIN, (0.8, 0.8), MOSTLY_ADDITIONS, hard=0.3),
+    Phase(130, 14, MOSTLY_TRUTHFUL, (0.8, 0.8), MOSTLY_ADDITIONS, hard=0.3),
+    Phase(850, 48, MIXTURE, (0.8, 0.3), MANY_NUMBERS, hard=0.3),
+    Phase(400, 128, NOISY_MIXTURE, (0.3, 0.001), MANY_NUMBERS, hard=0.3),
 )
 
 
