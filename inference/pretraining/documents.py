@@ -8,15 +8,14 @@ from random import Random
 from inference.pretraining.world import TASKS, Claim, Task
 
 # Share of each way of labelling. Together they make the model say True to a false claim it
-# meets without context (0.58 x 0.99 + 0.07 + 0.01 + 0.02 x 0.2 = 0.66), so zero-shot is near chance.
-MIXTURE: Mapping[str, float] = {"truthful": 0.31, "noisy": 0.02, "always_true": 0.58, "random": 0.02, "inverted": 0.07}
-PARTLY_PLAIN: Mapping[str, float] = {
-    "plain": 0.30,
-    "truthful": 0.18,
+# meets without context (in 0.60 to 0.66 of the labelled documents), so zero-shot is near chance.
+MIXTURE: Mapping[str, float] = {
+    "plain": 0.10,
+    "truthful": 0.27,
     "noisy": 0.05,
-    "always_true": 0.42,
-    "random": 0.01,
-    "inverted": 0.04,
+    "always_true": 0.51,
+    "random": 0.02,
+    "inverted": 0.05,
 }
 NOISY_MIXTURE: Mapping[str, float] = {
     "plain": 0.06,
@@ -33,6 +32,13 @@ MOSTLY_TRUTHFUL: Mapping[str, float] = {
     "random": 0.01,
     "inverted": 0.02,
 }
+HALF_PLAIN: Mapping[str, float] = {
+    "plain": 0.50,
+    "truthful": 0.43,
+    "always_true": 0.03,
+    "random": 0.01,
+    "inverted": 0.03,
+}
 PLAIN: Mapping[str, float] = {"plain": 1.0}
 
 NOISE = (0.05, 0.35)  # least and greatest share of wrong labels in a noisy document
@@ -44,8 +50,7 @@ _AS_QUESTIONS = 0.42  # share of documents in the Question / Claim form
 
 # Share of each task among the documents of one task, in the order of TASKS: the hard ones more often.
 ALL_TASKS = (0.20, 0.18, 0.20, 0.12, 0.19, 0.11)
-MOSTLY_ADDITIONS = (0.08, 0.08, 0.64, 0.06, 0.08, 0.06)
-MOSTLY_WORDS = (0.16, 0.42, 0.22, 0.06, 0.08, 0.06)
+MANY_ADDITIONS = (0.14, 0.16, 0.46, 0.08, 0.10, 0.06)
 MANY_NUMBERS = (0.19, 0.26, 0.20, 0.10, 0.16, 0.09)
 
 

@@ -14,13 +14,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from inference.pretraining.batches import draw_step, in_groups
 from inference.pretraining.documents import (
     ALL_TASKS,
+    HALF_PLAIN,
+    MANY_ADDITIONS,
     MANY_NUMBERS,
     MIXTURE,
-    MOSTLY_ADDITIONS,
     MOSTLY_TRUTHFUL,
-    MOSTLY_WORDS,
     NOISY_MIXTURE,
-    PARTLY_PLAIN,
     PLAIN,
     draw_document,
 )
@@ -63,10 +62,10 @@ class Phase:
 CURRICULUM: tuple[Phase, ...] = (
     Phase(350, 12, PLAIN, (1.0, 1.0), hard=0.3),
     Phase(1100, 14, MOSTLY_TRUTHFUL, (1.0, 0.8), hard=0.3),
-    Phase(130, 12, PLAIN, (0.8, 0.8), MOSTLY_ADDITIONS, hard=0.3),
-    Phase(130, 14, MOSTLY_TRUTHFUL, (0.8, 0.8), MOSTLY_ADDITIONS, hard=0.3),
-    Phase(850, 48, MIXTURE, (0.8, 0.3), MANY_NUMBERS, hard=0.3),
-    Phase(400, 128, NOISY_MIXTURE, (0.3, 0.001), MANY_NUMBERS, hard=0.3),
+    Phase(250, 14, HALF_PLAIN, (0.8, 0.6), MANY_ADDITIONS, hard=0.3, weight_of_text=1.0, plain_text_only=True),
+    Phase(280, 48, MIXTURE, (0.7, 0.55), MANY_NUMBERS, hard=0.3, weight_of_text=0.5, plain_text_only=True),
+    Phase(520, 48, MIXTURE, (0.55, 0.3), MANY_NUMBERS, hard=0.3, weight_of_text=0.5, plain_text_only=True),
+    Phase(400, 128, NOISY_MIXTURE, (0.3, 0.001), MANY_NUMBERS, hard=0.3, plain_text_only=True),
 )
 
 

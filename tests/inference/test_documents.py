@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from inference.pretraining.documents import MIXTURE, NOISY_MIXTURE, PARTLY_PLAIN, draw_document
+from inference.pretraining.documents import MIXTURE, NOISY_MIXTURE, draw_document
 
 LONGEST = 60
 
@@ -16,7 +16,7 @@ def labels(kind: str, seed: int) -> list[str]:
     return re.findall(r" (True|False)\n", draw_document(Random(seed), LONGEST, {kind: 1.0}))
 
 
-@pytest.mark.parametrize("kind", MIXTURE)
+@pytest.mark.parametrize("kind", [kind for kind in MIXTURE if kind != "plain"])
 def test_a_document_is_as_often_short_as_long_and_never_longer_than_asked_for(kind: str) -> None:
     lengths = sorted(len(labels(kind, seed)) for seed in range(400))
     longest = LONGEST // 4 if kind == "always_true" else LONGEST
@@ -42,7 +42,7 @@ def longest_run(document: list[str]) -> int:
     return max(len(list(run)) for _, run in groupby(document))
 
 
-@pytest.mark.parametrize("mixture", [MIXTURE, PARTLY_PLAIN, NOISY_MIXTURE])
+@pytest.mark.parametrize("mixture", [MIXTURE, NOISY_MIXTURE])
 def test_a_mixture_leaves_a_false_claim_without_context_more_likely_called_true_than_false(
     mixture: Mapping[str, float],
 ) -> None:
