@@ -52,6 +52,7 @@ _AS_QUESTIONS = 0.42  # share of documents in the Question / Claim form
 ALL_TASKS = (0.20, 0.18, 0.20, 0.12, 0.19, 0.11)
 MANY_ADDITIONS = (0.14, 0.16, 0.46, 0.08, 0.10, 0.06)
 MANY_NUMBERS = (0.19, 0.26, 0.20, 0.10, 0.16, 0.09)
+NUMBERS_AND_SUMS = (0.17, 0.24, 0.27, 0.09, 0.15, 0.08)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from inference.pretraining.documents import (
     MIXTURE,
     MOSTLY_TRUTHFUL,
     NOISY_MIXTURE,
+    NUMBERS_AND_SUMS,
     PLAIN,
     draw_document,
 )
@@ -64,8 +65,8 @@ CURRICULUM: tuple[Phase, ...] = (
     Phase(1100, 14, MOSTLY_TRUTHFUL, (1.0, 0.8), hard=0.3),
     Phase(250, 14, HALF_PLAIN, (0.8, 0.6), MANY_ADDITIONS, hard=0.3, weight_of_text=1.0, plain_text_only=True),
     Phase(280, 48, MIXTURE, (0.7, 0.55), MANY_NUMBERS, hard=0.3, weight_of_text=0.5, plain_text_only=True),
-    Phase(520, 48, MIXTURE, (0.55, 0.3), MANY_NUMBERS, hard=0.3, weight_of_text=0.5, plain_text_only=True),
-    Phase(400, 128, NOISY_MIXTURE, (0.3, 0.001), MANY_NUMBERS, hard=0.3, plain_text_only=True),
+    Phase(520, 48, MIXTURE, (0.55, 0.3), NUMBERS_AND_SUMS, hard=0.3, weight_of_text=0.5, plain_text_only=True),
+    Phase(400, 128, NOISY_MIXTURE, (0.3, 0.001), NUMBERS_AND_SUMS, hard=0.3, plain_text_only=True),
 )
 
 
