@@ -22,6 +22,7 @@ def test_ticks_span_the_range_at_even_steps(lower: float, extent: float) -> None
 def test_ticks_are_round() -> None:
     assert ticks(0, 240) == [0, 100, 200, 300]
     assert ticks(-0.13, 0) == [-0.15, -0.1, -0.05, 0]
+    assert ticks(3, 3) == [3]
     assert ticks(-1 / 3, -1 / 3) == [-0.33]
 
 
