@@ -67,6 +67,7 @@ CURRICULUM: tuple[Phase, ...] = (
     Phase(280, 48, MIXTURE, (0.7, 0.55), MANY_NUMBERS, hard=0.3, weight_of_text=0.5, plain_text_only=True),
     Phase(520, 48, MIXTURE, (0.55, 0.3), NUMBERS_AND_SUMS, hard=0.3, weight_of_text=0.5, plain_text_only=True),
     Phase(400, 128, NOISY_MIXTURE, (0.3, 0.001), NUMBERS_AND_SUMS, hard=0.3, plain_text_only=True),
+    Phase(250, 128, NOISY_MIXTURE, (0.2, 0.001), hard=0.3, plain_text_only=True),
 )
 
 
