@@ -53,6 +53,12 @@ ALL_TASKS = (0.20, 0.18, 0.20, 0.12, 0.19, 0.11)
 MANY_ADDITIONS = (0.14, 0.16, 0.46, 0.08, 0.10, 0.06)
 MANY_NUMBERS = (0.19, 0.26, 0.20, 0.10, 0.16, 0.09)
 NUMBERS_AND_SUMS = (0.17, 0.24, 0.27, 0.09, 0.15, 0.08)
+MANY_COMPARISONS = (0.24, 0.22, 0.14, 0.10, 0.18, 0.12)
+
+# Share of hard claims of each way, in the order of a task's `draws_hard`.
+NONE_HARD = (0.0, 0.0)
+WITHIN_TEN = (0.3, 0.0)
+AROUND_TEN = (0.15, 0.3)
 
 
 @dataclass(frozen=True)
@@ -91,11 +97,15 @@ def draw_style(rng: Random, tasks: Sequence[Task]) -> Style:
 
 
 def draw_document(
-    rng: Random, longest: int, kinds: Mapping[str, float], tasks: Sequence[float] = ALL_TASKS, hard: float = 0.0
+    rng: Random,
+    longest: int,
+    kinds: Mapping[str, float],
+    tasks: Sequence[float] = ALL_TASKS,
+    hard: Sequence[float] = NONE_HARD,
 ) -> str:
     """Draw a document of at most `longest` claims, its kind and its task by the given shares.
 
-    `hard` is the share of claims that are hard to tell, in tasks that have such.
+    `hard` are the shares of claims that are hard to tell in one way or another, in tasks that have such.
 
     Where everything is called true, it has a quarter of them at most: behind its first claims
     little is left to learn, and whatever comes later would train the reader to forget a False
@@ -109,8 +119,7 @@ def draw_document(
     parts = []
     for truth in _draw_truths(rng, claims):
         task = rng.choice(drawn)
-        draw = task.draw_hard if task.draw_hard and rng.random() < hard else task.draw
-        claim = draw(rng, kind == "plain" or truth)
+        claim = _draw_claim(rng, task, kind == "plain" or truth, hard)
         if kind == "plain":
             parts.append(style.statement(task, claim) + style.separator)
         else:
@@ -131,6 +140,13 @@ def _draw_truths(rng: Random, claims: int) -> list[bool]:
     while len(truths) < claims:
         truths.append(truths[-1] if rng.random() < persistence else rng.random() < share_true)
     return truths
+
+
+def _draw_claim(rng: Random, task: Task, truth: bool, hard: Sequence[float]) -> Claim:
+    if not task.draws_hard:
+        return task.draw(rng, truth)
+    draw = rng.choices((*task.draws_hard, task.draw), (*hard, 1 - sum(hard)))[0]
+    return draw(rng, truth)
 
 
 def _draw_tasks(rng: Random, shares: Sequence[float]) -> list[Task]:

@@ -14,14 +14,18 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from inference.pretraining.batches import draw_step, in_groups
 from inference.pretraining.documents import (
     ALL_TASKS,
+    AROUND_TEN,
     HALF_PLAIN,
     MANY_ADDITIONS,
+    MANY_COMPARISONS,
     MANY_NUMBERS,
     MIXTURE,
     MOSTLY_TRUTHFUL,
     NOISY_MIXTURE,
+    NONE_HARD,
     NUMBERS_AND_SUMS,
     PLAIN,
+    WITHIN_TEN,
     draw_document,
 )
 from inference.pretraining.muon import Muon
@@ -41,7 +45,7 @@ LOG_EVERY_STEPS = 50
 class Phase:
     """A stretch of training on documents of one mixture; `longest` bounds a document's claims.
 
-    `tasks` and `hard` are the shares of the tasks and of claims hard to tell. With
+    `tasks` and `hard` are the shares of the tasks and of claims hard to tell, each way of them. With
     `plain_text_only` the text of labelled documents, half of which is false, counts nothing.
     The learning rates go linearly from the first to the second of `rates`, as shares of the recipe's.
     """
@@ -51,7 +55,7 @@ class Phase:
     kinds: Mapping[str, float]
     rates: tuple[float, float]
     tasks: Sequence[float] = ALL_TASKS
-    hard: float = 0.0
+    hard: Sequence[float] = NONE_HARD
     weight_of_text: float = WEIGHT_OF_TEXT
     plain_text_only: bool = False
 
@@ -61,13 +65,13 @@ class Phase:
 
 
 CURRICULUM: tuple[Phase, ...] = (
-    Phase(350, 12, PLAIN, (1.0, 1.0), hard=0.3),
-    Phase(1100, 14, MOSTLY_TRUTHFUL, (1.0, 0.8), hard=0.3),
-    Phase(250, 14, HALF_PLAIN, (0.8, 0.6), MANY_ADDITIONS, hard=0.3, weight_of_text=1.0, plain_text_only=True),
-    Phase(280, 48, MIXTURE, (0.7, 0.55), MANY_NUMBERS, hard=0.3, weight_of_text=0.5, plain_text_only=True),
-    Phase(520, 48, MIXTURE, (0.55, 0.3), NUMBERS_AND_SUMS, hard=0.3, weight_of_text=0.5, plain_text_only=True),
-    Phase(400, 128, NOISY_MIXTURE, (0.3, 0.001), NUMBERS_AND_SUMS, hard=0.3, plain_text_only=True),
-    Phase(250, 128, NOISY_MIXTURE, (0.2, 0.001), hard=0.3, plain_text_only=True),
+    Phase(350, 12, PLAIN, (1.0, 1.0), hard=WITHIN_TEN),
+    Phase(1100, 14, MOSTLY_TRUTHFUL, (1.0, 0.8), hard=WITHIN_TEN),
+    Phase(250, 14, HALF_PLAIN, (0.8, 0.6), MANY_ADDITIONS, hard=WITHIN_TEN, weight_of_text=1.0, plain_text_only=True),
+    Phase(280, 48, MIXTURE, (0.7, 0.55), MANY_NUMBERS, hard=WITHIN_TEN, weight_of_text=0.5, plain_text_only=True),
+    Phase(520, 48, MIXTURE, (0.55, 0.3), NUMBERS_AND_SUMS, hard=WITHIN_TEN, weight_of_text=0.5, plain_text_only=True),
+    Phase(400, 128, NOISY_MIXTURE, (0.3, 0.001), NUMBERS_AND_SUMS, hard=WITHIN_TEN, plain_text_only=True),
+    Phase(250, 128, NOISY_MIXTURE, (0.2, 0.001), MANY_COMPARISONS, hard=AROUND_TEN, plain_text_only=True),
 )
 
 

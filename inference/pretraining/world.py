@@ -51,14 +51,14 @@ class Task:
 
     `statements` are sentences without their full stop; `question` is a pair in the
     Question / Claim form. Both are `str.format` templates over the claim's slots.
-    `draw_hard` draws claims that are hard to tell, where the task has such.
+    `draws_hard` draw claims that are hard to tell, where the task has such, in one way each.
     """
 
     name: str
     draw: Callable[[Random, bool], Claim]
     statements: tuple[str, ...]
     question: str
-    draw_hard: Callable[[Random, bool], Claim] | None = None
+    draws_hard: tuple[Callable[[Random, bool], Claim], ...] = ()
 
 
 def in_words(number: int) -> str:
@@ -100,6 +100,17 @@ def _comparison_within_ten_of(spell: Callable[[int], str]) -> Callable[[Random, 
     def draw(rng: Random, truth: bool) -> Claim:
         tens = rng.randrange(0, LARGEST_NUMBER, 10)
         return _comparison(rng, truth, spell, [tens + unit for unit in rng.sample(range(10), 2)])
+
+    return draw
+
+
+def _comparison_across_ten_of(spell: Callable[[int], str]) -> Callable[[Random, bool], Claim]:
+    """The larger number has the next tens and the smaller units, as 41 and 39: units alone would mislead."""
+
+    def draw(rng: Random, truth: bool) -> Claim:
+        tens = rng.randrange(10, LARGEST_NUMBER, 10)
+        smaller, larger = sorted(rng.sample(range(10), 2))
+        return _comparison(rng, truth, spell, [tens + smaller, tens - 10 + larger])
 
     return draw
 
@@ -146,14 +157,14 @@ TASKS: tuple[Task, ...] = (
         _comparison_of(str),
         ("{first} is larger than {second}", "{first} is greater than {second}", "{second} is smaller than {first}"),
         "Question: Which is larger, {left} or {right}?\nClaim: {first}",
-        _comparison_within_ten_of(str),
+        (_comparison_within_ten_of(str), _comparison_across_ten_of(str)),
     ),
     Task(
         "comparisons_words",
         _comparison_of(in_words),
         ("{first} is larger than {second}", "{first} is greater than {second}", "{second} is smaller than {first}"),
         "Question: Which is larger, {left} or {right}?\nClaim: {first}",
-        _comparison_within_ten_of(in_words),
+        (_comparison_within_ten_of(in_words), _comparison_across_ten_of(in_words)),
     ),
     Task(
         "additions",

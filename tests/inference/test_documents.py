@@ -55,14 +55,18 @@ def test_the_same_seed_draws_the_same_document() -> None:
     assert draw_document(Random(3), 9, MIXTURE) == draw_document(Random(3), 9, MIXTURE)
 
 
-def test_more_claims_are_hard_where_more_are_asked_for() -> None:
+def test_as_many_claims_are_hard_in_each_way_as_asked_for() -> None:
     digits = [1.0, 0, 0, 0, 0, 0]
 
-    def share_hard(hard: float) -> float:
+    def shares(within: float, across: float) -> tuple[float, float]:
+        hard = (within, across)
         text = "".join(draw_document(Random(seed), 9, {"truthful": 1.0}, digits, hard) for seed in range(600))
-        pairs = [(int(one), int(other)) for one, other in re.findall(r"(\d+) is \w+ than (\d+)", text)]
-        return sum(one // 10 == other // 10 for one, other in pairs) / len(pairs)
+        found = re.findall(r"(\d+) is \w+ than (\d+)", text)
+        tens = [int(one) // 10 - int(other) // 10 for one, other in found]
+        return tens.count(0) / len(tens), (tens.count(1) + tens.count(-1)) / len(tens)
 
-    assert share_hard(0.0) < 0.2
-    assert 0.45 < share_hard(0.5) < 0.7
-    assert share_hard(1.0) == 1
+    assert shares(1, 0) == (1, 0)
+    assert shares(0, 1) == (0, 1)
+    same, next_to = shares(0.3, 0.4)
+    assert 0.25 < same < 0.4
+    assert 0.4 < next_to < 0.55
