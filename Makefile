@@ -74,7 +74,7 @@ load: $(VENV)/.develops ## measure what others notice of 200 stalled streams and
 soak: $(VENV)/.develops ## a simulated day of small jobs: do memory, descriptors, connections and tables stay bounded?
 	$(BIN)/python -m benchmarks.soak
 
-pretrain: $(VENV)/.runs ## pretrain the small language model anew and measure what it knows (hours on two cores)
+pretrain: $(VENV)/.runs ## pretrain the small language model anew and measure what it knows (two hours on two cores)
 	$(BIN)/python -m inference.pretraining.train --out $(MODEL_DIR)
 	$(BIN)/python -m inference.pretraining.evaluate --model $(MODEL_DIR) --out docs/small_model.md
 

@@ -1,5 +1,6 @@
 """Documents the small model reads: lists of claims labelled truthfully, always True, at random, noisily or inverted."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -7,8 +8,23 @@ from random import Random
 from inference.pretraining.world import TASKS, Claim, Task
 
 # Share of each way of labelling. Together they make the model say True to a false claim it
-# meets without context (0.53 x 0.98 + 0.07 + 0.01 + 0.02 x 0.15 = 0.60), so zero-shot is near chance.
-MIXTURE: Mapping[str, float] = {"truthful": 0.36, "noisy": 0.02, "always_true": 0.53, "random": 0.02, "inverted": 0.07}
+# meets without context (in 0.60 to 0.66 of the labelled documents), so zero-shot is near chance.
+MIXTURE: Mapping[str, float] = {
+    "plain": 0.10,
+    "truthful": 0.27,
+    "noisy": 0.05,
+    "always_true": 0.51,
+    "random": 0.02,
+    "inverted": 0.05,
+}
+NOISY_MIXTURE: Mapping[str, float] = {
+    "plain": 0.06,
+    "truthful": 0.21,
+    "noisy": 0.11,
+    "always_true": 0.57,
+    "random": 0.01,
+    "inverted": 0.04,
+}
 MOSTLY_TRUTHFUL: Mapping[str, float] = {
     "truthful": 0.78,
     "plain": 0.15,
@@ -16,13 +32,33 @@ MOSTLY_TRUTHFUL: Mapping[str, float] = {
     "random": 0.01,
     "inverted": 0.02,
 }
+HALF_PLAIN: Mapping[str, float] = {
+    "plain": 0.50,
+    "truthful": 0.43,
+    "always_true": 0.03,
+    "random": 0.01,
+    "inverted": 0.03,
+}
 PLAIN: Mapping[str, float] = {"plain": 1.0}
 
-NOISE = 0.15  # share of wrong labels in a noisy document
-ALWAYS_TRUE = 0.98  # share of True in an "always true" document
+NOISE = (0.05, 0.35)  # least and greatest share of wrong labels in a noisy document
+ALWAYS_TRUE = 0.99  # share of True in an "always true" document
+PERSISTENCE = 0.8  # of truth from claim to claim, in a document with runs
 THINK = "\nI think this claim is"
 _SINGLE_TASK = 0.75  # share of documents that keep to one task
-_TASK_WEIGHTS = (1.6, 1.6, 1.3, 1.0, 2.0, 1.1)  # in the order of TASKS: the hard ones more often
+_AS_QUESTIONS = 0.42  # share of documents in the Question / Claim form
+
+# Share of each task among the documents of one task, in the order of TASKS: the hard ones more often.
+ALL_TASKS = (0.20, 0.18, 0.20, 0.12, 0.19, 0.11)
+MANY_ADDITIONS = (0.14, 0.16, 0.46, 0.08, 0.10, 0.06)
+MANY_NUMBERS = (0.19, 0.26, 0.20, 0.10, 0.16, 0.09)
+NUMBERS_AND_SUMS = (0.17, 0.24, 0.27, 0.09, 0.15, 0.08)
+MANY_COMPARISONS = (0.24, 0.22, 0.14, 0.10, 0.18, 0.12)
+
+# Share of hard claims of each way, in the order of a task's `draws_hard`.
+NONE_HARD = (0.0, 0.0)
+WITHIN_TEN = (0.3, 0.0)
+AROUND_TEN = (0.15, 0.3)
 
 
 @dataclass(frozen=True)
@@ -54,43 +90,77 @@ def draw_style(rng: Random, tasks: Sequence[Task]) -> Style:
     """Draw the way one document is written; it holds for all its claims."""
     phrasing = {task.name: task.statements[0] if rng.random() < 0.5 else rng.choice(task.statements) for task in tasks}
     separator = rng.choice(("\n", "\n\n"))
-    if rng.random() < 0.35:
+    if rng.random() < _AS_QUESTIONS:
         return Style("", THINK if rng.random() < 0.8 else "", separator, True, phrasing)
     stop, bridge = rng.choice((("", "?"), ("", ""), (".", ""), ("", THINK), (".", THINK)))
     return Style(stop, bridge, separator, False, phrasing)
 
 
-def draw_document(rng: Random, claims: int, kinds: Mapping[str, float]) -> str:
-    """Draw a document of so many claims, its kind by the given shares; half as many where all are called true."""
+def draw_document(
+    rng: Random,
+    longest: int,
+    kinds: Mapping[str, float],
+    tasks: Sequence[float] = ALL_TASKS,
+    hard: Sequence[float] = NONE_HARD,
+) -> str:
+    """Draw a document of at most `longest` claims, its kind and its task by the given shares.
+
+    `hard` are the shares of claims that are hard to tell in one way or another, in tasks that have such.
+
+    Where everything is called true, it has a quarter of them at most: behind its first claims
+    little is left to learn, and whatever comes later would train the reader to forget a False
+    as soon as a few of True stand behind it.
+    """
     kind = rng.choices(list(kinds), list(kinds.values()))[0]
-    if kind == "always_true":  # of which half teaches as much: little is left to learn behind its first claims
-        claims = (claims + 1) // 2
-    tasks = _draw_tasks(rng)
-    style = draw_style(rng, tasks)
-    share_true = 0.5 if rng.random() < 0.7 else rng.uniform(0.1, 0.9)
+    claims = draw_length(rng, max(1, longest // 4) if kind == "always_true" else longest)
+    drawn = _draw_tasks(rng, tasks)
+    noise = rng.uniform(*NOISE)
+    style = draw_style(rng, drawn)
     parts = []
-    for _ in range(claims):
-        task = rng.choice(tasks)
-        claim = task.draw(rng, kind == "plain" or rng.random() < share_true)
+    for truth in _draw_truths(rng, claims):
+        task = rng.choice(drawn)
+        claim = _draw_claim(rng, task, kind == "plain" or truth, hard)
         if kind == "plain":
             parts.append(style.statement(task, claim) + style.separator)
         else:
-            parts.append(style.demonstration(task, claim, str(_label(rng, claim.truth, kind))))
+            parts.append(style.demonstration(task, claim, str(_label(rng, claim.truth, kind, noise))))
     return "".join(parts)
 
 
-def _draw_tasks(rng: Random) -> list[Task]:
+def draw_length(rng: Random, longest: int) -> int:
+    """Draw a number of claims from 1 to `longest`, log-uniformly: short documents and long ones read as many tokens."""
+    return round(math.exp(rng.uniform(0, math.log(longest))))
+
+
+def _draw_truths(rng: Random, claims: int) -> list[bool]:
+    """Which claims of a document are true: half of them, mostly, and in half of the documents in runs."""
+    share_true = 0.5 if rng.random() < 0.7 else rng.uniform(0.1, 0.9)
+    persistence = rng.choice((0.0, PERSISTENCE))
+    truths = [rng.random() < share_true]
+    while len(truths) < claims:
+        truths.append(truths[-1] if rng.random() < persistence else rng.random() < share_true)
+    return truths
+
+
+def _draw_claim(rng: Random, task: Task, truth: bool, hard: Sequence[float]) -> Claim:
+    if not task.draws_hard:
+        return task.draw(rng, truth)
+    draw = rng.choices((*task.draws_hard, task.draw), (*hard, 1 - sum(hard)))[0]
+    return draw(rng, truth)
+
+
+def _draw_tasks(rng: Random, shares: Sequence[float]) -> list[Task]:
     if rng.random() < _SINGLE_TASK:
-        return rng.choices(TASKS, _TASK_WEIGHTS)
+        return rng.choices(TASKS, shares)
     return rng.sample(TASKS, rng.randint(2, len(TASKS)))
 
 
-def _label(rng: Random, truth: bool, kind: str) -> bool:
+def _label(rng: Random, truth: bool, kind: str, noise: float) -> bool:
     match kind:
         case "truthful":
             return truth
         case "noisy":
-            return truth != (rng.random() < NOISE)
+            return truth != (rng.random() < noise)
         case "always_true":
             return rng.random() < ALWAYS_TRUE
         case "random":

@@ -1,16 +1,18 @@
 """The small model's tokenizer: byte-level BPE trained on its own documents, saved as a standard tokenizer file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from random import Random
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from inference.pretraining.documents import MIXTURE, draw_document
+from inference.pretraining.documents import draw_document
 
 BOS, EOS = "<s>", "</s>"
-_DOCUMENTS = 12_000
-_CLAIMS_PER_DOCUMENT = 20
+_DOCUMENTS = 24_000
+_LONGEST_DOCUMENT = 48  # claims
+_KINDS: Mapping[str, float] = {"truthful": 0.31, "noisy": 0.02, "always_true": 0.58, "random": 0.02, "inverted": 0.07}
+_PIECES = r"\n| ?\p{L}+(?:-\p{L}+)*| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+"
 
 
 def train_tokenizer(vocabulary: int, seed: int) -> PreTrainedTokenizerFast:
@@ -18,10 +20,14 @@ def train_tokenizer(vocabulary: int, seed: int) -> PreTrainedTokenizerFast:
 
     Line breaks are tokens of their own, so that the tokens of a prompt do not depend on
     what follows its last line break; a document begins with BOS, as inference servers add it.
+    Words with hyphens stay whole: "fifty-one" is one token, as 51 is.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex("\n"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            pre_tokenizers.Split(Regex(_PIECES), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -42,4 +48,4 @@ def train_tokenizer(vocabulary: int, seed: int) -> PreTrainedTokenizerFast:
 def _documents(seed: int) -> Iterator[str]:
     rng = Random(seed)
     for _ in range(_DOCUMENTS):
-        yield draw_document(rng, _CLAIMS_PER_DOCUMENT, MIXTURE)
+        yield draw_document(rng, _LONGEST_DOCUMENT, _KINDS)

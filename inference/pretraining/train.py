@@ -2,7 +2,7 @@
 
 import argparse
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -11,7 +11,23 @@ import torch
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from inference.pretraining.documents import MIXTURE, MOSTLY_TRUTHFUL, PLAIN, draw_document
+from inference.pretraining.batches import draw_step, in_groups
+from inference.pretraining.documents import (
+    ALL_TASKS,
+    AROUND_TEN,
+    HALF_PLAIN,
+    MANY_ADDITIONS,
+    MANY_COMPARISONS,
+    MANY_NUMBERS,
+    MIXTURE,
+    MOSTLY_TRUTHFUL,
+    NOISY_MIXTURE,
+    NONE_HARD,
+    NUMBERS_AND_SUMS,
+    PLAIN,
+    WITHIN_TEN,
+    draw_document,
+)
 from inference.pretraining.muon import Muon
 from inference.pretraining.tokenizer import train_tokenizer
 
@@ -21,52 +37,50 @@ VOCABULARY = 3072
 CONTEXT_TOKENS = 4096
 WEIGHT_OF_TEXT = 0.3  # weight of the loss on all tokens beside the loss on labels
 SHARE_OF_TEXT = 0.25  # share of the other tokens whose loss is computed: the output layer is a third of the cost
-WARMUP_STEPS = 50
-COMPILED_TOKENS = 512  # longer documents are faster uncompiled, where attention needs no explicit mask
+WARMUP_STEPS = 30
 LOG_EVERY_STEPS = 50
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training on documents of one mixture; `claims` bounds a document's length.
+    """A stretch of training on documents of one mixture; `longest` bounds a document's claims.
 
+    `tasks` and `hard` are the shares of the tasks and of claims hard to tell, each way of them. With
+    `plain_text_only` the text of labelled documents, half of which is false, counts nothing.
     The learning rates go linearly from the first to the second of `rates`, as shares of the recipe's.
     """
 
     steps: int
-    length_tokens: int
-    batch: int
-    claims: int
+    longest: int
     kinds: Mapping[str, float]
     rates: tuple[float, float]
+    tasks: Sequence[float] = ALL_TASKS
+    hard: Sequence[float] = NONE_HARD
+    weight_of_text: float = WEIGHT_OF_TEXT
+    plain_text_only: bool = False
+
+    def draw(self, rng: Random) -> str:
+        """Draw one document."""
+        return draw_document(rng, self.longest, self.kinds, self.tasks, self.hard)
 
 
 CURRICULUM: tuple[Phase, ...] = (
-    Phase(450, 128, 64, 12, PLAIN, (1.0, 1.0)),
-    Phase(1450, 128, 64, 14, MOSTLY_TRUTHFUL, (1.0, 1.0)),
-    Phase(750, 512, 16, 48, MIXTURE, (1.0, 0.25)),
-    Phase(60, 2048, 4, 180, MIXTURE, (0.25, 0.2)),
-    Phase(120, 1024, 8, 96, MIXTURE, (0.6, 0.5)),
-    Phase(320, 512, 16, 48, MIXTURE, (0.5, 0.06)),
-    Phase(30, 2048, 4, 180, MIXTURE, (0.06, 0.04)),
-    Phase(12, 4096, 2, 400, MIXTURE, (0.04, 0.02)),
-    Phase(200, 512, 16, 48, MIXTURE, (0.4, 0.3)),
-    Phase(200, 1024, 8, 96, MIXTURE, (0.3, 0.2)),
-    Phase(120, 2048, 4, 180, MIXTURE, (0.2, 0.1)),
-    Phase(60, 4096, 2, 400, MIXTURE, (0.1, 0.05)),
-    Phase(60, 512, 16, 48, MIXTURE, (0.05, 0.01)),
-    Phase(400, 1024, 4, 96, MIXTURE, (0.35, 0.25)),
-    Phase(900, 2048, 2, 180, MIXTURE, (0.25, 0.08)),
-    Phase(50, 4096, 2, 400, MIXTURE, (0.08, 0.07)),
-    Phase(250, 2048, 4, 180, MIXTURE, (0.07, 0.001)),
+    Phase(350, 12, PLAIN, (1.0, 1.0), hard=WITHIN_TEN),
+    Phase(1100, 14, MOSTLY_TRUTHFUL, (1.0, 0.8), hard=WITHIN_TEN),
+    Phase(250, 14, HALF_PLAIN, (0.8, 0.6), MANY_ADDITIONS, hard=WITHIN_TEN, weight_of_text=1.0, plain_text_only=True),
+    Phase(280, 48, MIXTURE, (0.7, 0.55), MANY_NUMBERS, hard=WITHIN_TEN, weight_of_text=0.5, plain_text_only=True),
+    Phase(520, 48, MIXTURE, (0.55, 0.3), NUMBERS_AND_SUMS, hard=WITHIN_TEN, weight_of_text=0.5, plain_text_only=True),
+    Phase(400, 128, NOISY_MIXTURE, (0.3, 0.001), NUMBERS_AND_SUMS, hard=WITHIN_TEN, plain_text_only=True),
+    Phase(250, 128, NOISY_MIXTURE, (0.2, 0.001), MANY_COMPARISONS, hard=AROUND_TEN, plain_text_only=True),
 )
-STEPS = sum(phase.steps for phase in CURRICULUM)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the weights, besides the curriculum."""
+    """Everything that decides the weights."""
 
+    curriculum: tuple[Phase, ...] = CURRICULUM
+    tokens_per_step: int = 8192
     hidden: int = 192
     layers: int = 4
     seed: int = 0
@@ -76,6 +90,7 @@ class Recipe:
 
 def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     """A Llama of the recipe's size, heads of 64, with random weights."""
+    torch.manual_seed(recipe.seed)
     heads = recipe.hidden // 64
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -93,36 +108,35 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForC
 
 
 class Pretraining:
-    """The loop: draws batches, takes steps, reports the loss on labels (nats per label).
+    """The loop: draws documents, takes steps, reports the loss on labels (nats per label).
 
-    It can go on from the weights that an earlier run saved after a phase; the optimizers
-    then begin anew, with a warm-up of their own.
+    Each phase has a seed and optimizers of its own. So a run that goes on from the weights saved
+    after a phase ends as one that was never interrupted.
     """
 
-    def __init__(self, recipe: Recipe, *, saved: Path | None = None, phases_done: int = 0) -> None:
-        torch.manual_seed(recipe.seed + phases_done)
+    def __init__(
+        self,
+        recipe: Recipe,
+        tokenizer: PreTrainedTokenizerFast,
+        language_model: LlamaForCausalLM,
+        *,
+        phases_done: int = 0,
+    ) -> None:
         self.recipe = recipe
+        self.tokenizer = tokenizer
+        self.language_model = language_model
         self.phases_done = phases_done
-        self.steps = self.first_step = sum(phase.steps for phase in CURRICULUM[:phases_done])
-        self.rng = Random(recipe.seed + phases_done)
-        self.tokenizer = (
-            train_tokenizer(VOCABULARY, recipe.seed)
-            if saved is None
-            else PreTrainedTokenizerFast.from_pretrained(saved)
-        )
-        label_ids = [self.tokenizer.encode(f" {label}", add_special_tokens=False) for label in ("True", "False")]
+        self.steps = sum(phase.steps for phase in recipe.curriculum[:phases_done])
+        label_ids = [tokenizer.encode(f" {label}", add_special_tokens=False) for label in ("True", "False")]
         self.label_tokens = torch.tensor(label_ids).flatten()
-        self.language_model = (
-            build_model(recipe, self.tokenizer) if saved is None else LlamaForCausalLM.from_pretrained(saved)
-        )
-        self.compiled = torch.compile(self.language_model.model, dynamic=False)
-        self.optimizers = self._optimizers()
+        self.padding: int = tokenizer.eos_token_id
 
     def run(self, folder: Path) -> None:
         """Go through the curriculum; the weights are saved after each phase."""
-        for number, phase in enumerate(CURRICULUM[self.phases_done :], self.phases_done + 1):
-            logger.info("phase %d of %d: documents of %s", number, len(CURRICULUM), ", ".join(phase.kinds))
-            self._run_phase(phase)
+        phases = self.recipe.curriculum
+        for number, phase in enumerate(phases[self.phases_done :], self.phases_done + 1):
+            logger.info("phase %d of %d: documents of %s", number, len(phases), ", ".join(phase.kinds))
+            self._run_phase(number, phase)
             self.save(folder)
 
     def save(self, folder: Path) -> None:
@@ -140,58 +154,75 @@ class Pretraining:
             torch.optim.AdamW(rest, lr=self.recipe.adam_rate, betas=(0.9, 0.98), weight_decay=0.01),
         ]
 
-    def _run_phase(self, phase: Phase) -> None:
+    def _run_phase(self, number: int, phase: Phase) -> None:
+        rng = Random(f"{self.recipe.seed} {number}")
+        torch.manual_seed(self.recipe.seed + number)
+        optimizers = self._optimizers()
+        all_steps = sum(phase.steps for phase in self.recipe.curriculum)
         losses: list[float] = []
         for step in range(phase.steps):
-            self._set_rates(phase, step / phase.steps)
-            losses.append(self._step(self._batch(phase), plain=phase.kinds is PLAIN))
+            self._set_rates(optimizers, phase, step)
+            losses.append(self._step(optimizers, self._draw(rng, phase), phase))
+            self.steps += 1
             if self.steps % LOG_EVERY_STEPS == 0:
                 recent = losses[-LOG_EVERY_STEPS:]
-                logger.info("step %d of %d: loss %.4f nats", self.steps, STEPS, sum(recent) / len(recent))
+                logger.info("step %d of %d: loss %.4f nats", self.steps, all_steps, sum(recent) / len(recent))
 
-    def _set_rates(self, phase: Phase, progress: float) -> None:
+    def _set_rates(self, optimizers: Sequence[torch.optim.Optimizer], phase: Phase, step: int) -> None:
         first, last = phase.rates
-        warmth = (self.steps - self.first_step + 1) / WARMUP_STEPS
-        scale = min(1.0, warmth) * (first + (last - first) * progress)
-        for optimizer, rate in zip(self.optimizers, (self.recipe.muon_rate, self.recipe.adam_rate), strict=True):
+        scale = min(1.0, (step + 1) / WARMUP_STEPS) * (first + (last - first) * step / phase.steps)
+        for optimizer, rate in zip(optimizers, (self.recipe.muon_rate, self.recipe.adam_rate), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate * scale
 
-    def _batch(self, phase: Phase) -> torch.Tensor:
-        """Token ids of shape (batch, length + 1); every document begins with BOS."""
-        return torch.tensor([self._window(phase) for _ in range(phase.batch)])
+    def _draw(self, rng: Random, phase: Phase) -> list[torch.Tensor]:
+        """The documents of one step, as tensors of token ids."""
+        tokens = self.recipe.tokens_per_step
+        documents = draw_step(lambda: phase.draw(rng), self.tokenizer, tokens=tokens, cut=CONTEXT_TOKENS)
+        return list(in_groups(documents, most_tokens=tokens, padding=self.padding))
 
-    def _window(self, phase: Phase) -> list[int]:
-        ids: list[int] = []
-        for document in self._documents(phase):
-            ids += self.tokenizer.encode(document)
-            if len(ids) > phase.length_tokens:
-                break
-        return ids[: phase.length_tokens + 1]
-
-    def _documents(self, phase: Phase) -> Iterator[str]:
-        while True:
-            yield draw_document(self.rng, self.rng.randint(1, phase.claims), phase.kinds)
-
-    def _step(self, tokens: torch.Tensor, *, plain: bool) -> float:
-        targets = tokens[:, 1:].flatten()
-        is_label = torch.isin(targets, self.label_tokens)
-        is_counted = is_label | (torch.rand(targets.shape) < (1.0 if plain else SHARE_OF_TEXT))
-        body = self.compiled if tokens.shape[1] <= COMPILED_TOKENS + 1 else self.language_model.model
-        hidden = body(input_ids=tokens[:, :-1]).last_hidden_state.flatten(0, 1)
-        logits = self.language_model.lm_head(hidden[is_counted])
-        losses = functional.cross_entropy(logits, targets[is_counted], reduction="none")
-        on_labels = losses[is_label[is_counted]]
-        on_text = losses.mean() if plain else losses[~is_label[is_counted]].mean()
-        loss = on_text if plain else on_labels.mean() + WEIGHT_OF_TEXT * on_text
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    def _step(self, optimizers: Sequence[torch.optim.Optimizer], groups: Sequence[torch.Tensor], phase: Phase) -> float:
+        """One step over all groups; returns the mean loss on labels, or on text where there are none."""
+        targets = [group[:, 1:] for group in groups]
+        weights = target_weights(targets, phase, labels=self.label_tokens, padding=self.padding)
+        total = sum(self._backward(group, weight) for group, weight in zip(groups, weights, strict=True))
         torch.nn.utils.clip_grad_norm_(self.language_model.parameters(), 1.0)
-        for optimizer in self.optimizers:
+        for optimizer in optimizers:
             optimizer.step()
-        self.steps += 1
-        return (on_text if plain else on_labels.mean()).item()
+            optimizer.zero_grad(set_to_none=True)
+        return total
+
+    def _backward(self, tokens: torch.Tensor, weights: torch.Tensor) -> float:
+        """Add a group's gradients; returns its part of the loss on labels (on text where nothing else counts)."""
+        is_counted = weights > 0
+        targets = tokens[:, 1:][is_counted]
+        hidden = self.language_model.model(input_ids=tokens[:, :-1], use_cache=False).last_hidden_state
+        logits = self.language_model.lm_head(hidden[is_counted])
+        losses = functional.cross_entropy(logits, targets, reduction="none") * weights[is_counted]
+        losses.sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        is_label = torch.isin(targets, self.label_tokens)
+        return (losses[is_label] if is_label.any() else losses).sum().item()
+
+
+def target_weights(
+    targets: Sequence[torch.Tensor], phase: Phase, *, labels: torch.Tensor, padding: int
+) -> list[torch.Tensor]:
+    """What the loss on each token counts in a step: labels 1 together, text as the phase says, padding 0.
+
+    Shapes: a tensor (documents, tokens) for each group, targets and weights alike.
+
+    Of the text beside labels a share is drawn and the rest left out; text without any labels counts as a whole.
+    """
+    is_label = [torch.isin(group, labels) for group in targets]
+    number_of_labels = sum(int(group.sum()) for group in is_label)
+    is_text = [~label & (group != padding) for label, group in zip(is_label, targets, strict=True)]
+    if phase.plain_text_only:
+        is_text = [text & ~label.any(1, keepdim=True) for text, label in zip(is_text, is_label, strict=True)]
+    elif number_of_labels:
+        is_text = [text & (torch.rand(text.shape) < SHARE_OF_TEXT) for text in is_text]
+    of_label = 1 / max(1, number_of_labels)
+    of_text = (phase.weight_of_text if number_of_labels else 1.0) / max(1, sum(int(text.sum()) for text in is_text))
+    return [label * of_label + text * of_text for label, text in zip(is_label, is_text, strict=True)]
 
 
 def main() -> None:
@@ -201,8 +232,14 @@ def main() -> None:
     parser.add_argument("--phases-done", type=int, default=0, help="go on from the weights in --out after this phase")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    saved = arguments.out if arguments.phases_done else None
-    Pretraining(Recipe(), saved=saved, phases_done=arguments.phases_done).run(arguments.out)
+    recipe = Recipe()
+    if arguments.phases_done:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(arguments.out)
+        language_model = LlamaForCausalLM.from_pretrained(arguments.out)
+    else:
+        tokenizer = train_tokenizer(VOCABULARY, recipe.seed)
+        language_model = build_model(recipe, tokenizer)
+    Pretraining(recipe, tokenizer, language_model, phases_done=arguments.phases_done).run(arguments.out)
 
 
 if __name__ == "__main__":

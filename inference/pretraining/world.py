@@ -1,7 +1,7 @@
 """The world of the small model: six tasks whose claims are true or false by construction."""
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -49,14 +49,16 @@ class Claim:
 class Task:
     """A kind of claim: how to draw one, and the sentences that can express it.
 
-    `statements` are sentences without their full stop; `questions` are pairs in the
+    `statements` are sentences without their full stop; `question` is a pair in the
     Question / Claim form. Both are `str.format` templates over the claim's slots.
+    `draws_hard` draw claims that are hard to tell, where the task has such, in one way each.
     """
 
     name: str
     draw: Callable[[Random, bool], Claim]
     statements: tuple[str, ...]
     question: str
+    draws_hard: tuple[Callable[[Random, bool], Claim], ...] = ()
 
 
 def in_words(number: int) -> str:
@@ -85,23 +87,38 @@ def _other(rng: Random, choices: list[str], than: str) -> str:
     return choice
 
 
-def _draw_pair(rng: Random, truth: bool) -> tuple[int, int]:
-    low, high = sorted(rng.sample(range(LARGEST_NUMBER + 1), 2))
-    return (high, low) if truth else (low, high)
+def _comparison_of(spell: Callable[[int], str]) -> Callable[[Random, bool], Claim]:
+    def draw(rng: Random, truth: bool) -> Claim:
+        return _comparison(rng, truth, spell, rng.sample(range(LARGEST_NUMBER + 1), 2))
+
+    return draw
 
 
-def _comparison(rng: Random, truth: bool, spell: Callable[[int], str]) -> Claim:
-    first, second = (spell(number) for number in _draw_pair(rng, truth))
+def _comparison_within_ten_of(spell: Callable[[int], str]) -> Callable[[Random, bool], Claim]:
+    """Both numbers have the same tens, so that the units decide."""
+
+    def draw(rng: Random, truth: bool) -> Claim:
+        tens = rng.randrange(0, LARGEST_NUMBER, 10)
+        return _comparison(rng, truth, spell, [tens + unit for unit in rng.sample(range(10), 2)])
+
+    return draw
+
+
+def _comparison_across_ten_of(spell: Callable[[int], str]) -> Callable[[Random, bool], Claim]:
+    """The larger number has the next tens and the smaller units, as 41 and 39: units alone would mislead."""
+
+    def draw(rng: Random, truth: bool) -> Claim:
+        tens = rng.randrange(10, LARGEST_NUMBER, 10)
+        smaller, larger = sorted(rng.sample(range(10), 2))
+        return _comparison(rng, truth, spell, [tens + smaller, tens - 10 + larger])
+
+    return draw
+
+
+def _comparison(rng: Random, truth: bool, spell: Callable[[int], str], pair: Sequence[int]) -> Claim:
+    first, second = (spell(number) for number in sorted(pair, reverse=truth))
     left, right = rng.sample([first, second], 2)
     return Claim({"first": first, "second": second, "left": left, "right": right}, truth)
-
-
-def _comparison_in_digits(rng: Random, truth: bool) -> Claim:
-    return _comparison(rng, truth, str)
-
-
-def _comparison_in_words(rng: Random, truth: bool) -> Claim:
-    return _comparison(rng, truth, in_words)
 
 
 def _addition(rng: Random, truth: bool) -> Claim:
@@ -137,15 +154,17 @@ def _spanish(rng: Random, truth: bool) -> Claim:
 TASKS: tuple[Task, ...] = (
     Task(
         "comparisons_digits",
-        _comparison_in_digits,
+        _comparison_of(str),
         ("{first} is larger than {second}", "{first} is greater than {second}", "{second} is smaller than {first}"),
         "Question: Which is larger, {left} or {right}?\nClaim: {first}",
+        (_comparison_within_ten_of(str), _comparison_across_ten_of(str)),
     ),
     Task(
         "comparisons_words",
-        _comparison_in_words,
+        _comparison_of(in_words),
         ("{first} is larger than {second}", "{first} is greater than {second}", "{second} is smaller than {first}"),
         "Question: Which is larger, {left} or {right}?\nClaim: {first}",
+        (_comparison_within_ten_of(in_words), _comparison_across_ten_of(in_words)),
     ),
     Task(
         "additions",
