@@ -4,8 +4,8 @@ from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
 
-from inference.language_model import Source, load
 from inference.pretraining.batches import draw_step, in_groups
 from inference.pretraining.documents import MIXTURE, draw_document
 from inference.settings import SMALL_MODEL
@@ -32,7 +32,7 @@ def test_no_group_is_larger_than_asked_for_and_large_ones_are_hardly_padded(draw
 
 
 def test_a_step_reads_as_many_tokens_as_asked_for_in_documents_cut_at_the_context() -> None:
-    tokenizer = load(Source(str(SMALL_MODEL))).tokenizer
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(SMALL_MODEL)
     rng = Random(0)
     drawn = draw_step(lambda: draw_document(rng, 60, MIXTURE), tokenizer, tokens=5000, cut=400)
     read = sum(map(len, drawn))
