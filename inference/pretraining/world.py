@@ -1,7 +1,7 @@
 """The world of the small model: six tasks whose claims are true or false by construction."""
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -87,38 +87,42 @@ def _other(rng: Random, choices: list[str], than: str) -> str:
     return choice
 
 
-def _comparison_of(spell: Callable[[int], str]) -> Callable[[Random, bool], Claim]:
-    def draw(rng: Random, truth: bool) -> Claim:
-        return _comparison(rng, truth, spell, rng.sample(range(LARGEST_NUMBER + 1), 2))
-
-    return draw
+def _any_pair(rng: Random) -> list[int]:
+    return rng.sample(range(LARGEST_NUMBER + 1), 2)
 
 
-def _comparison_within_ten_of(spell: Callable[[int], str]) -> Callable[[Random, bool], Claim]:
+def _pair_within_ten(rng: Random) -> list[int]:
     """Both numbers have the same tens, so that the units decide."""
-
-    def draw(rng: Random, truth: bool) -> Claim:
-        tens = rng.randrange(0, LARGEST_NUMBER, 10)
-        return _comparison(rng, truth, spell, [tens + unit for unit in rng.sample(range(10), 2)])
-
-    return draw
+    tens = rng.randrange(0, LARGEST_NUMBER, 10)
+    return [tens + unit for unit in rng.sample(range(10), 2)]
 
 
-def _comparison_across_ten_of(spell: Callable[[int], str]) -> Callable[[Random, bool], Claim]:
+def _pair_across_ten(rng: Random) -> list[int]:
     """The larger number has the next tens and the smaller units, as 41 and 39: units alone would mislead."""
+    tens = rng.randrange(10, LARGEST_NUMBER, 10)
+    smaller, larger = sorted(rng.sample(range(10), 2))
+    return [tens + smaller, tens - 10 + larger]
 
+
+def _comparison_of(
+    draw_pair: Callable[[Random], list[int]], spell: Callable[[int], str]
+) -> Callable[[Random, bool], Claim]:
     def draw(rng: Random, truth: bool) -> Claim:
-        tens = rng.randrange(10, LARGEST_NUMBER, 10)
-        smaller, larger = sorted(rng.sample(range(10), 2))
-        return _comparison(rng, truth, spell, [tens + smaller, tens - 10 + larger])
+        first, second = (spell(number) for number in sorted(draw_pair(rng), reverse=truth))
+        left, right = rng.sample([first, second], 2)
+        return Claim({"first": first, "second": second, "left": left, "right": right}, truth)
 
     return draw
 
 
-def _comparison(rng: Random, truth: bool, spell: Callable[[int], str], pair: Sequence[int]) -> Claim:
-    first, second = (spell(number) for number in sorted(pair, reverse=truth))
-    left, right = rng.sample([first, second], 2)
-    return Claim({"first": first, "second": second, "left": left, "right": right}, truth)
+def _comparisons(name: str, spell: Callable[[int], str]) -> Task:
+    return Task(
+        name,
+        _comparison_of(_any_pair, spell),
+        ("{first} is larger than {second}", "{first} is greater than {second}", "{second} is smaller than {first}"),
+        "Question: Which is larger, {left} or {right}?\nClaim: {first}",
+        (_comparison_of(_pair_within_ten, spell), _comparison_of(_pair_across_ten, spell)),
+    )
 
 
 def _addition(rng: Random, truth: bool) -> Claim:
@@ -152,20 +156,8 @@ def _spanish(rng: Random, truth: bool) -> Claim:
 
 
 TASKS: tuple[Task, ...] = (
-    Task(
-        "comparisons_digits",
-        _comparison_of(str),
-        ("{first} is larger than {second}", "{first} is greater than {second}", "{second} is smaller than {first}"),
-        "Question: Which is larger, {left} or {right}?\nClaim: {first}",
-        (_comparison_within_ten_of(str), _comparison_across_ten_of(str)),
-    ),
-    Task(
-        "comparisons_words",
-        _comparison_of(in_words),
-        ("{first} is larger than {second}", "{first} is greater than {second}", "{second} is smaller than {first}"),
-        "Question: Which is larger, {left} or {right}?\nClaim: {first}",
-        (_comparison_within_ten_of(in_words), _comparison_across_ten_of(in_words)),
-    ),
+    _comparisons("comparisons_digits", str),
+    _comparisons("comparisons_words", in_words),
     Task(
         "additions",
         _addition,
