@@ -2,16 +2,19 @@
 
 import hashlib
 import inspect
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicCache
 
+from inference.attention import FULL, SLIDING, Attention, attention_of, narrowed
 from inference.key_values import PooledKeyValues
 from inference.packing import Pack
 from inference.prefix_cache import Tokens
@@ -45,7 +48,7 @@ class LanguageModel:
         self.vocabulary: int = text.vocab_size
         self.layers: int = text.num_hidden_layers
         self.context_tokens = _context_tokens(text)
-        self.sliding_window: int | None = _sliding_window(text)
+        self.attention: Attention = attention_of(text, self.context_tokens)
         self.parameters = inspect.signature(module.forward).parameters
 
     @torch.inference_mode()
@@ -60,12 +63,11 @@ class LanguageModel:
     def packed(self, pack: Pack, key_values: PooledKeyValues) -> torch.Tensor:
         """What follows each answered row of a pack: shape (answers, vocabulary)."""
         key_values.show(torch.from_numpy(pack.slots).to(self.device), len(pack.tokens))
-        mask = torch.from_numpy(pack.mask).to(self.device, self.dtype)
         answers = torch.from_numpy(pack.answers).to(self.device)
         sparing = "logits_to_keep" in self.parameters
         logits: torch.Tensor = self.module(
             input_ids=torch.from_numpy(pack.tokens.astype(np.int64))[None].to(self.device),
-            attention_mask=mask.clamp_(min=torch.finfo(self.dtype).min)[None, None],
+            attention_mask=self._masks(pack),
             position_ids=torch.from_numpy(pack.positions)[None].to(self.device),
             past_key_values=key_values,
             use_cache=True,
@@ -73,6 +75,33 @@ class LanguageModel:
         ).logits[0]
         wanted = logits if sparing else logits.index_select(0, answers)
         return wanted.float().log_softmax(-1).cpu()
+
+    def _masks(self, pack: Pack) -> torch.Tensor | dict[str, torch.Tensor]:
+        """One mask for all layers, or one for each kind where a window hides something; each of shape (1, 1, Q, K)."""
+        window = self.attention.window
+        if window is None or not pack.reaches_beyond(window):
+            return self._mask(pack.mask)
+        sliding = self._mask(pack.mask_within(window))
+        return {FULL: self._mask(pack.mask), SLIDING: sliding} if self.attention.is_mixed else sliding
+
+    def _mask(self, mask: npt.NDArray[np.float32]) -> torch.Tensor:
+        """Minus infinity becomes the least number there is, since some kernels make NaN of it."""
+        moved = torch.from_numpy(mask).to(self.device, self.dtype)
+        return moved.clamp(min=torch.finfo(self.dtype).min)[None, None]
+
+    @contextmanager
+    def narrowed(self, narrow: int) -> Iterator[None]:
+        """Give its sliding layers a narrower window for a while; without such layers nothing changes."""
+        before, window = self.attention, self.attention.window
+        if window is None or window <= narrow:
+            yield
+            return
+        self.attention = replace(before, window=narrow)
+        try:
+            with narrowed(self.module, window, narrow):
+                yield
+        finally:
+            self.attention = before
 
     @torch.inference_mode()
     def key_value_bytes(self) -> int:
@@ -132,10 +161,3 @@ def _context_tokens(config: Any) -> int:
         if isinstance(length := getattr(config, name, None), int):
             return length
     raise ValueError("the language model's configuration does not tell how many tokens it takes")
-
-
-def _sliding_window(config: Any) -> int | None:
-    """The window beyond which some layers do not see, if it is in use."""
-    window = getattr(config, "sliding_window", None)
-    in_use = getattr(config, "use_sliding_window", True) and window
-    return int(window) if in_use and window is not None else None

@@ -18,16 +18,26 @@ from inference.prefix_cache import Slots, Tokens, common_length
 class Pack:
     """One forward pass over Q new tokens that see K tokens, the new ones last among them.
 
-    `tokens` and `positions` have shape (Q,), `slots` (K,), `mask` (Q, K) is added to the
-    attention scores (0 where a token is seen, else minus infinity), and `answers` names
-    the rows whose next-token log-probabilities are wanted.
+    `tokens` and `positions` have shape (Q,), `slots` and `seen_positions` (K,), `mask` (Q, K)
+    is added to the attention scores (0 where a token is seen, else minus infinity), and
+    `answers` names the rows whose next-token log-probabilities are wanted.
     """
 
     tokens: Tokens
     positions: npt.NDArray[np.int64]
     slots: Slots
+    seen_positions: npt.NDArray[np.int64]
     mask: npt.NDArray[np.float32]
     answers: npt.NDArray[np.int64]
+
+    def reaches_beyond(self, window: int) -> bool:
+        """Whether some token lies so far behind the first one seen that a window of so many tokens may part them."""
+        return bool(self.positions.max() - self.seen_positions.min() >= window)
+
+    def mask_within(self, window: int) -> npt.NDArray[np.float32]:
+        """The mask of a layer whose tokens see themselves and `window` - 1 positions before them."""
+        near = self.seen_positions > self.positions[:, None] - window
+        return np.where(near, self.mask, np.float32(-np.inf))
 
 
 class SortedPrompts:
@@ -94,6 +104,7 @@ def pack_run(tokens: Tokens, path: Slots, new_slots: Slots, *, answered: bool) -
         tokens,
         np.arange(depth, depth + length),
         np.concatenate([path, new_slots]),
+        np.arange(depth + length),
         mask,
         np.array([length - 1] if answered else [], np.int64),
     )
@@ -115,10 +126,12 @@ def pack_branches(branches: Sequence[Branch], path: Slots) -> Pack:
         mask[row : row + count, column_at[depth : new.start]] = 0
         mask[row : row + count, first_new + row : first_new + row + count] = _causal(count)
         row, cached_column = row + count, cached_column + len(branch.cached)
+    positions = np.concatenate([branch.new for branch in branches])
     return Pack(
         np.concatenate([branch.tokens[branch.new.start : branch.new.stop] for branch in branches]),
-        np.concatenate([np.arange(branch.new.start, branch.new.stop) for branch in branches]),
+        positions,
         np.concatenate([path, *(b.cached_slots for b in branches), *(b.new_slots for b in branches)]),
+        np.concatenate([np.arange(depth), *(branch.cached for branch in branches), positions]),
         mask,
         np.cumsum([len(branch.new) for branch in branches]) - 1,
     )

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from service.settings import BackendSettings
 
-GUIDES = ("README", "comparison", "llamacpp", "replicas", "sglang", "sizing", "tgi", "vllm")
+GUIDES = ("README", "comparison", "embedded", "llamacpp", "replicas", "sglang", "sizing", "tgi", "vllm")
 BLOCK = re.compile(r"^ *```json\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 SETTING = re.compile(r"^ *\| `(\w+)` \|", re.MULTILINE)

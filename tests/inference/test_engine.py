@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 import torch
-from transformers import BloomConfig, BloomForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import BloomConfig, BloomForCausalLM
 
 from inference.engine import Engine
 from tests.inference.tiny import (
@@ -171,24 +171,6 @@ def test_a_language_model_that_takes_no_positions_is_scored_plainly() -> None:
     answers = engine.score(prompts)
     assert largest_difference(engine, prompts, answers) < 1e-5
     assert [answer.computed for answer in answers] == [3, 0, 3]
-    assert engine.cache_capacity == 0
-
-
-def test_a_language_model_with_a_sliding_window_is_scored_plainly() -> None:
-    torch.manual_seed(0)
-    config = MistralConfig(
-        vocab_size=400,
-        hidden_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        num_key_value_heads=1,
-        intermediate_size=64,
-        max_position_embeddings=CONTEXT_TOKENS,
-        sliding_window=8,
-    )
-    engine = engine_of(MistralForCausalLM(config))
-    prompts = [draw_tokens(Random(0), 40)]
-    assert largest_difference(engine, prompts, engine.score(prompts)) < 1e-5
     assert engine.cache_capacity == 0
 
 
