@@ -209,6 +209,7 @@ class EstimateBody(_Body):
     tokens_computed: int
     sample_prompt: str = Field(description="the first row behind one demonstration, whose label only shows the form")
     relations: RelationPreview
+    known: dict[str, int] = Field(description="known rows of each label; empty without a known_field")
     warnings: list[str]
 
     @classmethod
@@ -223,6 +224,7 @@ class EstimateBody(_Body):
             tokens_computed=estimate.usage.tokens_computed,
             sample_prompt=estimate.sample_prompt,
             relations=estimate.relations,
+            known=dict(estimate.known),
             warnings=list(estimate.warnings),
         )
 

@@ -150,6 +150,9 @@ class Task(_Config):
     )
     id_field: str | None = None
     gold_field: str | None = Field(None, description="used for the accuracy in the report and nothing else")
+    known_field: str | None = Field(
+        None, description="holds the labels of rows that the user is sure of; null or blank in all others"
+    )
     separator: str = Field("\n\n", min_length=1, max_length=100, description="stands between demonstrations")
     relations: list[Relation] = Field(default_factory=list, max_length=16)
 
@@ -176,6 +179,17 @@ class Task(_Config):
             raise ValueError(f"gold_field {self.gold_field!r} must not stand in the template or in a relation")
         if self.gold_field == self.id_field:
             raise ValueError("gold_field and id_field must differ")
+        return self
+
+    @model_validator(mode="after")
+    def _known_labels_stay_apart(self) -> Self:
+        if self.known_field is None:
+            return self
+        if self.known_field in self.fields:
+            raise ValueError(f"known_field {self.known_field!r} must not stand in the template or in a relation")
+        for name, other in (("gold_field", self.gold_field), ("id_field", self.id_field)):
+            if self.known_field == other:
+                raise ValueError(f"known_field and {name} must differ; both are {other!r}")
         return self
 
     @model_validator(mode="after")

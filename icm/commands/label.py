@@ -11,7 +11,7 @@ from icm.client import Client
 from icm.commands.failures import JobEndedBadly
 from icm.commands.jobs import check_output
 from icm.commands.options import ApiKey, Config, Data, Json, read_config
-from icm.commands.output import count, on_stderr, on_stdout, summary_of, write_json
+from icm.commands.output import count, known_lines, on_stderr, on_stdout, summary_of, write_json
 from icm.commands.progress import shown_progress
 from icm.documents import Job
 from icm.private import PrivateService
@@ -110,6 +110,7 @@ def _estimate_lines(found: dict[str, Any]) -> list[str]:
     lines = [
         f"{found['rows']} rows in {found['shards']} shards, {found['groups']} groups of related rows",
         f"about {count(found['prompts'])} prompts, {sent} tokens sent, {computed} computed",
+        *known_lines(found.get("known") or {}),  # a service of an earlier release tells nothing of known rows
         *(f"warning: {warning}" for warning in found["warnings"]),
         "a prompt:",
     ]

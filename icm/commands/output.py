@@ -41,6 +41,12 @@ def count(number: float) -> str:
     return f"{number:.0f}"
 
 
+def known_lines(known: Mapping[str, int]) -> list[str]:
+    """An estimate's known rows in a line; none where there are none."""
+    labels = ", ".join(f"{rows} {label}" for label, rows in known.items())
+    return [f"{sum(known.values())} known rows: {labels}"] if known else []
+
+
 def summary_of(report: Mapping[str, Any]) -> list[str]:
     """A report in a few lines: verdict with its reasons, labels, headline numbers, accuracy, baselines, cost."""
     lines = [f"verdict: {report['verdict']}"]

@@ -1,16 +1,19 @@
 """Says what a job would cost and what its relations make of the data set; stores nothing."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from anyio import to_thread
 
 from service.config import JobConfig, Task
+from service.identifiers import Label
 from service.jobs.cost import predict_usage
 from service.jobs.preparation import Preparation, prepare
+from service.jobs.problem import ANCHOR
 from service.jobs.related_rows import RelationCount
 from service.jobs.rows import RowSource
+from service.jobs.sharding import ANCHORED
 from service.jobs.survey import Survey
 from service.scoring_ports import Scorers
 from service.search.prompt_tree import Usage
@@ -39,6 +42,7 @@ class Estimate:
     usage: Usage
     sample_prompt: str
     relations: RelationPreview
+    known: Mapping[str, int]  # known rows of each label; empty where the task names no column for them
     warnings: tuple[str, ...]
 
 
@@ -60,6 +64,7 @@ def _estimate(prepared: Preparation) -> Estimate:
         usage=predict_usage(prepared.config, prepared.plan, prepared.survey.groups, prepared.lengths),
         sample_prompt=_sample_prompt(prepared.survey, prepared.config.task),
         relations=preview,
+        known=_known(prepared.survey, prepared.config.task),
         warnings=tuple(_warnings(prepared, preview)),
     )
 
@@ -73,6 +78,12 @@ def _preview(survey: Survey) -> RelationPreview:
         rows_lacking_their_twin=survey.rows_lacking_their_twin,
         by_relation=survey.relations,
     )
+
+
+def _known(survey: Survey, task: Task) -> dict[str, int]:
+    """How many known rows there are of each label."""
+    rows = Counter(survey.known.values())
+    return {name: rows[Label(number)] for number, name in enumerate(task.labels)} if task.known_field else {}
 
 
 def _sample_prompt(survey: Survey, task: Task) -> str:
@@ -99,12 +110,26 @@ def _warnings(prepared: Preparation, preview: RelationPreview) -> list[str]:
     if survey.repeated_texts:
         warnings.append(f"{survey.repeated_texts} rows read exactly like an earlier row")
     warnings += _separator_warnings(survey)
+    warnings += _known_warnings(prepared)
     median = sorted(prepared.lengths.demonstrations)[survey.rows // 2]
     long = sum(1 for tokens in prepared.lengths.demonstrations if tokens > LONG_ROW_SHARE * median)
     if long:
         warnings.append(f"{long} rows are more than {LONG_ROW_SHARE} times as long as the median of {median} tokens")
     warnings += [f"about the model: {advice}" for advice in prepared.advice]
     return warnings
+
+
+def _known_warnings(prepared: Preparation) -> Iterator[str]:
+    survey, plan = prepared.survey, prepared.plan
+    for name, rows in _known(survey, prepared.config.task).items():
+        if not rows:
+            yield f"no known row has the label {name!r}: the known rows say nothing of it"
+    outside = sum(plan.shard_of_row[row] != ANCHOR for row in survey.known)
+    if outside and prepared.config.method in ANCHORED:
+        yield (
+            f"{outside} of {len(survey.known)} known rows have no room among the rows solved first and keep their "
+            "labels, but other rows are not shown them; raise search.anchor_rows"
+        )
 
 
 def _separator_warnings(survey: Survey) -> Iterator[str]:

@@ -82,4 +82,4 @@ def _context_tokens(backend: BackendInfo) -> int:
 def _fitting_plan(config: JobConfig, survey: Survey, lengths: Lengths, faults: FaultLog) -> ShardPlan:
     check_rows_fit(survey, lengths.demonstrations, lengths.context, faults)
     faults.raise_any()
-    return plan_shards(config, survey.groups)
+    return plan_shards(config, survey.groups, survey.known)

@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 import orjson
 
-from service.config import JobConfig, Method, Normalization, StrategyName
+from service.config import JobConfig, Method, Normalization, StrategyName, Task
 from service.entities import ClaimedShard, ShardRow
 from service.errors import BackendRefused, BackendUnavailable
 from service.identifiers import Label, Row
+from service.jobs.known import KnownLabels
 from service.jobs.relations import compile_constraints
 from service.jobs.sharding import ANCHORED
 from service.jobs.template import Template
@@ -95,7 +97,15 @@ async def _counted(scorer: Scorer, config: JobConfig, rows: Sequence[ShardRow]) 
         demonstration_tokens=dict(zip(texts, tokens, strict=True)),
         max_demonstrations=config.search.max_demonstrations,
         parameters=search_parameters(config),
+        known=_known(task, data),
     )
+
+
+def _known(task: Task, rows: Mapping[Row, Mapping[str, Any]]) -> dict[Row, Label]:
+    """The labels that the user is sure of."""
+    reader = KnownLabels(task)
+    found = {row: reader.of(fields) for row, fields in rows.items()}
+    return {row: label for row, label in found.items() if label is not None}
 
 
 async def _room(scorer: Scorer) -> int | None:

@@ -75,7 +75,7 @@ async def _read(desk: Desk, job_id: JobId) -> _Read:
     job = await desk.jobs.get(job_id)
     task = job.config.task
     columns, gold_field = await desk.jobs.columns(job_id)
-    told = tuple(column for column in columns if column not in (task.id_field, gold_field))
+    told = tuple(column for column in columns if column not in (task.id_field, task.known_field, gold_field))
     summaries = await read_summaries(desk, job_id)
     compared = {row for said in summaries.baselines().values() for row in said}
     tally, sample = Tally(), RowSample(task, told, job.progress.rows)

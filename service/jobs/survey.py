@@ -8,7 +8,9 @@ from random import Random
 from typing import Any
 
 from service.config import AntisymmetricRelation, Task, template_fields
+from service.identifiers import Label, Row
 from service.jobs.beginnings import common_length
+from service.jobs.known import KnownLabels, NoSuchLabel, contradictions
 from service.jobs.related_rows import RelatedRows, RelationCount
 from service.jobs.relations import UnusableValue, row_id
 from service.jobs.rows import FaultLog, RowSource, SourceRow
@@ -37,6 +39,7 @@ class Survey:
     texts_with_separator: int
     texts_with_demonstrations: int  # that hold a label before a separator, so that they read like several rows
     shared_beginnings: float  # share of the characters of all texts that the row before begins with, too
+    known: Mapping[Row, Label]  # labels that the user is sure of
 
     @property
     def rows(self) -> int:
@@ -61,6 +64,7 @@ def survey_rows(source: RowSource, task: Task, *, max_reported_faults: int) -> S
         faults.replace(field, f"no row has the field {field!r}; there are: {surveyor.column_names()}")
     if not faults:
         surveyor.check_ids_named()
+        surveyor.check_known(source)
     faults.raise_any()
     return surveyor.survey()
 
@@ -80,6 +84,7 @@ class _Surveyor:
         self._lines, self._demonstration_bytes = array("Q"), array("I")
         self._sample: list[str] = []
         self._first_texts: list[str] = []
+        self._known_labels, self._known = KnownLabels(task), dict[Row, Label]()
         self._random = Random(0)
         self._texts: set[int] = set()  # hashes: a collision in 2^64 would only miscount a warning
         self._texts_with_separator = self._texts_with_demonstrations = 0
@@ -98,6 +103,8 @@ class _Surveyor:
         self._twins.add(row.fields)
         text = self._template.render(row.fields)
         self._keep(text)
+        if (label := self._known_labels.of(row.fields)) is not None:
+            self._known[Row(len(self._lines))] = label
         self._lines.append(row.line)
         self._demonstration_bytes.append(len(text.encode()) + self._tail_bytes)
         self._texts.add(hash(text))
@@ -117,6 +124,20 @@ class _Surveyor:
                 line=None if unknown.row is None else self._lines[unknown.row],
                 field=unknown.column or f"task.relations.{unknown.relation}.pairs",
             )
+
+    def check_known(self, source: RowSource) -> None:
+        """Hold the known labels against the relations; needs all rows to be without fault."""
+        name = self._task.known_field
+        if name is None:
+            return
+        if not self._known:
+            self._faults.add("no row has a known label; fill in a few or leave known_field out", field=name)
+        elif len(self._known) == len(self._lines):
+            self._faults.add("every row has a known label: there is nothing to label", field=name)
+        elif self._task.relations and not self._faults:
+            rows = (row.fields for row in source.rows(FaultLog(0)))
+            for found in contradictions(self._task, rows, self._related.groups(), self._known):
+                self._faults.add(found.told(self._lines), line=self._lines[found.rows[-1]], field=name)
 
     def _keep(self, text: str) -> None:
         """Reservoir sampling: at any moment, every row so far is in the sample with the same probability."""
@@ -152,6 +173,7 @@ class _Surveyor:
             texts_with_separator=self._texts_with_separator,
             texts_with_demonstrations=self._texts_with_demonstrations,
             shared_beginnings=self._shared / max(1, self._characters),
+            known=self._known,
         )
 
 
@@ -163,7 +185,9 @@ class _RowChecks:
         self._id_field, self._gold_field = task.id_field, task.gold_field
         self._fields, self._template_fields = task.fields, set(template_fields(task.template))
         self._reference_fields = task.reference_fields
-        self.named = tuple(dict.fromkeys(f for f in (*task.fields, task.id_field, task.gold_field) if f is not None))
+        self._known_labels, self._known_field = KnownLabels(task), task.known_field
+        named = (*task.fields, task.id_field, task.gold_field, task.known_field)
+        self.named = tuple(dict.fromkeys(f for f in named if f is not None))
         self._faults = faults
         self._line_of_id: dict[str, int] = {}
 
@@ -178,6 +202,10 @@ class _RowChecks:
             self._check_id(row, self._id_field)
         if self._gold_field is not None and isinstance(row.fields.get(self._gold_field), list | dict):
             self._fault(row, self._gold_field, "gold must be text, a number or true/false")
+        try:
+            self._known_labels.of(row.fields)
+        except NoSuchLabel as error:
+            self._fault(row, self._known_field, str(error))
         return len(self._faults) == before
 
     def _fault(self, row: SourceRow, field: str | None, message: str) -> None:

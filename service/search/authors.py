@@ -5,8 +5,8 @@ positive; the seeds are balanced; a proposal that changes nothing costs nothing 
 tries two options for a conflict, in random order of the conflicts, and its first repair of a
 proposal is taken whatever it does to utility; the temperature falls with the changes
 accepted, with 2 in the place of beta; the last labelling is returned, not the best, and what
-has no label by then has none. Its keys that are made from gold labels are not followed:
-conflicts come from the relations alone.
+has no label by then has none. Known rows are among the seeds and keep their labels. Its keys
+that are made from gold labels are not followed: conflicts come from the relations alone.
 """
 
 import math
@@ -20,7 +20,7 @@ from service.search.audit import audited
 from service.search.consistency import Conflict, Labels
 from service.search.objective import likeliest, margin
 from service.search.problem import Problem
-from service.search.proposal import propose_row
+from service.search.proposal import free_rows, propose_row, seed_rows
 from service.search.schedule import accepts, draws
 from service.search.steps import Answer, Candidate, Phase, Request, State, Step, StopReason
 
@@ -45,15 +45,14 @@ class Authors:
     def _start(self, problem: Problem, state: State) -> Step:
         """Label K rows, every label equally often, and repair."""
         rng = problem.random("start")
-        count = 0 if problem.prefix else min(problem.parameters.seed_labels, len(problem.rows))
-        rows = rng.sample(problem.rows, count)
+        rows = [] if problem.prefix else seed_rows(problem, rng)
         labels = {row: problem.label_range[number % problem.classes] for number, row in enumerate(rows)}
-        candidate = yield from _repaired(problem, labels, rng)
+        candidate = yield from _repaired(problem, {**labels, **problem.known}, rng)
         return _at(state.enter(Phase.DRAW), candidate)
 
     def _draw(self, problem: Problem, state: State) -> Step:
         """Propose the likeliest label of a random row; take it by the change in utility."""
-        if state.round >= draws(problem.parameters, len(problem.rows)):
+        if state.round >= draws(problem.parameters, len(free_rows(problem))):
             after = Phase.DONE if problem.prefix else Phase.AUDIT
             return state.enter(after, stop=StopReason.DRAWS_DONE).noting(utility=_current(problem, state).utility)
         rng = problem.random("draw", state.round)
@@ -90,7 +89,10 @@ def as_released(problem: Problem, labels: Labels, found: Candidate) -> Candidate
 
 
 def two_options(problem: Problem, labels: Labels, conflict: Conflict) -> list[dict[Row, Label]]:
-    """Rows that must not agree get two different labels, either way; rows that must agree either of theirs."""
+    """Rows that must not agree get two different labels, either way; rows that must agree either of theirs.
+
+    An option that would change a known row's label is left out.
+    """
     first, last = conflict[0], conflict[-1]
     one, other = labels[first], labels[last]
     if one == other:
@@ -98,7 +100,8 @@ def two_options(problem: Problem, labels: Labels, conflict: Conflict) -> list[di
         choices = [(one, other), (other, one)]
     else:
         choices = [(one, one), (other, other)]
-    return [{**labels, first: left, last: right} for left, right in choices]
+    options = [{**labels, first: left, last: right} for left, right in choices]
+    return [option for option in options if all(option[row] == problem.known.get(row, option[row]) for row in conflict)]
 
 
 def _repaired(problem: Problem, labels: Labels, rng: Random) -> Generator[Request, Answer, Candidate]:
@@ -121,7 +124,8 @@ def _first_improvement(
     """The better option of the first conflict, in random order, that raises utility; any does so at first."""
     conflicts = problem.constraints.conflicts(labels)
     for conflict in rng.sample(conflicts, len(conflicts)):
-        options = two_options(problem, labels, conflict)
+        if not (options := two_options(problem, labels, conflict)):
+            continue
         evaluated = yield from evaluation.leave_one_out(problem, *options)
         released = [as_released(problem, option, found) for option, found in zip(options, evaluated, strict=True)]
         found = max(released, key=lambda candidate: candidate.utility)

@@ -1,14 +1,21 @@
-"""Ways to label without a search, to compare with: `zero_shot`, `few_shot_random` and `bootstrap`."""
+"""Ways to label without a search, to compare with: `zero_shot`, `few_shot_random` and `bootstrap`.
+
+Known rows keep their labels in all of them, and stand among the few that are shown with random labels.
+"""
 
 from collections.abc import Generator
 from dataclasses import dataclass, replace
+from random import Random
 
 from service.identifiers import Label, Row
 from service.search import evaluation, planner
-from service.search.audit import audited, random_few_shot
+from service.search.audit import RANDOM_DEMONSTRATIONS, audited, random_few_shot
+from service.search.demonstrations import keep_fitting
 from service.search.extension import extended
 from service.search.objective import Scores, likeliest, utility
 from service.search.problem import Problem
+from service.search.prompt_tree import PromptTree
+from service.search.proposal import free_rows
 from service.search.redraw import redraw
 from service.search.steps import Answer, Phase, Request, State, Step, StopReason, as_candidate, ask
 
@@ -79,15 +86,32 @@ class Bootstrap:
         if self.consistent:
             rng = problem.random("bootstrap", number)
             return redraw(problem, {}, scores, temperature=0.0, rng=rng)
-        return {row: likeliest(scores[row]) for row in problem.rows}
+        return _row_by_row(problem, scores)
+
+
+def _row_by_row(problem: Problem, scores: Scores) -> dict[Row, Label]:
+    """The known labels, and the likeliest one of each other row."""
+    return {row: problem.known.get(row, likeliest(scores[row])) for row in problem.rows}
 
 
 def _behind_random_labels(problem: Problem) -> Generator[Request, Answer, Scores]:
-    [scores] = yield from ask(random_few_shot(problem, problem.rows, problem.random("few-shot")))
+    rng = problem.random("few-shot")
+    tree = _known_few_shot(problem, rng) if problem.known else random_few_shot(problem, problem.rows, rng)
+    [scores] = yield from ask(tree)
     return scores
 
 
+def _known_few_shot(problem: Problem, rng: Random) -> PromptTree:
+    """All rows behind the known ones and, up to RANDOM_DEMONSTRATIONS, others with random labels."""
+    free = free_rows(problem)
+    count = min(max(0, RANDOM_DEMONSTRATIONS - len(problem.known)), len(free))
+    drawn = {**problem.known, **{row: rng.choice(problem.label_range) for row in rng.sample(free, count)}}
+    shown = keep_fitting(problem, drawn, rng)
+    rest = [row for row in problem.rows if row not in shown]
+    return planner.held_out(problem, [(row,) for row in shown], drawn, also=rest)
+
+
 def _finished(problem: Problem, state: State, scores: Scores) -> State:
-    labels = {row: likeliest(scores[row]) for row in problem.rows}
+    labels = _row_by_row(problem, scores)
     state = state.enter(Phase.DONE, labels=labels, scores=scores, stop=StopReason.ASKED_ONCE)
     return state.noting(utility=utility(problem, labels, scores))

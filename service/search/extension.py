@@ -36,7 +36,7 @@ def extended(problem: Problem, state: State, *, consistent: bool = True) -> Step
 def _labels(problem: Problem, scores: Scores, *, consistent: bool) -> dict[Row, Label]:
     if consistent:
         return redraw(problem, {}, scores, temperature=0.0, rng=problem.random("extend"))
-    return {row: likeliest(scores[row]) for row in problem.rows}
+    return {row: problem.known.get(row, likeliest(scores[row])) for row in problem.rows}
 
 
 def _doubtful(problem: Problem, labels: Labels, scores: Scores) -> list[Row]:

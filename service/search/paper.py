@@ -2,7 +2,8 @@
 
 Two things are added where the paper is silent: rows still unlabelled after the last draw
 are labelled given all others, and of the labellings of all rows that were met, and of their
-label permutations, the one with the highest utility is returned.
+label permutations, the one with the highest utility is returned. Known rows are among the K
+examples, are never proposed or repaired, and keep their labels in every permutation.
 """
 
 from collections.abc import Generator, Sequence
@@ -14,7 +15,7 @@ from service.search import evaluation, polarity
 from service.search.audit import audited
 from service.search.objective import likeliest
 from service.search.problem import Problem
-from service.search.proposal import propose_row
+from service.search.proposal import free_rows, propose_row, seed_rows
 from service.search.redraw import redraw
 from service.search.repair import repair
 from service.search.schedule import accepts, draws, temperature
@@ -30,7 +31,7 @@ class Paper:
         match state.phase:
             case Phase.START:
                 return self._start(problem, state)
-            case Phase.DRAW if state.round < draws(problem.parameters, len(problem.rows)):
+            case Phase.DRAW if state.round < draws(problem.parameters, len(free_rows(problem))):
                 return self._draw(problem, state)
             case Phase.DRAW | Phase.COMPLETE:
                 return self._complete(problem, state)
@@ -43,9 +44,9 @@ class Paper:
     def _start(self, problem: Problem, state: State) -> Step:
         """Label K rows at random and repair (lines 1-2); behind an anchor there is nothing to break the tie of."""
         rng = problem.random("start")
-        count = 0 if problem.prefix else min(problem.parameters.seed_labels, len(problem.rows))
-        labels = {row: rng.choice(problem.label_range) for row in rng.sample(problem.rows, count)}
-        [candidate] = yield from evaluation.leave_one_out(problem, labels)
+        rows = [] if problem.prefix else seed_rows(problem, rng)
+        labels = {row: rng.choice(problem.label_range) for row in rows}
+        [candidate] = yield from evaluation.leave_one_out(problem, {**labels, **problem.known})
         candidate = yield from repair(problem, candidate, rng)
         return _at(state.enter(Phase.DRAW), candidate, problem)
 
@@ -91,6 +92,7 @@ class Paper:
         """Score the label permutations too and keep the best."""
         candidate = _current(problem, state)
         permutations = polarity.permutations(problem, candidate.labels, candidate.scores)
+        permutations = [{**labels, **problem.known} for labels in permutations]
         permuted = yield from evaluation.leave_one_out(problem, *permutations)
         best = max([candidate, *permuted], key=lambda labelling: labelling.utility)
         state = _at(state.enter(Phase.AUDIT, stop=StopReason.DRAWS_DONE), best, problem)

@@ -1,6 +1,5 @@
 """What a search is about: rows as text, the label set, the rules, the demonstrations that stand before all."""
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -40,6 +39,8 @@ class Problem:
     rows), `other_prefixes` has the same ones in other orders; `budget_tokens` and
     `max_demonstrations` bound the demonstrations behind it, whose lengths
     `demonstration_tokens` gives.
+
+    `known` holds the labels that the user is sure of: no search changes them.
     """
 
     texts: Mapping[Row, str]
@@ -52,6 +53,7 @@ class Problem:
     budget_tokens: int | None = None
     max_demonstrations: int | None = None
     parameters: Parameters = field(default_factory=Parameters)
+    known: Mapping[Row, Label] = field(default_factory=dict)
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -80,9 +82,13 @@ class Problem:
 
     @cached_property
     def order(self) -> tuple[Row, ...]:
-        """The order of rows in prompts: random, related rows side by side; the seed alone decides it."""
+        """The order of rows in prompts: random, related rows side by side; the seed alone decides it.
+
+        Groups with known rows stand before all others, and in each of them the known rows before its other rows.
+        """
         groups = self.random("prompt order").sample(self.groups, len(self.groups))
-        return tuple(itertools.chain.from_iterable(groups))
+        groups.sort(key=self.known.keys().isdisjoint)
+        return tuple(row for group in groups for row in sorted(group, key=lambda row: row not in self.known))
 
     def in_order(self, labels: Labels) -> dict[Row, Label]:
         """The labelling with its rows in the order of prompts."""

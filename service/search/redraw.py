@@ -37,13 +37,18 @@ def redraw_groups(problem: Problem, labels: Labels, scores: Scores, *, temperatu
     that break no rule, given the labels of its members without scores. Where there are too
     many to list, noise is added to the scores and the best labelling is taken
     (*perturb-and-MAP*); where there is none, the one with the fewest conflicts.
+
+    Known rows are never redrawn: where they have a label or scores they get their known label,
+    and their groups are drawn beside it whether they have either or not.
     """
-    result, unproven = dict(labels), 0
+    known = problem.known
+    result, unproven = {row: known.get(row, label) for row, label in labels.items()}, 0
     for group in problem.groups:
-        members = [row for row in group if row in scores]
+        result |= {row: known[row] for row in group if row in known and row in scores}
+        members = [row for row in group if row in scores and row not in known]
         if not members:
             continue
-        fixed = {row: labels[row] for row in group if row in labels and row not in scores}
+        fixed = _fixed(problem, group, labels, scores)
         options = _few_options(problem, members, fixed)
         if options:
             result |= _draw(options, scores, temperature, rng)
@@ -56,6 +61,12 @@ def redraw_groups(problem: Problem, labels: Labels, scores: Scores, *, temperatu
         result |= optimum.labels
         unproven += not optimum.proven
     return Redrawn(result, unproven)
+
+
+def _fixed(problem: Problem, group: Sequence[Row], labels: Labels, scores: Scores) -> dict[Row, Label]:
+    """The labels of a group that stay: those of known rows, and those of rows without scores."""
+    stay = {row: labels[row] for row in group if row in labels and row not in scores}
+    return stay | {row: problem.known[row] for row in group if row in problem.known}
 
 
 def _few_options(problem: Problem, members: Sequence[Row], fixed: Labels) -> list[dict[Row, Label]]:

@@ -1,7 +1,7 @@
 """Consistency fix (Algorithm 2): rows in conflict are relabelled where that raises utility."""
 
 import itertools
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from random import Random
 
 from service.identifiers import Label, Row
@@ -40,11 +40,11 @@ def consistent_options(problem: Problem, labels: Labels, conflict: Conflict) -> 
     """The labelling with every relabelling of the conflict's rows under which it is gone.
 
     Of rows so many, or with so many labels, that there are more than MAX_RELABELLINGS, at
-    most two are relabelled at a time.
+    most two are relabelled at a time. Known rows are not relabelled.
     """
     return [
         {**labels, **choice}
-        for choice in _relabellings(problem, labels, conflict)
+        for choice in _relabellings(problem, labels, [row for row in conflict if row not in problem.known])
         if conflict not in problem.constraints.conflicts_of(conflict[:1], {**labels, **choice})
     ]
 
@@ -70,15 +70,15 @@ def _expected_utility(problem: Problem, labels: Labels, conflict: Conflict, scor
     return weight * own - len(problem.constraints.conflicts_of(conflict, labels))
 
 
-def _relabellings(problem: Problem, labels: Labels, conflict: Conflict) -> Iterator[dict[Row, Label]]:
-    if problem.classes ** len(conflict) <= MAX_RELABELLINGS:
-        for choice in itertools.product(problem.label_range, repeat=len(conflict)):
-            yield dict(zip(conflict, choice, strict=True))
+def _relabellings(problem: Problem, labels: Labels, rows: Sequence[Row]) -> Iterator[dict[Row, Label]]:
+    if problem.classes ** len(rows) <= MAX_RELABELLINGS:
+        for choice in itertools.product(problem.label_range, repeat=len(rows)):
+            yield dict(zip(rows, choice, strict=True))
         return
-    for row, label in itertools.product(conflict, problem.label_range):
+    for row, label in itertools.product(rows, problem.label_range):
         if label != labels[row]:
             yield {row: label}
-    for pair in itertools.combinations(conflict, 2):
+    for pair in itertools.combinations(rows, 2):
         for choice in itertools.product(problem.label_range, repeat=2):
             if all(label != labels[row] for row, label in zip(pair, choice, strict=True)):
                 yield dict(zip(pair, choice, strict=True))

@@ -9,7 +9,9 @@ FEWEST_DRAWS = 100  # with n per row a row is never drawn with probability exp(-
 
 
 def draws(parameters: Parameters, rows: int) -> int:
-    """How many iterations there are for so many rows (N, line 3)."""
+    """How many iterations there are for so many rows (N, line 3); none where there is nothing to label."""
+    if not rows:
+        return 0
     return max(FEWEST_DRAWS, math.ceil(parameters.draws_per_row * rows))
 
 

@@ -152,6 +152,11 @@ def _broken_rows(files: Files) -> None:
     files.bad("column-with-a-long-name", lines(A, {**B, "x" * 501: 1}), "more than 500", 2)
     files.bad("column-of-the-result", lines(A, {**B, "icm_label": "True"}), "reserved", 2, "icm_label")
     files.bad("gold-a-list", lines({**A, "gold": [1]}), "gold must be", 1, "gold", gold_field="gold")
+    sure = {"known_field": "sure"}
+    files.bad("known-no-label", lines(A, {**B, "sure": "maybe"}), "none of the task's labels", 2, "sure", **sure)
+    files.bad("known-a-list", lines({**A, "sure": ["True"]}, B), "must be text", 1, "sure", **sure)
+    files.bad("known-nowhere", lines({**A, "sure": " "}, B), "no row has a known label", None, "sure", **sure)
+    files.bad("known-everywhere", lines({**A, "sure": True}), "nothing to label", None, "sure", **sure)
 
 
 def jsonl_cases() -> list[Case]:

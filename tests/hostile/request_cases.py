@@ -109,6 +109,8 @@ def config_cases() -> list[Case]:
         task("separator-empty", "at least 1", "task.separator", separator=""),
         task("id-field-missing", "no row has", "nowhere", id_field="nowhere"),
         task("gold-in-the-template", "gold_field", "task", gold_field="text"),
+        task("known-in-the-template", "known_field", "task", known_field="text"),
+        task("known-as-gold", "known_field and gold_field must differ", "task", known_field="g", gold_field="g"),
         task("relation-of-no-kind", "kind", "task.relations.0", relations=[{"kind": "eval"}]),
         config("no-json", "not valid JSON", "config", raw=b"{"),
         config("not-utf-8", "UTF-8", "config", raw=b'{"name":"\xff"}'),

@@ -170,6 +170,7 @@ async def test_an_estimate_tells_the_cost_and_stores_nothing(service: Service) -
         "tokens_computed",
         "sample_prompt",
         "relations",
+        "known",
         "warnings",
     ]
     assert (estimate["rows"], estimate["groups"], estimate["relations"]["largest_group"]) == (20, 10, 2)

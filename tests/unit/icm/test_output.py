@@ -8,7 +8,7 @@ from rich.console import Console
 from icm.commands.failures import BadConfigFile
 from icm.commands.jobs import check_output
 from icm.commands.options import read_config
-from icm.commands.output import count, summary_of
+from icm.commands.output import count, known_lines, summary_of
 from icm.commands.progress import figures, shown_progress
 from icm.commands.serve import read_backends
 from icm.documents import Job
@@ -150,3 +150,8 @@ def test_what_memory_has_answered_is_told_with_the_cost() -> None:
     assert summary_of({"verdict": "ok", "cost": cost})[-1] == (
         "cost: 20.0k tokens sent, 1000 computed, 12 prompts answered from memory"
     )
+
+
+def test_known_rows_are_told_in_a_line_and_without_any_nothing_is() -> None:
+    assert known_lines({"Yes": 3, "No": 0}) == ["3 known rows: 3 Yes, 0 No"]
+    assert known_lines({}) == []

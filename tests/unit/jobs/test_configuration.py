@@ -86,6 +86,22 @@ def test_gold_cannot_be_compared(kind: str) -> None:
     assert faults_of({"task": raw}) == {"task"}
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"template": "{k}"}, "known_field 'k' must not stand in the template"),
+        ({"relations": [{"kind": "same_label", "group": ["a", "k"]}]}, "known_field 'k' must not stand"),
+        ({"relations": [{"kind": "pairs", "rule": "same_label", "column": "k"}]}, "known_field 'k' must not stand"),
+        ({"gold_field": "k"}, "known_field and gold_field must differ; both are 'k'"),
+        ({"id_field": "k"}, "known_field and id_field must differ; both are 'k'"),
+    ],
+)
+def test_known_labels_have_a_column_of_their_own(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidConfig) as caught:
+        parse_config({"task": {"template": "{a}", "known_field": "k", **changes}})
+    assert [(fault.field, fault.message[: len(told)]) for fault in caught.value.faults] == [("task", told)]
+
+
 def test_gold_cannot_name_pairs() -> None:
     raw = with_pairs(column="g")
     assert faults_of({"task": {**raw["task"], "gold_field": "g"}}) == {"task"}

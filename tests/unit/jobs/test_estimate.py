@@ -90,3 +90,20 @@ async def test_relations_are_counted_one_by_one_and_rows_related_to_themselves_a
 async def test_a_relation_that_ties_nothing_is_told() -> None:
     found = await estimated(config(relations=[{"kind": "at_most_one", "group": "q"}]), {"q": 1}, {"q": 2})
     assert "the relation at_most_one (relations.0) ties no rows" in found.warnings
+
+
+async def test_known_rows_are_counted_by_label_and_a_label_without_any_is_warned_of() -> None:
+    found = await estimated(config(known_field="sure"), {"q": 1, "sure": "true"}, {"q": 2, "sure": True}, {"q": 3})
+    assert found.known == {"True": 2, "False": 0}
+    assert [told for told in found.warnings if "known" in told] == [
+        "no known row has the label 'False': the known rows say nothing of it"
+    ]
+    assert (await estimated(config(), {"q": 1})).known == {}
+
+
+@pytest.mark.parametrize(("known", "outside"), [(100, 36), (64, 0)])
+async def test_known_rows_without_room_in_the_anchor_are_warned_of(known: int, outside: int) -> None:
+    rows = [{"q": n, "sure": ("True", "False")[n % 2] if n < known else None} for n in range(500)]
+    found = await estimated(config(known_field="sure"), *rows)
+    told = [warning for warning in found.warnings if "known" in warning]
+    assert [warning.split(" rows")[0] for warning in told] == [f"{outside} of {known} known"] * bool(outside)

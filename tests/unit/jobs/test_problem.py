@@ -1,8 +1,9 @@
+import orjson
 import pytest
 
 from service.entities import ShardRow
 from service.errors import BackendUnavailable
-from service.identifiers import Row
+from service.identifiers import Label, Row
 from service.jobs.problem import SPECIAL_TOKENS, build_problem
 from tests.unit.jobs.sources import CountingScorer, config
 
@@ -18,3 +19,13 @@ async def test_no_search_begins_without_the_length_that_a_backend_which_is_away_
     away = CountingScorer(None, problems=["connection refused"], reachable=False)
     with pytest.raises(BackendUnavailable, match="connection refused"):
         await build_problem(away, config(), ROWS)
+
+
+async def test_known_labels_are_read_from_the_rows_of_every_shard() -> None:
+    sure = [ShardRow(position=Row(n), data=orjson.dumps({"q": "a", "sure": v})) for n, v in enumerate([None, "false"])]
+    chosen = config(known_field="sure")
+    assert (await build_problem(CountingScorer(), chosen, sure)).known == {1: 1}
+    later = await build_problem(CountingScorer(), chosen, sure, ROWS, {row.position: Label(0) for row in ROWS})
+    assert later.known == {1: 1}
+    assert later.prefix.count("a word is True") == 4
+    assert (await build_problem(CountingScorer(), config(), sure)).known == {}

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.config import JobConfig
+from service.identifiers import Label, Row
 from service.jobs.sharding import ShardPlan, plan_shards
 
 
@@ -60,3 +61,52 @@ def test_every_row_is_in_one_shard_with_all_its_relations_and_no_shard_is_too_lo
         members = rows_of(plan, number)
         single_group = len({groups[row] for row in members}) == 1
         assert single_group or len(members) <= (50 if number else 64)
+
+
+def known(*rows: int, label: int = 0) -> dict[Row, Label]:
+    return dict.fromkeys(map(Row, rows), Label(label))
+
+
+def test_known_rows_come_into_the_anchor_with_their_whole_groups() -> None:
+    groups = [row // 2 for row in range(1000)]
+    plan = plan_shards(config_with(anchor_rows=32), groups, known(3, 500, 997))
+    anchor = rows_of(plan, 0)
+    assert {2, 3, 500, 501, 996, 997} <= set(anchor)
+    assert len(anchor) == 32
+
+
+def test_known_rows_leave_room_in_the_anchor_for_rows_to_be_labelled() -> None:
+    sure = known(*range(0, 600, 2))
+    plan = plan_shards(config_with(anchor_rows=32), list(range(1000)), sure)
+    anchor = rows_of(plan, 0)
+    assert len(anchor) == 32
+    assert sum(row in sure for row in anchor) == 16
+    assert all(any(start <= row < start + 250 for row in anchor if row not in sure) for start in range(0, 1000, 250))
+
+
+def test_a_rare_known_label_is_not_crowded_out_of_the_anchor() -> None:
+    sure = known(*range(400)) | known(777, 888, label=1)
+    anchor = rows_of(plan_shards(config_with(anchor_rows=32), list(range(1000)), sure), 0)
+    assert {777, 888} <= set(anchor)
+
+
+def test_an_anchor_has_rows_to_label_though_their_groups_are_large() -> None:
+    groups = [*range(40), *(40 + row // 60 for row in range(600))]
+    plan = plan_shards(config_with(anchor_rows=32), groups, known(*range(40)))
+    anchor = rows_of(plan, 0)
+    assert sum(row < 40 for row in anchor) == 16
+    assert len(anchor) == 76
+
+
+def test_a_group_of_known_rows_that_is_larger_than_the_anchor_stays_out_of_it() -> None:
+    groups = [0] * 50 + list(range(1, 301))
+    anchor = rows_of(plan_shards(config_with(anchor_rows=32), groups, known(*range(50)) | known(100)), 0)
+    assert 100 in anchor
+    assert all(row >= 50 for row in anchor)
+
+
+@pytest.mark.parametrize("rows", [50, 1000])
+@pytest.mark.parametrize("method", ["icm", "zero_shot"])
+def test_without_known_rows_shards_are_what_they_were(method: str, rows: int) -> None:
+    groups = [row // 3 for row in range(rows)]
+    assert plan_shards(config_with(method=method), groups, {}) == plan_shards(config_with(method=method), groups)
