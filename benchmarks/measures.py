@@ -9,9 +9,9 @@ from benchmarks.local import LocalScorer, resolve
 from service.identifiers import Label, Row
 from service.search import evaluation
 from service.search.consistency import Labels
-from service.search.objective import likeliest
 from service.search.problem import Problem
 from service.search.prompt_tree import PromptTree, Query
+from service.search.scores import likeliest
 
 COLLAPSED = 0.95  # share of one label from which a labelling counts as collapsed
 INVERTED = 0.25  # accuracy below which a labelling counts as inverted

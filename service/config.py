@@ -49,6 +49,13 @@ class StrategyName(StrEnum):
     AUTHORS = "authors"  # the same as the code released with the paper does it
 
 
+class Objective(StrEnum):
+    """What a search raises."""
+
+    GAIN = "gain"  # information gain: what text and demonstrations tell of a label beyond the label shares
+    UTILITY = "utility"  # U(D) of arXiv 2506.10139, eq. 2
+
+
 class Normalization(StrEnum):
     """Whether mutual predictability is a mean or a sum over rows."""
 
@@ -217,6 +224,9 @@ class SearchConfig(_Config):
     """Parameters of the search; the defaults are those of the paper where it has them."""
 
     strategy: StrategyName = StrategyName.FOLDS
+    objective: Objective | None = Field(
+        None, description="what the search raises; null: `gain` for `folds`, `utility` for `paper` and `authors`"
+    )
     seed: Whole = Field(0, ge=-(2**63), le=_LAST)
     alpha: Number = Field(
         50.0, gt=0, le=_LARGEST, description="weight of mutual predictability against one inconsistency"
@@ -252,6 +262,17 @@ class SearchConfig(_Config):
         description="other orders of the anchor's rows, behind which doubtful rows of later shards are asked again",
     )
     shard_rows: Whole = Field(256, ge=1, le=_LAST, description="rows of each later shard")
+
+    @model_validator(mode="after")
+    def _gain_is_for_folds(self) -> Self:
+        if self.objective is Objective.GAIN and self.strategy is not StrategyName.FOLDS:
+            raise ValueError(f"objective 'gain' is for strategy 'folds'; {self.strategy.value!r} raises 'utility'")
+        return self
+
+    @property
+    def raises_gain(self) -> bool:
+        """Whether the search raises information gain."""
+        return self.strategy is StrategyName.FOLDS and self.objective is not Objective.UTILITY
 
 
 class Limits(_Config):

@@ -219,6 +219,9 @@ class Shards(Protocol):
         That is to be done where the job is to be cancelled, has failed or was paused by a person.
         """
 
+    async def checkpoint(self, job_id: JobId, shard: int) -> bytes | None:
+        """How far a shard of the job has come, as it was saved last; None where nothing was."""
+
     async def save(self, lease: Lease, *, checkpoint: bytes, progress: Progress) -> None:
         """Record how far the shard has come, with a `job.progress` event. Raises LeaseLost."""
 

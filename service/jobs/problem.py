@@ -17,10 +17,13 @@ from service.jobs.sharding import ANCHORED
 from service.jobs.template import Template
 from service.ports import Store
 from service.scoring_ports import Scorer
+from service.search import checkpoint
 from service.search.authors import Authors
 from service.search.baselines import Bootstrap, FewShotRandom, ZeroShot
-from service.search.demonstrations import balanced_beginning
+from service.search.demonstrations import balanced_beginning, has_room
 from service.search.folds import Folds
+from service.search.gain_search import GainSearch
+from service.search.panel import Panel
 from service.search.paper import Paper
 from service.search.problem import Parameters, Problem
 from service.search.steps import Strategy
@@ -43,7 +46,9 @@ async def load_problem(store: Store, scorer: Scorer, claimed: ClaimedShard) -> P
         has_anchor = claimed.lease.shard != ANCHOR and claimed.config.method in ANCHORED
         anchor = await unit.rows.of(claimed.dataset_id, ANCHOR) if has_anchor else []
         labels = await unit.labels.of_shard(claimed.lease.job_id, ANCHOR) if has_anchor else {}
-    return await build_problem(scorer, claimed.config, rows, anchor, labels)
+        saved = await unit.shards.checkpoint(claimed.lease.job_id, ANCHOR) if has_anchor else None
+    panel = None if saved is None else checkpoint.panel_of(orjson.loads(saved))
+    return await build_problem(scorer, claimed.config, rows, anchor, labels, panel)
 
 
 async def build_problem(
@@ -52,11 +57,12 @@ async def build_problem(
     rows: Sequence[ShardRow],
     anchor: Sequence[ShardRow] = (),
     labels: Mapping[Row, Label] = MappingProxyType({}),
+    panel: Panel | None = None,
 ) -> Problem:
     """The problem of these rows behind the anchor's labelled rows, with the backend's own token counts.
 
-    Every later shard begins with the same demonstrations; one with longer rows leaves out the
-    last of them. Raises BackendError.
+    Every later shard begins with the same demonstrations, those of the anchor's panel where it has
+    one; a shard with longer rows leaves out the last of them. Raises BackendError.
     """
     room = await _room(scorer)
     own = await _counted(scorer, config, rows)
@@ -67,12 +73,24 @@ async def build_problem(
     if not labels:
         return replace(own, budget_tokens=left)
     before = await _counted(scorer, config, anchor)
+    if panel is not None:
+        before = replace(before, budget_tokens=left)
+        prefixes = tuple(_prefix(before, dict(member.demonstrations)) for member in panel.members)
+        return replace(own, panel=panel, panel_prefixes=prefixes, budget_tokens=left)
     if left is not None and room is not None:
         before = replace(before, budget_tokens=min(left, int(ANCHOR_SHARE * room)))
     shown = balanced_beginning(before, labels, before.random("anchor"))
     prefix, *others = _arrangements(before, shown, labels, 1 + config.search.second_opinions)
     budget = None if left is None else left - before.tokens(shown)
     return replace(own, prefix=prefix, other_prefixes=tuple(others), budget_tokens=budget)
+
+
+def _prefix(problem: Problem, labels: Mapping[Row, Label]) -> str:
+    """These labelled rows in this order, without the last of them where not all fit."""
+    shown = list(labels)
+    while not has_room(problem, shown):
+        shown.pop()
+    return problem.demonstrations(shown, labels)
 
 
 def _arrangements(problem: Problem, shown: Sequence[Row], labels: Mapping[Row, Label], count: int) -> list[str]:
@@ -148,4 +166,4 @@ def strategy_of(config: JobConfig) -> Strategy:
         case Method.BOOTSTRAP:
             return Bootstrap(consistent=config.search.consistency)
         case Method.ICM:
-            return _SEARCHES[config.search.strategy]
+            return GainSearch() if config.search.raises_gain else _SEARCHES[config.search.strategy]

@@ -23,7 +23,7 @@ from service.scoring_ports import Scorer
 from service.search import checkpoint
 from service.search.demonstrations import keep_fitting
 from service.search.engine import Search
-from service.search.objective import Scores, margin
+from service.search.scores import Scores, margin
 from service.search.steps import Phase, State, StopReason
 from service.spans import span
 

@@ -9,9 +9,10 @@ from service.identifiers import Label, Row
 from service.search import planner, polarity
 from service.search.consistency import Labels
 from service.search.demonstrations import keep_fitting
-from service.search.objective import Scores, likeliest, mean_log_probability
+from service.search.objective import mean_log_probability
 from service.search.problem import Problem
 from service.search.prompt_tree import PromptTree
+from service.search.scores import Scores, likeliest
 from service.search.steps import Answer, Candidate, Request, State, Step, as_candidate, ask
 
 SAMPLE_ROWS = 64  # scored again with permuted and with shuffled labels
@@ -74,12 +75,12 @@ def audit(problem: Problem, labels: Labels, scores: Scores, rng: Random) -> Gene
     """Score a sample as it is, under permutations and shuffled, and ask the baselines: two requests."""
     permutations = polarity.permutations(problem, labels, scores)
     sample = whole_groups(problem, labels, SAMPLE_ROWS)
-    labellings = [labels, *permutations, _shuffled(labels, sample, rng)]
+    labellings = [labels, *permutations, shuffled(labels, sample, rng)]
     shown = keep_fitting(problem, {row: labels[row] for row in sample}, rng)
-    own, *permuted, shuffled = yield from _scored(problem, sample, shown, labellings)
+    own, *permuted, dealt = yield from _scored(problem, sample, shown, labellings)
     joint = yield from polarity.joint_log_probabilities(problem, [labels, *permutations], rng)
     baselines = yield from _baselines(problem, whole_groups(problem, labels, BASELINE_ROWS), rng)
-    return Audit(own, permutations, permuted, joint, shuffled, baselines)
+    return Audit(own, permutations, permuted, joint, dealt, baselines)
 
 
 def audited(problem: Problem, state: State) -> Step:
@@ -115,7 +116,7 @@ def _scored(
     ]
 
 
-def _shuffled(labels: Labels, sample: Sequence[Row], rng: Random) -> dict[Row, Label]:
+def shuffled(labels: Labels, sample: Sequence[Row], rng: Random) -> dict[Row, Label]:
     """The sample's labels dealt out at random among its rows: the same shares, no concept."""
     values = [labels[row] for row in sample]
     rng.shuffle(values)

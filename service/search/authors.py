@@ -18,10 +18,10 @@ from service.identifiers import Label, Row
 from service.search import evaluation
 from service.search.audit import audited
 from service.search.consistency import Conflict, Labels
-from service.search.objective import likeliest, margin
 from service.search.problem import Problem
 from service.search.proposal import free_rows, propose_row, seed_rows
 from service.search.schedule import accepts, draws
+from service.search.scores import likeliest, margin
 from service.search.steps import Answer, Candidate, Phase, Request, State, Step, StopReason
 
 COOLING = 2.0  # in the place of beta

@@ -12,11 +12,12 @@ from service.search import evaluation, planner
 from service.search.audit import RANDOM_DEMONSTRATIONS, audited, random_few_shot
 from service.search.demonstrations import keep_fitting
 from service.search.extension import extended
-from service.search.objective import Scores, likeliest, utility
+from service.search.objective import utility
 from service.search.problem import Problem
 from service.search.prompt_tree import PromptTree
 from service.search.proposal import free_rows
 from service.search.redraw import redraw
+from service.search.scores import Scores, likeliest
 from service.search.steps import Answer, Phase, Request, State, Step, StopReason, as_candidate, ask
 
 

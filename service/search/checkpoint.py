@@ -5,10 +5,11 @@ from typing import Any
 
 from service.identifiers import Label, Row
 from service.search.consistency import Labels
-from service.search.objective import Scores
+from service.search.panel import Member, Panel
+from service.search.scores import Scores
 from service.search.steps import Candidate, Phase, State, StopReason
 
-VERSION = 2
+VERSION = 3
 
 
 class OtherVersion(ValueError):
@@ -28,6 +29,9 @@ def to_json(state: State) -> dict[str, Any]:
         "round": state.round,
         "labels": _labels_to_json(state.labels),
         "scores": _scores_to_json(state.scores),
+        "impression": _scores_to_json(state.impression),
+        "turned": state.turned,
+        "panel": None if state.panel is None else _panel_to_json(state.panel),
         "best": None if state.best is None else _candidate_to_json(state.best),
         "starts": [_candidate_to_json(found) for found in state.starts],
         "iterations": state.iterations,
@@ -49,6 +53,9 @@ def from_json(values: Mapping[str, Any]) -> State:
         round=values["round"],
         labels=_labels_from_json(values["labels"]),
         scores=_scores_from_json(values["scores"]),
+        impression=_scores_from_json(values["impression"]),
+        turned=values["turned"],
+        panel=None if values["panel"] is None else _panel_from_json(values["panel"]),
         best=None if values["best"] is None else _candidate_from_json(values["best"]),
         starts=tuple(_candidate_from_json(found) for found in values["starts"]),
         iterations=values["iterations"],
@@ -57,6 +64,11 @@ def from_json(values: Mapping[str, Any]) -> State:
         summary=values["summary"],
         stop=None if values["stop"] is None else StopReason(values["stop"]),
     )
+
+
+def panel_of(values: Mapping[str, Any]) -> Panel | None:
+    """The panel of a stored state; none where it has none, or is of another version."""
+    return from_json(values).panel if values["version"] == VERSION else None
 
 
 def _labels_to_json(labels: Labels) -> list[list[int]]:
@@ -85,3 +97,21 @@ def _candidate_to_json(candidate: Candidate) -> dict[str, Any]:
 
 def _candidate_from_json(values: Mapping[str, Any]) -> Candidate:
     return Candidate(_labels_from_json(values["labels"]), _scores_from_json(values["scores"]), values["utility"])
+
+
+def _panel_to_json(panel: Panel) -> dict[str, Any]:
+    members = [
+        {"demonstrations": [list(pair) for pair in m.demonstrations], "shift": list(m.shift), "weight": m.weight}
+        for m in panel.members
+    ]
+    rest = {"shift": list(panel.shift), "first": panel.first, "first_shift": list(panel.first_shift)}
+    return {"members": members, "sharpness": panel.sharpness, **rest}
+
+
+def _panel_from_json(values: Mapping[str, Any]) -> Panel:
+    members = tuple(
+        Member(tuple((Row(row), Label(label)) for row, label in m["demonstrations"]), tuple(m["shift"]), m["weight"])
+        for m in values["members"]
+    )
+    shift, first_shift = tuple(values["shift"]), tuple(values["first_shift"])
+    return Panel(members, shift, values["first"], first_shift, values["sharpness"])

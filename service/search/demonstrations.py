@@ -12,7 +12,7 @@ from service.search.problem import Problem
 def keep_fitting(problem: Problem, labels: Labels, rng: Random) -> list[Row]:
     """The labelled rows that serve as demonstrations, in the labelling's order; all of them where they fit."""
     rows = list(labels)
-    if _has_room(problem, rows):
+    if has_room(problem, rows):
         return rows
     kept = set(balanced_beginning(problem, labels, rng))
     return [row for row in rows if row in kept]
@@ -27,10 +27,15 @@ def balanced_beginning(problem: Problem, labels: Labels, rng: Random) -> list[Ro
     """
     kept: list[Row] = []
     for group in _balanced(problem, labels, rng):
-        if not _has_room(problem, [*kept, *group]):
+        if not has_room(problem, [*kept, *group]):
             break
         kept.extend(group)
     return kept
+
+
+def balanced_order(problem: Problem, labels: Labels, rng: Random) -> list[Row]:
+    """All labelled rows in random order, related ones side by side; every beginning is balanced over the labels."""
+    return [row for group in _balanced(problem, labels, rng) for row in group]
 
 
 def _balanced(problem: Problem, labels: Labels, rng: Random) -> Iterator[list[Row]]:
@@ -52,6 +57,7 @@ def _balanced(problem: Problem, labels: Labels, rng: Random) -> Iterator[list[Ro
             yield group
 
 
-def _has_room(problem: Problem, rows: Sequence[Row]) -> bool:
+def has_room(problem: Problem, rows: Sequence[Row]) -> bool:
+    """Whether these rows fit a prompt together as demonstrations."""
     within_tokens = problem.budget_tokens is None or problem.tokens(rows) <= problem.budget_tokens
     return within_tokens and (problem.max_demonstrations is None or len(rows) <= problem.max_demonstrations)

@@ -7,8 +7,8 @@ from service.identifiers import Row
 from service.search import planner
 from service.search.consistency import Labels
 from service.search.demonstrations import keep_fitting
-from service.search.objective import Scores
 from service.search.problem import Problem
+from service.search.scores import Scores
 from service.search.steps import Answer, Candidate, Request, as_candidate, ask
 
 Scoring = Generator[Request, Answer, Scores]

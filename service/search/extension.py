@@ -6,10 +6,13 @@ from dataclasses import replace
 from service.identifiers import Label, Row
 from service.search import evaluation, planner
 from service.search.consistency import Labels
-from service.search.objective import Scores, likeliest, margin, normalized
+from service.search.gain import gain_utility, mean_gain
+from service.search.panel import Panel
 from service.search.problem import Problem
+from service.search.prompt_tree import PromptTree
 from service.search.redraw import redraw
-from service.search.steps import Answer, Phase, Request, State, Step, StopReason, as_candidate, ask
+from service.search.scores import Scores, likeliest, margin, normalized
+from service.search.steps import Answer, Candidate, Phase, Request, State, Step, StopReason, as_candidate, ask
 
 DOUBT_NATS = 1.0  # a group of related rows with a smaller margin is asked for again
 
@@ -31,6 +34,34 @@ def extended(problem: Problem, state: State, *, consistent: bool = True) -> Step
     found = as_candidate(problem, labels, scores)
     state = state.enter(Phase.DONE, labels=labels, scores=scores, best=found, stop=StopReason.ASKED_ONCE)
     return state.noting(utility=found.utility, rows_asked_again=len(doubtful))
+
+
+def extended_by_panel(problem: Problem, panel: Panel, state: State) -> Step:
+    """Label the rows by the anchor's panel: its first members for every row, all of them for doubtful ones.
+
+    The calibration is the anchor's: a later shard may hold other shares of the labels, and what
+    calibration takes out is the language model's leaning, which is the same for both.
+    """
+    views = yield from _by_members(problem, problem.panel_prefixes[: panel.first], problem.rows)
+    scores = panel.first_scores(views)
+    labels = _labels(problem, scores, consistent=True)
+    doubtful = _doubtful(problem, labels, scores) if panel.first < len(panel.members) else []
+    if doubtful:
+        others = yield from _by_members(problem, problem.panel_prefixes[panel.first :], doubtful)
+        seen = [{row: view[row] for row in doubtful} for view in views]
+        scores = {**scores, **panel.scores([*seen, *others])}
+        labels = _labels(problem, scores, consistent=True)
+    utility = gain_utility(problem, labels, mean_gain(labels, views, problem.classes))
+    found = Candidate(labels, scores, utility)
+    state = state.enter(Phase.DONE, labels=labels, scores=scores, best=found, stop=StopReason.ASKED_ONCE)
+    return state.noting(utility=utility, rows_asked_again=len(doubtful))
+
+
+def _by_members(
+    problem: Problem, prefixes: Sequence[str], rows: Sequence[Row]
+) -> Generator[Request, Answer, list[Scores]]:
+    queries = tuple(problem.query(row) for row in rows)
+    return (yield from ask(*(PromptTree(prefix, queries) for prefix in prefixes)))
 
 
 def _labels(problem: Problem, scores: Scores, *, consistent: bool) -> dict[Row, Label]:

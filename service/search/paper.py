@@ -13,12 +13,12 @@ from random import Random
 from service.identifiers import Row
 from service.search import evaluation, polarity
 from service.search.audit import audited
-from service.search.objective import likeliest
 from service.search.problem import Problem
 from service.search.proposal import free_rows, propose_row, seed_rows
 from service.search.redraw import redraw
 from service.search.repair import repair
 from service.search.schedule import accepts, draws, temperature
+from service.search.scores import likeliest
 from service.search.steps import Answer, Candidate, Phase, Request, State, Step, StopReason, as_candidate, better
 
 

@@ -9,8 +9,8 @@ from service.identifiers import Label, Row
 from service.search import planner
 from service.search.consistency import Labels
 from service.search.demonstrations import keep_fitting
-from service.search.objective import Scores
 from service.search.problem import Problem
+from service.search.scores import Scores
 from service.search.steps import Answer, Candidate, Request, ask
 
 SEQUENCES, SEQUENCE_ROWS = 8, 8  # short: the more demonstrations, the less a language model's own view counts

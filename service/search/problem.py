@@ -7,6 +7,7 @@ from random import Random
 
 from service.identifiers import Label, Row
 from service.search.consistency import Constraint, Constraints, Labels
+from service.search.panel import Panel
 from service.search.prompt_tree import Query
 
 
@@ -40,6 +41,7 @@ class Problem:
     `max_demonstrations` bound the demonstrations behind it, whose lengths
     `demonstration_tokens` gives.
 
+    `panel` labels the rows of a later shard; `panel_prefixes` has the text of each member's demonstrations.
     `known` holds the labels that the user is sure of: no search changes them.
     """
 
@@ -54,6 +56,8 @@ class Problem:
     max_demonstrations: int | None = None
     parameters: Parameters = field(default_factory=Parameters)
     known: Mapping[Row, Label] = field(default_factory=dict)
+    panel: Panel | None = None
+    panel_prefixes: Sequence[str] = ()
 
     @property
     def rows(self) -> tuple[Row, ...]:

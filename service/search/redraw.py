@@ -7,10 +7,10 @@ from random import Random
 
 from service.identifiers import Label, Row
 from service.search.consistency import Constraint, Constraints, Labels, Rule, TooManySteps
-from service.search.objective import Scores
 from service.search.optimum import best_labelling
 from service.search.problem import Problem
 from service.search.prompt_tree import LogProbabilities
+from service.search.scores import Scores
 
 EXACT_LABELLINGS = 1024  # a group with more consistent labellings is drawn by perturbation
 EXACT_STEPS = 8192  # labels tried in search of them

@@ -7,8 +7,8 @@ from random import Random
 from service.identifiers import Label, Row
 from service.search.consistency import Conflict, Labels
 from service.search.evaluation import leave_one_out
-from service.search.objective import Scores
 from service.search.problem import Problem
+from service.search.scores import Scores
 from service.search.steps import Answer, Candidate, Request
 
 MAX_OPTIONS = 8  # scored for one conflict: all there are for two labels and up to three rows, or three and two rows

@@ -6,9 +6,9 @@ from random import Random
 from service.identifiers import Label, Row
 from service.search import evaluation, polarity
 from service.search.consistency import Labels
-from service.search.objective import Scores
 from service.search.problem import Problem
 from service.search.redraw import redraw
+from service.search.scores import Scores
 from service.search.steps import Answer, Candidate, Request, as_candidate, better
 
 Labelling = Generator[Request, Answer, dict[Row, Label]]

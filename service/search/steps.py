@@ -13,9 +13,11 @@ from typing import Protocol
 
 from service.identifiers import Label, Row
 from service.search.consistency import Labels
-from service.search.objective import Scores, normalized, utility
+from service.search.objective import utility
+from service.search.panel import Panel
 from service.search.problem import Problem
 from service.search.prompt_tree import PromptTree, TreeScores
+from service.search.scores import Scores, normalized
 
 Request = Sequence[PromptTree]
 Answer = Sequence[TreeScores]
@@ -29,6 +31,7 @@ class StopReason(StrEnum):
     DRAWS_DONE = "draws_done"  # the planned iterations of Algorithm 1 were made
     ROUNDS_DONE = "rounds_done"  # the planned rounds of a bootstrap were made
     ASKED_ONCE = "asked_once"  # every row was asked for once: a baseline, or a shard behind its anchor
+    NOT_BORNE_OUT = "not_borne_out"  # demonstrations tell nothing, and the labels of the first impression stand
     LIMIT = "limit"  # a limit of the job was reached
 
 
@@ -64,11 +67,14 @@ class State:
     round: int = 0  # steps taken in this phase
     labels: Mapping[Row, Label] = field(default_factory=dict)
     scores: Scores = field(default_factory=dict)  # of the labels as they are, where known
+    impression: Scores = field(default_factory=dict)  # of all rows, without demonstrations
     best: Candidate | None = None
     starts: Sequence[Candidate] = ()  # labellings of the small set, one for each start
     iterations: int = 0  # changes proposed: draws of Algorithm 1, groups redrawn by sweeps
     accepted: int = 0  # changes made
     unproven: int = 0  # redraws of large groups whose best labelling was not proven to be the best
+    turned: bool = False  # whether a permutation has taken the labelling's place
+    panel: Panel | None = None  # what later shards are labelled by
     summary: Mapping[str, object] = field(default_factory=dict)  # facts for the report
     stop: StopReason | None = None
 

@@ -68,6 +68,12 @@ class ShardQueue:
             raise lease_lost(lease)
         return row.cancel_requested or row.on_hold or JobStatus(row.status).is_final
 
+    async def checkpoint(self, job_id: JobId, shard: int) -> bytes | None:
+        """How far a shard of the job has come, as it was saved last; None where nothing was."""
+        which = (checkpoints.c.job_id == job_id) & (checkpoints.c.shard == shard)
+        data: bytes | None = (await self._connection.execute(select(checkpoints.c.data).where(which))).scalar()
+        return data
+
     async def save(self, lease: Lease, *, checkpoint: bytes, progress: Progress) -> None:
         """Record how far the shard has come; what differs from the checkpoint before has advanced. Raises LeaseLost."""
         before = await self._tokens_computed(lease)

@@ -52,6 +52,10 @@ class MemoryShards:
         job = self._state.job(lease.job_id)
         return job.cancel_requested or job.status.is_final or self._state.is_on_hold(job.id)
 
+    async def checkpoint(self, job_id: JobId, shard: int) -> bytes | None:
+        """How far a shard of the job has come, as it was saved last; None where nothing was."""
+        return next((record.checkpoint for record in self._state.shards_of(job_id) if record.index == shard), None)
+
     async def save(self, lease: Lease, *, checkpoint: bytes, progress: Progress) -> None:
         """Record how far the shard has come. Raises LeaseLost."""
         record = self._state.held(lease)

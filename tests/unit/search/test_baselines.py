@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from service.search.baselines import Bootstrap, FewShotRandom, ZeroShot
-from service.search.objective import likeliest
+from service.search.scores import likeliest
 from service.search.steps import Phase, StopReason, Strategy
 from tests.toy import ToyWorld, drive, prompts
 

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from service.identifiers import Label, Row
 from service.search.consistency import Constraint, Rule
-from service.search.objective import likeliest, margin, mutual_predictability, normalized, utility
+from service.search.objective import mutual_predictability, utility
 from service.search.problem import Parameters, Problem
 from service.search.proposal import RELATED_WEIGHT, propose_row
 from service.search.schedule import accepts, temperature
+from service.search.scores import likeliest, margin, normalized
 
 A, B = Label(0), Label(1)
 ROWS = (Row(0), Row(1))

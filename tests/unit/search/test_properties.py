@@ -18,9 +18,10 @@ from service.search.checkpoint import from_json, to_json
 from service.search.consistency import Constraints
 from service.search.engine import Search
 from service.search.folds import Folds
-from service.search.objective import Scores, mutual_predictability, utility
+from service.search.objective import mutual_predictability, utility
 from service.search.paper import Paper
 from service.search.problem import Parameters, Problem
+from service.search.scores import Scores
 from service.search.steps import Candidate, Phase, State, Strategy
 from tests.toy import LABELS, ToyWorld, drive
 from tests.unit.search.rules import constraint_sets

@@ -1,0 +1,85 @@
+"""Batch calibration: removes a language model's leaning towards a label from its scores (arXiv 2309.17249).
+
+A language model answers some label more often than the rows call for: the commoner word, the
+label of the last demonstrations, the one that most demonstrations have. The leaning is nearly
+the same for every row, so that one constant for each label takes it out.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+
+from service.identifiers import Label, Row
+from service.search.consistency import Labels
+from service.search.prompt_tree import LogProbabilities
+from service.search.scores import Scores, normalized
+
+Shares = Sequence[float]  # of each label among some rows; they add up to 1
+Shift = tuple[float, ...]  # nats, added to each label's log-probability
+
+SMOOTHING_ROWS = 0.5  # added to each label's count, so that an absent label keeps a share above zero
+_MOST_ROUNDS = 200
+_CLOSE_NATS = 1e-6
+
+
+def label_shares(labels: Labels, rows: Iterable[Row], classes: int) -> Shares:
+    """The share of each label among these labelled rows, smoothed."""
+    counts = Counter(labels[row] for row in rows)
+    total = counts.total() + SMOOTHING_ROWS * classes
+    return tuple((counts[Label(label)] + SMOOTHING_ROWS) / total for label in range(classes))
+
+
+def even_shares(classes: int) -> Shares:
+    """All labels equally often."""
+    return (1 / classes,) * classes
+
+
+def moderate(shares: Shares) -> Shares:
+    """Halfway between these shares and even ones.
+
+    Relabelling to the shares of the last labels lets them drift towards the commonest label; to even ones,
+    it never finds that a label is rare. Halfway, shares move for evidence and what moved them by chance fades.
+    """
+    return tuple((share + 1 / len(shares)) / 2 for share in shares)
+
+
+def entropy(shares: Shares) -> float:
+    """H of the shares, nats: what a row's label costs somebody who knows the shares alone."""
+    return -math.fsum(share * math.log(share) for share in shares)
+
+
+def shift_to(scores: Collection[LogProbabilities], shares: Shares) -> Shift:
+    """The constants that make the mean predicted probability of each label equal its share.
+
+    Found by proportional fitting; the first label's constant is 0.
+    """
+    shift = (0.0,) * len(shares)
+    for _ in range(_MOST_ROUNDS if scores else 0):
+        means = _mean_probabilities(scores, shift)
+        steps = [math.log(share / max(mean, 1e-300)) for share, mean in zip(shares, means, strict=True)]
+        shift = tuple(constant + step for constant, step in zip(shift, steps, strict=True))
+        if max(map(abs, steps)) < _CLOSE_NATS:
+            break
+    return tuple(constant - shift[0] for constant in shift)
+
+
+def shifted(scores: Scores, shift: Shift) -> dict[Row, LogProbabilities]:
+    """Log-probabilities with a constant for each label added, normalized over the label set."""
+    return {row: _shifted(values, shift) for row, values in scores.items()}
+
+
+def calibrated(scores: Scores, shares: Shares) -> dict[Row, LogProbabilities]:
+    """The scores with the mean predicted probability of each label at its share."""
+    return shifted(scores, shift_to(scores.values(), shares))
+
+
+def _mean_probabilities(scores: Collection[LogProbabilities], shift: Shift) -> list[float]:
+    sums = [0.0] * len(shift)
+    for values in scores:
+        for label, value in enumerate(_shifted(values, shift)):
+            sums[label] += math.exp(value)
+    return [total / len(scores) for total in sums]
+
+
+def _shifted(values: LogProbabilities, shift: Shift) -> LogProbabilities:
+    return normalized(tuple(value + constant for value, constant in zip(values, shift, strict=True)))

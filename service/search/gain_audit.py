@@ -1,0 +1,118 @@
+"""Facts about a labelling found by information gain: its rivals' gains, and what simpler methods say."""
+
+import math
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+
+from service.identifiers import Label, Row
+from service.search import polarity
+from service.search.audit import BASELINE_ROWS, SAMPLE_ROWS, random_few_shot, shuffled, whole_groups
+from service.search.calibration import calibrated, entropy, even_shares, label_shares
+from service.search.consistency import Labels
+from service.search.gain import gain_utility, mean_gain
+from service.search.polarity import SEQUENCE_ROWS
+from service.search.problem import Problem
+from service.search.scores import Scores, likeliest
+from service.search.steps import Answer, Candidate, Request, ask
+from service.search.views import look
+
+VIEW_SIZES = (8, 32)  # demonstrations of the views that a sample is measured by
+
+Baselines = Mapping[str, Sequence[tuple[Row, Label]]]
+
+
+@dataclass(frozen=True, slots=True)
+class GainAudit:
+    """The labelling, its likeliest permutation and the same labels dealt out at random, all on one sample.
+
+    `impression_nats` is by how much the calibrated first impression prefers the labelling to the permutation,
+    for as many rows as `polarity.joint_log_probabilities` reads, nats.
+    """
+
+    own: Candidate
+    rival: Candidate | None
+    shuffled: Candidate
+    permuted: Labels | None
+    impression_nats: float
+    entropy_nats: float
+    alpha: float
+    baselines: Baselines
+
+    def better_reading(self, problem: Problem) -> Labels | None:
+        """The permutation that should take the labelling's place; none where the impression prefers the labelling."""
+        if self.rival is None or self.impression_nats >= polarity.DECISIVE_NATS:
+            return None
+        turned = polarity.is_better(problem, self.rival, self.own, beforehand_nats=-self.impression_nats)
+        return self.permuted if turned else None
+
+    def facts(self) -> dict[str, object]:
+        """For the report; predictabilities are the gains without the entropy of the shares."""
+        facts: dict[str, object] = {
+            "sample_rows": len(self.own.labels),
+            "sample_utility": self.own.utility,
+            "shuffled_utility": self.shuffled.utility,
+            "predictability": self.own.utility / self.alpha - self.entropy_nats,
+            "shuffled_predictability": self.shuffled.utility / self.alpha - self.entropy_nats,
+            "baselines": {name: [list(pair) for pair in found] for name, found in self.baselines.items()},
+        }
+        if self.rival is not None:
+            facts |= {"permuted_utility": self.rival.utility, "polarity_nats": self.impression_nats}
+        return facts
+
+
+def audit_gain(
+    problem: Problem, labels: Labels, scores: Scores, impression: Scores
+) -> Generator[Request, Answer, GainAudit]:
+    """Measure a sample as it is, permuted and shuffled, by views of the same sizes, and ask the baselines."""
+    sample = whole_groups(problem, labels, SAMPLE_ROWS)
+    permuted = _likeliest_permutation(problem, labels, scores)
+    labellings = [labels, shuffled(labels, sample, problem.random("shuffled")), *([permuted] if permuted else ())]
+    own, dealt, *rivals = yield from _measured(problem, labellings, sample)
+    told = calibrated(impression, even_shares(problem.classes))
+    baselines = yield from _baselines(problem, whole_groups(problem, labels, BASELINE_ROWS), impression, told)
+    return GainAudit(
+        own=own,
+        rival=rivals[0] if rivals else None,
+        shuffled=dealt,
+        permuted=permuted,
+        impression_nats=_preference(labels, permuted, told) if permuted else 0.0,
+        entropy_nats=entropy(label_shares(labels, sample, problem.classes)),
+        alpha=problem.parameters.alpha,
+        baselines=baselines,
+    )
+
+
+def _likeliest_permutation(problem: Problem, labels: Labels, scores: Scores) -> dict[Row, Label] | None:
+    """The permutation of the label set that comes closest by the scores; none where known labels fix the reading."""
+    if problem.known:
+        return None
+    permutations = polarity.permutations(problem, labels, scores)
+    return max(permutations, key=lambda permuted: math.fsum(scores[row][label] for row, label in permuted.items()))
+
+
+def _measured(
+    problem: Problem, labellings: Sequence[Labels], sample: Sequence[Row]
+) -> Generator[Request, Answer, list[Candidate]]:
+    """The sample under each labelling with its gain, by views that show the same rows where they can."""
+    found = []
+    for labels in labellings:
+        own = {row: labels[row] for row in sample}
+        views = yield from look(problem, own, VIEW_SIZES, problem.random("audit"))
+        gain_nats = mean_gain(own, [view.scores for view in views], problem.classes)
+        found.append(Candidate(own, {}, gain_utility(problem, own, gain_nats)))
+    return found
+
+
+def _preference(labels: Labels, permuted: Labels, told: Scores) -> float:
+    """By how much the impression prefers the labelling, nats over SEQUENCE_ROWS rows."""
+    differences = [told[row][label] - told[row][permuted[row]] for row, label in labels.items()]
+    return SEQUENCE_ROWS * math.fsum(differences) / max(1, len(differences))
+
+
+def _baselines(
+    problem: Problem, rows: Sequence[Row], impression: Scores, told: Scores
+) -> Generator[Request, Answer, Baselines]:
+    """What the rows are labelled without demonstrations, raw and calibrated, and behind a few with random labels."""
+    [few] = yield from ask(random_few_shot(problem, rows, problem.random("few-shot")))
+    methods = {"zero_shot": impression, "zero_shot_calibrated": told, "few_shot_random": few}
+    return {name: [(row, likeliest(scores[row])) for row in rows] for name, scores in methods.items()}

@@ -1,0 +1,215 @@
+"""Strategy `folds` under the objective `gain`: sweeps of relabelling by pooled, calibrated views.
+
+A sweep looks at all rows behind several short draws of the current labels (views.py). That gives the
+labelling's gain, out of sample, and the pooled prediction from which the next labelling is drawn. One
+start begins with the language model's first impression: its answers without demonstrations, calibrated.
+Another begins with random labels, for language models whose first impression says nothing.
+
+The first impression is the only evidence of what the label words mean. So its start wins unless another
+gains far more. Where demonstrations do not bear it out and no start gains far more, the search has
+found nothing, and the labels of the impression stand.
+"""
+
+from dataclasses import dataclass, replace
+
+from service.identifiers import Label, Row
+from service.search import panel, planner
+from service.search.calibration import Shares, calibrated, entropy, even_shares, label_shares, moderate
+from service.search.consistency import Labels
+from service.search.extension import extended, extended_by_panel
+from service.search.gain import gain_utility, mean_gain, view_weights
+from service.search.gain_audit import audit_gain
+from service.search.panel import Panel
+from service.search.problem import Problem
+from service.search.redraw import redraw, redraw_groups
+from service.search.scores import Scores, likeliest
+from service.search.steps import Candidate, Phase, State, Step, StopReason, ask, better
+from service.search.views import View, look
+
+SWEEP_SIZES = (8, 16, 32, 64)  # demonstrations of a sweep's views: nobody knows beforehand how many help
+QUICK_SIZES = (8, 32)  # of the start from random labels, which has farther to go
+FINAL_SIZES = (8, 8, 8, 16, 16, 32)  # of the views whose pooled prediction is handed out
+SETTLED = 0.97  # share of labels that a sweep has left alone, from which the next would change little
+FOUND_AGAIN = 0.9  # share of equal labels from which two starts have found the same labelling
+CONFIRMED_SHARE = 0.1  # of the entropy: an impression whose labels gain more is borne out by demonstrations
+DECISIVE_SHARE = 0.3  # of the entropy: by so much a labelling that contradicts the impression must gain more
+SWEEPS = 3  # of each start, at most
+
+
+@dataclass(frozen=True)
+class GainSearch:
+    """Starts from the first impression and from random labels; of the labellings met the one of highest gain.
+
+    `State.starts` holds the labelling of the impression, then the best labelling of each start.
+    """
+
+    def step(self, problem: Problem, state: State) -> Step:
+        """The impression, one sweep, the audit, or the final look."""
+        match state.phase:
+            case Phase.START if problem.panel is not None:
+                return extended_by_panel(problem, problem.panel, state)
+            case Phase.START if problem.prefix:
+                return extended(problem, state)
+            case Phase.START:
+                return self._impression(problem, state)
+            case Phase.SWEEP:
+                return self._sweep(problem, state)
+            case Phase.AUDIT:
+                return self._audit(problem, state)
+            case Phase.SCORE:
+                return self._score(problem, state)
+        raise AssertionError(state.phase)
+
+    def _impression(self, problem: Problem, state: State) -> Step:
+        """Ask for all rows without demonstrations; the shares are taken for even, since nothing is known of them."""
+        [scores] = yield from ask(planner.behind(problem, (), {}, problem.rows))
+        told = calibrated(scores, even_shares(problem.classes))
+        labels = redraw(problem, {}, told, temperature=0.0, rng=problem.random("impression"))
+        return state.enter(Phase.SWEEP, impression=scores, labels=labels, scores=told)
+
+    def _sweep(self, problem: Problem, state: State) -> Step:
+        """Measure the labelling and draw the next, until little changes."""
+        labels = problem.in_order(state.labels)
+        rng = problem.random("views", len(state.starts), state.round)
+        views = yield from look(problem, labels, QUICK_SIZES if len(state.starts) > 1 else SWEEP_SIZES, rng)
+        found = _measured(problem, labels, state.impression, views)
+        drawn = redraw_groups(problem, labels, found.scores, temperature=0.0, rng=rng)
+        kept = _share_of_equal_labels(labels, drawn.labels)
+        state = replace(
+            state,
+            best=better(state.best, found),
+            starts=state.starts or (found,),
+            round=state.round + 1,
+            iterations=state.iterations + len(problem.groups),
+            accepted=state.accepted + round((1 - kept) * len(labels)),
+            unproven=state.unproven + drawn.unproven_groups,
+        )
+        if state.round < SWEEPS and kept < SETTLED and not _is_found_again(state, labels):
+            return replace(state, labels=drawn.labels, scores=found.scores)
+        return self._started(problem, state)
+
+    def _started(self, problem: Problem, state: State) -> State:
+        """A start has come to its end: the next begins, or of those there were one is audited."""
+        if state.best is None:
+            raise AssertionError("a start has at least one sweep")
+        state = replace(state, starts=(*state.starts, state.best), best=None, round=0)
+        if len(state.starts) == 2:
+            return replace(state, labels=_random_labels(problem), scores={})
+        chosen = state.starts[-1] if state.turned else _chosen(problem, state.starts)
+        return state.enter(Phase.AUDIT, labels=chosen.labels, scores=chosen.scores, best=chosen)
+
+    def _audit(self, problem: Problem, state: State) -> Step:
+        """Hold the labelling against its permutations and against chance; turned once at most, it is swept again."""
+        found = yield from audit_gain(problem, state.labels, state.scores, state.impression)
+        turned = found.better_reading(problem)
+        if turned is not None and not state.turned:
+            return state.enter(Phase.SWEEP, labels=turned, best=None, turned=True)
+        state = state.noting(**found.facts(), **_start_facts(problem, state))
+        return state.enter(Phase.SCORE)
+
+    def _score(self, problem: Problem, state: State) -> Step:
+        """Look at the rows once more, behind many draws of the labels found, and hand out what all of these say."""
+        first, labels = state.starts[0], state.labels
+        if labels == first.labels and not _is_confirmed(problem, first):
+            return _finished(problem, state, labels, [])
+        views = yield from look(problem, labels, FINAL_SIZES, problem.random("final views"))
+        return _finished(problem, state, labels, views)
+
+
+def _measured(problem: Problem, labels: Labels, impression: Scores, views: list[View]) -> Candidate:
+    """The labelling with its gain by the views, and what the views and the impression say together."""
+    gain_nats = mean_gain(labels, [view.scores for view in views], problem.classes)
+    fitted, told = _fitted(problem, labels, impression, views)
+    return Candidate(dict(labels), fitted.scores(told), gain_utility(problem, labels, gain_nats))
+
+
+def _fitted(problem: Problem, labels: Labels, impression: Scores, views: list[View]) -> tuple[Panel, list[Scores]]:
+    """The panel of the views and the impression, the weightiest first, and what each member says.
+
+    Calibrated to moderate shares of the labels.
+    """
+    weights = view_weights(labels, impression, [view.scores for view in views], problem.classes)
+    members = sorted(zip([*views, View((), impression)], weights, strict=True), key=lambda member: -member[1])
+    shown = [[(row, labels[row]) for row in view.demonstrations] for view, _ in members]
+    told = [view.scores for view, _ in members]
+    shares = moderate(label_shares(labels, labels, problem.classes))
+    return panel.fit(shown, told, [weight for _, weight in members], shares), told
+
+
+def _finished(problem: Problem, state: State, labels: Labels, views: list[View]) -> State:
+    """The labels that all views give together; those of the impression stay where there are no views."""
+    if views:
+        fitted, told = _fitted(problem, labels, state.impression, views)
+        fitted = replace(fitted, sharpness=_sharpness(problem, state, labels, views))
+    else:
+        told = [state.impression]
+        fitted = panel.fit([()], told, [1.0], even_shares(problem.classes))
+    scores = fitted.scores(told)
+    drawn = redraw_groups(problem, labels, scores, temperature=0.0, rng=problem.random("final"))
+    gain_nats = mean_gain(drawn.labels, [view.scores for view in views] or told, problem.classes)
+    found = Candidate(drawn.labels, scores, gain_utility(problem, drawn.labels, gain_nats))
+    state = replace(state, panel=fitted, unproven=state.unproven + drawn.unproven_groups)
+    reason = StopReason.CONVERGED if views else StopReason.NOT_BORNE_OUT
+    state = state.enter(Phase.DONE, labels=found.labels, scores=scores, best=found, stop=reason)
+    return state.noting(utility=found.utility)
+
+
+def _sharpness(problem: Problem, state: State, labels: Labels, views: list[View]) -> float:
+    """How sure the panel may be: as sure as it predicts the impression's labels without having read them.
+
+    Where demonstrations do not bear the impression out it is no witness, and half of the views is one for the other.
+    """
+    told, witnesses = [view.scores for view in views], [state.impression]
+    if not _is_confirmed(problem, state.starts[0]):
+        told, witnesses = told[::2], told[1::2]
+    shares = moderate(label_shares(labels, labels, problem.classes))
+    witness = {row: likeliest(values) for row, values in _together(witnesses, shares).items()}
+    return panel.sharpness(_together(told, shares), witness)
+
+
+def _together(views: list[Scores], shares: Shares) -> Scores:
+    """What views of equal weight say."""
+    return panel.fit([()] * len(views), views, [1.0] * len(views), shares).scores(views)
+
+
+def _random_labels(problem: Problem) -> dict[Row, Label]:
+    """Every row labelled at random among the labellings that break no rule."""
+    blind: Scores = dict.fromkeys(problem.rows, (0.0,) * problem.classes)
+    return redraw(problem, {}, blind, temperature=1.0, rng=problem.random("random labels"))
+
+
+def _chosen(problem: Problem, starts: tuple[Candidate, ...]) -> Candidate:
+    """Which of the starts' labellings is audited and handed out."""
+    first, own, *others = starts
+    decisive = problem.parameters.alpha * DECISIVE_SHARE * entropy(even_shares(problem.classes))
+    best = max([own, *others], key=lambda candidate: candidate.utility)
+    if _is_confirmed(problem, first):
+        return best if best.utility > own.utility + decisive else own
+    return best if best.utility > first.utility + decisive else first
+
+
+def _is_confirmed(problem: Problem, first: Candidate) -> bool:
+    """Whether demonstrations bear the impression out: its labels can be told from one another's."""
+    shares = label_shares(first.labels, first.labels, problem.classes)
+    return first.utility > problem.parameters.alpha * CONFIRMED_SHARE * entropy(shares)
+
+
+def _is_found_again(state: State, labels: Labels) -> bool:
+    """Whether a later start has come to the labelling of the one before."""
+    return len(state.starts) > 1 and _share_of_equal_labels(labels, state.starts[1].labels) >= FOUND_AGAIN
+
+
+def _share_of_equal_labels(one: Labels, other: Labels) -> float:
+    return sum(other[row] == label for row, label in one.items()) / max(1, len(one))
+
+
+def _start_facts(problem: Problem, state: State) -> dict[str, object]:
+    """What the report says of the starts."""
+    first, *found = state.starts
+    alike = [_share_of_equal_labels(state.labels, other.labels) for other in found]
+    return {
+        "impression_utility": first.utility,
+        "impression_confirmed": _is_confirmed(problem, first),
+        "restart_utilities": [candidate.utility for candidate in found],
+        "restart_agreement": min(alike),
+    }

@@ -1,0 +1,68 @@
+"""Views: what the language model says of the rows behind one short draw of demonstrations.
+
+Every view shows other demonstrations, in another order and number, so that views err for
+different reasons. A row is never asked for behind its own label or that of a related row.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from service.identifiers import Row
+from service.search import planner
+from service.search.consistency import Labels
+from service.search.demonstrations import balanced_order, has_room
+from service.search.problem import Problem
+from service.search.scores import Scores
+from service.search.steps import Answer, Request, ask
+
+_KNOWN_SHOWN = 0.75  # of the known rows; a view asks for the others, whose labels it can be tested by
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The rows shown, in the order of the prompt, and the scores of rows that are not related to them."""
+
+    demonstrations: tuple[Row, ...]
+    scores: Scores
+
+
+def look(problem: Problem, labels: Labels, sizes: Sequence[int], rng: Random) -> Generator[Request, Answer, list[View]]:
+    """One view of all labelled rows for each number of demonstrations: about N L tokens computed for each.
+
+    At most half of the rows are shown, so that the others can be asked for.
+    """
+    shown = [draw(problem, labels, min(size, max(1, len(labels) // 2)), rng) for size in sizes]
+    asked = [unrelated(problem, labels, rows) for rows in shown]
+    trees = [planner.behind(problem, rows, labels, queries) for rows, queries in zip(shown, asked, strict=True)]
+    answers = yield from ask(*trees)
+    return [View(tuple(rows), scores) for rows, scores in zip(shown, answers, strict=True)]
+
+
+def draw(problem: Problem, labels: Labels, size: int, rng: Random) -> list[Row]:
+    """Known rows first, then up to `size` others that are balanced over the labels, all of it in random order.
+
+    Balanced, since a language model follows the label that most demonstrations have; in random
+    order, since it also follows the order of labels.
+    """
+    known = [row for row in labels if row in problem.known]
+    first = rng.sample(known, round(_KNOWN_SHOWN * len(known)))
+    drawn: list[Row] = []
+    for row in balanced_order(problem, labels, rng):
+        if len(drawn) == size or not has_room(problem, [*first, *drawn, row]):
+            break
+        if row not in problem.known:
+            drawn.append(row)
+    return first + rng.sample(drawn, len(drawn))
+
+
+def unrelated(problem: Problem, labels: Labels, shown: Sequence[Row]) -> list[Row]:
+    """The labelled rows that no relation ties to a demonstration, so that no label is told by another's.
+
+    Where relations tie more than half of the rows together, only the rows shown are left out:
+    there would be nothing to ask.
+    """
+    group_of = problem.constraints.group_of
+    related = {row for mate in shown for row in group_of[mate] if 2 * len(group_of[mate]) <= len(labels)}
+    left_out = related.union(shown)
+    return [row for row in labels if row not in left_out]
