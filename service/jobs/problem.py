@@ -14,6 +14,7 @@ from service.identifiers import Label, Row
 from service.jobs.known import KnownLabels
 from service.jobs.relations import compile_constraints
 from service.jobs.sharding import ANCHORED
+from service.jobs.shares import shares_of_shard
 from service.jobs.template import Template
 from service.ports import Store
 from service.scoring_ports import Scorer
@@ -43,7 +44,7 @@ async def load_problem(store: Store, scorer: Scorer, claimed: ClaimedShard) -> P
         has_anchor = claimed.lease.shard != ANCHOR and claimed.config.method in ANCHORED
         anchor = await unit.rows.of(claimed.dataset_id, ANCHOR) if has_anchor else []
         labels = await unit.labels.of_shard(claimed.lease.job_id, ANCHOR) if has_anchor else {}
-    return await build_problem(scorer, claimed.config, rows, anchor, labels)
+    return await build_problem(scorer, claimed.config, rows, anchor, labels, job_rows=claimed.job_rows)
 
 
 async def build_problem(
@@ -52,14 +53,18 @@ async def build_problem(
     rows: Sequence[ShardRow],
     anchor: Sequence[ShardRow] = (),
     labels: Mapping[Row, Label] = MappingProxyType({}),
+    *,
+    job_rows: int | None = None,
 ) -> Problem:
     """The problem of these rows behind the anchor's labelled rows, with the backend's own token counts.
 
     Every later shard begins with the same demonstrations; one with longer rows leaves out the
-    last of them. Raises BackendError.
+    last of them. `job_rows` is how many rows the whole job has, where it has more than these.
+    Raises BackendError.
     """
     room = await _room(scorer)
     own = await _counted(scorer, config, rows)
+    own = replace(own, shares=shares_of_shard(config.task, own.known, len(rows), job_rows or len(rows)))
     longest = max(own.demonstration_tokens.values(), default=0)
     left = None if room is None else room - longest
     if left is not None and left < 0:

@@ -40,7 +40,9 @@ class Problem:
     `max_demonstrations` bound the demonstrations behind it, whose lengths
     `demonstration_tokens` gives.
 
-    `known` holds the labels that the user is sure of: no search changes them.
+    `known` holds the labels that the user is sure of: no search changes them. `shares` bounds
+    what share of this problem's rows, known ones included, has a label; labels that it does
+    not name may be as frequent as they are.
     """
 
     texts: Mapping[Row, str]
@@ -54,6 +56,7 @@ class Problem:
     max_demonstrations: int | None = None
     parameters: Parameters = field(default_factory=Parameters)
     known: Mapping[Row, Label] = field(default_factory=dict)
+    shares: Mapping[Label, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def rows(self) -> tuple[Row, ...]:

@@ -29,3 +29,12 @@ async def test_known_labels_are_read_from_the_rows_of_every_shard() -> None:
     assert later.known == {1: 1}
     assert later.prefix.count("a word is True") == 4
     assert (await build_problem(CountingScorer(), config(), sure)).known == {}
+
+
+async def test_shares_are_bounds_for_the_rows_of_the_shard() -> None:
+    chosen = config(shares={"False": 0.25})
+    alone = await build_problem(CountingScorer(), chosen, ROWS)
+    assert alone.shares == {1: (0.25, 0.25)}
+    [(lower, upper)] = (await build_problem(CountingScorer(), chosen, ROWS, job_rows=40)).shares.values()
+    assert lower < 0.25 < upper
+    assert (await build_problem(CountingScorer(), config(), ROWS)).shares == {}
