@@ -1,11 +1,13 @@
 """A job's configuration as users write it (DESIGN §2), checked when built."""
 
+import math
 from enum import StrEnum
 from string import Formatter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+SHARE_TOLERANCE = 1e-9  # by which sums and products of shares may be off, as floats
 _LARGEST = 1e6  # of a parameter that is a number with a fraction: far beyond use, and products of two stay finite
 _LAST = 2**63 - 1  # longer integers are not read
 _MOST_ROUNDS = 100  # of anything that is done again and again: an estimate rehearses all of them
@@ -17,6 +19,7 @@ Columns = Annotated[str | list[str], Field(description="one column or several")]
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True)]
 Truth = Annotated[bool, Field(strict=True)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 LabelText = Annotated[str, Field(json_schema_extra={"pattern": r"^\S(.*\S)?$"})]  # `_labels_differ` says it in words
 
 
@@ -160,6 +163,10 @@ class Task(_Config):
     known_field: str | None = Field(
         None, description="holds the labels of rows that the user is sure of; null or blank in all others"
     )
+    shares: dict[str, Share | tuple[Share, Share]] = Field(
+        default_factory=dict,
+        description="what share of all rows has a label: a number, or the least and the most; not all need one",
+    )
     separator: str = Field("\n\n", min_length=1, max_length=100, description="stands between demonstrations")
     relations: list[Relation] = Field(default_factory=list, max_length=16)
 
@@ -205,6 +212,27 @@ class Task(_Config):
             if relation.label is not None and relation.label not in self.labels:
                 raise ValueError(f"relation {relation.kind}: label {relation.label!r} is not one of {self.labels}")
         return self
+
+    @model_validator(mode="after")
+    def _shares_can_be_met(self) -> Self:
+        ranges = self.share_ranges
+        for name, (least, most) in ranges.items():
+            if name not in self.labels:
+                raise ValueError(f"shares must name labels as they are written: {name!r} is not one of {self.labels}")
+            if least > most:
+                raise ValueError(f"shares must begin with the least: of {name!r} they are {[least, most]}")
+        if (least := math.fsum(least for least, _ in ranges.values())) > 1 + SHARE_TOLERANCE:
+            raise ValueError(f"shares must leave room for each other: at the least they come to {least:g}, more than 1")
+        if len(ranges) == len(self.labels):
+            most = math.fsum(most for _, most in ranges.values())
+            if most < 1 - SHARE_TOLERANCE:
+                raise ValueError(f"shares must reach 1 where every label has one: at most they come to {most:g}")
+        return self
+
+    @property
+    def share_ranges(self) -> dict[str, tuple[float, float]]:
+        """The least and the most share of all rows that each label named in `shares` has."""
+        return {name: share if isinstance(share, tuple) else (share, share) for name, share in self.shares.items()}
 
     @property
     def reference_fields(self) -> frozenset[str]:

@@ -324,6 +324,7 @@ class ClaimedShard:
     dataset_id: DatasetId
     config: JobConfig
     shards: int  # how many shards the job has
+    job_rows: int  # of all its shards together
     rows: int
     checkpoint: bytes | None  # where an earlier worker stopped
     progress: Progress

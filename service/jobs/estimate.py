@@ -14,6 +14,7 @@ from service.jobs.problem import ANCHOR
 from service.jobs.related_rows import RelationCount
 from service.jobs.rows import RowSource
 from service.jobs.sharding import ANCHORED
+from service.jobs.shares import unmet_by_relations
 from service.jobs.survey import Survey
 from service.scoring_ports import Scorers
 from service.search.prompt_tree import Usage
@@ -111,6 +112,7 @@ def _warnings(prepared: Preparation, preview: RelationPreview) -> list[str]:
         warnings.append(f"{survey.repeated_texts} rows read exactly like an earlier row")
     warnings += _separator_warnings(survey)
     warnings += _known_warnings(prepared)
+    warnings += unmet_by_relations(task, survey.relations, survey.rows)
     median = sorted(prepared.lengths.demonstrations)[survey.rows // 2]
     long = sum(1 for tokens in prepared.lengths.demonstrations if tokens > LONG_ROW_SHARE * median)
     if long:

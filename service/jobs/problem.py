@@ -1,8 +1,7 @@
 """Makes the search's problem out of a shard's rows: text, rules, anchor and token budget."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from types import MappingProxyType
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -14,6 +13,7 @@ from service.identifiers import Label, Row
 from service.jobs.known import KnownLabels
 from service.jobs.relations import compile_constraints
 from service.jobs.sharding import ANCHORED
+from service.jobs.shares import shares_of_shard
 from service.jobs.template import Template
 from service.ports import Store
 from service.scoring_ports import Scorer
@@ -39,49 +39,73 @@ _SEARCHES: Mapping[StrategyName, Strategy] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class AnchorLabels:
+    """The anchor's rows, the labels found for them, and the panel that later shards are labelled by, if any."""
+
+    rows: Sequence[ShardRow]
+    labels: Mapping[Row, Label]
+    panel: Panel | None = None
+
+
 async def load_problem(store: Store, scorer: Scorer, claimed: ClaimedShard) -> Problem:
     """Read the shard's rows, and the anchor's labelled rows where there is one. Raises BackendError."""
+    anchor = None
     async with store.workbench() as unit:
         rows = await unit.rows.of(claimed.dataset_id, claimed.lease.shard)
-        has_anchor = claimed.lease.shard != ANCHOR and claimed.config.method in ANCHORED
-        anchor = await unit.rows.of(claimed.dataset_id, ANCHOR) if has_anchor else []
-        labels = await unit.labels.of_shard(claimed.lease.job_id, ANCHOR) if has_anchor else {}
-        saved = await unit.shards.checkpoint(claimed.lease.job_id, ANCHOR) if has_anchor else None
-    panel = None if saved is None else checkpoint.panel_of(orjson.loads(saved))
-    return await build_problem(scorer, claimed.config, rows, anchor, labels, panel)
+        if claimed.lease.shard != ANCHOR and claimed.config.method in ANCHORED:
+            saved = await unit.shards.checkpoint(claimed.lease.job_id, ANCHOR)
+            anchor = AnchorLabels(
+                await unit.rows.of(claimed.dataset_id, ANCHOR),
+                await unit.labels.of_shard(claimed.lease.job_id, ANCHOR),
+                None if saved is None else checkpoint.panel_of(orjson.loads(saved)),
+            )
+    return await build_problem(scorer, claimed.config, rows, anchor, job_rows=claimed.job_rows)
 
 
 async def build_problem(
     scorer: Scorer,
     config: JobConfig,
     rows: Sequence[ShardRow],
-    anchor: Sequence[ShardRow] = (),
-    labels: Mapping[Row, Label] = MappingProxyType({}),
-    panel: Panel | None = None,
+    anchor: AnchorLabels | None = None,
+    *,
+    job_rows: int | None = None,
 ) -> Problem:
     """The problem of these rows behind the anchor's labelled rows, with the backend's own token counts.
 
     Every later shard begins with the same demonstrations, those of the anchor's panel where it has
-    one; a shard with longer rows leaves out the last of them. Raises BackendError.
+    one; a shard with longer rows leaves out the last of them. `job_rows` is how many rows the whole
+    job has, where it has more than these. Raises BackendError.
     """
     room = await _room(scorer)
     own = await _counted(scorer, config, rows)
+    own = replace(own, shares=shares_of_shard(config.task, own.known, len(rows), job_rows or len(rows)))
     longest = max(own.demonstration_tokens.values(), default=0)
     left = None if room is None else room - longest
     if left is not None and left < 0:
         raise BackendRefused(f"a row of {longest} tokens does not fit the {room} tokens that a prompt may have")
-    if not labels:
-        return replace(own, budget_tokens=left)
-    before = await _counted(scorer, config, anchor)
-    if panel is not None:
-        before = replace(before, budget_tokens=left)
-        prefixes = tuple(_prefix(before, dict(member.demonstrations)) for member in panel.members)
-        return replace(own, panel=panel, panel_prefixes=prefixes, budget_tokens=left)
+    own = replace(own, budget_tokens=left)
+    if anchor is None or not anchor.labels:
+        return own
+    before = replace(await _counted(scorer, config, anchor.rows), budget_tokens=left)
+    if anchor.panel is not None:
+        return _behind_panel(own, before, anchor.panel)
     if left is not None and room is not None:
         before = replace(before, budget_tokens=min(left, int(ANCHOR_SHARE * room)))
+    return _behind_anchor(own, before, anchor.labels, 1 + config.search.second_opinions)
+
+
+def _behind_panel(own: Problem, before: Problem, panel: Panel) -> Problem:
+    """The problem with the text of each member's demonstrations."""
+    prefixes = tuple(_prefix(before, dict(member.demonstrations)) for member in panel.members)
+    return replace(own, panel=panel, panel_prefixes=prefixes)
+
+
+def _behind_anchor(own: Problem, before: Problem, labels: Mapping[Row, Label], arrangements: int) -> Problem:
+    """The problem behind as many of the anchor's rows as fit, in several arrangements."""
     shown = balanced_beginning(before, labels, before.random("anchor"))
-    prefix, *others = _arrangements(before, shown, labels, 1 + config.search.second_opinions)
-    budget = None if left is None else left - before.tokens(shown)
+    prefix, *others = _arrangements(before, shown, labels, arrangements)
+    budget = None if own.budget_tokens is None else own.budget_tokens - before.tokens(shown)
     return replace(own, prefix=prefix, other_prefixes=tuple(others), budget_tokens=budget)
 
 

@@ -14,6 +14,7 @@ from service.jobs.known import KnownLabels, NoSuchLabel, contradictions
 from service.jobs.related_rows import RelatedRows, RelationCount
 from service.jobs.relations import UnusableValue, row_id
 from service.jobs.rows import FaultLog, RowSource, SourceRow
+from service.jobs.shares import unmet_by_known
 from service.jobs.template import Template, as_text
 
 RESULT_COLUMNS = ("icm_label", "icm_confidence", "icm_margin", "icm_status")
@@ -134,7 +135,9 @@ class _Surveyor:
             self._faults.add("no row has a known label; fill in a few or leave known_field out", field=name)
         elif len(self._known) == len(self._lines):
             self._faults.add("every row has a known label: there is nothing to label", field=name)
-        elif self._task.relations and not self._faults:
+        for message in unmet_by_known(self._task, self._known, len(self._lines)):
+            self._faults.add(message, field="task.shares")
+        if self._task.relations and not self._faults:
             rows = (row.fields for row in source.rows(FaultLog(0)))
             for found in contradictions(self._task, rows, self._related.groups(), self._known):
                 self._faults.add(found.told(self._lines), line=self._lines[found.rows[-1]], field=name)

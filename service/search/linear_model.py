@@ -1,4 +1,4 @@
-"""A linear model over columns from 0 to 1, solved by HiGHS; the one place that knows this library.
+"""A linear model over columns from 0 to 1, or without an upper end, solved by HiGHS; the one place that knows it.
 
 HiGHS is called as a function: one thread, its own fixed seed, no files, no output, and limits
 that count work, never seconds. The same model gives the same solution on every machine.
@@ -45,12 +45,17 @@ class LinearModel:
     def __init__(self) -> None:
         self._highs = _Highs()  # type: ignore[no-untyped-call]  # the library's constructor has no annotations
         self._set(output_flag=False, threads=1)
-        self.columns = 0
+        self._uppers: list[float] = []
 
-    def add_column(self, value: float = 0.0) -> int:
+    @property
+    def columns(self) -> int:
+        """How many columns there are."""
+        return len(self._uppers)
+
+    def add_column(self, value: float = 0.0, *, upper: float = 1.0) -> int:
         """A column of this value to the objective, which is made as large as possible; its number."""
-        self._highs.addCol(-value, 0.0, 1.0, 0, [], [])
-        self.columns += 1
+        self._highs.addCol(-value, 0.0, upper, 0, [], [])
+        self._uppers.append(upper)
         return self.columns - 1
 
     def add_row(self, terms: Terms, lower: float = -INFINITY, upper: float = INFINITY) -> None:
@@ -62,11 +67,11 @@ class LinearModel:
         self._highs.changeColBounds(column, value, value)
 
     def free(self, column: int) -> None:
-        """The column may have any value from 0 to 1 again."""
-        self._highs.changeColBounds(column, 0.0, 1.0)
+        """The column may have any value from 0 to its upper end again."""
+        self._highs.changeColBounds(column, 0.0, self._uppers[column])
 
     def demand_whole_numbers(self, *, max_nodes: int, max_improvements: int) -> None:
-        """From now on every column is 0 or 1; a search for them ends after so many nodes or better solutions."""
+        """From now on every column is a whole number; a search ends after so many nodes or better solutions."""
         for column in range(self.columns):
             self._highs.changeColIntegrality(column, highspy.HighsVarType.kInteger)
         self._set(mip_max_nodes=max_nodes, mip_max_improving_sols=max_improvements, mip_rel_gap=0.0)

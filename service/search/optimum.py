@@ -3,24 +3,32 @@
 A *cutting-plane* search: most of what the rules forbid never comes up, so a clause is put
 into the model only once a solution violates it, and the model is solved again. If no labelling
 keeps every rule, a second model lets clauses be violated at a price no sum of values outweighs.
+
+Labels may also be counted over all rows: then rules go first, bounds of the counts next, values last.
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from service.identifiers import Label, Row
 from service.search.consistency import Broken, Clause, Constraint, Labels, Rule
-from service.search.linear_model import LinearModel, Proof, Terms
+from service.search.linear_model import INFINITY, LinearModel, Proof, Terms
 from service.search.tallies import Conflict, Literal
 from service.search.transitive_paths import violated_paths
 
 Values = Mapping[Row, Sequence[float]]  # of every label
+Counts = Mapping[Label, tuple[int, int]]  # the fewest and the most rows with a label
+
+NO_COUNTS: Counts = MappingProxyType({})
 
 MAX_CLAUSES = 500  # the most violated ones that a round adds to the model
 MAX_ROUNDS = 100
 MAX_NODES = 2_000  # of a branch-and-bound tree
 LARGE_COLUMNS = 400  # in a larger model fractions are rounded by diving
+FEW_FRACTIONS = 64  # unless labels are counted and no more are left, which branching decides quickly
 MAX_LARGE_ROUNDS = 5
 DIVE_PARTS = 4  # the part of the undecided columns that is decided at a time
 TOLERANCE = 1e-6
@@ -34,20 +42,29 @@ class Optimum:
     proven: bool
 
 
-def best_labelling(constraints: Sequence[Constraint], values: Values, fixed: Labels, start: Labels) -> Optimum:
+def best_labelling(
+    constraints: Sequence[Constraint], values: Values, fixed: Labels, start: Labels, counts: Counts = NO_COUNTS
+) -> Optimum:
     """Label the rows that have values, beside the fixed labels; rows with neither are left out of account.
 
     `start` is a labelling of the same rows, or nothing: where the limits keep the solver from a
-    proof, the result is at least as good. The limits count work, so that the result does not
-    depend on the machine.
+    proof, the result is at least as good. `counts` bounds how many of the rows that have values
+    get a label. The limits count work, so that the result does not depend on the machine.
     """
     known = dict(start) or {row: _likeliest(row_values) for row, row_values in values.items()}
-    strict = _Model(constraints, values, fixed)
+    strict = _Model(constraints, values, fixed, counts)
     strict.demand_rules()
     if (found := strict.strict_optimum(known)) is not None:
         return found
-    lenient = _Model(constraints, values, fixed, price=_price(values))
-    return lenient.by_branching(known) or Optimum(known, proven=False)
+    price = _price(values) * (1 + (2 * len(values) if counts else 0))  # more than a label on every row that misses
+    lenient = _Model(constraints, values, fixed, counts, price=price)
+    return lenient.by_branching(known, brief=lenient.is_large) or Optimum(known, proven=False)
+
+
+def missed(counts: Counts, labels: Iterable[Label]) -> int:
+    """By how many rows the labels lie outside the bounds of their counts, all labels together."""
+    counted = Counter(labels)
+    return sum(max(0, least - counted[label], counted[label] - most) for label, (least, most) in counts.items())
 
 
 def _likeliest(values: Sequence[float]) -> Label:
@@ -63,9 +80,15 @@ class _Model:
     """Labels as columns of a linear model, with the clauses that were violated so far."""
 
     def __init__(
-        self, constraints: Sequence[Constraint], values: Values, fixed: Labels, price: float | None = None
+        self,
+        constraints: Sequence[Constraint],
+        values: Values,
+        fixed: Labels,
+        counts: Counts,
+        price: float | None = None,
     ) -> None:
         self._constraints, self._values, self._fixed, self._price = constraints, values, fixed, price
+        self._counts = counts
         self._model = LinearModel()
         self._columns: dict[Row, dict[Label, int]] = {}  # of all labels but the row's reference
         self._reference: dict[Row, Label] = {}
@@ -73,7 +96,8 @@ class _Model:
         self._unavoidable: set[Conflict] = set()  # conflicts that the fixed labels have among themselves
         self._excuses: dict[Conflict, int] = {}  # columns that are 1 where a conflict is put up with
         for row, labels in _watched_labels(constraints, values).items():
-            self._add_row(row, labels)
+            self._add_row(row, labels.union(counts))
+        self._bound_counts()
 
     def _add_row(self, row: Row, watched: set[Label]) -> None:
         """A column for each label a rule watches; the best of the other labels stands for all of these."""
@@ -86,6 +110,13 @@ class _Model:
         }
         if len(self._columns[row]) > 1:
             self._model.add_row(dict.fromkeys(self._columns[row].values(), 1.0), upper=1.0)
+
+    def _bound_counts(self) -> None:
+        """Let counts miss their bounds at a price that no sum of values outweighs: so there always is a solution."""
+        for label, (least, most) in self._counts.items():
+            literals = [(row, label, True) for row in self._values]
+            lacking, beyond = (self._model.add_column(-_price(self._values), upper=INFINITY) for _ in range(2))
+            self._demand(literals, {lacking: 1.0, beyond: -1.0}, lower=float(least), upper=float(most))
 
     def demand_rules(self) -> None:
         """Put in the rules that a few rows of the model say; transitive ones come clause by clause."""
@@ -157,15 +188,21 @@ class _Model:
             terms, constant = dict.fromkeys(columns.values(), -1.0), 1.0
         return (terms, constant) if wanted else ({column: -c for column, c in terms.items()}, 1.0 - constant)
 
+    @property
+    def is_large(self) -> bool:
+        """Whether a search by branching must be brief."""
+        return self._model.columns > LARGE_COLUMNS
+
     def strict_optimum(self, start: Labels) -> Optimum | None:
         """The best labelling that keeps every rule; None where there is none or none was found."""
         values = self._relaxed()
         if values is None:
             return None
-        if not _fractions(values):  # so it is for most data
+        fractions = _fractions(values)
+        if not fractions:  # so it is for most data
             return Optimum(self._labels(values), proven=True)
-        if self._model.columns <= LARGE_COLUMNS:
-            return self.by_branching(start)
+        if not self.is_large or (self._counts and len(fractions) <= FEW_FRACTIONS):
+            return self.by_branching(start, brief=False)
         if (dived := self._dived(values)) is None:
             return None
         return Optimum(min(self._labels(dived), dict(start), key=self._badness), proven=False)
@@ -200,12 +237,14 @@ class _Model:
             values = deeper
         return values
 
-    def by_branching(self, start: Labels) -> Optimum | None:
-        """The best labelling by branch and bound; None where it is clear that none keeps the rules."""
-        large = self._model.columns > LARGE_COLUMNS
-        self._model.demand_whole_numbers(max_nodes=MAX_NODES, max_improvements=1 if large else MAX_NODES)
+    def by_branching(self, start: Labels, *, brief: bool) -> Optimum | None:
+        """The best labelling by branch and bound; None where it is clear that none keeps the rules.
+
+        A brief search ends with the first better labelling.
+        """
+        self._model.demand_whole_numbers(max_nodes=MAX_NODES, max_improvements=1 if brief else MAX_NODES)
         met = [dict(start)]
-        for _ in range(MAX_LARGE_ROUNDS if large else MAX_ROUNDS):
+        for _ in range(MAX_LARGE_ROUNDS if brief else MAX_ROUNDS):
             solution = self._model.solve()
             if solution.proof is Proof.INFEASIBLE:
                 return None
@@ -228,9 +267,10 @@ class _Model:
             labels[row] = max(weights, key=weights.__getitem__)
         return labels
 
-    def _badness(self, labels: Labels) -> tuple[int, float]:
+    def _badness(self, labels: Labels) -> tuple[int, int, float]:
         conflicts = {conflict for _, (conflict, _) in self._broken_by(labels)}
-        return len(conflicts), -sum(self._values[row][label] for row, label in labels.items())
+        total = sum(self._values[row][label] for row, label in labels.items())
+        return len(conflicts), missed(self._counts, labels.values()), -total
 
     def _broken_by(self, labels: Labels) -> Iterator[tuple[float, Broken]]:
         everything = {**self._fixed, **labels}

@@ -42,7 +42,9 @@ class Problem:
     `demonstration_tokens` gives.
 
     `panel` labels the rows of a later shard; `panel_prefixes` has the text of each member's demonstrations.
-    `known` holds the labels that the user is sure of: no search changes them.
+    `known` holds the labels that the user is sure of: no search changes them. `shares` bounds
+    what share of this problem's rows, known ones included, has a label; labels that it does
+    not name may be as frequent as they are.
     """
 
     texts: Mapping[Row, str]
@@ -58,6 +60,7 @@ class Problem:
     known: Mapping[Row, Label] = field(default_factory=dict)
     panel: Panel | None = None
     panel_prefixes: Sequence[str] = ()
+    shares: Mapping[Label, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def rows(self) -> tuple[Row, ...]:

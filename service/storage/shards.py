@@ -272,9 +272,10 @@ def _in(seconds: float) -> ColumnElement[Any]:
 def _told_of_job(found: _Found) -> tuple[ColumnElement[Any], ...]:
     """What a worker is told of the shard's job, and the shard's checkpoint; columns beside those of the shard."""
     number = select(func.count()).where(_SIBLINGS.c.job_id == found.job_id).scalar_subquery()
+    rows = select(func.sum(_SIBLINGS.c.rows)).where(_SIBLINGS.c.job_id == found.job_id).scalar_subquery()
     saved = select(checkpoints.c.data).where(checkpoints.c.job_id == found.job_id, checkpoints.c.shard == found.shard)
     made_by = (jobs.c.request_id, jobs.c.traceparent)
-    counted = (number.label("shards"), saved.scalar_subquery().label("checkpoint"))
+    counted = (number.label("shards"), rows.label("job_rows"), saved.scalar_subquery().label("checkpoint"))
     return jobs.c.project, jobs.c.dataset_id, jobs.c.config, *counted, *made_by
 
 
@@ -285,6 +286,7 @@ def _claimed(lease: Lease, row: RowMapping, *, paused: bool) -> ClaimedShard:
         dataset_id=row["dataset_id"],
         config=JobConfig.model_validate(row["config"]),
         shards=row["shards"],
+        job_rows=row["job_rows"],
         rows=row["rows"],
         checkpoint=row["checkpoint"],
         progress=Progress(rows=row["rows"], utility=row["utility"], **{name: row[name] for name in SUMMED}),

@@ -35,6 +35,7 @@ def zombie(lease: Lease) -> ClaimedShard:
         dataset_id=DatasetId("ds"),
         config=CONFIG,
         shards=1,
+        job_rows=2,
         rows=2,
         checkpoint=None,
         progress=Progress(),

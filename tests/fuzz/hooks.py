@@ -36,6 +36,7 @@ BEYOND_SCHEMA = (
     "must differ",  # labels by more than case; gold_field and id_field
     "must not stand in the template",
     "is not one of",  # a relation's label
+    "shares must",  # name labels, and be possible together
     "give either `pairs` or a `column`",
     "relates a row to itself",
     "is there twice",

@@ -176,6 +176,13 @@ MUTATIONS = (
         ("tests/behaviour/test_pauses_by_people.py",),
     ),
     Mutation(
+        "a redraw changes labels that the user is sure of",
+        "service/search/redraw.py",
+        "members = [row for row in group if row in scores and row not in known]",
+        "members = [row for row in group if row in scores]",
+        ("tests/unit/search/test_known_rows.py",),
+    ),
+    Mutation(
         "two maintainers work at once",
         "service/storage/upkeep.py",
         "return bool((await self._connection.execute(lock)).scalar_one())",

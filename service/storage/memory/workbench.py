@@ -170,6 +170,7 @@ class MemoryShards:
             dataset_id=job.dataset_id,
             config=job.config,
             shards=len(self._state.shards_of(job.id)),
+            job_rows=sum(shard.rows for shard in self._state.shards_of(job.id)),
             rows=record.rows,
             checkpoint=record.checkpoint,
             progress=replace(record.progress, rows=record.rows),

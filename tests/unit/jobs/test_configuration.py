@@ -102,6 +102,44 @@ def test_known_labels_have_a_column_of_their_own(changes: dict[str, Any], told: 
     assert [(fault.field, fault.message[: len(told)]) for fault in caught.value.faults] == [("task", told)]
 
 
+@pytest.mark.parametrize(
+    ("shares", "told"),
+    [
+        ({"true": 0.5}, "shares must name labels as they are written: 'true' is not one of"),
+        ({"True": [0.7, 0.3]}, "shares must begin with the least: of 'True' they are [0.7, 0.3]"),
+        ({"True": 0.6, "False": [0.5, 1]}, "shares must leave room for each other: at the least they come to 1.1"),
+        ({"True": 0.6, "False": [0.1, 0.3]}, "shares must reach 1 where every label has one: at most they come to 0.9"),
+    ],
+)
+def test_shares_that_cannot_be_met_are_told(shares: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidConfig) as caught:
+        parse_config({"task": {"template": "{a}", "shares": shares}})
+    assert [(fault.field, fault.message[: len(told)]) for fault in caught.value.faults] == [("task", told)]
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, "0.5", True, None, [0.1], [0.1, 0.2, 0.3], [0.1, "x"], {}])
+def test_a_share_is_a_number_from_0_to_1_or_two(share: Any) -> None:
+    fields = faults_of({"task": {"template": "{a}", "shares": {"True": share}}})
+    assert fields
+    assert all(str(field).startswith("task.shares.True") for field in fields)
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [{}, {"True": 0.3}, {"True": 1, "False": 0}, {"True": [0.3, 0.7], "False": 0.4}, {"True": 0.1, "False": 0.9}],
+)
+def test_shares_are_numbers_or_ranges_and_stay_as_they_are(shares: dict[str, Any]) -> None:
+    config = parse_config({"task": {"template": "{a}", "shares": shares}})
+    assert config.model_dump(mode="json")["task"]["shares"] == shares
+    assert parse_config(config.model_dump(mode="json")) == config
+
+
+def test_shares_of_many_labels_may_add_up_to_nearly_1_as_floats_do() -> None:
+    labels = [str(n) for n in range(10)]
+    task = {"template": "{a}", "labels": labels, "shares": dict.fromkeys(labels, 0.1)}
+    assert parse_config({"task": task}).task.share_ranges["3"] == (0.1, 0.1)
+
+
 def test_gold_cannot_name_pairs() -> None:
     raw = with_pairs(column="g")
     assert faults_of({"task": {**raw["task"], "gold_field": "g"}}) == {"task"}

@@ -107,3 +107,36 @@ async def test_known_rows_without_room_in_the_anchor_are_warned_of(known: int, o
     found = await estimated(config(known_field="sure"), *rows)
     told = [warning for warning in found.warnings if "known" in warning]
     assert [warning.split(" rows")[0] for warning in told] == [f"{outside} of {known} known"] * bool(outside)
+
+
+ONE = {"kind": "exactly_one", "group": "g"}
+
+
+@pytest.mark.parametrize(
+    ("relation", "shares", "told"),
+    [
+        (ONE, {"True": 0.5}, ["exactly_one (relations.0) leaves room for 4 to 4 of 12 rows with the label 'True'"]),
+        (ONE, {"False": [0.0, 0.5]}, ["the shares for 6 to 12"]),
+        (ONE, {"True": [0.3, 0.5]}, []),
+        ({**ONE, "kind": "at_most_one"}, {"True": 0.5}, ["for 0 to 4 of 12 rows"]),
+        ({**ONE, "kind": "at_most_one"}, {"True": 0.1}, []),
+        ({**ONE, "distinct": "q"}, {"True": 0.1}, ["for 4 to 12 of 12 rows"]),
+        ({**ONE, "distinct": "q"}, {"True": 0.9}, []),
+        ({"kind": "same_label", "group": "g"}, {"True": 0.1}, []),
+    ],
+)
+async def test_shares_that_a_relation_leaves_no_room_for_are_warned_of(
+    relation: dict[str, object], shares: dict[str, object], told: list[str]
+) -> None:
+    rows = [{"q": n, "g": n // 3} for n in range(12)]
+    found = await estimated(config(relations=[relation], shares=shares), *rows)
+    warned = [warning for warning in found.warnings if "shares" in warning]
+    assert len(warned) == len(told)
+    assert all(words in warning for words, warning in zip(told, warned, strict=True))
+
+
+async def test_twins_make_half_of_the_labels_true() -> None:
+    rows = [{"a": n + s, "b": n + 1 - s} for n in range(10) for s in (0, 1)]
+    task = PAIRS.task.model_copy(update={"shares": {"Yes": 0.3}})
+    found = await estimated(PAIRS.model_copy(update={"task": task}), *rows)
+    assert "antisymmetric (relations.0) leaves room for 10 to 10 of 20 rows" in found.warnings[0]

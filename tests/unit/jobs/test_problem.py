@@ -4,7 +4,7 @@ import pytest
 from service.entities import ShardRow
 from service.errors import BackendUnavailable
 from service.identifiers import Label, Row
-from service.jobs.problem import SPECIAL_TOKENS, build_problem
+from service.jobs.problem import SPECIAL_TOKENS, AnchorLabels, build_problem
 from tests.unit.jobs.sources import CountingScorer, config
 
 ROWS = [ShardRow(position=Row(number), data=b'{"q": "a word"}') for number in range(4)]
@@ -25,7 +25,17 @@ async def test_known_labels_are_read_from_the_rows_of_every_shard() -> None:
     sure = [ShardRow(position=Row(n), data=orjson.dumps({"q": "a", "sure": v})) for n, v in enumerate([None, "false"])]
     chosen = config(known_field="sure")
     assert (await build_problem(CountingScorer(), chosen, sure)).known == {1: 1}
-    later = await build_problem(CountingScorer(), chosen, sure, ROWS, {row.position: Label(0) for row in ROWS})
+    anchor = AnchorLabels(ROWS, {row.position: Label(0) for row in ROWS})
+    later = await build_problem(CountingScorer(), chosen, sure, anchor)
     assert later.known == {1: 1}
     assert later.prefix.count("a word is True") == 4
     assert (await build_problem(CountingScorer(), config(), sure)).known == {}
+
+
+async def test_shares_are_bounds_for_the_rows_of_the_shard() -> None:
+    chosen = config(shares={"False": 0.25})
+    alone = await build_problem(CountingScorer(), chosen, ROWS)
+    assert alone.shares == {1: (0.25, 0.25)}
+    [(lower, upper)] = (await build_problem(CountingScorer(), chosen, ROWS, job_rows=40)).shares.values()
+    assert lower < 0.25 < upper
+    assert (await build_problem(CountingScorer(), config(), ROWS)).shares == {}
