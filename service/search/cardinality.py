@@ -14,10 +14,10 @@ from types import MappingProxyType
 
 from service.identifiers import Label, Row
 from service.search.consistency import Labels
-from service.search.objective import Scores
 from service.search.optimum import Counts, best_labelling, missed
 from service.search.problem import Problem
 from service.search.redraw import Redrawn, redraw_groups
+from service.search.scores import Scores
 
 TOLERANCE = 1e-9  # rows: 0.7 of 10 is 7, though not to a float
 

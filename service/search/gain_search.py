@@ -10,20 +10,23 @@ gains far more. Where demonstrations do not bear it out and no start gains far m
 found nothing, and the labels of the impression stand.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from service.identifiers import Label, Row
-from service.search import panel, planner
-from service.search.calibration import Shares, calibrated, entropy, even_shares, label_shares, moderate
+from service.search import panel
+from service.search.calibration import Shares, calibrated, entropy, even_shares, label_shares
 from service.search.consistency import Labels
 from service.search.extension import extended, extended_by_panel
 from service.search.gain import gain_utility, mean_gain, view_weights
 from service.search.gain_audit import audit_gain
+from service.search.impression import first_impression
 from service.search.panel import Panel
 from service.search.problem import Problem
-from service.search.redraw import redraw, redraw_groups
+from service.search.redraw import redraw
+from service.search.relabelling import expected_shares, relabelled
 from service.search.scores import Scores, likeliest
-from service.search.steps import Candidate, Phase, State, Step, StopReason, ask, better
+from service.search.steps import Candidate, Phase, State, Step, StopReason, better
 from service.search.views import View, look
 
 SWEEP_SIZES = (8, 16, 32, 64)  # demonstrations of a sweep's views: nobody knows beforehand how many help
@@ -61,11 +64,11 @@ class GainSearch:
         raise AssertionError(state.phase)
 
     def _impression(self, problem: Problem, state: State) -> Step:
-        """Ask for all rows without demonstrations; the shares are taken for even, since nothing is known of them."""
-        [scores] = yield from ask(planner.behind(problem, (), {}, problem.rows))
-        told = calibrated(scores, even_shares(problem.classes))
-        labels = redraw(problem, {}, told, temperature=0.0, rng=problem.random("impression"))
-        return state.enter(Phase.SWEEP, impression=scores, labels=labels, scores=told)
+        """Label every row by the first impression; the shares are taken for even, since nothing is known of them."""
+        scores = yield from first_impression(problem)
+        told = calibrated(scores, expected_shares(problem, even_shares(problem.classes)))
+        drawn = relabelled(problem, {}, told)
+        return state.enter(Phase.SWEEP, impression=scores, labels=drawn.labels, scores=told)
 
     def _sweep(self, problem: Problem, state: State) -> Step:
         """Measure the labelling and draw the next, until little changes."""
@@ -73,7 +76,7 @@ class GainSearch:
         rng = problem.random("views", len(state.starts), state.round)
         views = yield from look(problem, labels, QUICK_SIZES if len(state.starts) > 1 else SWEEP_SIZES, rng)
         found = _measured(problem, labels, state.impression, views)
-        drawn = redraw_groups(problem, labels, found.scores, temperature=0.0, rng=rng)
+        drawn = relabelled(problem, labels, found.scores)
         kept = _share_of_equal_labels(labels, drawn.labels)
         state = replace(
             state,
@@ -126,13 +129,13 @@ def _measured(problem: Problem, labels: Labels, impression: Scores, views: list[
 def _fitted(problem: Problem, labels: Labels, impression: Scores, views: list[View]) -> tuple[Panel, list[Scores]]:
     """The panel of the views and the impression, the weightiest first, and what each member says.
 
-    Calibrated to moderate shares of the labels.
+    Calibrated to the shares that are expected of the next labels.
     """
     weights = view_weights(labels, impression, [view.scores for view in views], problem.classes)
     members = sorted(zip([*views, View((), impression)], weights, strict=True), key=lambda member: -member[1])
     shown = [[(row, labels[row]) for row in view.demonstrations] for view, _ in members]
     told = [view.scores for view, _ in members]
-    shares = moderate(label_shares(labels, labels, problem.classes))
+    shares = expected_shares(problem, label_shares(labels, labels, problem.classes))
     return panel.fit(shown, told, [weight for _, weight in members], shares), told
 
 
@@ -143,9 +146,9 @@ def _finished(problem: Problem, state: State, labels: Labels, views: list[View])
         fitted = replace(fitted, sharpness=_sharpness(problem, state, labels, views))
     else:
         told = [state.impression]
-        fitted = panel.fit([()], told, [1.0], even_shares(problem.classes))
+        fitted = panel.fit([()], told, [1.0], expected_shares(problem, even_shares(problem.classes)))
     scores = fitted.scores(told)
-    drawn = redraw_groups(problem, labels, scores, temperature=0.0, rng=problem.random("final"))
+    drawn = relabelled(problem, labels, scores)
     gain_nats = mean_gain(drawn.labels, [view.scores for view in views] or told, problem.classes)
     found = Candidate(drawn.labels, scores, gain_utility(problem, drawn.labels, gain_nats))
     state = replace(state, panel=fitted, unproven=state.unproven + drawn.unproven_groups)
@@ -162,7 +165,7 @@ def _sharpness(problem: Problem, state: State, labels: Labels, views: list[View]
     told, witnesses = [view.scores for view in views], [state.impression]
     if not _is_confirmed(problem, state.starts[0]):
         told, witnesses = told[::2], told[1::2]
-    shares = moderate(label_shares(labels, labels, problem.classes))
+    shares = expected_shares(problem, label_shares(labels, labels, problem.classes))
     witness = {row: likeliest(values) for row, values in _together(witnesses, shares).items()}
     return panel.sharpness(_together(told, shares), witness)
 
@@ -178,7 +181,7 @@ def _random_labels(problem: Problem) -> dict[Row, Label]:
     return redraw(problem, {}, blind, temperature=1.0, rng=problem.random("random labels"))
 
 
-def _chosen(problem: Problem, starts: tuple[Candidate, ...]) -> Candidate:
+def _chosen(problem: Problem, starts: Sequence[Candidate]) -> Candidate:
     """Which of the starts' labellings is audited and handed out."""
     first, own, *others = starts
     decisive = problem.parameters.alpha * DECISIVE_SHARE * entropy(even_shares(problem.classes))

@@ -16,7 +16,7 @@ from service.search.problem import Problem
 from service.search.scores import Scores
 from service.search.steps import Answer, Request, ask
 
-_KNOWN_SHOWN = 0.75  # of the known rows; a view asks for the others, whose labels it can be tested by
+_KNOWN_PARTS = 4  # a view leaves one part of the known rows out, asks for these, and can be tested by them
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +27,38 @@ class View:
     scores: Scores
 
 
+def behind_known(problem: Problem, rng: Random) -> Generator[Request, Answer, list[View]]:
+    """Views of all rows behind the known rows alone; each leaves out a part of the known rows and asks for these."""
+    known = rng.sample(list(problem.known), len(problem.known))
+    parts = [known[number::_KNOWN_PARTS] for number in range(min(_KNOWN_PARTS, len(known)))]
+    shown = [_fitting(problem, [row for row in known if row not in part]) for part in parts]
+    return (yield from _asked(problem, problem.known, shown, problem.rows))
+
+
 def look(problem: Problem, labels: Labels, sizes: Sequence[int], rng: Random) -> Generator[Request, Answer, list[View]]:
     """One view of all labelled rows for each number of demonstrations: about N L tokens computed for each.
 
     At most half of the rows are shown, so that the others can be asked for.
     """
     shown = [draw(problem, labels, min(size, max(1, len(labels) // 2)), rng) for size in sizes]
-    asked = [unrelated(problem, labels, rows) for rows in shown]
-    trees = [planner.behind(problem, rows, labels, queries) for rows, queries in zip(shown, asked, strict=True)]
+    return (yield from _asked(problem, labels, shown, list(labels)))
+
+
+def _asked(
+    problem: Problem, labels: Labels, shown: Sequence[Sequence[Row]], rows: Sequence[Row]
+) -> Generator[Request, Answer, list[View]]:
+    queries = [unrelated(problem, rows, demonstrations) for demonstrations in shown]
+    trees = [planner.behind(problem, some, labels, asked) for some, asked in zip(shown, queries, strict=True)]
     answers = yield from ask(*trees)
-    return [View(tuple(rows), scores) for rows, scores in zip(shown, answers, strict=True)]
+    return [View(tuple(some), scores) for some, scores in zip(shown, answers, strict=True)]
+
+
+def _fitting(problem: Problem, rows: Sequence[Row]) -> list[Row]:
+    """As many of the rows as fit a prompt."""
+    kept = list(rows)
+    while not has_room(problem, kept):
+        kept.pop()
+    return kept
 
 
 def draw(problem: Problem, labels: Labels, size: int, rng: Random) -> list[Row]:
@@ -46,7 +68,7 @@ def draw(problem: Problem, labels: Labels, size: int, rng: Random) -> list[Row]:
     order, since it also follows the order of labels.
     """
     known = [row for row in labels if row in problem.known]
-    first = rng.sample(known, round(_KNOWN_SHOWN * len(known)))
+    first = _fitting(problem, rng.sample(known, len(known) - len(known) // _KNOWN_PARTS))
     drawn: list[Row] = []
     for row in balanced_order(problem, labels, rng):
         if len(drawn) == size or not has_room(problem, [*first, *drawn, row]):
@@ -56,13 +78,13 @@ def draw(problem: Problem, labels: Labels, size: int, rng: Random) -> list[Row]:
     return first + rng.sample(drawn, len(drawn))
 
 
-def unrelated(problem: Problem, labels: Labels, shown: Sequence[Row]) -> list[Row]:
-    """The labelled rows that no relation ties to a demonstration, so that no label is told by another's.
+def unrelated(problem: Problem, rows: Sequence[Row], shown: Sequence[Row]) -> list[Row]:
+    """Those of the rows that no relation ties to a demonstration, so that no label is told by another's.
 
     Where relations tie more than half of the rows together, only the rows shown are left out:
     there would be nothing to ask.
     """
     group_of = problem.constraints.group_of
-    related = {row for mate in shown for row in group_of[mate] if 2 * len(group_of[mate]) <= len(labels)}
+    related = {row for mate in shown for row in group_of[mate] if 2 * len(group_of[mate]) <= len(rows)}
     left_out = related.union(shown)
-    return [row for row in labels if row not in left_out]
+    return [row for row in rows if row not in left_out]

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from service.identifiers import Label, Row
 from service.search.cardinality import Within, counts_for, redraw_within
 from service.search.consistency import Constraint, Rule
-from service.search.objective import Scores
 from service.search.optimum import Counts, missed
 from service.search.problem import Problem
 from service.search.redraw import redraw
+from service.search.scores import Scores
 from tests.unit.search.rules import conflicts, constraint_sets, labellings, rows
 
 Labelling = dict[Row, Label]
