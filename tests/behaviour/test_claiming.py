@@ -33,6 +33,7 @@ async def test_a_claimed_shard_comes_with_everything_its_worker_needs(store: Sto
     assert shard.lease.job_id == job_id
     assert (shard.lease.shard, shard.lease.epoch, shard.lease.worker_id) == (0, 1, ALICE)
     assert (shard.shards, shard.rows, shard.checkpoint, shard.progress) == (2, 2, None, Progress(rows=2))
+    assert shard.job_rows == 5
     assert shard.config.name == "sums"
     async with store.workbench() as bench:
         rows = await bench.rows.of(shard.dataset_id, 1)
