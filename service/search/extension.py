@@ -43,14 +43,14 @@ def extended_by_panel(problem: Problem, panel: Panel, state: State) -> Step:
     calibration takes out is the language model's leaning, which is the same for both.
     """
     views = yield from _by_members(problem, problem.panel_prefixes[: panel.first], problem.rows)
-    scores = panel.first_scores(views)
-    labels = _labels(problem, scores, consistent=True)
+    labels = _labels(problem, panel.leading.scores(views), consistent=True)
+    scores = panel.leading.confidences(views)
     doubtful = _doubtful(problem, labels, scores) if panel.first < len(panel.members) else []
     if doubtful:
         others = yield from _by_members(problem, problem.panel_prefixes[panel.first :], doubtful)
-        seen = [{row: view[row] for row in doubtful} for view in views]
-        scores = {**scores, **panel.scores([*seen, *others])}
-        labels = _labels(problem, scores, consistent=True)
+        seen = [*({row: view[row] for row in doubtful} for view in views), *others]
+        labels = _labels(problem, {**panel.leading.scores(views), **panel.scores(seen)}, consistent=True)
+        scores = {**scores, **panel.confidences(seen)}
     utility = gain_utility(problem, labels, mean_gain(labels, views, problem.classes))
     found = Candidate(labels, scores, utility)
     state = state.enter(Phase.DONE, labels=labels, scores=scores, best=found, stop=StopReason.ASKED_ONCE)

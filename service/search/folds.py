@@ -11,12 +11,11 @@ what is unchanged from one sweep to the next, and the folds of a sweep show a ro
 the same arrangement as leave-one-out does: what a sweep settles on, the exact utility bears out.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from service.identifiers import Label
 from service.search import evaluation, starts
+from service.search.agreement import agreement, share_of_equal_labels
 from service.search.audit import audit
 from service.search.consistency import Labels
 from service.search.extension import extended
@@ -62,7 +61,7 @@ class Folds:
         best = yield from starts.turned_right(problem, best, problem.random("turn"))
         state = state.noting(
             restart_utilities=[candidate.utility for candidate in state.starts],
-            restart_agreement=_agreement(state.starts, best),
+            restart_agreement=agreement([start.labels for start in state.starts if start is not best], best.labels),
         )
         return state.enter(Phase.GROW, labels=best.labels, scores=best.scores, starts=())
 
@@ -123,26 +122,7 @@ def _found(state: State, after: Phase, best: Candidate) -> State:
 def _found_again(candidates: Sequence[Candidate], best: Candidate) -> bool:
     """Whether another start has come to the best labelling, too."""
     others = [candidate for candidate in candidates if candidate is not best]
-    return any(_share_of_equal_labels(best, other) >= AGREEMENT for other in others)
-
-
-def _agreement(candidates: Sequence[Candidate], best: Candidate) -> float:
-    """How alike the other starts are to the best, a mirror image being the same find; 1 for a single start."""
-    likenesses = sorted(min(_purity(best, other), _purity(other, best)) for other in candidates)[:-1]
-    return sum(likenesses) / len(likenesses) if likenesses else 1.0
-
-
-def _purity(one: Candidate, other: Candidate) -> float:
-    """The share of rows that have the label which is commonest in the other labelling among those labelled alike."""
-    pairs = Counter((label, other.labels[row]) for row, label in one.labels.items())
-    commonest: dict[Label, int] = {}
-    for (label, _), count in pairs.items():
-        commonest[label] = max(count, commonest.get(label, 0))
-    return sum(commonest.values()) / max(1, len(one.labels))
-
-
-def _share_of_equal_labels(one: Candidate, other: Candidate) -> float:
-    return sum(other.labels[row] == label for row, label in one.labels.items()) / max(1, len(one.labels))
+    return any(share_of_equal_labels(best.labels, other.labels) >= AGREEMENT for other in others)
 
 
 def _counting(problem: Problem, state: State, before: Labels, drawn: Redrawn) -> State:

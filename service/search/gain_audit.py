@@ -1,6 +1,5 @@
 """Facts about a labelling found by information gain: its rivals' gains, and what simpler methods say."""
 
-import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +8,7 @@ from service.search import polarity
 from service.search.audit import BASELINE_ROWS, SAMPLE_ROWS, random_few_shot, shuffled, whole_groups
 from service.search.calibration import calibrated, entropy, even_shares, label_shares
 from service.search.consistency import Labels
-from service.search.gain import gain_utility, mean_gain
+from service.search.gain import gain, gain_utility, mean_gain
 from service.search.polarity import SEQUENCE_ROWS
 from service.search.problem import Problem
 from service.search.scores import Scores, likeliest
@@ -38,12 +37,16 @@ class GainAudit:
     alpha: float
     baselines: Baselines
 
-    def better_reading(self, problem: Problem) -> Labels | None:
-        """The permutation that should take the labelling's place; none where the impression prefers the labelling."""
-        if self.rival is None or self.impression_nats >= polarity.DECISIVE_NATS:
+    def better_reading(self) -> Labels | None:
+        """The permutation that should take the labelling's place: where it gains more, or as much and the impression
+        prefers it; never where the impression prefers the labelling.
+        """
+        if self.rival is None:
             return None
-        turned = polarity.is_better(problem, self.rival, self.own, beforehand_nats=-self.impression_nats)
-        return self.permuted if turned else None
+        lead = (self.rival.utility - self.own.utility) / self.alpha
+        close = abs(lead) < polarity.CLOSE_NATS
+        turned = -self.impression_nats >= polarity.DECISIVE_NATS if close else lead > 0
+        return self.permuted if turned and self.impression_nats < polarity.DECISIVE_NATS else None
 
     def facts(self) -> dict[str, object]:
         """For the report; predictabilities are the gains without the entropy of the shares."""
@@ -51,6 +54,8 @@ class GainAudit:
             "sample_rows": len(self.own.labels),
             "sample_utility": self.own.utility,
             "shuffled_utility": self.shuffled.utility,
+            "gain_nats": self.own.utility / self.alpha,
+            "entropy_nats": self.entropy_nats,
             "predictability": self.own.utility / self.alpha - self.entropy_nats,
             "shuffled_predictability": self.shuffled.utility / self.alpha - self.entropy_nats,
             "baselines": {name: [list(pair) for pair in found] for name, found in self.baselines.items()},
@@ -65,29 +70,29 @@ def audit_gain(
 ) -> Generator[Request, Answer, GainAudit]:
     """Measure a sample as it is, permuted and shuffled, by views of the same sizes, and ask the baselines."""
     sample = whole_groups(problem, labels, SAMPLE_ROWS)
-    permuted = _likeliest_permutation(problem, labels, scores)
-    labellings = [labels, shuffled(labels, sample, problem.random("shuffled")), *([permuted] if permuted else ())]
+    permutations = _likely_permutations(problem, labels, scores)
+    labellings = [labels, shuffled(labels, sample, problem.random("shuffled")), *permutations]
     own, dealt, *rivals = yield from _measured(problem, labellings, sample)
-    told = calibrated(impression, even_shares(problem.classes))
-    baselines = yield from _baselines(problem, whole_groups(problem, labels, BASELINE_ROWS), impression, told)
+    rival = max(range(len(rivals)), key=lambda number: rivals[number].utility) if rivals else None
+    baselines = yield from _baselines(problem, whole_groups(problem, labels, BASELINE_ROWS), impression)
     return GainAudit(
         own=own,
-        rival=rivals[0] if rivals else None,
+        rival=None if rival is None else rivals[rival],
         shuffled=dealt,
-        permuted=permuted,
-        impression_nats=_preference(labels, permuted, told) if permuted else 0.0,
+        permuted=None if rival is None else permutations[rival],
+        impression_nats=0.0 if rival is None else _preference(problem, labels, permutations[rival], impression),
         entropy_nats=entropy(label_shares(labels, sample, problem.classes)),
         alpha=problem.parameters.alpha,
         baselines=baselines,
     )
 
 
-def _likeliest_permutation(problem: Problem, labels: Labels, scores: Scores) -> dict[Row, Label] | None:
-    """The permutation of the label set that comes closest by the scores; none where known labels fix the reading."""
+def _likely_permutations(problem: Problem, labels: Labels, scores: Scores) -> list[dict[Row, Label]]:
+    """All permutations of up to three labels, of more the likeliest; none where known labels fix the reading."""
     if problem.known:
-        return None
+        return []
     permutations = polarity.permutations(problem, labels, scores)
-    return max(permutations, key=lambda permuted: math.fsum(scores[row][label] for row, label in permuted.items()))
+    return permutations if problem.classes <= 3 else permutations[:1]
 
 
 def _measured(
@@ -103,16 +108,14 @@ def _measured(
     return found
 
 
-def _preference(labels: Labels, permuted: Labels, told: Scores) -> float:
-    """By how much the impression prefers the labelling, nats over SEQUENCE_ROWS rows."""
-    differences = [told[row][label] - told[row][permuted[row]] for row, label in labels.items()]
-    return SEQUENCE_ROWS * math.fsum(differences) / max(1, len(differences))
+def _preference(problem: Problem, labels: Labels, permuted: Labels, impression: Scores) -> float:
+    """By how much the impression prefers the labelling, nats over SEQUENCE_ROWS rows; each with its own shares."""
+    return SEQUENCE_ROWS * (gain(labels, impression, problem.classes) - gain(permuted, impression, problem.classes))
 
 
-def _baselines(
-    problem: Problem, rows: Sequence[Row], impression: Scores, told: Scores
-) -> Generator[Request, Answer, Baselines]:
+def _baselines(problem: Problem, rows: Sequence[Row], impression: Scores) -> Generator[Request, Answer, Baselines]:
     """What the rows are labelled without demonstrations, raw and calibrated, and behind a few with random labels."""
+    told = calibrated(impression, even_shares(problem.classes))
     [few] = yield from ask(random_few_shot(problem, rows, problem.random("few-shot")))
     methods = {"zero_shot": impression, "zero_shot_calibrated": told, "few_shot_random": few}
     return {name: [(row, likeliest(scores[row])) for row in rows] for name, scores in methods.items()}

@@ -15,7 +15,9 @@ from dataclasses import dataclass, replace
 
 from service.identifiers import Label, Row
 from service.search import panel
+from service.search.agreement import agreement, share_of_equal_labels
 from service.search.calibration import Shares, calibrated, entropy, even_shares, label_shares
+from service.search.confidence import best_sharpness
 from service.search.consistency import Labels
 from service.search.extension import extended, extended_by_panel
 from service.search.gain import gain_utility, mean_gain, view_weights
@@ -77,7 +79,7 @@ class GainSearch:
         views = yield from look(problem, labels, QUICK_SIZES if len(state.starts) > 1 else SWEEP_SIZES, rng)
         found = _measured(problem, labels, state.impression, views)
         drawn = relabelled(problem, labels, found.scores)
-        kept = _share_of_equal_labels(labels, drawn.labels)
+        kept = share_of_equal_labels(labels, drawn.labels)
         state = replace(
             state,
             best=better(state.best, found),
@@ -104,7 +106,7 @@ class GainSearch:
     def _audit(self, problem: Problem, state: State) -> Step:
         """Hold the labelling against its permutations and against chance; turned once at most, it is swept again."""
         found = yield from audit_gain(problem, state.labels, state.scores, state.impression)
-        turned = found.better_reading(problem)
+        turned = found.better_reading()
         if turned is not None and not state.turned:
             return state.enter(Phase.SWEEP, labels=turned, best=None, turned=True)
         state = state.noting(**found.facts(), **_start_facts(problem, state))
@@ -147,10 +149,11 @@ def _finished(problem: Problem, state: State, labels: Labels, views: list[View])
     else:
         told = [state.impression]
         fitted = panel.fit([()], told, [1.0], expected_shares(problem, even_shares(problem.classes)))
-    scores = fitted.scores(told)
-    drawn = relabelled(problem, labels, scores)
-    gain_nats = mean_gain(drawn.labels, [view.scores for view in views] or told, problem.classes)
-    found = Candidate(drawn.labels, scores, gain_utility(problem, drawn.labels, gain_nats))
+    drawn = relabelled(problem, labels, fitted.scores(told))
+    scores = fitted.confidences(told)
+    gain_nats = mean_gain(drawn.labels, [view.scores for view in views], problem.classes)
+    utility = gain_utility(problem, drawn.labels, gain_nats) if views else state.starts[0].utility
+    found = Candidate(drawn.labels, scores, utility)
     state = replace(state, panel=fitted, unproven=state.unproven + drawn.unproven_groups)
     reason = StopReason.CONVERGED if views else StopReason.NOT_BORNE_OUT
     state = state.enter(Phase.DONE, labels=found.labels, scores=scores, best=found, stop=reason)
@@ -167,7 +170,7 @@ def _sharpness(problem: Problem, state: State, labels: Labels, views: list[View]
         told, witnesses = told[::2], told[1::2]
     shares = expected_shares(problem, label_shares(labels, labels, problem.classes))
     witness = {row: likeliest(values) for row, values in _together(witnesses, shares).items()}
-    return panel.sharpness(_together(told, shares), witness)
+    return best_sharpness(_together(told, shares), witness)
 
 
 def _together(views: list[Scores], shares: Shares) -> Scores:
@@ -199,20 +202,15 @@ def _is_confirmed(problem: Problem, first: Candidate) -> bool:
 
 def _is_found_again(state: State, labels: Labels) -> bool:
     """Whether a later start has come to the labelling of the one before."""
-    return len(state.starts) > 1 and _share_of_equal_labels(labels, state.starts[1].labels) >= FOUND_AGAIN
-
-
-def _share_of_equal_labels(one: Labels, other: Labels) -> float:
-    return sum(other[row] == label for row, label in one.items()) / max(1, len(one))
+    return len(state.starts) > 1 and share_of_equal_labels(labels, state.starts[1].labels) >= FOUND_AGAIN
 
 
 def _start_facts(problem: Problem, state: State) -> dict[str, object]:
     """What the report says of the starts."""
     first, *found = state.starts
-    alike = [_share_of_equal_labels(state.labels, other.labels) for other in found]
     return {
         "impression_utility": first.utility,
         "impression_confirmed": _is_confirmed(problem, first),
         "restart_utilities": [candidate.utility for candidate in found],
-        "restart_agreement": min(alike),
+        "restart_agreement": agreement([other.labels for other in found if other is not state.best], state.labels),
     }

@@ -5,16 +5,15 @@ A panel that was fitted to the anchor's rows labels the rows of later shards, to
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from service.identifiers import Label, Row
 from service.search.calibration import Shares, Shift, shift_to, shifted
+from service.search.confidence import part_left, sharpened
 from service.search.prompt_tree import LogProbabilities
 from service.search.scores import Scores, likeliest, normalized
 
 SAYS_THE_SAME = 0.98  # share of the rows that some members label as all of them do
-_SHARPNESS = (1.0, 4.0)  # the factors tried, evenly spaced in their logarithm
-_SHARPNESS_STEPS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +38,42 @@ class Panel:
     first_shift: Shift
     sharpness: float = 1.0
 
+    @property
+    def leading(self) -> "Panel":
+        """The panel of the first members alone."""
+        return replace(self, members=self.members[: self.first], shift=self.first_shift)
+
     def scores(self, views: Sequence[Scores]) -> dict[Row, LogProbabilities]:
         """Label log-probabilities, nats, by all the views together; `views` has one for each member.
 
         Weighted means of the calibrated log-probabilities, that is a product of experts: a view that is
         sure counts for more than one that is not. A row that a view was not asked for takes the others' mean.
         """
-        return self._scores(self.members, views, self.shift)
+        return shifted({row: opinion.mean for row, opinion in self._opinions(views).items()}, self.shift)
 
-    def first_scores(self, views: Sequence[Scores]) -> dict[Row, LogProbabilities]:
-        """The same by the first members alone; `views` has one for each of these."""
-        return self._scores(self.members[: self.first], views, self.first_shift)
+    def confidences(self, views: Sequence[Scores]) -> dict[Row, LogProbabilities]:
+        """The scores as probabilities that each label is right: shrunk where views scatter, and sharpened."""
+        opinions = self._opinions(views)
+        kept = {row: tuple(part_left(o.told, o.weights) * value for value in o.mean) for row, o in opinions.items()}
+        return {row: sharpened(values, self.sharpness) for row, values in shifted(kept, self.shift).items()}
 
-    def _scores(self, members: Sequence[Member], views: Sequence[Scores], shift: Shift) -> dict[Row, LogProbabilities]:
-        means = shifted(_means(members, views), shift)
-        return {row: _sharp(values, self.sharpness) for row, values in means.items()}
+    def _opinions(self, views: Sequence[Scores]) -> dict[Row, "_Opinions"]:
+        return _opinions(self.members, views)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opinions:
+    """What each view that was asked for a row says of it, with its weight."""
+
+    told: Sequence[LogProbabilities]
+    weights: Sequence[float]
+
+    @property
+    def mean(self) -> LogProbabilities:
+        total = math.fsum(self.weights)
+        columns = zip(*self.told, strict=True)
+        means = (math.fsum(v * w for v, w in zip(column, self.weights, strict=True)) / total for column in columns)
+        return normalized(tuple(means))
 
 
 def fit(
@@ -79,7 +99,7 @@ def fit(
 def _calibrated(
     members: Sequence[Member], views: Sequence[Scores], shares: Shares
 ) -> tuple[Shift, dict[Row, LogProbabilities]]:
-    means = _means(members, views)
+    means = {row: opinions.mean for row, opinions in _opinions(members, views).items()}
     shift = shift_to(means.values(), shares)
     return shift, shifted(means, shift)
 
@@ -89,32 +109,12 @@ def _share_alike(said: Scores, told: Scores) -> float:
     return sum(row in said and likeliest(said[row]) == likeliest(told[row]) for row in told) / max(1, len(told))
 
 
-def sharpness(scores: Scores, witness: Mapping[Row, Label]) -> float:
-    """The factor on log-probabilities under which they predict a witness's labels best.
-
-    A mean over views is less sure than their agreement allows, and by how much depends on how alike they
-    err. A witness that took no part in the scores tells it: labels that it shares are likelier right.
-    """
-    rows = [row for row in witness if row in scores]
-    if not rows:
-        return 1.0
-    low, high = map(math.log, _SHARPNESS)
-    steps = [math.exp(low + (high - low) * step / _SHARPNESS_STEPS) for step in range(_SHARPNESS_STEPS + 1)]
-    return max(steps, key=lambda factor: math.fsum(_sharp(scores[row], factor)[witness[row]] for row in rows))
-
-
-def _sharp(values: LogProbabilities, factor: float) -> LogProbabilities:
-    return normalized(tuple(factor * value for value in values))
-
-
-def _means(members: Sequence[Member], views: Sequence[Scores]) -> dict[Row, LogProbabilities]:
+def _opinions(members: Sequence[Member], views: Sequence[Scores]) -> dict[Row, _Opinions]:
     told = [shifted(scores, member.shift) for member, scores in zip(members, views, strict=True)]
-    weights = [member.weight for member in members]
-    return {row: _mean(row, told, weights) for row in dict.fromkeys(row for scores in told for row in scores)}
+    rows = dict.fromkeys(row for scores in told for row in scores)
+    return {row: _opinions_of(row, members, told) for row in rows}
 
 
-def _mean(row: Row, told: Sequence[Mapping[Row, LogProbabilities]], weights: Sequence[float]) -> LogProbabilities:
-    parts = [(scores[row], weight) for scores, weight in zip(told, weights, strict=True) if row in scores]
-    total = math.fsum(weight for _, weight in parts)
-    columns = zip(*(tuple(value * weight / total for value in values) for values, weight in parts), strict=True)
-    return normalized(tuple(map(math.fsum, columns)))
+def _opinions_of(row: Row, members: Sequence[Member], told: Sequence[Mapping[Row, LogProbabilities]]) -> _Opinions:
+    asked = [(scores[row], member.weight) for member, scores in zip(members, told, strict=True) if row in scores]
+    return _Opinions([values for values, _ in asked], [weight for _, weight in asked])

@@ -4,6 +4,7 @@ Every view shows other demonstrations, in another order and number, so that view
 different reasons. A row is never asked for behind its own label or that of a related row.
 """
 
+from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -65,16 +66,19 @@ def draw(problem: Problem, labels: Labels, size: int, rng: Random) -> list[Row]:
     """Known rows first, then up to `size` others that are balanced over the labels, all of it in random order.
 
     Balanced, since a language model follows the label that most demonstrations have; in random
-    order, since it also follows the order of labels.
+    order, since it also follows the order of labels. Of each label at most half of the rows, so that
+    a rare one is asked for, too.
     """
     known = [row for row in labels if row in problem.known]
     first = _fitting(problem, rng.sample(known, len(known) - len(known) // _KNOWN_PARTS))
     drawn: list[Row] = []
+    left = {label: max(1, count // 2) for label, count in Counter(labels.values()).items()}
     for row in balanced_order(problem, labels, rng):
         if len(drawn) == size or not has_room(problem, [*first, *drawn, row]):
             break
-        if row not in problem.known:
+        if row not in problem.known and left[labels[row]]:
             drawn.append(row)
+            left[labels[row]] -= 1
     return first + rng.sample(drawn, len(drawn))
 
 

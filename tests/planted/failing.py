@@ -9,7 +9,7 @@ from service.jobs.judgement import Verdict
 from service.jobs.template import Template
 from tests.planted.labelling import Case
 from tests.planted.rows import TEMPLATE, Row, claims, config, drawn, truth, truth_by
-from tests.planted.scorers import Belief, BelievingScorer, Concept, FailingScorer, Rivals, echo, noise, one_label
+from tests.planted.scorers import Belief, BelievingScorer, Concept, FailingScorer, Torn, echo, noise, one_label
 
 COUNT = 48  # rows
 THREE = ("good", "bad", "neither")
@@ -139,28 +139,28 @@ def undecidable() -> Iterator[Case]:
         rows = claims(COUNT, seed)
         known = truth(rows, drawn(COUNT, seed, 1, 1))
         texts = list(known)
-        third, most = frozenset(texts[::3]), frozenset(texts) - frozenset(texts[::4])
-        yield case(f"a third of the rows, {seed}", "uncertain", Concept(known, undecided=third), rows)
+        half, most = frozenset(texts[::2]), frozenset(texts) - frozenset(texts[::4])
+        yield case(f"half of the rows, {seed}", "uncertain", Concept(known, undecided=half), rows)
         belief = Concept(known, undecided=most)
-        yield case(f"most rows, {seed}", "uncertain", belief, rows, unusable=True)
+        yield case(f"most rows, {seed}", "no_concept", belief, rows, unusable=True)
 
 
 def disagreeing() -> Iterator[Case]:
     for seed in range(3):
         rows = claims(COUNT, seed)
-        truths = [truth(rows, drawn(COUNT, 10 * seed + number, 1, 1)) for number in range(6)]
-        yield case(f"six truths, {seed}", "restarts_disagree", Rivals(truths), rows, seed=seed)
+        own, rival = (truth(rows, drawn(COUNT, 10 * seed + number, 1, 1)) for number in range(2))
+        yield case(f"two truths, {seed}", "restarts_disagree", Torn(own, rival), rows, seed=seed)
 
 
 def limited() -> Iterator[Case]:
-    for seed, budget in enumerate((0.6, 0.7, 0.8)):
+    for seed, budget in enumerate((0.4, 0.5, 0.6)):
         rows = claims(COUNT, seed)
         belief = Concept(truth(rows, drawn(COUNT, seed, 1, 1)))
         yield replace(case(f"{budget:.0%} of the tokens", "limit", belief, rows), budget=budget)
 
 
 def failed() -> Iterator[Case]:
-    for calls in (0, 5, 30):
+    for calls in (0, 5, 12):
         yield Case(
             name=f"failed: after {calls} calls",
             verdict=Verdict.DO_NOT_USE,

@@ -10,6 +10,8 @@ from service.scoring.deterministic import DeterministicScorer
 from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores
 
 Demonstration = tuple[str, int]  # text and label
+_UNSURE_NATS = 5.0  # by which it may lean towards a label of a text that it knows nothing of, for one prompt
+
 Belief = Callable[[Sequence[Demonstration], str, int], Sequence[float]]  # logits of so many labels
 
 
@@ -50,7 +52,8 @@ class Concept:
     """Knows a truth and reads from the demonstrations how labels are shifted against it.
 
     `home` is how much it leans towards the truth as it is whatever it reads, nats; without
-    it every permutation of the labels is as good. `undecided` says of which texts it knows nothing.
+    it every permutation of the labels is as good. Of `undecided` texts it knows nothing: it answers by lot,
+    anew for every prompt.
     """
 
     truth: Mapping[str, int]
@@ -63,26 +66,25 @@ class Concept:
         for text, label in shown:
             if text not in self.undecided:
                 votes[(label - self.truth[text]) % classes] += 1
-        sure = 0.02 if query in self.undecided else 1.0
-        logits = [sure * self.certainty * vote / (sum(votes) + 1) for vote in votes]
-        logits[0] += sure * self.home
+        if query in self.undecided:
+            return [_UNSURE_NATS * _fraction(f"{number} {shown} {query}") for number in range(classes)]
+        logits = [self.certainty * vote / (sum(votes) + 1) for vote in votes]
+        logits[0] += self.home
         return [logits[(label - self.truth[query]) % classes] for label in range(classes)]
 
 
 @dataclass(frozen=True)
-class Rivals:
-    """Several truths of equal standing: it goes by the one that the demonstrations agree with best."""
+class Torn:
+    """Holds one truth by itself, and takes up a rival one as soon as demonstrations leave it a choice."""
 
-    truths: Sequence[Mapping[str, int]]
-    certainty: float = 6.0
+    own: Mapping[str, int]
+    rival: Mapping[str, int]
+    certainty: float = 4.0
 
     def __call__(self, shown: Sequence[Demonstration], query: str, classes: int) -> Sequence[float]:
-        fits = [1.0 + sum(label == truth[text] for text, label in shown) for truth in self.truths]
-        best = max(fits)
-        logits = [0.0] * classes
-        for fit, truth in zip(fits, self.truths, strict=True):
-            logits[truth[query]] += self.certainty * math.exp(fit - best)
-        return logits
+        fits = [sum(label == truth[text] for text, label in shown) for truth in (self.own, self.rival)]
+        truth = self.own if 10 * fits[0] >= 9 * len(shown) else self.rival
+        return [self.certainty * (label == truth[query]) for label in range(classes)]
 
 
 def one_label(label: int, certainty: float = 4.0) -> Belief:

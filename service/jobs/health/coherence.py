@@ -20,14 +20,21 @@ class Coherence:
 
 def coherence(config: SearchConfig, facts: SearchFacts) -> Coherence:
     """The search's utilities as differences that can be compared between jobs."""
-    own, shuffled = _predictabilities(config, facts)
-    gain = None if own is None or shuffled is None else own - shuffled
+    gain, most = _gain(config, facts)
     return Coherence(
         gain_nats=gain,
-        gain_share=None if gain is None or shuffled is None else _share(gain, -shuffled),
+        gain_share=None if gain is None or most is None else _share(gain, most),
         polarity_nats=_difference(config, facts, facts.complement_utility),
         restart_agreement=facts.restart_agreement,
     )
+
+
+def _gain(config: SearchConfig, facts: SearchFacts) -> tuple[float | None, float | None]:
+    """What the labels gain over chance, nats per row, and the most they could: what labels by chance cost."""
+    if facts.gain_nats is not None and facts.entropy_nats is not None:
+        return facts.gain_nats, facts.entropy_nats
+    own, shuffled = _predictabilities(config, facts)
+    return (None, None) if own is None or shuffled is None else (own - shuffled, -shuffled)
 
 
 def _predictabilities(config: SearchConfig, facts: SearchFacts) -> tuple[float | None, float | None]:

@@ -26,6 +26,8 @@ class SearchFacts:
     polarity_nats: float | None = None  # joint log-probability of short sequences against their mirror, if that decided
     complement_utility: float | None = None  # of the best labelling with its labels permuted
     shuffled_utility: float | None = None  # of the same labels dealt out at random over the same rows
+    gain_nats: float | None = None  # information gain of the labels on the sample, per row; objective `gain` alone
+    entropy_nats: float | None = None  # of the label shares on the sample: the most that can be gained
     predictability: float | None = None  # P alone, nats per row, conflicts not counted
     shuffled_predictability: float | None = None
     restart_utilities: list[float] = field(default_factory=list)
@@ -55,6 +57,8 @@ class Summaries:
             polarity_nats=self.anchor.get("polarity_nats"),
             complement_utility=self.anchor.get("permuted_utility"),
             shuffled_utility=self.anchor.get("shuffled_utility"),
+            gain_nats=self.anchor.get("gain_nats"),
+            entropy_nats=self.anchor.get("entropy_nats"),
             predictability=self.anchor.get("predictability"),
             shuffled_predictability=self.anchor.get("shuffled_predictability"),
             restart_utilities=list(self.anchor.get("restart_utilities") or ()),

@@ -43,7 +43,10 @@ def test_a_search_costs_a_number_of_tokens_per_row_that_hardly_grows(rows: int) 
 
 
 def test_without_the_exact_end_the_search_costs_much_less() -> None:
-    full, light = (cost_of(200, search={"exact_confidence": exact}).tokens_computed for exact in (True, False))
+    full, light = (
+        cost_of(200, search={"objective": "utility", "exact_confidence": exact}).tokens_computed
+        for exact in (True, False)
+    )
     assert light < 0.7 * full
 
 

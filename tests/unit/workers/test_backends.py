@@ -30,7 +30,7 @@ async def labels(workplace: Workplace, job_id: JobId) -> list[LabelState]:
 async def undisturbed(*shard_rows: int) -> list[LabelState]:
     """The labels of a job on a backend that is always there."""
     calm = Workplace()
-    job_id = await queued(calm.store, *shard_rows)
+    job_id = await queued(calm.store, *shard_rows, anchor=True)
     while await calm.worker.work_once():
         pass
     return await labels(calm, job_id)
@@ -48,7 +48,7 @@ async def through_the_outage(workplace: Workplace, workers: Sequence[Worker], se
 @pytest.mark.parametrize("call", [1, 2, 5, 9])
 async def test_a_job_over_an_outage_of_ten_minutes_ends_with_the_same_labels(workplace: Workplace, call: int) -> None:
     expected = await undisturbed(6, 6, 6)
-    job_id = await queued(workplace.store, 6, 6, 6)
+    job_id = await queued(workplace.store, 6, 6, 6, anchor=True)
     workers = [workplace.another_worker(name) for name in ("alice", "bob", "carol")]
 
     def goes_away() -> None:

@@ -15,7 +15,7 @@ from tests.unit.workers.workplace import Workplace
 from workers.worker import Worker
 
 ROWS = 48
-QUOTA = 900  # tokens a day; the job needs a few times as many
+QUOTA = 300  # tokens a day; the job needs a few times as many
 DAY_SECONDS = 24 * 3600.0
 
 

@@ -1,0 +1,27 @@
+"""How alike labellings of the same rows are."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from service.identifiers import Label
+from service.search.consistency import Labels
+
+
+def agreement(others: Sequence[Labels], own: Labels) -> float:
+    """How alike other labellings are to this one, a mirror image being the same find; 1 where there is no other."""
+    likenesses = [min(_purity(own, other), _purity(other, own)) for other in others]
+    return sum(likenesses) / len(likenesses) if likenesses else 1.0
+
+
+def share_of_equal_labels(one: Labels, other: Labels) -> float:
+    """The share of rows that both label alike."""
+    return sum(other[row] == label for row, label in one.items()) / max(1, len(one))
+
+
+def _purity(one: Labels, other: Labels) -> float:
+    """The share of rows that have the label which is commonest in the other labelling among those labelled alike."""
+    pairs = Counter((label, other[row]) for row, label in one.items())
+    commonest: dict[Label, int] = {}
+    for (label, _), count in pairs.items():
+        commonest[label] = max(count, commonest.get(label, 0))
+    return sum(commonest.values()) / max(1, len(one))
