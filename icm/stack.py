@@ -21,6 +21,7 @@ from service.storage.embedded import EmbeddedPostgres, reachable_root
 _MIGRATION_SECONDS = 120.0
 _READY_SECONDS = 120.0  # for the API; the inference server may have to download its language model first
 _RESTARTS = 3
+NOTICE_SECONDS = 10.0  # a person who waits longer wants to know what for
 _PROBE_SECONDS = 2.0
 _METRICS_PORT = "ICM_WORKER__METRICS_PORT"
 
@@ -40,7 +41,7 @@ class StackOptions:
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 1
-    language_model: str | None = None  # folder or hub name for the embedded inference server
+    language_model: str | None = None  # folder, GGUF file or hub name for the embedded inference server
     database_url: str | None = None  # none: an embedded Postgres
     backends: Backends | None = None  # none: an embedded inference server
     durable: bool = True
@@ -78,9 +79,9 @@ class Stack:
 def running(options: StackOptions, is_stopping: Callable[[], bool], *, say: Callable[[str], None]) -> Iterator[Stack]:
     """Start every part and wait until requests can be served; end them all at the end.
 
-    `say` gets a line whenever the database needs a person's eye. Raises PartFailed and
-    EmbeddedPostgresError where a part cannot be started, and Stopped where `is_stopping` says so
-    before they all run.
+    `say` gets a line whenever the database needs a person's eye, or the language model takes
+    long to load. Raises PartFailed and EmbeddedPostgresError where a part cannot be started, and
+    Stopped where `is_stopping` says so before they all run.
     """
     with ExitStack() as exits:
         postgres = None if options.database_url else exits.enter_context(_keeping(options, say))
@@ -95,7 +96,8 @@ def running(options: StackOptions, is_stopping: Callable[[], bool], *, say: Call
             postgres.start()
         _start_service(stack, _environment(stack, backends))
         if inference_url is not None:
-            _wait_for(f"{inference_url}/health", stack, is_stopping, timeout_seconds=None)
+            notice = LoadingNotice(supervisor, say)
+            _wait_for(f"{inference_url}/health", stack, is_stopping, timeout_seconds=None, meanwhile=notice.when_due)
         _wait_for(f"{options.url}/health/ready", stack, is_stopping, timeout_seconds=_READY_SECONDS)
         yield stack
 
@@ -165,11 +167,39 @@ def _python(module: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", module, *arguments)
 
 
-def _wait_for(url: str, stack: Stack, is_stopping: Callable[[], bool], *, timeout_seconds: float | None) -> None:
+class LoadingNotice:
+    """Says what the inference server is doing, whenever it has taken long over something new."""
+
+    def __init__(self, supervisor: Supervisor, say: Callable[[str], None]) -> None:
+        self._supervisor = supervisor
+        self._say = say
+        self._next = time.monotonic() + NOTICE_SECONDS
+        self._said = ""
+
+    def when_due(self) -> None:
+        """Say it, if it is time to."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + NOTICE_SECONDS
+        line = self._supervisor.last_line("inference") or "nothing in its log yet"
+        if line != self._said:
+            self._said = line
+            self._say(f"the language model is still being loaded: {line}")
+
+
+def _wait_for(
+    url: str,
+    stack: Stack,
+    is_stopping: Callable[[], bool],
+    *,
+    timeout_seconds: float | None,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
     started = time.monotonic()
     with httpx.Client(timeout=_PROBE_SECONDS, trust_env=False) as http:
         while not _answers(http, url):
             stack.check()
+            meanwhile()
             if is_stopping():
                 raise Stopped
             if timeout_seconds is not None and time.monotonic() - started > timeout_seconds:

@@ -77,10 +77,16 @@ class _Child:
 
     def failure(self, what: str) -> PartFailed:
         """An error about this part, with what it wrote in this run."""
+        return PartFailed(self.part.name, what, "\n".join(self._lines()[-_TAIL_LINES:]))
+
+    def last_line(self) -> str:
+        """The last thing it wrote in this run."""
+        return next(iter(self._lines()[-1:]), "")
+
+    def _lines(self) -> list[str]:
         with self._log_path.open("rb") as log:
             log.seek(self._log_start)
-            lines = log.read().decode(errors="replace").splitlines()
-        return PartFailed(self.part.name, what, "\n".join(lines[-_TAIL_LINES:]))
+            return log.read().decode(errors="replace").splitlines()
 
     def end_group(self) -> None:
         """Kill what is left of it and of anything it started."""
@@ -132,6 +138,10 @@ class Supervisor:
             child.process.wait()
         if status != 0:
             raise child.failure(_how_it_ended(status))
+
+    def last_line(self, name: str) -> str:
+        """What a part wrote last, empty where it has not written yet. Raises KeyError for a part that is not there."""
+        return {child.part.name: child for child in self._children}[name].last_line()
 
     def check(self) -> None:
         """Start again what has died. Raises PartFailed where a part died too often."""

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from transformers.cache_utils import DynamicCache
 
 from inference.attention import FULL, SLIDING, Attention, attention_of, narrowed
+from inference.gguf_file import is_gguf, read_gguf
 from inference.key_values import PooledKeyValues
 from inference.packing import Pack
 from inference.prefix_cache import Tokens
@@ -27,7 +28,7 @@ _FINGERPRINT_SUFFIXES = (".json", ".safetensors", ".bin", ".model", ".txt")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Which language model to load and where to: a folder or hub name, a torch device, a dtype."""
+    """Which language model to load and where to: a folder, a GGUF file or a hub name, a torch device, a dtype."""
 
     model: str
     device: str = "auto"
@@ -113,9 +114,11 @@ class LanguageModel:
 
 
 def load(source: Source) -> LanguageModel:
-    """Load weights and tokenizer. Raises OSError where there is no such model."""
+    """Load weights and tokenizer. Raises OSError where there is no such model, UnreadableModel for a GGUF file."""
     device = _device(source.device)
     dtype = _dtype(source.dtype, device)
+    if is_gguf(source.model):
+        return _load_gguf(Path(source.model), device, dtype)
     module: Any = AutoModelForCausalLM.from_pretrained(source.model, dtype=dtype)
     module.to(device)
     tokenizer = AutoTokenizer.from_pretrained(source.model)
@@ -125,10 +128,17 @@ def load(source: Source) -> LanguageModel:
     return LanguageModel(module, tokenizer, source.model, getattr(module.config, "_commit_hash", None))
 
 
-def fingerprint(folder: Path) -> str:
-    """Tells one model folder from another: SHA-256 over the size and both ends of each of its files."""
+def _load_gguf(path: Path, device: torch.device, dtype: torch.dtype) -> LanguageModel:
+    sha = fingerprint(path) if path.is_file() else ""
+    module, tokenizer = read_gguf(path, dtype, sha)
+    return LanguageModel(module.to(device), tokenizer, path.name, sha)
+
+
+def fingerprint(model: Path) -> str:
+    """Tells one model folder or file from another: SHA-256 over the size and both ends of each of its files."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.suffix in _FINGERPRINT_SUFFIXES):
+    files = [model] if model.is_file() else [path for path in model.iterdir() if path.suffix in _FINGERPRINT_SUFFIXES]
+    for path in sorted(files):
         size = path.stat().st_size
         digest.update(f"{path.name} {size}\n".encode())
         with path.open("rb") as file:

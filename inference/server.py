@@ -13,6 +13,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from inference.app import create_app
 from inference.engine import CacheLimits, Engine
+from inference.gguf_file import UnreadableModel
 from inference.language_model import Source, load
 from inference.settings import Settings, read_settings
 
@@ -32,12 +33,16 @@ class AnnouncingServer(uvicorn.Server):
 
 
 def main() -> None:
-    """Command line: `python -m inference --model FOLDER_OR_NAME`."""
+    """Command line: `python -m inference --model FOLDER_FILE_OR_NAME`."""
     settings = read_settings()
     signal.signal(signal.SIGTERM, _leave)
     configure_logging(settings.log_format, settings.log_level)
     disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
-    engine = build_engine(settings)
+    try:
+        engine = build_engine(settings)
+    except (OSError, UnreadableModel) as error:
+        structlog.get_logger().error("the language model cannot be loaded", model=settings.model, error=str(error))
+        sys.exit(1)
     config = uvicorn.Config(
         create_app(engine, settings.limits),
         host=settings.host,
@@ -55,7 +60,7 @@ def _leave(*_: object) -> NoReturn:
 
 
 def build_engine(settings: Settings) -> Engine:
-    """Load the language model that the settings name. Raises OSError where there is none."""
+    """Load the language model that the settings name. Raises OSError or UnreadableModel where there is none."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
     language_model = load(Source(settings.model, settings.device, settings.dtype))

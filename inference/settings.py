@@ -52,7 +52,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
         description="Serves next-token log-probabilities of a causal language model.",
         formatter_class=ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--model", default=str(SMALL_MODEL), help="folder or hub name")
+    parser.add_argument("--model", default=str(SMALL_MODEL), help="folder, GGUF file or hub name")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8080, help="0 takes any free one")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one")

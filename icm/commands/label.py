@@ -21,7 +21,7 @@ OptionalUrl = Annotated[
 ]
 LanguageModel = Annotated[
     str | None,
-    typer.Option("--model", help="Folder or hub name of the language model for the private service."),
+    typer.Option("--model", help="Folder, GGUF file or hub name of the language model for the private service."),
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Workers of the private service.")]
 

@@ -48,7 +48,8 @@ def serve(
     data_dir: Annotated[Path | None, typer.Option(help="Database and logs. [default: data]")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
     model: Annotated[
-        str | None, typer.Option(help="Folder or hub name of a causal language model for the embedded server.")
+        str | None,
+        typer.Option(help="Folder, GGUF file or hub name of a causal language model for the embedded server."),
     ] = None,
     database_url: Annotated[str | None, typer.Option(help="A Postgres of your own, 15 to 18.")] = None,
     backends: Annotated[

@@ -46,7 +46,13 @@ def train_tokenizer() -> PreTrainedTokenizerFast:
     return made
 
 
-def llama(*, key_value_heads: int = 2, seed: int = 0, context_tokens: int = CONTEXT_TOKENS) -> LlamaForCausalLM:
+def llama(
+    *,
+    key_value_heads: int = 2,
+    seed: int = 0,
+    context_tokens: int = CONTEXT_TOKENS,
+    rope: dict[str, Any] | None = None,
+) -> LlamaForCausalLM:
     """Two layers, heads of 64, weights large enough for scores that differ by nats."""
     torch.manual_seed(seed)
     config = LlamaConfig(
@@ -58,6 +64,7 @@ def llama(*, key_value_heads: int = 2, seed: int = 0, context_tokens: int = CONT
         head_dim=64,
         intermediate_size=96,
         max_position_embeddings=context_tokens,
+        rope_parameters=rope,
         initializer_range=0.1,
         bos_token_id=0,
         eos_token_id=1,

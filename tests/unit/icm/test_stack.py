@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from icm.ports import free_port
-from icm.stack import StackOptions, metrics_port
+from icm.stack import NOTICE_SECONDS, LoadingNotice, StackOptions, metrics_port
 
 
 def test_a_port_that_is_taken_is_not_called_free() -> None:
@@ -41,3 +41,29 @@ def test_every_worker_of_a_stack_has_a_port_of_its_own_for_metrics(monkeypatch: 
 def test_no_worker_serves_metrics_unless_a_port_is_set(port: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ICM_WORKER__METRICS_PORT", port)
     assert metrics_port(1) == metrics_port(2) == {}
+
+
+class Loading:
+    """An inference server that loads its language model: what it wrote last."""
+
+    def __init__(self) -> None:
+        self.line = ""
+
+    def last_line(self, name: str) -> str:
+        assert name == "inference"
+        return self.line
+
+
+def test_what_a_language_model_takes_long_over_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, loading, said = [100.0], Loading(), list[str]()
+    monkeypatch.setattr("icm.stack.time.monotonic", lambda: now[0])
+    notice = LoadingNotice(loading, said.append)  # type: ignore[arg-type]  # it needs no more of a supervisor
+    for line in ("", "", "converting the tokenizer", "converting the tokenizer", "reading the weights"):
+        loading.line = line
+        notice.when_due()
+        now[0] += NOTICE_SECONDS
+    assert [text.removeprefix("the language model is still being loaded: ") for text in said] == [
+        "nothing in its log yet",
+        "converting the tokenizer",
+        "reading the weights",
+    ]

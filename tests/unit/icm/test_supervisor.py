@@ -62,6 +62,15 @@ def test_a_part_that_dies_is_told_with_the_end_of_its_log(supervisor: Supervisor
     assert failure.log == "no disk"
 
 
+def test_what_a_part_wrote_last_can_be_read(supervisor: Supervisor) -> None:
+    supervisor.start(part(f"echo loading; echo converting >&2; {FOREVER}"))
+    until(lambda: supervisor.last_line("part") == "converting")
+    supervisor.start(part(FOREVER, name="silent"))
+    assert supervisor.last_line("silent") == ""
+    with pytest.raises(KeyError):
+        supervisor.last_line("absent")
+
+
 def test_only_this_runs_lines_are_told(supervisor: Supervisor, tmp_path: Path) -> None:
     (tmp_path / "logs" / "part.log").write_text("yesterday\n")
     with pytest.raises(PartFailed) as caught:
