@@ -62,6 +62,7 @@ class JobBody(_Body):
     config: JobConfig
     progress: ProgressBody
     error: JobError | None
+    warnings: list[str] = Field(description="what was doubtful about the job when it was made, as an estimate tells it")
     links: dict[str, str]
 
     @classmethod
@@ -78,6 +79,7 @@ class JobBody(_Body):
             config=job.config,
             progress=ProgressBody.model_validate(job.progress),
             error=None if job.error is None else JobError.model_validate(dict(job.error)),
+            warnings=list(job.warnings),
             links={"self": here} | {name: f"{here}/{name}" for name in _LINKED},
         )
 
@@ -237,6 +239,7 @@ class ReportBody(_Body):
     status: JobStatus
     verdict: Verdict = Field(description="gold has no part in it")
     reasons: list[Reason]
+    warnings: list[str] = Field(description="the job's: what was doubtful about it when it was made")
     rows: int
     labels: list[LabelShare]
     statuses: dict[LabelStatus, int]
@@ -261,6 +264,7 @@ class ReportBody(_Body):
             status=report.job.status,
             verdict=report.verdict,
             reasons=report.reasons,
+            warnings=list(report.job.warnings),
             rows=report.job.progress.rows,
             labels=report.labels,
             statuses={status: report.statuses.get(status, 0) for status in LabelStatus},

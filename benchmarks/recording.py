@@ -21,17 +21,21 @@ class Recorder:
         pairs = (zip(self.scores[prompt], other.scores[prompt], strict=True) for prompt in common)
         return len(common), max((abs(one - two) for pair in pairs for one, two in pair), default=0.0)
 
-    async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
+    async def probe(
+        self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
+    ) -> BackendInfo:
         """As the other one."""
-        return await self._scorer.probe(labels, all_spellings=all_spellings)
+        return await self._scorer.probe(labels, all_spellings=all_spellings, separator=separator)
 
     async def identify(self) -> BackendIdentity:
         """As the other one. Raises BackendError."""
         return await self._scorer.identify()
 
-    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
+    async def score(
+        self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
+    ) -> TreeScores:
         """As the other one, kept. Raises BackendError."""
-        found = await self._scorer.score(tree, labels, all_spellings=all_spellings)
+        found = await self._scorer.score(tree, labels, all_spellings=all_spellings, separator=separator)
         for row, prompt in tree.prompts():
             self.asked.append(prompt)
             self.scores[prompt] = found.log_probabilities[row]

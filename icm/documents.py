@@ -41,6 +41,7 @@ class Job:
     finished_at: datetime | None
     progress: Progress
     error: Mapping[str, Any] | None
+    warnings: tuple[str, ...] = ()
     document: Mapping[str, Any]
 
     @classmethod
@@ -55,6 +56,7 @@ class Job:
             finished_at=_time(document.get("finished_at")),
             progress=Progress.read(document.get("progress") or {}),
             error=document.get("error"),
+            warnings=tuple(document.get("warnings") or ()),
             document=document,
         )
 

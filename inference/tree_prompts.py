@@ -7,15 +7,16 @@ prompt is tokenised whole.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 import numpy as np
 
 from inference.errors import InvalidRequest
+from inference.label_tokens import LabelIds, Prompt, Spelling, labels_behind
 from inference.prefix_cache import Tokens
-from inference.tokenization import PromptTokenizer
+from inference.tokenization import Piece, PromptTokenizer
 
-LabelIds = tuple[int, ...]  # a label's tokens behind a prompt, in one spelling
 _OPEN_CHARACTERS = 1 << 28  # of unended lines, over all segments of a tree: some prompts have no lines
 
 
@@ -36,21 +37,13 @@ class TreeQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class Spelling:
-    """A text that stands for a label, given by its place, where it follows a prompt; each label has one of its own."""
-
-    label: int
-    text: str
-    is_own: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Tree:
     """Prompts that share their beginnings: the segments from the start to a query's, then the query."""
 
     segments: Sequence[Segment]
     queries: Sequence[TreeQuery]
     spellings: Sequence[Spelling]
+    separator: str = ""  # ends the labels that others begin with (label_tokens.py); nothing does where it is empty
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -88,7 +81,7 @@ def tokenise(tokenizer: PromptTokenizer, tree: Tree) -> list[QueryTokens]:
     """The tokens of every query's prompt and of the labels behind it. Raises InvalidRequest.
 
     A label must not change the tokens of the prompt before it, or there is no log-probability of
-    it. Another spelling than its own that does so is left out.
+    it. Another spelling than its own that does so is left out. See label_tokens.py.
     """
     return list(_by_line(tokenizer, tree) if tokenizer.by_line else _whole(tokenizer, tree))
 
@@ -121,7 +114,8 @@ def _by_line(tokenizer: PromptTokenizer, tree: Tree) -> Iterator[QueryTokens]:
         rest = [*ids[cut.rest], *tokenizer.after]
         if cut.rest not in labels:
             whole = [[*_flat(lines, ids), *tokenizer.after] for lines in with_labels[cut.rest]]
-            labels[cut.rest] = _labels(number, rest, whole, tree.spellings)
+            prompt = Prompt(number, rest, len(cut.rest), partial(_pieces_of_line, tokenizer, cut.rest))
+            labels[cut.rest] = labels_behind(prompt, tree.spellings, whole, tree.separator)
         yield QueryTokens(_run(runs[query.segment], [*_flat(cut.ended, ids), *rest]), labels[cut.rest])
 
 
@@ -158,8 +152,19 @@ def _flat(lines: Sequence[str], ids: dict[str, list[int]]) -> list[int]:
 def _whole(tokenizer: PromptTokenizer, tree: Tree) -> Iterator[QueryTokens]:
     for number, query in enumerate(tree.queries):
         text = _text(tree, query)
-        prompt, *with_labels = tokenizer.encode_all([text, *(text + spelling.text for spelling in tree.spellings)])
-        yield QueryTokens(_run(None, prompt), _labels(number, prompt, with_labels, tree.spellings))
+        ids, *with_labels = tokenizer.encode_all([text, *(text + spelling.text for spelling in tree.spellings)])
+        prompt = Prompt(number, ids, len(text), partial(_pieces, tokenizer, text))
+        yield QueryTokens(_run(None, ids), labels_behind(prompt, tree.spellings, with_labels, tree.separator))
+
+
+def _pieces(tokenizer: PromptTokenizer, text: str, behind: str) -> list[Piece]:
+    """The tokens of a prompt with a text behind it."""
+    return tokenizer.pieces(text + behind)
+
+
+def _pieces_of_line(tokenizer: PromptTokenizer, rest: str, behind: str) -> list[Piece]:
+    """The tokens of a prompt's last line with a text behind it: without what begins a prompt."""
+    return tokenizer.pieces(rest + behind)[len(tokenizer.before) :]
 
 
 def _text(tree: Tree, query: TreeQuery) -> str:
@@ -169,30 +174,3 @@ def _text(tree: Tree, query: TreeQuery) -> str:
         texts.append(tree.segments[place].text)
         place = tree.segments[place].parent
     return "".join(texts[::-1])
-
-
-def _labels(
-    query: int, prompt: list[int], with_labels: Sequence[list[int]], spellings: Sequence[Spelling]
-) -> dict[LabelIds, int]:
-    """What each spelling adds to the tokens of a query's prompt, or of its end."""
-    found: dict[LabelIds, Spelling] = {}
-    for spelling, whole in zip(spellings, with_labels, strict=True):
-        ids = tuple(whole[len(prompt) :])
-        if whole[: len(prompt)] != prompt or not ids:
-            if spelling.is_own:
-                text = spelling.text.removeprefix(" ")
-                raise InvalidRequest(
-                    f"the tokenizer merges the label {text!r} with the text before it, of query {query}"
-                )
-            continue
-        first = found.setdefault(ids, spelling)
-        if first is not spelling and (spelling.is_own or first.label != spelling.label):
-            raise InvalidRequest(_shared(first, spelling))
-    return {ids: spelling.label for ids, spelling in found.items()}
-
-
-def _shared(first: Spelling, other: Spelling) -> str:
-    if other.is_own:
-        texts = [spelling.text.removeprefix(" ") for spelling in (first, other)]
-        return f"the labels {texts[0]!r} and {texts[1]!r} are the same tokens"
-    return f"the spelling {other.text!r} stands for two labels, number {first.label} and number {other.label}"

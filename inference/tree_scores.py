@@ -8,7 +8,8 @@ import numpy as np
 
 from inference.errors import InvalidRequest
 from inference.generation import Generation, GenerationRequest
-from inference.tree_prompts import LabelIds, QueryTokens
+from inference.label_tokens import LabelIds
+from inference.tree_prompts import QueryTokens
 
 PIECE_TOKENS = 1 << 20  # whose prompts are held as arrays at once: about a batch of the scheduler
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from inference.errors import InvalidRequest
-from inference.tree_prompts import Segment, Spelling, Tree, TreeQuery
+from inference.label_tokens import Spelling
+from inference.tree_prompts import Segment, Tree, TreeQuery
 from inference.tree_scores import TreeAnswer
 
 _Place = Annotated[int, Field(ge=0)]
@@ -40,12 +41,15 @@ class ScoreTreeBody(_Body):
     order, other texts that stand for it, taken as they are: a space before one is part of it. A
     label's probability is then that of its own spelling and of these together. One that the
     tokenizer merges with the prompt is left out; one that stands for two labels is refused.
+    `separator` is the text that follows a label in a demonstration. With it, a label that another
+    one begins with ("1" and "10") is scored with the token that ends it.
     """
 
     nodes: list[NodeBody]
     queries: list[QueryBody]
     labels: Annotated[list[str], Field(min_length=1)]
     spellings: list[list[str]] | None = None
+    separator: str = ""
 
 
 class CountTokensBody(_Body):
@@ -72,6 +76,7 @@ def tree_of(body: ScoreTreeBody) -> Tree:
             *(Spelling(number, f" {label}", is_own=True) for number, label in enumerate(body.labels)),
             *(Spelling(number, text) for number, texts in enumerate(others) for text in texts),
         ],
+        body.separator,
     )
 
 

@@ -246,6 +246,7 @@ class Job:
     cancel_requested: bool = False
     error: Mapping[str, Any] | None = None  # {"code", "message"}: why the job has failed or is paused
     backend_id: BackendId | None = None  # what the backend was when the job was made; unknown of older jobs
+    warnings: tuple[str, ...] = ()  # what was doubtful about it when it was made; none are known of older jobs
     origin: Origin = UNKNOWN_ORIGIN
     progress: Progress = field(default_factory=Progress)
 
@@ -258,6 +259,7 @@ class NewJob:
     dataset_id: DatasetId
     config: JobConfig
     backend_id: BackendId | None = None
+    warnings: tuple[str, ...] = ()
     origin: Origin = UNKNOWN_ORIGIN
 
 

@@ -67,10 +67,14 @@ class Scorer(Protocol):
     """A scoring backend: answers prompt trees.
 
     With `all_spellings`, the probability of a label is that of all its spellings: as it is, in
-    lower case, in upper case and with a capital, each with a space before it and without.
+    lower case, in upper case and with a capital, each with a space before it and without. The
+    `separator` is what stands behind a label in a demonstration. It ends the labels that others begin
+    with ("1" and "10"), of which the shorter one would else always be the likelier; without it, none is ended.
     """
 
-    async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
+    async def probe(
+        self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
+    ) -> BackendInfo:
         """Find out what the backend is and whether it can serve these labels; problems are in the answer."""
 
     async def identify(self) -> BackendIdentity:
@@ -81,7 +85,9 @@ class Scorer(Protocol):
         Raises BackendUnavailable.
         """
 
-    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
+    async def score(
+        self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
+    ) -> TreeScores:
         """log p(label | prompt) for every query of the tree. Raises BackendError; never makes up a number."""
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:

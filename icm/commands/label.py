@@ -42,6 +42,8 @@ def label(
     content = read_config(config, name=data.stem)
     with connected(url, model, workers, api_key=api_key, quiet=as_json) as client:
         job = client.create_job(data, content)
+        if not as_json:
+            _warn(job)
         job = _follow(client, job, hint=url is not None and not as_json, as_json=as_json)
         if job.status != "succeeded":
             raise JobEndedBadly(job)
@@ -91,6 +93,12 @@ def connected(
         on_stderr().print("starting a private service ...", style="dim")
     with PrivateService(language_model=language_model, workers=workers) as private_url, Client(private_url) as client:
         yield client
+
+
+def _warn(job: Job) -> None:
+    """What is doubtful about the job, beside its progress."""
+    for warning in job.warnings:
+        on_stderr().print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _follow(client: Client, job: Job, *, hint: bool, as_json: bool) -> Job:

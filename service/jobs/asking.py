@@ -86,6 +86,7 @@ class Asking:
         self._observer = observer
         self._labels = tuple(claimed.config.task.labels)
         self._all_spellings = claimed.config.task.all_spellings
+        self._separator = claimed.config.task.separator
         self._backend = backend
         self._memory = memory
         self._store_seconds = store_seconds
@@ -99,7 +100,12 @@ class Asking:
     async def recall(self, trees: Sequence[PromptTree]) -> Question:
         """The question with what is remembered of its answers. Raises StorageUnavailable."""
         request = await asyncio.to_thread(
-            keyed, trees, self._labels, project=self._project, all_spellings=self._all_spellings
+            keyed,
+            trees,
+            self._labels,
+            project=self._project,
+            all_spellings=self._all_spellings,
+            separator=self._separator,
         )
         answers = dict[PromptKey, LogProbabilities]()
         if self._memory.max_answers:
@@ -146,7 +152,9 @@ class Asking:
 
     async def _score(self, asked: KeyedRequest) -> None:
         for tree, keys in zip(asked.trees, asked.keys, strict=True):
-            scores = await self._scorer.score(tree, self._labels, all_spellings=self._all_spellings)
+            scores = await self._scorer.score(
+                tree, self._labels, all_spellings=self._all_spellings, separator=self._separator
+            )
             self._fresh = self._fresh.with_scores(by_key(keys, scores), scores.usage)
 
     async def _store_answers(self, question: Question) -> None:

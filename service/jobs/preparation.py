@@ -9,6 +9,7 @@ from service.config import JobConfig
 from service.errors import BackendRefused, BackendUnavailable
 from service.jobs.beginnings import common_beginning, shared_by_neighbours
 from service.jobs.cost import Lengths
+from service.jobs.label_words import label_warnings
 from service.jobs.rows import FaultLog, RowSource
 from service.jobs.sharding import ShardPlan, plan_shards
 from service.jobs.survey import Survey, survey_rows
@@ -26,6 +27,7 @@ class Preparation:
     survey: Survey
     lengths: Lengths
     plan: ShardPlan
+    label_warnings: tuple[str, ...] = ()  # what is doubtful about the labels
     advice: tuple[str, ...] = ()  # what would make the backend faster or its scores steadier
 
 
@@ -48,7 +50,14 @@ async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max
         context=context_tokens,
     )
     plan = await to_thread.run_sync(lambda: _fitting_plan(config, survey, lengths, FaultLog(max_reported_faults)))
-    return Preparation(config=config, survey=survey, lengths=lengths, plan=plan, advice=backend.advice)
+    return Preparation(
+        config=config,
+        survey=survey,
+        lengths=lengths,
+        plan=plan,
+        label_warnings=await label_warnings(scorer, config.task, survey),
+        advice=backend.advice,
+    )
 
 
 def _beginnings(survey: Survey) -> tuple[str, float]:
@@ -59,9 +68,10 @@ def _beginnings(survey: Survey) -> tuple[str, float]:
 
 async def _fit_backend(scorer: Scorer, config: JobConfig) -> BackendInfo:
     """What the backend is. Raises BackendRefused where it cannot score these labels, BackendUnavailable just now."""
+    task = config.task
     try:
         async with asyncio.timeout(PROBE_SECONDS):
-            info = await scorer.probe(config.task.labels, all_spellings=config.task.all_spellings)
+            info = await scorer.probe(task.labels, all_spellings=task.all_spellings, separator=task.separator)
     except TimeoutError as error:
         raise BackendUnavailable(f"the model {config.model!r} gave no answer in {PROBE_SECONDS:.0f} seconds") from error
     if info.ready:

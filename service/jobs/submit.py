@@ -12,6 +12,7 @@ from service.config import JobConfig
 from service.entities import AuditAction, AuditEntry, Job, NewDataset, NewJob, NewRow, Origin, Size
 from service.errors import IdempotencyMismatch
 from service.identifiers import DatasetId, JobId, Row, new_dataset_id, new_job_id
+from service.jobs.job_warnings import warnings_of
 from service.jobs.preparation import Preparation, prepare
 from service.jobs.rows import FaultLog, RowSource, in_chunks
 from service.jobs.template import as_text
@@ -59,7 +60,8 @@ async def _store(
     """Store and queue what was found good, in one unit of work."""
     config = prepared.config
     data_sha256 = await to_thread.run_sync(source.sha256)
-    job = _new_job(config, store)
+    warnings = await to_thread.run_sync(warnings_of, prepared)
+    job = replace(_new_job(config, store), warnings=warnings)
     async with store.desk() as desk:
         if idempotency_key is not None:
             earlier = await _claim(desk, idempotency_key, request_sha256(config, data_sha256), job.id)

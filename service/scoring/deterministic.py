@@ -34,9 +34,11 @@ class DeterministicScorer:
         self._separator = separator
         self._name = name
 
-    async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
+    async def probe(
+        self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
+    ) -> BackendInfo:
         """Always ready; every label can be scored."""
-        del labels, all_spellings
+        del labels, all_spellings, separator
         return BackendInfo(
             name=self._name,
             kind="deterministic",
@@ -55,9 +57,11 @@ class DeterministicScorer:
         """Always the same."""
         return BackendIdentity("deterministic")
 
-    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
-        """Log-probabilities over the labels alone, which sum to one; no label has a second spelling here."""
-        del all_spellings
+    async def score(
+        self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
+    ) -> TreeScores:
+        """Log-probabilities over the labels alone, which sum to one; no label has another spelling or needs an end."""
+        del all_spellings, separator
         scores, usage = {}, Usage(tokens_computed=sum(_words(node.text) for node in _nodes(tree)))
         for row, prompt in tree.prompts():
             *demonstrations, query = prompt.split(self._separator)

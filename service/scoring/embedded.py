@@ -54,20 +54,24 @@ class EmbeddedScorer:
         self._examine = EmbeddedExaminer(self._http, facts=self._facts, score=self.score)
         self._recognition = Recognition("embedded", self._driver, facts=facts, canary=self._canary)
 
-    async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
+    async def probe(
+        self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
+    ) -> BackendInfo:
         """Ask for `/info`, score small trees repeatedly; what is wrong is in the answer's problems."""
-        return await self._examine(self._name, labels, all_spellings=all_spellings)
+        return await self._examine(self._name, labels, all_spellings=all_spellings, separator=separator)
 
     async def identify(self) -> BackendIdentity:
         """What `/info` says, and the likeliest tokens' log-probabilities. Raises BackendError."""
         return await self._recognition.identify()
 
-    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
+    async def score(
+        self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
+    ) -> TreeScores:
         """All queries in one call, tried again while a failure may pass. Raises BackendError."""
         layout = lay_out(tree)
         if not layout.leaves:
             return TreeScores({})
-        body = _body(layout, labels, all_spellings=all_spellings)
+        body = _body(layout, labels, all_spellings=all_spellings, separator=separator)
         answer = await self._driver.call(lambda: self._send(len(layout.leaves), body))
         try:
             return _read(answer, [leaf.row for leaf in layout.leaves], labels)
@@ -105,7 +109,7 @@ class EmbeddedScorer:
             self._queries_under_way -= queries
 
 
-def _body(layout: Layout, labels: Sequence[str], *, all_spellings: bool) -> dict[str, Any]:
+def _body(layout: Layout, labels: Sequence[str], *, all_spellings: bool, separator: str) -> dict[str, Any]:
     """The tree as the flat lists that the server takes; the label's own spelling needs no mention."""
     body: dict[str, Any] = {
         "nodes": [{"parent": segment.parent, "text": segment.text} for segment in layout.segments],
@@ -114,6 +118,8 @@ def _body(layout: Layout, labels: Sequence[str], *, all_spellings: bool) -> dict
     }
     if all_spellings:
         body["spellings"] = [spellings_of(label)[1:] for label in labels]
+    if separator:
+        body["separator"] = separator
     return body
 
 
@@ -125,7 +131,7 @@ def _read(answer: Mapping[str, Any], rows: Sequence[Row], labels: Sequence[str])
             if value is None:
                 raise LabelUnreachable(f"no log-probability for the label {label!r} of row {row}")
         scores[row] = tuple(map(log_probability, values))
-        for each in scores[row]:  # one by one: of two labels one may be the beginning of the other
+        for each in scores[row]:  # one by one: without a separator one label may be the beginning of another
             of_one_distribution([each])
     usage = answer["usage"]
     return TreeScores(scores, Usage(usage["prompts"], usage["tokens_sent"], usage["tokens_computed"]))

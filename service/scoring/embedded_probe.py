@@ -1,7 +1,6 @@
 """Finds out what the embedded server is and whether it can score a job's labels, by its own wire."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from service.errors import BackendRefused, BackendUnavailable
@@ -10,7 +9,7 @@ from service.scoring.cache_trial import CacheFindings, Sample, concluded, fresh_
 from service.scoring.detection import kind_at, misconfigured
 from service.scoring.http import JsonHttp
 from service.scoring.identity import not_ready
-from service.scoring.label_trial import PROBE_TEXT, Finder, LabelFindings
+from service.scoring.label_trial import PROBE_TEXT, AskedLabels, Finder, LabelFindings
 from service.scoring.probe import EXAMPLES, judged, told
 from service.scoring.together import together
 from service.scoring.wire import ServerFacts, Token
@@ -24,14 +23,10 @@ _CLAIMS = 8  # of the cache trial's prompt: about a hundred tokens
 class Score(Protocol):
     """Scores a tree."""
 
-    async def __call__(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
+    async def __call__(
+        self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
+    ) -> TreeScores:
         """Raises BackendError."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    labels: Sequence[str]
-    all_spellings: bool
 
 
 class EmbeddedExaminer:
@@ -44,9 +39,9 @@ class EmbeddedExaminer:
         self._fingerprint = ""
         self._cache = CacheFindings()
 
-    async def __call__(self, name: str, labels: Sequence[str], *, all_spellings: bool) -> BackendInfo:
+    async def __call__(self, name: str, labels: Sequence[str], *, all_spellings: bool, separator: str) -> BackendInfo:
         """What the server is and whether it can score these labels; errors are in the answer's problems."""
-        asked = _Asked(labels or EXAMPLES, all_spellings)
+        asked = AskedLabels(labels or EXAMPLES, all_spellings, separator, as_text=False)
         try:
             info = told(name, KIND, await self._facts(), token_id_prompts=False)
             found = await self._try_labels(asked)
@@ -65,7 +60,7 @@ class EmbeddedExaminer:
         """What to change, where another kind of server gave a refusal."""
         return misconfigured(KIND, await kind_at(self._http))
 
-    async def _try_labels(self, asked: _Asked) -> LabelFindings:
+    async def _try_labels(self, asked: AskedLabels) -> LabelFindings:
         """Score one prompt by itself, then two at once. Raises BackendUnavailable."""
         found, tree = LabelFindings(reports_tokens_computed=True), PromptTree("", (Query(Row(0), PROBE_TEXT),))
         try:
@@ -75,14 +70,14 @@ class EmbeddedExaminer:
             found.refusals.append(str(refusal))
             return found
         found.difference_nats = max(_difference(alone, scores) for scores in company)
-        finder = Finder(self._encode, asked.labels, asked.all_spellings, as_text=False)
+        finder = Finder(self._encode, asked)
         try:
             found.other_endings = await finder.other_endings(await finder.behind())
         except BackendRefused:  # the server finds the labels' tokens by itself; telling them is an extra
             found.other_endings = None
         return found
 
-    async def _try_cache(self, info: BackendInfo, asked: _Asked) -> None:
+    async def _try_cache(self, info: BackendInfo, asked: AskedLabels) -> None:
         """Score a prompt twice that nobody has sent before; once for a server. Raises BackendError."""
         if info.fingerprint == self._fingerprint:
             return
@@ -94,8 +89,8 @@ class EmbeddedExaminer:
         sample = Sample(usage.tokens_sent - usage.tokens_computed, found_all, _difference(cold, warm))
         self._cache, self._fingerprint = concluded([sample]), info.fingerprint
 
-    async def _ask(self, tree: PromptTree, asked: _Asked) -> TreeScores:
-        return await self._score(tree, asked.labels, all_spellings=asked.all_spellings)
+    async def _ask(self, tree: PromptTree, asked: AskedLabels) -> TreeScores:
+        return await self._score(tree, asked.labels, all_spellings=asked.all_spellings, separator=asked.separator)
 
     async def _encode(self, text: str) -> list[Token]:
         pieces: Sequence[dict[str, Any]] = await self._http.post("/tokenize", {"inputs": text})

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from service.errors import BackendRefused, LabelUnreachable
 from service.scoring.driving import Driver
 from service.scoring.encoding import Encoder
-from service.scoring.labels import Encode, LabelCall, LabelTokens, find_label_tokens
+from service.scoring.label_paths import Encode
+from service.scoring.labels import LabelCall, LabelTokens, find_label_tokens
 from service.scoring.together import together
 from service.scoring.wire import NextToken, Prompt, Wire
 
@@ -38,18 +39,31 @@ class LabelFindings:
 
 
 @dataclass(frozen=True, slots=True)
-class Finder:
-    """Finds the tokens of these labels; `as_text` where prompts are sent so."""
+class AskedLabels:
+    """What a probe is to try: a task's labels, as `Scorer` has them; `as_text` where prompts are sent so."""
 
-    encode: Encode
     labels: Sequence[str]
     all_spellings: bool
+    separator: str
     as_text: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Finder:
+    """Finds the tokens of labels."""
+
+    encode: Encode
+    asked: AskedLabels
 
     async def behind(self, ending: str = "") -> LabelTokens:
         """The labels' tokens behind prompts that end so. Raises BackendError."""
         return await find_label_tokens(
-            self.encode, self.labels, ending, all_spellings=self.all_spellings, as_text=self.as_text
+            self.encode,
+            self.asked.labels,
+            ending,
+            separator=self.asked.separator,
+            all_spellings=self.asked.all_spellings,
+            as_text=self.asked.as_text,
         )
 
     async def other_endings(self, tokens: LabelTokens) -> tuple[str, ...]:
@@ -64,13 +78,13 @@ class Finder:
             return False
 
 
-async def try_labels(wire: Wire, driver: Driver, labels: Sequence[str], *, all_spellings: bool) -> LabelFindings:
+async def try_labels(wire: Wire, driver: Driver, asked: AskedLabels) -> LabelFindings:
     """Encode the labels behind several prompts and score them after one, some of it repeatedly.
 
     Costs a prompt of a dozen tokens for each token that labels begin with, and three more. Raises BackendUnavailable.
     """
     encoder, found = Encoder(wire, driver), LabelFindings()
-    finder = Finder(encoder.tokens, labels, all_spellings, as_text=not wire.takes_token_ids)
+    finder = Finder(encoder.tokens, asked)
     trial = _Trial(wire, driver, encoder)
     try:
         tokens = await finder.behind()

@@ -5,34 +5,18 @@ The authors' code sums likewise, over those of the 20 likeliest tokens that hold
 """
 
 import math
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from service.errors import BackendRefused
+from service.scoring.label_ends import Spelling, told_apart
+from service.scoring.label_paths import Encode, Ids, LabelToken, Path, PathFinder, Unusable, ids_of
 from service.scoring.together import together
-from service.scoring.wire import Token
 from service.search.prompt_tree import LogProbabilities
-
-Encode = Callable[[str], Awaitable[Sequence[Token]]]
-Ids = tuple[int, ...]
 
 _BEFORE = "I think this claim is"  # any word will do; a label's tokens may depend on what follows it
 ENDING_CHARACTERS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class LabelToken:
-    """One token of a spelling; `text` is the spelling up to and with it, a leading space included.
-
-    Where a server does not say where a token ends, it is the whole spelling.
-    """
-
-    id: int
-    text: str
-
-
-Path = tuple[LabelToken, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,69 +64,55 @@ def spellings_of(label: str) -> list[str]:
 
 
 async def find_label_tokens(
-    encode: Encode, labels: Sequence[str], behind: str = "", *, all_spellings: bool = False, as_text: bool = False
+    encode: Encode,
+    labels: Sequence[str],
+    behind: str = "",
+    *,
+    separator: str = "",
+    all_spellings: bool = False,
+    as_text: bool = False,
 ) -> LabelTokens:
     """The labels' tokens behind prompts that end so (see `ending`), to be sent as ids or `as_text`.
 
-    Another spelling than the label's own is left out where the tokenizer merges it with the text
-    before it. Raises BackendRefused where it does so with the label's own, or where two labels
-    share a path, and BackendUnavailable.
+    A label that another one begins with is read to its end, which the `separator` makes (see label_ends.py);
+    without one it is not. Another spelling than the label's own is left out where the tokenizer merges it with the
+    text before it. Raises BackendRefused where it does so with the label's own, where two labels
+    share a path, or where a label cannot be ended, and BackendUnavailable.
     """
-    finder = _Finder(encode, _BEFORE + behind, [token.id for token in await encode(_BEFORE + behind)], as_text)
-    owners: dict[Ids, int] = {}
-    paths = await together(finder.paths(label, all_spellings=all_spellings) for label in labels)
-    for number, own in enumerate(paths):
-        for path in own:
-            first = owners.setdefault(_ids(path), number)
-            if first != number:
-                raise BackendRefused(_shared(labels[first], labels[number], path, all_spellings=all_spellings))
+    before = _BEFORE + behind
+    finder = PathFinder(encode, before, ids_of(await encode(before)), separator, as_text)
+    each = [_spellings(finder, number, label, all_spellings=all_spellings) for number, label in enumerate(labels)]
+    spellings = [spelling for own in await together(each) for spelling in own]
+    _check_distinct(labels, spellings, all_spellings=all_spellings)
+    if separator:
+        spellings = await told_apart(finder, spellings)
+    paths = [tuple(one.path for one in spellings if one.label == number) for number in range(len(labels))]
     return LabelTokens(tuple(paths), tuple(_calls(paths)))
 
 
-class _Unusable(Exception):
-    """A spelling has no tokens of its own behind the prompt."""
+async def _spellings(finder: PathFinder, number: int, label: str, *, all_spellings: bool) -> list[Spelling]:
+    """The label's spellings, each path once, its own spelling first. Raises BackendRefused."""
+    own, *others = spellings_of(label) if all_spellings else [f" {label}"]
+    try:
+        found = [Spelling(number, own, await finder.path(own), is_own=True)]
+    except Unusable as error:
+        raise BackendRefused(f"the label {label!r} cannot be scored: {error}") from error
+    for text in others:
+        with suppress(Unusable):
+            path = await finder.path(text)
+            if ids_of(path) not in [ids_of(spelling.path) for spelling in found]:
+                found.append(Spelling(number, text, path, is_own=False))
+    return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Finder:
-    encode: Encode
-    before: str
-    before_ids: list[int]
-    as_text: bool
-
-    async def paths(self, label: str, *, all_spellings: bool) -> tuple[Path, ...]:
-        own, *others = spellings_of(label) if all_spellings else [f" {label}"]
-        try:
-            found = [await self._path(own)]
-        except _Unusable as error:
-            raise BackendRefused(f"the label {label!r} cannot be scored: {error}") from error
-        for spelling in others:
-            with suppress(_Unusable):
-                found.append(await self._path(spelling))
-        return tuple({_ids(path): path for path in found}.values())
-
-    async def _path(self, spelling: str) -> Path:
-        """The spelling's tokens. Raises _Unusable where they change those before them or, sent as text, one another."""
-        whole = self.before + spelling
-        tokens = await self.encode(whole)
-        start = len(self.before_ids)
-        if [token.id for token in tokens[:start]] != self.before_ids or len(tokens) == start:
-            raise _Unusable(
-                f"the tokenizer merges it with the text before it, {self.before[-24:]!r}; "
-                "let the template end differently, or take another label"
-            )
-        if self.as_text and len(tokens) > start + 1 and any(token.end is None for token in tokens):
-            raise _Unusable("it has several tokens, and the server does not say where in the text they end")
-        path = tuple(LabelToken(token.id, whole[len(self.before) : token.end]) for token in tokens[start:])
-        for depth in range(1, len(path) if self.as_text else 0):
-            if not await self._stands_alone(path[:depth]):
-                raise _Unusable(f"as text, {path[depth - 1].text!r} has other tokens than as a beginning of it")
-        return path
-
-    async def _stands_alone(self, beginning: Path) -> bool:
-        """Whether the text of a path's beginning has its tokens: else a call could not send it."""
-        tokens = await self.encode(self.before + beginning[-1].text)
-        return [token.id for token in tokens] == [*self.before_ids, *_ids(beginning)]
+def _check_distinct(labels: Sequence[str], spellings: Sequence[Spelling], *, all_spellings: bool) -> None:
+    """Raises BackendRefused where two labels share a path."""
+    owners: dict[Ids, int] = {}
+    for spelling in spellings:
+        first = owners.setdefault(ids_of(spelling.path), spelling.label)
+        if first != spelling.label:
+            one, other = labels[first], labels[spelling.label]
+            raise BackendRefused(_shared(one, other, spelling.path, all_spellings=all_spellings))
 
 
 def _calls(paths: Sequence[Sequence[Path]]) -> Iterator[LabelCall]:
@@ -150,7 +120,7 @@ def _calls(paths: Sequence[Sequence[Path]]) -> Iterator[LabelCall]:
     wanted: dict[Ids, dict[int, LabelToken]] = {}
     for path in (path for own in paths for path in own):
         for depth, token in enumerate(path):
-            beginning = _ids(path[:depth])
+            beginning = ids_of(path[:depth])
             texts.setdefault(beginning, path[depth - 1].text if depth else "")
             wanted.setdefault(beginning, {})[token.id] = token
     for beginning, tokens in wanted.items():
@@ -163,12 +133,8 @@ def _shared(one: str, other: str, path: Path, *, all_spellings: bool) -> str:
     return f"the spelling {path[-1].text!r} belongs to two labels, {one!r} and {other!r}: score without all_spellings"
 
 
-def _ids(path: Path) -> Ids:
-    return tuple(token.id for token in path)
-
-
 def _chain(path: Path, known: Mapping[Ids, Mapping[int, float]]) -> float:
-    ids = _ids(path)
+    ids = ids_of(path)
     return sum(known[ids[:depth]][token] for depth, token in enumerate(ids))
 
 

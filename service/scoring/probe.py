@@ -13,7 +13,7 @@ from service.scoring.cache_trial import CacheFindings, CacheTrial
 from service.scoring.detection import DetectKind, misconfigured
 from service.scoring.driving import Driver
 from service.scoring.identity import described, not_ready
-from service.scoring.label_trial import LabelFindings, try_labels
+from service.scoring.label_trial import AskedLabels, LabelFindings, try_labels
 from service.scoring.remedies import remedies_of
 from service.scoring.wire import ServerFacts, Wire
 from service.scoring_ports import BackendInfo
@@ -28,10 +28,16 @@ _CACHE_TRIAL_SECONDS = 5.0
 
 
 async def examine(
-    name: str, wire: Wire, driver: Driver, labels: Sequence[str] = (), *, all_spellings: bool = False
+    name: str,
+    wire: Wire,
+    driver: Driver,
+    labels: Sequence[str] = (),
+    *,
+    all_spellings: bool = False,
+    separator: str = "",
 ) -> BackendInfo:
     """What the server is and whether it can score these labels, with nothing remembered from before."""
-    return await Examiner()(name, wire, driver, labels, all_spellings=all_spellings)
+    return await Examiner()(name, wire, driver, labels, all_spellings=all_spellings, separator=separator)
 
 
 class Examiner:
@@ -47,7 +53,14 @@ class Examiner:
         self._cache_trial = CacheTrial()
 
     async def __call__(
-        self, name: str, wire: Wire, driver: Driver, labels: Sequence[str] = (), *, all_spellings: bool = False
+        self,
+        name: str,
+        wire: Wire,
+        driver: Driver,
+        labels: Sequence[str] = (),
+        *,
+        all_spellings: bool = False,
+        separator: str = "",
     ) -> BackendInfo:
         """What the server is and whether it can score these labels; errors are in the answer's problems."""
         try:
@@ -60,17 +73,16 @@ class Examiner:
             return replace(info, ready=False, problems=(wrong,))
         if info.problems:
             return info
+        asked = AskedLabels(labels or EXAMPLES, all_spellings, separator, as_text=not wire.takes_token_ids)
         try:
-            return await self._tried_out(info, wire, driver, labels or EXAMPLES, all_spellings=all_spellings)
+            return await self._tried_out(info, wire, driver, asked)
         except BackendError as error:
             reachable = not isinstance(error, BackendUnavailable)
             return replace(info, ready=False, reachable=reachable, problems=(str(error),))
 
-    async def _tried_out(
-        self, info: BackendInfo, wire: Wire, driver: Driver, labels: Sequence[str], *, all_spellings: bool
-    ) -> BackendInfo:
+    async def _tried_out(self, info: BackendInfo, wire: Wire, driver: Driver, asked: AskedLabels) -> BackendInfo:
         """The server's own words and what all trials found. Raises BackendError."""
-        found = await try_labels(wire, driver, labels, all_spellings=all_spellings)
+        found = await try_labels(wire, driver, asked)
         cache = await self._cache_trial.go_on(
             wire, driver, context_tokens=info.context_tokens, seconds=_CACHE_TRIAL_SECONDS
         )

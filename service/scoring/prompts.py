@@ -5,9 +5,9 @@ Where the server takes token ids, every text of a tree is encoded once and the i
 together; so what is shared is shared to the token, whatever the server adds to a text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from service.errors import BackendRefused
 from service.scoring.driving import Driver
@@ -33,7 +33,7 @@ class Probe(Protocol):
     """Finds out what a server is and whether it can serve these labels; `examine` of probe.py is one."""
 
     async def __call__(
-        self, name: str, wire: Wire, driver: Driver, labels: Sequence[str], *, all_spellings: bool
+        self, name: str, wire: Wire, driver: Driver, labels: Sequence[str], *, all_spellings: bool, separator: str
     ) -> BackendInfo:
         """Problems are in the answer."""
 
@@ -60,15 +60,21 @@ class PromptScorer:
         facts = partial(driver.call, wire.facts, measured=False)
         self._recognition = Recognition(wire.kind, driver, facts=facts, canary=self._canary)
 
-    async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
+    async def probe(
+        self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
+    ) -> BackendInfo:
         """What the server is and whether it can serve these labels."""
-        return await self._probe(self._name, self._wire, self._driver, labels, all_spellings=all_spellings)
+        return await self._probe(
+            self._name, self._wire, self._driver, labels, all_spellings=all_spellings, separator=separator
+        )
 
     async def identify(self) -> BackendIdentity:
         """What the server says of itself, and the likeliest tokens' log-probabilities. Raises BackendError."""
         return await self._recognition.identify()
 
-    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
+    async def score(
+        self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
+    ) -> TreeScores:
         """All queries, shared beginnings first (see walk.py).
 
         Raises BackendError; then, and when it is cancelled, the calls under way are cancelled too.
@@ -77,7 +83,10 @@ class PromptScorer:
         if not layout.leaves:
             return TreeScores({})
         ids = await encode_tree(self._encoder, layout) if self._wire.takes_token_ids else None
-        tokens = await self._label_tokens(layout, labels, all_spellings=all_spellings, as_text=ids is None)
+        find = partial(
+            self._found_behind, labels, all_spellings=all_spellings, separator=separator, as_text=ids is None
+        )
+        tokens = await _behind_leaves(layout, find)
         reading = TreeReading(layout, tokens, ids, self._wire, self._driver)
         walk = Walk(
             layout,
@@ -97,24 +106,20 @@ class PromptScorer:
         """Close every connection."""
         await self._wire.close()
 
-    async def _label_tokens(
-        self, layout: Layout, labels: Sequence[str], *, all_spellings: bool, as_text: bool
-    ) -> list[LabelTokens]:
-        """The labels' tokens behind each leaf, found once for each way in which prompts end."""
-        endings = [ending(layout.last_characters(leaf, ENDING_CHARACTERS)) for leaf in range(len(layout.leaves))]
-        distinct = list(dict.fromkeys(endings))
-        find = partial(self._found_behind, labels, all_spellings=all_spellings, as_text=as_text)
-        found = dict(zip(distinct, await together(map(find, distinct)), strict=True))
-        return [found[behind] for behind in endings]
-
     async def _found_behind(
-        self, labels: Sequence[str], behind: str, *, all_spellings: bool, as_text: bool
+        self, labels: Sequence[str], behind: str, *, all_spellings: bool, separator: str, as_text: bool
     ) -> LabelTokens:
-        key = (tuple(labels), behind, all_spellings, as_text)
+        """The labels' tokens behind prompts that end so. Raises BackendError."""
+        key = (tuple(labels), behind, all_spellings, separator, as_text)
         found = self._labels.get(key)
         if found is None:
             found = await find_label_tokens(
-                self._encoder.tokens, labels, behind, all_spellings=all_spellings, as_text=as_text
+                self._encoder.tokens,
+                labels,
+                behind,
+                separator=separator,
+                all_spellings=all_spellings,
+                as_text=as_text,
             )
             self._labels.put(key, found)
         return found
@@ -127,3 +132,11 @@ class PromptScorer:
         if not all(answer.by_id for answer in answers):
             raise BackendRefused("the server names no token for a fixed prompt")
         return tuple(max(answer.by_id.values()) for answer in answers)
+
+
+async def _behind_leaves(layout: Layout, find: Callable[[str], Coroutine[Any, Any, LabelTokens]]) -> list[LabelTokens]:
+    """The labels' tokens behind each leaf, found once for each way in which prompts end. Raises BackendError."""
+    endings = [ending(layout.last_characters(leaf, ENDING_CHARACTERS)) for leaf in range(len(layout.leaves))]
+    distinct = list(dict.fromkeys(endings))
+    found = dict(zip(distinct, await together(map(find, distinct)), strict=True))
+    return [found[behind] for behind in endings]

@@ -9,7 +9,8 @@ from service.errors import LabelUnreachable
 from service.identifiers import Row
 from service.scoring.cost import Tally
 from service.scoring.driving import Driver
-from service.scoring.labels import Ids, LabelCall, LabelTokens
+from service.scoring.label_paths import Ids
+from service.scoring.labels import LabelCall, LabelTokens
 from service.scoring.layout import Layout
 from service.scoring.together import together
 from service.scoring.tree_ids import TreeIds

@@ -66,9 +66,13 @@ class ReplicatedScorer:
         self._salt = secrets.token_hex(8) if salt is None else salt
         self._agreed: BackendIdentity | None = None
 
-    async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
+    async def probe(
+        self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
+    ) -> BackendInfo:
         """All replicas; that they differ is a problem, that one cannot be reached is advice."""
-        infos = await asyncio.gather(*(one.scorer.probe(labels, all_spellings=all_spellings) for one in self._replicas))
+        infos = await asyncio.gather(
+            *(one.scorer.probe(labels, all_spellings=all_spellings, separator=separator) for one in self._replicas)
+        )
         numbered = dict(enumerate(infos, start=1))
         reached = {number: info for number, info in numbered.items() if info.reachable}
         missing = [
@@ -101,13 +105,15 @@ class ReplicatedScorer:
         self._agreed = identity
         return identity
 
-    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
+    async def score(
+        self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
+    ) -> TreeScores:
         """The whole tree on one replica. Raises BackendError: unavailable where none answers."""
         prompts = sum(1 for _ in _queries(tree))
 
         async def on(replica: _Replica) -> TreeScores:
             with replica.busy_with(prompts):
-                return await replica.scorer.score(tree, labels, all_spellings=all_spellings)
+                return await replica.scorer.score(tree, labels, all_spellings=all_spellings, separator=separator)
 
         return await self._first_answer(_beginning(tree), on)
 

@@ -39,13 +39,20 @@ class KeyedRequest:
 
 
 def keyed(
-    trees: Sequence[PromptTree], labels: Sequence[str], *, project: ProjectName, all_spellings: bool = False
+    trees: Sequence[PromptTree],
+    labels: Sequence[str],
+    *,
+    project: ProjectName,
+    all_spellings: bool = False,
+    separator: str = "",
 ) -> KeyedRequest:
     """The trees with a key for each prompt.
 
-    Another project, label set, order of labels or way to spell makes other keys.
+    Another project, label set, order of labels or way to spell makes other keys; and so does another
+    separator, where it may end a label.
     """
-    beginning = _beginning(project, labels, all_spellings=all_spellings)
+    ends = (separator,) if _may_be_ended(labels) else ()
+    beginning = _beginning(project, (str(len(labels)), *labels, *ends), all_spellings=all_spellings)
     return KeyedRequest(trees, [_keys(tree, beginning) for tree in trees])
 
 
@@ -71,10 +78,22 @@ def answered(request: KeyedRequest, answers: Answers) -> list[TreeScores]:
     return [TreeScores({row: answers[key] for row, key in keys.items()}) for keys in request.keys]
 
 
-def _beginning(project: ProjectName, labels: Sequence[str], *, all_spellings: bool) -> "hashlib.blake2b":
+def _may_be_ended(labels: Sequence[str]) -> bool:
+    """Whether a label may begin as another one does, which the separator then ends (service/scoring/label_ends.py).
+
+    Of other label sets the separator is left out: what was answered stays an answer. That is told by the
+    labels' texts, in any case, since tokens are the backend's. Texts beyond ASCII may be the same
+    tokens all the same: some tokenizers have one token for all they do not know.
+    """
+    texts = [label.casefold() for label in labels]
+    begun = any(one != other and other.startswith(one) for one in texts for other in texts)
+    return begun or not all(map(str.isascii, texts))
+
+
+def _beginning(project: ProjectName, asked: Sequence[str], *, all_spellings: bool) -> "hashlib.blake2b":
     """A hash of everything but the prompt; lengths stand before texts, so that no two of them look alike."""
     beginning = hashlib.blake2b(b"all" if all_spellings else b"one", digest_size=KEY_BYTES)
-    for text in (project, str(len(labels)), *labels):
+    for text in (project, *asked):
         encoded = text.encode()
         beginning.update(len(encoded).to_bytes(8, "big") + encoded)
     return beginning

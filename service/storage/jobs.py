@@ -33,6 +33,7 @@ class JobTable:
             "status": JobStatus.QUEUED,
             "created_at": func.now(),
             "backend_id": job.backend_id,
+            "warnings": list(job.warnings),
             "request_id": job.origin.request_id,
             "traceparent": job.origin.traceparent,
         }

@@ -43,11 +43,16 @@ def assert_scores(found: TreeScores, expected: dict[Row, list[float]]) -> None:
 
 
 async def scored(
-    server: FakeServer, tree: PromptTree = TREE, labels: Sequence[str] = LABELS, *, all_spellings: bool = False
+    server: FakeServer,
+    tree: PromptTree = TREE,
+    labels: Sequence[str] = LABELS,
+    *,
+    all_spellings: bool = False,
+    separator: str = "",
 ) -> TreeScores:
     max_top_tokens = server.max_top_n_tokens if isinstance(server, FakeTgi) else MAX_TOP_TOKENS
     async with rig_of(server.kind, server, max_top_tokens=max_top_tokens) as rig:
-        return await rig.scorer.score(tree, labels, all_spellings=all_spellings)
+        return await rig.scorer.score(tree, labels, all_spellings=all_spellings, separator=separator)
 
 
 @kinds
@@ -69,6 +74,48 @@ async def test_all_spellings_of_a_label_are_summed(kind: str) -> None:
     server = naming_all(kind)
     expected = own_scores(server.model, TREE, LABELS, all_spellings=True)
     assert_scores(await scored(server, all_spellings=True), expected)
+
+
+@kinds
+@pytest.mark.parametrize(
+    ("separator", "all_spellings"), [("\n\n", False), ("\n\n", True), (";\n", False), ("\n\n###\n\n", True)]
+)
+async def test_labels_that_others_begin_with_are_scored_with_their_end(
+    separator: str, all_spellings: bool, kind: str
+) -> None:
+    server = naming_all(kind)
+    labels = ("1", "10", "yes", "yes and no", "1000")
+    found = await scored(server, SMALL, labels, all_spellings=all_spellings, separator=separator)
+    expected = own_scores(server.model, SMALL, labels, all_spellings=all_spellings, separator=separator)
+    assert_scores(found, expected)
+
+
+@kinds
+async def test_a_label_whose_end_merges_with_the_separator_is_scored_as_demonstrations_have_it(kind: str) -> None:
+    server = naming_all(kind)
+    server.model = ToyLanguageModel(ToyTokenizer(glued=(".\n\n",)))
+    found = (await scored(server, SMALL, ("no.", "no.1"), separator="\n\n")).log_probabilities
+    for row, prompt in SMALL.prompts():
+        before, whole = (server.model.tokenizer.ids(text, special=True) for text in (prompt, f"{prompt} no.\n\nLima"))
+        assert server.model.tokenizer.text_of(whole[len(before) + 1]) == ".\n\n"
+        steps = (server.model.log_probabilities(whole[:end])[whole[end]] for end in range(len(before), len(before) + 2))
+        assert found[row][0] == pytest.approx(sum(map(float, steps)), abs=1e-5)
+
+
+@kinds
+async def test_a_separator_that_cannot_end_a_label_is_refused_by_name(kind: str) -> None:
+    with pytest.raises(BackendRefused, match=r"the label '1' .* the separator ' '.* take another separator"):
+        await scored(naming_all(kind), SMALL, ("1", "10"), separator=" ")
+
+
+@kinds
+async def test_a_separator_that_reads_like_a_longer_label_is_read_until_it_does_not(kind: str) -> None:
+    server = naming_all(kind)
+    found = (await scored(server, SMALL, ("yes", "yes and no"), separator=" and\n\n")).log_probabilities
+    expected = own_scores(server.model, SMALL, ("yes and\n\n", "yes and no"))
+    assert dict(found) == {row: pytest.approx(values, abs=1e-5) for row, values in expected.items()}
+    with pytest.raises(BackendRefused, match="reads as another label begins"):
+        await scored(server, SMALL, ("yes", "yes;no"), separator=";")
 
 
 @kinds

@@ -60,7 +60,9 @@ class NoisyScorer(DeterministicScorer):
     async def identify(self) -> BackendIdentity:
         return self._identity
 
-    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
+    async def score(
+        self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
+    ) -> TreeScores:
         self.calls += 1
         if self.calls == self._fatal_call:
             raise Killed
@@ -81,7 +83,9 @@ class NoisyScorer(DeterministicScorer):
 class SilentScorer(NoisyScorer):
     """Knows what it is, and answers nothing."""
 
-    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
+    async def score(
+        self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
+    ) -> TreeScores:
         raise AssertionError(f"asked for {[prompt for _, prompt in tree.prompts()]}")
 
 

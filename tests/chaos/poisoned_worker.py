@@ -23,12 +23,14 @@ class FatalScorer(DeterministicScorer):
         super().__init__(name=name)
         self._read = Counter[str]()
 
-    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
+    async def score(
+        self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
+    ) -> TreeScores:
         prompts = " ".join(prompt for _, prompt in tree.prompts())
         self._read.update(word for word in (POISON, TIRING) if word in prompts)
         if self._read[POISON] or self._read[TIRING] > TREES_UNTIL_TIRED:
             os._exit(OUT_OF_MEMORY)
-        return await super().score(tree, labels, all_spellings=all_spellings)
+        return await super().score(tree, labels, all_spellings=all_spellings, separator=separator)
 
 
 def main() -> None:

@@ -29,12 +29,14 @@ class Sleeper(DeterministicScorer):
         self.asleep = asyncio.Event()
         self.woken = asyncio.Event()
 
-    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
+    async def score(
+        self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
+    ) -> TreeScores:
         self._calls_left -= 1
         if self._calls_left == 0:
             self.asleep.set()
             await self.woken.wait()
-        return await super().score(tree, labels, all_spellings=all_spellings)
+        return await super().score(tree, labels, all_spellings=all_spellings, separator=separator)
 
 
 async def run(place: SmallService, scorer: DeterministicScorer, name: str, lease_seconds: float) -> ShardOutcome:

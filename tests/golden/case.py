@@ -82,11 +82,13 @@ class StoppingScorer(DeterministicScorer):
         self.calls = 0
         self._last_call = last_call
 
-    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
+    async def score(
+        self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
+    ) -> TreeScores:
         self.calls += 1
         if self.calls == self._last_call:
             self.stop.set()
-        return await super().score(tree, labels, all_spellings=all_spellings)
+        return await super().score(tree, labels, all_spellings=all_spellings, separator=separator)
 
 
 async def submitted(

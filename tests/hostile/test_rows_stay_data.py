@@ -29,9 +29,11 @@ class Listening(DeterministicScorer):
         super().__init__()
         self.prompts: list[str] = []
 
-    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
+    async def score(
+        self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
+    ) -> TreeScores:
         self.prompts += [prompt for _, prompt in tree.prompts()]
-        return await super().score(tree, labels, all_spellings=all_spellings)
+        return await super().score(tree, labels, all_spellings=all_spellings, separator=separator)
 
 
 async def labelled(rows: list[dict[str, Any]], backend: Scorer) -> list[dict[str, Any]]:

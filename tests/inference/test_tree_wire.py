@@ -118,6 +118,31 @@ def test_labels_of_several_tokens_follow_the_chain_rule(tree: Tree, whole_engine
     asyncio.run(compare())
 
 
+async def test_a_label_that_another_begins_with_is_scored_with_the_token_that_ends_it(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    labels = ("1", "10", "True", "Truest", "Rome")
+    body = one(PROMPT, *labels)
+    reply = (await client.post("/v1/score_tree", json={**body, "separator": "\n\n"})).json()
+    plain = (await client.post("/v1/score_tree", json=body)).json()
+    start = len(TOKENIZER.encode(PROMPT))
+    for label, value, without in zip(labels, reply["log_probabilities"][0], plain["log_probabilities"][0], strict=True):
+        ids = TOKENIZER.encode(f"{PROMPT} {label}")
+        if label in ("1", "True"):
+            ids = TOKENIZER.encode(f"{PROMPT} {label}\n\nThe")[: len(ids) + 1]
+        steps = range(start, len(ids))
+        total = sum(float(plain_scores(engine, ids[:step])[ids[step]]) for step in steps)
+        assert value == pytest.approx(total, abs=1e-4)
+        assert (value < without - 1e-3) == (label in ("1", "True"))
+    assert [reply["usage"][name] == plain["usage"][name] for name in ("prompts", "tokens_sent")] == [True, True]
+
+
+async def test_a_label_that_the_separator_cannot_end_is_refused_by_name(client: httpx.AsyncClient) -> None:
+    reply = await client.post("/v1/score_tree", json={**one(PROMPT, "1", "10"), "separator": "0"})
+    assert reply.status_code == 422
+    assert "no token of the separator '0' ends it" in reply.json()["error"]
+
+
 async def test_a_label_has_the_probability_of_all_its_spellings(client: httpx.AsyncClient, engine: Engine) -> None:
     spellings = [[" true", "True", " TRUE", " True"], []]
     reply = (await client.post("/v1/score_tree", json={**one(PROMPT, "True", "False"), "spellings": spellings})).json()

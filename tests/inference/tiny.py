@@ -1,7 +1,7 @@
 """Tiny random language models, and what their prompts should score."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -70,6 +70,26 @@ def llama(
         eos_token_id=1,
     )
     return LlamaForCausalLM(config)
+
+
+def bigrams(followers: Mapping[str, str], *, nats: float = 8.0) -> LlamaForCausalLM:
+    """Knows nothing but which token follows which; of others it thinks all are about equally likely.
+
+    Its layers add nothing, so that its last state is the last token's embedding.
+    """
+    module, tokenizer = llama(), train_tokenizer()
+    with torch.no_grad():
+        for layer in module.model.layers:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+        embeddings = module.model.embed_tokens.weight
+        embeddings.copy_(torch.nn.functional.normalize(torch.randn(embeddings.shape), dim=1))
+        module.lm_head.weight.zero_()
+        for token, follower in followers.items():
+            [one], [other] = (tokenizer.encode(text, add_special_tokens=False) for text in (token, follower))
+            state = module.model.norm(embeddings[one])
+            module.lm_head.weight[other] += nats * state / state.square().sum()
+    return module
 
 
 def gpt2() -> GPT2LMHeadModel:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from inference.tree_prompts import Segment, Spelling, Tree, TreeQuery
+from inference.label_tokens import Spelling
+from inference.tree_prompts import Segment, Tree, TreeQuery
 
 LABELS = ("True", "False", "Paris", "Rome")  # a token each
 PARTS = ("The city", " of Paris", " is in", "\n\n", "\n", "A", " 1", "é", "\r\n", "Claim: ", "<s>", "")

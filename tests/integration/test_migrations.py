@@ -59,7 +59,8 @@ async def test_what_was_there_before_projects_goes_to_the_default_one_and_back(e
     store = PostgresStore(empty_database_url)
     try:
         async with store.desk(LOCAL_CALLER) as desk:
-            assert (await desk.jobs.get(JobId("job_1"))).dataset_id == "ds_1"
+            found = await desk.jobs.get(JobId("job_1"))
+            assert (found.dataset_id, found.warnings) == ("ds_1", ())
             assert await desk.idempotency.claim("k", "s", JobId("job_2")) == StoredRequest("s", JobId("job_1"))
     finally:
         await store.close()

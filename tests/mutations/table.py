@@ -183,6 +183,27 @@ MUTATIONS = (
         ("tests/unit/search/test_known_rows.py",),
     ),
     Mutation(
+        "a label that another begins with is not ended",
+        "service/scoring/labels.py",
+        "        spellings = await told_apart(finder, spellings)\n",
+        "        await told_apart(finder, spellings)\n",
+        ("tests/unit/scoring/test_labels.py",),
+    ),
+    Mutation(
+        "the embedded server ends no label",
+        "inference/label_tokens.py",
+        "        paths = [path for path in longer if path is not None]\n",
+        "        return {path.ids: path.spelling.label for path in paths}\n",
+        ("tests/inference/test_label_tokens.py",),
+    ),
+    Mutation(
+        "answers to labels with other ends are taken for the same",
+        "service/search/recall.py",
+        "ends = (separator,) if _may_be_ended(labels) else ()",
+        "ends = ()",
+        ("tests/unit/search/test_recall.py",),
+    ),
+    Mutation(
         "two maintainers work at once",
         "service/storage/upkeep.py",
         "return bool((await self._connection.execute(lock)).scalar_one())",

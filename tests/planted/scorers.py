@@ -40,7 +40,9 @@ class FailingScorer(DeterministicScorer):
         super().__init__()
         self._left = calls
 
-    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
+    async def score(
+        self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
+    ) -> TreeScores:
         self._left -= 1
         if self._left < 0:
             raise BackendRefused("the server has no log-probabilities")

@@ -133,12 +133,14 @@ class ToyLanguageModel:
     """Next-token log-probabilities; `seed` stands for the weights.
 
     `impossible` texts are tokens of probability 0. `inverted` weights hold the opposite for true.
+    What answers are likely `answers` says; behind a whole one the separator is.
     """
 
     tokenizer: ToyTokenizer
     seed: int = 0
     impossible: tuple[str, ...] = ()
     inverted: bool = False
+    answers: tuple[str, ...] = ANSWERS
 
     def log_probabilities(self, ids: Sequence[int]) -> Values:
         """log p(token | ids) in nats for every token of the vocabulary; their exponentials sum to one."""
@@ -162,7 +164,7 @@ class ToyLanguageModel:
 
     @cached_property
     def _paths(self) -> list[list[int]]:
-        return [self.tokenizer.ids(f" {answer}") for answer in ANSWERS]
+        return [self.tokenizer.ids(f" {answer}") for answer in self.answers]
 
     def _noise_after(self, ids: Sequence[int]) -> Values:
         digest = hashlib.blake2b(np.asarray(ids, dtype="<i4").tobytes(), digest_size=8).digest()
@@ -178,6 +180,8 @@ class ToyLanguageModel:
             for depth in range(1, len(path)):
                 if list(ids[-depth:]) == path[:depth]:
                     continued[path[depth]] = 2 * _ANSWER_NATS
+            if list(ids[-len(path) :]) == path:
+                continued[self.tokenizer.id_of(_SEPARATOR)] = 2 * _ANSWER_NATS
         if continued:
             return continued
         added: dict[int, float] = {}
@@ -188,22 +192,23 @@ class ToyLanguageModel:
     def _belief(self, text: str) -> list[float]:
         """Nats for each answer, from how the demonstrations before the question are labelled."""
         *demonstrations, question = text.split(_SEPARATOR)
-        votes = [_PRIOR, 0.0]
+        count = len(self.answers)
+        votes = [_PRIOR] + [0.0] * (count - 1)
         for demonstration in demonstrations:
-            shift = _shift(demonstration)
+            shift = _shift(demonstration, self.answers)
             if shift is not None:
-                votes[(shift + self.inverted) % 2] += 1
-        truth, total = (hashed_label(question, 2) + self.inverted) % 2, sum(votes)
-        nats = [_CERTAINTY_NATS * votes[(answer - truth) % 2] / (total + 1) for answer in range(2)]
+                votes[(shift + self.inverted) % count] += 1
+        truth, total = (hashed_label(question, count) + self.inverted) % count, sum(votes)
+        nats = [_CERTAINTY_NATS * votes[(answer - truth) % count] / (total + 1) for answer in range(count)]
         nats[0] += _BIAS_NATS / (1 + len(demonstrations))
         return nats
 
 
 @lru_cache(maxsize=10_000)
-def _shift(demonstration: str) -> int | None:
-    """0 where a demonstration has the label the toy world holds for true, 1 where the other, None without one."""
+def _shift(demonstration: str, answers: tuple[str, ...]) -> int | None:
+    """0 where a demonstration has the label the toy world holds for true, more where others, None without one."""
     text, _, label = demonstration.rpartition(" ")
-    return (ANSWERS.index(label) - hashed_label(text, 2)) % 2 if label in ANSWERS else None
+    return (answers.index(label) - hashed_label(text, len(answers))) % len(answers) if label in answers else None
 
 
 def _bytes_of(token: int, text: str) -> bytes:

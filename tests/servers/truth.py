@@ -1,6 +1,6 @@
 """What the toy language model itself says of labels: the yardstick for every adapter."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -11,14 +11,26 @@ from tests.servers.language_model import ToyLanguageModel
 
 
 def own_scores(
-    model: ToyLanguageModel, tree: PromptTree, labels: Iterable[str], *, all_spellings: bool = False
+    model: ToyLanguageModel,
+    tree: PromptTree,
+    labels: Sequence[str],
+    *,
+    all_spellings: bool = False,
+    separator: str = "",
 ) -> dict[Row, list[float]]:
-    """What the language model itself says, the tokens of prompt and label as those of one text."""
+    """What the language model itself says, the tokens of prompt and label as those of one text.
+
+    With a separator, a label whose tokens others begin with is read with the token behind it.
+    """
+    texts = {label: _texts(label, all_spellings=all_spellings) for label in labels}
+    ended = {
+        text: separator
+        for label, own in texts.items()
+        for text in own
+        if any(_begins(model, text, other) for others in labels if others != label for other in texts[others])
+    }
     return {
-        row: [
-            _log_sum(_path(model, prompt, text) for text in _texts(label, all_spellings=all_spellings))
-            for label in labels
-        ]
+        row: [_log_sum(_path(model, prompt, text, ended.get(text, "")) for text in own) for own in texts.values()]
         for row, prompt in tree.prompts()
     }
 
@@ -27,9 +39,19 @@ def _texts(label: str, *, all_spellings: bool) -> list[str]:
     return spellings_of(label) if all_spellings else [f" {label}"]
 
 
-def _path(model: ToyLanguageModel, prompt: str, text: str) -> float:
+def _begins(model: ToyLanguageModel, one: str, other: str) -> bool:
+    ids, longer = model.tokenizer.ids(one), model.tokenizer.ids(other)
+    return longer[: len(ids)] == ids
+
+
+def _path(model: ToyLanguageModel, prompt: str, text: str, end: str) -> float:
+    """The tokens of the text behind the prompt, and, where something ends it, the first one behind them."""
     before, whole = (model.tokenizer.ids(each, special=True) for each in (prompt, prompt + text))
     assert whole[: len(before)] == before
+    if end:
+        demonstration = model.tokenizer.ids(f"{prompt}{text}{end}The next", special=True)
+        assert demonstration[: len(whole)] == whole
+        whole = demonstration[: len(whole) + 1]
     return float(sum(model.log_probabilities(whole[:end])[whole[end]] for end in range(len(before), len(whole))))
 
 

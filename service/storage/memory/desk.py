@@ -65,6 +65,7 @@ class MemoryJobs:
             config=job.config,
             created_at=now,
             backend_id=job.backend_id,
+            warnings=job.warnings,
             origin=job.origin,
         )
         self._state.jobs.put(job.id, stored)

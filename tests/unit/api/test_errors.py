@@ -138,7 +138,9 @@ class BrokenBackend(DeterministicScorer):
         self._error = error
         self._reachable = reachable
 
-    async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
+    async def probe(
+        self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
+    ) -> BackendInfo:
         if self._error is not None:
             raise self._error
         problems = ("no top tokens",)

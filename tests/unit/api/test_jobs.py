@@ -18,6 +18,7 @@ JOB_FIELDS = [
     "config",
     "progress",
     "error",
+    "warnings",
     "links",
 ]
 PROGRESS_FIELDS = [
@@ -51,6 +52,20 @@ async def test_a_job_has_exactly_the_documented_fields(service: Service) -> None
     assert job["progress"]["rows"] == 8
     assert job["config"]["search"]["alpha"] == 50
     assert job["links"]["self"] == f"/v1/jobs/{job['id']}"
+
+
+async def test_what_is_doubtful_about_a_job_is_told_with_it_and_in_its_report(service: Service) -> None:
+    task = {"template": "{a} and {b} is", "labels": ["yes", "no way at all"]}
+    job = await service.post(task=task)
+    lonely, unlike = job["warnings"]
+    assert "no relations" in lonely
+    assert "1 ('yes') to 4 ('no way at all') tokens" in unlike
+    assert (await service.client.get(job["links"]["self"])).json()["warnings"] == job["warnings"]
+    await service.work()
+    assert (await service.client.get(job["links"]["report"])).json()["warnings"] == job["warnings"]
+    page = await service.client.get(job["links"]["report"], params={"format": "html"})
+    assert lonely in page.text
+    assert (await service.post())["warnings"] == []
 
 
 async def test_a_job_that_was_worked_on_has_succeeded_and_says_what_it_cost(service: Service) -> None:

@@ -256,3 +256,10 @@ class Broken(httpx.SyncByteStream):
     def __iter__(self):  # type: ignore[no-untyped-def]  # a generator that ends in an error
         yield b"ha"
         raise httpx.ReadError("connection lost")
+
+
+def test_what_is_doubtful_about_a_job_comes_with_it() -> None:
+    service = FakeService(job_answer(code=202, warnings=["there are no relations"]), job_answer(code=202))
+    with service.client() as client:
+        warned, silent = (client.create_job(b"{}", CONFIG) for _ in range(2))
+    assert (warned.warnings, silent.warnings) == (("there are no relations",), ())

@@ -62,7 +62,9 @@ class CountingScorer(DeterministicScorer):
             advice=tuple(advice),
         )
 
-    async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
+    async def probe(
+        self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
+    ) -> BackendInfo:
         return self._info
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:

@@ -19,7 +19,9 @@ class Probed(DeterministicScorer):
         if open_gate:
             self.gate.set()
 
-    async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
+    async def probe(
+        self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
+    ) -> BackendInfo:
         self.probes += 1
         self.began.set()
         await self.gate.wait()

@@ -69,6 +69,6 @@ async def test_of_a_large_data_set_only_a_sample_and_the_long_rows_are_counted()
     scorer = CountingScorer(4_000)
     long = "word " * 900  # more bytes than the context has tokens
     found = await prepared(scorer, config(), source(*({"q": f"word {n}"} for n in range(2_500)), {"q": long}))
-    assert len(scorer.counted) == 256 + 1 + 2  # and what texts begin with, and what follows them
+    assert len(scorer.counted) == 256 + 1 + 2 + 3  # and what texts begin with, what follows them, and the labels
     assert found.lengths.demonstrations[2_500] == 902
     assert all(4 <= tokens <= 12 for tokens in found.lengths.demonstrations[:2_500])

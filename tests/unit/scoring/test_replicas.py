@@ -30,25 +30,29 @@ class Replica:
     gate: asyncio.Event | None = None
     closed: bool = False
 
-    async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
+    async def probe(
+        self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
+    ) -> BackendInfo:
         if self.failure is not None:
             return BackendInfo(
                 name="twin", kind="deterministic", ready=False, reachable=False, problems=(str(self.failure),)
             )
-        return self.about(await self.twin.probe(labels, all_spellings=all_spellings))
+        return self.about(await self.twin.probe(labels, all_spellings=all_spellings, separator=separator))
 
     async def identify(self) -> BackendIdentity:
         self.identified += 1
         await self._fail()
         return self.identity
 
-    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
+    async def score(
+        self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
+    ) -> TreeScores:
         self.trees.append(tree)
         self.came.set()
         if self.gate is not None:
             await self.gate.wait()
         await self._fail()
-        return await self.twin.score(tree, labels, all_spellings=all_spellings)
+        return await self.twin.score(tree, labels, all_spellings=all_spellings, separator=separator)
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         await self._fail()

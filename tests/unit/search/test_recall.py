@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -118,3 +119,19 @@ def test_another_label_set_way_to_spell_labels_or_project_is_another_question() 
         for labels, project, spelled in itertools.product(sets, (BIRDS, FISH), (False, True))
     }
     assert len(keys) == 4 * len(sets)
+
+
+@pytest.mark.parametrize("labels", [("1", "10"), ("No", "not"), ("größer", "ç")])
+def test_another_separator_is_another_question_where_it_may_end_a_label(labels: tuple[str, ...]) -> None:
+    assert len(keys_by_separator(labels)) == 3
+
+
+def test_another_separator_is_the_same_question_where_it_ends_no_label() -> None:
+    assert len(keys_by_separator(LABELS)) == 1
+
+
+def keys_by_separator(labels: tuple[str, ...]) -> set[PromptKey]:
+    tree = PromptTree("a", (Query(Row(0), "b"),))
+    return {
+        keyed([tree], labels, project=BIRDS, separator=separator).keys[0][Row(0)] for separator in ("", "\n", "\n\n")
+    }

@@ -26,14 +26,18 @@ class Spelling(DeterministicScorer):
         self.probed = set[bool]()
         self.scored = set[bool]()
 
-    async def probe(self, labels: Sequence[str] = (), *, all_spellings: bool = False) -> BackendInfo:
+    async def probe(
+        self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
+    ) -> BackendInfo:
         if labels:
             self.probed.add(all_spellings)
-        return await super().probe(labels, all_spellings=all_spellings)
+        return await super().probe(labels, all_spellings=all_spellings, separator=separator)
 
-    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
+    async def score(
+        self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
+    ) -> TreeScores:
         self.scored.add(all_spellings)
-        return await super().score(tree, labels, all_spellings=all_spellings)
+        return await super().score(tree, labels, all_spellings=all_spellings, separator=separator)
 
 
 @pytest.mark.parametrize(

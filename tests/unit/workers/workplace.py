@@ -51,7 +51,9 @@ class Backend(DeterministicScorer):
             raise self.failure
         return self.identity
 
-    async def score(self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False) -> TreeScores:
+    async def score(
+        self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
+    ) -> TreeScores:
         self.asked.set()
         self.calls += 1
         if happens := self.at_call.get(self.calls):

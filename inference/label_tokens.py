@@ -1,0 +1,133 @@
+"""The tokens of labels behind a prompt; those that others begin with are read to their end.
+
+Whatever begins with " 10" begins with " 1", so that log p(" 1") is never below log p(" 10"). A
+spelling whose tokens those of another label begin with therefore goes on with the separator's
+first token, as in a demonstration: " 1" and then the separator is an event apart from " 10".
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
+
+from inference.errors import InvalidRequest
+from inference.tokenization import Piece
+
+LabelIds = tuple[int, ...]  # a label's tokens behind a prompt, in one spelling
+
+# What the next demonstration may begin with: some tokenizers split white space by what stands behind it.
+_NEXT_DEMONSTRATIONS = ("The", "7", '"')
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """A text that stands for a label, given by its place, where it follows a prompt; each label has one of its own."""
+
+    label: int
+    text: str
+    is_own: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt, or its end: its tokens, its length in characters, and how to get the tokens of a text that goes on."""
+
+    number: int  # of the query
+    ids: list[int]
+    characters: int
+    pieces: Callable[[str], list[Piece]]  # of the prompt with a text behind it
+
+
+@dataclass(frozen=True, slots=True)
+class _Path:
+    """A spelling's tokens, and, once it is read past its end, those of the spelling with the separator."""
+
+    spelling: Spelling
+    ids: LabelIds
+    ended: LabelIds = ()
+
+
+def labels_behind(
+    prompt: Prompt, spellings: Sequence[Spelling], with_spellings: Sequence[list[int]], separator: str
+) -> dict[LabelIds, int]:
+    """What each spelling adds to the tokens of a prompt, with the label that it stands for.
+
+    `with_spellings` has the tokens of the prompt with each spelling behind it. Another spelling than the
+    label's own is left out where it changes the prompt's tokens or cannot be ended. Raises InvalidRequest.
+    """
+    paths = _own_paths(prompt, spellings, with_spellings)
+    while separator and (begun := _begun(paths)):
+        longer = [_longer(prompt, path, separator) if path.ids in begun else path for path in paths]
+        paths = [path for path in longer if path is not None]
+    return {path.ids: path.spelling.label for path in paths}
+
+
+def _own_paths(prompt: Prompt, spellings: Sequence[Spelling], with_spellings: Sequence[list[int]]) -> list[_Path]:
+    """Every spelling's tokens, each once. Raises InvalidRequest."""
+    found: dict[LabelIds, Spelling] = {}
+    for spelling, whole in zip(spellings, with_spellings, strict=True):
+        ids = tuple(whole[len(prompt.ids) :])
+        if whole[: len(prompt.ids)] != prompt.ids or not ids:
+            if spelling.is_own:
+                name = _name(spelling)
+                raise InvalidRequest(
+                    f"the tokenizer merges the label {name} with the text before it, of query {prompt.number}"
+                )
+            continue
+        first = found.setdefault(ids, spelling)
+        if first is not spelling and (spelling.is_own or first.label != spelling.label):
+            raise InvalidRequest(_shared(first, spelling))
+    return [_Path(spelling, ids) for ids, spelling in found.items()]
+
+
+def _begun(paths: Sequence[_Path]) -> set[LabelIds]:
+    """Those paths that a path of another label begins with, or is."""
+    labels: dict[LabelIds, set[int]] = {}
+    for path in paths:
+        for depth in range(1, len(path.ids) + 1):
+            labels.setdefault(path.ids[:depth], set()).add(path.spelling.label)
+    return {path.ids for path in paths if labels[path.ids] - {path.spelling.label}}
+
+
+def _longer(prompt: Prompt, path: _Path, separator: str) -> _Path | None:
+    """The path with one token more. Raises InvalidRequest where there is none; without it for another spelling."""
+    if path.ended:
+        ended, length = path.ended, len(path.ids) + 1
+    else:
+        ended, length = _ended(prompt, path, separator)
+    if length <= len(ended):
+        return replace(path, ids=ended[:length], ended=ended)
+    if not path.spelling.is_own:
+        return None
+    raise InvalidRequest(
+        f"another label begins with the label {_name(path.spelling)}, and no token of the separator {separator!r} "
+        "ends it whatever demonstration follows; take another separator or other labels"
+    )
+
+
+def _ended(prompt: Prompt, path: _Path, separator: str) -> tuple[LabelIds, int]:
+    """The spelling's tokens in a demonstration, as far as they do not depend on the next one, and how many end it.
+
+    Where the tokenizer merges the spelling's end with the separator, the merged token ends it.
+    """
+    text = path.spelling.text + separator
+    first, *others = (prompt.pieces(text + following) for following in _NEXT_DEMONSTRATIONS)
+    columns = takewhile(lambda column: len({piece.id for piece in column}) == 1, zip(first, *others, strict=False))
+    shared = [piece for piece, *_ in columns if piece.stop <= prompt.characters + len(text)]
+    ids = tuple(piece.id for piece in shared)
+    start, own = len(prompt.ids), path.ids
+    if list(ids[:start]) != prompt.ids:
+        return (), 1
+    if ids[start : start + len(own)] == own:
+        return ids[start:], len(own) + 1
+    end = prompt.characters + len(path.spelling.text)
+    return ids[start:], 1 + sum(1 for piece in shared[start:] if piece.stop <= end)
+
+
+def _name(spelling: Spelling) -> str:
+    return repr(spelling.text.removeprefix(" "))
+
+
+def _shared(first: Spelling, other: Spelling) -> str:
+    if other.is_own:
+        return f"the labels {_name(first)} and {_name(other)} are the same tokens"
+    return f"the spelling {other.text!r} stands for two labels, number {first.label} and number {other.label}"

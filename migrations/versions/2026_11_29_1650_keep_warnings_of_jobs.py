@@ -1,0 +1,19 @@
+"""Keep what was doubtful about a job when it was made."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "e7a4c2d81f36"
+down_revision = "c41d9a7f3e60"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("SET LOCAL lock_timeout = '5s'")
+    op.add_column("jobs", sa.Column("warnings", sa.JSON(), server_default=sa.text("'[]'"), nullable=False))
+
+
+def downgrade() -> None:
+    op.execute("SET LOCAL lock_timeout = '5s'")
+    op.drop_column("jobs", "warnings")

@@ -1,0 +1,86 @@
+"""Whether the labels are words that the language model would say where it is asked, and words of like length."""
+
+import asyncio
+import math
+from collections.abc import Iterator, Sequence
+from statistics import median
+
+from service.config import Task
+from service.errors import BackendError
+from service.identifiers import Row
+from service.jobs.survey import Survey
+from service.scoring_ports import Scorer
+from service.search.prompt_tree import PromptTree, Query
+
+SAMPLE_ROWS = 12
+SAMPLE_SECONDS = 15.0  # the longest that a request waits for the sample; without an answer nothing is said of it
+# With a language model of 135 million parameters, labels had 2 to 13 % in prompts that lead up to them, 0.5 % where
+# other topics fit as well, and 0.01 to 0.3 % in the same prompts with a blank at the end (docs/probe.md).
+LEAST_SHARE = 0.01
+MOST_TOKENS_APART = 1  # that labels may differ by without a word
+
+_BEFORE = "is"  # any word will do: what a tokenizer puts before a text is not counted
+
+
+async def label_warnings(scorer: Scorer, task: Task, survey: Survey) -> tuple[str, ...]:
+    """What is doubtful about the labels. Asks for a dozen rows without demonstrations. Raises BackendError."""
+    counts = await _token_counts(scorer, task.labels)
+    texts = _spread(survey.sample)
+    share = await _share(scorer, task, texts)
+    return (*_of_unlike_length(task.labels, counts), *_improbable(share, texts))
+
+
+async def _token_counts(scorer: Scorer, labels: Sequence[str]) -> list[int]:
+    """How many tokens each label adds to a text."""
+    before, *counts = await scorer.count_tokens([_BEFORE, *(f"{_BEFORE} {label}" for label in labels)])
+    return [count - before for count in counts]
+
+
+def _of_unlike_length(labels: Sequence[str], counts: Sequence[int]) -> Iterator[str]:
+    if max(counts) - min(counts) <= MOST_TOKENS_APART:
+        return
+    shortest, longest = labels[counts.index(min(counts))], labels[counts.index(max(counts))]
+    yield (
+        f"the labels have {min(counts)} ({shortest!r}) to {max(counts)} ({longest!r}) tokens, and every further token "
+        "costs a label probability, so that the short ones are favoured: take labels of about the same length, or "
+        "look in the report whether the short ones have more rows than you expect"
+    )
+
+
+def _spread(texts: Sequence[str]) -> Sequence[str]:
+    """A dozen of the texts, evenly."""
+    return texts[:: math.ceil(len(texts) / SAMPLE_ROWS)]
+
+
+async def _share(scorer: Scorer, task: Task, texts: Sequence[str]) -> float | None:
+    """The probability of all labels together behind each text: the median. None where the backend does not say."""
+    tree = PromptTree("", tuple(Query(Row(number), text) for number, text in enumerate(texts)))
+    try:
+        async with asyncio.timeout(SAMPLE_SECONDS):
+            scores = await scorer.score(tree, task.labels, all_spellings=task.all_spellings, separator=task.separator)
+    except (BackendError, TimeoutError):
+        return None  # the job is not kept from running by a dozen prompts that it may never ask
+    return median(sum(map(math.exp, values)) for values in scores.log_probabilities.values())
+
+
+def _improbable(share: float | None, texts: Sequence[str]) -> Iterator[str]:
+    if share is None or share >= LEAST_SHARE:
+        return
+    told = f"{share:.2%}" if share >= 0.0001 else "less than 0.01%"
+    blank = sum(text[-1:].isspace() for text in texts)
+    if 2 * blank > len(texts):
+        causes = (
+            "the rows end with white space, and a space is put before every label: let the template end with the "
+            "word or mark right before the label"
+        )
+    else:
+        causes = (
+            "usual causes are a template that does not lead up to the label, and words, or capitals, that the language "
+            "model would not write there: let the template end as the text before such a label would, and take the "
+            "words that would follow"
+        )
+    yield (
+        f"where it is asked for the label of a row, the language model gives all labels together {told} of the "
+        f"probability (the median of {len(texts)} rows, without demonstrations), so that labels are chosen by what "
+        f"it hardly ever says; {causes}"
+    )

@@ -1,0 +1,57 @@
+"""The small model says the labels of the demo, and would say something else behind a blank."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inference.app import create_app
+from inference.engine import CacheLimits, Engine
+from inference.language_model import Source, load
+from inference.settings import SMALL_MODEL, Limits
+from service.config import JobConfig
+from service.jobs.label_words import label_warnings
+from service.scoring.embedded import EmbeddedScorer
+from tests.inference.served import served
+from tests.unit.jobs.sources import survey
+
+ROOT = Path(__file__).parents[2]
+CONFIG = json.loads((ROOT / "examples/demo.json").read_text(encoding="utf-8"))
+ROWS = [json.loads(line) for line in (ROOT / "examples/demo.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """The embedded server over the small model."""
+    engine = Engine(load(Source(str(SMALL_MODEL))), CacheLimits())
+    with served(create_app(engine, Limits())) as address:
+        yield address
+
+
+@pytest.fixture
+async def scorer(url: str) -> AsyncIterator[EmbeddedScorer]:
+    made = EmbeddedScorer("default", url)
+    yield made
+    await made.close()
+
+
+async def warned(scorer: EmbeddedScorer, **changes: Any) -> tuple[str, ...]:
+    task = JobConfig.model_validate({**CONFIG, "task": {**CONFIG["task"], "relations": [], **changes}}).task
+    return await label_warnings(scorer, task, survey(task, *ROWS))
+
+
+async def test_the_demo_is_not_warned_of(scorer: EmbeddedScorer) -> None:
+    assert await warned(scorer) == ()
+
+
+async def test_a_blank_at_the_end_of_the_demos_template_is(scorer: EmbeddedScorer) -> None:
+    [warning] = await warned(scorer, template="{claim}\nI think this claim is ")
+    assert "end with white space" in warning
+
+
+async def test_words_that_the_small_model_never_says_are_named_as_the_cause(scorer: EmbeddedScorer) -> None:
+    warning = (await warned(scorer, labels=["Surely", "Never"]))[-1]
+    assert "would not write there" in warning
+    assert "white space" not in warning

@@ -1,0 +1,109 @@
+"""What is said of labels that the language model would not say, and of labels of unlike length."""
+
+import asyncio
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from service.errors import BackendRefused, BackendUnavailable
+from service.jobs.estimate import estimate
+from service.jobs.label_words import SAMPLE_ROWS
+from service.scoring.registry import ConfiguredScorers
+from service.search.prompt_tree import PromptTree, TreeScores
+from tests.unit.jobs.sources import CountingScorer, config, source
+
+ROWS = [{"q": f"row {number}"} for number in range(100)]
+
+
+class Sceptic(CountingScorer):
+    """Gives all labels together these shares of the probability, row by row, and keeps what it was asked."""
+
+    def __init__(self, *shares: float, failure: Exception | None = None) -> None:
+        super().__init__()
+        self._shares = shares
+        self._failure = failure
+        self.prompts: list[str] = []
+        self.asked: dict[str, Any] = {}
+
+    async def score(
+        self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
+    ) -> TreeScores:
+        if self._failure is not None:
+            raise self._failure
+        rows = [row for row, _ in tree.prompts()]
+        self.prompts += [prompt for _, prompt in tree.prompts()]
+        self.asked = {"all_spellings": all_spellings, "separator": separator}
+        shares = {row: self._shares[number % len(self._shares)] for number, row in enumerate(rows)}
+        return TreeScores({row: (math.log(share / len(labels)),) * len(labels) for row, share in shares.items()})
+
+
+async def warnings(scorer: CountingScorer, template: str = "{q} is", **task: Any) -> list[str]:
+    """Those about labels alone."""
+    found = await estimate(
+        config(template, **task), source(*ROWS), ConfiguredScorers({"default": scorer}), max_reported_faults=9
+    )
+    return [warning for warning in found.warnings if "label" in warning and "relations" not in warning]
+
+
+@pytest.mark.parametrize("share", [1.0, 0.3, 0.011])
+async def test_labels_that_the_language_model_says_are_no_matter(share: float) -> None:
+    assert await warnings(Sceptic(share)) == []
+
+
+async def test_labels_that_the_language_model_hardly_says_are_warned_of_with_the_share_and_what_to_do() -> None:
+    [warning] = await warnings(Sceptic(0.004))
+    assert "0.40%" in warning
+    assert "12 rows" in warning
+    assert "let the template end" in warning
+    assert "white space" not in warning
+
+
+async def test_a_template_that_ends_with_white_space_is_named_as_the_cause() -> None:
+    [warning] = await warnings(Sceptic(1e-9), "{q} is ")
+    assert "less than 0.01%" in warning
+    assert "end with white space" in warning
+
+
+async def test_a_few_rows_behind_which_a_label_is_likely_make_no_good_template() -> None:
+    assert len(await warnings(Sceptic(0.9, 1e-4, 1e-4))) == 1
+    assert await warnings(Sceptic(0.9, 0.9, 1e-4)) == []
+
+
+async def test_a_dozen_rows_from_all_of_them_are_asked_as_the_job_will_ask() -> None:
+    scorer = Sceptic(1.0)
+    await warnings(scorer, separator="\n---\n", all_spellings=True)
+    assert len(scorer.prompts) == SAMPLE_ROWS
+    assert scorer.prompts[0] == "row 0 is"
+    assert scorer.prompts[-1].split()[1] > "8"
+    assert scorer.asked == {"all_spellings": True, "separator": "\n---\n"}
+
+
+@pytest.mark.parametrize("failure", [BackendUnavailable("busy"), BackendRefused("no"), TimeoutError()])
+async def test_a_backend_that_does_not_answer_keeps_no_job_from_being_made(failure: Exception) -> None:
+    assert await warnings(Sceptic(0.0, failure=failure)) == []
+
+
+async def test_a_backend_that_takes_long_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(Sceptic):
+        async def score(self, *_: object, **__: object) -> TreeScores:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    monkeypatch.setattr("service.jobs.label_words.SAMPLE_SECONDS", 0.01)
+    assert await warnings(Slow()) == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (["yes", "no"], None),
+        (["yes", "not sure"], None),
+        (["yes", "no way at all"], ("1 ('yes') to 4 ('no way at all') tokens", "about the same length")),
+    ],
+)
+async def test_labels_of_unlike_length_are_told(labels: list[str], told: tuple[str, str] | None) -> None:
+    found = await warnings(Sceptic(1.0), labels=labels)
+    assert len(found) == (told is not None)
+    assert all(part in found[0] for part in told or ())
