@@ -59,7 +59,7 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=128)
     parser.add_argument("--seeds", type=int, default=3, help="how many")
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("build/real_models.jsonl"))
+    parser.add_argument("--out", type=Path, default=Path("docs/real_models/results.jsonl"))
     parser.add_argument("--again", action="store_true", help="make cells anew that are there already")
     parser.add_argument("--threads", type=int, help="CPU threads of each language model's process")
     parser.add_argument("--cache-tokens", type=int, help="tokens that a prefix cache holds; default: 512 MiB")

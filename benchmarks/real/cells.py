@@ -1,8 +1,9 @@
 """A cell: one method on one task, language model and seed, made and measured."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from benchmarks.real.methods import METHODS
 from benchmarks.real.outcome import Find, Material, Outcome
 from benchmarks.real.scorer import Loaded, RealScorer
 from benchmarks.real.tasks import Drawn, draw
+from service.identifiers import Label
 from service.jobs.problem import SPECIAL_TOKENS, search_parameters
 from service.search.objective import utility
 from service.search.problem import Problem
@@ -78,7 +80,8 @@ class Bench:
 def _asked(drawn: Drawn, loaded: Loaded, find: Find) -> _Found:
     scorer = RealScorer(loaded, drawn.config.task.labels, next(iter(drawn.texts.values())))
     problem = problem_of(drawn, scorer)
-    material = Material(config=drawn.config, problem=problem, gold=drawn.gold, known=drawn.known)
+    known = _fitting(drawn.known, problem, scorer)
+    material = Material(config=drawn.config, problem=problem, gold=drawn.gold, known=known)
     began = time.perf_counter()
     outcome = resolve(find(material), scorer)
     seconds = time.perf_counter() - began
@@ -86,19 +89,31 @@ def _asked(drawn: Drawn, loaded: Loaded, find: Find) -> _Found:
 
 
 def problem_of(drawn: Drawn, scorer: RealScorer) -> Problem:
-    """The rows as one shard, with the service's own parameters and as many demonstrations as the context takes."""
+    """The rows as one shard, with the service's own parameters and as many demonstrations as the context takes.
+
+    Raises ValueError for a row that does not fit the context.
+    """
     task = drawn.config.task
     longest_label = max(task.labels, key=scorer.count)
     tokens = {row: scorer.count(f"{text} {longest_label}{task.separator}") for row, text in drawn.texts.items()}
+    budget = scorer.context_tokens - SPECIAL_TOKENS - max(tokens.values())
+    if budget < 0:
+        raise ValueError(f"a row of {max(tokens.values())} tokens does not fit a context of {scorer.context_tokens}")
     return Problem(
         texts=drawn.texts,
         labels=tuple(task.labels),
         separator=task.separator,
         constraint_list=drawn.constraints,
         demonstration_tokens=tokens,
-        budget_tokens=scorer.context_tokens - SPECIAL_TOKENS - max(tokens.values()),
+        budget_tokens=budget,
         parameters=search_parameters(drawn.config),
     )
+
+
+def _fitting(known: Sequence[tuple[str, Label]], problem: Problem, scorer: RealScorer) -> list[tuple[str, Label]]:
+    """The first known rows, as many as a prompt takes as demonstrations."""
+    lengths = [scorer.count(f"{text} {problem.labels[label]}{problem.separator}") for text, label in known]
+    return [row for row, end in zip(known, accumulate(lengths), strict=True) if end <= (problem.budget_tokens or 0)]
 
 
 def _measured(found: _Found, drawn: Drawn) -> Measured:

@@ -1,11 +1,13 @@
 """Makes cells, a process for each language model."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 import torch
 
@@ -40,12 +42,20 @@ class _Process:
 
     @classmethod
     def begin(cls, model: str, settings: Settings) -> None:
+        Thread(target=_end_with_parent, daemon=True).start()
         torch.set_num_threads(settings.threads)
         cls.bench = Bench(Loaded.of(model, settings.cache_tokens), settings.data)
 
     @classmethod
     def make(cls, cell: Cell) -> Made:
         return Made(cell, cls.bench.measure(cell), cls.bench.fingerprint)
+
+
+def _end_with_parent() -> None:
+    """A process whose parent was killed would wait for its next cell for ever."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def all_made(cells: Sequence[Cell], settings: Settings) -> Iterator[Made]:

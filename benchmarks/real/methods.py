@@ -83,14 +83,12 @@ def _zero_shot(material: Material) -> Finding:
 
 
 def _gold_few_shot(material: Material) -> Finding:
-    """Every row behind the known rows' gold labels, as many as fit."""
+    """Every row behind the known rows' gold labels."""
     problem = material.problem
     numbered = {Row(-1 - number): known for number, known in enumerate(material.known)}
     labels = {row: label for row, (_, label) in numbered.items()}
     known = replace(problem, texts={row: text for row, (text, _) in numbered.items()}, constraint_list=())
-    longest = max(problem.demonstration_tokens.values(), default=1)
-    fitting = len(labels) if problem.budget_tokens is None else problem.budget_tokens // longest
-    prefix = known.demonstrations(list(labels)[:fitting], labels)
+    prefix = known.demonstrations(labels, labels)
     [scores] = yield from ask(planner.behind(replace(problem, prefix=prefix), (), {}, problem.rows))
     return from_scores(scores)
 

@@ -34,7 +34,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """A problem beside what only some methods may look at: gold labels, and rows outside with theirs."""
+    """A problem beside what only some methods may look at: gold labels, and rows outside with theirs.
+
+    The known rows fit a prompt together, in front of any row.
+    """
 
     config: JobConfig
     problem: Problem

@@ -1,5 +1,6 @@
 """The benchmark on real language models: what it draws, asks, measures and keeps; here on the small model."""
 
+import itertools
 import json
 import math
 from collections import Counter
@@ -13,15 +14,17 @@ import numpy as np
 import pytest
 
 from benchmarks.local import resolve
-from benchmarks.real import quality
-from benchmarks.real.__main__ import main
+from benchmarks.real import page, quality
+from benchmarks.real.__main__ import check_fingerprint, main
 from benchmarks.real.calibration import calibrated
 from benchmarks.real.cells import Bench, Cell, problem_of
+from benchmarks.real.execution import Made
 from benchmarks.real.joint_inference import balanced_draw
 from benchmarks.real.ledger import Ledger
 from benchmarks.real.methods import METHODS
 from benchmarks.real.outcome import Material, from_scores
 from benchmarks.real.scorer import Loaded, RealScorer
+from benchmarks.real.summary import Summary
 from benchmarks.real.tasks import TASKS, Drawn, draw
 from inference.settings import SMALL_MODEL
 from service.config import JobConfig, Task
@@ -32,6 +35,7 @@ from service.search.steps import Request
 from tests.toy import ToyWorld
 
 ROWS = 8
+CELL = Cell(task="sst2", model="small", seed=0, method="zero_shot", rows=ROWS)
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +192,17 @@ class TestMethods:
         first, second = (resolve(METHODS[name].find(some), scorer) for some in (material, wrong))
         assert (first.scores != second.scores) == bool(METHODS[name].gold)
 
+    def test_known_rows_stand_before_every_row(self) -> None:
+        material, _ = toy(2)
+        [tree] = next(METHODS["gold_few_shot"].find(material))
+        shown = "".join(f"{text} {material.problem.labels[label]}\n" for text, label in material.known)
+        assert dict(tree.prompts()) == {row: shown + text for row, text in material.problem.texts.items()}
+
+    def test_a_search_tells_the_labellings_it_chose_among(self) -> None:
+        material, scorer = toy(2)
+        outcome = resolve(METHODS["default"].find(material), scorer)
+        assert max(outcome.met, key=lambda met: met.measure).labels == outcome.labels
+
     def test_prompts_behind_all_gold_labels_never_show_a_row_its_own(self, small: Loaded, data: Path) -> None:
         drawn = draw("sst2", data, ROWS, seed=0)
         asked, _ = problem(small, drawn)
@@ -217,6 +232,12 @@ class TestMethods:
 
 
 class TestCells:
+    def test_a_row_that_does_not_fit_the_context_is_an_error(self, small: Loaded, data: Path) -> None:
+        drawn = draw("sst2", data, ROWS, seed=0)
+        long = replace(drawn, texts={**drawn.texts, Row(1): "a fine film " * small.language_model.context_tokens})
+        with pytest.raises(ValueError, match="does not fit"):
+            problem(small, long)
+
     def test_a_cell_says_what_was_found_and_what_it_cost(self, small: Loaded, data: Path) -> None:
         bench = Bench(small, data)
         raw, even = (
@@ -229,49 +250,48 @@ class TestCells:
         assert raw["auroc"] == even["auroc"]
         assert json.loads(json.dumps(raw)) == raw
 
-    def test_a_search_tells_the_labellings_it_chose_among(self, small: Loaded, data: Path) -> None:
-        cell = Cell(task="larger_than", model="small", seed=0, method="default", rows=ROWS)
-        measured = Bench(small, data).measure(cell)
-        assert measured["met"]
-        assert max(measured["met"])[1] == measured["accuracy"]
-
 
 class TestCommand:
-    def words(self, data: Path, out: Path) -> list[str]:
+    def words(self, data: Path, out: Path, *tasks: str) -> list[str]:
         return [
-            *("--data", str(data), "--models", f"small={SMALL_MODEL}", "--tasks", "larger_than", "sst2"),
-            *("--methods", "zero_shot", "zero_shot_calibrated", "--seeds", "2", "--rows", "4", "--out", str(out)),
-            *("--threads", "1"),
+            *("--data", str(data), "--models", f"small={SMALL_MODEL}", "--tasks", *tasks, "--rows", "4"),
+            *("--methods", "zero_shot", "zero_shot_calibrated", "--seeds", "2", "--out", str(out), "--threads", "1"),
         ]
 
-    def test_cells_that_are_there_are_not_made_again(self, data: Path, tmp_path: Path) -> None:
+    def test_cells_are_made_once_and_one_that_cannot_be_made_keeps_the_others(self, data: Path, tmp_path: Path) -> None:
         out = tmp_path / "new" / "results.jsonl"
-        assert main(self.words(data, out)) == 0
+        assert main(self.words(data, out, "larger_than", "cities")) == 1  # there is no file for cities
+        first = out.read_text()
+        assert Counter(cell.task for cell in Ledger(out).read()) == {"larger_than": 4}
+        assert main(self.words(data, out, "larger_than", "sst2")) == 0
+        assert out.read_text().startswith(first)
+        assert Counter(cell.task for cell in Ledger(out).read()) == {"larger_than": 4, "sst2": 4}
         whole = out.read_text()
-        assert len(Ledger(out).read()) == len(whole.splitlines()) == 8
-        assert main(self.words(data, out)) == 0
+        assert main(self.words(data, out, "larger_than", "sst2")) == 0
         assert out.read_text() == whole
-        out.write_text(whole[:-100])  # as a crash leaves it
-        assert main(self.words(data, out)) == 0
-        assert self.accuracies(out) == self.accuracies(whole_in(tmp_path, whole))
 
-    @staticmethod
-    def accuracies(path: Path) -> Mapping[Cell, float]:
-        return {cell: measured["accuracy"] for cell, measured in Ledger(path).read().items()}
-
-    def test_a_cell_that_cannot_be_made_keeps_the_others(self, data: Path, tmp_path: Path) -> None:
-        out = tmp_path / "results.jsonl"
-        words = self.words(data, out)
-        words[words.index("sst2")] = "cities"  # whose file is not there
-        assert main(words) == 1
-        assert {cell.task for cell in Ledger(out).read()} == {"larger_than"}
-
-    def test_one_name_stands_for_one_language_model(self, data: Path, tmp_path: Path) -> None:
-        out = tmp_path / "results.jsonl"
-        cell = Cell(task="sst2", model="small", seed=9, method="zero_shot", rows=4)
-        Ledger(out).append(cell, {"accuracy": 1.0}, "another")
+    def test_one_name_stands_for_one_language_model(self) -> None:
+        kept = {CELL: {"accuracy": 1.0, "fingerprint": "one"}}
+        check_fingerprint(kept, Made(CELL, {}, "one"))
+        check_fingerprint(kept, Made(replace(CELL, model="other"), {}, "two"))
         with pytest.raises(ValueError, match="another language model"):
-            main(self.words(data, out))
+            check_fingerprint(kept, Made(replace(CELL, seed=1), {}, "two"))
+
+    def test_what_a_crash_cut_off_is_made_again(self, tmp_path: Path) -> None:
+        ledger = Ledger(tmp_path / "results.jsonl")
+        other = replace(CELL, seed=1)
+        ledger.append(CELL, {"accuracy": 0.5}, "one")
+        ledger.append(other, {"accuracy": 0.5}, "one")
+        ledger.path.write_text(ledger.path.read_text()[:-9])
+        assert set(ledger.read()) == {CELL}
+        ledger.append(other, {"accuracy": 0.75}, "one")
+        assert [measured["accuracy"] for measured in ledger.read().values()] == [0.5, 0.75]
+
+    def test_the_later_of_two_lines_counts(self, tmp_path: Path) -> None:
+        ledger = Ledger(tmp_path / "results.jsonl")
+        for accuracy in (0.5, 0.75):
+            ledger.append(CELL, {"accuracy": accuracy}, "one")
+        assert ledger.read()[CELL]["accuracy"] == 0.75
 
     def test_a_line_that_is_no_cell_is_an_error(self, tmp_path: Path) -> None:
         out = tmp_path / "results.jsonl"
@@ -280,10 +300,53 @@ class TestCommand:
             Ledger(out).read()
 
 
-def whole_in(folder: Path, text: str) -> Path:
-    path = folder / "whole.jsonl"
-    path.write_text(text)
-    return path
+class TestPage:
+    @pytest.fixture
+    def written(self, tmp_path: Path) -> Path:
+        ledger = Ledger(tmp_path / "results.jsonl")
+        for task, seed, method in itertools.product(("sst2", "cities"), (0, 1), ("zero_shot", "default", "paper")):
+            cell = Cell(task=task, model="small", seed=seed, method=method, rows=32 if method == "paper" else 64)
+            ledger.append(cell, measured(accuracy=0.5 + 0.25 * seed, collapsed=seed == 0, met=MET[method]), "abc")
+        page.main(["--results", str(ledger.path), "--out", str(tmp_path)])
+        return tmp_path
+
+    def test_accuracies_are_means_over_seeds_with_the_collapsed_runs_counted(self, written: Path) -> None:
+        lines = (written / "real_models.md").read_text("utf-8").splitlines()
+        [head] = [line for line in lines if line.startswith("| method | sst2")]
+        assert head == "| method | sst2 | cities |"
+        accuracies = [line for line in lines if "0.625 ± 0.177 [1]" in line]
+        assert [line.split("|")[1].strip() for line in accuracies] == ["`zero_shot`", "`paper`, N = 32", "`default`"]
+
+    def test_the_choice_among_labellings_met_is_judged_run_by_run(self, written: Path) -> None:
+        choice = Summary(Ledger(written / "results.jsonl").read()).choices()["small", "sst2", "default"]
+        assert choice.correlation == pytest.approx(0.31622776601683794)
+        assert choice.near == 0.5  # the run that ended at 0.75 missed nothing, the one at 0.5 lost a quarter
+        assert choice.lost == pytest.approx(0.125)
+        assert set(Summary({}).choices()) == set()
+
+    def test_plots_are_drawn_and_shown(self, written: Path) -> None:
+        text = (written / "real_models.md").read_text("utf-8")
+        for name in ("accuracy", "cost", "measure"):
+            assert f"(real_models/{name}.svg)" in text
+            assert (written / "real_models" / f"{name}.svg").read_text("utf-8").rstrip().endswith("</svg>")
+
+    def test_without_cells_there_is_no_page(self, tmp_path: Path) -> None:
+        with pytest.raises(SystemExit):
+            page.main(["--results", str(tmp_path / "none.jsonl"), "--out", str(tmp_path)])
+
+
+MET: Mapping[str, list[list[float]]] = {
+    "zero_shot": [],
+    "paper": [],
+    "default": [[-9.0, 0.6], [-7.0, 0.5], [-8.0, 0.5], [-6.0, 0.75]],
+}
+
+
+def measured(**changes: object) -> dict[str, object]:
+    usual: dict[str, object] = {
+        "auroc": None, "calibration_error": 0.1, "utility": -20.0, "sent": 2.0, "computed": 1.0, "seconds": 3.0,
+    }  # fmt: skip
+    return usual | changes
 
 
 class TestQuality:
