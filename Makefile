@@ -7,7 +7,12 @@ BIN := $(VENV)/bin
 PINNED := constraints.txt pyproject.toml
 PORT ?= 8000
 DATA_DIR ?=
+# Of `demo-real`: a pretrained language model.
+MODEL ?=
 BENCH ?=
+# Of `bench-real` (docs/real_models.md): the folder with the tasks' files, and language models by names of yours.
+DATA ?=
+MODELS ?=
 CHAOS ?=
 MUTATIONS ?=
 TRIALS ?=
@@ -19,7 +24,7 @@ VLLM_VENV := .venv-vllm
 PIP_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-vllm fuzz chaos endure mutations check audit format serve bench load soak pretrain clean
+.PHONY: help demo demo-real test test-vllm fuzz chaos endure mutations check audit format serve bench bench-real load soak pretrain clean
 
 help: ## print this list
 	@echo "usage: make <target>"
@@ -27,6 +32,12 @@ help: ## print this list
 
 demo: $(VENV)/.runs ## label examples/demo.jsonl through every part, compare with gold, stop every part
 	$(BIN)/python -m examples.demo
+
+demo-real: $(if $(MODEL),$(VENV)/.runs) ## label 64 film reviews with a pretrained language model: MODEL=HUB_NAME, a folder or a GGUF file
+	@test -n '$(MODEL)' || { \
+	    echo "make demo-real needs MODEL=: the hub name, folder or GGUF file of a language model pretrained on real text," >&2; \
+	    echo "for example: make demo-real MODEL=HuggingFaceTB/SmolLM2-135M-Instruct" >&2; exit 2; }
+	$(BIN)/python -m examples.demo --example reviews --model '$(MODEL)'
 
 test: $(VENV)/.develops ## run all tests
 	$(BIN)/pytest -n auto
@@ -67,6 +78,10 @@ serve: $(VENV)/.runs ## start every part on port 8000 with its data in ./data (o
 
 bench: $(VENV)/.develops ## compare every strategy, repeat the paper's experiments: docs/benchmarks.md (BENCH=--quick: tiny)
 	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-real: $(VENV)/.develops ## compare methods on real language models (DATA=FOLDER MODELS="NAME=FOLDER_OR_HUB_NAME ..."): docs/real_models.md
+	$(BIN)/python -m benchmarks.real $(if $(DATA),--data '$(DATA)') $(if $(MODELS),--models $(MODELS)) $(BENCH)
+	$(BIN)/python -m benchmarks.real.page
 
 load: $(VENV)/.develops ## measure what others notice of 200 stalled streams and 50 uploads, and claims: docs/load.md
 	$(BIN)/python -m benchmarks.load

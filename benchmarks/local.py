@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from inference.engine import CacheLimits, packed_scorer
 from inference.language_model import LanguageModel, Source, load, token_arrays
@@ -14,6 +14,20 @@ from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores,
 from service.search.steps import Answer, Phase, Request, State, Strategy
 
 T = TypeVar("T")
+
+
+class TreeScorer(Protocol):
+    """Answers prompt trees; `usage` is what that has cost so far."""
+
+    @property
+    def usage(self) -> Usage:
+        """Prompts and tokens so far."""
+
+    def answer(self, request: Request) -> list[TreeScores]:
+        """The scores of every tree."""
+
+    def count(self, text: str) -> int:
+        """Tokens of a text, without what the tokenizer puts around a prompt."""
 
 
 class LocalScorer:
@@ -87,7 +101,7 @@ def load_model(folder: str) -> LanguageModel:
 def search(
     problem: Problem,
     strategy: Strategy,
-    scorer: LocalScorer,
+    scorer: TreeScorer,
     *,
     state: State | None = None,
     until: Phase = Phase.DONE,
@@ -100,7 +114,7 @@ def search(
     return Found(running.state, _since(before, scorer.usage))
 
 
-def resolve(asking: Generator[Request, Answer, T], scorer: LocalScorer) -> T:
+def resolve(asking: Generator[Request, Answer, T], scorer: TreeScorer) -> T:
     """Answer a generator of `service.search` until it returns."""
     try:
         request = next(asking)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from benchmarks.data import Dataset, Item
-from benchmarks.local import LocalScorer, resolve
+from benchmarks.local import LocalScorer, TreeScorer, resolve
 from service.identifiers import Label, Row
 from service.search import evaluation
 from service.search.consistency import Labels
@@ -44,7 +44,7 @@ def share_true(labels: Labels) -> float:
     return fmean(label == 0 for label in labels.values())
 
 
-def mean_demonstration_tokens(problem: Problem, scorer: LocalScorer) -> float:
+def mean_demonstration_tokens(problem: Problem, scorer: TreeScorer) -> float:
     """L: mean tokens of a row with its label and the separator."""
     return fmean(scorer.count(problem.demonstration(row, Label(0))) for row in problem.rows)
 

@@ -89,7 +89,7 @@ def quality(results: Results, scale: Scale) -> Figure | None:
         below.set_yscale("symlog", linthresh=1)
     axes[0][0].set_ylabel("accuracy against gold")
     axes[1][0].set_ylabel("U \N{MINUS SIGN} U(gold labels)")
-    _legend(figure, axes.flat)
+    legend(figure, axes.flat)
     return figure
 
 
@@ -226,8 +226,8 @@ def _look(name: str) -> dict[str, Any]:
     return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
 
 
-def _legend(figure: Figure, axes: Iterable[Axes]) -> None:
-    """One legend for all panels."""
+def legend(figure: Figure, axes: Iterable[Axes]) -> None:
+    """Put one legend for all panels below them."""
     entries: dict[str, Artist] = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):

@@ -1,0 +1,130 @@
+"""Every method that is compared, by name: those of the service by a job's configuration, the others as written here."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from benchmarks.real.calibration import calibrated
+from benchmarks.real.iterpsd import iterpsd
+from benchmarks.real.joint_inference import joint_inference
+from benchmarks.real.outcome import Find, Finding, Material, Met, Outcome, from_scores
+from service.config import JobConfig
+from service.identifiers import Label, Row
+from service.jobs.problem import strategy_of
+from service.search import evaluation, planner
+from service.search.engine import Search
+from service.search.problem import Problem
+from service.search.steps import Candidate, ask
+
+MANY_SHOT_FOLDS = 8  # a row is shown the gold labels of seven eighths of the rows
+SHARED_PARTS = 4  # of the rows, each with draws of its own
+MET_FACT = "labellings_met"  # of a search's summary: [measure, [[row, label], ...]] for each labelling it chose among
+RESCORING_ROWS = 32  # more rows would take a search that rescores all of them after each change too long
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """How to label. Methods with the same `find` share what it asked; `read` makes labels of what it found.
+
+    `gold` says which gold labels it is given; `most_rows` bounds the rows of its cells; an `extra` one
+    is left out unless it is named.
+    """
+
+    find: Find
+    read: Callable[[Outcome], Outcome] = lambda outcome: outcome
+    gold: str = ""
+    most_rows: int | None = None
+    extra: bool = False
+
+
+def _by_service(*, method: str = "icm", strategy: str = "folds") -> Find:
+    """What the service finds for a job of this method and strategy; gold stays out of its reach."""
+
+    def find(material: Material) -> Finding:
+        config, seed = material.config, material.config.search.seed
+        search = {"seed": seed, "strategy": strategy}
+        return _searched(
+            JobConfig.model_validate({"task": config.task, "method": method, "search": search}), material.problem
+        )
+
+    return find
+
+
+def _searched(config: JobConfig, problem: Problem) -> Finding:
+    """Run the configuration's search to its end; the best labellings of all rows after each step count as met."""
+    running = Search(problem, strategy_of(config))
+    bests: list[Candidate] = []
+    while (request := running.ask()) is not None:
+        running.tell((yield request))
+        best = running.state.best
+        if best is not None and len(best.labels) == len(problem.rows) and best not in bests:
+            bests.append(best)
+    state = running.state
+    facts = {name: fact for name, fact in state.summary.items() if name != MET_FACT}
+    stop = None if state.stop is None else state.stop.value
+    told = _told(state.summary.get(MET_FACT))
+    return Outcome(
+        labels=state.labels,
+        scores=state.scores,
+        facts={**facts, "stop": stop, "iterations": state.iterations, "accepted": state.accepted},
+        met=told or [Met(best.utility, best.labels) for best in bests],
+    )
+
+
+def _told(fact: object) -> list[Met]:
+    """The labellings that a search itself says it chose among."""
+    if not isinstance(fact, Sequence):
+        return []
+    return [Met(measure, {Row(row): Label(label) for row, label in pairs}) for measure, pairs in fact]
+
+
+def _zero_shot(material: Material) -> Finding:
+    [scores] = yield from ask(planner.behind(material.problem, (), {}, material.problem.rows))
+    return from_scores(scores)
+
+
+def _gold_few_shot(material: Material) -> Finding:
+    """Every row behind the known rows' gold labels."""
+    problem = material.problem
+    numbered = {Row(-1 - number): known for number, known in enumerate(material.known)}
+    labels = {row: label for row, (_, label) in numbered.items()}
+    known = replace(problem, texts={row: text for row, (text, _) in numbered.items()}, constraint_list=())
+    prefix = known.demonstrations(labels, labels)
+    [scores] = yield from ask(planner.behind(replace(problem, prefix=prefix), (), {}, problem.rows))
+    return from_scores(scores)
+
+
+def _gold_many_shot(material: Material) -> Finding:
+    """Every row behind the gold labels of the rows outside its fold, as many as fit."""
+    problem = material.problem
+    scores = yield from evaluation.by_folds(problem, problem.in_order(material.gold), MANY_SHOT_FOLDS)
+    return from_scores(scores)
+
+
+def _joint_inference(material: Material) -> Finding:
+    return joint_inference(material.problem, SHARED_PARTS)
+
+
+def _joint_inference_per_row(material: Material) -> Finding:
+    return joint_inference(material.problem, len(material.problem.rows))
+
+
+def _iterpsd(material: Material) -> Finding:
+    return iterpsd(material.problem)
+
+
+METHODS: Mapping[str, Method] = {
+    "zero_shot": Method(find=_zero_shot),
+    "zero_shot_calibrated": Method(find=_zero_shot, read=calibrated),
+    "few_shot_random": Method(find=_by_service(method="few_shot_random")),
+    "bootstrap": Method(find=_by_service(method="bootstrap")),
+    "joint_inference": Method(find=_joint_inference),
+    "joint_inference_per_row": Method(find=_joint_inference_per_row, extra=True),
+    "iterpsd": Method(find=_iterpsd),
+    "paper": Method(find=_by_service(strategy="paper"), most_rows=RESCORING_ROWS, extra=True),
+    "authors": Method(find=_by_service(strategy="authors"), most_rows=RESCORING_ROWS, extra=True),
+    "default": Method(find=_by_service()),
+    "gold_few_shot": Method(find=_gold_few_shot, gold="16 rows"),
+    "gold_few_shot_calibrated": Method(find=_gold_few_shot, read=calibrated, gold="16 rows"),
+    "gold_many_shot": Method(find=_gold_many_shot, gold="all rows"),
+    "gold_many_shot_calibrated": Method(find=_gold_many_shot, read=calibrated, gold="all rows"),
+}

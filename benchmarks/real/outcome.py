@@ -1,0 +1,54 @@
+"""What a labelling method hands over."""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from service.config import JobConfig
+from service.identifiers import Label, Row
+from service.search.consistency import Labels
+from service.search.objective import Scores, likeliest
+from service.search.problem import Problem
+from service.search.steps import Answer, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """A labelling that a method met on its way, and the measure by which the method chooses: the higher the better."""
+
+    measure: float
+    labels: Labels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """Labels, and each labelled row's log-probabilities over the label set (nats) behind what the method showed last.
+
+    `facts` are the method's own. `met` is empty for a method that does not choose among labellings.
+    """
+
+    labels: Labels
+    scores: Scores
+    facts: Mapping[str, object] = field(default_factory=dict)
+    met: Sequence[Met] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """A problem beside what only some methods may look at: gold labels, and rows outside with theirs.
+
+    The known rows fit a prompt together, in front of any row.
+    """
+
+    config: JobConfig
+    problem: Problem
+    gold: Mapping[Row, Label]
+    known: Sequence[tuple[str, Label]]
+
+
+Finding = Generator[Request, Answer, Outcome]
+Find = Callable[[Material], Finding]
+
+
+def from_scores(scores: Scores, **facts: object) -> Outcome:
+    """The likeliest label of every row."""
+    return Outcome(labels={row: likeliest(values) for row, values in scores.items()}, scores=scores, facts=facts)

@@ -1,0 +1,192 @@
+"""Writes docs/real_models.md and its plots from measured cells.
+
+python -m benchmarks.real.page --results docs/real_models/results.jsonl --out docs
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.real import figures
+from benchmarks.real.ledger import Ledger
+from benchmarks.real.methods import METHODS
+from benchmarks.real.summary import NEAR, Line, Summary, mean_of, values
+from benchmarks.real.tasks import KNOWN_ROWS, TASKS
+from benchmarks.tables import markdown, number, spread
+from service.config import JobConfig
+
+_HEAD = """# Real language models and real text
+
+Written by `make bench-real`. Every method gets the same rows of a task, drawn by the seed, on the same pretrained
+language model; related rows come together or not at all. N = {rows} rows where a line does not say otherwise, {seeds}
+seeds. Gold labels are for the comparison; a method that is given some says so. Tokens are per row, in units of L, the
+mean length of a row as a demonstration: *sent* counts all prompts in full, *computed* what the prefix cache did not
+hold. With N = {rows}, an accuracy of 0.75 has a standard error of {error:.2f}. The raw numbers are in
+`real_models/results.jsonl`.
+
+## How to run it
+```sh
+make bench-real DATA=FOLDER MODELS="small=FOLDER_OR_HUB_NAME large=FOLDER_OR_HUB_NAME" BENCH="--rows 64 --seeds 3"
+```
+A language model is a folder as Hugging Face's `save_pretrained` writes it, or a name on the hub; the repository has
+none of these, and nothing is downloaded unless you name it. On a machine without a hub, copy the folder there first
+(`hf download NAME --local-dir FOLDER` on another one). `DATA` holds the files of the table below, one JSON object a
+line, which the repository does not have either. Each cell is stored as it ends: stopped and started again with the
+same words, the command goes on where it was. `python -m benchmarks.real --help` lists every choice;
+`python -m benchmarks.real.page` writes this page from the stored cells alone.
+
+{tasks}
+"""
+_METHODS = """
+## Methods
+- `zero_shot`: each row by itself. `zero_shot_calibrated`: the same with batch calibration (arXiv 2309.17249): a
+  constant is added to each label's log-probability that makes the mean prediction over the rows uniform.
+- `few_shot_random`, `bootstrap`: the baselines of the service.
+- `joint_inference` (arXiv 2504.02349): from zero-shot labels on, 8 rounds in which every row is asked behind 16
+  demonstrations drawn balanced over the current labels; majority of 5 draws, no calibration. A quarter of the rows
+  shares its draws; `joint_inference_per_row` draws for every row, as its authors do, and costs about ten times as much.
+- `iterpsd` (arXiv 2503.03062): rows are annotated in chunks, the most confident first, behind the confident half of
+  those annotated so far.
+- `paper`, `authors`: Algorithm 1 of arXiv 2506.10139 as printed and as released. `default`: what the service does.
+- `gold_few_shot`: behind {known} other rows with gold labels; `gold_many_shot`: behind the gold labels of all rows
+  outside the row's fold, an eighth of the rows, or as many as fit. Both also calibrated. They show what labels can do.
+"""
+_ACCURACY = """
+## Accuracy
+Mean and standard deviation over seeds; in brackets how many runs collapsed, which is to say that 95 % of the rows or
+more have one label.
+"""
+_PLOTS = """
+![Accuracy by method, task and language model; open points are collapsed labellings](real_models/accuracy.svg)
+
+## What it costs, and what else the scores say
+Means over tasks and seeds. *AUROC*: how well the margin tells the gold labels apart whatever the threshold, for tasks
+with two labels; 0.5 is chance. *Calibration error*: the expected one of the confidence, in ten bins. *U*: utility
+(mean form, alpha = 50) under the scores that the method itself had last.
+"""
+_COST = """
+![Accuracy against tokens computed per row](real_models/cost.svg)
+"""
+_MEASURE = """
+## Does the measure choose well?
+A search meets many labellings and ends with the one that its measure likes best. *Rank correlation*: Spearman's rho
+between measure and accuracy over the labellings of a run, the mean over runs. *Chosen well*: the share of runs that
+ended within {near} of the best accuracy they met; *lost*: the mean distance to it.
+
+{table}
+![Accuracy of the labellings met against the measure; dotted: where the run ended](real_models/measure.svg)
+"""
+
+_COLUMNS = {
+    "accuracy": ("accuracy", 3),
+    "AUROC": ("auroc", 3),
+    "calibration error": ("calibration_error", 3),
+    "U": ("utility", 1),
+    "sent": ("sent", 1),
+    "computed": ("computed", 1),
+    "seconds": ("seconds", 0),
+}
+
+
+def write(summary: Summary) -> str:
+    """The page."""
+    parts = [_head(summary), _METHODS.format(known=KNOWN_ROWS), _ACCURACY]
+    parts += [f"\n### {model}\n{_accuracies(summary, model)}" for model in summary.models]
+    parts.append(_PLOTS)
+    parts += [f"\n### {model}: cost and scores\n{_costs(summary, model)}" for model in summary.models]
+    parts.append(_COST)
+    if choices := summary.choices():
+        rows = [
+            (
+                model,
+                task,
+                f"`{method}`",
+                str(choice.runs),
+                number(choice.met, 1),
+                number(choice.correlation, 2, sign=True),
+                number(choice.near, 2),
+                number(choice.lost, 3),
+            )
+            for (model, task, method), choice in choices.items()
+        ]
+        head = ("model", "task", "method", "runs", "met in each", "rank correlation", "chosen well", "lost")
+        parts.append(_MEASURE.format(near=NEAR, table=markdown(head, rows)))
+    return "".join(parts)
+
+
+def _head(summary: Summary) -> str:
+    rows = summary.usual_rows
+    return _HEAD.format(
+        rows=rows,
+        seeds=len({cell.seed for cell in summary.kept}),
+        error=math.sqrt(0.75 * 0.25 / max(1, rows)),
+        tasks=markdown(("task", "file", "prompt", "labels", "rules and shares"), map(_task, summary.tasks)),
+    )
+
+
+def _task(name: str) -> tuple[str, ...]:
+    task = TASKS[name]
+    config = JobConfig.model_validate(task.config).task
+    rules = [relation.kind for relation in config.relations]
+    shares = [f"{share:.0%} {label}" for label, share in task.shares.items()]
+    words = [f"{word} for {value}" for value, word in task.words.items()]
+    prompt = config.template.replace("\n", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}")
+    return name, task.file, f"`{prompt}`", ", ".join(config.labels), ", ".join([*rules, *shares, *words])
+
+
+def _accuracies(summary: Summary, model: str) -> str:
+    rows = [
+        (_named(summary, line), *(_accuracy(summary, model, line, task) for task in summary.tasks))
+        for line in summary.lines
+        if summary.of(model, line)
+    ]
+    return markdown(("method", *summary.tasks), rows)
+
+
+def _accuracy(summary: Summary, model: str, line: Line, task: str) -> str:
+    runs = summary.of(model, line, task)
+    collapsed = sum(values(runs, "collapsed"))
+    return spread(values(runs, "accuracy")) + (f" [{collapsed:.0f}]" if collapsed else "")
+
+
+def _costs(summary: Summary, model: str) -> str:
+    lines = {line: runs for line in summary.lines if (runs := summary.of(model, line))}
+    rows = [
+        (
+            _named(summary, line),
+            METHODS[line.method].gold,
+            str(len(runs)),
+            f"{sum(values(runs, 'collapsed')):.0f}",
+            *(number(mean_of(runs, name), digits) for name, digits in _COLUMNS.values()),
+        )
+        for line, runs in lines.items()
+    ]
+    return markdown(("method", "given gold of", "runs", "collapsed", *_COLUMNS), rows)
+
+
+def _named(summary: Summary, line: Line) -> str:
+    method, *rest = summary.name(line).split(",")
+    return ",".join([f"`{method}`", *rest])
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Write the page and its plots."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.real.page", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--results", type=Path, default=Path("docs/real_models/results.jsonl"))
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder for real_models.md and real_models/")
+    arguments = parser.parse_args(words)
+    summary = Summary(Ledger(arguments.results).read())
+    if not summary.kept:
+        parser.error(f"{arguments.results} holds no cells; `python -m benchmarks.real` makes them")
+    drawn = figures.draw_all(summary, arguments.out / "real_models")
+    page = arguments.out / "real_models.md"
+    page.write_text(write(summary), encoding="utf-8")
+    sys.stdout.write("\n".join(map(str, [page, *drawn])) + "\n")
+
+
+if __name__ == "__main__":
+    main()
