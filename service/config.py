@@ -1,6 +1,7 @@
 """A job's configuration as users write it (DESIGN §2), checked when built."""
 
 import math
+from collections.abc import Mapping
 from enum import StrEnum
 from string import Formatter
 from typing import Annotated, Any, Literal, Self
@@ -351,6 +352,14 @@ class JobConfig(_Config):
     method: Method = Method.ICM
     search: SearchConfig = SearchConfig()
     limits: Limits = Limits()
+
+    @classmethod
+    def stored(cls, values: Mapping[str, Any]) -> Self:
+        """The configuration as it was stored with a job.
+
+        Releases before the objective was a choice raised the paper's utility; a job of theirs goes on so.
+        """
+        return cls.model_validate({**values, "search": {"objective": Objective.UTILITY, **values.get("search", {})}})
 
     @model_validator(mode="before")
     @classmethod

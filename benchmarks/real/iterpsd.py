@@ -14,8 +14,8 @@ from benchmarks.real.outcome import Finding, from_scores
 from service.identifiers import Row
 from service.search import planner
 from service.search.demonstrations import keep_fitting
-from service.search.objective import Scores, likeliest
 from service.search.problem import Problem
+from service.search.scores import Scores, likeliest
 from service.search.steps import ask
 
 CHUNKS = 8

@@ -15,8 +15,8 @@ from benchmarks.real.outcome import Finding, Outcome
 from service.identifiers import Label, Row
 from service.search import planner
 from service.search.consistency import Labels
-from service.search.objective import Scores, likeliest, normalized
 from service.search.problem import Problem
+from service.search.scores import Scores, likeliest, normalized
 from service.search.steps import ask
 
 ROUNDS = 8  # T

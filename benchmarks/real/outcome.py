@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from service.config import JobConfig
 from service.identifiers import Label, Row
 from service.search.consistency import Labels
-from service.search.objective import Scores, likeliest
 from service.search.problem import Problem
+from service.search.scores import Scores, likeliest
 from service.search.steps import Answer, Request
 
 

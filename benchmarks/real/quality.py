@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from service.identifiers import Label, Row
 from service.search.consistency import Labels
-from service.search.objective import Scores
+from service.search.scores import Scores
 
 BINS = 10
 

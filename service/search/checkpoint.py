@@ -10,6 +10,7 @@ from service.search.scores import Scores
 from service.search.steps import Candidate, Phase, State, StopReason
 
 VERSION = 3
+_READ = (2, 3)  # version 2 knew no first impression and no panel
 
 
 class OtherVersion(ValueError):
@@ -44,7 +45,7 @@ def to_json(state: State) -> dict[str, Any]:
 
 def from_json(values: Mapping[str, Any]) -> State:
     """The state that was stored. Raises OtherVersion, LaterVersion."""
-    if values["version"] != VERSION:
+    if values["version"] not in _READ:
         kind = LaterVersion if values["version"] > VERSION else OtherVersion
         raise kind(f"this checkpoint has version {values['version']}, not {VERSION}")
     return State(
@@ -53,9 +54,9 @@ def from_json(values: Mapping[str, Any]) -> State:
         round=values["round"],
         labels=_labels_from_json(values["labels"]),
         scores=_scores_from_json(values["scores"]),
-        impression=_scores_from_json(values["impression"]),
-        turned=values["turned"],
-        panel=None if values["panel"] is None else _panel_from_json(values["panel"]),
+        impression=_scores_from_json(values.get("impression", [])),
+        turned=values.get("turned", False),
+        panel=None if values.get("panel") is None else _panel_from_json(values["panel"]),
         best=None if values["best"] is None else _candidate_from_json(values["best"]),
         starts=tuple(_candidate_from_json(found) for found in values["starts"]),
         iterations=values["iterations"],
@@ -68,7 +69,7 @@ def from_json(values: Mapping[str, Any]) -> State:
 
 def panel_of(values: Mapping[str, Any]) -> Panel | None:
     """The panel of a stored state; none where it has none, or is of another version."""
-    return from_json(values).panel if values["version"] == VERSION else None
+    return from_json(values).panel if values["version"] in _READ else None
 
 
 def _labels_to_json(labels: Labels) -> list[list[int]]:

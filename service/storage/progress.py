@@ -33,7 +33,7 @@ def job_from(row: RowMapping) -> Job:
     return Job(
         id=row["id"],
         dataset_id=row["dataset_id"],
-        config=JobConfig.model_validate(row["config"]),
+        config=JobConfig.stored(row["config"]),
         status=status,
         created_at=row["created_at"],
         started_at=row["started_at"],
@@ -41,7 +41,7 @@ def job_from(row: RowMapping) -> Job:
         cancel_requested=row["cancel_requested"],
         error=row["error"],
         backend_id=row["backend_id"],
-        warnings=tuple(row["warnings"]),
+        warnings=tuple(row["warnings"] or ()),
         origin=Origin(request_id=row["request_id"], traceparent=row["traceparent"]),
         progress=_progress(status, row),
     )

@@ -284,7 +284,7 @@ def _claimed(lease: Lease, row: RowMapping, *, paused: bool) -> ClaimedShard:
         lease=lease,
         project=row["project"],
         dataset_id=row["dataset_id"],
-        config=JobConfig.model_validate(row["config"]),
+        config=JobConfig.stored(row["config"]),
         shards=row["shards"],
         job_rows=row["job_rows"],
         rows=row["rows"],

@@ -15,7 +15,15 @@ from service.storage.store import PostgresStore
 from tests.chaos.undisturbed import BACKENDS
 
 ROWS = 8
-SEARCH = {"strategy": "folds", "anchor_rows": 4, "shard_rows": 4, "initial_rows": 4, "restarts": 1, "sweeps": 1}
+SEARCH = {
+    "strategy": "folds",
+    "objective": "utility",
+    "anchor_rows": 4,
+    "shard_rows": 4,
+    "initial_rows": 4,
+    "restarts": 1,
+    "sweeps": 1,
+}
 
 
 def config() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from tests.chaos.stage import MAX_CRASHES, Pool
 from tests.integration.processes import Laboratory, laboratory, until, worker_processes
 
 CALM = 60.0  # a lease that no live worker loses, in seconds
-FOLDS = {"strategy": "folds", "initial_rows": 4, "restarts": 1}
+FOLDS = {"strategy": "folds", "objective": "utility", "initial_rows": 4, "restarts": 1}
 PAPER = {"strategy": "paper", "draws_per_row": 8, "seed_labels": 4}
 CRASHES = 20
 MODULE = "tests.chaos.poisoned_worker"

@@ -96,7 +96,7 @@ async def submitted(
 ) -> JobId:
     """A job, queued."""
     receipt = await submit(
-        JobConfig.model_validate(config),
+        JobConfig.stored(config),
         InlineSource(rows, LIMITS),
         CallerDesks(store, LOCAL_CALLER),
         ConfiguredScorers({"default": DeterministicScorer()}),

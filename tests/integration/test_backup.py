@@ -32,7 +32,7 @@ IN_THE_ANCHOR, BEHIND_IT = 40, 60  # the call of the backend at which the first 
 ROWS = [{"text": f"claim {number}", "question": number // 2} for number in range(96)]
 CONFIG: dict[str, Any] = {
     "task": {"template": "{text}", "relations": [{"kind": "exactly_one", "group": "question"}]},
-    "search": {"anchor_rows": 32, "shard_rows": 12, "initial_rows": 8, "restarts": 2},
+    "search": {"objective": "utility", "anchor_rows": 32, "shard_rows": 12, "initial_rows": 8, "restarts": 2},
 }
 
 
