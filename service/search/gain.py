@@ -42,12 +42,6 @@ def gain_utility(problem: Problem, labels: Labels, gain_nats: float) -> float:
     return problem.parameters.alpha * gain_nats - len(problem.constraints.conflicts(labels))
 
 
-def view_weights(labels: Labels, impression: Scores, views: Sequence[Scores], classes: int) -> list[float]:
-    """How far to trust each view's scores, then the impression's: by the gain of the labels there, nats.
-
-    The impression counts as one more view and never for more than the others' mean: labels that
-    come from it agree with it whatever they are worth.
-    """
-    weights = [max(LEAST_WEIGHT, gain(labels, scores, classes)) for scores in views]
-    own = max(LEAST_WEIGHT, gain(labels, impression, classes))
-    return [*weights, min(own, math.fsum(weights) / len(weights)) if weights else own]
+def view_weight(labels: Labels, scores: Scores, classes: int) -> float:
+    """How far to trust a view: by the gain of the labels there, nats."""
+    return max(LEAST_WEIGHT, gain(labels, scores, classes))

@@ -20,7 +20,7 @@ from service.search.calibration import Shares, calibrated, entropy, even_shares,
 from service.search.confidence import best_sharpness
 from service.search.consistency import Labels
 from service.search.extension import extended, extended_by_panel
-from service.search.gain import gain_utility, mean_gain, view_weights
+from service.search.gain import gain_utility, mean_gain, view_weight
 from service.search.gain_audit import audit_gain
 from service.search.impression import first_impression
 from service.search.panel import Panel
@@ -77,7 +77,7 @@ class GainSearch:
         labels = problem.in_order(state.labels)
         rng = problem.random("views", len(state.starts), state.round)
         views = yield from look(problem, labels, QUICK_SIZES if len(state.starts) > 1 else SWEEP_SIZES, rng)
-        found = _measured(problem, labels, state.impression, views)
+        found = _measured(problem, labels, views, state.impression if len(state.starts) <= 1 else None)
         drawn = relabelled(problem, labels, found.scores)
         kept = share_of_equal_labels(labels, drawn.labels)
         state = replace(
@@ -121,20 +121,29 @@ class GainSearch:
         return _finished(problem, state, labels, views)
 
 
-def _measured(problem: Problem, labels: Labels, impression: Scores, views: list[View]) -> Candidate:
-    """The labelling with its gain by the views, and what the views and the impression say together."""
+def _measured(problem: Problem, labels: Labels, views: list[View], impression: Scores | None) -> Candidate:
+    """The labelling with its gain by the views, and what the views and the impression, where it is given, say together.
+
+    Only the start that began with it heeds the impression, so that others come to its labels by themselves or not.
+    """
     gain_nats = mean_gain(labels, [view.scores for view in views], problem.classes)
-    fitted, told = _fitted(problem, labels, impression, views)
+    fitted, told = _fitted(problem, labels, views, impression)
     return Candidate(dict(labels), fitted.scores(told), gain_utility(problem, labels, gain_nats))
 
 
-def _fitted(problem: Problem, labels: Labels, impression: Scores, views: list[View]) -> tuple[Panel, list[Scores]]:
+def _fitted(
+    problem: Problem, labels: Labels, views: list[View], impression: Scores | None
+) -> tuple[Panel, list[Scores]]:
     """The panel of the views and the impression, the weightiest first, and what each member says.
 
-    Calibrated to the shares that are expected of the next labels.
+    Calibrated to the shares that are expected of the next labels. The impression never weighs more than
+    the others do on average: labels that come from it agree with it whatever they are worth.
     """
-    weights = view_weights(labels, impression, [view.scores for view in views], problem.classes)
-    members = sorted(zip([*views, View((), impression)], weights, strict=True), key=lambda member: -member[1])
+    weights = [view_weight(labels, view.scores, problem.classes) for view in views]
+    if impression is not None:
+        own = view_weight(labels, impression, problem.classes)
+        views, weights = [*views, View((), impression)], [*weights, min(own, sum(weights) / len(weights))]
+    members = sorted(zip(views, weights, strict=True), key=lambda member: -member[1])
     shown = [[(row, labels[row]) for row in view.demonstrations] for view, _ in members]
     told = [view.scores for view, _ in members]
     shares = expected_shares(problem, label_shares(labels, labels, problem.classes))
@@ -144,7 +153,7 @@ def _fitted(problem: Problem, labels: Labels, impression: Scores, views: list[Vi
 def _finished(problem: Problem, state: State, labels: Labels, views: list[View]) -> State:
     """The labels that all views give together; those of the impression stay where there are no views."""
     if views:
-        fitted, told = _fitted(problem, labels, state.impression, views)
+        fitted, told = _fitted(problem, labels, views, state.impression)
         fitted = replace(fitted, sharpness=_sharpness(problem, state, labels, views))
     else:
         told = [state.impression]
