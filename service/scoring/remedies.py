@@ -70,7 +70,7 @@ _BY_KIND: Mapping[str, Remedies] = {
     "llamacpp": Remedies(
         unreachable_label="take other labels, or a release of llama-server whose /completion takes a larger `n_probs`",
         computed_tokens="use a release of llama-server that tells `timings.cache_n`",
-        prefix_cache="launch the server with --cache-prompt, and without a model of sliding-window attention",
+        prefix_cache="launch the server with --cache-prompt and, for a model with sliding-window attention, --swa-full",
         cache_block="use a release of llama-server that reuses a prompt token by token",
         differing_calls="launch the server with one slot (-np 1) and a KV cache of full precision "
         "(--cache-type-k f16 --cache-type-v f16)",

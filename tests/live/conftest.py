@@ -1,18 +1,57 @@
-"""A real vLLM with the small model: the one at VLLM_URL, or one that we start (`make test-vllm`)."""
+"""Real servers: vLLM with the small model (`make test-vllm`), llama.cpp with GGUF files (`make test-llamacpp`)."""
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from benchmarks.llamacpp_server import assemble_gemma, has_gemma, llamacpp_server
 from benchmarks.vllm_server import vllm_server
+from inference.settings import SMALL_MODEL
+from scripts.write_gguf import write_gguf
 
 
 @pytest.fixture(scope="session")
 def vllm_url() -> Iterator[str]:
-    """The server, shared by all tests; it starts once and is gone afterwards."""
+    """The one at VLLM_URL, or one that we start once for all tests and that is gone afterwards."""
     if given := os.environ.get("VLLM_URL"):
         yield given
         return
     with vllm_server() as url:
         yield url
+
+
+@dataclass(frozen=True)
+class GgufServer:
+    """A llama.cpp server, the file it serves, and a language model for the embedded server that is the same."""
+
+    url: str
+    file: Path
+    same: Path
+
+
+@pytest.fixture(scope="session")
+def small_gguf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GgufServer]:
+    """The small model in float32."""
+    file = tmp_path_factory.mktemp("gguf") / "small_model.gguf"
+    write_gguf(SMALL_MODEL, file)
+    with llamacpp_server(file) as url:
+        yield GgufServer(url, file, SMALL_MODEL)
+
+
+@pytest.fixture(scope="session")
+def gemma_gguf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GgufServer]:
+    """Gemma 3 270M in Q4_K_M, where its package is installed beside the server (`make test-llamacpp GEMMA=yes`)."""
+    file = tmp_path_factory.mktemp("gguf") / "gemma.gguf"
+    assemble_gemma(file)
+    with llamacpp_server(file) as url:
+        yield GgufServer(url, file, file)
+
+
+@pytest.fixture(scope="session", params=["small_gguf", *(["gemma_gguf"] if has_gemma() else [])])
+def gguf_server(request: pytest.FixtureRequest) -> GgufServer:
+    """Each of the servers in turn."""
+    server: GgufServer = request.getfixturevalue(request.param)
+    return server

@@ -1,0 +1,84 @@
+"""Starts an inference server of another environment on this machine, and ends it with all its processes."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+START_SECONDS = 300.0
+_STOP_SECONDS = 40.0
+_TAIL_LINES = 30
+
+
+class ServerDidNotStart(Exception):
+    """It ended, or took too long; the text has the end of its log."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """What to start: `python` with `arguments`, of the environment that `target` of the Makefile installs."""
+
+    name: str
+    python: Path
+    target: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    health: str  # an address that answers once requests are taken
+
+
+@contextmanager
+def launched(launch: Launch, log: Path) -> Iterator[None]:
+    """Start a server, wait until it is ready, end it afterwards, also where this process is killed.
+
+    Raises ServerDidNotStart.
+    """
+    if not launch.python.exists():
+        raise ServerDidNotStart(f"{launch.python} is not there; `make {launch.target}` installs {launch.name}")
+    command = (sys.executable, "-m", "benchmarks.guarded", str(launch.python), *launch.arguments)
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603 - our own module
+            command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=dict(launch.environment)
+        )
+    try:
+        _wait_until_ready(process, launch, log)
+        yield
+    finally:
+        _stop(process)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], launch: Launch, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not _answers(launch.health):
+        if process.poll() is not None:
+            raise ServerDidNotStart(f"{launch.name} ended with status {process.returncode}:\n{_tail(log)}")
+        if time.monotonic() > deadline:
+            raise ServerDidNotStart(f"{launch.name} was not ready after {START_SECONDS:g} s:\n{_tail(log)}")
+        time.sleep(0.2)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False).is_success
+    except httpx.TransportError:
+        return False
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text("utf-8", "replace").splitlines()[-_TAIL_LINES:])
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Close the guard's standard input, upon which it ends everything."""
+    if process.stdin is not None:
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
