@@ -11,7 +11,7 @@ depends_on = None
 
 def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
-    op.add_column("jobs", sa.Column("warnings", sa.JSON(), server_default=sa.text("'[]'"), nullable=False))
+    op.add_column("jobs", sa.Column("warnings", sa.JSON(), nullable=True))
 
 
 def downgrade() -> None:

@@ -41,7 +41,7 @@ def job_from(row: RowMapping) -> Job:
         cancel_requested=row["cancel_requested"],
         error=row["error"],
         backend_id=row["backend_id"],
-        warnings=tuple(row["warnings"]),
+        warnings=tuple(row["warnings"] or ()),
         origin=Origin(request_id=row["request_id"], traceparent=row["traceparent"]),
         progress=_progress(status, row),
     )
