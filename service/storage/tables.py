@@ -159,7 +159,7 @@ jobs = Table(
     Column("retry_at", DateTime(timezone=True)),  # before that, no shard of a paused job is claimed
     Column("tries", Integer, nullable=False, server_default=text("0")),  # in vain, since a shard was saved last
     Column("paused_seconds", Double, nullable=False, server_default=text("0")),  # in pauses that are over
-    Column("warnings", JSON(none_as_null=True)),  # texts; none are known of older jobs
+    Column("warnings", JSON(none_as_null=True)),  # texts; unknown of older jobs
     Column("request_id", Text),  # of the request that made it; unknown of older jobs
     Column("traceparent", Text),  # its span, as W3C Trace Context has it
     Column("log_shortened", Boolean, nullable=False, server_default=false()),  # events that need not last are gone

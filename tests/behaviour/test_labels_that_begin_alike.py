@@ -81,7 +81,9 @@ async def test_the_labels_that_no_other_begins_with_are_scored_as_without_a_sepa
         assert (ended["10"], ended["True"]) == pytest.approx((plain["10"], plain["True"]), abs=1e-5)
 
 
-@every_kind
+@pytest.mark.parametrize(
+    "kind", ["vllm", "sglang", "embedded by vllm's wire", "embedded"]
+)  # others ask for likely tokens
 async def test_the_end_of_a_label_is_asked_for_with_what_continues_it(kind: str, urls: Urls) -> None:
     async with scorer_whose_model_says("10", kind, urls) as scorer:
         ended = (await scorer.score(TREE, LABELS, separator="\n\n")).usage
