@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from service.config import Task
+from service.config import JobConfig, Method, Task
 from service.identifiers import Label
 from service.jobs.preparation import Preparation
 from service.jobs.problem import ANCHOR
@@ -17,7 +17,7 @@ LONG_ROW_SHARE = 10  # a row this many times as long as the median is worth a wa
 def warnings_of(prepared: Preparation) -> tuple[str, ...]:
     """Plain sentences, none where nothing is doubtful. Needs the CPU for all rows: call it in a thread."""
     return (
-        *_relation_warnings(prepared.survey, prepared.config.task),
+        *_relation_warnings(prepared.survey, prepared.config),
         *_text_warnings(prepared.survey),
         *_known_warnings(prepared),
         *unmet_by_relations(prepared.config.task, prepared.survey.relations, prepared.survey.rows),
@@ -27,10 +27,11 @@ def warnings_of(prepared: Preparation) -> tuple[str, ...]:
     )
 
 
-def _relation_warnings(survey: Survey, task: Task) -> Iterator[str]:
+def _relation_warnings(survey: Survey, config: JobConfig) -> Iterator[str]:
     alone = sum(1 for size in Counter(survey.groups).values() if size == 1)
-    if not task.relations:
-        yield "there are no relations: nothing but coherence keeps all labels from becoming one"
+    if not config.task.relations:
+        if config.method is Method.ICM and not config.search.raises_gain:
+            yield "there are no relations: under objective 'utility' nothing keeps all labels from becoming one"
     elif alone:
         yield f"{alone} rows have no related row"
     if survey.rows_lacking_their_twin:
