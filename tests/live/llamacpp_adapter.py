@@ -36,7 +36,6 @@ globals().update({name: test for name, test in vars(test_scorers).items() if nam
 pytestmark = pytest.mark.timeout(900)
 
 SLOTS = 4
-STEADY_NATS = 0.02  # keys and values are kept in half precision, and batches add up in another order
 EXAMPLES = Path(__file__).parents[2] / "examples" / "demo.jsonl"
 
 
@@ -60,32 +59,36 @@ def embedded_url(gguf_server: GgufServer) -> Iterator[str]:
         yield url
 
 
-async def test_a_tree_scores_as_its_prompts_do_by_themselves(scorer: Scorer) -> None:
+async def test_a_tree_scores_as_its_prompts_do_by_themselves(scorer: Scorer, gguf_server: GgufServer) -> None:
     """In place of the suite's own, which asks for equality to five digits."""
     found = (await scorer.score(TREE, LABELS)).log_probabilities
     for row, prompt in TREE.prompts():
         alone = await scorer.score(PromptTree("", (Query(row, prompt),)), LABELS)
-        assert found[row] == pytest.approx(alone.log_probabilities[row], abs=STEADY_NATS)
+        assert found[row] == pytest.approx(alone.log_probabilities[row], abs=gguf_server.steady_nats)
 
 
-async def test_trees_under_way_at_once_get_their_own_answers(scorer: Scorer) -> None:
+async def test_trees_under_way_at_once_get_their_own_answers(scorer: Scorer, gguf_server: GgufServer) -> None:
     """In place of the suite's own, as above."""
     trees = [PromptTree(DEMONSTRATIONS, (Query(Row(number), f"Claim {number}"),)) for number in range(10)]
     together = await asyncio.gather(*(scorer.score(tree, LABELS) for tree in trees))
     for number, (tree, scores) in enumerate(zip(trees, together, strict=True)):
         alone = (await scorer.score(tree, LABELS)).log_probabilities
-        assert scores.log_probabilities[Row(number)] == pytest.approx(alone[Row(number)], abs=STEADY_NATS)
+        assert scores.log_probabilities[Row(number)] == pytest.approx(alone[Row(number)], abs=gguf_server.steady_nats)
 
 
-async def test_a_label_is_likelier_in_all_its_spellings_than_in_one(scorer: Scorer) -> None:
+async def test_a_label_is_likelier_in_all_its_spellings_than_in_one(scorer: Scorer, gguf_server: GgufServer) -> None:
     """In place of the suite's own, as above."""
     one = (await scorer.score(TREE, LABELS)).log_probabilities
     every = (await scorer.score(TREE, LABELS, all_spellings=True)).log_probabilities
     assert list(every) == list(one)
-    assert all(each >= own - STEADY_NATS for row in one for each, own in zip(every[row], one[row], strict=True))
+    assert all(
+        each >= own - gguf_server.steady_nats for row in one for each, own in zip(every[row], one[row], strict=True)
+    )
 
 
-async def test_scores_are_those_of_the_embedded_server(scorer: Scorer, embedded_url: str) -> None:
+async def test_scores_are_those_of_the_embedded_server(
+    scorer: Scorer, gguf_server: GgufServer, embedded_url: str
+) -> None:
     embedded = EmbeddedScorer("default", embedded_url, timeout_seconds=300)
     try:
         for labels in (LABELS, ("larger", "True or False", "Oslo")):
@@ -93,7 +96,7 @@ async def test_scores_are_those_of_the_embedded_server(scorer: Scorer, embedded_
             found = (await scorer.score(TREE, labels)).log_probabilities
             assert found.keys() == expected.keys()
             for row, values in found.items():
-                assert values == pytest.approx(expected[row], abs=STEADY_NATS)
+                assert values == pytest.approx(expected[row], abs=gguf_server.steady_nats)
     finally:
         await embedded.close()
 
