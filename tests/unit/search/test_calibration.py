@@ -2,7 +2,7 @@ import math
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.identifiers import Label, Row
@@ -18,14 +18,16 @@ from service.search.calibration import (
 from service.search.prompt_tree import LogProbabilities
 from service.search.scores import likeliest, normalized
 
+FEW = settings(max_examples=20, deadline=None)
+
 
 @st.composite
 def scores_and_shares(draw: st.DrawFn) -> tuple[dict[Row, LogProbabilities], tuple[float, ...]]:
     """Scores of some rows, which may all lean one way, and shares of the labels."""
     classes = draw(st.integers(2, 4))
-    lean = draw(st.lists(st.floats(-8, 8), min_size=classes, max_size=classes))
-    values = st.lists(st.floats(-4, 4), min_size=classes, max_size=classes)
-    drawn = draw(st.lists(values, min_size=1, max_size=12))
+    lean = draw(st.lists(st.floats(-5, 5), min_size=classes, max_size=classes))
+    values = st.lists(st.floats(-2, 2), min_size=classes, max_size=classes)
+    drawn = draw(st.lists(values, min_size=1, max_size=6))
     weights = draw(st.lists(st.floats(0.05, 1), min_size=classes, max_size=classes))
     scores = {
         Row(row): normalized(tuple(a + b for a, b in zip(some, lean, strict=True))) for row, some in enumerate(drawn)
@@ -39,6 +41,7 @@ def mean_probabilities(scores: Mapping[Row, LogProbabilities]) -> list[float]:
 
 
 @given(scores_and_shares())
+@FEW
 def test_after_calibration_the_mean_probability_of_each_label_is_its_share(
     drawn: tuple[dict[Row, LogProbabilities], tuple[float, ...]],
 ) -> None:
@@ -47,6 +50,7 @@ def test_after_calibration_the_mean_probability_of_each_label_is_its_share(
 
 
 @given(scores_and_shares())
+@FEW
 def test_calibration_never_changes_which_of_two_rows_prefers_a_label_more(
     drawn: tuple[dict[Row, LogProbabilities], tuple[float, ...]],
 ) -> None:
@@ -59,7 +63,8 @@ def test_calibration_never_changes_which_of_two_rows_prefers_a_label_more(
             assert after == pytest.approx(lead, abs=1e-6)
 
 
-@given(scores_and_shares(), st.floats(-20, 20))
+@given(scores_and_shares(), st.floats(-9, 9))
+@FEW
 def test_a_constant_added_to_one_label_is_taken_out_again(
     drawn: tuple[dict[Row, LogProbabilities], tuple[float, ...]], lean: float
 ) -> None:

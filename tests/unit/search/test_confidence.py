@@ -2,7 +2,7 @@ import math
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.identifiers import Label, Row
@@ -74,6 +74,7 @@ def test_one_view_has_no_scatter_whether_alone_or_outweighing_the_others() -> No
 
 
 @given(st.lists(st.tuples(st.floats(-9, 9), st.floats(-9, 9), st.floats(0.01, 1)), min_size=1, max_size=8))
+@settings(max_examples=20, deadline=None)
 def test_the_part_left_lies_between_0_and_1_whatever_the_views(drawn: list[tuple[float, float, float]]) -> None:
     opinions = [normalized((one, other)) for one, other, _ in drawn]
     assert 0 < part_left(opinions, [weight for _, _, weight in drawn]) <= 1

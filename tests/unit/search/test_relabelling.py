@@ -1,7 +1,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.identifiers import Label, Row
@@ -35,6 +35,7 @@ def test_bounds_that_the_user_knows_are_kept() -> None:
 
 
 @given(st.data(), st.integers(2, 4))
+@settings(max_examples=20, deadline=None)
 def test_expected_shares_add_up_to_1_and_none_is_0(data: st.DataObject, classes: int) -> None:
     weights = data.draw(st.lists(st.floats(0.001, 1), min_size=classes, max_size=classes))
     bounds = {}
