@@ -83,7 +83,10 @@ def test_where_the_impression_is_a_coin_flip_the_start_from_random_labels_finds_
     assert end.stop is StopReason.CONVERGED
 
 
-@pytest.mark.parametrize("world", [Reader(16, 2, True, 0, right=0.8), Deaf(16, 3, False, 0), Reader(16, 2, False, 3, home=0.3, right=0.5, pull=1.0)])
+@pytest.mark.parametrize(
+    "world",
+    [Reader(16, 2, True, 0, right=0.8), Deaf(16, 3, False, 0), Reader(16, 2, False, 3, home=0.3, right=0.5, pull=1.0)],
+)
 def test_a_search_that_is_stored_after_any_step_ends_like_one_that_is_not(world: Reader) -> None:
     straight = drive(world, world.problem(), GainSearch())
     for state in straight[1:-1]:

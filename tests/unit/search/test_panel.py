@@ -93,7 +93,7 @@ def test_confidences_shrink_where_views_scatter_and_are_sharpened() -> None:
     assert max(math.exp(max(values)) for values in unsure.values()) < 0.52
 
 
-def later(world: Reader, found: Panel, rows: list[Row], own: Problem) -> Problem:
+def later(found: Panel, rows: list[Row], own: Problem) -> Problem:
     """A shard of these rows behind the panel."""
     prefixes = tuple("".join(own.demonstration(row, label) for row, label in m.demonstrations) for m in found.members)
     return replace(own, texts={row: own.texts[row] for row in rows}, panel=found, panel_prefixes=prefixes)
@@ -113,7 +113,7 @@ def anchored(world: Reader, count: int) -> tuple[Panel, list[Row]]:
 def test_a_later_shard_is_labelled_as_the_anchors_panel_says(lean: float) -> None:
     world = Reader(80, 2, False, 1, lean=lean, right=0.8)
     found, rows = anchored(world, 40)
-    problem = later(world, found, rows, world.problem())
+    problem = later(found, rows, world.problem())
     [*_, end] = drive(world, problem, GainSearch())
     views = [
         {row: world.log_probabilities(row, dict(member.demonstrations)) for row in rows} for member in found.members
@@ -135,7 +135,7 @@ def test_other_shares_in_a_later_shard_do_not_move_the_calibration(label: int) -
     world = Reader(80, 2, False, 2, lean=4.0)
     found, rows = anchored(world, 40)
     alike = [row for row in rows if world.planted[row] == label]
-    problem = later(world, found, alike, world.problem())
+    problem = later(found, alike, world.problem())
     end = resolve(world, extended_by_panel(problem, found, State()))
     assert end.labels == dict.fromkeys(alike, Label(label))
 
@@ -144,5 +144,6 @@ def test_known_rows_of_a_later_shard_keep_their_labels() -> None:
     world = Reader(80, 2, False, 1)
     found, rows = anchored(world, 40)
     known = {row: Label(1 - world.planted[row]) for row in rows[:3]}
-    end = resolve(world, extended_by_panel(replace(later(world, found, rows, world.problem()), known=known), found, State()))
+    problem = replace(later(found, rows, world.problem()), known=known)
+    end = resolve(world, extended_by_panel(problem, found, State()))
     assert known.items() <= end.labels.items()
