@@ -38,6 +38,13 @@ def test_noise_gains_less_than_nothing(seed: int) -> None:
     assert gain(HALVES, noise(seed, 0.01), 2) == pytest.approx(0, abs=0.01)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 8])
+def test_few_rows_with_one_label_gain_nothing_either(rows: int) -> None:
+    alike = {Row(row): Label(0) for row in range(rows)}
+    assert gain(alike, dict.fromkeys(alike, normalized((0.0, 2.0, 0.0))), 3) == pytest.approx(0, abs=1e-4)
+    assert view_weight(alike, dict.fromkeys(alike, normalized((0.0, 2.0, 0.0))), 3) == LEAST_WEIGHT
+
+
 def test_a_concept_that_is_told_gains_nearly_the_entropy_and_never_more() -> None:
     found = [gain(HALVES, telling(nats), 2) for nats in (0.0, 1.0, 3.0, 9.0)]
     assert found == sorted(found)

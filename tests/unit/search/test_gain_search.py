@@ -1,5 +1,6 @@
 """Strategy `folds` under the objective `gain`, on language models of every kind of fault."""
 
+import itertools
 import math
 from collections import Counter
 from dataclasses import replace
@@ -142,7 +143,7 @@ def test_where_relations_tie_all_rows_together_they_are_labelled_all_the_same() 
         Constraint(
             Rule.SAME_LABEL if world.planted[a] == world.planted[b] else Rule.DIFFERENT_LABEL, ((a,), (b,)), Label(0)
         )
-        for a, b in zip(ordered, ordered[1:], strict=False)
+        for a, b in itertools.pairwise(ordered)
     ]
     end = end_of(world, replace(world.problem(), constraint_list=ties))
     assert end.labels == world.planted

@@ -111,7 +111,7 @@ def anchored(world: Reader, count: int) -> tuple[Panel, list[Row]]:
 
 @pytest.mark.parametrize("lean", [0.0, 4.0])
 def test_a_later_shard_is_labelled_as_the_anchors_panel_says(lean: float) -> None:
-    world = Reader(80, 2, False, 1, lean=lean, right=0.8)
+    world = Reader(80, 2, False, 1, lean=lean, right=0.8, pull=0.6)
     found, rows = anchored(world, 40)
     problem = later(found, rows, world.problem())
     [*_, end] = drive(world, problem, GainSearch())
