@@ -48,6 +48,15 @@ def entropy(shares: Shares) -> float:
     return -math.fsum(share * math.log(share) for share in shares)
 
 
+def label_entropy(labels: Labels, rows: Collection[Row], shares: Shares) -> float:
+    """What these rows' labels cost somebody who knows the shares alone, nats a row.
+
+    The entropy of the shares, but for their smoothing: of few rows with one label that would count
+    as much for what the label tells.
+    """
+    return -math.fsum(math.log(shares[labels[row]]) for row in rows) / len(rows)
+
+
 def shift_to(scores: Collection[LogProbabilities], shares: Shares) -> Shift:
     """The constants that make the mean predicted probability of each label equal its share.
 

@@ -3,7 +3,7 @@
 The paper's utility is highest, near 0, where every row has the same label: each label is then
 certain to follow the others. What such a labelling says is nothing. The gain
 
-    G(D) = P(D) + H(D),   P(D) = mean over rows of log p(y_i | x_i, D without i),   H(D) = entropy of the label shares
+    G(D) = P(D) + H(D),   P(D) = mean over rows of log p(y_i | x_i, D without i),   H(D) = entropy of the labels
 
 counts, in nats a row, what text and demonstrations tell of a label beyond the shares: 0 for one label
 everywhere, below 0 for noise. Where relations fix the shares, H is constant and G is the paper's objective.
@@ -14,7 +14,7 @@ language model that leans towards a label would otherwise be charged for leaning
 import math
 from collections.abc import Sequence
 
-from service.search.calibration import calibrated, entropy, label_shares
+from service.search.calibration import calibrated, label_entropy, label_shares
 from service.search.consistency import Labels
 from service.search.problem import Problem
 from service.search.scores import Scores
@@ -29,7 +29,7 @@ def gain(labels: Labels, scores: Scores, classes: int) -> float:
         return 0.0
     shares = label_shares(labels, rows, classes)
     told = calibrated({row: scores[row] for row in rows}, shares)
-    return math.fsum(told[row][labels[row]] for row in rows) / len(rows) + entropy(shares)
+    return math.fsum(told[row][labels[row]] for row in rows) / len(rows) + label_entropy(labels, rows, shares)
 
 
 def mean_gain(labels: Labels, views: Sequence[Scores], classes: int) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from service.identifiers import Label, Row
 from service.search import polarity
 from service.search.audit import BASELINE_ROWS, SAMPLE_ROWS, random_few_shot, shuffled, whole_groups
-from service.search.calibration import calibrated, entropy, even_shares, label_shares
+from service.search.calibration import calibrated, even_shares, label_entropy, label_shares
 from service.search.consistency import Labels
 from service.search.gain import gain, gain_utility, mean_gain
 from service.search.polarity import SEQUENCE_ROWS
@@ -81,7 +81,7 @@ def audit_gain(
         shuffled=dealt,
         permuted=None if rival is None else permutations[rival],
         impression_nats=0.0 if rival is None else _preference(problem, labels, permutations[rival], impression),
-        entropy_nats=entropy(label_shares(labels, sample, problem.classes)),
+        entropy_nats=label_entropy(labels, sample, label_shares(labels, sample, problem.classes)),
         alpha=problem.parameters.alpha,
         baselines=baselines,
     )

@@ -194,13 +194,18 @@ def _random_labels(problem: Problem) -> dict[Row, Label]:
 
 
 def _chosen(problem: Problem, starts: Sequence[Candidate]) -> Candidate:
-    """Which of the starts' labellings is audited and handed out."""
+    """Which of the starts' labellings is audited and handed out.
+
+    Against an impression that is not borne out another must gain something: of labellings that demonstrations
+    tell nothing of, one gains far more than another by chance.
+    """
     first, own, *others = starts
     decisive = problem.parameters.alpha * DECISIVE_SHARE * entropy(even_shares(problem.classes))
     best = max([own, *others], key=lambda candidate: candidate.utility)
     if _is_confirmed(problem, first):
         return best if best.utility > own.utility + decisive else own
-    return best if best.utility > first.utility + decisive else first
+    nothing = gain_utility(problem, best.labels, 0.0)
+    return best if best.utility > max(first.utility, nothing) + decisive else first
 
 
 def _is_confirmed(problem: Problem, first: Candidate) -> bool:

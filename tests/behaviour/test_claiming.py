@@ -4,7 +4,7 @@ import pytest
 
 from service.entities import JobStatus, Progress
 from service.errors import LeaseLost
-from service.identifiers import WorkerId
+from service.identifiers import JobId, WorkerId
 from service.ports import Store
 from tests.behaviour.stored import (
     ALICE,
@@ -175,3 +175,29 @@ async def test_a_poisoned_shard_does_not_keep_other_jobs_waiting(store: Store) -
     for _ in range(3):
         await claimed(store, ALICE, NO_TIME)
     assert (await claimed(store, BOB)).lease.job_id == healthy
+
+
+async def test_the_checkpoint_of_any_shard_of_a_job_can_be_read_and_is_the_last_one_saved(store: Store) -> None:
+    job_id, other = await queued(store, 1, 1), await queued(store, 1)
+    first, second = await claimed(store), await claimed(store)
+    assert await stored_checkpoint(store, job_id, 0) is None
+    await save(store, first, b"begun")
+    await save(store, first, b"further on")
+    await save(store, second, b"second")
+    assert await stored_checkpoint(store, job_id, 0) == b"further on"
+    assert await stored_checkpoint(store, job_id, 1) == b"second"
+    assert await stored_checkpoint(store, job_id, 2) is None
+    assert await stored_checkpoint(store, other, 0) is None
+
+
+async def test_a_checkpoint_can_still_be_read_when_its_shard_is_finished(store: Store) -> None:
+    job_id = await queued(store, 1, 1)
+    first = await claimed(store)
+    await save(store, first, b"the end")
+    await finish(store, first)
+    assert await stored_checkpoint(store, job_id, 0) == b"the end"
+
+
+async def stored_checkpoint(store: Store, job_id: JobId, shard: int) -> bytes | None:
+    async with store.workbench() as bench:
+        return await bench.shards.checkpoint(job_id, shard)

@@ -21,6 +21,8 @@ async def result(service: Service, job: dict[str, Any]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     "changes",
     [
+        {},
+        {"search": {"objective": "utility"}},
         {"method": "zero_shot"},
         {"method": "few_shot_random"},
         {"method": "bootstrap"},

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from service.config import JobConfig, Objective
 from service.errors import InvalidConfig
 from service.jobs.configuration import parse_config
 
@@ -143,3 +144,38 @@ def test_shares_of_many_labels_may_add_up_to_nearly_1_as_floats_do() -> None:
 def test_gold_cannot_name_pairs() -> None:
     raw = with_pairs(column="g")
     assert faults_of({"task": {**raw["task"], "gold_field": "g"}}) == {"task"}
+
+
+@pytest.mark.parametrize(
+    ("search", "raises_gain"),
+    [
+        ({}, True),
+        ({"objective": None}, True),
+        ({"objective": "gain"}, True),
+        ({"objective": "utility"}, False),
+        ({"strategy": "folds", "objective": "gain"}, True),
+        ({"strategy": "paper"}, False),
+        ({"strategy": "authors", "objective": "utility"}, False),
+    ],
+)
+def test_folds_raises_gain_unless_the_papers_utility_is_asked_for(search: dict[str, Any], *, raises_gain: bool) -> None:
+    assert parse_config({"task": {"template": "{a}"}, "search": search}).search.raises_gain is raises_gain
+
+
+@pytest.mark.parametrize("strategy", ["paper", "authors"])
+def test_only_folds_can_raise_gain(strategy: str) -> None:
+    raw = {"task": {"template": "{a}"}, "search": {"strategy": strategy, "objective": "gain"}}
+    assert faults_of(raw) == {"search"}
+
+
+@pytest.mark.parametrize("search", [{}, {"search": {}}, {"search": {"strategy": "folds", "seed": 3}}])
+def test_a_job_stored_before_the_objective_was_a_choice_goes_on_raising_utility(search: dict[str, Any]) -> None:
+    found = JobConfig.stored({"task": {"template": "{a}"}, **search}).search
+    assert found.objective is Objective.UTILITY
+    assert found.seed == search.get("search", {}).get("seed", 0)
+
+
+@pytest.mark.parametrize("objective", [None, Objective.GAIN, Objective.UTILITY])
+def test_a_stored_job_keeps_the_objective_it_was_stored_with(objective: Objective | None) -> None:
+    config = parse_config({"task": {"template": "{a}"}, "search": {"objective": objective}})
+    assert JobConfig.stored(config.model_dump(mode="json")) == config

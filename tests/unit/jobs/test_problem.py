@@ -4,7 +4,10 @@ import pytest
 from service.entities import ShardRow
 from service.errors import BackendUnavailable
 from service.identifiers import Label, Row
-from service.jobs.problem import SPECIAL_TOKENS, AnchorLabels, build_problem
+from service.jobs.problem import SPECIAL_TOKENS, AnchorLabels, build_problem, strategy_of
+from service.search.folds import Folds
+from service.search.gain_search import GainSearch
+from service.search.panel import Member, Panel
 from tests.unit.jobs.sources import CountingScorer, config
 
 ROWS = [ShardRow(position=Row(number), data=b'{"q": "a word"}') for number in range(4)]
@@ -39,3 +42,40 @@ async def test_shares_are_bounds_for_the_rows_of_the_shard() -> None:
     [(lower, upper)] = (await build_problem(CountingScorer(), chosen, ROWS, job_rows=40)).shares.values()
     assert lower < 0.25 < upper
     assert (await build_problem(CountingScorer(), config(), ROWS)).shares == {}
+
+
+def panel_showing(*shown: list[tuple[int, int]]) -> Panel:
+    members = tuple(Member(tuple((Row(r), Label(y)) for r, y in rows), (0.0, 0.5), 1.0) for rows in shown)
+    return Panel(members, (0.0, 0.1), 1, (0.0, 0.2))
+
+
+WORDS = [ShardRow(position=Row(n), data=orjson.dumps({"q": word})) for n, word in enumerate(["one", "two", "three"])]
+
+
+async def test_a_later_shard_stands_behind_the_demonstrations_of_each_member_of_the_anchors_panel() -> None:
+    found = panel_showing([(2, 1), (0, 0)], [], [(1, 1)])
+    later = await build_problem(
+        CountingScorer(), config(), ROWS, AnchorLabels(WORDS, {row.position: Label(0) for row in WORDS}, found)
+    )
+    assert later.panel == found
+    assert list(later.panel_prefixes) == ["three is False\n\none is True\n\n", "", "two is False\n\n"]
+    assert (later.prefix, list(later.other_prefixes)) == ("", [])
+    assert later.rows == tuple(row.position for row in ROWS)
+
+
+async def test_where_a_later_shard_leaves_less_room_the_last_demonstrations_are_left_out() -> None:
+    found = panel_showing([(2, 1), (0, 0), (1, 1)], [(1, 0)])
+    anchor = AnchorLabels(WORDS, {row.position: Label(0) for row in WORDS}, found)
+    roomy = await build_problem(CountingScorer(), config(), WORDS, anchor)
+    row_tokens, longest = roomy.demonstration_tokens[Row(0)], max(roomy.demonstration_tokens.values())
+    context = SPECIAL_TOKENS + longest + 2 * longest
+    assert row_tokens > 0
+    narrow = await build_problem(CountingScorer(context), config(), WORDS, anchor)
+    assert list(narrow.panel_prefixes) == ["three is False\n\none is True\n\n", "two is True\n\n"]
+    few = await build_problem(CountingScorer(), config(search={"max_demonstrations": 1}), WORDS, anchor)
+    assert list(few.panel_prefixes) == ["three is False\n\n", "two is True\n\n"]
+
+
+def test_the_default_is_the_search_by_gain_and_the_papers_utility_a_choice() -> None:
+    assert isinstance(strategy_of(config()), GainSearch)
+    assert isinstance(strategy_of(config(search={"objective": "utility"})), Folds)

@@ -12,6 +12,8 @@ from service.identifiers import Label, Row
 from service.search.authors import Authors, two_options
 from service.search.baselines import Bootstrap, FewShotRandom, ZeroShot
 from service.search.consistency import Constraint, Rule
+from service.search.folds import Folds
+from service.search.gain_search import GainSearch
 from service.search.paper import Paper
 from service.search.problem import Problem
 from service.search.proposal import propose_row
@@ -20,8 +22,17 @@ from service.search.repair import consistent_options
 from service.search.steps import Phase, Strategy
 from tests.toy import ToyWorld, drive, prompts
 
-METHODS = [Paper(), Authors(), ZeroShot(), FewShotRandom(), Bootstrap(consistent=True), Bootstrap(consistent=False)]
-NAMES = ["paper", "authors", "zero shot", "few shot", "bootstrap by the rules", "bootstrap"]
+METHODS = [
+    GainSearch(),
+    Folds(),
+    Paper(),
+    Authors(),
+    ZeroShot(),
+    FewShotRandom(),
+    Bootstrap(consistent=True),
+    Bootstrap(consistent=False),
+]
+NAMES = ["gain", "folds", "paper", "authors", "zero shot", "few shot", "bootstrap by the rules", "bootstrap"]
 EVERY_METHOD = pytest.mark.parametrize("method", METHODS, ids=NAMES)
 
 

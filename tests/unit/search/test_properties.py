@@ -18,6 +18,7 @@ from service.search.checkpoint import from_json, to_json
 from service.search.consistency import Constraints
 from service.search.engine import Search
 from service.search.folds import Folds
+from service.search.gain_search import GainSearch
 from service.search.objective import mutual_predictability, utility
 from service.search.paper import Paper
 from service.search.problem import Parameters, Problem
@@ -26,8 +27,17 @@ from service.search.steps import Candidate, Phase, State, Strategy
 from tests.toy import LABELS, ToyWorld, drive
 from tests.unit.search.rules import constraint_sets
 
-STRATEGIES = [Folds(), Paper(), Authors(), ZeroShot(), FewShotRandom(), Bootstrap(consistent=True), Bootstrap()]
-NAMES = ["folds", "paper", "authors", "zero shot", "few shot", "bootstrap by the rules", "bootstrap"]
+STRATEGIES = [
+    GainSearch(),
+    Folds(),
+    Paper(),
+    Authors(),
+    ZeroShot(),
+    FewShotRandom(),
+    Bootstrap(consistent=True),
+    Bootstrap(),
+]
+NAMES = ["gain", "folds", "paper", "authors", "zero shot", "few shot", "bootstrap by the rules", "bootstrap"]
 EVERY_STRATEGY = pytest.mark.parametrize("strategy", STRATEGIES, ids=NAMES)
 SMALL = {"draws_per_row": 0.1, "restarts": 2, "sweeps": 2, "initial_rows": 4, "folds": 3, "seed_labels": 3}
 FEW = settings(max_examples=400 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 8, deadline=None)

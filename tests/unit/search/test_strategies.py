@@ -2,6 +2,7 @@ import pytest
 
 from service.search.baselines import ZeroShot
 from service.search.folds import Folds
+from service.search.gain_search import GainSearch
 from service.search.paper import Paper
 from service.search.steps import Phase, StopReason, Strategy
 from tests.toy import ToyWorld, drive
@@ -34,7 +35,7 @@ def test_folds_reaches_the_brute_force_optimum_in_95_of_100_runs(rows: int, clas
     assert optima_reached(Folds(), rows, classes, related=related) >= 95
 
 
-@pytest.mark.parametrize("strategy", [Paper(), Folds(), ZeroShot()])
+@pytest.mark.parametrize("strategy", [Paper(), Folds(), GainSearch(), ZeroShot()])
 def test_every_row_ends_with_a_label_and_its_scores(strategy: Strategy) -> None:
     world = ToyWorld(9, 2, True, 0)
     end = drive(world, world.problem(), strategy)[-1]
@@ -60,7 +61,7 @@ def test_the_permuted_labelling_is_never_better_than_the_one_kept(strategy: Stra
         assert permuted <= kept + 1.0  # by folds, whose contexts are a little smaller than the exact ones
 
 
-@pytest.mark.parametrize("strategy", [Paper(), Folds(), ZeroShot()])
+@pytest.mark.parametrize("strategy", [Paper(), Folds(), GainSearch(), ZeroShot()])
 @pytest.mark.parametrize("rows", [1, 2, 3, 5])
 def test_tiny_data_sets_are_labelled_too(strategy: Strategy, rows: int) -> None:
     world = ToyWorld(rows, 2, True, 1)

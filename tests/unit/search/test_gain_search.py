@@ -1,0 +1,180 @@
+"""Strategy `folds` under the objective `gain`, on language models of every kind of fault."""
+
+import itertools
+import math
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+
+from service.identifiers import Label, Row
+from service.search.checkpoint import from_json, to_json
+from service.search.consistency import Constraint, Rule
+from service.search.folds import Folds
+from service.search.gain_search import GainSearch
+from service.search.problem import Problem
+from service.search.steps import Phase, State, StopReason
+from tests.toy import ToyWorld, drive
+from tests.unit.search.worlds import Deaf, Reader, Swapped
+
+
+def end_of(world: ToyWorld, problem: Problem | None = None) -> State:
+    return drive(world, problem or world.problem(), GainSearch())[-1]
+
+
+def number(end: State, name: str) -> float:
+    value = end.summary[name]
+    assert isinstance(value, float)
+    return value
+
+
+@pytest.mark.parametrize(("classes", "related"), [(2, False), (2, True), (3, False), (3, True)])
+def test_what_demonstrations_tell_is_found_and_borne_out(classes: int, *, related: bool) -> None:
+    world = Reader(42, classes, related, 1, home=0.8, right=0.8, pull=0.8, first_share=1 / classes)
+    end = end_of(world)
+    assert (end.phase, end.stop) == (Phase.DONE, StopReason.CONVERGED)
+    assert world.share_right(end.labels) >= 0.95
+    assert end.labels.keys() == end.scores.keys() == set(world.planted)
+    assert world.problem().constraints.conflicts(end.labels) == []
+    assert number(end, "gain_nats") > 0.5 * number(end, "entropy_nats")
+    assert number(end, "utility") > number(end, "shuffled_utility") + 10
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_language_model_that_leans_hard_but_knows_is_labelled_right_where_the_papers_utility_collapses(
+    seed: int,
+) -> None:
+    world = Reader(48, 2, False, seed, lean=5.0)
+    assert world.share_right(end_of(world).labels) >= 0.95
+    collapsed = drive(world, world.problem(), Folds())[-1].labels
+    assert Counter(collapsed.values())[Label(0)] >= 0.9 * world.rows
+
+
+@pytest.mark.parametrize("first_share", [0.1, 0.9])
+def test_a_label_that_a_tenth_of_the_rows_have_is_found(first_share: float) -> None:
+    world = Reader(60, 2, False, 1, home=3.0, lean=2.0, first_share=first_share, pull=0.4)
+    end = end_of(world)
+    assert world.share_right(end.labels) >= 0.95
+    assert Counter(end.labels.values())[Label(0)] == pytest.approx(60 * first_share, abs=3)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_where_demonstrations_tell_nothing_the_calibrated_impression_stands(seed: int) -> None:
+    world = Deaf(48, 2, False, seed, lean=3.0, right=0.75)
+    end = end_of(world)
+    assert end.stop is StopReason.NOT_BORNE_OUT
+    assert end.labels == world.impressions
+    assert end.summary["impression_confirmed"] is False
+    assert end.panel is not None
+    assert [member.demonstrations for member in end.panel.members] == [()]
+    for row, label in end.labels.items():
+        assert max(end.scores[row]) == end.scores[row][label]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_where_the_impression_is_a_coin_flip_the_start_from_random_labels_finds_what_demonstrations_tell(
+    seed: int,
+) -> None:
+    world = Reader(48, 2, False, seed, home=0.3, right=0.5, pull=1.0)
+    end = end_of(world)
+    assert world.share_told_apart(end.labels) >= 0.95
+    assert number(end, "utility") > number(end, "impression_utility")
+    assert end.stop is StopReason.CONVERGED
+
+
+@pytest.mark.parametrize(
+    "world",
+    [Reader(16, 2, True, 0, right=0.8), Deaf(16, 3, False, 0), Reader(16, 2, False, 3, home=0.3, right=0.5, pull=1.0)],
+)
+def test_a_search_that_is_stored_after_any_step_ends_like_one_that_is_not(world: Reader) -> None:
+    straight = drive(world, world.problem(), GainSearch())
+    for state in straight[1:-1]:
+        again = from_json(orjson.loads(orjson.dumps(to_json(state))))
+        assert again == state
+        assert to_json(drive(world, world.problem(), GainSearch(), again)[-1]) == to_json(straight[-1])
+
+
+def test_two_runs_of_one_seed_are_equal_and_another_seed_asks_otherwise() -> None:
+    world = Reader(24, 2, False, 0, right=0.8)
+    first, second, other = (end_of(world, world.problem(seed)) for seed in (7, 7, 8))
+    assert to_json(first) == to_json(second)
+    assert first.scores != other.scores
+
+
+def test_the_order_of_rows_decides_nothing_but_which_are_shown() -> None:
+    world = Reader(48, 2, False, 2, lean=2.0, right=0.85, pull=0.5)
+    texts = world.problem().texts
+    turned = replace(world.problem(), texts={row: texts[row] for row in sorted(texts, reverse=True)})
+    assert end_of(world, turned).labels == end_of(world).labels == world.planted
+
+
+def test_known_labels_stay_and_a_label_set_whose_words_are_swapped_is_read_right() -> None:
+    world = Swapped(48, 2, False, 1, pull=0.1)
+    assert world.share_right(end_of(world).labels) <= 0.05
+    known = {row: world.planted[row] for row in [*_of(world, 0)[:4], *_of(world, 1)[:4]]}
+    end = end_of(world, replace(world.problem(), known=known))
+    assert known.items() <= end.labels.items()
+    assert world.share_right(end.labels) >= 0.95
+
+
+def _of(world: ToyWorld, label: int) -> list[Row]:
+    return [row for row, planted in world.planted.items() if planted == label]
+
+
+@pytest.mark.parametrize("share", [0.25, 0.4])
+@pytest.mark.parametrize("kind", [Reader, Deaf])
+def test_shares_that_the_user_knows_are_kept_from_the_first_labels_to_the_last(
+    kind: type[Reader], share: float
+) -> None:
+    world = kind(40, 2, False, 0, lean=3.0)
+    problem = replace(world.problem(), shares={Label(0): (share, share)})
+    for state in drive(world, problem, GainSearch())[1:-1]:
+        if state.phase is Phase.SWEEP and len(state.starts) != 2:
+            assert Counter(state.labels.values())[Label(0)] == share * world.rows
+    assert Counter(end_of(world, problem).labels.values())[Label(0)] == share * world.rows
+
+
+def test_where_relations_tie_all_rows_together_they_are_labelled_all_the_same() -> None:
+    world = Reader(24, 2, False, 0, home=2.0, pull=0.5)
+    ordered = [*_of(world, 0), *_of(world, 1)]
+    ties = [
+        Constraint(
+            Rule.SAME_LABEL if world.planted[a] == world.planted[b] else Rule.DIFFERENT_LABEL, ((a,), (b,)), Label(0)
+        )
+        for a, b in itertools.pairwise(ordered)
+    ]
+    end = end_of(world, replace(world.problem(), constraint_list=ties))
+    assert end.labels == world.planted
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 5])
+@pytest.mark.parametrize("related", [False, True])
+def test_tiny_data_sets_are_labelled_too(rows: int, *, related: bool) -> None:
+    end = end_of(ToyWorld(rows, 2, related, 1))
+    assert end.phase is Phase.DONE
+    assert len(end.labels) == len(end.scores) == rows
+
+
+@pytest.mark.parametrize("changes", [{"max_demonstrations": 0}, {"max_demonstrations": 3}, {"budget_tokens": 0}])
+def test_with_little_room_for_demonstrations_every_row_is_labelled(changes: dict[str, Any]) -> None:
+    world = Reader(24, 2, False, 0, home=2.0)
+    tokens = dict.fromkeys(world.planted, 5)
+    end = end_of(world, replace(world.problem(), demonstration_tokens=tokens, **changes))
+    assert world.share_right(end.labels) >= 0.9
+
+
+def test_the_report_tells_the_gain_the_entropy_and_the_baselines() -> None:
+    world = Reader(48, 2, False, 0, lean=4.0, right=0.8, pull=0.5)
+    end = end_of(world)
+    assert number(end, "entropy_nats") == pytest.approx(math.log(2), abs=0.02)
+    assert number(end, "predictability") == pytest.approx(number(end, "gain_nats") - number(end, "entropy_nats"))
+    assert 0 < number(end, "gain_nats") <= number(end, "entropy_nats")
+    assert number(end, "shuffled_predictability") < number(end, "predictability")
+    assert number(end, "polarity_nats") > 0
+    baselines = end.summary["baselines"]
+    assert isinstance(baselines, dict)
+    assert {label for _, label in baselines["zero_shot"]} == {0}
+    assert world.share_right(dict(baselines["zero_shot_calibrated"])) == pytest.approx(0.8, abs=0.03)
+    assert {row for row, _ in baselines["few_shot_random"]} == set(world.planted)

@@ -1,0 +1,149 @@
+import math
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from service.identifiers import Label, Row
+from service.search import panel
+from service.search.calibration import even_shares, shifted
+from service.search.confidence import sharpened
+from service.search.extension import extended_by_panel
+from service.search.gain_search import GainSearch
+from service.search.panel import Panel
+from service.search.problem import Problem
+from service.search.prompt_tree import LogProbabilities
+from service.search.scores import likeliest, normalized
+from service.search.steps import State, StopReason
+from tests.toy import drive, resolve
+from tests.unit.search.worlds import Reader
+
+ROWS = 40
+EVEN = even_shares(2)
+
+
+def view(seed: int, *, told: float = 2.0, noise: float = 0.5, lean: float = 0.0) -> dict[Row, LogProbabilities]:
+    """Scores that prefer label 1 for odd rows, with noise."""
+    rng = Random(seed)
+    return {Row(row): normalized((lean, rng.gauss((2 * (row % 2) - 1) * told, noise))) for row in range(ROWS)}
+
+
+def fitted(*views: dict[Row, LogProbabilities], weights: list[float] | None = None) -> Panel:
+    return panel.fit([()] * len(views), views, weights or [1.0] * len(views), EVEN)
+
+
+def test_where_the_first_view_says_what_all_say_it_alone_goes_to_later_shards() -> None:
+    found = fitted(*(view(seed, noise=0.1) for seed in range(5)))
+    assert (found.first, len(found.members)) == (1, 5)
+    assert found.leading.members == found.members[:1]
+    assert found.leading.shift == found.first_shift
+
+
+def test_as_many_views_lead_as_say_nearly_the_same_as_all() -> None:
+    views = [view(seed, told=0.7, noise=1.5) for seed in range(6)]
+    found = fitted(*views)
+    assert found.first > 1
+    together = found.scores(views)
+    led = found.leading.scores(views[: found.first])
+    assert sum(likeliest(led[row]) == likeliest(together[row]) for row in together) >= panel.SAYS_THE_SAME * ROWS
+
+
+def test_several_noisy_views_are_right_more_often_than_each() -> None:
+    views = [view(seed, told=0.7, noise=1.5) for seed in range(8)]
+    right = [sum(likeliest(values) == row % 2 for row, values in scores.items()) for scores in views]
+    together = fitted(*views).scores(views)
+    assert sum(likeliest(values) == row % 2 for row, values in together.items()) > max(right)
+
+
+def test_each_view_is_calibrated_by_itself_before_the_mean() -> None:
+    plain = [view(0), view(1)]
+    leaning = [shifted(plain[0], (6.0, 0.0)), shifted(plain[1], (0.0, 3.0))]
+    expected, found = fitted(*plain).scores(plain), fitted(*leaning).scores(leaning)
+    for row in expected:
+        assert found[row] == pytest.approx(expected[row], abs=1e-3)
+
+
+def test_the_mean_keeps_to_the_shares() -> None:
+    views = [view(0), view(1, lean=4.0)]
+    scores = panel.fit([(), ()], views, [1.0, 1.0], (0.8, 0.2)).scores(views)
+    assert sum(math.exp(values[1]) for values in scores.values()) / ROWS == pytest.approx(0.2, abs=1e-3)
+
+
+def test_a_view_of_little_weight_changes_little() -> None:
+    truth, contrary = view(0), view(1, told=-2.0)
+    scores = fitted(truth, contrary, weights=[0.5, 0.01]).scores([truth, contrary])
+    assert all(likeliest(values) == row % 2 for row, values in scores.items())
+
+
+def test_a_row_that_a_view_was_not_asked_for_takes_what_the_others_say() -> None:
+    whole, part = view(0), {row: values for row, values in view(1).items() if row >= 20}
+    scores = fitted(whole, part).scores([whole, part])
+    assert scores.keys() == whole.keys()
+    assert all(likeliest(values) == row % 2 for row, values in scores.items())
+
+
+def test_confidences_shrink_where_views_scatter_and_are_sharpened() -> None:
+    alike, contrary = [view(0, noise=0.0)] * 4, [view(0, noise=0.0), view(0, told=-1.5, noise=0.0)] * 2
+    fit = fitted(*alike)
+    sure = fit.confidences(alike)
+    for row, values in fit.scores(alike).items():
+        assert sure[row] == pytest.approx(values, abs=1e-6)
+        assert replace(fit, sharpness=2.0).confidences(alike)[row] == pytest.approx(sharpened(values, 2.0), abs=1e-6)
+    unsure = fitted(*contrary).confidences(contrary)
+    assert max(math.exp(max(values)) for values in unsure.values()) < 0.52
+
+
+def later(found: Panel, rows: list[Row], own: Problem) -> Problem:
+    """A shard of these rows behind the panel."""
+    prefixes = tuple("".join(own.demonstration(row, label) for row, label in m.demonstrations) for m in found.members)
+    return replace(own, texts={row: own.texts[row] for row in rows}, panel=found, panel_prefixes=prefixes)
+
+
+def anchored(world: Reader, count: int) -> tuple[Panel, list[Row]]:
+    """The panel of an anchor of the first rows, and the other rows."""
+    problem = world.problem()
+    rows = list(problem.rows)
+    anchor = replace(problem, texts={row: problem.texts[row] for row in rows[:count]})
+    found = drive(world, anchor, GainSearch())[-1].panel
+    assert found is not None
+    return found, rows[count:]
+
+
+@pytest.mark.parametrize("lean", [0.0, 4.0])
+def test_a_later_shard_is_labelled_as_the_anchors_panel_says(lean: float) -> None:
+    world = Reader(80, 2, False, 1, lean=lean, right=0.8, pull=0.6)
+    found, rows = anchored(world, 40)
+    problem = later(found, rows, world.problem())
+    [*_, end] = drive(world, problem, GainSearch())
+    views = [
+        {row: world.log_probabilities(row, dict(member.demonstrations)) for row in rows} for member in found.members
+    ]
+    led, together = found.leading.scores(views[: found.first]), found.scores(views)
+    assert end.stop is StopReason.ASKED_ONCE
+    assert end.labels.keys() == set(rows)
+    for row, label in end.labels.items():
+        assert label in {likeliest(led[row]), likeliest(together[row])}
+        assert likeliest(end.scores[row]) == label
+    assert sum(end.labels[row] == world.planted[row] for row in rows) >= 0.95 * len(rows)
+    asked_again = end.summary["rows_asked_again"]
+    assert isinstance(asked_again, int)
+    assert 0 <= asked_again <= len(rows)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_other_shares_in_a_later_shard_do_not_move_the_calibration(label: int) -> None:
+    world = Reader(80, 2, False, 2, lean=4.0)
+    found, rows = anchored(world, 40)
+    alike = [row for row in rows if world.planted[row] == label]
+    problem = later(found, alike, world.problem())
+    end = resolve(world, extended_by_panel(problem, found, State()))
+    assert end.labels == dict.fromkeys(alike, Label(label))
+
+
+def test_known_rows_of_a_later_shard_keep_their_labels() -> None:
+    world = Reader(80, 2, False, 1)
+    found, rows = anchored(world, 40)
+    known = {row: Label(1 - world.planted[row]) for row in rows[:3]}
+    problem = replace(later(found, rows, world.problem()), known=known)
+    end = resolve(world, extended_by_panel(problem, found, State()))
+    assert known.items() <= end.labels.items()

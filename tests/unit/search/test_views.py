@@ -1,0 +1,99 @@
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from service.identifiers import Label, Row
+from service.search.consistency import Constraint, Rule
+from service.search.views import View, behind_known, draw, look, unrelated
+from tests.toy import resolve
+from tests.unit.search.worlds import Reader
+
+SIZES = (4, 8, 16, 64)
+
+
+def alternating(count: int) -> dict[Row, Label]:
+    return {Row(row): Label(row % 2) for row in range(count)}
+
+
+def views(world: Reader, labels: Mapping[Row, Label], known: Sequence[int] = (), seed: int = 0) -> list[View]:
+    problem = replace(world.problem(), known={Row(row): labels[Row(row)] for row in known})
+    return resolve(world, look(problem, labels, SIZES, Random(seed)))
+
+
+@pytest.mark.parametrize("related", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_no_row_is_asked_for_behind_its_own_label_or_that_of_a_related_row(seed: int, *, related: bool) -> None:
+    world = Reader(40, 2, related, seed)
+    group_of = world.problem().constraints.group_of
+    for view in views(world, world.planted, seed=seed):
+        told = {row for shown in view.demonstrations for row in group_of[shown]}
+        assert view.scores.keys() == set(world.planted) - told
+        assert view.scores
+
+
+def test_a_view_is_balanced_over_the_labels_and_as_large_as_it_should_be() -> None:
+    labels = {Row(row): Label(row % 4 == 0) for row in range(80)}
+    for view, size in zip(views(Reader(80, 2, False, 0), labels), SIZES[:3], strict=False):
+        assert len(set(view.demonstrations)) == len(view.demonstrations) == size
+        assert Counter(labels[row] for row in view.demonstrations) == {0: size // 2, 1: size // 2}
+
+
+@pytest.mark.parametrize("rare", [2, 6, 20])
+def test_at_most_half_of_a_labels_rows_are_shown_so_that_a_rare_one_is_asked_for(rare: int) -> None:
+    labels = {Row(row): Label(row < rare) for row in range(40)}
+    for view in views(Reader(40, 2, False, 0), labels):
+        shown = Counter(labels[row] for row in view.demonstrations)
+        assert 0 < shown[Label(1)] <= rare // 2
+        assert shown[Label(0)] <= (40 - rare) // 2
+
+
+def test_every_view_shows_other_rows_in_another_order() -> None:
+    problem, labels, rng = Reader(40, 2, False, 0).problem(), alternating(40), Random(0)
+    drawn = [tuple(draw(problem, labels, 8, rng)) for _ in range(10)]
+    assert len(set(map(frozenset, drawn))) == 10
+    assert len({tuple(labels[row] for row in rows) for rows in drawn}) > 5
+
+
+def test_known_rows_stand_first_and_a_quarter_of_them_is_left_out() -> None:
+    known = set(range(12))
+    found = views(Reader(40, 2, False, 0), alternating(40), sorted(known))
+    for view, size in zip(found, SIZES[:3], strict=False):
+        assert set(view.demonstrations[:9]) <= known
+        assert known.isdisjoint(view.demonstrations[9:])
+        assert len(view.demonstrations) == 9 + size
+        assert len(known & view.scores.keys()) == 3
+    assert len({frozenset(view.demonstrations[:9]) for view in found}) > 1
+
+
+def test_a_view_fits_the_prompt_and_known_rows_take_the_room_first() -> None:
+    problem = replace(Reader(40, 2, False, 0).problem(), max_demonstrations=5)
+    labels = alternating(40)
+    assert len(draw(problem, labels, 16, Random(0))) == 5
+    knowing = replace(problem, known=alternating(8))
+    assert set(draw(knowing, labels, 16, Random(0))) <= set(range(8))
+    assert draw(replace(problem, max_demonstrations=0), labels, 16, Random(0)) == []
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 9])
+def test_behind_known_rows_each_of_them_is_asked_for_once_and_every_other_row_each_time(count: int) -> None:
+    world = Reader(20, 2, False, 0)
+    problem = replace(world.problem(), known={Row(row): world.planted[Row(row)] for row in range(count)})
+    found = resolve(world, behind_known(problem, Random(0)))
+    assert len(found) == min(4, count)
+    asked = Counter(row for view in found for row in view.scores)
+    assert asked == {Row(row): 1 if row < count else len(found) for row in range(20)}
+    assert all(set(view.demonstrations) <= problem.known.keys() for view in found)
+
+
+def test_where_relations_tie_all_rows_together_there_are_still_rows_to_ask_for() -> None:
+    world = Reader(12, 2, False, 0)
+    ties = [Constraint(Rule.DIFFERENT_LABEL, ((Row(row),), (Row(row + 1),)), Label(0)) for row in range(11)]
+    problem = replace(world.problem(), constraint_list=ties)
+    assert len(problem.groups) == 1
+    for view in resolve(world, look(problem, alternating(12), SIZES, Random(0))):
+        assert view.demonstrations
+        assert view.scores.keys() == set(problem.rows) - set(view.demonstrations)
+    assert unrelated(problem, problem.rows, [Row(3)]) == [row for row in problem.rows if row != 3]
