@@ -6,17 +6,19 @@ reads the label words as the user means them, and what it makes of the rows behi
 
 import itertools
 import math
+import statistics
 from collections.abc import Generator, Sequence
 
 from service.identifiers import Label
 from service.search import panel, planner
 from service.search.calibration import calibrated, even_shares
-from service.search.gain import LEAST_WEIGHT, gain
+from service.search.gain import LEAST_WEIGHT
 from service.search.problem import Problem
 from service.search.scores import Scores
 from service.search.steps import Answer, Request, ask
 from service.search.views import behind_known
 
+_FEWEST = 2  # known rows, of which there is a standard error
 _ALL_ORDERS_OF = 4  # labels; of more labels only exchanges of two are tried
 _DECISIVE_NATS = 2.0  # by which the known labels must be likelier under another reading, beyond its having been picked
 
@@ -27,9 +29,24 @@ def first_impression(problem: Problem) -> Generator[Request, Answer, Scores]:
     if not problem.known:
         return blind
     views = yield from behind_known(problem, problem.random("known"))
-    told = [_read_as_meant(problem, blind), *(view.scores for view in views)]
-    weights = [max(LEAST_WEIGHT, gain(problem.known, scores, problem.classes)) for scores in told]
-    return panel.fit([()] * len(told), told, weights, even_shares(problem.classes)).scores(told)
+    even = even_shares(problem.classes)
+    shown = [calibrated(view.scores, even) for view in views]
+    own = _read_as_meant(problem, blind)
+    left_out = {row: scores[row] for scores in shown for row in problem.known if row in scores}
+    weights = [_worth(problem, calibrated(own, even)), *[_worth(problem, left_out) / len(shown)] * len(shown)]
+    told = [own, *shown]
+    return panel.fit([()] * len(told), told, weights, even).scores(told)
+
+
+def _worth(problem: Problem, told: Scores) -> float:
+    """What scores tell of the known labels, nats a row, less its standard error: a few rows are told by chance.
+
+    The views behind known rows are one source, since each asks for a few of these only.
+    """
+    gained = [told[row][label] + math.log(problem.classes) for row, label in problem.known.items() if row in told]
+    if len(gained) < _FEWEST:
+        return LEAST_WEIGHT
+    return max(LEAST_WEIGHT, statistics.fmean(gained) - statistics.stdev(gained) / math.sqrt(len(gained)))
 
 
 def _read_as_meant(problem: Problem, blind: Scores) -> Scores:

@@ -92,7 +92,6 @@ class Paper:
         """Score the label permutations too and keep the best."""
         candidate = _current(problem, state)
         permutations = polarity.permutations(problem, candidate.labels, candidate.scores)
-        permutations = [{**labels, **problem.known} for labels in permutations]
         permuted = yield from evaluation.leave_one_out(problem, *permutations)
         best = max([candidate, *permuted], key=lambda labelling: labelling.utility)
         state = _at(state.enter(Phase.AUDIT, stop=StopReason.DRAWS_DONE), best, problem)

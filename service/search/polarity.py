@@ -33,7 +33,10 @@ def permutations(problem: Problem, labels: Labels, scores: Scores) -> list[dict[
     else:
         orders = [_exchanged(identity, *pair) for pair in itertools.combinations(identity, 2)]
         orders.sort(key=lambda order: -_own_log_probability(labels, scores, order))
-    return [{row: order[label] for row, label in labels.items()} for order in orders[:MOST_PERMUTATIONS]]
+    return [
+        {row: problem.known.get(row, order[label]) for row, label in labels.items()}
+        for order in orders[:MOST_PERMUTATIONS]
+    ]
 
 
 def is_better(problem: Problem, rival: Candidate, own: Candidate, *, beforehand_nats: float) -> bool:
