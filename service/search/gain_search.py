@@ -226,5 +226,5 @@ def _start_facts(problem: Problem, state: State) -> dict[str, object]:
         "impression_utility": first.utility,
         "impression_confirmed": _is_confirmed(problem, first),
         "restart_utilities": [candidate.utility for candidate in found],
-        "restart_agreement": agreement([other.labels for other in found if other is not state.best], state.labels),
+        "restart_agreement": agreement([other.labels for other in found if other != state.best], state.labels),
     }
