@@ -10,7 +10,7 @@ gains far more. Where demonstrations do not bear it out and no start gains far m
 found nothing, and the labels of the impression stand.
 """
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass, replace
 
 from service.identifiers import Label, Row
@@ -100,7 +100,7 @@ class GainSearch:
         state = replace(state, starts=(*state.starts, state.best), best=None, round=0)
         if len(state.starts) == 2:
             return replace(state, labels=_random_labels(problem), scores={})
-        chosen = state.starts[-1] if state.turned else _chosen(problem, state.starts)
+        chosen = state.starts[-1] if state.turned else _chosen(problem, state)
         return state.enter(Phase.AUDIT, labels=chosen.labels, scores=chosen.scores, best=chosen)
 
     def _audit(self, problem: Problem, state: State) -> Step:
@@ -193,19 +193,27 @@ def _random_labels(problem: Problem) -> dict[Row, Label]:
     return redraw(problem, {}, blind, temperature=1.0, rng=problem.random("random labels"))
 
 
-def _chosen(problem: Problem, starts: Sequence[Candidate]) -> Candidate:
+def _chosen(problem: Problem, state: State) -> Candidate:
     """Which of the starts' labellings is audited and handed out.
 
     Against an impression that is not borne out another must gain something: of labellings that demonstrations
     tell nothing of, one gains far more than another by chance.
     """
-    first, own, *others = starts
+    first, own, *others = state.starts
+    others = [candidate for candidate in others if _fits_known(problem, candidate.scores, state.impression)]
     decisive = problem.parameters.alpha * DECISIVE_SHARE * entropy(even_shares(problem.classes))
     best = max([own, *others], key=lambda candidate: candidate.utility)
     if _is_confirmed(problem, first):
         return best if best.utility > own.utility + decisive else own
     nothing = gain_utility(problem, best.labels, 0.0)
     return best if best.utility > max(first.utility, nothing) + decisive else first
+
+
+def _fits_known(problem: Problem, scores: Scores, impression: Scores) -> bool:
+    """Whether scores of known rows, none of which was shown its own label, predict it no worse than the impression."""
+    rows = [row for row in problem.known if row in scores]
+    first = calibrated(impression, even_shares(problem.classes))
+    return math.fsum(scores[row][problem.known[row]] - first[row][problem.known[row]] for row in rows) >= 0
 
 
 def _is_confirmed(problem: Problem, first: Candidate) -> bool:
