@@ -67,7 +67,7 @@ def test_rows_behind_an_anchor_cost_their_own_tokens_and_little_more() -> None:
     assert 0.7 * 4000 * (12 - TAIL) <= more <= 2 * 4000 * 12
 
 
-@pytest.mark.parametrize("anchor", [64, 128])
+@pytest.mark.parametrize("anchor", [16, 32])
 def test_rows_of_a_later_shard_are_asked_once_by_each_of_the_panel_s_first_members_and_doubtful_ones_by_all(
     anchor: int,
 ) -> None:
@@ -82,9 +82,9 @@ def test_rows_of_a_later_shard_are_asked_once_by_each_of_the_panel_s_first_membe
 
 def test_a_search_by_gain_costs_a_number_of_prompts_per_row_that_does_not_grow() -> None:
     counts = [
-        rehearsed(GainSearch(), problem_of(n), lead_tokens=LEAD, tail_tokens=TAIL).usage.prompts for n in (64, 256)
+        rehearsed(GainSearch(), problem_of(n), lead_tokens=LEAD, tail_tokens=TAIL).usage.prompts for n in (32, 128)
     ]
-    assert 8 * 64 < counts[0] < 30 * 64
+    assert 8 * 32 < counts[0] < 30 * 32
     assert counts[1] < 4.2 * counts[0]
 
 
@@ -92,7 +92,7 @@ def test_known_rows_are_rehearsed_as_known_ones() -> None:
     problem = problem_of(64, known=16)
     assert list(problem.known) == list(map(Row, range(16)))
     assert problem.constraints.conflicts(problem.known) == []
-    plain, knowing = (cost_of(64, known) for known in (0, 16))
+    plain, knowing = (cost_of(40, known) for known in (0, 16))
     assert knowing.tokens_sent / knowing.prompts > plain.tokens_sent / plain.prompts  # they stand in every prompt
 
 
