@@ -12,6 +12,7 @@ from service.jobs.health.baselines import Baseline
 from service.jobs.health.calibration import Calibration
 from service.jobs.health.coherence import Coherence
 from service.jobs.health.facts import SearchFacts
+from service.jobs.health.proportions import Proportion
 from service.jobs.health.shortcuts import Shortcut
 from service.jobs.health.tally import ConfidenceBin, LabelShare
 from service.jobs.judgement import Reason, Verdict
@@ -245,12 +246,16 @@ class ReportBody(_Body):
     statuses: dict[LabelStatus, int]
     unsure: int = Field(description="rows without a label, or with a runner-up that is nearly as likely")
     inconsistencies: int
-    coherence: Coherence = Field(description="gain_nats is the headline: nats per row over shuffled labels")
+    coherence: Coherence = Field(description="gain_nats is the headline: nats per row over chance (docs/verdicts.md)")
     confidence: list[ConfidenceBin] = Field(description="rows by their confidence")
     shortcuts: list[Shortcut] = Field(description="features that tell the labels, the best first")
     cost: Cost
     search: SearchFacts
     baselines: list[Baseline] = Field(description="simpler ways to label, on rows of the anchor")
+    known_accuracy: Proportion | None = Field(
+        description="accuracy on the known rows when they are left out of the demonstrations, with its 95 % Wilson "
+        "interval; null without known rows, or where the search did not say"
+    )
     gold_rows: int = Field(description="rows with a gold value")
     gold_rows_labeled: int
     accuracy: float | None = Field(description="share of the labelled gold rows that agree; null without gold")
@@ -276,6 +281,7 @@ class ReportBody(_Body):
             cost=report.cost,
             search=report.search,
             baselines=report.baselines,
+            known_accuracy=report.known_accuracy,
             gold_rows=report.gold.rows,
             gold_rows_labeled=report.gold.labeled,
             accuracy=report.gold.accuracy,

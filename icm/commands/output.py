@@ -54,6 +54,7 @@ def summary_of(report: Mapping[str, Any]) -> list[str]:
     shares = [f"{share['label']} {share['rows']}" for share in report.get("labels", [])]
     lines += [f"labels: {', '.join(shares)}"] if shares else []
     lines += _headline(report)
+    lines += _known_accuracy(report.get("known_accuracy"))
     if report.get("accuracy") is not None:
         lines.append(f"accuracy: {report['accuracy']:.3f} on {report['gold_rows']} rows with gold labels")
     lines += [_baseline(baseline) for baseline in report.get("baselines", [])]
@@ -69,15 +70,23 @@ def summary_of(report: Mapping[str, Any]) -> list[str]:
 
 def _headline(report: Mapping[str, Any]) -> list[str]:
     """The numbers that the verdict rests on, as far as they are known."""
-    coherence = report.get("coherence") or {}
+    coherence, is_gain = report.get("coherence") or {}, (report.get("search") or {}).get("gain_nats") is not None
     figures = (
-        ("gain_nats", "gain over shuffled labels", "{:.3f} nats per row"),
-        ("gain_share", "share of their cost saved", "{:.0%}"),
+        ("gain_nats", "information gain" if is_gain else "gain over shuffled labels", "{:.3f} nats per row"),
+        ("gain_share", "share of the labels' entropy" if is_gain else "share of their cost saved", "{:.0%}"),
         ("polarity_nats", "margin over permuted labels", "{:.3f} nats per row"),
         ("restart_agreement", "agreement of restarts", "{:.0%}"),
     )
     known = [f"{name} {form.format(coherence[key])}" for key, name, form in figures if coherence.get(key) is not None]
     return [f"coherence: {', '.join(known)}"] if known else []
+
+
+def _known_accuracy(found: Mapping[str, Any] | None) -> list[str]:
+    """The accuracy on known rows with its 95 % interval; nothing where there is none."""
+    if not found:
+        return []
+    counts = f"{found['hits']} of {found['rows']}, {found['lower']:.2f} to {found['upper']:.2f}"
+    return [f"accuracy on the known rows when they are left out: {counts}"]
 
 
 def _baseline(baseline: Mapping[str, Any]) -> str:

@@ -57,7 +57,9 @@ def _estimate(prepared: Preparation) -> Estimate:
         rows=prepared.survey.rows,
         groups=preview.groups,
         shards=len(prepared.plan.shards),
-        usage=predict_usage(prepared.config, prepared.plan, prepared.survey.groups, prepared.lengths),
+        usage=predict_usage(
+            prepared.config, prepared.plan, prepared.survey.groups, prepared.lengths, prepared.survey.known
+        ),
         sample_prompt=_sample_prompt(prepared.survey, prepared.config.task),
         relations=preview,
         known=known_by_label(prepared.survey, prepared.config.task),

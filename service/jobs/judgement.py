@@ -137,11 +137,21 @@ def _concept(evidence: Evidence) -> list[Reason]:
     error = math.sqrt(2 / rows)
     chance = max(NO_CONCEPT_SHARE, min(MOST_NOISE_SHARE, NO_CONCEPT_ERRORS * error))
     if gain < NO_CONCEPT_NATS if share is None else share < chance:
-        message = f"the labels are only {gain:.3f} nats per row more coherent than the same labels dealt out at random"
-        return _unusable("no_concept", f"{message}: the language model may not know what was asked for")
+        return _unusable("no_concept", _little(evidence.search, gain))
     if share is not None and share < max(WEAK_CONCEPT_SHARE, min(MOST_NOISE_SHARE, WEAK_CONCEPT_ERRORS * error)):
-        return _suspicious("weak_concept", f"only {share:.0%} of what shuffled labels cost is explained by the labels")
+        whole = "what shuffled labels cost" if evidence.search.gain_nats is None else "the labels' entropy"
+        return _suspicious("weak_concept", f"only {share:.0%} of {whole} is explained")
     return []
+
+
+def _little(search: SearchFacts, gain: float) -> str:
+    """What was seen of labels that hold together by no more than chance."""
+    if search.gain_nats is None:
+        return f"the labels are only {gain:.3f} nats per row more coherent than the same labels dealt out at random"
+    if search.stop_reasons.get(StopReason.NOT_BORNE_OUT):
+        seen = f"demonstrations do not bear out the first impression: {gain:.3f} nats per row beyond chance"
+        return f"{seen}; the labels are those of the calibrated first impression"
+    return f"the labels tell only {gain:.3f} nats per row more than their shares do"
 
 
 def _polarity(evidence: Evidence) -> list[Reason]:

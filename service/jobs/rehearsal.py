@@ -5,13 +5,14 @@ tells its cost; but any scores of the usual kind make it ask for about as much.
 """
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
 from service.identifiers import Label, Row
 from service.search.consistency import Constraint, Rule
 from service.search.engine import Search
+from service.search.panel import Panel
 from service.search.problem import Parameters, Problem
 from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 from service.search.steps import Strategy
@@ -22,8 +23,16 @@ CERTAINTY_NATS = 3.0  # by which the other rows' labels are likelier
 _BREAK = "\n"  # between the made-up demonstrations, whose text is the row's number and label
 
 
-def rehearsed(strategy: Strategy, problem: Problem, *, lead_tokens: int, tail_tokens: int) -> Usage:
-    """What the search of such a problem costs with an ideal prefix cache.
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What the search costs with an ideal prefix cache, and the panel it has for later shards, if it makes one."""
+
+    usage: Usage
+    panel: Panel | None = None
+
+
+def rehearsed(strategy: Strategy, problem: Problem, *, lead_tokens: int, tail_tokens: int) -> Rehearsal:
+    """The search of such a problem.
 
     `lead_tokens` is the length of what all texts begin with, `tail_tokens` that of a label
     with its separator, which a query does not have.
@@ -34,13 +43,22 @@ def rehearsed(strategy: Strategy, problem: Problem, *, lead_tokens: int, tail_to
         answer = [scorer.score(tree) for tree in request]
         usage = sum((scores.usage for scores in answer), usage)
         search.tell(answer)
-    return usage
+    return Rehearsal(usage, search.state.panel)
 
 
 def made_up_problem(
-    groups: Sequence[int], tokens: Sequence[int], classes: int, parameters: Parameters, budget_tokens: int | None
+    groups: Sequence[int],
+    tokens: Sequence[int],
+    classes: int,
+    parameters: Parameters,
+    budget_tokens: int | None,
+    *,
+    known: Collection[Row] = (),
 ) -> Problem:
-    """A problem with rows of these lengths; of each group at most one has the first label."""
+    """A problem with rows of these lengths; of each group at most one has the first label.
+
+    Known rows have made-up labels that break no rule: what they are changes the cost but little.
+    """
     rows = list(map(Row, range(len(tokens))))
     members: dict[int, list[Row]] = {}
     for row, group in zip(rows, groups, strict=True):
@@ -50,7 +68,7 @@ def made_up_problem(
         for group in members.values()
         if len(group) > 1
     ]
-    return Problem(
+    problem = Problem(
         texts={row: str(row) for row in rows},
         labels=tuple(map(str, range(classes))),
         separator=_BREAK,
@@ -59,6 +77,8 @@ def made_up_problem(
         budget_tokens=budget_tokens,
         parameters=parameters,
     )
+    labels = _consistent_labels(problem)
+    return replace(problem, known={row: labels[row] for row in rows if row in known})
 
 
 @dataclass(slots=True)

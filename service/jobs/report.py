@@ -11,6 +11,7 @@ from service.jobs.health.baselines import Baseline, compare
 from service.jobs.health.calibration import Calibration, GoldAgreement, GoldTally
 from service.jobs.health.coherence import Coherence, coherence
 from service.jobs.health.facts import SearchFacts, Summaries, read_summaries
+from service.jobs.health.proportions import Proportion, known_accuracy
 from service.jobs.health.sample import RowSample
 from service.jobs.health.shortcuts import Shortcut, find_shortcuts
 from service.jobs.health.tally import ConfidenceBin, LabelShare, Tally
@@ -46,6 +47,7 @@ class Report:
     search: SearchFacts
     baselines: list[Baseline]
     cost: Cost
+    known_accuracy: Proportion | None  # on known rows when they are left out of the demonstrations
     gold: GoldAgreement
     calibration: Calibration | None
 
@@ -119,6 +121,7 @@ def _judged(read: _Read, shortcuts: list[Shortcut]) -> Report:
         search=search,
         baselines=compare(read.summaries.baselines(), read.found, read.gold_texts, labels),
         cost=_cost(job, read.summaries),
+        known_accuracy=known_accuracy(search),
         gold=read.gold.agreement(),
         calibration=read.gold.calibration(),
     )

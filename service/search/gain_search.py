@@ -166,7 +166,7 @@ def _finished(problem: Problem, state: State, labels: Labels, views: list[View])
     state = replace(state, panel=fitted, unproven=state.unproven + drawn.unproven_groups)
     reason = StopReason.CONVERGED if views else StopReason.NOT_BORNE_OUT
     state = state.enter(Phase.DONE, labels=found.labels, scores=scores, best=found, stop=reason)
-    return state.noting(utility=found.utility)
+    return state.noting(utility=found.utility, **_known_facts(problem, fitted.scores(told)))
 
 
 def _sharpness(problem: Problem, state: State, labels: Labels, views: list[View]) -> float:
@@ -220,6 +220,15 @@ def _is_confirmed(problem: Problem, first: Candidate) -> bool:
     """Whether demonstrations bear the impression out: its labels can be told from one another's."""
     shares = label_shares(first.labels, first.labels, problem.classes)
     return first.utility > problem.parameters.alpha * CONFIRMED_SHARE * entropy(shares)
+
+
+def _known_facts(problem: Problem, scores: Scores) -> dict[str, object]:
+    """How many known rows the views label rightly; no view was asked for a row that it shows."""
+    if not problem.known:
+        return {}
+    asked = [row for row in problem.known if row in scores]
+    right = sum(likeliest(scores[row]) == problem.known[row] for row in asked)
+    return {"known_rows": len(asked), "known_right": right}
 
 
 def _is_found_again(state: State, labels: Labels) -> bool:

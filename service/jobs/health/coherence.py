@@ -1,4 +1,4 @@
-"""Whether the labels hold together by more than chance: utilities put back into nats per row."""
+"""Whether the labels hold together by more than chance: utilities put back into nats per row (docs/verdicts.md)."""
 
 from dataclasses import dataclass
 
@@ -12,8 +12,8 @@ _NO_COST_NATS = 1e-6  # a labelling this cheap per row leaves nothing to be gain
 class Coherence:
     """How much more coherent the labels are than their rivals; null where the search did not say."""
 
-    gain_nats: float | None  # per row, over the same labels dealt out at random: the headline number
-    gain_share: float | None  # the same as a share of what the labels dealt out at random cost; 1 is perfect
+    gain_nats: float | None  # per row: information gain, or what is gained over the same labels dealt out at random
+    gain_share: float | None  # of the most that can be gained: the shares' entropy, or what labels by chance cost
     polarity_nats: float | None  # per row, over the best permutation of the label set
     restart_agreement: float | None  # share of the small set's rows labelled as by the best restart
 
@@ -54,7 +54,9 @@ def _difference(config: SearchConfig, facts: SearchFacts, rival: float | None) -
 
 
 def _scale(config: SearchConfig, facts: SearchFacts) -> float:
-    """What a nat per row counts in utility (eq. 2)."""
+    """What a nat per row counts in utility (eq. 2); gain is always a mean."""
+    if facts.gain_nats is not None:
+        return config.alpha
     rows = max(1, facts.sample_rows or 1) if config.normalization is Normalization.SUM else 1
     return config.alpha * rows
 

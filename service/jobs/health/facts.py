@@ -28,6 +28,10 @@ class SearchFacts:
     shuffled_utility: float | None = None  # of the same labels dealt out at random over the same rows
     gain_nats: float | None = None  # information gain of the labels on the sample, per row; objective `gain` alone
     entropy_nats: float | None = None  # of the label shares on the sample: the most that can be gained
+    impression_utility: float | None = None  # of the labels of the calibrated first impression; objective `gain` alone
+    impression_confirmed: bool | None = None  # whether demonstrations bear the first impression out
+    known_rows: int | None = None  # of the anchor, that were asked for without being shown; null without known rows
+    known_right: int | None = None  # of these, whose known label was the likeliest
     predictability: float | None = None  # P alone, nats per row, conflicts not counted
     shuffled_predictability: float | None = None
     restart_utilities: list[float] = field(default_factory=list)
@@ -59,6 +63,10 @@ class Summaries:
             shuffled_utility=self.anchor.get("shuffled_utility"),
             gain_nats=self.anchor.get("gain_nats"),
             entropy_nats=self.anchor.get("entropy_nats"),
+            impression_utility=self.anchor.get("impression_utility"),
+            impression_confirmed=self.anchor.get("impression_confirmed"),
+            known_rows=self.anchor.get("known_rows"),
+            known_right=self.anchor.get("known_right"),
             predictability=self.anchor.get("predictability"),
             shuffled_predictability=self.anchor.get("shuffled_predictability"),
             restart_utilities=list(self.anchor.get("restart_utilities") or ()),

@@ -188,6 +188,37 @@ async def test_a_page_is_well_formed_and_shows_every_plot(service: Service) -> N
     assert "restart 3" in text
 
 
+GAIN: dict[str, Any] = {
+    "gain_nats": 0.3,
+    "entropy_nats": 0.6,
+    "impression_utility": 4.25,
+    "impression_confirmed": False,
+    "known_rows": 16,
+    "known_right": 14,
+}
+
+
+async def test_what_known_rows_and_the_first_impression_say_is_in_the_report(service: Service) -> None:
+    job = await service.labelled(pairs(40))
+    await tell(service, job["id"], GAIN)
+    found = await service.get(job["id"], "/report")
+    assert (found["search"]["impression_utility"], found["search"]["impression_confirmed"]) == (4.25, False)
+    assert (found["search"]["known_rows"], found["search"]["known_right"]) == (16, 14)
+    accuracy = found["known_accuracy"]
+    assert (accuracy["hits"], accuracy["rows"], accuracy["share"]) == (14, 16, 0.875)
+    assert (round(accuracy["lower"], 2), round(accuracy["upper"], 2)) == (0.64, 0.97)
+    text = " ".join(" ".join(Page(await page(service, job["id"])).texts).split())
+    assert "accuracy on the known rows when they are left out: 14 of 16, 0.64 to 0.97" in text
+    assert "nats per row of information gain (50\N{NARROW NO-BREAK SPACE}% of the label entropy)" in text
+    assert "demonstrations bear the first impression out no" in text
+
+
+async def test_a_report_without_known_rows_estimates_no_accuracy(service: Service) -> None:
+    job = await service.labelled(pairs(40))
+    assert (await service.get(job["id"], "/report"))["known_accuracy"] is None
+    assert "known rows" not in await page(service, job["id"])
+
+
 async def test_a_page_can_be_made_of_a_job_nobody_has_begun(service: Service) -> None:
     text = await page(service, (await service.post())["id"])
     assert "no row has a label" in text

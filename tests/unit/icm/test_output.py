@@ -109,6 +109,21 @@ def test_headline_numbers_and_baselines_are_in_the_summary_as_far_as_they_are_kn
     ]
 
 
+def test_information_gain_is_named_so_and_known_rows_estimate_the_accuracy() -> None:
+    report = {
+        "verdict": "ok",
+        "coherence": {"gain_nats": 0.3, "gain_share": 0.5},
+        "search": {"gain_nats": 0.3},
+        "known_accuracy": {"hits": 14, "rows": 16, "share": 0.875, "lower": 0.6398, "upper": 0.9653},
+    }
+    assert summary_of(report) == [
+        "verdict: ok",
+        "coherence: information gain 0.300 nats per row, share of the labels' entropy 50%",
+        "accuracy on the known rows when they are left out: 14 of 16, 0.64 to 0.97",
+    ]
+    assert not any("known" in line for line in summary_of({**report, "known_accuracy": None}))
+
+
 def test_a_configuration_without_a_name_is_named_after_the_data(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     path.write_text('{"task": {}}')

@@ -142,6 +142,42 @@ def test_labels_that_gain_little_over_shuffled_ones_mean_little(
     assert judged(search=replace(SAMPLE, sample_rows=rows), found=found) == expected
 
 
+@pytest.mark.parametrize(
+    ("gain", "reasons", "told"),
+    [
+        (
+            0.02,
+            {"not_borne_out": 1},
+            (
+                "demonstrations do not bear out the first impression: 0.020 nats per row beyond chance; "
+                "the labels are those of the calibrated first impression"
+            ),
+        ),
+        (0.02, {"converged": 1}, "the labels tell only 0.020 nats per row more than their shares do"),
+        (
+            None,
+            {"converged": 1},
+            "the labels are only 0.020 nats per row more coherent than the same labels dealt out at random",
+        ),
+    ],
+)
+def test_labels_without_a_concept_are_told_by_what_was_seen(
+    gain: float | None, reasons: dict[str, int], told: str
+) -> None:
+    search = replace(SAMPLE, gain_nats=gain, entropy_nats=0.69, stop_reasons=reasons)
+    found = replace(UNKNOWN, gain_nats=0.02, gain_share=0.03)
+    [reason] = judge(Evidence(job=JOB, shares=shares(50, 50), unsure=0, search=search, coherence=found))
+    assert (reason.code, reason.message) == ("no_concept", told)
+
+
+@pytest.mark.parametrize(("gain", "whole"), [(0.2, "the labels' entropy"), (None, "what shuffled labels cost")])
+def test_a_weak_concept_is_told_as_a_share_of_the_most_that_can_be_gained(gain: float | None, whole: str) -> None:
+    search = replace(SAMPLE, sample_rows=1000, gain_nats=gain, entropy_nats=0.69)
+    found = replace(UNKNOWN, gain_nats=0.2, gain_share=0.29)
+    [reason] = judge(Evidence(job=JOB, shares=shares(50, 50), unsure=0, search=search, coherence=found))
+    assert reason.message == f"only 29% of {whole} is explained"
+
+
 @pytest.mark.parametrize(("agreement", "codes"), [(0.69, {"restarts_disagree"}), (0.7, set()), (None, set())])
 def test_restarts_must_agree(agreement: float | None, codes: set[str]) -> None:
     assert judged(search=replace(SAMPLE, restart_agreement=agreement)).keys() == codes

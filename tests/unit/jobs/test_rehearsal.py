@@ -1,32 +1,36 @@
 import pytest
 
 from service.config import JobConfig
-from service.identifiers import Row
+from service.identifiers import Label, Row
 from service.jobs.cost import Lengths, predict_usage
 from service.jobs.rehearsal import made_up_problem, rehearsed
 from service.jobs.sharding import plan_shards
 from service.search.baselines import ZeroShot
 from service.search.folds import Folds
+from service.search.gain_search import GainSearch
 from service.search.problem import Parameters, Problem
 from service.search.prompt_tree import Usage
 
 LEAD, TAIL = 2, 3
 
 
-def problem_of(rows: int, tokens: int = 12, *, pairs: bool = True, budget: int | None = None) -> Problem:
+def problem_of(
+    rows: int, tokens: int = 12, *, pairs: bool = True, budget: int | None = None, known: int = 0
+) -> Problem:
     groups = [row // 2 if pairs else row for row in range(rows)]
-    return made_up_problem(groups, [tokens] * rows, 2, Parameters(), budget)
+    return made_up_problem(groups, [tokens] * rows, 2, Parameters(), budget, known=list(map(Row, range(known))))
 
 
-def cost_of(rows: int, **config: object) -> Usage:
+def cost_of(rows: int, known: int = 0, **config: object) -> Usage:
     job = JobConfig.model_validate({"task": {"template": "{x}"}, **config})
     groups = [row // 2 for row in range(rows)]
     lengths = Lengths(demonstrations=[12] * rows, lead=LEAD, shared_beginnings=0.2, tail=TAIL, context=4096)
-    return predict_usage(job, plan_shards(job, groups), groups, lengths)
+    surely = {Row(row): Label(row % 2) for row in range(known)}
+    return predict_usage(job, plan_shards(job, groups, surely), groups, lengths, surely)
 
 
 def test_zero_shot_costs_every_text_once_and_what_they_begin_with_once() -> None:
-    usage = rehearsed(ZeroShot(), problem_of(10), lead_tokens=LEAD, tail_tokens=TAIL)
+    usage = rehearsed(ZeroShot(), problem_of(10), lead_tokens=LEAD, tail_tokens=TAIL).usage
     assert usage == Usage(10, 10 * 9, 9 + 9 * 7, modelled=True)
 
 
@@ -37,7 +41,7 @@ def test_a_rehearsal_is_the_same_every_time() -> None:
 
 @pytest.mark.parametrize("rows", [64, 128, 256])
 def test_a_search_costs_a_number_of_tokens_per_row_that_hardly_grows(rows: int) -> None:
-    usage = rehearsed(Folds(), problem_of(rows), lead_tokens=LEAD, tail_tokens=TAIL)
+    usage = rehearsed(Folds(), problem_of(rows), lead_tokens=LEAD, tail_tokens=TAIL).usage
     assert 8 < usage.tokens_computed / (12 * rows) < 30
     assert usage.tokens_sent > 10 * usage.tokens_computed
 
@@ -51,15 +55,45 @@ def test_without_the_exact_end_the_search_costs_much_less() -> None:
 
 
 def test_no_prompt_of_a_rehearsal_has_more_demonstrations_than_fit() -> None:
-    roomy = rehearsed(Folds(), problem_of(100), lead_tokens=0, tail_tokens=TAIL)
-    tight = rehearsed(Folds(), problem_of(100, budget=120), lead_tokens=0, tail_tokens=TAIL)
+    roomy = rehearsed(Folds(), problem_of(100), lead_tokens=0, tail_tokens=TAIL).usage
+    tight = rehearsed(Folds(), problem_of(100, budget=120), lead_tokens=0, tail_tokens=TAIL).usage
     assert tight.tokens_sent / tight.prompts <= 120 + 12
     assert roomy.tokens_sent / roomy.prompts > 120 + 12
 
 
 def test_rows_behind_an_anchor_cost_their_own_tokens_and_little_more() -> None:
-    more = cost_of(8000).tokens_computed - cost_of(4000).tokens_computed
+    utility = {"objective": "utility"}
+    more = cost_of(8000, search=utility).tokens_computed - cost_of(4000, search=utility).tokens_computed
     assert 0.7 * 4000 * (12 - TAIL) <= more <= 2 * 4000 * 12
+
+
+@pytest.mark.parametrize("anchor", [16, 32])
+def test_rows_of_a_later_shard_are_asked_once_by_each_of_the_panel_s_first_members_and_doubtful_ones_by_all(
+    anchor: int,
+) -> None:
+    panel = rehearsed(GainSearch(), problem_of(anchor), lead_tokens=LEAD, tail_tokens=TAIL).panel
+    assert panel is not None
+    asked = panel.first + 0.1 * (len(panel.members) - panel.first)
+    small, large = (cost_of(rows, search={"anchor_rows": anchor}) for rows in (1000, 3000))
+    assert large.prompts - small.prompts == pytest.approx(2000 * asked, rel=0.01)
+    assert large.tokens_computed - small.tokens_computed <= 2000 * asked * (12 - TAIL)
+    assert large.tokens_sent - small.tokens_sent > 5 * (large.tokens_computed - small.tokens_computed)
+
+
+def test_a_search_by_gain_costs_a_number_of_prompts_per_row_that_does_not_grow() -> None:
+    counts = [
+        rehearsed(GainSearch(), problem_of(n), lead_tokens=LEAD, tail_tokens=TAIL).usage.prompts for n in (32, 128)
+    ]
+    assert 8 * 32 < counts[0] < 30 * 32
+    assert counts[1] < 4.2 * counts[0]
+
+
+def test_known_rows_are_rehearsed_as_known_ones() -> None:
+    problem = problem_of(64, known=16)
+    assert list(problem.known) == list(map(Row, range(16)))
+    assert problem.constraints.conflicts(problem.known) == []
+    plain, knowing = (cost_of(40, known) for known in (0, 16))
+    assert knowing.tokens_sent / knowing.prompts > plain.tokens_sent / plain.prompts  # they stand in every prompt
 
 
 def test_algorithm_1_is_told_to_cost_hundreds_of_times_as_much() -> None:

@@ -71,3 +71,20 @@ def test_a_baseline_is_compared_on_its_own_rows() -> None:
 def test_a_baseline_of_rows_nobody_labelled_is_not_compared() -> None:
     [baseline] = compare({"zero_shot": {Row(0): Label(0)}}, {}, {}, ["Yes", "No"])
     assert (baseline.agreement, baseline.accuracy, baseline.job_accuracy) == (None, None, None)
+
+
+def test_information_gain_is_a_share_of_the_entropy_and_a_mean_whatever_the_normalization() -> None:
+    known = {"gain_nats": 0.3, "entropy_nats": 0.6, "sample_utility": 15.0, "complement_utility": 10.0}
+    for config in (MEAN, SUM):
+        found = coherence(config, facts(**known, shuffled_utility=-40.0))
+        assert (found.gain_nats, found.gain_share) == (0.3, pytest.approx(0.5))
+        assert found.polarity_nats == pytest.approx(0.1)
+
+
+def test_summaries_tell_of_the_first_impression_and_of_known_rows() -> None:
+    anchor = {"impression_utility": 4.0, "impression_confirmed": False, "known_rows": 16, "known_right": 14}
+    found = Summaries(anchor=anchor, stop_reasons={}).search_facts(None)
+    assert (found.impression_utility, found.impression_confirmed) == (4.0, False)
+    assert (found.known_rows, found.known_right) == (16, 14)
+    without = Summaries(anchor={}, stop_reasons={}).search_facts(None)
+    assert (without.impression_confirmed, without.known_rows, without.known_right) == (None, None, None)
