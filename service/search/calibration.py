@@ -19,7 +19,8 @@ Shift = tuple[float, ...]  # nats, added to each label's log-probability
 
 SMOOTHING_ROWS = 0.5  # added to each label's count, so that an absent label keeps a share above zero
 _MOST_ROUNDS = 200
-_CLOSE_NATS = 1e-6
+_CLOSE = 1e-6  # of a share to its mean probability, relatively
+_TINY = 1e-300  # a mean probability below it is taken for it
 
 
 def label_shares(labels: Labels, rows: Iterable[Row], classes: int) -> Shares:
@@ -62,14 +63,16 @@ def shift_to(scores: Collection[LogProbabilities], shares: Shares) -> Shift:
 
     Found by proportional fitting; the first label's constant is 0.
     """
-    shift = (0.0,) * len(shares)
-    for _ in range(_MOST_ROUNDS if scores else 0):
-        means = _mean_probabilities(scores, shift)
-        steps = [math.log(share / max(mean, 1e-300)) for share, mean in zip(shares, means, strict=True)]
-        shift = tuple(constant + step for constant, step in zip(shift, steps, strict=True))
-        if max(map(abs, steps)) < _CLOSE_NATS:
+    rows = [_relative_probabilities(values) for values in scores]
+    factors = [1.0] * len(shares)  # exponentials of the constants: one exponential for each row, not one each round
+    for _ in range(_MOST_ROUNDS if rows else 0):
+        steps = [
+            share / max(mean, _TINY) for share, mean in zip(shares, _mean_probabilities(rows, factors), strict=True)
+        ]
+        factors = [factor * step for factor, step in zip(factors, steps, strict=True)]
+        if all(abs(step - 1) < _CLOSE for step in steps):
             break
-    return tuple(constant - shift[0] for constant in shift)
+    return tuple(math.log(max(factor, _TINY) / max(factors[0], _TINY)) for factor in factors)
 
 
 def shifted(scores: Scores, shift: Shift) -> dict[Row, LogProbabilities]:
@@ -82,12 +85,20 @@ def calibrated(scores: Scores, shares: Shares) -> dict[Row, LogProbabilities]:
     return shifted(scores, shift_to(scores.values(), shares))
 
 
-def _mean_probabilities(scores: Collection[LogProbabilities], shift: Shift) -> list[float]:
-    sums = [0.0] * len(shift)
-    for values in scores:
-        for label, value in enumerate(_shifted(values, shift)):
-            sums[label] += math.exp(value)
-    return [total / len(scores) for total in sums]
+def _relative_probabilities(values: LogProbabilities) -> list[float]:
+    """Probabilities up to a factor, the greatest of them 1."""
+    top = max(values)
+    return [math.exp(value - top) for value in values]
+
+
+def _mean_probabilities(rows: Sequence[Sequence[float]], factors: Sequence[float]) -> list[float]:
+    sums = [0.0] * len(factors)
+    for row in rows:
+        weighted = [value * factor for value, factor in zip(row, factors, strict=True)]
+        total = sum(weighted)
+        for label, value in enumerate(weighted):
+            sums[label] += value / total
+    return [total / len(rows) for total in sums]
 
 
 def _shifted(values: LogProbabilities, shift: Shift) -> LogProbabilities:
