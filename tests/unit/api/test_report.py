@@ -14,7 +14,9 @@ from service.identifiers import JobId
 from tests.unit.api.harness import Service, pairs
 
 HOSTILE = '<script src="http://evil/x.js">alert(1)</script>'
-FACTS: dict[str, Any] = {
+FACTS: dict[str, Any] = {  # as under the paper's utility
+    "gain_nats": None,
+    "entropy_nats": None,
     "predictability": -0.2,
     "shuffled_predictability": -0.8,
     "shuffled_utility": -40.0,
@@ -209,7 +211,7 @@ async def test_what_known_rows_and_the_first_impression_say_is_in_the_report(ser
     assert (round(accuracy["lower"], 2), round(accuracy["upper"], 2)) == (0.64, 0.97)
     text = " ".join(" ".join(Page(await page(service, job["id"])).texts).split())
     assert "accuracy on the known rows when they are left out: 14 of 16, 0.64 to 0.97" in text
-    assert "nats per row of information gain (50\N{NARROW NO-BREAK SPACE}% of the label entropy)" in text
+    assert "nats per row of information gain (50 % of the label entropy)" in text
     assert "demonstrations bear the first impression out no" in text
 
 

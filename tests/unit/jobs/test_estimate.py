@@ -58,7 +58,6 @@ async def test_relations_are_previewed() -> None:
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
-        ([{"q": "a"}, {"q": "b"}], "no relations"),
         ([{"q": "a"}, {"q": "a"}], "exactly like"),
         ([{"q": "a\n\nb"}], "separator"),
         ([{"q": "a is True\n\nb is False\n\nc"}], "1 rows contain a label followed by the separator"),
@@ -68,6 +67,14 @@ async def test_relations_are_previewed() -> None:
 async def test_doubtful_data_is_warned_of(rows: list[dict[str, str]], told: str) -> None:
     found = await estimated(config(), *rows)
     assert any(told in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize(("objective", "warned"), [("utility", True), ("gain", False)])
+async def test_missing_relations_are_warned_of_where_nothing_else_keeps_labels_apart(
+    objective: str, warned: bool
+) -> None:
+    found = await estimated(config(search={"objective": objective}), {"q": "a"}, {"q": "b"})
+    assert any("no relations" in warning for warning in found.warnings) is warned
 
 
 async def test_bad_data_is_refused_as_for_a_job() -> None:

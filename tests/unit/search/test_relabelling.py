@@ -53,14 +53,14 @@ def test_expected_shares_add_up_to_1_and_none_is_0(data: st.DataObject, classes:
 
 def test_every_row_takes_its_likeliest_label() -> None:
     drawn = relabelled(problem(), {}, SCORES)
-    assert drawn.labels == {Row(row): row < 5 for row in range(ROWS)}
+    assert drawn.labels == {Row(row): Label(row < 5) for row in range(ROWS)}
     assert drawn.unproven_groups == 0
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.75])
 def test_as_many_rows_have_a_label_as_the_user_says_and_the_likeliest_of_them(share: float) -> None:
     drawn = relabelled(problem(shares={Label(1): (share, share)}), {}, SCORES)
-    assert drawn.labels == {Row(row): row < share * ROWS for row in range(ROWS)}
+    assert drawn.labels == {Row(row): Label(row < share * ROWS) for row in range(ROWS)}
 
 
 def test_known_labels_and_rules_go_before_scores() -> None:
