@@ -269,16 +269,26 @@ class SearchConfig(_Config):
         5.0, gt=0, le=_LARGEST, description="iterations of `paper` and `authors`, per row; at least 100 in all"
     )
     repair_rounds: Whole = Field(10, ge=1, le=_MOST_ROUNDS, description="M: repairs tried per proposal (Algorithm 2)")
-    folds: Whole = Field(4, ge=2, le=_MOST_ROUNDS, description="G: parts a sweep of `folds` divides the rows into")
-    restarts: Whole = Field(
-        4, ge=1, le=_MOST_ROUNDS, description="independent starts of `folds`, at most; two that agree are enough"
+    folds: Whole = Field(
+        4, ge=2, le=_MOST_ROUNDS, description="G: parts a sweep of `folds` divides the rows into, under `utility`"
     )
-    initial_rows: Whole = Field(24, ge=2, le=_MOST_ROWS, description="rows that every start of `folds` labels")
-    sweeps: Whole = Field(5, ge=1, le=_MOST_ROUNDS, description="sweeps of `folds` over all rows, at most")
+    restarts: Whole = Field(
+        4,
+        ge=1,
+        le=_MOST_ROUNDS,
+        description="independent starts of `folds` under `utility`, at most; two that agree are enough",
+    )
+    initial_rows: Whole = Field(
+        24, ge=2, le=_MOST_ROWS, description="rows that every start of `folds` labels, under `utility`"
+    )
+    sweeps: Whole = Field(
+        5, ge=1, le=_MOST_ROUNDS, description="sweeps of `folds` over all rows under `utility`, at most"
+    )
     rounds: Whole = Field(4, ge=1, le=_MOST_ROUNDS, description="rounds of `bootstrap`, at most")
     consistency: Truth = Field(default=True, description="whether `bootstrap` heeds the relations")
     exact_confidence: Truth = Field(
-        default=True, description="score every row given all others at the end; false: given those outside its fold"
+        default=True,
+        description="under `utility`, score every row given all others at the end; false: given those outside its fold",
     )
     max_demonstrations: Whole | None = Field(None, ge=1, le=_LAST, description="in one prompt; null: as many as fit")
     anchor_rows: Whole = Field(
