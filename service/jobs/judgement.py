@@ -129,10 +129,18 @@ def _conflicts(evidence: Evidence) -> list[Reason]:
 
 
 def _concept(evidence: Evidence) -> list[Reason]:
-    """Labels that hold together no better than the same labels dealt out at random mean nothing."""
+    """Labels that hold together no better than the same labels dealt out at random mean nothing.
+
+    Where nearly all rows have one label, a sample holds too few of the others to tell; `imbalance` speaks then.
+    """
     gain, share = evidence.coherence.gain_nats, evidence.coherence.gain_share
     rows = evidence.search.sample_rows or 0
-    if gain is None or rows < FEW_ROWS:
+    is_lopsided = max((found.share for found in evidence.shares), default=0.0) >= IMBALANCE
+    if (
+        gain is None
+        or rows < FEW_ROWS
+        or (is_lopsided and not evidence.search.stop_reasons.get(StopReason.NOT_BORNE_OUT))
+    ):
         return []
     error = math.sqrt(2 / rows)
     chance = max(NO_CONCEPT_SHARE, min(MOST_NOISE_SHARE, NO_CONCEPT_ERRORS * error))

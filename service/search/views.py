@@ -67,12 +67,14 @@ def draw(problem: Problem, labels: Labels, size: int, rng: Random) -> list[Row]:
 
     Balanced, since a language model follows the label that most demonstrations have; in random
     order, since it also follows the order of labels. Of each label at most half of the rows, so that
-    a rare one is asked for, too.
+    a rare one is asked for, too; a single row of a label is shown only where every label has but one.
     """
     known = [row for row in labels if row in problem.known]
     first = _fitting(problem, rng.sample(known, len(known) - len(known) // _KNOWN_PARTS))
     drawn: list[Row] = []
-    left = {label: max(1, count // 2) for label, count in Counter(labels.values()).items()}
+    counts = Counter(labels.values())
+    has_pairs = any(count > 1 for count in counts.values())
+    left = {label: count // 2 if has_pairs else 1 for label, count in counts.items()}
     for row in balanced_order(problem, labels, rng):
         if len(drawn) == size or not has_room(problem, [*first, *drawn, row]):
             break

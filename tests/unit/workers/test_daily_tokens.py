@@ -167,9 +167,9 @@ async def exhausted(workplace: Workplace) -> JobId:
 
 
 async def tokens_when_saved(workplace: Workplace, job_id: JobId) -> list[int]:
-    """What the job had computed whenever it was saved: here, behind nearly every step."""
+    """What the job had computed whenever more was saved: here, behind nearly every step."""
     log = await events(workplace.store, job_id)
-    return [event.data["tokens_computed"] for event in log if event.type == "job.progress"]
+    return list(dict.fromkeys(event.data["tokens_computed"] for event in log if event.type == "job.progress"))
 
 
 async def work(workplace: Workplace) -> None:
