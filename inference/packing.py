@@ -31,7 +31,7 @@ class Pack:
     answers: npt.NDArray[np.int64]
 
     def reaches_beyond(self, window: int) -> bool:
-        """Whether some token lies so far behind the first one seen that a window of so many tokens may part them."""
+        """Whether some token lies at least a window behind the first one seen, so that the window may part them."""
         return bool(self.positions.max() - self.seen_positions.min() >= window)
 
     def mask_within(self, window: int) -> npt.NDArray[np.float32]:

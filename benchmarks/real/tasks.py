@@ -142,7 +142,7 @@ class _Drawer:
         self._gold = gold
 
     def take(self, rows: int, quota: dict[Label, int] | None) -> list[int]:
-        """The next groups that fit into so many rows, and into what is wanted of each label."""
+        """The next groups whose rows fit into the number left, and into what is wanted of each label."""
         taken = [place for group in self._fitting(rows, quota) for place in group]
         gone = set(taken)
         self._left = [group for group in self._left if gone.isdisjoint(group)]

@@ -11,7 +11,7 @@ from service.jobs.relations import Fields, compile_constraints
 from service.jobs.template import as_text
 from service.search.consistency import Constraint, Constraints, TooManySteps
 
-MAX_CONTRADICTIONS = 100  # that are told: known labels of one large group may break a rule in billions of pairs
+MAX_CONTRADICTIONS = 100  # reported at most: known labels of one large group may break a rule in billions of pairs
 MAX_CHECKED_GROUPS, MAX_STEPS = 1_000, 1_024  # within which a labelling of the other rows is looked for
 _SHOWN_CHARACTERS, _SHOWN_LINES = 50, 10
 _WHOLE = re.compile(r"(-?[0-9]+)\.0+")  # 1.0, as spreadsheets and nullable columns write 1

@@ -38,7 +38,7 @@ class EndedPath:
     least: int
 
     def first(self, count: int) -> Path:
-        """The first tokens. Raises Unusable where there are not so many."""
+        """The first tokens. Raises Unusable where there are fewer."""
         if count > len(self.path):
             raise Unusable(
                 "with the separator behind it, it reads as another label begins; take another separator or other labels"

@@ -44,7 +44,7 @@ def counts_for(problem: Problem, rows: Sequence[Row]) -> dict[Label, tuple[int, 
 
 
 def counts_within(shares: Mapping[Label, tuple[float, float]], rows: int) -> dict[Label, tuple[int, int]]:
-    """Shares of so many rows as counts, rounded outwards: a share of 0.4 of 7 rows is 2 or 3 of them."""
+    """Shares as counts among `rows` rows, rounded outwards: a share of 0.4 of 7 rows is 2 or 3 of them."""
     return {
         label: (math.floor(least * rows + TOLERANCE), math.ceil(most * rows - TOLERANCE))
         for label, (least, most) in shares.items()

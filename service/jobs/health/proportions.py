@@ -10,7 +10,7 @@ _Z = 1.959964  # standard errors to each side of the middle 95 % of a normal dis
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proportion:
-    """So many of so many rows, and the 95 % Wilson interval of the proportion they were drawn from."""
+    """A count among some rows, and the 95 % Wilson interval of the proportion that they were drawn from."""
 
     rows: int
     hits: int
