@@ -39,7 +39,7 @@ def first_impression(problem: Problem) -> Generator[Request, Answer, Scores]:
 
 
 def _worth(problem: Problem, told: Scores) -> float:
-    """What scores tell of the known labels, nats a row, less its standard error, since a few rows may be right by chance.
+    """What scores tell of the known labels, nats a row, less a standard error: a few rows may be right by chance.
 
     The views behind known rows are one source, since each asks for a few of these only.
     """
