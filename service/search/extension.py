@@ -43,13 +43,13 @@ def extended_by_panel(problem: Problem, panel: Panel, state: State) -> Step:
     calibration takes out is the language model's leaning, which is the same for both.
     """
     views = yield from _by_members(problem, problem.panel_prefixes[: panel.first], problem.rows)
-    labels = _labels(problem, panel.leading.scores(views), consistent=True)
-    scores = panel.leading.confidences(views)
+    said, scores = panel.leading.scores(views), panel.leading.confidences(views)
+    labels = _labels(problem, said, consistent=True)
     doubtful = _doubtful(problem, labels, scores) if panel.first < len(panel.members) else []
     if doubtful:
         others = yield from _by_members(problem, problem.panel_prefixes[panel.first :], doubtful)
         seen = [*({row: view[row] for row in doubtful} for view in views), *others]
-        labels = _labels(problem, {**panel.leading.scores(views), **panel.scores(seen)}, consistent=True)
+        labels = _labels(problem, {**said, **panel.scores(seen)}, consistent=True)
         scores = {**scores, **panel.confidences(seen)}
     utility = gain_utility(problem, labels, mean_gain(labels, views, problem.classes))
     found = Candidate(labels, scores, utility)

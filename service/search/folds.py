@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 from service.search import evaluation, starts
 from service.search.agreement import agreement, share_of_equal_labels
 from service.search.audit import audit
-from service.search.consistency import Labels
 from service.search.extension import extended
 from service.search.problem import Problem
-from service.search.redraw import Redrawn, redraw_groups
+from service.search.redraw import redraw_groups
+from service.search.relabelling import counted
 from service.search.steps import Candidate, Phase, State, Step, StopReason, as_candidate, better
 
 EXACT_REDRAWS = 1  # by leave-one-out scores; each costs another leave-one-out
@@ -73,7 +73,7 @@ class Folds:
         scores = yield from evaluation.predict(problem, state.labels, new)
         rng = problem.random("grow", state.round)
         drawn = redraw_groups(problem, state.labels, scores, temperature=0.0, rng=rng)
-        state = _counting(problem, state, state.labels, drawn)
+        state = counted(problem, state, state.labels, drawn)
         return replace(state, round=state.round + 1, labels=drawn.labels, scores={**state.scores, **scores})
 
     def _sweep(self, problem: Problem, state: State) -> Step:
@@ -83,7 +83,7 @@ class Folds:
         best = better(state.best, as_candidate(problem, labels, scores))
         rng = problem.random("sweep", state.round)
         drawn = redraw_groups(problem, labels, scores, temperature=0.0, rng=rng)
-        state = replace(_counting(problem, state, labels, drawn), best=best, round=state.round + 1)
+        state = replace(counted(problem, state, labels, drawn), best=best, round=state.round + 1)
         if drawn.labels == labels:
             return _swept(problem, state, best, StopReason.CONVERGED)
         if state.round == problem.parameters.sweeps:
@@ -106,7 +106,7 @@ class Folds:
         drawn = redraw_groups(problem, exact.labels, exact.scores, temperature=0.0, rng=rng)
         if best is not exact or drawn.labels == exact.labels or state.round == EXACT_REDRAWS:
             return _found(state, Phase.AUDIT, best)
-        state = _counting(problem, state, exact.labels, drawn)
+        state = counted(problem, state, exact.labels, drawn)
         return replace(state, round=state.round + 1, labels=drawn.labels, best=best)
 
 
@@ -123,15 +123,3 @@ def _found_again(candidates: Sequence[Candidate], best: Candidate) -> bool:
     """Whether another start has come to the best labelling, too."""
     others = [candidate for candidate in candidates if candidate is not best]
     return any(share_of_equal_labels(best.labels, other.labels) >= AGREEMENT for other in others)
-
-
-def _counting(problem: Problem, state: State, before: Labels, drawn: Redrawn) -> State:
-    """The state with the groups that were redrawn counted."""
-    after = drawn.labels
-    changed = sum(any(before.get(row) != after.get(row) for row in group) for group in problem.groups)
-    return replace(
-        state,
-        iterations=state.iterations + len(problem.groups),
-        accepted=state.accepted + changed,
-        unproven=state.unproven + drawn.unproven_groups,
-    )

@@ -26,7 +26,7 @@ from service.search.impression import first_impression
 from service.search.panel import Panel
 from service.search.problem import Problem
 from service.search.redraw import redraw
-from service.search.relabelling import expected_shares, relabelled
+from service.search.relabelling import counted, expected_shares, relabelled
 from service.search.scores import Scores, likeliest
 from service.search.steps import Candidate, Phase, State, Step, StopReason, better
 from service.search.views import View, look
@@ -80,15 +80,8 @@ class GainSearch:
         found = _measured(problem, labels, views, state.impression if len(state.starts) <= 1 else None)
         drawn = relabelled(problem, labels, found.scores)
         kept = share_of_equal_labels(labels, drawn.labels)
-        state = replace(
-            state,
-            best=better(state.best, found),
-            starts=state.starts or (found,),
-            round=state.round + 1,
-            iterations=state.iterations + len(problem.groups),
-            accepted=state.accepted + round((1 - kept) * len(labels)),
-            unproven=state.unproven + drawn.unproven_groups,
-        )
+        state = counted(problem, state, labels, drawn)
+        state = replace(state, best=better(state.best, found), starts=state.starts or (found,), round=state.round + 1)
         if state.round < SWEEPS and kept < SETTLED and not _is_found_again(state, labels):
             return replace(state, labels=drawn.labels, scores=found.scores)
         return self._started(problem, state)

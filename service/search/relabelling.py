@@ -1,11 +1,14 @@
 """The next labels by what views say of the rows, with the shares of the labels where they should be."""
 
+from dataclasses import replace
+
 from service.search.calibration import Shares, moderate
 from service.search.cardinality import counts_for, redraw_within
 from service.search.consistency import Labels
 from service.search.problem import Problem
 from service.search.redraw import Redrawn, redraw_groups
 from service.search.scores import Scores
+from service.search.steps import State
 
 _LEAST_SHARE = 1e-3  # no scores can be calibrated to a share of 0
 
@@ -30,3 +33,15 @@ def relabelled(problem: Problem, labels: Labels, scores: Scores) -> Redrawn:
         within = redraw_within(problem, scores, counts_for(problem, problem.rows), labels=labels)
         return Redrawn(within.labels, 0 if within.proven else 1)
     return redraw_groups(problem, labels, scores, temperature=0.0, rng=problem.random("relabelling"))
+
+
+def counted(problem: Problem, state: State, before: Labels, drawn: Redrawn) -> State:
+    """The state with the groups that were redrawn counted."""
+    after = drawn.labels
+    changed = sum(any(before.get(row) != after.get(row) for row in group) for group in problem.groups)
+    return replace(
+        state,
+        iterations=state.iterations + len(problem.groups),
+        accepted=state.accepted + changed,
+        unproven=state.unproven + drawn.unproven_groups,
+    )
