@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from inference.engine import CacheLimits, packed_scorer
-from inference.language_model import LanguageModel, Source, load, token_arrays
+from inference.language_model import DtypeName, LanguageModel, Source, load, token_arrays
 from inference.tokenization import PromptTokenizer
 from service.identifiers import Row
 from service.search.engine import Search
@@ -93,9 +93,9 @@ class Found:
     usage: Usage
 
 
-def load_model(folder: str) -> LanguageModel:
+def load_model(folder: str, dtype: DtypeName = "auto") -> LanguageModel:
     """The language model of a folder or hub name."""
-    return load(Source(folder))
+    return load(Source(folder, dtype=dtype))
 
 
 def search(

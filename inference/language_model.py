@@ -17,11 +17,12 @@ from transformers.cache_utils import DynamicCache
 from inference.attention import FULL, SLIDING, Attention, attention_of, narrowed
 from inference.gguf_file import is_gguf, read_gguf
 from inference.key_values import PooledKeyValues
+from inference.mixed import mix
 from inference.packing import Pack
 from inference.prefix_cache import Tokens
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "mixed": torch.float32}
+DtypeName = Literal["auto", "float32", "bfloat16", "float16", "mixed"]
 _FINGERPRINT_BYTES = 1 << 20  # read from either end of each file
 _FINGERPRINT_SUFFIXES = (".json", ".safetensors", ".bin", ".model", ".txt")
 
@@ -44,13 +45,24 @@ class LanguageModel:
         self.name = name
         self.sha = sha
         self.device: torch.device = module.device
-        self.dtype: torch.dtype = module.dtype
+        self.dtype: torch.dtype = module.dtype  # of keys, values and what passes between layers
+        self.is_mixed = False
         text = module.config.get_text_config()
         self.vocabulary: int = text.vocab_size
         self.layers: int = text.num_hidden_layers
         self.context_tokens = _context_tokens(text)
         self.attention: Attention = attention_of(text, self.context_tokens)
         self.parameters = inspect.signature(module.forward).parameters
+
+    @property
+    def precision(self) -> str:
+        """In what it computes: the name of its dtype, or `mixed`."""
+        return "mixed" if self.is_mixed else str(self.dtype).removeprefix("torch.")
+
+    def mix(self) -> None:
+        """Multiply by the weights in bfloat16 from now on (`inference.mixed`); the weights were in float32."""
+        mix(self.module)
+        self.is_mixed = True
 
     @torch.inference_mode()
     def plain(self, tokens: Tokens) -> torch.Tensor:
@@ -116,16 +128,22 @@ class LanguageModel:
 def load(source: Source) -> LanguageModel:
     """Load weights and tokenizer. Raises OSError where there is no such model, UnreadableModel for a GGUF file."""
     device = _device(source.device)
-    dtype = _dtype(source.dtype, device)
-    if is_gguf(source.model):
-        return _load_gguf(Path(source.model), device, dtype)
-    module: Any = AutoModelForCausalLM.from_pretrained(source.model, dtype=dtype)
+    language_model = _loaded(source.model, device, _dtype(source.dtype, device))
+    if source.dtype == "mixed":
+        language_model.mix()
+    return language_model
+
+
+def _loaded(model: str, device: torch.device, dtype: torch.dtype) -> LanguageModel:
+    if is_gguf(model):
+        return _load_gguf(Path(model), device, dtype)
+    module: Any = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
     module.to(device)
-    tokenizer = AutoTokenizer.from_pretrained(source.model)
-    folder = Path(source.model)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    folder = Path(model)
     if folder.is_dir():
         return LanguageModel(module, tokenizer, folder.resolve().name, fingerprint(folder))
-    return LanguageModel(module, tokenizer, source.model, getattr(module.config, "_commit_hash", None))
+    return LanguageModel(module, tokenizer, model, getattr(module.config, "_commit_hash", None))
 
 
 def _load_gguf(path: Path, device: torch.device, dtype: torch.dtype) -> LanguageModel:

@@ -69,7 +69,7 @@ def build_engine(settings: Settings) -> Engine:
         "language model loaded",
         model=settings.model,
         device=language_model.device.type,
-        dtype=str(language_model.dtype),
+        dtype=language_model.precision,
         context_tokens=language_model.context_tokens,
         cache_tokens=engine.cache_capacity,
         threads=torch.get_num_threads(),

@@ -56,7 +56,9 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8080, help="0 takes any free one")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one")
-    parser.add_argument("--dtype", choices=["auto", *DTYPES], default="auto", help="auto: float32 on the CPU")
+    parser.add_argument(
+        "--dtype", choices=["auto", *DTYPES], default="auto", help="auto: float32 on the CPU; mixed: see docs"
+    )
     parser.add_argument("--log-format", choices=get_args(LogFormat), default="console", help="form of the logs")
     parser.add_argument("--log-level", default="INFO", help="least level that is logged")
     _add_limits(parser)

@@ -23,6 +23,9 @@ class Upkeep(Protocol):
     async def is_elected(self) -> bool:
         """Whether no other unit of work of this kind was elected and has not ended: at most one does the work."""
 
+    async def end_stalled_transactions(self, age: timedelta) -> int:
+        """End transactions whose process has left them half-way for so long, with their locks; how many there were."""
+
     async def drop_idempotency_keys(self, age: timedelta, *, at_most: int) -> Swept:
         """Forget keys that were first used so long ago; a request with one of them makes a job anew."""
 

@@ -18,6 +18,7 @@ from workers.dispatch import WebhookDispatch
 from workers.duties import Duty, attend
 from workers.maintenance import Maintenance
 from workers.metrics import WorkMetrics, served_metrics
+from workers.unblocking import Unblocking
 from workers.worker import Worker
 
 logger = structlog.get_logger(__name__)
@@ -49,6 +50,7 @@ def _duties(application: Application) -> Sequence[Duty]:
     settings = application.settings
     return (
         Maintenance(application.store, settings.retention),
+        Unblocking(application.store),
         WebhookDispatch(application.store, build_sender(settings), settings.webhooks),
     )
 

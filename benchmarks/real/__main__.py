@@ -18,6 +18,7 @@ from benchmarks.real.execution import Made, Settings, all_made
 from benchmarks.real.ledger import Ledger
 from benchmarks.real.methods import METHODS
 from benchmarks.real.tasks import TASKS
+from inference.language_model import DTYPES
 
 USUAL = [name for name, method in METHODS.items() if not method.extra]
 
@@ -62,6 +63,7 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("docs/real_models/results.jsonl"))
     parser.add_argument("--again", action="store_true", help="make cells anew that are there already")
     parser.add_argument("--threads", type=int, help="CPU threads of each language model's process")
+    parser.add_argument("--dtype", choices=["auto", *DTYPES], default="auto", help="see `python -m inference --help`")
     parser.add_argument("--cache-tokens", type=int, help="tokens that a prefix cache holds; default: 512 MiB")
     arguments = parser.parse_args(words)
     arguments.models = dict(arguments.models)
@@ -83,7 +85,11 @@ def main(words: Sequence[str] | None = None) -> int:
     kept = ledger.read()
     cells = [cell for cell in planned(arguments) if arguments.again or cell not in kept]
     settings = Settings(
-        models=arguments.models, data=arguments.data, threads=arguments.threads, cache_tokens=arguments.cache_tokens
+        models=arguments.models,
+        data=arguments.data,
+        threads=arguments.threads,
+        cache_tokens=arguments.cache_tokens,
+        dtype=arguments.dtype,
     )
     began, failed = time.monotonic(), 0
     for number, made in enumerate(all_made(cells, settings), start=1):

@@ -81,7 +81,8 @@ def _asked(drawn: Drawn, loaded: Loaded, find: Find) -> _Found:
     scorer = RealScorer(loaded, drawn.config.task.labels, next(iter(drawn.texts.values())))
     problem = problem_of(drawn, scorer)
     known = _fitting(drawn.known, problem, scorer)
-    material = Material(config=drawn.config, problem=problem, gold=drawn.gold, known=known)
+    tokens = _known_tokens(known, problem, scorer)
+    material = Material(config=drawn.config, problem=problem, gold=drawn.gold, known=known, known_tokens=tokens)
     began = time.perf_counter()
     outcome = resolve(find(material), scorer)
     seconds = time.perf_counter() - began
@@ -112,8 +113,12 @@ def problem_of(drawn: Drawn, scorer: RealScorer) -> Problem:
 
 def _fitting(known: Sequence[tuple[str, Label]], problem: Problem, scorer: RealScorer) -> list[tuple[str, Label]]:
     """The first known rows, as many as a prompt takes as demonstrations."""
-    lengths = [scorer.count(f"{text} {problem.labels[label]}{problem.separator}") for text, label in known]
+    lengths = _known_tokens(known, problem, scorer)
     return [row for row, end in zip(known, accumulate(lengths), strict=True) if end <= (problem.budget_tokens or 0)]
+
+
+def _known_tokens(known: Sequence[tuple[str, Label]], problem: Problem, scorer: RealScorer) -> list[int]:
+    return [scorer.count(f"{text} {problem.labels[label]}{problem.separator}") for text, label in known]
 
 
 def _measured(found: _Found, drawn: Drawn) -> Measured:
@@ -129,6 +134,7 @@ def _measured(found: _Found, drawn: Drawn) -> Measured:
         "collapsed": max(shares.values()) >= COLLAPSED,
         "auroc": None if area is None else round(area, 4),
         "utility": round(utility(problem, labels, scores), 4),
+        "unsure": quality.unsure(labels, scores),
         "calibration_error": round(quality.calibration_error(labels, scores, drawn.gold), 4),
         "conflicts": len(problem.constraints.conflicts(labels)),
         **_cost(found),

@@ -13,6 +13,7 @@ import torch
 
 from benchmarks.real.cells import Bench, Cell, Measured
 from benchmarks.real.scorer import Loaded
+from inference.language_model import DtypeName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,7 @@ class Settings:
     data: Path
     threads: int
     cache_tokens: int | None = None
+    dtype: DtypeName = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class _Process:
     def begin(cls, model: str, settings: Settings) -> None:
         Thread(target=_end_with_parent, daemon=True).start()
         torch.set_num_threads(settings.threads)
-        cls.bench = Bench(Loaded.of(model, settings.cache_tokens), settings.data)
+        cls.bench = Bench(Loaded.of(model, settings.cache_tokens, settings.dtype), settings.data)
 
     @classmethod
     def make(cls, cell: Cell) -> Made:

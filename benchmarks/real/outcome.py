@@ -36,13 +36,14 @@ class Outcome:
 class Material:
     """A problem beside what only some methods may look at: gold labels, and rows outside with theirs.
 
-    The known rows fit a prompt together, in front of any row.
+    The known rows fit a prompt together, in front of any row; `known_tokens` are those of each as demonstration.
     """
 
     config: JobConfig
     problem: Problem
     gold: Mapping[Row, Label]
     known: Sequence[tuple[str, Label]]
+    known_tokens: Sequence[int]
 
 
 Finding = Generator[Request, Answer, Outcome]

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from service.identifiers import Label, Row
+from service.jobs.run import UNCERTAIN_MARGIN_NATS
 from service.search.consistency import Labels
-from service.search.scores import Scores
+from service.search.scores import Scores, margin
 
 BINS = 10
 
@@ -60,6 +61,11 @@ def calibration_error(labels: Labels, scores: Scores, gold: Mapping[Row, Label])
         bins.setdefault(min(BINS - 1, int(confidence * BINS)), []).append((confidence, label == gold[row]))
     gaps = [abs(sum(confidence - right for confidence, right in found)) for found in bins.values()]
     return sum(gaps) / len(labels)
+
+
+def unsure(labels: Labels, scores: Scores) -> int:
+    """How many rows have a runner-up that is nearly as likely, as the report counts them."""
+    return sum(margin(scores[row], label) < UNCERTAIN_MARGIN_NATS for row, label in labels.items())
 
 
 def shares(labels: Labels, names: Sequence[str]) -> dict[str, float]:

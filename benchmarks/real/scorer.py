@@ -6,7 +6,7 @@ from itertools import islice
 
 from benchmarks.local import load_model
 from inference.engine import CacheLimits, PlainScorer, packed_scorer
-from inference.language_model import LanguageModel, token_arrays
+from inference.language_model import DtypeName, LanguageModel, token_arrays
 from inference.packed import NextToken, PackedScorer
 from inference.tokenization import PromptTokenizer
 from service.identifiers import Row
@@ -25,9 +25,9 @@ class Loaded:
     scorer: PackedScorer | PlainScorer
 
     @classmethod
-    def of(cls, model: str, cache_tokens: int | None = None) -> "Loaded":
+    def of(cls, model: str, cache_tokens: int | None = None, dtype: DtypeName = "auto") -> "Loaded":
         """Load a folder or hub name. Raises OSError where there is no such model."""
-        language_model = load_model(model)
+        language_model = load_model(model, dtype)
         packed = packed_scorer(language_model, CacheLimits(cache_tokens=cache_tokens))
         return cls(language_model, PromptTokenizer(language_model.tokenizer), packed or PlainScorer(language_model))
 

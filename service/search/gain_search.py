@@ -80,7 +80,7 @@ class GainSearch:
         found = _measured(problem, labels, views, state.impression if len(state.starts) <= 1 else None)
         drawn = relabelled(problem, labels, found.scores)
         kept = share_of_equal_labels(labels, drawn.labels)
-        state = counted(problem, state, labels, drawn)
+        state = counted(problem, state, labels, drawn).noting(sweep_utilities=[*_sweep_utilities(state), found.utility])
         state = replace(state, best=better(state.best, found), starts=state.starts or (found,), round=state.round + 1)
         if state.round < SWEEPS and kept < SETTLED and not _is_found_again(state, labels):
             return replace(state, labels=drawn.labels, scores=found.scores)
@@ -222,6 +222,12 @@ def _known_facts(problem: Problem, scores: Scores) -> dict[str, object]:
     asked = [row for row in problem.known if row in scores]
     right = sum(likeliest(scores[row]) == problem.known[row] for row in asked)
     return {"known_rows": len(asked), "known_right": right}
+
+
+def _sweep_utilities(state: State) -> list[object]:
+    """What every labelling that a sweep has measured is worth."""
+    utilities = state.summary.get("sweep_utilities", [])
+    return utilities if isinstance(utilities, list) else []
 
 
 def _is_found_again(state: State, labels: Labels) -> bool:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     insert,
     literal,
     select,
+    text,
     tuple_,
     update,
 )
@@ -45,6 +46,12 @@ from service.webhook_ports import DeliveryStatus
 
 _ELECTION = 4_932_685_001  # any number that nobody else uses for an advisory lock in this database
 _MOST_LOGS = 100  # shortened in one transaction
+_STALLED = text("""
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
+      AND state = 'active' AND wait_event = 'ClientRead' AND query NOT ILIKE 'copy %'
+      AND greatest(xact_start, query_start, state_change) < clock_timestamp() - cast(:age AS interval)
+""")
 
 
 class UpkeepTables:
@@ -57,6 +64,15 @@ class UpkeepTables:
         """Whether no other maintainer is at work; the lock goes with the transaction, whoever dies in it."""
         lock = select(func.pg_try_advisory_xact_lock(_ELECTION))
         return bool((await self._connection.execute(lock)).scalar_one())
+
+    async def end_stalled_transactions(self, age: timedelta) -> int:
+        """End transactions of our role whose client has gone silent between two messages of one statement.
+
+        None of Postgres' own time-outs ends these before version 17: a statement that is prepared and not yet run
+        counts as running, and `statement_timeout` heeds no wait for the client. COPY may wait for its data.
+        """
+        ended = await self._connection.execute(_STALLED, {"age": age})
+        return len(ended.all())
 
     async def drop_idempotency_keys(self, age: timedelta, *, at_most: int) -> Swept:
         """Forget keys that were first used so long ago."""

@@ -26,6 +26,10 @@ class MemoryUpkeep:
         """Nobody else is here."""
         return True
 
+    async def end_stalled_transactions(self, age: timedelta) -> int:  # noqa: ARG002 - the port's
+        """The twin's transactions run in this process alone."""
+        return 0
+
     async def drop_idempotency_keys(self, age: timedelta, *, at_most: int) -> Swept:
         """Forget keys that were first used so long ago."""
         before = self._state.now() - age

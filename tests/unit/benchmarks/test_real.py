@@ -88,11 +88,13 @@ def toy(classes: int, *, home: float = 1.0, rows: int = 12) -> tuple[Material, T
     world = ToyWorld(rows=rows + 4, classes=classes, related=False, seed=1, home=home)
     whole = world.problem()
     inside = {row: text for row, text in whole.texts.items() if row < rows}
+    known = [(text, world.planted[row]) for row, text in whole.texts.items() if row not in inside]
     material = Material(
         config=JobConfig(task=Task(template="{text}", labels=list(whole.labels))),
         problem=replace(whole, texts=inside),
         gold={row: world.planted[row] for row in inside},
-        known=[(text, world.planted[row]) for row, text in whole.texts.items() if row not in inside],
+        known=known,
+        known_tokens=[len(text) for text, _ in known],
     )
     return material, ToyScorer(world)
 
@@ -198,15 +200,24 @@ class TestMethods:
         shown = "".join(f"{text} {material.problem.labels[label]}\n" for text, label in material.known)
         assert dict(tree.prompts()) == {row: shown + text for row, text in material.problem.texts.items()}
 
-    def test_a_search_tells_the_labellings_it_chose_among(self) -> None:
+    def test_a_search_tells_every_labelling_that_a_sweep_has_measured(self) -> None:
         material, scorer = toy(2)
         outcome = resolve(METHODS["default"].find(material), scorer)
-        assert max(outcome.met, key=lambda met: met.measure).labels == outcome.labels
+        assert [met.measure for met in outcome.met] == outcome.facts["sweep_utilities"]
+        assert len(outcome.met) > 1
+        assert all(set(met.labels) == set(material.problem.rows) for met in outcome.met)
+
+    def test_known_rows_keep_their_labels_and_are_not_measured(self) -> None:
+        material, scorer = toy(2)
+        outcome = resolve(METHODS["default_known"].find(material), scorer)
+        assert outcome.facts["known_kept"] is True
+        assert outcome.facts["known_rows"] == len(material.known)
+        assert set(outcome.labels) == set(outcome.met[0].labels) == set(material.problem.rows)
 
     def test_prompts_behind_all_gold_labels_never_show_a_row_its_own(self, small: Loaded, data: Path) -> None:
         drawn = draw("sst2", data, ROWS, seed=0)
         asked, _ = problem(small, drawn)
-        material = Material(config=drawn.config, problem=asked, gold=drawn.gold, known=drawn.known)
+        material = Material(config=drawn.config, problem=asked, gold=drawn.gold, known=(), known_tokens=())
         [tree] = next(METHODS["gold_many_shot"].find(material))
         for row, prompt in tree.prompts():
             assert prompt.count(asked.texts[row]) == 1
