@@ -139,6 +139,7 @@ def _measured(found: _Found, drawn: Drawn) -> Measured:
         "conflicts": len(problem.constraints.conflicts(labels)),
         **_cost(found),
         "met": [[met.measure, round(accuracy(met.labels, drawn.gold), 4)] for met in outcome.met],
+        "ablated": {name: round(accuracy(labels, drawn.gold), 4) for name, labels in outcome.ablated.items()},
         "facts": dict(outcome.facts),
     }
 

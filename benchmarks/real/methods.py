@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from benchmarks.real import ablations
 from benchmarks.real.calibration import calibrated
 from benchmarks.real.iterpsd import iterpsd
 from benchmarks.real.joint_inference import joint_inference
@@ -11,9 +12,10 @@ from service.config import JobConfig
 from service.identifiers import Row
 from service.jobs.problem import strategy_of
 from service.search import evaluation, planner
+from service.search.consistency import Labels
 from service.search.engine import Search
 from service.search.problem import Problem
-from service.search.steps import Candidate, State, ask
+from service.search.steps import Candidate, Phase, State, ask
 
 MANY_SHOT_FOLDS = 8  # a row is shown the gold labels of seven eighths of the rows
 SHARED_PARTS = 4  # of the rows, each with draws of its own
@@ -53,9 +55,13 @@ def _searched(config: JobConfig, problem: Problem) -> Finding:
     running = Search(problem, strategy_of(config))
     bests: list[Candidate] = []
     swept: list[Met] = []
+    ablated: dict[str, Labels] = {}
     while (request := running.ask()) is not None:
         before = running.state
-        running.tell((yield request))
+        answer = yield request
+        running.tell(answer)
+        if before.phase is Phase.SCORE and before.impression:
+            ablated = ablations.readings(problem, before, answer)
         best = running.state.best
         if best is not None and len(best.labels) == len(problem.rows) and best not in bests:
             bests.append(best)
@@ -67,6 +73,7 @@ def _searched(config: JobConfig, problem: Problem) -> Finding:
         scores=state.scores,
         facts={**state.summary, "stop": stop, "iterations": state.iterations, "accepted": state.accepted},
         met=swept or [Met(best.utility, best.labels) for best in bests],
+        ablated={**ablations.starts(state), **ablated} if state.impression else {},
     )
 
 
@@ -123,6 +130,7 @@ def _by_service_with_known(material: Material) -> Finding:
         scores={row: found.scores[row] for row in problem.rows},
         facts={**found.facts, "known_kept": kept},
         met=[Met(met.measure, {row: met.labels[row] for row in problem.rows}) for met in found.met],
+        ablated={name: {row: labels[row] for row in problem.rows} for name, labels in found.ablated.items()},
     )
 
 

@@ -23,13 +23,15 @@ class Met:
 class Outcome:
     """Labels, and each labelled row's log-probabilities over the label set (nats) behind what the method showed last.
 
-    `facts` are the method's own. `met` is empty for a method that does not choose among labellings.
+    `facts` are the method's own. `met` is empty for a method that does not choose among labellings. `ablated` has
+    the labels that the method would have given without one of its pieces, where that can be told.
     """
 
     labels: Labels
     scores: Scores
     facts: Mapping[str, object] = field(default_factory=dict)
     met: Sequence[Met] = ()
+    ablated: Mapping[str, Labels] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

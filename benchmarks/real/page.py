@@ -6,10 +6,13 @@ python -m benchmarks.real.page --results docs/real_models/results.jsonl --out do
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.real import figures
+from benchmarks.real import figures, verdicts
+from benchmarks.real.ablations import PIECES, differences
+from benchmarks.real.cells import Measured
+from benchmarks.real.known import estimates
 from benchmarks.real.ledger import Ledger
 from benchmarks.real.methods import METHODS
 from benchmarks.real.summary import NEAR, Line, Summary, mean_of, values
@@ -78,6 +81,26 @@ ended within {near} of the best accuracy they met; *lost*: the mean distance to 
 {table}
 ![Accuracy of the labellings met against the measure; dotted: where the run ended](real_models/measure.svg)
 """
+_VERDICTS = """
+## Does the verdict tell?
+What the report says of the labels of `default` and `default_known`. They are *right* where they are at most {near}
+below calibrated gold many-shot prompting of the same rows.
+
+{table}
+{surprises}"""
+_ABLATIONS = """
+## What each piece is worth
+The last look of `default`, read again without one of its pieces at no further question: the accuracy then, less that
+of the search as it is; mean and standard deviation over the runs whose demonstrations bore the first impression out.
+
+"""
+_KNOWN = """
+## Known rows
+What the report estimates of the accuracy from {known} known rows, each left out of what its prompts show, against the
+accuracy on the other rows: *covered* is the share of runs whose 95 % interval holds it.
+
+{table}
+"""
 
 _COLUMNS = {
     "accuracy": ("accuracy", 3),
@@ -113,7 +136,37 @@ def write(summary: Summary) -> str:
         ]
         head = ("model", "task", "method", "runs", "met in each", "rank correlation", "chosen well", "lost")
         parts.append(_MEASURE.format(near=NEAR, table=markdown(head, rows)))
+    if found := verdicts.judged(summary.kept):
+        parts.append(_verdicts(found))
+    parts += _ablations(summary)
+    if known := list(estimates(summary.kept)):
+        table = markdown(("model", "task", "runs", "accuracy", "estimated", "covered", "known rows kept"), known)
+        parts.append(_KNOWN.format(known=KNOWN_ROWS, table=table))
     return "".join(parts)
+
+
+def _ablations(summary: Summary) -> Iterator[str]:
+    found = {
+        (model, task): differences(run["ablated"] for run in _runs_of_default(summary, model, task))
+        for model in summary.models
+        for task in summary.tasks
+    }
+    seen = {place: pieces for place, pieces in found.items() if pieces}
+    if seen:
+        rows = [(*place, *(spread(pieces.get(name, [])) for name in PIECES)) for place, pieces in seen.items()]
+        yield _ABLATIONS + markdown(("model", "task", *PIECES), rows)
+
+
+def _runs_of_default(summary: Summary, model: str, task: str) -> Iterator[Measured]:
+    for line in summary.lines:
+        if line.method == "default":
+            yield from (run for run in summary.of(model, line, task) if "ablated" in run)
+
+
+def _verdicts(found: list[verdicts.Judged]) -> str:
+    lines = list(verdicts.surprises(found))
+    told = markdown(("run", "verdict", "labels", "reasons"), lines) if lines else "No right labels are refused.\n"
+    return _VERDICTS.format(near=verdicts.NEAR_GOLD, table=verdicts.confusion(found), surprises=told)
 
 
 def _head(summary: Summary) -> str:

@@ -9,17 +9,19 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from random import Random
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from benchmarks.local import resolve
-from benchmarks.real import page, quality
+from benchmarks.real import ablations, page, quality, verdicts
 from benchmarks.real.__main__ import check_fingerprint, main
 from benchmarks.real.calibration import calibrated
-from benchmarks.real.cells import Bench, Cell, problem_of
+from benchmarks.real.cells import Bench, Cell, Measured, problem_of
 from benchmarks.real.execution import Made
 from benchmarks.real.joint_inference import balanced_draw
+from benchmarks.real.known import estimates
 from benchmarks.real.ledger import Ledger
 from benchmarks.real.methods import METHODS
 from benchmarks.real.outcome import Material, from_scores
@@ -29,6 +31,7 @@ from benchmarks.real.tasks import TASKS, Drawn, draw
 from inference.settings import SMALL_MODEL
 from service.config import JobConfig, Task
 from service.identifiers import Label, Row
+from service.jobs.judgement import Verdict
 from service.search.problem import Problem
 from service.search.prompt_tree import PromptTree, Query, TreeScores, Usage
 from service.search.steps import Request
@@ -207,6 +210,21 @@ class TestMethods:
         assert len(outcome.met) > 1
         assert all(set(met.labels) == set(material.problem.rows) for met in outcome.met)
 
+    def test_the_last_look_is_read_again_without_each_piece_and_as_it_is(self) -> None:
+        material, scorer = toy(2, rows=48)
+        outcome = resolve(METHODS["default"].find(material), scorer)
+        assert set(outcome.ablated) == {*ablations.PIECES, ablations.WHOLE}
+        assert outcome.ablated[ablations.WHOLE] == outcome.labels
+        assert all(set(labels) == set(outcome.labels) for labels in outcome.ablated.values())
+
+    def test_a_piece_is_worth_the_difference_to_the_whole(self) -> None:
+        runs = [
+            {ablations.WHOLE: 0.75, ablations.RAW: 0.5},
+            {ablations.WHOLE: 0.5, ablations.RAW: 0.5},
+            {ablations.RAW: 0.9},
+        ]
+        assert ablations.differences(runs) == {ablations.RAW: [-0.25, 0.0]}
+
     def test_known_rows_keep_their_labels_and_are_not_measured(self) -> None:
         material, scorer = toy(2)
         outcome = resolve(METHODS["default_known"].find(material), scorer)
@@ -317,7 +335,9 @@ class TestPage:
         ledger = Ledger(tmp_path / "results.jsonl")
         for task, seed, method in itertools.product(("sst2", "cities"), (0, 1), ("zero_shot", "default", "paper")):
             cell = Cell(task=task, model="small", seed=seed, method=method, rows=32 if method == "paper" else 64)
-            ledger.append(cell, measured(accuracy=0.5 + 0.25 * seed, collapsed=seed == 0, met=MET[method]), "abc")
+            ledger.append(
+                cell, measured(accuracy=0.5 + 0.25 * seed, collapsed=seed == 0, met=MET[method], **RUN), "abc"
+            )
         page.main(["--results", str(ledger.path), "--out", str(tmp_path)])
         return tmp_path
 
@@ -353,11 +373,73 @@ MET: Mapping[str, list[list[float]]] = {
 }
 
 
+RUN: Mapping[str, object] = {
+    "shares": {"positive": 0.5, "negative": 0.5, "True": 0.5, "False": 0.5}, "conflicts": 0, "unsure": 0,
+    "facts": {"stop": "converged"},
+}  # fmt: skip
+
+
 def measured(**changes: object) -> dict[str, object]:
     usual: dict[str, object] = {
         "auroc": None, "calibration_error": 0.1, "utility": -20.0, "sent": 2.0, "computed": 1.0, "seconds": 3.0,
     }  # fmt: skip
     return usual | changes
+
+
+class TestVerdicts:
+    """Labels of the default at 0.80 of the rows, beside calibrated gold many-shot prompting."""
+
+    FACTS: ClassVar[Mapping[str, object]] = {
+        "stop": "converged", "gain_nats": 0.3, "entropy_nats": 0.69, "sample_rows": 64,
+        "sample_utility": 15.0, "permuted_utility": -15.0, "restart_agreement": 0.9, "known_rows": 16,
+        "known_right": 12, "known_kept": True,
+    }  # fmt: skip
+
+    def kept(self, *, gold: float = 0.8, method: str = "default", **facts: object) -> dict[Cell, Measured]:
+        cell = Cell(task="sst2", model="small", seed=0, method=method, rows=100)
+        run = measured(
+            accuracy=0.8,
+            shares={"positive": 0.5, "negative": 0.5},
+            conflicts=0,
+            unsure=0,
+            facts={**self.FACTS, **facts},
+        )
+        return {cell: run, replace(cell, method=verdicts.REFERENCE): measured(accuracy=gold)}
+
+    @pytest.mark.parametrize(
+        ("gold", "gain", "verdict", "is_right"),
+        [
+            (0.85, 0.3, Verdict.OK, True),
+            (0.86, 0.3, Verdict.OK, False),
+            (0.85, 0.0, Verdict.DO_NOT_USE, True),
+            (0.86, 0.0, Verdict.DO_NOT_USE, False),
+        ],
+    )
+    def test_labels_nearly_as_good_as_gold_prompting_are_right_whatever_the_verdict(
+        self, gold: float, gain: float, verdict: Verdict, *, is_right: bool
+    ) -> None:
+        [found] = verdicts.judged(self.kept(gold=gold, gain_nats=gain))
+        assert (found.verdict, found.is_right) == (verdict, is_right)
+
+    def test_the_confusion_table_counts_and_names_surprises(self) -> None:
+        found = verdicts.judged(self.kept(gold=0.9)) + verdicts.judged(self.kept(gain_nats=0.0))
+        lines = verdicts.confusion(found).splitlines()
+        assert [line.split("|")[1:-1] for line in lines[2:]] == [
+            [" right ", " 0 ", " 0 ", " 1 "], [" wrong ", " 1 ", " 0 ", " 0 "],
+        ]  # fmt: skip
+        assert [(line[1], line[2]) for line in verdicts.surprises(found)] == [
+            ("`ok`", "wrong"), ("`do_not_use`", "right"),
+        ]  # fmt: skip
+
+    def test_runs_without_the_reference_are_not_judged(self) -> None:
+        [cell, _] = kept = self.kept()
+        assert verdicts.judged({cell: kept[cell]}) == []
+
+    def test_an_estimate_covers_the_accuracy_or_not(self) -> None:
+        kept = self.kept(method="default_known")
+        assert list(estimates(kept)) == [("small", "sst2", "1", "0.800", "0.750", "1 of 1", "1 of 1")]
+        missed = self.kept(method="default_known", known_right=3, known_kept=False)
+        assert list(estimates(missed)) == [("small", "sst2", "1", "0.800", "0.188", "0 of 1", "0 of 1")]
 
 
 class TestQuality:

@@ -1,0 +1,92 @@
+"""What each piece of the search is worth: its last look read without the piece, at no further question."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from service.search import panel
+from service.search.calibration import Shares, even_shares, label_shares
+from service.search.consistency import Labels
+from service.search.gain import view_weight
+from service.search.gain_search import FINAL_SIZES
+from service.search.panel import Panel
+from service.search.problem import Problem
+from service.search.relabelling import expected_shares, relabelled
+from service.search.scores import Scores
+from service.search.steps import Answer, State
+from service.search.views import View, look
+
+FEW, MANY = min(FINAL_SIZES), max(FINAL_SIZES)
+WHOLE = "as it is"
+STARTS = ("first impression", "sweeps from the impression", "sweeps from random labels")
+RAW, EVEN, LAST = "not calibrated", "calibrated to even shares", "calibrated to the last shares"
+BLIND = "without the impression"
+ONE = {size: f"one view of {size}" for size in (FEW, MANY)}
+PIECES = (*STARTS, RAW, EVEN, LAST, BLIND, *ONE.values())
+
+
+def starts(state: State) -> dict[str, Labels]:
+    """The labels of the first impression, and those that each start of the search came to."""
+    return {name: start.labels for name, start in zip(STARTS, state.starts, strict=False)}
+
+
+def readings(problem: Problem, before: State, answer: Answer) -> dict[str, Labels]:
+    """The labels that the last look would have given without one piece; `before` is the state that asked for it."""
+    views = _views(problem, before, answer)
+    return {
+        name: relabelled(problem, before.labels, scores).labels for name, scores in _readings(problem, before, views)
+    }
+
+
+def _views(problem: Problem, before: State, answer: Answer) -> list[View]:
+    """The views as the search had them: the same draws, the recorded answers."""
+    looking = look(problem, before.labels, FINAL_SIZES, problem.random("final views"))
+    next(looking)
+    try:
+        looking.send(answer)
+    except StopIteration as end:
+        found: list[View] = end.value
+        return found
+    raise AssertionError("a look asks once")
+
+
+def _readings(problem: Problem, before: State, views: Sequence[View]) -> Iterator[tuple[str, Scores]]:
+    told = [*(view.scores for view in views), before.impression]
+    labels = before.labels
+    own = label_shares(labels, labels, problem.classes)
+    usual = expected_shares(problem, own)
+    fitted = _fitted(problem, labels, told, usual)
+    whole = fitted.scores(told)
+    yield WHOLE, whole
+    yield RAW, _uncalibrated(fitted).scores(told)
+    yield EVEN, _fitted(problem, labels, told, even_shares(problem.classes)).scores(told)
+    yield LAST, _fitted(problem, labels, told, _without_zero(own)).scores(told)
+    yield BLIND, _fitted(problem, labels, told[:-1], usual).scores(told[:-1])
+    for size, name in ONE.items():
+        one = told[FINAL_SIZES.index(size)]
+        yield name, {**whole, **_fitted(problem, labels, [one], usual).scores([one])}
+
+
+def _fitted(problem: Problem, labels: Labels, told: Sequence[Scores], shares: Shares) -> Panel:
+    weights = [view_weight(labels, scores, problem.classes) for scores in told]
+    return panel.fit([()] * len(told), told, weights, shares)
+
+
+def _uncalibrated(fitted: Panel) -> Panel:
+    nothing = (0.0,) * len(fitted.shift)
+    members = tuple(replace(member, shift=nothing) for member in fitted.members)
+    return replace(fitted, members=members, shift=nothing, first_shift=nothing)
+
+
+def _without_zero(shares: Shares) -> Shares:
+    """No scores can be calibrated to a share of 0."""
+    raised = [max(share, 1e-3) for share in shares]
+    return tuple(share / sum(raised) for share in raised)
+
+
+def differences(runs: Iterable[Mapping[str, float]]) -> dict[str, list[float]]:
+    """By piece: the accuracy without it less that of the whole, for each run whose last look was read both ways."""
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        for name in run.keys() - {WHOLE} if WHOLE in run else ():
+            found.setdefault(name, []).append(run[name] - run[WHOLE])
+    return {name: found[name] for name in PIECES if name in found}
