@@ -21,6 +21,13 @@ class Recorder:
         pairs = (zip(self.scores[prompt], other.scores[prompt], strict=True) for prompt in common)
         return len(common), max((abs(one - two) for pair in pairs for one, two in pair), default=0.0)
 
+    def mean_difference(self, other: "Recorder") -> float:
+        """The mean over labels and prompts that both were asked of how far the answers differ, in nats."""
+        common = self.scores.keys() & other.scores.keys()
+        pairs = (zip(self.scores[prompt], other.scores[prompt], strict=True) for prompt in common)
+        differences = [abs(one - two) for pair in pairs for one, two in pair]
+        return sum(differences) / max(1, len(differences))
+
     async def probe(
         self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
     ) -> BackendInfo:

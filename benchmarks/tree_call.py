@@ -79,10 +79,11 @@ class Measured:
 
 
 @contextmanager
-def server(model: str, threads: int) -> Iterator[str]:
-    """An embedded server in a process of its own; gives its URL."""
+def server(model: str, threads: int, *options: str) -> Iterator[str]:
+    """An embedded server in a process of its own, with these options more; gives its URL."""
     port = free_port()
     command = [sys.executable, "-m", "inference", "--model", model, "--port", str(port), "--threads", str(threads)]
+    command += options
     process = subprocess.Popen([*command, "--log-level", "WARNING"])  # noqa: S603 - our own module
     url = f"http://127.0.0.1:{port}"
     try:

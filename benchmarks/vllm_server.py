@@ -38,7 +38,7 @@ class PromptTokens:
 
 
 @contextmanager
-def vllm_server(*arguments: str, context_tokens: int = 4096) -> Iterator[str]:
+def vllm_server(*arguments: str, model: Path = SMALL_MODEL, context_tokens: int = 4096) -> Iterator[str]:
     """Start vLLM with these arguments more and wait until it is ready; gives its URL. Raises ServerDidNotStart.
 
     It is gone afterwards, with all its processes, also where this process is killed.
@@ -50,7 +50,7 @@ def vllm_server(*arguments: str, context_tokens: int = 4096) -> Iterator[str]:
             name="vLLM",
             python=PYTHON,
             target="test-vllm",
-            arguments=(*_command(port, context_tokens), *arguments),
+            arguments=(*_command(port, model, context_tokens), *arguments),
             environment=_environment(folder),
             health=f"{url}/health",
         )
@@ -88,11 +88,11 @@ def _metrics(url: str) -> str:
     return httpx.get(f"{url}/metrics", trust_env=False).raise_for_status().text
 
 
-def _command(port: int, context_tokens: int) -> tuple[str, ...]:
+def _command(port: int, model: Path, context_tokens: int) -> tuple[str, ...]:
     """The module, since the command `vllm` looks for a package of that name, and this build has another."""
     return (
         *("-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port)),
-        *("--model", str(SMALL_MODEL), "--served-model-name", MODEL_NAME, "--max-model-len", str(context_tokens)),
+        *("--model", str(model), "--served-model-name", MODEL_NAME, "--max-model-len", str(context_tokens)),
         *("--dtype", "float32", "--enforce-eager", "--enable-prompt-tokens-details"),
     )
 
