@@ -9,11 +9,13 @@ table in Markdown; times are multiples of the first way's.
 
 import argparse
 import asyncio
+import resource
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 from benchmarks.comparison import Comparison, Way
 from benchmarks.llamacpp_server import llamacpp_server
@@ -26,10 +28,11 @@ from benchmarks.vllm_server import vllm_server
 from service.settings import BackendSettings
 
 HEAD = ("server", "accuracy", "labels that differ", "prompts in common", "largest difference (nats)", "mean difference",
-        "tokens sent", "tokens computed", "time")  # fmt: skip
+        "tokens sent", "tokens computed", "time", "CPU time")  # fmt: skip
 CONTEXT_TOKENS = 4096
 SLOTS = 4  # that llama.cpp works on at once
 
+CpuSeconds = Mapping[str, Sequence[float]]
 Start = Callable[[], AbstractContextManager[str]]
 
 
@@ -62,18 +65,28 @@ def real_rows(task: str, folder: Path, rows: int) -> Data:
     return Data(examples, {"task": {"template": "{text}", "labels": labels, "gold_field": "gold"}})
 
 
-def compare(comparison: Comparison, repeats: int) -> None:
-    """Every way in turn, as often as asked."""
+def compare(comparison: Comparison, repeats: int) -> CpuSeconds:
+    """Every way in turn, as often as asked; the seconds of CPU time that each way's servers took, start included."""
+    cpu_seconds: dict[str, list[float]] = {}
     for repeat in range(repeats):
         for way in comparison.ways:
+            before = _children_cpu_seconds()
             with way.start() as url:
                 run = asyncio.run(run_job(way, url, comparison.data))
             comparison.runs.setdefault(way.name, []).append(run)
+            cpu_seconds.setdefault(way.name, []).append(_children_cpu_seconds() - before)
             sys.stderr.write(f"[{repeat + 1}/{repeats}] {way.name}: {run.seconds:.1f} s, {run.recorder.usage}\n")
+    return cpu_seconds
 
 
-def lines(comparison: Comparison) -> Iterator[tuple[str, ...]]:
-    """A line for each way; differences are those to the first."""
+def _children_cpu_seconds() -> float:
+    """Of processes that have ended and were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def lines(comparison: Comparison, cpu_seconds: CpuSeconds) -> Iterator[tuple[str, ...]]:
+    """A line for each way; differences and times are relative to the first."""
     base = comparison.ways[0]
     for way in comparison.ways:
         run, first = comparison.first(way), comparison.first(base)
@@ -90,6 +103,7 @@ def lines(comparison: Comparison) -> Iterator[tuple[str, ...]]:
             f"{usage.tokens_sent:,}",
             f"{usage.tokens_computed:,}",
             f"{comparison.seconds(way) / comparison.seconds(base):.2f}",
+            f"{median(cpu_seconds[way.name]) / median(cpu_seconds[base.name]):.2f}",
         )
 
 
@@ -107,8 +121,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     comparison = Comparison(real_rows(arguments.task, arguments.data, arguments.rows), ways(arguments))
-    compare(comparison, arguments.repeats)
-    sys.stdout.write(markdown(HEAD, list(lines(comparison))))
+    cpu_seconds = compare(comparison, arguments.repeats)
+    sys.stdout.write(markdown(HEAD, list(lines(comparison, cpu_seconds))))
 
 
 if __name__ == "__main__":
