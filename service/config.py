@@ -367,9 +367,11 @@ class JobConfig(_Config):
     def stored(cls, values: Mapping[str, Any]) -> Self:
         """The configuration as it was stored with a job.
 
-        Releases before the objective was a choice raised the paper's utility; a job of theirs goes on so.
+        Releases before the objective was a choice raised the paper's utility; a job of theirs goes on so. Settings that
+        another release had and this one has not are passed over, so that its jobs can still be read.
         """
-        return cls.model_validate({**values, "search": {"objective": Objective.UTILITY, **values.get("search", {})}})
+        search = {"objective": Objective.UTILITY, **values.get("search", {})}
+        return cls.model_validate({**values, "search": search}, extra="ignore")
 
     @model_validator(mode="before")
     @classmethod

@@ -146,6 +146,9 @@ class StoredRequest:
 class Idempotency(Protocol):
     """Which requests have been served already."""
 
+    async def find(self, key: str) -> StoredRequest | None:
+        """What the key was used for; None where it was not, or not yet committed."""
+
     async def claim(self, key: str, sha256: str, job_id: JobId) -> StoredRequest | None:
         """Take the key for this job, or give back what it was used for; rivals wait for each other."""
 

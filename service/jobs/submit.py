@@ -11,12 +11,12 @@ from service.access.admission import admit, refuse_early
 from service.config import JobConfig
 from service.entities import AuditAction, AuditEntry, Job, NewDataset, NewJob, NewRow, Origin, Size
 from service.errors import IdempotencyMismatch
-from service.identifiers import DatasetId, JobId, Row, new_dataset_id, new_job_id
+from service.identifiers import DatasetId, Row, new_dataset_id, new_job_id
 from service.jobs.job_warnings import warnings_of
 from service.jobs.preparation import Preparation, prepare
 from service.jobs.rows import FaultLog, RowSource, in_chunks
 from service.jobs.template import as_text
-from service.ports import Desk, Desks
+from service.ports import Desk, Desks, StoredRequest
 from service.scoring_ports import BackendIdentity, Scorers
 from service.spans import current_traceparent, span
 
@@ -31,6 +31,14 @@ class Receipt:
     replayed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A request with an Idempotency-Key, named by its meaning."""
+
+    key: str
+    sha256: str
+
+
 async def submit(
     config: JobConfig,
     source: RowSource,
@@ -42,33 +50,59 @@ async def submit(
 ) -> Receipt:
     """Check, store and queue a job; nothing is stored where anything is wrong.
 
+    A request that was served before is answered with its job at once: the rows are not checked and no backend is asked.
+
     Raises InvalidDataset, PayloadTooLarge, UnsupportedFormat, ModelNotFound, BackendError,
     IdempotencyMismatch, QuotaExceeded and StorageUnavailable.
     """
     with span("job.submit", {"icm.project": store.caller.project}) as current:
-        prepared = await prepare(config, source, scorers, max_reported_faults=max_reported_faults)
-        backend = await scorers.get(config.model).identify()
-        receipt = await _store(prepared, source, store, backend=backend, idempotency_key=idempotency_key)
+        data_sha256 = await to_thread.run_sync(source.sha256)
+        request = None if idempotency_key is None else _Request(idempotency_key, request_sha256(config, data_sha256))
+        receipt = await _replayed(store, request)
+        if receipt is None:
+            prepared = await prepare(config, source, scorers, max_reported_faults=max_reported_faults)
+            backend = await scorers.get(config.model).identify()
+            dataset = _new_dataset(prepared, data_sha256)
+            receipt = await _store(prepared, source, store, dataset, backend=backend, request=request)
         job = receipt.job  # its backend is a name of ours by now, and not just any text
         current.set_attributes({"icm.job": job.id, "icm.backend": config.model, "icm.rows": job.progress.rows})
         return receipt
 
 
-async def _store(
-    prepared: Preparation, source: RowSource, store: Desks, *, backend: BackendIdentity, idempotency_key: str | None
-) -> Receipt:
-    """Store and queue what was found good, in one unit of work."""
-    config = prepared.config
-    data_sha256 = await to_thread.run_sync(source.sha256)
-    warnings = await to_thread.run_sync(warnings_of, prepared)
-    job = replace(_new_job(config, store), warnings=warnings)
+async def _replayed(store: Desks, request: _Request | None) -> Receipt | None:
+    """The job that the same request has made before, if any. Raises IdempotencyMismatch."""
+    if request is None:
+        return None
     async with store.desk() as desk:
-        if idempotency_key is not None:
-            earlier = await _claim(desk, idempotency_key, request_sha256(config, data_sha256), job.id)
+        stored = await desk.idempotency.find(request.key)
+        return None if stored is None else await _receipt(desk, stored, request)
+
+
+async def _receipt(desk: Desk, stored: StoredRequest, request: _Request) -> Receipt:
+    if stored.sha256 != request.sha256:
+        raise IdempotencyMismatch("this Idempotency-Key was used for another configuration or data set")
+    return Receipt(job=await desk.jobs.get(stored.job_id), replayed=True)
+
+
+async def _store(
+    prepared: Preparation,
+    source: RowSource,
+    store: Desks,
+    dataset: NewDataset,
+    *,
+    backend: BackendIdentity,
+    request: _Request | None,
+) -> Receipt:
+    """Store and queue what was found good, in one unit of work; the job of a rival that was faster, if there is one."""
+    warnings = await to_thread.run_sync(warnings_of, prepared)
+    job = replace(_new_job(prepared.config, dataset.id, store), warnings=warnings)
+    async with store.desk() as desk:
+        if request is not None:
+            earlier = await desk.idempotency.claim(request.key, request.sha256, job.id)
             if earlier is not None:
-                return Receipt(job=await desk.jobs.get(earlier), replayed=True)
+                return await _receipt(desk, earlier, request)
         await refuse_early(desk, store.quotas, Size(rows=prepared.survey.rows, bytes=0))
-        await _store_dataset(desk, job, prepared, data_sha256)
+        await desk.datasets.add(dataset)
         size = await _store_rows(desk, job.dataset_id, new_rows(prepared, source))
         await admit(desk, store.quotas, size, job.dataset_id)
         await desk.jobs.add(replace(job, backend_id=await desk.backends.recognized(backend)), prepared.plan.shards)
@@ -76,38 +110,25 @@ async def _store(
         return Receipt(job=await desk.jobs.get(job.id), replayed=False)
 
 
-def _new_job(config: JobConfig, store: Desks) -> NewJob:
+def _new_job(config: JobConfig, dataset_id: DatasetId, store: Desks) -> NewJob:
     origin = Origin(request_id=store.caller.request_id, traceparent=current_traceparent())
-    return NewJob(id=new_job_id(), dataset_id=new_dataset_id(), config=config, origin=origin)
+    return NewJob(id=new_job_id(), dataset_id=dataset_id, config=config, origin=origin)
+
+
+def _new_dataset(prepared: Preparation, sha256: str) -> NewDataset:
+    return NewDataset(
+        id=new_dataset_id(),
+        columns=prepared.survey.columns,
+        gold_field=prepared.config.task.gold_field,
+        rows=prepared.survey.rows,
+        sha256=sha256,
+    )
 
 
 def request_sha256(config: JobConfig, data_sha256: str) -> str:
     """Names a request by its meaning: the configuration with every default written out, and the data's bytes."""
     canonical = orjson.dumps(config.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(canonical + b"\0" + data_sha256.encode()).hexdigest()
-
-
-async def _claim(desk: Desk, key: str, sha256: str, job_id: JobId) -> JobId | None:
-    """The job that this key has made before, if any. Raises IdempotencyMismatch."""
-    stored = await desk.idempotency.claim(key, sha256, job_id)
-    if stored is None:
-        return None
-    if stored.sha256 != sha256:
-        raise IdempotencyMismatch("this Idempotency-Key was used for another configuration or data set")
-    return stored.job_id
-
-
-async def _store_dataset(desk: Desk, job: NewJob, prepared: Preparation, data_sha256: str) -> None:
-    task = job.config.task
-    await desk.datasets.add(
-        NewDataset(
-            id=job.dataset_id,
-            columns=prepared.survey.columns,
-            gold_field=task.gold_field,
-            rows=prepared.survey.rows,
-            sha256=data_sha256,
-        )
-    )
 
 
 async def _store_rows(desk: Desk, dataset_id: DatasetId, rows: Iterator[NewRow]) -> Size:

@@ -1,6 +1,6 @@
 """Which requests have been served already."""
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,6 +16,11 @@ class IdempotencyTable:
         self._connection = connection
         self._project = project
 
+    async def find(self, key: str) -> StoredRequest | None:
+        """What the key was used for; None where it was not, or not yet committed."""
+        stored = (await self._connection.execute(self._used(key))).first()
+        return None if stored is None else StoredRequest(sha256=stored.sha256, job_id=stored.job_id)
+
     async def claim(self, key: str, sha256: str, job_id: JobId) -> StoredRequest | None:
         """Take the key for this job, or give back what it was used for; rivals wait for each other.
 
@@ -24,11 +29,11 @@ class IdempotencyTable:
         """
         values = {"project": self._project, "key": key, "sha256": sha256, "job_id": job_id}
         new = insert(idempotency_keys).values(values).on_conflict_do_nothing()
-        used = select(idempotency_keys.c.sha256, idempotency_keys.c.job_id).where(
-            idempotency_keys.c.project == self._project, idempotency_keys.c.key == key
-        )
         while (await self._connection.execute(new)).rowcount == 0:
-            stored = (await self._connection.execute(used)).first()
-            if stored is not None:
-                return StoredRequest(sha256=stored.sha256, job_id=stored.job_id)
+            if (stored := await self.find(key)) is not None:
+                return stored
         return None
+
+    def _used(self, key: str) -> Select[tuple[str, str]]:
+        columns = (idempotency_keys.c.sha256, idempotency_keys.c.job_id)
+        return select(*columns).where(idempotency_keys.c.project == self._project, idempotency_keys.c.key == key)

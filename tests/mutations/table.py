@@ -101,7 +101,7 @@ MUTATIONS = (
     Mutation(
         "an idempotency key serves any request",
         "service/jobs/submit.py",
-        "if stored.sha256 != sha256:",
+        "if stored.sha256 != request.sha256:",
         "if not stored.sha256:",
         ("tests/unit/api/test_jobs.py::test_the_same_key_with_another_data_set_is_refused",),
     ),

@@ -223,11 +223,15 @@ class MemoryIdempotency:
         self._state = state
         self._project = project
 
+    async def find(self, key: str) -> StoredRequest | None:
+        """What the key was used for, if it was."""
+        used = self._state.keys.get((self._project, key))
+        return None if used is None else used.request
+
     async def claim(self, key: str, sha256: str, job_id: JobId) -> StoredRequest | None:
         """Take the key for this job, or give back what it was used for."""
-        used = self._state.keys.get((self._project, key))
-        if used is not None:
-            return used.request
+        if (stored := await self.find(key)) is not None:
+            return stored
         request = StoredRequest(sha256=sha256, job_id=job_id)
         self._state.keys.put((self._project, key), KeyRecord(request, self._state.now()))
         return None

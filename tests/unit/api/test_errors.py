@@ -166,6 +166,18 @@ async def test_a_backend_that_cannot_serve_is_told_before_anything_is_stored(
     assert (await service.client.get("/v1/jobs")).json()["data"] == []
 
 
+async def test_a_request_that_was_served_before_gets_its_job_while_the_backend_is_away() -> None:
+    store, headers = MemoryStore(), {"Idempotency-Key": "key"}
+    body = {"config": CONFIG, "examples": pairs(8)}
+    first = await Service(store).client.post("/v1/jobs", json=body, headers=headers)
+    away = Service(store, BrokenBackend(errors.BackendUnavailable("away"))).client
+    again = await away.post("/v1/jobs", json=body, headers=headers)
+    other = await away.post("/v1/jobs", json=body, headers={"Idempotency-Key": "other"})
+    assert (first.status_code, again.status_code, other.status_code) == (202, 202, 503)
+    assert again.json()["id"] == first.json()["id"]
+    assert again.headers["Idempotency-Replayed"] == "true"
+
+
 async def test_a_backends_own_hint_says_when_to_try_again() -> None:
     service = Service(MemoryStore(), BrokenBackend(errors.BackendUnavailable("busy", 17.0)))
     answer = await service.client.post("/v1/jobs", json={"config": CONFIG, "examples": pairs(8)})

@@ -175,6 +175,13 @@ def test_a_job_stored_before_the_objective_was_a_choice_goes_on_raising_utility(
     assert found.seed == search.get("search", {}).get("seed", 0)
 
 
+def test_a_stored_job_with_settings_that_this_release_does_not_have_can_be_read() -> None:
+    config = parse_config({"task": {"template": "{a}", "relations": [{"kind": "same_label", "group": "g"}]}})
+    stored = config.model_dump(mode="json")
+    stored["gone"] = stored["search"]["gone"] = stored["task"]["gone"] = stored["task"]["relations"][0]["gone"] = 1
+    assert JobConfig.stored(stored) == config
+
+
 @pytest.mark.parametrize("objective", [None, Objective.GAIN, Objective.UTILITY])
 def test_a_stored_job_keeps_the_objective_it_was_stored_with(objective: Objective | None) -> None:
     config = parse_config({"task": {"template": "{a}"}, "search": {"objective": objective}})
