@@ -2,7 +2,7 @@
 
     python -m benchmarks.prefix_sharing --rows larger_than.jsonl --text statement
 
-Every row is scored behind all others with their labels (DESIGN §5.2), through the embedded
+Every row is scored behind all others with their labels, through the embedded
 server's engine, 64 prompts at a time, with an empty prefix cache for each order. Prints a
 table in Markdown; the last column compares with plain unshared passes over some of the prompts.
 """

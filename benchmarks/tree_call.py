@@ -2,7 +2,7 @@
 
     python -m benchmarks.tree_call --rows larger_than.jsonl --text statement
 
-Scores the leave-one-out tree of the rows (DESIGN §5.2) through the scoring backends `tgi` and
+Scores the leave-one-out tree of the rows through the scoring backends `tgi` and
 `embedded`, against one embedded server in a process of its own. The runs alternate, and each
 begins its prompts with a line of its own, so that none finds another's tokens in the prefix
 cache. Bytes are counted in a run through a relay that is not timed; seconds are the median of

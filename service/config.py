@@ -1,4 +1,4 @@
-"""A job's configuration as users write it (DESIGN §2), checked when built."""
+"""A job's configuration as users write it, checked when built."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Strategy `folds`, the default: everything the language model is asked shares long prefixes (DESIGN §5.1).
+"""Strategy `folds`, the default: everything the language model is asked shares long prefixes.
 
 A few starts on a small set; growth of the best by doubling, each time behind the demonstrations
 that the server has read already; a sweep that scores every row given the rows outside its fold

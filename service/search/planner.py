@@ -25,7 +25,7 @@ def held_out(
 
     To ask for the parts of S behind a context: split S in A and B; descend into A with B
     put behind the context, into B with A. Over G parts of N rows of L tokens this computes
-    N L (log2 G + 1) tokens instead of N N L (DESIGN §5.2). Rows of `also` are asked for
+    N L (log2 G + 1) tokens instead of N N L. Rows of `also` are asked for
     behind the labels of everything.
     """
     root = _descend(problem, problem.prefix, list(parts), labels)
