@@ -26,6 +26,7 @@ class Lengths:
     shared_beginnings: float  # share of the texts that the row before begins with, too
     tail: int  # of a label and the separator alone
     context: int  # that the backend reads at once
+    prompts_per_query: float = 1.0  # more than one where labels have several tokens (`label_words`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,20 @@ def predict_usage(
     config: JobConfig, plan: ShardPlan, groups: Sequence[int], lengths: Lengths, known: Collection[Row] = ()
 ) -> Usage:
     """Prompts, tokens sent and tokens computed, as if the server's prefix cache were ideal.
+
+    A question is a prompt, and one more for each further beginning of a label, a token longer than the one before.
+    """
+    usage = _with_one_prompt_each(config, plan, groups, lengths, known)
+    more = lengths.prompts_per_query - 1
+    further = round(usage.prompts * more)
+    sent = round(usage.tokens_sent * more + further * (more + 1) / 2)
+    return usage + Usage(further, sent, further, modelled=True)
+
+
+def _with_one_prompt_each(
+    config: JobConfig, plan: ShardPlan, groups: Sequence[int], lengths: Lengths, known: Collection[Row]
+) -> Usage:
+    """The cost where every label is one token.
 
     The first shard is rehearsed; rows behind an anchor cost their own tokens once for each text of
     demonstrations that they are asked behind. Algorithm 1 is too long for a rehearsal and follows a formula.

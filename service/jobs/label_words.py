@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from statistics import median
 
 from service.config import Task
@@ -10,7 +11,7 @@ from service.errors import BackendError
 from service.identifiers import Row
 from service.jobs.survey import Survey
 from service.scoring_ports import Scorer
-from service.search.prompt_tree import PromptTree, Query
+from service.search.prompt_tree import PromptTree, Query, TreeScores
 
 SAMPLE_ROWS = 12
 SAMPLE_SECONDS = 15.0  # the longest that a request waits for the sample; without an answer nothing is said of it
@@ -22,12 +23,25 @@ MOST_TOKENS_APART = 1  # that labels may differ by without a word
 _BEFORE = "is"  # any word will do: what a tokenizer puts before a text is not counted
 
 
-async def label_warnings(scorer: Scorer, task: Task, survey: Survey) -> tuple[str, ...]:
-    """What is doubtful about the labels. Asks for a dozen rows without demonstrations. Raises BackendError."""
+@dataclass(frozen=True, slots=True)
+class LabelTrial:
+    """What a dozen rows tell of the labels: what is doubtful, and how many prompts one question takes.
+
+    A label of several tokens takes a prompt for each of its beginnings; beginnings that labels share are asked once.
+    """
+
+    warnings: tuple[str, ...] = ()
+    prompts_per_query: float = 1.0
+
+
+async def try_labels(scorer: Scorer, task: Task, survey: Survey) -> LabelTrial:
+    """Ask for a dozen rows without demonstrations. Raises BackendError."""
     counts = await _token_counts(scorer, task.labels)
     texts = _spread(survey.sample)
-    share = await _share(scorer, task, texts)
-    return (*_of_unlike_length(task.labels, counts), *_improbable(share, texts))
+    scores = await _scores(scorer, task, texts)
+    warnings = (*_of_unlike_length(task.labels, counts), *_improbable(_share(scores), texts))
+    prompts = 0 if scores is None else scores.usage.prompts
+    return LabelTrial(warnings, max(1.0, prompts / len(texts)))
 
 
 async def _token_counts(scorer: Scorer, labels: Sequence[str]) -> list[int]:
@@ -52,15 +66,21 @@ def _spread(texts: Sequence[str]) -> Sequence[str]:
     return texts[:: math.ceil(len(texts) / SAMPLE_ROWS)]
 
 
-async def _share(scorer: Scorer, task: Task, texts: Sequence[str]) -> float | None:
-    """The probability of all labels together behind each text: the median. None where the backend does not say."""
+async def _scores(scorer: Scorer, task: Task, texts: Sequence[str]) -> TreeScores | None:
+    """What the labels get behind each text. None where the backend does not say."""
     tree = PromptTree("", tuple(Query(Row(number), text) for number, text in enumerate(texts)))
     try:
         async with asyncio.timeout(SAMPLE_SECONDS):
-            scores = await scorer.score(tree, task.labels, all_spellings=task.all_spellings, separator=task.separator)
+            return await scorer.score(tree, task.labels, all_spellings=task.all_spellings, separator=task.separator)
     except (BackendError, TimeoutError):
         return None  # the job is not kept from running by a dozen prompts that it may never ask
-    return median(sum(map(math.exp, values)) for values in scores.log_probabilities.values())
+
+
+def _share(scores: TreeScores | None) -> float | None:
+    """The probability of all labels together: the median over the rows."""
+    return (
+        None if scores is None else median(sum(map(math.exp, values)) for values in scores.log_probabilities.values())
+    )
 
 
 def _improbable(share: float | None, texts: Sequence[str]) -> Iterator[str]:

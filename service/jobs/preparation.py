@@ -9,7 +9,7 @@ from service.config import JobConfig
 from service.errors import BackendRefused, BackendUnavailable
 from service.jobs.beginnings import common_beginning, shared_by_neighbours
 from service.jobs.cost import Lengths
-from service.jobs.label_words import label_warnings
+from service.jobs.label_words import try_labels
 from service.jobs.rows import FaultLog, RowSource
 from service.jobs.sharding import ShardPlan, plan_shards
 from service.jobs.survey import Survey, survey_rows
@@ -40,6 +40,7 @@ async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max
     survey = await to_thread.run_sync(lambda: survey_rows(source, config.task, max_reported_faults=max_reported_faults))
     backend = await _fit_backend(scorer, config)
     context_tokens = _context_tokens(backend)
+    trial = await try_labels(scorer, config.task, survey)
     beginning, shared = await to_thread.run_sync(_beginnings, survey)
     lead, tail = await scorer.count_tokens([beginning, tail_of(config.task)])
     lengths = Lengths(
@@ -48,6 +49,7 @@ async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max
         shared_beginnings=shared,
         tail=tail,
         context=context_tokens,
+        prompts_per_query=trial.prompts_per_query,
     )
     plan = await to_thread.run_sync(lambda: _fitting_plan(config, survey, lengths, FaultLog(max_reported_faults)))
     return Preparation(
@@ -55,7 +57,7 @@ async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max
         survey=survey,
         lengths=lengths,
         plan=plan,
-        label_warnings=await label_warnings(scorer, config.task, survey),
+        label_warnings=trial.warnings,
         advice=backend.advice,
     )
 

@@ -12,7 +12,7 @@ from inference.engine import CacheLimits, Engine
 from inference.language_model import Source, load
 from inference.settings import SMALL_MODEL, Limits
 from service.config import JobConfig
-from service.jobs.label_words import label_warnings
+from service.jobs.label_words import try_labels
 from service.scoring.embedded import EmbeddedScorer
 from tests.inference.served import served
 from tests.unit.jobs.sources import survey
@@ -39,7 +39,7 @@ async def scorer(url: str) -> AsyncIterator[EmbeddedScorer]:
 
 async def warned(scorer: EmbeddedScorer, **changes: Any) -> tuple[str, ...]:
     task = JobConfig.model_validate({**CONFIG, "task": {**CONFIG["task"], "relations": [], **changes}}).task
-    return await label_warnings(scorer, task, survey(task, *ROWS))
+    return (await try_labels(scorer, task, survey(task, *ROWS))).warnings
 
 
 async def test_the_demo_is_not_warned_of(scorer: EmbeddedScorer) -> None:

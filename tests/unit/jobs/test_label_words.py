@@ -11,7 +11,7 @@ from service.errors import BackendRefused, BackendUnavailable
 from service.jobs.estimate import estimate
 from service.jobs.label_words import SAMPLE_ROWS
 from service.scoring.registry import ConfiguredScorers
-from service.search.prompt_tree import PromptTree, TreeScores
+from service.search.prompt_tree import PromptTree, TreeScores, Usage
 from tests.unit.jobs.sources import CountingScorer, config, source
 
 ROWS = [{"q": f"row {number}"} for number in range(100)]
@@ -24,6 +24,7 @@ class Sceptic(CountingScorer):
         super().__init__()
         self._shares = shares
         self._failure = failure
+        self.prompts_per_row = 1
         self.prompts: list[str] = []
         self.asked: dict[str, Any] = {}
 
@@ -36,7 +37,8 @@ class Sceptic(CountingScorer):
         self.prompts += [prompt for _, prompt in tree.prompts()]
         self.asked = {"all_spellings": all_spellings, "separator": separator}
         shares = {row: self._shares[number % len(self._shares)] for number, row in enumerate(rows)}
-        return TreeScores({row: (math.log(share / len(labels)),) * len(labels) for row, share in shares.items()})
+        scores = {row: (math.log(share / len(labels)),) * len(labels) for row, share in shares.items()}
+        return TreeScores(scores, Usage(self.prompts_per_row * len(rows), 0, 0))
 
 
 async def warnings(scorer: CountingScorer, template: str = "{q} is", **task: Any) -> list[str]:
@@ -45,6 +47,16 @@ async def warnings(scorer: CountingScorer, template: str = "{q} is", **task: Any
         config(template, **task), source(*ROWS), ConfiguredScorers({"default": scorer}), max_reported_faults=9
     )
     return [warning for warning in found.warnings if "label" in warning and "relations" not in warning]
+
+
+async def test_the_estimate_counts_as_many_prompts_for_each_question_as_the_labels_took() -> None:
+    one, several = Sceptic(1.0), Sceptic(1.0)
+    several.prompts_per_row = 5
+    first, second = [
+        await estimate(config("{q} is"), source(*ROWS), ConfiguredScorers({"default": scorer}), max_reported_faults=9)
+        for scorer in (one, several)
+    ]
+    assert second.usage.prompts == 5 * first.usage.prompts
 
 
 @pytest.mark.parametrize("share", [1.0, 0.3, 0.011])

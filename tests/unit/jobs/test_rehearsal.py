@@ -21,10 +21,17 @@ def problem_of(
     return made_up_problem(groups, [tokens] * rows, 2, Parameters(), budget, known=list(map(Row, range(known))))
 
 
-def cost_of(rows: int, known: int = 0, **config: object) -> Usage:
+def cost_of(rows: int, known: int = 0, *, prompts_per_query: float = 1.0, **config: object) -> Usage:
     job = JobConfig.model_validate({"task": {"template": "{x}"}, **config})
     groups = [row // 2 for row in range(rows)]
-    lengths = Lengths(demonstrations=[12] * rows, lead=LEAD, shared_beginnings=0.2, tail=TAIL, context=4096)
+    lengths = Lengths(
+        demonstrations=[12] * rows,
+        lead=LEAD,
+        shared_beginnings=0.2,
+        tail=TAIL,
+        context=4096,
+        prompts_per_query=prompts_per_query,
+    )
     surely = {Row(row): Label(row % 2) for row in range(known)}
     return predict_usage(job, plan_shards(job, groups, surely), groups, lengths, surely)
 
@@ -52,6 +59,14 @@ def test_without_the_exact_end_the_search_costs_much_less() -> None:
         for exact in (True, False)
     )
     assert light < 0.7 * full
+
+
+@pytest.mark.parametrize("rows", [20, 2_000])
+def test_each_further_beginning_of_a_label_costs_a_prompt_and_a_token(rows: int) -> None:
+    one, three = cost_of(rows), cost_of(rows, prompts_per_query=3.0)
+    assert three.prompts == 3 * one.prompts
+    assert three.tokens_computed == one.tokens_computed + 2 * one.prompts
+    assert three.tokens_sent == 3 * one.tokens_sent + 3 * one.prompts  # one token more, two tokens more
 
 
 def test_no_prompt_of_a_rehearsal_has_more_demonstrations_than_fit() -> None:
