@@ -12,9 +12,10 @@ from service.jobs.health.baselines import Baseline
 from service.jobs.health.calibration import Calibration
 from service.jobs.health.coherence import Coherence
 from service.jobs.health.facts import SearchFacts
+from service.jobs.health.population import FoundShare
 from service.jobs.health.proportions import Proportion
 from service.jobs.health.shortcuts import Shortcut
-from service.jobs.health.tally import ConfidenceBin, LabelShare
+from service.jobs.health.tally import ConfidenceBin
 from service.jobs.judgement import Reason, Verdict
 from service.jobs.report import Cost, Report
 from service.scoring_ports import BackendInfo
@@ -242,7 +243,10 @@ class ReportBody(_Body):
     reasons: list[Reason]
     warnings: list[str] = Field(description="the job's: what was doubtful about it when it was made")
     rows: int
-    labels: list[LabelShare]
+    labels: list[FoundShare] = Field(
+        description="the rows given each label; `population`: its share where the rows come from by the rows' "
+        "probabilities, with a 95 % interval, null where no finished shard told them"
+    )
     statuses: dict[LabelStatus, int]
     unsure: int = Field(description="rows without a label, or with a runner-up that is nearly as likely")
     inconsistencies: int

@@ -11,10 +11,11 @@ from service.jobs.health.baselines import Baseline, compare
 from service.jobs.health.calibration import Calibration, GoldAgreement, GoldTally
 from service.jobs.health.coherence import Coherence, coherence
 from service.jobs.health.facts import SearchFacts, Summaries, read_summaries
+from service.jobs.health.population import FoundShare, found_shares
 from service.jobs.health.proportions import Proportion, known_accuracy
 from service.jobs.health.sample import RowSample
 from service.jobs.health.shortcuts import Shortcut, find_shortcuts
-from service.jobs.health.tally import ConfidenceBin, LabelShare, Tally
+from service.jobs.health.tally import ConfidenceBin, Tally
 from service.jobs.judgement import Evidence, Reason, Verdict, judge, worst
 from service.ports import Desk, Desks
 
@@ -38,7 +39,7 @@ class Report:
     job: Job
     verdict: Verdict
     reasons: list[Reason]
-    labels: list[LabelShare]
+    labels: list[FoundShare]
     statuses: Mapping[LabelStatus, int]
     unsure: int  # rows without a label or with a small margin
     confidence: list[ConfidenceBin]
@@ -112,7 +113,7 @@ def _judged(read: _Read, shortcuts: list[Shortcut]) -> Report:
         job=job,
         verdict=worst(reasons),
         reasons=reasons,
-        labels=list(evidence.shares),
+        labels=found_shares(evidence.shares, read.summaries.expected_counts),
         statuses=read.tally.statuses,
         unsure=evidence.unsure,
         confidence=read.tally.confidence_bins(),

@@ -16,6 +16,7 @@ from service.identifiers import Label, Row
 from service.jobs.allowance import Allowance
 from service.jobs.asking import Asking, Memory
 from service.jobs.backend import begin_with
+from service.jobs.expected_counts import expected_counts
 from service.jobs.problem import load_problem, strategy_of
 from service.observing_ports import UNOBSERVED, WorkObserver
 from service.ports import Store
@@ -184,6 +185,7 @@ class _Run:
             "tokens_modelled": self.asking.usage.modelled,
             "prompts_remembered": self.asking.remembered,
             "unproven_redraws": self.search.state.unproven,
+            "expected_counts": expected_counts(problem, self.search.state.scores),
         }
 
 

@@ -49,6 +49,7 @@ class Summaries:
     stop_reasons: Mapping[str, int]
     unproven_redraws: int | None = None
     prompts_remembered: int = 0  # in all shards: answered before, at no cost
+    expected_counts: Sequence[Mapping[str, Any]] = ()  # of each shard that told them
 
     def search_facts(self, utility: float | None) -> SearchFacts:
         """The facts by their names in the report; `utility` is that of the whole job."""
@@ -99,4 +100,5 @@ async def read_summaries(desk: Desk, job_id: JobId) -> Summaries:
         stop_reasons=stop_reasons,
         unproven_redraws=sum(unproven) if unproven else None,
         prompts_remembered=sum(summary.get("prompts_remembered", 0) for summary in summaries.values()),
+        expected_counts=[summary["expected_counts"] for summary in summaries.values() if "expected_counts" in summary],
     )

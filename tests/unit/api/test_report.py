@@ -221,6 +221,24 @@ async def test_a_report_without_known_rows_estimates_no_accuracy(service: Servic
     assert "known rows" not in await page(service, job["id"])
 
 
+async def test_the_share_of_each_label_in_the_population_has_an_interval(service: Service) -> None:
+    job = await service.labelled(pairs(40))
+    yes, no = (await service.get(job["id"], "/report"))["labels"]
+    for label in (yes, no):
+        assert label["population"]["rows"] == 40
+        assert label["population"]["lower"] < label["population"]["share"] < label["population"]["upper"]
+    assert yes["population"]["expected_rows"] + no["population"]["expected_rows"] == pytest.approx(40)
+    text = " ".join(" ".join(Page(await page(service, job["id"])).texts).split())
+    ends = [f"{100 * yes['population'][end]:.1f} %" for end in ("share", "lower", "upper")]
+    assert "({}, {} to {})".format(*ends) in text
+
+
+async def test_shares_in_the_population_are_null_before_a_shard_has_told_them(service: Service) -> None:
+    job = await service.post()
+    assert [label["population"] for label in (await service.get(job["id"], "/report"))["labels"]] == [None, None]
+    assert "95 % interval" not in await page(service, job["id"])
+
+
 async def test_a_page_can_be_made_of_a_job_nobody_has_begun(service: Service) -> None:
     text = await page(service, (await service.post())["id"])
     assert "no row has a label" in text
