@@ -14,6 +14,7 @@ from service.jobs.health.coherence import Coherence
 from service.jobs.health.facts import SearchFacts
 from service.jobs.health.population import FoundShare
 from service.jobs.health.proportions import Proportion
+from service.jobs.health.ranking import RankedLabelling
 from service.jobs.health.shortcuts import Shortcut
 from service.jobs.health.tally import ConfidenceBin
 from service.jobs.judgement import Reason, Verdict
@@ -256,6 +257,10 @@ class ReportBody(_Body):
     cost: Cost
     search: SearchFacts
     baselines: list[Baseline] = Field(description="simpler ways to label, on rows of the anchor")
+    ranking: list[RankedLabelling] = Field(
+        description="labellings of rows of the anchor by information gain, the highest first; those whose gain was not "
+        "measured last, with null"
+    )
     known_accuracy: Proportion | None = Field(
         description="accuracy on the known rows when they are left out of the demonstrations, with its 95 % Wilson "
         "interval; null without known rows, or where the search did not say"
@@ -285,6 +290,7 @@ class ReportBody(_Body):
             cost=report.cost,
             search=report.search,
             baselines=report.baselines,
+            ranking=report.ranking,
             known_accuracy=report.known_accuracy,
             gold_rows=report.gold.rows,
             gold_rows_labeled=report.gold.labeled,

@@ -26,7 +26,7 @@ class SearchFacts:
     polarity_nats: float | None = None  # joint log-probability of short sequences against their mirror, if that decided
     complement_utility: float | None = None  # of the best labelling with its labels permuted
     shuffled_utility: float | None = None  # of the same labels dealt out at random over the same rows
-    gain_nats: float | None = None  # information gain of the labels on the sample, per row; objective `gain` alone
+    gain_nats: float | None = None  # G of the labels on the sample, conflicts not counted; objective `gain` alone
     entropy_nats: float | None = None  # of the label shares on the sample: the most that can be gained
     impression_utility: float | None = None  # of the labels of the calibrated first impression; objective `gain` alone
     impression_confirmed: bool | None = None  # whether demonstrations bear the first impression out
@@ -76,6 +76,11 @@ class Summaries:
             unproven_redraws=self.unproven_redraws,
             stop_reasons=dict(self.stop_reasons),
         )
+
+    def labellings(self) -> Sequence[Mapping[str, Any]]:
+        """What was measured of the labellings that the anchor's search has met; none but under objective `gain`."""
+        found: Sequence[Mapping[str, Any]] = self.anchor.get("labellings") or ()
+        return found
 
     def baselines(self) -> dict[str, Labelling]:
         """What each baseline says of rows of the anchor."""
