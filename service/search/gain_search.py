@@ -160,7 +160,8 @@ def _finished(problem: Problem, state: State, labels: Labels, views: list[View])
     found = Candidate(drawn.labels, scores, utility)
     state = replace(state, panel=fitted, unproven=state.unproven + drawn.unproven_groups)
     reason = StopReason.CONVERGED if views else StopReason.NOT_BORNE_OUT
-    state = state.enter(Phase.DONE, labels=found.labels, scores=scores, best=found, stop=reason)
+    raw = fitted.uncalibrated(told)
+    state = state.enter(Phase.DONE, labels=found.labels, scores=scores, raw=raw, best=found, stop=reason)
     labellings = measured_labellings(problem, state.starts, found, _view_sizes(len(state.starts), views))
     return state.noting(utility=found.utility, labellings=labellings, **_known_facts(problem, fitted.scores(told)))
 

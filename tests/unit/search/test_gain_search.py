@@ -236,3 +236,25 @@ def test_the_gain_on_the_sample_does_not_count_conflicts_and_its_utility_does() 
     assert conflicts > 0
     assert found.own.utility == pytest.approx(50 * float(str(facts["gain_nats"])) - conflicts)
     assert float(str(facts["predictability"])) == pytest.approx(float(str(facts["gain_nats"])) - found.entropy_nats)
+
+
+def test_raw_probabilities_are_the_language_models_own_and_confidences_are_calibrated() -> None:
+    world = Reader(48, 2, False, 0, lean=5.0)
+    *before, end = drive(world, world.problem(), GainSearch())
+    assert end.raw_scores.keys() == end.labels.keys()
+    rare = [row for row, label in end.labels.items() if label == 1]
+    assert sum(math.exp(end.scores[row][1]) for row in rare) > 0.8 * len(rare)
+    assert sum(math.exp(end.raw_scores[row][1]) for row in rare) < 0.2 * len(rare)
+    assert all(state.raw_scores == {} for state in before if state.phase is not Phase.DONE)
+
+
+def test_raw_probabilities_of_labels_that_are_not_borne_out_are_the_answers_without_demonstrations() -> None:
+    world = Deaf(48, 2, False, 0, lean=3.0, right=0.75)
+    raw = end_of(world).raw_scores
+    assert raw == {row: pytest.approx(world.log_probabilities(row, {})) for row in world.planted}
+
+
+def test_scores_of_other_strategies_are_raw_as_they_are() -> None:
+    world = ToyWorld(12, 2, False, 1)
+    end = drive(world, world.problem(), Folds())[-1]
+    assert end.raw_scores == end.scores != {}
