@@ -36,6 +36,10 @@ _FORMULA_SAFE = (
     "for CSV that is opened in a spreadsheet: every cell is quoted, and text that begins with = + - @, a tab or a line "
     "break, which would be run as a formula, gets an apostrophe in front; such text is then not as it was sent"
 )
+_RAW_PROBABILITY = (
+    "one more column behind the others, icm_raw_probability: the probability of icm_label over the label set by the "
+    "language model's answers, pooled over all prompts for the row, before calibration; null where it is not known"
+)
 
 
 class ReportFormat(StrEnum):
@@ -95,14 +99,16 @@ async def get_result(
     *,
     partial: Annotated[bool, Query(description="also where the job failed or was cancelled: what there is")] = False,
     formula_safe: Annotated[bool, Query(description=_FORMULA_SAFE)] = False,
+    raw_probability: Annotated[bool, Query(description=_RAW_PROBABILITY)] = False,
 ) -> Response:
     """The user's columns in their order, then icm_label, icm_confidence, icm_margin and icm_status."""
-    result = await find_result(store, job_id, partial=partial)
+    result = await find_result(store, job_id, partial=partial, raw_probability=raw_probability)
     if formula_safe and form is not ResultFormat.CSV:
         raise InvalidInput("the result cannot be given so", [Fault("is for format=csv only", field="formula_safe")])
     headers = {"Content-Disposition": content_disposition(f"{_stem(result.job)}.{form}")}
     if result.is_complete:
-        headers["ETag"] = _etag(result, f"{form} formula_safe" if formula_safe else form)
+        asked = {"formula_safe": formula_safe, "raw_probability": raw_probability}
+        headers["ETag"] = _etag(result, " ".join([form, *(name for name, given in asked.items() if given)]))
         unchanged = not_modified(request, headers["ETag"])
         if unchanged is not None:
             return unchanged

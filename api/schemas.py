@@ -12,9 +12,11 @@ from service.jobs.health.baselines import Baseline
 from service.jobs.health.calibration import Calibration
 from service.jobs.health.coherence import Coherence
 from service.jobs.health.facts import SearchFacts
+from service.jobs.health.population import FoundShare
 from service.jobs.health.proportions import Proportion
+from service.jobs.health.ranking import RankedLabelling
 from service.jobs.health.shortcuts import Shortcut
-from service.jobs.health.tally import ConfidenceBin, LabelShare
+from service.jobs.health.tally import ConfidenceBin
 from service.jobs.judgement import Reason, Verdict
 from service.jobs.report import Cost, Report
 from service.scoring_ports import BackendInfo
@@ -242,7 +244,10 @@ class ReportBody(_Body):
     reasons: list[Reason]
     warnings: list[str] = Field(description="the job's: what was doubtful about it when it was made")
     rows: int
-    labels: list[LabelShare]
+    labels: list[FoundShare] = Field(
+        description="the rows given each label; `population`: its share where the rows come from by the rows' "
+        "probabilities, with a 95 % interval, null where no finished shard told them"
+    )
     statuses: dict[LabelStatus, int]
     unsure: int = Field(description="rows without a label, or with a runner-up that is nearly as likely")
     inconsistencies: int
@@ -252,6 +257,10 @@ class ReportBody(_Body):
     cost: Cost
     search: SearchFacts
     baselines: list[Baseline] = Field(description="simpler ways to label, on rows of the anchor")
+    ranking: list[RankedLabelling] = Field(
+        description="labellings of rows of the anchor by information gain, the highest first; those whose gain was not "
+        "measured last, with null"
+    )
     known_accuracy: Proportion | None = Field(
         description="accuracy on the known rows when they are left out of the demonstrations, with its 95 % Wilson "
         "interval; null without known rows, or where the search did not say"
@@ -281,6 +290,7 @@ class ReportBody(_Body):
             cost=report.cost,
             search=report.search,
             baselines=report.baselines,
+            ranking=report.ranking,
             known_accuracy=report.known_accuracy,
             gold_rows=report.gold.rows,
             gold_rows_labeled=report.gold.labeled,

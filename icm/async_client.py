@@ -103,9 +103,11 @@ class AsyncClient(Requests):
         result_format: str | None = None,
         partial: bool = False,
         formula_safe: bool = False,
+        raw_probability: bool = False,
     ) -> Path:
         """See `Client.result`."""
-        return await self._call(self._download(job_id, to, result_format, partial=partial, formula_safe=formula_safe))
+        flags = {"partial": partial, "formula_safe": formula_safe, "raw_probability": raw_probability}
+        return await self._call(self._download(job_id, to, result_format, **flags))
 
     async def report(self, job_id: str) -> calls.Document:
         """See `Client.report`."""

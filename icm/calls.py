@@ -120,9 +120,8 @@ def models() -> Call[list[Document]]:
     return Call(method="GET", path="/v1/models", read=data_of)
 
 
-def result(job_id: str, to: Path, *, result_format: str, partial: bool, formula_safe: bool = False) -> Call[Path]:
-    """The labelled data set."""
-    flags = {"partial": partial, "formula_safe": formula_safe}
+def result(job_id: str, to: Path, *, result_format: str, **flags: bool) -> Call[Path]:
+    """The labelled data set; the flags are parameters of the request, told where they are true."""
     params = {"format": result_format} | {name: "true" for name, given in flags.items() if given}
     return _saved(f"{job_path(job_id)}/result", params, to)
 

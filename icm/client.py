@@ -115,13 +115,16 @@ class Client(Requests):
         result_format: str | None = None,
         partial: bool = False,
         formula_safe: bool = False,
+        raw_probability: bool = False,
     ) -> Path:
         """Download the labelled data set; the format follows the file's ending if not given.
 
         The file appears when it is whole. `partial` also takes what a cancelled job has. `formula_safe`
-        is for CSV that is opened in a spreadsheet: no cell is run as a formula.
+        is for CSV that is opened in a spreadsheet: no cell is run as a formula. `raw_probability` adds the column
+        icm_raw_probability: the label's probability before calibration.
         """
-        return self._call(self._download(job_id, to, result_format, partial=partial, formula_safe=formula_safe))
+        flags = {"partial": partial, "formula_safe": formula_safe, "raw_probability": raw_probability}
+        return self._call(self._download(job_id, to, result_format, **flags))
 
     def report(self, job_id: str) -> calls.Document:
         """How far the labels deserve trust, and why."""

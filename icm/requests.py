@@ -38,12 +38,9 @@ class Requests:
     def _exchange(self, call: Call[T]) -> Flow[T]:
         return exchange(call, self._retries, random.random)
 
-    def _download(
-        self, job_id: str, to: str | Path, result_format: str | None, *, partial: bool, formula_safe: bool
-    ) -> Call[Path]:
+    def _download(self, job_id: str, to: str | Path, result_format: str | None, **flags: bool) -> Call[Path]:
         path = Path(to)
-        wanted = result_format or result_format_of(path)
-        return calls.result(job_id, path, result_format=wanted, partial=partial, formula_safe=formula_safe)
+        return calls.result(job_id, path, result_format=result_format or result_format_of(path), **flags)
 
     def _until_final(
         self, job_id: str, timeout: float | None, poll: float, on_change: Callable[[Job], None] | None

@@ -351,13 +351,17 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelState:
-    """The label of one row as it is now. Confidence is a probability over the label set, margin in nats."""
+    """The label of one row as it is now. Confidence is a probability over the label set, margin in nats.
+
+    The raw probability is the label's before calibration; None where it is not known.
+    """
 
     position: Row
     label: Label | None
     confidence: float | None
     margin: float | None
     status: LabelStatus
+    raw_probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from api.page import charts
 from api.schemas import JobBody, ReportBody
+from service.jobs.health.ranking import words_for
 from service.jobs.judgement import SHORTCUT, Verdict, name_of
 
 _NOWHERE = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -56,7 +57,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(count=count, percent=percent, decimals=decimals, duration=duration, feature=name_of)
+    environment.filters.update(
+        count=count, percent=percent, decimals=decimals, duration=duration, feature=name_of, labelling=words_for
+    )
     environment.globals.update(scale=charts.scale, ticks=charts.ticks, digits=charts.digits)
     return environment
 

@@ -51,6 +51,9 @@ def result(
     formula_safe: Annotated[
         bool, typer.Option(help="For .csv opened in a spreadsheet: text like =A1 gets an apostrophe in front.")
     ] = False,
+    raw_probability: Annotated[
+        bool, typer.Option(help="Also a column icm_raw_probability: the label's probability before calibration.")
+    ] = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
     as_json: Json = False,
@@ -60,7 +63,7 @@ def result(
     if formula_safe and result_format_of(output) != "csv":
         raise typer.BadParameter("only for an --output that ends in .csv", param_hint="--formula-safe")
     with Client(url, api_key=api_key) as client:
-        client.result(job_id, to=output, partial=partial, formula_safe=formula_safe)
+        client.result(job_id, to=output, partial=partial, formula_safe=formula_safe, raw_probability=raw_probability)
     if as_json:
         write_json({"output": str(output)})
 

@@ -12,10 +12,10 @@ import orjson
 from anyio import to_thread
 
 from service.entities import AuditAction, AuditEntry, Job, JobStatus, LabeledRow
-from service.errors import JobNotFinished, JobNotFound
+from service.errors import Fault, InvalidInput, JobNotFinished, JobNotFound
 from service.identifiers import JobId
 from service.jobs.export_parquet import ColumnKinds, ParquetStream
-from service.jobs.survey import RESULT_COLUMNS
+from service.jobs.survey import RAW_PROBABILITY, RESULT_COLUMNS
 from service.ports import Desks
 
 _BATCH_ROWS = 2_000
@@ -41,6 +41,12 @@ class Result:
     job: Job
     columns: tuple[str, ...]
     gold_field: str | None
+    raw_probability: bool = False  # whether it is given in a column of its own, the last one
+
+    @property
+    def found_columns(self) -> tuple[str, ...]:
+        """The columns behind the user's own."""
+        return (*RESULT_COLUMNS, RAW_PROBABILITY) if self.raw_probability else RESULT_COLUMNS
 
     @property
     def is_complete(self) -> bool:
@@ -48,8 +54,9 @@ class Result:
         return self.job.status is JobStatus.SUCCEEDED
 
 
-async def find_result(store: Desks, job_id: JobId, *, partial: bool) -> Result:
-    """The result, if it may be downloaded. Raises JobNotFound and JobNotFinished.
+async def find_result(store: Desks, job_id: JobId, *, partial: bool, raw_probability: bool = False) -> Result:
+    """The result, if it may be downloaded. Raises JobNotFound, JobNotFinished, and InvalidInput where the user has a
+    column of the name that `raw_probability` needs.
 
     What a failed or cancelled job has done is given only where `partial` says that it is wanted.
     """
@@ -60,7 +67,10 @@ async def find_result(store: Desks, job_id: JobId, *, partial: bool) -> Result:
         raise JobNotFinished(f"the job is {job.status}; its result can be downloaded once it has succeeded")
     if job.status is not JobStatus.SUCCEEDED and not partial:
         raise JobNotFinished(f"the job was not finished: it is {job.status}; partial=true gives what there is")
-    return Result(job=job, columns=columns, gold_field=gold_field)
+    if raw_probability and RAW_PROBABILITY in columns:
+        message = f"the data set has a column {RAW_PROBABILITY!r} of its own; download the result without it"
+        raise InvalidInput("the result cannot be given so", [Fault(message, field="raw_probability")])
+    return Result(job=job, columns=columns, gold_field=gold_field, raw_probability=raw_probability)
 
 
 async def note_download(store: Desks, result: Result) -> None:
@@ -127,7 +137,7 @@ async def _encoded(
 
 async def _csv(store: Desks, result: Result, *, formula_safe: bool) -> AsyncGenerator[bytes, None]:
     as_cell = _safe_cell if formula_safe else _cell
-    columns = (*result.columns, *RESULT_COLUMNS)
+    columns = (*result.columns, *result.found_columns)
 
     def encode(result: Result, rows: list[LabeledRow]) -> bytes:
         lines = [[as_cell(fields.get(c)) for c in columns] for fields in _all_fields(result, rows)]
@@ -141,7 +151,7 @@ async def _csv(store: Desks, result: Result, *, formula_safe: bool) -> AsyncGene
 
 async def _parquet(store: Desks, result: Result) -> AsyncGenerator[bytes, None]:
     """Reads the rows twice: the columns' types are known only after the last row."""
-    kinds = ColumnKinds(result.columns)
+    kinds = ColumnKinds(result.columns, result.found_columns)
     async with aclosing(_batches(store, result.job)) as batches:
         async for batch in batches:
             await to_thread.run_sync(lambda rows: kinds.look_at(_all_fields(result, rows)), batch)
@@ -159,10 +169,10 @@ def result_fields(result: Result, row: LabeledRow) -> Fields:
         given[result.gold_field] = orjson.loads(row.gold)
     state = row.state
     label = None if state.label is None else result.job.config.task.labels[state.label]
-    found = (label, state.confidence, state.margin, state.status.value)
+    found = (label, state.confidence, state.margin, state.status.value, state.raw_probability)
     return {
         **{column: given[column] for column in result.columns if column in given},
-        **dict(zip(RESULT_COLUMNS, found, strict=True)),
+        **dict(zip(result.found_columns, found, strict=False)),  # the last one is given on request
     }
 
 

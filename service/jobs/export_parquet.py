@@ -7,20 +7,24 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from service.jobs.survey import RESULT_COLUMNS
+
 _EXACT_IN_DOUBLE = 2**53
 _FOUND = {
     "icm_label": pa.string(),
     "icm_confidence": pa.float64(),
     "icm_margin": pa.float64(),
     "icm_status": pa.string(),
+    "icm_raw_probability": pa.float64(),
 }
 
 
 class ColumnKinds:
     """Finds a type for each of the user's columns in which no value changes."""
 
-    def __init__(self, columns: Sequence[str]) -> None:
+    def __init__(self, columns: Sequence[str], found: Sequence[str] = RESULT_COLUMNS) -> None:
         self._kinds: dict[str, set[str]] = {column: set() for column in columns}
+        self._found = {column: _FOUND[column] for column in found}
 
     def look_at(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Take in what kinds of values these rows hold."""
@@ -32,7 +36,7 @@ class ColumnKinds:
     def schema(self) -> pa.Schema:
         """The result's columns. Where kinds are mixed the column is text, what is not text as in JSON."""
         given = {column: _type(kinds) for column, kinds in self._kinds.items()}
-        return pa.schema(list((given | _FOUND).items()))
+        return pa.schema(list((given | self._found).items()))
 
 
 def _kind(value: Any) -> str:

@@ -8,8 +8,10 @@ from enum import StrEnum
 from service.entities import Job, JobStatus
 from service.jobs.health.coherence import Coherence
 from service.jobs.health.facts import SearchFacts
+from service.jobs.health.ranking import RankedLabelling, found_gain, words_for
 from service.jobs.health.shortcuts import FeatureKind, Shortcut
 from service.jobs.health.tally import LabelShare
+from service.search.ranking import FIRST_IMPRESSION
 from service.search.steps import StopReason
 
 IMBALANCE = 0.95  # share of the commonest label from which the rarer ones may be slips: suspicious
@@ -25,6 +27,9 @@ MOST_NOISE_SHARE = 0.5  # no more is put down to chance, however few the rows
 NO_CONCEPT_NATS = 0.01  # per row, where shuffled labels cost nothing that a share could be taken of
 RESTARTS_AGREE = 0.7  # of the rows; two labels drawn by lot agree on half of them
 SHORTCUT = 0.8  # above the majority, on a scale where certainty is 1: balanced accuracy 0.9 of two labels
+TELLS_MORE_SHARE = 0.1  # of the entropy of even labels, by which another labelling gains more than by chance
+AGREES_KAPPA = 0.4  # beyond chance: from about here on agreement is called moderate (Landis and Koch 1977)
+AGREES_ERRORS = 3.0  # standard errors of kappa that chance does not reach, about 1 / sqrt(rows)
 FEW_ROWS = 8  # in so small a set one label for all rows, or no gain over chance, proves nothing
 
 
@@ -55,6 +60,7 @@ class Evidence:
     search: SearchFacts
     coherence: Coherence
     shortcuts: Sequence[Shortcut] = field(default=())
+    ranking: Sequence[RankedLabelling] = field(default=())
 
     @property
     def labelled(self) -> int:
@@ -145,7 +151,7 @@ def _concept(evidence: Evidence) -> list[Reason]:
     error = math.sqrt(2 / rows)
     chance = max(NO_CONCEPT_SHARE, min(MOST_NOISE_SHARE, NO_CONCEPT_ERRORS * error))
     if gain < NO_CONCEPT_NATS if share is None else share < chance:
-        return _unusable("no_concept", _little(evidence.search, gain))
+        return _unusable("no_concept", _little(evidence.search, gain) + _known_all_the_same(evidence))
     if share is not None and share < max(WEAK_CONCEPT_SHARE, min(MOST_NOISE_SHARE, WEAK_CONCEPT_ERRORS * error)):
         whole = "what shuffled labels cost" if evidence.search.gain_nats is None else "the labels' entropy"
         return _suspicious("weak_concept", f"only {share:.0%} of {whole} is explained")
@@ -160,6 +166,40 @@ def _little(search: SearchFacts, gain: float) -> str:
         seen = f"demonstrations do not bear out the first impression: {gain:.3f} nats per row beyond chance"
         return f"{seen}; the labels are those of the calibrated first impression"
     return f"the labels tell only {gain:.3f} nats per row more than their shares do"
+
+
+def _known_all_the_same(evidence: Evidence) -> str:
+    """Which other labelling shows that the language model does tell the rows apart; empty where none does."""
+    better, alike = _tells_more(evidence), _labels_alike(evidence)
+    if better is not None:
+        seen = f"{words_for(better.name)} tell {better.gain_nats:.3f} nats per row"
+    elif alike is not None:
+        seen = f"{words_for(alike.name)} agree on {alike.agreement:.0%} of {alike.rows} rows, more than by chance"
+    else:
+        return ""
+    return f"; yet {seen}: the language model does tell rows apart, so compare a sample of both with your own judgement"
+
+
+def _tells_more(evidence: Evidence) -> RankedLabelling | None:
+    """The labelling that gains most, if it gains far more than the labels found."""
+    own = found_gain(evidence.ranking)
+    best = max(evidence.ranking, key=lambda row: row.gain_nats or 0.0, default=None)
+    if own is None or best is None or best.gain_nats is None:
+        return None
+    least = TELLS_MORE_SHARE * math.log(max(2, len(evidence.shares)))
+    return best if best.gain_nats - max(own, 0.0) >= least else None
+
+
+def _labels_alike(evidence: Evidence) -> RankedLabelling | None:
+    """The baseline that agrees best with the labels, if by more than chance and not because these come from it."""
+    own_sources = ("zero_shot", "zero_shot_calibrated", FIRST_IMPRESSION)
+    is_borne_out = not evidence.search.stop_reasons.get(StopReason.NOT_BORNE_OUT)
+    baselines = [row for row in evidence.ranking if not row.demonstrations or row.name == FIRST_IMPRESSION]
+    independent = [row for row in baselines if is_borne_out or row.name not in own_sources]
+    best = max(independent, key=lambda row: row.kappa or 0.0, default=None)
+    if best is None or best.kappa is None:
+        return None
+    return best if best.kappa >= max(AGREES_KAPPA, AGREES_ERRORS / math.sqrt(max(1, best.rows))) else None
 
 
 def _polarity(evidence: Evidence) -> list[Reason]:

@@ -11,10 +11,12 @@ from service.jobs.health.baselines import Baseline, compare
 from service.jobs.health.calibration import Calibration, GoldAgreement, GoldTally
 from service.jobs.health.coherence import Coherence, coherence
 from service.jobs.health.facts import SearchFacts, Summaries, read_summaries
+from service.jobs.health.population import FoundShare, found_shares
 from service.jobs.health.proportions import Proportion, known_accuracy
+from service.jobs.health.ranking import RankedLabelling, ranked
 from service.jobs.health.sample import RowSample
 from service.jobs.health.shortcuts import Shortcut, find_shortcuts
-from service.jobs.health.tally import ConfidenceBin, LabelShare, Tally
+from service.jobs.health.tally import ConfidenceBin, Tally
 from service.jobs.judgement import Evidence, Reason, Verdict, judge, worst
 from service.ports import Desk, Desks
 
@@ -38,7 +40,7 @@ class Report:
     job: Job
     verdict: Verdict
     reasons: list[Reason]
-    labels: list[LabelShare]
+    labels: list[FoundShare]
     statuses: Mapping[LabelStatus, int]
     unsure: int  # rows without a label or with a small margin
     confidence: list[ConfidenceBin]
@@ -46,6 +48,7 @@ class Report:
     shortcuts: list[Shortcut]
     search: SearchFacts
     baselines: list[Baseline]
+    ranking: list[RankedLabelling]
     cost: Cost
     known_accuracy: Proportion | None  # on known rows when they are left out of the demonstrations
     gold: GoldAgreement
@@ -99,6 +102,8 @@ async def _read(desk: Desk, job_id: JobId) -> _Read:
 def _judged(read: _Read, shortcuts: list[Shortcut]) -> Report:
     job, labels = read.job, read.job.config.task.labels
     search = read.summaries.search_facts(job.progress.utility)
+    baselines = compare(read.summaries.baselines(), read.found, read.gold_texts, labels)
+    ranking = ranked(read.summaries.labellings(), baselines, job.config.search.alpha)
     evidence = Evidence(
         job=job,
         shares=read.tally.shares(labels),
@@ -106,20 +111,22 @@ def _judged(read: _Read, shortcuts: list[Shortcut]) -> Report:
         search=search,
         coherence=coherence(job.config.search, search),
         shortcuts=shortcuts,
+        ranking=ranking,
     )
     reasons = judge(evidence)
     return Report(
         job=job,
         verdict=worst(reasons),
         reasons=reasons,
-        labels=list(evidence.shares),
+        labels=found_shares(evidence.shares, read.summaries.expected_counts),
         statuses=read.tally.statuses,
         unsure=evidence.unsure,
         confidence=read.tally.confidence_bins(),
         coherence=evidence.coherence,
         shortcuts=shortcuts,
         search=search,
-        baselines=compare(read.summaries.baselines(), read.found, read.gold_texts, labels),
+        baselines=baselines,
+        ranking=ranking,
         cost=_cost(job, read.summaries),
         known_accuracy=known_accuracy(search),
         gold=read.gold.agreement(),

@@ -16,6 +16,7 @@ from service.identifiers import Label, Row
 from service.jobs.allowance import Allowance
 from service.jobs.asking import Asking, Memory
 from service.jobs.backend import begin_with
+from service.jobs.expected_counts import expected_counts
 from service.jobs.problem import load_problem, strategy_of
 from service.observing_ports import UNOBSERVED, WorkObserver
 from service.ports import Store
@@ -136,7 +137,7 @@ class _Run:
     async def save(self) -> None:
         """Store the search's state, the labels that changed and the cost, in one transaction."""
         state = self.search.state
-        states = label_states(self.search.problem.rows, state.labels, state.scores)
+        states = label_states(self.search.problem.rows, state.labels, state.scores, state.raw_scores)
         changed = [new for new in states if self.stored.get(new.position) != new]
         began = time.monotonic()
         async with self.store.workbench() as unit:
@@ -184,19 +185,24 @@ class _Run:
             "tokens_modelled": self.asking.usage.modelled,
             "prompts_remembered": self.asking.remembered,
             "unproven_redraws": self.search.state.unproven,
+            "expected_counts": expected_counts(problem, self.search.state.scores),
         }
 
 
-def label_states(rows: Sequence[Row], labels: Mapping[Row, Label], scores: Scores) -> list[LabelState]:
+def label_states(rows: Sequence[Row], labels: Mapping[Row, Label], scores: Scores, raw: Scores) -> list[LabelState]:
     """What can be said of each row: its label, probability over the label set and margin; nothing made up."""
-    return [_label_state(row, labels.get(row), scores) for row in rows]
+    return [_label_state(row, labels.get(row), scores, raw) for row in rows]
 
 
-def _label_state(row: Row, label: Label | None, scores: Scores) -> LabelState:
+def _label_state(row: Row, label: Label | None, scores: Scores, raw: Scores) -> LabelState:
     if label is None:
         return LabelState(position=row, label=None, confidence=None, margin=None, status=LabelStatus.UNLABELED)
+    raw_probability = math.exp(raw[row][label]) if row in raw else None
     if row not in scores:
-        return LabelState(position=row, label=label, confidence=None, margin=None, status=LabelStatus.UNCERTAIN)
+        status = LabelStatus.UNCERTAIN
+        return LabelState(
+            position=row, label=label, confidence=None, margin=None, status=status, raw_probability=raw_probability
+        )
     nats = margin(scores[row], label)
     sure = nats >= UNCERTAIN_MARGIN_NATS
     return LabelState(
@@ -205,4 +211,5 @@ def _label_state(row: Row, label: Label | None, scores: Scores) -> LabelState:
         confidence=math.exp(scores[row][label]),
         margin=nats,
         status=LabelStatus.LABELED if sure else LabelStatus.UNCERTAIN,
+        raw_probability=raw_probability,
     )

@@ -18,6 +18,7 @@ from service.jobs.shares import unmet_by_known
 from service.jobs.template import Template, as_text
 
 RESULT_COLUMNS = ("icm_label", "icm_confidence", "icm_margin", "icm_status")
+RAW_PROBABILITY = "icm_raw_probability"  # on request; not reserved, since data sets of earlier releases may have it
 MAX_COLUMNS = 1_000
 MAX_COLUMN_NAME_CHARACTERS = 500
 MAX_ID_CHARACTERS = 500

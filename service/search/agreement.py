@@ -18,6 +18,19 @@ def share_of_equal_labels(one: Labels, other: Labels) -> float:
     return sum(other[row] == label for row, label in one.items()) / max(1, len(one))
 
 
+def kappa(one: Labels, other: Labels) -> float | None:
+    """Agreement on the rows of both beyond chance (Cohen 1960): 0 for labels dealt out by lot, 1 for equal ones.
+
+    None where there is no row, or one label only, of which chance explains all.
+    """
+    both = [row for row in one if row in other]
+    of_one, of_other = Counter(one[row] for row in both), Counter(other[row] for row in both)
+    by_chance = sum(count * of_other[label] for label, count in of_one.items()) / max(1, len(both)) ** 2
+    if not both or by_chance == 1:
+        return None
+    return (sum(one[row] == other[row] for row in both) / len(both) - by_chance) / (1 - by_chance)
+
+
 def _purity(one: Labels, other: Labels) -> float:
     """The share of rows that have the label which is commonest in the other labelling among those labelled alike."""
     pairs = Counter((label, other[row]) for row, label in one.items())

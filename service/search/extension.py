@@ -43,17 +43,19 @@ def extended_by_panel(problem: Problem, panel: Panel, state: State) -> Step:
     calibration takes out is the language model's leaning, which is the same for both.
     """
     views = yield from _by_members(problem, problem.panel_prefixes[: panel.first], problem.rows)
-    said, scores = panel.leading.scores(views), panel.leading.confidences(views)
+    said, scores, raw = (
+        told(views) for told in (panel.leading.scores, panel.leading.confidences, panel.leading.uncalibrated)
+    )
     labels = _labels(problem, said, consistent=True)
     doubtful = _doubtful(problem, labels, scores) if panel.first < len(panel.members) else []
     if doubtful:
         others = yield from _by_members(problem, problem.panel_prefixes[panel.first :], doubtful)
         seen = [*({row: view[row] for row in doubtful} for view in views), *others]
         labels = _labels(problem, {**said, **panel.scores(seen)}, consistent=True)
-        scores = {**scores, **panel.confidences(seen)}
+        scores, raw = {**scores, **panel.confidences(seen)}, {**raw, **panel.uncalibrated(seen)}
     utility = gain_utility(problem, labels, mean_gain(labels, views, problem.classes))
     found = Candidate(labels, scores, utility)
-    state = state.enter(Phase.DONE, labels=labels, scores=scores, best=found, stop=StopReason.ASKED_ONCE)
+    state = state.enter(Phase.DONE, labels=labels, scores=scores, raw=raw, best=found, stop=StopReason.ASKED_ONCE)
     return state.noting(utility=utility, rows_asked_again=len(doubtful))
 
 

@@ -42,6 +42,11 @@ def gain_utility(problem: Problem, labels: Labels, gain_nats: float) -> float:
     return problem.parameters.alpha * gain_nats - len(problem.constraints.conflicts(labels))
 
 
+def gain_of(problem: Problem, labels: Labels, gained: float) -> float:
+    """G of a labelling by its `gain_utility`, nats a row: what its conflicts have cost is given back."""
+    return (gained + len(problem.constraints.conflicts(labels))) / problem.parameters.alpha
+
+
 def view_weight(labels: Labels, scores: Scores, classes: int) -> float:
     """How far to trust a view: by the gain of the labels there, nats."""
     return max(LEAST_WEIGHT, gain(labels, scores, classes))

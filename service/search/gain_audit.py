@@ -8,7 +8,7 @@ from service.search import polarity
 from service.search.audit import BASELINE_ROWS, SAMPLE_ROWS, random_few_shot, shuffled, whole_groups
 from service.search.calibration import calibrated, even_shares, label_entropy, label_shares
 from service.search.consistency import Labels
-from service.search.gain import gain, gain_utility, mean_gain
+from service.search.gain import gain, gain_of, gain_utility, mean_gain
 from service.search.polarity import SEQUENCE_ROWS
 from service.search.problem import Problem
 from service.search.scores import Scores, likeliest
@@ -24,6 +24,7 @@ Baselines = Mapping[str, Sequence[tuple[Row, Label]]]
 class GainAudit:
     """The labelling, its likeliest permutation and the same labels dealt out at random, all on one sample.
 
+    `own_nats` and `shuffled_nats` are G of these two, without what conflicts cost, nats a row.
     `impression_nats` is by how much the calibrated first impression prefers the labelling to the permutation,
     for as many rows as `polarity.joint_log_probabilities` reads, nats.
     """
@@ -32,6 +33,8 @@ class GainAudit:
     rival: Candidate | None
     shuffled: Candidate
     permuted: Labels | None
+    own_nats: float
+    shuffled_nats: float
     impression_nats: float
     entropy_nats: float
     alpha: float
@@ -49,15 +52,15 @@ class GainAudit:
         return self.permuted if turned and self.impression_nats < polarity.DECISIVE_NATS else None
 
     def facts(self) -> dict[str, object]:
-        """For the report; predictabilities are the gains without the entropy of the shares."""
+        """For the report; predictabilities are the gains without the entropy of the shares, conflicts not counted."""
         facts: dict[str, object] = {
             "sample_rows": len(self.own.labels),
             "sample_utility": self.own.utility,
             "shuffled_utility": self.shuffled.utility,
-            "gain_nats": self.own.utility / self.alpha,
+            "gain_nats": self.own_nats,
             "entropy_nats": self.entropy_nats,
-            "predictability": self.own.utility / self.alpha - self.entropy_nats,
-            "shuffled_predictability": self.shuffled.utility / self.alpha - self.entropy_nats,
+            "predictability": self.own_nats - self.entropy_nats,
+            "shuffled_predictability": self.shuffled_nats - self.entropy_nats,
             "baselines": {name: [list(pair) for pair in found] for name, found in self.baselines.items()},
         }
         if self.rival is not None:
@@ -80,6 +83,8 @@ def audit_gain(
         rival=None if rival is None else rivals[rival],
         shuffled=dealt,
         permuted=None if rival is None else permutations[rival],
+        own_nats=gain_of(problem, own.labels, own.utility),
+        shuffled_nats=gain_of(problem, dealt.labels, dealt.utility),
         impression_nats=0.0 if rival is None else _preference(problem, labels, permutations[rival], impression),
         entropy_nats=label_entropy(labels, sample, label_shares(labels, sample, problem.classes)),
         alpha=problem.parameters.alpha,

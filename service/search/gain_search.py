@@ -11,6 +11,7 @@ found nothing, and the labels of the impression stand.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from service.identifiers import Label, Row
@@ -25,6 +26,7 @@ from service.search.gain_audit import audit_gain
 from service.search.impression import first_impression
 from service.search.panel import Panel
 from service.search.problem import Problem
+from service.search.ranking import measured_labellings
 from service.search.redraw import redraw
 from service.search.relabelling import counted, expected_shares, relabelled
 from service.search.scores import Scores, likeliest
@@ -158,8 +160,15 @@ def _finished(problem: Problem, state: State, labels: Labels, views: list[View])
     found = Candidate(drawn.labels, scores, utility)
     state = replace(state, panel=fitted, unproven=state.unproven + drawn.unproven_groups)
     reason = StopReason.CONVERGED if views else StopReason.NOT_BORNE_OUT
-    state = state.enter(Phase.DONE, labels=found.labels, scores=scores, best=found, stop=reason)
-    return state.noting(utility=found.utility, **_known_facts(problem, fitted.scores(told)))
+    raw = fitted.uncalibrated(told)
+    state = state.enter(Phase.DONE, labels=found.labels, scores=scores, raw=raw, best=found, stop=reason)
+    labellings = measured_labellings(problem, state.starts, found, _view_sizes(len(state.starts), views))
+    return state.noting(utility=found.utility, labellings=labellings, **_known_facts(problem, fitted.scores(told)))
+
+
+def _view_sizes(starts: int, views: list[View]) -> list[Sequence[int]]:
+    """By how many demonstrations each of the starts' labellings and, last, the one handed out was measured."""
+    return [SWEEP_SIZES, SWEEP_SIZES, *[QUICK_SIZES] * (starts - 2), FINAL_SIZES if views else SWEEP_SIZES]
 
 
 def _sharpness(problem: Problem, state: State, labels: Labels, views: list[View]) -> float:

@@ -51,6 +51,12 @@ class Panel:
         """
         return shifted({row: opinion.mean for row, opinion in self._opinions(views).items()}, self.shift)
 
+    def uncalibrated(self, views: Sequence[Scores]) -> dict[Row, LogProbabilities]:
+        """The same weighted means of the log-probabilities as the language model gave them, nats: nothing shifted."""
+        none = (0.0,) * len(self.shift)
+        members = tuple(replace(member, shift=none) for member in self.members)
+        return replace(self, members=members, shift=none).scores(views)
+
     def confidences(self, views: Sequence[Scores]) -> dict[Row, LogProbabilities]:
         """The scores as probabilities that each label is right: shrunk where views scatter, and sharpened."""
         opinions = self._opinions(views)

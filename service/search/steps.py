@@ -67,6 +67,7 @@ class State:
     round: int = 0  # steps taken in this phase
     labels: Mapping[Row, Label] = field(default_factory=dict)
     scores: Scores = field(default_factory=dict)  # of the labels as they are, where known
+    raw: Scores = field(default_factory=dict)  # where `scores` are calibrated: what the language model said, pooled
     impression: Scores = field(default_factory=dict)  # of all rows, without demonstrations
     best: Candidate | None = None
     starts: Sequence[Candidate] = ()  # labellings of the small set, one for each start
@@ -77,6 +78,11 @@ class State:
     panel: Panel | None = None  # what later shards are labelled by
     summary: Mapping[str, object] = field(default_factory=dict)  # facts for the report
     stop: StopReason | None = None
+
+    @property
+    def raw_scores(self) -> Scores:
+        """Scores that nothing has calibrated; none before the end of a search that calibrates by its impression."""
+        return self.raw if self.raw or self.impression else self.scores
 
     def enter(self, phase: Phase, **changes: object) -> "State":
         """The state at the beginning of a phase."""

@@ -16,7 +16,8 @@ from service.storage.tables import dataset_rows, gold_labels, jobs, label_states
 
 CHUNK_ROWS = 1000  # how many rows a download takes from the database at once
 
-STATE = (label_states.c.label, label_states.c.confidence, label_states.c.margin, label_states.c.status)
+_WRITTEN = ("label", "confidence", "margin", "status", "raw_probability")
+STATE = tuple(label_states.c[name] for name in _WRITTEN)
 # As in the index; see tables.py.
 _CONFIDENCE: ColumnElement[float] = func.coalesce(label_states.c.confidence, text("0::double precision"))
 
@@ -81,11 +82,10 @@ class LabelWriter:
         if not states:
             return
         new = insert(label_states)
-        written = ("label", "confidence", "margin", "status")
         upsert = new.on_conflict_do_update(
             index_elements=[label_states.c.job_id, label_states.c.position],
-            set_={name: new.excluded[name] for name in written},
-            where=tuple_(*STATE).is_distinct_from(tuple_(*(new.excluded[name] for name in written))),
+            set_={name: new.excluded[name] for name in _WRITTEN},
+            where=tuple_(*STATE).is_distinct_from(tuple_(*(new.excluded[name] for name in _WRITTEN))),
         )
         values = [
             {
@@ -95,6 +95,7 @@ class LabelWriter:
                 "confidence": state.confidence,
                 "margin": state.margin,
                 "status": state.status,
+                "raw_probability": state.raw_probability,
             }
             for state in states
         ]
@@ -158,4 +159,5 @@ def state_from(row: RowMapping) -> LabelState:
         confidence=row["confidence"],
         margin=row["margin"],
         status=LabelStatus(row["status"]),
+        raw_probability=row["raw_probability"],
     )

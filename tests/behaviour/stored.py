@@ -188,6 +188,7 @@ def label_state(position: int, label: int | None = 0, confidence: float | None =
         confidence=confidence,
         margin=None if confidence is None else 1.5,
         status=LabelStatus.LABELED if label is not None else LabelStatus.UNLABELED,
+        raw_probability=None if confidence is None else confidence / 2,
     )
 
 

@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -111,7 +112,9 @@ async def test_label_states_can_be_replaced(store: Store) -> None:
     job_id = await queued(store, 2)
     shard = await claimed(store)
     await write(store, shard, label_state(0, 0, 0.6), label_state(1, 1, 0.7))
-    await write(store, shard, label_state(1, None, None))
+    await write(store, shard, label_state(1, None, None), replace(label_state(0, 0, 0.6), raw_probability=0.5))
+    assert [state.raw_probability for _, state in await page(store, job_id)] == [0.5, None]
+    await write(store, shard, label_state(0, 0, 0.6))
     assert [state for _, state in await page(store, job_id)] == [label_state(0, 0, 0.6), label_state(1, None, None)]
     async with store.workbench() as bench:
         assert await bench.labels.of_shard(job_id, 0) == {0: 0}

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import asyncpg
@@ -14,7 +15,7 @@ from service.scoring_ports import BackendIdentity
 from service.storage.engine import driver_address
 from service.storage.store import PostgresStore
 from service.storage.tables import metadata
-from tests.behaviour.stored import claimed, finish, job, pause, put_on_hold, queued
+from tests.behaviour.stored import claimed, finish, job, label_state, pause, put_on_hold, queued, write
 
 BEFORE_PROJECTS = "8b2f4c6a9d13"
 OLD_ROWS = (
@@ -112,6 +113,20 @@ async def test_what_people_have_paused_goes_on_under_the_release_before_and_what
     assert [row["count"] for row in await execute(database_url, "SELECT count(*) FROM datasets")] == [2]
     await upgrade(database_url)
     await check(database_url)
+
+
+async def test_labels_from_before_raw_probabilities_stay_and_say_that_none_is_known(database_url: str) -> None:
+    store = PostgresStore(database_url)
+    job_id = await queued(store)
+    await write(store, await claimed(store), label_state(0, 1, 0.75))
+    await store.close()
+    await downgrade(database_url, "e7a4c2d81f36")
+    await upgrade(database_url)
+    store = PostgresStore(database_url)
+    async with store.desk(LOCAL_CALLER) as desk:
+        [(_, first), *_] = await desk.labels.page(job_id, limit=1, after=None, by_confidence=False)
+    assert first == replace(label_state(0, 1, 0.75), raw_probability=None)
+    await store.close()
 
 
 async def test_upgrading_twice_changes_nothing(database_url: str) -> None:

@@ -8,6 +8,7 @@ from service.identifiers import Row
 from service.jobs.health.calibration import agrees
 from service.jobs.health.facts import Labelling
 from service.jobs.health.tally import LabelShare, label_shares
+from service.search.agreement import kappa
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +19,7 @@ class Baseline:
     rows: int
     labels: list[LabelShare]
     agreement: float | None  # share of the rows that the job labels alike
+    kappa: float | None  # the same beyond chance, Cohen's: 0 for labels by lot, 1 for equal ones
     gold_rows: int
     accuracy: float | None  # against gold
     job_accuracy: float | None  # of the job's labels, on the same rows
@@ -38,6 +40,7 @@ def _compared(name: str, said: Labelling, found: Labelling, gold: Mapping[Row, s
         rows=len(said),
         labels=label_shares(Counter(said.values()), names),
         agreement=_share([said[row] == found[row] for row in both]),
+        kappa=kappa(said, found),
         gold_rows=len(judged),
         accuracy=_share([agrees(names[said[row]], gold[row]) for row in judged]),
         job_accuracy=_share([agrees(names[found[row]], gold[row]) for row in judged]),

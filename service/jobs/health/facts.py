@@ -26,7 +26,7 @@ class SearchFacts:
     polarity_nats: float | None = None  # joint log-probability of short sequences against their mirror, if that decided
     complement_utility: float | None = None  # of the best labelling with its labels permuted
     shuffled_utility: float | None = None  # of the same labels dealt out at random over the same rows
-    gain_nats: float | None = None  # information gain of the labels on the sample, per row; objective `gain` alone
+    gain_nats: float | None = None  # G of the labels on the sample, conflicts not counted; objective `gain` alone
     entropy_nats: float | None = None  # of the label shares on the sample: the most that can be gained
     impression_utility: float | None = None  # of the labels of the calibrated first impression; objective `gain` alone
     impression_confirmed: bool | None = None  # whether demonstrations bear the first impression out
@@ -49,6 +49,7 @@ class Summaries:
     stop_reasons: Mapping[str, int]
     unproven_redraws: int | None = None
     prompts_remembered: int = 0  # in all shards: answered before, at no cost
+    expected_counts: Sequence[Mapping[str, Any]] = ()  # of each shard that told them
 
     def search_facts(self, utility: float | None) -> SearchFacts:
         """The facts by their names in the report; `utility` is that of the whole job."""
@@ -76,6 +77,11 @@ class Summaries:
             stop_reasons=dict(self.stop_reasons),
         )
 
+    def labellings(self) -> Sequence[Mapping[str, Any]]:
+        """What was measured of the labellings that the anchor's search has met; none but under objective `gain`."""
+        found: Sequence[Mapping[str, Any]] = self.anchor.get("labellings") or ()
+        return found
+
     def baselines(self) -> dict[str, Labelling]:
         """What each baseline says of rows of the anchor."""
         found: Mapping[str, Sequence[tuple[int, int]]] = self.anchor.get("baselines") or {}
@@ -99,4 +105,5 @@ async def read_summaries(desk: Desk, job_id: JobId) -> Summaries:
         stop_reasons=stop_reasons,
         unproven_redraws=sum(unproven) if unproven else None,
         prompts_remembered=sum(summary.get("prompts_remembered", 0) for summary in summaries.values()),
+        expected_counts=[summary["expected_counts"] for summary in summaries.values() if "expected_counts" in summary],
     )

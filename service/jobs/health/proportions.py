@@ -23,10 +23,16 @@ def proportion(hits: int, rows: int) -> Proportion | None:
     """The proportion and its score interval (Wilson 1927), as if the rows were independent draws; none of no rows."""
     if rows == 0:
         return None
-    share, weight = hits / rows, _Z**2 / rows
+    lower, upper = wilson(hits / rows, rows)
+    return Proportion(rows=rows, hits=hits, share=hits / rows, lower=lower, upper=upper)
+
+
+def wilson(share: float, rows: float) -> tuple[float, float]:
+    """The ends of the 95 % score interval (Wilson 1927) of a share among so many independent draws, above 0."""
+    weight = _Z**2 / rows
     middle = (share + weight / 2) / (1 + weight)
     half = _Z * math.sqrt(share * (1 - share) / rows + weight / (4 * rows)) / (1 + weight)
-    return Proportion(rows=rows, hits=hits, share=share, lower=max(0.0, middle - half), upper=min(1.0, middle + half))
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def known_accuracy(facts: SearchFacts) -> Proportion | None:

@@ -215,10 +215,54 @@ async def test_what_known_rows_and_the_first_impression_say_is_in_the_report(ser
     assert "demonstrations bear the first impression out no" in text
 
 
+async def test_labellings_are_ranked_by_information_gain(service: Service) -> None:
+    job = await service.labelled(pairs(40))
+    said = {"rows": 40, "demonstrations": [8, 32], "agreement": 0.75, "kappa": 0.5}
+    measured = [
+        {"name": "found", "gain_nats": 0.25, "conflicts": 0, **said},
+        {"name": "first_impression", "gain_nats": 0.375, "conflicts": 5, **said},
+    ]
+    await tell(service, job["id"], {**GAIN, "labellings": measured, "baselines": {"zero_shot": [[0, 0], [1, 1]]}})
+    rows = (await service.get(job["id"], "/report"))["ranking"]
+    assert [(row["name"], row["gain_nats"]) for row in rows] == [
+        ("first_impression", 0.375),
+        ("found", 0.25),
+        ("zero_shot", None),
+    ]
+    assert (rows[0]["conflicts"], rows[0]["conflict_nats"]) == (5, 0.1)
+    text = " ".join(" ".join(Page(await page(service, job["id"])).texts).split())
+    assert "the zero-shot labels, calibrated (first impression) 0.375 5 (\N{MINUS SIGN}0.100) 40 8, 32 75 %" in text
+    assert "the zero-shot labels, not calibrated not measured \N{EN DASH} 2 none" in text
+
+
+async def test_a_page_of_a_job_without_measured_gains_has_no_ranking(service: Service) -> None:
+    job = await service.labelled(pairs(40))
+    await tell(service, job["id"], {**FACTS, "labellings": []})
+    assert "Labellings by information gain" not in await page(service, job["id"])
+
+
 async def test_a_report_without_known_rows_estimates_no_accuracy(service: Service) -> None:
     job = await service.labelled(pairs(40))
     assert (await service.get(job["id"], "/report"))["known_accuracy"] is None
     assert "known rows" not in await page(service, job["id"])
+
+
+async def test_the_share_of_each_label_in_the_population_has_an_interval(service: Service) -> None:
+    job = await service.labelled(pairs(40))
+    yes, no = (await service.get(job["id"], "/report"))["labels"]
+    for label in (yes, no):
+        assert label["population"]["rows"] == 40
+        assert label["population"]["lower"] < label["population"]["share"] < label["population"]["upper"]
+    assert yes["population"]["expected_rows"] + no["population"]["expected_rows"] == pytest.approx(40)
+    text = " ".join(" ".join(Page(await page(service, job["id"])).texts).split())
+    ends = [f"{100 * yes['population'][end]:.1f} %" for end in ("share", "lower", "upper")]
+    assert "({}, {} to {})".format(*ends) in text
+
+
+async def test_shares_in_the_population_are_null_before_a_shard_has_told_them(service: Service) -> None:
+    job = await service.post()
+    assert [label["population"] for label in (await service.get(job["id"], "/report"))["labels"]] == [None, None]
+    assert "95 % interval" not in await page(service, job["id"])
 
 
 async def test_a_page_can_be_made_of_a_job_nobody_has_begun(service: Service) -> None:

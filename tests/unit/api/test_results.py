@@ -113,6 +113,49 @@ async def test_an_unknown_format_is_refused(service: Service) -> None:
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "format")
 
 
+RAW, FLAG = "icm_raw_probability", "raw_probability"
+
+
+async def test_the_raw_probability_is_given_on_request_behind_the_other_columns(service: Service) -> None:
+    job = await service.labelled()
+    plain = [orjson.loads(line) for line in (await result(service, job)).splitlines()]
+    rows = [orjson.loads(line) for line in (await result(service, job, raw_probability="true")).splitlines()]
+    assert [list(row)[-5:] for row in rows] == [[*FOUND, RAW]] * 8
+    assert [{name: value for name, value in row.items() if name != RAW} for row in rows] == plain
+    assert all(0 < row[RAW] <= 1 for row in rows)
+    table = pq.read_table(io.BytesIO(await result(service, job, raw_probability="true", format="parquet")))
+    assert table.to_pylist() == rows
+    records = csv.DictReader(io.StringIO((await result(service, job, raw_probability="true", format="csv")).decode()))
+    assert list(records) == [{name: str(value) for name, value in row.items()} for row in rows]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+async def test_a_result_without_raw_probabilities_is_as_it_was_and_has_a_tag_of_its_own(
+    service: Service, form: str
+) -> None:
+    link = f"{(await service.labelled())['links']['result']}?format={form}"
+    plain, false, raw = [await service.client.get(link + f"{more}") for more in ("", f"&{FLAG}=false", f"&{FLAG}=true")]
+    assert plain.content == false.content != raw.content
+    assert plain.headers["ETag"] == false.headers["ETag"] != raw.headers["ETag"]
+    assert RAW.encode() not in plain.content
+    assert RAW.encode() in raw.content
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+async def test_a_column_of_the_users_is_never_replaced_by_raw_probabilities(service: Service, form: str) -> None:
+    job = await service.labelled([{**row, RAW: "mine"} for row in pairs(8)])
+    answer = await service.client.get(job["links"]["result"], params={FLAG: True, "format": form})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, FLAG)
+    assert (await result(service, job, format=form)).count(b"mine") >= 1
+
+
+async def test_rows_without_a_label_have_no_raw_probability(service: Service) -> None:
+    job = await service.post()
+    await service.client.post(job["links"]["cancel"])
+    lines = (await result(service, job, partial="true", raw_probability="true")).splitlines()
+    assert [orjson.loads(line)[RAW] for line in lines] == [None] * 8
+
+
 async def all_labels(service: Service, job: dict[str, Any], **parameters: Any) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     cursor: dict[str, str] = {}

@@ -11,6 +11,7 @@ from service.identifiers import DatasetId, JobId
 from service.jobs import judgement
 from service.jobs.health.coherence import Coherence, coherence
 from service.jobs.health.facts import SearchFacts
+from service.jobs.health.ranking import RankedLabelling
 from service.jobs.health.shortcuts import FeatureKind, Shortcut
 from service.jobs.health.tally import LabelShare
 from service.jobs.judgement import Evidence, Verdict, judge, name_of, worst
@@ -168,6 +169,70 @@ def test_labels_without_a_concept_are_told_by_what_was_seen(
     found = replace(UNKNOWN, gain_nats=0.02, gain_share=0.03)
     [reason] = judge(Evidence(job=JOB, shares=shares(50, 50), unsure=0, search=search, coherence=found))
     assert (reason.code, reason.message) == ("no_concept", told)
+
+
+def ranked(name: str, gain: float | None, *, kappa: float | None = None, rows: int = 64) -> RankedLabelling:
+    return RankedLabelling(
+        name=name,
+        gain_nats=gain,
+        conflicts=None,
+        conflict_nats=None,
+        rows=rows,
+        demonstrations=[] if gain is None else [8, 32],
+        agreement=None if kappa is None else (1 + kappa) / 2,
+        kappa=kappa,
+    )
+
+
+def little(*ranking: RankedLabelling, stop: str = "converged") -> str:
+    """What is said of labels that tell next to nothing."""
+    search = replace(SAMPLE, gain_nats=0.02, entropy_nats=0.69, stop_reasons={stop: 1})
+    found = replace(UNKNOWN, gain_nats=0.02, gain_share=0.03)
+    evidence = Evidence(
+        job=JOB,
+        shares=shares(50, 50),
+        unsure=0,
+        search=search,
+        coherence=found,
+        ranking=(ranked("found", 0.02), *ranking),
+    )
+    [reason] = judge(evidence)
+    assert (reason.code, reason.verdict) == ("no_concept", Verdict.DO_NOT_USE)
+    return reason.message
+
+
+KNOWS = "the language model does tell rows apart"
+
+
+@pytest.mark.parametrize(
+    ("other", "stop", "told"),
+    [
+        (ranked("start_random", 0.2), "not_borne_out", "the start from random labels tell 0.200 nats per row: "),
+        (ranked("first_impression", 0.3), "converged", "calibrated (first impression) tell 0.300 nats per row: "),
+        (ranked("few_shot_random", None, kappa=0.8), "not_borne_out", "agree on 90% of 64 rows, more than by chance: "),
+        (ranked("zero_shot", None, kappa=0.6), "converged", "agree on 80% of 64 rows, more than by chance: "),
+    ],
+)
+def test_a_baseline_that_does_better_is_named_where_labels_tell_little(
+    other: RankedLabelling, stop: str, told: str
+) -> None:
+    message = little(ranked("start_impression", 0.03), other, stop=stop)
+    assert told + KNOWS in message
+
+
+@pytest.mark.parametrize(
+    ("other", "stop"),
+    [
+        (ranked("start_random", 0.08), "converged"),  # by so little chance does better, too
+        (ranked("zero_shot", None, kappa=1.0), "not_borne_out"),  # the labels come from it
+        (ranked("first_impression", 0.01, kappa=1.0), "not_borne_out"),
+        (ranked("few_shot_random", None, kappa=0.35), "converged"),
+        (ranked("few_shot_random", None, kappa=0.5, rows=16), "converged"),  # in so few rows chance does it
+        (ranked("few_shot_random", None), "converged"),
+    ],
+)
+def test_no_baseline_is_named_that_does_no_better(other: RankedLabelling, stop: str) -> None:
+    assert "yet" not in little(other, stop=stop)
 
 
 @pytest.mark.parametrize(("gain", "whole"), [(0.2, "the labels' entropy"), (None, "what shuffled labels cost")])

@@ -1,5 +1,5 @@
 from service.identifiers import Label, Row
-from service.search.agreement import agreement, share_of_equal_labels
+from service.search.agreement import agreement, kappa, share_of_equal_labels
 
 
 def labels(text: str) -> dict[Row, Label]:
@@ -24,3 +24,21 @@ def test_one_label_everywhere_is_another_find_than_two_labels() -> None:
 def test_agreement_is_the_mean_over_the_others_and_1_without_any() -> None:
     assert agreement([labels("0011"), labels("0101")], labels("0011")) == 0.75
     assert agreement([], labels("0011")) == 1.0
+
+
+def test_agreement_beyond_chance_is_1_for_equal_labels_and_0_for_labels_by_lot() -> None:
+    assert kappa(labels("0011"), labels("0011")) == 1.0
+    assert kappa(labels("0011"), labels("0101")) == 0.0
+    assert kappa(labels("0011"), labels("1100")) == -1.0
+    assert kappa(labels("0001"), labels("0011")) == 0.5
+
+
+def test_rows_of_one_labelling_alone_count_for_nothing() -> None:
+    assert kappa(labels("0011"), labels("001100")) == 1.0
+    assert kappa(labels("001100"), labels("0011")) == 1.0
+
+
+def test_one_label_everywhere_leaves_nothing_beyond_chance() -> None:
+    assert kappa(labels("000"), labels("000")) is None
+    assert kappa(labels("000"), labels("011")) == 0.0
+    assert kappa({}, labels("01")) is None

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -25,6 +26,7 @@ STATE = State(
     step=7,
     labels=LABELS,
     scores=SCORES,
+    raw={Row(4): (-1.5, -0.25)},
     impression={Row(0): (-0.75, -0.5)},
     best=Candidate(LABELS, SCORES, 3.5),
     starts=(Candidate(LABELS, {}, 1.5),),
@@ -43,6 +45,11 @@ def as_of_version_2(state: State) -> dict[str, Any]:
     """The same as the release before stored it."""
     values = {name: value for name, value in stored(state).items() if name not in ("impression", "turned", "panel")}
     return {**values, "version": 2}
+
+
+def test_a_checkpoint_from_before_raw_scores_were_kept_is_read() -> None:
+    values = {name: value for name, value in stored(STATE).items() if name != "raw"}
+    assert from_json(values) == replace(STATE, raw={})
 
 
 def test_the_impression_the_turn_and_the_panel_come_back_as_they_were() -> None:

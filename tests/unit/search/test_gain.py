@@ -6,7 +6,7 @@ import pytest
 from service.identifiers import Label, Row
 from service.search.calibration import shifted
 from service.search.consistency import Constraint, Rule
-from service.search.gain import LEAST_WEIGHT, gain, gain_utility, mean_gain, view_weight
+from service.search.gain import LEAST_WEIGHT, gain, gain_of, gain_utility, mean_gain, view_weight
 from service.search.problem import Parameters, Problem
 from service.search.prompt_tree import LogProbabilities
 from service.search.scores import normalized
@@ -88,3 +88,11 @@ def test_utility_weighs_the_gain_against_broken_rules() -> None:
     problem = Problem(texts=texts, labels=("T", "F"), constraint_list=[rule], parameters=Parameters(alpha=20.0))
     assert gain_utility(problem, {Row(0): Label(0), Row(1): Label(1)}, 0.5) == 10.0
     assert gain_utility(problem, {Row(0): Label(0), Row(1): Label(0)}, 0.5) == 9.0
+
+
+def test_the_gain_is_told_apart_from_what_conflicts_cost() -> None:
+    ties = [Constraint(Rule.DIFFERENT_LABEL, ((Row(row),), (Row(row + 1),)), Label(0)) for row in range(0, 20, 2)]
+    problem = Problem(texts={Row(row): "text" for row in range(20)}, labels=["yes", "no"], constraint_list=ties)
+    alike = dict.fromkeys(problem.rows, Label(0))
+    assert gain_utility(problem, alike, 0.3) == pytest.approx(problem.parameters.alpha * 0.3 - 10)
+    assert gain_of(problem, alike, gain_utility(problem, alike, 0.3)) == pytest.approx(0.3)

@@ -13,10 +13,12 @@ from service.identifiers import Label, Row
 from service.search.checkpoint import from_json, to_json
 from service.search.consistency import Constraint, Rule
 from service.search.folds import Folds
-from service.search.gain_search import GainSearch
+from service.search.gain_audit import audit_gain
+from service.search.gain_search import FINAL_SIZES, QUICK_SIZES, SWEEP_SIZES, GainSearch
 from service.search.problem import Problem
-from service.search.steps import Phase, State, StopReason
-from tests.toy import ToyWorld, drive
+from service.search.ranking import measured_labellings
+from service.search.steps import Candidate, Phase, State, StopReason
+from tests.toy import ToyWorld, drive, resolve
 from tests.unit.search.worlds import Deaf, Reader, Swapped
 
 
@@ -176,3 +178,83 @@ def test_the_report_tells_the_gain_the_entropy_and_the_baselines() -> None:
     assert {label for _, label in baselines["zero_shot"]} == {0}
     assert world.share_right(dict(baselines["zero_shot_calibrated"])) == pytest.approx(0.8, abs=0.03)
     assert {row for row, _ in baselines["few_shot_random"]} == set(world.planted)
+
+
+def labellings(end: State) -> dict[str, dict[str, Any]]:
+    found = end.summary["labellings"]
+    assert isinstance(found, list)
+    return {said["name"]: said for said in found}
+
+
+def test_the_labellings_of_the_search_are_told_with_their_gains_by_one_measure() -> None:
+    world = Reader(48, 2, False, 0, lean=4.0, right=0.8, pull=0.5)
+    end = end_of(world)
+    alpha = world.problem().parameters.alpha
+    told = labellings(end)
+    assert list(told) == ["found", "first_impression", "start_impression", "start_random"]
+    assert {(said["rows"], said["conflicts"]) for said in told.values()} == {(48, 0)}
+    assert told["found"]["gain_nats"] == pytest.approx(number(end, "utility") / alpha)
+    assert told["first_impression"]["gain_nats"] == pytest.approx(number(end, "impression_utility") / alpha)
+    assert told["found"]["gain_nats"] > told["first_impression"]["gain_nats"] + 0.1
+    assert told["first_impression"]["agreement"] == pytest.approx(0.8, abs=0.03)
+    assert told["found"]["agreement"] == told["found"]["kappa"] == 1.0
+    sizes = [told[name]["demonstrations"] for name in told]
+    assert sizes == [list(sizes) for sizes in (FINAL_SIZES, SWEEP_SIZES, SWEEP_SIZES, QUICK_SIZES)]
+
+
+def test_labels_that_are_not_borne_out_have_the_gain_of_the_first_impression() -> None:
+    told = labellings(end_of(Deaf(48, 2, False, 0, lean=3.0, right=0.75)))
+    same = ("gain_nats", "conflicts", "rows", "demonstrations", "agreement")
+    assert [told["found"][name] for name in same] == [told["first_impression"][name] for name in same]
+
+
+def test_each_start_has_its_name_one_that_was_permuted_too() -> None:
+    world = Reader(8, 2, True, 0)
+    problem = world.problem()
+    mirrored = {row: Label(1 - label) for row, label in world.planted.items()}
+    candidates = [Candidate(world.planted, {}, 10.0), *[Candidate(mirrored, {}, float(n)) for n in range(4)]]
+    told = measured_labellings(problem, candidates[1:], candidates[0], [(8,), (8,), (32,), (32,), (16,)])
+    assert [said["name"] for said in told] == [
+        "found",
+        "first_impression",
+        "start_impression",
+        "start_random",
+        "start_permuted",
+    ]
+    assert [said["gain_nats"] for said in told] == [0.2, 0.0, 0.02, 0.04, 0.06]
+    assert [said["demonstrations"] for said in told] == [[16], [8], [8], [32], [32]]
+    assert [said["agreement"] for said in told] == [1.0, 0.0, 0.0, 0.0, 0.0]
+
+
+def test_the_gain_on_the_sample_does_not_count_conflicts_and_its_utility_does() -> None:
+    world = Reader(30, 2, True, 3)
+    problem = world.problem()
+    broken = {row: Label((label + (row % 4 == 0)) % 2) for row, label in world.planted.items()}
+    conflicts = len(problem.constraints.conflicts(broken))
+    found = resolve(world, audit_gain(problem, broken, {}, dict.fromkeys(problem.rows, (-0.7, -0.7))))
+    facts = found.facts()
+    assert conflicts > 0
+    assert found.own.utility == pytest.approx(50 * float(str(facts["gain_nats"])) - conflicts)
+    assert float(str(facts["predictability"])) == pytest.approx(float(str(facts["gain_nats"])) - found.entropy_nats)
+
+
+def test_raw_probabilities_are_the_language_models_own_and_confidences_are_calibrated() -> None:
+    world = Reader(48, 2, False, 0, lean=5.0)
+    *before, end = drive(world, world.problem(), GainSearch())
+    assert end.raw_scores.keys() == end.labels.keys()
+    rare = [row for row, label in end.labels.items() if label == 1]
+    assert sum(math.exp(end.scores[row][1]) for row in rare) > 0.8 * len(rare)
+    assert sum(math.exp(end.raw_scores[row][1]) for row in rare) < 0.2 * len(rare)
+    assert all(state.raw_scores == {} for state in before if state.phase is not Phase.DONE)
+
+
+def test_raw_probabilities_of_labels_that_are_not_borne_out_are_the_answers_without_demonstrations() -> None:
+    world = Deaf(48, 2, False, 0, lean=3.0, right=0.75)
+    raw = end_of(world).raw_scores
+    assert raw == {row: pytest.approx(world.log_probabilities(row, {})) for row in world.planted}
+
+
+def test_scores_of_other_strategies_are_raw_as_they_are() -> None:
+    world = ToyWorld(12, 2, False, 1)
+    end = drive(world, world.problem(), Folds())[-1]
+    assert end.raw_scores == end.scores != {}

@@ -93,6 +93,16 @@ def test_confidences_shrink_where_views_scatter_and_are_sharpened() -> None:
     assert max(math.exp(max(values)) for values in unsure.values()) < 0.52
 
 
+def test_what_is_not_calibrated_is_the_weighted_mean_of_the_log_probabilities_as_they_came() -> None:
+    leaning, plain = view(0, lean=6.0), view(1)
+    fit = replace(fitted(leaning, plain, weights=[3.0, 1.0]), sharpness=2.5)
+    for row, values in fit.uncalibrated([leaning, plain]).items():
+        mean = [(3 * one + other) / 4 for one, other in zip(leaning[row], plain[row], strict=True)]
+        assert values == pytest.approx(normalized(tuple(mean)))
+        assert likeliest(values) == 0
+    assert fitted(leaning).uncalibrated([leaning]) == {row: pytest.approx(told) for row, told in leaning.items()}
+
+
 def later(found: Panel, rows: list[Row], own: Problem) -> Problem:
     """A shard of these rows behind the panel."""
     prefixes = tuple("".join(own.demonstration(row, label) for row, label in m.demonstrations) for m in found.members)
@@ -125,6 +135,10 @@ def test_a_later_shard_is_labelled_as_the_anchors_panel_says(lean: float) -> Non
         assert label in {likeliest(led[row]), likeliest(together[row])}
         assert likeliest(end.scores[row]) == label
     assert sum(end.labels[row] == world.planted[row] for row in rows) >= 0.95 * len(rows)
+    raw = found.leading.uncalibrated(views[: found.first]), found.uncalibrated(views)
+    for row, values in end.raw_scores.items():
+        assert any(values == pytest.approx(told[row]) for told in raw)
+    assert end.raw_scores.keys() == set(rows)
     asked_again = end.summary["rows_asked_again"]
     assert isinstance(asked_again, int)
     assert 0 <= asked_again <= len(rows)
