@@ -40,6 +40,9 @@ def _relation_warnings(survey: Survey, config: JobConfig) -> Iterator[str]:
         name = f"the relation {found.kind} (relations.{number})"
         if not found.constraints:
             yield f"{name} ties no rows"
+        if found.rows_left_blank:
+            columns = " or ".join(map(repr, config.task.relations[number].columns))
+            yield f"{name} leaves out {found.rows_left_blank} rows in which {columns} is blank: they have no group"
         if found.rows_related_to_themselves:
             yield f"{name} leaves out {found.rows_related_to_themselves} rows related to themselves"
 

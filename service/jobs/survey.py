@@ -12,10 +12,10 @@ from service.identifiers import Label, Row
 from service.jobs.beginnings import common_length
 from service.jobs.known import KnownLabels, NoSuchLabel, contradictions
 from service.jobs.related_rows import RelatedRows, RelationCount
-from service.jobs.relations import UnusableValue, row_id
+from service.jobs.relations import UnusableValue, row_id, takes_part
 from service.jobs.rows import FaultLog, RowSource, SourceRow
 from service.jobs.shares import unmet_by_known
-from service.jobs.template import Template, as_text
+from service.jobs.template import Template, as_text, is_blank
 
 RESULT_COLUMNS = ("icm_label", "icm_confidence", "icm_margin", "icm_status")
 MAX_COLUMNS = 1_000
@@ -201,6 +201,8 @@ class _RowChecks:
             self._check_columns(row)
         for field in self._fields:
             self._check_value(row, field)
+        if self._template_fields and len(self._faults) == before:
+            self._check_text(row)
         if self._id_field is not None:
             self._check_id(row, self._id_field)
         if self._gold_field is not None and isinstance(row.fields.get(self._gold_field), list | dict):
@@ -240,9 +242,16 @@ class _RowChecks:
         elif isinstance(value, list | dict) and field not in self._reference_fields:
             self._fault(row, field, "the field holds a list or an object; the task needs text, a number or true/false")
 
+    def _check_text(self, row: SourceRow) -> None:
+        if not all(is_blank(row.fields[field]) for field in self._template_fields):
+            return
+        one, *others = (field for field in self._fields if field in self._template_fields)
+        blank = "the field is blank" if not others else f"all fields of the template are blank: {[one, *others]}"
+        self._fault(row, one, f"{blank}, so that there is nothing to label; fill it in, or leave the row out")
+
     def _check_id(self, row: SourceRow, field: str) -> None:
         value = row.fields.get(field)
-        if value is None or isinstance(value, list | dict) or value == "":
+        if is_blank(value) or isinstance(value, list | dict):
             self._fault(row, field, "the id is missing, or is not text or a number")
             return
         row_id = as_text(value)
@@ -264,7 +273,7 @@ class _Twins:
     def add(self, row: Mapping[str, Any]) -> None:
         """Take in a row."""
         for number, relation in enumerate(self._relations):
-            if any(row[column] is None for column in relation.columns):
+            if not takes_part(relation, row):
                 continue
             others = tuple(row[column] for column in relation.columns[2:])
             key: Hashable = (number, row[relation.first], row[relation.second], others)

@@ -94,6 +94,14 @@ async def test_relations_are_counted_one_by_one_and_rows_related_to_themselves_a
     assert "the relation transitive (relations.0) leaves out 1 rows related to themselves" in found.warnings
 
 
+async def test_rows_without_a_group_are_counted_in_a_warning() -> None:
+    chosen = config(relations=[{"kind": "at_most_one", "group": "g", "distinct": "d"}])
+    found = await estimated(chosen, *({"q": n, "g": g, "d": n} for n, g in enumerate(["", " ", None, "x", "x"])))
+    told = "the relation at_most_one (relations.0) leaves out 3 rows in which 'g' or 'd' is blank: they have no group"
+    assert told in found.warnings
+    assert found.relations.groups == 4
+
+
 async def test_a_relation_that_ties_nothing_is_told() -> None:
     found = await estimated(config(relations=[{"kind": "at_most_one", "group": "q"}]), {"q": 1}, {"q": 2})
     assert "the relation at_most_one (relations.0) ties no rows" in found.warnings

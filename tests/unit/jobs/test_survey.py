@@ -20,9 +20,13 @@ def test_sizes_are_bytes_of_text_longest_label_and_separator() -> None:
         ({"id": "x"}, "q", "missing"),
         ({"id": "x", "q": None}, "q", "null"),
         ({"id": "x", "q": ["a"]}, "q", "list or an object"),
+        ({"id": "x", "q": ""}, "q", "blank"),
+        ({"id": "x", "q": " \t"}, "q", "blank"),
+        ({"id": "x", "q": "\ufeff"}, "q", "blank"),
         ({"q": "a"}, "id", "id is missing"),
         ({"q": "a", "id": None}, "id", "id is missing"),
         ({"q": "a", "id": ""}, "id", "id is missing"),
+        ({"q": "a", "id": " "}, "id", "id is missing"),
         ({"q": "a", "id": {}}, "id", "id is missing"),
         ({"q": "a", "id": "1"}, "id", "used before, on line 1"),
         ({"q": "a", "id": "x" * 501}, "id", "500 characters"),
@@ -44,6 +48,13 @@ def test_a_row_with_several_faults_has_them_all_told() -> None:
         "id",
         "gold",
     }
+
+
+def test_a_row_is_refused_where_all_fields_of_the_template_are_blank_and_one_of_several_may_be() -> None:
+    rows = [{"a": "", "b": "x"}, {"a": " ", "b": ""}, {"a": 0, "b": ""}]
+    [fault] = faults_of(config("{a}: {b} is").task, *rows)
+    assert fault[:2] == (2, "a")
+    assert "['a', 'b']" in fault[2]
 
 
 def test_ids_are_compared_as_text() -> None:
@@ -84,6 +95,11 @@ def test_rows_that_lack_their_twin_are_counted() -> None:
     task = config("{a}>{b}", relations=[{"kind": "antisymmetric", "first": "a", "second": "b"}]).task
     rows = [{"a": 1, "b": 2}, {"a": 2, "b": 1}, {"a": 1, "b": 3}]
     assert survey(task, *rows).rows_lacking_their_twin == 1
+
+
+def test_rows_of_a_blank_comparison_lack_no_twin() -> None:
+    task = config("{q}", relations=[{"kind": "antisymmetric", "first": "a", "second": "b"}]).task
+    assert survey(task, {"q": "x", "a": "", "b": "1"}, {"q": "y", "a": 1, "b": " "}).rows_lacking_their_twin == 0
 
 
 def test_the_sample_is_drawn_from_all_rows_and_always_the_same() -> None:
