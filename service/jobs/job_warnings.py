@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from service.config import JobConfig, Method, Task
 from service.identifiers import Label
+from service.jobs.gold import unmatched_warning
 from service.jobs.preparation import Preparation
 from service.jobs.problem import ANCHOR
 from service.jobs.sharding import ANCHORED
@@ -20,6 +21,7 @@ def warnings_of(prepared: Preparation) -> tuple[str, ...]:
         *_relation_warnings(prepared.survey, prepared.config),
         *_text_warnings(prepared.survey),
         *_known_warnings(prepared),
+        *unmatched_warning(prepared.config.task, prepared.survey.unmatched_gold, prepared.survey.gold_rows),
         *unmet_by_relations(prepared.config.task, prepared.survey.relations, prepared.survey.rows),
         *_length_warnings(prepared),
         *prepared.label_warnings,

@@ -10,6 +10,7 @@ from typing import Any
 from service.config import AntisymmetricRelation, Task, template_fields
 from service.identifiers import Label, Row
 from service.jobs.beginnings import common_length
+from service.jobs.gold import GoldReader, Unmatched
 from service.jobs.known import KnownLabels, NoSuchLabel, contradictions
 from service.jobs.related_rows import RelatedRows, RelationCount
 from service.jobs.relations import UnusableValue, row_id, takes_part
@@ -41,6 +42,8 @@ class Survey:
     texts_with_demonstrations: int  # that hold a label before a separator, so that they read like several rows
     shared_beginnings: float  # share of the characters of all texts that the row before begins with, too
     known: Mapping[Row, Label]  # labels that the user is sure of
+    gold_rows: int  # with a gold value
+    unmatched_gold: Unmatched
 
     @property
     def rows(self) -> int:
@@ -86,6 +89,7 @@ class _Surveyor:
         self._sample: list[str] = []
         self._first_texts: list[str] = []
         self._known_labels, self._known = KnownLabels(task), dict[Row, Label]()
+        self._gold = _GoldCheck(task)
         self._random = Random(0)
         self._texts: set[int] = set()  # hashes: a collision in 2^64 would only miscount a warning
         self._texts_with_separator = self._texts_with_demonstrations = 0
@@ -102,6 +106,7 @@ class _Surveyor:
             self._faults.add(str(error), line=row.line, field=error.field)
             return
         self._twins.add(row.fields)
+        self._gold.add(row.fields)
         text = self._template.render(row.fields)
         self._keep(text)
         if (label := self._known_labels.of(row.fields)) is not None:
@@ -177,7 +182,26 @@ class _Surveyor:
             texts_with_demonstrations=self._texts_with_demonstrations,
             shared_beginnings=self._shared / max(1, self._characters),
             known=self._known,
+            gold_rows=self._gold.rows,
+            unmatched_gold=self._gold.unmatched,
         )
+
+
+class _GoldCheck:
+    """Counts gold values, and those that are none of the labels; what they are is kept for a warning alone."""
+
+    def __init__(self, task: Task) -> None:
+        self._field, self._reader = task.gold_field, GoldReader(task)
+        self.rows, self.unmatched = 0, Unmatched()
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take in a row."""
+        value = None if self._field is None else row.get(self._field)
+        if is_blank(value):
+            return
+        self.rows += 1
+        if self._reader.of(as_text(value)) is None:
+            self.unmatched.add(as_text(value))
 
 
 class _RowChecks:

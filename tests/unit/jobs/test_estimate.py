@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from service.config import JobConfig
@@ -122,6 +124,22 @@ async def test_known_rows_without_room_in_the_anchor_are_warned_of(known: int, o
     found = await estimated(config(known_field="sure"), *rows)
     told = [warning for warning in found.warnings if "known" in warning]
     assert [warning.split(" rows")[0] for warning in told] == [f"{outside} of {known} known"] * bool(outside)
+
+
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        ({}, ["of 4 rows with gold 3 hold none of the labels: 'yes' in 2, '0' in 1"]),
+        ({"gold_values": {"YES": "True"}}, ["of 4 rows with gold 1 hold none of the labels"]),
+        ({"gold_values": {"yes": "True", "0": "False"}}, []),
+    ],
+)
+async def test_gold_that_is_none_of_the_labels_is_warned_of(task: dict[str, Any], told: list[str]) -> None:
+    rows = [{"q": n, "gold": gold} for n, gold in enumerate(["yes", "yes", 0, True, None])]
+    warned = [
+        warning for warning in (await estimated(config(gold_field="gold", **task), *rows)).warnings if "gold" in warning
+    ]
+    assert [warning.startswith(start) for warning, start in zip(warned, told, strict=True)] == [True] * len(told)
 
 
 ONE = {"kind": "exactly_one", "group": "g"}

@@ -1,0 +1,31 @@
+"""What is refused of a new task beside what `Task` refuses of every one.
+
+Jobs that an earlier release took in are read by `Task` alone, so that they go on.
+"""
+
+from collections.abc import Iterator
+
+from service.config import Task
+from service.errors import Fault
+from service.jobs.label_names import comparable
+from service.jobs.template import is_blank
+
+
+def task_faults(task: Task) -> Iterator[Fault]:
+    """What a new task must not have, field by field."""
+    yield from _gold_values(task)
+
+
+def _gold_values(task: Task) -> Iterator[Fault]:
+    where = "task.gold_values"
+    if task.gold_values and task.gold_field is None:
+        yield Fault("gold_values must not stand without a gold_field, whose values they explain", field=where)
+    meant: dict[str, str] = {}
+    for value, label in task.gold_values.items():
+        if is_blank(value):
+            yield Fault("gold_values must not explain a blank value: where gold is blank, there is none", field=where)
+        if label not in task.labels:
+            message = f"gold_values must name labels as they are written: {label!r} is not one of {task.labels}"
+            yield Fault(message, field=f"{where}.{value}")
+        elif meant.setdefault(comparable(value), label) != label:
+            yield Fault(f"gold_values must give {value!r} one label; in another spelling it has another", field=where)

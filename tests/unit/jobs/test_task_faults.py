@@ -1,0 +1,27 @@
+from typing import Any
+
+import pytest
+
+from service.errors import InvalidConfig
+from service.jobs.configuration import parse_config
+
+
+def refusals(**task: Any) -> list[tuple[str | None, str]]:
+    with pytest.raises(InvalidConfig) as caught:
+        parse_config({"task": {"template": "{a}", **task}})
+    return [(fault.field, fault.message) for fault in caught.value.faults]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "told"),
+    [
+        ({"gold_values": {"yes": "true"}}, "task.gold_values.yes", "'true' is not one of ['True', 'False']"),
+        ({"gold_values": {"yes": "True"}, "gold_field": None}, "task.gold_values", "without a gold_field"),
+        ({"gold_values": {" ": "True"}}, "task.gold_values", "blank"),
+        ({"gold_values": {"yes": "True", "Yes ": "False"}}, "task.gold_values", "one label"),
+    ],
+)
+def test_a_mapping_of_gold_that_cannot_be_meant_is_refused(changes: dict[str, Any], field: str, told: str) -> None:
+    [(found, message)] = refusals(**{"gold_field": "g", **changes})
+    assert found == field
+    assert told in message
