@@ -25,7 +25,7 @@ MOST_NOISE_SHARE = 0.5  # no more is put down to chance, however few the rows
 NO_CONCEPT_NATS = 0.01  # per row, where shuffled labels cost nothing that a share could be taken of
 RESTARTS_AGREE = 0.7  # of the rows; two labels drawn by lot agree on half of them
 SHORTCUT = 0.8  # above the majority, on a scale where certainty is 1: balanced accuracy 0.9 of two labels
-FEW_ROWS = 8  # in so small a set one label for all rows, or no gain over chance, proves nothing
+FEW_ROWS = 8  # with fewer one label for all rows, or no gain over chance, proves nothing, nor does their absence
 
 
 class Verdict(StrEnum):
@@ -110,6 +110,16 @@ def _collapse(evidence: Evidence) -> list[Reason]:
             "imbalance", f"{commonest.share:.1%} of the labelled rows have the label {commonest.label!r}"
         )
     return []
+
+
+def _few(evidence: Evidence) -> list[Reason]:
+    """Of a handful of rows no other rule can tell: one label for all may be right, and any labels hold together."""
+    job = evidence.job
+    rows = evidence.labelled if job.status is JobStatus.SUCCEEDED else job.progress.rows
+    if rows >= FEW_ROWS or not evidence.labelled:
+        return []
+    message = f"{rows} labelled rows are too few to judge the labels by: look at each of them"
+    return _suspicious("too_few_rows", message)
 
 
 def _uncertain(evidence: Evidence) -> list[Reason]:
@@ -207,6 +217,7 @@ RULES: tuple[Callable[[Evidence], list[Reason]], ...] = (
     _unfinished,
     _limit,
     _collapse,
+    _few,
     _uncertain,
     _conflicts,
     _concept,

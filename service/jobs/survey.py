@@ -66,9 +66,12 @@ def survey_rows(source: RowSource, task: Task, *, max_reported_faults: int) -> S
         faults.add("the data set has no rows")
     for field in surveyor.absent_fields() if seen else ():
         faults.replace(field, f"no row has the field {field!r}; there are: {surveyor.column_names()}")
+    surveyor.check_template()
     if not faults:
         surveyor.check_ids_named()
         surveyor.check_known(source)
+    if not faults:
+        surveyor.check_texts_differ()
     faults.raise_any()
     return surveyor.survey()
 
@@ -120,6 +123,23 @@ class _Surveyor:
         self._characters += len(text)
         self._shared += common_length(self._before, text)
         self._before = text
+
+    def check_template(self) -> None:
+        """Look for columns that the template names and does not read."""
+        for name in self._template.quoted:
+            if name in self._checks.columns:
+                message = f"{{{{{name}}}}} writes braces and reads no column; write {{{name}}}, with single braces"
+                self._faults.add(message, field="task.template")
+
+    def check_texts_differ(self) -> None:
+        """Look for a template by which all rows read alike."""
+        if len(self._texts) == 1 < len(self._lines):
+            names = ", ".join(map(repr, self._template.fields))
+            self._faults.add(
+                f"all {len(self._lines)} rows read alike, since {names} never differs; let the template name a column "
+                "that tells rows apart",
+                field="task.template",
+            )
 
     def check_ids_named(self) -> None:
         """Look for pairs that name a row that is not there; needs all rows to be without fault."""

@@ -8,12 +8,22 @@ from collections.abc import Iterator
 from service.config import Task
 from service.errors import Fault
 from service.jobs.label_names import comparable
-from service.jobs.template import is_blank
+from service.jobs.template import Template, is_blank
 
 
 def task_faults(task: Task) -> Iterator[Fault]:
     """What a new task must not have, field by field."""
+    yield from _template(task)
     yield from _gold_values(task)
+
+
+def _template(task: Task) -> Iterator[Fault]:
+    template = Template(task.template)
+    if template.fields:
+        return
+    name = next(iter(template.quoted), "text")
+    message = "the template reads no column, so that all rows would read alike; name one in single braces"
+    yield Fault(f"{message}, as in {{{name}}}", field="task.template")
 
 
 def _gold_values(task: Task) -> Iterator[Fault]:

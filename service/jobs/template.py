@@ -1,10 +1,13 @@
 """Turns a row into the text the language model reads."""
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from string import Formatter
 from typing import Any
 
+_FIELD = "\0"  # stands for a field, and can be in no column's name
+_IN_BRACES = re.compile(r"\{\s*([^{}\0]*[^{}\0\s])\s*\}")
 _INVISIBLE = ("Cc", "Cf")  # controls and format characters, such as the zero-width space and the byte order mark
 
 
@@ -13,6 +16,17 @@ class Template:
 
     def __init__(self, template: str) -> None:
         self._parts = [(literal, field) for literal, field, _, _ in Formatter().parse(template)]
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The columns that are read, in order, each once."""
+        return tuple(dict.fromkeys(field for _, field in self._parts if field is not None))
+
+    @property
+    def quoted(self) -> tuple[str, ...]:
+        """What stands between braces that are themselves written, as by `{{text}}`: no column is read there."""
+        shown = "".join(literal + ("" if field is None else _FIELD) for literal, field in self._parts)
+        return tuple(dict.fromkeys(_IN_BRACES.findall(shown)))
 
     def render(self, row: Mapping[str, Any]) -> str:
         """The text for one row. Raises KeyError for a field the row does not have."""

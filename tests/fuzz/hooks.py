@@ -28,6 +28,7 @@ BEYOND_SCHEMA = (
     "the data set's format was not recognized",  # of a file, whose content no schema describes
     "the data set has",  # so many faults
     "is not a plain field",  # templates
+    "the template reads no column",
     "expected '}'",
     "unmatched '{'",
     "Single '}' encountered",

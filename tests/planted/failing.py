@@ -20,6 +20,7 @@ def failing() -> list[Case]:
     modes = (
         collapsed(),
         imbalanced(),
+        few(),
         tied(),
         meaningless(),
         shortcuts(),
@@ -62,6 +63,13 @@ def imbalanced() -> Iterator[Case]:
         labels = THREE if len(weights) == 3 else ("True", "False")
         belief = Concept(truth(rows, _few(80, seed, weights)))
         yield case(f"{weights} of a hundred", "imbalance", belief, rows, labels=labels)
+
+
+def few() -> Iterator[Case]:
+    """Too few rows to tell, whatever the language model makes of them."""
+    for count in (2, 5, 7):
+        rows = claims(count, count)
+        yield case(f"{count} rows", "too_few_rows", Concept(truth(rows, drawn(count, count, 1, 1))), rows)
 
 
 def _few(count: int, seed: int, weights: Sequence[int]) -> list[int]:

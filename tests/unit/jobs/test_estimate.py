@@ -60,7 +60,7 @@ async def test_relations_are_previewed() -> None:
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
-        ([{"q": "a"}, {"q": "a"}], "exactly like"),
+        ([{"q": "a"}, {"q": "a"}, {"q": "b"}], "exactly like"),
         ([{"q": "a\n\nb"}], "separator"),
         ([{"q": "a is True\n\nb is False\n\nc"}], "1 rows contain a label followed by the separator"),
         ([{"q": "a"}, {"q": "b"}, {"q": "w " * 200}], "as long as the median"),

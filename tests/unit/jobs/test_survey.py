@@ -91,6 +91,34 @@ def test_rows_that_read_alike_and_rows_with_the_separator_are_counted() -> None:
     assert (found.repeated_texts, found.texts_with_separator) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [
+        ("{{other}} {q}", "other"),
+        ("{q}: {{ other }}", "other"),
+        ("{q}: {{{{other}}}}", "other"),
+        ("{q} {{a b}}", "a b"),
+    ],
+)
+def test_a_column_between_double_braces_is_told_since_it_is_not_read(template: str, name: str) -> None:
+    [fault] = faults_of(config(template).task, {"q": 1, "other": 2, "a b": 3}, {"q": 2, "other": 2, "a b": 3})
+    assert fault[:2] == (None, "task.template")
+    assert f"write {{{name}}}, with single braces" in fault[2]
+
+
+@pytest.mark.parametrize("template", ["{{{q}}} is", '{{"claim": {q}}}', "{{}} {q}", "{q} {{not a column}}"])
+def test_braces_that_hold_no_columns_name_are_text(template: str) -> None:
+    assert survey(config(template).task, {"q": 1}, {"q": 2}).rows == 2
+
+
+def test_rows_that_all_read_alike_are_refused_unless_there_is_one() -> None:
+    task = config("{a} {b}").task
+    [fault] = faults_of(task, *({"a": "x", "b": 1, "id": n} for n in range(3)))
+    assert fault[:2] == (None, "task.template")
+    assert "all 3 rows read alike, since 'a', 'b' never differs" in fault[2]
+    assert survey(task, {"a": "x", "b": 1}).rows == 1
+
+
 def test_rows_that_lack_their_twin_are_counted() -> None:
     task = config("{a}>{b}", relations=[{"kind": "antisymmetric", "first": "a", "second": "b"}]).task
     rows = [{"a": 1, "b": 2}, {"a": 2, "b": 1}, {"a": 1, "b": 3}]

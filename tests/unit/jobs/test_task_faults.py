@@ -25,3 +25,13 @@ def test_a_mapping_of_gold_that_cannot_be_meant_is_refused(changes: dict[str, An
     [(found, message)] = refusals(**{"gold_field": "g", **changes})
     assert found == field
     assert told in message
+
+
+@pytest.mark.parametrize(
+    ("template", "example"),
+    [("Is it?", "{text}"), ("{{ text }}", "{text}"), ("Is it?\n{{claim}}", "{claim}"), ("{{{{a}}}}", "{a}")],
+)
+def test_a_template_that_reads_no_column_is_refused(template: str, example: str) -> None:
+    [(field, message)] = refusals(template=template)
+    assert field == "task.template"
+    assert message.endswith(f"in single braces, as in {example}")
