@@ -17,11 +17,13 @@ from service.jobs.relations import UnusableValue, row_id, takes_part
 from service.jobs.rows import FaultLog, RowSource, SourceRow
 from service.jobs.shares import unmet_by_known
 from service.jobs.template import Template, as_text, is_blank
+from service.search.prompt_tree import ending
 
 RESULT_COLUMNS = ("icm_label", "icm_confidence", "icm_margin", "icm_status")
 MAX_COLUMNS = 1_000
 MAX_COLUMN_NAME_CHARACTERS = 500
 MAX_ID_CHARACTERS = 500
+MAX_ENDINGS = 1_000  # different ones, which bounds what is kept of many rows
 SAMPLE_ROWS = 256  # from which the tokens of the other rows are estimated
 
 
@@ -36,6 +38,7 @@ class Survey:
     relations: tuple[RelationCount, ...]  # in the order of the task
     sample: tuple[str, ...]  # texts drawn evenly from all rows
     first_texts: tuple[str, ...]  # of the first two rows
+    endings: Mapping[str, int]  # how rows end, on which the labels' tokens depend, and how many rows end so
     repeated_texts: int  # rows whose text an earlier row has
     rows_lacking_their_twin: int
     texts_with_separator: int
@@ -94,6 +97,7 @@ class _Surveyor:
         self._known_labels, self._known = KnownLabels(task), dict[Row, Label]()
         self._gold = _GoldCheck(task)
         self._random = Random(0)
+        self._endings: Counter[str] = Counter()
         self._texts: set[int] = set()  # hashes: a collision in 2^64 would only miscount a warning
         self._texts_with_separator = self._texts_with_demonstrations = 0
         self._before = ""
@@ -117,6 +121,8 @@ class _Surveyor:
         self._lines.append(row.line)
         self._demonstration_bytes.append(len(text.encode()) + self._tail_bytes)
         self._texts.add(hash(text))
+        if (end := ending(text)) in self._endings or len(self._endings) < MAX_ENDINGS:
+            self._endings[end] += 1
         if self._separator in text:
             self._texts_with_separator += 1
             self._texts_with_demonstrations += any(answer in text for answer in self._answers)
@@ -196,6 +202,7 @@ class _Surveyor:
             relations=self._related.counts(),
             sample=tuple(self._sample),
             first_texts=tuple(self._first_texts),
+            endings=self._endings,
             repeated_texts=len(self._lines) - len(self._texts),
             rows_lacking_their_twin=self._twins.lacking(),
             texts_with_separator=self._texts_with_separator,

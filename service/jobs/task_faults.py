@@ -19,6 +19,9 @@ def task_faults(task: Task) -> Iterator[Fault]:
 
 def _template(task: Task) -> Iterator[Fault]:
     template = Template(task.template)
+    if task.template != task.template.rstrip():
+        message = "the template must not end with white space: the service puts one space before every label itself"
+        yield Fault(message, field="task.template")
     if template.fields:
         return
     name = next(iter(template.quoted), "text")

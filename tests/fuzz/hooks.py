@@ -29,6 +29,7 @@ BEYOND_SCHEMA = (
     "the data set has",  # so many faults
     "is not a plain field",  # templates
     "the template reads no column",
+    "the template must not end with white space",
     "expected '}'",
     "unmatched '{'",
     "Single '}' encountered",

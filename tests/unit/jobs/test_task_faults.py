@@ -35,3 +35,10 @@ def test_a_template_that_reads_no_column_is_refused(template: str, example: str)
     [(field, message)] = refusals(template=template)
     assert field == "task.template"
     assert message.endswith(f"in single braces, as in {example}")
+
+
+@pytest.mark.parametrize("end", [" ", "\n", "\t", "\u00a0", " \n "])
+def test_a_template_that_ends_with_white_space_is_refused_since_a_space_is_put_before_the_label(end: str) -> None:
+    [(field, message)] = refusals(template=f"{{a}}\nAnswer:{end}")
+    assert field == "task.template"
+    assert "must not end with white space" in message
