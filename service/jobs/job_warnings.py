@@ -8,6 +8,7 @@ from service.identifiers import Label
 from service.jobs.gold import unmatched_warning
 from service.jobs.preparation import Preparation
 from service.jobs.problem import ANCHOR
+from service.jobs.satisfiability import impossible_warnings
 from service.jobs.sharding import ANCHORED
 from service.jobs.shares import unmet_by_relations
 from service.jobs.survey import Survey
@@ -19,6 +20,7 @@ def warnings_of(prepared: Preparation) -> tuple[str, ...]:
     """Plain sentences, none where nothing is doubtful. Needs the CPU for all rows: call it in a thread."""
     return (
         *_relation_warnings(prepared.survey, prepared.config),
+        *impossible_warnings(prepared.survey.satisfiability, prepared.config.task, prepared.survey.lines),
         *_text_warnings(prepared.survey),
         *_known_warnings(prepared),
         *unmatched_warning(prepared.config.task, prepared.survey.unmatched_gold, prepared.survey.gold_rows),

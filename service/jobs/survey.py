@@ -15,6 +15,7 @@ from service.jobs.known import KnownLabels, NoSuchLabel, contradictions
 from service.jobs.related_rows import RelatedRows, RelationCount
 from service.jobs.relations import UnusableValue, row_id, takes_part
 from service.jobs.rows import FaultLog, RowSource, SourceRow
+from service.jobs.satisfiability import Satisfiability, find_impossible, may_contradict
 from service.jobs.shares import unmet_by_known
 from service.jobs.template import Template, as_text, is_blank
 from service.search.prompt_tree import ending
@@ -40,6 +41,7 @@ class Survey:
     first_texts: tuple[str, ...]  # of the first two rows
     endings: Mapping[str, int]  # how rows end, on which the labels' tokens depend, and how many rows end so
     repeated_texts: int  # rows whose text an earlier row has
+    satisfiability: Satisfiability  # of the relations
     rows_lacking_their_twin: int
     texts_with_separator: int
     texts_with_demonstrations: int  # that hold a label before a separator, so that they read like several rows
@@ -74,6 +76,8 @@ def survey_rows(source: RowSource, task: Task, *, max_reported_faults: int) -> S
         surveyor.check_ids_named()
         surveyor.check_known(source)
     if not faults:
+        surveyor.check_relations(source)
+    if not faults:
         surveyor.check_texts_differ()
     faults.raise_any()
     return surveyor.survey()
@@ -90,6 +94,7 @@ class _Surveyor:
         self._answers = tuple(f" {label}{task.separator}" for label in task.labels)
         self._tail_bytes = 1 + max(len(label.encode()) for label in task.labels) + len(task.separator.encode())
         self._task, self._related = task, RelatedRows(task.relations)
+        self._satisfiability = Satisfiability()
         self._twins = _Twins(task)
         self._lines, self._demonstration_bytes = array("Q"), array("I")
         self._sample: list[str] = []
@@ -173,6 +178,16 @@ class _Surveyor:
             for found in contradictions(self._task, rows, self._related.groups(), self._known):
                 self._faults.add(found.told(self._lines), line=self._lines[found.rows[-1]], field=name)
 
+    def check_relations(self, source: RowSource) -> None:
+        """Look for relations that contradict each other: a fault where no group can keep them; needs all rows good."""
+        if not may_contradict(self._task.relations):
+            return
+        rows = (row.fields for row in source.rows(FaultLog(0)))
+        self._satisfiability = find_impossible(self._task, rows, self._related.groups())
+        for found in self._satisfiability.impossible if self._satisfiability.everywhere else ():
+            line = self._lines[found.rows[-1]]
+            self._faults.add(found.told(self._task, self._lines), line=line, field="task.relations")
+
     def _keep(self, text: str) -> None:
         """Reservoir sampling: at any moment, every row so far is in the sample with the same probability."""
         seen = len(self._lines)
@@ -204,6 +219,7 @@ class _Surveyor:
             first_texts=tuple(self._first_texts),
             endings=self._endings,
             repeated_texts=len(self._lines) - len(self._texts),
+            satisfiability=self._satisfiability,
             rows_lacking_their_twin=self._twins.lacking(),
             texts_with_separator=self._texts_with_separator,
             texts_with_demonstrations=self._texts_with_demonstrations,

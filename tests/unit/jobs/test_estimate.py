@@ -104,6 +104,14 @@ async def test_rows_without_a_group_are_counted_in_a_warning() -> None:
     assert found.relations.groups == 4
 
 
+async def test_groups_that_cannot_keep_their_relations_are_warned_of_where_others_can() -> None:
+    chosen = config(relations=[{"kind": "different_label", "group": "g"}])
+    found = await estimated(chosen, *({"q": n, "g": g} for n, g in enumerate("aaabbcccc")))
+    [warning] = [warning for warning in found.warnings if "no labelling" in warning]
+    assert warning.startswith("on lines 1, 2, 3 no labelling with these 2 labels keeps different_label (relations.0); ")
+    assert warning.endswith("and 1 more groups are such")
+
+
 async def test_a_relation_that_ties_nothing_is_told() -> None:
     found = await estimated(config(relations=[{"kind": "at_most_one", "group": "q"}]), {"q": 1}, {"q": 2})
     assert "the relation at_most_one (relations.0) ties no rows" in found.warnings
