@@ -14,6 +14,8 @@ from service.jobs.template import Template, is_blank
 def task_faults(task: Task) -> Iterator[Fault]:
     """What a new task must not have, field by field."""
     yield from _template(task)
+    yield from _labels(task)
+    yield from _separator(task)
     yield from _gold_values(task)
 
 
@@ -27,6 +29,40 @@ def _template(task: Task) -> Iterator[Fault]:
     name = next(iter(template.quoted), "text")
     message = "the template reads no column, so that all rows would read alike; name one in single braces"
     yield Fault(f"{message}, as in {{{name}}}", field="task.template")
+
+
+def _labels(task: Task) -> Iterator[Fault]:
+    """A label is one line of a prompt, and people must be able to tell it from the others."""
+    seen: dict[str, str] = {}
+    for label in task.labels:
+        if len(label.splitlines()) > 1:
+            yield Fault(
+                f"the label {label!r} must not hold a line break: labels stand in one line", field="task.labels"
+            )
+        if not _looks(label):
+            yield Fault(f"the label {label!r} must not be invisible", field="task.labels")
+        first = seen.setdefault(_looks(label), label)
+        if first != label:
+            how = "must differ by more than case, spaces, invisible characters and the encoding of letters"
+            yield Fault(f"the labels {first!r} and {label!r} {how}", field="task.labels")
+
+
+def _looks(label: str) -> str:
+    """Equal for labels that nobody can tell apart by reading them."""
+    visible = "".join(character for character in label if character.isspace() or not is_blank(character))
+    return " ".join(comparable(visible).split())
+
+
+def _separator(task: Task) -> Iterator[Fault]:
+    """A separator ends a demonstration behind its label, so neither may be read as a part of the other."""
+    separator = task.separator
+    for label in task.labels:
+        if separator in label:
+            message = f"the separator {separator!r} must not occur in a label, as it does in {label!r}"
+            yield Fault(message, field="task.separator")
+        elif comparable(separator) == comparable(label):
+            message = f"the separator {separator!r} must not be a label, as {label!r} is"
+            yield Fault(message, field="task.separator")
 
 
 def _gold_values(task: Task) -> Iterator[Fault]:

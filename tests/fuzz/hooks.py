@@ -29,6 +29,9 @@ BEYOND_SCHEMA = (
     "the data set has",  # so many faults
     "is not a plain field",  # templates
     "the template reads no column",
+    "must not hold a line break",  # a label
+    "must not be invisible",  # a label
+    "the separator",  # must not be a label, nor occur in one
     "the template must not end with white space",
     "expected '}'",
     "unmatched '{'",
