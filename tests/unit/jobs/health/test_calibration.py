@@ -36,7 +36,7 @@ def test_labels_are_compared_as_text_and_empty_cells_are_no_gold() -> None:
     assert (agreement.rows, agreement.labeled, agreement.agreeing, agreement.accuracy) == (3, 2, 1, 0.5)
 
 
-def test_gold_that_is_no_label_is_counted_apart_and_neither_right_nor_wrong() -> None:
+def test_gold_that_is_no_label_is_neither_right_nor_wrong() -> None:
     odd = [(state(), gold) for gold in ("yes", "1.0", "yes ", "Ture")]
     found = tallied((state(), "True"), *odd, (state(None, None, None), "no"))
     agreement, calibration = found.agreement(), found.calibration()
