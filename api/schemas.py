@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.config import JobConfig
 from service.entities import Event, Job, JobStatus, LabelState, LabelStatus
 from service.jobs.estimate import Estimate, RelationPreview
+from service.jobs.gold import GoldValue
 from service.jobs.health.baselines import Baseline
 from service.jobs.health.calibration import Calibration
 from service.jobs.health.coherence import Coherence
@@ -266,7 +267,9 @@ class ReportBody(_Body):
         "interval; null without known rows, or where the search did not say"
     )
     gold_rows: int = Field(description="rows with a gold value")
-    gold_rows_labeled: int
+    gold_rows_unmatched: int = Field(description="of these, whose value is none of the labels: they are not compared")
+    gold_values_unmatched: list[GoldValue] = Field(description="the most frequent such values")
+    gold_rows_labeled: int = Field(description="the other gold rows that have a label")
     accuracy: float | None = Field(description="share of the labelled gold rows that agree; null without gold")
     calibration: Calibration | None = Field(description="of the confidence, against gold; null without gold")
 
@@ -293,6 +296,8 @@ class ReportBody(_Body):
             ranking=report.ranking,
             known_accuracy=report.known_accuracy,
             gold_rows=report.gold.rows,
+            gold_rows_unmatched=report.gold.unmatched,
+            gold_values_unmatched=report.gold.unmatched_values,
             gold_rows_labeled=report.gold.labeled,
             accuracy=report.gold.accuracy,
             calibration=report.calibration,

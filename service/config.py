@@ -161,6 +161,7 @@ class Task(_Config):
     )
     id_field: str | None = None
     gold_field: str | None = Field(None, description="used for the accuracy in the report and nothing else")
+    gold_values: dict[str, str] = Field(default_factory=dict, description="which label a value of the gold field means")
     known_field: str | None = Field(
         None, description="holds the labels of rows that the user is sure of; null or blank in all others"
     )

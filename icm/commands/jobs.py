@@ -86,7 +86,8 @@ def report(
     if as_json:
         write_json(document)
         return
-    for line in summary_of(document):
+    warnings = (f"warning: {warning}" for warning in document.get("warnings") or ())  # of an earlier release: none
+    for line in (*warnings, *summary_of(document)):
         on_stdout().print(line, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -56,7 +56,9 @@ def summary_of(report: Mapping[str, Any]) -> list[str]:
     lines += _headline(report)
     lines += _known_accuracy(report.get("known_accuracy"))
     if report.get("accuracy") is not None:
-        lines.append(f"accuracy: {report['accuracy']:.3f} on {report['gold_rows']} rows with gold labels")
+        rows = report["gold_rows"] - (report.get("gold_rows_unmatched") or 0)
+        lines.append(f"accuracy: {report['accuracy']:.3f} on {rows} rows with gold labels")
+    lines += _unmatched_gold(report)
     lines += [_baseline(baseline) for baseline in report.get("baselines", [])]
     cost = report.get("cost") or {}
     if cost.get("tokens_sent") is not None:
@@ -66,6 +68,14 @@ def summary_of(report: Mapping[str, Any]) -> list[str]:
         tokens = f"{count(cost['tokens_sent'])} tokens sent, {count(cost['tokens_computed'])} computed"
         lines.append(f"cost: {tokens}{memory}{seconds}")
     return lines
+
+
+def _unmatched_gold(report: Mapping[str, Any]) -> list[str]:
+    """Gold that is none of the labels, in a line; none where there is none."""
+    if not report.get("gold_rows_unmatched"):
+        return []
+    shown = ", ".join(f"{found['value']!r} in {found['rows']}" for found in report.get("gold_values_unmatched") or ())
+    return [f"gold: {report['gold_rows_unmatched']} of {report['gold_rows']} rows hold none of the labels: {shown}"]
 
 
 def _headline(report: Mapping[str, Any]) -> list[str]:

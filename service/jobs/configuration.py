@@ -7,10 +7,19 @@ from pydantic import ValidationError
 
 from service.config import JobConfig
 from service.errors import Fault, InvalidConfig
+from service.jobs.task_faults import task_faults
 
 
 def parse_config(raw: Any) -> JobConfig:
-    """The configuration in this JSON value. Raises InvalidConfig with a dotted field for every fault."""
+    """The configuration of a new job in this JSON value. Raises InvalidConfig with a dotted field for every fault."""
+    config = _validated(raw)
+    if faults := list(task_faults(config.task)):
+        raise InvalidConfig("the configuration cannot be used", faults)
+    return config
+
+
+def _validated(raw: Any) -> JobConfig:
+    """What every configuration must fulfil, new or stored. Raises InvalidConfig."""
     try:
         return JobConfig.model_validate(raw)
     except ValidationError as error:

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 
 from service.config import JobConfig, Method, Task
 from service.identifiers import Label
+from service.jobs.gold import unmatched_warning
 from service.jobs.preparation import Preparation
 from service.jobs.problem import ANCHOR
+from service.jobs.satisfiability import impossible_warnings
 from service.jobs.sharding import ANCHORED
 from service.jobs.shares import unmet_by_relations
 from service.jobs.survey import Survey
@@ -18,8 +20,10 @@ def warnings_of(prepared: Preparation) -> tuple[str, ...]:
     """Plain sentences, none where nothing is doubtful. Needs the CPU for all rows: call it in a thread."""
     return (
         *_relation_warnings(prepared.survey, prepared.config),
+        *impossible_warnings(prepared.survey.satisfiability, prepared.config.task, prepared.survey.lines),
         *_text_warnings(prepared.survey),
         *_known_warnings(prepared),
+        *unmatched_warning(prepared.config.task, prepared.survey.unmatched_gold, prepared.survey.gold_rows),
         *unmet_by_relations(prepared.config.task, prepared.survey.relations, prepared.survey.rows),
         *_length_warnings(prepared),
         *prepared.label_warnings,
@@ -40,6 +44,9 @@ def _relation_warnings(survey: Survey, config: JobConfig) -> Iterator[str]:
         name = f"the relation {found.kind} (relations.{number})"
         if not found.constraints:
             yield f"{name} ties no rows"
+        if found.rows_left_blank:
+            columns = " or ".join(map(repr, config.task.relations[number].columns))
+            yield f"{name} leaves out {found.rows_left_blank} rows in which {columns} is blank: they have no group"
         if found.rows_related_to_themselves:
             yield f"{name} leaves out {found.rows_related_to_themselves} rows related to themselves"
 

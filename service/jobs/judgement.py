@@ -30,7 +30,7 @@ SHORTCUT = 0.8  # above the majority, on a scale where certainty is 1: balanced 
 TELLS_MORE_SHARE = 0.1  # of the entropy of even labels, by which another labelling gains more than by chance
 AGREES_KAPPA = 0.4  # beyond chance: from about here on agreement is called moderate (Landis and Koch 1977)
 AGREES_ERRORS = 3.0  # standard errors of kappa that chance does not reach, about 1 / sqrt(rows)
-FEW_ROWS = 8  # in so small a set one label for all rows, or no gain over chance, proves nothing
+FEW_ROWS = 8  # with fewer one label for all rows, or no gain over chance, proves nothing, nor does their absence
 
 
 class Verdict(StrEnum):
@@ -116,6 +116,16 @@ def _collapse(evidence: Evidence) -> list[Reason]:
             "imbalance", f"{commonest.share:.1%} of the labelled rows have the label {commonest.label!r}"
         )
     return []
+
+
+def _few(evidence: Evidence) -> list[Reason]:
+    """Of a handful of rows no other rule can tell: one label for all may be right, and any labels hold together."""
+    job = evidence.job
+    rows = evidence.labelled if job.status is JobStatus.SUCCEEDED else job.progress.rows
+    if rows >= FEW_ROWS or not evidence.labelled:
+        return []
+    message = f"{rows} labelled rows are too few to judge the labels by: look at each of them"
+    return _suspicious("too_few_rows", message)
 
 
 def _uncertain(evidence: Evidence) -> list[Reason]:
@@ -247,6 +257,7 @@ RULES: tuple[Callable[[Evidence], list[Reason]], ...] = (
     _unfinished,
     _limit,
     _collapse,
+    _few,
     _uncertain,
     _conflicts,
     _concept,

@@ -1,20 +1,19 @@
 """The labels of rows that the user is sure of: read from a column of the data set, and held against the relations."""
 
 import itertools
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from service.config import Task
 from service.identifiers import Label, Row
+from service.jobs.label_names import LabelNames
 from service.jobs.relations import Fields, compile_constraints
-from service.jobs.template import as_text
+from service.jobs.template import as_text, is_blank
 from service.search.consistency import Constraint, Constraints, TooManySteps
 
 MAX_CONTRADICTIONS = 100  # reported at most: known labels of one large group may break a rule in billions of pairs
 MAX_CHECKED_GROUPS, MAX_STEPS = 1_000, 1_024  # within which a labelling of the other rows is looked for
 _SHOWN_CHARACTERS, _SHOWN_LINES = 50, 10
-_WHOLE = re.compile(r"(-?[0-9]+)\.0+")  # 1.0, as spreadsheets and nullable columns write 1
 
 
 class NoSuchLabel(ValueError):
@@ -22,36 +21,24 @@ class NoSuchLabel(ValueError):
 
 
 class KnownLabels:
-    """Reads known labels out of a task's column for them, compared as gold is: as text, ignoring case."""
+    """Reads known labels out of a task's column for them, compared with the labels as gold is (`LabelNames`)."""
 
     def __init__(self, task: Task) -> None:
         self._field, self._names = task.known_field, task.labels
-        self._labels = {name.casefold(): Label(number) for number, name in enumerate(task.labels)}
-        self._numbers: dict[str, list[Label]] = {}
-        for name, label in self._labels.items():
-            self._numbers.setdefault(_plain(name), []).append(label)
+        self._labels = LabelNames((name, Label(number)) for number, name in enumerate(task.labels))
 
     def of(self, fields: Fields) -> Label | None:
         """The row's known label; none where the column is null, blank or absent. Raises NoSuchLabel."""
         value = None if self._field is None else fields.get(self._field)
-        if value is None:
+        if is_blank(value):
             return None
         if isinstance(value, list | dict):
             raise NoSuchLabel("a known label must be text, a number or true/false")
-        text = as_text(value).strip().casefold()
-        if not text:
-            return None
-        found = [self._labels[text]] if text in self._labels else self._numbers.get(_plain(text), [])
-        if len(found) != 1:
+        found = self._labels.find(as_text(value))
+        if found is None:
             shown = as_text(value)[:_SHOWN_CHARACTERS]
             raise NoSuchLabel(f"the known label {shown!r} is none of the task's labels: {', '.join(self._names)}")
-        return found[0]
-
-
-def _plain(text: str) -> str:
-    """The text, a whole number without its zeros behind the point."""
-    number = _WHOLE.fullmatch(text)
-    return text if number is None else number[1]
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from service.search.prompt_tree import PromptTree, Query, TreeScores
 SAMPLE_ROWS = 12
 SAMPLE_SECONDS = 15.0  # the longest that a request waits for the sample; without an answer nothing is said of it
 # With a language model of 135 million parameters, labels had 2 to 13 % in prompts that lead up to them, 0.5 % where
-# other topics fit as well, and 0.01 to 0.3 % in the same prompts with a blank at the end (docs/probe.md).
+# other topics fit as well (docs/probe.md).
 LEAST_SHARE = 0.01
 MOST_TOKENS_APART = 1  # that labels may differ by without a word
 
@@ -87,20 +87,10 @@ def _improbable(share: float | None, texts: Sequence[str]) -> Iterator[str]:
     if share is None or share >= LEAST_SHARE:
         return
     told = f"{share:.2%}" if share >= 0.0001 else "less than 0.01%"
-    blank = sum(text[-1:].isspace() for text in texts)
-    if 2 * blank > len(texts):
-        causes = (
-            "the rows end with white space, and a space is put before every label: let the template end with the "
-            "word or mark right before the label"
-        )
-    else:
-        causes = (
-            "usual causes are a template that does not lead up to the label, and words, or capitals, that the language "
-            "model would not write there: let the template end as the text before such a label would, and take the "
-            "words that would follow"
-        )
     yield (
         f"where it is asked for the label of a row, the language model gives all labels together {told} of the "
         f"probability (the median of {len(texts)} rows, without demonstrations), so that labels are chosen by what "
-        f"it hardly ever says; {causes}"
+        "it hardly ever says; usual causes are a template that does not lead up to the label, and words, or capitals, "
+        "that the language model would not write there: let the template end as the text before such a label would, "
+        "and take the words that would follow"
     )

@@ -9,6 +9,7 @@ from service.config import JobConfig
 from service.errors import BackendRefused, BackendUnavailable
 from service.jobs.beginnings import common_beginning, shared_by_neighbours
 from service.jobs.cost import Lengths
+from service.jobs.endings import check_endings
 from service.jobs.label_words import try_labels
 from service.jobs.rows import FaultLog, RowSource
 from service.jobs.sharding import ShardPlan, plan_shards
@@ -40,6 +41,9 @@ async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max
     survey = await to_thread.run_sync(lambda: survey_rows(source, config.task, max_reported_faults=max_reported_faults))
     backend = await _fit_backend(scorer, config)
     context_tokens = _context_tokens(backend)
+    faults = FaultLog(max_reported_faults)
+    await check_endings(scorer, source, config.task, survey, faults)
+    faults.raise_any()
     trial = await try_labels(scorer, config.task, survey)
     beginning, shared = await to_thread.run_sync(_beginnings, survey)
     lead, tail = await scorer.count_tokens([beginning, tail_of(config.task)])

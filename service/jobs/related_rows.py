@@ -14,6 +14,7 @@ from service.jobs.relations import (
     compared,
     compares_with_itself,
     group_key,
+    leaves_out,
     references,
     takes_part,
 )
@@ -28,6 +29,7 @@ class RelationCount:
     constraints: int  # groups, pairs, or triples of things, that can be in conflict
     largest_group: int  # rows it ties together by itself
     rows_related_to_themselves: int  # left out: they say nothing
+    rows_left_blank: int  # left out: a column it reads is null or blank there; of `pairs` none, which need no partner
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class _Tie:
 
     def __init__(self, relation: Relation) -> None:
         self._kind = relation.kind
-        self._themselves = 0
+        self._themselves = self._blank = 0
 
     def add(self, position: int, row: Mapping[str, Any], row_id: str) -> None:
         raise NotImplementedError
@@ -123,6 +125,7 @@ class _Tie:
             constraints=self.constraints(),
             largest_group=max(sizes.values(), default=0),
             rows_related_to_themselves=self._themselves,
+            rows_left_blank=self._blank,
         )
 
 
@@ -141,6 +144,7 @@ class _ByKey(_Tie):
     def add(self, position: int, row: Mapping[str, Any], row_id: str) -> None:  # noqa: ARG002  # others need the id
         relation = self._relation
         if not takes_part(relation, row):
+            self._blank += leaves_out(relation, row)
             self._themselves += compares_with_itself(relation, row)
             return
         number = self._number.setdefault(group_key(relation, row), len(self._first))
@@ -173,6 +177,7 @@ class _ByThings(_Tie):
 
     def add(self, position: int, row: Mapping[str, Any], row_id: str) -> None:  # noqa: ARG002  # others need the id
         if not takes_part(self._relation, row):
+            self._blank += leaves_out(self._relation, row)
             self._themselves += compares_with_itself(self._relation, row)
             return
         key = group_key(self._relation, row)

@@ -5,7 +5,7 @@ from typing import Any
 
 from service.config import AntisymmetricRelation, GroupRelation, PairsRelation, Relation, TransitiveRelation
 from service.identifiers import Label, Row
-from service.jobs.template import as_text
+from service.jobs.template import as_text, is_blank
 from service.search.consistency import Constraint, Rule
 
 Key = tuple[Hashable, ...]
@@ -24,17 +24,22 @@ class UnusableValue(ValueError):
 def takes_part(relation: Relation, row: Fields) -> bool:
     """Whether the relation speaks of the row.
 
-    Not where a column it reads is null (as in SQL null equals nothing), nor where a thing
-    would be compared with itself.
+    Not where a column it reads is null or blank (as in SQL null equals nothing), nor where a
+    thing would be compared with itself.
     """
-    return all(row[column] is not None for column in relation.columns) and not compares_with_itself(relation, row)
+    return not leaves_out(relation, row) and not compares_with_itself(relation, row)
+
+
+def leaves_out(relation: Relation, row: Fields) -> bool:
+    """Whether a column that the relation reads is null or blank in the row."""
+    return any(is_blank(row[column]) for column in relation.columns)
 
 
 def compares_with_itself(relation: Relation, row: Fields) -> bool:
     """Whether the row says something of one thing twice. Raises UnusableValue."""
     if not isinstance(relation, Comparison):
         return False
-    return bool(_value(relation.first, row) == _value(relation.second, row) and row[relation.first] is not None)
+    return bool(_value(relation.first, row) == _value(relation.second, row) and not is_blank(row[relation.first]))
 
 
 def group_key(relation: GroupRelation | Comparison, row: Fields) -> Key:
@@ -68,12 +73,12 @@ def compared(relation: Comparison, row: Fields) -> tuple[Hashable, Hashable]:
 
 
 def references(column: str, row: Fields) -> list[str]:
-    """The ids of other rows that the column holds; none where it is null or empty. Raises UnusableValue."""
+    """The ids of other rows that the column holds; none where it is null or blank. Raises UnusableValue."""
     value = row[column]
     ids = value if isinstance(value, list) else [value]
     if isinstance(value, dict) or any(isinstance(item, list | dict) for item in ids):
         raise UnusableValue(column, "it must hold the id of a row, a list of ids, or null")
-    return [as_text(item) for item in ids if item is not None and item != ""]
+    return [as_text(item) for item in ids if not is_blank(item)]
 
 
 def row_id(id_field: str | None, position: int, row: Fields) -> str:

@@ -7,6 +7,7 @@ from anyio import to_thread
 
 from service.entities import Job, LabelStatus
 from service.identifiers import JobId, Label, Row
+from service.jobs.gold import GoldReader
 from service.jobs.health.baselines import Baseline, compare
 from service.jobs.health.calibration import Calibration, GoldAgreement, GoldTally
 from service.jobs.health.coherence import Coherence, coherence
@@ -65,7 +66,7 @@ class _Read:
     sample: RowSample
     gold: GoldTally
     found: Mapping[Row, Label]  # the job's labels of the rows that baselines speak of
-    gold_texts: Mapping[Row, str]  # of the same rows
+    gold_labels: Mapping[Row, Label]  # of the same rows
 
 
 async def report(store: Desks, job_id: JobId) -> Report:
@@ -90,19 +91,20 @@ async def _read(desk: Desk, job_id: JobId) -> _Read:
         sample.add(row)
         if row.state.label is not None and row.state.position in compared:
             found[row.state.position] = row.state.label
-    gold, gold_texts = GoldTally(task.labels), dict[Row, str]()
+    reader, gold_labels = GoldReader(task), dict[Row, Label]()
+    gold = GoldTally(reader)
     if task.gold_field is not None:
         async for state, text in desk.gold.pairs(job_id):
             gold.add(state, text)
-            if state.position in compared and text.strip():
-                gold_texts[state.position] = text
-    return _Read(job, summaries, tally, sample, gold, found, gold_texts)
+            if state.position in compared and (meant := reader.of(text)) is not None:
+                gold_labels[state.position] = meant
+    return _Read(job, summaries, tally, sample, gold, found, gold_labels)
 
 
 def _judged(read: _Read, shortcuts: list[Shortcut]) -> Report:
     job, labels = read.job, read.job.config.task.labels
     search = read.summaries.search_facts(job.progress.utility)
-    baselines = compare(read.summaries.baselines(), read.found, read.gold_texts, labels)
+    baselines = compare(read.summaries.baselines(), read.found, read.gold_labels, labels)
     ranking = ranked(read.summaries.labellings(), baselines, job.config.search.alpha)
     evidence = Evidence(
         job=job,

@@ -10,18 +10,22 @@ from typing import Any
 from service.config import AntisymmetricRelation, Task, template_fields
 from service.identifiers import Label, Row
 from service.jobs.beginnings import common_length
+from service.jobs.gold import GoldReader, Unmatched
 from service.jobs.known import KnownLabels, NoSuchLabel, contradictions
 from service.jobs.related_rows import RelatedRows, RelationCount
-from service.jobs.relations import UnusableValue, row_id
+from service.jobs.relations import UnusableValue, row_id, takes_part
 from service.jobs.rows import FaultLog, RowSource, SourceRow
+from service.jobs.satisfiability import Satisfiability, find_impossible, may_contradict
 from service.jobs.shares import unmet_by_known
-from service.jobs.template import Template, as_text
+from service.jobs.template import Template, as_text, is_blank
+from service.search.prompt_tree import ending
 
 RESULT_COLUMNS = ("icm_label", "icm_confidence", "icm_margin", "icm_status")
 RAW_PROBABILITY = "icm_raw_probability"  # on request; not reserved, since data sets of earlier releases may have it
 MAX_COLUMNS = 1_000
 MAX_COLUMN_NAME_CHARACTERS = 500
 MAX_ID_CHARACTERS = 500
+MAX_ENDINGS = 1_000  # different ones, which bounds what is kept of many rows
 SAMPLE_ROWS = 256  # from which the tokens of the other rows are estimated
 
 
@@ -36,12 +40,16 @@ class Survey:
     relations: tuple[RelationCount, ...]  # in the order of the task
     sample: tuple[str, ...]  # texts drawn evenly from all rows
     first_texts: tuple[str, ...]  # of the first two rows
+    endings: Mapping[str, int]  # how rows end, on which the labels' tokens depend, and how many rows end so
     repeated_texts: int  # rows whose text an earlier row has
+    satisfiability: Satisfiability  # of the relations
     rows_lacking_their_twin: int
     texts_with_separator: int
     texts_with_demonstrations: int  # that hold a label before a separator, so that they read like several rows
     shared_beginnings: float  # share of the characters of all texts that the row before begins with, too
     known: Mapping[Row, Label]  # labels that the user is sure of
+    gold_rows: int  # with a gold value
+    unmatched_gold: Unmatched
 
     @property
     def rows(self) -> int:
@@ -64,9 +72,14 @@ def survey_rows(source: RowSource, task: Task, *, max_reported_faults: int) -> S
         faults.add("the data set has no rows")
     for field in surveyor.absent_fields() if seen else ():
         faults.replace(field, f"no row has the field {field!r}; there are: {surveyor.column_names()}")
+    surveyor.check_template()
     if not faults:
         surveyor.check_ids_named()
         surveyor.check_known(source)
+    if not faults:
+        surveyor.check_relations(source)
+    if not faults:
+        surveyor.check_texts_differ()
     faults.raise_any()
     return surveyor.survey()
 
@@ -82,12 +95,15 @@ class _Surveyor:
         self._answers = tuple(f" {label}{task.separator}" for label in task.labels)
         self._tail_bytes = 1 + max(len(label.encode()) for label in task.labels) + len(task.separator.encode())
         self._task, self._related = task, RelatedRows(task.relations)
+        self._satisfiability = Satisfiability()
         self._twins = _Twins(task)
         self._lines, self._demonstration_bytes = array("Q"), array("I")
         self._sample: list[str] = []
         self._first_texts: list[str] = []
         self._known_labels, self._known = KnownLabels(task), dict[Row, Label]()
+        self._gold = _GoldCheck(task)
         self._random = Random(0)
+        self._endings: Counter[str] = Counter()
         self._texts: set[int] = set()  # hashes: a collision in 2^64 would only miscount a warning
         self._texts_with_separator = self._texts_with_demonstrations = 0
         self._before = ""
@@ -103,6 +119,7 @@ class _Surveyor:
             self._faults.add(str(error), line=row.line, field=error.field)
             return
         self._twins.add(row.fields)
+        self._gold.add(row.fields)
         text = self._template.render(row.fields)
         self._keep(text)
         if (label := self._known_labels.of(row.fields)) is not None:
@@ -110,12 +127,31 @@ class _Surveyor:
         self._lines.append(row.line)
         self._demonstration_bytes.append(len(text.encode()) + self._tail_bytes)
         self._texts.add(hash(text))
+        if (end := ending(text)) in self._endings or len(self._endings) < MAX_ENDINGS:
+            self._endings[end] += 1
         if self._separator in text:
             self._texts_with_separator += 1
             self._texts_with_demonstrations += any(answer in text for answer in self._answers)
         self._characters += len(text)
         self._shared += common_length(self._before, text)
         self._before = text
+
+    def check_template(self) -> None:
+        """Look for columns that the template names and does not read."""
+        for name in self._template.quoted:
+            if name in self._checks.columns:
+                message = f"{{{{{name}}}}} writes braces and reads no column; write {{{name}}}, with single braces"
+                self._faults.add(message, field="task.template")
+
+    def check_texts_differ(self) -> None:
+        """Look for a template by which all rows read alike."""
+        if len(self._texts) == 1 < len(self._lines):
+            names = ", ".join(map(repr, self._template.fields))
+            self._faults.add(
+                f"all {len(self._lines)} rows read alike, since {names} never differs; let the template name a column "
+                "that tells rows apart",
+                field="task.template",
+            )
 
     def check_ids_named(self) -> None:
         """Look for pairs that name a row that is not there; needs all rows to be without fault."""
@@ -142,6 +178,16 @@ class _Surveyor:
             rows = (row.fields for row in source.rows(FaultLog(0)))
             for found in contradictions(self._task, rows, self._related.groups(), self._known):
                 self._faults.add(found.told(self._lines), line=self._lines[found.rows[-1]], field=name)
+
+    def check_relations(self, source: RowSource) -> None:
+        """Look for relations that contradict each other: a fault where no group can keep them; needs all rows good."""
+        if not may_contradict(self._task.relations):
+            return
+        rows = (row.fields for row in source.rows(FaultLog(0)))
+        self._satisfiability = find_impossible(self._task, rows, self._related.groups())
+        for found in self._satisfiability.impossible if self._satisfiability.everywhere else ():
+            line = self._lines[found.rows[-1]]
+            self._faults.add(found.told(self._task, self._lines), line=line, field="task.relations")
 
     def _keep(self, text: str) -> None:
         """Reservoir sampling: at any moment, every row so far is in the sample with the same probability."""
@@ -172,13 +218,34 @@ class _Surveyor:
             relations=self._related.counts(),
             sample=tuple(self._sample),
             first_texts=tuple(self._first_texts),
+            endings=self._endings,
             repeated_texts=len(self._lines) - len(self._texts),
+            satisfiability=self._satisfiability,
             rows_lacking_their_twin=self._twins.lacking(),
             texts_with_separator=self._texts_with_separator,
             texts_with_demonstrations=self._texts_with_demonstrations,
             shared_beginnings=self._shared / max(1, self._characters),
             known=self._known,
+            gold_rows=self._gold.rows,
+            unmatched_gold=self._gold.unmatched,
         )
+
+
+class _GoldCheck:
+    """Counts gold values, and those that are none of the labels; what they are is kept for a warning alone."""
+
+    def __init__(self, task: Task) -> None:
+        self._field, self._reader = task.gold_field, GoldReader(task)
+        self.rows, self.unmatched = 0, Unmatched()
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take in a row."""
+        value = None if self._field is None else row.get(self._field)
+        if is_blank(value):
+            return
+        self.rows += 1
+        if self._reader.of(as_text(value)) is None:
+            self.unmatched.add(as_text(value))
 
 
 class _RowChecks:
@@ -202,6 +269,8 @@ class _RowChecks:
             self._check_columns(row)
         for field in self._fields:
             self._check_value(row, field)
+        if self._template_fields and len(self._faults) == before:
+            self._check_text(row)
         if self._id_field is not None:
             self._check_id(row, self._id_field)
         if self._gold_field is not None and isinstance(row.fields.get(self._gold_field), list | dict):
@@ -241,9 +310,16 @@ class _RowChecks:
         elif isinstance(value, list | dict) and field not in self._reference_fields:
             self._fault(row, field, "the field holds a list or an object; the task needs text, a number or true/false")
 
+    def _check_text(self, row: SourceRow) -> None:
+        if not all(is_blank(row.fields[field]) for field in self._template_fields):
+            return
+        one, *others = (field for field in self._fields if field in self._template_fields)
+        blank = "the field is blank" if not others else f"all fields of the template are blank: {[one, *others]}"
+        self._fault(row, one, f"{blank}, so that there is nothing to label; fill it in, or leave the row out")
+
     def _check_id(self, row: SourceRow, field: str) -> None:
         value = row.fields.get(field)
-        if value is None or isinstance(value, list | dict) or value == "":
+        if is_blank(value) or isinstance(value, list | dict):
             self._fault(row, field, "the id is missing, or is not text or a number")
             return
         row_id = as_text(value)
@@ -265,7 +341,7 @@ class _Twins:
     def add(self, row: Mapping[str, Any]) -> None:
         """Take in a row."""
         for number, relation in enumerate(self._relations):
-            if any(row[column] is None for column in relation.columns):
+            if not takes_part(relation, row):
                 continue
             others = tuple(row[column] for column in relation.columns[2:])
             key: Hashable = (number, row[relation.first], row[relation.second], others)

@@ -15,8 +15,7 @@ from service.scoring.label_paths import Encode, Ids, LabelToken, Path, PathFinde
 from service.scoring.together import together
 from service.search.prompt_tree import LogProbabilities
 
-_BEFORE = "I think this claim is"  # any word will do; a label's tokens may depend on what follows it
-ENDING_CHARACTERS = 16
+_BEFORE = "I think this claim is"  # any word will do; a label's tokens may depend on what follows it (see `ending`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +46,6 @@ class LabelTokens:
         before); over the paths of a label, the logarithm of the sum of probabilities.
         """
         return tuple(_log_sum([_chain(path, known) for path in paths]) for paths in self.paths)
-
-
-def ending(prompt: str) -> str:
-    """What the tokens of a label depend on: the characters behind a prompt's last letter or digit, a few at most."""
-    length = 0
-    while length < min(len(prompt), ENDING_CHARACTERS) and not prompt[-1 - length].isalnum():
-        length += 1
-    return prompt[len(prompt) - length :]
 
 
 def spellings_of(label: str) -> list[str]:

@@ -13,7 +13,7 @@ from service.errors import BackendRefused
 from service.scoring.driving import Driver
 from service.scoring.encoding import Encoder
 from service.scoring.identity import CANARY_PROMPTS, Canary, Recognition
-from service.scoring.labels import ENDING_CHARACTERS, LabelTokens, ending, find_label_tokens
+from service.scoring.labels import LabelTokens, find_label_tokens
 from service.scoring.layout import Layout, lay_out
 from service.scoring.probe import examine
 from service.scoring.reading import TreeReading
@@ -23,7 +23,7 @@ from service.scoring.tree_ids import encode_tree
 from service.scoring.walk import WORTH_A_ROUND_CHARACTERS, Walk
 from service.scoring.wire import Prompt, Wire
 from service.scoring_ports import BackendIdentity, BackendInfo
-from service.search.prompt_tree import PromptTree, TreeScores
+from service.search.prompt_tree import ENDING_CHARACTERS, PromptTree, TreeScores, ending
 
 _REMEMBERED_LABELS = 1_000
 _AHEAD = 2  # groups handed to the driver for each it may have under way, so that no slot waits for the next

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from service.identifiers import Row
 
+ENDING_CHARACTERS = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -68,3 +70,11 @@ class TreeScores:
 
     log_probabilities: Mapping[Row, LogProbabilities]
     usage: Usage = Usage()
+
+
+def ending(prompt: str) -> str:
+    """What the tokens of a label depend on: the characters behind a prompt's last letter or digit, a few at most."""
+    length = 0
+    while length < min(len(prompt), ENDING_CHARACTERS) and not prompt[-1 - length].isalnum():
+        length += 1
+    return prompt[len(prompt) - length :]

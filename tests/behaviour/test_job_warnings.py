@@ -8,7 +8,7 @@ CONFIG = {"task": {"template": "{q} is"}}
 
 
 async def test_a_job_keeps_its_warnings(store: Store) -> None:
-    job_id = await submitted(store, CONFIG, [{"q": "a"}, {"q": "a"}])
+    job_id = await submitted(store, CONFIG, [{"q": "a"}, {"q": "a"}, {"q": "b"}])
     async with store.desk(LOCAL_CALLER) as desk:
         job = await desk.jobs.get(job_id)
         [listed] = await desk.jobs.page(limit=10, before=None, status=None)

@@ -28,6 +28,11 @@ BEYOND_SCHEMA = (
     "the data set's format was not recognized",  # of a file, whose content no schema describes
     "the data set has",  # so many faults
     "is not a plain field",  # templates
+    "the template reads no column",
+    "must not hold a line break",  # a label
+    "must not be invisible",  # a label
+    "the separator",  # must not be a label, nor occur in one
+    "the template must not end with white space",
     "expected '}'",
     "unmatched '{'",
     "Single '}' encountered",

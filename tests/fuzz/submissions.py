@@ -31,7 +31,7 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
         "name": draw(_WORDS),
         "method": draw(st.sampled_from(["icm", "zero_shot", "few_shot_random", "bootstrap"])),
         "task": {
-            "template": draw(st.sampled_from(["{text}", "Q: {question}\nA: {choice}\n", "{größe} {text}"])),
+            "template": draw(st.sampled_from(["{text}", "Q: {question}\nA: {choice}", "{größe} {text}"])),
             "labels": labels,
             "gold_field": None,
             "relations": draw(pairs),

@@ -50,6 +50,7 @@ def _broken_bytes(files: Files) -> None:
 
 
 def _broken_records(files: Files) -> None:
+    files.bad("rows-of-commas-at-the-end", PLAIN + b",\n,\n", "blank", 4, "text")
     files.bad("quote-without-end", PLAIN + b'3,"open\n4,x\n', "not read", 4)
     files.bad("quote-without-end-for-long", lambda: PLAIN + b'3,"' + b"x\n" * 500_000, "not read", 4)
     files.bad("text-behind-a-quote", PLAIN + b'3,"a"b\n', "not read", 4)

@@ -25,7 +25,7 @@ STATEMENTS = (
     "\\'; TRUNCATE datasets; --",
     "%' AND 1=1 --",
     "/* */ ; COPY jobs TO PROGRAM 'id'",
-    ":id %(id)s $1 ? {id}",
+    ":id %(id)s $1 ? {key}",
     "E'\\x27'",
     "\u02bc\uff07 OR 1=1",
     "pg_notify('work', '')",
@@ -62,12 +62,12 @@ def with_statement(text: str) -> list[tuple[str, dict[str, Any]]]:
     task: dict[str, Any] = {
         "template": f"{text.replace('{', '{{').replace('}', '}}')} {{a}}",
         "labels": [text, "No"],
-        "separator": text,
+        "separator": f"{text} {text}",
         "id_field": "id",
         "gold_field": "gold",
         "relations": [{"kind": "same_label", "group": text, "label": text}],
     }
-    rows = [{"id": f"{text} {n}", "a": text, text: text, "gold": text} for n in range(4)]
+    rows = [{"id": f"{text} {n}", "a": f"{text} {n}", text: text, "gold": text} for n in range(4)]
     accepted = {"json": {"config": {"name": text, "task": task}, "examples": rows}}
     keyed = {"json": {"config": CONFIG, "examples": pairs(4)}, "headers": {"Idempotency-Key": ascii(text)}}
     unknown = {"json": {"config": {**CONFIG, "model": text}, "examples": pairs(4)}}

@@ -210,4 +210,25 @@ MUTATIONS = (
         "return (await self._connection.execute(lock)).scalar_one() is not None",
         ("tests/integration/test_maintenance.py",),
     ),
+    Mutation(
+        "blank cells of a relation's column are one group",
+        "service/jobs/relations.py",
+        "return any(is_blank(row[column]) for column in relation.columns)",
+        "return any(row[column] is None for column in relation.columns)",
+        ("tests/unit/jobs/test_relations.py::test_rows_that_are_blank_in_a_column_of_a_relation_are_tied_by_nothing",),
+    ),
+    Mutation(
+        "gold that is none of the labels counts as wrong",
+        "service/jobs/health/calibration.py",
+        "if meant is None:",
+        "if meant is None and not gold:",
+        ("tests/unit/jobs/health/test_calibration.py::test_gold_that_is_no_label_is_neither_right_nor_wrong",),
+    ),
+    Mutation(
+        "labels are asked for behind the white space that a row ends with",
+        "service/jobs/template.py",
+        "return text.rstrip()",
+        "return text",
+        ("tests/unit/jobs/test_survey.py::test_white_space_at_the_end_of_a_row_is_not_read",),
+    ),
 )

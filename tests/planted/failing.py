@@ -20,6 +20,7 @@ def failing() -> list[Case]:
     modes = (
         collapsed(),
         imbalanced(),
+        few(),
         tied(),
         meaningless(),
         shortcuts(),
@@ -62,6 +63,13 @@ def imbalanced() -> Iterator[Case]:
         labels = THREE if len(weights) == 3 else ("True", "False")
         belief = Concept(truth(rows, _few(80, seed, weights)))
         yield case(f"{weights} of a hundred", "imbalance", belief, rows, labels=labels)
+
+
+def few() -> Iterator[Case]:
+    """Too few rows to tell, whatever the language model makes of them."""
+    for count in (2, 5, 7):
+        rows = claims(count, count)
+        yield case(f"{count} rows", "too_few_rows", Concept(truth(rows, drawn(count, count, 1, 1))), rows)
 
 
 def _few(count: int, seed: int, weights: Sequence[int]) -> list[int]:
@@ -120,16 +128,21 @@ def columns() -> Iterator[Case]:
 
 
 def contradictory() -> Iterator[Case]:
-    """Rows that no labelling can satisfy; the search settles for the fewest conflicts."""
-    both = [{"kind": "same_label", "group": "pair"}, {"kind": "different_label", "group": "pair"}]
+    """Rows that no labelling can satisfy beside some that one can; the search settles for the fewest conflicts."""
+    both = [{"kind": "same_label", "group": "pair"}, {"kind": "different_label", "group": "rivals"}]
     for seed in range(3):
-        rows = [{**row, "pair": number // 2} for number, row in enumerate(claims(COUNT, seed))]
+        pairs = [number // 2 for number in range(COUNT)]
+        rows = [
+            {**row, "pair": pair, "rivals": pair or None} for row, pair in zip(claims(COUNT, seed), pairs, strict=True)
+        ]
         belief = Concept(truth(rows, drawn(COUNT, seed, 1, 1)))
         name = f"pairs both alike and different, {seed}"
         yield case(name, "conflicts", belief, rows, unusable=True, relations=both)
     for seed in range(2):
         rows = claims(COUNT, seed)
-        few = [{**row, "pair": "twins" if number in (3, 7) else None} for number, row in enumerate(rows)]
+        rivals = {3: "twins", 7: "twins"}
+        pairs_of = {**rivals, 20: "friends", 30: "friends"}
+        few = [{**row, "pair": pairs_of.get(n), "rivals": rivals.get(n)} for n, row in enumerate(rows)]
         belief = Concept(truth(rows, drawn(COUNT, seed, 1, 1)))
         yield case(f"one such pair, {seed}", "conflicts", belief, few, relations=both)
 

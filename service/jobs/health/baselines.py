@@ -4,8 +4,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from service.identifiers import Row
-from service.jobs.health.calibration import agrees
 from service.jobs.health.facts import Labelling
 from service.jobs.health.tally import LabelShare, label_shares
 from service.search.agreement import kappa
@@ -20,19 +18,19 @@ class Baseline:
     labels: list[LabelShare]
     agreement: float | None  # share of the rows that the job labels alike
     kappa: float | None  # the same beyond chance, Cohen's: 0 for labels by lot, 1 for equal ones
-    gold_rows: int
+    gold_rows: int  # whose gold value is a label
     accuracy: float | None  # against gold
     job_accuracy: float | None  # of the job's labels, on the same rows
 
 
 def compare(
-    baselines: Mapping[str, Labelling], found: Labelling, gold: Mapping[Row, str], names: Sequence[str]
+    baselines: Mapping[str, Labelling], found: Labelling, gold: Labelling, names: Sequence[str]
 ) -> list[Baseline]:
     """Each baseline against the labels found and against gold, on the rows it has labelled."""
     return [_compared(name, said, found, gold, names) for name, said in baselines.items()]
 
 
-def _compared(name: str, said: Labelling, found: Labelling, gold: Mapping[Row, str], names: Sequence[str]) -> Baseline:
+def _compared(name: str, said: Labelling, found: Labelling, gold: Labelling, names: Sequence[str]) -> Baseline:
     both = [row for row in said if row in found]
     judged = [row for row in both if row in gold]
     return Baseline(
@@ -42,8 +40,8 @@ def _compared(name: str, said: Labelling, found: Labelling, gold: Mapping[Row, s
         agreement=_share([said[row] == found[row] for row in both]),
         kappa=kappa(said, found),
         gold_rows=len(judged),
-        accuracy=_share([agrees(names[said[row]], gold[row]) for row in judged]),
-        job_accuracy=_share([agrees(names[found[row]], gold[row]) for row in judged]),
+        accuracy=_share([said[row] == gold[row] for row in judged]),
+        job_accuracy=_share([found[row] == gold[row] for row in judged]),
     )
 
 

@@ -1,11 +1,12 @@
 """Compares labels with gold: accuracy, and whether confidence and margin tell right labels from wrong ones."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from service.entities import LabelState
+from service.jobs.gold import GoldReader, GoldValue, Unmatched
 from service.jobs.health.tally import bin_of
+from service.jobs.template import is_blank
 
 RELIABILITY_BINS = 10
 _MARGIN_DECIMALS = 2  # margins are told apart to a hundredth of a nat, which bounds what is kept of many rows
@@ -13,15 +14,17 @@ _MARGIN_DECIMALS = 2  # margins are told apart to a hundredth of a nat, which bo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoldAgreement:
-    """The labels against gold, compared as text, ignoring case."""
+    """The labels against gold."""
 
     rows: int = 0  # rows with a gold value
-    labeled: int = 0  # those among them that were given a label
+    unmatched: int = 0  # those among them whose value is none of the labels: not compared
+    unmatched_values: list[GoldValue] = field(default_factory=list)  # the most frequent ones
+    labeled: int = 0  # the others that were given a label
     agreeing: int = 0
 
     @property
     def accuracy(self) -> float | None:
-        """The share of labelled gold rows that agree."""
+        """The share of the rows compared that agree."""
         return self.agreeing / self.labeled if self.labeled else None
 
 
@@ -50,22 +53,27 @@ class Calibration:
 class GoldTally:
     """Running comparison of label states with gold."""
 
-    labels: Sequence[str]
+    reader: GoldReader
     rows: int = 0
     labeled: int = 0
     agreeing: int = 0
+    _unmatched: Unmatched = field(default_factory=Unmatched)
     _bins: dict[int, list[float]] = field(default_factory=dict)  # rows, sum of confidences, right ones
     _right: Counter[float] = field(default_factory=Counter)  # by margin
     _wrong: Counter[float] = field(default_factory=Counter)
 
     def add(self, state: LabelState, gold: str) -> None:
-        """Compare the next row; an empty cell of a CSV is no gold."""
-        if not gold.strip():
+        """Compare the next row; a blank value is no gold, and one that is no label is counted apart."""
+        if is_blank(gold):
             return
         self.rows += 1
+        meant = self.reader.of(gold)
+        if meant is None:
+            self._unmatched.add(gold)
+            return
         if state.label is None:
             return
-        right = agrees(self.labels[state.label], gold)
+        right = state.label == meant
         self.labeled += 1
         self.agreeing += right
         if state.confidence is None or state.margin is None:
@@ -76,7 +84,13 @@ class GoldTally:
 
     def agreement(self) -> GoldAgreement:
         """The counts."""
-        return GoldAgreement(rows=self.rows, labeled=self.labeled, agreeing=self.agreeing)
+        return GoldAgreement(
+            rows=self.rows,
+            unmatched=self._unmatched.rows,
+            unmatched_values=self._unmatched.commonest(),
+            labeled=self.labeled,
+            agreeing=self.agreeing,
+        )
 
     def calibration(self) -> Calibration | None:
         """None where no row with gold has a confidence."""
@@ -88,11 +102,6 @@ class GoldTally:
         return Calibration(
             rows=rows, bins=bins, expected_calibration_error=off / rows, auroc=auroc(self._right, self._wrong)
         )
-
-
-def agrees(label: str, gold: str) -> bool:
-    """Compared as text, ignoring case and white space around."""
-    return label.casefold() == gold.strip().casefold()
 
 
 def auroc(right: Counter[float], wrong: Counter[float]) -> float | None:

@@ -67,6 +67,23 @@ async def test_what_is_doubtful_about_a_job_is_told_with_it_and_in_its_report(se
     assert (await service.post())["warnings"] == []
 
 
+async def test_a_job_is_told_every_warning_of_its_estimate(service: Service) -> None:
+    relations = [{"kind": "different_label", "group": "g"}, {"kind": "at_most_one", "group": "a"}]
+    task = {"template": "{q}", "labels": ["no", "not at all sure"], "gold_field": "gold", "known_field": "k"}
+    groups = ["x", "x", "x", "y", "y", "", ""]
+    rows = [
+        {"q": f"row {n % 6}", "g": g, "a": n, "gold": "ja", "k": "no" if n == 6 else ""} for n, g in enumerate(groups)
+    ]
+    body = {"config": {"task": {**task, "relations": relations}}, "examples": rows}
+    estimated = (await service.client.post("/v1/jobs/estimate", json=body)).json()["warnings"]
+    job = (await service.client.post("/v1/jobs", json=body)).json()
+    told = ("exactly like", "tokens", "no labelling", "blank", "none of the labels", "no known row", "ties no rows")
+    assert all(any(words in warning for warning in estimated) for words in told)
+    assert job["warnings"] == estimated
+    assert (await service.get(job["id"]))["warnings"] == estimated
+    assert (await service.get(job["id"], "/report"))["warnings"] == estimated
+
+
 async def test_a_job_that_was_worked_on_has_succeeded_and_says_what_it_cost(service: Service) -> None:
     job = await service.labelled()
     assert job["status"] == "succeeded"

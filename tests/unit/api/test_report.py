@@ -11,7 +11,7 @@ import pytest
 
 from service.entities import LOCAL_CALLER
 from service.identifiers import JobId
-from tests.unit.api.harness import Service, pairs
+from tests.unit.api.harness import CONFIG, Service, pairs
 
 HOSTILE = '<script src="http://evil/x.js">alert(1)</script>'
 FACTS: dict[str, Any] = {  # as under the paper's utility
@@ -277,6 +277,32 @@ async def test_a_page_of_a_job_without_gold_says_nothing_of_gold(service: Servic
     text = await page(service, job["id"])
     assert "Calibration" not in text
     assert "accuracy" not in re.sub(r"balanced accuracy", "", text)
+
+
+async def test_gold_that_is_no_label_is_shown_in_report_page_and_job_and_left_out_of_the_accuracy(
+    service: Service,
+) -> None:
+    rows = [{**row, "gold": {"yes": "j<a", "no": "no"}[row["gold"]]} for row in pairs(40)]
+    job = await service.labelled(rows)
+    found = await service.get(job["id"], "/report")
+    assert (found["gold_rows"], found["gold_rows_unmatched"], found["gold_rows_labeled"]) == (40, 20, 20)
+    assert found["gold_values_unmatched"] == [{"value": "j<a", "rows": 20}]
+    assert found["calibration"]["rows"] == 20
+    [told] = [warning for warning in job["warnings"] if "gold" in warning]
+    assert told in found["warnings"]
+    assert "20 rows with gold, without 20 whose gold is none of the labels" in await page(service, job["id"])
+    task = {**CONFIG["task"], "gold_values": {"j<a": "Yes"}}
+    mapped = await service.get((await service.labelled(rows, task=task))["id"], "/report")
+    plain = await service.get((await service.labelled(pairs(40)))["id"], "/report")
+    assert (mapped["gold_rows_unmatched"], mapped["accuracy"]) == (0, plain["accuracy"])
+    assert mapped["calibration"] == plain["calibration"]
+
+
+async def test_where_all_gold_is_no_label_there_is_no_accuracy_but_a_word_of_it(service: Service) -> None:
+    job = await service.labelled([{**row, "gold": "ja"} for row in pairs(40)])
+    found = await service.get(job["id"], "/report")
+    assert (found["accuracy"], found["calibration"], found["gold_rows_unmatched"]) == (None, None, 40)
+    assert "without 40 whose gold is none of the labels" in await page(service, job["id"])
 
 
 async def test_a_report_of_an_unknown_job_is_not_found_as_a_page_either(service: Service) -> None:

@@ -77,7 +77,9 @@ def test_a_report_in_a_few_lines() -> None:
         "reasons": [{"code": "imbalance", "verdict": "suspicious", "message": "9 of 10 rows are True"}],
         "labels": [{"label": "True", "rows": 9, "share": 0.9}, {"label": "False", "rows": 1, "share": 0.1}],
         "accuracy": 0.9,
-        "gold_rows": 10,
+        "gold_rows": 12,
+        "gold_rows_unmatched": 2,
+        "gold_values_unmatched": [{"value": "yes", "rows": 2}],
         "cost": {"tokens_sent": 900, "tokens_computed": 90, "seconds": 1.5},
     }
     assert summary_of(report) == [
@@ -85,6 +87,7 @@ def test_a_report_in_a_few_lines() -> None:
         "  suspicious: 9 of 10 rows are True",
         "labels: True 9, False 1",
         "accuracy: 0.900 on 10 rows with gold labels",
+        "gold: 2 of 12 rows hold none of the labels: 'yes' in 2",
         "cost: 900 tokens sent, 90 computed, 1.5 s",
     ]
 

@@ -11,7 +11,7 @@ from tests.unit.icm.fake_service import FakeService
 def answered(request: httpx.Request) -> httpx.Response:
     if request.url.params.get("format") == "html":
         return httpx.Response(200, content=b"<!doctype html>")
-    return httpx.Response(200, json={"verdict": "ok", "coherence": {"gain_nats": 0.7}})
+    return httpx.Response(200, json={"verdict": "ok", "coherence": {"gain_nats": 0.7}, "warnings": ["few rows"]})
 
 
 @pytest.fixture
@@ -27,6 +27,7 @@ def test_a_report_is_summed_up_and_saved_as_a_page(
     jobs.report("job_1", html=tmp_path / "report.html")
     assert (tmp_path / "report.html").read_bytes() == b"<!doctype html>"
     assert capsys.readouterr().out.splitlines() == [
+        "warning: few rows",
         "verdict: ok",
         "coherence: gain over shuffled labels 0.700 nats per row",
     ]
@@ -34,7 +35,7 @@ def test_a_report_is_summed_up_and_saved_as_a_page(
 
 def test_without_a_file_no_page_is_asked_for(service: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
     jobs.report("job_1", as_json=True)
-    assert capsys.readouterr().out == '{"verdict": "ok", "coherence": {"gain_nats": 0.7}}\n'
+    assert capsys.readouterr().out == '{"verdict": "ok", "coherence": {"gain_nats": 0.7}, "warnings": ["few rows"]}\n'
     assert len(service.requests) == 1
 
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from service.config import JobConfig
@@ -58,7 +60,7 @@ async def test_relations_are_previewed() -> None:
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
-        ([{"q": "a"}, {"q": "a"}], "exactly like"),
+        ([{"q": "a"}, {"q": "a"}, {"q": "b"}], "exactly like"),
         ([{"q": "a\n\nb"}], "separator"),
         ([{"q": "a is True\n\nb is False\n\nc"}], "1 rows contain a label followed by the separator"),
         ([{"q": "a"}, {"q": "b"}, {"q": "w " * 200}], "as long as the median"),
@@ -94,6 +96,22 @@ async def test_relations_are_counted_one_by_one_and_rows_related_to_themselves_a
     assert "the relation transitive (relations.0) leaves out 1 rows related to themselves" in found.warnings
 
 
+async def test_rows_without_a_group_are_counted_in_a_warning() -> None:
+    chosen = config(relations=[{"kind": "at_most_one", "group": "g", "distinct": "d"}])
+    found = await estimated(chosen, *({"q": n, "g": g, "d": n} for n, g in enumerate(["", " ", None, "x", "x"])))
+    told = "the relation at_most_one (relations.0) leaves out 3 rows in which 'g' or 'd' is blank: they have no group"
+    assert told in found.warnings
+    assert found.relations.groups == 4
+
+
+async def test_groups_that_cannot_keep_their_relations_are_warned_of_where_others_can() -> None:
+    chosen = config(relations=[{"kind": "different_label", "group": "g"}])
+    found = await estimated(chosen, *({"q": n, "g": g} for n, g in enumerate("aaabbcccc")))
+    [warning] = [warning for warning in found.warnings if "no labelling" in warning]
+    assert warning.startswith("on lines 1, 2, 3 no labelling with these 2 labels keeps different_label (relations.0); ")
+    assert warning.endswith("and 1 more groups are such")
+
+
 async def test_a_relation_that_ties_nothing_is_told() -> None:
     found = await estimated(config(relations=[{"kind": "at_most_one", "group": "q"}]), {"q": 1}, {"q": 2})
     assert "the relation at_most_one (relations.0) ties no rows" in found.warnings
@@ -114,6 +132,22 @@ async def test_known_rows_without_room_in_the_anchor_are_warned_of(known: int, o
     found = await estimated(config(known_field="sure"), *rows)
     told = [warning for warning in found.warnings if "known" in warning]
     assert [warning.split(" rows")[0] for warning in told] == [f"{outside} of {known} known"] * bool(outside)
+
+
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        ({}, ["of 4 rows with gold 3 hold none of the labels: 'yes' in 2, '0' in 1"]),
+        ({"gold_values": {"YES": "True"}}, ["of 4 rows with gold 1 hold none of the labels"]),
+        ({"gold_values": {"yes": "True", "0": "False"}}, []),
+    ],
+)
+async def test_gold_that_is_none_of_the_labels_is_warned_of(task: dict[str, Any], told: list[str]) -> None:
+    rows = [{"q": n, "gold": gold} for n, gold in enumerate(["yes", "yes", 0, True, None])]
+    warned = [
+        warning for warning in (await estimated(config(gold_field="gold", **task), *rows)).warnings if "gold" in warning
+    ]
+    assert [warning.startswith(start) for warning, start in zip(warned, told, strict=True)] == [True] * len(told)
 
 
 ONE = {"kind": "exactly_one", "group": "g"}

@@ -73,11 +73,24 @@ def test_even_labels_of_a_finished_job_give_no_reason_to_doubt() -> None:
         ((95, 5), {"imbalance": Verdict.SUSPICIOUS}),
         ((94, 6), {}),
         ((0, 0), {"no_labels": Verdict.DO_NOT_USE}),
-        ((4, 0), {}),
+        ((4, 4), {}),
     ],
 )
 def test_one_label_for_all_is_not_to_be_used(rows: tuple[int, ...], expected: dict[str, Verdict]) -> None:
     assert judged(*rows) == expected
+
+
+@pytest.mark.parametrize("rows", [(1, 0), (4, 0), (3, 4), (2, 2, 3)])
+def test_of_fewer_than_eight_rows_nothing_can_be_told(rows: tuple[int, ...]) -> None:
+    small = replace(JOB, progress=Progress(rows=sum(rows), labeled=sum(rows)))
+    assert judged(*rows, job=small) == {"too_few_rows": Verdict.SUSPICIOUS}
+    assert judged(*rows) == {"too_few_rows": Verdict.SUSPICIOUS}
+
+
+def test_a_job_under_way_has_too_few_rows_only_if_it_has_no_more() -> None:
+    running = replace(JOB, status=JobStatus.RUNNING)
+    assert judged(2, 2, job=running) == {"unfinished": Verdict.SUSPICIOUS}
+    assert "too_few_rows" in judged(2, 2, job=replace(running, progress=Progress(rows=5, labeled=4)))
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,9 @@ def test_known_labels_that_contradict_each_other_across_a_row_between_them_are_t
 
 def test_relations_that_no_labelling_keeps_are_not_the_known_labels_fault() -> None:
     task = related({"kind": "same_label", "group": "g"}, {"kind": "exactly_one", "group": "g"})
-    assert survey(task, {"q": 1, "g": 1, "sure": "True"}, {"q": 2, "g": 1}).known == {0: 0}
+    rows = [{"q": 1, "g": 1, "sure": "True"}, {"q": 2, "g": 1}]
+    assert [field for _, field, _ in faults_of(task, *rows)] == ["task.relations"]
+    assert survey(task, *rows, {"q": 3, "g": 2}).known == {0: 0}
 
 
 def test_of_countless_contradictions_the_first_are_told() -> None:

@@ -69,13 +69,7 @@ async def test_labels_that_the_language_model_hardly_says_are_warned_of_with_the
     assert "0.40%" in warning
     assert "12 rows" in warning
     assert "let the template end" in warning
-    assert "white space" not in warning
-
-
-async def test_a_template_that_ends_with_white_space_is_named_as_the_cause() -> None:
-    [warning] = await warnings(Sceptic(1e-9), "{q} is ")
-    assert "less than 0.01%" in warning
-    assert "end with white space" in warning
+    assert "less than 0.01%" in (await warnings(Sceptic(1e-9)))[0]
 
 
 async def test_a_few_rows_behind_which_a_label_is_likely_make_no_good_template() -> None:

@@ -20,9 +20,13 @@ def test_sizes_are_bytes_of_text_longest_label_and_separator() -> None:
         ({"id": "x"}, "q", "missing"),
         ({"id": "x", "q": None}, "q", "null"),
         ({"id": "x", "q": ["a"]}, "q", "list or an object"),
+        ({"id": "x", "q": ""}, "q", "blank"),
+        ({"id": "x", "q": " \t"}, "q", "blank"),
+        ({"id": "x", "q": "\ufeff"}, "q", "blank"),
         ({"q": "a"}, "id", "id is missing"),
         ({"q": "a", "id": None}, "id", "id is missing"),
         ({"q": "a", "id": ""}, "id", "id is missing"),
+        ({"q": "a", "id": " "}, "id", "id is missing"),
         ({"q": "a", "id": {}}, "id", "id is missing"),
         ({"q": "a", "id": "1"}, "id", "used before, on line 1"),
         ({"q": "a", "id": "x" * 501}, "id", "500 characters"),
@@ -44,6 +48,13 @@ def test_a_row_with_several_faults_has_them_all_told() -> None:
         "id",
         "gold",
     }
+
+
+def test_a_row_is_refused_where_all_fields_of_the_template_are_blank_and_one_of_several_may_be() -> None:
+    rows = [{"a": "", "b": "x"}, {"a": " ", "b": ""}, {"a": 0, "b": ""}]
+    [fault] = faults_of(config("{a}: {b} is").task, *rows)
+    assert fault[:2] == (2, "a")
+    assert "['a', 'b']" in fault[2]
 
 
 def test_ids_are_compared_as_text() -> None:
@@ -80,10 +91,51 @@ def test_rows_that_read_alike_and_rows_with_the_separator_are_counted() -> None:
     assert (found.repeated_texts, found.texts_with_separator) == (1, 1)
 
 
+@pytest.mark.parametrize("end", [" ", "\n", "\r\n", "\t ", "\u00a0"])
+def test_white_space_at_the_end_of_a_row_is_not_read(end: str) -> None:
+    task = config("claim: {q}").task
+    found, plain = survey(task, {"q": f"a b{end}"}, {"q": "c"}), survey(task, {"q": "a b"}, {"q": "c"})
+    assert found.first_texts == plain.first_texts == ("claim: a b", "claim: c")
+    assert found.demonstration_bytes == plain.demonstration_bytes
+
+
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [
+        ("{{other}} {q}", "other"),
+        ("{q}: {{ other }}", "other"),
+        ("{q}: {{{{other}}}}", "other"),
+        ("{q} {{a b}}", "a b"),
+    ],
+)
+def test_a_column_between_double_braces_is_told_since_it_is_not_read(template: str, name: str) -> None:
+    [fault] = faults_of(config(template).task, {"q": 1, "other": 2, "a b": 3}, {"q": 2, "other": 2, "a b": 3})
+    assert fault[:2] == (None, "task.template")
+    assert f"write {{{name}}}, with single braces" in fault[2]
+
+
+@pytest.mark.parametrize("template", ["{{{q}}} is", '{{"claim": {q}}}', "{{}} {q}", "{q} {{not a column}}"])
+def test_braces_that_hold_no_columns_name_are_text(template: str) -> None:
+    assert survey(config(template).task, {"q": 1}, {"q": 2}).rows == 2
+
+
+def test_rows_that_all_read_alike_are_refused_unless_there_is_one() -> None:
+    task = config("{a} {b}").task
+    [fault] = faults_of(task, *({"a": "x", "b": 1, "id": n} for n in range(3)))
+    assert fault[:2] == (None, "task.template")
+    assert "all 3 rows read alike, since 'a', 'b' never differs" in fault[2]
+    assert survey(task, {"a": "x", "b": 1}).rows == 1
+
+
 def test_rows_that_lack_their_twin_are_counted() -> None:
     task = config("{a}>{b}", relations=[{"kind": "antisymmetric", "first": "a", "second": "b"}]).task
     rows = [{"a": 1, "b": 2}, {"a": 2, "b": 1}, {"a": 1, "b": 3}]
     assert survey(task, *rows).rows_lacking_their_twin == 1
+
+
+def test_rows_of_a_blank_comparison_lack_no_twin() -> None:
+    task = config("{q}", relations=[{"kind": "antisymmetric", "first": "a", "second": "b"}]).task
+    assert survey(task, {"q": "x", "a": "", "b": "1"}, {"q": "y", "a": 1, "b": " "}).rows_lacking_their_twin == 0
 
 
 def test_the_sample_is_drawn_from_all_rows_and_always_the_same() -> None:

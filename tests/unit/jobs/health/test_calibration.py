@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from service.entities import LabelState, LabelStatus
 from service.identifiers import Label, Row
+from service.jobs.gold import GoldReader, GoldValue
 from service.jobs.health.calibration import GoldTally, auroc
+from tests.unit.jobs.sources import config
 
 Known = tuple[float, bool]
 
@@ -22,7 +24,7 @@ def state(label: int | None = 0, confidence: float | None = 0.9, margin: float |
 
 
 def tallied(*rows: tuple[LabelState, str]) -> GoldTally:
-    tally = GoldTally(["True", "False"])
+    tally = GoldTally(GoldReader(config(gold_field="gold").task))
     for label_state, gold in rows:
         tally.add(label_state, gold)
     return tally
@@ -32,6 +34,22 @@ def test_labels_are_compared_as_text_and_empty_cells_are_no_gold() -> None:
     found = tallied((state(), " true "), (state(), "False"), (state(None, None, None), "True"), (state(), "  "))
     agreement = found.agreement()
     assert (agreement.rows, agreement.labeled, agreement.agreeing, agreement.accuracy) == (3, 2, 1, 0.5)
+
+
+def test_gold_that_is_no_label_is_neither_right_nor_wrong() -> None:
+    odd = [(state(), gold) for gold in ("yes", "1.0", "yes ", "Ture")]
+    found = tallied((state(), "True"), *odd, (state(None, None, None), "no"))
+    agreement, calibration = found.agreement(), found.calibration()
+    assert (agreement.rows, agreement.unmatched, agreement.labeled, agreement.accuracy) == (6, 5, 1, 1.0)
+    assert agreement.unmatched_values[0] == GoldValue(value="yes", rows=2)
+    assert calibration is not None
+    assert calibration.rows == 1
+
+
+def test_where_no_gold_is_a_label_there_is_no_accuracy() -> None:
+    found = tallied((state(), "yes"), (state(1), "no"))
+    assert found.agreement().accuracy is None
+    assert found.calibration() is None
 
 
 def test_confidence_is_put_beside_accuracy_bin_by_bin() -> None:

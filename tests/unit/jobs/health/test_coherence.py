@@ -62,7 +62,9 @@ def test_summaries_name_their_facts_as_the_report_does() -> None:
 def test_a_baseline_is_compared_on_its_own_rows() -> None:
     said = {Row(0): Label(0), Row(1): Label(1), Row(2): Label(1), Row(3): Label(1)}
     found = {Row(0): Label(0), Row(1): Label(0), Row(2): Label(1), Row(9): Label(0)}
-    [baseline] = compare({"zero_shot": said}, found, {Row(0): "yes", Row(1): " YES", Row(9): "no"}, ["Yes", "No"])
+    [baseline] = compare(
+        {"zero_shot": said}, found, {Row(0): Label(0), Row(1): Label(0), Row(9): Label(1)}, ["Yes", "No"]
+    )
     assert (baseline.rows, [share.rows for share in baseline.labels]) == (4, [1, 3])
     assert baseline.agreement == pytest.approx(2 / 3)
     assert (baseline.gold_rows, baseline.accuracy, baseline.job_accuracy) == (2, 0.5, 1.0)

@@ -1,0 +1,98 @@
+from typing import Any
+
+import pytest
+
+from service.errors import InvalidConfig
+from service.jobs.configuration import parse_config
+
+
+def refusals(**task: Any) -> list[tuple[str | None, str]]:
+    with pytest.raises(InvalidConfig) as caught:
+        parse_config({"task": {"template": "{a}", **task}})
+    return [(fault.field, fault.message) for fault in caught.value.faults]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "told"),
+    [
+        ({"gold_values": {"yes": "true"}}, "task.gold_values.yes", "'true' is not one of ['True', 'False']"),
+        ({"gold_values": {"yes": "True"}, "gold_field": None}, "task.gold_values", "without a gold_field"),
+        ({"gold_values": {" ": "True"}}, "task.gold_values", "blank"),
+        ({"gold_values": {"yes": "True", "Yes ": "False"}}, "task.gold_values", "one label"),
+    ],
+)
+def test_a_mapping_of_gold_that_cannot_be_meant_is_refused(changes: dict[str, Any], field: str, told: str) -> None:
+    [(found, message)] = refusals(**{"gold_field": "g", **changes})
+    assert found == field
+    assert told in message
+
+
+@pytest.mark.parametrize(
+    ("template", "example"),
+    [("Is it?", "{text}"), ("{{ text }}", "{text}"), ("Is it?\n{{claim}}", "{claim}"), ("{{{{a}}}}", "{a}")],
+)
+def test_a_template_that_reads_no_column_is_refused(template: str, example: str) -> None:
+    [(field, message)] = refusals(template=template)
+    assert field == "task.template"
+    assert message.endswith(f"in single braces, as in {example}")
+
+
+@pytest.mark.parametrize("end", [" ", "\n", "\t", "\u00a0", " \n "])
+def test_a_template_that_ends_with_white_space_is_refused_since_a_space_is_put_before_the_label(end: str) -> None:
+    [(field, message)] = refusals(template=f"{{a}}\nAnswer:{end}")
+    assert field == "task.template"
+    assert "must not end with white space" in message
+
+
+COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (["a\nb", "c"], "must not hold a line break"),
+        (["a\rb", "c"], "must not hold a line break"),
+        (["a\u2028b", "c"], "must not hold a line break"),
+        ([COMPOSED, DECOMPOSED], "must differ by more than case, spaces, invisible"),
+        ([COMPOSED.upper(), "x", DECOMPOSED], "must differ by more than"),
+        (["very good", "very  good"], "must differ by more than"),
+        (["very good", "very\u00a0Good"], "must differ by more than"),
+        (["good", "go\u200bod"], "must differ by more than"),
+        (["\u200b", "x"], "must not be invisible"),
+        (["Good", "good"], "labels must differ by more than case"),
+        (["good", "good"], "labels must differ"),
+        (["good", " good"], "begin or end with white space"),
+        (["good", "bad\u00a0"], "begin or end with white space"),
+        (["good", "\u3000"], "must not be empty"),
+    ],
+)
+def test_labels_that_break_a_line_or_look_like_each_other_are_refused(labels: list[str], told: str) -> None:
+    [(field, message)] = refusals(labels=labels)
+    assert field == "task.labels"
+    assert told in message
+
+
+@pytest.mark.parametrize(
+    ("separator", "labels", "told"),
+    [
+        ("good", ["good", "bad"], "must not occur in a label, as it does in 'good'"),
+        ("oo", ["good", "bad"], "must not occur in a label"),
+        (" ", ["good", "rather bad"], "as it does in 'rather bad'"),
+        ("\nGood\n", ["good", "bad"], "must not be a label, as 'good' is"),
+        (" " + DECOMPOSED, [COMPOSED, "bad"], "must not be a label"),
+    ],
+)
+def test_a_separator_that_is_a_label_or_occurs_in_one_is_refused(separator: str, labels: list[str], told: str) -> None:
+    [(field, message)] = refusals(labels=labels, separator=separator)
+    assert field == "task.separator"
+    assert told in message
+
+
+def test_labels_that_people_can_tell_apart_and_other_separators_are_taken() -> None:
+    task = {
+        "template": "{a}",
+        "labels": ["neutral", "neutral positive", "1", "10", "stra\u00dfe"],
+        "separator": "\n---\n",
+    }
+    assert parse_config({"task": task}).task.labels[3] == "10"
+    assert parse_config({"task": {"template": "{a}", "separator": " "}}).task.separator == " "
