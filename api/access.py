@@ -6,7 +6,7 @@ is guarded without saying so.
 
 import re
 import time
-from urllib.parse import unquote_plus, urlsplit
+from urllib.parse import unquote_plus
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -14,12 +14,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.dependencies import Application
 from api.errors import service_problem
-from service.access.authentication import authenticate, is_loopback, needs_key, permit
+from service.access.authentication import authenticate, needs_key, permit
+from service.access.hosts import AllowedHosts
 from service.access.keys import redacted
 from service.access.rates import RateLimiter, Standing
 from service.entities import Caller
 from service.entities import Scope as KeyScope
-from service.errors import NotAuthenticated, ServiceError
+from service.errors import HostNotAllowed, NotAuthenticated, ServiceError
 
 OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
 _ADMIN_PATHS = frozenset({"/metrics"})
@@ -35,6 +36,24 @@ def scope_needed(method: str, path: str) -> KeyScope | None:
     if path in _ADMIN_PATHS:
         return KeyScope.ADMIN
     return KeyScope.READ if method in _READING_METHODS else KeyScope.WRITE
+
+
+class HostCheck:
+    """Answers 421 to requests for a host that is none of this service's names, whatever they ask for."""
+
+    def __init__(self, app: ASGIApp, allowed: AllowedHosts) -> None:
+        self._app = app
+        self._allowed = allowed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] == "http":
+            try:
+                self._allowed.check(Headers(scope=scope).getlist("host"))
+            except HostNotAllowed as error:
+                await service_problem(scope["state"]["request_id"], error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 class AccessControl:
@@ -89,14 +108,14 @@ class AccessControl:
 def _refuse_foreign_page(scope: Scope) -> None:
     """Whoever needs no key is on this machine; a page of some website that is open in a browser here is not.
 
-    Browsers say where a request comes from (Fetch Metadata, Origin), other programs say nothing. The
-    address must be a loopback one, too, or a website could give its own name to this machine.
+    Browsers say where a request comes from (Fetch Metadata, Origin), other programs say nothing. That a
+    website does not give its own name to this machine, `HostCheck` sees to.
     """
     headers = Headers(scope=scope)
     site, origin, host = (headers.get(name) for name in ("sec-fetch-site", "origin", "host"))
     if site is None and origin is None:
         return
-    is_here = is_loopback(urlsplit(f"//{host}").hostname or "") and origin in {None, f"http://{host}"}
+    is_here = origin in {None, f"http://{host}"}
     is_link = scope["method"] == "GET" and headers.get("sec-fetch-mode") == "navigate"
     if not is_here or (site not in {None, "none", "same-origin"} and not is_link):
         raise NotAuthenticated("a request from a web page needs an API key, unless the page is this service's own")

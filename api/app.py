@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
 from api import events, jobs, operations, results, webhooks
-from api.access import AccessControl
+from api.access import AccessControl, HostCheck
 from api.cursors import CursorSigner
 from api.dependencies import Application
 from api.documentation import install_openapi
@@ -19,6 +19,7 @@ from api.limits import BodyLimit, BodyPace, ConnectionLimit
 from api.metrics import ApiMetrics
 from api.middleware import RequestContext
 from api.submissions import rooms_of
+from service.access.hosts import AllowedHosts
 from service.access.streams import StreamCounter
 from service.jobs.models import ModelDirectory
 
@@ -64,6 +65,7 @@ def create_app(application: Application) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=application.settings.upload.max_bytes + _FORM_BYTES)
     app.add_middleware(BodyPace, seconds=server.body_seconds, min_bytes=server.min_bytes)
     app.add_middleware(AccessControl, application=application)
+    app.add_middleware(HostCheck, allowed=AllowedHosts(application.settings.host, application.settings.access.hosts))
     app.add_middleware(ConnectionLimit)
     app.add_middleware(RequestContext, metrics=metrics)
     install_handlers(app)

@@ -39,6 +39,7 @@ STATUS_OF: Mapping[type[errors.ServiceError], int] = {
     errors.QuotaExhausted: 429,
     errors.QuotaTooSmall: 413,
     errors.TooManyRequests: 429,
+    errors.HostNotAllowed: 421,
     errors.KeyNotFound: 404,
     errors.ProjectNotFound: 404,
     errors.JobNotFound: 404,

@@ -14,6 +14,7 @@ from transformers.utils.logging import disable_progress_bar
 from inference.app import create_app
 from inference.engine import CacheLimits, Engine
 from inference.gguf_file import UnreadableModel
+from inference.hosts import AllowedHosts
 from inference.language_model import Source, load
 from inference.settings import Settings, read_settings
 
@@ -44,7 +45,7 @@ def main() -> None:
         structlog.get_logger().error("the language model cannot be loaded", model=settings.model, error=str(error))
         sys.exit(1)
     config = uvicorn.Config(
-        create_app(engine, settings.limits),
+        create_app(engine, settings.limits, AllowedHosts(settings.host, settings.allowed_hosts)),
         host=settings.host,
         port=settings.port,
         log_config=None,

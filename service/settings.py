@@ -3,12 +3,15 @@
 Nested groups are written with two underscores: `ICM_QUEUE__LEASE_SECONDS=30`.
 """
 
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_HOST_NAME = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|[0-9a-f]*:[0-9a-f:.]+")
 
 
 class _Group(BaseModel):
@@ -77,6 +80,21 @@ class AccessSettings(_Group):
         description="ask for an API key on the loopback address, too; beyond it one is always needed",
     )
     requests_per_minute: int = Field(6000, ge=0, description="of one API key to one API process; 0: any number")
+    allowed_hosts: str = Field(
+        "",
+        description="names by which it is asked for, such as icm.example.com,*.example.org; *: any (docs/access.md)",
+    )
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, value: str) -> str:
+        hosts_of(value)
+        return value
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names that are allowed beside those of the address listened on."""
+        return hosts_of(self.allowed_hosts)
 
 
 class QuotaSettings(_Group):
@@ -116,6 +134,15 @@ class WebhookSettings(_Group):
 def networks_of(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
     """Networks written one behind the other with commas between. Raises ValueError."""
     return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+
+
+def hosts_of(text: str) -> tuple[str, ...]:
+    """Host names written one behind the other with commas between. Raises ValueError."""
+    names = tuple(part.strip().lower().strip("[]") for part in text.split(",") if part.strip())
+    for name in names:
+        if _HOST_NAME.fullmatch(name) is None:
+            raise ValueError(f"{name!r} is no host: give names without scheme and port, such as icm.example.com")
+    return names
 
 
 class WorkerSettings(_Group):

@@ -33,7 +33,8 @@ async def work(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
-    with served_metrics(application.metrics, settings.worker.metrics_host, settings.worker.metrics_port) as port:
+    place = (settings.worker.metrics_host, settings.worker.metrics_port)
+    with served_metrics(application.metrics, *place, settings.access.hosts) as port:
         logger.info("worker started", metrics_port=port)
         beside = asyncio.create_task(attend(_duties(application)))
         try:

@@ -172,9 +172,41 @@ async def test_a_strange_page_in_a_browser_here_is_not_somebody_here(
     service: Service, method: str, headers: dict[str, str], let_in: bool
 ) -> None:
     answer = await service.client.request(method, "/v1/jobs", headers=headers)
-    assert (answer.status_code != 401) == let_in
+    assert (answer.status_code not in {401, 421}) == let_in
     keyed = await service.member("birds")
     assert (await keyed.request(method, "/v1/jobs", headers=headers)).status_code != 401
+
+
+@pytest.mark.parametrize("settings", [Settings(), DEMANDED, EVERYWHERE], ids=["loopback", "demanded", "everywhere"])
+async def test_a_request_for_another_host_is_refused_whatever_it_asks_for(settings: Settings) -> None:
+    service = Service(MemoryStore(), settings=settings)
+    keyed = await service.member("birds")
+    for client in (service.client, keyed):
+        for path in (
+            "/v1/jobs",
+            "/metrics",
+            "/health/ready",
+            "/docs",
+            "/nowhere",
+            *(o.path for o in operations(service.app)),
+        ):
+            answer = await client.get(path, headers={"Host": "evil.example:8000"})
+            assert (answer.status_code, answer.headers["Content-Type"]) == (421, "application/problem+json"), path
+            assert "ICM_ACCESS__ALLOWED_HOSTS" in answer.json()["detail"]
+            assert (await client.get(path, headers={"Host": "localhost:1"})).status_code != 421
+
+
+async def test_a_request_with_two_hosts_or_none_is_refused(service: Service) -> None:
+    for hosts in ([], ["localhost", "localhost"], ["localhost", "evil.example"]):
+        request = service.client.build_request("GET", "/v1/jobs")
+        request.headers = httpx.Headers([("host", host) for host in hosts])
+        assert (await service.client.send(request)).status_code == 421, hosts
+
+
+async def test_a_name_that_the_operator_gives_is_answered_to() -> None:
+    service = Service(MemoryStore(), settings=Settings(access=AccessSettings(allowed_hosts="icm.example.com")))
+    assert (await service.client.get("/v1/jobs", headers={"Host": "icm.example.com"})).status_code == 200
+    assert (await service.client.get("/v1/jobs", headers={"Host": "evil.example"})).status_code == 421
 
 
 async def test_a_revoked_key_is_refused_from_the_next_request_on(guarded: Service) -> None:
@@ -220,7 +252,13 @@ async def test_a_refused_upload_is_not_read(guarded: Service) -> None:
             yield b"x"
 
     assert (await guarded.client.post("/v1/jobs", content=body())).status_code == 401
-    scope = {"type": "http", "method": "POST", "path": "/v1/jobs", "headers": [], "query_string": b""}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/jobs",
+        "headers": [(b"host", b"localhost")],
+        "query_string": b"",
+    }
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
