@@ -4,6 +4,7 @@ The rule is made of method and path alone and ends in a refusal, so that a route
 is guarded without saying so.
 """
 
+import base64
 import re
 import time
 from urllib.parse import unquote_plus
@@ -26,6 +27,8 @@ OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
 _ADMIN_PATHS = frozenset({"/metrics"})
 _READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/=-]+) *", re.IGNORECASE)
+_OTHER_HEADERS = ("x-api-key", "api-key")  # where other services look for keys
+_HOW_TO_SEND = "send `Authorization: Bearer icm_...`, the key without quotes"
 _QUERY_NAMES = re.compile(r"(?:^|&)(?:api[_-]?key|access[_-]?token)=", re.IGNORECASE)
 
 
@@ -93,16 +96,45 @@ class AccessControl:
 
     async def _caller(self, scope: Scope) -> Caller:
         _refuse_key_in_address(scope)
-        given = Headers(scope=scope).getlist("authorization")
-        if len(given) > 1:
-            raise NotAuthenticated("there is more than one Authorization header", key_was_sent=True)
-        bearer = _BEARER.fullmatch(given[0]) if given else None
-        if bearer is not None:
-            return await authenticate(self._store, bearer[1], request_id=scope["state"]["request_id"])
+        key = _key_of(Headers(scope=scope))
+        if key is not None:
+            return await authenticate(self._store, key, request_id=scope["state"]["request_id"])
         if self._needs_key:
             raise NotAuthenticated("an API key is needed: `Authorization: Bearer icm_...`")
         _refuse_foreign_page(scope)
         return Caller(request_id=scope["state"]["request_id"])
+
+
+def _key_of(headers: Headers) -> str | None:
+    """The API key that was sent, None where no credential was. Raises NotAuthenticated for one that cannot be read.
+
+    Whoever sends one means to be somebody: without a key that can be read they are not taken for whoever is here. The
+    exception is another server's password (Basic), which proxies pass on.
+    """
+    given = headers.getlist("authorization")
+    if len(given) > 1:
+        raise NotAuthenticated("there is more than one Authorization header", key_was_sent=True)
+    bearer = _BEARER.fullmatch(given[0]) if given else None
+    if bearer is not None:
+        return bearer[1]
+    misplaced = next((name for name in _OTHER_HEADERS if name in headers), None)
+    if misplaced is not None:
+        raise NotAuthenticated(f"an API key is not read from the header {misplaced}; {_HOW_TO_SEND}")
+    if given and not _is_foreign_password(given[0]):
+        raise NotAuthenticated(f"the Authorization header cannot be read; {_HOW_TO_SEND}")
+    return None
+
+
+def _is_foreign_password(credential: str) -> bool:
+    """Whether this is a password for HTTP's scheme Basic, and no API key of ours is in it."""
+    scheme, _, encoded = credential.partition(" ")
+    if scheme.lower() != "basic":
+        return False
+    try:
+        password = base64.b64decode(encoded.strip(), validate=True).decode("latin-1")
+    except ValueError:
+        return False
+    return ":" in password and redacted(password) == password
 
 
 def _refuse_foreign_page(scope: Scope) -> None:
