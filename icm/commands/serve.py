@@ -15,7 +15,7 @@ import typer
 
 from icm.commands.failures import BadConfigFile
 from icm.commands.options import Json
-from icm.commands.output import on_stderr, on_stdout, write_json
+from icm.commands.output import on_stderr, on_stdout, write_json, write_line
 from icm.ports import free_port
 from icm.stack import Backends, StackOptions, Stopped, running
 from icm.supervisor import POLL_SECONDS
@@ -137,8 +137,8 @@ def _announce(options: StackOptions, *, as_json: bool) -> None:
     if as_json:
         write_json({"url": options.url, "data_dir": str(options.data_folder), "pid": os.getpid()})
         return
-    on_stdout().print(f"ready: {options.url}  (documentation: {options.url}/docs)", highlight=False, soft_wrap=True)
+    write_line(on_stdout(), f"ready: {options.url}  (documentation: {options.url}/docs)")
     if not is_loopback(options.host):
         where = "--database-url ..." if options.database_url else f"--data-dir {options.data_folder}"
-        on_stderr().print(f"requests need an API key: icm keys create NAME {where}", soft_wrap=True)
+        write_line(on_stderr(), f"requests need an API key: icm keys create NAME {where}")
     on_stderr().print(f"logs: {options.data_folder / 'logs'}; Ctrl-C stops all parts", style="dim", soft_wrap=True)
