@@ -18,6 +18,7 @@ from api.event_reads import EventReads
 from api.limits import BodyLimit, BodyPace, ConnectionLimit
 from api.metrics import ApiMetrics
 from api.middleware import RequestContext
+from api.readiness import FirstAnswer
 from api.submissions import rooms_of
 from service.access.hosts import AllowedHosts
 from service.access.streams import StreamCounter
@@ -58,6 +59,7 @@ def create_app(application: Application) -> FastAPI:
     app.state.event_reads = EventReads()
     app.state.downloads = asyncio.Semaphore(_DOWNLOADS_AT_ONCE)
     app.state.rooms = rooms_of(application.settings.server)
+    app.state.first_answer = FirstAnswer(application.scorers, is_awaited=application.settings.server.ready_with_backend)
     app.state.stopping = asyncio.Event()
     for router in (jobs.router, results.router, events.router, webhooks.router, operations.router):
         app.include_router(router)
@@ -77,3 +79,4 @@ def create_app(application: Application) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     app.state.stopping.set()
+    app.state.first_answer.close()

@@ -13,7 +13,7 @@ from service.bootstrap import Application, build_application, build_sender
 from service.identifiers import WorkerId
 from service.observability import configure_logging
 from service.observability.traces import sent_traces
-from service.settings import Settings
+from service.settings import Settings, settings_of_process
 from workers.dispatch import WebhookDispatch
 from workers.duties import Duty, attend
 from workers.maintenance import Maintenance
@@ -58,7 +58,7 @@ def _duties(application: Application) -> Sequence[Duty]:
 
 def main() -> None:
     """Read the settings from the environment and work."""
-    settings = Settings()
+    settings = settings_of_process()
     configure_logging(settings.log_format, settings.log_level)
     with sent_traces("icm-worker", settings.telemetry.otlp_endpoint):
         asyncio.run(work(settings))

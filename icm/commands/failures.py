@@ -9,7 +9,7 @@ from icm.commands.output import on_stderr, write_line
 from icm.documents import Job
 from icm.errors import ApiError, IcmError, ServerUnreachable
 from icm.private import PrivateServiceFailed
-from icm.supervisor import PartFailed
+from icm.supervisor import PartFailed, PartMisused
 from service.errors import InvalidInput, ServiceError, StorageUnavailable
 from service.storage.binaries import EmbeddedPostgresError
 from service.terminal import visible_line
@@ -49,11 +49,15 @@ EXPECTED = (IcmError, PartFailed, ServiceError, OSError)
 # The first that fits counts.
 _CODES: tuple[tuple[tuple[type[Exception], ...], ExitCode], ...] = (
     ((JobEndedBadly,), ExitCode.JOB_ENDED_BADLY),
+    ((PartMisused,), ExitCode.USAGE),
     ((PartFailed, EmbeddedPostgresError, PrivateServiceFailed), ExitCode.SERVICE_FAILED),
     ((ServerUnreachable, StorageUnavailable), ExitCode.UNREACHABLE),
     ((BadConfigFile, InvalidInput), ExitCode.INVALID_INPUT),
     ((ServiceError,), ExitCode.REFUSED),
 )
+
+
+_OF_CALLERS = (ExitCode.USAGE, ExitCode.INVALID_INPUT)  # what a private service was given is what its caller was given
 
 
 def report_failure(error: Exception, *, as_json: bool) -> ExitCode:
@@ -64,7 +68,7 @@ def report_failure(error: Exception, *, as_json: bool) -> ExitCode:
         return code
     console = on_stderr()
     # What a service says is a line; what ends a part of ours comes with the last lines of its log.
-    told = visible_line(str(error)) if isinstance(error, ApiError | JobEndedBadly) else str(error)
+    told = visible_line(str(error)) if isinstance(error, ApiError | JobEndedBadly | PartMisused) else str(error)
     console.print(f"Error: {told}", style="red", highlight=False, soft_wrap=True)
     if isinstance(error, InvalidInput):
         for found in error.faults:
@@ -83,6 +87,8 @@ def exit_code(error: Exception) -> ExitCode:
     """Which exit code stands for this error."""
     if isinstance(error, ApiError):
         return ExitCode.INVALID_INPUT if error.is_invalid_input else ExitCode.REFUSED
+    if isinstance(error, PrivateServiceFailed) and error.exit_code in _OF_CALLERS:
+        return ExitCode(error.exit_code)
     return next((code for kinds, code in _CODES if isinstance(error, kinds)), ExitCode.USAGE)
 
 

@@ -10,7 +10,7 @@ import typer
 from icm.client import Client
 from icm.commands.failures import JobEndedBadly
 from icm.commands.jobs import check_output
-from icm.commands.options import ApiKey, Config, Data, Json, read_config
+from icm.commands.options import ApiKey, Config, Data, Json, check_model, read_config
 from icm.commands.output import count, known_lines, on_stderr, on_stdout, summary_of, write_json, write_line
 from icm.commands.progress import shown_progress
 from icm.documents import Job
@@ -89,6 +89,7 @@ def connected(
         with Client(url, api_key=api_key) as client:
             yield client
         return
+    check_model(language_model)
     if not quiet:
         on_stderr().print("starting a private service ...", style="dim")
     with PrivateService(language_model=language_model, workers=workers) as private_url, Client(private_url) as client:

@@ -11,6 +11,7 @@ from service import errors
 from service.entities import Caller
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring_ports import BackendInfo
+from service.settings import ServerSettings, Settings
 from service.storage.memory import MemoryStore
 from tests.unit.api.harness import CONFIG, Service, pairs
 
@@ -164,6 +165,32 @@ async def test_a_backend_that_cannot_serve_is_told_before_anything_is_stored(
     answer = await service.client.post("/v1/jobs", json={"config": CONFIG, "examples": pairs(8)})
     assert (answer.status_code, answer.json()["type"]) == (status, f"urn:icm:problem:{kind}")
     assert (await service.client.get("/v1/jobs")).json()["data"] == []
+
+
+async def test_readiness_waits_for_the_first_answer_of_the_default_backend_where_it_is_asked_to() -> None:
+    backend = BrokenBackend(None, reachable=False)
+    service = Service(MemoryStore(), backend, Settings(server=ServerSettings(ready_with_backend=True)))
+    for _ in range(2):
+        answer = await service.client.get("/health/ready")
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:icm:problem:backend-unavailable")
+        assert "Retry-After" in answer.headers
+    assert (await service.client.get("/health/live")).status_code == 200
+    for is_there in (True, False):  # what is stored can be read while a backend is away
+        backend._reachable = is_there
+        assert (await service.client.get("/health/ready")).status_code == 200
+
+
+async def test_readiness_does_not_fail_with_a_probe_that_fails() -> None:
+    backend = BrokenBackend(errors.BackendError("odd"))
+    service = Service(MemoryStore(), backend, Settings(server=ServerSettings(ready_with_backend=True)))
+    assert (await service.client.get("/health/ready")).status_code == 503
+    backend._error = None
+    assert (await service.client.get("/health/ready")).status_code == 200
+
+
+async def test_readiness_does_not_ask_the_backend_unless_told_to() -> None:
+    service = Service(MemoryStore(), BrokenBackend(None, reachable=False))
+    assert (await service.client.get("/health/ready")).status_code == 200
 
 
 async def test_a_backends_own_hint_says_when_to_try_again() -> None:
