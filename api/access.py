@@ -14,6 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.dependencies import Application
+from api.docs_page import PUBLIC_PATHS
 from api.errors import service_problem
 from service.access.authentication import authenticate, needs_key, permit
 from service.access.hosts import AllowedHosts
@@ -34,7 +35,7 @@ _QUERY_NAMES = re.compile(r"(?:^|&)(?:api[_-]?key|access[_-]?token)=", re.IGNORE
 
 def scope_needed(method: str, path: str) -> KeyScope | None:
     """Which scope a request needs; none where it needs no key at all."""
-    if path in OPEN_PATHS:
+    if path in OPEN_PATHS or path in PUBLIC_PATHS:
         return None
     if path in _ADMIN_PATHS:
         return KeyScope.ADMIN

@@ -36,7 +36,7 @@ def create_app(engine: Engine, limits: Limits, allowed: AllowedHosts | None = No
         yield
         await serving.scheduler.stop()
 
-    app = FastAPI(title="ICM inference server", version=VERSION, lifespan=lifespan)
+    app = FastAPI(title="ICM inference server", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.serving = serving
     app.add_middleware(Doors, allowed=allowed or AllowedHosts("localhost"))
     app.include_router(tgi_router(tgi))

@@ -16,10 +16,11 @@ from inference.hosts import AllowedHosts
 
 PROBLEM_JSON = "application/problem+json"
 _SHOWN_CHARACTERS = 100
+_MAX_HEAD_BYTES = 16_384
 
 
 class Doors:
-    """Lets requests through, or answers with a problem (RFC 9457): 403, 415 or 421."""
+    """Lets requests through, or answers with a problem (RFC 9457): 400, 403, 415, 421 or 431."""
 
     def __init__(self, app: ASGIApp, allowed: AllowedHosts) -> None:
         self._app = app
@@ -27,7 +28,9 @@ class Doors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        refusal = self._refusal(scope["method"], Headers(scope=scope)) if scope["type"] == "http" else None
+        refusal = None
+        if scope["type"] == "http":
+            refusal = _refusal_of_head(scope) or self._refusal(scope["method"], Headers(scope=scope))
         await (refusal or self._app)(scope, receive, send)
 
     def _refusal(self, method: str, headers: Headers) -> Response | None:
@@ -45,6 +48,21 @@ class Doors:
             detail = f"Content-Type {given} is not read here; send application/json"
             return _problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
         return None
+
+
+def _refusal_of_head(scope: Scope) -> Response | None:
+    """A head that is too long, or that two readers may read in two ways (request smuggling; RFC 9112 §6.1)."""
+    headers = Headers(scope=scope)
+    if "transfer-encoding" in headers and ("content-length" in headers or scope.get("http_version") == "1.0"):
+        refusal = _problem(HTTPStatus.BAD_REQUEST, "it is not plain where the body ends: send one of its two lengths")
+    elif sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > _MAX_HEAD_BYTES:
+        refusal = _problem(
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"headers have more than {_MAX_HEAD_BYTES} bytes"
+        )
+    else:
+        return None
+    refusal.headers["Connection"] = "close"
+    return refusal
 
 
 def _is_of_foreign_page(headers: Headers, host: str) -> bool:

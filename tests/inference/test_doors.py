@@ -9,6 +9,7 @@ from inference.app import create_app
 from inference.engine import Engine
 from inference.hosts import AllowedHosts
 from inference.settings import Limits, read_settings
+from tests.unit.api.test_heads import answers_to
 
 JSON = {"Content-Type": "application/json"}
 
@@ -60,6 +61,24 @@ async def test_programs_and_our_own_pages_are_answered(client: httpx.AsyncClient
     kind = {"Content-Type": "application/json; charset=utf-8"}
     answer = await client.post("/generate", headers={**kind, **headers}, json={"inputs": "1 2"})
     assert answer.status_code == 200
+
+
+async def test_a_request_with_two_ends_is_the_last_of_its_connection(url: str) -> None:
+    second = b"GET /info HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    head = b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    ends = b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    answered = answers_to(url, head + ends + second)
+    assert answered.startswith(b"HTTP/1.1 400 ")
+    assert answered.count(b"HTTP/1.1 ") == 1
+
+
+async def test_a_head_that_is_too_long_is_refused(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/info", headers={"x": "y" * 17_000})).status_code == 431
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+async def test_no_page_loads_scripts_from_elsewhere(client: httpx.AsyncClient, path: str) -> None:
+    assert (await client.get(path)).status_code == 404
 
 
 async def test_hosts_that_the_command_line_names_are_answered(engine: Engine) -> None:

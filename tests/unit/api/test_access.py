@@ -23,9 +23,11 @@ EVERYWHERE = Settings(host="0.0.0.0")  # noqa: S104 - nothing listens in these t
 DEMANDED = Settings(access=AccessSettings(required=True))
 GUARDED = {"beyond loopback": EVERYWHERE, "demanded": DEMANDED}
 ELSEWHERE = [
-    "/docs",
+    "/docs/",
+    "/docs/other",
+    "/docs/../v1/jobs",
     "/redoc",
-    "/openapi.json",
+    "/openapi.json/",
     "/nowhere",
     "/health",
     "/health/live/",
@@ -49,6 +51,11 @@ async def test_health_is_all_that_can_be_asked_for_without_a_key(guarded: Servic
 @pytest.mark.parametrize("path", ELSEWHERE)
 async def test_pages_and_paths_outside_the_document_need_a_key_too(guarded: Service, path: str) -> None:
     assert (await guarded.client.get(path)).status_code == 401
+
+
+async def test_the_documentation_can_be_read_without_a_key(guarded: Service) -> None:
+    for path in ("/docs", "/docs/start.js", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/openapi.json"):
+        assert (await guarded.client.get(path)).status_code == 200, path
 
 
 async def test_on_loopback_everything_can_be_asked_for_without_a_key(service: Service) -> None:

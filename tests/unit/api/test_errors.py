@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import pytest
+import structlog
 
 from api.cursors import CursorSigner
 from api.errors import STATUS_OF, kind_of
@@ -165,6 +166,20 @@ async def test_a_backend_that_cannot_serve_is_told_before_anything_is_stored(
     answer = await service.client.post("/v1/jobs", json={"config": CONFIG, "examples": pairs(8)})
     assert (answer.status_code, answer.json()["type"]) == (status, f"urn:icm:problem:{kind}")
     assert (await service.client.get("/v1/jobs")).json()["data"] == []
+
+
+@pytest.mark.parametrize("kind", [errors.StorageUnavailable, errors.StorageFull])
+async def test_where_the_database_stands_is_in_the_log_and_not_in_the_answer(
+    kind: type[errors.StorageUnavailable],
+) -> None:
+    reason = "Connect call failed ('10.1.2.3', 5432), base/16384/24601, user icm"
+    service = Service(FailingStore(kind(reason)))
+    with structlog.testing.capture_logs() as logged:
+        answers = [await service.client.get(path) for path in ("/v1/jobs", "/health/ready")]
+    for answer in answers:
+        assert answer.status_code in {503, 507}
+        assert not [part for part in ("10.1.2.3", "5432", "base/", "user icm") if part in answer.text]
+    assert any(line.get("reason") == reason for line in logged)
 
 
 async def test_readiness_waits_for_the_first_answer_of_the_default_backend_where_it_is_asked_to() -> None:
