@@ -18,7 +18,7 @@ from service.bootstrap import Application, build_application
 from service.errors import StorageUnavailable
 from service.observability import configure_logging
 from service.observability.traces import sent_traces
-from service.settings import Settings
+from service.settings import Settings, settings_of_process
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _NOTICE_SECONDS = 5.0  # for looking whether there is a key, before requests are taken
@@ -92,7 +92,7 @@ async def _tell_of_missing_keys(application: Application) -> None:
 
 def main() -> None:
     """Read the settings from the environment and serve."""
-    settings = Settings()
+    settings = settings_of_process()
     configure_logging(settings.log_format, settings.log_level)
     sys.setswitchinterval(_SWITCH_SECONDS)
     with sent_traces("icm-api", settings.telemetry.otlp_endpoint):

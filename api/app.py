@@ -8,17 +8,19 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
-from api import events, jobs, operations, results, webhooks
-from api.access import AccessControl
+from api import docs_page, events, jobs, operations, results, webhooks
+from api.access import AccessControl, HostCheck
 from api.cursors import CursorSigner
 from api.dependencies import Application
 from api.documentation import install_openapi
 from api.errors import install_handlers
 from api.event_reads import EventReads
-from api.limits import BodyLimit, BodyPace, ConnectionLimit
+from api.limits import BodyLimit, BodyPace, ConnectionLimit, HeadLimit
 from api.metrics import ApiMetrics
 from api.middleware import RequestContext
+from api.readiness import FirstAnswer
 from api.submissions import rooms_of
+from service.access.hosts import AllowedHosts
 from service.access.streams import StreamCounter
 from service.jobs.models import ModelDirectory
 
@@ -45,6 +47,8 @@ def create_app(application: Application) -> FastAPI:
         description=_DESCRIPTION.strip(),
         lifespan=_lifespan,
         redirect_slashes=False,
+        docs_url=None,  # a page of ours, see api/docs_page.py
+        redoc_url=None,
         separate_input_output_schemas=False,
         telemetry=_NO_TELEMETRY,
     )
@@ -57,14 +61,17 @@ def create_app(application: Application) -> FastAPI:
     app.state.event_reads = EventReads()
     app.state.downloads = asyncio.Semaphore(_DOWNLOADS_AT_ONCE)
     app.state.rooms = rooms_of(application.settings.server)
+    app.state.first_answer = FirstAnswer(application.scorers, is_awaited=application.settings.server.ready_with_backend)
     app.state.stopping = asyncio.Event()
-    for router in (jobs.router, results.router, events.router, webhooks.router, operations.router):
+    for router in (jobs.router, results.router, events.router, webhooks.router, operations.router, docs_page.router):
         app.include_router(router)
     server = application.settings.server
     app.add_middleware(BodyLimit, max_bytes=application.settings.upload.max_bytes + _FORM_BYTES)
     app.add_middleware(BodyPace, seconds=server.body_seconds, min_bytes=server.min_bytes)
     app.add_middleware(AccessControl, application=application)
+    app.add_middleware(HostCheck, allowed=AllowedHosts(application.settings.host, application.settings.access.hosts))
     app.add_middleware(ConnectionLimit)
+    app.add_middleware(HeadLimit)
     app.add_middleware(RequestContext, metrics=metrics)
     install_handlers(app)
     install_openapi(app)
@@ -75,3 +82,4 @@ def create_app(application: Application) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     app.state.stopping.set()
+    app.state.first_answer.close()

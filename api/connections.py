@@ -1,6 +1,7 @@
 """Connections of one process: as uvicorn serves them, but none may be slow or idle for ever.
 
-uvicorn 0.54 limits the size of a request's head (16 KiB) and the time between two requests (5 s).
+uvicorn 0.54 limits the size of a request's head that comes in pieces (16 KiB; one that comes at once
+`api.limits.HeadLimit` does) and the time between two requests (5 s).
 It waits without end for a first request, for the rest of a head, for a reader who does not read,
 and for the rest of a body that was answered before its end. Each of these has a time limit here.
 """

@@ -9,6 +9,7 @@ from fastapi import Depends, Header, Path, Query, Request
 from api.cursors import CursorSigner
 from api.event_reads import EventReads
 from api.metrics import ApiMetrics
+from api.readiness import FirstAnswer
 from service.access.desks import CallerDesks
 from service.access.streams import StreamCounter
 from service.entities import Quotas
@@ -71,6 +72,11 @@ def _models(request: Request) -> ModelDirectory:
     return models
 
 
+def _first_answer(request: Request) -> FirstAnswer:
+    first_answer: FirstAnswer = request.app.state.first_answer
+    return first_answer
+
+
 def _streams(request: Request) -> StreamCounter:
     streams: StreamCounter = request.app.state.streams
     return streams
@@ -113,6 +119,7 @@ TheStore = Annotated[Desks, Depends(_store)]
 TheSigner = Annotated[CursorSigner, Depends(_signer)]
 TheModels = Annotated[ModelDirectory, Depends(_models)]
 TheMetrics = Annotated[ApiMetrics, Depends(_metrics)]
+TheFirstAnswer = Annotated[FirstAnswer, Depends(_first_answer)]
 TheStreams = Annotated[StreamCounter, Depends(_streams)]
 TheEventReads = Annotated[EventReads, Depends(_event_reads)]
 Stopping = Annotated[asyncio.Event, Depends(_stopping)]

@@ -141,11 +141,12 @@ def _leave_out_null(document: dict[str, Any]) -> None:
 
 
 def _tell_who_may_ask(document: dict[str, Any]) -> None:
-    """Every operation's scope, and the answers to those who lack it, from the rule that is enforced."""
+    """Every operation's scope, and the answers to those who lack it or ask for another host, by the rules enforced."""
     schemes = document["components"].setdefault("securitySchemes", {})
     schemes["ApiKey"] = {"type": "http", "scheme": "bearer", "description": _ABOUT_KEYS}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
+            operation["responses"].setdefault("421", _problem(421))
             scope = scope_needed(method.upper(), path)
             if scope is None:
                 continue

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -39,6 +40,7 @@ STATUS_OF: Mapping[type[errors.ServiceError], int] = {
     errors.QuotaExhausted: 429,
     errors.QuotaTooSmall: 413,
     errors.TooManyRequests: 429,
+    errors.HostNotAllowed: 421,
     errors.KeyNotFound: 404,
     errors.ProjectNotFound: 404,
     errors.JobNotFound: 404,
@@ -132,7 +134,17 @@ def service_problem(request_id: str, error: errors.ServiceError) -> Response:
     if isinstance(error, errors.ModelNotFound):
         faults = (errors.Fault(str(error), field="model"),)
     quota = error.state if isinstance(error, errors.QuotaExceeded) else None
-    return problem(request_id, kind, str(error), faults=faults, quota=quota, headers=_headers(error, kind))
+    return problem(request_id, kind, _detail(error), faults=faults, quota=quota, headers=_headers(error, kind))
+
+
+def _detail(error: errors.ServiceError) -> str:
+    """What went wrong; where the database stands and what its files are called is for the log alone."""
+    if not isinstance(error, errors.StorageUnavailable):
+        return str(error)
+    structlog.get_logger("api").warning("the database does not do what was asked", reason=str(error))
+    if isinstance(error, errors.StorageFull):
+        return "the disk of the database is full: nothing can be stored just now, what is stored can be read"
+    return "the database does not answer just now; the log has the reason under this request id"
 
 
 def _headers(error: errors.ServiceError, kind: ProblemKind) -> dict[str, str]:

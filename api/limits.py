@@ -6,10 +6,47 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access import OPEN_PATHS
-from api.errors import service_problem
+from api.errors import ProblemKind, problem, service_problem
 from service.errors import Overloaded, PayloadTooLarge, RequestTooSlow
 
+MAX_HEAD_BYTES = 16_384  # uvicorn has this limit for heads that come in pieces, and none for one that comes at once
+_BYTES_AROUND = 4  # of each header: colon, space, end of line
+_AMBIGUOUS = ProblemKind(status=400, slug="bad-request")
+_TOO_LARGE = ProblemKind(status=431, slug="request-header-fields-too-large")
 OVER_LIMIT = "is_over_limit"  # in the scope's state: the connection is one more than the process serves
+
+
+class HeadLimit:
+    """Refuses heads that are too long, and heads that two readers may read in two ways.
+
+    A request with Content-Length beside Transfer-Encoding has two ends: where a proxy takes the one and we the other,
+    what lies between becomes somebody else's request (request smuggling; RFC 9112 §6.1). The connection ends with it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        refusal = _refusal_of_head(scope) if scope["type"] == "http" else None
+        if refusal is None:
+            await self._app(scope, receive, send)
+            return
+        kind, detail = refusal
+        await problem(scope["state"]["request_id"], kind, detail, headers={"Connection": "close"})(scope, receive, send)
+
+
+def _refusal_of_head(scope: Scope) -> tuple[ProblemKind, str] | None:
+    headers = Headers(scope=scope)
+    if "transfer-encoding" in headers and ("content-length" in headers or scope.get("http_version") == "1.0"):
+        return (
+            _AMBIGUOUS,
+            "it is not plain where the body ends: Transfer-Encoding beside Content-Length or HTTP/1.0",
+        )
+    target = len(scope.get("raw_path") or b"") + len(scope.get("query_string", b""))
+    if target + sum(len(name) + len(value) + _BYTES_AROUND for name, value in scope["headers"]) > MAX_HEAD_BYTES:
+        return _TOO_LARGE, f"the request's head, its address and all headers, has more than {MAX_HEAD_BYTES} bytes"
+    return None
 
 
 class ConnectionLimit:

@@ -24,8 +24,6 @@ SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
 }
-# FastAPI's pages about the API load their scripts from elsewhere; nothing that users sent is on them.
-_API_PAGES = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc"})
 _UNTRACED = OPEN_PATHS | {"/metrics"}
 _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -46,7 +44,7 @@ class RequestContext:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        answer = _Answer(send, request_id, is_api_page=scope["path"] in _API_PAGES)
+        answer = _Answer(send, request_id)
         began = time.perf_counter()
         with (
             structlog.contextvars.bound_contextvars(request_id=request_id),
@@ -106,10 +104,9 @@ def _request_id(scope: Scope) -> str:
 class _Answer:
     """Watches the answer go out and adds to its headers what every answer has."""
 
-    def __init__(self, send: Send, request_id: str, *, is_api_page: bool) -> None:
+    def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
         self._request_id = request_id
-        self._is_api_page = is_api_page
         self.status: int | None = None
 
     async def send(self, message: Message) -> None:
@@ -118,6 +115,5 @@ class _Answer:
             headers = MutableHeaders(scope=message)
             headers[REQUEST_ID] = self._request_id
             for name, value in SECURITY_HEADERS.items():
-                if not (self._is_api_page and name == "Content-Security-Policy"):
-                    headers.setdefault(name, value)
+                headers.setdefault(name, value)
         await self._send(message)

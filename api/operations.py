@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from api.dependencies import TheApplication, TheMetrics, TheModels
+from api.dependencies import TheApplication, TheFirstAnswer, TheMetrics, TheModels
 from api.documentation import problems
 from api.schemas import Health, ModelBody, ModelList
 from service.observability.metrics import CONTENT_TYPE
@@ -27,9 +27,10 @@ async def live() -> Health:
 
 
 @router.get("/health/ready", responses=problems(503))
-async def ready(application: TheApplication) -> Health:
-    """The database answers and is migrated: requests can be served."""
+async def ready(application: TheApplication, first_answer: TheFirstAnswer) -> Health:
+    """The database answers and is migrated, and the default backend has answered once where that is waited for."""
     await application.store.ping()
+    await first_answer.check()
     return Health()
 
 

@@ -80,7 +80,7 @@ async def run_job(way: Way, url: str, data: Data) -> Measured:
     """One job, its work timed. Raises RuntimeError where it does not succeed."""
     async with service_on(way.settings.model_copy(update={"url": url})) as (application, recorder):
         transport = httpx.ASGITransport(create_app(application))
-        async with httpx.AsyncClient(transport=transport, base_url="http://service", timeout=600) as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=600) as client:
             job = await _created(client, data)  # which probes the server, so that its first steps are not timed
             before = prompt_tokens(url) if way.counts else None
             started = time.perf_counter()

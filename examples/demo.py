@@ -20,7 +20,7 @@ from rich.table import Table
 
 from icm import Client, Job
 from icm.commands.failures import EXPECTED, ExitCode, JobEndedBadly, report_failure
-from icm.commands.output import count
+from icm.commands.output import count, on_stdout, write_line
 from icm.commands.progress import shown_progress
 from icm.private import PrivateService
 
@@ -93,7 +93,7 @@ def show(console: Console, outcomes: dict[str, Outcome], *, usual_accuracy: floa
     if accuracy is not None and accuracy < usual_accuracy:
         console.print("ICM found labels that differ from gold in more places than usual; see the reasons below")
     for reason in outcomes["icm"].report["reasons"]:
-        console.print(f"  {reason['code']}: {reason['message']}", highlight=False, markup=False, soft_wrap=True)
+        write_line(console, f"  {reason['code']}: {reason['message']}")
 
 
 def _lines(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, ...]]:
@@ -118,7 +118,7 @@ def main() -> int:
     if given.example == REVIEWS and not given.model:
         parser.error(NEEDS_MODEL)
     try:
-        return run(Console(), example=given.example, language_model=given.model, out=given.out)
+        return run(on_stdout(), example=given.example, language_model=given.model, out=given.out)
     except EXPECTED as error:
         return report_failure(error, as_json=False)
     except KeyboardInterrupt:

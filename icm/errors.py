@@ -2,6 +2,7 @@
 
 IcmError
 ├── ApiError            the service answered that it will not do it, and why
+├── UnusableKey         the API key has characters that no request can carry
 └── ServerUnreachable   there was no answer, however often it was asked
 """
 
@@ -32,6 +33,10 @@ class IcmError(Exception):
 
 class ServerUnreachable(IcmError):
     """There was no answer from the service."""
+
+
+class UnusableKey(IcmError, ValueError):
+    """The API key has characters that no request can carry; the text does not repeat it."""
 
 
 class ApiError(IcmError):

@@ -4,6 +4,7 @@ A flow yields `Send` and `Pause`; whoever drives it does that, blocking or not, 
 the outcome back. So the client and its asynchronous twin share everything that is decided.
 """
 
+import re
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from icm.errors import ServerUnreachable, api_error
 from icm.retries import Outcome, RetryPolicy
 
 T = TypeVar("T")
+
+_ERROR_NUMBER = re.compile(r"^\[Errno -?\d+\] ")
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,29 @@ def until_final(
 
 def _value(call: Call[T], outcome: Outcome) -> T:
     if isinstance(outcome, httpx.TransportError):
-        raise ServerUnreachable(f"no answer to {call.method} {call.path}: {_reason(outcome)}") from outcome
+        raise ServerUnreachable(_unreachable(call, outcome)) from outcome
     if not outcome.is_success:
         raise api_error(outcome)
     return call.read(outcome)
 
 
+def _unreachable(call: Call[Any], error: httpx.TransportError) -> str:
+    """Who did not answer what, and what to do about it."""
+    message = f"no answer from {_address(error)} to {call.method} {call.path}: {_reason(error)}"
+    if not isinstance(error, httpx.ConnectError):
+        return message
+    return f"{message}. Start the service there (`icm serve`), or name one that runs (--url, ICM_URL)"
+
+
+def _address(error: httpx.TransportError) -> str:
+    """Where the request went, without a password that the address may hold."""
+    try:
+        url = error.request.url
+    except RuntimeError:  # it was never sent
+        return "the service"
+    return f"{url.scheme}://{url.netloc.decode()}"
+
+
 def _reason(error: httpx.TransportError) -> str:
-    """Time-outs come without a text."""
-    return str(error) or type(error).__name__
+    """What went wrong, without the system's number for it; time-outs come without a text."""
+    return _ERROR_NUMBER.sub("", str(error)) or type(error).__name__

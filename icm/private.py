@@ -15,7 +15,14 @@ _STOP_SECONDS = 60.0  # each stage of parts has a quarter of it to end in good o
 
 
 class PrivateServiceFailed(IcmError):
-    """The private service did not come up or died; the text says which part, with the end of its log."""
+    """The private service did not come up or died; the text says which part, with the end of its log.
+
+    `exit_code` is the one that it ended with, where it said why.
+    """
+
+    def __init__(self, message: str, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class PrivateService:
@@ -47,10 +54,10 @@ class PrivateService:
         if self._process is None:
             return
         has_died = self._process.poll() is not None
-        why = self._why() if has_died else ""
+        why = self._why() if has_died else None
         self._close(self._process)
-        if has_died and isinstance(error, IcmError):
-            raise PrivateServiceFailed(why) from error
+        if why is not None and isinstance(error, IcmError):
+            raise why from error
 
     def _url(self, process: subprocess.Popen[bytes]) -> str:
         line = process.stdout.readline() if process.stdout else b""
@@ -58,7 +65,7 @@ class PrivateService:
             url: str = json.loads(line)["url"]
             return url
         process.wait()
-        raise PrivateServiceFailed(self._why())
+        raise self._why()
 
     def _close(self, process: subprocess.Popen[bytes]) -> None:
         """End the service and whatever it may have left in its process group."""
@@ -75,10 +82,11 @@ class PrivateService:
                 process.stdout.close()
             self._said.close()
 
-    def _why(self) -> str:
+    def _why(self) -> PrivateServiceFailed:
         self._said.seek(0)
         lines = self._said.read().decode(errors="replace").strip().splitlines()
         try:
-            return str(json.loads(lines[-1])["error"]["detail"])
+            last = json.loads(lines[-1])
+            return PrivateServiceFailed(str(last["error"]["detail"]), last.get("exit_code"))
         except (IndexError, KeyError, TypeError, ValueError):
-            return "\n".join(["the private service ended", *lines])
+            return PrivateServiceFailed("\n".join(["the private service ended", *lines]))

@@ -10,6 +10,7 @@ import httpx
 from icm import calls
 from icm.calls import Call
 from icm.documents import Job
+from icm.errors import UnusableKey
 from icm.files import result_format_of
 from icm.flows import Flow, exchange, until_final
 from icm.retries import RetryPolicy
@@ -25,8 +26,11 @@ RECONNECT_SECONDS = 1.0
 
 
 def with_key(headers: Mapping[str, str] | None, api_key: str | None) -> dict[str, str]:
-    """The headers of every request, the API key among them."""
-    return {**(headers or {}), **({} if api_key is None else {"Authorization": f"Bearer {api_key}"})}
+    """The headers of every request, the API key among them; an empty one is none. Raises UnusableKey."""
+    key = (api_key or "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise UnusableKey("the API key has characters that a request cannot carry: copy it anew, without line breaks")
+    return {**(headers or {}), **({"Authorization": f"Bearer {key}"} if key else {})}
 
 
 class Requests:

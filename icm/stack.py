@@ -23,6 +23,7 @@ _READY_SECONDS = 120.0  # for the API; the inference server may have to download
 _RESTARTS = 3
 NOTICE_SECONDS = 10.0  # a person who waits longer wants to know what for
 _PROBE_SECONDS = 2.0
+_MODEL_UNUSABLE = 3  # how `python -m inference` ends where it cannot load the language model it was given
 _METRICS_PORT = "ICM_WORKER__METRICS_PORT"
 
 Backends = Sequence[dict[str, Any]]
@@ -50,8 +51,8 @@ class StackOptions:
     @property
     def url(self) -> str:
         """Where the API answers for callers on this machine."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
-        return f"http://{host}:{self.port}"
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     @property
     def database_folder(self) -> Path:
@@ -118,7 +119,7 @@ def _start_inference(stack: Stack) -> str:
     chosen = () if stack.options.language_model is None else ("--model", stack.options.language_model)
     command = _python("inference", "--port", str(port), *chosen)
     caches = {"TORCHINDUCTOR_CACHE_DIR": str(stack.options.data_folder / "torch")}  # else it litters /tmp
-    stack.supervisor.start(Part(name="inference", command=command, environment=caches))
+    stack.supervisor.start(Part(name="inference", command=command, environment=caches, misuse_status=_MODEL_UNUSABLE))
     return f"http://127.0.0.1:{port}"
 
 
@@ -159,7 +160,10 @@ def _environment(stack: Stack, backends: Backends) -> dict[str, str]:
 
 def api_settings(options: StackOptions) -> dict[str, str]:
     """What goes before the environment that we were started in."""
-    return {"ICM_ACCESS__REQUIRED": "false"} if options.private else {}
+    without_keys = {"ICM_ACCESS__REQUIRED": "false"} if options.private else {}
+    # Our own inference server takes a while to load; whoever waits for the API wants to send a job.
+    with_backend = {"ICM_SERVER__READY_WITH_BACKEND": "true"} if options.backends is None else {}
+    return {**without_keys, **with_backend}
 
 
 def _python(module: str, *arguments: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ _GRACE_SECONDS = 15.0  # a worker finishes the step at hand, the API the request
 _SETTLED_SECONDS = 30.0  # a part that lived this long and dies has not failed to start
 _TAIL_LINES = 15
 _PR_SET_PDEATHSIG = 1
+_LOG_PREFIX = re.compile(r"^\S+ \[\w+ *\] ")  # time and level
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,7 @@ class Part:
     environment: Mapping[str, str] = field(default_factory=dict)  # beside our own
     stage: int = 0
     restarts: int = 0  # deaths in a row that are made good
+    misuse_status: int | None = None  # how it ends where it cannot use what it was given; its last line says why
 
 
 class PartFailed(Exception):
@@ -38,6 +41,15 @@ class PartFailed(Exception):
         super().__init__(f"{name} {what}" + (f"; the end of its log:\n{log}" if log else ""))
         self.name = name
         self.log = log
+
+
+class PartMisused(PartFailed):
+    """A part cannot use what it was given; the text is what it said of it."""
+
+    def __init__(self, name: str, said: str) -> None:
+        Exception.__init__(self, said)
+        self.name = name
+        self.log = said
 
 
 class _Child:
@@ -69,6 +81,8 @@ class _Child:
         if status is None:
             return
         self.end_group()
+        if status == self.part.misuse_status:
+            raise PartMisused(self.part.name, _LOG_PREFIX.sub("", self.last_line()).strip())
         lived_seconds = time.monotonic() - self._started
         self._deaths = 1 if lived_seconds > _SETTLED_SECONDS else self._deaths + 1
         if self._deaths > self.part.restarts:

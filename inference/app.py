@@ -8,8 +8,10 @@ from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from inference import wire_tgi
+from inference.doors import Doors
 from inference.engine import Engine
 from inference.errors import InvalidRequest
+from inference.hosts import AllowedHosts
 from inference.metrics import Metrics
 from inference.replies import json_reply
 from inference.routes_openai import OpenAiRoutes, openai_router
@@ -19,8 +21,11 @@ from inference.serving import VERSION, Serving
 from inference.settings import Limits
 
 
-def create_app(engine: Engine, limits: Limits) -> FastAPI:
-    """An application that serves this engine; its lifespan runs the inference thread."""
+def create_app(engine: Engine, limits: Limits, allowed: AllowedHosts | None = None) -> FastAPI:
+    """An application that serves this engine; its lifespan runs the inference thread.
+
+    It answers to the hosts that are allowed, by default to loopback names and addresses.
+    """
     serving = Serving(engine, limits)
     metrics = Metrics(serving)
     tgi, openai = TgiRoutes(serving, metrics), OpenAiRoutes(serving, metrics)
@@ -31,8 +36,9 @@ def create_app(engine: Engine, limits: Limits) -> FastAPI:
         yield
         await serving.scheduler.stop()
 
-    app = FastAPI(title="ICM inference server", version=VERSION, lifespan=lifespan)
+    app = FastAPI(title="ICM inference server", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.serving = serving
+    app.add_middleware(Doors, allowed=allowed or AllowedHosts("localhost"))
     app.include_router(tgi_router(tgi))
     app.include_router(openai_router(openai))
     app.include_router(tree_router(TreeRoutes(serving, metrics)))

@@ -3,6 +3,7 @@
 import logging
 import signal
 import sys
+from pathlib import Path
 from socket import socket
 from typing import Literal, NoReturn
 
@@ -14,9 +15,11 @@ from transformers.utils.logging import disable_progress_bar
 from inference.app import create_app
 from inference.engine import CacheLimits, Engine
 from inference.gguf_file import UnreadableModel
+from inference.hosts import AllowedHosts
 from inference.language_model import Source, load
 from inference.settings import Settings, read_settings
 
+MODEL_UNUSABLE = 3  # the process's status where the language model cannot be loaded; 1 is any other failure
 _DRAIN_SECONDS = 10  # given to requests under way when the server is told to stop
 
 
@@ -38,13 +41,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _leave)
     configure_logging(settings.log_format, settings.log_level)
     disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
-    try:
-        engine = build_engine(settings)
-    except (OSError, UnreadableModel) as error:
-        structlog.get_logger().error("the language model cannot be loaded", model=settings.model, error=str(error))
-        sys.exit(1)
+    engine = _engine_or_end(settings)
     config = uvicorn.Config(
-        create_app(engine, settings.limits),
+        create_app(engine, settings.limits, AllowedHosts(settings.host, settings.allowed_hosts)),
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -59,8 +58,28 @@ def _leave(*_: object) -> NoReturn:
     sys.exit(0)
 
 
+def _engine_or_end(settings: Settings) -> Engine:
+    """The engine, or the end of the process with one line that says why the language model cannot be loaded."""
+    try:
+        return build_engine(settings)
+    except Exception as error:
+        log = structlog.get_logger()
+        log.debug("how the loading failed", exc_info=True)
+        sentence = f"the language model {settings.model!r} cannot be loaded: {_first_sentence(error)}"
+        log.error(sentence)  # noqa: TRY400 - whoever named it made a mistake, not this program
+        sys.exit(MODEL_UNUSABLE)
+
+
+def _first_sentence(error: Exception) -> str:
+    """What matters of an error that may have paragraphs, on one line."""
+    text = str(error).strip().partition("\n\n")[0]
+    return " ".join(text.split()) or type(error).__name__
+
+
 def build_engine(settings: Settings) -> Engine:
-    """Load the language model that the settings name. Raises OSError or UnreadableModel where there is none."""
+    """Load the language model that the settings name. Raises OSError, UnreadableModel or what its libraries raise."""
+    if _is_path(settings.model) and not Path(settings.model).exists():
+        raise UnreadableModel("there is no such folder or file")
     if settings.threads:
         torch.set_num_threads(settings.threads)
     language_model = load(Source(settings.model, settings.device, settings.dtype))
@@ -75,6 +94,11 @@ def build_engine(settings: Settings) -> Engine:
         threads=torch.get_num_threads(),
     )
     return engine
+
+
+def _is_path(model: str) -> bool:
+    """Whether this can be no name of the hub, which has at most one slash."""
+    return model.startswith(("/", ".", "~")) or model.count("/") > 1 or model.endswith(".gguf")
 
 
 def configure_logging(log_format: Literal["console", "json"], level: str) -> None:

@@ -38,6 +38,7 @@ class Settings:
     threads: int | None
     log_format: LogFormat
     log_level: str
+    allowed_hosts: tuple[str, ...] = ()
 
     @property
     def limits(self) -> Limits:
@@ -55,6 +56,13 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--model", default=str(SMALL_MODEL), help="folder, GGUF file or hub name")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8080, help="0 takes any free one")
+    parser.add_argument(
+        "--allowed-hosts",
+        type=_names,
+        default=(),
+        metavar="NAMES",
+        help="names it is asked for by, such as gpu.example.com,*.example.org; *: any (addresses need no mention)",
+    )
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one")
     parser.add_argument(
         "--dtype", choices=["auto", *DTYPES], default="auto", help="auto: float32 on the CPU; mixed: see docs"
@@ -76,6 +84,10 @@ def _add_limits(parser: ArgumentParser) -> None:
     parser.add_argument("--cache-tokens", type=_positive, help="tokens held in the prefix cache (512 MiB of them)")
     parser.add_argument("--pack-tokens", type=_positive, help="tokens of one forward pass, at most (512; GPU 2048)")
     parser.add_argument("--threads", type=_positive, help="CPU threads (as many as there are cores)")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _positive(text: str) -> int:

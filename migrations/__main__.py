@@ -6,7 +6,7 @@ import sys
 
 from migrations.commands import check, downgrade, upgrade
 from service.errors import StorageUnavailable
-from service.settings import Settings
+from service.settings import settings_of_process
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--database-url", help="default: ICM_DATABASE_URL or DATABASE_URL")
     parser.add_argument("--wait-seconds", type=float, default=60.0, help="how long to wait for the database")
     given = parser.parse_args(arguments)
-    url = given.database_url or Settings().database_url.get_secret_value()
+    url = given.database_url or settings_of_process().database_url.get_secret_value()
     try:
         if given.command == "upgrade":
             asyncio.run(upgrade(url, given.revision or "head", wait_seconds=given.wait_seconds))

@@ -13,6 +13,7 @@ ServiceError
 │   ├── QuotaExhausted         waiting helps: jobs end, days pass
 │   └── QuotaTooSmall          this request alone is more than the project may ever have
 ├── TooManyRequests            one API key asked more often than it may
+├── HostNotAllowed             the request is for a host that is none of this service's names
 ├── KeyNotFound                there is no API key of this id
 ├── ProjectNotFound
 ├── JobNotFound
@@ -135,6 +136,10 @@ class TooManyRequests(ServiceError):
     def __init__(self, message: str, retry_after_seconds: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class HostNotAllowed(ServiceError):
+    """The request is for a host that is none of this service's names; a website may have given it our address."""
 
 
 class KeyNotFound(ServiceError):

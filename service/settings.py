@@ -3,12 +3,19 @@
 Nested groups are written with two underscores: `ICM_QUEUE__LEASE_SECONDS=30`.
 """
 
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from service.errors import Fault, InvalidConfig
+
+_HOST_NAME = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|[0-9a-f]*:[0-9a-f:.]+")
 
 
 class _Group(BaseModel):
@@ -67,6 +74,9 @@ class ServerSettings(_Group):
     uploads_at_once: int = Field(2, ge=1, description="large data sets that are checked and stored at once")
     upload_wait_seconds: float = Field(120.0, gt=0, description="the longest that one waits for its turn")
     min_free_bytes: int = Field(100_000_000, ge=0, description="of disk space that uploads leave to others")
+    ready_with_backend: bool = Field(
+        default=False, description="/health/ready says 503 until the default backend has answered once"
+    )
 
 
 class AccessSettings(_Group):
@@ -77,6 +87,21 @@ class AccessSettings(_Group):
         description="ask for an API key on the loopback address, too; beyond it one is always needed",
     )
     requests_per_minute: int = Field(6000, ge=0, description="of one API key to one API process; 0: any number")
+    allowed_hosts: str = Field(
+        "",
+        description="names by which it is asked for, such as icm.example.com,*.example.org; *: any (docs/access.md)",
+    )
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, value: str) -> str:
+        hosts_of(value)
+        return value
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names that are allowed beside those of the address listened on."""
+        return hosts_of(self.allowed_hosts)
 
 
 class QuotaSettings(_Group):
@@ -116,6 +141,15 @@ class WebhookSettings(_Group):
 def networks_of(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
     """Networks written one behind the other with commas between. Raises ValueError."""
     return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+
+
+def hosts_of(text: str) -> tuple[str, ...]:
+    """Host names written one behind the other with commas between. Raises ValueError."""
+    names = tuple(part.strip().lower().strip("[]") for part in text.split(",") if part.strip())
+    for name in names:
+        if _HOST_NAME.fullmatch(name) is None:
+            raise ValueError(f"{name!r} is no host: give names without scheme and port, such as icm.example.com")
+    return names
 
 
 class WorkerSettings(_Group):
@@ -163,6 +197,22 @@ class BackendSettings(_Group):
         description="kind tgi: the server's --max-top-n-tokens; 5 is TGI's own default, the embedded server has 1000",
     )
 
+    @field_validator("url", "replicas")
+    @classmethod
+    def _are_addresses(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for url in (value,) if isinstance(value, str) else value:
+            if not _is_web_address(url):
+                raise ValueError("must begin with http:// or https:// and a host, such as http://gpu:8000")
+        return value
+
+    @field_validator("api_key")
+    @classmethod
+    def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        key = "" if value is None else value.get_secret_value().strip()
+        if not (key.isascii() and key.isprintable()):
+            raise ValueError("has characters that an HTTP header cannot hold")
+        return value
+
     @field_validator("model", "api_key", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
@@ -196,3 +246,73 @@ class Settings(BaseSettings):
     telemetry: TelemetrySettings = TelemetrySettings()
     retention: RetentionSettings = RetentionSettings()
     backends: tuple[BackendSettings, ...] = (BackendSettings(),)
+
+    @field_validator("backends")
+    @classmethod
+    def _have_names_of_their_own(cls, value: tuple[BackendSettings, ...]) -> tuple[BackendSettings, ...]:
+        names = [backend.name for backend in value]
+        if not names:
+            raise ValueError("at least one backend is needed")
+        if len(set(names)) < len(names):
+            raise ValueError(f"two backends have the same name: {', '.join(names)}")
+        return value
+
+
+def read_settings(**given: object) -> Settings:
+    """The environment's settings, and those that are given. Raises InvalidConfig, which names each one at fault."""
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # what does not fit is told
+    except ValidationError as error:
+        faults = [
+            _fault(found) for found in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        raise InvalidConfig("the settings cannot be used", faults) from None
+    except SettingsError as error:
+        named = re.search(r'field "(\w+)"', str(error))
+        variable = f"ICM_{named[1].upper()}" if named else None
+        raise InvalidConfig("the settings cannot be used", [Fault("is not valid JSON", field=variable)]) from None
+
+
+def settings_of_process() -> Settings:
+    """The environment's settings, for a process that cannot do without; it ends with what is wrong with them."""
+    try:
+        return read_settings()
+    except InvalidConfig as error:
+        lines = [str(error), *(f"  {fault.field}: {fault.message}" for fault in error.faults)]
+        raise SystemExit("\n".join(lines)) from None
+
+
+# What pydantic calls its errors, in words that do not need it.
+_SAID_OTHERWISE = {
+    "extra_forbidden": "there is no such setting",
+    "missing": "is missing",
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "tuple_type": "must be a list",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+}
+
+
+def _fault(found: ErrorDetails) -> Fault:
+    """One of pydantic's errors in our words, under the variable's name such as ICM_QUEUE__LEASE_SECONDS."""
+    first, *inner = found["loc"] or ("",)
+    name = "ICM_" + str(first).upper().removeprefix("ICM_")
+    for part in inner:
+        name += f"[{part}]" if isinstance(part, int) else f".{part}" if "[" in name else f"__{part.upper()}"
+    plain = found["msg"].removeprefix("Value error, ").replace("Input should be ", "must be ")
+    return Fault(_SAID_OTHERWISE.get(found["type"], plain), field=name)
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False

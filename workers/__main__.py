@@ -13,7 +13,7 @@ from service.bootstrap import Application, build_application, build_sender
 from service.identifiers import WorkerId
 from service.observability import configure_logging
 from service.observability.traces import sent_traces
-from service.settings import Settings
+from service.settings import Settings, settings_of_process
 from workers.dispatch import WebhookDispatch
 from workers.duties import Duty, attend
 from workers.maintenance import Maintenance
@@ -33,7 +33,8 @@ async def work(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
-    with served_metrics(application.metrics, settings.worker.metrics_host, settings.worker.metrics_port) as port:
+    place = (settings.worker.metrics_host, settings.worker.metrics_port)
+    with served_metrics(application.metrics, *place, settings.access.hosts) as port:
         logger.info("worker started", metrics_port=port)
         beside = asyncio.create_task(attend(_duties(application)))
         try:
@@ -57,7 +58,7 @@ def _duties(application: Application) -> Sequence[Duty]:
 
 def main() -> None:
     """Read the settings from the environment and work."""
-    settings = Settings()
+    settings = settings_of_process()
     configure_logging(settings.log_format, settings.log_level)
     with sent_traces("icm-worker", settings.telemetry.otlp_endpoint):
         asyncio.run(work(settings))

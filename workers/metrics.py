@@ -1,11 +1,21 @@
 """Metrics of one worker process, and where they are served."""
 
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
+from socketserver import ThreadingMixIn
+from threading import Thread
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+import orjson
 import structlog
-from prometheus_client import Counter, Gauge, Histogram, start_http_server
+from prometheus_client import Counter, Gauge, Histogram, make_wsgi_app
 
+from service.access.hosts import AllowedHosts
+from service.errors import HostNotAllowed
 from service.observability.metrics import ServiceMetrics
 from service.observing_ports import TurnEnd
 from service.search.prompt_tree import Usage
@@ -70,21 +80,57 @@ class WorkMetrics:
         self._busy.set(0)
 
 
+class _Server(ThreadingMixIn, WSGIServer):
+    """Serves each request by a thread, over IPv4 or IPv6 as the address asks for."""
+
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int, app: WSGIApplication) -> None:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        self.address_family, _, _, _, address = found[0]
+        super().__init__(address, _QuietHandler)  # type: ignore[arg-type]  # of IPv6 it has four parts
+        self.set_app(app)
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
+        """Say nothing of single requests."""
+
+
+def _guarded(app: WSGIApplication, allowed: AllowedHosts) -> WSGIApplication:
+    """The application for those who ask for it by a name of ours (docs/decisions/0026); to others a problem, 421."""
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            allowed.check([environ["HTTP_HOST"]] if "HTTP_HOST" in environ else [])
+        except HostNotAllowed as error:
+            status = HTTPStatus.MISDIRECTED_REQUEST
+            start_response(f"{status.value} {status.phrase}", [("Content-Type", "application/problem+json")])
+            problem = {"type": "urn:icm:problem:host-not-allowed", "title": "Host not allowed", "status": status}
+            return [orjson.dumps({**problem, "detail": str(error)})]
+        return app(environ, start_response)
+
+    return answer
+
+
 @contextmanager
-def served_metrics(metrics: ServiceMetrics, host: str, port: int) -> Iterator[int | None]:
+def served_metrics(metrics: ServiceMetrics, host: str, port: int, hosts: Iterable[str] = ()) -> Iterator[int | None]:
     """Serve a process's metrics from a thread of their own; the port, or None where nobody asked for them.
 
-    Where the port cannot be had the worker labels all the same and says so: a scraper sees that it is missing.
+    They are told to those who ask for the address by a name of its own or one of `hosts`. Where the port cannot be had
+    the worker labels all the same and says so: a scraper sees that it is missing.
     """
     if not port:
         yield None
         return
     try:
-        server, thread = start_http_server(port, host, metrics.registry)
+        server = _Server(host, port, _guarded(make_wsgi_app(metrics.registry), AllowedHosts(host, hosts)))
     except OSError as error:
         structlog.get_logger(__name__).error("metrics cannot be served", host=host, port=port, reason=str(error))
         yield None
         return
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
     try:
         yield server.server_port
     finally:

@@ -5,13 +5,14 @@ import sys
 from enum import IntEnum
 from typing import Any
 
-from icm.commands.output import on_stderr
+from icm.commands.output import on_stderr, write_line
 from icm.documents import Job
 from icm.errors import ApiError, IcmError, ServerUnreachable
 from icm.private import PrivateServiceFailed
-from icm.supervisor import PartFailed
+from icm.supervisor import PartFailed, PartMisused
 from service.errors import InvalidInput, ServiceError, StorageUnavailable
 from service.storage.binaries import EmbeddedPostgresError
+from service.terminal import visible_line
 
 _SHOWN_FAULTS = 20
 
@@ -48,11 +49,15 @@ EXPECTED = (IcmError, PartFailed, ServiceError, OSError)
 # The first that fits counts.
 _CODES: tuple[tuple[tuple[type[Exception], ...], ExitCode], ...] = (
     ((JobEndedBadly,), ExitCode.JOB_ENDED_BADLY),
+    ((PartMisused,), ExitCode.USAGE),
     ((PartFailed, EmbeddedPostgresError, PrivateServiceFailed), ExitCode.SERVICE_FAILED),
     ((ServerUnreachable, StorageUnavailable), ExitCode.UNREACHABLE),
     ((BadConfigFile, InvalidInput), ExitCode.INVALID_INPUT),
     ((ServiceError,), ExitCode.REFUSED),
 )
+
+
+_OF_CALLERS = (ExitCode.USAGE, ExitCode.INVALID_INPUT)  # what a private service was given is what its caller was given
 
 
 def report_failure(error: Exception, *, as_json: bool) -> ExitCode:
@@ -62,17 +67,19 @@ def report_failure(error: Exception, *, as_json: bool) -> ExitCode:
         sys.stderr.write(json.dumps({"error": _document(error), "exit_code": int(code)}) + "\n")
         return code
     console = on_stderr()
-    console.print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+    # What a service says is a line; what ends a part of ours comes with the last lines of its log.
+    told = visible_line(str(error)) if isinstance(error, ApiError | JobEndedBadly | PartMisused) else str(error)
+    console.print(f"Error: {told}", style="red", highlight=False, soft_wrap=True)
     if isinstance(error, InvalidInput):
         for found in error.faults:
-            console.print(f"  {found.field}: {found.message}", markup=False, highlight=False, soft_wrap=True)
+            write_line(console, f"  {found.field}: {found.message}")
     if isinstance(error, ApiError):
         for fault in error.errors[:_SHOWN_FAULTS]:
-            console.print(f"  {fault}", markup=False, highlight=False, soft_wrap=True)
+            write_line(console, f"  {fault}")
         if len(error.errors) > _SHOWN_FAULTS:
-            console.print(f"  ... and {len(error.errors) - _SHOWN_FAULTS} more", markup=False)
+            write_line(console, f"  ... and {len(error.errors) - _SHOWN_FAULTS} more")
         if not error.is_invalid_input and error.request_id is not None:
-            console.print(f"  request {error.request_id}", markup=False, highlight=False)
+            write_line(console, f"  request {error.request_id}")
     return code
 
 
@@ -80,6 +87,8 @@ def exit_code(error: Exception) -> ExitCode:
     """Which exit code stands for this error."""
     if isinstance(error, ApiError):
         return ExitCode.INVALID_INPUT if error.is_invalid_input else ExitCode.REFUSED
+    if isinstance(error, PrivateServiceFailed) and error.exit_code in _OF_CALLERS:
+        return ExitCode(error.exit_code)
     return next((code for kinds, code in _CODES if isinstance(error, kinds)), ExitCode.USAGE)
 
 

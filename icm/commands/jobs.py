@@ -8,7 +8,7 @@ import typer
 from icm.client import Client
 from icm.commands.failures import JobEndedBadly
 from icm.commands.options import ApiKey, JobId, Json, Url
-from icm.commands.output import on_stdout, plain_table, summary_of, write_json
+from icm.commands.output import on_stdout, plain_table, summary_of, write_json, write_line
 from icm.commands.progress import figures, shown_progress
 from icm.documents import Job
 from icm.files import result_format_of
@@ -88,7 +88,7 @@ def report(
         return
     warnings = (f"warning: {warning}" for warning in document.get("warnings") or ())  # of an earlier release: none
     for line in (*warnings, *summary_of(document)):
-        on_stdout().print(line, markup=False, highlight=False, soft_wrap=True)
+        write_line(on_stdout(), line)
 
 
 def pause(job_id: JobId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:
@@ -115,7 +115,7 @@ def _show(job: Job, *, as_json: bool) -> None:
         write_json(job.document)
         return
     text = f"{job.id} {job.status}  {job.progress.labeled}/{job.progress.rows} rows  {figures(job)}"
-    on_stdout().print(text.rstrip(), markup=False, highlight=False, soft_wrap=True)
+    write_line(on_stdout(), text.rstrip())
 
 
 def check_output(path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from icm.commands.options import Json
-from icm.commands.output import on_stderr, on_stdout, plain_table, write_json
+from icm.commands.output import on_stderr, on_stdout, plain_table, write_json, write_line
 from icm.database import opened
 from service.access.issuing import create_key, list_keys, revoke_key
 from service.entities import ApiKey, Scope
@@ -49,8 +49,8 @@ def create(
     if as_json:
         write_json({**_document(key), "key": made.text})
         return
-    on_stdout().print(made.text, markup=False, highlight=False, soft_wrap=True)
-    on_stderr().print(f"key {key.id} of project {key.project}; it is not shown again", markup=False, soft_wrap=True)
+    write_line(on_stdout(), made.text)
+    write_line(on_stderr(), f"key {key.id} of project {key.project}; it is not shown again")
 
 
 def list_(
@@ -85,7 +85,7 @@ def revoke(
     if as_json:
         write_json(_document(key))
         return
-    on_stdout().print(f"{key.id} {_state(key)}", markup=False, highlight=False)
+    write_line(on_stdout(), f"{key.id} {_state(key)}")
 
 
 def build_group() -> typer.Typer:

@@ -10,8 +10,8 @@ import typer
 from icm.client import Client
 from icm.commands.failures import JobEndedBadly
 from icm.commands.jobs import check_output
-from icm.commands.options import ApiKey, Config, Data, Json, read_config
-from icm.commands.output import count, known_lines, on_stderr, on_stdout, summary_of, write_json
+from icm.commands.options import ApiKey, Config, Data, Json, check_model, read_config
+from icm.commands.output import count, known_lines, on_stderr, on_stdout, summary_of, write_json, write_line
 from icm.commands.progress import shown_progress
 from icm.documents import Job
 from icm.private import PrivateService
@@ -54,7 +54,7 @@ def label(
         return
     console = on_stdout()
     for line in (f"{output}: {job.progress.labeled} of {job.progress.rows} rows labelled", *summary_of(report)):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        write_line(console, line)
 
 
 def estimate(
@@ -75,7 +75,7 @@ def estimate(
         return
     console = on_stdout()
     for line in _estimate_lines(found):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        write_line(console, line)
 
 
 @contextmanager
@@ -89,6 +89,7 @@ def connected(
         with Client(url, api_key=api_key) as client:
             yield client
         return
+    check_model(language_model)
     if not quiet:
         on_stderr().print("starting a private service ...", style="dim")
     with PrivateService(language_model=language_model, workers=workers) as private_url, Client(private_url) as client:
@@ -98,7 +99,7 @@ def connected(
 def _warn(job: Job) -> None:
     """What is doubtful about the job, beside its progress."""
     for warning in job.warnings:
-        on_stderr().print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+        write_line(on_stderr(), f"warning: {warning}")
 
 
 def _follow(client: Client, job: Job, *, hint: bool, as_json: bool) -> Job:
@@ -109,7 +110,7 @@ def _follow(client: Client, job: Job, *, hint: bool, as_json: bool) -> Job:
             return client.wait(job.id, on_change=show)
     except KeyboardInterrupt:
         if hint:
-            on_stderr().print(f"the job goes on: icm watch {job.id}, icm cancel {job.id}", markup=False)
+            write_line(on_stderr(), f"the job goes on: icm watch {job.id}, icm cancel {job.id}")
         raise
 
 
@@ -122,4 +123,4 @@ def _estimate_lines(found: dict[str, Any]) -> list[str]:
         *(f"warning: {warning}" for warning in found["warnings"]),
         "a prompt:",
     ]
-    return lines + [f"    {line}" for line in found["sample_prompt"].splitlines()]
+    return lines + [f"    {line}" for line in found["sample_prompt"].split("\n")]

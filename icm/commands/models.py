@@ -5,7 +5,7 @@ from typing import Any
 
 from icm.client import Client
 from icm.commands.options import ApiKey, Json, Url
-from icm.commands.output import count, on_stdout, plain_table, write_json
+from icm.commands.output import count, on_stdout, plain_table, write_json, write_line
 from icm.requests import DEFAULT_URL
 
 _UNKNOWN = "?"
@@ -30,7 +30,7 @@ def models(*, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = Fa
         table.add_row(*_cells(backend))
     console.print(table)
     for line in (line for backend in backends for line in _remarks(backend)):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        write_line(console, line)
 
 
 def _cells(backend: Mapping[str, Any]) -> Iterator[str]:

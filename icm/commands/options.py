@@ -34,6 +34,14 @@ Config = Annotated[
 ]
 
 
+def check_model(model: str | None) -> None:
+    """Refuse a language model that is no name of the hub and not there either, before anything is started."""
+    if model is None or not (model.startswith(("/", ".", "~")) or model.count("/") > 1 or model.endswith(".gguf")):
+        return
+    if not Path(model).exists():
+        raise typer.BadParameter(f"{model}: there is no such folder or file", param_hint="--model")
+
+
 def read_config(path: Path, *, name: str) -> dict[str, Any]:
     """Read a job's configuration, named after its data if it has no name. Raises BadConfigFile."""
     try:

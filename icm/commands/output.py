@@ -2,21 +2,49 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
+
+from service.terminal import visible, visible_line
 
 
-def on_stdout() -> Console:
+class Terminal(Console):
+    """The one place through which text for people goes out: none of it can steer the terminal, or counts as markup.
+
+    What comes as a string is escaped before it is laid out, so that columns fit; all else as it is written.
+    """
+
+    def __init__(self, **named: Any) -> None:
+        super().__init__(markup=False, emoji=False, **named)
+
+    def render_str(self, text: str, **named: Any) -> Text:
+        """A string as rich lays it out."""
+        return super().render_str(visible(text), **named)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """What is written; rich's own control sequences are segments of another kind."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+
+def on_stdout() -> Terminal:
     """For results."""
-    return Console()
+    return Terminal()
 
 
-def on_stderr() -> Console:
+def on_stderr() -> Terminal:
     """For progress and errors."""
-    return Console(stderr=True)
+    return Terminal(stderr=True)
+
+
+def write_line(console: Console, line: str, *, style: str | None = None) -> None:
+    """One line, whatever is in it."""
+    console.print(visible_line(line), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def write_json(document: Any) -> None:
@@ -25,9 +53,15 @@ def write_json(document: Any) -> None:
     sys.stdout.flush()
 
 
+class _PlainTable(Table):
+    def add_row(self, *cells: RenderableType | None, **named: Any) -> None:
+        """A row whose cells are a line each."""
+        super().add_row(*(visible_line(cell) if isinstance(cell, str) else cell for cell in cells), **named)
+
+
 def plain_table(*columns: str) -> Table:
-    """A table without lines, whose cells are shown as they are."""
-    table = Table(box=None, pad_edge=False)
+    """A table without lines around it, whose cells are shown as they are."""
+    table = _PlainTable(box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     return table

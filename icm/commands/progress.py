@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from icm.commands.output import count, on_stderr, write_json
+from icm.commands.output import count, on_stderr, write_json, write_line
 from icm.documents import Job
+from service.terminal import visible_line
 
 _LINE_SECONDS = 2.0  # between lines at first;
 _LINE_SHARE = 0.05  # later this share of the time gone by, so that logs of long jobs stay short
@@ -47,11 +48,11 @@ def figures(job: Job) -> str:
 class _Bar:
     def __init__(self, console: Console) -> None:
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),  # a job's name is whatever people like
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
         )
         self._progress = Progress(*columns, console=console)
         self._task = self._progress.add_task("", total=None, figures="", start=True)
@@ -66,10 +67,10 @@ class _Bar:
     def update(self, job: Job) -> None:
         self._progress.update(
             self._task,
-            description=f"{job.name or job.id} {job.status}",
+            description=visible_line(f"{job.name or job.id} {job.status}"),
             completed=job.progress.labeled,
             total=job.progress.rows or None,
-            figures=figures(job),
+            figures=visible_line(figures(job)),
         )
 
 
@@ -87,4 +88,4 @@ class _Lines:
         self._status = job.status
         self._next_line = now + max(_LINE_SECONDS, _LINE_SHARE * (now - self._started))
         text = f"{job.name or job.id} {job.status}  {job.progress.labeled}/{job.progress.rows} rows  {figures(job)}"
-        self._console.print(text.rstrip(), markup=False, highlight=False, soft_wrap=True)
+        write_line(self._console, text.rstrip())

@@ -6,7 +6,7 @@ import typer
 
 from icm.commands.keys import DatabaseUrl, DataDir, with_store
 from icm.commands.options import Json
-from icm.commands.output import on_stdout, plain_table, write_json
+from icm.commands.output import on_stdout, plain_table, write_json, write_line
 from service.access.issuing import limit_project, list_projects
 from service.access.quotas import QUOTA_NAMES
 from service.entities import Project
@@ -40,7 +40,7 @@ def limit(
     if as_json:
         write_json(_document(project))
         return
-    on_stdout().print(f"{project.name}: {_told(project) or 'the quotas of all'}", markup=False, highlight=False)
+    write_line(on_stdout(), f"{project.name}: {_told(project) or 'the quotas of all'}")
 
 
 def build_group() -> typer.Typer:

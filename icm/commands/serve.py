@@ -6,6 +6,7 @@ import signal
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -14,12 +15,14 @@ from typing import Annotated
 import typer
 
 from icm.commands.failures import BadConfigFile
-from icm.commands.options import Json
-from icm.commands.output import on_stderr, on_stdout, write_json
-from icm.ports import free_port
+from icm.commands.options import Json, check_model
+from icm.commands.output import on_stderr, on_stdout, write_json, write_line
+from icm.ports import check_port, free_port
 from icm.stack import Backends, StackOptions, Stopped, running
 from icm.supervisor import POLL_SECONDS
 from service.access.authentication import is_loopback
+from service.errors import InvalidConfig
+from service.settings import read_settings
 
 _DEFAULT_FOLDER = Path("data")
 
@@ -60,6 +63,11 @@ def serve(
     """Run API, workers, database and inference server until SIGTERM or Ctrl-C."""
     if backends is not None and model is not None:
         raise typer.BadParameter("--model is for the embedded inference server, --backends for others")
+    check_model(model)
+    chosen = None if backends is None else read_backends(backends)
+    check_settings(host, port, chosen)
+    if port:
+        check_port(host, port)
     folder = (data_dir or _DEFAULT_FOLDER).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     options = StackOptions(
@@ -70,7 +78,7 @@ def serve(
         workers=workers,
         language_model=model,
         database_url=database_url,
-        backends=None if backends is None else read_backends(backends),
+        backends=chosen,
     )
     _run(options, StopRequest(None), as_json=as_json)
 
@@ -100,17 +108,32 @@ def serve_private(
 
 
 def read_backends(given: str) -> Backends:
-    """Backends from JSON or from a file with it. Raises BadConfigFile."""
-    path = Path(given)
-    text = given if given.lstrip().startswith(("[", "{")) else path.read_text(encoding="utf-8")
+    """Backends from JSON or from a file with it. Raises BadConfigFile, and BadParameter where there is no file."""
     try:
+        text = given if given.lstrip().startswith(("[", "{")) else Path(given).read_text(encoding="utf-8")
         content = json.loads(text)
+    except OSError as error:
+        message = f"{given} is neither JSON nor a file that can be read: {error.strerror}"
+        raise typer.BadParameter(message, param_hint="--backends") from error
     except ValueError as error:
         raise BadConfigFile(f"--backends: {error}") from error
     found = content if isinstance(content, list) else [content]
     if not found or not all(isinstance(backend, dict) for backend in found):
         raise BadConfigFile("--backends: a list of objects is needed")
     return found
+
+
+def check_settings(host: str, port: int, backends: Backends | None) -> None:
+    """Refuse what API and workers would not start with, before anything is started. Raises InvalidConfig.
+
+    Their other settings come from the environment that we were started in.
+    """
+    given: dict[str, object] = {"host": host, "port": port, "backends": [{}] if backends is None else backends}
+    try:
+        read_settings(**given)
+    except InvalidConfig as error:
+        named = ((fault, (fault.field or "").replace("ICM_BACKENDS", "--backends")) for fault in error.faults)
+        raise InvalidConfig(str(error), [replace(fault, field=field) for fault, field in named]) from error
 
 
 def _run(options: StackOptions, stop: StopRequest, *, as_json: bool) -> None:
@@ -137,8 +160,8 @@ def _announce(options: StackOptions, *, as_json: bool) -> None:
     if as_json:
         write_json({"url": options.url, "data_dir": str(options.data_folder), "pid": os.getpid()})
         return
-    on_stdout().print(f"ready: {options.url}  (documentation: {options.url}/docs)", highlight=False, soft_wrap=True)
+    write_line(on_stdout(), f"ready: {options.url}  (documentation: {options.url}/docs)")
     if not is_loopback(options.host):
         where = "--database-url ..." if options.database_url else f"--data-dir {options.data_folder}"
-        on_stderr().print(f"requests need an API key: icm keys create NAME {where}", soft_wrap=True)
+        write_line(on_stderr(), f"requests need an API key: icm keys create NAME {where}")
     on_stderr().print(f"logs: {options.data_folder / 'logs'}; Ctrl-C stops all parts", style="dim", soft_wrap=True)

@@ -8,7 +8,7 @@ import typer
 from icm.calls import Document
 from icm.client import Client
 from icm.commands.options import ApiKey, Json, Url
-from icm.commands.output import on_stderr, on_stdout, plain_table, write_json
+from icm.commands.output import on_stderr, on_stdout, plain_table, write_json, write_line
 from icm.requests import DEFAULT_URL
 
 WebhookId = Annotated[str, typer.Argument(metavar="ID", help="The webhook.")]
@@ -135,8 +135,8 @@ def _show_secret(webhook: Document, *, as_json: bool) -> None:
     if as_json:
         write_json(webhook)
         return
-    on_stdout().print(webhook["secret"], markup=False, highlight=False, soft_wrap=True)
-    on_stderr().print(f"the secret of webhook {webhook['id']}; it is not shown again", markup=False, soft_wrap=True)
+    write_line(on_stdout(), webhook["secret"])
+    write_line(on_stderr(), f"the secret of webhook {webhook['id']}; it is not shown again")
 
 
 def _show(webhook: Document, *, as_json: bool) -> None:
@@ -155,7 +155,7 @@ def _show_delivery(sent: Document, *, as_json: bool) -> None:
     if as_json:
         write_json(sent)
         return
-    on_stdout().print(f"{sent['id']} {sent['status']}", markup=False, highlight=False, soft_wrap=True)
+    write_line(on_stdout(), f"{sent['id']} {sent['status']}")
 
 
 def _state(webhook: Document) -> str:

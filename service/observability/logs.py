@@ -14,6 +14,7 @@ import structlog
 
 from service.access.keys import redacted
 from service.spans import current_trace_id
+from service.terminal import visible
 
 
 def configure_logging(log_format: Literal["console", "json"], level: str) -> None:
@@ -31,6 +32,7 @@ def configure_logging(log_format: Literal["console", "json"], level: str) -> Non
         if log_format == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
+    shown = [] if log_format == "json" else [_visible]  # JSON escapes by itself
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -40,7 +42,7 @@ def configure_logging(log_format: Literal["console", "json"], level: str) -> Non
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer, _without_secrets],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *shown, renderer, _without_secrets],
         )
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
@@ -56,6 +58,11 @@ def _with_trace_id(_logger: object, _method: str, line: structlog.typing.EventDi
     if trace_id is not None:
         line["trace_id"] = trace_id
     return line
+
+
+def _visible(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """The line as a terminal may show it, whatever paths and answers of servers are in it."""
+    return {name: visible(value) if isinstance(value, str) else value for name, value in line.items()}
 
 
 def _log_the_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -8,9 +8,12 @@ from typing import Any
 
 import httpx
 import orjson
+import structlog
 
 from service.errors import BackendRefused, BackendUnavailable, FailureKind
 from service.scoring.failures import failed_answer, moment, retry_after_seconds
+
+logger = structlog.get_logger(__name__)
 
 _CONNECT_SECONDS = 10.0
 _WRITE_SECONDS = 30.0  # without a byte going out
@@ -65,7 +68,7 @@ class JsonHttp:
     async def _send(self, method: str, path: str, body: bytes | None, timeout_seconds: float | None) -> Any:
         answer_seconds = timeout_seconds or self._timeout_seconds
         phases = httpx.Timeout(answer_seconds, connect=_CONNECT_SECONDS, write=_WRITE_SECONDS, pool=None)
-        async with self._translated(f"{self._server}{path}", answer_seconds):
+        async with self._translated(path, answer_seconds):
             # A phase's time-out is for one piece of data: whoever sends a byte now and then keeps within it for ever.
             async with asyncio.timeout(None) as deadline:
 
@@ -93,20 +96,30 @@ class JsonHttp:
 
     @asynccontextmanager
     async def _translated(self, where: str, answer_seconds: float) -> AsyncIterator[None]:
-        """Failures to get an answer at all as errors of ours."""
+        """Failures to get an answer at all as errors of ours.
+
+        Users read these: the server's address, which is the operator's alone, is in the log.
+        """
         try:
             yield
-        except (httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout, TimeoutError) as error:
-            message = f"{where}: no answer within {answer_seconds:g} s"
-            raise BackendUnavailable(message, kind=FailureKind.TIMED_OUT) from error
-        except (httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
-            raise BackendRefused(f"{where}: {self._redacted(str(error))}") from error
-        except httpx.TransportError as error:
-            message = f"{where}: {type(error).__name__} {self._redacted(str(error))}".strip()
-            raise BackendUnavailable(message, kind=FailureKind.DISCONNECTED) from error
+        except (httpx.TransportError, TimeoutError) as error:
+            reason = f"{type(error).__name__} {self._redacted(str(error))}".strip()
+            logger.info("an inference server did not answer", server=self._server, path=where, reason=reason)
+            raise self._failure(where, answer_seconds, error) from error
         except httpx.DecodingError as error:
             message = f"{where} sent a body that cannot be unpacked: {error}"
             raise BackendUnavailable(message, kind=FailureKind.MALFORMED) from error
+
+    def _failure(self, where: str, answer_seconds: float, error: Exception) -> BackendUnavailable | BackendRefused:
+        """What a call without an answer means."""
+        match error:
+            case httpx.ReadTimeout() | httpx.WriteTimeout() | httpx.PoolTimeout() | TimeoutError():
+                message = f"{where}: no answer within {answer_seconds:g} s"
+                return BackendUnavailable(message, kind=FailureKind.TIMED_OUT)
+            case httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
+                return BackendRefused(f"{where}: {self._redacted(str(error))}")
+        message = f"{where}: {type(error).__name__} {self._redacted(str(error))}".strip()
+        return BackendUnavailable(message, kind=FailureKind.DISCONNECTED)
 
     def _shown(self, reply: httpx.Response) -> str:
         """What an error tells of an answer."""

@@ -29,7 +29,7 @@ async def whole_service(
     application = build_application(settings)
     transport = httpx.ASGITransport(create_app(application))
     try:
-        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client, application
     finally:
         await application.close()

@@ -49,7 +49,7 @@ async def test_the_demo_is_not_warned_of(scorer: EmbeddedScorer) -> None:
 async def test_white_space_at_the_end_of_rows_makes_no_label_less_likely(scorer: EmbeddedScorer) -> None:
     rows = [{"claim": f"{row['claim']}\nI think this claim is{blank}"} for row in ROWS for blank in (" ", "\n", "\t ")]
     task = JobConfig.model_validate({"task": {"template": "{claim}"}}).task
-    assert await label_warnings(scorer, task, survey(task, *rows)) == ()
+    assert (await try_labels(scorer, task, survey(task, *rows))).warnings == ()
 
 
 async def test_words_that_the_small_model_never_says_are_named_as_the_cause(scorer: EmbeddedScorer) -> None:

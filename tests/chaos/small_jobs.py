@@ -58,6 +58,6 @@ async def small_service(store: PostgresStore) -> AsyncIterator[SmallService]:
     settings = Settings(backends=BACKENDS, queue=QueueSettings(checkpoint_seconds=0.0))
     application = build_application(settings, store=store)
     transport = httpx.ASGITransport(create_app(application))
-    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield SmallService(client, application, store)
     await application.close()

@@ -68,7 +68,7 @@ async def undisturbed(rows: Sequence[Mapping[str, Any]], config: Mapping[str, An
     )
     application = build_application(settings, store=store)
     transport = httpx.ASGITransport(create_app(application))
-    async with httpx.AsyncClient(transport=transport, base_url="http://undisturbed") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         job = await finished_job(client, application, rows, config)
         assert job["status"] == "succeeded", job
         return Undisturbed(await result_bytes(client, JobId(job["id"])), dict(store.saved))

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from inference.server import MODEL_UNUSABLE, main
 from inference.settings import SMALL_MODEL, read_settings
 
 
@@ -59,3 +60,24 @@ def test_a_mistake_on_the_command_line_is_told(arguments: list[str], capsys: pyt
     with pytest.raises(SystemExit):
         read_settings(arguments)
     assert arguments[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("config", "why"), [(None, "there is no such folder or file"), ("{", "JSON"), ('{"model_type": "odd"}', "odd")]
+)
+def test_a_language_model_that_cannot_be_loaded_is_told_on_one_line(
+    config: str | None, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "model"
+    if config is not None:
+        folder.mkdir()
+        (folder / "config.json").write_text(config)
+    monkeypatch.setattr("sys.argv", ["inference", "--model", str(folder), "--log-format", "json"])
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == MODEL_UNUSABLE
+    told = json.loads(capsys.readouterr().err.splitlines()[-1])["event"]
+    assert told.startswith(f"the language model {str(folder)!r} cannot be loaded: ")
+    assert why in told
+    assert "\n" not in told

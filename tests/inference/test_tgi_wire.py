@@ -14,6 +14,7 @@ from inference.serving import Serving
 from tests.inference.tiny import CONTEXT_TOKENS, plain_scores, train_tokenizer
 
 PROMPT = "The city of Paris is in France."
+JSON = {"Content-Type": "application/json"}
 
 
 async def generate(client: httpx.AsyncClient, inputs: str = PROMPT, **parameters: Any) -> httpx.Response:
@@ -158,7 +159,7 @@ async def test_what_would_change_the_scores_is_refused(client: httpx.AsyncClient
     "body", [b"{", b"[]", b'{"inputs": 5}', b'{"inputs": "a", "parameters": {"top_n_tokens": "2"}}']
 )
 async def test_a_body_that_is_no_request_is_refused(client: httpx.AsyncClient, body: bytes) -> None:
-    reply = await client.post("/generate", content=body)
+    reply = await client.post("/generate", content=body, headers=JSON)
     assert reply.status_code == 422
     assert reply.json()["error_type"] == "validation"
 
@@ -204,7 +205,7 @@ async def test_tokenize_tells_ids_and_places(client: httpx.AsyncClient) -> None:
     assert [token["id"] for token in reply] == train_tokenizer().encode(PROMPT)
     assert reply[0] == {"id": 0, "text": "", "start": 0, "stop": 0}
     assert "".join(token["text"] for token in reply) == PROMPT
-    assert (await client.post("/tokenize", content=b"{")).status_code == 422
+    assert (await client.post("/tokenize", content=b"{", headers=JSON)).status_code == 422
 
 
 async def test_health_is_empty_while_the_server_lives(client: httpx.AsyncClient, app: FastAPI) -> None:

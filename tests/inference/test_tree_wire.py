@@ -54,7 +54,10 @@ async def fresh(engine: Engine) -> AsyncIterator[httpx.AsyncClient]:
     engine._packed.cache.clear()
     app = create_app(engine, Limits(max_top_n_tokens=400))
     transport = httpx.ASGITransport(app)
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
+    ):
         yield client
 
 

@@ -40,6 +40,13 @@ def test_no_log_line_has_the_secret_of_a_key(form: str) -> None:
     assert "Traceback" in done.stderr
 
 
+def test_what_a_caller_sent_cannot_steer_the_terminal_that_shows_logs() -> None:
+    program = PROGRAM.replace("sys.argv[2]", "chr(27) + '[2J' + chr(155) + chr(0x202E)")
+    done = subprocess.run([sys.executable, "-c", program, "console"], capture_output=True, text=True, check=True)
+    assert not {"\x1b", "\x9b", "\u202e"} & set(done.stderr)
+    assert done.stderr.count("\\x1b[2J\\x9b") >= 6
+
+
 def test_lines_for_machines_stay_json_when_a_secret_is_taken_out() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM, "json", KEY.text], capture_output=True, text=True, check=True)
     lines = [json.loads(line) for line in done.stderr.splitlines()]

@@ -64,7 +64,7 @@ class Service:
         """A client that shows this API key, or none."""
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        return httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers)
+        return httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers)
 
     async def member(self, project: str, *scopes: Scope) -> httpx.AsyncClient:
         """A client with a fresh key of this project; without scopes, one that may do everything."""

@@ -1,5 +1,6 @@
 """Who is let in, who is not, and in which words."""
 
+import base64
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -22,9 +23,11 @@ EVERYWHERE = Settings(host="0.0.0.0")  # noqa: S104 - nothing listens in these t
 DEMANDED = Settings(access=AccessSettings(required=True))
 GUARDED = {"beyond loopback": EVERYWHERE, "demanded": DEMANDED}
 ELSEWHERE = [
-    "/docs",
+    "/docs/",
+    "/docs/other",
+    "/docs/../v1/jobs",
     "/redoc",
-    "/openapi.json",
+    "/openapi.json/",
     "/nowhere",
     "/health",
     "/health/live/",
@@ -48,6 +51,11 @@ async def test_health_is_all_that_can_be_asked_for_without_a_key(guarded: Servic
 @pytest.mark.parametrize("path", ELSEWHERE)
 async def test_pages_and_paths_outside_the_document_need_a_key_too(guarded: Service, path: str) -> None:
     assert (await guarded.client.get(path)).status_code == 401
+
+
+async def test_the_documentation_can_be_read_without_a_key(guarded: Service) -> None:
+    for path in ("/docs", "/docs/start.js", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/openapi.json"):
+        assert (await guarded.client.get(path)).status_code == 200, path
 
 
 async def test_on_loopback_everything_can_be_asked_for_without_a_key(service: Service) -> None:
@@ -141,6 +149,46 @@ async def test_a_bad_key_is_refused_even_where_none_is_needed(service: Service) 
     refused(await service.connected(new_key().text).get("/v1/jobs"), ', error="invalid_token"')
 
 
+UNREADABLE = [
+    "Token KEY",
+    'Bearer "KEY"',
+    "Bearer 'KEY'",
+    "Bearer <KEY>",
+    "Bearer:KEY",
+    "BearerKEY",
+    "Bearer",
+    "Bearer ",
+    "Bearer KEY, Bearer KEY",
+    "Bearer KEY extra",
+    "Bearer\tKEY",
+    "KEY",
+    "",
+    " ",
+    "Digest username=x",
+    "Basic KEY",
+    "Basic !!",
+    "Basic PASSWORD",
+]
+
+
+async def test_a_credential_that_cannot_be_read_is_refused_even_where_none_is_needed(service: Service) -> None:
+    _, made = await create_key(service.store, project="birds", name="a", scopes=[Scope.ADMIN])
+    words = {"KEY": made.text, "PASSWORD": base64.b64encode(f"{made.text}:".encode()).decode()}
+    sent = [("Authorization", value) for value in UNREADABLE] + [("X-API-Key", "KEY"), ("Api-Key", "KEY")]
+    for name, value in sent:
+        for path in ("/v1/jobs", "/metrics", "/nowhere"):
+            answer = await service.client.get(path, headers={name: _replaced(value, words)})
+            assert answer.status_code == 401, (name, value)
+            refused(answer, "")
+            assert "`Authorization: Bearer icm_...`" in answer.json()["detail"]
+            assert made.text not in answer.text
+
+
+async def test_a_good_key_is_enough_whatever_other_headers_say(service: Service) -> None:
+    client = await service.member("birds")
+    assert (await client.get("/v1/jobs", headers={"X-API-Key": "something else"})).status_code == 200
+
+
 async def test_a_proxys_own_password_is_no_key_of_ours_on_loopback(service: Service) -> None:
     assert (await service.client.get("/v1/jobs", headers={"Authorization": "Basic eDp5"})).status_code == 200
 
@@ -172,9 +220,34 @@ async def test_a_strange_page_in_a_browser_here_is_not_somebody_here(
     service: Service, method: str, headers: dict[str, str], let_in: bool
 ) -> None:
     answer = await service.client.request(method, "/v1/jobs", headers=headers)
-    assert (answer.status_code != 401) == let_in
+    assert (answer.status_code not in {401, 421}) == let_in
     keyed = await service.member("birds")
     assert (await keyed.request(method, "/v1/jobs", headers=headers)).status_code != 401
+
+
+@pytest.mark.parametrize("settings", [Settings(), DEMANDED, EVERYWHERE], ids=["loopback", "demanded", "everywhere"])
+async def test_a_request_for_another_host_is_refused_whatever_it_asks_for(settings: Settings) -> None:
+    service = Service(MemoryStore(), settings=settings)
+    keyed = await service.member("birds")
+    for path in ("/docs", "/nowhere", *(operation.path for operation in operations(service.app))):
+        answer = await service.client.get(path, headers={"Host": "evil.example:8000"})
+        assert (answer.status_code, answer.headers["Content-Type"]) == (421, "application/problem+json"), path
+        assert "ICM_ACCESS__ALLOWED_HOSTS" in answer.json()["detail"]
+    assert (await keyed.get("/v1/jobs", headers={"Host": "evil.example"})).status_code == 421
+    assert (await keyed.get("/v1/jobs", headers={"Host": "localhost:1"})).status_code == 200
+
+
+async def test_a_request_with_two_hosts_or_none_is_refused(service: Service) -> None:
+    for hosts in ([], ["localhost", "localhost"], ["localhost", "evil.example"]):
+        request = service.client.build_request("GET", "/v1/jobs")
+        request.headers = httpx.Headers([("host", host) for host in hosts])
+        assert (await service.client.send(request)).status_code == 421, hosts
+
+
+async def test_a_name_that_the_operator_gives_is_answered_to() -> None:
+    service = Service(MemoryStore(), settings=Settings(access=AccessSettings(allowed_hosts="icm.example.com")))
+    assert (await service.client.get("/v1/jobs", headers={"Host": "icm.example.com"})).status_code == 200
+    assert (await service.client.get("/v1/jobs", headers={"Host": "evil.example"})).status_code == 421
 
 
 async def test_a_revoked_key_is_refused_from_the_next_request_on(guarded: Service) -> None:
@@ -220,7 +293,13 @@ async def test_a_refused_upload_is_not_read(guarded: Service) -> None:
             yield b"x"
 
     assert (await guarded.client.post("/v1/jobs", content=body())).status_code == 401
-    scope = {"type": "http", "method": "POST", "path": "/v1/jobs", "headers": [], "query_string": b""}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/jobs",
+        "headers": [(b"host", b"localhost")],
+        "query_string": b"",
+    }
     sent: list[Any] = []
 
     async def send(message: Any) -> None:

@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import jsonschema
@@ -96,6 +97,24 @@ async def test_problems_fit_their_schema(service: Service, document: dict[str, A
 async def test_people_get_a_page_with_the_documentation(service: Service) -> None:
     answer = await service.client.get("/docs")
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    files = re.findall(r'(?:src|href)="([^"]*)"', answer.text)
+    assert {"docs/swagger-ui-bundle.js", "docs/swagger-ui.css", "docs/start.js", "openapi.json"} <= set(files)
+    for file in files:
+        assert "//" not in file  # nothing is loaded from elsewhere
+        found = await service.client.get(f"/{file}")
+        assert (found.status_code, bool(found.content)) == (200, True), file
+
+
+async def test_the_page_runs_scripts_of_this_service_alone_and_none_within_itself(service: Service) -> None:
+    for path in ("/docs", "/docs/start.js", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"):
+        answer = await service.client.get(path)
+        policy = dict(part.strip().partition(" ")[::2] for part in answer.headers["Content-Security-Policy"].split(";"))
+        assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+        assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    page = (await service.client.get("/docs")).text
+    assert re.findall(r"<script>|<style|style=|\son[a-z]+=|javascript:", page) == []
+    assert (await service.client.get("/redoc")).status_code == 404
 
 
 async def test_an_answer_that_names_a_job_is_linked_to_all_that_can_be_done_with_it(document: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import pytest
+import structlog
 
 from api.cursors import CursorSigner
 from api.errors import STATUS_OF, kind_of
@@ -11,6 +12,7 @@ from service import errors
 from service.entities import Caller
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring_ports import BackendInfo
+from service.settings import ServerSettings, Settings
 from service.storage.memory import MemoryStore
 from tests.unit.api.harness import CONFIG, Service, pairs
 
@@ -176,6 +178,46 @@ async def test_a_request_that_was_served_before_gets_its_job_while_the_backend_i
     assert (first.status_code, again.status_code, other.status_code) == (202, 202, 503)
     assert again.json()["id"] == first.json()["id"]
     assert again.headers["Idempotency-Replayed"] == "true"
+
+
+@pytest.mark.parametrize("kind", [errors.StorageUnavailable, errors.StorageFull])
+async def test_where_the_database_stands_is_in_the_log_and_not_in_the_answer(
+    kind: type[errors.StorageUnavailable],
+) -> None:
+    reason = "Connect call failed ('10.1.2.3', 5432), base/16384/24601, user icm"
+    service = Service(FailingStore(kind(reason)))
+    with structlog.testing.capture_logs() as logged:
+        answers = [await service.client.get(path) for path in ("/v1/jobs", "/health/ready")]
+    for answer in answers:
+        assert answer.status_code in {503, 507}
+        assert not [part for part in ("10.1.2.3", "5432", "base/", "user icm") if part in answer.text]
+    assert any(line.get("reason") == reason for line in logged)
+
+
+async def test_readiness_waits_for_the_first_answer_of_the_default_backend_where_it_is_asked_to() -> None:
+    backend = BrokenBackend(None, reachable=False)
+    service = Service(MemoryStore(), backend, Settings(server=ServerSettings(ready_with_backend=True)))
+    for _ in range(2):
+        answer = await service.client.get("/health/ready")
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:icm:problem:backend-unavailable")
+        assert "Retry-After" in answer.headers
+    assert (await service.client.get("/health/live")).status_code == 200
+    for is_there in (True, False):  # what is stored can be read while a backend is away
+        backend._reachable = is_there
+        assert (await service.client.get("/health/ready")).status_code == 200
+
+
+async def test_readiness_does_not_fail_with_a_probe_that_fails() -> None:
+    backend = BrokenBackend(errors.BackendError("odd"))
+    service = Service(MemoryStore(), backend, Settings(server=ServerSettings(ready_with_backend=True)))
+    assert (await service.client.get("/health/ready")).status_code == 503
+    backend._error = None
+    assert (await service.client.get("/health/ready")).status_code == 200
+
+
+async def test_readiness_does_not_ask_the_backend_unless_told_to() -> None:
+    service = Service(MemoryStore(), BrokenBackend(None, reachable=False))
+    assert (await service.client.get("/health/ready")).status_code == 200
 
 
 async def test_a_backends_own_hint_says_when_to_try_again() -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from icm import AsyncClient, Client
 from icm.commands import label
+from icm.commands.failures import ExitCode, exit_code
 from icm.commands.label import connected
+from icm.errors import UnusableKey
 from icm.stack import StackOptions, api_settings
 from tests.unit.icm.fake_service import IMPATIENT, FakeService, job_answer
 
@@ -46,6 +48,29 @@ def test_without_a_key_none_is_shown() -> None:
     assert headers(service) == [None]
 
 
+@pytest.mark.parametrize("key", ["", " ", "\n"])
+def test_an_empty_key_is_none(key: str) -> None:
+    service = FakeService(job_answer())
+    with Client("http://service", api_key=key, transport=httpx.MockTransport(service)) as client:
+        client.job("job_1")
+    assert headers(service) == [None]
+
+
+def test_white_space_around_a_key_is_no_part_of_it() -> None:
+    service = FakeService(job_answer())
+    with Client("http://service", api_key=" icm_a_b\n", transport=httpx.MockTransport(service)) as client:
+        client.job("job_1")
+    assert headers(service) == SHOWN
+
+
+@pytest.mark.parametrize("key", ["icm_a\nb", "icm_\u00e4", "icm_a\x00b", "icm_a\x1bb"])
+def test_a_key_that_no_header_can_hold_is_refused_and_not_repeated(key: str) -> None:
+    with pytest.raises(UnusableKey) as refused:
+        Client("http://service", api_key=key)
+    assert "icm_" not in str(refused.value)
+    assert exit_code(refused.value) is ExitCode.USAGE
+
+
 def test_a_key_is_not_sent_after_a_redirect_to_another_host() -> None:
     service = FakeService(httpx.Response(307, headers={"Location": "http://elsewhere/"}))
     transport = httpx.MockTransport(service)
@@ -68,5 +93,5 @@ def test_a_private_service_is_not_shown_the_key_of_another(monkeypatch: pytest.M
 
 def test_a_private_service_asks_for_no_key_whatever_the_environment_says() -> None:
     private = StackOptions(data_folder=Path("d"), private=True)
-    assert api_settings(private) == {"ICM_ACCESS__REQUIRED": "false"}
-    assert api_settings(StackOptions(data_folder=Path("d"))) == {}
+    assert api_settings(private)["ICM_ACCESS__REQUIRED"] == "false"
+    assert "ICM_ACCESS__REQUIRED" not in api_settings(StackOptions(data_folder=Path("d")))

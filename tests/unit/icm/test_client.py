@@ -6,9 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from icm import ApiError, ServerUnreachable
+from icm import ApiError, Client, ServerUnreachable
 from icm.commands import jobs
-from tests.unit.icm.fake_service import FakeService, job_answer, problem
+from tests.unit.icm.fake_service import IMPATIENT, FakeService, job_answer, problem
 
 CONFIG = {"task": {"template": "{claim}"}}
 
@@ -89,6 +89,20 @@ def test_a_service_that_never_answers_is_given_up_after_the_attempts_allowed() -
     with service.client() as client, pytest.raises(ServerUnreachable, match="ReadTimeout"):
         client.models()
     assert len(service.requests) == 3
+
+
+def test_who_did_not_answer_is_named_with_what_to_do_and_without_a_password() -> None:
+    refused = httpx.ConnectError("[Errno 111] Connection refused")
+    transport = httpx.MockTransport(FakeService(refused))
+    with (
+        Client("http://user:word@localhost:8123", transport=transport, retries=IMPATIENT) as client,
+        pytest.raises(ServerUnreachable) as failed,
+    ):
+        client.job("job_1")
+    told = str(failed.value)
+    assert told.startswith("no answer from http://localhost:8123 to GET /v1/jobs/job_1: Connection refused.")
+    assert "icm serve" in told
+    assert "--url" in told
 
 
 def test_jobs_are_read_page_by_page_to_the_last() -> None:

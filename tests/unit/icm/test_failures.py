@@ -34,6 +34,9 @@ BAD_ROWS = ApiError(
         (PartFailed("api", "has ended", ""), ExitCode.SERVICE_FAILED),
         (EmbeddedPostgresError("no binaries"), ExitCode.SERVICE_FAILED),
         (PrivateServiceFailed("inference ended"), ExitCode.SERVICE_FAILED),
+        (PrivateServiceFailed("inference ended", 6), ExitCode.SERVICE_FAILED),
+        (PrivateServiceFailed("no database", 4), ExitCode.SERVICE_FAILED),
+        (PrivateServiceFailed("no such model", 2), ExitCode.USAGE),
     ],
 )
 def test_every_expected_error_has_its_exit_code(error: Exception, expected: ExitCode) -> None:

@@ -2,15 +2,93 @@ import socket
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from icm.ports import free_port
-from icm.stack import NOTICE_SECONDS, LoadingNotice, StackOptions, metrics_port
+from icm.cli import build_app
+from icm.commands.failures import ExitCode, exit_code
+from icm.ports import PortUnusable, check_port, free_port
+from icm.stack import NOTICE_SECONDS, LoadingNotice, StackOptions, api_settings, metrics_port
 
 
 def test_a_port_that_is_taken_is_not_called_free() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         assert free_port() != taken.getsockname()[1]
+
+
+@pytest.mark.parametrize(("listening", "asked"), [("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "0.0.0.0"), ("::1", "::1")])  # noqa: S104 - compared
+def test_a_taken_port_is_named_with_what_to_choose_instead(listening: str, asked: str) -> None:
+    family = socket.AF_INET6 if ":" in listening else socket.AF_INET
+    with socket.create_server((listening, 0), family=family) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PortUnusable, match=rf"port {port} of {asked} is taken.*--port 0"):
+            check_port(asked, port)
+        assert exit_code(PortUnusable("taken")) is ExitCode.USAGE
+    check_port(asked, port)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])
+def test_an_address_that_this_machine_does_not_have_is_named(host: str) -> None:
+    with pytest.raises(PortUnusable, match=f"--host {host}"):
+        check_port(host, free_port())
+
+
+def test_a_taken_port_is_told_before_anything_is_started(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = CliRunner().invoke(build_app(), ["serve", "--port", port, "--data-dir", str(tmp_path / "data")])
+    assert (done.exit_code, f"port {port} of 127.0.0.1 is taken" in done.stderr) == (2, True)
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("backends", "told", "code"),
+    [
+        ('[{"kind": "vlllm"}]', "--backends[0].kind: must be", 3),
+        ('[{"name": "a"}, {"name": "b", "uri": 1}]', "--backends[1].uri: there is no such setting", 3),
+        ('{"url": 3}', "--backends[0].url: must be text", 3),
+        ('{"url": "gpu:8000"}', "--backends[0].url: must begin with http://", 3),
+        ('{"url": "http://"}', "--backends[0].url: must begin with http://", 3),
+        ('{"url": "http://gpu:x"}', "--backends[0].url: must begin with http://", 3),
+        ('{"replicas": ["gpu"]}', "--backends[0].replicas: must begin with http://", 3),
+        ('{"api_key": "a\\nb"}', "--backends[0].api_key: has characters", 3),
+        ('[{"name": "a"}, {"name": "a"}]', "--backends: two backends have the same name", 3),
+        ("[{]", "--backends: ", 3),
+        ("nowhere.json", "nowhere.json is neither JSON nor a file", 2),
+    ],
+)
+def test_backends_that_cannot_be_used_are_told_before_anything_is_started(
+    backends: str, told: str, code: int, tmp_path: Path
+) -> None:
+    words = ["serve", "--port", "0", "--data-dir", str(tmp_path / "data"), "--backends", backends]
+    done = CliRunner().invoke(build_app(), words, env={"COLUMNS": "300"})
+    assert (done.exit_code, told in done.stderr) == (code, True), done.stderr
+    assert not {"Traceback", "pydantic", "Input should"} & set(done.stderr.split())
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_setting_of_the_environment_that_cannot_be_used_is_told_too(tmp_path: Path) -> None:
+    environment = {"ICM_QUEUE__LEASE_SECONDS": "soon"}
+    words = ["serve", "--port", "0", "--data-dir", str(tmp_path / "data")]
+    done = CliRunner().invoke(build_app(), words, env=environment)
+    assert (done.exit_code, "ICM_QUEUE__LEASE_SECONDS: must be a number" in done.stderr) == (3, True)
+
+
+@pytest.mark.parametrize("model", ["/nowhere/model", "./nowhere", "nowhere.gguf", "a/b/c"])
+@pytest.mark.parametrize("command", ["serve", "label"])
+def test_a_language_model_that_is_not_there_is_told_before_anything_is_started(
+    model: str, command: str, tmp_path: Path
+) -> None:
+    (tmp_path / "d.jsonl").write_text("{}\n")
+    files = {"serve": [], "label": [str(tmp_path / "d.jsonl"), "-c", str(tmp_path / "d.jsonl"), "-o", "o.jsonl"]}
+    done = CliRunner().invoke(build_app(), [command, *files[command], "--model", model], env={"COLUMNS": "300"})
+    assert (done.exit_code, f"{model}: there is no such folder or file" in done.stderr) == (2, True), done.stderr
+
+
+def test_our_own_inference_server_is_waited_for_and_other_peoples_are_not() -> None:
+    waiting = {"ICM_SERVER__READY_WITH_BACKEND": "true"}
+    assert api_settings(StackOptions(data_folder=Path("d"))) == waiting
+    assert api_settings(StackOptions(data_folder=Path("d"), backends=[{}])) == {}
 
 
 def test_a_free_port_can_be_listened_on() -> None:
@@ -21,6 +99,7 @@ def test_a_free_port_can_be_listened_on() -> None:
 def test_the_url_is_one_that_callers_on_this_machine_can_use() -> None:
     assert StackOptions(data_folder=Path("d"), host="0.0.0.0", port=80).url == "http://127.0.0.1:80"  # noqa: S104 - compared
     assert StackOptions(data_folder=Path("d"), host="::", port=80).url == "http://[::1]:80"
+    assert StackOptions(data_folder=Path("d"), host="::1", port=80).url == "http://[::1]:80"
     assert StackOptions(data_folder=Path("d"), host="10.0.0.7", port=80).url == "http://10.0.0.7:80"
 
 

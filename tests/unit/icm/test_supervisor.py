@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from icm.supervisor import Part, PartFailed, Supervisor
+from icm.commands.failures import ExitCode, exit_code
+from icm.supervisor import Part, PartFailed, PartMisused, Supervisor
 
 FOREVER = "while :; do sleep 0.05; done"
 
@@ -52,6 +53,15 @@ def check_again_and_again(supervisor: Supervisor, seconds: float = 20) -> None:
     while time.monotonic() < deadline:
         supervisor.check()
         time.sleep(0.02)
+
+
+def test_a_part_that_cannot_use_what_it_was_given_is_told_by_its_last_line_alone(supervisor: Supervisor) -> None:
+    script = "echo loading; echo '2026-11-29T20:16:42Z [error    ] there is no such model'; exit 3"
+    supervisor.start(part(script, misuse_status=3, restarts=3))
+    failure = failure_of(supervisor)
+    assert isinstance(failure, PartMisused)
+    assert str(failure) == "there is no such model"
+    assert exit_code(failure) is ExitCode.USAGE
 
 
 def test_a_part_that_dies_is_told_with_the_end_of_its_log(supervisor: Supervisor) -> None:

@@ -46,7 +46,7 @@ async def service() -> Service:
 async def command(service: Service, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     bridge = Bridge(service)
     monkeypatch.setattr(
-        webhooks, "Client", lambda _url, api_key: Client("http://test", transport=bridge, retries=IMPATIENT)
+        webhooks, "Client", lambda _url, api_key: Client("http://localhost", transport=bridge, retries=IMPATIENT)
     )
 
     async def run(*arguments: str) -> Result:
@@ -99,7 +99,7 @@ async def test_refusals_are_exit_codes(command: Callable[..., Any]) -> None:
 
 async def test_the_clients_have_the_same_calls(service: Service) -> None:
     transport = httpx.ASGITransport(service.app)
-    async with AsyncClient("http://test", transport=transport) as client:
+    async with AsyncClient("http://localhost", transport=transport) as client:
         webhook = await client.webhooks.create(ADDRESS, description="a")
         assert [found["id"] for found in await client.webhooks.list()] == [webhook["id"]]
         rotated = await client.webhooks.rotate(webhook["id"])

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import orjson
 import pytest
+import structlog
 
 from icm.ports import free_port
 from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind
@@ -170,11 +171,15 @@ async def test_a_server_that_wants_a_key_says_what_to_set(key: str | None, told:
             await http.get("/v1/models")
 
 
-async def test_nobody_listening_is_no_connection() -> None:
-    http = JsonHttp(f"http://127.0.0.1:{free_port()}", timeout_seconds=1, connections=1)
-    with pytest.raises(BackendUnavailable) as raised:
+async def test_nobody_listening_is_no_connection_and_the_log_alone_has_the_address() -> None:
+    port = free_port()
+    http = JsonHttp(f"http://127.0.0.1:{port}", timeout_seconds=1, connections=1)
+    with structlog.testing.capture_logs() as logged, pytest.raises(BackendUnavailable) as raised:
         await http.get("/info")
     await http.close()
+    assert "127.0.0.1" not in str(raised.value)
+    assert str(port) not in str(raised.value)
+    assert [line["server"] for line in logged] == [f"http://127.0.0.1:{port}"]
     assert raised.value.kind is FailureKind.DISCONNECTED
 
 

@@ -2,6 +2,7 @@
 
 import socket
 from dataclasses import replace
+from http.client import HTTPConnection
 
 import httpx
 import pytest
@@ -84,6 +85,35 @@ def test_metrics_are_served_on_loopback_for_as_long_as_the_worker_runs() -> None
         assert "icm_build_info{" in httpx.get(f"http://127.0.0.1:{port}/metrics").text
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{asked_for}/metrics")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "status"),
+    [
+        (["worker.example.com:9100"], 200),
+        (["localhost"], 200),
+        (["evil.example"], 421),
+        ([""], 421),
+        ([], 421),
+        (["localhost", "localhost"], 421),
+    ],
+)
+def test_metrics_are_told_to_those_who_ask_for_a_name_of_ours_and_to_nobody_else(hosts: list[str], status: int) -> None:
+    with served_metrics(ServiceMetrics(), "127.0.0.1", free_port(), ["worker.example.com"]) as port:
+        connection = HTTPConnection("127.0.0.1", port or 0)
+        connection.putrequest("GET", "/metrics", skip_host=True)
+        for host in hosts:
+            connection.putheader("Host", host)
+        connection.endheaders()
+        answer = connection.getresponse()
+        assert answer.status == status
+        assert (b"icm_build_info{" in answer.read()) == (status == 200)
+        connection.close()
+
+
+def test_metrics_are_served_over_ipv6_as_well() -> None:
+    with served_metrics(ServiceMetrics(), "::1", free_port()) as port:
+        assert httpx.get(f"http://[::1]:{port}/metrics").status_code == 200
 
 
 def test_nobody_listens_unless_a_port_is_set() -> None:
