@@ -25,11 +25,12 @@ class FirstAnswer:
         if not self._is_awaited:
             return
         name = self._scorers.names()[0]
-        self._probe = self._probe or asyncio.create_task(self._scorers.get(name).probe())
-        await asyncio.wait({self._probe}, timeout=_PATIENCE_SECONDS)
-        if not self._probe.done():
+        probe = self._probe = self._probe or asyncio.create_task(self._scorers.get(name).probe())
+        await asyncio.wait({probe}, timeout=_PATIENCE_SECONDS)
+        if not probe.done():
             raise BackendUnavailable(f"the backend {name!r} has not answered yet")
-        probe, self._probe = self._probe, None
+        if self._probe is probe:  # others may have waited for the same one
+            self._probe = None
         if probe.cancelled() or probe.exception() is not None or not probe.result().reachable:
             raise BackendUnavailable(f"the backend {name!r} does not answer yet; it may still load its language model")
         self._is_awaited = False

@@ -1,3 +1,4 @@
+import asyncio
 import inspect
 import re
 from collections.abc import Sequence
@@ -205,6 +206,28 @@ async def test_readiness_waits_for_the_first_answer_of_the_default_backend_where
     for is_there in (True, False):  # what is stored can be read while a backend is away
         backend._reachable = is_there
         assert (await service.client.get("/health/ready")).status_code == 200
+
+
+class SlowBackend(DeterministicScorer):
+    """Its probe takes a moment; `probes` counts them."""
+
+    probes = 0
+
+    async def probe(
+        self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
+    ) -> BackendInfo:
+        self.probes += 1
+        for _ in range(50):
+            await asyncio.sleep(0)
+        return await super().probe(labels, all_spellings=all_spellings, separator=separator)
+
+
+async def test_all_who_ask_at_once_wait_for_one_probe() -> None:
+    backend = SlowBackend()
+    service = Service(MemoryStore(), backend, Settings(server=ServerSettings(ready_with_backend=True)))
+    answers = await asyncio.gather(*(service.client.get("/health/ready") for _ in range(5)))
+    assert [answer.status_code for answer in answers] == [200] * 5
+    assert backend.probes == 1
 
 
 async def test_readiness_does_not_fail_with_a_probe_that_fails() -> None:
