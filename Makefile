@@ -27,7 +27,7 @@ GEMMA ?=
 PIP_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-real test test-vllm test-llamacpp fuzz chaos endure mutations check audit format serve bench bench-real load soak pretrain clean
+.PHONY: help demo demo-real test test-long test-vllm test-llamacpp fuzz chaos endure mutations check audit format serve bench bench-real load soak pretrain clean
 
 help: ## print this list
 	@echo "usage: make <target>"
@@ -42,8 +42,11 @@ demo-real: $(if $(MODEL),$(VENV)/.runs) ## label 64 film reviews with a pretrain
 	    echo "for example: make demo-real MODEL=HuggingFaceTB/SmolLM2-135M-Instruct" >&2; exit 2; }
 	$(BIN)/python -m examples.demo --example reviews --model '$(MODEL)'
 
-test: $(VENV)/.develops ## run all tests
-	$(BIN)/pytest -n auto
+test: $(VENV)/.develops ## run all tests, random walks and repetitions in their short form
+	$(BIN)/pytest -n auto --dist worksteal
+
+test-long: $(VENV)/.develops ## run all tests in their long form: more repetitions, seeds and variants (before a release)
+	ICM_TESTS=long $(BIN)/pytest -n auto --dist worksteal -m "long or not long"
 
 test-vllm: $(VENV)/.develops $(VLLM_VENV)/.runs ## the vllm adapter and a whole job against a real vLLM on the CPU (installs 2.5 GB)
 	$(BIN)/pytest -n0 tests/live/vllm_adapter.py tests/live/vllm_job.py

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import structlog
 from sqlalchemy import make_url
 
 from migrations.commands import upgrade
@@ -21,6 +22,20 @@ from service.storage.store import PostgresStore
 
 MAX_CRASHES = 3  # of the stores that tests are given
 SCRATCH_BYTES = 2_000_000_000
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_tracebacks() -> None:
+    """Errors are logged as `service.observability` has them. Where nothing is configured, structlog draws them with
+    every local variable, which takes seconds for each."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer(colors=False),
+        ]
+    )
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from typer.testing import CliRunner
+
+from icm.cli import build_app
 
 TWIN = json.dumps([{"name": "default", "kind": "deterministic"}])
 ICM = (sys.executable, "-P", "-m", "icm")
@@ -25,6 +27,7 @@ class Served:
 
     process: subprocess.Popen[str]
     url: str
+    data_dir: Path
 
     def parts(self) -> list[psutil.Process]:
         """Every process it consists of, itself included."""
@@ -56,7 +59,7 @@ def served(data_dir: Path, *arguments: str) -> Iterator[Served]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            yield Served(process, json.loads(process.stdout.readline())["url"])
+            yield Served(process, json.loads(process.stdout.readline())["url"], data_dir)
         finally:
             process.terminate()
 
@@ -67,6 +70,13 @@ def icm(*arguments: str | Path, url: str | None = None) -> subprocess.CompletedP
     if url is not None:
         environment["ICM_URL"] = url
     return subprocess.run([*ICM, *arguments], capture_output=True, text=True, check=False, env=environment)
+
+
+def icm_here(*arguments: str | Path, url: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end in this process, without the second that a process of its own takes to begin."""
+    words = [str(argument) for argument in arguments]
+    done = CliRunner().invoke(build_app(), words, env={"ICM_URL": url}, catch_exceptions=False)
+    return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
 
 
 def documents(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
@@ -95,6 +105,3 @@ def until(condition: Callable[[], bool], seconds: float = 60) -> bool:
             return False
         time.sleep(0.05)
     return True
-
-
-STOPPING = (signal.SIGTERM, signal.SIGINT)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from icm.cli import build_app
 from service.access.keys import key_of, new_key, read_key
 from tests.acceptance.api_process import api_process
-from tests.acceptance.served import data_folder, documents, icm, served
+from tests.acceptance.served import data_folder, documents, icm_here, served
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -32,19 +32,19 @@ def test_a_service_that_asks_for_keys_is_used_with_the_first_one(
     data, config, output = written(tmp_path)
     with data_folder() as folder:
         with served(folder) as running:
-            assert icm("jobs", url=running.url).returncode == 5
-            made = icm("keys", "create", "first", "--data-dir", folder)
+            assert icm_here("jobs", url=running.url).returncode == 5
+            made = icm_here("keys", "create", "first", "--data-dir", folder)
             assert made.returncode == 0, made.stderr
             key = read_key(made.stdout.strip())
             assert key.text not in made.stderr
             monkeypatch.setenv("ICM_API_KEY", key.text)
-            done = icm("label", data, "-o", output, "--config", config, url=running.url)
+            done = icm_here("label", data, "-o", output, "--config", config, url=running.url)
             assert done.returncode == 0, done.stderr
             assert output.exists()
-            assert icm("keys", "revoke", key.id, "--data-dir", folder).returncode == 0
-            refused = icm("jobs", url=running.url)
+            assert icm_here("keys", "revoke", key.id, "--data-dir", folder).returncode == 0
+            refused = icm_here("jobs", url=running.url)
             assert (refused.returncode, key.text in refused.stderr + refused.stdout) == (5, False)
-        listed = documents(icm("keys", "list", "--json", "--data-dir", folder))  # the database is run meanwhile
+        listed = documents(icm_here("keys", "list", "--json", "--data-dir", folder))  # the database is run meanwhile
         assert [(found["id"], found["revoked_at"] is None) for found in listed] == [(key.id, False)]
 
 

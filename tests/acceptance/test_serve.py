@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.acceptance.served import STOPPING, Served, all_gone, data_folder, documents, icm, served, until
+from tests.acceptance.served import Served, all_gone, data_folder, documents, icm, icm_here, served, until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -68,35 +68,35 @@ def test_a_data_set_is_labelled_and_downloaded_by_one_command(
 def test_commands_with_json_write_documents_and_nothing_else(
     service: Served, data: Path, config: Path, tmp_path: Path
 ) -> None:
-    done = icm("label", data, "-o", tmp_path / "a.csv", "--config", config, "--json", url=service.url)
+    done = icm_here("label", data, "-o", tmp_path / "a.csv", "--config", config, "--json", url=service.url)
     [labelled] = documents(done)
     job_id = labelled["job"]["id"]
     assert labelled["report"]["job_id"] == job_id
     assert done.stderr == ""
-    assert job_id in [job["id"] for job in documents(icm("jobs", "--json", url=service.url))]
-    assert documents(icm("watch", job_id, "--json", url=service.url))[-1]["status"] == "succeeded"
+    assert job_id in [job["id"] for job in documents(icm_here("jobs", "--json", url=service.url))]
+    assert documents(icm_here("watch", job_id, "--json", url=service.url))[-1]["status"] == "succeeded"
     page = tmp_path / "report.html"
-    assert documents(icm("report", job_id, "--json", "--html", page, url=service.url))[0]["job_id"] == job_id
+    assert documents(icm_here("report", job_id, "--json", "--html", page, url=service.url))[0]["job_id"] == job_id
     assert page.read_text("utf-8").startswith("<!doctype html>")
-    assert documents(icm("models", "--json", url=service.url))[0]["id"] == "default"
+    assert documents(icm_here("models", "--json", url=service.url))[0]["id"] == "default"
     output = tmp_path / "again.parquet"
-    assert documents(icm("result", job_id, "-o", output, "--json", url=service.url)) == [{"output": str(output)}]
+    assert documents(icm_here("result", job_id, "-o", output, "--json", url=service.url)) == [{"output": str(output)}]
     assert output.read_bytes()[:4] == b"PAR1"
 
 
 def test_an_estimate_shows_a_prompt_and_stores_nothing(service: Served, data: Path, config: Path) -> None:
-    before = documents(icm("jobs", "--json", "--limit", "100", url=service.url))
-    done = icm("estimate", data, "--config", config, url=service.url)
+    before = documents(icm_here("jobs", "--json", "--limit", "100", url=service.url))
+    done = icm_here("estimate", data, "--config", config, url=service.url)
     assert done.returncode == 0, done.stderr
     assert "24 rows" in done.stdout
     assert "    0 is larger than 1?" in done.stdout
-    assert documents(icm("jobs", "--json", "--limit", "100", url=service.url)) == before
+    assert documents(icm_here("jobs", "--json", "--limit", "100", url=service.url)) == before
 
 
 def test_tables_for_people(service: Served, data: Path, config: Path, tmp_path: Path) -> None:
-    icm("label", data, "-o", tmp_path / "a.csv", "--config", config, url=service.url)
-    assert "succeeded" in icm("jobs", url=service.url).stdout
-    assert "deterministic" in icm("models", url=service.url).stdout
+    icm_here("label", data, "-o", tmp_path / "a.csv", "--config", config, url=service.url)
+    assert "succeeded" in icm_here("jobs", url=service.url).stdout
+    assert "deterministic" in icm_here("models", url=service.url).stdout
 
 
 def test_bad_rows_end_with_3_and_name_line_and_field(service: Served, config: Path, tmp_path: Path) -> None:
@@ -111,21 +111,21 @@ def test_bad_rows_end_with_3_and_name_line_and_field(service: Served, config: Pa
 def test_a_finished_job_cannot_be_cancelled_which_ends_with_5(
     service: Served, data: Path, config: Path, tmp_path: Path
 ) -> None:
-    done = icm("label", data, "-o", tmp_path / "a.csv", "--config", config, "--json", url=service.url)
-    refused = icm("cancel", documents(done)[0]["job"]["id"], "--json", url=service.url)
+    done = icm_here("label", data, "-o", tmp_path / "a.csv", "--config", config, "--json", url=service.url)
+    refused = icm_here("cancel", documents(done)[0]["job"]["id"], "--json", url=service.url)
     assert refused.returncode == 5
     assert refused.stdout == ""
     assert json.loads(refused.stderr)["error"]["status"] == 409
 
 
 def test_a_service_that_is_not_there_ends_with_4(config: Path) -> None:
-    done = icm("models", "--url", "http://127.0.0.1:9")
+    done = icm_here("models", "--url", "http://127.0.0.1:9")
     assert done.returncode == 4
     assert "no answer" in done.stderr
 
 
 def test_an_ending_that_names_no_format_is_wrong_usage(data: Path, config: Path, tmp_path: Path) -> None:
-    done = icm("label", data, "-o", tmp_path / "a.xlsx", "--config", config)
+    done = icm_here("label", data, "-o", tmp_path / "a.xlsx", "--config", config)
     assert done.returncode == 2
     assert ".parquet" in done.stderr
 
@@ -134,7 +134,7 @@ def test_a_worker_that_is_killed_is_started_again(service: Served, data: Path, c
     [killed] = service.pids_of("workers")
     os.kill(killed, signal.SIGKILL)
     assert until(lambda: service.pids_of("workers") not in ([], [killed]))
-    done = icm("label", data, "-o", tmp_path / "a.csv", "--config", config, url=service.url)
+    done = icm_here("label", data, "-o", tmp_path / "a.csv", "--config", config, url=service.url)
     assert done.returncode == 0, done.stderr
 
 
@@ -142,31 +142,25 @@ def test_a_database_that_is_killed_is_started_again(service: Served, data: Path,
     [killed] = service.pids_of_server()
     os.kill(killed, signal.SIGKILL)
     assert until(lambda: service.pids_of_server() not in ([], [killed]))
-    done = icm("label", data, "-o", tmp_path / "a.csv", "--config", config, url=service.url)
+    done = icm_here("label", data, "-o", tmp_path / "a.csv", "--config", config, url=service.url)
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("how", STOPPING, ids=lambda number: number.name)
-def test_a_signal_stops_every_part_and_the_data_stays(
-    tmp_path: Path, data_dir: Path, data: Path, config: Path, how: signal.Signals
+def test_however_a_service_ends_nothing_is_left_running_and_the_data_stays(
+    tmp_path: Path, data_dir: Path, data: Path, config: Path
 ) -> None:
-    with served(data_dir) as first:
-        parts = first.parts()
-        done = icm("label", data, "-o", tmp_path / "a.csv", "--config", config, url=first.url)
-        assert done.returncode == 0, done.stderr
-        first.process.send_signal(how)
-        assert first.process.wait(60) == 0
-        assert all_gone(parts)
-    with served(data_dir) as second:
-        assert len(httpx.get(f"{second.url}/v1/jobs").json()["data"]) == 1
-
-
-def test_a_supervisor_that_is_killed_leaves_nothing_running(data_dir: Path) -> None:
-    with served(data_dir, "--workers", "2") as running:
-        parts = running.parts()
-        assert len(parts) >= 5  # itself, Postgres and its helpers, API, two workers
-        running.process.kill()
-        assert all_gone(parts)
+    labelled = 0
+    for how, status in ((signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGKILL, -signal.SIGKILL)):
+        with served(data_dir, "--workers", "2") as running:
+            parts = running.parts()
+            assert len(parts) >= 5  # itself, Postgres and its helpers, API, two workers
+            assert len(httpx.get(f"{running.url}/v1/jobs").json()["data"]) == labelled, how
+            done = icm_here("label", data, "-o", tmp_path / "a.csv", "--config", config, url=running.url)
+            assert done.returncode == 0, done.stderr
+            labelled += 1
+            running.process.send_signal(how)
+            assert running.process.wait(60) == status
+            assert all_gone(parts), how
 
 
 def test_a_part_that_cannot_start_ends_everything_and_shows_its_log(data_dir: Path) -> None:
@@ -176,8 +170,7 @@ def test_a_part_that_cannot_start_ends_everything_and_shows_its_log(data_dir: Pa
     assert done.stdout == ""
 
 
-def test_a_data_folder_in_use_is_refused(data_dir: Path) -> None:
-    with served(data_dir):
-        done = icm("serve", "--port", "0", "--data-dir", data_dir, "--backends", '{"kind": "deterministic"}')
+def test_a_data_folder_in_use_is_refused(service: Served) -> None:
+    done = icm("serve", "--port", "0", "--data-dir", service.data_dir, "--backends", '{"kind": "deterministic"}')
     assert done.returncode == 6
     assert "another process uses this folder" in done.stderr

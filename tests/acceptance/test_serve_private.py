@@ -43,8 +43,8 @@ def temporary() -> Iterator[Path]:
 
 @pytest.fixture
 def command(tmp_path: Path) -> list[str]:
-    """`icm label` of 40 comparisons."""
-    pairs = [(number, 97 - 2 * number) for number in range(20)]
+    """`icm label` of 16 comparisons."""
+    pairs = [(number, 97 - 2 * number) for number in range(8)]
     rows = [{"n1": a, "n2": b, "gold": a > b} for pair in pairs for a, b in (pair, pair[::-1])]
     data, config = tmp_path / "pairs.jsonl", tmp_path / "config.json"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -62,7 +62,7 @@ def test_without_a_url_a_private_service_labels_and_leaves_nothing(
     done = subprocess.run(command, env=environment(temporary), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
-    assert document["job"]["progress"]["labeled"] == 40
+    assert document["job"]["progress"]["labeled"] == 16
     assert document["report"]["accuracy"] is not None
     labelled = [json.loads(line) for line in (tmp_path / "labelled.jsonl").read_text().splitlines()]
     assert {row["icm_label"] for row in labelled} <= {"True", "False"}

@@ -1,7 +1,7 @@
 """Does real jobs with real workers and a real Postgres, all of which are killed again and again.
 
     python -m tests.chaos                      the long form: 21 jobs, 350 faults, within half an hour on two cores
-    python -m tests.chaos --scale short        what `make test` does
+    python -m tests.chaos --scale short        what `make test` does; `make test-long` does --scale middle
     python -m tests.chaos --seed 7             another plan
     python -m tests.chaos --plan FILE          a plan that was printed before
 

@@ -84,7 +84,8 @@ class Scale:
         return self.paper_jobs + self.folds_jobs + self.served_jobs
 
 
-SHORT = Scale(1, 1, 1, steps=60, folds_rows=72, faults={**dict.fromkeys(Kind, 1), Kind.KILL: 4, Kind.STOP: 2})
+SHORT = Scale(1, 1, 1, steps=40, folds_rows=48, faults={**dict.fromkeys(Kind, 1), Kind.KILL: 2, Kind.STOP: 2})
+MIDDLE = Scale(1, 1, 1, steps=60, folds_rows=72, faults={**dict.fromkeys(Kind, 1), Kind.KILL: 4, Kind.STOP: 2})
 LONG = Scale(
     paper_jobs=12,
     folds_jobs=6,
@@ -102,7 +103,7 @@ LONG = Scale(
         Kind.SCORER: 8,
     },
 )
-SCALES = {"short": SHORT, "long": LONG}
+SCALES = {"short": SHORT, "middle": MIDDLE, "long": LONG}
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from unittest.mock import patch
 from service import bootstrap
 from service.scoring.deterministic import DeterministicScorer
 from service.search.prompt_tree import PromptTree, TreeScores
+from tests.long import LONG
 from workers import __main__ as door
 
 POISON = "poison"  # nobody survives a prompt with this word
 TIRING = "tiring"  # nobody survives many prompts with this one
-TREES_UNTIL_TIRED = 20  # enough for the longest step of a search over 36 rows, so that each life advances
+TREES_UNTIL_TIRED = 20 if LONG else 14  # enough for the longest step over 36 or 16 rows, so that each life advances
 OUT_OF_MEMORY = 137  # the exit status of a process that the system ended for that reason
 
 

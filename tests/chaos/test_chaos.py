@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.plan import SHORT, Kind, Plan
+from tests.chaos.plan import MIDDLE, SHORT, Kind, Plan
 from tests.chaos.run import Limits, run
+from tests.long import LONG
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
-FEWEST = {Kind.KILL: 2, Kind.STOP: 1}  # of those planned; a job may end before its last fault comes
+FEWEST = {Kind.KILL: 2 if LONG else 1, Kind.STOP: 1}  # of those planned; a job may end before its last fault comes
 
 
 @pytest.mark.timeout(300)
 async def test_whatever_is_killed_jobs_end_as_if_nothing_had_been(tmp_path: Path) -> None:
-    plan = Plan.drawn(SEED, SHORT)
+    plan = Plan.drawn(SEED, MIDDLE if LONG else SHORT)
     sys.stdout.write(f"CHAOS_SEED={SEED} {plan}\n")  # pytest shows it where the test fails
     report = await run(plan, Limits(lease_seconds=3.0), lambda news: None)
     report.write(tmp_path)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.chaos.plan import LATEST, LONG, SHORT, Kind, Plan, Scale
+from tests.chaos.plan import LATEST, LONG, MIDDLE, SHORT, Kind, Plan, Scale
 
 SEEDS = st.integers(0, 2**31)
 COUNTS = st.dictionaries(st.sampled_from(sorted(Kind)), st.integers(0, 30))
@@ -59,6 +59,6 @@ def test_another_seed_draws_another_plan() -> None:
     assert len({str(Plan.drawn(seed, SHORT)) for seed in range(50)}) == 50
 
 
-@pytest.mark.parametrize("scale", [SHORT, LONG], ids=["short", "long"])
+@pytest.mark.parametrize("scale", [SHORT, MIDDLE, LONG], ids=["short", "middle", "long"])
 def test_a_run_sees_every_kind_of_fault(scale: Scale) -> None:
     assert {fault.kind for fault in Plan.drawn(1, scale).faults} == set(Kind)

@@ -16,9 +16,11 @@ from tests.hostile.case import FORM, form
 from tests.hostile.csv_cases import PLAIN as CSV
 from tests.hostile.jsonl_cases import PLAIN as JSONL
 from tests.hostile.parquet_cases import plain as parquet
+from tests.long import LONG
 from tests.unit.api.harness import CONFIG, Service, pairs
 
 Post = Callable[..., httpx.Response]
+MANY = 200 if LONG else 64
 NAMES = st.sampled_from(["a.jsonl", "a.csv", "a.jsonl.gz", "a", ""])
 # A place in a file as a share of its length, how many bytes go there, and what comes in their place.
 EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 20), st.binary(max_size=20)), min_size=1, max_size=4)
@@ -55,39 +57,39 @@ def edited(content: bytes, edits: list[tuple[float, int, bytes]]) -> bytes:
     return content
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=MANY, deadline=None)
 @given(content=st.binary(max_size=300), name=NAMES)
 def test_any_bytes_as_a_file(post: Post, content: bytes, name: str) -> None:
     assert post(content=form(content, name)(), headers=FORM).status_code in {202, 413, 415, 422}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=MANY, deadline=None)
 @given(edits=EDITS, name=NAMES, source=st.sampled_from([JSONL, CSV, gzip.compress(JSONL), gzip.compress(CSV)]))
 def test_a_healthy_file_with_any_bytes_changed(post: Post, edits: Any, name: str, source: bytes) -> None:
     assert post(content=form(edited(source, edits), name)(), headers=FORM).status_code in {202, 413, 415, 422}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=MANY // 8, deadline=None)
 @given(edits=EDITS)
 def test_a_parquet_file_with_any_bytes_changed(post: Post, edits: Any) -> None:
     answer = post(content=form(edited(parquet(), edits), "a.parquet")(), headers=FORM)
     assert answer.status_code in {202, 413, 422}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=MANY, deadline=None)
 @given(edits=EDITS, boundary=st.sampled_from([FORM["Content-Type"], "multipart/form-data; boundary=-"]))
 def test_a_form_with_any_bytes_changed(post: Post, edits: Any, boundary: str) -> None:
     body = edited(form(JSONL, "a.jsonl")(), edits)
     assert post(content=body, headers={"Content-Type": boundary}).status_code in {202, 400, 413, 415, 422}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=MANY, deadline=None)
 @given(body=st.binary(max_size=300), kind=st.sampled_from(["application/json", "text/csv", "multipart/form-data"]))
 def test_any_bytes_as_a_body(post: Post, body: bytes, kind: str) -> None:
     assert post(content=body, headers={"Content-Type": kind}).status_code in {400, 415, 422}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=MANY // 2, deadline=None)
 @given(text=st.text(st.characters(codec="latin-1"), max_size=40))
 def test_any_text_as_a_header(post: Post, text: str) -> None:
     value = text.encode("latin-1")
@@ -95,7 +97,7 @@ def test_any_text_as_a_header(post: Post, text: str) -> None:
     assert post(content=b"x", headers=headers).status_code in {400, 415, 422}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=MANY // 2, deadline=None)
 @given(search=SEARCHES, method=st.sampled_from(list(Method)))
 def test_any_numbers_in_a_configuration(post: Post, search: dict[str, Any], method: Method) -> None:
     body = {"config": {**CONFIG, "method": method, "search": search}, "examples": pairs(12)}

@@ -11,6 +11,7 @@ from service.identifiers import JobId
 from service.storage.engine import driver_address
 from tests.integration.processes import Laboratory, Workers, laboratory, until, worker_processes
 from tests.integration.scoring_server import running_server
+from tests.long import LONG
 
 CALM = 30.0  # a lease that no live worker loses, in seconds
 PAPER = {"strategy": "paper", "draws_per_row": 4, "seed_labels": 4}
@@ -35,7 +36,9 @@ async def submitted(lab: Laboratory, count: int, search: dict[str, Any], workers
     return job_id
 
 
-@pytest.mark.parametrize(("search", "count"), [(PAPER, 20), (FOLDS, 120)], ids=["paper", "folds"])
+@pytest.mark.parametrize(
+    ("search", "count"), [(PAPER, 20 if LONG else 12), (FOLDS, 120 if LONG else 72)], ids=["paper", "folds"]
+)
 async def test_a_job_goes_on_by_itself_when_its_server_is_back(
     database_url: str, search: dict[str, Any], count: int
 ) -> None:

@@ -44,7 +44,10 @@ class HalfDone:
     expected: list[LabeledRow]
 
 
-@pytest.mark.parametrize("call", [IN_THE_ANCHOR, BEHIND_IT], ids=["in the anchor", "behind it"])
+@pytest.mark.parametrize(
+    "call",
+    [pytest.param(IN_THE_ANCHOR, id="in the anchor", marks=pytest.mark.long), pytest.param(BEHIND_IT, id="behind it")],
+)
 async def test_a_dump_taken_while_a_job_runs_brings_it_back_to_its_end(
     database_url: str, empty_database_url: str, tmp_path: Path, call: int
 ) -> None:

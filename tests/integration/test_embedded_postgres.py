@@ -33,6 +33,13 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(path, ignore_errors=True)
 
 
+@pytest.fixture(scope="module")
+def running(shared_folder: Path) -> Iterator[tuple[Path, EmbeddedPostgres]]:
+    """A server that tests look at and leave as it is, and its folder."""
+    with EmbeddedPostgres(shared_folder, durable=False) as server:
+        yield shared_folder, server
+
+
 async def query(url: str, statement: str) -> object:
     address = driver_address(url)
     connection = await asyncpg.connect(address)
@@ -65,16 +72,11 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-async def test_data_survives_a_restart(folder: Path) -> None:
+async def test_data_survives_a_restart_and_the_server_being_killed(folder: Path) -> None:
     with EmbeddedPostgres(folder) as server:
         await query(server.url, "CREATE TABLE kept AS SELECT 42 AS answer")
     with EmbeddedPostgres(folder) as server:
         assert await query(server.url, "SELECT answer FROM kept") == 42
-
-
-async def test_data_survives_the_server_being_killed(folder: Path) -> None:
-    with EmbeddedPostgres(folder) as server:
-        await query(server.url, "CREATE TABLE kept AS SELECT 42 AS answer")
         os.kill(server_process(folder), signal.SIGKILL)
         until(lambda: server.failure() is not None)
         assert "ended with status -9" in str(server.failure())
@@ -83,60 +85,63 @@ async def test_data_survives_the_server_being_killed(folder: Path) -> None:
         assert await query(server.url, "SELECT answer FROM kept") == 42
 
 
-async def test_a_number_in_a_stale_file_that_another_process_has_by_now_is_not_mistaken(folder: Path) -> None:
-    with EmbeddedPostgres(folder, durable=False):
-        written = (folder / "data" / "postmaster.pid").read_text()
-    (folder / "data" / "postmaster.pid").write_text(written.replace(written.split("\n")[0], str(os.getpid()), 1))
-    with EmbeddedPostgres(folder, durable=False) as server:
+async def test_a_number_in_a_stale_file_that_another_process_has_by_now_is_not_mistaken(ready_folder: Path) -> None:
+    with EmbeddedPostgres(ready_folder, durable=False):
+        written = (ready_folder / "data" / "postmaster.pid").read_text()
+    (ready_folder / "data" / "postmaster.pid").write_text(written.replace(written.split("\n")[0], str(os.getpid()), 1))
+    with EmbeddedPostgres(ready_folder, durable=False) as server:
         assert await query(server.url, "SELECT 1") == 1
 
 
-def test_the_folder_and_the_socket_are_closed_to_others_and_nothing_listens_on_the_network(folder: Path) -> None:
-    with EmbeddedPostgres(folder, durable=False):
-        modes = {path.name: mode(path) for path in (folder, *folder.iterdir())}
-        command = psutil.Process(server_process(folder)).cmdline()
+def test_the_folder_and_the_socket_are_closed_to_others_and_nothing_listens_on_the_network(
+    running: tuple[Path, EmbeddedPostgres],
+) -> None:
+    folder, _ = running
+    modes = {path.name: mode(path) for path in (folder, *folder.iterdir())}
+    command = psutil.Process(server_process(folder)).cmdline()
     assert {name: mode & 0o077 for name, mode in modes.items() if name != "postgres.log"} == dict.fromkeys(
         (folder.name, "data", "run", "password", "lock"), 0
     )
     assert "listen_addresses=" in command
 
 
-async def test_nobody_gets_in_without_the_password(folder: Path) -> None:
-    with EmbeddedPostgres(folder, durable=False) as server, pytest.raises(asyncpg.InvalidPasswordError):
+async def test_nobody_gets_in_without_the_password(running: tuple[Path, EmbeddedPostgres]) -> None:
+    _, server = running
+    with pytest.raises(asyncpg.InvalidPasswordError):
         await query(make_url(server.url).set(password="guess").render_as_string(hide_password=False), "SELECT 1")
 
 
-def test_two_cannot_use_one_folder(folder: Path) -> None:
-    with EmbeddedPostgres(folder, durable=False) as first:
-        with pytest.raises(EmbeddedPostgresError, match="another process uses"):
-            EmbeddedPostgres(folder, durable=False).start()
-        assert first.failure() is None
+def test_two_cannot_use_one_folder(running: tuple[Path, EmbeddedPostgres]) -> None:
+    folder, first = running
+    with pytest.raises(EmbeddedPostgresError, match="another process uses"):
+        EmbeddedPostgres(folder, durable=False).start()
+    assert first.failure() is None
 
 
-def test_the_server_ends_with_a_parent_that_is_killed(folder: Path) -> None:
+def test_the_server_ends_with_a_parent_that_is_killed(ready_folder: Path) -> None:
     script = (
         "import pathlib, sys, time; from service.storage.embedded import EmbeddedPostgres\n"
         "server = EmbeddedPostgres(pathlib.Path(sys.argv[1]), durable=False); server.start()\n"
         "print('ready', flush=True); time.sleep(600)"
     )
-    command = [sys.executable, "-c", script, str(folder)]
+    command = [sys.executable, "-c", script, str(ready_folder)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == "ready\n"
-        server = server_process(folder)
+        server = server_process(ready_folder)
         assert is_alive(server)
         parent.kill()
     until(lambda: not is_alive(server))
 
 
-def test_a_server_left_behind_is_ended_before_the_next_one_starts(folder: Path) -> None:
-    first = EmbeddedPostgres(folder, durable=False)
+def test_a_server_left_behind_is_ended_before_the_next_one_starts(ready_folder: Path) -> None:
+    first = EmbeddedPostgres(ready_folder, durable=False)
     first.start()
-    left_behind = server_process(folder)
+    left_behind = server_process(ready_folder)
     os.close(first._lock or -1)  # as if the process had ended without its server
     first._lock = None
-    with EmbeddedPostgres(folder, durable=False):
-        assert server_process(folder) != left_behind
+    with EmbeddedPostgres(ready_folder, durable=False):
+        assert server_process(ready_folder) != left_behind
         until(lambda: first.failure() is not None)
     first.stop()
 

@@ -1,11 +1,8 @@
 """The keeper over a real server, in a world where a test says how much room there is and how late it is."""
 
 import os
-import shutil
 import signal
-import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,15 +81,13 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def kept() -> Iterator[Kept]:
-    folder = Path(tempfile.gettempdir()) / f"icm-test-{uuid.uuid4().hex[:12]}"
-    world = Kept(folder)
+def kept(ready_folder: Path) -> Iterator[Kept]:
+    world = Kept(ready_folder)
     try:
         world.keeper.start()
         yield world
     finally:
         world.server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def test_a_server_that_is_killed_is_back_at_the_same_address_with_its_data(kept: Kept) -> None:

@@ -2,8 +2,9 @@
 
 from service.entities import JobStatus
 from tests.integration.processes import laboratory, worker_processes
+from tests.long import LONG
 
-JOBS = 32
+JOBS = 32 if LONG else 12
 WORKERS = 4
 CONFIG = {"name": "tiny", "task": {"template": "Is {a} right? It is"}}
 

@@ -12,10 +12,12 @@ import pytest
 from service.entities import Event, JobStatus
 from service.storage.engine import driver_address
 from tests.integration.processes import Laboratory, Workers, gone, kill, laboratory, until, worker_processes
+from tests.long import LONG
 
-KILLS = 20
+KILLS, KILLS_OF_A_JOB = (20, 10) if LONG else (6, 3)  # so many that jobs of both strategies meet some
 CALM = 30.0  # a lease that no live worker loses, in seconds
 SHORT = 1.0  # a lease that is soon over once its worker is dead
+ROWS = 36 if LONG else 12  # of Algorithm 1, where each step reads all of them
 PAPER = {"strategy": "paper", "draws_per_row": 4, "seed_labels": 4}
 FOLDS = {"strategy": "folds", "anchor_rows": 32, "shard_rows": 12, "initial_rows": 8, "restarts": 2}
 
@@ -49,15 +51,16 @@ async def test_two_workers_share_the_shards_of_one_job(database_url: str) -> Non
 
 
 @pytest.mark.timeout(600)
-async def test_workers_killed_at_20_random_moments_change_no_label(database_url: str) -> None:
+async def test_workers_killed_at_random_moments_change_no_label(database_url: str) -> None:
     random, kills = Random(20), 0
     async with laboratory(database_url) as lab:
         with worker_processes(database_url, lease_seconds=SHORT) as workers:
             for number, search in enumerate((PAPER, FOLDS) * KILLS):
-                examples, settings = rows(36 if search is PAPER else 96, number), config(search)
+                examples, settings = rows(ROWS if search is PAPER else 96, number), config(search)
                 expected = await lab.undisturbed(examples, settings)
                 job_id = await lab.submit(examples, settings)
-                kills += await killed_on_the_way(lab, workers, job_id, random, at_most=KILLS - kills)
+                at_most = min(KILLS_OF_A_JOB, KILLS - kills)
+                kills += await killed_on_the_way(lab, workers, job_id, random, at_most=at_most)
                 assert (await lab.job(job_id)).status is JobStatus.SUCCEEDED
                 assert await lab.result(job_id) == expected
                 assert_no_shard_was_written_by_two(await lab.events(job_id))
@@ -100,7 +103,7 @@ def assert_no_shard_was_written_by_two(log: Sequence[Event]) -> None:
 
 
 async def test_a_worker_asked_to_end_saves_and_gives_its_shard_back(database_url: str) -> None:
-    examples, settings = rows(36), config(PAPER)
+    examples, settings = rows(ROWS), config(PAPER)
     async with laboratory(database_url) as lab:
         expected = await lab.undisturbed(examples, settings)
         with worker_processes(database_url, lease_seconds=CALM) as workers:
@@ -117,14 +120,14 @@ async def test_a_worker_asked_to_end_saves_and_gives_its_shard_back(database_url
 
 
 async def test_a_worker_that_slept_past_its_lease_writes_nothing_when_it_wakes(database_url: str) -> None:
-    examples, settings = rows(36), config(PAPER)
+    examples, settings = rows(ROWS), config(PAPER)
     async with laboratory(database_url) as lab:
         expected = await lab.undisturbed(examples, settings)
         with worker_processes(database_url, lease_seconds=SHORT) as workers:
             job_id = await lab.submit(examples, settings)
             sleeper = workers.start()
             await lab.under_way(job_id)
-            os.kill(sleeper, signal.SIGSTOP)
+            await put_to_sleep(sleeper, database_url)
             workers.start()
             assert (await lab.ended(job_id)).status is JobStatus.SUCCEEDED
             log = await lab.events(job_id)
@@ -138,10 +141,31 @@ async def test_a_worker_that_slept_past_its_lease_writes_nothing_when_it_wakes(d
         assert_no_shard_was_written_by_two(log)
 
 
+async def put_to_sleep(pid: int, database_url: str) -> None:
+    """Stop the process; in the short form between its transactions, whose locks others would wait for (another test
+    has those: `test_stalled_transactions.py`)."""
+    os.kill(pid, signal.SIGSTOP)
+    connection = await asyncpg.connect(driver_address(database_url))
+    under_way = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'icm' AND xact_start IS NOT NULL"
+
+    async def between_transactions() -> bool:
+        if LONG or await connection.fetchval(f"{under_way} AND datname = current_database()") == 0:
+            return True
+        os.kill(pid, signal.SIGCONT)
+        await asyncio.sleep(0)
+        os.kill(pid, signal.SIGSTOP)
+        return False
+
+    try:
+        await until(between_transactions)
+    finally:
+        await connection.close()
+
+
 async def test_a_running_job_is_cancelled_and_keeps_what_it_has(database_url: str) -> None:
     async with laboratory(database_url) as lab:
         with worker_processes(database_url, lease_seconds=SHORT) as workers:
-            job_id = await lab.submit(rows(200), config({**PAPER, "draws_per_row": 1000}))
+            job_id = await lab.submit(rows(2 * ROWS), config({**PAPER, "draws_per_row": 1000}))
             workers.start()
             await lab.under_way(job_id, saves=3)
             assert (await lab.client.post(f"/v1/jobs/{job_id}/cancel")).status_code == 202

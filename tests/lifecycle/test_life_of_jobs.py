@@ -1,4 +1,4 @@
-"""The life of jobs, tried at random: a few lives with every run of the tests, many with `make fuzz`.
+"""The life of jobs, tried at random: a few lives in `make test`, more in `make test-long`, many in `make fuzz`.
 
 HYPOTHESIS_PROFILE=long has many; a failure prints its steps there, the shortest that show it.
 """
@@ -11,18 +11,19 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.lifecycle.machine import LifeOfJobs
 from tests.lifecycle.worlds import MemoryWorld, PostgresWorld
+from tests.long import LONG
 
-LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
+MANY = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 
 
-def lives(count: int, *, in_long: int) -> settings:
+def lives(count: int, *, many: int) -> settings:
     return settings(
-        max_examples=in_long if LONG else count,
-        stateful_step_count=50 if LONG else 30,
+        max_examples=many if MANY else count,
+        stateful_step_count=50 if MANY else 30,
         deadline=None,
-        derandomize=not LONG,
+        derandomize=not MANY,
         database=None,
-        phases=(Phase.generate, Phase.shrink) if LONG else (Phase.generate,),  # to shrink takes minutes
+        phases=(Phase.generate, Phase.shrink) if MANY else (Phase.generate,),  # to shrink takes minutes
         print_blob=True,
         suppress_health_check=list(HealthCheck),
     )
@@ -31,7 +32,7 @@ def lives(count: int, *, in_long: int) -> settings:
 def test_in_the_twin_jobs_live_as_the_model_says() -> None:
     with asyncio.Runner() as runner:
         machine = type("InMemory", (LifeOfJobs,), {"world": MemoryWorld(runner)})
-        run_state_machine_as_test(machine, settings=lives(100, in_long=5_000))
+        run_state_machine_as_test(machine, settings=lives(100 if LONG else 40, many=5_000))
 
 
 def test_in_postgres_jobs_live_as_the_model_says(database_url: str) -> None:
@@ -39,6 +40,6 @@ def test_in_postgres_jobs_live_as_the_model_says(database_url: str) -> None:
         world = PostgresWorld(runner, database_url)
         try:
             machine = type("InPostgres", (LifeOfJobs,), {"world": world})
-            run_state_machine_as_test(machine, settings=lives(12, in_long=500))
+            run_state_machine_as_test(machine, settings=lives(12 if LONG else 4, many=500))
         finally:
             world.close()

@@ -20,7 +20,7 @@ def service_on(**backend: Any) -> Iterator[Served]:
         command = (*ICM, "serve", "--port", "0", "--data-dir", str(folder), "--backends", backends, "--json")
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
-            running = Served(process, json.loads(process.stdout.readline())["url"])
+            running = Served(process, json.loads(process.stdout.readline())["url"], folder)
             parts = running.parts()
             try:
                 yield running

@@ -78,8 +78,15 @@ def test_a_warning_of_python_is_a_line_like_all_others() -> None:
     assert (line["level"], line["logger"]) == ("warning", "py.warnings")
 
 
-@pytest.mark.parametrize("module", ["api", "workers"])
-@pytest.mark.parametrize("variable", ["ICM_TELEMETRY__OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"])
+@pytest.mark.parametrize(
+    ("module", "variable"),
+    [
+        ("api", "ICM_TELEMETRY__OTLP_ENDPOINT"),
+        ("workers", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        pytest.param("api", "OTEL_EXPORTER_OTLP_ENDPOINT", marks=pytest.mark.long),
+        pytest.param("workers", "ICM_TELEMETRY__OTLP_ENDPOINT", marks=pytest.mark.long),
+    ],
+)
 def test_traces_without_the_packages_for_them_end_the_process_with_what_to_install(module: str, variable: str) -> None:
     program = f"import sys; sys.modules['opentelemetry.sdk'] = None; import {module}.__main__ as door; door.main()"
     environment = {**os.environ, variable: "http://127.0.0.1:9"}

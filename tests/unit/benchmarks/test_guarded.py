@@ -46,7 +46,10 @@ def test_the_end_of_standard_input_ends_the_program_and_all_it_started() -> None
         assert all_gone(started)
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+OTHERS = [pytest.param(how, marks=pytest.mark.long) for how in (signal.SIGINT, signal.SIGHUP)]
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, *OTHERS], ids=lambda number: number.name)
 def test_a_signal_ends_the_program_and_all_it_started(how: signal.Signals) -> None:
     with guarded(PARENT) as guard:
         started = family(guard)

@@ -21,6 +21,7 @@ PACKED = gzip.compress(LINES, mtime=0)  # a gzip holds its time: test ids made o
         ("X.NDJSON.GZ", None, b"", Format.JSONL),
         ("x.csv", "application/jsonl", b"{", Format.CSV),
         ("../../etc/x.parquet", None, b"", Format.PARQUET),
+        ("x.pq", None, b"", Format.PARQUET),
         ("x", "text/csv; charset=utf-8", b"{", Format.CSV),
         ("x.txt", "application/x-ndjson", b"", Format.JSONL),
         (None, "application/octet-stream", b"PAR1", Format.PARQUET),
