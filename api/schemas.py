@@ -66,7 +66,9 @@ class JobBody(_Body):
     config: JobConfig
     progress: ProgressBody
     error: JobError | None
-    warnings: list[str] = Field(description="what was doubtful about the job when it was made, as an estimate tells it")
+    warnings: list[str] = Field(
+        description="what was doubtful when it was made, as an estimate tells it, and rows left out"
+    )
     links: dict[str, str]
 
     @classmethod
@@ -106,6 +108,7 @@ class LabelBody(_Body):
     icm_confidence: float | None = Field(description="probability of the label given all others, over the label set")
     icm_margin: float | None = Field(description="nats to the runner-up")
     icm_status: LabelStatus
+    reason: str | None = Field(None, description="why the row has no label, where the inference server fails on it")
 
     @classmethod
     def of(cls, row_id: str, state: LabelState, labels: list[str]) -> "LabelBody":
@@ -117,6 +120,7 @@ class LabelBody(_Body):
             icm_confidence=state.confidence,
             icm_margin=state.margin,
             icm_status=state.status,
+            reason=state.reason,
         )
 
 

@@ -1,5 +1,6 @@
 """Reads the body of a submission: a multipart upload, or JSON with the examples inside."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ from fastapi import Depends, Request
 from starlette.datastructures import FormData, UploadFile
 
 from api.bodies import media_type, read_within
-from api.dependencies import TheApplication
+from api.dependencies import TheApplication, TheStore
 from api.forms import read_form
-from api.uploads import Spool, Turns
+from api.turns import Turns
+from api.uploads import Spool
 from service.config import JobConfig
 from service.errors import Fault, InvalidConfig, InvalidDataset, PayloadTooLarge, UnsupportedFormat
 from service.intake.formats import Upload
@@ -56,21 +58,23 @@ def rooms_of(server: ServerSettings) -> Rooms:
     )
 
 
-async def _read_submission(request: Request, application: TheApplication) -> AsyncIterator[Submission]:
+async def _read_submission(request: Request, application: TheApplication, store: TheStore) -> AsyncIterator[Submission]:
     """The submission in this request, once it is its turn; a file is there until the endpoint has returned."""
     limits = _limits(application.settings.upload)
     rooms: Rooms = request.app.state.rooms
+    project = store.caller.project
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedFormat("Content-Encoding is not read here; send a .gz file as it is")
     match media_type(request):
         case "application/json":
             body = await _body(request)
-            async with rooms.turns.turn(len(body)):
+            async with _noticed_leaving(request) as gone, rooms.turns.turn(len(body), project, gone):
                 yield await _inline(body, limits)
         case "multipart/form-data":
             async with (
                 read_form(request, spool=rooms.spool, max_field_bytes=_MAX_CONFIG_BYTES) as form,
-                _uploaded(form, limits, rooms) as submission,
+                _noticed_leaving(request) as gone,
+                _uploaded(form, limits, rooms, project, gone) as submission,
             ):
                 yield submission
         case other:
@@ -115,7 +119,43 @@ async def _inline(body: bytes, limits: Limits) -> Submission:
 
 
 @asynccontextmanager
-async def _uploaded(form: FormData, limits: Limits, rooms: Rooms) -> AsyncIterator[Submission]:
+async def _noticed_leaving(request: Request) -> AsyncIterator[asyncio.Event]:
+    """Set once the client has left; the body was read before."""
+    gone = asyncio.Event()
+
+    async def notice() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
+
+    noticing = asyncio.create_task(notice())
+    try:
+        yield gone
+    finally:
+        noticing.cancel()
+        await asyncio.wait({noticing})
+
+
+@asynccontextmanager
+async def _cancelled_when(gone: asyncio.Event, source: FileSource) -> AsyncIterator[None]:
+    """Nobody reads on for a client who has left."""
+
+    async def cancel() -> None:
+        await gone.wait()
+        source.cancel()
+
+    cancelling = asyncio.create_task(cancel())
+    try:
+        yield
+    finally:
+        cancelling.cancel()
+        await asyncio.wait({cancelling})
+
+
+@asynccontextmanager
+async def _uploaded(
+    form: FormData, limits: Limits, rooms: Rooms, project: str, gone: asyncio.Event
+) -> AsyncIterator[Submission]:
     _check_parts(form)
     dataset = form.get("dataset")
     if not isinstance(dataset, UploadFile):
@@ -124,7 +164,7 @@ async def _uploaded(form: FormData, limits: Limits, rooms: Rooms) -> AsyncIterat
     config = await _config_part(form.get("config"))
     upload = Upload(dataset.filename, dataset.content_type)
     with FileSource(dataset.file, upload, limits) as source:
-        async with rooms.turns.turn(dataset.size or 0):
+        async with rooms.turns.turn(dataset.size or 0, project, gone), _cancelled_when(gone, source):
             await to_thread.run_sync(source.prepare, limiter=rooms.unpacking)
             yield Submission(config, source)
 

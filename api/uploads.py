@@ -1,42 +1,12 @@
-"""What many uploads at once may have of this process: turns at being checked and stored, and room on the disk."""
+"""What many uploads at once may have of the disk."""
 
-import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
 
-from service.errors import Overloaded, SpoolFull
+from service.errors import SpoolFull
 
-SMALL_BYTES = 16_000  # a data set that is no larger takes no turn from those that are
-SMALL_AT_ONCE = 3  # with large ones, streams and downloads fewer than the database has connections by default
 _MEASURED_BYTES = 8_000_000  # after so many the disk is looked at again
-
-
-class Turns:
-    """Lets few data sets be checked and stored at once, so that others get at the processor and the database.
-
-    Large and small ones wait in lines of their own; what waits is on the disk or short.
-    """
-
-    def __init__(self, large_at_once: int, wait_seconds: float) -> None:
-        self._large = asyncio.Semaphore(large_at_once)
-        self._small = asyncio.Semaphore(SMALL_AT_ONCE)
-        self._wait_seconds = wait_seconds
-
-    @asynccontextmanager
-    async def turn(self, size_bytes: int) -> AsyncIterator[None]:
-        """Go on when it is this data set's turn. Raises Overloaded."""
-        line = self._small if size_bytes <= SMALL_BYTES else self._large
-        try:
-            async with asyncio.timeout(self._wait_seconds):
-                await line.acquire()
-        except TimeoutError as error:
-            raise Overloaded("too many data sets are being checked and stored; nothing of this one was kept") from error
-        try:
-            yield
-        finally:
-            line.release()
 
 
 class Spool:

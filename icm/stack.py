@@ -21,6 +21,9 @@ from service.storage.embedded import EmbeddedPostgres, reachable_root
 _MIGRATION_SECONDS = 120.0
 _READY_SECONDS = 120.0  # for the API; the inference server may have to download its language model first
 _RESTARTS = 3
+_RESTARTS_ONCE_READY = 20  # in a row, which with the pauses between them is more than a minute
+# A shard that kills its worker is given up after a few deaths (ICM_QUEUE__MAX_CRASHES), and one may follow the other.
+_WORKER_RESTARTS_ONCE_READY = 200
 NOTICE_SECONDS = 10.0  # a person who waits longer wants to know what for
 _PROBE_SECONDS = 2.0
 _MODEL_UNUSABLE = 3  # how `python -m inference` ends where it cannot load the language model it was given
@@ -80,13 +83,13 @@ class Stack:
 def running(options: StackOptions, is_stopping: Callable[[], bool], *, say: Callable[[str], None]) -> Iterator[Stack]:
     """Start every part and wait until requests can be served; end them all at the end.
 
-    `say` gets a line whenever the database needs a person's eye, or the language model takes
-    long to load. Raises PartFailed and EmbeddedPostgresError where a part cannot be started, and
-    Stopped where `is_stopping` says so before they all run.
+    `say` gets a line whenever the database needs a person's eye, another part has died and is started
+    again, or the language model takes long to load. Raises PartFailed and EmbeddedPostgresError where a part
+    cannot be started, and Stopped where `is_stopping` says so before they all run.
     """
     with ExitStack() as exits:
         postgres = None if options.database_url else exits.enter_context(_keeping(options, say))
-        supervisor = exits.enter_context(Supervisor(options.data_folder / "logs"))
+        supervisor = exits.enter_context(Supervisor(options.data_folder / "logs", say=say))
         stack = Stack(options=options, supervisor=supervisor, postgres=postgres)
         backends = options.backends
         inference_url = None
@@ -100,6 +103,7 @@ def running(options: StackOptions, is_stopping: Callable[[], bool], *, say: Call
             notice = LoadingNotice(supervisor, say)
             _wait_for(f"{inference_url}/health", stack, is_stopping, timeout_seconds=None, meanwhile=notice.when_due)
         _wait_for(f"{options.url}/health/ready", stack, is_stopping, timeout_seconds=_READY_SECONDS)
+        supervisor.ready()
         yield stack
 
 
@@ -119,7 +123,14 @@ def _start_inference(stack: Stack) -> str:
     chosen = () if stack.options.language_model is None else ("--model", stack.options.language_model)
     command = _python("inference", "--port", str(port), *chosen)
     caches = {"TORCHINDUCTOR_CACHE_DIR": str(stack.options.data_folder / "torch")}  # else it litters /tmp
-    stack.supervisor.start(Part(name="inference", command=command, environment=caches, misuse_status=_MODEL_UNUSABLE))
+    part = Part(
+        name="inference",
+        command=command,
+        environment=caches,
+        restarts_once_ready=_RESTARTS_ONCE_READY,
+        misuse_status=_MODEL_UNUSABLE,
+    )
+    stack.supervisor.start(part)
     return f"http://127.0.0.1:{port}"
 
 
@@ -132,7 +143,15 @@ def _start_service(stack: Stack, environment: dict[str, str]) -> None:
         for number in range(1, stack.options.workers + 1)
     ]
     for name, command, its_environment in doors:
-        part = Part(name=name, command=command, environment=its_environment, stage=1, restarts=_RESTARTS)
+        often = _RESTARTS_ONCE_READY if name == "api" else _WORKER_RESTARTS_ONCE_READY
+        part = Part(
+            name=name,
+            command=command,
+            environment=its_environment,
+            stage=1,
+            restarts=_RESTARTS,
+            restarts_once_ready=often,
+        )
         stack.supervisor.start(part)
 
 

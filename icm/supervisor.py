@@ -17,6 +17,8 @@ from typing import Self
 POLL_SECONDS = 0.1
 _GRACE_SECONDS = 15.0  # a worker finishes the step at hand, the API the requests in progress
 _SETTLED_SECONDS = 30.0  # a part that lived this long and dies has not failed to start
+_FIRST_PAUSE_SECONDS = 0.1  # before a part is started again; twice as long after each death in a row
+_LONGEST_PAUSE_SECONDS = 5.0
 _TAIL_LINES = 15
 _PR_SET_PDEATHSIG = 1
 _LOG_PREFIX = re.compile(r"^\S+ \[\w+ *\] ")  # time and level
@@ -32,6 +34,7 @@ class Part:
     stage: int = 0
     restarts: int = 0  # deaths in a row that are made good
     misuse_status: int | None = None  # how it ends where it cannot use what it was given; its last line says why
+    restarts_once_ready: int = 0  # the same after `Supervisor.ready`, where that is more
 
 
 class PartFailed(Exception):
@@ -60,6 +63,8 @@ class _Child:
         self._log_path = log_path
         self._log_start = log_path.stat().st_size if log_path.exists() else 0
         self._deaths = 0
+        self._due: float | None = None  # when a part that has died is started again
+        self.restarts = part.restarts
         self._spawn()
 
     def _spawn(self) -> None:
@@ -75,8 +80,18 @@ class _Child:
                 preexec_fn=_end_with_parent(),  # noqa: PLW1509 - one system call, prepared before the fork
             )
 
-    def revive(self) -> None:
-        """Start the part again if it has died. Raises PartFailed where it died too often in a row."""
+    @property
+    def is_down(self) -> bool:
+        """Whether it has died, which is known, and is yet to be started again."""
+        return self._due is not None
+
+    def revive(self, say: Callable[[str], None]) -> None:
+        """Start the part again after a pause if it has died. Raises PartFailed where it died too often in a row."""
+        if self._due is not None:
+            if time.monotonic() >= self._due:
+                self._due = None
+                self._spawn()
+            return
         status = self.process.poll()
         if status is None:
             return
@@ -85,9 +100,12 @@ class _Child:
             raise PartMisused(self.part.name, _LOG_PREFIX.sub("", self.last_line()).strip())
         lived_seconds = time.monotonic() - self._started
         self._deaths = 1 if lived_seconds > _SETTLED_SECONDS else self._deaths + 1
-        if self._deaths > self.part.restarts:
-            raise self.failure(_how_it_ended(status))
-        self._spawn()
+        if self._deaths > self.restarts:
+            often = f", {self._deaths} times in a row" if self._deaths > 1 else ""
+            raise self.failure(_how_it_ended(status) + often)
+        pause = min(_FIRST_PAUSE_SECONDS * 2.0 ** (self._deaths - 1), _LONGEST_PAUSE_SECONDS)
+        say(f"{self.part.name} {_how_it_ended(status)}; it is started again in {pause:g} s")
+        self._due = time.monotonic() + pause
 
     def failure(self, what: str) -> PartFailed:
         """An error about this part, with what it wrote in this run."""
@@ -110,15 +128,25 @@ class _Child:
             return
 
 
+def _say_nothing(line: str) -> None:
+    """Whoever wants to hear of deaths says so."""
+    del line
+
+
 class Supervisor:
     """Runs parts with a log file each; left as a context manager, it ends all of them.
+
+    `say` gets a line whenever a part has died and is to be started again.
 
     Children die with this process however it ends (Linux). Use it from the main thread:
     they end with the thread that started them.
     """
 
-    def __init__(self, log_folder: Path, *, grace_seconds: float = _GRACE_SECONDS) -> None:
+    def __init__(
+        self, log_folder: Path, *, grace_seconds: float = _GRACE_SECONDS, say: Callable[[str], None] = _say_nothing
+    ) -> None:
         self._log_folder = log_folder
+        self._say = say
         self._grace_seconds = grace_seconds
         self._children: list[_Child] = []
 
@@ -160,13 +188,18 @@ class Supervisor:
     def check(self) -> None:
         """Start again what has died. Raises PartFailed where a part died too often."""
         for child in self._children:
-            child.revive()
+            child.revive(self._say)
+
+    def ready(self) -> None:
+        """Every part has started well; from now on `restarts_once_ready` holds."""
+        for child in self._children:
+            child.restarts = max(child.part.restarts, child.part.restarts_once_ready)
 
     def stop(self) -> None:
         """End every part, later stages first: politely, then not."""
         latest_first = sorted(self._children, key=lambda child: -child.part.stage)
         for _, stage in groupby(latest_first, key=lambda child: child.part.stage):
-            self._stop_together(list(stage))
+            self._stop_together([child for child in stage if not child.is_down])
         self._children = []
 
     def _stop_together(self, children: list[_Child]) -> None:

@@ -21,7 +21,9 @@ Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True)]
 Truth = Annotated[bool, Field(strict=True)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
-LabelText = Annotated[str, Field(json_schema_extra={"pattern": r"^\S(.*\S)?$"})]  # `_labels_differ` says it in words
+MAX_LABEL_CHARACTERS = 300  # each token of a label is asked for in every prompt
+# `_labels_differ` and `parse_config` say it in words; stored jobs may have longer ones.
+LabelText = Annotated[str, Field(json_schema_extra={"pattern": r"^\S(.*\S)?$", "maxLength": MAX_LABEL_CHARACTERS})]
 
 
 class _Config(BaseModel):

@@ -246,7 +246,7 @@ class Job:
     cancel_requested: bool = False
     error: Mapping[str, Any] | None = None  # {"code", "message"}: why the job has failed or is paused
     backend_id: BackendId | None = None  # what the backend was when the job was made; unknown of older jobs
-    warnings: tuple[str, ...] = ()  # what was doubtful about it when it was made; none are known of older jobs
+    warnings: tuple[str, ...] = ()  # what was doubtful when it was made, and rows left out; none known of older jobs
     origin: Origin = UNKNOWN_ORIGIN
     progress: Progress = field(default_factory=Progress)
 
@@ -354,6 +354,7 @@ class LabelState:
     """The label of one row as it is now. Confidence is a probability over the label set, margin in nats.
 
     The raw probability is the label's before calibration; None where it is not known.
+    `reason` says why there is no label where the backend gives no scores for the row.
     """
 
     position: Row
@@ -362,6 +363,7 @@ class LabelState:
     margin: float | None
     status: LabelStatus
     raw_probability: float | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

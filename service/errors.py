@@ -39,9 +39,10 @@ ServiceError
 └── LeaseLost                  this worker no longer holds the shard; it must write nothing more
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,14 @@ class FailureKind(StrEnum):
 
 
 class BackendError(ServiceError):
-    """The inference server did not give what scoring needs."""
+    """The inference server did not give what scoring needs.
+
+    Where it was about one row of a prompt tree, `row` is that row's position, and `answered` has the
+    log-probabilities (nats) of the tree's rows that were complete before.
+    """
+
+    row: int | None = None
+    answered: Mapping[int, tuple[float, ...]] = MappingProxyType({})
 
 
 class BackendUnavailable(BackendError):

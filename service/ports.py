@@ -273,6 +273,9 @@ class Shards(Protocol):
         The events are `job.resumed` and then this shard's `shard.started`.
         """
 
+    async def warn(self, lease: Lease, warning: str) -> None:
+        """Add to the warnings of the shard's job. Raises LeaseLost."""
+
     async def job_totals(self, job_id: JobId) -> tuple[int, float]:
         """Tokens computed by the whole job so far, and seconds since it started, those of pauses not counted."""
 
@@ -292,6 +295,9 @@ class LabelsWrite(Protocol):
 
     async def of_shard(self, job_id: JobId, shard: int) -> dict[Row, Label]:
         """The labels found for a shard's rows."""
+
+    async def unscorable(self, job_id: JobId, shard: int) -> dict[Row, str]:
+        """The rows of a shard that the backend gives no scores for, each with the reason."""
 
 
 class EventsWrite(Protocol):

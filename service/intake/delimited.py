@@ -24,9 +24,11 @@ def read_csv(file: IO[bytes], limits: Limits, faults: FaultLog) -> Iterator[Sour
         header = next(reader, None)
         if header is None or not _usable(header, faults):
             return
-        for rows, cells in enumerate(_records(reader, source), 1):
-            limits.check_rows(rows)
-            if _passes(cells, header, source, faults):
+        blank = 0
+        for number, cells in enumerate(_records(reader, source), 1):
+            blank += not cells
+            limits.check_rows(number - blank, blank=blank)
+            if cells and _passes(cells, header, source, faults):
                 yield SourceRow(source.record_line, dict(zip(header, cells, strict=True)))
     except (csv.Error, _EndlessRecord) as error:
         faults.add(f"{error}; what follows was not read", line=source.record_line)
@@ -66,13 +68,13 @@ class _Source:
 
 
 def _records(reader: Iterator[list[str]], source: _Source) -> Iterator[list[str]]:
+    """Every record's cells; a blank line has none."""
     while True:
         source.begin_record()
         cells = next(reader, None)
         if cells is None:
             return
-        if cells:
-            yield cells
+        yield cells
 
 
 def _usable(header: list[str], faults: FaultLog) -> bool:

@@ -11,16 +11,16 @@ from service.jobs.rows import FaultLog, SourceRow
 
 def read_jsonl(file: IO[bytes], limits: Limits, faults: FaultLog) -> Iterator[SourceRow]:
     """Every line's object; blank lines are skipped. Raises PayloadTooLarge."""
-    rows = 0
+    rows = blank = 0
     for line in lines(file, limits, limits.max_row_bytes):
         if line.content is None:
             faults.add(f"the row has more than {limits.max_row_bytes} bytes", line=line.number)
             continue
         content = line.content.strip(b" \t\r\n")
+        rows, blank = (rows + 1, blank) if content else (rows, blank + 1)
+        limits.check_rows(rows, blank=blank)
         if not content:
             continue
-        rows += 1
-        limits.check_rows(rows)
         try:
             value = parse(content)
         except BadJson as error:

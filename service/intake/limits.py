@@ -31,7 +31,8 @@ class Limits:
         if count > self.max_bytes:
             raise PayloadTooLarge(f"the data set has more than {self.max_bytes} bytes unpacked{self.note}")
 
-    def check_rows(self, count: int) -> None:
-        """Raises PayloadTooLarge."""
-        if count > self.max_rows:
-            raise PayloadTooLarge(f"the data set has more than {self.max_rows} rows")
+    def check_rows(self, count: int, *, blank: int = 0) -> None:
+        """A blank line costs as much to read as a row and counts as one. Raises PayloadTooLarge."""
+        if count + blank > self.max_rows:
+            blanks = f", {blank} blank lines among them; leave those out" if blank else ""
+            raise PayloadTooLarge(f"the data set has more than {self.max_rows} rows{blanks}")

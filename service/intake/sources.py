@@ -17,6 +17,7 @@ from service.intake.jsonl import read_jsonl
 from service.intake.limits import Limits
 from service.intake.scratch import scratch_space
 from service.intake.unpacking import UnpackedParquet, unpack_parquet
+from service.intake.watching import Watch, WatchedFile
 from service.jobs.rows import FaultLog, SourceRow
 
 _BUFFER_BYTES = 131_072
@@ -35,6 +36,7 @@ class FileSource:
         self._upload = upload
         self._limits = limits.for_file(file.seek(0, io.SEEK_END))
         self._parquet: UnpackedParquet | None = None
+        self._watch = Watch()
 
     def __enter__(self) -> Self:
         return self
@@ -43,6 +45,10 @@ class FileSource:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def cancel(self) -> None:
+        """Whoever sent the file has left: what reads it, in whichever thread, ends with RequestTooSlow."""
+        self._watch.cancel()
 
     def close(self) -> None:
         """Give back what was put on disk for reading."""
@@ -59,7 +65,10 @@ class FileSource:
         rows.close()
 
     def rows(self, faults: FaultLog) -> Generator[SourceRow, None, None]:
-        """Every row that can be read. Raises PayloadTooLarge and UnsupportedFormat."""
+        """Every row that can be read. Raises PayloadTooLarge, UnsupportedFormat and RequestTooSlow."""
+        yield from self._watch.over(self._rows(faults))
+
+    def _rows(self, faults: FaultLog) -> Iterator[SourceRow]:
         try:
             with self._unpacked() as content:
                 head = content.peek(SNIFFED_BYTES)
@@ -86,7 +95,8 @@ class FileSource:
         """The content from its beginning. The upload itself stays open when this is closed."""
         raw = _Unclosing(self._file)
         packed = self._is_packed()
-        return io.BufferedReader(gzip.GzipFile(fileobj=raw) if packed else raw, _BUFFER_BYTES)
+        content = gzip.GzipFile(fileobj=raw) if packed else raw
+        return io.BufferedReader(WatchedFile(content, self._watch), _BUFFER_BYTES)
 
     def _is_packed(self) -> bool:
         self._file.seek(0)
@@ -107,7 +117,8 @@ class FileSource:
                         tempfile.TemporaryFile() as copy,
                     ):  # the process that reads it needs a file on disk
                         _copy(content, copy, self._limits)
-                        self._parquet = unpack_parquet(copy, self._limits)
+                        self._parquet = unpack_parquet(copy, self._limits, self._watch.check_wanted)
+                        self._watch.restart()
                 yield from self._parquet.rows(faults)
 
 

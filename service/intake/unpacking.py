@@ -4,7 +4,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from signal import SIGXCPU, Signals
 from typing import IO, Any
@@ -18,6 +19,7 @@ from service.intake.parquet_process import CPU_SECONDS, Order, Outcome
 from service.jobs.rows import FaultLog, SourceRow
 
 _WALL_SECONDS = 2.0 * CPU_SECONDS  # on a machine that is busy with other things
+_LOOK_SECONDS = 0.5  # between two looks whether anybody still waits
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "LANG", "LC_ALL")
 
 
@@ -40,33 +42,49 @@ class UnpackedParquet:
         self._lines.close()
 
 
-def unpack_parquet(file: IO[bytes], limits: Limits) -> UnpackedParquet:
+def unpack_parquet(file: IO[bytes], limits: Limits, check_wanted: Callable[[], None] = lambda: None) -> UnpackedParquet:
     """The rows of a file that has a descriptor. Raises PayloadTooLarge and SpoolFull.
 
-    Blocks until the process has ended, a few minutes at most: call it in a thread.
+    Blocks until the process has ended, a few minutes at most: call it in a thread. What `check_wanted`
+    raises now and then ends the process.
     """
     lines = tempfile.TemporaryFile()  # noqa: SIM115 - it outlives this call as part of what is returned
     try:
-        return UnpackedParquet(lines, _outcome(_run(file, lines, limits)), limits)
+        return UnpackedParquet(lines, _outcome(_run(file, lines, limits, check_wanted)), limits)
     except BaseException:
         lines.close()
         raise
 
 
-def _run(file: IO[bytes], lines: IO[bytes], limits: Limits) -> "subprocess.CompletedProcess[bytes]":
+def _run(
+    file: IO[bytes], lines: IO[bytes], limits: Limits, check_wanted: Callable[[], None]
+) -> "subprocess.CompletedProcess[bytes]":
     order = Order(lines_fd=lines.fileno(), limits=limits)
-    try:
-        return subprocess.run(  # noqa: S603 - nothing in it comes from a user
-            [sys.executable, "-P", "-m", "service.intake.parquet_process", orjson.dumps(asdict(order)).decode()],
-            stdin=file,
-            capture_output=True,
-            pass_fds=[order.lines_fd],
-            env=_environment(),
-            timeout=_WALL_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise _too_slow() from error
+    with subprocess.Popen(  # noqa: S603 - nothing in it comes from a user
+        [sys.executable, "-P", "-m", "service.intake.parquet_process", orjson.dumps(asdict(order)).decode()],
+        stdin=file,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=[order.lines_fd],
+        env=_environment(),
+    ) as process:
+        try:
+            said, complained = _awaited(process, check_wanted)
+        finally:
+            process.kill()  # does nothing to one that has ended
+        return subprocess.CompletedProcess(process.args, process.returncode, said, complained)
+
+
+def _awaited(process: "subprocess.Popen[bytes]", check_wanted: Callable[[], None]) -> tuple[bytes, bytes]:
+    """What the process wrote. Raises PayloadTooLarge where it takes too long, and what `check_wanted` raises."""
+    deadline = time.monotonic() + _WALL_SECONDS
+    while True:
+        try:
+            return process.communicate(timeout=_LOOK_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            check_wanted()
+            if time.monotonic() > deadline:
+                raise _too_slow() from error
 
 
 def _environment() -> dict[str, str]:

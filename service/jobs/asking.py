@@ -9,17 +9,19 @@ stored an answer to the same prompt before, that one counts.
 import asyncio
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 from service.entities import ClaimedShard
 from service.errors import BackendUnavailable
+from service.identifiers import Row
 from service.jobs.backend import SameBackend
+from service.jobs.isolation import Isolation, RowsUnscorable, most_unscorable
 from service.observing_ports import UNOBSERVED, WorkObserver
 from service.ports import Store
 from service.scoring_ports import Scorer
-from service.search.prompt_tree import LogProbabilities, PromptTree, Usage
+from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 from service.search.recall import Answers, KeyedRequest, PromptKey, answered, by_key, keyed, unanswered
 from service.search.steps import Answer
 
@@ -81,6 +83,8 @@ class Asking:
         self._store = store
         self._scorer = scorer
         self._lease = claimed.lease
+        self._rows = claimed.rows
+        self.left_out = 0  # rows of the shard that the backend has no scores for
         self._project = claimed.project
         self._backend_name = claimed.config.model
         self._observer = observer
@@ -123,11 +127,16 @@ class Asking:
         return answers
 
     async def answer(self, question: Question) -> Answer:
-        """The answers to all trees, every one of them stored. Raises BackendError, LeaseLost, StorageUnavailable."""
+        """The answers to all trees, every one of them stored.
+
+        Raises BackendError, LeaseLost and StorageUnavailable; RowsUnscorable where a few rows have no answer and all
+        others have, which are stored, and TooManyUnscorable where it is more than a few.
+        """
         recalled = question.request.prompts - sum(asked.prompts for asked in question.open)
         self.remembered += recalled
         self._observer.recalled(self._backend_name, recalled)
-        tasks = {asyncio.create_task(self._score(asked)) for asked in question.open}
+        isolation = Isolation(self._scored, most=most_unscorable(self._rows) - self.left_out)
+        tasks = {asyncio.create_task(self._score(asked, isolation)) for asked in question.open}
         try:
             await self._store_while(tasks, question)
         except BackendUnavailable:  # who knows what the backend is when it is back; only the cost is sure
@@ -137,6 +146,8 @@ class Asking:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        if isolation.reasons:
+            raise RowsUnscorable(isolation.reasons)
         return answered(question.request, question.answers)
 
     async def _store_while(self, tasks: "Collection[asyncio.Task[None]]", question: Question) -> None:
@@ -150,12 +161,19 @@ class Asking:
             if time.monotonic() >= self._store_at or not under_way:
                 await self._store_answers(question)
 
-    async def _score(self, asked: KeyedRequest) -> None:
+    async def _score(self, asked: KeyedRequest, isolation: Isolation) -> None:
         for tree, keys in zip(asked.trees, asked.keys, strict=True):
-            scores = await self._scorer.score(
-                tree, self._labels, all_spellings=self._all_spellings, separator=self._separator
-            )
-            self._fresh = self._fresh.with_scores(by_key(keys, scores), scores.usage)
+
+            def took(scores: TreeScores, keys: Mapping[Row, PromptKey] = keys) -> None:
+                known = {row: key for row, key in keys.items() if row in scores.log_probabilities}
+                self._fresh = self._fresh.with_scores(by_key(known, scores), scores.usage)
+
+            await isolation.scored(tree, took)
+
+    async def _scored(self, tree: PromptTree) -> TreeScores:
+        return await self._scorer.score(
+            tree, self._labels, all_spellings=self._all_spellings, separator=self._separator
+        )
 
     async def _store_answers(self, question: Question) -> None:
         """Store what was answered since the last time, if the backend is still the same.

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from service.config import JobConfig
+from service.config import MAX_LABEL_CHARACTERS, JobConfig
 from service.errors import Fault, InvalidConfig
 from service.jobs.task_faults import task_faults
 
@@ -21,13 +21,30 @@ def parse_config(raw: Any) -> JobConfig:
 def _validated(raw: Any) -> JobConfig:
     """What every configuration must fulfil, new or stored. Raises InvalidConfig."""
     try:
-        return JobConfig.model_validate(raw)
+        config = JobConfig.model_validate(raw)
     except ValidationError as error:
         faults = [
             Fault(_sentence(found["msg"]), field=_dotted(found["loc"], raw) or None)
             for found in error.errors(include_url=False, include_context=False, include_input=False)
         ]
         raise InvalidConfig("the configuration cannot be used", list(dict.fromkeys(faults))) from error
+    _check_label_lengths(config)
+    return config
+
+
+def _check_label_lengths(config: JobConfig) -> None:
+    """Jobs that are stored may have longer ones. Raises InvalidConfig."""
+    faults = [
+        Fault(
+            f"the label has {len(label)} characters and may have {MAX_LABEL_CHARACTERS}; "
+            "take a short name for it and say in the template what it means",
+            field=f"task.labels.{number}",
+        )
+        for number, label in enumerate(config.task.labels)
+        if len(label) > MAX_LABEL_CHARACTERS
+    ]
+    if faults:
+        raise InvalidConfig("the configuration cannot be used", faults)
 
 
 def _sentence(message: str) -> str:

@@ -1,6 +1,6 @@
 """Makes the search's problem out of a shard's rows: text, rules, anchor and token budget."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from service.entities import ClaimedShard, ShardRow
 from service.errors import BackendRefused, BackendUnavailable
 from service.identifiers import Label, Row
 from service.jobs.known import KnownLabels
-from service.jobs.relations import compile_constraints
+from service.jobs.relations import compile_constraints, without_rows
 from service.jobs.sharding import ANCHORED
 from service.jobs.shares import shares_of_shard
 from service.jobs.template import Template
@@ -48,8 +48,8 @@ class AnchorLabels:
     panel: Panel | None = None
 
 
-async def load_problem(store: Store, scorer: Scorer, claimed: ClaimedShard) -> Problem:
-    """Read the shard's rows, and the anchor's labelled rows where there is one. Raises BackendError."""
+async def load_problem(store: Store, scorer: Scorer, claimed: ClaimedShard, left_out: Collection[Row] = ()) -> Problem:
+    """Read the shard's rows but those left out, and the anchor's labelled rows if there is one. Raises BackendError."""
     anchor = None
     async with store.workbench() as unit:
         rows = await unit.rows.of(claimed.dataset_id, claimed.lease.shard)
@@ -60,7 +60,7 @@ async def load_problem(store: Store, scorer: Scorer, claimed: ClaimedShard) -> P
                 await unit.labels.of_shard(claimed.lease.job_id, ANCHOR),
                 None if saved is None else checkpoint.panel_of(orjson.loads(saved)),
             )
-    return await build_problem(scorer, claimed.config, rows, anchor, job_rows=claimed.job_rows)
+    return await build_problem(scorer, claimed.config, rows, anchor, job_rows=claimed.job_rows, left_out=left_out)
 
 
 async def build_problem(
@@ -70,16 +70,17 @@ async def build_problem(
     anchor: AnchorLabels | None = None,
     *,
     job_rows: int | None = None,
+    left_out: Collection[Row] = (),
 ) -> Problem:
     """The problem of these rows behind the anchor's labelled rows, with the backend's own token counts.
 
     Every later shard begins with the same demonstrations, those of the anchor's panel where it has
     one; a shard with longer rows leaves out the last of them. `job_rows` is how many rows the whole
-    job has, where it has more than these. Raises BackendError.
+    job has, where it has more than these; the rows `left_out` are not labelled. Raises BackendError.
     """
     room = await _room(scorer)
-    own = await _counted(scorer, config, rows)
-    own = replace(own, shares=shares_of_shard(config.task, own.known, len(rows), job_rows or len(rows)))
+    own = await _counted(scorer, config, rows, left_out)
+    own = replace(own, shares=shares_of_shard(config.task, own.known, len(own.texts), job_rows or len(rows)))
     longest = max(own.demonstration_tokens.values(), default=0)
     left = None if room is None else room - longest
     if left is not None and left < 0:
@@ -123,23 +124,27 @@ def _arrangements(problem: Problem, shown: Sequence[Row], labels: Mapping[Row, L
     return [problem.demonstrations(order, labels) for order in orders]
 
 
-async def _counted(scorer: Scorer, config: JobConfig, rows: Sequence[ShardRow]) -> Problem:
-    """The rows as a problem without a budget."""
+async def _counted(
+    scorer: Scorer, config: JobConfig, rows: Sequence[ShardRow], left_out: Collection[Row] = ()
+) -> Problem:
+    """The rows but those left out as a problem without a budget."""
     task = config.task
     data = {row.position: orjson.loads(row.data) for row in rows}
     template = Template(task.template)
-    texts = {position: template.render(fields) for position, fields in data.items()}
+    kept = {position: fields for position, fields in data.items() if position not in left_out}
+    texts = {position: template.render(fields) for position, fields in kept.items()}
     tail = f" {max(task.labels, key=len)}{task.separator}"
     tokens = await scorer.count_tokens([text + tail for text in texts.values()])
+    constraints = compile_constraints(task.relations, task.labels, data, id_field=task.id_field)
     return Problem(
         texts=texts,
         labels=tuple(task.labels),
         separator=task.separator,
-        constraint_list=tuple(compile_constraints(task.relations, task.labels, data, id_field=task.id_field)),
+        constraint_list=tuple(left for each in constraints if (left := without_rows(each, left_out)) is not None),
         demonstration_tokens=dict(zip(texts, tokens, strict=True)),
         max_demonstrations=config.search.max_demonstrations,
         parameters=search_parameters(config),
-        known=_known(task, data),
+        known=_known(task, kept),
     )
 
 

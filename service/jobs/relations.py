@@ -1,6 +1,6 @@
 """Turns the relations of a task into constraints between rows, from the users' columns alone."""
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 from service.config import AntisymmetricRelation, GroupRelation, PairsRelation, Relation, TransitiveRelation
@@ -107,6 +107,24 @@ def compile_constraints(
             elif len(clusters) > 1 or relation.kind == "exactly_one":
                 rule = Rule.EXACTLY_ONE if isinstance(relation, AntisymmetricRelation) else Rule(relation.kind)
                 yield Constraint(rule, tuple(clusters.values()), label)
+
+
+def without_rows(constraint: Constraint, left_out: Collection[Row]) -> Constraint | None:
+    """What the constraint says of the other rows; nothing where it cannot be broken without these.
+
+    Where exactly one has a label and one of them is left out, that one may be it: at most one of the others has it.
+    """
+    if not any(row in left_out for row in constraint.rows):
+        return constraint
+    kept = [tuple(row for row in cluster if row not in left_out) for cluster in constraint.clusters]
+    places = [place for place, cluster in enumerate(kept) if cluster]
+    lost = len(places) < len(kept)
+    rule = Rule.AT_MOST_ONE if lost and constraint.rule is Rule.EXACTLY_ONE else constraint.rule
+    clusters = tuple(kept[place] for place in places)
+    pairs = tuple(constraint.pairs[place] for place in places) if constraint.pairs else ()
+    if rule is not Rule.EXACTLY_ONE and sum(map(len, clusters)) < 2:
+        return None
+    return Constraint(rule, clusters, constraint.label, pairs)
 
 
 def _clusters(relation: GroupRelation | Comparison, rows: Mapping[Row, Fields]) -> dict[Key, tuple[Row, ...]]:

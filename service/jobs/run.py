@@ -17,6 +17,8 @@ from service.jobs.allowance import Allowance
 from service.jobs.asking import Asking, Memory
 from service.jobs.backend import begin_with
 from service.jobs.expected_counts import expected_counts
+from service.jobs.isolation import RowsUnscorable, TooManyUnscorable
+from service.jobs.left_out import leave_out, rows_left_out, told
 from service.jobs.problem import load_problem, strategy_of
 from service.observing_ports import UNOBSERVED, WorkObserver
 from service.ports import Store
@@ -24,6 +26,7 @@ from service.scoring_ports import Scorer
 from service.search import checkpoint
 from service.search.demonstrations import keep_fitting
 from service.search.engine import Search
+from service.search.prompt_tree import PromptTree
 from service.search.scores import Scores, margin
 from service.search.steps import Phase, State, StopReason
 from service.spans import span
@@ -51,6 +54,9 @@ async def run_shard(
 ) -> ShardOutcome:
     """Search the shard's labels to the end, or until told to stop; a paused job goes on.
 
+    Rows that the backend gives no scores for are left out, and the search begins again without them; what was
+    answered is remembered.
+
     The search's state follows from stored answers alone, and those are checked to come from the
     backend that the job began with. Raises BackendError, CheckpointTooNew, LeaseLost, StorageUnavailable, and
     QuotaExhausted between two steps, everything being saved, where the project has no tokens left today.
@@ -59,12 +65,22 @@ async def run_shard(
     if claimed.paused:
         await allowance.check_day()
     backend = await begin_with(store, scorer, claimed)
-    problem = await load_problem(store, scorer, claimed)
-    search = Search(problem, strategy_of(claimed.config), _stored_state(claimed))
     memory = memory or Memory(store)
     asking = Asking(store, scorer, claimed, backend, memory=memory, store_seconds=checkpoint_seconds, observer=observer)
-    run = _Run(store, claimed, search, asking, allowance, observer)
-    limited = await run.search_on(checkpoint_seconds, stop)
+    state = _stored_state(claimed)
+    while True:
+        left_out = await rows_left_out(store, claimed)
+        asking.left_out = len(left_out)
+        problem = await load_problem(store, scorer, claimed, left_out)
+        search = Search(problem, strategy_of(claimed.config), state)
+        run = _Run(store, claimed, search, asking, allowance, observer, left_out)
+        try:
+            limited = await run.search_on(checkpoint_seconds, stop)
+        except RowsUnscorable as error:
+            state = State()
+            await leave_out(store, claimed, error.reasons, state, run.progress())
+        else:
+            break
     if stop.is_set() and run.search.state.phase is not Phase.DONE:
         await run.save()
         return ShardOutcome.STOPPED
@@ -98,6 +114,7 @@ class _Run:
     asking: Asking
     allowance: Allowance
     observer: WorkObserver
+    left_out: Mapping[Row, str] = field(default_factory=dict)  # rows without scores, with the reason
     labelled: int = field(init=False)  # rows that were, when the shard was saved last
     stored: dict[Row, LabelState] = field(default_factory=dict)
 
@@ -105,7 +122,28 @@ class _Run:
         self.labelled = self.claimed.progress.labeled
 
     async def search_on(self, checkpoint_seconds: float, stop: asyncio.Event) -> bool:
-        """Search until the end, a limit or a stop, saving now and then; says whether a limit was reached."""
+        """Search until the end, a limit or a stop, saving now and then; says whether a limit was reached.
+
+        Raises RowsUnscorable for a few rows that are to be left out, and the backend's error for more.
+        """
+        try:
+            return await self._search_on(checkpoint_seconds, stop)
+        except TooManyUnscorable as many:
+            await self._find_faulty_rows()
+            raise many.failure from many
+
+    async def _find_faulty_rows(self) -> None:
+        """A row among the demonstrations may be what many prompts fail on: ask for each row by itself.
+
+        Raises RowsUnscorable where that finds a few.
+        """
+        queries = tuple(map(self.search.problem.query, self.search.problem.rows))
+        try:
+            await self.asking.answer(await self.asking.recall([PromptTree("", queries)]))
+        except TooManyUnscorable as many:
+            raise many.failure from many
+
+    async def _search_on(self, checkpoint_seconds: float, stop: asyncio.Event) -> bool:
         saved = time.monotonic()
         while (request := self.search.ask()) is not None and not stop.is_set():
             with span("search.step", {"icm.phase": self.search.state.phase.value}) as step:
@@ -155,6 +193,9 @@ class _Run:
         """Store the last labels and end the shard."""
         await self.save()
         async with self.store.workbench() as unit:
+            if self.left_out:
+                rows = await unit.rows.of(self.claimed.dataset_id, self.claimed.lease.shard)
+                await unit.shards.warn(self.claimed.lease, told(self.left_out, rows, self.claimed.config.task))
             await unit.shards.finish(self.claimed.lease, ShardStatus.SUCCEEDED, summary=self.summary(reason))
 
     def progress(self) -> Progress:
@@ -180,6 +221,7 @@ class _Run:
         return {
             **self.search.state.summary,
             "rows": len(problem.rows),
+            "rows_left_out": len(self.left_out),
             "demonstrations_dropped": len(labels) - len(shown),
             "stop_reason": None if reason is None else reason.value,
             "tokens_modelled": self.asking.usage.modelled,

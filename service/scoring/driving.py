@@ -8,7 +8,8 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from itertools import count
 from random import Random
 from typing import TypeVar
@@ -25,6 +26,7 @@ from service.spans import span
 
 _Answer = TypeVar("_Answer")
 _SHORTEST_SLEEP_SECONDS = 0.001  # so that a remainder that rounding left is not waited for again and again
+_FAILURES_BEFORE_DOUBT = 2  # of one call, while nothing else is asked; then a control tells whose fault it is
 _RETRY_AFTER_SECONDS = 5.0  # told to callers where a trial is under way and nobody knows how it ends
 
 
@@ -45,6 +47,16 @@ class _Failed:
     at: float
     others_answered_at: float
     outage_seconds: float
+
+
+@dataclass(slots=True)
+class _Call:
+    """A call: what is asked to find out whether the server is well, and how it went so far."""
+
+    control: Callable[[], Awaitable[object]] | None
+    measured: bool
+    since: float  # the last failure, or the beginning
+    attempts: Attempts = field(default_factory=Attempts)
 
 
 class Driver:
@@ -99,32 +111,47 @@ class Driver:
         """Whether no attempt but a trial goes through, since none was answered lately."""
         return not self._circuit.closed
 
-    async def call(self, attempt: Callable[[], Awaitable[_Answer]], *, measured: bool = True) -> _Answer:
+    async def call(
+        self,
+        attempt: Callable[[], Awaitable[_Answer]],
+        *,
+        measured: bool = True,
+        control: Callable[[], Awaitable[object]] | None = None,
+    ) -> _Answer:
         """The answer of the first attempt that has one. Raises BackendError.
 
         Not `measured`: the call is of another sort than scoring, say counting tokens, so that how
-        fast it is answered says nothing of how many to score at once.
+        fast it is answered says nothing of how many to score at once. The `control` is an attempt that
+        every server answers that is well. It is made where the call fails and no other tells whether the
+        server answers at all, and tells a prompt that the server always fails on from an outage.
         """
         self._calls += 1
         try:
-            return await self._until_answered(attempt, measured=measured)
+            return await self._until_answered(attempt, control, measured=measured)
         finally:
             self._calls -= 1
             if not self._calls:
                 self._circuit.idle()
 
-    async def _until_answered(self, attempt: Callable[[], Awaitable[_Answer]], *, measured: bool) -> _Answer:
-        ticket, attempts, since = next(self._tickets), Attempts(), self._clock()
+    async def _until_answered(
+        self,
+        attempt: Callable[[], Awaitable[_Answer]],
+        control: Callable[[], Awaitable[object]] | None,
+        *,
+        measured: bool,
+    ) -> _Answer:
+        ticket, call = next(self._tickets), _Call(control, measured, self._clock())
         while True:
-            outcome = await self._in_slot(ticket, attempt, measured=measured)
+            outcome = await self._in_slot(ticket, attempt, call)
             if not isinstance(outcome, _Failed):
                 return outcome
             error = outcome.error
-            attempts = attempts.with_failure(error.kind, others_answered=outcome.others_answered_at > since)
-            since = outcome.at
+            others_answered = outcome.others_answered_at > call.since
+            call.attempts = call.attempts.with_failure(error.kind, others_answered=others_answered)
+            call.since = outcome.at
             verdict = decide(
                 error,
-                attempts,
+                call.attempts,
                 self._rng,
                 outage_seconds=outcome.outage_seconds,
                 patience_seconds=self._patience_seconds,
@@ -133,17 +160,32 @@ class Driver:
                 raise self._given_up(verdict) from error
             await self._sleep(verdict.after_seconds)
 
-    async def _in_slot(
-        self, ticket: int, attempt: Callable[[], Awaitable[_Answer]], *, measured: bool
-    ) -> _Answer | _Failed:
+    async def _in_slot(self, ticket: int, attempt: Callable[[], Awaitable[_Answer]], call: _Call) -> _Answer | _Failed:
         await self._slots.take(ticket)
         try:
             await self._until_let_through()
-            return await self._make(ticket, attempt, measured=measured)
+            outcome = await self._make(ticket, attempt, measured=call.measured)
+            if isinstance(outcome, _Failed) and call.control is not None and self._is_in_doubt(outcome, call):
+                return await self._controlled(ticket, outcome, call.control)
+            return outcome
         finally:
             self._slots.give_back()
             if self._slots.spare or not self._circuit.closed:
                 self._limit.unused()
+
+    def _is_in_doubt(self, failed: _Failed, call: _Call) -> bool:
+        """Whether nobody can tell the call's own fault from an outage."""
+        if failed.error.kind is FailureKind.OVERLOADED or failed.others_answered_at > call.since or self._under_way:
+            return False
+        return call.attempts.failures >= _FAILURES_BEFORE_DOUBT or failed.outage_seconds >= self._patience_seconds
+
+    async def _controlled(self, ticket: int, failed: _Failed, control: Callable[[], Awaitable[object]]) -> _Failed:
+        """The failure, beside what the server says to the control."""
+        with suppress(BackendRefused):
+            if not isinstance(await self._make(ticket, control, measured=False), _Failed):
+                now = self._clock()
+                return replace(failed, at=now, others_answered_at=now, outage_seconds=-math.inf)
+        return failed
 
     async def _until_let_through(self) -> None:
         """Wait while the server is left alone. Raises BackendUnavailable where that takes longer than the patience."""

@@ -24,6 +24,8 @@ from service.scoring.wire import ServerFacts
 from service.scoring_ports import BackendIdentity, BackendInfo
 from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 
+# A tree that a server answers that is well.
+_CONTROL = {"nodes": [{"parent": None, "text": CANARY_PROMPTS[0]}], "queries": [{"node": 0, "text": ""}]}
 _QUERIES_AT_ONCE = 64  # that a server is given one time-out for
 
 
@@ -72,7 +74,8 @@ class EmbeddedScorer:
         if not layout.leaves:
             return TreeScores({})
         body = _body(layout, labels, all_spellings=all_spellings, separator=separator)
-        answer = await self._driver.call(lambda: self._send(len(layout.leaves), body))
+        control = partial(self._send, 1, {**_CONTROL, "labels": list(labels)})
+        answer = await self._driver.call(lambda: self._send(len(layout.leaves), body), control=control)
         try:
             return _read(answer, [leaf.row for leaf in layout.leaves], labels)
         except (KeyError, TypeError, ValueError) as error:
@@ -126,12 +129,18 @@ def _body(layout: Layout, labels: Sequence[str], *, all_spellings: bool, separat
 def _read(answer: Mapping[str, Any], rows: Sequence[Row], labels: Sequence[str]) -> TreeScores:
     """The server's answer; JSON has no infinity, so a label of probability 0 comes as null. Raises LabelUnreachable."""
     scores: dict[Row, LogProbabilities] = {}
+    failure: LabelUnreachable | None = None
     for row, values in zip(rows, answer["log_probabilities"], strict=True):
-        for label, value in zip(labels, values, strict=True):
-            if value is None:
-                raise LabelUnreachable(f"no log-probability for the label {label!r} of row {row}")
+        missing = [label for label, value in zip(labels, values, strict=True) if value is None]
+        if missing:
+            failure = failure or LabelUnreachable(f"no log-probability for the label {missing[0]!r} of row {row}")
+            failure.row = row if failure.row is None else failure.row
+            continue
         scores[row] = tuple(map(log_probability, values))
         for each in scores[row]:  # one by one: without a separator one label may be the beginning of another
             of_one_distribution([each])
+    if failure is not None:
+        failure.answered = dict[int, LogProbabilities](scores.items())
+        raise failure
     usage = answer["usage"]
     return TreeScores(scores, Usage(usage["prompts"], usage["tokens_sent"], usage["tokens_computed"]))

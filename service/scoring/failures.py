@@ -5,6 +5,7 @@ makes a score out of a failure: a call ends with the server's answer or with an 
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -47,6 +48,20 @@ def failed_answer(
     else:
         return BackendRefused(message)
     return BackendUnavailable(message, retry_after_seconds, kind=kind, status=status)
+
+
+def said_error(error: object, text: str, *, where: str) -> BackendUnavailable | BackendRefused:
+    """What a good answer means that holds an error: the same as an answer of the status that the error names.
+
+    Some servers and gateways answer 200 before they know how it ends. An error that names no status is the server's.
+    """
+    code = error.get("code") or error.get("status") if isinstance(error, Mapping) else None
+    status = int(code) if isinstance(code, int | str) and str(code).isdecimal() else 500
+    failure = failed_answer(status if 400 <= status < 600 else 500, text, where=where)
+    message = f"{where} answered 200 with an error: {text[:500]}"
+    if isinstance(failure, BackendRefused):
+        return BackendRefused(message)
+    return BackendUnavailable(message, kind=failure.kind, status=failure.status)
 
 
 def _full_queue(text: str) -> bool:

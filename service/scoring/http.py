@@ -11,7 +11,7 @@ import orjson
 import structlog
 
 from service.errors import BackendRefused, BackendUnavailable, FailureKind
-from service.scoring.failures import failed_answer, moment, retry_after_seconds
+from service.scoring.failures import failed_answer, moment, retry_after_seconds, said_error
 
 logger = structlog.get_logger(__name__)
 
@@ -89,10 +89,13 @@ class JsonHttp:
             after = retry_after_seconds(reply.headers.get("retry-after"), now=now)
             raise failed_answer(reply.status_code, self._shown(reply), where=path, retry_after_seconds=after)
         try:
-            return _parsed(reply.content)
+            content = _parsed(reply.content)
         except (ValueError, RecursionError) as error:
             message = f"{path} answered something that is not JSON: {self._shown(reply)!r}"
             raise BackendUnavailable(message, kind=FailureKind.MALFORMED) from error
+        if isinstance(content, dict) and content.get("error"):
+            raise said_error(content["error"], self._redacted(_told(content["error"])), where=path)
+        return content
 
     @asynccontextmanager
     async def _translated(self, where: str, answer_seconds: float) -> AsyncIterator[None]:
@@ -131,6 +134,12 @@ class JsonHttp:
     def _redacted(self, text: str) -> str:
         """The text without the key, in case a server or a library repeats it."""
         return text.replace(self._secret, "***") if self._secret else text
+
+
+def _told(error: object) -> str:
+    """A server's own words for what went wrong."""
+    message = error.get("message") if isinstance(error, dict) else error
+    return message if isinstance(message, str) and message else json.dumps(error, ensure_ascii=False)
 
 
 def _parsed(content: bytes) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from service.errors import BackendRefused
+from service.errors import BackendError, BackendRefused
 from service.scoring.driving import Driver
 from service.scoring.encoding import Encoder
 from service.scoring.identity import CANARY_PROMPTS, Canary, Recognition
@@ -95,7 +95,11 @@ class PromptScorer:
             grouped=reading.grouped,
             worth_characters=self._worth_characters,
         )
-        await walk.run()
+        try:
+            await walk.run()
+        except BackendError as error:
+            error.answered = reading.answered()
+            raise
         return TreeScores(reading.scores(), await reading.tally.usage(self._encoder))
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:

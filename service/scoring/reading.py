@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from service.errors import LabelUnreachable
+from service.errors import BackendError, LabelUnreachable
 from service.identifiers import Row
 from service.scoring.cost import Tally
 from service.scoring.driving import Driver
+from service.scoring.identity import CANARY_PROMPTS
 from service.scoring.label_paths import Ids
 from service.scoring.labels import LabelCall, LabelTokens
 from service.scoring.layout import Layout
@@ -33,6 +34,7 @@ class TreeReading:
         self._ids = ids
         self._wire = wire
         self._driver = driver
+        self._control = partial(wire.next_token, Prompt(CANARY_PROMPTS[0]), ())
         self._known: list[dict[Ids, Mapping[int, float]]] = [{} for _ in layout.leaves]
         self.tally = Tally(layout)
 
@@ -41,6 +43,15 @@ class TreeReading:
         return {
             leaf.row: labels.log_probabilities(known)
             for leaf, labels, known in zip(self._layout.leaves, self._labels, self._known, strict=True)
+        }
+
+    def answered(self) -> dict[int, LogProbabilities]:
+        """The same of those leaves whose calls have all been answered."""
+        complete = zip(self._layout.leaves, self._labels, self._known, strict=True)
+        return {
+            leaf.row: labels.log_probabilities(known)
+            for leaf, labels, known in complete
+            if all(call.ids in known for call in labels.calls)
         }
 
     def grouped(self, leaves: Group) -> list[Group]:
@@ -69,19 +80,23 @@ class TreeReading:
 
     async def _ask_one(self, leaf: int, call: LabelCall) -> None:
         prompt = self._prompt(leaf, call)
-        with self._named(leaf, call):
-            answer = await self._driver.call(partial(self._wire.next_token, prompt, call.wanted_ids))
-        self._take(leaf, call, answer)
+        attempt = partial(self._wire.next_token, prompt, call.wanted_ids)
+        with self._about(leaf):
+            with self._named(leaf, call):
+                answer = await self._driver.call(attempt, control=self._control)
+            self._take(leaf, call, answer)
 
     async def _ask_many(self, group: Group, call: LabelCall) -> None:
         if self._ids is None or not isinstance(self._wire, ManyWire):
             raise TypeError("the wire takes one query at a time")
         beginning = tuple(self._ids.before(self._layout.leaves[group[0]].segment))
         items = [tuple(self._ids.leaves[leaf]) for leaf in group]
+        attempt = partial(self._wire.next_tokens, beginning, items, call.wanted_ids)
         with self._named(group[0], call):
-            answers = await self._driver.call(partial(self._wire.next_tokens, beginning, items, call.wanted_ids))
+            answers = await self._driver.call(attempt, control=self._control)
         for leaf, answer in zip(group, answers, strict=True):
-            self._take(leaf, call, answer)
+            with self._about(leaf):
+                self._take(leaf, call, answer)
 
     def _prompt(self, leaf: int, call: LabelCall) -> Prompt:
         text = self._layout.prompt(leaf) + call.text
@@ -99,6 +114,15 @@ class TreeReading:
             )
         self._known[leaf][call.ids] = answer.by_id
         self.tally.add(leaf, call, answer)
+
+    @contextmanager
+    def _about(self, leaf: int) -> Iterator[None]:
+        """Errors within are about this leaf's row."""
+        try:
+            yield
+        except BackendError as error:
+            error.row = self._layout.leaves[leaf].row
+            raise
 
     @contextmanager
     def _named(self, leaf: int, call: LabelCall) -> Iterator[None]:

@@ -62,9 +62,9 @@ def unanswered(request: KeyedRequest, known: Answers) -> list[KeyedRequest]:
     left = []
     for tree, keys in zip(request.trees, request.keys, strict=True):
         open_rows = _open(keys, seen)
-        pruned = _pruned(tree, open_rows)
-        if pruned is not None:
-            left.append(KeyedRequest([pruned], [open_rows]))
+        kept = pruned(tree, open_rows)
+        if kept is not None:
+            left.append(KeyedRequest([kept], [open_rows]))
     return left
 
 
@@ -124,10 +124,10 @@ def _open(keys: _Keys, seen: set[PromptKey]) -> dict[Row, PromptKey]:
     return found
 
 
-def _pruned(tree: PromptTree, rows: Mapping[Row, object]) -> PromptTree | None:
+def pruned(tree: PromptTree, rows: Mapping[Row, object]) -> PromptTree | None:
     """The tree with the queries of these rows alone; nothing where none is left."""
     queries: tuple[Query, ...] = tuple(query for query in tree.queries if query.row in rows)
-    children = tuple(kept for child in tree.children if (kept := _pruned(child, rows)) is not None)
+    children = tuple(kept for child in tree.children if (kept := pruned(child, rows)) is not None)
     if not queries and not children:
         return None
     return replace(tree, queries=queries, children=children)

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, and_, func, literal, select, text, tuple_, union_all
+from sqlalchemy import Column, ColumnElement, RowMapping, Select, and_, func, literal, select, text, tuple_, union_all
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,7 +16,7 @@ from service.storage.tables import dataset_rows, gold_labels, jobs, label_states
 
 CHUNK_ROWS = 1000  # how many rows a download takes from the database at once
 
-_WRITTEN = ("label", "confidence", "margin", "status", "raw_probability")
+_WRITTEN = ("label", "confidence", "margin", "status", "raw_probability", "reason")
 STATE = tuple(label_states.c[name] for name in _WRITTEN)
 # As in the index; see tables.py.
 _CONFIDENCE: ColumnElement[float] = func.coalesce(label_states.c.confidence, text("0::double precision"))
@@ -91,11 +91,7 @@ class LabelWriter:
             {
                 "job_id": lease.job_id,
                 "position": state.position,
-                "label": state.label,
-                "confidence": state.confidence,
-                "margin": state.margin,
-                "status": state.status,
-                "raw_probability": state.raw_probability,
+                **{name: getattr(state, name) for name in _WRITTEN},
             }
             for state in states
         ]
@@ -103,14 +99,22 @@ class LabelWriter:
 
     async def of_shard(self, job_id: JobId, shard: int) -> dict[Row, Label]:
         """The labels found for a shard's rows."""
+        return await self._known(label_states.c.label, job_id, shard)
+
+    async def unscorable(self, job_id: JobId, shard: int) -> dict[Row, str]:
+        """The rows of a shard that the backend gives no scores for, each with the reason."""
+        return await self._known(label_states.c.reason, job_id, shard)
+
+    async def _known(self, what: Column[Any], job_id: JobId, shard: int) -> dict[Row, Any]:
+        """What is known of a shard's rows, in their order."""
         query = (
-            select(label_states.c.position, label_states.c.label)
+            select(label_states.c.position, what)
             .join(jobs, jobs.c.id == label_states.c.job_id)
             .join(dataset_rows, _same_row(jobs.c.dataset_id))
-            .where(label_states.c.job_id == job_id, dataset_rows.c.shard == shard, label_states.c.label.is_not(None))
+            .where(label_states.c.job_id == job_id, dataset_rows.c.shard == shard, what.is_not(None))
             .order_by(label_states.c.position)
         )
-        return {row.position: row.label for row in await self._connection.execute(query)}
+        return {row.position: row[1] for row in await self._connection.execute(query)}
 
 
 def _same_row(dataset_id: ColumnElement[str]) -> ColumnElement[bool]:
@@ -160,4 +164,5 @@ def state_from(row: RowMapping) -> LabelState:
         margin=row["margin"],
         status=LabelStatus(row["status"]),
         raw_probability=row["raw_probability"],
+        reason=row["reason"],
     )

@@ -157,6 +157,14 @@ class ShardQueue:
             await self._journal.resume(job)
         await self._started(claimed.lease, claimed.rows)
 
+    async def warn(self, lease: Lease, warning: str) -> None:
+        """Add to the warnings of the shard's job. Raises LeaseLost."""
+        await hold(self._connection, lease)
+        await self._journal.lock(lease.job_id)
+        this = jobs.c.id == lease.job_id
+        known = (await self._connection.execute(select(jobs.c.warnings).where(this))).scalar()
+        await self._connection.execute(update(jobs).where(this).values(warnings=[*(known or ()), warning]))
+
     async def job_totals(self, job_id: JobId) -> tuple[int, float]:
         """Tokens computed by the whole job so far, and its seconds without pauses. Raises JobNotFound."""
         tokens = select(func.coalesce(func.sum(shards.c.tokens_computed), 0)).where(shards.c.job_id == job_id)

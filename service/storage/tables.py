@@ -223,6 +223,7 @@ label_states = Table(
     Column("margin", Double),
     Column("status", Text, nullable=False),
     Column("raw_probability", Double),  # before calibration; unknown of older jobs
+    Column("reason", Text),  # why the backend gives no scores for the row
     _one_of("status", LabelStatus),
     Index("ix_label_states_confidence", "job_id", text("coalesce(confidence, 0::double precision)"), "position"),
 )

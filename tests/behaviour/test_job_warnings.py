@@ -1,7 +1,10 @@
 """What was doubtful about a job when it was made stays with it."""
 
+from dataclasses import replace
+
 from service.entities import LOCAL_CALLER
 from service.ports import Store
+from tests.behaviour.stored import claimed, job, label_state, queued, write
 from tests.golden.case import submitted
 
 CONFIG = {"task": {"template": "{q} is"}}
@@ -10,9 +13,31 @@ CONFIG = {"task": {"template": "{q} is"}}
 async def test_a_job_keeps_its_warnings(store: Store) -> None:
     job_id = await submitted(store, CONFIG, [{"q": "a"}, {"q": "a"}, {"q": "b"}])
     async with store.desk(LOCAL_CALLER) as desk:
-        job = await desk.jobs.get(job_id)
+        stored = await desk.jobs.get(job_id)
         [listed] = await desk.jobs.page(limit=10, before=None, status=None)
-    relations, repeated = job.warnings
+    relations, repeated = stored.warnings
     assert "no relations" in relations
     assert repeated == "1 rows read exactly like an earlier row"
-    assert listed.warnings == job.warnings
+    assert listed.warnings == stored.warnings
+
+
+async def test_a_warning_of_a_worker_joins_those_of_the_job(store: Store) -> None:
+    job_id = await submitted(store, CONFIG, [{"q": "a"}, {"q": "a"}])
+    before = (await job(store, job_id)).warnings
+    shard = await claimed(store)
+    async with store.workbench() as bench:
+        await bench.shards.warn(shard.lease, "1 row is unlabeled")
+    assert (await job(store, job_id)).warnings == (*before, "1 row is unlabeled")
+
+
+async def test_why_a_row_has_no_label_is_kept_and_read_by_shard(store: Store) -> None:
+    job_id = await queued(store, 2, 2)
+    shard = await claimed(store)
+    nameless = replace(label_state(1, None, None), reason="the server fails on it")
+    await write(store, shard, label_state(0), nameless)
+    async with store.workbench() as bench:
+        assert await bench.labels.unscorable(job_id, 0) == {1: "the server fails on it"}
+        assert await bench.labels.unscorable(job_id, 1) == {}
+    async with store.desk(LOCAL_CALLER) as desk:
+        states = [row.state async for row in desk.labels.result(job_id)]
+    assert [state.reason for state in states] == [None, "the server fails on it", None, None]

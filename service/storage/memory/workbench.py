@@ -128,6 +128,12 @@ class MemoryShards:
             self._journal.resume(job)
         self._started(claimed.lease, claimed.rows)
 
+    async def warn(self, lease: Lease, warning: str) -> None:
+        """Add to the warnings of the shard's job. Raises LeaseLost."""
+        self._state.held(lease)
+        job = self._state.job(lease.job_id)
+        self._state.jobs.put(job.id, replace(job, warnings=(*job.warnings, warning)))
+
     async def job_totals(self, job_id: JobId) -> tuple[int, float]:
         """Tokens computed by the whole job so far, and its seconds without pauses. Raises JobNotFound."""
         job = self._journal.told(job_id)
@@ -234,11 +240,19 @@ class MemoryLabelWriter:
 
     async def of_shard(self, job_id: JobId, shard: int) -> dict[Row, Label]:
         """The labels found for a shard's rows."""
+        states = self._states(job_id, shard)
+        return {state.position: state.label for state in states if state.label is not None}
+
+    async def unscorable(self, job_id: JobId, shard: int) -> dict[Row, str]:
+        """The rows of a shard that the backend gives no scores for, each with the reason."""
+        states = self._states(job_id, shard)
+        return {state.position: state.reason for state in states if state.reason is not None}
+
+    def _states(self, job_id: JobId, shard: int) -> list[LabelState]:
         job = self._state.jobs.get(job_id)
         rows = () if job is None else self._state.rows.get(job.dataset_id) or ()
         found = (self._state.labels.get((job_id, row.position)) for row in rows if row.shard == shard)
-        labels = {state.position: state.label for state in found if state is not None and state.label is not None}
-        return dict(sorted(labels.items()))
+        return sorted((state for state in found if state is not None), key=lambda state: state.position)
 
 
 class MemoryLeasedEvents:

@@ -1,13 +1,17 @@
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
+import httpx
+import orjson
 import pytest
 
-from api.uploads import SMALL_AT_ONCE, SMALL_BYTES, Spool, Turns
-from service.errors import Overloaded, SpoolFull
+from api.turns import SMALL_AT_ONCE, SMALL_BYTES, Turns
+from api.uploads import Spool
+from service.errors import Overloaded, RequestTooSlow, SpoolFull
 from service.settings import ServerSettings, Settings
 from service.storage.memory import MemoryStore
-from tests.unit.api.harness import Service, jsonl, pairs
+from tests.unit.api.harness import CONFIG, Service, jsonl, pairs
 
 PATIENCE_SECONDS = 30.0
 IMPOSSIBLE_BYTES = 10**18  # more than any disk has
@@ -55,6 +59,42 @@ async def test_small_data_sets_have_a_line_of_their_own() -> None:
                 pass
 
 
+async def test_the_next_turn_goes_to_the_project_that_has_fewest() -> None:
+    turns, order = Turns(2, PATIENCE_SECONDS), list[str]()
+    ends = asyncio.Event()
+
+    async def upload(project: str) -> None:
+        async with turns.turn(SMALL_BYTES + 1, project):
+            order.append(project)
+            await ends.wait()
+
+    async with turns.turn(SMALL_BYTES + 1, "greedy"):
+        tasks = [asyncio.create_task(upload(project)) for project in ["greedy"] * 4 + ["modest"]]
+        await asyncio.sleep(0.01)
+        assert order == ["greedy"]
+    await asyncio.sleep(0.01)
+    assert order == ["greedy", "modest"]
+    ends.set()
+    await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE_SECONDS)
+
+
+async def test_who_leaves_before_the_turn_comes_gives_it_up() -> None:
+    turns, gone = Turns(1, PATIENCE_SECONDS), asyncio.Event()
+
+    async def leave() -> None:
+        async with turns.turn(SMALL_BYTES + 1, "a", gone):
+            raise AssertionError("it is not its turn")
+
+    async with turns.turn(SMALL_BYTES + 1, "b"):
+        waiting = asyncio.create_task(leave())
+        await asyncio.sleep(0)
+        gone.set()
+        with pytest.raises(RequestTooSlow):
+            await waiting
+    async with turns.turn(SMALL_BYTES + 1, "c"):
+        pass  # nobody waits in vain
+
+
 async def test_an_upload_goes_on_while_there_is_room_and_ends_when_there_is_none() -> None:
     assert [len(part) async for part in Spool(0).watched(parts(1, 20_000_000))] == [1, 20_000_000]
     with pytest.raises(SpoolFull):
@@ -70,3 +110,38 @@ async def test_an_upload_for_which_there_is_no_room_is_answered_507_and_nothing_
     assert int(answer.headers["Retry-After"]) > 0
     assert (await service.client.get("/v1/jobs")).json()["data"] == []
     assert (await service.upload(jsonl(pairs(8)), "a.jsonl")).status_code == 202  # it needs no disk
+
+
+async def test_nothing_is_read_on_for_a_client_who_has_left() -> None:
+    service = Service(MemoryStore())
+    form = httpx.Request(
+        "POST",
+        "http://test/v1/jobs",
+        files={"dataset": ("a.jsonl", jsonl(pairs(8)) + b"\n" * 900_000)},
+        data={"config": orjson.dumps(CONFIG)},
+    )
+    messages = [{"type": "http.request", "body": form.read(), "more_body": False}, {"type": "http.disconnect"}]
+    answers: list[Any] = []
+
+    async def receive() -> Any:
+        return messages.pop(0) if len(messages) > 1 else messages[0]
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    headers = [(name.lower(), value) for name, value in form.headers.raw]
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "path": "/v1/jobs",
+        "raw_path": b"/v1/jobs",
+        "query_string": b"",
+        "headers": headers,
+        "client": ("127.0.0.1", 1),
+        "server": ("test", 80),
+        "scheme": "http",
+    }
+    await service.app(scope, receive, send)
+    assert answers[0]["status"] == 408
+    assert (await service.client.get("/v1/jobs")).json()["data"] == []

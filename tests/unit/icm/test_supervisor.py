@@ -100,6 +100,39 @@ def test_a_part_is_started_again_as_often_as_allowed(supervisor: Supervisor, tmp
     assert count.read_text().splitlines() == ["once"] * 3
 
 
+def test_a_part_that_was_ready_is_started_again_more_often_and_that_is_said(tmp_path: Path) -> None:
+    count, said = tmp_path / "count", list[str]()
+    with Supervisor(tmp_path / "logs", say=said.append) as running:
+        running.start(part(f"echo once >> {count}; kill -9 $$", name="inference", restarts_once_ready=3))
+        running.ready()
+        failure = failure_of(running)
+    assert count.read_text().splitlines() == ["once"] * 4
+    assert str(failure).startswith("inference was ended by SIGKILL, 4 times in a row")
+    assert said == [f"inference was ended by SIGKILL; it is started again in {pause} s" for pause in (0.1, 0.2, 0.4)]
+
+
+def test_a_part_that_was_never_ready_is_not_started_again(supervisor: Supervisor, tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    supervisor.start(part(f"echo once >> {count}; exit 1", restarts_once_ready=3))
+    failure_of(supervisor)
+    assert count.read_text().splitlines() == ["once"]
+
+
+def test_the_others_are_looked_after_while_a_part_waits_to_be_started_again(tmp_path: Path) -> None:
+    with Supervisor(tmp_path / "logs") as running:
+        running.start(part("exit 1", name="dying", restarts=1_000))
+        running.start(part(FOREVER, name="killed", restarts=1))
+        until(lambda: checked(running) and running.pids["dying"] > 0)
+        killed = running.pids["killed"]
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: checked(running) and running.pids["killed"] != killed)
+
+
+def checked(running: Supervisor) -> bool:
+    running.check()
+    return True
+
+
 def test_a_part_that_runs_to_its_end_well_is_no_failure(supervisor: Supervisor, tmp_path: Path) -> None:
     supervisor.run(part(f"echo $GREETING > {tmp_path}/said", environment={"GREETING": "hello"}), timeout_seconds=20)
     assert (tmp_path / "said").read_text() == "hello\n"

@@ -123,3 +123,12 @@ def test_more_bytes_than_allowed_are_too_large() -> None:
 def test_half_a_utf16_file_is_told_once() -> None:
     [fault] = faults_in('{"a":1}\n{"a":2}\n'.encode("utf-16"), "a.jsonl")
     assert "UTF-16" in fault.message
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
+@pytest.mark.parametrize("line", [b"\n", b"\r\n"])
+def test_blank_lines_count_as_rows(name: str, line: bytes) -> None:
+    head = b"a,b\n1,2\n" if name == "a.csv" else b'{"a":1}\n'
+    assert len(read(head + line * 2, name, limits=replace(SMALL, max_rows=3))) == 1
+    with pytest.raises(PayloadTooLarge, match="more than 3 rows, 3 blank lines among them"):
+        read(head + line * 3, name, limits=replace(SMALL, max_rows=3))

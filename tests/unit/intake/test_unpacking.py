@@ -80,6 +80,6 @@ def test_a_disk_without_room_for_the_rows_is_not_the_files_fault() -> None:
         pq.write_table(pa.table({"a": range(10)}), file)
         file.seek(0)
         with Path("/dev/full").open("wb", buffering=0) as full:
-            done = _run(file, full, SMALL)
+            done = _run(file, full, SMALL, lambda: None)
     with pytest.raises(SpoolFull):
         _outcome(done)

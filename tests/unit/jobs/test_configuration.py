@@ -23,6 +23,15 @@ def test_a_number_without_a_fraction_is_whole_however_it_is_written() -> None:
     assert (parsed.search.folds, parsed.search.alpha) == (8, 7.0)
 
 
+def test_a_label_longer_than_300_characters_is_refused_by_name_and_one_that_was_stored_is_not() -> None:
+    task = {"template": "{a}", "labels": ["x" * 300, "y" * 301, "z" * 3000]}
+    assert faults_of({"task": task}) == {"task.labels.1", "task.labels.2"}
+    with pytest.raises(InvalidConfig) as caught:
+        parse_config({"task": task})
+    assert "301 characters and may have 300" in caught.value.faults[0].message
+    assert JobConfig.stored({"task": task}).task.labels[2] == "z" * 3000
+
+
 def with_pairs(**relation: Any) -> dict[str, Any]:
     return {"task": {"template": "{a}", "relations": [{"kind": "pairs", "rule": "same_label", **relation}]}}
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from service.config import GroupRelation, Task
 from service.identifiers import Label, Row
 from service.jobs.related_rows import RelatedRows
-from service.jobs.relations import UnusableValue, compile_constraints, group_key
+from service.jobs.relations import UnusableValue, compile_constraints, group_key, without_rows
 from service.search.consistency import Constraint, Constraints, Rule
 
 
@@ -246,3 +246,28 @@ def test_what_a_relation_ties_is_counted() -> None:
     order, most_one = related.counts()
     assert (order.rows, order.constraints, order.largest_group, order.rows_related_to_themselves) == (4, 1, 4, 1)
     assert (most_one.rows, most_one.constraints, most_one.largest_group) == (5, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("rule", "clusters", "left"),
+    [
+        (Rule.EXACTLY_ONE, ((0,), (1,), (2,)), (Rule.AT_MOST_ONE, ((0,), (2,)))),
+        (Rule.EXACTLY_ONE, ((0, 1), (2,)), (Rule.EXACTLY_ONE, ((0,), (2,)))),
+        (Rule.AT_MOST_ONE, ((0,), (1,)), None),
+        (Rule.EXACTLY_ONE, ((0,), (1,)), None),
+        (Rule.DIFFERENT_LABEL, ((0,), (1,), (2,)), (Rule.DIFFERENT_LABEL, ((0,), (2,)))),
+        (Rule.SAME_LABEL, ((0,), (2,)), (Rule.SAME_LABEL, ((0,), (2,)))),
+    ],
+)
+def test_a_row_that_is_left_out_takes_no_more_of_a_rule_than_it_must(
+    rule: Rule, clusters: tuple[tuple[Row, ...], ...], left: tuple[Rule, tuple[tuple[Row, ...], ...]] | None
+) -> None:
+    found = without_rows(Constraint(rule, clusters, Label(0)), {Row(1)})
+    assert (None if found is None else (found.rule, found.clusters)) == left
+
+
+def test_a_comparison_that_is_left_out_leaves_the_others_with_their_things() -> None:
+    order = Constraint(Rule.TRANSITIVE, ((Row(0),), (Row(1),), (Row(2),)), Label(0), ((0, 1), (1, 2), (0, 2)))
+    found = without_rows(order, {Row(1)})
+    assert found is not None
+    assert found.pairs == ((0, 1), (0, 2))

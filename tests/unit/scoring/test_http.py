@@ -164,6 +164,28 @@ async def test_a_refusal_says_what_the_server_said() -> None:
             await http.post("/generate", {})
 
 
+@pytest.mark.parametrize(
+    ("body", "told", "error"),
+    [
+        (b'{"error": {"message": "out of memory", "code": 500}}', "out of memory", BackendUnavailable),
+        (b'{"error": "CUDA error"}', "CUDA error", BackendUnavailable),
+        (b'{"error": {"message": "too long", "code": "400"}}', "too long", BackendRefused),
+        (b'{"error": {"type": "odd"}}', r'\{"type": "odd"\}', BackendUnavailable),
+    ],
+)
+async def test_an_error_in_a_good_answer_is_told_in_the_servers_words(
+    body: bytes, told: str, error: type[BackendError]
+) -> None:
+    async with http_to(reply("200 OK", body)) as (http, _):
+        with pytest.raises(error, match=f"/generate answered 200 with an error: {told}"):
+            await http.post("/generate", {})
+
+
+async def test_an_answer_without_an_error_in_its_error_is_good() -> None:
+    async with http_to(reply("200 OK", b'{"error": null, "text": "x"}')) as (http, _):
+        assert await http.post("/generate", {}) == {"error": None, "text": "x"}
+
+
 @pytest.mark.parametrize(("key", "told"), [(None, "api_key is not set"), (KEY, "api_key is not the right one")])
 async def test_a_server_that_wants_a_key_says_what_to_set(key: str | None, told: str) -> None:
     async with http_to(reply("401 Unauthorized", b'{"error":"Unauthorized"}'), api_key=key) as (http, _):

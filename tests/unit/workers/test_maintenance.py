@@ -56,7 +56,7 @@ async def test_the_next_turn_comes_at_once_where_there_is_more(
 
 
 def test_every_worker_process_may_be_the_maintainer(store: MemoryStore) -> None:
-    application = build_application(Settings(backends=()), store=store)
+    application = build_application(Settings(), store=store)
     assert "maintenance" in [duty.name for duty in _duties(application)]
 
 

@@ -46,7 +46,7 @@ class Spelling(DeterministicScorer):
 async def test_a_task_says_whether_all_spellings_of_a_label_count(task: dict[str, Any], expected: bool) -> None:
     scorer, store = Spelling(), MemoryStore()
     scorers = ConfiguredScorers({"default": scorer})
-    wired = build_application(Settings(backends=()), store=store)
+    wired = build_application(Settings(), store=store)
     worker = Worker(Application(wired.settings, store, scorers), WorkerId("worker"))
     rows = source(*({"q": f"row {number}"} for number in range(4)))
     desks = CallerDesks(store, LOCAL_CALLER)

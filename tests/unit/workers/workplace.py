@@ -1,12 +1,13 @@
 """A worker with its store and a backend that does as it is told."""
 
 import asyncio
+import copy
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from service.bootstrap import Application, build_application
 from service.entities import Job
-from service.errors import BackendUnavailable
+from service.errors import BackendError, BackendUnavailable
 from service.identifiers import JobId, WorkerId
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
@@ -40,6 +41,7 @@ class Backend(DeterministicScorer):
         super().__init__()
         self.failure: Exception | None = None
         self.identity = BackendIdentity("deterministic", (-0.5, -1.5))
+        self.faulty = dict[str, BackendError]()  # what is raised for prompts that hold this text
         self.calls = 0
         self.at_call = dict[int, Callable[[], None]]()  # what happens just before the n-th call
         self.asked = asyncio.Event()
@@ -61,6 +63,12 @@ class Backend(DeterministicScorer):
         await self.answering.wait()
         if self.failure is not None:
             raise self.failure
+        for row, prompt in tree.prompts():
+            for text, error in self.faulty.items():
+                if text in prompt:
+                    failure = copy.copy(error)
+                    failure.row = row
+                    raise failure
         return await super().score(tree, labels)
 
 
@@ -72,7 +80,7 @@ class Workplace:
         self.store = MemoryStore(max_crashes=3, now=self.clock.now)
         self.backend = Backend()
         queue = QueueSettings(lease_seconds=LEASE_SECONDS, poll_seconds=0.01, checkpoint_seconds=0.0)
-        wired = build_application(Settings(queue=queue, backends=()), store=self.store)
+        wired = build_application(Settings(queue=queue), store=self.store)
         scorers = ConfiguredScorers({"default": self.backend})
         self.application = Application(wired.settings, self.store, scorers)
         self.worker = self.another_worker("worker")
