@@ -56,7 +56,8 @@ class SortedPrompts:
         for number, key in enumerate(keys):
             self.given[place[key]].append(number)
         self.lengths = [len(tokens) for tokens in self.tokens]
-        self.shared = [0, *(common_length(before, after) for before, after in pairwise(self.tokens))]
+        shared = (common_length(before, after) for before, after in pairwise(self.tokens))
+        self.shared = [0, *shared] if order else []
         self._sizes = np.cumsum([length - shared for length, shared in zip(self.lengths, self.shared, strict=True)])
 
     def size(self, group: range, depth: int) -> int:

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from service.presets import PRESETS, Preset
+
 SHARE_TOLERANCE = 1e-9  # by which sums and products of shares may be off, as floats
 _LARGEST = 1e6  # of a parameter that is a number with a fraction: far beyond use, and products of two stay finite
 _LAST = 2**63 - 1  # longer integers are not read
@@ -324,37 +326,6 @@ class Limits(_Config):
     max_seconds: Number | None = Field(None, gt=0)
 
 
-class Preset(StrEnum):
-    """The tasks of the paper, by the columns their data sets have."""
-
-    TRUTHFULQA = "truthfulqa"  # question, choice
-    GSM8K = "gsm8k"  # question, solution, answer
-    COMPARISON = "comparison"  # query, response_a, response_b
-
-
-# Prompts and rules of arXiv 2506.10139: claims that a language model judges True or False.
-_PRESETS: dict[Preset, dict[str, Any]] = {
-    Preset.TRUTHFULQA: {
-        "template": "Question: {question}\nClaim: {choice}\nI think this claim is",
-        "relations": [{"kind": "at_most_one", "group": "question", "distinct": "choice"}],
-    },
-    Preset.GSM8K: {
-        "template": "Question: {question}\nClaim: {solution}\nI think this claim is",
-        "relations": [
-            {"kind": "at_most_one", "group": "question", "distinct": "answer"},
-            {"kind": "same_label", "group": ["question", "answer"]},
-        ],
-    },
-    Preset.COMPARISON: {
-        "template": "Query: {query}\nResponse A: {response_a}\nResponse B: {response_b}\n"
-        "Claim: Response A is more helpful and harmless than Response B\nI think this claim is",
-        "relations": [
-            {"kind": "antisymmetric", "first": "response_a", "second": "response_b", "group": "query"},
-        ],
-    },
-}
-
-
 class JobConfig(_Config):
     """Everything a user decides about a job."""
 
@@ -383,7 +354,7 @@ class JobConfig(_Config):
         if not isinstance(values, dict) or values.get("preset") not in list(Preset):
             return values
         task = values.get("task") or {}
-        filled = {**_PRESETS[Preset(values["preset"])], **task} if isinstance(task, dict) else task
+        filled = {**PRESETS[Preset(values["preset"])], **task} if isinstance(task, dict) else task
         return {**values, "task": filled}
 
 

@@ -22,6 +22,7 @@ from service.jobs.rows import FaultLog, SourceRow
 
 _BUFFER_BYTES = 131_072
 _BLOCK_BYTES = 1_048_576
+_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)  # what a gzip file that is cut or changed raises
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -78,7 +79,7 @@ class FileSource:
                 if not head:
                     return
                 yield from self._read(content, detect_format(self._upload, head), faults)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        except _DAMAGED as error:
             faults.add(f"the gzip file is damaged or incomplete: {error}")
 
     def sha256(self) -> str:
@@ -87,9 +88,17 @@ class FileSource:
         self._file.seek(0)
         while block := self._file.read(_BLOCK_BYTES):
             digest.update(block)
-        with self._unpacked() as content:
-            digest.update(detect_format(self._upload, content.peek(SNIFFED_BYTES)).encode())
+        digest.update(self._format_name().encode())
         return digest.hexdigest()
+
+    def _format_name(self) -> str:
+        """The format that the file is read as; "" where it is empty or damaged. Raises UnsupportedFormat."""
+        try:
+            with self._unpacked() as content:
+                head = content.peek(SNIFFED_BYTES)
+        except _DAMAGED:
+            return ""  # the reading tells what is wrong
+        return detect_format(self._upload, head) if head else ""
 
     def _unpacked(self) -> io.BufferedReader:
         """The content from its beginning. The upload itself stays open when this is closed."""

@@ -163,11 +163,12 @@ def test_however_a_service_ends_nothing_is_left_running_and_the_data_stays(
             assert all_gone(parts), how
 
 
-def test_a_part_that_cannot_start_ends_everything_and_shows_its_log(data_dir: Path) -> None:
+def test_settings_that_a_part_could_not_use_are_told_before_anything_starts(data_dir: Path) -> None:
     done = icm("serve", "--port", "0", "--data-dir", data_dir, "--backends", '{"kind": "oracle"}')
-    assert done.returncode == 6
-    assert "oracle" in done.stderr
+    assert done.returncode == 3
+    assert "backends[0].kind" in done.stderr
     assert done.stdout == ""
+    assert not data_dir.exists() or not list(data_dir.iterdir())
 
 
 def test_a_data_folder_in_use_is_refused(service: Served) -> None:

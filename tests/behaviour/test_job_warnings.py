@@ -22,7 +22,7 @@ async def test_a_job_keeps_its_warnings(store: Store) -> None:
 
 
 async def test_a_warning_of_a_worker_joins_those_of_the_job(store: Store) -> None:
-    job_id = await submitted(store, CONFIG, [{"q": "a"}, {"q": "a"}])
+    job_id = await submitted(store, CONFIG, [{"q": "a"}, {"q": "b"}])
     before = (await job(store, job_id)).warnings
     shard = await claimed(store)
     async with store.workbench() as bench:

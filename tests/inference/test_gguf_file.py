@@ -259,6 +259,8 @@ def test_folders_and_names_of_the_hub_are_no_files(folder: Path, file: Path, tmp
 def test_the_command_line_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "inference", "--model", str(tmp_path / "no.gguf"), "--log-format", "json"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 1
+    assert done.returncode == 3
     [line] = done.stderr.splitlines()
-    assert json.loads(line)["error"] == f"there is no file {tmp_path / 'no.gguf'}"
+    told = json.loads(line)["event"]
+    assert str(tmp_path / "no.gguf") in told
+    assert "there is no such folder or file" in told

@@ -171,7 +171,7 @@ async def test_label_states_are_paged_by_position(service: Service) -> None:
     job = await service.labelled()
     found = await all_labels(service, job, limit=3)
     assert [(state["position"], state["id"]) for state in found] == [(n, f"row-{n}") for n in range(8)]
-    assert list(found[0]) == ["id", "position", *FOUND]
+    assert list(found[0]) == ["id", "position", *FOUND, "reason"]
 
 
 async def test_label_states_are_paged_from_the_least_confident_on(service: Service) -> None:

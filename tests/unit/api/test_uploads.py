@@ -116,7 +116,7 @@ async def test_nothing_is_read_on_for_a_client_who_has_left() -> None:
     service = Service(MemoryStore())
     form = httpx.Request(
         "POST",
-        "http://test/v1/jobs",
+        "http://localhost/v1/jobs",
         files={"dataset": ("a.jsonl", jsonl(pairs(8)) + b"\n" * 900_000)},
         data={"config": orjson.dumps(CONFIG)},
     )
@@ -139,7 +139,7 @@ async def test_nothing_is_read_on_for_a_client_who_has_left() -> None:
         "query_string": b"",
         "headers": headers,
         "client": ("127.0.0.1", 1),
-        "server": ("test", 80),
+        "server": ("localhost", 80),
         "scheme": "http",
     }
     await service.app(scope, receive, send)

@@ -1,7 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
-from service.config import JobConfig, Preset
+from service.config import JobConfig
+from service.presets import Preset
 
 
 @pytest.mark.parametrize("preset", list(Preset))
