@@ -50,6 +50,7 @@ class Survey:
     known: Mapping[Row, Label]  # labels that the user is sure of
     gold_rows: int  # with a gold value
     unmatched_gold: Unmatched
+    assumptions: tuple[str, ...]  # how the data set was read where the sender did not say so
 
     @property
     def rows(self) -> int:
@@ -228,6 +229,7 @@ class _Surveyor:
             known=self._known,
             gold_rows=self._gold.rows,
             unmatched_gold=self._gold.unmatched,
+            assumptions=self._faults.assumptions,
         )
 
 
