@@ -3,10 +3,11 @@
 import math
 from collections.abc import Mapping
 from enum import StrEnum
-from string import Formatter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from service.placeholders import template_fields
 
 SHARE_TOLERANCE = 1e-9  # by which sums and products of shares may be off, as floats
 _LARGEST = 1e6  # of a parameter that is a number with a fraction: far beyond use, and products of two stay finite
@@ -385,19 +386,3 @@ class JobConfig(_Config):
         task = values.get("task") or {}
         filled = {**_PRESETS[Preset(values["preset"])], **task} if isinstance(task, dict) else task
         return {**values, "task": filled}
-
-
-def template_fields(template: str) -> tuple[str, ...]:
-    """The fields a template names, in order, each once.
-
-    A field is a column's name as it is; there are no expressions. Raises ValueError
-    for conversions and formats, since templates come from strangers.
-    """
-    names = []
-    for _, name, format_spec, conversion in Formatter().parse(template):
-        if name is None:
-            continue
-        if not name.strip() or format_spec or conversion:
-            raise ValueError(f"template: {{{name}}} is not a plain field; double a brace to write one")
-        names.append(name)
-    return tuple(dict.fromkeys(names))

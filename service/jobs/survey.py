@@ -4,10 +4,11 @@ from array import array
 from collections import Counter
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from random import Random
 from typing import Any
 
-from service.config import AntisymmetricRelation, Task, template_fields
+from service.config import AntisymmetricRelation, Task
 from service.identifiers import Label, Row
 from service.jobs.beginnings import common_length
 from service.jobs.gold import GoldReader, Unmatched
@@ -18,6 +19,7 @@ from service.jobs.rows import FaultLog, RowSource, SourceRow
 from service.jobs.satisfiability import Satisfiability, find_impossible, may_contradict
 from service.jobs.shares import unmet_by_known
 from service.jobs.template import Template, as_text, is_blank
+from service.placeholders import template_fields
 from service.search.prompt_tree import ending
 
 RESULT_COLUMNS = ("icm_label", "icm_confidence", "icm_margin", "icm_status")
@@ -72,7 +74,9 @@ def survey_rows(source: RowSource, task: Task, *, max_reported_faults: int) -> S
     if not seen and not faults:
         faults.add("the data set has no rows")
     for field in surveyor.absent_fields() if seen else ():
-        faults.replace(field, f"no row has the field {field!r}; there are: {surveyor.column_names()}")
+        faults.replace(
+            field, f"no row has the field {field!r}{surveyor.meant(field)}; there are: {surveyor.column_names()}"
+        )
     surveyor.check_template()
     if not faults:
         surveyor.check_ids_named()
@@ -203,6 +207,11 @@ class _Surveyor:
     def absent_fields(self) -> list[str]:
         """Fields the task names and no row has."""
         return [field for field in self._checks.named if field not in self._checks.columns]
+
+    def meant(self, field: str) -> str:
+        """The column whose name is most like this one, for a message."""
+        near = get_close_matches(field, list(self._checks.columns)[:MAX_COLUMNS], 1)
+        return f" (did you mean {near[0]!r}?)" if near else ""
 
     def column_names(self) -> str:
         """The first columns, for a message."""

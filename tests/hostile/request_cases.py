@@ -96,8 +96,15 @@ def task(name: str, told: str, field: str | None, /, **changes: Any) -> Case:
 
 def config_cases() -> list[Case]:
     """Configurations beside a data set in which nothing is wrong."""
-    templates = ("{text!r}", "{text:>100000000}", "{text", "}", "{}", "{ }", "{text:{text}}")
-    attributes = ("{text.__class__.__mro__}", "{0.__init__.__globals__}", "{text[0]}", "{__class__}")
+    templates = ("{text", "}", "{}", "{ }", "{text:{text}}")
+    attributes = (
+        "{text!r}",
+        "{text:>100000000}",
+        "{text.__class__.__mro__}",
+        "{0.__init__.__globals__}",
+        "{text[0]}",
+        "{__class__}",
+    )
     return [
         *(task(f"template-{n}", "emplate", "task.template", template=t) for n, t in enumerate(templates)),
         *(task(f"attribute-{n}", "no row has", t.strip("{}"), template=t) for n, t in enumerate(attributes)),

@@ -44,7 +44,7 @@ def with_pairs(**relation: Any) -> dict[str, Any]:
         ({}, "task"),
         ({"task": {}}, "task.template"),
         ({"task": {"template": "{a}"}, "extra": 1}, "extra"),
-        ({"task": {"template": "{a!r}"}}, "task.template"),
+        ({"task": {"template": "{a{b}}"}}, "task.template"),
         ({"task": {"template": "{a}", "labels": ["x"]}}, "task.labels"),
         ({"task": {"template": "{a}"}, "search": {"draws_per_row": 1e308}}, "search.draws_per_row"),
         ({"task": {"template": "{a}"}, "search": {"alpha": 1e7}}, "search.alpha"),
