@@ -356,6 +356,14 @@ _PRESETS: dict[Preset, dict[str, Any]] = {
 }
 
 
+class EarlierResults(StrEnum):
+    """What happens to columns of a result, such as `icm_label`, in a data set that is sent again."""
+
+    REFUSE = "refuse"
+    DROP = "drop"
+    RENAME = "rename"
+
+
 class JobConfig(_Config):
     """Everything a user decides about a job."""
 
@@ -364,6 +372,10 @@ class JobConfig(_Config):
     preset: Preset | None = Field(None, description="fills in whatever `task` leaves out")
     task: Task
     method: Method = Method.ICM
+    earlier_results: EarlierResults = Field(
+        EarlierResults.REFUSE,
+        description="columns of an earlier result, such as icm_label: rename puts earlier_ before",
+    )
     search: SearchConfig = SearchConfig()
     limits: Limits = Limits()
 

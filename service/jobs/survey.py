@@ -24,6 +24,10 @@ from service.search.prompt_tree import ending
 
 RESULT_COLUMNS = ("icm_label", "icm_confidence", "icm_margin", "icm_status")
 RAW_PROBABILITY = "icm_raw_probability"  # on request; not reserved, since data sets of earlier releases may have it
+_RESERVED = (
+    "the name is reserved for the result; rename the column, or set earlier_results to 'drop' or 'rename' in the "
+    "configuration if the data set is one that was labelled here before"
+)
 MAX_COLUMNS = 1_000
 MAX_COLUMN_NAME_CHARACTERS = 500
 MAX_ID_CHARACTERS = 500
@@ -264,6 +268,7 @@ class _RowChecks:
 
     def __init__(self, task: Task, faults: FaultLog) -> None:
         self.columns: dict[str, None] = {}
+        self._refused: set[str] = set()  # reserved names, which are told once and not in every row
         self._id_field, self._gold_field = task.id_field, task.gold_field
         self._fields, self._template_fields = task.fields, set(template_fields(task.template))
         self._reference_fields = task.reference_fields
@@ -297,10 +302,11 @@ class _RowChecks:
 
     def _check_columns(self, row: SourceRow) -> None:
         for name in row.fields:
-            if name in self.columns:
+            if name in self.columns or name in self._refused:
                 continue
             if name in RESULT_COLUMNS:
-                self._fault(row, name, "the name is reserved for the result; rename the column")
+                self._refused.add(name)
+                self._fault(row, name, _RESERVED)
             elif not name.strip() or "\0" in name:
                 self._fault(row, None, f"{name!r} cannot be the name of a column")
             elif len(name) > MAX_COLUMN_NAME_CHARACTERS:
