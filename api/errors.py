@@ -17,6 +17,7 @@ from starlette.types import Scope
 from api.schemas import FaultBody, Problem, QuotaBody
 from service import errors
 from service.access.keys import redacted
+from service.jobs.plain_words import sentence
 
 PROBLEM_JSON = "application/problem+json"
 _TYPE_PREFIX = "urn:icm:problem:"
@@ -188,7 +189,12 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 async def _on_invalid_request(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    faults = [errors.Fault(str(e["msg"]), field=".".join(map(str, e["loc"][1:])) or None) for e in error.errors()]
+    faults = [
+        errors.Fault(
+            sentence(e["type"], str(e["msg"]), e.get("ctx", {})), field=".".join(map(str, e["loc"][1:])) or None
+        )
+        for e in error.errors()
+    ]
     return problem(request.state.request_id, _INVALID_REQUEST, "the request cannot be used", faults=faults)
 
 

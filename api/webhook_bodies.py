@@ -7,10 +7,12 @@ from typing import Annotated, Any, Literal, TypeVar
 from anyio import to_thread
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails
 
 from api.bodies import media_type, read_within
 from service.errors import Fault, InvalidInput, UnsupportedFormat
 from service.intake.strict_json import BadJson, parse
+from service.jobs.plain_words import sentence, unknown_field
 from service.webhook_ports import Delivery, DeliveryStatus, Webhook, WebhookChange, WebhookEvent
 from service.webhooks.addresses import LONGEST_URL
 
@@ -160,8 +162,16 @@ async def read_body(request: Request, body: type[M]) -> M:
     except BadJson as error:
         raise InvalidInput("the body cannot be read", [Fault(str(error), field="body")]) from error
     except ValidationError as error:
-        faults = [Fault(found["msg"], field=".".join(map(str, found["loc"])) or "body") for found in error.errors()]
+        faults = [
+            Fault(_words(found, body), field=".".join(map(str, found["loc"])) or "body") for found in error.errors()
+        ]
         raise InvalidInput("the body cannot be used", faults) from error
+
+
+def _words(found: ErrorDetails, body: type[BaseModel]) -> str:
+    if found["type"] == "extra_forbidden":
+        return unknown_field(found["loc"], body)
+    return sentence(found["type"], found["msg"], found.get("ctx", {}))
 
 
 def _told(webhook: Webhook) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from typing import Any
 
 import httpx
 
+_SHOWN_FAULTS = 5  # in an error's text; `errors` has all of them
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -43,13 +45,13 @@ class ApiError(IcmError):
     """A problem document (RFC 9457), or whatever else came with an error status.
 
     `type` is stable and meant for programs; `errors` name the lines and fields of bad
-    input; `request_id` finds the request in the service's logs.
+    input, the first of which stand in the text of the error, too; `request_id` finds the request in the service's logs.
     """
 
     def __init__(
         self, status: int, *, kind: str, detail: str, errors: Sequence[Fault] = (), request_id: str | None = None
     ) -> None:
-        super().__init__(detail)
+        super().__init__("; ".join([detail, *map(str, errors[:_SHOWN_FAULTS])]))
         self.status = status
         self.type = kind
         self.detail = detail

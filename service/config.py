@@ -3,11 +3,11 @@
 import math
 from collections.abc import Mapping
 from enum import StrEnum
-from string import Formatter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from service.placeholders import template_fields
 from service.presets import PRESETS, Preset
 
 SHARE_TOLERANCE = 1e-9  # by which sums and products of shares may be off, as floats
@@ -326,6 +326,14 @@ class Limits(_Config):
     max_seconds: Number | None = Field(None, gt=0)
 
 
+class EarlierResults(StrEnum):
+    """What happens to columns of a result, such as `icm_label`, in a data set that is sent again."""
+
+    REFUSE = "refuse"
+    DROP = "drop"
+    RENAME = "rename"
+
+
 class JobConfig(_Config):
     """Everything a user decides about a job."""
 
@@ -334,6 +342,10 @@ class JobConfig(_Config):
     preset: Preset | None = Field(None, description="fills in whatever `task` leaves out")
     task: Task
     method: Method = Method.ICM
+    earlier_results: EarlierResults = Field(
+        EarlierResults.REFUSE,
+        description="columns of an earlier result, such as icm_label: rename puts earlier_ before",
+    )
     search: SearchConfig = SearchConfig()
     limits: Limits = Limits()
 
@@ -356,19 +368,3 @@ class JobConfig(_Config):
         task = values.get("task") or {}
         filled = {**PRESETS[Preset(values["preset"])], **task} if isinstance(task, dict) else task
         return {**values, "task": filled}
-
-
-def template_fields(template: str) -> tuple[str, ...]:
-    """The fields a template names, in order, each once.
-
-    A field is a column's name as it is; there are no expressions. Raises ValueError
-    for conversions and formats, since templates come from strangers.
-    """
-    names = []
-    for _, name, format_spec, conversion in Formatter().parse(template):
-        if name is None:
-            continue
-        if not name.strip() or format_spec or conversion:
-            raise ValueError(f"template: {{{name}}} is not a plain field; double a brace to write one")
-        names.append(name)
-    return tuple(dict.fromkeys(names))

@@ -68,7 +68,8 @@ def report_failure(error: Exception, *, as_json: bool) -> ExitCode:
         return code
     console = on_stderr()
     # What a service says is a line; what ends a part of ours comes with the last lines of its log.
-    told = visible_line(str(error)) if isinstance(error, ApiError | JobEndedBadly | PartMisused) else str(error)
+    said = error.detail if isinstance(error, ApiError) else str(error)
+    told = visible_line(said) if isinstance(error, ApiError | JobEndedBadly | PartMisused) else said
     console.print(f"Error: {told}", style="red", highlight=False, soft_wrap=True)
     if isinstance(error, InvalidInput):
         for found in error.faults:

@@ -1,12 +1,13 @@
 """Options that several commands share."""
 
-import json
+import codecs
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from icm.commands.failures import BadConfigFile
+from service.intake.strict_json import BadJson, parse
 
 AS_JSON = "icm.as_json"  # where the group finds it when it has to tell an error
 
@@ -42,12 +43,17 @@ def check_model(model: str | None) -> None:
         raise typer.BadParameter(f"{model}: there is no such folder or file", param_hint="--model")
 
 
+def read_json(raw: bytes, name: str) -> Any:
+    """The value in a JSON text, read as strictly as the service reads it. Raises BadConfigFile."""
+    try:
+        return parse(raw.removeprefix(codecs.BOM_UTF8))
+    except BadJson as error:
+        raise BadConfigFile(f"{name}: {error}") from error
+
+
 def read_config(path: Path, *, name: str) -> dict[str, Any]:
     """Read a job's configuration, named after its data if it has no name. Raises BadConfigFile."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadConfigFile(f"{path}: {error}") from error
+    content = read_json(path.read_bytes(), str(path))
     if not isinstance(content, dict):
         raise BadConfigFile(f"{path}: a JSON object is needed")
     return {"name": name, **content}

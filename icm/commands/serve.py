@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from icm.commands.failures import BadConfigFile
-from icm.commands.options import Json, check_model
+from icm.commands.options import Json, check_model, read_json
 from icm.commands.output import on_stderr, on_stdout, write_json, write_line
 from icm.ports import check_port, free_port
 from icm.stack import Backends, StackOptions, Stopped, running
@@ -111,12 +111,12 @@ def read_backends(given: str) -> Backends:
     """Backends from JSON or from a file with it. Raises BadConfigFile, and BadParameter where there is no file."""
     try:
         text = given if given.lstrip().startswith(("[", "{")) else Path(given).read_text(encoding="utf-8")
-        content = json.loads(text)
     except OSError as error:
         message = f"{given} is neither JSON nor a file that can be read: {error.strerror}"
         raise typer.BadParameter(message, param_hint="--backends") from error
     except ValueError as error:
-        raise BadConfigFile(f"--backends: {error}") from error
+        raise BadConfigFile(f"--backends: {given} is not UTF-8; save it as UTF-8") from error
+    content = read_json(text.encode(), "--backends")
     found = content if isinstance(content, list) else [content]
     if not found or not all(isinstance(backend, dict) for backend in found):
         raise BadConfigFile("--backends: a list of objects is needed")

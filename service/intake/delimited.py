@@ -1,37 +1,58 @@
-"""CSV with a header row, read strictly: every cell is text."""
+"""CSV with a header row, its cells separated by commas or as its beginning shows, read strictly: every cell is text."""
 
 import csv
 from collections import Counter
 from collections.abc import Iterator
 from typing import IO
 
+from service.intake.dialects import Dialect
+from service.intake.encodings import NotUtf8
 from service.intake.limits import Limits
 from service.intake.lines import lines
 from service.jobs.rows import FaultLog, SourceRow
 
+_NUL = "not storable: it holds a NUL character"
 _SLACK = 4  # a record may be this many times too long and still be read to its end, to go on behind it
 
 
-def read_csv(file: IO[bytes], limits: Limits, faults: FaultLog) -> Iterator[SourceRow]:
+def read_csv(file: IO[bytes], limits: Limits, faults: FaultLog, dialect: Dialect | None = None) -> Iterator[SourceRow]:
     """Every record under the header's names; blank lines are skipped. Raises PayloadTooLarge.
 
     After a broken quote or an endless record nothing more can be told apart, so reading stops there.
     """
-    source = _Source(file, limits)
+    dialect = dialect or Dialect()
+    source = _Source(file, limits, dialect.line_end)
     csv.field_size_limit(max(csv.field_size_limit(), source.max_record_bytes))  # the module keeps one for all
-    reader = csv.reader(source, strict=True)
+    reader = csv.reader(source, delimiter=dialect.separator, strict=True)
     try:
-        header = next(reader, None)
-        if header is None or not _usable(header, faults):
+        for _ in range(dialect.skipped_lines):
+            next(source, None)
+        source.begin_record()
+        header = _header(next(reader, None), source.record_line, faults)
+        if header is None:
             return
-        blank = 0
+        blank, checks = 0, _Checks(header, source, faults)
         for number, cells in enumerate(_records(reader, source), 1):
             blank += not cells
             limits.check_rows(number - blank, blank=blank)
-            if cells and _passes(cells, header, source, faults):
+            if cells and checks.passes(cells):
                 yield SourceRow(source.record_line, dict(zip(header, cells, strict=True)))
     except (csv.Error, _EndlessRecord) as error:
-        faults.add(f"{error}; what follows was not read", line=source.record_line)
+        faults.add(f"{_in_plain_words(str(error))}; what follows was not read", line=source.record_line)
+
+
+_PLAIN_WORDS = {
+    "new-line character seen": "a carriage return stands in the middle of a line; put the cell in quotes, or save the "
+    "file with one kind of line end",
+    "unexpected end of data": "a quote is opened and never closed",
+    "field larger": "the cell is too long",
+    "expected after": "text stands behind a cell's closing quote; a quote inside a quoted cell is written twice",
+}
+
+
+def _in_plain_words(message: str) -> str:
+    """What the csv module says, as people who write files would."""
+    return next((words for said, words in _PLAIN_WORDS.items() if said in message), message)
 
 
 class _EndlessRecord(Exception):
@@ -41,12 +62,12 @@ class _EndlessRecord(Exception):
 class _Source:
     """Feeds the csv module with lines and knows where the current record began."""
 
-    def __init__(self, file: IO[bytes], limits: Limits) -> None:
+    def __init__(self, file: IO[bytes], limits: Limits, line_end: bytes) -> None:
         self.max_record_bytes = _SLACK * limits.max_row_bytes
         self.max_row_bytes = limits.max_row_bytes
         self.record_line = 1
         self.record_bytes = 0
-        self._lines = lines(file, limits, self.max_record_bytes)
+        self._lines = lines(file, limits, self.max_record_bytes, line_end)
         self._next_line = 1
 
     def __iter__(self) -> "_Source":
@@ -77,35 +98,67 @@ def _records(reader: Iterator[list[str]], source: _Source) -> Iterator[list[str]
         yield cells
 
 
-def _usable(header: list[str], faults: FaultLog) -> bool:
-    before = len(faults)
-    for name, count in Counter(header).items():
-        if (problem := _unstorable(name)) is not None:
-            faults.add(f"the header is {problem}", line=1)
+def _header(cells: list[str] | None, line: int, faults: FaultLog) -> list[str] | None:
+    """The columns' names; None where they cannot be used. A name that is blank is made, and said."""
+    if cells is None:
+        return None
+    before, not_utf8 = len(faults), NotUtf8(faults)
+    names = _without_blanks(cells, faults) if any(cell.strip() for cell in cells) else cells
+    for name, count in Counter(names).items():
+        if not _is_text(name):
+            not_utf8.add(_raw(name), line=line)
+        elif "\0" in name:
+            faults.add(f"the header is {_NUL}", line=line)
         elif count > 1:
-            faults.add(f"the header names the column {count} times", line=1, field=name)
-    return len(faults) == before
+            faults.add(f"the header names the column {count} times", line=line, field=name)
+    return names if len(faults) == before else None
 
 
-def _passes(cells: list[str], header: list[str], source: _Source, faults: FaultLog) -> bool:
-    line = source.record_line
-    if source.record_bytes > source.max_row_bytes:
-        faults.add(f"the row has more than {source.max_row_bytes} bytes", line=line)
-        return False
-    if len(cells) != len(header):
-        faults.add(f"the row has {len(cells)} cells, the header {len(header)}", line=line)
-        return False
-    before = len(faults)
-    for name, cell in zip(header, cells, strict=True):
-        if (problem := _unstorable(cell)) is not None:
-            faults.add(f"the cell is {problem}", line=line, field=name)
-    return len(faults) == before
+def _without_blanks(cells: list[str], faults: FaultLog) -> list[str]:
+    """As spreadsheets and data frames write them: an index without a name, a comma too many at the end."""
+    names: list[str] = []
+    for number, cell in enumerate(cells, 1):
+        name = cell
+        if not cell.strip():
+            name = f"unnamed_{number}"
+            while name in cells:
+                name += "_"
+            faults.assume(f"column {number} has no name in the header and is called {name!r}")
+        names.append(name)
+    return names
 
 
-def _unstorable(text: str) -> str | None:
-    """Why Postgres could not keep this text, if so."""
-    if "\0" in text:
-        return "not storable: it holds a NUL character"
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        return "not valid UTF-8"
-    return None
+class _Checks:
+    """What every record must fulfil."""
+
+    def __init__(self, header: list[str], source: _Source, faults: FaultLog) -> None:
+        self._header, self._source, self._faults = header, source, faults
+        self._not_utf8 = NotUtf8(faults)
+
+    def passes(self, cells: list[str]) -> bool:
+        """Whether the record can be used; what is wrong with it goes to the faults."""
+        line, limit, header = self._source.record_line, self._source.max_row_bytes, self._header
+        if self._source.record_bytes > limit:
+            self._faults.add(f"the row has more than {limit} bytes", line=line)
+            return False
+        if len(cells) != len(header):
+            self._faults.add(f"the row has {len(cells)} cells, the header {len(header)}", line=line)
+            return False
+        passed = True
+        for name, cell in zip(header, cells, strict=True):
+            if "\0" in cell:
+                self._faults.add(f"the cell is {_NUL}", line=line, field=name)
+                passed = False
+            elif not _is_text(cell):
+                self._not_utf8.add(_raw(cell), line=line, field=name)
+                passed = False
+        return passed
+
+
+def _is_text(text: str) -> bool:
+    """Whether all of it was UTF-8: what was not has become halves of surrogate pairs."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", errors="surrogateescape")

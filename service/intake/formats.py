@@ -1,5 +1,9 @@
-"""Finds out which format an upload has: by its name, else its content type, else its first bytes."""
+"""Finds out which format an upload has: by its name, else its content type, else its first bytes.
 
+A name or content type that the first bytes contradict for certain does not count.
+"""
+
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -10,20 +14,46 @@ SNIFFED_BYTES = 4096
 _GZIP_MAGIC = b"\x1f\x8b"
 _PARQUET_MAGIC = b"PAR1"
 _BOM = b"\xef\xbb\xbf"
+_OTHERS = {
+    _GZIP_MAGIC: ("packed by gzip twice", "pack it once"),
+    b"PK\x03\x04": ("a zip archive or a spreadsheet (.xlsx, .ods)", "unpack it, or save the sheet as CSV in UTF-8"),
+    b"\xd0\xcf\x11\xe0": ("an old Excel or Office file", "save the sheet as CSV in UTF-8"),
+    b"ARROW1": ("an Arrow or Feather file", "write it as Parquet"),
+    b"FEA1": ("a Feather file", "write it as Parquet"),
+    b"Obj\x01": ("an Avro file", "write it as Parquet"),
+    b"ORC": ("an ORC file", "write it as Parquet"),
+    b"\x89HDF": ("an HDF5 file", "write it as Parquet"),
+    b"\x93NUMPY": ("a NumPy file", "write it as Parquet or JSON lines"),
+    b"SQLite format 3": ("an SQLite database", "export the table as CSV"),
+    b"%PDF": ("a PDF document", "send its texts as JSON lines or CSV"),
+    b"BZh": ("packed by bzip2", "unpack it, or pack it by gzip"),
+    b"\xfd7zXZ": ("packed by xz", "unpack it, or pack it by gzip"),
+    b"\x28\xb5\x2f\xfd": ("packed by Zstandard", "unpack it, or pack it by gzip"),
+    b"7z\xbc\xaf": ("a 7-Zip archive", "unpack it"),
+    b"version https://git-lfs": ("a Git LFS pointer in place of the file", "fetch the file with git lfs pull"),
+}
+_CELL_SIGNS = (b",", b";", b"\t")
+_PAGES = (b"<!doctype html", b"<html", b"<?xml")
+_JSON_BEGINS = re.compile(rb'\s*(?:\{\s*(?:"|\}|\Z)|\[\s*\{)')
 
 
 class Format(StrEnum):
     """What can be read."""
 
-    JSONL = "jsonl"
+    JSONL = "jsonl"  # any JSON: lines, a list, objects over several lines
     CSV = "csv"
+    TSV = "tsv"
     PARQUET = "parquet"
 
 
+_NAMES = {Format.JSONL: "JSON", Format.CSV: "CSV", Format.TSV: "tab-separated text", Format.PARQUET: "Parquet"}
 _BY_SUFFIX = {
     ".jsonl": Format.JSONL,
     ".ndjson": Format.JSONL,
+    ".json": Format.JSONL,
     ".csv": Format.CSV,
+    ".tsv": Format.TSV,
+    ".tab": Format.TSV,
     ".parquet": Format.PARQUET,
     ".pq": Format.PARQUET,
 }
@@ -33,6 +63,8 @@ _BY_CONTENT_TYPE = {
     "application/json-lines": Format.JSONL,
     "application/x-ndjson": Format.JSONL,
     "application/ndjson": Format.JSONL,
+    "application/json": Format.JSONL,
+    "text/tab-separated-values": Format.TSV,
     "text/csv": Format.CSV,
     "application/csv": Format.CSV,
     "application/vnd.apache.parquet": Format.PARQUET,
@@ -53,10 +85,27 @@ def is_gzip(head: bytes) -> bool:
     return head.startswith(_GZIP_MAGIC)
 
 
-def detect_format(upload: Upload, head: bytes) -> Format:
-    """The format of a file whose unpacked content begins with `head`. Raises UnsupportedFormat."""
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """A file's format, and what was assumed about it."""
+
+    format: Format
+    assumption: str | None = None
+
+
+def detect_format(upload: Upload, head: bytes) -> Detected:
+    """The format of a file whose unpacked content begins with `head`, as UTF-8. Raises UnsupportedFormat."""
+    _refuse_others(head)
     declared = _by_name(upload.filename or "") or _by_content_type(upload.content_type or "")
-    return declared or _sniff(head)
+    found = _certain(head)
+    if declared is None:
+        return Detected(found or _sniff(head))
+    if found is not None and found is not declared:
+        said = "its name or content type says"
+        return Detected(found, f"the file is {_NAMES[found]}, not {_NAMES[declared]} as {said}, and was read so")
+    if declared is Format.JSONL and found is None and head.removeprefix(_BOM).strip():
+        _refuse_what_is_no_json(head)
+    return Detected(declared)
 
 
 def _by_name(filename: str) -> Format | None:
@@ -68,14 +117,42 @@ def _by_content_type(content_type: str) -> Format | None:
     return _BY_CONTENT_TYPE.get(content_type.partition(";")[0].strip().lower())
 
 
-def _sniff(head: bytes) -> Format:
+def _certain(head: bytes) -> Format | None:
+    """The format that these first bytes can only have."""
     if head.startswith(_PARQUET_MAGIC):
         return Format.PARQUET
+    return Format.JSONL if _JSON_BEGINS.match(head.removeprefix(_BOM)) else None
+
+
+def _refuse_others(head: bytes) -> None:
+    """Raises UnsupportedFormat for a file that is known, and not read."""
+    for magic, (what, remedy) in _OTHERS.items():
+        if head.startswith(magic):
+            raise UnsupportedFormat(f"the file is {what}, which is not read; {remedy}")
+    if head.removeprefix(_BOM).lstrip()[:20].lower().startswith(_PAGES):
+        raise UnsupportedFormat(
+            "the file is a web page or XML, not a data set; if you downloaded it, the address may ask for a login"
+        )
+
+
+def _refuse_what_is_no_json(head: bytes) -> None:
+    """One message in place of one for each line. Raises UnsupportedFormat."""
     text = head.removeprefix(_BOM).lstrip()
-    if text.startswith(b"{"):
+    if text.startswith((b"{", b"[")):
+        return  # some line of it will say what is wrong
+    line = text.partition(b"\n")[0]
+    looks = "; it looks like CSV: name it .csv or .tsv" if any(sign in line for sign in _CELL_SIGNS) else ""
+    raise UnsupportedFormat(
+        f"the file is named as JSON, but its first line is not valid JSON: it does not begin with '{{' or '['{looks}"
+    )
+
+
+def _sniff(head: bytes) -> Format:
+    line = head.removeprefix(_BOM).lstrip().partition(b"\n")[0]
+    if line.startswith((b"{", b"[")):
         return Format.JSONL
-    if text.startswith(b"["):
-        raise UnsupportedFormat("the file is a JSON array; send JSON lines: one object a line")
-    if b"," in text.partition(b"\n")[0] and b"\0" not in text:
+    if b"\0" not in head and any(sign in line for sign in _CELL_SIGNS):
         return Format.CSV
-    raise UnsupportedFormat("the data set's format was not recognized; send JSON lines, CSV or Parquet")
+    raise UnsupportedFormat(
+        "the data set's format was not recognized; send JSON lines, CSV or Parquet, under a name that ends so"
+    )

@@ -3,16 +3,18 @@
 from collections.abc import Iterator
 from typing import IO
 
+from service.intake.encodings import NotUtf8
 from service.intake.limits import Limits
-from service.intake.lines import lines
-from service.intake.strict_json import BadJson, parse
+from service.intake.lines import Line, lines
+from service.intake.strict_json import BadJson, is_utf8, parse
 from service.jobs.rows import FaultLog, SourceRow
 
 
-def read_jsonl(file: IO[bytes], limits: Limits, faults: FaultLog) -> Iterator[SourceRow]:
+def read_jsonl(file: IO[bytes], limits: Limits, faults: FaultLog, *, line_end: bytes = b"\n") -> Iterator[SourceRow]:
     """Every line's object; blank lines are skipped. Raises PayloadTooLarge."""
     rows = blank = 0
-    for line in lines(file, limits, limits.max_row_bytes):
+    not_utf8 = NotUtf8(faults)
+    for line in lines(file, limits, limits.max_row_bytes, line_end):
         if line.content is None:
             faults.add(f"the row has more than {limits.max_row_bytes} bytes", line=line.number)
             continue
@@ -21,12 +23,21 @@ def read_jsonl(file: IO[bytes], limits: Limits, faults: FaultLog) -> Iterator[So
         limits.check_rows(rows, blank=blank)
         if not content:
             continue
-        try:
-            value = parse(content)
-        except BadJson as error:
+        if (fields := _fields(line, content, faults, not_utf8)) is not None:
+            yield SourceRow(line.number, fields)
+
+
+def _fields(line: Line, content: bytes, faults: FaultLog, not_utf8: NotUtf8) -> "dict[str, object] | None":
+    """The line's object; None where it is none."""
+    try:
+        value = parse(content)
+    except BadJson as error:
+        if is_utf8(content):
             faults.add(str(error), line=line.number)
-            continue
-        if isinstance(value, dict):
-            yield SourceRow(line.number, value)
         else:
-            faults.add("the line is not a JSON object", line=line.number)
+            not_utf8.add(content, line=line.number)
+        return None
+    if isinstance(value, dict):
+        return value
+    faults.add("the line is not a JSON object", line=line.number)
+    return None

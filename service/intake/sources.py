@@ -1,5 +1,6 @@
 """Data sets as they arrive: an uploaded file, or examples written into the request."""
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -11,8 +12,12 @@ from typing import IO, Any, Self
 
 import orjson
 
+from service.errors import UnsupportedFormat
 from service.intake.delimited import read_csv
+from service.intake.dialects import detect_dialect
+from service.intake.encodings import UTF16_ASSUMED, FromUtf16, is_utf16, unread_encoding
 from service.intake.formats import SNIFFED_BYTES, Format, Upload, detect_format, is_gzip
+from service.intake.json_values import is_json_values, read_json_values
 from service.intake.jsonl import read_jsonl
 from service.intake.limits import Limits
 from service.intake.scratch import scratch_space
@@ -23,7 +28,6 @@ from service.jobs.rows import FaultLog, SourceRow
 _BUFFER_BYTES = 131_072
 _BLOCK_BYTES = 1_048_576
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)  # what a gzip file that is cut or changed raises
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 class FileSource:
@@ -73,32 +77,24 @@ class FileSource:
         try:
             with self._unpacked() as content:
                 head = content.peek(SNIFFED_BYTES)
-                if head.startswith(_UTF16_MARKS):
-                    faults.add("the file is UTF-16; save it as UTF-8", line=1)
+                if is_utf16(head):
+                    faults.assume(UTF16_ASSUMED)
+                elif (problem := unread_encoding(head)) is not None:
+                    faults.add(problem, line=1)
                     return
-                if not head:
-                    return
-                yield from self._read(content, detect_format(self._upload, head), faults)
+                yield from self._read(_as_utf8(content), faults)
         except _DAMAGED as error:
             faults.add(f"the gzip file is damaged or incomplete: {error}")
 
     def sha256(self) -> str:
-        """Over the file's bytes and the format they are read as. Raises UnsupportedFormat."""
+        """Over the file's bytes and the format they are read as."""
         digest = hashlib.sha256()
         self._file.seek(0)
         while block := self._file.read(_BLOCK_BYTES):
             digest.update(block)
-        digest.update(self._format_name().encode())
+        with contextlib.suppress(*_DAMAGED, UnsupportedFormat), self._unpacked() as content:  # reading tells of it
+            digest.update(detect_format(self._upload, _as_utf8(content).peek(SNIFFED_BYTES)).format.encode())
         return digest.hexdigest()
-
-    def _format_name(self) -> str:
-        """The format that the file is read as; "" where it is empty or damaged. Raises UnsupportedFormat."""
-        try:
-            with self._unpacked() as content:
-                head = content.peek(SNIFFED_BYTES)
-        except _DAMAGED:
-            return ""  # the reading tells what is wrong
-        return detect_format(self._upload, head) if head else ""
 
     def _unpacked(self) -> io.BufferedReader:
         """The content from its beginning. The upload itself stays open when this is closed."""
@@ -113,22 +109,51 @@ class FileSource:
         self._file.seek(0)
         return packed
 
-    def _read(self, content: io.BufferedReader, form: Format, faults: FaultLog) -> Iterator[SourceRow]:
-        match form:
+    def _read(self, content: io.BufferedReader, faults: FaultLog) -> Iterator[SourceRow]:
+        head = content.peek(SNIFFED_BYTES)
+        if not head:
+            return
+        detected = detect_format(self._upload, head)
+        if detected.assumption is not None:
+            faults.assume(detected.assumption)
+        match detected.format:
             case Format.JSONL:
-                yield from read_jsonl(content, self._limits, faults)
-            case Format.CSV:
-                yield from read_csv(content, self._limits, faults)
+                yield from _read_json(content, head, self._limits, faults)
+            case Format.CSV | Format.TSV as form:
+                yield from _read_cells(content, head, form, self._limits, faults)
             case Format.PARQUET:
-                if self._parquet is None:
-                    with (
-                        scratch_space(),
-                        tempfile.TemporaryFile() as copy,
-                    ):  # the process that reads it needs a file on disk
-                        _copy(content, copy, self._limits)
-                        self._parquet = unpack_parquet(copy, self._limits, self._watch.check_wanted)
-                        self._watch.restart()
-                yield from self._parquet.rows(faults)
+                yield from self._read_parquet(content, faults)
+
+    def _read_parquet(self, content: io.BufferedReader, faults: FaultLog) -> Iterator[SourceRow]:
+        if self._parquet is None:
+            with scratch_space(), tempfile.TemporaryFile() as copy:  # the process that reads it needs a file on disk
+                _copy(content, copy, self._limits)
+                self._parquet = unpack_parquet(copy, self._limits, self._watch.check_wanted)
+                self._watch.restart()
+        yield from self._parquet.rows(faults)
+
+
+def _as_utf8(content: io.BufferedReader) -> io.BufferedReader:
+    """The content, from where it is, with its characters as UTF-8 has them."""
+    if is_utf16(content.peek(SNIFFED_BYTES)):
+        return io.BufferedReader(FromUtf16(content), _BUFFER_BYTES)
+    return content
+
+
+def _read_json(content: IO[bytes], head: bytes, limits: Limits, faults: FaultLog) -> Iterator[SourceRow]:
+    if is_json_values(head):
+        return read_json_values(content, limits, faults)
+    return read_jsonl(content, limits, faults, line_end=b"\n" if b"\n" in head or b"\r" not in head else b"\r")
+
+
+def _read_cells(content: IO[bytes], head: bytes, form: Format, limits: Limits, faults: FaultLog) -> Iterator[SourceRow]:
+    dialect = detect_dialect(head, "\t" if form is Format.TSV else ",", cut=len(head) >= SNIFFED_BYTES)
+    if dialect.problem is not None:
+        faults.add(dialect.problem, line=dialect.problem_line)
+        return iter(())
+    for assumption in dialect.assumptions:
+        faults.assume(assumption)
+    return read_csv(content, limits, faults, dialect)
 
 
 class _Unclosing(io.RawIOBase):

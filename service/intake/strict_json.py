@@ -60,7 +60,7 @@ def _in_range(digits: str) -> int:
 
 def _explain(error: orjson.JSONDecodeError, raw: bytes) -> str:
     text = raw.decode("utf-8", errors="replace")
-    if not _is_utf8(raw):
+    if not is_utf8(raw):
         return "not valid UTF-8"
     if _NOT_A_NUMBER.match(text, error.pos):
         return "NaN and Infinity are not JSON; write null or text"
@@ -69,7 +69,8 @@ def _explain(error: orjson.JSONDecodeError, raw: bytes) -> str:
     return f"not valid JSON: {error.msg} (character {error.pos + 1})"
 
 
-def _is_utf8(raw: bytes) -> bool:
+def is_utf8(raw: bytes) -> bool:
+    """Whether all of it is characters."""
     try:
         raw.decode()
     except UnicodeDecodeError:

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from service.config import MAX_LABEL_CHARACTERS, JobConfig
 from service.errors import Fault, InvalidConfig
+from service.jobs.plain_words import sentence, unknown_field
 from service.jobs.task_faults import task_faults
 
 
@@ -24,8 +26,8 @@ def _validated(raw: Any) -> JobConfig:
         config = JobConfig.model_validate(raw)
     except ValidationError as error:
         faults = [
-            Fault(_sentence(found["msg"]), field=_dotted(found["loc"], raw) or None)
-            for found in error.errors(include_url=False, include_context=False, include_input=False)
+            Fault(_told(found), field=_dotted(found["loc"], raw) or None)
+            for found in error.errors(include_url=False, include_input=False)
         ]
         raise InvalidConfig("the configuration cannot be used", list(dict.fromkeys(faults))) from error
     _check_label_lengths(config)
@@ -47,8 +49,10 @@ def _check_label_lengths(config: JobConfig) -> None:
         raise InvalidConfig("the configuration cannot be used", faults)
 
 
-def _sentence(message: str) -> str:
-    return message.removeprefix("Value error, ")
+def _told(found: ErrorDetails) -> str:
+    if found["type"] == "extra_forbidden":
+        return unknown_field(found["loc"], JobConfig)
+    return sentence(found["type"], found["msg"], found.get("ctx", {}))
 
 
 def _dotted(location: Sequence[str | int], raw: Any) -> str:

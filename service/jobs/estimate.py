@@ -8,6 +8,7 @@ from anyio import to_thread
 
 from service.config import JobConfig, Task
 from service.jobs.cost import predict_usage
+from service.jobs.earlier_results import without_earlier_results
 from service.jobs.job_warnings import known_by_label, warnings_of
 from service.jobs.preparation import Preparation, prepare
 from service.jobs.related_rows import RelationCount
@@ -47,6 +48,7 @@ async def estimate(config: JobConfig, source: RowSource, scorers: Scorers, *, ma
 
     Raises InvalidDataset, PayloadTooLarge, UnsupportedFormat, ModelNotFound and BackendError.
     """
+    source = without_earlier_results(source, config.earlier_results)
     prepared = await prepare(config, source, scorers, max_reported_faults=max_reported_faults)
     return await to_thread.run_sync(lambda: _estimate(prepared))
 

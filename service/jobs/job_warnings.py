@@ -19,6 +19,7 @@ LONG_ROW_SHARE = 10  # a row this many times as long as the median is worth a wa
 def warnings_of(prepared: Preparation) -> tuple[str, ...]:
     """Plain sentences, none where nothing is doubtful. Needs the CPU for all rows: call it in a thread."""
     return (
+        *(f"about the data set: {assumption}" for assumption in prepared.survey.assumptions),
         *_relation_warnings(prepared.survey, prepared.config),
         *impossible_warnings(prepared.survey.satisfiability, prepared.config.task, prepared.survey.lines),
         *_text_warnings(prepared.survey),

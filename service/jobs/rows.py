@@ -22,9 +22,10 @@ class SourceRow:
 
 
 class FaultLog:
-    """Collects what is wrong with a data set: the first faults in full, the others by number."""
+    """Collects what is wrong with a data set: the first faults in full, the others by number; and what was assumed."""
 
     def __init__(self, max_reported: int) -> None:
+        self._assumptions: dict[str, None] = {}
         self._max_reported = max_reported
         self._reported: list[Fault] = []
         self._counts: Counter[str | None] = Counter()
@@ -37,6 +38,15 @@ class FaultLog:
         self._counts[field] += 1
         if len(self._reported) < self._max_reported:
             self._reported.append(Fault(message, line, field))
+
+    def assume(self, message: str) -> None:
+        """Take down, once, how the data set was read where the sender did not say so."""
+        self._assumptions[message] = None
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """How the data set was read where the sender did not say so."""
+        return tuple(self._assumptions)
 
     def add_all(self, faults: Sequence[Fault], counts: Mapping[str | None, int]) -> None:
         """Take down what another log has collected: faults told in full, and all of them as counted by field."""

@@ -12,6 +12,7 @@ from service.config import JobConfig
 from service.entities import AuditAction, AuditEntry, Job, NewDataset, NewJob, NewRow, Origin, Size
 from service.errors import IdempotencyMismatch
 from service.identifiers import DatasetId, Row, new_dataset_id, new_job_id
+from service.jobs.earlier_results import without_earlier_results
 from service.jobs.job_warnings import warnings_of
 from service.jobs.preparation import Preparation, prepare
 from service.jobs.rows import FaultLog, RowSource, in_chunks
@@ -55,6 +56,7 @@ async def submit(
     Raises InvalidDataset, PayloadTooLarge, UnsupportedFormat, ModelNotFound, BackendError,
     IdempotencyMismatch, QuotaExceeded and StorageUnavailable.
     """
+    source = without_earlier_results(source, config.earlier_results)
     with span("job.submit", {"icm.project": store.caller.project}) as current:
         data_sha256 = await to_thread.run_sync(source.sha256)
         request = None if idempotency_key is None else _Request(idempotency_key, request_sha256(config, data_sha256))

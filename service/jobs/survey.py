@@ -4,10 +4,11 @@ from array import array
 from collections import Counter
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from random import Random
 from typing import Any
 
-from service.config import AntisymmetricRelation, Task, template_fields
+from service.config import AntisymmetricRelation, Task
 from service.identifiers import Label, Row
 from service.jobs.beginnings import common_length
 from service.jobs.gold import GoldReader, Unmatched
@@ -18,10 +19,15 @@ from service.jobs.rows import FaultLog, RowSource, SourceRow
 from service.jobs.satisfiability import Satisfiability, find_impossible, may_contradict
 from service.jobs.shares import unmet_by_known
 from service.jobs.template import Template, as_text, is_blank
+from service.placeholders import template_fields
 from service.search.prompt_tree import ending
 
 RESULT_COLUMNS = ("icm_label", "icm_confidence", "icm_margin", "icm_status")
 RAW_PROBABILITY = "icm_raw_probability"  # on request; not reserved, since data sets of earlier releases may have it
+_RESERVED = (
+    "the name is reserved for the result; rename the column, or set earlier_results to 'drop' or 'rename' in the "
+    "configuration if the data set is one that was labelled here before"
+)
 MAX_COLUMNS = 1_000
 MAX_COLUMN_NAME_CHARACTERS = 500
 MAX_ID_CHARACTERS = 500
@@ -50,6 +56,7 @@ class Survey:
     known: Mapping[Row, Label]  # labels that the user is sure of
     gold_rows: int  # with a gold value
     unmatched_gold: Unmatched
+    assumptions: tuple[str, ...]  # how the data set was read where the sender did not say so
 
     @property
     def rows(self) -> int:
@@ -71,7 +78,9 @@ def survey_rows(source: RowSource, task: Task, *, max_reported_faults: int) -> S
     if not seen and not faults:
         faults.add("the data set has no rows")
     for field in surveyor.absent_fields() if seen else ():
-        faults.replace(field, f"no row has the field {field!r}; there are: {surveyor.column_names()}")
+        faults.replace(
+            field, f"no row has the field {field!r}{surveyor.meant(field)}; there are: {surveyor.column_names()}"
+        )
     surveyor.check_template()
     if not faults:
         surveyor.check_ids_named()
@@ -203,6 +212,11 @@ class _Surveyor:
         """Fields the task names and no row has."""
         return [field for field in self._checks.named if field not in self._checks.columns]
 
+    def meant(self, field: str) -> str:
+        """The column whose name is most like this one, for a message."""
+        near = get_close_matches(field, list(self._checks.columns)[:MAX_COLUMNS], 1)
+        return f" (did you mean {near[0]!r}?)" if near else ""
+
     def column_names(self) -> str:
         """The first columns, for a message."""
         names = list(self._checks.columns)
@@ -228,6 +242,7 @@ class _Surveyor:
             known=self._known,
             gold_rows=self._gold.rows,
             unmatched_gold=self._gold.unmatched,
+            assumptions=self._faults.assumptions,
         )
 
 
@@ -253,6 +268,7 @@ class _RowChecks:
 
     def __init__(self, task: Task, faults: FaultLog) -> None:
         self.columns: dict[str, None] = {}
+        self._refused: set[str] = set()  # reserved names, which are told once and not in every row
         self._id_field, self._gold_field = task.id_field, task.gold_field
         self._fields, self._template_fields = task.fields, set(template_fields(task.template))
         self._reference_fields = task.reference_fields
@@ -286,10 +302,11 @@ class _RowChecks:
 
     def _check_columns(self, row: SourceRow) -> None:
         for name in row.fields:
-            if name in self.columns:
+            if name in self.columns or name in self._refused:
                 continue
             if name in RESULT_COLUMNS:
-                self._fault(row, name, "the name is reserved for the result; rename the column")
+                self._refused.add(name)
+                self._fault(row, name, _RESERVED)
             elif not name.strip() or "\0" in name:
                 self._fault(row, None, f"{name!r} cannot be the name of a column")
             elif len(name) > MAX_COLUMN_NAME_CHARACTERS:

@@ -3,8 +3,9 @@
 import re
 import unicodedata
 from collections.abc import Mapping
-from string import Formatter
 from typing import Any
+
+from service.placeholders import template_parts
 
 _FIELD = "\0"  # stands for a field, and can be in no column's name
 _IN_BRACES = re.compile(r"\{\s*([^{}\0]*[^{}\0\s])\s*\}")
@@ -15,7 +16,7 @@ class Template:
     """A text with `{field}` places; only plain substitution, so that data stays inert."""
 
     def __init__(self, template: str) -> None:
-        self._parts = [(literal, field) for literal, field, _, _ in Formatter().parse(template)]
+        self._parts = list(template_parts(template))
 
     @property
     def fields(self) -> tuple[str, ...]:

@@ -5,6 +5,9 @@ import gzip
 import io
 import zipfile
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from tests.hostile.case import Case, Files, lines
 
 A = {"id": "1", "text": "first"}
@@ -45,6 +48,13 @@ def text(value: bytes) -> bytes:
     return row(b'{"id":"x","text":' + value + b"}")
 
 
+def parquet_of(rows: list[dict[str, str]]) -> bytes:
+    """The rows as a Parquet file."""
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), sink)
+    return sink.getvalue()
+
+
 def zipped() -> bytes:
     """A zip archive with the rows in it."""
     sink = io.BytesIO()
@@ -58,6 +68,11 @@ def _healthy(files: Files) -> None:
     files.good("windows-line-ends", PLAIN.replace(b"\n", b"\r\n"), [A, B])
     files.good("no-line-end-at-the-end", PLAIN.rstrip(b"\n"), [A, B])
     files.good("blank-lines", b"\n \r\n" + PLAIN.replace(b"\n", b"\n\n\t\n"), [A, B])
+    files.good("utf-16", PLAIN.decode().encode("utf-16"), [A, B])
+    files.good("utf-16-big-endian", b"\xfe\xff" + PLAIN.decode().encode("utf-16-be"), [A, B])
+    files.good("old-mac-line-ends", PLAIN.replace(b"\n", b"\r"), [A, B])
+    files.good("a-list", b"[" + lines(A).strip() + b",\n" + lines(B) + b"]", [A, B])
+    files.good("parquet-under-this-name", parquet_of([A, B]), [A, B])
     files.good("packed", gzip.compress(PLAIN), [A, B])
     files.good("packed-in-two-parts", gzip.compress(lines(A)) + gzip.compress(lines(B)), [A, B])
     files.good(
@@ -86,20 +101,18 @@ def _broken_bytes(files: Files) -> None:
     files.bad("blank", b"\n\n  \n", "no rows")
     files.bad("only-a-byte-order-mark", BOM, "no rows")
     files.bad("byte-order-mark-inside", lines(A, BOM + lines(B)), "not valid JSON", 2)
-    files.bad("utf-16", PLAIN.decode().encode("utf-16"), "UTF-16", 1)
-    files.bad("utf-16-big-endian", b"\xfe\xff" + PLAIN.decode().encode("utf-16-be"), "UTF-16", 1)
-    files.bad("utf-16-unmarked", PLAIN.decode().encode("utf-16-le"), "not valid", 1)
-    files.bad("utf-32", PLAIN.decode().encode("utf-32-le"), "not valid", 1)
+    files.bad("utf-16-unmarked", PLAIN.decode().encode("utf-16-le"), "UTF-16", 1)
+    files.bad("utf-32", PLAIN.decode().encode("utf-32-le"), "UTF-32", 1)
+    files.bad("utf-32-marked", PLAIN.decode().encode("utf-32"), "UTF-32", 1)
     files.bad("latin-1", text('"caf\xe9"'.encode("latin-1")), "UTF-8", 2)
     files.bad("overlong-utf-8", text(b'"\xc0\xaf"'), "UTF-8", 2)
     files.bad("surrogate-in-utf-8", text(b'"\xed\xa0\x80"'), "UTF-8", 2)
-    files.bad("old-mac-line-ends", PLAIN.replace(b"\n", b"\r"), "not valid JSON", 1)
     files.bad("packed-and-cut", gzip.compress(PLAIN)[:-5], "gzip")
     files.bad("packed-and-flipped", gzip.compress(PLAIN)[:-8] + b"\0" * 8, "gzip")
-    files.bad("packed-twice", gzip.compress(gzip.compress(PLAIN)), "not valid", 1)
-    files.bad("a-zip-archive", zipped(), "not valid", 1)
-    files.bad("base64", base64.encodebytes(PLAIN), "not valid JSON", 1)
-    files.bad("a-pointer-to-a-file", b"version https://git-lfs.github.com/spec/v1\n", "not valid JSON", 1)
+    files.refused("packed-twice", gzip.compress(gzip.compress(PLAIN)), 415, "twice")
+    files.refused("a-zip-archive", zipped(), 415, "zip")
+    files.refused("base64", base64.encodebytes(PLAIN), 415, "not valid JSON")
+    files.refused("a-pointer-to-a-file", b"version https://git-lfs.github.com/spec/v1\n", 415, "Git LFS")
     line = b'{"id":"1","text":"%s"}\n' % (b"x" * 2_000)
     files.refused("gzip-bomb", lambda: gzip.compress(line * 20_000), 413, "unpacked")
 
@@ -130,7 +143,7 @@ def _broken_json(files: Files) -> None:
     files.bad("comment", row(b'{"id":"x","text":"t"} // more'), "not valid JSON", 2)
     files.bad("two-objects", row(b'{"id":"x","text":"t"}{"id":"y","text":"t"}'), "not valid JSON", 2)
     files.bad("cut-in-the-middle", PLAIN[:-6], "not valid JSON", 2)
-    files.bad("a-list", b"[\n" + PLAIN + b"]", "not valid JSON", 1)
+    files.bad("lines-in-brackets", b"[\n" + PLAIN + b"]", "no comma", 3)
     files.bad("scalar", row(b"5"), "not a JSON object", 2)
 
 

@@ -88,6 +88,7 @@ def _healthy(files: Files) -> None:
     files.good("plain", plain(), ROWS)
     for codec in ("snappy", "zstd", "gzip", "brotli", "lz4"):
         files.good(f"compressed-by-{codec}", plain(compression=codec), ROWS)
+    files.good("json-lines-under-this-name", JSONL, ROWS)
     files.good("packed", gzip.compress(plain()), ROWS)
     files.good("row-groups-of-one", plain(row_group_size=1), ROWS)
     values = [[1, None, 2**63 - 1], [-(2**63)]]
@@ -122,8 +123,7 @@ def _broken_files(files: Files) -> None:
     files.bad("footer-of-zeros", b"PAR1" + b"\0" * 500 + (500).to_bytes(4, "little") + b"PAR1", "not readable")
     files.bad("bytes-wrong-in-a-page", flipped(0.05), "not readable")
     files.bad("bytes-wrong-in-the-footer", flipped(0.7), "")
-    files.bad("json-lines", JSONL, "not readable")
-    files.bad("packed-twice", gzip.compress(gzip.compress(whole)), "not readable")
+    files.refused("packed-twice", gzip.compress(gzip.compress(whole)), 415, "twice")
     files.bad("packed-and-cut", gzip.compress(whole)[:-5], "gzip")
 
 

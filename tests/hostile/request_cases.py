@@ -96,8 +96,15 @@ def task(name: str, told: str, field: str | None, /, **changes: Any) -> Case:
 
 def config_cases() -> list[Case]:
     """Configurations beside a data set in which nothing is wrong."""
-    templates = ("{text!r}", "{text:>100000000}", "{text", "}", "{}", "{ }", "{text:{text}}")
-    attributes = ("{text.__class__.__mro__}", "{0.__init__.__globals__}", "{text[0]}", "{__class__}")
+    templates = ("{text", "}", "{}", "{ }", "{text:{text}}")
+    attributes = (
+        "{text!r}",
+        "{text:>100000000}",
+        "{text.__class__.__mro__}",
+        "{0.__init__.__globals__}",
+        "{text[0]}",
+        "{__class__}",
+    )
     return [
         *(task(f"template-{n}", "emplate", "task.template", template=t) for n, t in enumerate(templates)),
         *(task(f"attribute-{n}", "no row has", t.strip("{}"), template=t) for n, t in enumerate(attributes)),
@@ -111,18 +118,18 @@ def config_cases() -> list[Case]:
         task("gold-in-the-template", "gold_field", "task", gold_field="text"),
         task("known-in-the-template", "known_field", "task", known_field="text"),
         task("shares-of-no-label", "name labels as they are written", "task", shares={"true": 0.5}),
-        task("shares-beyond-1", "less than or equal to 1", "task.shares.True", shares={"True": 2}),
+        task("shares-beyond-1", "at most 1", "task.shares.True", shares={"True": 2}),
         task("shares-too-large-together", "leave room", "task", shares={"True": 0.6, "False": 0.6}),
         task("known-as-gold", "known_field and gold_field must differ", "task", known_field="g", gold_field="g"),
         task("relation-of-no-kind", "kind", "task.relations.0", relations=[{"kind": "eval"}]),
         config("no-json", "not valid JSON", "config", raw=b"{"),
         config("not-utf-8", "UTF-8", "config", raw=b'{"name":"\xff"}'),
-        config("a-list", "dictionary", None, raw=b"[]"),
+        config("a-list", "must be an object", None, raw=b"[]"),
         config("nan", "NaN", "config", raw=b'{"task":{"template":"{text}"},"limits":{"max_seconds":NaN}}'),
         config("long-seed", "64 bits", "config", raw=b'{"search":{"seed":%s}}' % (b"7" * 30)),
         config("deep", "inside each other", "config", raw=b'{"a":' * 500 + b"1" + b"}" * 500),
         config("key-twice", "more than once", "config", raw=b'{"name":"a","name":"b"}'),
-        config("unknown-field", "not permitted", "__class__", __class__=1),
+        config("unknown-field", "there is no field", "__class__", __class__=1),
         config("name-too-long", "200", "name", name="x" * 201),
         config("unknown-model", "there is no model", "model", model="http://169.254.169.254/latest/meta-data"),
     ]

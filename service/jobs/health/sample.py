@@ -9,11 +9,12 @@ from typing import Any
 
 import orjson
 
-from service.config import Task, template_fields
+from service.config import Task
 from service.entities import LabeledRow
 from service.identifiers import Label
 from service.jobs.related_rows import RelatedRows
 from service.jobs.template import Template, as_text
+from service.placeholders import template_fields
 
 MOST_ROWS = 20_000
 MOST_CELLS = 200_000  # of wide data sets fewer rows are taken

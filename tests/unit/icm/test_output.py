@@ -173,3 +173,29 @@ def test_what_memory_has_answered_is_told_with_the_cost() -> None:
 def test_known_rows_are_told_in_a_line_and_without_any_nothing_is() -> None:
     assert known_lines({"Yes": 3, "No": 0}) == ["3 known rows: 3 Yes, 0 No"]
     assert known_lines({}) == []
+
+
+def test_a_configuration_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    path.write_bytes(b'\xef\xbb\xbf{"task": {}}')
+    assert read_config(path, name="claims") == {"name": "claims", "task": {}}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b'{"task": {"labels": ["a"], "labels": ["b"]}}', "'labels' is given more than once"),
+        (b'{"name": "caf\xe9"}', "not valid UTF-8"),
+        (b'{"search": {"alpha": NaN}}', "NaN and Infinity are not JSON"),
+    ],
+)
+def test_a_configuration_is_refused_as_the_service_would_refuse_it(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "c.json"
+    path.write_bytes(content)
+    with pytest.raises(BadConfigFile, match=told):
+        read_config(path, name="claims")
+
+
+def test_backends_with_a_key_twice_are_refused() -> None:
+    with pytest.raises(BadConfigFile, match=r"--backends: .*more than once"):
+        read_backends('[{"name": "a", "name": "b"}]')

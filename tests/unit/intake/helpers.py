@@ -29,3 +29,12 @@ def faults_in(content: bytes, name: str | None = None, *, limits: Limits = SMALL
     except InvalidDataset as error:
         return list(error.faults)
     return []
+
+
+def assumed(content: bytes, name: str | None = None) -> tuple[str, ...]:
+    """How the file was read where its sender did not say so."""
+    faults = FaultLog(max_reported=100)
+    with FileSource(io.BytesIO(content), Upload(name, None), SMALL) as source:
+        list(source.rows(faults))
+    faults.raise_any()
+    return faults.assumptions

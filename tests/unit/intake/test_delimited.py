@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.intake.helpers import faults_in, read
+from tests.unit.intake.helpers import assumed, faults_in, read
 
 
 def rows_of(content: bytes) -> list[tuple[int, object]]:
@@ -69,3 +69,81 @@ def test_whatever_the_csv_module_writes_comes_back(rows: list[tuple[str, str]]) 
     csv.writer(text, quoting=csv.QUOTE_ALL).writerows([("a", "b"), *rows])
     read_back = [tuple(row.fields.values()) for row in read(text.getvalue().encode(), "a.csv")]
     assert read_back == rows
+
+
+AS_WRITTEN = [{"q": "a, b", "n": "1,5"}, {"q": 'say "hi"', "n": ""}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", b'q;n\na, b;1,5\n"say ""hi""";\n', "semicolons, not commas"),
+        ("a.csv", b'q\tn\na, b\t1,5\n"say ""hi"""\t\n', "tabs, not commas"),
+        ("a.csv", b'q|n\na, b|1,5\n"say ""hi"""|\n', "vertical bars"),
+        ("a.csv", b'\xef\xbb\xbfsep=;\r\nq;n\r\na, b;1,5\r\n"say ""hi""";\r\n', "sep=;"),
+        ("a.csv", b'sep=\t\nq\tn\na, b\t1,5\n"say ""hi"""\t\n', "tabs"),
+        ("a.csv", b'q,n\r"a, b","1,5"\r"say ""hi""",\r', "carriage return"),
+        ("a.csv", b'q;n\ra, b;1,5\r"say ""hi""";', "semicolons"),
+        ("a.tsv", b'q,n\n"a, b","1,5"\n"say ""hi""",\n', "commas, not tabs"),
+        ("a.tsv", b'q\tn\na, b\t1,5\n"say ""hi"""\t\n', ""),
+        (None, b'q\tn\na, b\t1,5\n"say ""hi"""\t\n', "tabs"),
+    ],
+)
+def test_what_separates_cells_and_lines_is_found_out_and_said(name: str | None, content: bytes, words: str) -> None:
+    assert [row.fields for row in read(content, name)] == AS_WRITTEN
+    assert words in " ".join(assumed(content, name))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"text\na;b\nc\n",
+        b'"a;b",c\nx;y,z\n',
+        b"a,b;c\n1,x\n2,y;z\n",
+        b"text\nx\n",
+    ],
+)
+def test_commas_separate_where_nothing_speaks_against_it(content: bytes) -> None:
+    assert assumed(content, "a.csv") == ()
+
+
+def test_a_header_of_semicolons_over_rows_that_do_not_fit_is_told_once() -> None:
+    content = b"a;b\n1;2\n" + b"one, two; three; four\n" * 50
+    [fault] = faults_in(content, "a.csv")
+    assert fault.line == 3
+    assert "semicolons (2 cells)" in fault.message
+
+
+def test_a_line_break_of_old_macs_stays_in_a_quoted_cell() -> None:
+    assert [row.fields for row in read(b'a,b\r1,"x\ry"\r', "a.csv")] == [{"a": "1", "b": "x\ry"}]
+
+
+def test_lines_count_behind_the_line_that_names_the_separator() -> None:
+    [fault] = faults_in(b"sep=;\na;b\n1\n", "a.csv")
+    assert (fault.line, fault.message) == (3, "the row has 1 cells, the header 2")
+
+
+def test_a_long_line_that_ends_with_a_carriage_return_does_not_hide_the_next() -> None:
+    content = b"a,b\r1," + b"x" * 1_500 + b"\r2,ok\r3\r"
+    assert [fault.line for fault in faults_in(content, "a.csv")] == [2, 4]
+
+
+def test_a_carriage_return_within_a_line_is_told_in_plain_words() -> None:
+    [fault] = faults_in(b"a,b\n1,x\ry\n", "a.csv")
+    assert fault.line == 2
+    assert "carriage return" in fault.message
+    assert "newline" not in fault.message
+
+
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        (b",text\n0,x\n", ["unnamed_1", "text"]),
+        (b"text,,\nx,,\n", ["text", "unnamed_2", "unnamed_3"]),
+        (b"unnamed_2, \nx,y\n", ["unnamed_2", "unnamed_2_"]),
+    ],
+)
+def test_a_column_without_a_name_is_named_by_its_place_and_said(content: bytes, columns: list[str]) -> None:
+    [row] = read(content, "a.csv")
+    assert list(row.fields) == columns
+    assert "no name" in " ".join(assumed(content, "a.csv"))

@@ -8,7 +8,7 @@ from service.errors import PayloadTooLarge, UnsupportedFormat
 from service.intake.formats import Format, Upload, detect_format
 from service.intake.sources import FileSource, InlineSource
 from service.jobs.rows import FaultLog
-from tests.unit.intake.helpers import SMALL, faults_in, read
+from tests.unit.intake.helpers import SMALL, assumed, faults_in, read
 
 LINES = b'{"a":1}\n{"a":2}\n'
 PACKED = gzip.compress(LINES, mtime=0)  # a gzip holds its time: test ids made of it must not differ between workers
@@ -17,12 +17,18 @@ PACKED = gzip.compress(LINES, mtime=0)  # a gzip holds its time: test ids made o
 @pytest.mark.parametrize(
     ("name", "kind", "head", "expected"),
     [
-        ("x.jsonl", None, b"a,b", Format.JSONL),
+        ("x.jsonl", None, b"{a", Format.JSONL),
         ("X.NDJSON.GZ", None, b"", Format.JSONL),
-        ("x.csv", "application/jsonl", b"{", Format.CSV),
+        ("x.csv", "application/jsonl", b"{,b", Format.CSV),
         ("../../etc/x.parquet", None, b"", Format.PARQUET),
         ("x.pq", None, b"", Format.PARQUET),
-        ("x", "text/csv; charset=utf-8", b"{", Format.CSV),
+        ("x", "text/csv; charset=utf-8", b"{,b", Format.CSV),
+        ("x.tsv", None, b"a", Format.TSV),
+        ("x.json", None, b"[", Format.JSONL),
+        ("x.csv", None, b'{"a":1}\n', Format.JSONL),
+        ("x.parquet", None, b'[{"a":1}]', Format.JSONL),
+        ("x.jsonl", None, b"PAR1", Format.PARQUET),
+        (None, None, b"a;b\n1;2\n", Format.CSV),
         ("x.txt", "application/x-ndjson", b"", Format.JSONL),
         (None, "application/octet-stream", b"PAR1", Format.PARQUET),
         (None, None, b'\xef\xbb\xbf \n{"a":1}', Format.JSONL),
@@ -32,10 +38,10 @@ PACKED = gzip.compress(LINES, mtime=0)  # a gzip holds its time: test ids made o
 def test_the_name_tells_the_format_else_the_content_type_else_the_first_bytes(
     name: str | None, kind: str | None, head: bytes, expected: Format
 ) -> None:
-    assert detect_format(Upload(name, kind), head) is expected
+    assert detect_format(Upload(name, kind), head).format is expected
 
 
-@pytest.mark.parametrize("head", [b"[{}]", b"\x89PNG\r\n", b"one column\n", b"\x00\x01,\x02"])
+@pytest.mark.parametrize("head", [b"\x89PNG\r\n", b"one column\n", b"\x00\x01,\x02"])
 def test_what_is_not_recognized_is_not_guessed(head: bytes) -> None:
     with pytest.raises(UnsupportedFormat):
         detect_format(Upload("x", None), head)
@@ -59,7 +65,9 @@ def test_the_digest_tells_files_and_their_formats_apart() -> None:
     same = FileSource(io.BytesIO(LINES), Upload("a.jsonl", None), SMALL).sha256()
     assert FileSource(io.BytesIO(LINES), Upload("b.jsonl", None), SMALL).sha256() == same
     assert FileSource(io.BytesIO(LINES + b" "), Upload("a.jsonl", None), SMALL).sha256() != same
-    assert FileSource(io.BytesIO(LINES), Upload("a.csv", None), SMALL).sha256() != same
+    table = b"a;b\n1;2\n"
+    as_csv, as_tsv = (FileSource(io.BytesIO(table), Upload(name, None), SMALL).sha256() for name in ("a.csv", "a.tsv"))
+    assert as_csv != as_tsv
 
 
 @pytest.mark.parametrize(
@@ -106,3 +114,69 @@ def test_the_ratio_does_not_matter_for_small_files_and_is_no_leave_to_send_more(
     assert limits.for_file(1).max_bytes == 10_000_000
     assert limits.for_file(100_000).max_bytes == 20_000_000
     assert limits.for_file(10**8) == limits
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", b"PK\x03\x04rest", "spreadsheet"),
+        ("a.jsonl", gzip.compress(b"{}", mtime=0), "twice"),
+        ("a.jsonl", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
+        ("a.csv", b" <!DOCTYPE html><html>", "web page"),
+        ("a.parquet", b"ARROW1rest", "Arrow"),
+        ("a.jsonl", b"text,label\nx,1\n", "looks like CSV"),
+        ("a.json", b"hello\nhello\n", "first line is not valid JSON"),
+    ],
+)
+def test_a_file_of_a_format_that_is_not_read_gets_one_message_with_what_it_is(
+    name: str, content: bytes, words: str
+) -> None:
+    with pytest.raises(UnsupportedFormat, match=words):
+        read(content if content[:2] != b"\x1f\x8b" else gzip.compress(content), name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", LINES, "the file is JSON, not CSV"),
+        ("a.parquet", LINES, "the file is JSON, not Parquet"),
+        ("a.jsonl", LINES.decode().encode("utf-16"), "UTF-16"),
+        ("a.csv", "a,b\r\n1,é\r\n".encode("utf-16"), "UTF-16"),
+    ],
+)
+def test_a_file_that_is_read_otherwise_than_its_name_says_says_so(name: str, content: bytes, words: str) -> None:
+    assert words in " ".join(assumed(content, name))
+
+
+def test_a_file_that_is_what_its_name_says_assumes_nothing() -> None:
+    assert assumed(LINES, "a.jsonl") == assumed(b"a,b\n1,2\n", "a.csv") == ()
+
+
+def test_utf_16_comes_back_as_the_same_characters() -> None:
+    text = 'text,more\n"caf\u00e9 \U0001f600\nsecond",x\n'
+    for encoding in ("utf-16", "utf-16-be"):
+        mark = b"\xfe\xff" if encoding == "utf-16-be" else b""
+        [row] = read(mark + text.encode(encoding), "a.csv")
+        assert row.fields["text"] == "caf\u00e9 \U0001f600\nsecond"
+
+
+@pytest.mark.parametrize("damage", [b"x", b"\x00\xd8"], ids=["half a character", "half a pair"])
+def test_utf_16_that_is_damaged_is_told_with_its_line(damage: bytes) -> None:
+    [fault] = faults_in(b"\xff\xfe" + "a,b\n1,2\n3,x".encode("utf-16-le") + damage, "a.csv")
+    assert fault.line == 3
+    assert "not valid UTF-8" in fault.message
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", None])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32"])
+def test_characters_of_several_bytes_that_nothing_marks_are_told_once(name: str | None, encoding: str) -> None:
+    [fault] = faults_in(("a,b\n" + "1,text\n" * 50).encode(encoding), name)
+    assert "save it as UTF-8" in fault.message
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_another_encoding_is_told_once_with_what_it_looks_like(name: str) -> None:
+    row = "1,caf\xe9\n" if name == "a.csv" else '{"a": "caf\xe9"}\n'
+    [fault] = faults_in(("a,b\n" * (name == "a.csv") + row * 50).encode("cp1252"), name)
+    assert "Windows-1252" in fault.message
+    assert "'\xe9'" in fault.message

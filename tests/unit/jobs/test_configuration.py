@@ -44,7 +44,7 @@ def with_pairs(**relation: Any) -> dict[str, Any]:
         ({}, "task"),
         ({"task": {}}, "task.template"),
         ({"task": {"template": "{a}"}, "extra": 1}, "extra"),
-        ({"task": {"template": "{a!r}"}}, "task.template"),
+        ({"task": {"template": "{a{b}}"}}, "task.template"),
         ({"task": {"template": "{a}", "labels": ["x"]}}, "task.labels"),
         ({"task": {"template": "{a}"}, "search": {"draws_per_row": 1e308}}, "search.draws_per_row"),
         ({"task": {"template": "{a}"}, "search": {"alpha": 1e7}}, "search.alpha"),
@@ -195,3 +195,44 @@ def test_a_stored_job_with_settings_that_this_release_does_not_have_can_be_read(
 def test_a_stored_job_keeps_the_objective_it_was_stored_with(objective: Objective | None) -> None:
     config = parse_config({"task": {"template": "{a}"}, "search": {"objective": objective}})
     assert JobConfig.stored(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize(
+    ("raw", "field", "told"),
+    [
+        (
+            {"task": {"template": "{a}", "lables": []}},
+            "task.lables",
+            "did you mean 'labels'? The fields are:",
+        ),
+        ({"task": {"template": "{a}"}, "modle": "x"}, "modle", "did you mean 'model'?"),
+        ({"task": {"template": "{a}"}, "labels": []}, "labels", "did you mean 'task.labels'?"),
+        ({"task": {"template": "{a}"}, "search": {"qqq": 1}}, "search.qqq", "'qqq' here. The fields are: alpha"),
+        (
+            {"task": {"template": "{a}", "relations": [{"kind": "same_label", "group": "a", "grup": "b"}]}},
+            "task.relations.0.grup",
+            "did you mean 'group'? The fields are: distinct, group, kind, label",
+        ),
+        ({"task": {}}, "task.template", "is missing"),
+        ({"task": 5}, "task", "must be an object, in braces"),
+        ({"task": {"template": 5}}, "task.template", "must be text, in quotes"),
+        ({"task": {"template": "{a}", "labels": "x"}}, "task.labels", "must be a list, in square brackets"),
+        ({"task": {"template": "{a}", "labels": ["x"]}}, "task.labels", "must have at least 2 members; there are 1"),
+        ({"task": {"template": "{a}"}, "method": "guess"}, "method", "must be one of 'icm', 'zero_shot'"),
+        ({"task": {"template": "{a}"}, "search": {"folds": "8"}}, "search.folds", "must be a whole number"),
+        ({"task": {"template": "{a}"}, "search": {"alpha": -1}}, "search.alpha", "must be"),
+        (
+            {"task": {"template": "{a}", "relations": [{"kind": "x"}]}},
+            "task.relations.0",
+            "one of 'at_most_one'",
+        ),
+        ({"task": {"template": "{a}", "relations": [{}]}}, "task.relations.0", "must have a 'kind'"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words_of_the_configuration(raw: Any, field: str, told: str) -> None:
+    with pytest.raises(InvalidConfig) as caught:
+        parse_config(raw)
+    [fault] = caught.value.faults
+    assert fault.field == field
+    assert told in fault.message
+    assert not {"Input", "input", "String", "List", "valid"} & set(fault.message.split())

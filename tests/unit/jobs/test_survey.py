@@ -188,3 +188,15 @@ def test_a_column_of_ids_that_the_template_reads_too_must_not_be_a_list() -> Non
 def test_what_neighbours_begin_with_alike_is_measured() -> None:
     found = survey(PLAIN, {"q": "abcd"}, {"q": "abxy"}, {"q": "zzzz"})
     assert found.shared_beginnings == pytest.approx(2 / (3 * len("abcd is")))
+
+
+@pytest.mark.parametrize("name", ["Q1: is it true?", "50%!", "a.b[0]", "text!r", "n:>10", "a b", "0", "x'y\"z"])
+def test_a_template_names_columns_whatever_their_names_hold(name: str) -> None:
+    task = config("{{{" + name + "}}}").task
+    assert survey(task, {name: "x"}, {name: "y"}).first_texts == ("{x}", "{y}")
+
+
+def test_a_column_that_no_row_has_is_told_with_the_one_that_is_most_like_it() -> None:
+    [(_, field, message)] = faults_of(config("{qestion}").task, {"question": "x", "label": 1})
+    assert field == "qestion"
+    assert "did you mean 'question'?" in message

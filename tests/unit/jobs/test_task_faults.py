@@ -96,3 +96,20 @@ def test_labels_that_people_can_tell_apart_and_other_separators_are_taken() -> N
     }
     assert parse_config({"task": task}).task.labels[3] == "10"
     assert parse_config({"task": {"template": "{a}", "separator": " "}}).task.separator == " "
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        ("{a} } b", "the } at character 5 stands alone"),
+        ("{a} is {b", "the { at character 8 stands alone"),
+        ("{a}{b{c}}", "stands alone"),
+        ("{a} {} b", "no column's name between"),
+        ("{a} {  } b", "no column's name between"),
+    ],
+)
+def test_a_brace_that_names_no_column_is_told_in_plain_words(template: str, told: str) -> None:
+    [(field, message)] = refusals(template=template)
+    assert field == "task.template"
+    assert told in message
+    assert "format string" not in message

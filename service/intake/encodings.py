@@ -1,0 +1,106 @@
+"""Text in other encodings than UTF-8: read where the file itself says which, otherwise told once."""
+
+import codecs
+import io
+import re
+from typing import IO, Any
+
+from service.jobs.rows import FaultLog
+
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+UTF16_ASSUMED = "the file is UTF-16, as its byte order mark says, and was read so; results are UTF-8"
+_UTF32_MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+_SAMPLE_BYTES = 4096
+_BLOCK_BYTES = 65_536
+_WIDE_SHARE = 4  # a file in which one byte of so many is NUL has characters of two or four bytes
+_PRINTABLE = bytes(range(32, 127)) + b"\t\r\n"
+_NO_UTF8 = b"\xff"  # stands where bytes are no characters; no UTF-8 text holds it
+_NOT_ASCII = re.compile(rb"[\x80-\xff]+")
+_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
+
+
+def is_utf16(head: bytes) -> bool:
+    """Whether a file that begins so says that it is UTF-16."""
+    return head.startswith(UTF16_MARKS) and not head.startswith(_UTF32_MARKS)
+
+
+def unread_encoding(head: bytes) -> str | None:
+    """What to do about a file that begins so, where its characters have several bytes and are not read, if so."""
+    if head.startswith(_UTF32_MARKS):
+        return "the file is UTF-32; save it as UTF-8"
+    sample = head[:_SAMPLE_BYTES]
+    if _is_wide(sample):
+        return (
+            "the file looks like UTF-16 or UTF-32 without a byte order mark (every other character is NUL); "
+            "save it as UTF-8"
+        )
+    return None
+
+
+def _is_wide(sample: bytes) -> bool:
+    """Whether every other byte is NUL and the others are mostly letters of ASCII: no binary format looks so."""
+    nuls = max(sample[::2].count(0), sample[1::2].count(0))
+    others = sample.replace(b"\0", b"")
+    return nuls * _WIDE_SHARE >= len(sample) > 1 and len(others.translate(None, _PRINTABLE)) * 10 <= len(others)
+
+
+class FromUtf16(io.RawIOBase):
+    """A UTF-16 file with its byte order mark, as UTF-8. What is no character becomes a byte that no UTF-8 has."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._decoder = codecs.getincrementaldecoder("utf-16")("surrogatepass")
+        self._pending = b""
+        self._ended = False
+
+    def readable(self) -> bool:
+        """It is there to be read."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """The next block."""
+        while not self._pending and not self._ended:
+            self._pending = self._next_block()
+        block, self._pending = self._pending[: len(buffer)], self._pending[len(buffer) :]
+        buffer[: len(block)] = block
+        return len(block)
+
+    def _next_block(self) -> bytes:
+        block = self._file.read(_BLOCK_BYTES)
+        self._ended = not block
+        try:
+            return self._decoder.decode(block, final=self._ended).encode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            self._ended = True
+            return _NO_UTF8
+
+    def close(self) -> None:
+        """Close what is read, too."""
+        self._file.close()
+        super().close()
+
+
+class NotUtf8:
+    """Tells of the first row that is not UTF-8, and not of the others: it is the file that has another encoding."""
+
+    def __init__(self, faults: FaultLog) -> None:
+        self._faults = faults
+        self._told = False
+
+    def add(self, raw: bytes, *, line: int, field: str | None = None) -> None:
+        """Take down that this text, in this row, is not UTF-8."""
+        if not self._told:
+            self._faults.add(f"not valid UTF-8{_remedy(raw)}", line=line, field=field)
+        self._told = True
+
+
+def _remedy(raw: bytes) -> str:
+    if _SURROGATE.search(raw):
+        return ": half of a surrogate pair, which is not a character"
+    advice = "save the file as UTF-8; further rows like this one are not listed"
+    runs = _NOT_ASCII.findall(raw)
+    if not runs or _NO_UTF8 in runs or any(byte < 0xA0 and byte not in b"\x91\x92\x93\x94\x96\x97" for byte in runs[0]):
+        return f"; {advice}"
+    shown = runs[0][:20].decode("cp1252", errors="replace")
+    guess = "Windows-1252 or Latin-1, as Excel and older programs write it" if len(runs[0]) < 4 else "another encoding"
+    return f": it looks like {guess} (read so, the first odd characters are {shown!r}), which is not certain; {advice}"

@@ -1,0 +1,83 @@
+"""Says what is wrong with a value that a user wrote, in words of JSON and not of the library that checks it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+_PREFIX = "Value error, "
+_SENTENCES = {
+    "missing": "is missing",
+    "string_type": "must be text, in quotes",
+    "list_type": "must be a list, in square brackets",
+    "tuple_type": "must be a list, in square brackets",
+    "dict_type": "must be an object, in braces",
+    "model_type": "must be an object, in braces",
+    "model_attributes_type": "must be an object, in braces",
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a number that is finite",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_short": "must have at least {min_length} members; there are {actual_length}",
+    "too_long": "must have at most {max_length} members; there are {actual_length}",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "enum": "must be one of {expected}",
+    "literal_error": "must be one of {expected}",
+    "union_tag_invalid": "must have a {discriminator} that is one of {expected_tags}",
+    "union_tag_not_found": "must have a {discriminator}",
+}
+
+
+def sentence(kind: str, message: str, context: Mapping[str, Any]) -> str:
+    """What is wrong, by pydantic's name for it; its own message where there is no better one."""
+    pattern = _SENTENCES.get(kind)
+    return message.removeprefix(_PREFIX) if pattern is None else pattern.format_map(context)
+
+
+def unknown_field(location: Sequence[str | int], model: type[BaseModel]) -> str:
+    """That there is no such field, with the name that was meant, if one is near, and all names there are."""
+    name = str(location[-1])
+    names = sorted({known for found in _models_at(location[:-1], model) for known in found.model_fields})
+    near = get_close_matches(name, names, 1)
+    near = near or [path for path in _paths(model) if path.rpartition(".")[2] == name]
+    meant = f"; did you mean {near[0]!r}?" if near else "."
+    return f"there is no field {name!r} here{meant} The fields are: {', '.join(names)}"
+
+
+def _models_at(location: Sequence[str | int], model: type[BaseModel]) -> list[type[BaseModel]]:
+    """What may stand there; a relation's kind, which pydantic puts into the path, chooses among several."""
+    models = [model]
+    for part in location:
+        fields = [found.model_fields[part] for found in models if isinstance(part, str) and part in found.model_fields]
+        if fields:
+            models = [inner for field in fields for inner in _models_in(field.annotation)]
+        elif isinstance(part, str):
+            models = [found for found in models if part in _kinds(found)] or models
+    return models
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
+
+
+def _kinds(model: type[BaseModel]) -> tuple[Any, ...]:
+    field = model.model_fields.get("kind")
+    return () if field is None else tuple(map(str, get_args(field.annotation)))
+
+
+def _paths(model: type[BaseModel]) -> Iterator[str]:
+    """The dotted names of all fields of the objects in this one."""
+    for name, field in model.model_fields.items():
+        yield name
+        for inner in _models_in(field.annotation):
+            yield from (f"{name}.{known}" for known in inner.model_fields)
