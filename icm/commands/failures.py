@@ -27,11 +27,15 @@ class ExitCode(IntEnum):
     UNREACHABLE = 4  # no answer from the service
     REFUSED = 5  # the service will not do it: no such job, job not finished, internal error
     SERVICE_FAILED = 6  # a part of the service started here did not come up, or died
-    INTERRUPTED = 130  # Ctrl-C
+    INTERRUPTED = 130  # Ctrl-C, or a question answered with no
 
 
 class BadConfigFile(IcmError):
     """The configuration file is not a JSON object."""
+
+
+class NotConfirmed(IcmError):
+    """A person was asked and did not say yes."""
 
 
 class JobEndedBadly(IcmError):
@@ -49,6 +53,7 @@ EXPECTED = (IcmError, PartFailed, ServiceError, OSError)
 # The first that fits counts.
 _CODES: tuple[tuple[tuple[type[Exception], ...], ExitCode], ...] = (
     ((JobEndedBadly,), ExitCode.JOB_ENDED_BADLY),
+    ((NotConfirmed,), ExitCode.INTERRUPTED),
     ((PartMisused,), ExitCode.USAGE),
     ((PartFailed, EmbeddedPostgresError, PrivateServiceFailed), ExitCode.SERVICE_FAILED),
     ((ServerUnreachable, StorageUnavailable), ExitCode.UNREACHABLE),

@@ -11,7 +11,16 @@ from icm.client import Client
 from icm.commands.failures import JobEndedBadly
 from icm.commands.jobs import check_output
 from icm.commands.options import ApiKey, Config, Data, Json, check_model, read_config
-from icm.commands.output import count, known_lines, on_stderr, on_stdout, summary_of, write_json, write_line
+from icm.commands.output import (
+    count,
+    known_lines,
+    on_stderr,
+    on_stdout,
+    summary_of,
+    write_json,
+    write_line,
+    write_warnings,
+)
 from icm.commands.progress import shown_progress
 from icm.documents import Job
 from icm.private import PrivateService
@@ -43,7 +52,7 @@ def label(
     with connected(url, model, workers, api_key=api_key, quiet=as_json) as client:
         job = client.create_job(data, content)
         if not as_json:
-            _warn(job)
+            write_warnings(job.warnings)
         job = _follow(client, job, hint=url is not None and not as_json, as_json=as_json)
         if job.status != "succeeded":
             raise JobEndedBadly(job)
@@ -94,12 +103,6 @@ def connected(
         on_stderr().print("starting a private service ...", style="dim")
     with PrivateService(language_model=language_model, workers=workers) as private_url, Client(private_url) as client:
         yield client
-
-
-def _warn(job: Job) -> None:
-    """What is doubtful about the job, beside its progress."""
-    for warning in job.warnings:
-        write_line(on_stderr(), f"warning: {warning}")
 
 
 def _follow(client: Client, job: Job, *, hint: bool, as_json: bool) -> Job:

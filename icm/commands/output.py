@@ -47,6 +47,12 @@ def write_line(console: Console, line: str, *, style: str | None = None) -> None
     console.print(visible_line(line), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
+def write_warnings(warnings: Iterable[str]) -> None:
+    """What is doubtful about a job, beside its results."""
+    for warning in warnings:
+        write_line(on_stderr(), f"warning: {warning}")
+
+
 def write_json(document: Any) -> None:
     """One JSON document on one line, at once."""
     sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from icm import Client
 from icm.cli import build_app
-from icm.commands import audit, jobs, keys, label, models, projects, webhooks
+from icm.commands import audit, jobs, keys, label, models, projects, submit, webhooks
 from icm.commands.failures import report_failure
 from icm.commands.output import Terminal, on_stderr, plain_table, write_line
 from icm.commands.progress import shown_progress
@@ -66,6 +66,7 @@ PAGE = {"next_cursor": None}
 # What each command shows of whom: its words, and what the service answers or the database holds.
 SHOWN: dict[str, tuple[list[str], Any]] = {
     "jobs": ([], {"data": [JOB], **PAGE}),
+    "show": (["job_1"], JOB),
     "watch": (["job_1"], JOB),
     "report": (["job_1"], REPORT),
     "pause": (["job_1"], PAUSED),
@@ -73,6 +74,7 @@ SHOWN: dict[str, tuple[list[str], Any]] = {
     "cancel": (["job_1"], PAUSED),
     "models": ([], {"data": [BACKEND]}),
     "label": (["DATA", "--config", "CONFIG", "-o", "out.jsonl", "--url", "http://localhost"], JOB),
+    "submit": (["DATA", "--config", "CONFIG"], JOB),
     "estimate": (["DATA", "--config", "CONFIG", "--url", "http://localhost"], ESTIMATE),
     "webhooks create": (["https://example.com"], {**WEBHOOK, "secret": EVIL}),
     "webhooks list": ([], {"data": [WEBHOOK]}),
@@ -89,7 +91,7 @@ SHOWN: dict[str, tuple[list[str], Any]] = {
     "audit": ([], [ENTRY]),
 }
 # These show nothing but the key that was made, the file that was written, the parts that run here.
-SILENT = {"keys create", "result", "serve", "serve-private", "webhooks delete"}
+SILENT = {"keys create", "result", "serve", "serve-private", "delete", "webhooks delete"}
 
 
 def commands_of(app: typer.Typer) -> Iterator[str]:
@@ -114,7 +116,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, Any],
             found if isinstance(found, httpx.Response) else httpx.Response(200, text=json.dumps(found, default=str))
         )
         transport = httpx.MockTransport(FakeService(answer))
-        for module in (jobs, label, models, webhooks):
+        for module in (jobs, label, models, submit, webhooks):
             monkeypatch.setattr(
                 module, "Client", lambda _url, api_key: Client("http://x", transport=transport, retries=IMPATIENT)
             )
