@@ -7,8 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from icm.commands.failures import BadConfigFile
-
-AS_JSON = "icm.as_json"  # where the group finds it when it has to tell an error
+from icm.commands.output import AS_JSON
 
 
 def _remember(context: typer.Context, value: bool) -> bool:  # noqa: FBT001 - typer passes it by position

@@ -12,6 +12,8 @@ from rich.text import Text
 
 from service.terminal import visible, visible_line
 
+AS_JSON = "icm.as_json"  # where the command line finds whether an error is told as JSON
+
 
 class Terminal(Console):
     """The one place through which text for people goes out: none of it can steer the terminal, or counts as markup.

@@ -7,7 +7,8 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from icm.cli import build_app
+import icm
+from icm.cli import ENTRIES, Entry, build_app
 from icm.commands import jobs, submit
 from icm.commands.failures import ExitCode
 from tests.unit.icm.fake_service import FakeService, job_answer, job_document, problem
@@ -120,3 +121,20 @@ def test_json_before_the_command_is_refused_rather_than_overheard() -> None:
     done = CliRunner().invoke(build_app(), ["--json", "jobs"])
     assert done.exit_code == ExitCode.USAGE
     assert "behind the command" in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_the_list_of_commands_says_of_each_what_its_own_help_begins_with(entry: Entry) -> None:
+    beginning = entry.loaded().help.split("\n\n")[0]
+    assert entry.summary == " ".join(beginning.split())
+
+
+def test_a_command_that_is_mistyped_is_answered_with_the_nearest() -> None:
+    assert "Did you mean 'label'" in " ".join(CliRunner().invoke(build_app(), ["lable"]).stderr.split())
+
+
+def test_public_names_are_loaded_when_they_are_asked_for_and_others_are_refused() -> None:
+    assert {name for name in icm.__all__ if getattr(icm, name).__name__ != name} == set()
+    assert set(icm.__all__) <= set(dir(icm))
+    with pytest.raises(AttributeError, match="no attribute 'Klient'"):
+        getattr(icm, "Klient")  # noqa: B009 - no type checker knows it

@@ -10,11 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
-import typer
 from typer.testing import CliRunner, Result
 
 from icm import Client
-from icm.cli import build_app
+from icm.cli import ENTRIES, build_app
 from icm.commands import audit, jobs, keys, label, models, projects, submit, webhooks
 from icm.commands.failures import report_failure
 from icm.commands.output import Terminal, on_stderr, plain_table, write_line
@@ -94,13 +93,10 @@ SHOWN: dict[str, tuple[list[str], Any]] = {
 SILENT = {"keys create", "result", "serve", "serve-private", "delete", "webhooks delete"}
 
 
-def commands_of(app: typer.Typer) -> Iterator[str]:
-    for command in app.registered_commands:
-        assert command.callback is not None
-        yield command.name or command.callback.__name__.strip("_").replace("_", "-")
-    for group in app.registered_groups:
-        assert group.typer_instance is not None
-        yield from (f"{group.name} {name}" for name in commands_of(group.typer_instance))
+def commands_of() -> Iterator[str]:
+    for entry in ENTRIES:
+        command = entry.loaded()
+        yield from (f"{entry.name} {name}" for name in command.commands) if entry.is_group else [entry.name]
 
 
 @pytest.fixture
@@ -129,7 +125,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, Any],
 
 
 def test_every_command_that_shows_data_is_tried_here() -> None:
-    assert set(commands_of(build_app())) == SHOWN.keys() | SILENT
+    assert set(commands_of()) == SHOWN.keys() | SILENT
 
 
 @pytest.mark.parametrize("command", SHOWN)
