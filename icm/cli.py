@@ -16,7 +16,7 @@ _HELP = """Label data sets that nobody has labelled, with a pretrained language 
 
 Exit codes: 0 done; 1 the job failed or was cancelled; 2 wrong usage; 3 rows or configuration cannot be used (lines
 and fields are listed); 4 no answer from the service; 5 the service refused; 6 a part of the service started here
-failed; 130 interrupted, or a question answered with no."""
+failed; 7 the verdict is one that --fail-on names; 130 interrupted, or a question answered with no."""
 
 
 @dataclass(frozen=True)

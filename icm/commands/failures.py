@@ -27,6 +27,7 @@ class ExitCode(IntEnum):
     UNREACHABLE = 4  # no answer from the service
     REFUSED = 5  # the service will not do it: no such job, job not finished, internal error
     SERVICE_FAILED = 6  # a part of the service started here did not come up, or died
+    VERDICT = 7  # the labels are there, and their verdict is one that --fail-on names
     INTERRUPTED = 130  # Ctrl-C, or a question answered with no
 
 
@@ -36,6 +37,10 @@ class BadConfigFile(IcmError):
 
 class NotConfirmed(IcmError):
     """A person was asked and did not say yes."""
+
+
+class VerdictRefused(IcmError):
+    """The report's verdict is one that the caller does not accept; what was asked for is written all the same."""
 
 
 class JobEndedBadly(IcmError):
@@ -53,6 +58,7 @@ EXPECTED = (IcmError, PartFailed, ServiceError, OSError)
 # The first that fits counts.
 _CODES: tuple[tuple[tuple[type[Exception], ...], ExitCode], ...] = (
     ((JobEndedBadly,), ExitCode.JOB_ENDED_BADLY),
+    ((VerdictRefused,), ExitCode.VERDICT),
     ((NotConfirmed,), ExitCode.INTERRUPTED),
     ((PartMisused,), ExitCode.USAGE),
     ((PartFailed, EmbeddedPostgresError, PrivateServiceFailed), ExitCode.SERVICE_FAILED),

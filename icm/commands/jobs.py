@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from icm.calls import Document
 from icm.client import Client
 from icm.commands.failures import JobEndedBadly, NotConfirmed
-from icm.commands.options import ApiKey, JobId, Json, Url
+from icm.commands.options import ApiKey, Failing, JobId, Json, Url, check_verdict
 from icm.commands.output import on_stdout, plain_table, summary_of, write_json, write_line
 from icm.commands.progress import figures, shown_progress
 from icm.documents import Job
@@ -86,6 +87,7 @@ def report(
     job_id: JobId,
     *,
     html: Annotated[Path | None, typer.Option(help="Also save it here, as one HTML page with plots.")] = None,
+    fail_on: Failing = None,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
     as_json: Json = False,
@@ -99,7 +101,12 @@ def report(
             client.report_html(job_id, to=html)
     if as_json:
         write_json(document)
-        return
+    else:
+        _show_report(document)
+    check_verdict(fail_on, document)
+
+
+def _show_report(document: Document) -> None:
     warnings = (f"warning: {warning}" for warning in document.get("warnings") or ())  # of an earlier release: none
     for line in (*warnings, *summary_of(document)):
         write_line(on_stdout(), line)
