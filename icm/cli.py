@@ -54,6 +54,7 @@ ENTRIES = (
         "estimate",
         "Say what labelling a data set would cost, and show a prompt; nothing is stored.",
     ),
+    Entry("convert", "convert", "convert", "Make a published data set into rows that its preset fits."),
     Entry("submit", "submit", "submit", "Create a job on a running service and print its id."),
     Entry("jobs", "jobs", "jobs", "List jobs, newest first; with --json one line for each."),
     Entry("show", "jobs", "show", "Show a job as it is now."),

@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import Any
 
 from icm.commands.output import on_stderr, write_line
+from icm.conversion import NotAsPublished
 from icm.documents import Job
 from icm.errors import ApiError, IcmError, ServerUnreachable
 from icm.private import PrivateServiceFailed
@@ -63,7 +64,7 @@ _CODES: tuple[tuple[tuple[type[Exception], ...], ExitCode], ...] = (
     ((PartMisused,), ExitCode.USAGE),
     ((PartFailed, EmbeddedPostgresError, PrivateServiceFailed), ExitCode.SERVICE_FAILED),
     ((ServerUnreachable, StorageUnavailable), ExitCode.UNREACHABLE),
-    ((BadConfigFile, InvalidInput), ExitCode.INVALID_INPUT),
+    ((BadConfigFile, NotAsPublished, InvalidInput), ExitCode.INVALID_INPUT),
     ((ServiceError,), ExitCode.REFUSED),
 )
 

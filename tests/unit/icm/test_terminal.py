@@ -90,7 +90,7 @@ SHOWN: dict[str, tuple[list[str], Any]] = {
     "audit": ([], [ENTRY]),
 }
 # These show nothing but the key that was made, the file that was written, the parts that run here.
-SILENT = {"keys create", "result", "serve", "serve-private", "delete", "webhooks delete"}
+SILENT = {"convert", "keys create", "result", "serve", "serve-private", "delete", "webhooks delete"}
 
 
 def commands_of() -> Iterator[str]:
