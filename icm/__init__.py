@@ -1,10 +1,26 @@
-"""Client library and command line of the labelling service."""
+"""Client library and command line of the labelling service.
 
-from icm.async_client import AsyncClient
-from icm.client import Client
-from icm.documents import Event, Job, Progress
-from icm.errors import ApiError, Fault, IcmError, ServerUnreachable
-from icm.retries import RetryPolicy
+Names are loaded when they are first asked for, so that `icm --help` need not wait for what it does not use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from icm.async_client import AsyncClient
+    from icm.client import Client
+    from icm.documents import Event, Job, Progress
+    from icm.errors import ApiError, Fault, IcmError, ServerUnreachable
+    from icm.retries import RetryPolicy
+else:
+
+    def __getattr__(name: str) -> Any:
+        """What is public, from where it is defined."""
+        module = _HOMES.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(module), name)
+
 
 __all__ = [
     "ApiError",
@@ -18,3 +34,15 @@ __all__ = [
     "RetryPolicy",
     "ServerUnreachable",
 ]
+
+_HOMES = {
+    "AsyncClient": "icm.async_client",
+    "Client": "icm.client",
+    **dict.fromkeys(("Event", "Job", "Progress"), "icm.documents"),
+    **dict.fromkeys(("ApiError", "Fault", "IcmError", "ServerUnreachable"), "icm.errors"),
+    "RetryPolicy": "icm.retries",
+}
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
@@ -28,10 +29,18 @@ class PrivateServiceFailed(IcmError):
 class PrivateService:
     """`icm serve` as a context manager; entered, it gives the URL.
 
-    It runs in a process of its own, which ends with this one however that happens.
+    It runs in a process of its own, which ends with this one however that happens. While it starts, `tell_stage` gets
+    a line for everything that it waits for.
     """
 
-    def __init__(self, *, language_model: str | None = None, workers: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        language_model: str | None = None,
+        workers: int = 1,
+        tell_stage: Callable[[str], None] = lambda _stage: None,
+    ) -> None:
+        self._tell_stage = tell_stage
         self._command = [sys.executable, "-P", "-m", "icm", "serve-private", str(os.getpid()), "--json"]
         self._command += ["--workers", str(workers)]
         self._command += [] if language_model is None else ["--model", language_model]
@@ -60,10 +69,12 @@ class PrivateService:
             raise why from error
 
     def _url(self, process: subprocess.Popen[bytes]) -> str:
-        line = process.stdout.readline() if process.stdout else b""
-        if line:
-            url: str = json.loads(line)["url"]
-            return url
+        for line in process.stdout or ():
+            document = json.loads(line)
+            if "url" in document:
+                url: str = document["url"]
+                return url
+            self._tell_stage(document["stage"])
         process.wait()
         raise self._why()
 

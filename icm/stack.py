@@ -80,13 +80,21 @@ class Stack:
 
 
 @contextmanager
-def running(options: StackOptions, is_stopping: Callable[[], bool], *, say: Callable[[str], None]) -> Iterator[Stack]:
+def running(
+    options: StackOptions,
+    is_stopping: Callable[[], bool],
+    *,
+    say: Callable[[str], None],
+    tell_stage: Callable[[str], None] | None = None,
+) -> Iterator[Stack]:
     """Start every part and wait until requests can be served; end them all at the end.
 
     `say` gets a line whenever the database needs a person's eye, another part has died and is started
-    again, or the language model takes long to load. Raises PartFailed and EmbeddedPostgresError where a part
+    again, or the language model takes long to load; `tell_stage` one for everything that is waited for, those about
+    the language model among them. Raises PartFailed and EmbeddedPostgresError where a part
     cannot be started, and Stopped where `is_stopping` says so before they all run.
     """
+    stage = tell_stage or _tell_nothing
     with ExitStack() as exits:
         postgres = None if options.database_url else exits.enter_context(_keeping(options, say))
         supervisor = exits.enter_context(Supervisor(options.data_folder / "logs", say=say))
@@ -94,17 +102,25 @@ def running(options: StackOptions, is_stopping: Callable[[], bool], *, say: Call
         backends = options.backends
         inference_url = None
         if backends is None:
+            stage("starting the inference server")
             inference_url = _start_inference(stack)
             backends = [{"name": "default", "kind": "embedded", "url": inference_url}]
         if postgres is not None:
+            stage("starting the database")
             postgres.start()
+        stage("starting API and workers")
         _start_service(stack, _environment(stack, backends))
         if inference_url is not None:
-            notice = LoadingNotice(supervisor, say)
+            stage("loading the language model")
+            notice = LoadingNotice(supervisor, tell_stage or say)
             _wait_for(f"{inference_url}/health", stack, is_stopping, timeout_seconds=None, meanwhile=notice.when_due)
         _wait_for(f"{options.url}/health/ready", stack, is_stopping, timeout_seconds=_READY_SECONDS)
         supervisor.ready()
         yield stack
+
+
+def _tell_nothing(_stage: str) -> None:
+    return
 
 
 @contextmanager

@@ -37,11 +37,13 @@ class PromptTokenizer:
     """Token ids of prompts and texts of tokens.
 
     `before` and `after` are the tokens that the tokenizer puts around a text, and `by_line`
-    says whether a text may be tokenised line by line.
+    says whether a text may be tokenised line by line. What looks like a special token in a text (`</s>`,
+    `<|im_end|>`) is text like any other: rows are data, and none may end or begin a prompt.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer: Any = tokenizer
+        self._tokenizer.split_special_tokens = True
         self._texts: dict[int, str] = {}
         self._lines: dict[str, list[int]] = {}
         self._special = frozenset(tokenizer.all_special_ids)

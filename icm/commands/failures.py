@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import Any
 
 from icm.commands.output import on_stderr, write_line
+from icm.conversion import NotAsPublished
 from icm.documents import Job
 from icm.errors import ApiError, IcmError, ServerUnreachable
 from icm.private import PrivateServiceFailed
@@ -27,11 +28,20 @@ class ExitCode(IntEnum):
     UNREACHABLE = 4  # no answer from the service
     REFUSED = 5  # the service will not do it: no such job, job not finished, internal error
     SERVICE_FAILED = 6  # a part of the service started here did not come up, or died
-    INTERRUPTED = 130  # Ctrl-C
+    VERDICT = 7  # the labels are there, and their verdict is one that --fail-on names
+    INTERRUPTED = 130  # Ctrl-C, or a question answered with no
 
 
 class BadConfigFile(IcmError):
     """The configuration file is not a JSON object."""
+
+
+class NotConfirmed(IcmError):
+    """A person was asked and did not say yes."""
+
+
+class VerdictRefused(IcmError):
+    """The report's verdict is one that the caller does not accept; what was asked for is written all the same."""
 
 
 class JobEndedBadly(IcmError):
@@ -49,10 +59,12 @@ EXPECTED = (IcmError, PartFailed, ServiceError, OSError)
 # The first that fits counts.
 _CODES: tuple[tuple[tuple[type[Exception], ...], ExitCode], ...] = (
     ((JobEndedBadly,), ExitCode.JOB_ENDED_BADLY),
+    ((VerdictRefused,), ExitCode.VERDICT),
+    ((NotConfirmed,), ExitCode.INTERRUPTED),
     ((PartMisused,), ExitCode.USAGE),
     ((PartFailed, EmbeddedPostgresError, PrivateServiceFailed), ExitCode.SERVICE_FAILED),
     ((ServerUnreachable, StorageUnavailable), ExitCode.UNREACHABLE),
-    ((BadConfigFile, InvalidInput), ExitCode.INVALID_INPUT),
+    ((BadConfigFile, NotAsPublished, InvalidInput), ExitCode.INVALID_INPUT),
     ((ServiceError,), ExitCode.REFUSED),
 )
 

@@ -1,18 +1,22 @@
-"""Commands about jobs that a service has: list, watch, download, judge, pause, resume, cancel."""
+"""Commands about jobs that a service has: list, show, watch, download, judge, pause, resume, cancel, delete."""
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from icm.calls import Document
 from icm.client import Client
-from icm.commands.failures import JobEndedBadly
-from icm.commands.options import ApiKey, JobId, Json, Url
+from icm.commands.failures import JobEndedBadly, NotConfirmed
+from icm.commands.options import ApiKey, Failing, JobId, Json, Url, check_verdict
 from icm.commands.output import on_stdout, plain_table, summary_of, write_json, write_line
 from icm.commands.progress import figures, shown_progress
 from icm.documents import Job
 from icm.files import result_format_of
 from icm.requests import DEFAULT_URL
+from service.terminal import visible_line
 
 
 def jobs(
@@ -33,6 +37,17 @@ def jobs(
             table.add_row(job.id, job.name, job.status, *map(str, cells))
     if not as_json:
         on_stdout().print(table)
+
+
+def show(job_id: JobId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:
+    """Show a job as it is now."""
+    with Client(url, api_key=api_key) as client:
+        job = client.job(job_id)
+    if as_json:
+        write_json(job.document)
+        return
+    for line in _described(job):
+        write_line(on_stdout(), line)
 
 
 def watch(job_id: JobId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:
@@ -72,6 +87,7 @@ def report(
     job_id: JobId,
     *,
     html: Annotated[Path | None, typer.Option(help="Also save it here, as one HTML page with plots.")] = None,
+    fail_on: Failing = None,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
     as_json: Json = False,
@@ -85,7 +101,12 @@ def report(
             client.report_html(job_id, to=html)
     if as_json:
         write_json(document)
-        return
+    else:
+        _show_report(document)
+    check_verdict(fail_on, document)
+
+
+def _show_report(document: Document) -> None:
     warnings = (f"warning: {warning}" for warning in document.get("warnings") or ())  # of an earlier release: none
     for line in (*warnings, *summary_of(document)):
         write_line(on_stdout(), line)
@@ -107,6 +128,57 @@ def cancel(job_id: JobId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_
     """Ask a job to stop; it keeps the labels found so far."""
     with Client(url, api_key=api_key) as client:
         _show(client.cancel(job_id), as_json=as_json)
+
+
+def delete(
+    job_id: JobId,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    as_json: Json = False,
+) -> None:
+    """Remove a finished job with its rows, labels and report, for good."""
+    if not yes:
+        _ask_before_deleting(job_id, may_ask=not as_json and a_person_is_there())
+    with Client(url, api_key=api_key) as client:
+        client.delete(job_id)
+    if as_json:
+        write_json({"id": job_id, "deleted": True})
+        return
+    write_line(on_stdout(), f"{job_id} deleted")
+
+
+def a_person_is_there() -> bool:
+    """Whether a question would reach somebody."""
+    return sys.stdin.isatty()
+
+
+def _ask_before_deleting(job_id: str, *, may_ask: bool) -> None:
+    """Go on only where a person says so."""
+    if not may_ask:
+        raise typer.BadParameter(
+            "needed where nobody can be asked: rows and labels are removed for good", param_hint="--yes"
+        )
+    if not typer.confirm(f"Remove {visible_line(job_id)} with its rows, labels and report, for good?", err=True):
+        raise NotConfirmed("nothing was removed")
+
+
+def _described(job: Job) -> Iterator[str]:
+    """All about a job that people ask for, a line each."""
+    yield f"{job.id}  {job.name}"
+    yield f"status: {job.status}"
+    yield f"rows: {job.progress.labeled} of {job.progress.rows} labelled"
+    for name, moment in (("created", job.created_at), ("started", job.started_at), ("finished", job.finished_at)):
+        if moment is not None:
+            yield f"{name}: {moment:%Y-%m-%d %H:%M:%S %Z}"
+    if (model := (job.document.get("config") or {}).get("model")) is not None:
+        yield f"model: {model}"
+    if told := figures(job):
+        yield f"progress: {told}"
+    if job.status != "paused" and (job.error or {}).get("message"):
+        yield f"error: {(job.error or {})['message']}"
+    yield from (f"warning: {warning}" for warning in job.warnings)
 
 
 def _show(job: Job, *, as_json: bool) -> None:

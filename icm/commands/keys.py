@@ -90,7 +90,7 @@ def revoke(
 
 def build_group() -> typer.Typer:
     """`icm keys` with its commands."""
-    group = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True)
+    group = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True, add_completion=False)
     group.command()(create)
     group.command("list")(list_)
     group.command()(revoke)

@@ -1,5 +1,6 @@
 """Commands that send a data set: label it, or say what that would cost."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,12 +10,23 @@ import typer
 
 from icm.client import Client
 from icm.commands.failures import JobEndedBadly
-from icm.commands.jobs import check_output
-from icm.commands.options import ApiKey, Config, Data, Json, check_model, read_config
-from icm.commands.output import count, known_lines, on_stderr, on_stdout, summary_of, write_json, write_line
+from icm.commands.jobs import check_folder, check_output
+from icm.commands.options import ApiKey, Config, Data, Failing, Json, check_model, check_verdict, read_config
+from icm.commands.output import (
+    count,
+    known_lines,
+    on_stderr,
+    on_stdout,
+    summary_of,
+    write_json,
+    write_line,
+    write_warnings,
+)
 from icm.commands.progress import shown_progress
 from icm.documents import Job
+from icm.nearby import service_answers
 from icm.private import PrivateService
+from icm.requests import DEFAULT_URL
 
 OptionalUrl = Annotated[
     str | None, typer.Option("--url", envvar="ICM_URL", help="The service; without it a private one runs meanwhile.")
@@ -23,14 +35,24 @@ LanguageModel = Annotated[
     str | None,
     typer.Option("--model", help="Folder, GGUF file or hub name of the language model for the private service."),
 ]
+# Whoever listens there may be somebody else, keeps what it is sent and may hold another language model.
+_PASSED_BY = (
+    f"a service answers at {DEFAULT_URL} and is not used: it keeps the rows that it is sent, and its language model "
+    f"may be another one; to use it, add --url {DEFAULT_URL}"
+)
 Workers = Annotated[int, typer.Option(min=1, help="Workers of the private service.")]
 
 
-def label(
+Page = Annotated[Path | None, typer.Option("--report", help="Also save the report here, as one HTML page with plots.")]
+
+
+def label(  # noqa: PLR0913 - each is an option that people give
     data: Data,
     output: Annotated[Path, typer.Option("--output", "-o", help="Ends in .jsonl, .csv or .parquet.")],
     config: Config,
     *,
+    page: Page = None,
+    fail_on: Failing = None,
     url: OptionalUrl = None,
     model: LanguageModel = None,
     workers: Workers = 1,
@@ -39,22 +61,26 @@ def label(
 ) -> None:
     """Label a data set and download it."""
     check_output(output)
+    if page is not None:
+        check_folder(page, "--report")
     content = read_config(config, name=data.stem)
     with connected(url, model, workers, api_key=api_key, quiet=as_json) as client:
         job = client.create_job(data, content)
         if not as_json:
-            _warn(job)
+            write_warnings(job.warnings)
         job = _follow(client, job, hint=url is not None and not as_json, as_json=as_json)
         if job.status != "succeeded":
             raise JobEndedBadly(job)
         client.result(job.id, to=output)
         report = client.report(job.id)
+        if page is not None:
+            client.report_html(job.id, to=page)
     if as_json:
         write_json({"job": job.document, "output": str(output), "report": report})
-        return
-    console = on_stdout()
-    for line in (f"{output}: {job.progress.labeled} of {job.progress.rows} rows labelled", *summary_of(report)):
-        write_line(console, line)
+    else:
+        for line in (f"{output}: {job.progress.labeled} of {job.progress.rows} rows labelled", *summary_of(report)):
+            write_line(on_stdout(), line)
+    check_verdict(fail_on, report)
 
 
 def estimate(
@@ -90,16 +116,25 @@ def connected(
             yield client
         return
     check_model(language_model)
-    if not quiet:
-        on_stderr().print("starting a private service ...", style="dim")
-    with PrivateService(language_model=language_model, workers=workers) as private_url, Client(private_url) as client:
+    tell = _silence if quiet else _tell
+    if not quiet and language_model is None and service_answers(DEFAULT_URL):
+        tell(_PASSED_BY)
+    started = time.monotonic()
+    tell("starting a private service ...")
+    service = PrivateService(
+        language_model=language_model, workers=workers, tell_stage=lambda stage: tell(f"  {stage} ...")
+    )
+    with service as private_url, Client(private_url) as client:
+        tell(f"  ready after {time.monotonic() - started:.1f} s")
         yield client
 
 
-def _warn(job: Job) -> None:
-    """What is doubtful about the job, beside its progress."""
-    for warning in job.warnings:
-        write_line(on_stderr(), f"warning: {warning}")
+def _tell(line: str) -> None:
+    write_line(on_stderr(), line, style="dim")
+
+
+def _silence(_line: str) -> None:
+    return
 
 
 def _follow(client: Client, job: Job, *, hint: bool, as_json: bool) -> Job:

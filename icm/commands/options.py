@@ -1,15 +1,16 @@
 """Options that several commands share."""
 
 import codecs
+from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from icm.commands.failures import BadConfigFile
+from icm.commands.failures import BadConfigFile, VerdictRefused
+from icm.commands.output import AS_JSON
 from service.intake.strict_json import BadJson, parse
-
-AS_JSON = "icm.as_json"  # where the group finds it when it has to tell an error
 
 
 def _remember(context: typer.Context, value: bool) -> bool:  # noqa: FBT001 - typer passes it by position
@@ -33,6 +34,30 @@ Data = Annotated[
 Config = Annotated[
     Path, typer.Option("--config", "-c", exists=True, dir_okay=False, help="The job's configuration, a JSON file.")
 ]
+
+
+class FailOn(StrEnum):
+    """The mildest verdict that counts as a failure."""
+
+    SUSPICIOUS = "suspicious"
+    DO_NOT_USE = "do_not_use"
+
+    def refuses(self, verdict: str) -> bool:
+        """Whether this verdict is as grave; one that is not known here is graver than `ok`."""
+        return verdict == FailOn.DO_NOT_USE or (self is FailOn.SUSPICIOUS and verdict != "ok")
+
+
+Failing = Annotated[
+    FailOn | None,
+    typer.Option("--fail-on", help="End with exit code 7 where the verdict is this one or a graver one."),
+]
+
+
+def check_verdict(fail_on: FailOn | None, report: Mapping[str, Any]) -> None:
+    """Raise VerdictRefused where the caller does not accept the report's verdict."""
+    verdict = str(report.get("verdict"))
+    if fail_on is not None and fail_on.refuses(verdict):
+        raise VerdictRefused(f"the verdict is {verdict}, and --fail-on {fail_on} was given")
 
 
 def check_model(model: str | None) -> None:

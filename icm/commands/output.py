@@ -12,6 +12,8 @@ from rich.text import Text
 
 from service.terminal import visible, visible_line
 
+AS_JSON = "icm.as_json"  # where the command line finds whether an error is told as JSON
+
 
 class Terminal(Console):
     """The one place through which text for people goes out: none of it can steer the terminal, or counts as markup.
@@ -45,6 +47,12 @@ def on_stderr() -> Terminal:
 def write_line(console: Console, line: str, *, style: str | None = None) -> None:
     """One line, whatever is in it."""
     console.print(visible_line(line), style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def write_warnings(warnings: Iterable[str]) -> None:
+    """What is doubtful about a job, beside its results."""
+    for warning in warnings:
+        write_line(on_stderr(), f"warning: {warning}")
 
 
 def write_json(document: Any) -> None:

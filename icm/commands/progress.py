@@ -5,7 +5,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
 
 from icm.commands.output import count, on_stderr, write_json, write_line
 from icm.documents import Job
@@ -32,6 +41,15 @@ def shown_progress(*, as_json: bool, console: Console | None = None) -> Iterator
 
 def figures(job: Job) -> str:
     """What a paused job waits for, utility, acceptance, tokens and time left, as far as they are known."""
+    return "  ".join(filter(None, (_measures(job), _time_left(job))))
+
+
+def _time_left(job: Job) -> str:
+    seconds = job.progress.eta_seconds
+    return "" if seconds is None or job.is_final else f"{seconds:.0f} s left"
+
+
+def _measures(job: Job) -> str:
     progress = job.progress
     parts = [] if progress.utility is None else [f"utility {progress.utility:.2f}"]
     if job.status == "paused" and job.error is not None:
@@ -40,22 +58,23 @@ def figures(job: Job) -> str:
         parts.append(f"accepted {progress.accepted / progress.iterations:.0%}")
     if progress.tokens_sent:
         parts.append(f"tokens {count(progress.tokens_sent)} sent, {count(progress.tokens_computed)} computed")
-    if progress.eta_seconds is not None and not job.is_final:
-        parts.append(f"{progress.eta_seconds:.0f} s left")
     return "  ".join(parts)
+
+
+class _Rest(ProgressColumn):
+    """What stands behind the bar, as far as there is room; nothing before it gives way."""
+
+    def render(self, task: Task) -> Text:
+        """One line, however narrow."""
+        return Text(task.description, no_wrap=True, overflow="ellipsis")
 
 
 class _Bar:
     def __init__(self, console: Console) -> None:
-        columns = (
-            TextColumn("{task.description}", markup=False),  # a job's name is whatever people like
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[figures]}", markup=False),
-        )
+        left = TextColumn("{task.fields[left]}", markup=False)
+        columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(), left, _Rest())
         self._progress = Progress(*columns, console=console)
-        self._task = self._progress.add_task("", total=None, figures="", start=True)
+        self._task = self._progress.add_task("", total=None, left="", start=True)
 
     def __enter__(self) -> "_Bar":
         self._progress.start()
@@ -67,10 +86,10 @@ class _Bar:
     def update(self, job: Job) -> None:
         self._progress.update(
             self._task,
-            description=visible_line(f"{job.name or job.id} {job.status}"),
+            description=visible_line("  ".join(filter(None, (job.status, _measures(job), job.name or job.id)))),
             completed=job.progress.labeled,
             total=job.progress.rows or None,
-            figures=visible_line(figures(job)),
+            left=_time_left(job),
         )
 
 

@@ -45,7 +45,7 @@ def limit(
 
 def build_group() -> typer.Typer:
     """`icm projects` with its commands."""
-    group = typer.Typer(help="Projects: list, limit.", no_args_is_help=True)
+    group = typer.Typer(help="Projects: list, limit.", no_args_is_help=True, add_completion=False)
     group.command("list")(list_)
     group.command()(limit)
     return group

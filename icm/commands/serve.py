@@ -6,6 +6,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -104,7 +105,7 @@ def serve_private(
             durable=False,
             private=True,
         )
-        _run(options, stop, as_json=as_json)
+        _run(options, stop, as_json=as_json, tell_stage=_tell_stage)
 
 
 def read_backends(given: str) -> Backends:
@@ -136,15 +137,22 @@ def check_settings(host: str, port: int, backends: Backends | None) -> None:
         raise InvalidConfig(str(error), [replace(fault, field=field) for fault, field in named]) from error
 
 
-def _run(options: StackOptions, stop: StopRequest, *, as_json: bool) -> None:
+def _run(
+    options: StackOptions, stop: StopRequest, *, as_json: bool, tell_stage: Callable[[str], None] | None = None
+) -> None:
     try:
-        with running(options, stop.is_made, say=partial(_say, as_json=as_json)) as stack:
+        with running(options, stop.is_made, say=partial(_say, as_json=as_json), tell_stage=tell_stage) as stack:
             _announce(options, as_json=as_json)
             while not stop.is_made():
                 stack.check()
                 time.sleep(POLL_SECONDS)
     except Stopped:
         return
+
+
+def _tell_stage(stage: str) -> None:
+    """A line for `PrivateService`, which reads them up to the one with the URL."""
+    write_json({"stage": stage})
 
 
 def _say(line: str, *, as_json: bool) -> None:

@@ -123,7 +123,7 @@ def resend(
 
 def build_group() -> typer.Typer:
     """`icm webhooks` with its commands."""
-    group = typer.Typer(help="Webhooks: who is told when a job ends.", no_args_is_help=True)
+    group = typer.Typer(help="Webhooks: who is told when a job ends.", no_args_is_help=True, add_completion=False)
     group.command("list")(list_)
     group.command("test")(send_test)
     for command in (create, show, update, delete, rotate, deliveries, resend):

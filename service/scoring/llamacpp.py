@@ -25,6 +25,7 @@ from service.scoring.replies import (
     text_or_none,
     token_ids,
 )
+from service.scoring.special_tokens import in_ids
 from service.scoring.wire import NextToken, Prompt, ServerFacts, Token
 
 _FIRST_ALTERNATIVES = 200
@@ -51,7 +52,7 @@ class LlamaCppWire:
     async def encode(self, text: str, *, special: bool = False) -> list[Token]:
         """The tokens by `/tokenize`, those of a short text with their places in it. Raises BackendError."""
         with_pieces = len(text) <= SHORT_CHARACTERS
-        body = {"content": text, "add_special": special, "with_pieces": with_pieces}
+        body = {"content": text, "add_special": special, "parse_special": False, "with_pieces": with_pieces}
         reply = await self._http.post("/tokenize", body)
         with reading("/tokenize"):
             if not with_pieces:
@@ -61,6 +62,7 @@ class LlamaCppWire:
 
     async def next_token(self, prompt: Prompt, wanted: Sequence[int]) -> NextToken:
         """One call, or several where a wanted token is not among the likeliest. Raises BackendError."""
+        prompt = await in_ids(prompt, self.encode)
         alternatives = _FIRST_ALTERNATIVES
         answers = await self._complete(prompt, alternatives, wanted)
         while any(token not in answers[-1].by_id for token in wanted):

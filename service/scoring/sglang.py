@@ -13,6 +13,7 @@ from service.errors import BackendRefused, BackendUnavailable
 from service.scoring.failures import failed_answer
 from service.scoring.http import JsonHttp
 from service.scoring.pieces import SHORT_CHARACTERS
+from service.scoring.recent import Recent
 from service.scoring.replies import (
     computed_tokens,
     count,
@@ -24,8 +25,10 @@ from service.scoring.replies import (
     text_or_none,
     token_ids,
 )
+from service.scoring.special_tokens import encode_cut, in_ids, lookalikes
 from service.scoring.wire import NextToken, Prompt, ServerFacts, Token
 
+_REMEMBERED_TEXTS = 10_000
 _TOO_LONG = ("longer than", "exceeds the")  # in the messages of tokenizer_manager.py and managers/utils.py
 _ADVICE = {
     "disable_radix_cache": "launch SGLang without --disable-radix-cache: every prompt is computed anew",
@@ -52,6 +55,7 @@ class SglangWire:
         self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=connections, api_key=api_key)
         self._model = model
         self._scores_items = True
+        self._is_atom = Recent[str, bool](_REMEMBERED_TEXTS)
 
     async def facts(self) -> ServerFacts:
         """From `/model_info`, `/server_info` and `/v1/models`. Raises BackendError."""
@@ -61,6 +65,8 @@ class SglangWire:
 
     async def encode(self, text: str, *, special: bool = False) -> list[Token]:
         """The tokens by `/tokenize`, those of a short text with their places in it. Raises BackendError."""
+        if atoms := await self._atoms(lookalikes(text)):
+            return await encode_cut(text, atoms, self.encode, special=special)
         reply = await self._http.post("/tokenize", {"prompt": text, "add_special_tokens": special})
         with reading("/tokenize"):
             ids = token_ids(reply["tokens"])
@@ -72,6 +78,7 @@ class SglangWire:
 
     async def next_token(self, prompt: Prompt, wanted: Sequence[int]) -> NextToken:
         """One call. Raises BackendError."""
+        prompt = await in_ids(prompt, self.encode)
         given = {"text": prompt.text} if prompt.token_ids is None else {"input_ids": list(prompt.token_ids)}
         reply = await self._http.post("/generate", {**given, **_generating(wanted)})
         with reading("/generate"):
@@ -101,6 +108,17 @@ class SglangWire:
     async def close(self) -> None:
         """Close every connection."""
         await self._http.close()
+
+    async def _atoms(self, suspects: Sequence[str]) -> list[str]:
+        """Those texts that the tokenizer takes for one token each, asked about once."""
+        found = {suspect: self._is_atom.get(suspect) for suspect in suspects}
+        if unknown := [suspect for suspect, is_atom in found.items() if is_atom is None]:
+            reply = await self._http.post("/tokenize", {"prompt": unknown, "add_special_tokens": False})
+            with reading("/tokenize"):
+                for suspect, ids in zip(unknown, reply["tokens"], strict=True):
+                    found[suspect] = len(token_ids(ids)) == 1
+                    self._is_atom.put(suspect, found[suspect] is True)
+        return [suspect for suspect, is_atom in found.items() if is_atom]
 
     async def _score(
         self, beginning: Sequence[int], items: Sequence[Sequence[int]], wanted: Sequence[int]

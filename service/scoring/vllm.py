@@ -25,6 +25,7 @@ from service.scoring.replies import (
     text_or_none,
     token_ids,
 )
+from service.scoring.special_tokens import encode_cut, in_ids, lookalikes
 from service.scoring.wire import NextToken, Prompt, ServerFacts, Token
 
 _MAX_TOKEN_IDS = 128  # MAX_LOGPROB_TOKEN_IDS in vllm/sampling_params.py
@@ -68,15 +69,14 @@ class VllmWire:
         """The tokens by `/tokenize`, those of a short text with their places in it. Raises BackendError."""
         if not text and not special:
             return []
-        body = {"prompt": text, "add_special_tokens": special, "return_token_strs": len(text) <= SHORT_CHARACTERS}
-        reply = await self._http.post("/tokenize", {**body, **self._of_model})
-        with reading("/tokenize"):
-            pieces = reply.get("token_strs") or []
-            spellings = (list(map(spell, pieces)) for spell in (byte_level, sentence_piece))
-            return placed(text, token_ids(reply["tokens"]), spellings)
+        suspects = lookalikes(text)
+        tokens, spelled = await self._tokenize(text, special=special, spells=bool(suspects))
+        atoms = [suspect for suspect in suspects if suspect in spelled]
+        return await encode_cut(text, atoms, self.encode, special=special) if atoms else tokens
 
     async def next_token(self, prompt: Prompt, wanted: Sequence[int]) -> NextToken:
         """One call, or several for more tokens than one call names. Raises BackendError."""
+        prompt = await in_ids(prompt, self.encode)
         batches = [wanted[start : start + _MAX_TOKEN_IDS] for start in range(0, len(wanted), _MAX_TOKEN_IDS)]
         answers = [await self._named(prompt, batch) for batch in batches or [()]]
         left_out = [token for token in wanted if not any(token in answer.by_id for answer in answers)]
@@ -90,6 +90,16 @@ class VllmWire:
     async def close(self) -> None:
         """Close every connection."""
         await self._http.close()
+
+    async def _tokenize(self, text: str, *, special: bool, spells: bool) -> tuple[list[Token], list[str]]:
+        """The tokens as the server finds them, and, for a short text or where asked for, how it spells them."""
+        spells = spells or len(text) <= SHORT_CHARACTERS
+        body = {"prompt": text, "add_special_tokens": special, "return_token_strs": spells}
+        reply = await self._http.post("/tokenize", {**body, **self._of_model})
+        with reading("/tokenize"):
+            pieces = reply.get("token_strs") or []
+            spellings = (list(map(spell, pieces)) for spell in (byte_level, sentence_piece))
+            return placed(text, token_ids(reply["tokens"]), spellings), pieces
 
     async def _named(self, prompt: Prompt, tokens: Sequence[int]) -> Completion:
         """The log-probabilities of these tokens, or the likeliest ones; asked again within a cap that was too low."""

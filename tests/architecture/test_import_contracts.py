@@ -15,7 +15,7 @@ def test_every_import_contract_is_kept(root: Path) -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-@pytest.mark.parametrize("process", ["api.__main__", "workers.__main__", "migrations.__main__", "icm.cli"])
+@pytest.mark.parametrize("process", ["api.__main__", "workers.__main__", "migrations.__main__"])
 def test_a_process_outside_the_inference_server_never_loads_torch(process: str, root: Path) -> None:
     loaded = subprocess.run(
         [sys.executable, "-c", f"import sys, {process}; print(*sys.modules, sep='\\n')"],
@@ -27,6 +27,24 @@ def test_a_process_outside_the_inference_server_never_loads_torch(process: str, 
     modules = set(loaded.stdout.split())
     assert process in modules
     assert modules.isdisjoint(HEAVY)
+
+
+def loaded_by(script: str, root: Path) -> set[str]:
+    told = [sys.executable, "-c", f"import sys; {script}; print(*sys.modules, sep='\\n', file=sys.stderr)"]
+    return set(subprocess.run(told, cwd=root, check=True, capture_output=True, text=True).stderr.split())
+
+
+def test_no_command_loads_torch(root: Path) -> None:
+    modules = loaded_by("from icm.cli import ENTRIES; [entry.loaded() for entry in ENTRIES]", root)
+    assert {"icm.commands.serve", "icm.commands.keys", "icm.client"} <= modules
+    assert modules.isdisjoint(HEAVY)
+
+
+def test_help_and_version_load_no_client_and_no_database(root: Path) -> None:
+    for option in ("--help", "--version"):
+        modules = loaded_by(f"from icm.cli import build_app; build_app()([{option!r}], standalone_mode=False)", root)
+        assert "icm.cli" in modules
+        assert modules & {"httpx", "sqlalchemy", "alembic", "asyncio", "icm.commands.jobs"} == set()
 
 
 def test_the_search_loads_nothing_but_the_standard_library_and_the_solver(root: Path) -> None:

@@ -134,9 +134,14 @@ async def test_a_label_that_merges_with_the_prompt_is_refused(kind: str) -> None
 
 
 @kinds
-async def test_letters_beyond_ascii_and_texts_that_look_like_special_tokens_are_scored(kind: str) -> None:
+@pytest.mark.parametrize("glued", [(), ("\n\nThe", "True\n\n")], ids=["as ids of parts", "as whole texts"])
+async def test_letters_beyond_ascii_are_scored_and_what_looks_like_a_special_token_is_text(
+    kind: str, glued: tuple[str, ...]
+) -> None:
     server = fake_of(kind)
-    assert_scores(await scored(server, ODD_TEXTS), own_scores(server.model, ODD_TEXTS, LABELS))
+    server.model = ToyLanguageModel(ToyTokenizer(glued=glued))
+    parses = kind == "tgi"  # which takes text alone, and cannot be asked not to
+    assert_scores(await scored(server, ODD_TEXTS), own_scores(server.model, ODD_TEXTS, LABELS, parses=parses))
 
 
 @kinds

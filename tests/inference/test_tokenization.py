@@ -37,6 +37,19 @@ def test_a_prompt_begins_with_bos_unless_told_otherwise(prompts: PromptTokenizer
     assert prompts.encode(LINES[0], add_special_tokens=False) == prompts.encode(LINES[0])[1:]
 
 
+@pytest.mark.parametrize("by_line", [True, False])
+def test_what_looks_like_a_special_token_is_text(by_line: bool, prompts: PromptTokenizer) -> None:
+    special = set(prompts._tokenizer.all_special_ids)
+    assert special
+    for text in ("a <s> b", "</s>", "<s>\nThe <s></s>", *prompts._tokenizer.all_special_tokens):
+        ways = [prompts.encode(text, add_special_tokens=False) if by_line else prompts.encode_all([text])[0][1:]]
+        ways += [[piece.id for piece in prompts.pieces(text)[1:]]]
+        for ids in ways:
+            assert special.isdisjoint(ids)
+            assert prompts._decode(ids) == text
+        assert prompts.count_all([text]) == [len(ways[0])]
+
+
 def _words(*vocabulary: str) -> Tokenizer:
     return Tokenizer(models.BPE({word: number for number, word in enumerate(vocabulary)}, []))
 

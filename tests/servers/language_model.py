@@ -70,16 +70,20 @@ class ToyTokenizer:
         self._longest = max(map(len, self._texts))
         self._glued = tuple(sorted(glued, key=len, reverse=True))
         self._whole = re.compile("|".join(map(re.escape, (*SPECIALS, *self._glued))))
+        self._glued_only = re.compile("|".join(map(re.escape, self._glued)) or "(?!)")  # else it matches nothing
 
     @property
     def size(self) -> int:
         """The number of tokens of the vocabulary."""
         return len(self._texts)
 
-    def encode(self, text: str, *, special: bool = False) -> list[Piece]:
-        """The tokens of a text; `special`: behind the special token that begins a prompt, of no width."""
+    def encode(self, text: str, *, special: bool = False, parses: bool = True) -> list[Piece]:
+        """The tokens of a text; `special`: behind the special token that begins a prompt, of no width.
+
+        `parses`: what looks like a special token in the text is one.
+        """
         begin = [Piece(BEGIN, SPECIALS[BEGIN], 0, 0)] if special and self.begins else []
-        return begin + list(self._pieces(text))
+        return begin + list(self._pieces(text, self._whole if parses else self._glued_only))
 
     def ids(self, text: str, *, special: bool = False) -> list[int]:
         """The same, as ids alone."""
@@ -101,9 +105,9 @@ class ToyTokenizer:
         """The text of tokens, special tokens left out."""
         return b"".join(map(self.bytes_of, ids)).decode(errors="replace")
 
-    def _pieces(self, text: str) -> Iterator[Piece]:
+    def _pieces(self, text: str, whole: re.Pattern[str]) -> Iterator[Piece]:
         at = 0
-        for match in self._whole.finditer(text):
+        for match in whole.finditer(text):
             yield from self._words(text, at, match.start())
             yield Piece(self._ids[match[0]], match[0], match.start(), match.end())
             at = match.end()

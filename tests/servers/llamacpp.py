@@ -142,7 +142,8 @@ class FakeLlamaCpp(FakeServer):
         return Reply({"object": "list", "data": [card]})
 
     async def _tokenize(self, seen: Seen) -> Reply:
-        pieces = self.model.tokenizer.encode(seen.body["content"], special=bool(seen.body.get("add_special")))
+        options = {"special": bool(seen.body.get("add_special")), "parses": bool(seen.body.get("parse_special", True))}
+        pieces = self.model.tokenizer.encode(seen.body["content"], **options)
         if not seen.body.get("with_pieces"):
             return Reply({"tokens": [piece.id for piece in pieces]})
         return Reply({"tokens": [{"id": piece.id, "piece": self._piece(piece.id)} for piece in pieces]})

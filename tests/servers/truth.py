@@ -17,9 +17,11 @@ def own_scores(
     *,
     all_spellings: bool = False,
     separator: str = "",
+    parses: bool = True,
 ) -> dict[Row, list[float]]:
     """What the language model itself says, the tokens of prompt and label as those of one text.
 
+    `parses`: what looks like a special token in a prompt is one.
     With a separator, a label whose tokens others begin with is read with the token behind it.
     """
     texts = {label: _texts(label, all_spellings=all_spellings) for label in labels}
@@ -30,7 +32,10 @@ def own_scores(
         if any(_begins(model, text, other) for others in labels if others != label for other in texts[others])
     }
     return {
-        row: [_log_sum(_path(model, prompt, text, ended.get(text, "")) for text in own) for own in texts.values()]
+        row: [
+            _log_sum(_path(model, prompt, text, ended.get(text, ""), parses=parses) for text in own)
+            for own in texts.values()
+        ]
         for row, prompt in tree.prompts()
     }
 
@@ -44,15 +49,19 @@ def _begins(model: ToyLanguageModel, one: str, other: str) -> bool:
     return longer[: len(ids)] == ids
 
 
-def _path(model: ToyLanguageModel, prompt: str, text: str, end: str) -> float:
+def _path(model: ToyLanguageModel, prompt: str, text: str, end: str, *, parses: bool) -> float:
     """The tokens of the text behind the prompt, and, where something ends it, the first one behind them."""
-    before, whole = (model.tokenizer.ids(each, special=True) for each in (prompt, prompt + text))
+    before, whole = (_ids(model, each, parses=parses) for each in (prompt, prompt + text))
     assert whole[: len(before)] == before
     if end:
-        demonstration = model.tokenizer.ids(f"{prompt}{text}{end}The next", special=True)
+        demonstration = _ids(model, f"{prompt}{text}{end}The next", parses=parses)
         assert demonstration[: len(whole)] == whole
         whole = demonstration[: len(whole) + 1]
     return float(sum(model.log_probabilities(whole[:end])[whole[end]] for end in range(len(before), len(whole))))
+
+
+def _ids(model: ToyLanguageModel, text: str, *, parses: bool) -> list[int]:
+    return [piece.id for piece in model.tokenizer.encode(text, special=True, parses=parses)]
 
 
 def _log_sum(values: Iterable[float]) -> float:

@@ -1,3 +1,4 @@
+import re
 from io import StringIO
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from rich.console import Console
 from icm.commands.failures import BadConfigFile
 from icm.commands.jobs import check_output
 from icm.commands.options import read_config
-from icm.commands.output import count, known_lines, summary_of
+from icm.commands.output import Terminal, count, known_lines, summary_of
 from icm.commands.progress import figures, shown_progress
 from icm.commands.serve import read_backends
 from icm.documents import Job
@@ -69,6 +70,17 @@ def test_in_a_terminal_progress_is_a_bar() -> None:
         show(job("running"))
     assert "50/200" in written.getvalue()
     assert "accepted 25%" in written.getvalue()
+
+
+def test_at_80_columns_bar_rows_and_times_are_whole_and_the_rest_gives_way() -> None:
+    written = StringIO()
+    long = Job.read(job_document("running", name="a very long name " * 9, progress={**PROGRESS, "rows": 100_000}))
+    with shown_progress(as_json=False, console=Terminal(file=written, force_terminal=True, width=80)) as show:
+        show(long)
+    last = [line for line in written.getvalue().splitlines() if "100000" in line][-1]
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", last).strip()
+    assert re.match(r"\S+ +50/100000 0:00:\d\d 12 s left running ", shown), shown
+    assert len(shown) <= 80
 
 
 def test_a_report_in_a_few_lines() -> None:

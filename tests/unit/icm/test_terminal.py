@@ -10,12 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
-import typer
 from typer.testing import CliRunner, Result
 
 from icm import Client
-from icm.cli import build_app
-from icm.commands import audit, jobs, keys, label, models, projects, webhooks
+from icm.cli import ENTRIES, build_app
+from icm.commands import audit, jobs, keys, label, models, projects, submit, webhooks
 from icm.commands.failures import report_failure
 from icm.commands.output import Terminal, on_stderr, plain_table, write_line
 from icm.commands.progress import shown_progress
@@ -66,6 +65,7 @@ PAGE = {"next_cursor": None}
 # What each command shows of whom: its words, and what the service answers or the database holds.
 SHOWN: dict[str, tuple[list[str], Any]] = {
     "jobs": ([], {"data": [JOB], **PAGE}),
+    "show": (["job_1"], JOB),
     "watch": (["job_1"], JOB),
     "report": (["job_1"], REPORT),
     "pause": (["job_1"], PAUSED),
@@ -73,6 +73,7 @@ SHOWN: dict[str, tuple[list[str], Any]] = {
     "cancel": (["job_1"], PAUSED),
     "models": ([], {"data": [BACKEND]}),
     "label": (["DATA", "--config", "CONFIG", "-o", "out.jsonl", "--url", "http://localhost"], JOB),
+    "submit": (["DATA", "--config", "CONFIG"], JOB),
     "estimate": (["DATA", "--config", "CONFIG", "--url", "http://localhost"], ESTIMATE),
     "webhooks create": (["https://example.com"], {**WEBHOOK, "secret": EVIL}),
     "webhooks list": ([], {"data": [WEBHOOK]}),
@@ -89,16 +90,13 @@ SHOWN: dict[str, tuple[list[str], Any]] = {
     "audit": ([], [ENTRY]),
 }
 # These show nothing but the key that was made, the file that was written, the parts that run here.
-SILENT = {"keys create", "result", "serve", "serve-private", "webhooks delete"}
+SILENT = {"convert", "keys create", "result", "serve", "serve-private", "delete", "webhooks delete"}
 
 
-def commands_of(app: typer.Typer) -> Iterator[str]:
-    for command in app.registered_commands:
-        assert command.callback is not None
-        yield command.name or command.callback.__name__.strip("_").replace("_", "-")
-    for group in app.registered_groups:
-        assert group.typer_instance is not None
-        yield from (f"{group.name} {name}" for name in commands_of(group.typer_instance))
+def commands_of() -> Iterator[str]:
+    for entry in ENTRIES:
+        command = entry.loaded()
+        yield from (f"{entry.name} {name}" for name in command.commands) if entry.is_group else [entry.name]
 
 
 @pytest.fixture
@@ -114,7 +112,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, Any],
             found if isinstance(found, httpx.Response) else httpx.Response(200, text=json.dumps(found, default=str))
         )
         transport = httpx.MockTransport(FakeService(answer))
-        for module in (jobs, label, models, webhooks):
+        for module in (jobs, label, models, submit, webhooks):
             monkeypatch.setattr(
                 module, "Client", lambda _url, api_key: Client("http://x", transport=transport, retries=IMPATIENT)
             )
@@ -127,7 +125,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, Any],
 
 
 def test_every_command_that_shows_data_is_tried_here() -> None:
-    assert set(commands_of(build_app())) == SHOWN.keys() | SILENT
+    assert set(commands_of()) == SHOWN.keys() | SILENT
 
 
 @pytest.mark.parametrize("command", SHOWN)

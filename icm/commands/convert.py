@@ -1,0 +1,46 @@
+"""The command that makes a published data set into rows for its preset."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from icm.commands.jobs import check_folder
+from icm.commands.options import Json
+from icm.commands.output import on_stdout, write_json, write_line
+from icm.conversion import Published, converted
+from icm.files import saved
+
+_Preset = Annotated[Published, typer.Argument(metavar="PRESET", help="truthfulqa or gsm8k.")]
+_File = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE", exists=True, dir_okay=False, help="TruthfulQA.csv, or GSM8K's example_model_solutions.jsonl."
+    ),
+]
+
+
+def convert(
+    preset: _Preset,
+    file: _File,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Ends in .jsonl.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Make a published data set into rows that its preset fits."""
+    if output.suffix.lower() != ".jsonl":
+        raise typer.BadParameter(
+            f"{output}: rows are written as JSON lines; use the ending .jsonl", param_hint="--output"
+        )
+    check_folder(output, "--output")
+    rows, questions = 0, set[str]()
+    with saved(output) as written:
+        for row in converted(preset, file):
+            written.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+            rows += 1
+            questions.add(row["question"])
+    if as_json:
+        write_json({"output": str(output), "rows": rows, "questions": len(questions)})
+        return
+    write_line(on_stdout(), f"{output}: {rows} rows about {len(questions)} questions")

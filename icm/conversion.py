@@ -1,0 +1,130 @@
+"""The data sets of two presets as they are published, made into rows that the presets' templates and relations fit."""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from icm.errors import IcmError
+
+_ANSWER_COLUMNS = ("Question", "Best Answer", "Correct Answers", "Incorrect Answers")
+_CALCULATION = re.compile(r"<<[^<>]*>>")  # what GSM8K's calculator annotates
+_NUMBER = re.compile(r"(?:(?<![\d.)])-)?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
+_MARK = re.compile(r"####|^A:", re.MULTILINE)  # before the final answer, as problems and as models' solutions have it
+
+Row = dict[str, Any]
+
+
+class Published(StrEnum):
+    """The presets whose published files have another shape."""
+
+    TRUTHFULQA = "truthfulqa"
+    GSM8K = "gsm8k"
+
+
+class NotAsPublished(IcmError):
+    """The file is not the one that the preset's data set is published as; the text says what is missing."""
+
+
+def converted(preset: Published, path: Path) -> Iterator[Row]:
+    """The preset's rows, with a gold column `label`. Raises NotAsPublished, OSError."""
+    try:
+        yield from _READERS[preset](path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise NotAsPublished(f"{path} is not a text file in UTF-8 that {preset} is published as") from error
+
+
+def final_answer(solution: str) -> str | None:
+    """The number that a solution comes to, in one form: that behind `####` or `A:`, else the last one, if any."""
+    *steps, last = _MARK.split(_CALCULATION.sub("", solution))
+    numbers = _NUMBER.findall(last)
+    if not numbers:
+        return None
+    number: str = numbers[0 if steps else -1].replace(",", "")
+    return number.rstrip("0").rstrip(".") if "." in number else number
+
+
+def _truthfulqa(path: Path) -> Iterator[Row]:
+    """The best answer, which is true, and the incorrect ones, so that at most one claim for each question is.
+
+    Of further correct answers each would be true beside the best one, which the preset's relation excludes.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        missing = [name for name in _ANSWER_COLUMNS if name not in (reader.fieldnames or ())]
+        if missing:
+            raise NotAsPublished(f"{path} has no column {missing[0]!r}: give TruthfulQA.csv as it is published")
+        for number, row in enumerate(reader):
+            question, best, right, wrong = ((row[name] or "").strip() for name in _ANSWER_COLUMNS)
+            if not (question and best):
+                raise NotAsPublished(f"{path}, line {reader.line_num}: Question and Best Answer must not be blank")
+            correct = {_plain(text) for text in (best, *_answers(right))}
+            false = [text for text in _answers(wrong) if _plain(text) not in correct]
+            for place, choice in enumerate((best, *false)):
+                yield {"id": f"{number}-{place}", "question": question, "choice": choice, "label": str(place == 0)}
+
+
+def _answers(cell: str) -> list[str]:
+    return list(dict.fromkeys(text.strip() for text in cell.split(";") if text.strip()))
+
+
+def _plain(text: str) -> str:
+    return text.strip().rstrip(".").casefold()
+
+
+def _gsm8k(path: Path) -> Iterator[Row]:
+    """Each model solution of each question; solutions that come to no number are left out."""
+    with path.open(encoding="utf-8-sig") as file:
+        for line, text in enumerate(file, start=1):
+            if text.strip():
+                yield from _solutions(_problem(path, line, text), f"{path}, line {line}", line)
+
+
+def _problem(path: Path, line: int, text: str) -> Mapping[str, Any]:
+    try:
+        problem = json.loads(text)
+    except ValueError:
+        problem = None
+    if not isinstance(problem, dict) or not isinstance(problem.get("question"), str):
+        raise NotAsPublished(f'{path}, line {line}: an object with a "question" is needed, as GSM8K is published')
+    return problem
+
+
+def _solutions(problem: Mapping[str, Any], place: str, line: int) -> Iterator[Row]:
+    """Solutions under names of models, each `{"solution": ..., "is_correct": ...}`, or in a list `solutions`."""
+    listed = problem.get("solutions")
+    found = [*problem.values(), *(listed if isinstance(listed, list) else ())]
+    solutions = [each if isinstance(each, dict) else {"solution": each} for each in found if _is_solution(each, listed)]
+    if not solutions:
+        raise NotAsPublished(
+            f"{place} has no solutions of models, only its own: give example_model_solutions.jsonl of GSM8K, "
+            'or add a list "solutions"'
+        )
+    truth = final_answer(str(problem.get("ground_truth") or problem.get("answer") or ""))
+    for number, each in enumerate(solutions):
+        answer = final_answer(each["solution"])
+        if answer is not None:
+            solution = _CALCULATION.sub("", each["solution"]).strip()
+            row = {"id": f"{line}-{number}", "question": problem["question"], "solution": solution, "answer": answer}
+            yield {**row, "label": _gold(each.get("is_correct"), answer, truth)}
+
+
+def _is_solution(value: Any, listed: Any) -> bool:
+    if isinstance(value, dict):
+        return isinstance(value.get("solution"), str)
+    return isinstance(value, str) and isinstance(listed, list) and value in listed
+
+
+def _gold(is_correct: object, answer: str, truth: str | None) -> str | None:
+    if isinstance(is_correct, bool):
+        return str(is_correct)
+    return None if truth is None else str(answer == truth)
+
+
+_READERS: dict[Published, Callable[[Path], Iterator[Row]]] = {
+    Published.TRUTHFULQA: _truthfulqa,
+    Published.GSM8K: _gsm8k,
+}
