@@ -35,7 +35,7 @@ def parquet_as_lines(file: IO[bytes], limits: Limits, faults: FaultLog) -> Itera
         unpacked += batch.nbytes
         limits.check_bytes(unpacked)
         limits.check_rows(row + batch.num_rows)
-        for fields in _rows(batch):
+        for fields in _rows(_with_texts(batch)):
             row += 1
             size = _least_bytes(fields)
             line = b"" if size > limits.max_row_bytes else _as_line(fields, row, faults)
@@ -56,7 +56,9 @@ def _usable(schema: pa.Schema, faults: FaultLog) -> bool:
         if count > 1:
             faults.add(f"the file has the column {count} times", field=name)
     for field in schema:
-        if not _readable(field.type):
+        if _has_text(field.type):
+            faults.assume(f"column {field.name!r} holds {field.type}, which JSON does not have, and was read as text")
+        elif not _readable(field.type):
             kind = str(field.type)[:100]
             faults.add(f"columns of type {kind} are not read; convert it to text or numbers", field=field.name)
     return len(faults) == before
@@ -74,6 +76,19 @@ def _readable(kind: pa.DataType, depth: int = 1) -> bool:
     tests = (types.is_boolean, types.is_integer, types.is_floating, types.is_null)
     texts = (types.is_string, types.is_large_string, types.is_string_view)
     return any(test(kind) for test in (*tests, *texts))
+
+
+def _has_text(kind: pa.DataType) -> bool:
+    """Whether the values are written as texts in one way: dates, times and decimals."""
+    types = pa.types
+    tests = (types.is_date, types.is_time, types.is_timestamp, types.is_decimal)
+    return any(test(kind) for test in tests)
+
+
+def _with_texts(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The same rows, with what JSON does not have as text: 2020-01-31, 2020-01-31 12:00:00, 0.10."""
+    arrays = [array.cast(pa.string()) if _has_text(array.type) else array for array in batch.columns]
+    return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:

@@ -35,10 +35,11 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of it: faults, those told and all as counted by field; or a limit that was passed, or a full disk."""
+    """What came of it: faults, those told and all by field; what was assumed; or a limit passed, or a full disk."""
 
     faults: tuple[Fault, ...] = ()
     counts: tuple[tuple[str | None, int], ...] = ()
+    assumptions: tuple[str, ...] = ()
     too_large: str | None = None
     no_room: bool = False
 
@@ -61,7 +62,7 @@ def unpack(file: IO[bytes], lines_fd: int, limits: Limits) -> Outcome:
         log.add(f"the file is not readable as Parquet: {error}")
     except Exception as error:  # noqa: BLE001 - a file made for it raises anything; whatever it is, the file is at fault
         log.add(f"the file is not readable as Parquet: {error}")
-    return Outcome(faults=tuple(log.reported), counts=tuple(log.counts.items()))
+    return Outcome(faults=tuple(log.reported), counts=tuple(log.counts.items()), assumptions=log.assumptions)
 
 
 def main() -> None:

@@ -34,6 +34,8 @@ class UnpackedParquet:
     def rows(self, faults: FaultLog) -> Iterator[SourceRow]:
         """Every row without a fault, under its number in the file."""
         faults.add_all(self._outcome.faults, dict(self._outcome.counts))
+        for assumption in self._outcome.assumptions:
+            faults.assume(assumption)
         self._lines.seek(0)
         yield from read_jsonl(self._lines, self._limits, faults)
 
@@ -113,7 +115,8 @@ def _outcome(done: "subprocess.CompletedProcess[bytes]") -> Outcome:
     if said["no_room"]:
         raise SpoolFull("the disk for uploads is full")
     counts = tuple((field, count) for field, count in said["counts"])
-    return Outcome(faults=tuple(Fault(**fault) for fault in said["faults"]), counts=counts)
+    faults = tuple(Fault(**fault) for fault in said["faults"])
+    return Outcome(faults=faults, counts=counts, assumptions=tuple(said["assumptions"]))
 
 
 def _too_slow() -> PayloadTooLarge:

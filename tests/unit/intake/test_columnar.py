@@ -1,4 +1,5 @@
 import datetime as dt
+import decimal
 import gzip
 import io
 import os
@@ -11,7 +12,7 @@ import pytest
 
 from service.errors import Fault, PayloadTooLarge
 from service.intake.parquet_process import unpack
-from tests.unit.intake.helpers import SMALL, faults_in, read
+from tests.unit.intake.helpers import SMALL, assumed, faults_in, read
 
 
 def parquet(table: pa.Table) -> bytes:
@@ -69,7 +70,7 @@ def test_all_that_is_wrong_with_a_file_comes_back_from_the_process_that_reads_it
 
 @pytest.mark.parametrize(
     "column",
-    [pa.array([dt.date(2020, 1, 1)]), pa.array([b"x"]), pa.array([[b"x"]]), pa.array([dt.timedelta(1)])],
+    [pa.array([[dt.date(2020, 1, 1)]]), pa.array([b"x"]), pa.array([[b"x"]]), pa.array([dt.timedelta(1)])],
 )
 def test_types_that_json_does_not_have_are_refused_by_column(column: pa.Array) -> None:
     [fault] = told(parquet(pa.table({"a": column})))
@@ -106,3 +107,25 @@ def test_a_small_file_that_unpacks_to_much_is_too_large() -> None:
 def test_more_rows_than_allowed_are_too_large() -> None:
     with pytest.raises(PayloadTooLarge, match="3 rows"):
         read(parquet(pa.table({"a": [1, 2, 3, 4]})), "a.parquet", limits=replace(SMALL, max_rows=3))
+
+
+def test_dates_times_and_decimals_are_read_as_text_and_said() -> None:
+    noon = dt.datetime(2020, 1, 31, 12, tzinfo=dt.UTC)
+    columns = {
+        "day": pa.array([dt.date(2020, 1, 31), None]),
+        "at": pa.array([noon, None], pa.timestamp("us", tz="UTC")),
+        "local": pa.array([noon.replace(tzinfo=None), None], pa.timestamp("ns")),
+        "clock": pa.array([dt.time(12, 30), None]),
+        "price": pa.array([decimal.Decimal("0.10"), None], pa.decimal128(10, 2)),
+        "text": ["x", "y"],
+    }
+    content = parquet(pa.table(columns))
+    first, second = (dict(row.fields) for row in read(content, "a.parquet"))
+    assert first["day"] == "2020-01-31"
+    assert str(first["at"]).startswith("2020-01-31 12:00:00")
+    assert str(first["local"]).startswith("2020-01-31 12:00:00")
+    assert str(first["clock"]).startswith("12:30:00")
+    assert first["price"] == "0.10"
+    assert second == {**dict.fromkeys(columns), "text": "y"}
+    told_of = [name for name in columns if any(repr(name) in message for message in assumed(content, "a.parquet"))]
+    assert told_of == ["day", "at", "local", "clock", "price"]
