@@ -25,6 +25,7 @@ from tests.inference.trees import LABELS, prompts_of, trees
 PROMPT = "The city of Paris is in France."
 SPLIT = ("True", "True story", "Truest", "yes", "no\nno", "Paris", "city of")  # of several tokens, some shared
 TOKENIZER = train_tokenizer()
+TOKENIZER.split_special_tokens = True  # a row is text, whatever it looks like
 FIRST_TOKENS = [TOKENIZER.encode(f" {label}", add_special_tokens=False)[0] for label in LABELS]
 
 
