@@ -23,11 +23,11 @@ from service.config import JobConfig
 _HEAD = """# Real language models and real text
 
 Written by `make bench-real`. Every method gets the same rows of a task, drawn by the seed, on the same pretrained
-language model; related rows come together or not at all. N = {rows} rows where a line does not say otherwise, {seeds}
-seeds. Gold labels are for the comparison; a method that is given some says so. Tokens are per row, in units of L, the
-mean length of a row as a demonstration: *sent* counts all prompts in full, *computed* what the prefix cache did not
-hold. With N = {rows}, an accuracy of 0.75 has a standard error of {error:.2f}. The raw numbers are in
-`real_models/results.jsonl`.
+language model; related rows come together or not at all. N = {rows} rows where a line does not say otherwise; up to
+{seeds} seeds, and the tables of costs say how many runs there are. Gold labels are for the comparison; a method that is
+given some says so. Tokens are per row, in units of L, the mean length of a row as a demonstration: *sent* counts all
+prompts in full, *computed* what the prefix cache did not hold. With N = {rows}, an accuracy of 0.75 has a standard
+error of {error:.2f}. The raw numbers are in `real_models/results.jsonl`.
 
 ## How to run it
 ```sh

@@ -223,6 +223,6 @@ async def test_the_tokens_of_a_short_text_have_places(loopback: Loopback) -> Non
     assert await wire.encode("x" * 1000) == [Token(4), Token(5)]
     await wire.close()
     assert loopback.bodies("/tokenize") == [
-        {"content": "é", "add_special": True, "with_pieces": True},
-        {"content": "x" * 1000, "add_special": False, "with_pieces": False},
+        {"content": "é", "add_special": True, "parse_special": False, "with_pieces": True},
+        {"content": "x" * 1000, "add_special": False, "parse_special": False, "with_pieces": False},
     ]
