@@ -109,8 +109,8 @@ class AccessControl:
 def _key_of(headers: Headers) -> str | None:
     """The API key that was sent, None where no credential was. Raises NotAuthenticated for one that cannot be read.
 
-    Whoever sends one means to be somebody: without a key that can be read they are not taken for whoever is here. The
-    exception is another server's password (Basic), which proxies pass on.
+    A caller who sends a credential expects to be recognised, so one that we cannot read is an error and not an
+    anonymous request. The exception is another server's password (Basic), which proxies pass on.
     """
     given = headers.getlist("authorization")
     if len(given) > 1:
