@@ -1,6 +1,6 @@
 """Keeps what a scoring backend was asked and answered."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from service.scoring_ports import BackendIdentity, BackendInfo, Scorer
 from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
@@ -18,15 +18,18 @@ class Recorder:
     def difference(self, other: "Recorder") -> tuple[int, float]:
         """How many prompts both were asked, and the largest difference of their answers in nats."""
         common = self.scores.keys() & other.scores.keys()
-        pairs = (zip(self.scores[prompt], other.scores[prompt], strict=True) for prompt in common)
-        return len(common), max((abs(one - two) for pair in pairs for one, two in pair), default=0.0)
+        return len(common), max(self._differences(other), default=0.0)
 
     def mean_difference(self, other: "Recorder") -> float:
         """The mean over labels and prompts that both were asked of how far the answers differ, in nats."""
-        common = self.scores.keys() & other.scores.keys()
-        pairs = (zip(self.scores[prompt], other.scores[prompt], strict=True) for prompt in common)
-        differences = [abs(one - two) for pair in pairs for one, two in pair]
+        differences = list(self._differences(other))
         return sum(differences) / max(1, len(differences))
+
+    def _differences(self, other: "Recorder") -> Iterator[float]:
+        """Of both answers to each prompt that both were asked, label by label."""
+        for prompt in self.scores.keys() & other.scores.keys():
+            for one, two in zip(self.scores[prompt], other.scores[prompt], strict=True):
+                yield abs(one - two)
 
     async def probe(
         self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""

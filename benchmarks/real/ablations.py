@@ -1,7 +1,6 @@
 """What each piece of the search is worth: its last look read without the piece, at no further question."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from service.search import panel
 from service.search.calibration import Shares, even_shares, label_shares
@@ -57,7 +56,7 @@ def _readings(problem: Problem, before: State, views: Sequence[View]) -> Iterato
     fitted = _fitted(problem, labels, told, usual)
     whole = fitted.scores(told)
     yield WHOLE, whole
-    yield RAW, _uncalibrated(fitted).scores(told)
+    yield RAW, fitted.uncalibrated(told)
     yield EVEN, _fitted(problem, labels, told, even_shares(problem.classes)).scores(told)
     yield LAST, _fitted(problem, labels, told, _without_zero(own)).scores(told)
     yield BLIND, _fitted(problem, labels, told[:-1], usual).scores(told[:-1])
@@ -69,12 +68,6 @@ def _readings(problem: Problem, before: State, views: Sequence[View]) -> Iterato
 def _fitted(problem: Problem, labels: Labels, told: Sequence[Scores], shares: Shares) -> Panel:
     weights = [view_weight(labels, scores, problem.classes) for scores in told]
     return panel.fit([()] * len(told), told, weights, shares)
-
-
-def _uncalibrated(fitted: Panel) -> Panel:
-    nothing = (0.0,) * len(fitted.shift)
-    members = tuple(replace(member, shift=nothing) for member in fitted.members)
-    return replace(fitted, members=members, shift=nothing, first_shift=nothing)
 
 
 def _without_zero(shares: Shares) -> Shares:

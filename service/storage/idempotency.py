@@ -1,6 +1,6 @@
 """Which requests have been served already."""
 
-from sqlalchemy import Select, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,7 +18,9 @@ class IdempotencyTable:
 
     async def find(self, key: str) -> StoredRequest | None:
         """What the key was used for; None where it was not, or not yet committed."""
-        stored = (await self._connection.execute(self._used(key))).first()
+        columns = (idempotency_keys.c.sha256, idempotency_keys.c.job_id)
+        used = select(*columns).where(idempotency_keys.c.project == self._project, idempotency_keys.c.key == key)
+        stored = (await self._connection.execute(used)).first()
         return None if stored is None else StoredRequest(sha256=stored.sha256, job_id=stored.job_id)
 
     async def claim(self, key: str, sha256: str, job_id: JobId) -> StoredRequest | None:
@@ -33,7 +35,3 @@ class IdempotencyTable:
             if (stored := await self.find(key)) is not None:
                 return stored
         return None
-
-    def _used(self, key: str) -> Select[tuple[str, str]]:
-        columns = (idempotency_keys.c.sha256, idempotency_keys.c.job_id)
-        return select(*columns).where(idempotency_keys.c.project == self._project, idempotency_keys.c.key == key)
