@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
-from api.connections import bounded
+from api.edge.connections import bounded
 from service.access.authentication import needs_key
 from service.access.issuing import list_keys
 from service.bootstrap import Application, build_application

@@ -8,21 +8,24 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
-from api import docs_page, events, jobs, operations, results, webhooks
-from api.access import AccessControl, HostCheck
+from api import operations
 from api.cursors import CursorSigner
 from api.dependencies import Application
-from api.documentation import install_openapi
+from api.edge.access import AccessControl, HostCheck
+from api.edge.limits import BodyLimit, BodyPace, ConnectionLimit, HeadLimit
+from api.edge.middleware import RequestContext
 from api.errors import install_handlers
-from api.event_reads import EventReads
-from api.limits import BodyLimit, BodyPace, ConnectionLimit, HeadLimit
+from api.labelling import events, jobs, results
+from api.labelling.event_reads import EventReads
+from api.labelling.submissions import rooms_of
 from api.metrics import ApiMetrics
-from api.middleware import RequestContext
+from api.openapi import docs_page
+from api.openapi.documentation import install_openapi
 from api.readiness import FirstAnswer
-from api.submissions import rooms_of
+from api.webhooks import routes as webhooks
 from service.access.hosts import AllowedHosts
 from service.access.streams import StreamCounter
-from service.jobs.models import ModelDirectory
+from service.jobs.backends import ModelDirectory
 
 _FORM_BYTES = 2_000_000  # what a request may have beside the file itself
 _DOWNLOADS_AT_ONCE = 2  # that read the database; their readers take their time with what was read
@@ -47,7 +50,7 @@ def create_app(application: Application) -> FastAPI:
         description=_DESCRIPTION.strip(),
         lifespan=_lifespan,
         redirect_slashes=False,
-        docs_url=None,  # a page of ours, see api/docs_page.py
+        docs_url=None,  # a page of ours, see api/openapi/docs_page.py
         redoc_url=None,
         separate_input_output_schemas=False,
         telemetry=_NO_TELEMETRY,

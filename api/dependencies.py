@@ -7,7 +7,7 @@ from typing import Annotated, Protocol
 from fastapi import Depends, Header, Path, Query, Request
 
 from api.cursors import CursorSigner
-from api.event_reads import EventReads
+from api.labelling.event_reads import EventReads
 from api.metrics import ApiMetrics
 from api.readiness import FirstAnswer
 from service.access.desks import CallerDesks
@@ -15,10 +15,10 @@ from service.access.streams import StreamCounter
 from service.entities import Quotas
 from service.errors import Fault, InvalidInput, JobNotFound
 from service.identifiers import JobId
-from service.jobs.models import ModelDirectory
+from service.jobs.backends import ModelDirectory
 from service.observability.metrics import ServiceMetrics
-from service.ports import Desks, Store
-from service.scoring_ports import Scorers
+from service.ports.scoring import Scorers
+from service.ports.store import Desks, Store
 from service.settings import Settings
 
 JOB_ID = re.compile(r"job_[0-9a-f]{32}")

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response
 
 from api.dependencies import TheApplication, TheFirstAnswer, TheMetrics, TheModels
-from api.documentation import problems
+from api.openapi.documentation import problems
 from api.schemas import Health, ModelBody, ModelList
 from service.observability.metrics import CONTENT_TYPE
 

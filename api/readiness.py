@@ -3,7 +3,7 @@
 import asyncio
 
 from service.errors import BackendUnavailable
-from service.scoring_ports import BackendInfo, Scorers
+from service.ports.scoring import BackendInfo, Scorers
 
 _PATIENCE_SECONDS = 1.0  # of one question; a large language model may take longer to be probed
 

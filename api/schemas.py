@@ -7,20 +7,20 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.config import JobConfig
 from service.entities import Event, Job, JobStatus, LabelState, LabelStatus
-from service.jobs.estimate import Estimate, RelationPreview
-from service.jobs.gold import GoldValue
-from service.jobs.health.baselines import Baseline
-from service.jobs.health.calibration import Calibration
-from service.jobs.health.coherence import Coherence
-from service.jobs.health.facts import SearchFacts
-from service.jobs.health.population import FoundShare
-from service.jobs.health.proportions import Proportion
-from service.jobs.health.ranking import RankedLabelling
-from service.jobs.health.shortcuts import Shortcut
-from service.jobs.health.tally import ConfidenceBin
-from service.jobs.judgement import Reason, Verdict
-from service.jobs.report import Cost, Report
-from service.scoring_ports import BackendInfo
+from service.jobs.reporting.baselines import Baseline
+from service.jobs.reporting.calibration import Calibration
+from service.jobs.reporting.coherence import Coherence
+from service.jobs.reporting.facts import SearchFacts
+from service.jobs.reporting.population import FoundShare
+from service.jobs.reporting.proportions import Proportion
+from service.jobs.reporting.ranking import RankedLabelling
+from service.jobs.reporting.report import Cost, Report
+from service.jobs.reporting.shortcuts import Shortcut
+from service.jobs.reporting.tally import ConfidenceBin
+from service.jobs.reporting.verdicts import Reason, Verdict
+from service.jobs.submission.estimate import Estimate, RelationPreview
+from service.jobs.task.gold import GoldValue
+from service.ports.scoring import BackendInfo
 
 Item = TypeVar("Item", bound=BaseModel)
 

@@ -18,7 +18,7 @@ from benchmarks.execution import all_measured
 from benchmarks.experiments import EXPERIMENTS, SCALES, Scale, planned
 from benchmarks.results import Results
 from benchmarks.runs import Measured, Run
-from inference.language_model import fingerprint
+from inference.model.language_model import fingerprint
 from inference.settings import SMALL_MODEL
 
 

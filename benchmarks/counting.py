@@ -20,12 +20,12 @@ from dataclasses import dataclass, field
 from benchmarks.local import LocalScorer, resolve
 from benchmarks.measures import mean_demonstration_tokens
 from service.identifiers import Label, Row
-from service.search import evaluation, planner
 from service.search.engine import Search
-from service.search.problem import Problem
-from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores
-from service.search.scores import normalized
-from service.search.steps import Strategy, ask
+from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, TreeScores
+from service.search.predictions.scores import normalized
+from service.search.prompting import evaluation, planner
+from service.search.state.problem import Problem
+from service.search.state.steps import Strategy, ask
 
 _ALONE_NATS = 2.0  # how strongly a row's score without demonstrations counts, against one nat per demonstration
 Symbol = tuple[Row, Label]  # a demonstration

@@ -10,8 +10,8 @@ from inference.pretraining.documents import Style
 from inference.pretraining.evaluate import forms
 from inference.pretraining.world import TASKS, Claim, Task
 from service.identifiers import Label, Row
-from service.search.consistency import Constraint, Rule
-from service.search.problem import Parameters, Problem
+from service.search.rules.consistency import Constraint, Rule
+from service.search.state.problem import Parameters, Problem
 
 LABELS = ("True", "False")
 TRUE, FALSE = Label(0), Label(1)

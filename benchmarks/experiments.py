@@ -6,7 +6,7 @@ from itertools import product
 
 from benchmarks.runs import EVEN_NAME, Run
 from benchmarks.strategies import GOLD, STRATEGIES
-from service.search.problem import Parameters
+from service.search.state.problem import Parameters
 
 FOLDS, PAPER = "folds", "paper"
 PRINTED_DRAWS = Parameters.draws_per_row

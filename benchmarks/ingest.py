@@ -26,7 +26,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from service.storage.embedded import EmbeddedPostgres
+from icm.local_stack.embedded_postgres import EmbeddedPostgres
 
 CONFIG = {
     "name": "ingest",

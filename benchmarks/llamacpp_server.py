@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks.launching import Launch, launched
-from icm.ports import free_port
+from icm.local_stack.free_ports import free_port
 
 ENVIRONMENT = Path(__file__).parents[1] / ".venv-llamacpp"  # made by `make test-llamacpp`
 PYTHON = ENVIRONMENT / "bin" / "python"

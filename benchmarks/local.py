@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from inference.engine import CacheLimits, packed_scorer
-from inference.language_model import DtypeName, LanguageModel, Source, load, token_arrays
-from inference.tokenization import PromptTokenizer
+from inference.model.language_model import DtypeName, LanguageModel, Source, load, token_arrays
+from inference.model.tokenization import PromptTokenizer
 from service.identifiers import Row
 from service.search.engine import Search
-from service.search.problem import Problem
-from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
-from service.search.steps import Answer, Phase, Request, State, Strategy
+from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
+from service.search.state.problem import Problem
+from service.search.state.steps import Answer, Phase, Request, State, Strategy
 
 T = TypeVar("T")
 

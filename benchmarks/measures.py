@@ -7,11 +7,11 @@ from statistics import fmean
 from benchmarks.data import Dataset, Item
 from benchmarks.local import LocalScorer, TreeScorer, resolve
 from service.identifiers import Label, Row
-from service.search import evaluation
-from service.search.consistency import Labels
-from service.search.problem import Problem
-from service.search.prompt_tree import PromptTree, Query
-from service.search.scores import likeliest
+from service.search.predictions.prompt_tree import PromptTree, Query
+from service.search.predictions.scores import likeliest
+from service.search.prompting import evaluation
+from service.search.rules.consistency import Labels
+from service.search.state.problem import Problem
 
 COLLAPSED = 0.95  # share of one label from which a labelling counts as collapsed
 INVERTED = 0.25  # accuracy below which a labelling counts as inverted

@@ -19,12 +19,12 @@ from typing import Any
 import torch
 
 from inference.engine import CacheLimits, Engine
-from inference.language_model import LanguageModel, Source, load, token_arrays
+from inference.model.language_model import LanguageModel, Source, load, token_arrays
+from inference.model.tokenization import PromptTokenizer
 from inference.settings import SMALL_MODEL
-from inference.tokenization import PromptTokenizer
 from service.identifiers import Label, Row
-from service.search.planner import leave_one_out
-from service.search.problem import Problem
+from service.search.prompting.planner import leave_one_out
+from service.search.state.problem import Problem
 
 LABELS = ("True", "False")
 _HEAD = (

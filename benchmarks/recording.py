@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from service.scoring_ports import BackendIdentity, BackendInfo, Scorer
-from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
+from service.ports.scoring import BackendIdentity, BackendInfo, Scorer
+from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 
 
 class Recorder:

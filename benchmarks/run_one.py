@@ -21,7 +21,7 @@ from benchmarks.strategies import STRATEGIES
 from inference.pretraining.evaluate import forms
 from inference.pretraining.world import TASKS
 from inference.settings import SMALL_MODEL
-from service.search.problem import Parameters
+from service.search.state.problem import Parameters
 
 HEAD = (
     f"{'task':<18} {'seed':>4} {'strategy':<16} {'accuracy':>8} {'verdict':<9} {'True':>5} {'U':>8} {'U gold':>8} "

@@ -10,12 +10,12 @@ from benchmarks.local import Found, LocalScorer, resolve, search
 from benchmarks.sharded import is_one_shard, label_all
 from benchmarks.strategies import GOLD, STRATEGIES
 from service.identifiers import Label, Row
-from service.search import evaluation
-from service.search.consistency import Labels
-from service.search.problem import Parameters, Problem
-from service.search.prompt_tree import Usage
-from service.search.repair import repair
-from service.search.steps import Phase, State
+from service.search.moves.repair import repair
+from service.search.predictions.prompt_tree import Usage
+from service.search.prompting import evaluation
+from service.search.rules.consistency import Labels
+from service.search.state.problem import Parameters, Problem
+from service.search.state.steps import Phase, State
 
 FORM = "statement, question mark"
 TRUTH, EVEN_NAME = "truth", "even name"

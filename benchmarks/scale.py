@@ -22,10 +22,10 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from icm import Client
-from icm.private import PrivateService
+from icm.local_stack.temporary_service import PrivateService
+from inference.model.tokenization import PromptTokenizer
 from inference.pretraining.world import LARGEST_NUMBER, in_words
 from inference.settings import SMALL_MODEL
-from inference.tokenization import PromptTokenizer
 
 SEPARATOR = "\n\n"
 STRETCH = 250  # rows whose accuracy is told apart, to find a stretch with the wrong polarity

@@ -30,8 +30,8 @@ from benchmarks.recording import Recorder
 from benchmarks.scale import Data, generated
 from benchmarks.tree_call import server as embedded_server
 from benchmarks.vllm_server import block_tokens, prompt_tokens, vllm_server
+from inference.model.tokenization import PromptTokenizer
 from inference.settings import SMALL_MODEL
-from inference.tokenization import PromptTokenizer
 from service.bootstrap import Application, build_application
 from service.identifiers import WorkerId
 from service.scoring.registry import ConfiguredScorers

@@ -5,11 +5,11 @@ from dataclasses import replace
 from benchmarks.local import Found, LocalScorer, search
 from service.config import JobConfig, Task
 from service.identifiers import Label, Row
-from service.jobs.sharding import plan_shards
-from service.search.consistency import Constraint
-from service.search.demonstrations import balanced_beginning
-from service.search.problem import Problem
-from service.search.steps import Strategy
+from service.jobs.submission.sharding import plan_shards
+from service.search.prompting.demonstrations import balanced_beginning
+from service.search.rules.consistency import Constraint
+from service.search.state.problem import Problem
+from service.search.state.steps import Strategy
 
 ANCHOR = 0
 _CONFIG = JobConfig(task=Task(template="{text}"))

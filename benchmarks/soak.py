@@ -30,7 +30,7 @@ from sqlalchemy import func, select
 
 from benchmarks.ingest import CONFIG, api, rows
 from benchmarks.timelapse import let_pass
-from service.storage.embedded import EmbeddedPostgres
+from icm.local_stack.embedded_postgres import EmbeddedPostgres
 from service.storage.engine import driver_address
 from service.storage.tables import metadata
 

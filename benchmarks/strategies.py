@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from service.search.authors import Authors
-from service.search.baselines import Bootstrap, FewShotRandom, ZeroShot
-from service.search.folds import Folds
-from service.search.gain_search import GainSearch
-from service.search.paper import Paper
-from service.search.steps import Strategy
+from service.search.state.steps import Strategy
+from service.search.strategies.authors import Authors
+from service.search.strategies.baselines import Bootstrap, FewShotRandom, ZeroShot
+from service.search.strategies.folds import Folds
+from service.search.strategies.gain_search import GainSearch
+from service.search.strategies.paper import Paper
 
 GOLD = "gold"  # the labels as they should be, in a strategy's place
 

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import httpx
 
-from icm.ports import free_port
-from service.scoring.concurrency import START
-from service.scoring.driving import Driver
-from service.scoring.http import JsonHttp
+from icm.local_stack.free_ports import free_port
+from service.scoring.calls.concurrency_limit import START
+from service.scoring.calls.executor import Driver
+from service.scoring.wires.http import JsonHttp
 
 _PAGE = Path("docs/throughput.md")
 _CONCURRENCY = 128  # what the operator allows: more than any of the servers has slots
@@ -40,7 +40,7 @@ _TEXT = """# Throughput of the driver
 Written by `python -m benchmarks.throughput`. A server on loopback takes so many calls at once (slots) and the same
 time for each (latency); ideal are slots / latency answers a second. It either lets further calls wait, or refuses them
 with 429, with `Retry-After: 1` or without. The operator's `concurrency` is {concurrency}: how many slots there are
-the driver has to find out (`service/scoring/driving.py`, over `service/scoring/http.py`).
+the driver has to find out (`service/scoring/calls/executor.py`, over `service/scoring/wires/http.py`).
 
 {table}
 - *Whole run*: ideal seconds / seconds from the first call on a cold start to the last answer.

@@ -25,17 +25,17 @@ from statistics import median
 import httpx
 
 from benchmarks.prefix_sharing import problem_of
-from icm.ports import free_port
+from icm.local_stack.free_ports import free_port
 from inference.settings import SMALL_MODEL
 from service.identifiers import Label, Row
-from service.scoring.driving import Driver
+from service.ports.scoring import Scorer
+from service.scoring.calls.executor import Driver
 from service.scoring.embedded import EmbeddedScorer
 from service.scoring.prompts import PromptScorer
-from service.scoring.tgi import TgiWire
-from service.scoring_ports import Scorer
-from service.search.planner import leave_one_out
-from service.search.problem import Problem
-from service.search.prompt_tree import LogProbabilities, TreeScores, Usage
+from service.scoring.wires.tgi import TgiWire
+from service.search.predictions.prompt_tree import LogProbabilities, TreeScores, Usage
+from service.search.prompting.planner import leave_one_out
+from service.search.state.problem import Problem
 
 KINDS = ("tgi", "embedded")
 _HEAD = (

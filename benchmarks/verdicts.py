@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from service.jobs.judgement import Verdict
+from service.jobs.reporting.verdicts import Verdict
 from tests.planted.failing import failing
 from tests.planted.healthy import healthy
 from tests.planted.labelling import Case, reported

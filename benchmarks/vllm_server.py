@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks.launching import Launch, launched
-from icm.ports import free_port
+from icm.local_stack.free_ports import free_port
 from inference.settings import SMALL_MODEL
 
 PYTHON = Path(__file__).parents[1] / ".venv-vllm" / "bin" / "python"  # made by `make test-vllm`

@@ -22,7 +22,7 @@ from icm import Client, Job
 from icm.commands.failures import EXPECTED, ExitCode, JobEndedBadly, report_failure
 from icm.commands.output import count, on_stdout, write_line
 from icm.commands.progress import shown_progress
-from icm.private import PrivateService
+from icm.local_stack.temporary_service import PrivateService
 
 HERE = Path(__file__).parent
 METHODS = {"icm": "ICM", "zero_shot": "zero-shot"}

@@ -7,18 +7,18 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from inference import wire_tgi
-from inference.doors import Doors
 from inference.engine import Engine
 from inference.errors import InvalidRequest
-from inference.hosts import AllowedHosts
 from inference.metrics import Metrics
-from inference.replies import json_reply
-from inference.routes_openai import OpenAiRoutes, openai_router
-from inference.routes_tgi import TgiRoutes, tgi_router
-from inference.routes_tree import TreeRoutes, tree_router
 from inference.serving import VERSION, Serving
 from inference.settings import Limits
+from inference.wires.doors import Doors
+from inference.wires.hosts import AllowedHosts
+from inference.wires.openai_routes import OpenAiRoutes, openai_router
+from inference.wires.replies import json_reply
+from inference.wires.tgi import error_reply
+from inference.wires.tgi_routes import TgiRoutes, tgi_router
+from inference.wires.tree_routes import TreeRoutes, tree_router
 
 
 def create_app(engine: Engine, limits: Limits, allowed: AllowedHosts | None = None) -> FastAPI:
@@ -49,7 +49,7 @@ def create_app(engine: Engine, limits: Limits, allowed: AllowedHosts | None = No
         try:
             body = await serving.body(request)
         except InvalidRequest as error:
-            return json_reply(wire_tgi.error_reply(f"Input validation error: {error}", "validation"), 422)
+            return json_reply(error_reply(f"Input validation error: {error}", "validation"), 422)
         return await (openai if _has_prompt(body) else tgi).tokenize(body)
 
     @app.get("/metrics")

@@ -8,9 +8,9 @@ from typing import Protocol
 
 import torch
 
-from inference.language_model import LanguageModel, token_arrays
-from inference.packed import NamedTokens, NextToken, PackedScorer, only_named
-from inference.prefix_cache import Tokens
+from inference.batching.packed import NamedTokens, NextToken, PackedScorer, only_named
+from inference.batching.prefix_cache import Tokens
+from inference.model.language_model import LanguageModel, token_arrays
 
 logger = logging.getLogger(__name__)
 

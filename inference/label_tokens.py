@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from inference.errors import InvalidRequest
-from inference.tokenization import Piece
+from inference.model.tokenization import Piece
 
 LabelIds = tuple[int, ...]  # a label's tokens behind a prompt, in one spelling
 

@@ -14,10 +14,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from inference.app import create_app
 from inference.engine import CacheLimits, Engine
-from inference.gguf_file import UnreadableModel
-from inference.hosts import AllowedHosts
-from inference.language_model import Source, load
+from inference.model.gguf_file import UnreadableModel
+from inference.model.language_model import Source, load
 from inference.settings import Settings, read_settings
+from inference.wires.hosts import AllowedHosts
 
 MODEL_UNUSABLE = 3  # the process's status where the language model cannot be loaded; 1 is any other failure
 _DRAIN_SECONDS = 10  # given to requests under way when the server is told to stop

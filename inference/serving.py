@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from inference.batching.generation import Generation, GenerationRequest
+from inference.batching.scheduler import Scheduler
 from inference.engine import Engine
 from inference.errors import ClientGone, InvalidRequest, Overloaded
-from inference.generation import Generation, GenerationRequest
-from inference.scheduler import Scheduler
+from inference.model.tokenization import PromptTokenizer
 from inference.settings import Limits
-from inference.tokenization import PromptTokenizer
 
 VERSION = "0.1.0"
 _CHARACTERS_AT_ONCE = 200_000  # longer texts are tokenised beside the event loop

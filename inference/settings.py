@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from inference.language_model import DTYPES, DtypeName
+from inference.model.language_model import DTYPES, DtypeName
 
 SMALL_MODEL = Path(__file__).parent / "small_model"
 LogFormat = Literal["console", "json"]

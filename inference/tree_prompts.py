@@ -12,10 +12,10 @@ from itertools import chain
 
 import numpy as np
 
+from inference.batching.prefix_cache import Tokens
 from inference.errors import InvalidRequest
 from inference.label_tokens import LabelIds, Prompt, Spelling, labels_behind
-from inference.prefix_cache import Tokens
-from inference.tokenization import Piece, PromptTokenizer
+from inference.model.tokenization import Piece, PromptTokenizer
 
 _OPEN_CHARACTERS = 1 << 28  # of unended lines, over all segments of a tree: some prompts have no lines
 

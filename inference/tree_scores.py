@@ -6,8 +6,8 @@ from itertools import islice
 
 import numpy as np
 
+from inference.batching.generation import Generation, GenerationRequest
 from inference.errors import InvalidRequest
-from inference.generation import Generation, GenerationRequest
 from inference.label_tokens import LabelIds
 from inference.tree_prompts import QueryTokens
 

@@ -2,26 +2,26 @@
 
 from dataclasses import dataclass, field
 
-from service.delivery.sender import HttpSender
 from service.observability.metrics import ServiceMetrics
-from service.ports import Store
-from service.scoring.detection import detector
+from service.ports.scoring import Scorer
+from service.ports.store import Store
+from service.scoring.calls.executor import Driver
 from service.scoring.deterministic import DeterministicScorer
-from service.scoring.driving import Driver
 from service.scoring.embedded import EmbeddedScorer
-from service.scoring.llamacpp import LlamaCppWire
-from service.scoring.probe import Examiner
+from service.scoring.probing.probe import Examiner
 from service.scoring.prompts import PromptScorer
 from service.scoring.registry import ConfiguredScorers
 from service.scoring.replicas import ReplicatedScorer
-from service.scoring.sglang import SglangWire
-from service.scoring.tgi import TgiWire
-from service.scoring.vllm import VllmWire
-from service.scoring.wire import Wire
-from service.scoring_ports import Scorer
+from service.scoring.wires.detection import detector
+from service.scoring.wires.llamacpp import LlamaCppWire
+from service.scoring.wires.sglang import SglangWire
+from service.scoring.wires.tgi import TgiWire
+from service.scoring.wires.vllm import VllmWire
+from service.scoring.wires.wire import Wire
 from service.settings import BackendSettings, Settings
 from service.storage.store import PostgresStore
 from service.webhooks.addresses import AddressPolicy
+from service.webhooks.http.sender import HttpSender
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import pytest
 import structlog
 from sqlalchemy import make_url
 
+from icm.local_stack.embedded_postgres import EmbeddedPostgres, reachable_root
 from migrations.commands import upgrade
-from service.ports import Store
-from service.storage.embedded import EmbeddedPostgres, reachable_root
+from service.ports.store import Store
 from service.storage.engine import driver_address
 from service.storage.memory import MemoryStore
 from service.storage.store import PostgresStore

@@ -9,11 +9,11 @@ from random import Random
 from typing import TypeVar
 
 from service.identifiers import Label, Row
-from service.search.consistency import Constraint, Rule
 from service.search.engine import Search
-from service.search.problem import Parameters, Problem
-from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
-from service.search.steps import Answer, Request, State, Strategy
+from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
+from service.search.rules.consistency import Constraint, Rule
+from service.search.state.problem import Parameters, Problem
+from service.search.state.steps import Answer, Request, State, Strategy
 
 LABELS = ("True", "False", "Unknown", *(f"Label-{number}" for number in range(3, 20)))
 T = TypeVar("T")

@@ -5,9 +5,9 @@ import asyncio
 import structlog
 
 from service.errors import StorageUnavailable
-from service.ports import Store
+from service.ports.store import Store
+from service.ports.webhooks import DueDelivery, Sender
 from service.settings import WebhookSettings
-from service.webhook_ports import DueDelivery, Sender
 from service.webhooks.dispatch import deliver
 
 logger = structlog.get_logger(__name__)

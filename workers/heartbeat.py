@@ -8,7 +8,7 @@ import structlog
 
 from service.entities import Lease
 from service.errors import LeaseLost, StorageUnavailable
-from service.ports import Store
+from service.ports.store import Store
 
 logger = structlog.get_logger(__name__)
 

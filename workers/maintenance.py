@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import structlog
 
-from service.jobs.upkeep import Retention, tidy
-from service.ports import Store
+from service.jobs.retention import Retention, tidy
+from service.ports.store import Store
 from service.settings import RetentionSettings
 
 logger = structlog.get_logger(__name__)

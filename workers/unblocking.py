@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import structlog
 
-from service.ports import Store
+from service.ports.store import Store
 
 logger = structlog.get_logger(__name__)
 

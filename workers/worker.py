@@ -12,9 +12,9 @@ from service.bootstrap import Application
 from service.entities import Backoff, ClaimedShard, PauseReason, Quotas, ShardStatus
 from service.errors import BackendUnavailable, LeaseLost, QuotaExhausted, ServiceError, StorageFull, StorageUnavailable
 from service.identifiers import WorkerId
-from service.jobs.asking import Memory
-from service.jobs.run import ShardOutcome, run_shard
-from service.observing_ports import UNOBSERVED, TurnEnd, WorkObserver
+from service.jobs.running.answer_cache import Memory
+from service.jobs.running.run import ShardOutcome, run_shard
+from service.ports.observers import UNOBSERVED, TurnEnd, WorkObserver
 from service.spans import span_of_turn
 from workers.heartbeat import Pulse, keep_lease
 

@@ -9,8 +9,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from api.page import charts
 from api.schemas import JobBody, ReportBody
-from service.jobs.health.ranking import words_for
-from service.jobs.judgement import SHORTCUT, Verdict, name_of
+from service.jobs.reporting.ranking import words_for
+from service.jobs.reporting.verdicts import SHORTCUT, Verdict, name_of
 
 _NOWHERE = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 UNKNOWN = "\N{EN DASH}"

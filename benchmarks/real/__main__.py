@@ -18,7 +18,7 @@ from benchmarks.real.execution import Made, Settings, all_made
 from benchmarks.real.ledger import Ledger
 from benchmarks.real.methods import METHODS
 from benchmarks.real.tasks import TASKS
-from inference.language_model import DTYPES
+from inference.model.language_model import DTYPES
 
 USUAL = [name for name, method in METHODS.items() if not method.extra]
 

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from service.search import panel
-from service.search.calibration import Shares, even_shares, label_shares
-from service.search.consistency import Labels
-from service.search.gain import view_weight
-from service.search.gain_search import FINAL_SIZES
-from service.search.panel import Panel
-from service.search.problem import Problem
-from service.search.relabelling import expected_shares, relabelled
-from service.search.scores import Scores
-from service.search.steps import Answer, State
-from service.search.views import View, look
+from service.search.measures.gain import view_weight
+from service.search.moves.relabelling import expected_shares, relabelled
+from service.search.predictions import panel
+from service.search.predictions.calibration import Shares, even_shares, label_shares
+from service.search.predictions.panel import Panel
+from service.search.predictions.scores import Scores
+from service.search.prompting.views import View, look
+from service.search.rules.consistency import Labels
+from service.search.state.problem import Problem
+from service.search.state.steps import Answer, State
+from service.search.strategies.gain_search import FINAL_SIZES
 
 FEW, MANY = min(FINAL_SIZES), max(FINAL_SIZES)
 WHOLE = "as it is"

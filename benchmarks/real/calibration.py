@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.real.outcome import Outcome, from_scores
-from service.search.scores import Scores
+from service.search.predictions.scores import Scores
 
 TOLERANCE = 1e-6  # of the mean predicted probability of any label
 MOST_STEPS = 100_000

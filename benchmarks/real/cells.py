@@ -15,10 +15,10 @@ from benchmarks.real.outcome import Find, Material, Outcome
 from benchmarks.real.scorer import Loaded, RealScorer
 from benchmarks.real.tasks import Drawn, draw
 from service.identifiers import Label
-from service.jobs.problem import SPECIAL_TOKENS, search_parameters
-from service.search.objective import utility
-from service.search.problem import Problem
-from service.search.prompt_tree import Usage
+from service.jobs.task.problem import SPECIAL_TOKENS, search_parameters
+from service.search.predictions.prompt_tree import Usage
+from service.search.state.objective import utility
+from service.search.state.problem import Problem
 
 Measured = Mapping[str, Any]  # JSON values
 

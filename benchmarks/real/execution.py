@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.real.cells import Bench, Cell, Measured
 from benchmarks.real.scorer import Loaded
-from inference.language_model import DtypeName
+from inference.model.language_model import DtypeName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,11 +12,11 @@ from random import Random
 
 from benchmarks.real.outcome import Finding, from_scores
 from service.identifiers import Row
-from service.search import planner
-from service.search.demonstrations import keep_fitting
-from service.search.problem import Problem
-from service.search.scores import Scores, likeliest
-from service.search.steps import ask
+from service.search.predictions.scores import Scores, likeliest
+from service.search.prompting import planner
+from service.search.prompting.demonstrations import keep_fitting
+from service.search.state.problem import Problem
+from service.search.state.steps import ask
 
 CHUNKS = 8
 CONFIDENT = 0.5  # share of the annotated rows that serve as demonstrations

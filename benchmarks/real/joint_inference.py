@@ -13,11 +13,11 @@ from statistics import fmean
 
 from benchmarks.real.outcome import Finding, Outcome
 from service.identifiers import Label, Row
-from service.search import planner
-from service.search.consistency import Labels
-from service.search.problem import Problem
-from service.search.scores import Scores, likeliest, normalized
-from service.search.steps import ask
+from service.search.predictions.scores import Scores, likeliest, normalized
+from service.search.prompting import planner
+from service.search.rules.consistency import Labels
+from service.search.state.problem import Problem
+from service.search.state.steps import ask
 
 ROUNDS = 8  # T
 DEMONSTRATIONS = 16  # n

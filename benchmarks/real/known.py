@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from benchmarks.real.cells import Cell, Measured
 from benchmarks.tables import number
-from service.jobs.health.proportions import proportion
+from service.jobs.reporting.proportions import proportion
 
 METHOD = "default_known"
 

@@ -10,12 +10,12 @@ from benchmarks.real.joint_inference import joint_inference
 from benchmarks.real.outcome import Find, Finding, Material, Met, Outcome, from_scores
 from service.config import JobConfig
 from service.identifiers import Row
-from service.jobs.problem import strategy_of
-from service.search import evaluation, planner
-from service.search.consistency import Labels
+from service.jobs.task.problem import strategy_of
 from service.search.engine import Search
-from service.search.problem import Problem
-from service.search.steps import Candidate, Phase, State, ask
+from service.search.prompting import evaluation, planner
+from service.search.rules.consistency import Labels
+from service.search.state.problem import Problem
+from service.search.state.steps import Candidate, Phase, State, ask
 
 MANY_SHOT_FOLDS = 8  # a row is shown the gold labels of seven eighths of the rows
 SHARED_PARTS = 4  # of the rows, each with draws of its own

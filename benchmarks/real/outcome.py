@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 from service.config import JobConfig
 from service.identifiers import Label, Row
-from service.search.consistency import Labels
-from service.search.problem import Problem
-from service.search.scores import Scores, likeliest
-from service.search.steps import Answer, Request
+from service.search.predictions.scores import Scores, likeliest
+from service.search.rules.consistency import Labels
+from service.search.state.problem import Problem
+from service.search.state.steps import Answer, Request
 
 
 @dataclass(frozen=True, slots=True)

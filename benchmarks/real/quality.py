@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from service.identifiers import Label, Row
-from service.jobs.run import UNCERTAIN_MARGIN_NATS
-from service.search.consistency import Labels
-from service.search.scores import Scores, margin
+from service.jobs.running.run import UNCERTAIN_MARGIN_NATS
+from service.search.predictions.scores import Scores, margin
+from service.search.rules.consistency import Labels
 
 BINS = 10
 

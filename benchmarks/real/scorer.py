@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from itertools import islice
 
 from benchmarks.local import load_model
+from inference.batching.packed import NextToken, PackedScorer
 from inference.engine import CacheLimits, PlainScorer, packed_scorer
-from inference.language_model import DtypeName, LanguageModel, token_arrays
-from inference.packed import NextToken, PackedScorer
-from inference.tokenization import PromptTokenizer
+from inference.model.language_model import DtypeName, LanguageModel, token_arrays
+from inference.model.tokenization import PromptTokenizer
 from service.identifiers import Row
-from service.search.prompt_tree import LogProbabilities, TreeScores, Usage
-from service.search.steps import Request
+from service.search.predictions.prompt_tree import LogProbabilities, TreeScores, Usage
+from service.search.state.steps import Request
 
 Ids = tuple[int, ...]
 

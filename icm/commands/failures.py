@@ -9,10 +9,10 @@ from icm.commands.output import on_stderr, write_line
 from icm.conversion import NotAsPublished
 from icm.documents import Job
 from icm.errors import ApiError, IcmError, ServerUnreachable
-from icm.private import PrivateServiceFailed
-from icm.supervisor import PartFailed, PartMisused
+from icm.local_stack.postgres_binaries import EmbeddedPostgresError
+from icm.local_stack.supervisor import PartFailed, PartMisused
+from icm.local_stack.temporary_service import PrivateServiceFailed
 from service.errors import InvalidInput, ServiceError, StorageUnavailable
-from service.storage.binaries import EmbeddedPostgresError
 from service.terminal import visible_line
 
 _SHOWN_FAULTS = 20

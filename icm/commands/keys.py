@@ -10,11 +10,11 @@ import typer
 
 from icm.commands.options import Json
 from icm.commands.output import on_stderr, on_stdout, plain_table, write_json, write_line
-from icm.database import opened
+from icm.local_stack.database import opened
 from service.access.issuing import create_key, list_keys, revoke_key
 from service.entities import ApiKey, Scope
 from service.identifiers import DEFAULT_PROJECT
-from service.ports import Store
+from service.ports.store import Store
 from service.storage.store import PostgresStore
 
 T = TypeVar("T")

@@ -24,8 +24,8 @@ from icm.commands.output import (
 )
 from icm.commands.progress import shown_progress
 from icm.documents import Job
-from icm.nearby import service_answers
-from icm.private import PrivateService
+from icm.local_stack.nearby import service_answers
+from icm.local_stack.temporary_service import PrivateService
 from icm.requests import DEFAULT_URL
 
 OptionalUrl = Annotated[

@@ -18,9 +18,9 @@ import typer
 from icm.commands.failures import BadConfigFile
 from icm.commands.options import Json, check_model, read_json
 from icm.commands.output import on_stderr, on_stdout, write_json, write_line
-from icm.ports import check_port, free_port
-from icm.stack import Backends, StackOptions, Stopped, running
-from icm.supervisor import POLL_SECONDS
+from icm.local_stack.free_ports import check_port, free_port
+from icm.local_stack.stack import Backends, StackOptions, Stopped, running
+from icm.local_stack.supervisor import POLL_SECONDS
 from service.access.authentication import is_loopback
 from service.errors import InvalidConfig
 from service.settings import read_settings

@@ -8,7 +8,7 @@ from random import Random
 from statistics import fmean
 
 from inference.engine import CacheLimits, Engine
-from inference.language_model import LanguageModel, Source, load
+from inference.model.language_model import LanguageModel, Source, load
 from inference.pretraining.documents import THINK, Style
 from inference.pretraining.world import TASKS, Claim, Task
 from inference.settings import SMALL_MODEL

@@ -3,7 +3,7 @@
 from service.access.quotas import check_room, limits_jobs, overridden
 from service.entities import Quotas, Size
 from service.identifiers import DatasetId
-from service.ports import Desk
+from service.ports.store import Desk
 
 
 async def quotas_of(desk: Desk, quotas: Quotas) -> Quotas:

@@ -7,7 +7,7 @@ from service.access.keys import read_key
 from service.entities import Caller, Scope
 from service.errors import NotAuthenticated, NotPermitted, StorageFull
 from service.identifiers import KeyId
-from service.ports import Store
+from service.ports.store import Store
 
 _REFUSED = "the API key is unknown, revoked or expired"
 _NO_SECRET = bytes(32)  # no key has this SHA-256

@@ -11,7 +11,7 @@ from service.access.authentication import confirm
 from service.entities import NO_QUOTAS, Caller, Quotas
 from service.errors import NotAuthenticated
 from service.identifiers import JobId
-from service.ports import Desk, Desks, News, Store
+from service.ports.store import Desk, Desks, News, Store
 
 
 @dataclass(frozen=True, slots=True)

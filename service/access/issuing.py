@@ -9,7 +9,7 @@ from service.access.quotas import parsed_overrides
 from service.entities import ApiKey, AuditAction, AuditEntry, Caller, NewApiKey, Project, Scope
 from service.errors import Fault, InvalidInput, KeyNotFound
 from service.identifiers import KeyId, ProjectName
-from service.ports import Store
+from service.ports.store import Store
 
 _PROJECT = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 LONGEST_NAME = 200

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 from service.access.admission import quotas_of
 from service.entities import Event, Job, JobStatus, LabelState, Quotas
 from service.identifiers import JobId
-from service.ports import Desks
+from service.ports.store import Desks
 
 Item = TypeVar("Item")
 

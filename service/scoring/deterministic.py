@@ -4,8 +4,8 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from service.scoring_ports import BackendIdentity, BackendInfo
-from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
+from service.ports.scoring import BackendIdentity, BackendInfo
+from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 
 Oracle = Callable[[str, int], int]  # (text, number of labels) -> the label the twin holds for true
 

@@ -11,18 +11,18 @@ from typing import Any
 
 from service.errors import BackendRefused, LabelUnreachable
 from service.identifiers import Row
-from service.scoring.driving import Driver
-from service.scoring.embedded_probe import EmbeddedExaminer
-from service.scoring.http import JsonHttp
-from service.scoring.identity import CANARY_PROMPTS, Canary, Recognition
-from service.scoring.info import read_info
-from service.scoring.labels import spellings_of
-from service.scoring.layout import Layout, lay_out
-from service.scoring.replies import log_probability, of_one_distribution, reading
-from service.scoring.tokens import BatchTokenCounter
-from service.scoring.wire import ServerFacts
-from service.scoring_ports import BackendIdentity, BackendInfo
-from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
+from service.ports.scoring import BackendIdentity, BackendInfo
+from service.scoring.calls.executor import Driver
+from service.scoring.probing.embedded_probe import EmbeddedExaminer
+from service.scoring.probing.identity import CANARY_PROMPTS, Canary, Recognition
+from service.scoring.tokenization.labels import spellings_of
+from service.scoring.tokenization.token_counts import BatchTokenCounter
+from service.scoring.trees.flat_tree import Layout, lay_out
+from service.scoring.wires.http import JsonHttp
+from service.scoring.wires.replies import log_probability, of_one_distribution, reading
+from service.scoring.wires.server_info import read_info
+from service.scoring.wires.wire import ServerFacts
+from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 
 # A tree that a server answers that is well.
 _CONTROL = {"nodes": [{"parent": None, "text": CANARY_PROMPTS[0]}], "queries": [{"node": 0, "text": ""}]}

@@ -10,20 +10,20 @@ from functools import partial
 from typing import Any, Protocol
 
 from service.errors import BackendError, BackendRefused
-from service.scoring.driving import Driver
-from service.scoring.encoding import Encoder
-from service.scoring.identity import CANARY_PROMPTS, Canary, Recognition
-from service.scoring.labels import LabelTokens, find_label_tokens
-from service.scoring.layout import Layout, lay_out
-from service.scoring.probe import examine
-from service.scoring.reading import TreeReading
-from service.scoring.recent import Recent
-from service.scoring.together import together
-from service.scoring.tree_ids import encode_tree
-from service.scoring.walk import WORTH_A_ROUND_CHARACTERS, Walk
-from service.scoring.wire import Prompt, Wire
-from service.scoring_ports import BackendIdentity, BackendInfo
-from service.search.prompt_tree import ENDING_CHARACTERS, PromptTree, TreeScores, ending
+from service.ports.scoring import BackendIdentity, BackendInfo
+from service.scoring.calls.executor import Driver
+from service.scoring.calls.gather import together
+from service.scoring.probing.identity import CANARY_PROMPTS, Canary, Recognition
+from service.scoring.probing.probe import examine
+from service.scoring.tokenization.encoding import Encoder
+from service.scoring.tokenization.labels import LabelTokens, find_label_tokens
+from service.scoring.trees.execution import TreeReading
+from service.scoring.trees.flat_tree import Layout, lay_out
+from service.scoring.trees.tree_ids import encode_tree
+from service.scoring.trees.warmup_schedule import WORTH_A_ROUND_CHARACTERS, Walk
+from service.scoring.wires.recent import Recent
+from service.scoring.wires.wire import Prompt, Wire
+from service.search.predictions.prompt_tree import ENDING_CHARACTERS, PromptTree, TreeScores, ending
 
 _REMEMBERED_LABELS = 1_000
 _AHEAD = 2  # groups handed to the driver for each it may have under way, so that no slot waits for the next

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from service.errors import ModelNotFound
-from service.scoring_ports import Scorer
+from service.ports.scoring import Scorer
 
 
 class ConfiguredScorers:

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from service.errors import BackendChanged, BackendUnavailable
-from service.scoring_ports import BackendIdentity, BackendInfo, Scorer
-from service.search.prompt_tree import PromptTree, TreeScores
+from service.ports.scoring import BackendIdentity, BackendInfo, Scorer
+from service.search.predictions.prompt_tree import PromptTree, TreeScores
 
 _Answer = TypeVar("_Answer")
 _Number = TypeVar("_Number", int, float)

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from service.search.problem import Problem
-from service.search.steps import Answer, Phase, Request, State, Step, Strategy
+from service.search.state.problem import Problem
+from service.search.state.steps import Answer, Phase, Request, State, Step, Strategy
 
 
 class Search:

@@ -7,9 +7,9 @@ from sqlalchemy import ColumnElement, Date, Select, cast, extract, func, select,
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.access_ports import Spending
 from service.entities import Holdings
 from service.identifiers import DatasetId, JobId, ProjectName
+from service.ports.access import Spending
 from service.storage.lifecycle import OPEN_JOB
 from service.storage.tables import datasets, jobs, project_tokens, projects
 

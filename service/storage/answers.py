@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.entities import Lease
 from service.identifiers import BackendId
-from service.search.prompt_tree import LogProbabilities
-from service.search.recall import Answers, PromptKey
+from service.search.predictions.prompt_tree import LogProbabilities
+from service.search.prompting.recall import Answers, PromptKey
 from service.storage.fence import hold
 from service.storage.tables import remembered_answers
 

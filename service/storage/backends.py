@@ -7,8 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.entities import Lease
 from service.identifiers import BackendId
-from service.ports import KnownBackend
-from service.scoring_ports import BackendIdentity
+from service.ports.scoring import BackendIdentity
+from service.ports.store import KnownBackend
 from service.storage.fence import hold
 from service.storage.tables import backend_identities, jobs
 

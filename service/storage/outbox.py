@@ -5,8 +5,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.entities import JobStatus
 from service.identifiers import JobId, new_delivery_id
+from service.ports.webhooks import DeliveryStatus
 from service.storage.tables import jobs, webhook_deliveries, webhooks
-from service.webhook_ports import DeliveryStatus
 from service.webhooks.messages import JobFacts, is_told, job_message
 
 

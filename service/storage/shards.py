@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.config import JobConfig
 from service.entities import Backoff, ClaimedShard, JobStatus, Lease, Origin, PauseReason, Progress, ShardStatus
 from service.identifiers import JobId, WorkerId
-from service.search.prompt_tree import Usage
+from service.search.predictions.prompt_tree import Usage
 from service.storage.account import charge
 from service.storage.fence import hold, holds, lease_lost
 from service.storage.journal import WORK_CHANNEL, Journal, LockedJob, is_on_hold, may_be_tried

@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.entities import Caller
 from service.identifiers import JobId
-from service.observing_ports import Census
-from service.ports import News
+from service.ports.observers import Census
+from service.ports.store import News
 from service.storage.access import ApiKeyTable, AuditTable, ProjectTable
 from service.storage.account import AccountTable, SpendingTable
 from service.storage.answers import AnswerTable

@@ -33,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from service.entities import JobStatus, LabelStatus, ShardStatus
-from service.webhook_ports import DeliveryStatus
+from service.ports.webhooks import DeliveryStatus
 
 metadata = MetaData(
     naming_convention={

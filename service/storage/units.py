@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from service.access_ports import Account, ApiKeys, Audit, AuditLog, Projects, Spendings
-from service.answer_ports import RememberedAnswers
-from service.ports import (
+from service.ports.access import Account, ApiKeys, Audit, AuditLog, Projects, Spendings
+from service.ports.answers import RememberedAnswers
+from service.ports.store import (
     Backends,
     BackendsOfJobs,
     Datasets,
@@ -18,7 +18,7 @@ from service.ports import (
     ShardRows,
     Shards,
 )
-from service.webhook_ports import Deliveries, Webhooks
+from service.ports.webhooks import Deliveries, Webhooks
 
 
 @dataclass(slots=True, kw_only=True)

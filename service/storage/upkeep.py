@@ -27,6 +27,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.entities import AuditAction
 from service.identifiers import DatasetId, JobId
+from service.ports.retention import Swept
+from service.ports.webhooks import DeliveryStatus
 from service.storage.account import TODAY
 from service.storage.lifecycle import LASTING_EVENTS
 from service.storage.removal import erase, hold_shards
@@ -41,8 +43,6 @@ from service.storage.tables import (
     project_tokens,
     webhook_deliveries,
 )
-from service.upkeep_ports import Swept
-from service.webhook_ports import DeliveryStatus
 
 _ELECTION = 4_932_685_001  # any number that nobody else uses for an advisory lock in this database
 _MOST_LOGS = 100  # shortened in one transaction

@@ -12,10 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import DeliveryNotFound, QuotaExceeded, QuotaState, WebhookDisabled, WebhookNotFound
 from service.identifiers import DeliveryId, ProjectName, WebhookId
-from service.storage.account import AccountTable
-from service.storage.lifecycle import parsed_time
-from service.storage.tables import webhook_attempts, webhook_deliveries, webhooks
-from service.webhook_ports import (
+from service.ports.webhooks import (
     TEST_EVENT,
     Attempt,
     Delivery,
@@ -24,6 +21,9 @@ from service.webhook_ports import (
     Webhook,
     WebhookChange,
 )
+from service.storage.account import AccountTable
+from service.storage.lifecycle import parsed_time
+from service.storage.tables import webhook_attempts, webhook_deliveries, webhooks
 from service.webhooks.messages import trial_message
 
 _LOGGED = ("id", "webhook_id", "type", "status", "created_at", "tries", "next_try_at", "finished_at")

@@ -2,7 +2,7 @@
 
 Pure: names are resolved elsewhere. What is refused by its look is refused when a webhook is made, so that its
 owner sees why; what counts is the check of every resolved address just before it is connected to
-(`service.delivery.network`), since a name can mean something else each time it is asked for.
+(`service.webhooks.http.network`), since a name can mean something else each time it is asked for.
 """
 
 import ipaddress

@@ -10,8 +10,8 @@ import time
 import structlog
 
 from service.errors import LeaseLost
-from service.ports import Store
-from service.webhook_ports import Answer, Attempt, DueDelivery, NotDelivered, Sender, Verdict
+from service.ports.store import Store
+from service.ports.webhooks import Answer, Attempt, DueDelivery, NotDelivered, Sender, Verdict
 from service.webhooks.schedule import judge
 from service.webhooks.signing import signed_headers
 

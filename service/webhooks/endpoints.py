@@ -3,8 +3,8 @@
 from service.entities import AuditAction, AuditEntry
 from service.errors import Fault, InvalidInput
 from service.identifiers import WebhookId, new_webhook_id
-from service.ports import Desks
-from service.webhook_ports import NewWebhook, Webhook, WebhookChange, WebhookEvent
+from service.ports.store import Desks
+from service.ports.webhooks import NewWebhook, Webhook, WebhookChange, WebhookEvent
 from service.webhooks.addresses import AddressPolicy, AddressRefused
 from service.webhooks.signing import new_secret
 

@@ -2,8 +2,8 @@
 
 from service.entities import AuditAction, AuditEntry
 from service.identifiers import DeliveryId, WebhookId, new_delivery_id
-from service.ports import Desks
-from service.webhook_ports import Delivery
+from service.ports.store import Desks
+from service.ports.webhooks import Delivery
 
 
 async def list_deliveries(

@@ -8,7 +8,7 @@ import orjson
 
 from service.entities import JobStatus
 from service.identifiers import JobId
-from service.webhook_ports import TEST_EVENT
+from service.ports.webhooks import TEST_EVENT
 
 MAX_BODY_BYTES = 20_000  # what Standard Webhooks recommends at most
 _LONGEST_MESSAGE = 1_000  # characters of an error; at most 6 bytes each in JSON

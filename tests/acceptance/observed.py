@@ -16,7 +16,7 @@ import asyncpg
 import httpx
 from sqlalchemy import make_url
 
-from icm.ports import free_port
+from icm.local_stack.free_ports import free_port
 from service.access.issuing import create_key
 from service.entities import Scope
 from service.storage.engine import driver_address

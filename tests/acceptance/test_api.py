@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from service.identifiers import WorkerId
-from service.jobs.run import run_shard
+from service.jobs.running.run import run_shard
 from service.scoring.deterministic import DeterministicScorer
 from service.storage.store import PostgresStore
 from tests.acceptance.api_process import ApiProcess, api_process

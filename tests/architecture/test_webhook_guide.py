@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.webhook_ports import WebhookEvent
+from service.ports.webhooks import WebhookEvent
 from service.webhooks.endpoints import DEFAULT_EVENTS
 from service.webhooks.schedule import MAX_TRIES
 from service.webhooks.signing import new_secret, signed_headers
@@ -42,7 +42,7 @@ def test_the_guide_names_every_event_every_failure_and_the_number_of_tries(guide
     told = guide.partition("Without `events`")[2].partition(";")[0]
     assert {event for event in WebhookEvent if f"`{event}`" in told} == set(DEFAULT_EVENTS)
     code = "".join(
-        (root / name).read_text("utf-8") for name in ("service/delivery/sender.py", "service/webhooks/dispatch.py")
+        (root / name).read_text("utf-8") for name in ("service/webhooks/http/sender.py", "service/webhooks/dispatch.py")
     )
     names = {*re.findall(r'NotDelivered\(\s*"(\w+)"', code), *re.findall(r'"(\w+): the receiver', code)}
     assert len(names) >= 7

@@ -9,8 +9,8 @@ import asyncpg
 from benchmarks import timelapse
 from service.access.desks import CallerDesks
 from service.entities import LOCAL_CALLER
-from service.jobs.upkeep import Retention, tidy
-from service.ports import Store
+from service.jobs.retention import Retention, tidy
+from service.ports.store import Store
 from service.storage.engine import driver_address
 from service.storage.memory import MemoryStore
 

@@ -1,6 +1,6 @@
 """A store that does what another one does, for tests that change one thing about it."""
 
-from service.ports import Store
+from service.ports.store import Store
 
 
 class ForwardingStore:

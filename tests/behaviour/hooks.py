@@ -8,8 +8,8 @@ import orjson
 
 from service.entities import LOCAL_CALLER, Caller
 from service.identifiers import ProjectName, new_delivery_id, new_webhook_id
-from service.ports import Store
-from service.webhook_ports import (
+from service.ports.store import Store
+from service.ports.webhooks import (
     Attempt,
     Delivery,
     DeliveryStatus,

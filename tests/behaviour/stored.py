@@ -26,8 +26,8 @@ from service.entities import (
     ShardStatus,
 )
 from service.identifiers import BackendId, JobId, Label, Row, WorkerId, new_dataset_id, new_job_id
-from service.ports import Desk, Store
-from service.search.prompt_tree import Usage
+from service.ports.store import Desk, Store
+from service.search.predictions.prompt_tree import Usage
 
 ALICE, BOB = WorkerId("alice"), WorkerId("bob")
 LONG = 60.0  # a lease that does not run out during a test, in seconds

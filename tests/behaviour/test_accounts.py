@@ -9,8 +9,8 @@ from service.access.issuing import create_key, limit_project, list_projects
 from service.entities import Caller, Scope, ShardStatus
 from service.errors import InvalidInput, ProjectNotFound
 from service.identifiers import DEFAULT_PROJECT, JobId, ProjectName
-from service.ports import Store
-from service.search.prompt_tree import Usage
+from service.ports.store import Store
+from service.search.predictions.prompt_tree import Usage
 from service.storage.memory import MemoryStore
 from tests.behaviour.aging import DAY, aging_postgres
 from tests.behaviour.stored import added, claimed, finish, release, renew, save, spend

@@ -5,7 +5,7 @@ import pytest
 from service.entities import JobStatus, Progress
 from service.errors import LeaseLost
 from service.identifiers import JobId, WorkerId
-from service.ports import Store
+from service.ports.store import Store
 from tests.behaviour.stored import (
     ALICE,
     BOB,

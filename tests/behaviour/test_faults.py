@@ -10,11 +10,11 @@ import pytest
 
 from inference.app import create_app
 from inference.engine import CacheLimits, Engine
-from inference.language_model import LanguageModel
+from inference.model.language_model import LanguageModel
 from inference.settings import Limits
 from service.errors import BackendError, BackendRefused, BackendUnavailable, LabelUnreachable
 from service.identifiers import Row
-from service.search.prompt_tree import PromptTree, Query, TreeScores
+from service.search.predictions.prompt_tree import PromptTree, Query, TreeScores
 from tests.inference.served import served
 from tests.inference.tiny import engine_of, llama, train_tokenizer
 from tests.servers.adapters import Rig, fake_of, rig_of

@@ -5,7 +5,7 @@ import pytest
 from service.entities import LOCAL_CALLER, JobStatus, ShardStatus
 from service.errors import JobFinished, JobNotFound, WrongState
 from service.identifiers import JobId
-from service.ports import Store
+from service.ports.store import Store
 from tests.behaviour.stored import (
     ALICE,
     BOB,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from service.entities import LOCAL_CALLER
-from service.ports import Store
+from service.ports.store import Store
 from tests.behaviour.stored import claimed, job, label_state, queued, write
 from tests.golden.case import submitted
 

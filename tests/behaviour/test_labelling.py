@@ -10,10 +10,10 @@ from service.entities import LOCAL_CALLER, ClaimedShard
 from service.identifiers import JobId, Row, WorkerId
 from service.intake.limits import Limits
 from service.intake.sources import InlineSource
-from service.jobs.run import run_shard
-from service.jobs.submit import submit
+from service.jobs.running.run import run_shard
+from service.jobs.submission.submit import submit
+from service.ports.scoring import Scorer
 from service.scoring.registry import ConfiguredScorers
-from service.scoring_ports import Scorer
 from service.storage.memory import MemoryStore
 from tests.servers.adapters import fake_of, rig_of
 from tests.servers.asking import KINDS

@@ -9,8 +9,8 @@ import pytest
 from inference.app import create_app
 from inference.settings import Limits
 from service.identifiers import Row
-from service.scoring_ports import Scorer
-from service.search.prompt_tree import PromptTree, Query
+from service.ports.scoring import Scorer
+from service.search.predictions.prompt_tree import PromptTree, Query
 from tests.inference.served import served
 from tests.inference.tiny import bigrams, engine_of
 from tests.servers.adapters import ALL_TOKENS, Waits, fake_of, rig_of, scorer_of

@@ -7,10 +7,10 @@ import pytest
 from service.entities import LOCAL_CALLER, Backoff, ClaimedShard, Lease, PauseReason, Progress, ShardStatus
 from service.errors import LeaseLost
 from service.identifiers import DEFAULT_PROJECT, BackendId, DatasetId
-from service.ports import Store, Workbench
-from service.scoring_ports import BackendIdentity
-from service.search.prompt_tree import Usage
-from service.search.recall import PromptKey
+from service.ports.scoring import BackendIdentity
+from service.ports.store import Store, Workbench
+from service.search.predictions.prompt_tree import Usage
+from service.search.prompting.recall import PromptKey
 from tests.behaviour.stored import (
     ALICE,
     BOB,

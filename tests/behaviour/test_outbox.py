@@ -11,8 +11,8 @@ from service.entities import LOCAL_CALLER, JobStatus, Scope, ShardStatus
 from service.errors import (
     LeaseLost,
 )
-from service.ports import Store
-from service.webhook_ports import (
+from service.ports.store import Store
+from service.ports.webhooks import (
     DeliveryStatus,
     Verdict,
 )

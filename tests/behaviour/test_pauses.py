@@ -7,7 +7,7 @@ import pytest
 
 from service.entities import Backoff, ClaimedShard, JobStatus
 from service.identifiers import WorkerId
-from service.ports import Store
+from service.ports.store import Store
 from service.storage.memory import MemoryStore
 from tests.behaviour.stored import (
     ALICE,

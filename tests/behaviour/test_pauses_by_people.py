@@ -8,7 +8,7 @@ import pytest
 from service.entities import LOCAL_CALLER, Backoff, ClaimedShard, Job, JobStatus, ShardStatus
 from service.errors import JobFinished
 from service.identifiers import JobId, WorkerId
-from service.ports import Store
+from service.ports.store import Store
 from service.storage.memory import MemoryStore
 from tests.behaviour.stored import (
     ALICE,

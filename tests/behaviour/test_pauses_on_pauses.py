@@ -3,7 +3,7 @@
 import pytest
 
 from service.entities import Backoff, JobStatus
-from service.ports import Store
+from service.ports.store import Store
 from tests.behaviour.stored import (
     ON_REQUEST,
     claim,

@@ -5,11 +5,11 @@ from contextlib import AsyncExitStack
 import pytest
 
 from service.bootstrap import build_application
-from service.scoring.detection import detector
+from service.ports.scoring import BackendInfo
 from service.scoring.embedded import EmbeddedScorer
-from service.scoring.probe import Examiner
+from service.scoring.probing.probe import Examiner
 from service.scoring.prompts import PromptScorer
-from service.scoring_ports import BackendInfo
+from service.scoring.wires.detection import detector
 from service.settings import BackendSettings, Settings
 from service.storage.memory import MemoryStore
 from tests.servers.adapters import MAX_TOP_TOKENS, Waits, fake_of, wire_of

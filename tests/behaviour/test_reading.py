@@ -6,7 +6,7 @@ import pytest
 from service.entities import LOCAL_CALLER, Job, JobStatus, LabelState, LabelStatus, ShardStatus
 from service.errors import InvalidCursor, JobNotFound
 from service.identifiers import JobId
-from service.ports import Store, StoredRequest
+from service.ports.store import Store, StoredRequest
 from tests.behaviour.stored import (
     CONFIG,
     added,

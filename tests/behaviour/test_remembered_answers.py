@@ -10,12 +10,12 @@ import pytest
 
 from service.entities import LOCAL_CALLER, ClaimedShard, Progress
 from service.identifiers import BackendId
-from service.jobs import asking
-from service.jobs.asking import Memory
-from service.ports import KnownBackend, Store, Workbench
-from service.scoring_ports import BackendIdentity
-from service.search.prompt_tree import LogProbabilities, Usage
-from service.search.recall import KEY_BYTES, PromptKey
+from service.jobs.running import answer_cache
+from service.jobs.running.answer_cache import Memory
+from service.ports.scoring import BackendIdentity
+from service.ports.store import KnownBackend, Store, Workbench
+from service.search.predictions.prompt_tree import LogProbabilities, Usage
+from service.search.prompting.recall import KEY_BYTES, PromptKey
 from tests.behaviour.stored import ALICE, BOB, NO_TIME, claimed, job, queued, release, save, spend
 from tests.behaviour.unlucky import NoisyScorer, SilentScorer, Trial, UnluckyStore
 
@@ -206,7 +206,7 @@ async def test_a_run_looks_no_prompt_up_twice(store: Store) -> None:
 async def test_a_run_that_keeps_no_answer_finds_the_same_ones(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for kept in (0, 3, 20_000):
-        monkeypatch.setattr(asking, "KEPT_ANSWERS", kept)
+        monkeypatch.setattr(answer_cache, "KEPT_ANSWERS", kept)
         trial = Trial(store, f"kept {kept}", nats=0.0)
         job_id = await trial.submitted()
         await trial.run(store, NoisyScorer(trial.backend, nats=0.0))

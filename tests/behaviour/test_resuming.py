@@ -9,7 +9,7 @@ import pytest
 from service.access.issuing import create_key
 from service.entities import LOCAL_CALLER, Caller, JobStatus, Scope
 from service.identifiers import ProjectName
-from service.ports import Store
+from service.ports.store import Store
 from tests.behaviour.stored import LONG, events
 from tests.behaviour.unlucky import NoisyScorer, Trial, UnluckyStore, moments
 

@@ -8,14 +8,14 @@ import pytest
 from service.entities import LOCAL_CALLER, AuditAction, AuditEntry, JobStatus, ShardStatus
 from service.errors import JobNotFound
 from service.identifiers import JobId, new_job_id
-from service.jobs import upkeep
+from service.jobs import retention
 from service.jobs.listing import list_events, list_jobs
-from service.jobs.report import report
-from service.jobs.upkeep import tidy
-from service.ports import Store
-from service.search.prompt_tree import Usage
+from service.jobs.reporting.report import report
+from service.jobs.retention import tidy
+from service.ports.store import Store
+from service.ports.webhooks import DeliveryStatus
+from service.search.predictions.prompt_tree import Usage
 from service.storage.lifecycle import LASTING_EVENTS
-from service.webhook_ports import DeliveryStatus
 from tests.behaviour.aging import DAY, Aging, aging_memory, aging_postgres, kept
 from tests.behaviour.hooks import DELIVERED, FAILED, GOOD, LATER, claim, log_of, made, record
 from tests.behaviour.stored import (
@@ -226,8 +226,8 @@ async def test_what_is_kept_for_good_is_never_removed(aging: Aging) -> None:
 async def test_a_turn_removes_a_bounded_number_and_says_that_there_is_more(
     aging: Aging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upkeep, "CHUNK_ROWS", 2)
-    monkeypatch.setattr(upkeep, "MOST_CHUNKS", 2)
+    monkeypatch.setattr(retention, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(retention, "MOST_CHUNKS", 2)
     job_id = await queued(aging.store)
     for number in range(7):
         await key_used(aging.store, f"key {number}", job_id)
@@ -241,7 +241,7 @@ async def test_a_turn_removes_a_bounded_number_and_says_that_there_is_more(
 
 
 async def test_a_log_is_shortened_bit_by_bit(aging: Aging, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "CHUNK_ROWS", 3)
+    monkeypatch.setattr(retention, "CHUNK_ROWS", 3)
     job_ids = [await labelled(aging.store, saves=4) for _ in range(3)]
     await aging.let_pass(31 * DAY)
     assert await aging.tidied() == {"events": 3 * (1 + 1 + 4)}

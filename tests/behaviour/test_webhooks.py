@@ -16,8 +16,8 @@ from service.errors import (
     WebhookNotFound,
 )
 from service.identifiers import DeliveryId, WebhookId, new_webhook_id
-from service.ports import Desk, Store
-from service.webhook_ports import (
+from service.ports.store import Desk, Store
+from service.ports.webhooks import (
     Delivery,
     Webhook,
     WebhookChange,

@@ -7,8 +7,8 @@ import pytest
 
 from service.errors import BackendRefused, LabelUnreachable
 from service.identifiers import Row
-from service.scoring_ports import Scorer
-from service.search.prompt_tree import PromptTree, Query, TreeScores
+from service.ports.scoring import Scorer
+from service.search.predictions.prompt_tree import PromptTree, Query, TreeScores
 from tests.servers.adapters import ALL_TOKENS, MAX_TOP_TOKENS, fake_of, rig_of
 from tests.servers.asking import KINDS
 from tests.servers.fake import FakeServer

@@ -9,10 +9,10 @@ import pytest
 
 from inference.app import create_app
 from inference.engine import CacheLimits, Engine
-from inference.language_model import Source, load
+from inference.model.language_model import Source, load
 from inference.settings import SMALL_MODEL, Limits
 from service.config import JobConfig
-from service.jobs.label_words import try_labels
+from service.jobs.submission.label_words import try_labels
 from service.scoring.embedded import EmbeddedScorer
 from tests.inference.served import served
 from tests.unit.jobs.sources import survey

@@ -13,14 +13,14 @@ from service.entities import LOCAL_CALLER, Caller, Job, LabelState
 from service.identifiers import JobId
 from service.intake.limits import Limits
 from service.intake.sources import InlineSource
-from service.jobs.asking import Memory
-from service.jobs.run import run_shard
-from service.jobs.submit import submit
-from service.ports import Store, Workbench
+from service.jobs.running.answer_cache import Memory
+from service.jobs.running.run import run_shard
+from service.jobs.submission.submit import submit
+from service.ports.scoring import BackendIdentity
+from service.ports.store import Store, Workbench
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
-from service.scoring_ports import BackendIdentity
-from service.search.prompt_tree import PromptTree, TreeScores
+from service.search.predictions.prompt_tree import PromptTree, TreeScores
 from service.storage.store import PostgresStore
 from tests.behaviour.forwarding import ForwardingStore
 from tests.behaviour.stored import NO_TIME, claim

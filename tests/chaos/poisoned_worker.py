@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 from service import bootstrap
 from service.scoring.deterministic import DeterministicScorer
-from service.search.prompt_tree import PromptTree, TreeScores
+from service.search.predictions.prompt_tree import PromptTree, TreeScores
 from tests.long import LONG
 from workers import __main__ as door
 

@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 import psutil
 
-from service.storage.embedded import EmbeddedPostgres, reachable_root
+from icm.local_stack.embedded_postgres import EmbeddedPostgres, reachable_root
 from service.storage.engine import driver_address
 from tests.conftest import _scratch_folder
 from tests.integration.processes import PATIENCE_SECONDS, until

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from service.bootstrap import build_application
 from service.entities import LOCAL_CALLER
 from service.identifiers import JobId, WorkerId
-from service.ports import Store, Workbench
+from service.ports.store import Store, Workbench
 from service.storage.store import PostgresStore
 from tests.behaviour.forwarding import ForwardingStore
 from tests.chaos.small_jobs import SmallService, config, rows, small_service

@@ -8,9 +8,9 @@ import pytest
 
 from service.errors import LeaseLost
 from service.identifiers import JobId
-from service.jobs.run import ShardOutcome, run_shard
+from service.jobs.running.run import ShardOutcome, run_shard
 from service.scoring.deterministic import DeterministicScorer
-from service.search.prompt_tree import PromptTree, TreeScores
+from service.search.predictions.prompt_tree import PromptTree, TreeScores
 from service.storage.engine import driver_address
 from tests.behaviour.stored import ALICE, BOB, LONG, NO_TIME, claimed
 from tests.chaos import trace

@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 
 from icm import Client
-from icm.ports import free_port
+from icm.local_stack.free_ports import free_port
 from icm.retries import RetryPolicy
 from tests.endurance.api_forker import FOREVER
 from tests.unit.api.harness import CONFIG, pairs

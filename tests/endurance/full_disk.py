@@ -20,8 +20,8 @@ import asyncpg
 import httpx
 
 from icm import Client
+from icm.local_stack.embedded_postgres import running_url
 from icm.retries import RetryPolicy
-from service.storage.embedded import running_url
 from service.storage.engine import driver_address
 from tests.endurance.small_disk import fill, mount_here
 from tests.unit.api.harness import CONFIG, pairs

@@ -15,10 +15,10 @@ from pathlib import Path
 import asyncpg
 import psutil
 
-from icm.keeper import PostgresKeeper
+from icm.local_stack.disk_reserve import Ballast
+from icm.local_stack.embedded_postgres import EmbeddedPostgres
+from icm.local_stack.postgres_supervisor import PostgresKeeper
 from migrations.commands import upgrade
-from service.storage.ballast import Ballast
-from service.storage.embedded import EmbeddedPostgres
 from service.storage.engine import driver_address
 
 PATIENCE_SECONDS = 100.0

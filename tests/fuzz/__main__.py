@@ -9,8 +9,8 @@ import tempfile
 import uuid
 from pathlib import Path
 
+from icm.local_stack.embedded_postgres import EmbeddedPostgres, reachable_root
 from migrations.commands import upgrade
-from service.storage.embedded import EmbeddedPostgres, reachable_root
 from tests.fuzz.contract import Findings, fuzz
 from tests.fuzz.served import served
 

@@ -15,13 +15,13 @@ from service.entities import LOCAL_CALLER, ClaimedShard, LabelState, LabelStatus
 from service.identifiers import JobId, Label, Row, WorkerId
 from service.intake.limits import Limits
 from service.intake.sources import InlineSource
-from service.jobs.export import ResultFormat, find_result, stream_result
-from service.jobs.run import ShardOutcome, run_shard
-from service.jobs.submit import submit
-from service.ports import Store
+from service.jobs.export.results import ResultFormat, find_result, stream_result
+from service.jobs.running.run import ShardOutcome, run_shard
+from service.jobs.submission.submit import submit
+from service.ports.store import Store
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
-from service.search.prompt_tree import PromptTree, TreeScores
+from service.search.predictions.prompt_tree import PromptTree, TreeScores
 
 HERE = Path(__file__).parent
 LIMITS = Limits(max_bytes=1_000_000, max_rows=1_000, max_row_bytes=64_000)

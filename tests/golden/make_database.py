@@ -10,8 +10,8 @@ import tempfile
 import uuid
 from pathlib import Path
 
+from icm.local_stack.embedded_postgres import EmbeddedPostgres, reachable_root
 from migrations.commands import upgrade
-from service.storage.embedded import EmbeddedPostgres, reachable_root
 from service.storage.store import PostgresStore
 from tests.golden.dump import Dump, taken
 from tests.golden.installation import DATABASES, Installation, set_up

@@ -18,10 +18,10 @@ from service.bootstrap import build_application
 from service.entities import LOCAL_CALLER, AuditAction, Job, JobStatus, Scope
 from service.errors import LeaseLost
 from service.identifiers import JobId, WebhookId, WorkerId
-from service.jobs.pausing import resume
+from service.jobs.control import resume
+from service.ports.webhooks import Answer, DeliveryStatus
 from service.settings import BackendSettings, Settings, WebhookSettings
 from service.storage.store import PostgresStore
-from service.webhook_ports import Answer, DeliveryStatus
 from tests.behaviour.aging import aging_postgres
 from tests.behaviour.stored import events
 from tests.golden.case import WORKER, result_lines

@@ -9,9 +9,9 @@ import pytest
 from service.entities import LOCAL_CALLER, Job, JobStatus
 from service.errors import CheckpointTooNew
 from service.identifiers import JobId
-from service.jobs.run import ShardOutcome
-from service.ports import Store
-from service.search.checkpoint import VERSION
+from service.jobs.running.run import ShardOutcome
+from service.ports.store import Store
+from service.search.state.checkpoint import VERSION
 from service.storage.memory import MemoryStore
 from tests.golden.case import (
     CONFIGS,

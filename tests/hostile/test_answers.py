@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from api.errors import INTERNAL, problem
-from api.results import content_disposition
+from api.labelling.results import content_disposition
 from service.errors import Fault
 from service.storage.memory import MemoryStore
 from tests.hostile.case import FORM, form

@@ -7,10 +7,10 @@ from typing import Any
 import orjson
 import pytest
 
-from service.jobs.template import Template
+from service.jobs.task.template import Template
+from service.ports.scoring import Scorer
 from service.scoring.deterministic import DeterministicScorer
-from service.scoring_ports import Scorer
-from service.search.prompt_tree import PromptTree, TreeScores
+from service.search.predictions.prompt_tree import PromptTree, TreeScores
 from service.storage.memory import MemoryStore
 from tests.hostile.jsonl_cases import CHARMS, INJECTION
 from tests.unit.api.harness import Service

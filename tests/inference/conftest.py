@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from inference.app import create_app
 from inference.engine import CacheLimits, Engine
-from inference.language_model import Source, load
+from inference.model.language_model import Source, load
 from inference.settings import Limits
 from tests.inference.served import served
 from tests.inference.tiny import save

@@ -7,8 +7,8 @@ from fastapi.routing import APIRoute
 
 from inference.app import create_app
 from inference.engine import Engine
-from inference.hosts import AllowedHosts
 from inference.settings import Limits, read_settings
+from inference.wires.hosts import AllowedHosts
 from tests.unit.api.test_heads import answers_to
 
 JSON = {"Content-Type": "application/json"}

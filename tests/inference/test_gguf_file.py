@@ -14,10 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from inference import gguf_file
 from inference.engine import CacheLimits, Engine
-from inference.gguf_file import UnreadableModel, is_gguf
-from inference.language_model import LanguageModel, Source, load, token_arrays
+from inference.model import gguf_file
+from inference.model.gguf_file import UnreadableModel, is_gguf
+from inference.model.language_model import LanguageModel, Source, load, token_arrays
 from scripts.write_gguf import write_gguf
 from tests.inference.tiny import LINES, llama, train_tokenizer
 

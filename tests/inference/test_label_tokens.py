@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from inference.errors import InvalidRequest
 from inference.label_tokens import Spelling
-from inference.tokenization import PromptTokenizer
+from inference.model.tokenization import PromptTokenizer
 from inference.tree_prompts import Segment, Tree, TreeQuery, tokenise
 from tests.inference.test_tree_prompts import merging
 from tests.inference.tiny import train_tokenizer

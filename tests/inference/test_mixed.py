@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from inference.engine import CacheLimits, packed_scorer
-from inference.language_model import LanguageModel, Source, load, token_arrays
-from inference.mixed import BFloat16Linear
+from inference.model.language_model import LanguageModel, Source, load, token_arrays
+from inference.model.mixed import BFloat16Linear
 from inference.settings import SMALL_MODEL, read_settings
 
 TOLERANCE_NATS = 0.1  # docs/servers/embedded.md

@@ -6,13 +6,13 @@ from threading import Event
 
 import pytest
 
+from inference.batching.generation import Generation, GenerationRequest
+from inference.batching.packed import NamedTokens, NextToken
+from inference.batching.prefix_cache import Tokens
+from inference.batching.scheduler import Scheduler
 from inference.engine import Engine
 from inference.errors import GenerationFailed
-from inference.generation import Generation, GenerationRequest
-from inference.packed import NamedTokens, NextToken
-from inference.prefix_cache import Tokens
-from inference.scheduler import Scheduler
-from inference.tokenization import PromptTokenizer
+from inference.model.tokenization import PromptTokenizer
 from tests.inference.tiny import plain_scores, until
 
 

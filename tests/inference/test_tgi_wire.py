@@ -7,9 +7,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from inference.batching.generation import Generation, GenerationRequest
 from inference.engine import Engine
 from inference.errors import GenerationFailed
-from inference.generation import Generation, GenerationRequest
 from inference.serving import Serving
 from tests.inference.tiny import CONTEXT_TOKENS, plain_scores, train_tokenizer
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from inference.tokenization import PromptTokenizer
+from inference.model.tokenization import PromptTokenizer
 from tests.inference.tiny import LINES, train_tokenizer
 
 texts = st.text(st.sampled_from("aT 1\n\r\t.é<s>'"), max_size=40)

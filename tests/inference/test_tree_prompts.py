@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from inference.errors import InvalidRequest
-from inference.tokenization import PromptTokenizer
+from inference.model.tokenization import PromptTokenizer
 from inference.tree_prompts import Segment, Tree, TreeQuery, tokenise
 from tests.inference.tiny import train_tokenizer
 from tests.inference.trees import own_spellings, prompts_of, trees

@@ -13,9 +13,9 @@ from fastapi import FastAPI
 from hypothesis import given, settings
 
 from inference.app import create_app
+from inference.batching.generation import Generation, GenerationRequest
 from inference.engine import Engine
 from inference.errors import GenerationFailed
-from inference.generation import Generation, GenerationRequest
 from inference.serving import Serving
 from inference.settings import Limits
 from inference.tree_prompts import Tree
@@ -267,7 +267,7 @@ async def test_a_failed_batch_is_told(client: httpx.AsyncClient, app: FastAPI, m
 async def test_a_client_that_hangs_up_leaves_nothing_of_its_tree_behind(
     url: str, app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inference.scheduler._BATCH_PROMPTS", 1)
+    monkeypatch.setattr("inference.batching.scheduler._BATCH_PROMPTS", 1)
     serving = serving_of(app)
     queries = [{"node": 0, "text": f" {number}"} for number in range(500)]
     body = {"nodes": [{"parent": None, "text": PROMPT}], "queries": queries, "labels": LABELS}

@@ -10,9 +10,9 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from inference.batching.packed import NextToken
 from inference.engine import CacheLimits, Engine
-from inference.language_model import LanguageModel
-from inference.packed import NextToken
+from inference.model.language_model import LanguageModel
 
 CONTEXT_TOKENS = 256
 BOS, EOS = "<s>", "</s>"

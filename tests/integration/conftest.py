@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.storage.embedded import EmbeddedPostgres
+from icm.local_stack.embedded_postgres import EmbeddedPostgres
 
 
 def _new_folder() -> Path:

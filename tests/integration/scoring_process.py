@@ -16,7 +16,7 @@ import orjson
 
 from service.identifiers import Row
 from service.scoring.deterministic import DeterministicScorer
-from service.search.prompt_tree import PromptTree, Query, TreeScores
+from service.search.predictions.prompt_tree import PromptTree, Query, TreeScores
 
 _TWIN = DeterministicScorer()
 

@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
+from icm.local_stack.embedded_postgres import EmbeddedPostgres, reachable_root
+from icm.local_stack.postgres_binaries import postgres_programs
 from migrations.commands import upgrade
 from service.bootstrap import Application
 from service.entities import JobStatus, LabeledRow
 from service.errors import LeaseLost
 from service.identifiers import JobId, WorkerId
+from service.ports.scoring import BackendIdentity
 from service.scoring.registry import ConfiguredScorers
-from service.scoring_ports import BackendIdentity
 from service.settings import QueueSettings
-from service.storage.binaries import postgres_programs
-from service.storage.embedded import EmbeddedPostgres, reachable_root
 from service.storage.engine import driver_address
 from tests.integration.processes import laboratory, until
 from tests.unit.workers.workplace import Backend

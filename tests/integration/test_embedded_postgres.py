@@ -16,8 +16,8 @@ import psutil
 import pytest
 from sqlalchemy import make_url
 
-from service.storage.binaries import EmbeddedPostgresError, ServerUser, postgres_programs
-from service.storage.embedded import EmbeddedPostgres, reachable_root
+from icm.local_stack.embedded_postgres import EmbeddedPostgres, reachable_root
+from icm.local_stack.postgres_binaries import EmbeddedPostgresError, ServerUser, postgres_programs
 from service.storage.engine import driver_address
 
 ROOT = Path(__file__).parents[2]
@@ -120,7 +120,7 @@ def test_two_cannot_use_one_folder(running: tuple[Path, EmbeddedPostgres]) -> No
 
 def test_the_server_ends_with_a_parent_that_is_killed(ready_folder: Path) -> None:
     script = (
-        "import pathlib, sys, time; from service.storage.embedded import EmbeddedPostgres\n"
+        "import pathlib, sys, time; from icm.local_stack.embedded_postgres import EmbeddedPostgres\n"
         "server = EmbeddedPostgres(pathlib.Path(sys.argv[1]), durable=False); server.start()\n"
         "print('ready', flush=True); time.sleep(600)"
     )
@@ -175,7 +175,7 @@ async def test_a_long_path_gets_its_socket_elsewhere(folder: Path) -> None:
 def test_a_folder_out_of_the_users_reach_is_refused_and_left_as_it_is(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.storage.embedded.server_user", lambda: NOBODY)
+    monkeypatch.setattr("icm.local_stack.embedded_postgres.server_user", lambda: NOBODY)
     folder.mkdir(mode=0o700)
     with pytest.raises(EmbeddedPostgresError, match=f"cannot enter {folder}"):
         EmbeddedPostgres(folder / "inner").start()
@@ -184,7 +184,7 @@ def test_a_folder_out_of_the_users_reach_is_refused_and_left_as_it_is(
 
 
 def test_a_folder_that_nobody_named_gives_way_to_one_in_reach(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.storage.embedded.server_user", lambda: NOBODY)
+    monkeypatch.setattr("icm.local_stack.embedded_postgres.server_user", lambda: NOBODY)
     folder.mkdir(mode=0o700)
     chosen = reachable_root(folder / "inner")
     assert chosen != folder / "inner"

@@ -11,11 +11,17 @@ import asyncpg
 import psutil
 import pytest
 
-from icm.keeper import LONGEST_PAUSE_SECONDS, LOOK_SECONDS, MOST_DEATHS, SETTLED_SECONDS, PostgresKeeper
-from icm.supervisor import PartFailed
-from service.storage.ballast import AMPLE_ROOM_BYTES, LITTLE_ROOM_BYTES, MIB, Ballast
-from service.storage.binaries import EmbeddedPostgresError
-from service.storage.embedded import EmbeddedPostgres
+from icm.local_stack.disk_reserve import AMPLE_ROOM_BYTES, LITTLE_ROOM_BYTES, MIB, Ballast
+from icm.local_stack.embedded_postgres import EmbeddedPostgres
+from icm.local_stack.postgres_binaries import EmbeddedPostgresError
+from icm.local_stack.postgres_supervisor import (
+    LONGEST_PAUSE_SECONDS,
+    LOOK_SECONDS,
+    MOST_DEATHS,
+    SETTLED_SECONDS,
+    PostgresKeeper,
+)
+from icm.local_stack.supervisor import PartFailed
 from service.storage.engine import driver_address
 
 PATIENCE_SECONDS = 60.0

@@ -11,10 +11,10 @@ from service.access.issuing import create_key
 from service.entities import LOCAL_CALLER, AuditAction, AuditEntry, Scope
 from service.errors import StorageUnavailable
 from service.identifiers import BackendId, JobId, new_job_id
-from service.jobs import upkeep
-from service.jobs.upkeep import tidy
-from service.search.prompt_tree import Usage
-from service.search.recall import PromptKey
+from service.jobs import retention
+from service.jobs.retention import tidy
+from service.search.predictions.prompt_tree import Usage
+from service.search.prompting.recall import PromptKey
 from service.storage.store import PostgresStore
 from service.storage.tables import metadata
 from tests.acceptance.whole import finished_job, whole_service
@@ -179,7 +179,7 @@ async def test_who_is_not_elected_removes_nothing(aging: Aging) -> None:
 async def test_half_erased_jobs_are_seen_by_nobody_and_erased_by_the_next(
     aging: Aging, monkeypatch: pytest.MonkeyPatch, operator: asyncpg.Connection, database_url: str
 ) -> None:
-    monkeypatch.setattr(upkeep, "CHUNK_ROWS", 1)
+    monkeypatch.setattr(retention, "CHUNK_ROWS", 1)
     job_id = await full_life(postgres(aging))
     await aging.let_pass(8 * DAY)
     async with aging.store.upkeep() as unit:
@@ -193,7 +193,7 @@ async def test_half_erased_jobs_are_seen_by_nobody_and_erased_by_the_next(
         for what in ("cancel", "pause", "resume"):
             assert (await client.post(f"/v1/jobs/{job_id}/{what}")).status_code == 404
         assert (await client.delete(f"/v1/jobs/{job_id}")).status_code == 404
-    monkeypatch.setattr(upkeep, "MOST_CHUNKS", 99)
+    monkeypatch.setattr(retention, "MOST_CHUNKS", 99)
     assert (await aging.tidied(jobs=7 * DAY))["rows_of_jobs"] > 4
     left = await contents(operator)
     assert [left[name] for name in ("jobs", "datasets", "dataset_rows", "gold_labels", "label_states", "events")] == (

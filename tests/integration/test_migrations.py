@@ -10,8 +10,8 @@ from migrations.commands import check, downgrade, upgrade
 from service.entities import LOCAL_CALLER, Backoff
 from service.errors import StorageUnavailable
 from service.identifiers import JobId
-from service.ports import StoredRequest
-from service.scoring_ports import BackendIdentity
+from service.ports.scoring import BackendIdentity
+from service.ports.store import StoredRequest
 from service.storage.engine import driver_address
 from service.storage.store import PostgresStore
 from service.storage.tables import metadata

@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from service.entities import LOCAL_CALLER, Lease, NewDataset
 from service.errors import StorageUnavailable
 from service.identifiers import BackendId, DatasetId, JobId
-from service.search.recall import Answers, PromptKey
+from service.search.prompting.recall import Answers, PromptKey
 from service.storage.engine import database_url as with_driver
 from service.storage.store import PostgresStore
 from tests.behaviour.stored import ALICE, BOB, NO_TIME, cancel, claim, claimed, event_types, label_state, queued

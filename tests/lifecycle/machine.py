@@ -21,8 +21,8 @@ from service.entities import (
 )
 from service.errors import JobFinished, JobNotFound, LeaseLost, ServiceError, WrongState
 from service.identifiers import JobId, WorkerId
-from service.ports import Desk, Workbench
-from service.search.prompt_tree import Usage
+from service.ports.store import Desk, Workbench
+from service.search.predictions.prompt_tree import Usage
 from tests.behaviour.stored import CONFIG, NO_TIME, added, label_state
 from tests.lifecycle.model import LONG_SECONDS, Model, ModelJob
 from tests.lifecycle.worlds import World

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 import asyncpg
 
-from service.ports import Store
+from service.ports.store import Store
 from service.storage.engine import driver_address
 from service.storage.memory import MemoryStore
 from service.storage.store import PostgresStore

@@ -13,18 +13,18 @@ import pytest
 from benchmarks.llamacpp_server import computed_tokens
 from inference.app import create_app
 from inference.engine import CacheLimits, Engine
-from inference.language_model import Source, load
+from inference.model.language_model import Source, load
+from inference.model.tokenization import PromptTokenizer
 from inference.settings import SMALL_MODEL, Limits
-from inference.tokenization import PromptTokenizer
 from service.errors import BackendRefused
 from service.identifiers import Row
-from service.scoring.driving import Driver
+from service.ports.scoring import Scorer
+from service.scoring.calls.executor import Driver
 from service.scoring.embedded import EmbeddedScorer
-from service.scoring.llamacpp import LlamaCppWire
 from service.scoring.prompts import PromptScorer
-from service.scoring.wire import Prompt
-from service.scoring_ports import Scorer
-from service.search.prompt_tree import PromptTree, Query
+from service.scoring.wires.llamacpp import LlamaCppWire
+from service.scoring.wires.wire import Prompt
+from service.search.predictions.prompt_tree import PromptTree, Query
 from tests.behaviour import test_scorers
 from tests.behaviour.test_scorers import DEMONSTRATIONS, LABELS, TREE
 from tests.inference.served import served

@@ -9,8 +9,8 @@ from prometheus_client import Metric
 
 from api.metrics import ApiMetrics
 from service.observability.metrics import ServiceMetrics
-from service.scoring.driving import Driver
-from service.search.prompt_tree import Usage
+from service.scoring.calls.executor import Driver
+from service.search.predictions.prompt_tree import Usage
 from service.storage.memory import MemoryStore
 from workers.metrics import WorkMetrics
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from service.entities import JobStatus
-from service.observing_ports import TurnEnd
+from service.ports.observers import TurnEnd
 from tests.monitoring.conftest import Registered
 
 ROWS = ["Is it healthy?", "How far is it?", "What does it cost?"]

@@ -11,7 +11,7 @@ from api.metrics import ApiMetrics
 from service.entities import JobStatus
 from service.errors import StorageUnavailable
 from service.observability.metrics import ServiceMetrics
-from service.observing_ports import CallEnd, Census, TurnEnd
+from service.ports.observers import CallEnd, Census, TurnEnd
 from tests.monitoring.conftest import Registered
 
 ROW = re.compile(r"^\| `(icm_\w+)` \| (\w+) \| ([^|]*)\| ([^|]+) \|$", re.MULTILINE)

@@ -5,8 +5,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from service.jobs.judgement import Verdict
-from service.jobs.template import Template
+from service.jobs.reporting.verdicts import Verdict
+from service.jobs.task.template import Template
 from tests.planted.labelling import Case
 from tests.planted.rows import TEMPLATE, Row, claims, config, drawn, truth, truth_by
 from tests.planted.scorers import Belief, BelievingScorer, Concept, FailingScorer, Torn, echo, noise, one_label

@@ -5,7 +5,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from service.jobs.judgement import Verdict
+from service.jobs.reporting.verdicts import Verdict
 from tests.planted.labelling import Case
 from tests.planted.rows import Row, claims, config, drawn, truth, truth_by
 from tests.planted.scorers import BelievingScorer, Concept

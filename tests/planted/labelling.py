@@ -12,12 +12,12 @@ from service.errors import BackendRefused
 from service.identifiers import WorkerId
 from service.intake.limits import Limits
 from service.intake.sources import InlineSource
-from service.jobs.judgement import Verdict
-from service.jobs.report import Report, report
-from service.jobs.run import run_shard
-from service.jobs.submit import submit
+from service.jobs.reporting.report import Report, report
+from service.jobs.reporting.verdicts import Verdict
+from service.jobs.running.run import run_shard
+from service.jobs.submission.submit import submit
+from service.ports.scoring import Scorer
 from service.scoring.registry import ConfiguredScorers
-from service.scoring_ports import Scorer
 from service.storage.memory import MemoryStore
 
 LIMITS = Limits(max_bytes=10_000_000, max_rows=10_000, max_row_bytes=64_000)

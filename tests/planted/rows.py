@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
-from service.jobs.template import Template
+from service.jobs.task.template import Template
 
 Row = dict[str, Any]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from service.errors import BackendRefused
 from service.scoring.deterministic import DeterministicScorer
-from service.search.prompt_tree import LogProbabilities, PromptTree, TreeScores
+from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, TreeScores
 
 Demonstration = tuple[str, int]  # text and label
 _UNSURE_NATS = 5.0  # by which it may lean towards a label of a text that it knows nothing of, for one prompt

@@ -7,15 +7,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 
-from service.scoring.driving import Driver
+from service.ports.scoring import Scorer
+from service.scoring.calls.executor import Driver
 from service.scoring.embedded import EmbeddedScorer
-from service.scoring.llamacpp import LlamaCppWire
 from service.scoring.prompts import PromptScorer
-from service.scoring.sglang import SglangWire
-from service.scoring.tgi import TgiWire
-from service.scoring.vllm import VllmWire
-from service.scoring.wire import Wire
-from service.scoring_ports import Scorer
+from service.scoring.wires.llamacpp import LlamaCppWire
+from service.scoring.wires.sglang import SglangWire
+from service.scoring.wires.tgi import TgiWire
+from service.scoring.wires.vllm import VllmWire
+from service.scoring.wires.wire import Wire
 from tests.servers.asking import KINDS
 from tests.servers.connections import serving
 from tests.servers.fake import FakeServer

@@ -11,7 +11,7 @@ from inference.app import create_app
 from inference.settings import Limits
 from service.errors import BackendError
 from service.identifiers import Row
-from service.search.prompt_tree import PromptTree, Query
+from service.search.predictions.prompt_tree import PromptTree, Query
 from tests.inference.served import served
 from tests.inference.tiny import engine_of, llama
 from tests.servers.adapters import ALL_TOKENS, rig_of

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from service.identifiers import Row
-from service.scoring.labels import spellings_of
-from service.search.prompt_tree import PromptTree
+from service.scoring.tokenization.labels import spellings_of
+from service.search.predictions.prompt_tree import PromptTree
 from tests.servers.language_model import ToyLanguageModel
 
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from service.entities import Lease
 from service.identifiers import BackendId
-from service.ports import KnownBackend
-from service.scoring_ports import BackendIdentity
-from service.search.prompt_tree import LogProbabilities
-from service.search.recall import Answers, PromptKey
+from service.ports.scoring import BackendIdentity
+from service.ports.store import KnownBackend
+from service.search.predictions.prompt_tree import LogProbabilities
+from service.search.prompting.recall import Answers, PromptKey
 from service.storage.memory.state import AnswerRecord, State
 
 

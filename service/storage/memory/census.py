@@ -3,7 +3,7 @@
 from collections import Counter
 
 from service.entities import JobStatus, ShardStatus
-from service.observing_ports import Census
+from service.ports.observers import Census
 from service.storage.memory.state import ShardRecord, State
 
 

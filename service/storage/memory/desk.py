@@ -18,7 +18,7 @@ from service.entities import (
 )
 from service.errors import JobFinished, WrongState
 from service.identifiers import DatasetId, JobId, ProjectName, Row
-from service.ports import StoredRequest
+from service.ports.store import StoredRequest
 from service.storage.lifecycle import gold_text, parsed_time, refuse_ended, unlabeled
 from service.storage.memory.journal import Journal
 from service.storage.memory.removal import erase

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 
-from service.access_ports import Spending, StoredKey
 from service.entities import ApiKey, AuditEntry, Holdings, NewApiKey, Project
 from service.errors import KeyNotFound, ProjectNotFound
 from service.identifiers import DatasetId, KeyId, ProjectName
+from service.ports.access import Spending, StoredKey
 from service.storage.memory.state import State
 
 

@@ -1,8 +1,8 @@
 """The twin's outbox: with a change of a job, one message for each endpoint that wants it."""
 
 from service.identifiers import JobId, new_delivery_id
+from service.ports.webhooks import Delivery, DeliveryStatus, NewDelivery
 from service.storage.memory.state import DeliveryRecord, State
-from service.webhook_ports import Delivery, DeliveryStatus, NewDelivery
 from service.webhooks.messages import JobFacts, is_told, job_message
 
 

@@ -33,11 +33,11 @@ from service.identifiers import (
     WebhookId,
     WorkerId,
 )
-from service.ports import StoredRequest
-from service.scoring_ports import BackendIdentity
-from service.search.prompt_tree import LogProbabilities
-from service.search.recall import PromptKey
-from service.webhook_ports import Delivery, Webhook
+from service.ports.scoring import BackendIdentity
+from service.ports.store import StoredRequest
+from service.ports.webhooks import Delivery, Webhook
+from service.search.predictions.prompt_tree import LogProbabilities
+from service.search.prompting.recall import PromptKey
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from service.entities import Caller
 from service.identifiers import JobId
-from service.observing_ports import Census
+from service.ports.observers import Census
 from service.storage.memory.backends import MemoryAnswers, MemoryBackends
 from service.storage.memory.census import take_census
 from service.storage.memory.desk import (

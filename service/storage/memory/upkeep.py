@@ -6,11 +6,11 @@ from typing import TypeVar
 
 from service.entities import AuditAction, AuditEntry, Caller, Event, Job
 from service.identifiers import JobId
+from service.ports.retention import Swept
+from service.ports.webhooks import DeliveryStatus
 from service.storage.lifecycle import LASTING_EVENTS
 from service.storage.memory.removal import erase
 from service.storage.memory.state import State, Table
-from service.upkeep_ports import Swept
-from service.webhook_ports import DeliveryStatus
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -5,12 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from service.identifiers import DeliveryId, ProjectName, WebhookId
-from service.storage.lifecycle import parsed_time
-from service.storage.memory.outbox import queue
-from service.storage.memory.state import DeliveryRecord, State
-from service.storage.webhook_queue import lease_lost
-from service.storage.webhooks import delivery_not_found, too_many_webhooks, webhook_disabled, webhook_not_found
-from service.webhook_ports import (
+from service.ports.webhooks import (
     TEST_EVENT,
     Attempt,
     Delivery,
@@ -23,6 +18,11 @@ from service.webhook_ports import (
     Webhook,
     WebhookChange,
 )
+from service.storage.lifecycle import parsed_time
+from service.storage.memory.outbox import queue
+from service.storage.memory.state import DeliveryRecord, State
+from service.storage.webhook_queue import lease_lost
+from service.storage.webhooks import delivery_not_found, too_many_webhooks, webhook_disabled, webhook_not_found
 from service.webhooks.messages import trial_message
 from service.webhooks.schedule import given_up
 

@@ -17,7 +17,7 @@ from service.entities import (
     ShardStatus,
 )
 from service.identifiers import DatasetId, JobId, Label, Row, WorkerId
-from service.search.prompt_tree import Usage
+from service.search.predictions.prompt_tree import Usage
 from service.storage.lifecycle import TRIAL_SECONDS, poisoned, progress_event, shard_event
 from service.storage.memory.journal import Journal
 from service.storage.memory.state import ShardRecord, State

@@ -7,7 +7,7 @@ from service.access.issuing import create_key, list_keys, revoke_key
 from service.access.keys import key_of, new_key
 from service.entities import Caller, Scope
 from service.errors import InvalidInput, KeyNotFound, NotAuthenticated, NotPermitted
-from service.ports import Store
+from service.ports.store import Store
 from service.storage.memory import MemoryStore
 
 BOTH = (Scope.READ, Scope.WRITE)

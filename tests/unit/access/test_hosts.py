@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-import inference.hosts
+import inference.wires.hosts
 import service.access.hosts
 from service.settings import AccessSettings
 
-RULES = {"service": service.access.hosts.AllowedHosts, "inference": inference.hosts.AllowedHosts}
+RULES = {"service": service.access.hosts.AllowedHosts, "inference": inference.wires.hosts.AllowedHosts}
 OURS = ["localhost", "LOCALHOST:1", "localhost.", "127.0.0.1", "127.0.0.1:8000", "127.8.9.1:9", "[::1]", "[::1]:65535"]
 NOBODYS = [
     "evil.example",

@@ -11,12 +11,12 @@ from api.app import create_app
 from service.access.issuing import create_key
 from service.entities import ClaimedShard, Scope
 from service.identifiers import WorkerId
-from service.jobs.run import run_shard
+from service.jobs.running.run import run_shard
 from service.observability.metrics import ServiceMetrics
-from service.ports import Store
+from service.ports.scoring import Scorer
+from service.ports.store import Store
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
-from service.scoring_ports import Scorer
 from service.settings import Settings, UploadSettings
 
 WORKER = WorkerId("worker")

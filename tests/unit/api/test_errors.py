@@ -11,8 +11,8 @@ from api.cursors import CursorSigner
 from api.errors import STATUS_OF, kind_of
 from service import errors
 from service.entities import Caller
+from service.ports.scoring import BackendInfo
 from service.scoring.deterministic import DeterministicScorer
-from service.scoring_ports import BackendInfo
 from service.settings import ServerSettings, Settings
 from service.storage.memory import MemoryStore
 from tests.unit.api.harness import CONFIG, Service, pairs

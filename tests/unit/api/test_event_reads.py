@@ -4,7 +4,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from api.event_reads import EventReads
+from api.labelling.event_reads import EventReads
 from service.access.desks import CallerDesks
 from service.entities import LOCAL_CALLER, Caller
 from service.errors import JobNotFound

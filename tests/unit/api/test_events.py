@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from api import events
+from api.labelling import events
 from tests.unit.api.harness import Service
 
 

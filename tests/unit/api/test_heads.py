@@ -5,7 +5,7 @@ import socket
 import httpx
 import pytest
 
-from api.limits import MAX_HEAD_BYTES
+from api.edge.limits import MAX_HEAD_BYTES
 from service.storage.memory import MemoryStore
 from tests.inference.served import served
 from tests.unit.api.harness import Service

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.ports import Store
+from service.ports.store import Store
 from tests.unit.api.harness import CONFIG, Service, jsonl, pairs
 from tests.unit.api.operations import ACCEPTED, OPEN, PATH_PARAMETERS, Operation, operations, unknown_ids
 

@@ -2,8 +2,8 @@ from dataclasses import replace
 from typing import Any
 
 from service.errors import BackendUnavailable
-from service.scoring.driving import Driver
-from service.scoring.probe import Examiner
+from service.scoring.calls.executor import Driver
+from service.scoring.probing.probe import Examiner
 from service.scoring.prompts import PromptScorer
 from service.storage.memory import MemoryStore
 from tests.unit.api.harness import CONFIG, Service, pairs

@@ -6,11 +6,11 @@ from typing import Any
 import httpx
 import pytest
 
-from api import events
+from api.labelling import events
 from service.access.issuing import create_key, limit_project, revoke_key
 from service.access.keys import key_of
 from service.entities import LOCAL_CALLER, Scope
-from service.ports import Store
+from service.ports.store import Store
 from service.settings import AccessSettings, QuotaSettings, Settings
 from service.storage.memory import MemoryStore
 from service.storage.store import PostgresStore

@@ -6,7 +6,7 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from api.results import content_disposition
+from api.labelling.results import content_disposition
 from tests.unit.api.harness import Service, pairs
 
 FOUND = ["icm_label", "icm_confidence", "icm_margin", "icm_status"]

@@ -6,8 +6,8 @@ import httpx
 import orjson
 import pytest
 
-from api.turns import SMALL_AT_ONCE, SMALL_BYTES, Turns
-from api.uploads import Spool
+from api.labelling.turns import SMALL_AT_ONCE, SMALL_BYTES, Turns
+from api.labelling.uploads import Spool
 from service.errors import Overloaded, RequestTooSlow, SpoolFull
 from service.settings import ServerSettings, Settings
 from service.storage.memory import MemoryStore

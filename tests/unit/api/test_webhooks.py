@@ -5,9 +5,9 @@ from typing import Any
 import httpx
 import pytest
 
+from service.ports.webhooks import Attempt, DeliveryStatus, Verdict, WebhookEvent
 from service.settings import Settings, WebhookSettings
 from service.storage.memory import MemoryStore
-from service.webhook_ports import Attempt, DeliveryStatus, Verdict, WebhookEvent
 from tests.behaviour.hooks import BAD, LATER, claim, record
 from tests.unit.api.harness import Service
 from tests.unit.webhooks.test_addresses import REFUSED_URLS

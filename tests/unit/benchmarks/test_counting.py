@@ -8,8 +8,8 @@ import pytest
 from benchmarks.counting import Counter, Lookup, ModelledCache
 from benchmarks.prefix_sharing import fixed_order
 from service.identifiers import Label, Row
-from service.search import planner
-from service.search.problem import Problem
+from service.search.prompting import planner
+from service.search.state.problem import Problem
 from tests.inference.tiny import trie_size
 
 PROBLEM = Problem(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from benchmarks.data import FALSE, TRUE, Dataset, even_name, related, unrelated
-from service.search.consistency import Constraints
+from service.search.rules.consistency import Constraints
 
 FORM = "statement, question mark"
 TASKS = ("comparisons", "capitals", "cities", "additions")

@@ -12,7 +12,7 @@ from benchmarks.real.servers import HEAD, lines, real_rows, ways
 from benchmarks.recording import Recorder
 from service.config import JobConfig
 from service.scoring.deterministic import DeterministicScorer
-from service.search.prompt_tree import Usage
+from service.search.predictions.prompt_tree import Usage
 
 ROWS = 8
 

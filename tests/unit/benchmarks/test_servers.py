@@ -5,7 +5,7 @@ from benchmarks.servers import computed_each
 from benchmarks.vllm_server import PromptTokens, read_block, read_counters
 from service.identifiers import Row
 from service.scoring.deterministic import DeterministicScorer
-from service.search.prompt_tree import PromptTree, Query
+from service.search.predictions.prompt_tree import PromptTree, Query
 
 LABELS = ("True", "False")
 METRICS = """# TYPE vllm:prefix_cache_queries_total counter

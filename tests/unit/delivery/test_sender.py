@@ -8,10 +8,10 @@ from typing import Any
 import httpcore
 import pytest
 
-from service.delivery.network import GuardedBackend, SystemResolver
-from service.delivery.sender import HttpSender
-from service.webhook_ports import NotDelivered
+from service.ports.webhooks import NotDelivered
 from service.webhooks.addresses import AddressPolicy, AddressRefused
+from service.webhooks.http.network import GuardedBackend, SystemResolver
+from service.webhooks.http.sender import HttpSender
 from tests.unit.scoring.raw_server import HANG, TRICKLE, RawServer, reply, serving
 
 LOOPBACK = AddressPolicy(allowed=(ipaddress.ip_network("127.0.0.0/8"),), allow_http=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from service.delivery.sender import HttpSender
-from service.webhook_ports import NotDelivered
+from service.ports.webhooks import NotDelivered
 from service.webhooks.addresses import AddressPolicy
+from service.webhooks.http.sender import HttpSender
 from tests.unit.scoring.raw_server import reply
 
 CERTIFICATE = Path(__file__).with_name("receiver.pem")

@@ -12,7 +12,7 @@ from icm.commands import label
 from icm.commands.failures import ExitCode, exit_code
 from icm.commands.label import connected
 from icm.errors import UnusableKey
-from icm.stack import StackOptions, api_settings
+from icm.local_stack.stack import StackOptions, api_settings
 from tests.unit.icm.fake_service import IMPATIENT, FakeService, job_answer
 
 SHOWN = ["Bearer icm_a_b"]

@@ -5,9 +5,9 @@ import pytest
 from icm import ApiError, Fault, ServerUnreachable
 from icm.commands.failures import BadConfigFile, ExitCode, JobEndedBadly, exit_code, report_failure
 from icm.documents import Job
-from icm.private import PrivateServiceFailed
-from icm.supervisor import PartFailed
-from service.storage.binaries import EmbeddedPostgresError
+from icm.local_stack.postgres_binaries import EmbeddedPostgresError
+from icm.local_stack.supervisor import PartFailed
+from icm.local_stack.temporary_service import PrivateServiceFailed
 from tests.unit.icm.fake_service import job_document
 
 FAILED_JOB = Job.read(job_document("failed", error={"code": "backend", "message": "label unreachable"}))

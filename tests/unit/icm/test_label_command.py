@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 
 from icm.cli import build_app
 from icm.commands import jobs, label
-from icm.nearby import service_answers
-from icm.private import PrivateService
+from icm.local_stack.nearby import service_answers
+from icm.local_stack.temporary_service import PrivateService
 from icm.requests import DEFAULT_URL
 from tests.unit.icm.fake_service import FakeService, job_document
 

@@ -6,8 +6,8 @@ from typer.testing import CliRunner
 
 from icm.cli import build_app
 from icm.commands.failures import ExitCode, exit_code
-from icm.ports import PortUnusable, check_port, free_port
-from icm.stack import NOTICE_SECONDS, LoadingNotice, StackOptions, api_settings, metrics_port
+from icm.local_stack.free_ports import PortUnusable, check_port, free_port
+from icm.local_stack.stack import NOTICE_SECONDS, LoadingNotice, StackOptions, api_settings, metrics_port
 
 
 def test_a_port_that_is_taken_is_not_called_free() -> None:
@@ -135,7 +135,7 @@ class Loading:
 
 def test_what_a_language_model_takes_long_over_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     now, loading, said = [100.0], Loading(), list[str]()
-    monkeypatch.setattr("icm.stack.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("icm.local_stack.stack.time.monotonic", lambda: now[0])
     notice = LoadingNotice(loading, said.append)  # type: ignore[arg-type]  # it needs no more of a supervisor
     for line in ("", "", "converting the tokenizer", "converting the tokenizer", "reading the weights"):
         loading.line = line

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from icm.commands.failures import ExitCode, exit_code
-from icm.supervisor import Part, PartFailed, PartMisused, Supervisor
+from icm.local_stack.supervisor import Part, PartFailed, PartMisused, Supervisor
 
 FOREVER = "while :; do sleep 0.05; done"
 
@@ -167,7 +167,7 @@ if sys.platform == "linux":  # which alone tells children of their parent's deat
 
     def test_parts_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
         script = (
-            "import sys, time; from pathlib import Path; from icm.supervisor import Part, Supervisor\n"
+            "import sys, time; from pathlib import Path; from icm.local_stack.supervisor import Part, Supervisor\n"
             f"s = Supervisor(Path({str(tmp_path)!r})); s.__enter__()\n"
             f"s.start(Part(name='part', command=('/bin/sh', '-c', {FOREVER!r})))\n"
             "print(s.pids['part'], flush=True); time.sleep(60)"

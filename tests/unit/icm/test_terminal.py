@@ -19,7 +19,7 @@ from icm.commands.failures import report_failure
 from icm.commands.output import Terminal, on_stderr, plain_table, write_line
 from icm.commands.progress import shown_progress
 from icm.documents import Job
-from icm.supervisor import PartFailed
+from icm.local_stack.supervisor import PartFailed
 from service.entities import ApiKey, AuditAction, AuditEntry, Project, Scope
 from service.identifiers import KeyId, ProjectName
 from service.terminal import visible, visible_line

@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 from icm import AsyncClient, Client
 from icm.cli import build_app
 from icm.commands import webhooks
+from service.ports.webhooks import DeliveryStatus, Verdict
 from service.storage.memory import MemoryStore
-from service.webhook_ports import DeliveryStatus, Verdict
 from tests.behaviour.hooks import BAD, claim, record
 from tests.unit.api.harness import Service
 from tests.unit.icm.fake_service import IMPATIENT

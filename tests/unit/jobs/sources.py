@@ -7,9 +7,9 @@ from service.config import JobConfig, Task
 from service.errors import Fault, InvalidDataset
 from service.intake.limits import Limits
 from service.intake.sources import InlineSource
-from service.jobs.survey import Survey, survey_rows
+from service.jobs.submission.survey import Survey, survey_rows
+from service.ports.scoring import BackendInfo
 from service.scoring.deterministic import DeterministicScorer
-from service.scoring_ports import BackendInfo
 
 LIMITS = Limits(max_bytes=10_000_000, max_rows=10_000, max_row_bytes=64_000)
 

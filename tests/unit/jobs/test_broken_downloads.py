@@ -3,8 +3,8 @@ import pytest
 from service.access.desks import CallerDesks
 from service.entities import LOCAL_CALLER
 from service.errors import JobNotFound
-from service.jobs.export import ResultFormat, find_result, stream_result
-from service.ports import Store
+from service.jobs.export.results import ResultFormat, find_result, stream_result
+from service.ports.store import Store
 from tests.behaviour.stored import cancel, queued
 
 

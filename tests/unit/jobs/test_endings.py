@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from service.errors import BackendRefused, BackendUnavailable, InvalidDataset, LabelUnreachable
-from service.jobs.endings import check_endings
-from service.jobs.estimate import estimate
-from service.jobs.rows import FaultLog
-from service.jobs.survey import MAX_ENDINGS
-from service.scoring.driving import Driver
+from service.jobs.submission.endings import check_endings
+from service.jobs.submission.estimate import estimate
+from service.jobs.submission.rows import FaultLog
+from service.jobs.submission.survey import MAX_ENDINGS
+from service.ports.scoring import Scorer
+from service.scoring.calls.executor import Driver
 from service.scoring.prompts import PromptScorer
 from service.scoring.registry import ConfiguredScorers
-from service.scoring_ports import Scorer
-from service.search.prompt_tree import PromptTree, TreeScores
+from service.search.predictions.prompt_tree import PromptTree, TreeScores
 from tests.unit.jobs.sources import CountingScorer, config, source, survey
 from tests.unit.scoring.toy_wire import ToyWire
 
@@ -85,7 +85,7 @@ async def test_a_backend_that_takes_long_is_not_waited_for(monkeypatch: pytest.M
             await asyncio.Event().wait()
             raise AssertionError
 
-    monkeypatch.setattr("service.jobs.endings.TRIAL_SECONDS", 0.01)
+    monkeypatch.setattr("service.jobs.submission.endings.TRIAL_SECONDS", 0.01)
     assert await faults_behind("{q}", "a.", scorer=Slow()) == []
 
 

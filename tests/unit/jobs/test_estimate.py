@@ -4,7 +4,7 @@ import pytest
 
 from service.config import JobConfig
 from service.errors import InvalidDataset
-from service.jobs.estimate import Estimate, estimate
+from service.jobs.submission.estimate import Estimate, estimate
 from service.scoring.registry import ConfiguredScorers
 from tests.unit.jobs.sources import CountingScorer, config, source
 

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from service.jobs.export_parquet import ColumnKinds, ParquetStream
+from service.jobs.export.parquet import ColumnKinds, ParquetStream
 
 FOUND = {"icm_label": "True", "icm_confidence": 0.75, "icm_margin": 1.1, "icm_status": "labeled"}
 

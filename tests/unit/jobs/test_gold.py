@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from service.jobs.gold import GoldReader
+from service.jobs.task.gold import GoldReader
 from tests.unit.jobs.sources import config, survey
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"

@@ -8,13 +8,13 @@ import pytest
 
 from service.entities import Job, JobStatus, Progress
 from service.identifiers import DatasetId, JobId
-from service.jobs import judgement
-from service.jobs.health.coherence import Coherence, coherence
-from service.jobs.health.facts import SearchFacts
-from service.jobs.health.ranking import RankedLabelling
-from service.jobs.health.shortcuts import FeatureKind, Shortcut
-from service.jobs.health.tally import LabelShare
-from service.jobs.judgement import Evidence, Verdict, judge, name_of, worst
+from service.jobs.reporting import verdicts
+from service.jobs.reporting.coherence import Coherence, coherence
+from service.jobs.reporting.facts import SearchFacts
+from service.jobs.reporting.ranking import RankedLabelling
+from service.jobs.reporting.shortcuts import FeatureKind, Shortcut
+from service.jobs.reporting.tally import LabelShare
+from service.jobs.reporting.verdicts import Evidence, Verdict, judge, name_of, worst
 from tests.unit.jobs.sources import config
 
 JOB = Job(
@@ -292,7 +292,7 @@ def test_labels_of_an_unfinished_job_are_not_vouched_for(status: JobStatus, expe
 
 
 def test_the_gravest_reason_decides() -> None:
-    codes = judgement.judge(Evidence(job=JOB, shares=shares(96, 4), unsure=60, search=NO_FACTS, coherence=UNKNOWN))
+    codes = verdicts.judge(Evidence(job=JOB, shares=shares(96, 4), unsure=60, search=NO_FACTS, coherence=UNKNOWN))
     assert [reason.code for reason in codes] == ["imbalance", "uncertain"]
     assert worst(codes) is Verdict.DO_NOT_USE
     assert worst(codes[:1]) is Verdict.SUSPICIOUS
@@ -300,7 +300,7 @@ def test_the_gravest_reason_decides() -> None:
 
 
 def test_every_rule_is_written_down_and_every_rule_written_down_exists() -> None:
-    source = (ROOT / "service/jobs/judgement.py").read_text("utf-8")
+    source = (ROOT / "service/jobs/reporting/verdicts.py").read_text("utf-8")
     codes = {(verdict, code) for verdict, code in re.findall(r'_(suspicious|unusable)\(\s*"(\w+)"', source)}
     rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", (ROOT / "docs/verdicts.md").read_text("utf-8"), re.MULTILINE)
     words = {"suspicious": "suspicious", "do_not_use": "unusable"}

@@ -2,10 +2,10 @@ import asyncio
 from collections.abc import Sequence
 
 from service.errors import BackendUnavailable
-from service.jobs.models import ModelDirectory
+from service.jobs.backends import ModelDirectory
+from service.ports.scoring import BackendInfo
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
-from service.scoring_ports import BackendInfo
 
 
 class Probed(DeterministicScorer):

@@ -2,10 +2,10 @@ import pytest
 
 from service.config import JobConfig
 from service.errors import BackendRefused, BackendUnavailable, InvalidDataset, ModelNotFound
-from service.jobs.preparation import Preparation, prepare
-from service.jobs.rows import RowSource
+from service.jobs.submission.preparation import Preparation, prepare
+from service.jobs.submission.rows import RowSource
+from service.ports.scoring import Scorer
 from service.scoring.registry import ConfiguredScorers
-from service.scoring_ports import Scorer
 from tests.unit.jobs.sources import CountingScorer, config, source
 
 

@@ -4,10 +4,10 @@ import pytest
 from service.entities import ShardRow
 from service.errors import BackendUnavailable
 from service.identifiers import Label, Row
-from service.jobs.problem import SPECIAL_TOKENS, AnchorLabels, build_problem, strategy_of
-from service.search.folds import Folds
-from service.search.gain_search import GainSearch
-from service.search.panel import Member, Panel
+from service.jobs.task.problem import SPECIAL_TOKENS, AnchorLabels, build_problem, strategy_of
+from service.search.predictions.panel import Member, Panel
+from service.search.strategies.folds import Folds
+from service.search.strategies.gain_search import GainSearch
 from tests.unit.jobs.sources import CountingScorer, config
 
 ROWS = [ShardRow(position=Row(number), data=b'{"q": "a word"}') for number in range(4)]

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from service.config import GroupRelation, Task
 from service.identifiers import Label, Row
-from service.jobs.related_rows import RelatedRows
-from service.jobs.relations import UnusableValue, compile_constraints, group_key, without_rows
-from service.search.consistency import Constraint, Constraints, Rule
+from service.jobs.task.related_rows import RelatedRows
+from service.jobs.task.relations import UnusableValue, compile_constraints, group_key, without_rows
+from service.search.rules.consistency import Constraint, Constraints, Rule
 
 
 def task_with(*relations: dict[str, Any], labels: tuple[str, ...] = ("True", "False")) -> Task:

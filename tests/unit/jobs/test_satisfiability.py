@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from service.config import Task
 from service.identifiers import Label, Row
-from service.jobs.related_rows import RelatedRows
-from service.jobs.relations import compile_constraints
-from service.jobs.satisfiability import MAX_CHECKED_ROWS, find_impossible
-from service.search.consistency import Constraints
+from service.jobs.task.related_rows import RelatedRows
+from service.jobs.task.relations import compile_constraints
+from service.jobs.task.satisfiability import MAX_CHECKED_ROWS, find_impossible
+from service.search.rules.consistency import Constraints
 from tests.unit.jobs.sources import config, faults_of, survey
 
 SAME, OTHER = {"kind": "same_label", "group": "g"}, {"kind": "different_label", "group": "g"}

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from service.config import JobConfig
 from service.identifiers import Label, Row
-from service.jobs.sharding import ShardPlan, plan_shards
+from service.jobs.submission.sharding import ShardPlan, plan_shards
 
 
 def config_with(**search: Any) -> JobConfig:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from service.config import Task
 from service.identifiers import Label, Row
-from service.jobs.shares import shares_of_shard
-from service.search.cardinality import counts_within
+from service.jobs.task.shares import shares_of_shard
+from service.search.moves.cardinality import counts_within
 from tests.unit.jobs.sources import config, faults_of, survey
 
 PAIR = {"kind": "antisymmetric", "first": "a", "second": "b"}

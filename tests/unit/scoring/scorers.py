@@ -1,9 +1,9 @@
 """Scorers over wires with the options that tests want."""
 
-from service.scoring.driving import Driver
+from service.scoring.calls.executor import Driver
 from service.scoring.prompts import PromptScorer
-from service.scoring.tgi import TgiWire
-from service.scoring.vllm import VllmWire
+from service.scoring.wires.tgi import TgiWire
+from service.scoring.wires.vllm import VllmWire
 
 
 def tgi_scorer(

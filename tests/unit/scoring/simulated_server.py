@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from random import Random
 
-from service.scoring.concurrency import AdaptiveLimit, Begun
+from service.scoring.calls.concurrency_limit import AdaptiveLimit, Begun
 
 _TRAVEL_SECONDS = 0.002  # at most; calls overtake each other on the way
 

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind
-from service.observing_ports import CallEnd
-from service.scoring.driving import Driver
+from service.ports.observers import CallEnd
+from service.scoring.calls.executor import Driver
 
 
 class Clock:

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from service.scoring.circuit import FAILURES_TO_OPEN, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Circuit
+from service.scoring.calls.circuit_breaker import FAILURES_TO_OPEN, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Circuit
 
 
 def opened(now: float = 100.0) -> Circuit:

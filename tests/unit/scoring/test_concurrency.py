@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.scoring.concurrency import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, START, AdaptiveLimit, Begun
+from service.scoring.calls.concurrency_limit import (
+    FIRST_PAUSE_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    START,
+    AdaptiveLimit,
+    Begun,
+)
 from tests.unit.scoring.simulated_server import Server, Simulation, rates, simulate
 
 SLOTS = [1, 8, 64]

@@ -5,10 +5,10 @@ import pytest
 
 from inference.app import create_app
 from inference.settings import Limits
-from service.scoring.detection import detector, misconfigured
-from service.scoring.driving import Driver
-from service.scoring.probe import Examiner
-from service.scoring.vllm import VllmWire
+from service.scoring.calls.executor import Driver
+from service.scoring.probing.probe import Examiner
+from service.scoring.wires.detection import detector, misconfigured
+from service.scoring.wires.vllm import VllmWire
 from tests.inference.served import served
 from tests.inference.tiny import engine_of, llama
 from tests.unit.scoring.loopback import Loopback

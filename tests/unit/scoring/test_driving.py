@@ -7,9 +7,9 @@ from random import Random
 import pytest
 
 from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
-from service.scoring.circuit import LONGEST_PAUSE_SECONDS
-from service.scoring.driving import Driver
-from service.scoring.failures import MAX_FAILURES
+from service.scoring.calls.circuit_breaker import LONGEST_PAUSE_SECONDS
+from service.scoring.calls.executor import Driver
+from service.scoring.calls.retry_rules import MAX_FAILURES
 from tests.unit.scoring.simulated_time import in_simulated_time, now
 
 PATIENCE_SECONDS = 60.0

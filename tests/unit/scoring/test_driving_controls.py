@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind
-from service.scoring.driving import Driver
+from service.scoring.calls.executor import Driver
 from tests.unit.scoring.simulated_time import in_simulated_time, now
 
 PATIENCE_SECONDS = 60.0

@@ -14,9 +14,9 @@ from inference.settings import Limits
 from service.errors import BackendRefused, BackendUnavailable, LabelUnreachable
 from service.identifiers import Label, Row
 from service.scoring.embedded import EmbeddedScorer
-from service.search.planner import chain, leave_one_out
-from service.search.problem import Problem
-from service.search.prompt_tree import PromptTree, Query
+from service.search.predictions.prompt_tree import PromptTree, Query
+from service.search.prompting.planner import chain, leave_one_out
+from service.search.state.problem import Problem
 from tests.inference.served import served
 from tests.inference.tiny import CONTEXT_TOKENS, engine_of, llama
 from tests.unit.scoring.fake_tgi import serving

@@ -2,10 +2,10 @@ from array import array
 
 import pytest
 
-from service.scoring.driving import Driver
-from service.scoring.encoding import Encoder
-from service.scoring.layout import lay_out
-from service.scoring.tree_ids import encode_tree
+from service.scoring.calls.executor import Driver
+from service.scoring.tokenization.encoding import Encoder
+from service.scoring.trees.flat_tree import lay_out
+from service.scoring.trees.tree_ids import encode_tree
 from tests.unit.scoring.toy_trees import halves
 from tests.unit.scoring.toy_wire import BEGINNING, ToyWire, token_id
 

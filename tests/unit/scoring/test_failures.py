@@ -4,7 +4,7 @@ from random import Random
 import pytest
 
 from service.errors import BackendRefused, BackendUnavailable, FailureKind
-from service.scoring.failures import (
+from service.scoring.calls.retry_rules import (
     FIRST_DELAY_SECONDS,
     MAX_DELAY_SECONDS,
     MAX_FAILURES,

@@ -8,9 +8,9 @@ import orjson
 import pytest
 import structlog
 
-from icm.ports import free_port
+from icm.local_stack.free_ports import free_port
 from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind
-from service.scoring.http import JsonHttp
+from service.scoring.wires.http import JsonHttp
 from tests.unit.scoring.raw_server import HANG, TRICKLE, RawServer, reply, serving
 
 KEY = "sk-secret-1234"

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from service.errors import BackendRefused
-from service.scoring.labels import LabelTokens, find_label_tokens, spellings_of
-from service.scoring.wire import Token
-from service.search.prompt_tree import ending
+from service.scoring.tokenization.labels import LabelTokens, find_label_tokens, spellings_of
+from service.scoring.wires.wire import Token
+from service.search.predictions.prompt_tree import ending
 from tests.unit.scoring.toy_wire import ToyWire, token_id
 
 

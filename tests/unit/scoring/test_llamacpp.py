@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from service.errors import BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
-from service.scoring.llamacpp import LlamaCppWire, read_completion, read_facts
-from service.scoring.wire import NextToken, Prompt, Token
+from service.scoring.wires.llamacpp import LlamaCppWire, read_completion, read_facts
+from service.scoring.wires.wire import NextToken, Prompt, Token
 from tests.unit.scoring.loopback import Loopback
 
 COMPLETION = "/completion"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from service.scoring.pieces import byte_level, placed, sentence_piece
-from service.scoring.wire import Token
+from service.scoring.wires.token_offsets import byte_level, placed, sentence_piece
+from service.scoring.wires.wire import Token
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ from dataclasses import replace
 import pytest
 
 from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind
-from service.scoring.cache_trial import LENGTHS_TOKENS
-from service.scoring.driving import Driver
-from service.scoring.probe import EXAMPLES, Examiner, examine
-from service.scoring.remedies import remedies_of
-from service.scoring_ports import BackendInfo
+from service.ports.scoring import BackendInfo
+from service.scoring.calls.executor import Driver
+from service.scoring.probing.cache_trial import LENGTHS_TOKENS
+from service.scoring.probing.probe import EXAMPLES, Examiner, examine
+from service.scoring.wires.advice import remedies_of
 from tests.unit.scoring.twin_wire import FACTS, TwinWire
 
 KINDS = ("vllm", "sglang", "llamacpp", "tgi", "embedded")

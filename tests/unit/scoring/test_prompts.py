@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from service.errors import BackendRefused, LabelUnreachable
 from service.identifiers import Row
-from service.scoring.driving import Driver
-from service.scoring.identity import CANARY_PROMPTS, Recognition
+from service.scoring.calls.executor import Driver
+from service.scoring.probing.identity import CANARY_PROMPTS, Recognition
 from service.scoring.prompts import PromptScorer
-from service.scoring.wire import Prompt
-from service.search.prompt_tree import PromptTree, Query, TreeScores
+from service.scoring.wires.wire import Prompt
+from service.search.predictions.prompt_tree import PromptTree, Query, TreeScores
 from tests.inference.tiny import until
 from tests.unit.scoring.toy_trees import chained, halves, trees
 from tests.unit.scoring.toy_wire import BEGINNING, ToyManyWire, ToyWire

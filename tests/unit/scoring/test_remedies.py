@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from service.scoring.label_trial import _ENDINGS
-from service.scoring.remedies import TITLES, remedies_of, title_of
-from service.scoring_ports import BackendInfo
+from service.ports.scoring import BackendInfo
+from service.scoring.probing.label_trial import _ENDINGS
+from service.scoring.wires.advice import TITLES, remedies_of, title_of
 from service.settings import BackendSettings
 
 PAGE = (Path(__file__).parents[3] / "docs/probe.md").read_text("utf-8")

@@ -7,10 +7,10 @@ import pytest
 
 from service.errors import BackendChanged, BackendError, BackendRefused, BackendUnavailable, FailureKind
 from service.identifiers import Row
+from service.ports.scoring import BackendIdentity, BackendInfo, Scorer
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.replicas import BEGINNING_CHARACTERS, ReplicatedScorer
-from service.scoring_ports import BackendIdentity, BackendInfo, Scorer
-from service.search.prompt_tree import PromptTree, Query, TreeScores
+from service.search.predictions.prompt_tree import PromptTree, Query, TreeScores
 
 LABELS = ("True", "False")
 DOWN = BackendUnavailable("down", 30.0, kind=FailureKind.DISCONNECTED)

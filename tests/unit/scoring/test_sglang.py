@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from service.errors import BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
-from service.scoring.sglang import SglangWire, read_facts, read_generated
-from service.scoring.wire import ManyWire, NextToken, Prompt, Token
+from service.scoring.wires.sglang import SglangWire, read_facts, read_generated
+from service.scoring.wires.wire import ManyWire, NextToken, Prompt, Token
 from tests.unit.scoring.loopback import Loopback
 
 GENERATE = "/generate"

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from service.scoring.slots import Slots
+from service.scoring.calls.priority_semaphore import Slots
 
 
 class Size:

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from service.scoring.special_tokens import encode_cut, in_ids, lookalikes
-from service.scoring.wire import Prompt, Token
+from service.scoring.wires.special_tokens import encode_cut, in_ids, lookalikes
+from service.scoring.wires.wire import Prompt, Token
 
 ATOMS = ("<s>", "</s>", "<|im_end|>", "[INST]")
 

@@ -8,9 +8,9 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from service.errors import BackendRefused, BackendUnavailable, LabelUnreachable
 from service.identifiers import Row
 from service.scoring.prompts import PromptScorer
-from service.scoring.tgi import TgiWire
-from service.scoring.wire import Prompt
-from service.search.prompt_tree import PromptTree, Query
+from service.scoring.wires.tgi import TgiWire
+from service.scoring.wires.wire import Prompt
+from service.search.predictions.prompt_tree import PromptTree, Query
 from tests.unit.scoring.fake_tgi import FakeTgi, serving
 from tests.unit.scoring.scorers import tgi_scorer
 

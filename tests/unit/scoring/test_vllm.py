@@ -11,8 +11,8 @@ import pytest
 from inference.app import create_app
 from inference.settings import Limits
 from service.errors import BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
-from service.scoring.vllm import VllmWire, read_completion, read_facts
-from service.scoring.wire import Prompt, Token
+from service.scoring.wires.vllm import VllmWire, read_completion, read_facts
+from service.scoring.wires.wire import Prompt, Token
 from tests.inference.served import served
 from tests.inference.tiny import CONTEXT_TOKENS, engine_of, llama, train_tokenizer
 from tests.unit.scoring.loopback import Loopback

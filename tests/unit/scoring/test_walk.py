@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.identifiers import Row
-from service.scoring.layout import Layout, lay_out
-from service.scoring.walk import Group, Walk
-from service.search.prompt_tree import PromptTree, Query
+from service.scoring.trees.flat_tree import Layout, lay_out
+from service.scoring.trees.warmup_schedule import Group, Walk
+from service.search.predictions.prompt_tree import PromptTree, Query
 from tests.unit.scoring.toy_trees import chained, halves, trees
 
 

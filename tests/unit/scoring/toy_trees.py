@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 from service.identifiers import Row
-from service.search.prompt_tree import PromptTree, Query
+from service.search.predictions.prompt_tree import PromptTree, Query
 
 SEGMENTS = ("", "Paris is in France. True\n\n", "Rome.\n", "Oslo is cold. False\n\n", "A\n\nB\n\n")
 

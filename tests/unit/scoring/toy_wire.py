@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from zlib import crc32
 
-from service.scoring.wire import NextToken, Prompt, ServerFacts, Token
+from service.scoring.wires.wire import NextToken, Prompt, ServerFacts, Token
 
 BEGINNING = 1
 _WORD = re.compile(r" ?\w+|\s|[^\w\s]")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 from service.errors import BackendError, LabelUnreachable
-from service.scoring.wire import NextToken, Prompt, ServerFacts, Token
+from service.scoring.wires.wire import NextToken, Prompt, ServerFacts, Token
 
 BEGINNING = 1  # the special token before a prompt
 _WORD = re.compile(r" ?[^\s]+|\s")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from icm.ports import free_port
+from icm.local_stack.free_ports import free_port
 from scripts.audit import FINE, FOUND, NOT_MADE, PINNED, main, pinned
 
 Answer = tuple[int, str]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from hypothesis import strategies as st
 
 from service.identifiers import Label, Row
-from service.search.consistency import Constraint, Rule
+from service.search.rules.consistency import Constraint, Rule
 
 
 def rows(*numbers: int) -> tuple[Row, ...]:

@@ -1,5 +1,5 @@
 from service.identifiers import Label, Row
-from service.search.agreement import agreement, kappa, share_of_equal_labels
+from service.search.measures.agreement import agreement, kappa, share_of_equal_labels
 
 
 def labels(text: str) -> dict[Row, Label]:

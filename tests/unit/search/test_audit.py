@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.identifiers import Label, Row
-from service.search.audit import BASELINE_ROWS, SAMPLE_ROWS, audit, random_few_shot, whole_groups
-from service.search.consistency import Constraint, Rule
-from service.search.evaluation import leave_one_out
-from service.search.folds import Folds
-from service.search.problem import Problem
-from service.search.steps import Phase, State
+from service.search.measures.audit import BASELINE_ROWS, SAMPLE_ROWS, audit, random_few_shot, whole_groups
+from service.search.prompting.evaluation import leave_one_out
+from service.search.rules.consistency import Constraint, Rule
+from service.search.state.problem import Problem
+from service.search.state.steps import Phase, State
+from service.search.strategies.folds import Folds
 from tests.toy import ToyWorld, drive, resolve
 
 

@@ -4,13 +4,14 @@ from collections import Counter
 import pytest
 
 from service.identifiers import Label, Row
-from service.search import authors, repair
-from service.search.authors import Authors, as_released, temperature, two_options
-from service.search.consistency import Constraint, Rule
-from service.search.evaluation import leave_one_out
-from service.search.problem import Parameters, Problem
-from service.search.schedule import FEWEST_DRAWS, draws
-from service.search.steps import Candidate, Phase, State, StopReason
+from service.search.moves import repair
+from service.search.moves.schedule import FEWEST_DRAWS, draws
+from service.search.prompting.evaluation import leave_one_out
+from service.search.rules.consistency import Constraint, Rule
+from service.search.state.problem import Parameters, Problem
+from service.search.state.steps import Candidate, Phase, State, StopReason
+from service.search.strategies import authors
+from service.search.strategies.authors import Authors, as_released, temperature, two_options
 from tests.toy import ToyWorld, drive, resolve
 
 A, B, C = Label(0), Label(1), Label(2)

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from service.search.baselines import Bootstrap, FewShotRandom, ZeroShot
-from service.search.scores import likeliest
-from service.search.steps import Phase, StopReason, Strategy
+from service.search.predictions.scores import likeliest
+from service.search.state.steps import Phase, StopReason, Strategy
+from service.search.strategies.baselines import Bootstrap, FewShotRandom, ZeroShot
 from tests.toy import ToyWorld, drive, prompts
 
 

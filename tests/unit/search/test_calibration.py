@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.identifiers import Label, Row
-from service.search.calibration import (
+from service.search.predictions.calibration import (
     calibrated,
     entropy,
     even_shares,
@@ -15,8 +15,8 @@ from service.search.calibration import (
     shift_to,
     shifted,
 )
-from service.search.prompt_tree import LogProbabilities
-from service.search.scores import likeliest, normalized
+from service.search.predictions.prompt_tree import LogProbabilities
+from service.search.predictions.scores import likeliest, normalized
 
 FEW = settings(max_examples=20, deadline=None)
 

@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.identifiers import Label, Row
-from service.search.cardinality import Within, counts_for, redraw_within
-from service.search.consistency import Constraint, Rule
-from service.search.optimum import Counts, missed
-from service.search.problem import Problem
-from service.search.redraw import redraw
-from service.search.scores import Scores
+from service.search.moves.cardinality import Within, counts_for, redraw_within
+from service.search.moves.redraw import redraw
+from service.search.predictions.scores import Scores
+from service.search.rules.consistency import Constraint, Rule
+from service.search.rules.optimum import Counts, missed
+from service.search.state.problem import Problem
 from tests.unit.search.rules import conflicts, constraint_sets, labellings, rows
 
 Labelling = dict[Row, Label]

@@ -5,9 +5,9 @@ import orjson
 import pytest
 
 from service.identifiers import Label, Row
-from service.search.checkpoint import LaterVersion, OtherVersion, from_json, panel_of, to_json
-from service.search.panel import Member, Panel
-from service.search.steps import Candidate, Phase, State, StopReason
+from service.search.predictions.panel import Member, Panel
+from service.search.state.checkpoint import LaterVersion, OtherVersion, from_json, panel_of, to_json
+from service.search.state.steps import Candidate, Phase, State, StopReason
 
 PANEL = Panel(
     members=(

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.identifiers import Label, Row
-from service.search.confidence import best_sharpness, part_left, sharpened
-from service.search.scores import likeliest, normalized
+from service.search.predictions.confidence import best_sharpness, part_left, sharpened
+from service.search.predictions.scores import likeliest, normalized
 
 SCORES = {Row(row): normalized((1.0, 0.0) if row % 2 else (0.0, 1.0)) for row in range(200)}
 

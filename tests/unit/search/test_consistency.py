@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.identifiers import Label, Row
-from service.search.consistency import Constraint, Constraints, Rule, TooManySteps
+from service.search.rules.consistency import Constraint, Constraints, Rule, TooManySteps
 from tests.unit.search.rules import conflicts, constraint_sets, labellings, rows
 
 TRUE, FALSE, OTHER = Label(0), Label(1), Label(2)
@@ -88,6 +88,15 @@ def test_rows_that_say_the_same_count_as_one() -> None:
     assert constraints.conflicts(labels(TRUE, TRUE, FALSE, FALSE)) == [(0, 1, 2, 3)]
     assert constraints.conflicts(labels(TRUE, TRUE, FALSE, TRUE)) == [(0, 1, 2, 3)]
     assert constraints.conflicts(labels(FALSE, TRUE, FALSE, FALSE)) == []
+
+
+def test_a_row_between_things_that_are_in_conflict_already_is_part_of_the_conflict_whatever_its_label() -> None:
+    order = Constraint(
+        Rule.TRANSITIVE, tuple(rows(number) for number in range(4)), TRUE, ((0, 1), (1, 2), (1, 0), (2, 0))
+    )
+    constraints = Constraints(rows(*range(4)), [order])
+    fixed = {Row(1): TRUE, Row(2): FALSE, Row(3): TRUE}  # 1 before 2, 2 before 0, but not 1 before 0
+    assert list(constraints.consistent(rows(0), fixed, 2)) == []
 
 
 @settings(max_examples=300, deadline=None)

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.identifiers import Label, Row
-from service.search.consistency import Constraint, Rule
-from service.search.demonstrations import balanced_beginning, keep_fitting
-from service.search.problem import Problem
+from service.search.prompting.demonstrations import balanced_beginning, keep_fitting
+from service.search.rules.consistency import Constraint, Rule
+from service.search.state.problem import Problem
 
 LARGEST_GROUP = 4
 

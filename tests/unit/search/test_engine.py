@@ -4,13 +4,13 @@ import itertools
 import orjson
 import pytest
 
-from service.search import checkpoint
-from service.search.authors import Authors
-from service.search.baselines import Bootstrap, FewShotRandom
 from service.search.engine import Search
-from service.search.folds import Folds
-from service.search.paper import Paper
-from service.search.steps import Phase, State, Strategy
+from service.search.state import checkpoint
+from service.search.state.steps import Phase, State, Strategy
+from service.search.strategies.authors import Authors
+from service.search.strategies.baselines import Bootstrap, FewShotRandom
+from service.search.strategies.folds import Folds
+from service.search.strategies.paper import Paper
 from tests.toy import ToyWorld, drive
 
 STRATEGIES = [

@@ -6,14 +6,14 @@ from functools import cached_property
 import pytest
 
 from service.identifiers import Label, Row
-from service.search.authors import Authors
-from service.search.baselines import Bootstrap, FewShotRandom
-from service.search.consistency import Constraint, Rule
-from service.search.folds import Folds
-from service.search.objective import utility
-from service.search.paper import Paper
-from service.search.problem import Problem
-from service.search.steps import Phase, Strategy
+from service.search.rules.consistency import Constraint, Rule
+from service.search.state.objective import utility
+from service.search.state.problem import Problem
+from service.search.state.steps import Phase, Strategy
+from service.search.strategies.authors import Authors
+from service.search.strategies.baselines import Bootstrap, FewShotRandom
+from service.search.strategies.folds import Folds
+from service.search.strategies.paper import Paper
 from tests.toy import ToyWorld, drive, prompts
 
 PAIRS = tuple(itertools.permutations(range(6), 2))

@@ -4,12 +4,12 @@ from random import Random
 import pytest
 
 from service.identifiers import Label, Row
-from service.search.calibration import shifted
-from service.search.consistency import Constraint, Rule
-from service.search.gain import LEAST_WEIGHT, gain, gain_of, gain_utility, mean_gain, view_weight
-from service.search.problem import Parameters, Problem
-from service.search.prompt_tree import LogProbabilities
-from service.search.scores import normalized
+from service.search.measures.gain import LEAST_WEIGHT, gain, gain_of, gain_utility, mean_gain, view_weight
+from service.search.predictions.calibration import shifted
+from service.search.predictions.prompt_tree import LogProbabilities
+from service.search.predictions.scores import normalized
+from service.search.rules.consistency import Constraint, Rule
+from service.search.state.problem import Parameters, Problem
 
 ROWS = 400
 HALVES = {Row(row): Label(row % 2) for row in range(ROWS)}

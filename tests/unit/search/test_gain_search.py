@@ -10,14 +10,14 @@ import orjson
 import pytest
 
 from service.identifiers import Label, Row
-from service.search.checkpoint import from_json, to_json
-from service.search.consistency import Constraint, Rule
-from service.search.folds import Folds
-from service.search.gain_audit import audit_gain
-from service.search.gain_search import FINAL_SIZES, QUICK_SIZES, SWEEP_SIZES, GainSearch
-from service.search.problem import Problem
-from service.search.ranking import measured_labellings
-from service.search.steps import Candidate, Phase, State, StopReason
+from service.search.measures.gain_audit import audit_gain
+from service.search.measures.ranking import measured_labellings
+from service.search.rules.consistency import Constraint, Rule
+from service.search.state.checkpoint import from_json, to_json
+from service.search.state.problem import Problem
+from service.search.state.steps import Candidate, Phase, State, StopReason
+from service.search.strategies.folds import Folds
+from service.search.strategies.gain_search import FINAL_SIZES, QUICK_SIZES, SWEEP_SIZES, GainSearch
 from tests.toy import ToyWorld, drive, resolve
 from tests.unit.search.worlds import Deaf, Reader, Swapped
 

@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.identifiers import Label, Row
-from service.search.authors import Authors, two_options
-from service.search.baselines import Bootstrap, FewShotRandom, ZeroShot
-from service.search.consistency import Constraint, Rule
-from service.search.folds import Folds
-from service.search.gain_search import GainSearch
-from service.search.paper import Paper
-from service.search.problem import Problem
-from service.search.proposal import propose_row
-from service.search.redraw import redraw, redraw_groups
-from service.search.repair import consistent_options
-from service.search.steps import Phase, Strategy
+from service.search.moves.proposal import propose_row
+from service.search.moves.redraw import redraw, redraw_groups
+from service.search.moves.repair import consistent_options
+from service.search.rules.consistency import Constraint, Rule
+from service.search.state.problem import Problem
+from service.search.state.steps import Phase, Strategy
+from service.search.strategies.authors import Authors, two_options
+from service.search.strategies.baselines import Bootstrap, FewShotRandom, ZeroShot
+from service.search.strategies.folds import Folds
+from service.search.strategies.gain_search import GainSearch
+from service.search.strategies.paper import Paper
 from tests.toy import ToyWorld, drive, prompts
 
 METHODS = [

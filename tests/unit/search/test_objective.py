@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.identifiers import Label, Row
-from service.search.consistency import Constraint, Rule
-from service.search.objective import mutual_predictability, utility
-from service.search.problem import Parameters, Problem
-from service.search.proposal import RELATED_WEIGHT, propose_row
-from service.search.schedule import accepts, temperature
-from service.search.scores import likeliest, margin, normalized
+from service.search.moves.proposal import RELATED_WEIGHT, propose_row
+from service.search.moves.schedule import accepts, temperature
+from service.search.predictions.scores import likeliest, margin, normalized
+from service.search.rules.consistency import Constraint, Rule
+from service.search.state.objective import mutual_predictability, utility
+from service.search.state.problem import Parameters, Problem
 
 A, B = Label(0), Label(1)
 ROWS = (Row(0), Row(1))

@@ -3,8 +3,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.identifiers import Label, Row
-from service.search.consistency import Constraint, Rule
-from service.search.optimum import best_labelling
+from service.search.rules.consistency import Constraint, Rule
+from service.search.rules.optimum import best_labelling
 from tests.unit.search.rules import conflicts, constraint_sets, labellings, rows
 
 CIRCLE = (((0, 1), (1, 2), (2, 0)), ((1, 0), (2, 1), (0, 2)))

@@ -5,16 +5,16 @@ from random import Random
 import pytest
 
 from service.identifiers import Label, Row
-from service.search import panel
-from service.search.calibration import even_shares, shifted
-from service.search.confidence import sharpened
-from service.search.extension import extended_by_panel
-from service.search.gain_search import GainSearch
-from service.search.panel import Panel
-from service.search.problem import Problem
-from service.search.prompt_tree import LogProbabilities
-from service.search.scores import likeliest, normalized
-from service.search.steps import State, StopReason
+from service.search.predictions import panel
+from service.search.predictions.calibration import even_shares, shifted
+from service.search.predictions.confidence import sharpened
+from service.search.predictions.panel import Panel
+from service.search.predictions.prompt_tree import LogProbabilities
+from service.search.predictions.scores import likeliest, normalized
+from service.search.state.problem import Problem
+from service.search.state.steps import State, StopReason
+from service.search.strategies.extension import extended_by_panel
+from service.search.strategies.gain_search import GainSearch
 from tests.toy import drive, resolve
 from tests.unit.search.worlds import Reader
 

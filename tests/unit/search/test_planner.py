@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.identifiers import Label, Row
-from service.search import evaluation, planner
-from service.search.problem import Problem
-from service.search.prompt_tree import PromptTree
+from service.search.predictions.prompt_tree import PromptTree
+from service.search.prompting import evaluation, planner
+from service.search.state.problem import Problem
 
 
 def problem_of(count: int, *, prefix: str = "", budget: int | None = None) -> Problem:

@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 
 from service.identifiers import Label, Row
-from service.search import polarity
-from service.search.problem import Problem
+from service.search.measures import polarity
+from service.search.state.problem import Problem
 from tests.toy import ToyWorld, resolve
 
 

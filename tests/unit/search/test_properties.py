@@ -12,18 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.identifiers import Label, Row
-from service.search.authors import Authors
-from service.search.baselines import Bootstrap, FewShotRandom, ZeroShot
-from service.search.checkpoint import from_json, to_json
-from service.search.consistency import Constraints
 from service.search.engine import Search
-from service.search.folds import Folds
-from service.search.gain_search import GainSearch
-from service.search.objective import mutual_predictability, utility
-from service.search.paper import Paper
-from service.search.problem import Parameters, Problem
-from service.search.scores import Scores
-from service.search.steps import Candidate, Phase, State, Strategy
+from service.search.predictions.scores import Scores
+from service.search.rules.consistency import Constraints
+from service.search.state.checkpoint import from_json, to_json
+from service.search.state.objective import mutual_predictability, utility
+from service.search.state.problem import Parameters, Problem
+from service.search.state.steps import Candidate, Phase, State, Strategy
+from service.search.strategies.authors import Authors
+from service.search.strategies.baselines import Bootstrap, FewShotRandom, ZeroShot
+from service.search.strategies.folds import Folds
+from service.search.strategies.gain_search import GainSearch
+from service.search.strategies.paper import Paper
 from tests.toy import LABELS, ToyWorld, drive
 from tests.unit.search.rules import constraint_sets
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.identifiers import ProjectName, Row
-from service.search.prompt_tree import LogProbabilities, PromptTree, Query, TreeScores, Usage
-from service.search.recall import KEY_BYTES, KeyedRequest, PromptKey, answered, by_key, keyed, unanswered
+from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, Query, TreeScores, Usage
+from service.search.prompting.recall import KEY_BYTES, KeyedRequest, PromptKey, answered, by_key, keyed, unanswered
 
 LABELS = ("True", "False")
 BIRDS, FISH = ProjectName("birds"), ProjectName("fish")

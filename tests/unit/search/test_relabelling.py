@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.identifiers import Label, Row
-from service.search.consistency import Constraint, Rule
-from service.search.problem import Problem
-from service.search.relabelling import expected_shares, relabelled
-from service.search.scores import normalized
+from service.search.moves.relabelling import expected_shares, relabelled
+from service.search.predictions.scores import normalized
+from service.search.rules.consistency import Constraint, Rule
+from service.search.state.problem import Problem
 
 ROWS = 20
 

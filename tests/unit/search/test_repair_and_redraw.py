@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.identifiers import Label, Row
-from service.search import evaluation
-from service.search.consistency import Constraint, Rule
-from service.search.problem import Problem
-from service.search.redraw import redraw, redraw_groups
-from service.search.repair import consistent_options, most_promising, repair
-from service.search.steps import Candidate
+from service.search.moves.redraw import redraw, redraw_groups
+from service.search.moves.repair import consistent_options, most_promising, repair
+from service.search.prompting import evaluation
+from service.search.rules.consistency import Constraint, Rule
+from service.search.state.problem import Problem
+from service.search.state.steps import Candidate
 from tests.toy import ToyWorld, resolve
 
 
@@ -140,7 +140,7 @@ def test_rows_whose_relations_contradict_each_other_keep_as_few_conflicts_as_can
 def test_draws_by_perturbation_come_near_their_weights(
     rule: Rule, classes: int, tolerance: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.search.redraw.EXACT_LABELLINGS", 0)
+    monkeypatch.setattr("service.search.moves.redraw.EXACT_LABELLINGS", 0)
     rows = tuple((Row(row),) for row in range(3))
     constraint = Constraint(rule, rows, Label(0))
     problem = Problem(texts={row: "" for (row,) in rows}, labels="abc"[:classes], constraint_list=[constraint])

@@ -7,11 +7,11 @@ from typing import cast
 import pytest
 
 from service.identifiers import Label, Row
-from service.search import starts
-from service.search.folds import Folds
-from service.search.problem import Problem
-from service.search.prompt_tree import LogProbabilities
-from service.search.steps import Phase
+from service.search.predictions.prompt_tree import LogProbabilities
+from service.search.state.problem import Problem
+from service.search.state.steps import Phase
+from service.search.strategies import starts
+from service.search.strategies.folds import Folds
 from tests.toy import ToyWorld, drive, resolve
 
 

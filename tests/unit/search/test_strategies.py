@@ -1,10 +1,10 @@
 import pytest
 
-from service.search.baselines import ZeroShot
-from service.search.folds import Folds
-from service.search.gain_search import GainSearch
-from service.search.paper import Paper
-from service.search.steps import Phase, StopReason, Strategy
+from service.search.state.steps import Phase, StopReason, Strategy
+from service.search.strategies.baselines import ZeroShot
+from service.search.strategies.folds import Folds
+from service.search.strategies.gain_search import GainSearch
+from service.search.strategies.paper import Paper
 from tests.long import LONG
 from tests.toy import ToyWorld, drive
 

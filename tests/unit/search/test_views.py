@@ -6,8 +6,8 @@ from random import Random
 import pytest
 
 from service.identifiers import Label, Row
-from service.search.consistency import Constraint, Rule
-from service.search.views import View, behind_known, draw, look, unrelated
+from service.search.prompting.views import View, behind_known, draw, look, unrelated
+from service.search.rules.consistency import Constraint, Rule
 from tests.toy import resolve
 from tests.unit.search.worlds import Reader
 

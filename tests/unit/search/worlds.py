@@ -7,8 +7,8 @@ from functools import cached_property
 from random import Random
 
 from service.identifiers import Label, Row
-from service.search.prompt_tree import LogProbabilities
-from service.search.scores import normalized
+from service.search.predictions.prompt_tree import LogProbabilities
+from service.search.predictions.scores import normalized
 from tests.toy import ToyWorld
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from service.storage.ballast import AMPLE_ROOM_BYTES, MIB, Ballast
+from icm.local_stack.disk_reserve import AMPLE_ROOM_BYTES, MIB, Ballast
 
 
 def ballast(folder: Path, room_bytes: int, size_bytes: int = MIB) -> Ballast:

@@ -8,7 +8,7 @@ import pytest
 from service.entities import LOCAL_CALLER, JobStatus, LabelState
 from service.errors import BackendUnavailable
 from service.identifiers import JobId
-from service.scoring_ports import BackendIdentity
+from service.ports.scoring import BackendIdentity
 from tests.behaviour.stored import cancel, event_types, events, queued
 from tests.unit.workers.workplace import Workplace
 from workers.worker import Worker

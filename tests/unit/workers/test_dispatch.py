@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 from standardwebhooks.webhooks import Webhook as Verifier
 
-from service.delivery.sender import HttpSender
 from service.entities import LOCAL_CALLER
 from service.errors import StorageUnavailable
 from service.identifiers import DeliveryId
-from service.ports import Store
+from service.ports.store import Store
+from service.ports.webhooks import Delivery, DeliveryStatus, Webhook
 from service.settings import WebhookSettings
 from service.storage.memory import MemoryStore
 from service.storage.store import PostgresStore
-from service.webhook_ports import Delivery, DeliveryStatus, Webhook
 from service.webhooks.addresses import AddressPolicy
+from service.webhooks.http.sender import HttpSender
 from service.webhooks.schedule import MAX_TRIES, WAITS_SECONDS
 from service.webhooks.signing import new_secret
 from tests.behaviour.hooks import changed, log_of, made, send, told
@@ -37,7 +37,7 @@ UNAVAILABLE = reply("503 Service Unavailable")
 DYING = """
 import asyncio, ipaddress, os, signal, sys
 import workers.dispatch
-from service.delivery.sender import HttpSender
+from service.webhooks.http.sender import HttpSender
 from service.settings import WebhookSettings
 from service.storage.store import PostgresStore
 from service.webhooks.addresses import AddressPolicy

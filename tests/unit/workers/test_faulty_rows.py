@@ -5,7 +5,7 @@ import pytest
 from service.entities import LOCAL_CALLER, JobStatus, LabeledRow, LabelState, LabelStatus
 from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
 from service.identifiers import JobId
-from service.scoring_ports import BackendIdentity
+from service.ports.scoring import BackendIdentity
 from tests.golden.case import submitted
 from tests.unit.workers.workplace import Workplace
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from service.bootstrap import build_application
 from service.entities import LOCAL_CALLER
 from service.identifiers import new_job_id
-from service.jobs import upkeep
+from service.jobs import retention as removal
 from service.settings import RetentionSettings, Settings
 from service.storage.memory import MemoryStore
 from tests.unit.workers.workplace import Clock
@@ -47,8 +47,8 @@ async def test_what_was_removed_is_logged_and_counted(store: MemoryStore, clock:
 async def test_the_next_turn_comes_at_once_where_there_is_more(
     store: MemoryStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upkeep, "CHUNK_ROWS", 1)
-    monkeypatch.setattr(upkeep, "MOST_CHUNKS", 2)
+    monkeypatch.setattr(removal, "CHUNK_ROWS", 1)
+    monkeypatch.setattr(removal, "MOST_CHUNKS", 2)
     await use_keys(store, 3)
     clock.advance(49 * 3600)
     duty = Maintenance(store, RetentionSettings(every_seconds=30.0))

@@ -7,7 +7,7 @@ from http.client import HTTPConnection
 import httpx
 import pytest
 
-from icm.ports import free_port
+from icm.local_stack.free_ports import free_port
 from service.errors import BackendRefused, BackendUnavailable, LeaseLost
 from service.identifiers import WorkerId
 from service.observability.metrics import ServiceMetrics

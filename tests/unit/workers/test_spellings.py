@@ -7,11 +7,11 @@ from service.access.desks import CallerDesks
 from service.bootstrap import Application, build_application
 from service.entities import LOCAL_CALLER
 from service.identifiers import WorkerId
-from service.jobs.submit import submit
+from service.jobs.submission.submit import submit
+from service.ports.scoring import BackendInfo
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
-from service.scoring_ports import BackendInfo
-from service.search.prompt_tree import PromptTree, TreeScores
+from service.search.predictions.prompt_tree import PromptTree, TreeScores
 from service.settings import Settings
 from service.storage.memory import MemoryStore
 from tests.unit.jobs.sources import config, source

@@ -9,10 +9,10 @@ from service.bootstrap import Application, build_application
 from service.entities import Job
 from service.errors import BackendError, BackendUnavailable
 from service.identifiers import JobId, WorkerId
+from service.ports.scoring import BackendIdentity
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
-from service.scoring_ports import BackendIdentity
-from service.search.prompt_tree import PromptTree, TreeScores
+from service.search.predictions.prompt_tree import PromptTree, TreeScores
 from service.settings import QueueSettings, Settings
 from service.storage.memory import MemoryStore
 from tests.behaviour.stored import job

@@ -8,9 +8,9 @@ from benchmarks.real.scorer import Loaded, RealScorer
 from benchmarks.real.tasks import Drawn
 from service.config import JobConfig, Task
 from service.identifiers import Row
-from service.search.problem import Problem
-from service.search.prompt_tree import TreeScores, Usage
-from service.search.steps import Request
+from service.search.predictions.prompt_tree import TreeScores, Usage
+from service.search.state.problem import Problem
+from service.search.state.steps import Request
 from tests.toy import ToyWorld
 
 ROWS = 8

@@ -12,7 +12,7 @@ from benchmarks.real import quality, verdicts
 from benchmarks.real.cells import Cell, Measured
 from benchmarks.real.known import estimates
 from service.identifiers import Label, Row
-from service.jobs.judgement import Verdict
+from service.jobs.reporting.verdicts import Verdict
 from tests.unit.benchmarks.real.small import measured
 
 

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.real.scorer import Loaded, RealScorer
 from benchmarks.real.tasks import TASKS, draw
 from service.identifiers import Row
-from service.search.prompt_tree import PromptTree, Query
+from service.search.predictions.prompt_tree import PromptTree, Query
 from tests.unit.benchmarks.real.small import ROWS
 
 

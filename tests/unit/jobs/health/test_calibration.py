@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from service.entities import LabelState, LabelStatus
 from service.identifiers import Label, Row
-from service.jobs.gold import GoldReader, GoldValue
-from service.jobs.health.calibration import GoldTally, auroc
+from service.jobs.reporting.calibration import GoldTally, auroc
+from service.jobs.task.gold import GoldReader, GoldValue
 from tests.unit.jobs.sources import config
 
 Known = tuple[float, bool]

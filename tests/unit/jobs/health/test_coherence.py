@@ -4,9 +4,9 @@ from hypothesis import strategies as st
 
 from service.config import Normalization, SearchConfig
 from service.identifiers import Label, Row
-from service.jobs.health.baselines import compare
-from service.jobs.health.coherence import coherence
-from service.jobs.health.facts import SearchFacts, Summaries
+from service.jobs.reporting.baselines import compare
+from service.jobs.reporting.coherence import coherence
+from service.jobs.reporting.facts import SearchFacts, Summaries
 
 MEAN, SUM = SearchConfig(alpha=50), SearchConfig(alpha=50, normalization=Normalization.SUM)
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from service.identifiers import Label, Row
-from service.jobs.expected_counts import expected_counts
-from service.jobs.health.population import PopulationShare, found_shares, population_shares
-from service.jobs.health.proportions import wilson
-from service.jobs.health.tally import label_shares
-from service.search.consistency import Constraint, Rule
-from service.search.problem import Problem
+from service.jobs.reporting.population import PopulationShare, found_shares, population_shares
+from service.jobs.reporting.proportions import wilson
+from service.jobs.reporting.tally import label_shares
+from service.jobs.running.expected_counts import expected_counts
+from service.search.rules.consistency import Constraint, Rule
+from service.search.state.problem import Problem
 
 TRIALS = 200
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.identifiers import Label
-from service.jobs.health.prediction import balanced_accuracy, learn_thresholds, learn_values
+from service.jobs.reporting.prediction import balanced_accuracy, learn_thresholds, learn_values
 
 
 def labels(*numbers: int) -> list[Label]:

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.jobs.health.facts import SearchFacts
-from service.jobs.health.proportions import known_accuracy, proportion
+from service.jobs.reporting.facts import SearchFacts
+from service.jobs.reporting.proportions import known_accuracy, proportion
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 from typing import Any
 
 from service.identifiers import Label, Row
-from service.jobs.health.baselines import Baseline, compare
-from service.jobs.health.ranking import found_gain, ranked, words_for
+from service.jobs.reporting.baselines import Baseline, compare
+from service.jobs.reporting.ranking import found_gain, ranked, words_for
 
 NAMES = ["yes", "no"]
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from service.config import Task
 from service.entities import LabeledRow, LabelState, LabelStatus
 from service.identifiers import Label, Row
-from service.jobs.health.sample import RowSample, as_numbers, spread
-from service.jobs.health.shortcuts import FeatureKind, Shortcut, find_shortcuts
+from service.jobs.reporting.sample import RowSample, as_numbers, spread
+from service.jobs.reporting.shortcuts import FeatureKind, Shortcut, find_shortcuts
 
 TASK = Task(template="{claim} is")
 

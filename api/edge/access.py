@@ -1,0 +1,176 @@
+"""Who may ask for what: every request passes here before anything of it is read.
+
+The rule is made of method and path alone and ends in a refusal, so that a route that is added later
+is guarded without saying so.
+"""
+
+import base64
+import re
+import time
+from urllib.parse import unquote_plus
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.dependencies import Application
+from api.errors import service_problem
+from api.openapi.docs_page import PUBLIC_PATHS
+from service.access.authentication import authenticate, needs_key, permit
+from service.access.hosts import AllowedHosts
+from service.access.keys import redacted
+from service.access.rates import RateLimiter, Standing
+from service.entities import Caller
+from service.entities import Scope as KeyScope
+from service.errors import HostNotAllowed, NotAuthenticated, ServiceError
+
+OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
+_ADMIN_PATHS = frozenset({"/metrics"})
+_READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/=-]+) *", re.IGNORECASE)
+_OTHER_HEADERS = ("x-api-key", "api-key")  # where other services look for keys
+_HOW_TO_SEND = "send `Authorization: Bearer icm_...`, the key without quotes"
+_QUERY_NAMES = re.compile(r"(?:^|&)(?:api[_-]?key|access[_-]?token)=", re.IGNORECASE)
+
+
+def scope_needed(method: str, path: str) -> KeyScope | None:
+    """Which scope a request needs; none where it needs no key at all."""
+    if path in OPEN_PATHS or path in PUBLIC_PATHS:
+        return None
+    if path in _ADMIN_PATHS:
+        return KeyScope.ADMIN
+    return KeyScope.READ if method in _READING_METHODS else KeyScope.WRITE
+
+
+class HostCheck:
+    """Answers 421 to requests for a host that is none of this service's names, whatever they ask for."""
+
+    def __init__(self, app: ASGIApp, allowed: AllowedHosts) -> None:
+        self._app = app
+        self._allowed = allowed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] == "http":
+            try:
+                self._allowed.check(Headers(scope=scope).getlist("host"))
+            except HostNotAllowed as error:
+                await service_problem(scope["state"]["request_id"], error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+class AccessControl:
+    """Lets requests through with `state.caller`, the caller they act for, or answers 401, 403 or 429."""
+
+    def __init__(self, app: ASGIApp, application: Application) -> None:
+        settings = application.settings
+        self._app = app
+        self._store = application.store
+        self._needs_key = needs_key(settings.host, required=settings.access.required)
+        self._rates = RateLimiter(settings.access.requests_per_minute, time.monotonic)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        needed = scope_needed(scope["method"], scope["path"]) if scope["type"] == "http" else None
+        if needed is None:
+            await self._app(scope, receive, send)
+            return
+        state = scope["state"]
+        standing = None
+        try:
+            caller = await self._caller(scope)
+            state["caller"] = caller  # from here on the request's log line says whose it was
+            standing = self._counted(caller)
+            if standing is not None:
+                standing.check()
+            permit(caller, needed)
+        except ServiceError as error:
+            await service_problem(state["request_id"], error)(scope, receive, _telling(standing, send))
+            return
+        with structlog.contextvars.bound_contextvars(project=caller.project, key_id=caller.key_id):
+            await self._app(scope, receive, _telling(standing, send))
+
+    def _counted(self, caller: Caller) -> Standing | None:
+        """Count the request against the caller's key; who needs no key is not counted."""
+        return None if caller.key_id is None else self._rates.take(caller.key_id)
+
+    async def _caller(self, scope: Scope) -> Caller:
+        _refuse_key_in_address(scope)
+        key = _key_of(Headers(scope=scope))
+        if key is not None:
+            return await authenticate(self._store, key, request_id=scope["state"]["request_id"])
+        if self._needs_key:
+            raise NotAuthenticated("an API key is needed: `Authorization: Bearer icm_...`")
+        _refuse_foreign_page(scope)
+        return Caller(request_id=scope["state"]["request_id"])
+
+
+def _key_of(headers: Headers) -> str | None:
+    """The API key that was sent, None where no credential was. Raises NotAuthenticated for one that cannot be read.
+
+    A caller who sends a credential expects to be recognised, so one that we cannot read is an error and not an
+    anonymous request. The exception is another server's password (Basic), which proxies pass on.
+    """
+    given = headers.getlist("authorization")
+    if len(given) > 1:
+        raise NotAuthenticated("there is more than one Authorization header", key_was_sent=True)
+    bearer = _BEARER.fullmatch(given[0]) if given else None
+    if bearer is not None:
+        return bearer[1]
+    misplaced = next((name for name in _OTHER_HEADERS if name in headers), None)
+    if misplaced is not None:
+        raise NotAuthenticated(f"an API key is not read from the header {misplaced}; {_HOW_TO_SEND}")
+    if given and not _is_foreign_password(given[0]):
+        raise NotAuthenticated(f"the Authorization header cannot be read; {_HOW_TO_SEND}")
+    return None
+
+
+def _is_foreign_password(credential: str) -> bool:
+    """Whether this is a password for HTTP's scheme Basic, and no API key of ours is in it."""
+    scheme, _, encoded = credential.partition(" ")
+    if scheme.lower() != "basic":
+        return False
+    try:
+        password = base64.b64decode(encoded.strip(), validate=True).decode("latin-1")
+    except ValueError:
+        return False
+    return ":" in password and redacted(password) == password
+
+
+def _refuse_foreign_page(scope: Scope) -> None:
+    """Whoever needs no key is on this machine; a page of some website that is open in a browser here is not.
+
+    Browsers say where a request comes from (Fetch Metadata, Origin), other programs say nothing. That a
+    website does not give its own name to this machine, `HostCheck` sees to.
+    """
+    headers = Headers(scope=scope)
+    site, origin, host = (headers.get(name) for name in ("sec-fetch-site", "origin", "host"))
+    if site is None and origin is None:
+        return
+    is_here = origin in {None, f"http://{host}"}
+    is_link = scope["method"] == "GET" and headers.get("sec-fetch-mode") == "navigate"
+    if not is_here or (site not in {None, "none", "same-origin"} and not is_link):
+        raise NotAuthenticated("a request from a web page needs an API key, unless the page is this service's own")
+
+
+def _telling(standing: Standing | None, send: Send) -> Send:
+    """Add to the answer's headers how often the key may ask, and how much of that is left."""
+    if standing is None:
+        return send
+
+    async def telling(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(standing.headers())
+        await send(message)
+
+    return telling
+
+
+def _refuse_key_in_address(scope: Scope) -> None:
+    query = unquote_plus(scope.get("query_string", b"").decode("latin-1"))
+    if _QUERY_NAMES.search(query) or redacted(query) != query:
+        raise NotAuthenticated(
+            "an API key belongs in the Authorization header, never in an address, which logs keep; revoke this key",
+            key_was_sent=True,
+        )

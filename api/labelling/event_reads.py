@@ -1,0 +1,77 @@
+"""Reads event logs for many streams at little cost: those that wait for the same page share it."""
+
+import asyncio
+from dataclasses import dataclass
+
+from fastapi.sse import format_sse_event
+
+from api.schemas import EventBody
+from service.entities import Event, Quotas
+from service.identifiers import JobId, ProjectName
+from service.jobs.listing import list_events, read_stream_quotas
+from service.ports.store import Desks
+
+_AT_ONCE = 2  # so many of the process's connections to the database are the streams' at most
+_PAGE = 200  # events: reading and writing them takes a few milliseconds, in which nobody else is served
+
+_Wanted = tuple[ProjectName, JobId, int]
+
+
+@dataclass(frozen=True, slots=True)
+class EventsRead:
+    """A page of a job's events as a stream sends it."""
+
+    text: bytes
+    last: int | None  # sequence number of the last event, if there was one
+    has_more: bool
+    job_has_ended: bool
+
+
+class EventReads:
+    """Reads pages one after the other; one event may wake hundreds of streams, and others need the database, too."""
+
+    def __init__(self) -> None:
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._waiting: dict[_Wanted, asyncio.Task[EventsRead]] = {}
+
+    async def after(self, store: Desks, job_id: JobId, sequence: int) -> EventsRead:
+        """The events behind a sequence number, as they are now or later. Raises JobNotFound."""
+        wanted = (store.caller.project, job_id, sequence)
+        reading = self._waiting.get(wanted)
+        if reading is None:
+            reading = self._waiting[wanted] = asyncio.create_task(self._read(store, wanted))
+            reading.add_done_callback(_look_at_error)
+        return await asyncio.shield(reading)  # whoever began it may leave; others wait for it
+
+    async def quotas(self, store: Desks, job_id: JobId) -> Quotas:
+        """What the project of a stream may have, once it is sure that the job is the project's. Raises JobNotFound."""
+        async with self._turns:
+            return await read_stream_quotas(store, job_id)
+
+    async def is_welcome(self, store: Desks) -> bool:
+        """Whether the caller's key is still good."""
+        async with self._turns:
+            return await store.is_welcome()
+
+    async def _read(self, store: Desks, wanted: _Wanted) -> EventsRead:
+        async with self._turns:
+            del self._waiting[wanted]  # who comes from now on may have heard of an event that this does not see
+            _, job_id, after = wanted
+            job, found = await list_events(store, job_id, after=after, limit=_PAGE)
+        return EventsRead(
+            text=b"".join(map(_encode, found.items)),
+            last=found.items[-1].sequence if found.items else None,
+            has_more=found.has_more,
+            job_has_ended=job.status.is_final,
+        )
+
+
+def _look_at_error(reading: asyncio.Task[EventsRead]) -> None:
+    """An error is told to those who wait; where all have left, nobody need hear of it."""
+    if not reading.cancelled():
+        reading.exception()
+
+
+def _encode(event: Event) -> bytes:
+    data = EventBody.of(event).model_dump_json()
+    return format_sse_event(data_str=data, event=event.type, id=str(event.sequence))

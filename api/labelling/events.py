@@ -1,0 +1,173 @@
+"""A job's events, live (server-sent events) or page by page (JSON)."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractContextManager, ExitStack, aclosing, suppress
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse
+from starlette.types import Receive, Scope, Send
+
+from api.dependencies import Limit, Stopping, TheEventReads, TheJobId, TheMetrics, TheStore, TheStreams
+from api.labelling.event_reads import EventReads
+from api.metrics import ApiMetrics
+from api.openapi.documentation import problems
+from api.schemas import EventBody, EventPage
+from service.access.streams import StreamCounter
+from service.entities import Quotas
+from service.errors import InvalidCursor, StorageUnavailable
+from service.identifiers import JobId, ProjectName
+from service.jobs.listing import list_events
+from service.ports.store import Desks, News
+
+router = APIRouter(tags=["events"])
+
+KEEPALIVE_SECONDS = 15.0
+CONFIRM_SECONDS = 15.0  # a stream ends so soon after its key was revoked
+RECONNECT_MILLISECONDS = 2_000
+_LAST = 2**31 - 1  # beyond any event
+_EVENT_ID = r"^[0-9]{0,19}$"
+LastEventId = Annotated[
+    str | None, Header(description="the id of the last event seen", json_schema_extra={"pattern": _EVENT_ID})
+]
+_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where open streams are counted: for the quotas of their projects, and for the metrics."""
+
+    streams: StreamCounter
+    metrics: ApiMetrics
+
+    def taken(self, project: ProjectName, quotas: Quotas) -> tuple[AbstractContextManager[object], ...]:
+        """A place of each kind, held while it is entered. Raises QuotaExhausted on entering."""
+        return self.streams.counted(project, quotas), self.metrics.streams.track_inprogress()
+
+
+def _places(streams: TheStreams, metrics: TheMetrics) -> _Places:
+    return _Places(streams, metrics)
+
+
+ThePlaces = Annotated[_Places, Depends(_places)]
+
+
+@router.get(
+    "/v1/jobs/{job_id}/events",
+    response_model=EventPage,
+    responses={
+        **problems(400, 404, 503),
+        200: {"description": "Events behind Last-Event-ID", "content": {"text/event-stream": {}}},
+    },
+)
+async def get_events(
+    request: Request,
+    job_id: TheJobId,
+    store: TheStore,
+    stopping: Stopping,
+    *,
+    places: ThePlaces,
+    reads: TheEventReads,
+    limit: Limit = 100,
+    last_event_id: LastEventId = None,
+) -> Response:
+    """Events as they happen until the job has ended; with `Accept: application/json` those there are."""
+    after = _sequence(last_event_id)
+    if not _wants_json(request):
+        quotas = await reads.quotas(store, job_id)
+        taken = places.taken(store.caller.project, quotas)
+        return _CountedStream(_live(store, job_id, reads, after, stopping), *taken)
+    _, found = await list_events(store, job_id, after=after, limit=limit)
+    page = EventPage(data=[EventBody.of(event) for event in found.items], has_more=found.has_more)
+    return Response(page.model_dump_json(), media_type="application/json")
+
+
+class _CountedStream(EventSourceResponse):
+    """Holds a place among the project's streams until it has ended, however that happens.
+
+    The place is taken when it is made, so that a stream too many is refused; from then on it
+    is surely called.
+    """
+
+    def __init__(self, content: AsyncIterator[bytes], *places: AbstractContextManager[object]) -> None:
+        super().__init__(content, headers=_HEADERS)
+        self._place = ExitStack()
+        for place in places:
+            self._place.enter_context(place)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream."""
+        with self._place:
+            await super().__call__(scope, receive, send)
+
+
+def _wants_json(request: Request) -> bool:
+    accepted = request.headers.get("accept", "")
+    return "application/json" in accepted and "text/event-stream" not in accepted
+
+
+def _sequence(last_event_id: str | None) -> int:
+    if last_event_id is None or last_event_id == "":
+        return 0
+    if not re.fullmatch(_EVENT_ID, last_event_id):
+        raise InvalidCursor("Last-Event-ID is not the id of an event")
+    return min(int(last_event_id), _LAST)
+
+
+async def _live(
+    store: Desks, job_id: JobId, reads: EventReads, after: int, stopping: asyncio.Event
+) -> AsyncIterator[bytes]:
+    """Every event once it is committed, and a comment now and then, so that nobody hangs up.
+
+    While the database is away there is nothing to say: the stream ends, and its reader comes back behind the last
+    event it has seen.
+    """
+    yield f"retry: {RECONNECT_MILLISECONDS}\n\n".encode()
+    async with aclosing(_followed(store, job_id, reads, after, stopping)) as parts:
+        with suppress(StorageUnavailable):
+            async for part in parts:
+                yield part
+
+
+async def _followed(
+    store: Desks, job_id: JobId, reads: EventReads, after: int, stopping: asyncio.Event
+) -> AsyncGenerator[bytes, None]:
+    """Events and comments until the job has ended, the caller's key is no good any more, or the server stops."""
+    confirmed = time.monotonic()
+    with store.follow_events(job_id) as news:
+        while True:
+            found = await reads.after(store, job_id, after)
+            if found.last is not None:
+                yield found.text
+                after = found.last
+            if time.monotonic() >= confirmed + CONFIRM_SECONDS:
+                if not await reads.is_welcome(store):
+                    return
+                confirmed = time.monotonic()
+            if found.has_more:
+                continue
+            if found.job_has_ended or stopping.is_set():
+                return
+            if not await _wait(news, stopping):
+                yield KEEPALIVE_COMMENT
+
+
+async def _wait(news: News, stopping: asyncio.Event) -> bool:
+    """Wait for events or for the server to stop; whether there was either before a keep-alive is due."""
+    arrival = asyncio.create_task(news.wait(KEEPALIVE_SECONDS))
+    end = asyncio.create_task(stopping.wait())
+    loop = asyncio.get_running_loop()
+    due = loop.time() + KEEPALIVE_SECONDS
+    try:
+        await asyncio.wait((arrival, end), return_when=asyncio.FIRST_COMPLETED)
+        if arrival.done():
+            arrival.result()
+    finally:
+        arrival.cancel()
+        end.cancel()
+        await asyncio.gather(arrival, end, return_exceptions=True)
+    return loop.time() < due

@@ -1,0 +1,163 @@
+"""Jobs: create, read, list, pause, resume, cancel, remove, estimate."""
+
+import hashlib
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response, status
+
+from api.dependencies import (
+    Cursor,
+    IdempotencyKey,
+    Limit,
+    TheApplication,
+    TheJobId,
+    TheMetrics,
+    TheSigner,
+    TheStore,
+)
+from api.labelling.submissions import TheSubmission
+from api.openapi.documentation import SUBMISSION_BODY, documented_headers, problems
+from api.schemas import EstimateBody, JobBody, Page
+from service.entities import Job, JobStatus
+from service.jobs import control
+from service.jobs.listing import list_jobs, read_job
+from service.jobs.submission.estimate import estimate
+from service.jobs.submission.submit import submit
+
+router = APIRouter(tags=["jobs"])
+
+_POLL_SECONDS = "1"
+_CREATED = documented_headers(
+    Location="where the job is", Retry_After="seconds after which to look at it", ETag="names the job as it is now"
+)
+
+
+@router.post(
+    "/v1/jobs",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=JobBody,
+    openapi_extra=SUBMISSION_BODY,
+    responses={**problems(400, 408, 413, 415, 503, 507), 202: {"headers": _CREATED}},
+)
+async def create_job(
+    submission: TheSubmission,
+    application: TheApplication,
+    store: TheStore,
+    key: IdempotencyKey,
+    metrics: TheMetrics,
+) -> Response:
+    """Check a data set, store it and queue its labelling; nothing is stored where any row is bad."""
+    receipt = await submit(
+        submission.config,
+        submission.source,
+        store,
+        application.scorers,
+        idempotency_key=key,
+        max_reported_faults=application.settings.upload.max_reported_faults,
+    )
+    headers = {"Location": f"/v1/jobs/{receipt.job.id}", "Retry-After": _POLL_SECONDS}
+    if receipt.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    else:
+        metrics.jobs.inc()
+        metrics.rows.inc(receipt.job.progress.rows)
+    return _answer(receipt.job, status.HTTP_202_ACCEPTED, headers)
+
+
+@router.post("/v1/jobs/estimate", openapi_extra=SUBMISSION_BODY, responses=problems(400, 408, 413, 415, 503, 507))
+async def estimate_job(submission: TheSubmission, application: TheApplication) -> EstimateBody:
+    """Check a data set as for a job and say what it would cost; nothing is stored."""
+    found = await estimate(
+        submission.config,
+        submission.source,
+        application.scorers,
+        max_reported_faults=application.settings.upload.max_reported_faults,
+    )
+    return EstimateBody.of(found)
+
+
+@router.get("/v1/jobs", responses=problems(400, 503))
+async def get_jobs(
+    store: TheStore,
+    signer: TheSigner,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+    job_status: Annotated[JobStatus | None, Query(alias="status")] = None,
+) -> Page[JobBody]:
+    """Jobs, newest first."""
+    before = None
+    scope = f"jobs {store.caller.project}"
+    if cursor is not None:
+        created_at, job_id = signer.read(scope, cursor)
+        before = (created_at, job_id)
+    found = await list_jobs(store, limit=limit, before=before, status=job_status)
+    last = found.items[-1] if found.has_more else None
+    return Page(
+        data=[JobBody.of(job) for job in found.items],
+        has_more=found.has_more,
+        next_cursor=last and signer.sign(scope, (last.created_at.isoformat(), last.id)),
+    )
+
+
+@router.get(
+    "/v1/jobs/{job_id}",
+    response_model=JobBody,
+    responses={**problems(404, 503), 304: {"description": "The job is as the ETag sent has it"}},
+)
+async def get_job(request: Request, job_id: TheJobId, store: TheStore) -> Response:
+    """A job; with `If-None-Match` only where it has changed."""
+    answer = _answer(await read_job(store, job_id), status.HTTP_200_OK, {})
+    return not_modified(request, answer.headers["ETag"]) or answer
+
+
+@router.post(
+    "/v1/jobs/{job_id}/pause",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=JobBody,
+    responses=problems(404, 409, 503),
+)
+async def pause_job(job_id: TheJobId, store: TheStore) -> Response:
+    """Let a job wait until it is resumed; it is paused at once, and what workers have begun is saved."""
+    return _answer(await control.pause(store, job_id), status.HTTP_202_ACCEPTED, {"Retry-After": _POLL_SECONDS})
+
+
+@router.post(
+    "/v1/jobs/{job_id}/resume",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=JobBody,
+    responses=problems(404, 409, 503),
+)
+async def resume_job(job_id: TheJobId, store: TheStore) -> Response:
+    """Let a paused job go on where it stopped; one that waits for its backend or for tokens is tried at once."""
+    return _answer(await control.resume(store, job_id), status.HTTP_202_ACCEPTED, {"Retry-After": _POLL_SECONDS})
+
+
+@router.post(
+    "/v1/jobs/{job_id}/cancel",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=JobBody,
+    responses=problems(404, 409, 503),
+)
+async def cancel_job(job_id: TheJobId, store: TheStore) -> Response:
+    """Ask a job to stop; it keeps the labels found so far."""
+    return _answer(await control.cancel(store, job_id), status.HTTP_202_ACCEPTED, {"Retry-After": _POLL_SECONDS})
+
+
+@router.delete("/v1/jobs/{job_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 409, 503))
+async def delete_job(job_id: TheJobId, store: TheStore) -> None:
+    """Remove a finished job with its rows, labels and events; its Idempotency-Key is free again."""
+    await control.remove(store, job_id)
+
+
+def _answer(job: Job, code: int, headers: dict[str, str]) -> Response:
+    body = JobBody.of(job).model_dump_json().encode()
+    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    return Response(body, code, {**headers, "ETag": etag, "Cache-Control": "no-cache"}, "application/json")
+
+
+def not_modified(request: Request, etag: str) -> Response | None:
+    """304 where the reader's copy is still good (RFC 9110 §13.1.2: compared weakly), else nothing."""
+    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    if etag in known or known == ["*"]:
+        return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers={"ETag": etag, "Cache-Control": "no-cache"})
+    return None

@@ -1,0 +1,171 @@
+"""What a job has found: label states, the labelled data set, the report."""
+
+import hashlib
+import re
+from enum import StrEnum
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from anyio import to_thread
+from fastapi import APIRouter, Query, Request, Response
+from starlette.responses import HTMLResponse, StreamingResponse
+
+from api.dependencies import Cursor, Limit, TheJobId, TheSigner, TheStore
+from api.labelling.jobs import not_modified
+from api.openapi.documentation import problems
+from api.page.render import content_security_policy, render_report
+from api.schemas import JobBody, LabelBody, Page, ReportBody
+from service.access.desks import DesksInTurn
+from service.entities import Job
+from service.errors import Fault, InvalidInput
+from service.jobs.export.results import Result, ResultFormat, find_result, note_download, stream_result
+from service.jobs.listing import list_labels
+from service.jobs.reporting.report import report
+
+router = APIRouter(tags=["results"])
+
+_CONTENT_TYPES = {
+    ResultFormat.JSONL: "application/jsonl",
+    ResultFormat.CSV: "text/csv; charset=utf-8; header=present",
+    ResultFormat.PARQUET: "application/vnd.apache.parquet",
+}
+
+_LONGEST_STEM = 120  # characters; file systems take 255 bytes, and a character may have four
+_DEVICE = re.compile(r"(CON|PRN|AUX|NUL|COM\d|LPT\d)\s*(\.|$)", re.IGNORECASE)
+_FORMULA_SAFE = (
+    "for CSV that is opened in a spreadsheet: every cell is quoted, and text that begins with = + - @, a tab or a line "
+    "break, which would be run as a formula, gets an apostrophe in front; such text is then not as it was sent"
+)
+_RAW_PROBABILITY = (
+    "one more column behind the others, icm_raw_probability: the probability of icm_label over the label set by the "
+    "language model's answers, pooled over all prompts for the row, before calibration; null where it is not known"
+)
+
+
+class ReportFormat(StrEnum):
+    """What a report can be read as."""
+
+    JSON = "json"
+    HTML = "html"
+
+
+class Order(StrEnum):
+    """How label states are sorted."""
+
+    POSITION = "position"
+    CONFIDENCE = "confidence"  # the least confident first
+
+
+@router.get("/v1/jobs/{job_id}/labels", responses=problems(400, 404, 503))
+async def get_labels(
+    job_id: TheJobId,
+    store: TheStore,
+    signer: TheSigner,
+    *,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    order: Order = Order.POSITION,
+) -> Page[LabelBody]:
+    """Label states as they are now."""
+    scope = f"labels {job_id} {order}"
+    after = None
+    if cursor is not None:
+        confidence, position = signer.read(scope, cursor)
+        after = (confidence, position)
+    by_confidence = order is Order.CONFIDENCE
+    job, found = await list_labels(store, job_id, limit=limit, after=after, by_confidence=by_confidence)
+    last = found.items[-1][1] if found.has_more else None
+    return Page(
+        data=[LabelBody.of(row_id, state, job.config.task.labels) for row_id, state in found.items],
+        has_more=found.has_more,
+        next_cursor=last and signer.sign(scope, (last.confidence or 0.0, last.position)),
+    )
+
+
+@router.get(
+    "/v1/jobs/{job_id}/result",
+    response_class=StreamingResponse,
+    responses={
+        **problems(404, 409, 503),
+        200: {"description": "The labelled data set", "content": {kind: {} for kind in _CONTENT_TYPES.values()}},
+        304: {"description": "The result is as the ETag sent has it"},
+    },
+)
+async def get_result(
+    request: Request,
+    job_id: TheJobId,
+    store: TheStore,
+    form: Annotated[ResultFormat, Query(alias="format")] = ResultFormat.JSONL,
+    *,
+    partial: Annotated[bool, Query(description="also where the job failed or was cancelled: what there is")] = False,
+    formula_safe: Annotated[bool, Query(description=_FORMULA_SAFE)] = False,
+    raw_probability: Annotated[bool, Query(description=_RAW_PROBABILITY)] = False,
+) -> Response:
+    """The user's columns in their order, then icm_label, icm_confidence, icm_margin and icm_status."""
+    result = await find_result(store, job_id, partial=partial, raw_probability=raw_probability)
+    if formula_safe and form is not ResultFormat.CSV:
+        raise InvalidInput("the result cannot be given so", [Fault("is for format=csv only", field="formula_safe")])
+    headers = {"Content-Disposition": content_disposition(f"{_stem(result.job)}.{form}")}
+    if result.is_complete:
+        asked = {"formula_safe": formula_safe, "raw_probability": raw_probability}
+        headers["ETag"] = _etag(result, " ".join([form, *(name for name, given in asked.items() if given)]))
+        unchanged = not_modified(request, headers["ETag"])
+        if unchanged is not None:
+            return unchanged
+    await note_download(store, result)
+    in_turn = DesksInTurn(store, request.app.state.downloads)
+    parts = stream_result(in_turn, result, form, formula_safe=formula_safe)
+    return StreamingResponse(parts, headers=headers, media_type=_CONTENT_TYPES[form])
+
+
+_REPORT_ANSWERS: dict[int | str, dict[str, Any]] = {
+    **problems(404, 503),
+    200: {"description": "The report, as JSON or as one page that needs nothing else", "content": {"text/html": {}}},
+}
+
+
+@router.get("/v1/jobs/{job_id}/report", response_model=ReportBody, responses=_REPORT_ANSWERS)
+async def get_report(
+    request: Request,
+    job_id: TheJobId,
+    store: TheStore,
+    form: Annotated[ReportFormat | None, Query(alias="format", description="as Accept has it if not given")] = None,
+) -> Response:
+    """How far the labels deserve trust, and why."""
+    found = await report(store, job_id)
+    body = ReportBody.of(found)
+    headers = {"Vary": "Accept"}
+    if (form or _preferred(request)) is ReportFormat.JSON:
+        return Response(body.model_dump_json(), headers=headers, media_type="application/json")
+    page = await to_thread.run_sync(render_report, JobBody.of(found.job), body)
+    return HTMLResponse(page, headers=headers | {"Content-Security-Policy": content_security_policy()})
+
+
+def _preferred(request: Request) -> ReportFormat:
+    """JSON, unless HTML is asked for by name, as browsers do."""
+    accepted = request.headers.get("accept", "")
+    wants_html = "text/html" in accepted and "application/json" not in accepted
+    return ReportFormat.HTML if wants_html else ReportFormat.JSON
+
+
+def _etag(result: Result, form: str) -> str:
+    """Names the bytes of a finished job's result, which never change."""
+    named = f"{result.job.id} {result.job.finished_at} {form}"
+    return f'"{hashlib.sha256(named.encode()).hexdigest()[:32]}"'
+
+
+def _stem(job: Job) -> str:
+    return job.config.name.strip() or job.id
+
+
+def content_disposition(filename: str) -> str:
+    """A download's name as RFC 6266 wants it: plain for old readers, in full for the others.
+
+    What systems read as a path, a device or an invisible turn of direction is replaced.
+    """
+    name = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in filename)
+    stem, dot, ending = name.rpartition(".")
+    stem = re.sub(r"^\.+", "_", stem[:_LONGEST_STEM])
+    name = ("_" if _DEVICE.match(stem) else "") + (stem + dot + ending)
+    plain = re.sub(r"[^ !#$&+\-.0-9A-Z^_`a-z|~()]", "_", name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"

@@ -1,0 +1,201 @@
+"""Reads the body of a submission: a multipart upload, or JSON with the examples inside."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import Depends, Request
+from starlette.datastructures import FormData, UploadFile
+
+from api.dependencies import TheApplication, TheStore
+from api.edge.bodies import media_type, read_within
+from api.labelling.forms import read_form
+from api.labelling.turns import Turns
+from api.labelling.uploads import Spool
+from service.config import JobConfig
+from service.errors import Fault, InvalidConfig, InvalidDataset, PayloadTooLarge, UnsupportedFormat
+from service.intake.formats import Upload
+from service.intake.limits import Limits
+from service.intake.sources import FileSource, InlineSource
+from service.intake.strict_json import BadJson, parse
+from service.jobs.submission.configuration import parse_config
+from service.jobs.submission.rows import RowSource
+from service.settings import ServerSettings, UploadSettings
+
+MAX_INLINE_BYTES = 10_000_000  # a JSON body is held in memory; longer data sets come as files
+MAX_INLINE_VALUES = 1_000_000  # an empty list has two bytes in JSON and dozens in memory
+_UNPACKING_AT_ONCE = 2
+_MAX_CONFIG_BYTES = 1_000_000
+_PARTS = ("dataset", "config")
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A configuration and the data set it is about."""
+
+    config: JobConfig
+    source: RowSource
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What the process has for submissions, shared by all of them."""
+
+    turns: Turns
+    spool: Spool
+    unpacking: CapacityLimiter  # of Parquet files; each takes the memory that the limits allow
+
+
+def rooms_of(server: ServerSettings) -> Rooms:
+    """As much as the operator allows."""
+    return Rooms(
+        turns=Turns(server.uploads_at_once, server.upload_wait_seconds),
+        spool=Spool(server.min_free_bytes),
+        unpacking=CapacityLimiter(_UNPACKING_AT_ONCE),
+    )
+
+
+async def _read_submission(request: Request, application: TheApplication, store: TheStore) -> AsyncIterator[Submission]:
+    """The submission in this request, once it is its turn; a file is there until the endpoint has returned."""
+    limits = _limits(application.settings.upload)
+    rooms: Rooms = request.app.state.rooms
+    project = store.caller.project
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedFormat("Content-Encoding is not read here; send a .gz file as it is")
+    match media_type(request):
+        case "application/json":
+            body = await _body(request)
+            async with _noticed_leaving(request) as gone, rooms.turns.turn(len(body), project, gone):
+                yield await _inline(body, limits)
+        case "multipart/form-data":
+            async with (
+                read_form(request, spool=rooms.spool, max_field_bytes=_MAX_CONFIG_BYTES) as form,
+                _noticed_leaving(request) as gone,
+                _uploaded(form, limits, rooms, project, gone) as submission,
+            ):
+                yield submission
+        case other:
+            expected = "multipart/form-data with the parts dataset and config, or application/json"
+            raise UnsupportedFormat(f"Content-Type {other or '(none)'} is not read here; send {expected}")
+
+
+# Its turn and its file end with the endpoint; the answer may take its reader long.
+TheSubmission = Annotated[Submission, Depends(_read_submission, scope="function")]
+
+
+def _limits(upload: UploadSettings) -> Limits:
+    return Limits(
+        max_bytes=upload.max_bytes,
+        max_rows=upload.max_rows,
+        max_row_bytes=upload.max_row_bytes,
+        max_ratio=upload.max_ratio,
+        max_parquet_memory_bytes=upload.max_parquet_memory_bytes,
+    )
+
+
+async def _body(request: Request) -> bytes:
+    refusal = f"a JSON body may have {MAX_INLINE_BYTES} bytes; upload a file instead"
+    body = await read_within(request, MAX_INLINE_BYTES, refusal)
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_INLINE_VALUES:
+        raise PayloadTooLarge(f"a JSON body may hold {MAX_INLINE_VALUES} values; upload a file instead")
+    return body
+
+
+async def _inline(body: bytes, limits: Limits) -> Submission:
+    content = await _json(body, "the body")
+    if not isinstance(content, dict):
+        raise InvalidConfig("the body must be an object with `config` and `examples`")
+    unknown = [Fault("there is no such field", field=name) for name in content.keys() - {"config", "examples"}]
+    if unknown:
+        raise InvalidConfig("the body must have `config` and `examples` and nothing else", unknown)
+    examples = content.get("examples")
+    if not isinstance(examples, list):
+        fault = Fault("must be a list of objects", field="examples")
+        raise InvalidDataset("the data set is missing", [fault])
+    return Submission(_config(content), InlineSource(examples, limits))
+
+
+@asynccontextmanager
+async def _noticed_leaving(request: Request) -> AsyncIterator[asyncio.Event]:
+    """Set once the client has left; the body was read before."""
+    gone = asyncio.Event()
+
+    async def notice() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
+
+    noticing = asyncio.create_task(notice())
+    try:
+        yield gone
+    finally:
+        noticing.cancel()
+        await asyncio.wait({noticing})
+
+
+@asynccontextmanager
+async def _cancelled_when(gone: asyncio.Event, source: FileSource) -> AsyncIterator[None]:
+    """Nobody reads on for a client who has left."""
+
+    async def cancel() -> None:
+        await gone.wait()
+        source.cancel()
+
+    cancelling = asyncio.create_task(cancel())
+    try:
+        yield
+    finally:
+        cancelling.cancel()
+        await asyncio.wait({cancelling})
+
+
+@asynccontextmanager
+async def _uploaded(
+    form: FormData, limits: Limits, rooms: Rooms, project: str, gone: asyncio.Event
+) -> AsyncIterator[Submission]:
+    _check_parts(form)
+    dataset = form.get("dataset")
+    if not isinstance(dataset, UploadFile):
+        fault = Fault("a file part `dataset` is needed", field="dataset")
+        raise InvalidDataset("the data set is missing", [fault])
+    config = await _config_part(form.get("config"))
+    upload = Upload(dataset.filename, dataset.content_type)
+    with FileSource(dataset.file, upload, limits) as source:
+        async with rooms.turns.turn(dataset.size or 0, project, gone), _cancelled_when(gone, source):
+            await to_thread.run_sync(source.prepare, limiter=rooms.unpacking)
+            yield Submission(config, source)
+
+
+def _check_parts(form: FormData) -> None:
+    """A part that nobody reads, or one of two with the same name, would be left out in silence."""
+    names = [name for name, _ in form.multi_items()]
+    faults = [Fault("there is no such part", field=name) for name in names if name not in _PARTS]
+    faults += [Fault("is there more than once", field=name) for name in _PARTS if names.count(name) > 1]
+    if faults:
+        raise InvalidConfig("the form must have `dataset` and `config`, once each, and nothing else", faults)
+
+
+async def _config_part(raw: UploadFile | str | None) -> JobConfig:
+    if isinstance(raw, UploadFile):
+        if raw.size is not None and raw.size > _MAX_CONFIG_BYTES:
+            raise PayloadTooLarge(f"the configuration has more than {_MAX_CONFIG_BYTES} bytes")
+        raw = (await raw.read()).decode("utf-8", errors="surrogateescape")
+    if raw is None:
+        return _config({})
+    return _config({"config": await _json(raw.encode("utf-8", errors="surrogateescape"), "config")})
+
+
+def _config(content: dict[str, Any]) -> JobConfig:
+    if "config" not in content:
+        raise InvalidConfig("the configuration is missing", [Fault("a part `config` is needed", field="config")])
+    return parse_config(content["config"])
+
+
+async def _json(raw: bytes, what: str) -> Any:
+    try:
+        return await to_thread.run_sync(parse, raw)
+    except BadJson as error:
+        raise InvalidConfig(f"{what} cannot be read", [Fault(str(error), field=what.removeprefix("the "))]) from error

@@ -1,0 +1,155 @@
+"""What the OpenAPI document says beyond what FastAPI finds out by itself."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from api.edge.access import scope_needed
+from api.errors import PROBLEM_JSON
+from api.openapi.links import add_links
+from api.schemas import Problem
+from api.webhooks.bodies import NewWebhookBody, WebhookChangeBody
+from service.config import JobConfig
+
+_REFERENCE = "#/components/schemas/{model}"
+_CONFIG = {
+    "name": "capitals",
+    "model": "default",
+    "task": {
+        "template": "Question: {question}\nClaim: {choice}\nI think this claim is",
+        "labels": ["True", "False"],
+        "id_field": "id",
+        "gold_field": "label",
+        "relations": [{"kind": "at_most_one", "group": "question", "distinct": "choice", "label": "True"}],
+    },
+    "search": {"strategy": "folds", "seed": 0},
+}
+_EXAMPLES = [
+    {"id": "1", "question": "What is the capital of France?", "choice": "Paris", "label": "True"},
+    {"id": "2", "question": "What is the capital of France?", "choice": "Rome", "label": "False"},
+]
+_ABOUT_KEYS = "An API key, `icm_...`; not needed where the API listens on the loopback address and nobody asks for one"
+_DATASET_TYPES = "application/jsonl, text/csv, application/vnd.apache.parquet, application/gzip"
+_CONFIG_SCHEMA = {"$ref": _REFERENCE.format(model="JobConfig")}
+
+
+def documented_headers(**described: str) -> dict[str, Any]:
+    """Headers that an answer always has, by name with _ for -, each with what it is for."""
+    return {
+        name.replace("_", "-"): {"description": text, "required": True, "schema": {"type": "string"}}
+        for name, text in described.items()
+    }
+
+
+_RETRY_AFTER = documented_headers(Retry_After="seconds after which to ask again")
+_TOLD_WITH = {
+    401: documented_headers(WWW_Authenticate="that an API key is needed"),
+    429: _RETRY_AFTER,
+    503: _RETRY_AFTER,
+    507: _RETRY_AFTER,
+}
+
+SUBMISSION_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "A file with the data set and a configuration, or both in one JSON object.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["dataset", "config"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "dataset": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "JSON lines, CSV with a header, or Parquet; each may be packed by gzip",
+                        },
+                        "config": _CONFIG_SCHEMA,
+                    },
+                },
+                "encoding": {
+                    "config": {"contentType": "application/json"},
+                    "dataset": {"contentType": _DATASET_TYPES},
+                },
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["config", "examples"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "config": _CONFIG_SCHEMA,
+                        "examples": {"type": "array", "minItems": 1, "items": {"type": "object"}},
+                    },
+                },
+                "example": {"config": _CONFIG, "examples": _EXAMPLES},
+            },
+        },
+    }
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The problem documents an endpoint may answer with; the disk of a database that can be away can be full (507)."""
+    full_disk = (507,) if 503 in statuses else ()
+    return {status: _problem(status) for status in (*statuses, *full_disk, 422, 500)}
+
+
+def _problem(status: int) -> dict[str, Any]:
+    content = {PROBLEM_JSON: {"schema": {"$ref": _REFERENCE.format(model="Problem")}}}
+    answer = {"description": "A problem (RFC 9457)", "content": content}
+    return {**answer, "headers": _TOLD_WITH[status]} if status in _TOLD_WITH else answer
+
+
+def install_openapi(app: FastAPI) -> None:
+    """Add the schemas that only hand-written parts of the document name."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+                separate_input_output_schemas=False,
+            )
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            for body in (JobConfig, Problem, NewWebhookBody, WebhookChangeBody):
+                schema = body.model_json_schema(ref_template=_REFERENCE)
+                schemas.update(schema.pop("$defs", {}))
+                schemas[body.__name__] = schema
+            _leave_out_null(document)
+            _tell_who_may_ask(document)
+            add_links(document)
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+
+
+def _leave_out_null(document: dict[str, Any]) -> None:
+    """A parameter that is not given is absent: neither queries nor headers have a null."""
+    for operations in document["paths"].values():
+        for parameter in (
+            parameter for operation in operations.values() for parameter in operation.get("parameters", ())
+        ):
+            schema = parameter["schema"]
+            kinds = [kind for kind in schema.pop("anyOf", ()) if kind != {"type": "null"}]
+            parameter["schema"] = {**schema, **(kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {})}
+
+
+def _tell_who_may_ask(document: dict[str, Any]) -> None:
+    """Every operation's scope, and the answers to those who lack it or ask for another host, by the rules enforced."""
+    schemes = document["components"].setdefault("securitySchemes", {})
+    schemes["ApiKey"] = {"type": "http", "scheme": "bearer", "description": _ABOUT_KEYS}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            operation["responses"].setdefault("421", _problem(421))
+            scope = scope_needed(method.upper(), path)
+            if scope is None:
+                continue
+            operation["security"] = [{"ApiKey": [scope.value]}]
+            for status, answer in problems(401, 403, 429, 503).items():
+                operation["responses"].setdefault(str(status), answer)

@@ -1,0 +1,188 @@
+"""Bodies of requests and answers about webhooks."""
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeVar
+
+from anyio import to_thread
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails
+
+from api.edge.bodies import media_type, read_within
+from service.errors import Fault, InvalidInput, UnsupportedFormat
+from service.intake.strict_json import BadJson, parse
+from service.jobs.submission.plain_words import sentence, unknown_field
+from service.ports.webhooks import Delivery, DeliveryStatus, Webhook, WebhookChange, WebhookEvent
+from service.webhooks.addresses import LONGEST_URL
+
+M = TypeVar("M", bound=BaseModel)
+
+_MAX_BYTES = 20_000
+_ABOUT_URL = "https, to a public address; http and other addresses only where the operator allows them"
+_ABOUT_EVENTS = "what to tell; on creation the ends of jobs and pauses where it is left out"
+_Url = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_URL)]
+_Events = Annotated[list[WebhookEvent], Field(min_length=1, max_length=len(WebhookEvent))]
+_Description = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NewWebhookBody(_Request):
+    """An endpoint to be made."""
+
+    url: _Url = Field(description=_ABOUT_URL)
+    events: _Events | None = Field(None, description=_ABOUT_EVENTS)
+    description: _Description = ""
+
+
+class WebhookChangeBody(_Request):
+    """What to change; the rest stays."""
+
+    url: _Url | None = Field(None, description=_ABOUT_URL)
+    events: _Events | None = None
+    description: _Description | None = None
+    enabled: StrictBool | None = Field(None, description="false gives up what is still to be sent")
+
+    def change(self) -> WebhookChange:
+        """The same for the use case."""
+        events = None if self.events is None else unique(self.events)
+        return WebhookChange(url=self.url, events=events, description=self.description, enabled=self.enabled)
+
+
+class WebhookBody(BaseModel):
+    """An endpoint; its secret is not told again."""
+
+    id: str
+    object: Literal["webhook"] = "webhook"
+    url: str
+    events: list[str]
+    description: str
+    enabled: bool
+    disabled_reason: str | None = Field(description="where the service has disabled it")
+    created_at: datetime
+    failing_since: datetime | None = Field(description="the first try in vain since the last success")
+    former_secret_until: datetime | None = Field(description="until then messages are also signed with the old secret")
+
+    @classmethod
+    def of(cls, webhook: Webhook) -> "WebhookBody":
+        """The endpoint as users see it."""
+        return cls(**_told(webhook))
+
+
+class WebhookWithSecret(WebhookBody):
+    """An endpoint with its secret, which is told this once."""
+
+    secret: str = Field(description="by which receivers verify what they get; whsec_ and Base64")
+
+    @classmethod
+    def of(cls, webhook: Webhook) -> "WebhookWithSecret":
+        """The endpoint as who has just made or rotated it sees it."""
+        return cls(**_told(webhook), secret=webhook.secret)
+
+
+class WebhookList(BaseModel):
+    """All endpoints of the project, the oldest first."""
+
+    object: Literal["list"] = "list"
+    data: list[WebhookBody]
+
+
+class AttemptBody(BaseModel):
+    """One try to deliver."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    at: datetime
+    seconds: float
+    status: int | None = Field(description="of the receiver's answer; null where none came")
+    error: str | None = Field(description="a name, a colon and a sentence; null of a success")
+
+
+class DeliveryBody(BaseModel):
+    """A message to an endpoint; `id` is its `webhook-id`."""
+
+    id: str
+    object: Literal["delivery"] = "delivery"
+    webhook_id: str
+    type: str
+    status: DeliveryStatus
+    created_at: datetime
+    tries: int = Field(description="since it was made or resent")
+    next_try_at: datetime | None
+    finished_at: datetime | None
+    last_status: int | None = Field(description="of the last answer; null where none came")
+    last_error: str | None
+    attempts: list[AttemptBody] = Field(description="the oldest first")
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> "DeliveryBody":
+        """The delivery as users see it."""
+        last = delivery.attempts[-1] if delivery.attempts else None
+        return cls(
+            id=delivery.id,
+            webhook_id=delivery.webhook_id,
+            type=delivery.type,
+            status=delivery.status,
+            created_at=delivery.created_at,
+            tries=delivery.tries,
+            next_try_at=delivery.next_try_at,
+            finished_at=delivery.finished_at,
+            last_status=None if last is None else last.status,
+            last_error=None if last is None else last.error,
+            attempts=[AttemptBody.model_validate(attempt) for attempt in delivery.attempts],
+        )
+
+
+def unique(events: list[WebhookEvent]) -> tuple[str, ...]:
+    """The events, each once, as they are stored."""
+    return tuple(dict.fromkeys(event.value for event in events))
+
+
+def documented(body: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
+    """What the OpenAPI document says of a request's body."""
+    schema = {"$ref": f"#/components/schemas/{body.__name__}"}
+    content = {"application/json": {"schema": schema, "example": example}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+async def read_body(request: Request, body: type[M]) -> M:
+    """The JSON body of a request, read within bounds.
+
+    Raises UnsupportedFormat, PayloadTooLarge, and InvalidInput with a fault for each field.
+    """
+    kind = media_type(request)
+    if kind != "application/json":
+        raise UnsupportedFormat(f"Content-Type {kind or '(none)'} is not read here; send application/json")
+    raw = await read_within(request, _MAX_BYTES, f"the body may have {_MAX_BYTES} bytes")
+    try:
+        return body.model_validate_json(json.dumps(await to_thread.run_sync(parse, raw)))
+    except BadJson as error:
+        raise InvalidInput("the body cannot be read", [Fault(str(error), field="body")]) from error
+    except ValidationError as error:
+        faults = [
+            Fault(_words(found, body), field=".".join(map(str, found["loc"])) or "body") for found in error.errors()
+        ]
+        raise InvalidInput("the body cannot be used", faults) from error
+
+
+def _words(found: ErrorDetails, body: type[BaseModel]) -> str:
+    if found["type"] == "extra_forbidden":
+        return unknown_field(found["loc"], body)
+    return sentence(found["type"], found["msg"], found.get("ctx", {}))
+
+
+def _told(webhook: Webhook) -> dict[str, Any]:
+    return {
+        "id": webhook.id,
+        "url": webhook.url,
+        "events": list(webhook.events),
+        "description": webhook.description,
+        "enabled": webhook.enabled,
+        "disabled_reason": webhook.disabled_reason,
+        "created_at": webhook.created_at,
+        "failing_since": webhook.failing_since,
+        "former_secret_until": webhook.former_secret_until,
+    }

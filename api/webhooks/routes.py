@@ -1,0 +1,152 @@
+"""Webhooks: make, read, change, remove, rotate, test; the log of what was sent, and sending again."""
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request, Response, status
+
+from api.dependencies import Cursor, Limit, TheApplication, TheSigner, TheStore
+from api.openapi.documentation import problems
+from api.schemas import Page
+from api.webhooks.bodies import (
+    DeliveryBody,
+    NewWebhookBody,
+    WebhookBody,
+    WebhookChangeBody,
+    WebhookList,
+    WebhookWithSecret,
+    documented,
+    read_body,
+    unique,
+)
+from service.errors import DeliveryNotFound, WebhookNotFound
+from service.identifiers import DeliveryId, WebhookId
+from service.webhooks import endpoints, log
+from service.webhooks.addresses import AddressPolicy
+
+router = APIRouter(tags=["webhooks"])
+
+_WEBHOOK_ID = re.compile(r"wh_[0-9a-f]{32}")
+_DELIVERY_ID = re.compile(r"msg_[0-9a-f]{32}")
+_NO_STORE = "no-store"  # of answers with a secret in them
+
+_CREATE = documented(NewWebhookBody, {"url": "https://example.com/icm", "events": ["job.succeeded", "job.failed"]})
+_CHANGE = documented(WebhookChangeBody, {"description": "the archive", "enabled": True})
+
+
+def _webhook_id(
+    webhook_id: Annotated[str, Path(description="the webhook's id", examples=["wh_" + "0" * 32])],
+) -> WebhookId:
+    """Ids that were never handed out do not reach the database."""
+    if not _WEBHOOK_ID.fullmatch(webhook_id):
+        raise WebhookNotFound(f"there is no webhook {webhook_id!r}")
+    return WebhookId(webhook_id)
+
+
+def _delivery_id(
+    delivery_id: Annotated[str, Path(description="the delivery's id", examples=["msg_" + "0" * 32])],
+) -> DeliveryId:
+    if not _DELIVERY_ID.fullmatch(delivery_id):
+        raise DeliveryNotFound(f"the webhook has no delivery {delivery_id!r}")
+    return DeliveryId(delivery_id)
+
+
+def _policy(application: TheApplication) -> AddressPolicy:
+    """Where webhooks may lead; workers, who go by the same settings, have the last word."""
+    settings = application.settings.webhooks
+    return AddressPolicy(allowed=settings.networks, allow_http=settings.allow_http)
+
+
+TheWebhookId = Annotated[WebhookId, Depends(_webhook_id)]
+TheDeliveryId = Annotated[DeliveryId, Depends(_delivery_id)]
+ThePolicy = Annotated[AddressPolicy, Depends(_policy)]
+
+
+@router.post(
+    "/v1/webhooks",
+    status_code=status.HTTP_201_CREATED,
+    openapi_extra=_CREATE,
+    responses=problems(403, 413, 415, 503),
+)
+async def create_webhook(
+    request: Request, response: Response, application: TheApplication, policy: ThePolicy, store: TheStore
+) -> WebhookWithSecret:
+    """Have an address told what happens to the project's jobs. The answer's secret is not shown again."""
+    body = await read_body(request, NewWebhookBody)
+    webhook = await endpoints.create_webhook(
+        store,
+        policy,
+        url=body.url,
+        events=unique(body.events or []),
+        description=body.description,
+        at_most=application.settings.webhooks.max_endpoints,
+    )
+    response.headers.update({"Location": f"/v1/webhooks/{webhook.id}", "Cache-Control": _NO_STORE})
+    return WebhookWithSecret.of(webhook)
+
+
+@router.get("/v1/webhooks", responses=problems(503))
+async def get_webhooks(store: TheStore) -> WebhookList:
+    """All webhooks of the project, the oldest first."""
+    return WebhookList(data=[WebhookBody.of(webhook) for webhook in await endpoints.list_webhooks(store)])
+
+
+@router.get("/v1/webhooks/{webhook_id}", responses=problems(404, 503))
+async def get_webhook(webhook_id: TheWebhookId, store: TheStore) -> WebhookBody:
+    """A webhook."""
+    return WebhookBody.of(await endpoints.read_webhook(store, webhook_id))
+
+
+@router.patch("/v1/webhooks/{webhook_id}", openapi_extra=_CHANGE, responses=problems(404, 413, 415, 503))
+async def change_webhook(request: Request, webhook_id: TheWebhookId, policy: ThePolicy, store: TheStore) -> WebhookBody:
+    """Change address, events, description, or whether anything is sent."""
+    body = await read_body(request, WebhookChangeBody)
+    return WebhookBody.of(await endpoints.change_webhook(store, policy, webhook_id, body.change()))
+
+
+@router.delete("/v1/webhooks/{webhook_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 503))
+async def delete_webhook(webhook_id: TheWebhookId, store: TheStore) -> None:
+    """Remove a webhook with its log; what is still to be sent is not."""
+    await endpoints.delete_webhook(store, webhook_id)
+
+
+@router.post("/v1/webhooks/{webhook_id}/rotate", responses=problems(404, 503))
+async def rotate_webhook(response: Response, webhook_id: TheWebhookId, store: TheStore) -> WebhookWithSecret:
+    """Make a new secret, shown this once; for 24 hours messages are signed with the old one too."""
+    response.headers["Cache-Control"] = _NO_STORE
+    return WebhookWithSecret.of(await endpoints.rotate_secret(store, webhook_id))
+
+
+@router.post("/v1/webhooks/{webhook_id}/test", status_code=status.HTTP_202_ACCEPTED, responses=problems(404, 409, 503))
+async def test_webhook(webhook_id: TheWebhookId, store: TheStore) -> DeliveryBody:
+    """Send a `webhook.test` message, whatever events the webhook wants."""
+    return DeliveryBody.of(await log.send_test(store, webhook_id))
+
+
+@router.get("/v1/webhooks/{webhook_id}/deliveries", responses=problems(400, 404, 503))
+async def get_deliveries(
+    webhook_id: TheWebhookId, store: TheStore, signer: TheSigner, limit: Limit = 20, cursor: Cursor = None
+) -> Page[DeliveryBody]:
+    """What the webhook was sent, or is still to be sent, newest first."""
+    before = None
+    scope = f"deliveries {webhook_id}"
+    if cursor is not None:
+        created_at, delivery_id = signer.read(scope, cursor)
+        before = (created_at, delivery_id)
+    found, has_more = await log.list_deliveries(store, webhook_id, limit=limit, before=before)
+    last = found[-1] if has_more else None
+    return Page(
+        data=[DeliveryBody.of(delivery) for delivery in found],
+        has_more=has_more,
+        next_cursor=last and signer.sign(scope, (last.created_at.isoformat(), last.id)),
+    )
+
+
+@router.post(
+    "/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/resend",
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=problems(404, 409, 503),
+)
+async def resend_delivery(webhook_id: TheWebhookId, delivery_id: TheDeliveryId, store: TheStore) -> DeliveryBody:
+    """Send a message again under its old `webhook-id`, as often as a new one if need be."""
+    return DeliveryBody.of(await log.resend(store, webhook_id, delivery_id))

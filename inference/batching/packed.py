@@ -1,0 +1,179 @@
+"""Scores prompts with a prefix cache: walks the trie of a batch depth first and computes every shared run once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from inference.batching.key_values import PooledKeyValues
+from inference.batching.packing import Branch, SortedPrompts, pack_branches, pack_run
+from inference.batching.prefix_cache import Node, PrefixCache, Slots, Tokens
+from inference.model.language_model import LanguageModel
+
+
+@dataclass(frozen=True, slots=True)
+class NextToken:
+    """What may follow a prompt.
+
+    `log_probabilities`, in nats, has shape (vocabulary,), or is that of the token ids that
+    were named. `computed` counts the prompt's tokens that ran through the language model;
+    what several prompts share is charged to the first of them in token order, so that the
+    sum over a batch is what was computed.
+    """
+
+    log_probabilities: torch.Tensor
+    computed: int
+
+
+NamedTokens = Sequence[int] | None  # token ids whose log-probabilities are wanted; None: the whole vocabulary's
+
+
+def only_named(log_probabilities: torch.Tensor, named: NamedTokens) -> torch.Tensor:
+    """What is wanted of an answer, as a copy, so that the rest of the vocabulary need not be kept."""
+    return log_probabilities if named is None else log_probabilities[list(named)]
+
+
+class _Batch:
+    """A batch on its way: costs by place in token order, answers in the order of the prompts given."""
+
+    def __init__(self, prompts: Sequence[Tokens], named: Sequence[NamedTokens]) -> None:
+        self.prompts = SortedPrompts(prompts)
+        self.computed = [0] * len(self.prompts.tokens)
+        self._named = named
+        self._answers: list[torch.Tensor | None] = [None] * len(prompts)
+
+    def answer(self, rank: int, log_probabilities: torch.Tensor) -> None:
+        """Keep what is wanted of the answer to a prompt, for each time it was given."""
+        for number in self.prompts.given[rank]:
+            self._answers[number] = only_named(log_probabilities, self._named[number])
+
+    def answers(self) -> list[NextToken]:
+        """The answers; of equal prompts the first one bears the cost."""
+        cost = {numbers[0]: count for numbers, count in zip(self.prompts.given, self.computed, strict=True)}
+        found = [answer for answer in self._answers if answer is not None]
+        if len(found) < len(self._answers):
+            raise RuntimeError("a prompt was left without an answer")
+        return [NextToken(answer, cost.get(number, 0)) for number, answer in enumerate(found)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """A group of prompts still to be answered; their first `depth` tokens lie on the path."""
+
+    group: range
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Leave:
+    """The groups behind this node are done."""
+
+    node: Node
+
+
+class PackedScorer:
+    """Answers batches through a radix prefix cache and packed forward passes.
+
+    The last token of a prompt is always computed, even if the cache holds it, since
+    log-probabilities are not kept. `pack_tokens` bounds the tokens of one forward pass.
+    """
+
+    def __init__(self, language_model: LanguageModel, cache_tokens: int, pack_tokens: int) -> None:
+        needed = language_model.context_tokens + pack_tokens
+        if cache_tokens < needed:
+            raise ValueError(f"a cache of {cache_tokens} tokens is too small: one prompt and one pass need {needed}")
+        self.language_model = language_model
+        self.pack_tokens = pack_tokens
+        self.cache = PrefixCache(cache_tokens)
+        self._key_values = PooledKeyValues(language_model.layers, cache_tokens)
+        self._path = np.zeros(language_model.context_tokens, np.int64)  # slots of the path being worked on
+
+    def score(self, prompts: Sequence[Tokens], named: Sequence[NamedTokens] | None = None) -> list[NextToken]:
+        """What may follow each prompt; a prompt given twice is computed once.
+
+        A failure of the language model is passed on, and the cache starts anew.
+        """
+        batch = _Batch(prompts, named or [None] * len(prompts))
+        count = len(batch.prompts.tokens)
+        pending: list[_Visit | _Leave] = [_Visit(range(count), 0)] if count else []
+        try:
+            while pending:
+                task = pending.pop()
+                if isinstance(task, _Leave):
+                    self.cache.unpin(task.node)
+                else:
+                    self._visit(batch, task, pending)
+        except BaseException:
+            self.cache = PrefixCache(self.cache.capacity)
+            raise
+        return batch.answers()
+
+    def _visit(self, batch: _Batch, visit: _Visit, pending: list[_Visit | _Leave]) -> None:
+        """Answer a small group at once; of a large one, compute the common run and come back for the rest."""
+        group, depth = visit.group, visit.depth
+        if batch.prompts.size(group, depth) <= self.pack_tokens:
+            self._answer_group(batch, group, depth)
+            return
+        common = batch.prompts.common(group)
+        if common > depth:
+            pending.append(_Leave(self._extend(batch, group[0], depth, common)))
+            if batch.prompts.lengths[group[0]] == common:
+                group = group[1:]
+        if group:
+            bundles = batch.prompts.bundles(group, common, self.pack_tokens)
+            pending.extend(_Visit(bundle, common) for bundle in reversed(bundles))
+
+    def _extend(self, batch: _Batch, rank: int, depth: int, end: int) -> Node:
+        """Bring the path from `depth` to `end` along a prompt; the answer is the pinned node it ends at."""
+        tokens = batch.prompts.tokens[rank][:end]
+        is_prompt = batch.prompts.lengths[rank] == end
+        match = self.cache.match(tokens[: end - 1] if is_prompt else tokens)
+        self._path[depth : match.length] = match.slots[depth:]
+        node = self.cache.pin(match.node)
+        for start in range(match.length, end, self.pack_tokens):
+            stop = min(start + self.pack_tokens, end)
+            node = self._compute_run(batch, rank, tokens[:stop], start, node)
+        return node
+
+    def _compute_run(self, batch: _Batch, rank: int, tokens: Tokens, start: int, pinned: Node) -> Node:
+        """Compute `tokens[start:]` behind the path; moves the pin to the node they end at."""
+        stop = len(tokens)
+        answered = stop == batch.prompts.lengths[rank]
+        new = self.cache.allocate(stop - start)
+        pack = pack_run(tokens[start:], self._path[:start], new, answered=answered)
+        scores = self.language_model.packed(pack, self._key_values)
+        batch.computed[rank] += stop - start
+        if answered:
+            batch.answer(rank, scores[0])
+        self._path[start:stop] = new
+        node = self.cache.pin(self.cache.insert(tokens, self._path[:stop], start))
+        self.cache.unpin(pinned)
+        return node
+
+    def _answer_group(self, batch: _Batch, group: range, depth: int) -> None:
+        """Answer all prompts of a group behind the path in one forward pass."""
+        pins: list[Node] = []
+        branches = self._branches(batch, group, depth, pins)
+        scores = self.language_model.packed(pack_branches(branches, self._path[:depth]), self._key_values)
+        for rank, branch, answer in zip(group, branches, scores, strict=True):
+            batch.answer(rank, answer)
+            batch.computed[rank] += len(branch.new)
+            before = np.zeros(branch.new.start, np.int64)  # held already: insert() does not look at these
+            self.cache.insert(branch.tokens, np.concatenate([before, branch.new_slots]), branch.new.start)
+        for node in pins:
+            self.cache.unpin(node)
+
+    def _branches(self, batch: _Batch, group: range, depth: int, pins: list[Node]) -> list[Branch]:
+        """Look up and pin what is cached of each prompt beyond the path, and allocate slots for the rest."""
+        found: list[tuple[Tokens, range, range, Slots]] = []
+        for rank in group:
+            tokens = batch.prompts.tokens[rank]
+            start = depth if rank == group[0] else batch.prompts.shared[rank]
+            match = self.cache.match(tokens[:-1])
+            pins.append(self.cache.pin(match.node))
+            held = max(start, match.length)
+            found.append((tokens, range(start, held), range(held, len(tokens)), match.slots[start:held]))
+        slots = self.cache.allocate(sum(len(new) for _, _, new, _ in found))
+        cuts = np.cumsum([len(new) for _, _, new, _ in found])[:-1]
+        return [Branch(*parts, mine) for parts, mine in zip(found, np.split(slots, cuts), strict=True)]

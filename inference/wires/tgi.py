@@ -1,0 +1,196 @@
+"""The JSON of text-generation-inference: its requests checked by its rules, its replies, its errors."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from inference.batching.generation import Generation, GenerationRequest, ScoredTokens
+from inference.errors import InvalidRequest
+from inference.model.tokenization import PromptTokenizer
+from inference.serving import VERSION, ModelCard
+from inference.settings import Limits
+from inference.wires.bodies import read_body
+
+_DEFAULT_NEW_TOKENS = 1024
+_Unsigned = Annotated[int, Field(ge=0)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class GenerateParameters(_Body):
+    """TGI's parameters; those that would change what is scored are known only to be refused."""
+
+    adapter_id: str | None = None
+    best_of: _Unsigned | None = None
+    decoder_input_details: bool = False
+    details: bool = False
+    do_sample: bool = False
+    frequency_penalty: float | None = None
+    grammar: dict[str, Any] | None = None
+    max_new_tokens: _Unsigned | None = None
+    repetition_penalty: float | None = None
+    return_full_text: bool | None = None
+    seed: int | None = None
+    stop: list[str] = []
+    temperature: float | None = None
+    top_k: int | None = None
+    top_n_tokens: _Unsigned | None = None
+    top_p: float | None = None
+    truncate: _Unsigned | None = None
+    typical_p: float | None = None
+    watermark: bool = False
+
+
+class GenerateBody(_Body):
+    """The body of `POST /generate`, and with `stream` of `POST /`."""
+
+    inputs: str
+    parameters: GenerateParameters = GenerateParameters()
+    stream: bool = False
+
+
+def read_generate(body: bytes) -> GenerateBody:
+    """Parse a body. Raises InvalidRequest."""
+    return read_body(GenerateBody, body)
+
+
+def check_parameters(parameters: GenerateParameters, inputs: str, limits: Limits, context_tokens: int) -> None:
+    """Raises InvalidRequest in TGI's order and words, and for what this server does not do."""
+    _refuse_unsupported(parameters)
+    if parameters.max_new_tokens == 0:
+        raise InvalidRequest("`max_new_tokens` must be strictly positive")
+    if len(parameters.stop) > limits.max_stop_sequences:
+        raise InvalidRequest(
+            f"`stop` supports up to {limits.max_stop_sequences} stop sequences. Given: {len(parameters.stop)}"
+        )
+    top_n = parameters.top_n_tokens or 0
+    if top_n > limits.max_top_n_tokens:
+        raise InvalidRequest(f"`top_n_tokens` must be >= 0 and <= {limits.max_top_n_tokens}. Given: {top_n}")
+    if not inputs:
+        raise InvalidRequest("`inputs` cannot be empty")
+    truncate = parameters.truncate
+    if truncate is not None and not 0 < truncate < context_tokens:
+        raise InvalidRequest(
+            f"`truncate` must be strictly positive and less than {context_tokens - 1}. Given: {truncate}"
+        )
+
+
+def _refuse_unsupported(parameters: GenerateParameters) -> None:
+    warps = {
+        "do_sample": parameters.do_sample,
+        "temperature": parameters.temperature not in (None, 1.0),
+        "top_k": parameters.top_k is not None,
+        "top_p": parameters.top_p is not None,
+        "typical_p": parameters.typical_p is not None,
+        "repetition_penalty": parameters.repetition_penalty not in (None, 1.0),
+        "frequency_penalty": parameters.frequency_penalty not in (None, 0.0),
+        "best_of": (parameters.best_of or 1) > 1,
+        "watermark": parameters.watermark,
+        "grammar": parameters.grammar is not None,
+        "adapter_id": parameters.adapter_id is not None,
+    }
+    for name, is_asked in warps.items():
+        if is_asked:
+            raise InvalidRequest(f"`{name}` is not supported by this server: it scores and continues greedily")
+
+
+def generation_request(parameters: GenerateParameters, ids: list[int], context_tokens: int) -> GenerationRequest:
+    """What the engine is asked for. Raises InvalidRequest where the prompt does not fit; nothing is cut unasked."""
+    if parameters.truncate is not None:
+        ids = ids[-parameters.truncate :]
+    new = parameters.max_new_tokens
+    if new is None:
+        new = min(_DEFAULT_NEW_TOKENS, max(0, context_tokens - len(ids)))
+    if len(ids) + new > context_tokens:
+        raise InvalidRequest(
+            f"`inputs` tokens + `max_new_tokens` must be <= {context_tokens}. "
+            f"Given: {len(ids)} `inputs` tokens and {new} `max_new_tokens`"
+        )
+    if len(ids) > context_tokens - 1:
+        raise InvalidRequest(f"`inputs` must have less than {context_tokens - 1} tokens. Given: {len(ids)}")
+    return GenerationRequest(
+        prompt=ids, max_new_tokens=new, top_n=parameters.top_n_tokens or 0, stop=tuple(parameters.stop)
+    )
+
+
+def generate_reply(body: GenerateBody, generation: Generation, tokenizer: PromptTokenizer) -> dict[str, Any]:
+    """The reply to a generate request.
+
+    `details` says besides what TGI says: `prompt_tokens` and `computed_tokens`, those of
+    them not found in the prefix cache, since its client hands out no headers.
+    """
+    text = tokenizer.continuation(generation.request.prompt, generation.generated)
+    reply: dict[str, Any] = {"generated_text": body.inputs + text if body.parameters.return_full_text else text}
+    if body.parameters.details or body.parameters.decoder_input_details:
+        reply["details"] = _details(generation, tokenizer)
+    return reply
+
+
+def _details(generation: Generation, tokenizer: PromptTokenizer) -> dict[str, Any]:
+    request, ids = generation.request, generation.generated
+    tokens = []
+    for number, step in enumerate(generation.steps):
+        before = [*request.prompt[-1:], *ids[:number]]
+        text = tokenizer.continuation(before, [step.token], skip_special=False)
+        tokens.append(_token(step.token, text, step.log_probability, special=tokenizer.is_special(step.token)))
+    details: dict[str, Any] = {
+        "finish_reason": generation.finish_reason,
+        "generated_tokens": len(ids),
+        "prefill": [],
+        "tokens": tokens,
+        "seed": None,
+        "prompt_tokens": len(request.prompt),
+        "computed_tokens": generation.computed_tokens,
+    }
+    if request.top_n:
+        details["top_tokens"] = [_tokens(step.top, tokenizer) for step in generation.steps]
+    return details
+
+
+def _tokens(scored: ScoredTokens, tokenizer: PromptTokenizer) -> list[dict[str, Any]]:
+    return [
+        _token(token, tokenizer.text(token), log_probability, special=tokenizer.is_special(token))
+        for token, log_probability in zip(scored.ids, scored.log_probabilities, strict=True)
+    ]
+
+
+def _token(token: int, text: str, log_probability: float, *, special: bool) -> dict[str, Any]:
+    return {"id": token, "text": text, "logprob": log_probability, "special": special}
+
+
+def info_reply(card: ModelCard, limits: Limits) -> dict[str, Any]:
+    """The reply to `GET /info`; beside TGI's keys the cap that TGI keeps to itself."""
+    return {
+        "model_id": card.name,
+        "model_sha": card.sha,
+        "model_dtype": card.dtype,
+        "model_device_type": card.device,
+        "model_pipeline_tag": "text-generation",
+        "max_concurrent_requests": limits.max_concurrent_requests,
+        "max_best_of": 1,
+        "max_stop_sequences": limits.max_stop_sequences,
+        "max_input_tokens": card.context_tokens - 1,
+        "max_total_tokens": card.context_tokens,
+        "max_top_n_tokens": limits.max_top_n_tokens,
+        "validation_workers": 1,
+        "max_client_batch_size": 1,
+        "router": "icm-inference",
+        "version": VERSION,
+        "sha": None,
+        "docker_label": None,
+    }
+
+
+def tokenize_reply(inputs: str, tokenizer: PromptTokenizer) -> list[dict[str, Any]]:
+    """The reply to `POST /tokenize` in TGI's form."""
+    return [
+        {"id": piece.id, "text": piece.text, "start": piece.start, "stop": piece.stop}
+        for piece in tokenizer.pieces(inputs)
+    ]
+
+
+def error_reply(message: str, error_type: str) -> dict[str, str]:
+    """An error in TGI's form; its clients go by the type."""
+    return {"error": message, "error_type": error_type}

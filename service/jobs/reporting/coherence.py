@@ -1,0 +1,66 @@
+"""Whether the labels hold together by more than chance: utilities put back into nats per row (docs/verdicts.md)."""
+
+from dataclasses import dataclass
+
+from service.config import Normalization, SearchConfig
+from service.jobs.reporting.facts import SearchFacts
+
+_NO_COST_NATS = 1e-6  # a labelling this cheap per row leaves nothing to be gained
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coherence:
+    """How much more coherent the labels are than their rivals; null where the search did not say."""
+
+    gain_nats: float | None  # per row: information gain, or what is gained over the same labels dealt out at random
+    gain_share: float | None  # of the most that can be gained: the shares' entropy, or what labels by chance cost
+    polarity_nats: float | None  # per row, over the best permutation of the label set
+    restart_agreement: float | None  # share of the small set's rows labelled as by the best restart
+
+
+def coherence(config: SearchConfig, facts: SearchFacts) -> Coherence:
+    """The search's utilities as differences that can be compared between jobs."""
+    gain, most = _gain(config, facts)
+    return Coherence(
+        gain_nats=gain,
+        gain_share=None if gain is None or most is None else _share(gain, most),
+        polarity_nats=_difference(config, facts, facts.complement_utility),
+        restart_agreement=facts.restart_agreement,
+    )
+
+
+def _gain(config: SearchConfig, facts: SearchFacts) -> tuple[float | None, float | None]:
+    """What the labels gain over chance, nats per row, and the most they could: what labels by chance cost."""
+    if facts.gain_nats is not None and facts.entropy_nats is not None:
+        return facts.gain_nats, facts.entropy_nats
+    own, shuffled = _predictabilities(config, facts)
+    return (None, None) if own is None or shuffled is None else (own - shuffled, -shuffled)
+
+
+def _predictabilities(config: SearchConfig, facts: SearchFacts) -> tuple[float | None, float | None]:
+    """P of the labels and of the shuffled ones; from the utilities, which count conflicts, where P is not known."""
+    if facts.predictability is not None and facts.shuffled_predictability is not None:
+        return facts.predictability, facts.shuffled_predictability
+    if facts.sample_utility is None or facts.shuffled_utility is None:
+        return None, None
+    scale = _scale(config, facts)
+    return facts.sample_utility / scale, facts.shuffled_utility / scale
+
+
+def _difference(config: SearchConfig, facts: SearchFacts, rival: float | None) -> float | None:
+    if facts.sample_utility is None or rival is None:
+        return None
+    return (facts.sample_utility - rival) / _scale(config, facts)
+
+
+def _scale(config: SearchConfig, facts: SearchFacts) -> float:
+    """What a nat per row counts in utility (eq. 2); gain is always a mean."""
+    if facts.gain_nats is not None:
+        return config.alpha
+    rows = max(1, facts.sample_rows or 1) if config.normalization is Normalization.SUM else 1
+    return config.alpha * rows
+
+
+def _share(gain: float, cost: float) -> float | None:
+    """Between -1 and 1; nothing where the shuffled labels cost nothing."""
+    return None if cost < _NO_COST_NATS else max(-1.0, min(1.0, gain / cost))

@@ -1,0 +1,109 @@
+"""What the searches of a job's shards said about themselves, taken from the job's log."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.identifiers import JobId, Label, Row
+from service.jobs.task.problem import ANCHOR
+from service.ports.store import Desk
+
+_PAGE = 10_000
+
+Labelling = Mapping[Row, Label]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchFacts:
+    """What the search said about itself; null where it said nothing. Utilities are those of the anchor."""
+
+    utility: float | None  # mean over all rows
+    anchor_rows: int | None = None
+    anchor_utility: float | None = None
+    sample_rows: int | None = None  # rows of the anchor that were scored again for the comparisons that follow
+    sample_utility: float | None = None  # of the labels as they are, on the sample alone
+    polarity_nats: float | None = None  # joint log-probability of short sequences against their mirror, if that decided
+    complement_utility: float | None = None  # of the best labelling with its labels permuted
+    shuffled_utility: float | None = None  # of the same labels dealt out at random over the same rows
+    gain_nats: float | None = None  # G of the labels on the sample, conflicts not counted; objective `gain` alone
+    entropy_nats: float | None = None  # of the label shares on the sample: the most that can be gained
+    impression_utility: float | None = None  # of the labels of the calibrated first impression; objective `gain` alone
+    impression_confirmed: bool | None = None  # whether demonstrations bear the first impression out
+    known_rows: int | None = None  # of the anchor, that were asked for without being shown; null without known rows
+    known_right: int | None = None  # of these, whose known label was the likeliest
+    predictability: float | None = None  # P alone, nats per row, conflicts not counted
+    shuffled_predictability: float | None = None
+    restart_utilities: list[float] = field(default_factory=list)
+    restart_agreement: float | None = None  # share of the small set's rows labelled as by the best restart
+    demonstrations_dropped: int | None = None  # rows that did not fit among the demonstrations
+    unproven_redraws: int | None = None  # of large groups, whose best labelling was not proven to be the best
+    stop_reasons: dict[str, int] = field(default_factory=dict)  # how many shards stopped why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summaries:
+    """The summaries of all finished shards; the anchor, or the only shard, alone knows the most."""
+
+    anchor: Mapping[str, Any]
+    stop_reasons: Mapping[str, int]
+    unproven_redraws: int | None = None
+    prompts_remembered: int = 0  # in all shards: answered before, at no cost
+    expected_counts: Sequence[Mapping[str, Any]] = ()  # of each shard that told them
+
+    def search_facts(self, utility: float | None) -> SearchFacts:
+        """The facts by their names in the report; `utility` is that of the whole job."""
+        return SearchFacts(
+            utility=utility,
+            anchor_rows=self.anchor.get("rows"),
+            anchor_utility=self.anchor.get("utility"),
+            sample_rows=self.anchor.get("sample_rows"),
+            sample_utility=self.anchor.get("sample_utility"),
+            polarity_nats=self.anchor.get("polarity_nats"),
+            complement_utility=self.anchor.get("permuted_utility"),
+            shuffled_utility=self.anchor.get("shuffled_utility"),
+            gain_nats=self.anchor.get("gain_nats"),
+            entropy_nats=self.anchor.get("entropy_nats"),
+            impression_utility=self.anchor.get("impression_utility"),
+            impression_confirmed=self.anchor.get("impression_confirmed"),
+            known_rows=self.anchor.get("known_rows"),
+            known_right=self.anchor.get("known_right"),
+            predictability=self.anchor.get("predictability"),
+            shuffled_predictability=self.anchor.get("shuffled_predictability"),
+            restart_utilities=list(self.anchor.get("restart_utilities") or ()),
+            restart_agreement=self.anchor.get("restart_agreement"),
+            demonstrations_dropped=self.anchor.get("demonstrations_dropped"),
+            unproven_redraws=self.unproven_redraws,
+            stop_reasons=dict(self.stop_reasons),
+        )
+
+    def labellings(self) -> Sequence[Mapping[str, Any]]:
+        """What was measured of the labellings that the anchor's search has met; none but under objective `gain`."""
+        found: Sequence[Mapping[str, Any]] = self.anchor.get("labellings") or ()
+        return found
+
+    def baselines(self) -> dict[str, Labelling]:
+        """What each baseline says of rows of the anchor."""
+        found: Mapping[str, Sequence[tuple[int, int]]] = self.anchor.get("baselines") or {}
+        return {name: {Row(row): Label(label) for row, label in pairs} for name, pairs in found.items()}
+
+
+async def read_summaries(desk: Desk, job_id: JobId) -> Summaries:
+    """What every finished shard said about its search, each shard's last word."""
+    summaries: dict[int, Mapping[str, Any]] = {}
+    after = 0
+    while page := await desk.events.after(job_id, after, limit=_PAGE):
+        for event in page:
+            if event.type == "shard.finished" and isinstance(event.data.get("summary"), Mapping):
+                summaries[event.data["shard"]] = event.data["summary"]
+        after = page[-1].sequence
+    reasons = (summary.get("stop_reason") for summary in summaries.values())
+    stop_reasons = Counter(str(reason) for reason in reasons if reason is not None)
+    unproven = [summary["unproven_redraws"] for summary in summaries.values() if "unproven_redraws" in summary]
+    return Summaries(
+        anchor=summaries.get(ANCHOR, {}),
+        stop_reasons=stop_reasons,
+        unproven_redraws=sum(unproven) if unproven else None,
+        prompts_remembered=sum(summary.get("prompts_remembered", 0) for summary in summaries.values()),
+        expected_counts=[summary["expected_counts"] for summary in summaries.values() if "expected_counts" in summary],
+    )

@@ -1,0 +1,148 @@
+"""Says how far a job's labels deserve trust: gathers the evidence in one pass over the rows and has it judged."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from anyio import to_thread
+
+from service.entities import Job, LabelStatus
+from service.identifiers import JobId, Label, Row
+from service.jobs.reporting.baselines import Baseline, compare
+from service.jobs.reporting.calibration import Calibration, GoldAgreement, GoldTally
+from service.jobs.reporting.coherence import Coherence, coherence
+from service.jobs.reporting.facts import SearchFacts, Summaries, read_summaries
+from service.jobs.reporting.population import FoundShare, found_shares
+from service.jobs.reporting.proportions import Proportion, known_accuracy
+from service.jobs.reporting.ranking import RankedLabelling, ranked
+from service.jobs.reporting.sample import RowSample
+from service.jobs.reporting.shortcuts import Shortcut, find_shortcuts
+from service.jobs.reporting.tally import ConfidenceBin, Tally
+from service.jobs.reporting.verdicts import Evidence, Reason, Verdict, judge, worst
+from service.jobs.task.gold import GoldReader
+from service.ports.store import Desk, Desks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What the labels cost so far."""
+
+    prompts: int
+    prompts_remembered: int  # answered before, by this job or another: they cost nothing
+    tokens_sent: int
+    tokens_computed: int
+    tokens_computed_per_row: float | None
+    seconds: float | None  # from the first claim to the end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything that is known about the quality of a job's labels."""
+
+    job: Job
+    verdict: Verdict
+    reasons: list[Reason]
+    labels: list[FoundShare]
+    statuses: Mapping[LabelStatus, int]
+    unsure: int  # rows without a label or with a small margin
+    confidence: list[ConfidenceBin]
+    coherence: Coherence
+    shortcuts: list[Shortcut]
+    search: SearchFacts
+    baselines: list[Baseline]
+    ranking: list[RankedLabelling]
+    cost: Cost
+    known_accuracy: Proportion | None  # on known rows when they are left out of the demonstrations
+    gold: GoldAgreement
+    calibration: Calibration | None
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What one pass over a job's rows and its log has gathered."""
+
+    job: Job
+    summaries: Summaries
+    tally: Tally
+    sample: RowSample
+    gold: GoldTally
+    found: Mapping[Row, Label]  # the job's labels of the rows that baselines speak of
+    gold_labels: Mapping[Row, Label]  # of the same rows
+
+
+async def report(store: Desks, job_id: JobId) -> Report:
+    """Judge the job's labels as they are now. Raises JobNotFound."""
+    async with store.desk() as desk:
+        read = await _read(desk, job_id)
+    shortcuts = await to_thread.run_sync(find_shortcuts, read.sample)
+    return _judged(read, shortcuts)
+
+
+async def _read(desk: Desk, job_id: JobId) -> _Read:
+    job = await desk.jobs.get(job_id)
+    task = job.config.task
+    columns, gold_field = await desk.jobs.columns(job_id)
+    told = tuple(column for column in columns if column not in (task.id_field, task.known_field, gold_field))
+    summaries = await read_summaries(desk, job_id)
+    compared = {row for said in summaries.baselines().values() for row in said}
+    tally, sample = Tally(), RowSample(task, told, job.progress.rows)
+    found: dict[Row, Label] = {}
+    async for row in desk.labels.result(job_id):
+        tally.add(row.state)
+        sample.add(row)
+        if row.state.label is not None and row.state.position in compared:
+            found[row.state.position] = row.state.label
+    reader, gold_labels = GoldReader(task), dict[Row, Label]()
+    gold = GoldTally(reader)
+    if task.gold_field is not None:
+        async for state, text in desk.gold.pairs(job_id):
+            gold.add(state, text)
+            if state.position in compared and (meant := reader.of(text)) is not None:
+                gold_labels[state.position] = meant
+    return _Read(job, summaries, tally, sample, gold, found, gold_labels)
+
+
+def _judged(read: _Read, shortcuts: list[Shortcut]) -> Report:
+    job, labels = read.job, read.job.config.task.labels
+    search = read.summaries.search_facts(job.progress.utility)
+    baselines = compare(read.summaries.baselines(), read.found, read.gold_labels, labels)
+    ranking = ranked(read.summaries.labellings(), baselines, job.config.search.alpha)
+    evidence = Evidence(
+        job=job,
+        shares=read.tally.shares(labels),
+        unsure=read.tally.unsure,
+        search=search,
+        coherence=coherence(job.config.search, search),
+        shortcuts=shortcuts,
+        ranking=ranking,
+    )
+    reasons = judge(evidence)
+    return Report(
+        job=job,
+        verdict=worst(reasons),
+        reasons=reasons,
+        labels=found_shares(evidence.shares, read.summaries.expected_counts),
+        statuses=read.tally.statuses,
+        unsure=evidence.unsure,
+        confidence=read.tally.confidence_bins(),
+        coherence=evidence.coherence,
+        shortcuts=shortcuts,
+        search=search,
+        baselines=baselines,
+        ranking=ranking,
+        cost=_cost(job, read.summaries),
+        known_accuracy=known_accuracy(search),
+        gold=read.gold.agreement(),
+        calibration=read.gold.calibration(),
+    )
+
+
+def _cost(job: Job, summaries: Summaries) -> Cost:
+    progress = job.progress
+    return Cost(
+        prompts=progress.prompts,
+        prompts_remembered=summaries.prompts_remembered,
+        tokens_sent=progress.tokens_sent,
+        tokens_computed=progress.tokens_computed,
+        tokens_computed_per_row=progress.tokens_computed / progress.rows if progress.rows else None,
+        seconds=(job.finished_at - job.started_at).total_seconds() if job.finished_at and job.started_at else None,
+    )

@@ -1,0 +1,74 @@
+"""Counts label states while they stream by: labels, statuses, how sure they are."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from service.entities import LabelState, LabelStatus
+from service.identifiers import Label
+from service.jobs.running.run import UNCERTAIN_MARGIN_NATS
+
+CONFIDENCE_BINS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelShare:
+    """How many rows have a label."""
+
+    label: str
+    rows: int
+    share: float  # of the labelled rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfidenceBin:
+    """How many rows have a confidence in [lower, upper), the last one's upper end included."""
+
+    lower: float
+    upper: float
+    rows: int
+
+
+@dataclass(slots=True)
+class Tally:
+    """Running counts over the rows of a job."""
+
+    rows: int = 0
+    labels: Counter[Label] = field(default_factory=Counter)
+    statuses: Counter[LabelStatus] = field(default_factory=Counter)
+    unsure: int = 0  # no label, no margin, or a margin that leaves the runner-up a real chance
+    confidences: Counter[int] = field(default_factory=Counter)  # by number of the bin
+
+    def add(self, state: LabelState) -> None:
+        """Count the next row."""
+        self.rows += 1
+        self.statuses[state.status] += 1
+        if state.label is not None:
+            self.labels[state.label] += 1
+        if state.label is None or state.margin is None or state.margin < UNCERTAIN_MARGIN_NATS:
+            self.unsure += 1
+        if state.confidence is not None:
+            self.confidences[bin_of(state.confidence, CONFIDENCE_BINS)] += 1
+
+    def shares(self, labels: Sequence[str]) -> list[LabelShare]:
+        """Every label of the task with its share of the labelled rows."""
+        return label_shares(self.labels, labels)
+
+    def confidence_bins(self) -> list[ConfidenceBin]:
+        """How many rows have which confidence, from 0 to 1."""
+        return [
+            ConfidenceBin(lower=n / CONFIDENCE_BINS, upper=(n + 1) / CONFIDENCE_BINS, rows=self.confidences[n])
+            for n in range(CONFIDENCE_BINS)
+        ]
+
+
+def label_shares(counts: Mapping[Label, int], labels: Sequence[str]) -> list[LabelShare]:
+    """Every label of the task with its share of what was counted."""
+    total = max(1, sum(counts.values()))
+    rows = [counts.get(Label(number), 0) for number in range(len(labels))]
+    return [LabelShare(label=name, rows=n, share=n / total) for name, n in zip(labels, rows, strict=True)]
+
+
+def bin_of(probability: float, bins: int) -> int:
+    """The number of the bin, of so many of equal width between 0 and 1."""
+    return min(int(probability * bins), bins - 1)

@@ -1,0 +1,267 @@
+"""The written rules by which labels are judged (docs/verdicts.md); gold has no part in them."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from service.entities import Job, JobStatus
+from service.jobs.reporting.coherence import Coherence
+from service.jobs.reporting.facts import SearchFacts
+from service.jobs.reporting.ranking import RankedLabelling, found_gain, words_for
+from service.jobs.reporting.shortcuts import FeatureKind, Shortcut
+from service.jobs.reporting.tally import LabelShare
+from service.search.measures.ranking import FIRST_IMPRESSION
+from service.search.state.steps import StopReason
+
+IMBALANCE = 0.95  # share of the commonest label from which the rarer ones may be slips: suspicious
+UNCERTAIN = (0.2, 0.5)  # share of rows without a sure label: suspicious; as good as drawn by lot: not to be used
+CONFLICTS = 0.05  # unresolved conflicts per row from which the labels are not to be used
+POLARITY_SEQUENCE_NATS = 1.5  # per short sequence: beyond odds of four to one the polarity is the model's own
+POLARITY_NATS = 0.02  # per row: so near the complement's utility, the labels may be inverted as a whole
+NO_CONCEPT_SHARE = 0.1  # of the cost of shuffled labels: a search finds as much in noise, however many the rows
+WEAK_CONCEPT_SHARE = 0.3  # of that cost: the labels hold together, but most of it stays unexplained
+NO_CONCEPT_ERRORS = 1.0  # standard errors above chance; a row's cost scatters about as much as its mean
+WEAK_CONCEPT_ERRORS = 2.0  # within them it may still be chance, and may as well be a concept that few rows show
+MOST_NOISE_SHARE = 0.5  # no more is put down to chance, however few the rows
+NO_CONCEPT_NATS = 0.01  # per row, where shuffled labels cost nothing that a share could be taken of
+RESTARTS_AGREE = 0.7  # of the rows; two labels drawn by lot agree on half of them
+SHORTCUT = 0.8  # above the majority, on a scale where certainty is 1: balanced accuracy 0.9 of two labels
+TELLS_MORE_SHARE = 0.1  # of the entropy of even labels, by which another labelling gains more than by chance
+AGREES_KAPPA = 0.4  # beyond chance: from about here on agreement is called moderate (Landis and Koch 1977)
+AGREES_ERRORS = 3.0  # standard errors of kappa that chance does not reach, about 1 / sqrt(rows)
+FEW_ROWS = 8  # with fewer one label for all rows, or no gain over chance, proves nothing, nor does their absence
+
+
+class Verdict(StrEnum):
+    """What to do with the labels, from good to bad."""
+
+    OK = "ok"
+    SUSPICIOUS = "suspicious"
+    DO_NOT_USE = "do_not_use"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One rule that spoke against the labels, and how far that drags the verdict down."""
+
+    code: str
+    verdict: Verdict
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """All that the rules may look at."""
+
+    job: Job
+    shares: Sequence[LabelShare]
+    unsure: int  # rows without a label or with a small margin
+    search: SearchFacts
+    coherence: Coherence
+    shortcuts: Sequence[Shortcut] = field(default=())
+    ranking: Sequence[RankedLabelling] = field(default=())
+
+    @property
+    def labelled(self) -> int:
+        """Rows that have a label."""
+        return sum(share.rows for share in self.shares)
+
+
+def judge(evidence: Evidence) -> list[Reason]:
+    """Every reason to doubt the labels."""
+    return [reason for rule in RULES for reason in rule(evidence)]
+
+
+def worst(reasons: Sequence[Reason]) -> Verdict:
+    """The verdict that the reasons add up to: that of the gravest."""
+    return max((reason.verdict for reason in reasons), key=list(Verdict).index, default=Verdict.OK)
+
+
+def _suspicious(code: str, message: str) -> list[Reason]:
+    return [Reason(code=code, verdict=Verdict.SUSPICIOUS, message=message)]
+
+
+def _unusable(code: str, message: str) -> list[Reason]:
+    return [Reason(code=code, verdict=Verdict.DO_NOT_USE, message=message)]
+
+
+def _unfinished(evidence: Evidence) -> list[Reason]:
+    match evidence.job.status:
+        case JobStatus.SUCCEEDED:
+            return []
+        case JobStatus.FAILED:
+            return _unusable("failed", "the job failed before all rows were labelled")
+        case status:
+            return _suspicious("unfinished", f"the job is {status}: the labels are not final")
+
+
+def _limit(evidence: Evidence) -> list[Reason]:
+    shards = evidence.search.stop_reasons.get(StopReason.LIMIT, 0)
+    return _suspicious("limit", "a limit of the job ended the search before it was done") if shards else []
+
+
+def _collapse(evidence: Evidence) -> list[Reason]:
+    """One label for everything is coherent and says nothing."""
+    labelled = evidence.labelled
+    commonest = max(evidence.shares, key=lambda share: share.rows)
+    if labelled == 0:
+        return _unusable("no_labels", "no row has a label")
+    if labelled < FEW_ROWS:
+        return []
+    if commonest.rows == labelled:
+        return _unusable("class_collapse", f"all {labelled} labelled rows have the label {commonest.label!r}")
+    if commonest.share >= IMBALANCE:
+        return _suspicious(
+            "imbalance", f"{commonest.share:.1%} of the labelled rows have the label {commonest.label!r}"
+        )
+    return []
+
+
+def _few(evidence: Evidence) -> list[Reason]:
+    """Of a handful of rows no other rule can tell: one label for all may be right, and any labels hold together."""
+    job = evidence.job
+    rows = evidence.labelled if job.status is JobStatus.SUCCEEDED else job.progress.rows
+    if rows >= FEW_ROWS or not evidence.labelled:
+        return []
+    message = f"{rows} labelled rows are too few to judge the labels by: look at each of them"
+    return _suspicious("too_few_rows", message)
+
+
+def _uncertain(evidence: Evidence) -> list[Reason]:
+    share = evidence.unsure / max(1, evidence.job.progress.rows)
+    message = f"{share:.1%} of the rows have no label, or a runner-up that is nearly as likely"
+    if share >= UNCERTAIN[1]:
+        return _unusable("uncertain", message)
+    return _suspicious("uncertain", message) if share >= UNCERTAIN[0] else []
+
+
+def _conflicts(evidence: Evidence) -> list[Reason]:
+    progress = evidence.job.progress
+    message = f"{progress.inconsistencies} relations between rows are still broken"
+    if progress.inconsistencies > CONFLICTS * max(1, progress.rows):
+        return _unusable("conflicts", message)
+    return _suspicious("conflicts", message) if progress.inconsistencies else []
+
+
+def _concept(evidence: Evidence) -> list[Reason]:
+    """Labels that hold together no better than the same labels dealt out at random mean nothing.
+
+    Where nearly all rows have one label, a sample holds too few of the others to tell; `imbalance` speaks then.
+    """
+    gain, share = evidence.coherence.gain_nats, evidence.coherence.gain_share
+    rows = evidence.search.sample_rows or 0
+    is_lopsided = max((found.share for found in evidence.shares), default=0.0) >= IMBALANCE
+    if (
+        gain is None
+        or rows < FEW_ROWS
+        or (is_lopsided and not evidence.search.stop_reasons.get(StopReason.NOT_BORNE_OUT))
+    ):
+        return []
+    error = math.sqrt(2 / rows)
+    chance = max(NO_CONCEPT_SHARE, min(MOST_NOISE_SHARE, NO_CONCEPT_ERRORS * error))
+    if gain < NO_CONCEPT_NATS if share is None else share < chance:
+        return _unusable("no_concept", _little(evidence.search, gain) + _known_all_the_same(evidence))
+    if share is not None and share < max(WEAK_CONCEPT_SHARE, min(MOST_NOISE_SHARE, WEAK_CONCEPT_ERRORS * error)):
+        whole = "what shuffled labels cost" if evidence.search.gain_nats is None else "the labels' entropy"
+        return _suspicious("weak_concept", f"only {share:.0%} of {whole} is explained")
+    return []
+
+
+def _little(search: SearchFacts, gain: float) -> str:
+    """What was seen of labels that hold together by no more than chance."""
+    if search.gain_nats is None:
+        return f"the labels are only {gain:.3f} nats per row more coherent than the same labels dealt out at random"
+    if search.stop_reasons.get(StopReason.NOT_BORNE_OUT):
+        seen = f"demonstrations do not bear out the first impression: {gain:.3f} nats per row beyond chance"
+        return f"{seen}; the labels are those of the calibrated first impression"
+    return f"the labels tell only {gain:.3f} nats per row more than their shares do"
+
+
+def _known_all_the_same(evidence: Evidence) -> str:
+    """Which other labelling shows that the language model does tell the rows apart; empty where none does."""
+    better, alike = _tells_more(evidence), _labels_alike(evidence)
+    if better is not None:
+        seen = f"{words_for(better.name)} tell {better.gain_nats:.3f} nats per row"
+    elif alike is not None:
+        seen = f"{words_for(alike.name)} agree on {alike.agreement:.0%} of {alike.rows} rows, more than by chance"
+    else:
+        return ""
+    return f"; yet {seen}: the language model does tell rows apart, so compare a sample of both with your own judgement"
+
+
+def _tells_more(evidence: Evidence) -> RankedLabelling | None:
+    """The labelling that gains most, if it gains far more than the labels found."""
+    own = found_gain(evidence.ranking)
+    best = max(evidence.ranking, key=lambda row: row.gain_nats or 0.0, default=None)
+    if own is None or best is None or best.gain_nats is None:
+        return None
+    least = TELLS_MORE_SHARE * math.log(max(2, len(evidence.shares)))
+    return best if best.gain_nats - max(own, 0.0) >= least else None
+
+
+def _labels_alike(evidence: Evidence) -> RankedLabelling | None:
+    """The baseline that agrees best with the labels, if by more than chance and not because these come from it."""
+    own_sources = ("zero_shot", "zero_shot_calibrated", FIRST_IMPRESSION)
+    is_borne_out = not evidence.search.stop_reasons.get(StopReason.NOT_BORNE_OUT)
+    baselines = [row for row in evidence.ranking if not row.demonstrations or row.name == FIRST_IMPRESSION]
+    independent = [row for row in baselines if is_borne_out or row.name not in own_sources]
+    best = max(independent, key=lambda row: row.kappa or 0.0, default=None)
+    if best is None or best.kappa is None:
+        return None
+    return best if best.kappa >= max(AGREES_KAPPA, AGREES_ERRORS / math.sqrt(max(1, best.rows))) else None
+
+
+def _polarity(evidence: Evidence) -> list[Reason]:
+    """Whether the labels could as well be swapped."""
+    nats = evidence.coherence.polarity_nats
+    decided = (evidence.search.polarity_nats or 0.0) >= POLARITY_SEQUENCE_NATS
+    if nats is None or nats >= POLARITY_NATS or decided:
+        return []
+    message = f"with the labels swapped the utility is only {nats:.3f} nats per row lower: they may be inverted"
+    return _suspicious("polarity", message)
+
+
+def _restarts(evidence: Evidence) -> list[Reason]:
+    agreement = evidence.coherence.restart_agreement
+    if agreement is None or agreement >= RESTARTS_AGREE:
+        return []
+    message = f"independent starts of the search agree with the best one on {agreement:.0%} of the rows only"
+    return _suspicious("restarts_disagree", message)
+
+
+def _shortcut(evidence: Evidence) -> list[Reason]:
+    """The strongest feature alone, since features that go together would say the same several times."""
+    strong = [s for s in evidence.shortcuts if s.above_majority >= SHORTCUT and not s.is_claim]
+    if not strong:
+        return []
+    found = max(strong, key=lambda shortcut: shortcut.above_majority)
+    message = f"{name_of(found)} alone tells the labels (balanced accuracy {found.balanced_accuracy:.2f})"
+    return _suspicious("shortcut", f"{message}: they may follow it in place of what was asked for")
+
+
+def name_of(shortcut: Shortcut) -> str:
+    """The feature in words."""
+    match shortcut.kind:
+        case FeatureKind.LENGTH:
+            return "the length of the text"
+        case FeatureKind.POSITION:
+            return "the position in the data set"
+        case FeatureKind.COLUMN:
+            return f"column {shortcut.column!r}"
+        case FeatureKind.COLUMN_LENGTH:
+            return f"the length of column {shortcut.column!r}"
+
+
+RULES: tuple[Callable[[Evidence], list[Reason]], ...] = (
+    _unfinished,
+    _limit,
+    _collapse,
+    _few,
+    _uncertain,
+    _conflicts,
+    _concept,
+    _polarity,
+    _restarts,
+    _shortcut,
+)

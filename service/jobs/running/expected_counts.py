@@ -1,0 +1,42 @@
+"""Sums over a shard's probabilities, from which the report estimates how frequent labels are (health/population.py)."""
+
+import math
+from collections.abc import Sequence
+
+from service.identifiers import Label, Row
+from service.search.predictions.scores import Scores
+from service.search.state.problem import Problem
+
+
+def expected_counts(problem: Problem, scores: Scores) -> dict[str, object]:
+    """Sums that can be added up over shards; a known row has its label for certain, a row without scores is left out.
+
+    `groups` of related rows, `rows`, `size_squares` (sum of n_g^2 over groups of n_g rows), and for each label, with
+    p the probability that a row has it and m_g the sum of p over a group: `expected` (sum of p), `variance`
+    (sum of p (1 - p)), `squares` (sum of m_g^2), `products` (sum of m_g n_g).
+    """
+    groups = [[row for row in group if row in problem.known or row in scores] for group in problem.groups]
+    groups = [group for group in groups if group]
+    sizes = [len(group) for group in groups]
+    return {
+        "groups": len(groups),
+        "rows": sum(sizes),
+        "size_squares": sum(size**2 for size in sizes),
+        "labels": [_of_label(problem, scores, groups, label) for label in problem.label_range],
+    }
+
+
+def _of_label(problem: Problem, scores: Scores, groups: Sequence[Sequence[Row]], label: Label) -> dict[str, float]:
+    told = [[_probability(problem, scores, row, label) for row in group] for group in groups]
+    sums = [math.fsum(group) for group in told]
+    return {
+        "expected": math.fsum(sums),
+        "variance": math.fsum(p * (1 - p) for group in told for p in group),
+        "squares": math.fsum(m**2 for m in sums),
+        "products": math.fsum(m * len(group) for m, group in zip(sums, groups, strict=True)),
+    }
+
+
+def _probability(problem: Problem, scores: Scores, row: Row, label: Label) -> float:
+    known = problem.known.get(row)
+    return math.exp(scores[row][label]) if known is None else float(known == label)

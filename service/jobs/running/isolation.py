@@ -1,0 +1,116 @@
+"""Tells a row that the backend always fails on from a backend that is ill, and goes on with all other rows.
+
+A server may fail on one prompt each time: its text meets a defect, a filter or an impossible label. Such a row is
+named and left without a label; were it not told apart, it would pause the job for ever or fail all of it.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+
+from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind
+from service.identifiers import Row
+from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, Query, TreeScores, Usage
+from service.search.prompting.recall import pruned
+
+FEW_ROWS = 3  # that may be left out of a shard of any size
+FEW_SHARE = 20  # one row in so many may be
+TRIES = 2  # in vain, by a backend that answers the control after each
+CONTROL_SECONDS = 30.0
+CONTROL = PromptTree("", (Query(Row(0), "The sky is blue. I think this claim is"),))
+
+Score = Callable[[PromptTree], Awaitable[TreeScores]]
+
+
+class RowsUnscorable(BackendError):
+    """The backend is well but fails on the prompts of these rows each time; everything else was answered."""
+
+    def __init__(self, reasons: Mapping[Row, str]) -> None:
+        super().__init__(f"no scores for {len(reasons)} rows")
+        self.reasons = dict(reasons)
+
+
+class TooManyUnscorable(BackendError):
+    """The backend answers a control but fails on more prompts than a few; `failure` is the last of its errors."""
+
+    def __init__(self, failure: BackendError) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+
+
+def most_unscorable(rows: int) -> int:
+    """How many rows of a shard may be left out: a few, and never more than half of it."""
+    return min(max(FEW_ROWS, rows // FEW_SHARE), rows // 2)
+
+
+class Isolation:
+    """Scores trees apart from the rows that the backend fails on; one for all trees of a request.
+
+    `reasons` has those rows with what the backend said last, at most `most` of them.
+    """
+
+    def __init__(self, score: Score, *, most: int) -> None:
+        self._score = score
+        self._most = most
+        self._failures = Counter[Row]()
+        self.reasons: dict[Row, str] = {}
+
+    async def scored(self, tree: PromptTree, took: Callable[[TreeScores], None]) -> None:
+        """Have every row of the tree scored that can be, part by part, `took` being told of each part.
+
+        Raises the backend's own error where it is ill, and TooManyUnscorable.
+        """
+        parts = [tree]
+        while parts:
+            part = parts.pop()
+            try:
+                took(await self._score(part))
+            except BackendError as error:
+                if not _may_be_of_a_prompt(error) or not await self._is_well():
+                    raise
+                took(_answered(error))
+                parts += self._left(part, error)
+
+    def _left(self, part: PromptTree, error: BackendError) -> list[PromptTree]:
+        """What is still to be asked of a part that failed, the last one first."""
+        rows = [row for row, _ in part.prompts() if row not in error.answered]
+        faulty = Row(error.row) if error.row in rows else rows[0] if len(rows) == 1 else None
+        if faulty is None:
+            half = len(rows) // 2
+            groups = [rows[half:], rows[:half]]
+        else:
+            again = self._again(faulty, error)
+            groups = [[faulty] if again else [], [row for row in rows if row != faulty]]
+        return [left for group in groups if (left := pruned(part, dict.fromkeys(group))) is not None]
+
+    def _again(self, row: Row, error: BackendError) -> bool:
+        """Whether the row is asked for once more, by itself. Raises TooManyUnscorable."""
+        self._failures[row] += 1
+        if self._failures[row] < TRIES:
+            return True
+        if len(self.reasons) >= self._most:
+            raise TooManyUnscorable(error) from error
+        self.reasons[row] = str(error)
+        return False
+
+    async def _is_well(self) -> bool:
+        """Whether the backend answers a prompt that has nothing to do with the data set."""
+        try:
+            async with asyncio.timeout(CONTROL_SECONDS):
+                await self._score(CONTROL)
+        except (BackendError, TimeoutError):
+            return False
+        return True
+
+
+def _may_be_of_a_prompt(error: BackendError) -> bool:
+    """Whether it could be one prompt's fault. That of a full queue, or of another model, it never is."""
+    if isinstance(error, BackendUnavailable):
+        return error.kind is not FailureKind.OVERLOADED
+    return isinstance(error, BackendRefused)
+
+
+def _answered(error: BackendError) -> TreeScores:
+    """What was answered before the error came."""
+    scores: dict[Row, LogProbabilities] = {Row(row): values for row, values in error.answered.items()}
+    return TreeScores(scores, Usage(prompts=len(scores)))

@@ -1,0 +1,53 @@
+"""Rows of a shard that the backend gives no scores for: recorded with the reason, left out, and told of."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import orjson
+
+from service.config import Task
+from service.entities import ClaimedShard, LabelState, LabelStatus, Progress, ShardRow
+from service.identifiers import Row
+from service.jobs.task.relations import row_id
+from service.ports.store import Store
+from service.search.state import checkpoint
+from service.search.state.steps import State
+
+_TOLD_ROWS = 5
+_TOLD_CHARACTERS = 200  # of a reason; the label states have it whole
+
+
+async def rows_left_out(store: Store, claimed: ClaimedShard) -> dict[Row, str]:
+    """Those that were recorded so far, with the reason."""
+    async with store.workbench() as unit:
+        return await unit.labels.unscorable(claimed.lease.job_id, claimed.lease.shard)
+
+
+async def leave_out(
+    store: Store, claimed: ClaimedShard, reasons: Mapping[Row, str], state: State, progress: Progress
+) -> None:
+    """Record why these rows have no label, and with it the state that the search begins again in. Raises LeaseLost."""
+    states = [
+        LabelState(position=row, label=None, confidence=None, margin=None, status=LabelStatus.UNLABELED, reason=reason)
+        for row, reason in reasons.items()
+    ]
+    saved = orjson.dumps(checkpoint.to_json(state))
+    begun_again = replace(progress, labeled=0, iterations=0, accepted=0, utility=None, inconsistencies=0)
+    async with store.workbench() as unit:
+        await unit.labels.write(claimed.lease, states)
+        await unit.shards.save(claimed.lease, checkpoint=saved, progress=begun_again)
+
+
+def told(left_out: Mapping[Row, str], rows: Sequence[ShardRow], task: Task) -> str:
+    """A warning that names the rows, the first few with what the backend said."""
+    fields = {row.position: orjson.loads(row.data) for row in rows if row.position in left_out}
+    first = [
+        f"{row_id(task.id_field, row, fields[row])!r} ({left_out[row][:_TOLD_CHARACTERS]})"
+        for row in list(left_out)[:_TOLD_ROWS]
+    ]
+    more = len(left_out) - len(first)
+    what = "1 row is" if len(left_out) == 1 else f"{len(left_out)} rows are"
+    return (
+        f"{what} unlabeled, since the inference server gives no scores for their prompts and answers all others: "
+        f"{', '.join(first)}{f' and {more} more' if more else ''}; the job's labels say why, row by row"
+    )

@@ -1,0 +1,257 @@
+"""The loop around one shard: load or begin a search, ask, score, tell, save, until it is done or must stop."""
+
+import asyncio
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from service.entities import NO_QUOTAS, ClaimedShard, LabelState, LabelStatus, Progress, Quotas, ShardStatus
+from service.errors import CheckpointTooNew, QuotaExhausted
+from service.identifiers import Label, Row
+from service.jobs.running.allowance import Allowance
+from service.jobs.running.answer_cache import Asking, Memory
+from service.jobs.running.backend import begin_with
+from service.jobs.running.expected_counts import expected_counts
+from service.jobs.running.isolation import RowsUnscorable, TooManyUnscorable
+from service.jobs.running.left_out import leave_out, rows_left_out, told
+from service.jobs.task.problem import load_problem, strategy_of
+from service.ports.observers import UNOBSERVED, WorkObserver
+from service.ports.scoring import Scorer
+from service.ports.store import Store
+from service.search.engine import Search
+from service.search.predictions.prompt_tree import PromptTree
+from service.search.predictions.scores import Scores, margin
+from service.search.prompting.demonstrations import keep_fitting
+from service.search.state import checkpoint
+from service.search.state.steps import Phase, State, StopReason
+from service.spans import span
+
+UNCERTAIN_MARGIN_NATS = 0.5  # below this the runner-up has more than 3/8 of the two labels' probability
+
+
+class ShardOutcome(StrEnum):
+    """How a run ended."""
+
+    SUCCEEDED = "succeeded"  # the shard is finished and recorded as such
+    STOPPED = "stopped"  # asked to stop; everything up to the last step is saved
+
+
+async def run_shard(
+    store: Store,
+    scorer: Scorer,
+    claimed: ClaimedShard,
+    *,
+    checkpoint_seconds: float,
+    stop: asyncio.Event,
+    memory: Memory | None = None,
+    observer: WorkObserver = UNOBSERVED,
+    quotas: Quotas = NO_QUOTAS,
+) -> ShardOutcome:
+    """Search the shard's labels to the end, or until told to stop; a paused job goes on.
+
+    Rows that the backend gives no scores for are left out, and the search begins again without them; what was
+    answered is remembered.
+
+    The search's state follows from stored answers alone, and those are checked to come from the
+    backend that the job began with. Raises BackendError, CheckpointTooNew, LeaseLost, StorageUnavailable, and
+    QuotaExhausted between two steps, everything being saved, where the project has no tokens left today.
+    """
+    allowance = Allowance(store, claimed, quotas)
+    if claimed.paused:
+        await allowance.check_day()
+    backend = await begin_with(store, scorer, claimed)
+    memory = memory or Memory(store)
+    asking = Asking(store, scorer, claimed, backend, memory=memory, store_seconds=checkpoint_seconds, observer=observer)
+    state = _stored_state(claimed)
+    while True:
+        left_out = await rows_left_out(store, claimed)
+        asking.left_out = len(left_out)
+        problem = await load_problem(store, scorer, claimed, left_out)
+        search = Search(problem, strategy_of(claimed.config), state)
+        run = _Run(store, claimed, search, asking, allowance, observer, left_out)
+        try:
+            limited = await run.search_on(checkpoint_seconds, stop)
+        except RowsUnscorable as error:
+            state = State()
+            await leave_out(store, claimed, error.reasons, state, run.progress())
+        else:
+            break
+    if stop.is_set() and run.search.state.phase is not Phase.DONE:
+        await run.save()
+        return ShardOutcome.STOPPED
+    await run.finish(StopReason.LIMIT if limited else run.search.state.stop)
+    return ShardOutcome.SUCCEEDED
+
+
+def _stored_state(claimed: ClaimedShard) -> State | None:
+    """Where an earlier worker stopped; nothing where an earlier release did, whose search can't be gone on with.
+
+    Raises CheckpointTooNew where a later release did: a search begun anew would write over what it has found.
+    """
+    if claimed.checkpoint is None:
+        return None
+    try:
+        return checkpoint.from_json(orjson.loads(claimed.checkpoint))
+    except checkpoint.LaterVersion as error:
+        message = f"a later release has worked on shard {claimed.lease.shard}, and this one cannot go on: {error}"
+        raise CheckpointTooNew(message) from error
+    except checkpoint.OtherVersion:
+        return None
+
+
+@dataclass
+class _Run:
+    """A search at work, who answers it, and which labels are stored."""
+
+    store: Store
+    claimed: ClaimedShard
+    search: Search
+    asking: Asking
+    allowance: Allowance
+    observer: WorkObserver
+    left_out: Mapping[Row, str] = field(default_factory=dict)  # rows without scores, with the reason
+    labelled: int = field(init=False)  # rows that were, when the shard was saved last
+    stored: dict[Row, LabelState] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.labelled = self.claimed.progress.labeled
+
+    async def search_on(self, checkpoint_seconds: float, stop: asyncio.Event) -> bool:
+        """Search until the end, a limit or a stop, saving now and then; says whether a limit was reached.
+
+        Raises RowsUnscorable for a few rows that are to be left out, and the backend's error for more.
+        """
+        try:
+            return await self._search_on(checkpoint_seconds, stop)
+        except TooManyUnscorable as many:
+            await self._find_faulty_rows()
+            raise many.failure from many
+
+    async def _find_faulty_rows(self) -> None:
+        """A row among the demonstrations may be what many prompts fail on: ask for each row by itself.
+
+        Raises RowsUnscorable where that finds a few.
+        """
+        queries = tuple(map(self.search.problem.query, self.search.problem.rows))
+        try:
+            await self.asking.answer(await self.asking.recall([PromptTree("", queries)]))
+        except TooManyUnscorable as many:
+            raise many.failure from many
+
+    async def _search_on(self, checkpoint_seconds: float, stop: asyncio.Event) -> bool:
+        saved = time.monotonic()
+        while (request := self.search.ask()) is not None and not stop.is_set():
+            with span("search.step", {"icm.phase": self.search.state.phase.value}) as step:
+                question = await self.asking.recall(request)
+                step.set_attribute("icm.prompts", question.request.prompts)
+                if question.open and not await self.may_ask():
+                    return True
+                answer = await self.asking.answer(question)
+                is_good_to_save = await asyncio.to_thread(self.search.tell, answer)
+            if is_good_to_save and time.monotonic() - saved >= checkpoint_seconds:
+                await self.save()
+                saved = time.monotonic()
+        return False
+
+    async def may_ask(self) -> bool:
+        """Whether the job's own limits leave room. Raises QuotaExhausted where the project's tokens of the day do not.
+
+        Both keep from asking, not from what is remembered: so a step taken again comes as far as before.
+        """
+        if await self.allowance.is_used_up():
+            return False
+        try:
+            await self.allowance.check_day()
+        except QuotaExhausted:
+            await self.save()
+            raise
+        return True
+
+    async def save(self) -> None:
+        """Store the search's state, the labels that changed and the cost, in one transaction."""
+        state = self.search.state
+        states = label_states(self.search.problem.rows, state.labels, state.scores, state.raw_scores)
+        changed = [new for new in states if self.stored.get(new.position) != new]
+        began = time.monotonic()
+        async with self.store.workbench() as unit:
+            await unit.labels.write(self.claimed.lease, changed)
+            await unit.shards.save(
+                self.claimed.lease, checkpoint=orjson.dumps(checkpoint.to_json(state)), progress=self.progress()
+            )
+            await unit.shards.spend(self.claimed.lease, self.asking.usage, remembered=self.asking.remembered)
+        self.stored.update({new.position: new for new in changed})
+        more = len(state.labels) - self.labelled
+        self.observer.saved(time.monotonic() - began, rows_labelled=max(more, 0))
+        self.labelled += more
+
+    async def finish(self, reason: StopReason | None) -> None:
+        """Store the last labels and end the shard."""
+        await self.save()
+        async with self.store.workbench() as unit:
+            if self.left_out:
+                rows = await unit.rows.of(self.claimed.dataset_id, self.claimed.lease.shard)
+                await unit.shards.warn(self.claimed.lease, told(self.left_out, rows, self.claimed.config.task))
+            await unit.shards.finish(self.claimed.lease, ShardStatus.SUCCEEDED, summary=self.summary(reason))
+
+    def progress(self) -> Progress:
+        """How far the shard is and what it has cost."""
+        state, problem, usage = self.search.state, self.search.problem, self.asking.usage
+        utility = state.summary.get("utility", state.best.utility if state.best else None)
+        return Progress(
+            rows=len(problem.rows),
+            labeled=len(state.labels),
+            iterations=state.iterations,
+            accepted=state.accepted,
+            utility=utility if isinstance(utility, float) else None,
+            inconsistencies=len(problem.constraints.conflicts(state.labels)),
+            prompts=usage.prompts,
+            tokens_sent=usage.tokens_sent,
+            tokens_computed=usage.tokens_computed,
+        )
+
+    def summary(self, reason: StopReason | None) -> Mapping[str, Any]:
+        """Facts for the report."""
+        problem, labels = self.search.problem, self.search.state.labels
+        shown = keep_fitting(problem, labels, problem.random("fitting"))
+        return {
+            **self.search.state.summary,
+            "rows": len(problem.rows),
+            "rows_left_out": len(self.left_out),
+            "demonstrations_dropped": len(labels) - len(shown),
+            "stop_reason": None if reason is None else reason.value,
+            "tokens_modelled": self.asking.usage.modelled,
+            "prompts_remembered": self.asking.remembered,
+            "unproven_redraws": self.search.state.unproven,
+            "expected_counts": expected_counts(problem, self.search.state.scores),
+        }
+
+
+def label_states(rows: Sequence[Row], labels: Mapping[Row, Label], scores: Scores, raw: Scores) -> list[LabelState]:
+    """What can be said of each row: its label, probability over the label set and margin; nothing made up."""
+    return [_label_state(row, labels.get(row), scores, raw) for row in rows]
+
+
+def _label_state(row: Row, label: Label | None, scores: Scores, raw: Scores) -> LabelState:
+    if label is None:
+        return LabelState(position=row, label=None, confidence=None, margin=None, status=LabelStatus.UNLABELED)
+    raw_probability = math.exp(raw[row][label]) if row in raw else None
+    if row not in scores:
+        status = LabelStatus.UNCERTAIN
+        return LabelState(
+            position=row, label=label, confidence=None, margin=None, status=status, raw_probability=raw_probability
+        )
+    nats = margin(scores[row], label)
+    sure = nats >= UNCERTAIN_MARGIN_NATS
+    return LabelState(
+        position=row,
+        label=label,
+        confidence=math.exp(scores[row][label]),
+        margin=nats,
+        status=LabelStatus.LABELED if sure else LabelStatus.UNCERTAIN,
+        raw_probability=raw_probability,
+    )

@@ -1,0 +1,49 @@
+"""Takes in a data set that was labelled before: what to do with the columns that its result added."""
+
+from collections.abc import Iterator
+
+from service.config import EarlierResults
+from service.jobs.submission.rows import FaultLog, RowSource, SourceRow
+from service.jobs.submission.survey import RAW_PROBABILITY, RESULT_COLUMNS
+
+_OURS = frozenset((*RESULT_COLUMNS, RAW_PROBABILITY))
+_PREFIX = "earlier_"
+
+
+def without_earlier_results(source: RowSource, wanted: EarlierResults) -> RowSource:
+    """The data set as the configuration wants it: as it is, or without the columns of a result under their names."""
+    return source if wanted is EarlierResults.REFUSE else _Changed(source, wanted)
+
+
+class _Changed:
+    """A data set whose columns of an earlier result are left out or have other names."""
+
+    def __init__(self, source: RowSource, wanted: EarlierResults) -> None:
+        self._source, self._wanted = source, wanted
+
+    def rows(self, faults: FaultLog) -> Iterator[SourceRow]:
+        """Every row that can be read. Raises PayloadTooLarge and UnsupportedFormat."""
+        for row in self._source.rows(faults):
+            if _OURS.isdisjoint(row.fields):
+                yield row
+            elif self._wanted is EarlierResults.DROP:
+                yield SourceRow(row.line, {name: value for name, value in row.fields.items() if name not in _OURS})
+            elif (taken := _taken(row)) is not None:
+                faults.add(
+                    "the column is there already, so that no column can be renamed to it", line=row.line, field=taken
+                )
+            else:
+                yield SourceRow(row.line, {_new_name(name): value for name, value in row.fields.items()})
+
+    def sha256(self) -> str:
+        """Names the bytes that were sent."""
+        return self._source.sha256()
+
+
+def _new_name(name: str) -> str:
+    return _PREFIX + name if name in _OURS else name
+
+
+def _taken(row: SourceRow) -> str | None:
+    """A name that a column would get and another one has."""
+    return next((_PREFIX + name for name in row.fields if name in _OURS and _PREFIX + name in row.fields), None)

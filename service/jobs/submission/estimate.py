@@ -1,0 +1,86 @@
+"""Says what a job would cost and what its relations make of the data set; stores nothing."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from anyio import to_thread
+
+from service.config import JobConfig, Task
+from service.jobs.submission.cost import predict_usage
+from service.jobs.submission.earlier_results import without_earlier_results
+from service.jobs.submission.job_warnings import known_by_label, warnings_of
+from service.jobs.submission.preparation import Preparation, prepare
+from service.jobs.submission.rows import RowSource
+from service.jobs.submission.survey import Survey
+from service.jobs.task.related_rows import RelationCount
+from service.ports.scoring import Scorers
+from service.search.predictions.prompt_tree import Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelationPreview:
+    """What the relations make of the data set."""
+
+    groups: int
+    largest_group: int
+    rows_without_related_rows: int
+    rows_lacking_their_twin: int  # rows of antisymmetric relations whose swapped twin is missing
+    by_relation: tuple[RelationCount, ...]  # in the order of the task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a job would cost."""
+
+    rows: int
+    groups: int
+    shards: int
+    usage: Usage
+    sample_prompt: str
+    relations: RelationPreview
+    known: Mapping[str, int]  # known rows of each label; empty where the task names no column for them
+    warnings: tuple[str, ...]
+
+
+async def estimate(config: JobConfig, source: RowSource, scorers: Scorers, *, max_reported_faults: int) -> Estimate:
+    """Check the data set as for a job and predict its cost.
+
+    Raises InvalidDataset, PayloadTooLarge, UnsupportedFormat, ModelNotFound and BackendError.
+    """
+    source = without_earlier_results(source, config.earlier_results)
+    prepared = await prepare(config, source, scorers, max_reported_faults=max_reported_faults)
+    return await to_thread.run_sync(lambda: _estimate(prepared))
+
+
+def _estimate(prepared: Preparation) -> Estimate:
+    preview = _preview(prepared.survey)
+    return Estimate(
+        rows=prepared.survey.rows,
+        groups=preview.groups,
+        shards=len(prepared.plan.shards),
+        usage=predict_usage(
+            prepared.config, prepared.plan, prepared.survey.groups, prepared.lengths, prepared.survey.known
+        ),
+        sample_prompt=_sample_prompt(prepared.survey, prepared.config.task),
+        relations=preview,
+        known=known_by_label(prepared.survey, prepared.config.task),
+        warnings=warnings_of(prepared),
+    )
+
+
+def _preview(survey: Survey) -> RelationPreview:
+    sizes = Counter(survey.groups)
+    return RelationPreview(
+        groups=len(sizes),
+        largest_group=max(sizes.values()),
+        rows_without_related_rows=sum(1 for size in sizes.values() if size == 1),
+        rows_lacking_their_twin=survey.rows_lacking_their_twin,
+        by_relation=survey.relations,
+    )
+
+
+def _sample_prompt(survey: Survey, task: Task) -> str:
+    """The first row behind the second as a demonstration; the demonstration's label only shows the form."""
+    first, *others = survey.first_texts
+    return "".join(f"{text} {task.labels[0]}{task.separator}" for text in others) + first

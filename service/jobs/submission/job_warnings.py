@@ -1,0 +1,91 @@
+"""What is doubtful about a job before it runs: an estimate tells it, and the job keeps it."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from service.config import JobConfig, Method, Task
+from service.identifiers import Label
+from service.jobs.submission.preparation import Preparation
+from service.jobs.submission.survey import Survey
+from service.jobs.task.gold import unmatched_warning
+from service.jobs.task.problem import ANCHOR, ANCHORED
+from service.jobs.task.satisfiability import impossible_warnings
+from service.jobs.task.shares import unmet_by_relations
+
+LONG_ROW_SHARE = 10  # a row this many times as long as the median is worth a warning
+
+
+def warnings_of(prepared: Preparation) -> tuple[str, ...]:
+    """Plain sentences, none where nothing is doubtful. Needs the CPU for all rows: call it in a thread."""
+    return (
+        *(f"about the data set: {assumption}" for assumption in prepared.survey.assumptions),
+        *_relation_warnings(prepared.survey, prepared.config),
+        *impossible_warnings(prepared.survey.satisfiability, prepared.config.task, prepared.survey.lines),
+        *_text_warnings(prepared.survey),
+        *_known_warnings(prepared),
+        *unmatched_warning(prepared.config.task, prepared.survey.unmatched_gold, prepared.survey.gold_rows),
+        *unmet_by_relations(prepared.config.task, prepared.survey.relations, prepared.survey.rows),
+        *_length_warnings(prepared),
+        *prepared.label_warnings,
+        *(f"about the model: {advice}" for advice in prepared.advice),
+    )
+
+
+def _relation_warnings(survey: Survey, config: JobConfig) -> Iterator[str]:
+    alone = sum(1 for size in Counter(survey.groups).values() if size == 1)
+    if not config.task.relations:
+        if config.method is Method.ICM and not config.search.raises_gain:
+            yield "there are no relations: under objective 'utility' nothing keeps all labels from becoming one"
+    elif alone:
+        yield f"{alone} rows have no related row"
+    if survey.rows_lacking_their_twin:
+        yield f"{survey.rows_lacking_their_twin} rows of an antisymmetric relation lack their swapped twin"
+    for number, found in enumerate(survey.relations):
+        name = f"the relation {found.kind} (relations.{number})"
+        if not found.constraints:
+            yield f"{name} ties no rows"
+        if found.rows_left_blank:
+            columns = " or ".join(map(repr, config.task.relations[number].columns))
+            yield f"{name} leaves out {found.rows_left_blank} rows in which {columns} is blank: they have no group"
+        if found.rows_related_to_themselves:
+            yield f"{name} leaves out {found.rows_related_to_themselves} rows related to themselves"
+
+
+def known_by_label(survey: Survey, task: Task) -> dict[str, int]:
+    """How many known rows there are of each label."""
+    rows = Counter(survey.known.values())
+    return {name: rows[Label(number)] for number, name in enumerate(task.labels)} if task.known_field else {}
+
+
+def _known_warnings(prepared: Preparation) -> Iterator[str]:
+    survey, plan = prepared.survey, prepared.plan
+    for name, rows in known_by_label(survey, prepared.config.task).items():
+        if not rows:
+            yield f"no known row has the label {name!r}: the known rows say nothing of it"
+    outside = sum(plan.shard_of_row[row] != ANCHOR for row in survey.known)
+    if outside and prepared.config.method in ANCHORED:
+        yield (
+            f"{outside} of {len(survey.known)} known rows have no room among the rows solved first and keep their "
+            "labels, but other rows are not shown them; raise search.anchor_rows"
+        )
+
+
+def _text_warnings(survey: Survey) -> Iterator[str]:
+    """Rows are never changed, so one that holds the separator reads like several: that is for the user to decide."""
+    if survey.repeated_texts:
+        yield f"{survey.repeated_texts} rows read exactly like an earlier row"
+    if survey.texts_with_separator:
+        yield f"{survey.texts_with_separator} rows contain the separator that stands between demonstrations"
+    if survey.texts_with_demonstrations:
+        yield (
+            f"{survey.texts_with_demonstrations} rows contain a label followed by the separator and read like labelled "
+            "demonstrations, in their own prompt and in those of other rows; choose a separator that no row contains"
+        )
+
+
+def _length_warnings(prepared: Preparation) -> Iterator[str]:
+    lengths = prepared.lengths.demonstrations
+    median = sorted(lengths)[len(lengths) // 2]
+    long = sum(1 for tokens in lengths if tokens > LONG_ROW_SHARE * median)
+    if long:
+        yield f"{long} rows are more than {LONG_ROW_SHARE} times as long as the median of {median} tokens"

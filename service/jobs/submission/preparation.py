@@ -1,0 +1,101 @@
+"""Everything that is found out about a job before it is stored: shared by submitting and estimating."""
+
+import asyncio
+from dataclasses import dataclass
+
+from anyio import to_thread
+
+from service.config import JobConfig
+from service.errors import BackendRefused, BackendUnavailable
+from service.jobs.submission.beginnings import common_beginning, shared_by_neighbours
+from service.jobs.submission.cost import Lengths
+from service.jobs.submission.endings import check_endings
+from service.jobs.submission.label_words import try_labels
+from service.jobs.submission.rows import FaultLog, RowSource
+from service.jobs.submission.sharding import ShardPlan, plan_shards
+from service.jobs.submission.survey import Survey, survey_rows
+from service.jobs.submission.tokens import check_rows_fit, demonstration_tokens, tail_of
+from service.ports.scoring import BackendInfo, Scorer, Scorers
+
+PROBE_SECONDS = 60.0  # the longest that a request waits for the backend's probe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparation:
+    """A job that can be stored."""
+
+    config: JobConfig
+    survey: Survey
+    lengths: Lengths
+    plan: ShardPlan
+    label_warnings: tuple[str, ...] = ()  # what is doubtful about the labels
+    advice: tuple[str, ...] = ()  # what would make the backend faster or its scores steadier
+
+
+async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max_reported_faults: int) -> Preparation:
+    """Check the data set, ask the backend about labels and lengths, and plan the shards.
+
+    Raises InvalidDataset, PayloadTooLarge, UnsupportedFormat, ModelNotFound and BackendError.
+    """
+    scorer = scorers.get(config.model)
+    survey = await to_thread.run_sync(lambda: survey_rows(source, config.task, max_reported_faults=max_reported_faults))
+    backend = await _fit_backend(scorer, config)
+    context_tokens = _context_tokens(backend)
+    faults = FaultLog(max_reported_faults)
+    await check_endings(scorer, source, config.task, survey, faults)
+    faults.raise_any()
+    trial = await try_labels(scorer, config.task, survey)
+    beginning, shared = await to_thread.run_sync(_beginnings, survey)
+    lead, tail = await scorer.count_tokens([beginning, tail_of(config.task)])
+    lengths = Lengths(
+        demonstrations=await demonstration_tokens(scorer, source, config.task, survey, context_tokens),
+        lead=lead,
+        shared_beginnings=shared,
+        tail=tail,
+        context=context_tokens,
+        prompts_per_query=trial.prompts_per_query,
+    )
+    plan = await to_thread.run_sync(lambda: _fitting_plan(config, survey, lengths, FaultLog(max_reported_faults)))
+    return Preparation(
+        config=config,
+        survey=survey,
+        lengths=lengths,
+        plan=plan,
+        label_warnings=trial.warnings,
+        advice=backend.advice,
+    )
+
+
+def _beginnings(survey: Survey) -> tuple[str, float]:
+    """What all texts of the sample begin with, and the share that neighbours have in common, in the better order."""
+    shared = max(survey.shared_beginnings, shared_by_neighbours(sorted(survey.sample)))
+    return common_beginning(survey.sample), shared
+
+
+async def _fit_backend(scorer: Scorer, config: JobConfig) -> BackendInfo:
+    """What the backend is. Raises BackendRefused where it cannot score these labels, BackendUnavailable just now."""
+    task = config.task
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            info = await scorer.probe(task.labels, all_spellings=task.all_spellings, separator=task.separator)
+    except TimeoutError as error:
+        raise BackendUnavailable(f"the model {config.model!r} gave no answer in {PROBE_SECONDS:.0f} seconds") from error
+    if info.ready:
+        return info
+    reasons = "; ".join(info.problems) or "no reason given"
+    if info.reachable:
+        raise BackendRefused(f"the model {config.model!r} cannot score these labels: {reasons}")
+    raise BackendUnavailable(f"the model {config.model!r} cannot be used just now: {reasons}")
+
+
+def _context_tokens(backend: BackendInfo) -> int:
+    """How many tokens the backend reads at once. Raises BackendRefused where it does not say."""
+    if backend.context_tokens is None:
+        raise BackendRefused(f"the model {backend.name!r} does not say how many tokens it reads at once")
+    return backend.context_tokens
+
+
+def _fitting_plan(config: JobConfig, survey: Survey, lengths: Lengths, faults: FaultLog) -> ShardPlan:
+    check_rows_fit(survey, lengths.demonstrations, lengths.context, faults)
+    faults.raise_any()
+    return plan_shards(config, survey.groups, survey.known)

@@ -1,0 +1,160 @@
+"""Takes a job in: everything is checked first, then stored and queued in one transaction."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import orjson
+from anyio import to_thread
+
+from service.access.admission import admit, refuse_early
+from service.config import JobConfig
+from service.entities import AuditAction, AuditEntry, Job, NewDataset, NewJob, NewRow, Origin, Size
+from service.errors import IdempotencyMismatch
+from service.identifiers import DatasetId, Row, new_dataset_id, new_job_id
+from service.jobs.submission.earlier_results import without_earlier_results
+from service.jobs.submission.job_warnings import warnings_of
+from service.jobs.submission.preparation import Preparation, prepare
+from service.jobs.submission.rows import FaultLog, RowSource, in_chunks
+from service.jobs.task.template import as_text
+from service.ports.scoring import BackendIdentity, Scorers
+from service.ports.store import Desk, Desks, StoredRequest
+from service.spans import current_traceparent, span
+
+_CHUNK_ROWS = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """The job, and whether an earlier request with the same Idempotency-Key had made it."""
+
+    job: Job
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A request with an Idempotency-Key, named by its meaning."""
+
+    key: str
+    sha256: str
+
+
+async def submit(
+    config: JobConfig,
+    source: RowSource,
+    store: Desks,
+    scorers: Scorers,
+    *,
+    idempotency_key: str | None,
+    max_reported_faults: int,
+) -> Receipt:
+    """Check, store and queue a job; nothing is stored where anything is wrong.
+
+    A request that was served before is answered with its job at once: the rows are not checked and no backend is asked.
+
+    Raises InvalidDataset, PayloadTooLarge, UnsupportedFormat, ModelNotFound, BackendError,
+    IdempotencyMismatch, QuotaExceeded and StorageUnavailable.
+    """
+    source = without_earlier_results(source, config.earlier_results)
+    with span("job.submit", {"icm.project": store.caller.project}) as current:
+        data_sha256 = await to_thread.run_sync(source.sha256)
+        request = None if idempotency_key is None else _Request(idempotency_key, request_sha256(config, data_sha256))
+        receipt = await _replayed(store, request)
+        if receipt is None:
+            prepared = await prepare(config, source, scorers, max_reported_faults=max_reported_faults)
+            backend = await scorers.get(config.model).identify()
+            dataset = _new_dataset(prepared, data_sha256)
+            receipt = await _store(prepared, source, store, dataset, backend=backend, request=request)
+        job = receipt.job  # its backend is a name of ours by now, and not just any text
+        current.set_attributes({"icm.job": job.id, "icm.backend": config.model, "icm.rows": job.progress.rows})
+        return receipt
+
+
+async def _replayed(store: Desks, request: _Request | None) -> Receipt | None:
+    """The job that the same request has made before, if any. Raises IdempotencyMismatch."""
+    if request is None:
+        return None
+    async with store.desk() as desk:
+        stored = await desk.idempotency.find(request.key)
+        return None if stored is None else await _receipt(desk, stored, request)
+
+
+async def _receipt(desk: Desk, stored: StoredRequest, request: _Request) -> Receipt:
+    if stored.sha256 != request.sha256:
+        raise IdempotencyMismatch("this Idempotency-Key was used for another configuration or data set")
+    return Receipt(job=await desk.jobs.get(stored.job_id), replayed=True)
+
+
+async def _store(
+    prepared: Preparation,
+    source: RowSource,
+    store: Desks,
+    dataset: NewDataset,
+    *,
+    backend: BackendIdentity,
+    request: _Request | None,
+) -> Receipt:
+    """Store and queue what was found good, in one unit of work; the job of a rival that was faster, if there is one."""
+    warnings = await to_thread.run_sync(warnings_of, prepared)
+    job = replace(_new_job(prepared.config, dataset.id, store), warnings=warnings)
+    async with store.desk() as desk:
+        if request is not None:
+            earlier = await desk.idempotency.claim(request.key, request.sha256, job.id)
+            if earlier is not None:
+                return await _receipt(desk, earlier, request)
+        await refuse_early(desk, store.quotas, Size(rows=prepared.survey.rows, bytes=0))
+        await desk.datasets.add(dataset)
+        size = await _store_rows(desk, job.dataset_id, new_rows(prepared, source))
+        await admit(desk, store.quotas, size, job.dataset_id)
+        await desk.jobs.add(replace(job, backend_id=await desk.backends.recognized(backend)), prepared.plan.shards)
+        await desk.audit.record(AuditEntry.by(store.caller, AuditAction.JOB_CREATED, job.id))
+        return Receipt(job=await desk.jobs.get(job.id), replayed=False)
+
+
+def _new_job(config: JobConfig, dataset_id: DatasetId, store: Desks) -> NewJob:
+    origin = Origin(request_id=store.caller.request_id, traceparent=current_traceparent())
+    return NewJob(id=new_job_id(), dataset_id=dataset_id, config=config, origin=origin)
+
+
+def _new_dataset(prepared: Preparation, sha256: str) -> NewDataset:
+    return NewDataset(
+        id=new_dataset_id(),
+        columns=prepared.survey.columns,
+        gold_field=prepared.config.task.gold_field,
+        rows=prepared.survey.rows,
+        sha256=sha256,
+    )
+
+
+def request_sha256(config: JobConfig, data_sha256: str) -> str:
+    """Names a request by its meaning: the configuration with every default written out, and the data's bytes."""
+    canonical = orjson.dumps(config.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(canonical + b"\0" + data_sha256.encode()).hexdigest()
+
+
+async def _store_rows(desk: Desk, dataset_id: DatasetId, rows: Iterator[NewRow]) -> Size:
+    """Store the rows chunk by chunk; how many they are and how long."""
+    count = length = 0
+    async for chunk in in_chunks(rows, _CHUNK_ROWS):
+        await desk.datasets.add_rows(dataset_id, chunk)
+        count += len(chunk)
+        length += sum(row.size_bytes for row in chunk)
+    return Size(rows=count, bytes=length)
+
+
+def new_rows(prepared: Preparation, source: RowSource) -> Iterator[NewRow]:
+    """The rows as they are stored: gold is taken out of the row here, and put back only in results."""
+    task = prepared.config.task
+    for position, row in enumerate(source.rows(FaultLog(0))):
+        fields = dict(row.fields)
+        gold = None
+        if task.gold_field is not None and task.gold_field in fields:
+            gold = orjson.dumps(fields.pop(task.gold_field))
+        yield NewRow(
+            position=Row(position),
+            id=str(position) if task.id_field is None else as_text(fields[task.id_field]),
+            data=orjson.dumps(fields),
+            gold=gold,
+            shard=prepared.plan.shard_of_row[position],
+        )

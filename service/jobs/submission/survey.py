@@ -1,0 +1,370 @@
+"""The first reading of a data set: checks every row against the task and keeps a few numbers of each."""
+
+from array import array
+from collections import Counter
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from random import Random
+from typing import Any
+
+from service.config import AntisymmetricRelation, Task
+from service.identifiers import Label, Row
+from service.jobs.submission.beginnings import common_length
+from service.jobs.submission.rows import FaultLog, RowSource, SourceRow
+from service.jobs.task.gold import GoldReader, Unmatched
+from service.jobs.task.known import KnownLabels, NoSuchLabel, contradictions
+from service.jobs.task.related_rows import RelatedRows, RelationCount
+from service.jobs.task.relations import UnusableValue, row_id, takes_part
+from service.jobs.task.satisfiability import Satisfiability, find_impossible, may_contradict
+from service.jobs.task.shares import unmet_by_known
+from service.jobs.task.template import Template, as_text, is_blank
+from service.placeholders import template_fields
+from service.search.predictions.prompt_tree import ending
+
+RESULT_COLUMNS = ("icm_label", "icm_confidence", "icm_margin", "icm_status")
+RAW_PROBABILITY = "icm_raw_probability"  # on request; not reserved, since data sets of earlier releases may have it
+_RESERVED = (
+    "the name is reserved for the result; rename the column, or set earlier_results to 'drop' or 'rename' in the "
+    "configuration if the data set is one that was labelled here before"
+)
+MAX_COLUMNS = 1_000
+MAX_COLUMN_NAME_CHARACTERS = 500
+MAX_ID_CHARACTERS = 500
+MAX_ENDINGS = 1_000  # different ones, which bounds what is kept of many rows
+SAMPLE_ROWS = 256  # from which the tokens of the other rows are estimated
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """A data set in which nothing is wrong."""
+
+    columns: tuple[str, ...]  # in the order in which they first appear
+    lines: "array[int]"  # where each row begins
+    demonstration_bytes: "array[int]"  # of each row's text, longest label and separator, in UTF-8
+    groups: list[int]
+    relations: tuple[RelationCount, ...]  # in the order of the task
+    sample: tuple[str, ...]  # texts drawn evenly from all rows
+    first_texts: tuple[str, ...]  # of the first two rows
+    endings: Mapping[str, int]  # how rows end, on which the labels' tokens depend, and how many rows end so
+    repeated_texts: int  # rows whose text an earlier row has
+    satisfiability: Satisfiability  # of the relations
+    rows_lacking_their_twin: int
+    texts_with_separator: int
+    texts_with_demonstrations: int  # that hold a label before a separator, so that they read like several rows
+    shared_beginnings: float  # share of the characters of all texts that the row before begins with, too
+    known: Mapping[Row, Label]  # labels that the user is sure of
+    gold_rows: int  # with a gold value
+    unmatched_gold: Unmatched
+    assumptions: tuple[str, ...]  # how the data set was read where the sender did not say so
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return len(self.lines)
+
+
+def survey_rows(source: RowSource, task: Task, *, max_reported_faults: int) -> Survey:
+    """Read and check every row. Raises InvalidDataset, PayloadTooLarge and UnsupportedFormat.
+
+    Needs memory for numbers, ids and relation keys only, and the CPU for all rows: call it in a thread.
+    """
+    faults = FaultLog(max_reported_faults)
+    surveyor = _Surveyor(task, faults)
+    seen = False
+    for row in source.rows(faults):
+        seen = True
+        surveyor.add(row)
+    if not seen and not faults:
+        faults.add("the data set has no rows")
+    for field in surveyor.absent_fields() if seen else ():
+        faults.replace(
+            field, f"no row has the field {field!r}{surveyor.meant(field)}; there are: {surveyor.column_names()}"
+        )
+    surveyor.check_template()
+    if not faults:
+        surveyor.check_ids_named()
+        surveyor.check_known(source)
+    if not faults:
+        surveyor.check_relations(source)
+    if not faults:
+        surveyor.check_texts_differ()
+    faults.raise_any()
+    return surveyor.survey()
+
+
+class _Surveyor:
+    """Takes in one row after the other."""
+
+    def __init__(self, task: Task, faults: FaultLog) -> None:
+        self._faults = faults
+        self._checks = _RowChecks(task, faults)
+        self._template = Template(task.template)
+        self._separator = task.separator
+        self._answers = tuple(f" {label}{task.separator}" for label in task.labels)
+        self._tail_bytes = 1 + max(len(label.encode()) for label in task.labels) + len(task.separator.encode())
+        self._task, self._related = task, RelatedRows(task.relations)
+        self._satisfiability = Satisfiability()
+        self._twins = _Twins(task)
+        self._lines, self._demonstration_bytes = array("Q"), array("I")
+        self._sample: list[str] = []
+        self._first_texts: list[str] = []
+        self._known_labels, self._known = KnownLabels(task), dict[Row, Label]()
+        self._gold = _GoldCheck(task)
+        self._random = Random(0)
+        self._endings: Counter[str] = Counter()
+        self._texts: set[int] = set()  # hashes: a collision in 2^64 would only miscount a warning
+        self._texts_with_separator = self._texts_with_demonstrations = 0
+        self._before = ""
+        self._characters = self._shared = 0
+
+    def add(self, row: SourceRow) -> None:
+        """Check the row, and keep its numbers where it can be used."""
+        if not self._checks.passes(row):
+            return
+        try:
+            self._related.add(row.fields, row_id(self._task.id_field, len(self._lines), row.fields))
+        except UnusableValue as error:
+            self._faults.add(str(error), line=row.line, field=error.field)
+            return
+        self._twins.add(row.fields)
+        self._gold.add(row.fields)
+        text = self._template.render(row.fields)
+        self._keep(text)
+        if (label := self._known_labels.of(row.fields)) is not None:
+            self._known[Row(len(self._lines))] = label
+        self._lines.append(row.line)
+        self._demonstration_bytes.append(len(text.encode()) + self._tail_bytes)
+        self._texts.add(hash(text))
+        if (end := ending(text)) in self._endings or len(self._endings) < MAX_ENDINGS:
+            self._endings[end] += 1
+        if self._separator in text:
+            self._texts_with_separator += 1
+            self._texts_with_demonstrations += any(answer in text for answer in self._answers)
+        self._characters += len(text)
+        self._shared += common_length(self._before, text)
+        self._before = text
+
+    def check_template(self) -> None:
+        """Look for columns that the template names and does not read."""
+        for name in self._template.quoted:
+            if name in self._checks.columns:
+                message = f"{{{{{name}}}}} writes braces and reads no column; write {{{name}}}, with single braces"
+                self._faults.add(message, field="task.template")
+
+    def check_texts_differ(self) -> None:
+        """Look for a template by which all rows read alike."""
+        if len(self._texts) == 1 < len(self._lines):
+            names = ", ".join(map(repr, self._template.fields))
+            self._faults.add(
+                f"all {len(self._lines)} rows read alike, since {names} never differs; let the template name a column "
+                "that tells rows apart",
+                field="task.template",
+            )
+
+    def check_ids_named(self) -> None:
+        """Look for pairs that name a row that is not there; needs all rows to be without fault."""
+        hint = "" if self._task.id_field else f"; without an id_field ids are row numbers, 0 to {len(self._lines) - 1}"
+        for unknown in self._related.unknown_ids():
+            self._faults.add(
+                f"no row has the id {unknown.id!r} of the pair {list(unknown.pair)}{hint}",
+                line=None if unknown.row is None else self._lines[unknown.row],
+                field=unknown.column or f"task.relations.{unknown.relation}.pairs",
+            )
+
+    def check_known(self, source: RowSource) -> None:
+        """Hold the known labels against the relations; needs all rows to be without fault."""
+        name = self._task.known_field
+        if name is None:
+            return
+        if not self._known:
+            self._faults.add("no row has a known label; fill in a few or leave known_field out", field=name)
+        elif len(self._known) == len(self._lines):
+            self._faults.add("every row has a known label: there is nothing to label", field=name)
+        for message in unmet_by_known(self._task, self._known, len(self._lines)):
+            self._faults.add(message, field="task.shares")
+        if self._task.relations and not self._faults:
+            rows = (row.fields for row in source.rows(FaultLog(0)))
+            for found in contradictions(self._task, rows, self._related.groups(), self._known):
+                self._faults.add(found.told(self._lines), line=self._lines[found.rows[-1]], field=name)
+
+    def check_relations(self, source: RowSource) -> None:
+        """Look for relations that contradict each other: a fault where no group can keep them; needs all rows good."""
+        if not may_contradict(self._task.relations):
+            return
+        rows = (row.fields for row in source.rows(FaultLog(0)))
+        self._satisfiability = find_impossible(self._task, rows, self._related.groups())
+        for found in self._satisfiability.impossible if self._satisfiability.everywhere else ():
+            line = self._lines[found.rows[-1]]
+            self._faults.add(found.told(self._task, self._lines), line=line, field="task.relations")
+
+    def _keep(self, text: str) -> None:
+        """Reservoir sampling: at any moment, every row so far is in the sample with the same probability."""
+        seen = len(self._lines)
+        if seen < 2:
+            self._first_texts.append(text)
+        if seen < SAMPLE_ROWS:
+            self._sample.append(text)
+        elif (place := self._random.randrange(seen + 1)) < SAMPLE_ROWS:
+            self._sample[place] = text
+
+    def absent_fields(self) -> list[str]:
+        """Fields the task names and no row has."""
+        return [field for field in self._checks.named if field not in self._checks.columns]
+
+    def meant(self, field: str) -> str:
+        """The column whose name is most like this one, for a message."""
+        near = get_close_matches(field, list(self._checks.columns)[:MAX_COLUMNS], 1)
+        return f" (did you mean {near[0]!r}?)" if near else ""
+
+    def column_names(self) -> str:
+        """The first columns, for a message."""
+        names = list(self._checks.columns)
+        return ", ".join(map(repr, names[:20])) + (" ..." if len(names) > 20 else "")
+
+    def survey(self) -> Survey:
+        """What was found."""
+        return Survey(
+            columns=tuple(self._checks.columns),
+            lines=self._lines,
+            demonstration_bytes=self._demonstration_bytes,
+            groups=self._related.groups(),
+            relations=self._related.counts(),
+            sample=tuple(self._sample),
+            first_texts=tuple(self._first_texts),
+            endings=self._endings,
+            repeated_texts=len(self._lines) - len(self._texts),
+            satisfiability=self._satisfiability,
+            rows_lacking_their_twin=self._twins.lacking(),
+            texts_with_separator=self._texts_with_separator,
+            texts_with_demonstrations=self._texts_with_demonstrations,
+            shared_beginnings=self._shared / max(1, self._characters),
+            known=self._known,
+            gold_rows=self._gold.rows,
+            unmatched_gold=self._gold.unmatched,
+            assumptions=self._faults.assumptions,
+        )
+
+
+class _GoldCheck:
+    """Counts gold values, and those that are none of the labels; what they are is kept for a warning alone."""
+
+    def __init__(self, task: Task) -> None:
+        self._field, self._reader = task.gold_field, GoldReader(task)
+        self.rows, self.unmatched = 0, Unmatched()
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take in a row."""
+        value = None if self._field is None else row.get(self._field)
+        if is_blank(value):
+            return
+        self.rows += 1
+        if self._reader.of(as_text(value)) is None:
+            self.unmatched.add(as_text(value))
+
+
+class _RowChecks:
+    """What every row must fulfil by itself, and among all rows by its id."""
+
+    def __init__(self, task: Task, faults: FaultLog) -> None:
+        self.columns: dict[str, None] = {}
+        self._refused: set[str] = set()  # reserved names, which are told once and not in every row
+        self._id_field, self._gold_field = task.id_field, task.gold_field
+        self._fields, self._template_fields = task.fields, set(template_fields(task.template))
+        self._reference_fields = task.reference_fields
+        self._known_labels, self._known_field = KnownLabels(task), task.known_field
+        named = (*task.fields, task.id_field, task.gold_field, task.known_field)
+        self.named = tuple(dict.fromkeys(f for f in named if f is not None))
+        self._faults = faults
+        self._line_of_id: dict[str, int] = {}
+
+    def passes(self, row: SourceRow) -> bool:
+        """Whether the row can be used; what is wrong with it goes to the faults."""
+        before = len(self._faults)
+        if not row.fields.keys() <= self.columns.keys():
+            self._check_columns(row)
+        for field in self._fields:
+            self._check_value(row, field)
+        if self._template_fields and len(self._faults) == before:
+            self._check_text(row)
+        if self._id_field is not None:
+            self._check_id(row, self._id_field)
+        if self._gold_field is not None and isinstance(row.fields.get(self._gold_field), list | dict):
+            self._fault(row, self._gold_field, "gold must be text, a number or true/false")
+        try:
+            self._known_labels.of(row.fields)
+        except NoSuchLabel as error:
+            self._fault(row, self._known_field, str(error))
+        return len(self._faults) == before
+
+    def _fault(self, row: SourceRow, field: str | None, message: str) -> None:
+        self._faults.add(message, line=row.line, field=field)
+
+    def _check_columns(self, row: SourceRow) -> None:
+        for name in row.fields:
+            if name in self.columns or name in self._refused:
+                continue
+            if name in RESULT_COLUMNS:
+                self._refused.add(name)
+                self._fault(row, name, _RESERVED)
+            elif not name.strip() or "\0" in name:
+                self._fault(row, None, f"{name!r} cannot be the name of a column")
+            elif len(name) > MAX_COLUMN_NAME_CHARACTERS:
+                self._fault(row, None, f"a column's name has more than {MAX_COLUMN_NAME_CHARACTERS} characters")
+            elif len(self.columns) >= MAX_COLUMNS:
+                self._fault(row, None, f"more than {MAX_COLUMNS} columns")
+                return
+            else:
+                self.columns[name] = None
+
+    def _check_value(self, row: SourceRow, field: str) -> None:
+        value = row.fields.get(field)
+        if value is None:
+            if field in row.fields and field not in self._template_fields:
+                return  # a row whose relation column is null takes no part in the relation
+            message = "the field is null" if field in row.fields else "the field is missing"
+            self._fault(row, field, f"{message}, but the task reads it")
+        elif isinstance(value, list | dict) and field not in self._reference_fields:
+            self._fault(row, field, "the field holds a list or an object; the task needs text, a number or true/false")
+
+    def _check_text(self, row: SourceRow) -> None:
+        if not all(is_blank(row.fields[field]) for field in self._template_fields):
+            return
+        one, *others = (field for field in self._fields if field in self._template_fields)
+        blank = "the field is blank" if not others else f"all fields of the template are blank: {[one, *others]}"
+        self._fault(row, one, f"{blank}, so that there is nothing to label; fill it in, or leave the row out")
+
+    def _check_id(self, row: SourceRow, field: str) -> None:
+        value = row.fields.get(field)
+        if is_blank(value) or isinstance(value, list | dict):
+            self._fault(row, field, "the id is missing, or is not text or a number")
+            return
+        row_id = as_text(value)
+        if len(row_id) > MAX_ID_CHARACTERS:
+            self._fault(row, field, f"the id has more than {MAX_ID_CHARACTERS} characters")
+            return
+        first = self._line_of_id.setdefault(row_id, row.line)
+        if first != row.line:
+            self._fault(row, field, f"the id {row_id!r} was used before, on line {first}")
+
+
+class _Twins:
+    """Counts the rows of antisymmetric relations whose swapped twin is not there."""
+
+    def __init__(self, task: Task) -> None:
+        self._relations = [relation for relation in task.relations if isinstance(relation, AntisymmetricRelation)]
+        self._pairs: Counter[tuple[int, int]] = Counter()  # (hash of the pair, hash of its twin)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take in a row."""
+        for number, relation in enumerate(self._relations):
+            if not takes_part(relation, row):
+                continue
+            others = tuple(row[column] for column in relation.columns[2:])
+            key: Hashable = (number, row[relation.first], row[relation.second], others)
+            twin: Hashable = (number, row[relation.second], row[relation.first], others)
+            self._pairs[hash(key), hash(twin)] += 1
+
+    def lacking(self) -> int:
+        """Rows without a twin."""
+        return sum(count for (pair, twin), count in self._pairs.items() if (twin, pair) not in self._pairs)

@@ -1,0 +1,80 @@
+"""What is refused of a new task beside what `Task` refuses of every one.
+
+Jobs that an earlier release took in are read by `Task` alone, so that they go on.
+"""
+
+from collections.abc import Iterator
+
+from service.config import Task
+from service.errors import Fault
+from service.jobs.task.label_names import comparable
+from service.jobs.task.template import Template, is_blank
+
+
+def task_faults(task: Task) -> Iterator[Fault]:
+    """What a new task must not have, field by field."""
+    yield from _template(task)
+    yield from _labels(task)
+    yield from _separator(task)
+    yield from _gold_values(task)
+
+
+def _template(task: Task) -> Iterator[Fault]:
+    template = Template(task.template)
+    if task.template != task.template.rstrip():
+        message = "the template must not end with white space: the service puts one space before every label itself"
+        yield Fault(message, field="task.template")
+    if template.fields:
+        return
+    name = next(iter(template.quoted), "text")
+    message = "the template reads no column, so that all rows would read alike; name one in single braces"
+    yield Fault(f"{message}, as in {{{name}}}", field="task.template")
+
+
+def _labels(task: Task) -> Iterator[Fault]:
+    """A label is one line of a prompt, and people must be able to tell it from the others."""
+    seen: dict[str, str] = {}
+    for label in task.labels:
+        if len(label.splitlines()) > 1:
+            yield Fault(
+                f"the label {label!r} must not hold a line break: labels stand in one line", field="task.labels"
+            )
+        if not _looks(label):
+            yield Fault(f"the label {label!r} must not be invisible", field="task.labels")
+        first = seen.setdefault(_looks(label), label)
+        if first != label:
+            how = "must differ by more than case, spaces, invisible characters and the encoding of letters"
+            yield Fault(f"the labels {first!r} and {label!r} {how}", field="task.labels")
+
+
+def _looks(label: str) -> str:
+    """Equal for labels that nobody can tell apart by reading them."""
+    visible = "".join(character for character in label if character.isspace() or not is_blank(character))
+    return " ".join(comparable(visible).split())
+
+
+def _separator(task: Task) -> Iterator[Fault]:
+    """A separator ends a demonstration behind its label, so neither may be read as a part of the other."""
+    separator = task.separator
+    for label in task.labels:
+        if separator in label:
+            message = f"the separator {separator!r} must not occur in a label, as it does in {label!r}"
+            yield Fault(message, field="task.separator")
+        elif comparable(separator) == comparable(label):
+            message = f"the separator {separator!r} must not be a label, as {label!r} is"
+            yield Fault(message, field="task.separator")
+
+
+def _gold_values(task: Task) -> Iterator[Fault]:
+    where = "task.gold_values"
+    if task.gold_values and task.gold_field is None:
+        yield Fault("gold_values must not stand without a gold_field, whose values they explain", field=where)
+    meant: dict[str, str] = {}
+    for value, label in task.gold_values.items():
+        if is_blank(value):
+            yield Fault("gold_values must not explain a blank value: where gold is blank, there is none", field=where)
+        if label not in task.labels:
+            message = f"gold_values must name labels as they are written: {label!r} is not one of {task.labels}"
+            yield Fault(message, field=f"{where}.{value}")
+        elif meant.setdefault(comparable(value), label) != label:
+            yield Fault(f"gold_values must give {value!r} one label; in another spelling it has another", field=where)

@@ -1,0 +1,71 @@
+"""How many tokens the rows of a new data set have, counted no more often than needed."""
+
+import math
+from array import array
+from collections.abc import Iterator, Sequence
+
+from anyio import to_thread
+
+from service.config import Task
+from service.jobs.submission.rows import FaultLog, RowSource, in_chunks
+from service.jobs.submission.survey import Survey
+from service.jobs.task.problem import SPECIAL_TOKENS
+from service.jobs.task.template import Template
+from service.ports.scoring import Scorer
+
+EXACT_ROWS = 2_000  # up to here every row is counted
+_BATCH = 256  # texts in one call
+
+
+async def demonstration_tokens(
+    scorer: Scorer, source: RowSource, task: Task, survey: Survey, context_tokens: int
+) -> Sequence[int]:
+    """Tokens of every row's text, longest label and separator, at least nearly. Raises BackendError.
+
+    A text of n bytes has at most n tokens, so only rows that might not fit the context are
+    counted; the others are estimated from a sample.
+    """
+    exact = survey.rows <= EXACT_ROWS
+    roomy = context_tokens - SPECIAL_TOKENS
+    wanted = {row for row, size in enumerate(survey.demonstration_bytes) if exact or size > roomy}
+    tokens = array("I", bytes(4 * survey.rows))
+    if not exact:
+        tokens = await _estimate(scorer, task, survey)
+    if wanted:
+        async for batch in in_chunks(_demonstrations(source, task, wanted), _BATCH):
+            counts = await scorer.count_tokens([text for _, text in batch])
+            for (row, _), count in zip(batch, counts, strict=True):
+                tokens[row] = count
+    return tokens
+
+
+async def _estimate(scorer: Scorer, task: Task, survey: Survey) -> "array[int]":
+    """Every row's tokens from the sample's tokens per byte."""
+    texts = [text + tail_of(task) for text in survey.sample]
+    counts = await scorer.count_tokens(texts)
+    per_byte = sum(counts) / sum(len(text.encode()) for text in texts)
+    sizes = survey.demonstration_bytes
+    return await to_thread.run_sync(lambda: array("I", (min(size, math.ceil(size * per_byte)) for size in sizes)))
+
+
+def _demonstrations(source: RowSource, task: Task, wanted: set[int]) -> Iterator[tuple[int, str]]:
+    template, tail = Template(task.template), tail_of(task)
+    for position, row in enumerate(source.rows(FaultLog(0))):
+        if position in wanted:
+            yield position, template.render(row.fields) + tail
+
+
+def tail_of(task: Task) -> str:
+    """What a demonstration has and a query has not: the longest label and the separator."""
+    return f" {max(task.labels, key=len)}{task.separator}"
+
+
+def check_rows_fit(survey: Survey, tokens: Sequence[int], context_tokens: int, faults: FaultLog) -> None:
+    """Note every row that does not fit the language model's context even alone."""
+    for line, count in zip(survey.lines, tokens, strict=True):
+        if count + SPECIAL_TOKENS > context_tokens:
+            faults.add(
+                f"the row has {count} tokens with label and separator, {SPECIAL_TOKENS} more are reserved, "
+                f"and the language model reads {context_tokens} at once",
+                line=line,
+            )

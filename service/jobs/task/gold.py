@@ -1,0 +1,71 @@
+"""Reads gold: which label each value stands for, and which values stand for none.
+
+Nothing of it reaches the search; the report compares with it, and warnings count what it cannot compare.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from service.config import Task
+from service.identifiers import Label
+from service.jobs.task.label_names import LabelNames
+
+SHOWN_VALUES = 5  # of those that are none of the labels, the most frequent ones
+_TOLD_APART = 1_000  # different values that are counted one by one, which bounds what is kept of many rows
+_SHOWN_CHARACTERS = 50
+
+
+class GoldReader:
+    """Finds the label that a gold value stands for: by the task's `gold_values` first, then by the labels' names."""
+
+    def __init__(self, task: Task) -> None:
+        numbers = {name: Label(number) for number, name in enumerate(task.labels)}
+        self._mapped = LabelNames((value, numbers[name]) for value, name in task.gold_values.items())
+        self._labels = LabelNames(numbers.items())
+
+    def of(self, text: str) -> Label | None:
+        """The label; none where the value is none of them."""
+        mapped = self._mapped.find(text)
+        return self._labels.find(text) if mapped is None else mapped
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldValue:
+    """A gold value that is none of the labels, cut where it is long."""
+
+    value: str
+    rows: int
+
+
+@dataclass(slots=True)
+class Unmatched:
+    """Running count of gold values that are none of the labels."""
+
+    rows: int = 0
+    _values: Counter[str] = field(default_factory=Counter)
+
+    def add(self, text: str) -> None:
+        """Count the next one."""
+        self.rows += 1
+        value = text.strip()[:_SHOWN_CHARACTERS]
+        if value in self._values or len(self._values) < _TOLD_APART:
+            self._values[value] += 1
+
+    def commonest(self) -> list[GoldValue]:
+        """The most frequent values, so many as are told."""
+        return [GoldValue(value=value, rows=rows) for value, rows in self._values.most_common(SHOWN_VALUES)]
+
+
+def unmatched_warning(task: Task, unmatched: Unmatched, gold_rows: int) -> Iterator[str]:
+    """What an estimate and a job say of gold values that are none of the labels."""
+    if not unmatched.rows:
+        return
+    commonest = unmatched.commonest()
+    shown = ", ".join(f"{found.value!r} in {found.rows}" for found in commonest)
+    example = json.dumps({commonest[0].value: task.labels[0]}, ensure_ascii=False)
+    yield (
+        f"of {gold_rows} rows with gold {unmatched.rows} hold none of the labels: {shown}; they are left out of the "
+        f"accuracy. If such a value stands for a label, say so in task.gold_values, as in {example}"
+    )

@@ -1,0 +1,111 @@
+"""The labels of rows that the user is sure of: read from a column of the data set, and held against the relations."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from service.config import Task
+from service.identifiers import Label, Row
+from service.jobs.task.label_names import LabelNames
+from service.jobs.task.relations import Fields, compile_constraints
+from service.jobs.task.template import as_text, is_blank
+from service.search.rules.consistency import Constraint, Constraints, TooManySteps
+
+MAX_CONTRADICTIONS = 100  # reported at most: known labels of one large group may break a rule in billions of pairs
+MAX_CHECKED_GROUPS, MAX_STEPS = 1_000, 1_024  # within which a labelling of the other rows is looked for
+_SHOWN_CHARACTERS, _SHOWN_LINES = 50, 10
+
+
+class NoSuchLabel(ValueError):
+    """A known label is none of the task's labels."""
+
+
+class KnownLabels:
+    """Reads known labels out of a task's column for them, compared with the labels as gold is (`LabelNames`)."""
+
+    def __init__(self, task: Task) -> None:
+        self._field, self._names = task.known_field, task.labels
+        self._labels = LabelNames((name, Label(number)) for number, name in enumerate(task.labels))
+
+    def of(self, fields: Fields) -> Label | None:
+        """The row's known label; none where the column is null, blank or absent. Raises NoSuchLabel."""
+        value = None if self._field is None else fields.get(self._field)
+        if is_blank(value):
+            return None
+        if isinstance(value, list | dict):
+            raise NoSuchLabel("a known label must be text, a number or true/false")
+        found = self._labels.find(as_text(value))
+        if found is None:
+            shown = as_text(value)[:_SHOWN_CHARACTERS]
+            raise NoSuchLabel(f"the known label {shown!r} is none of the task's labels: {', '.join(self._names)}")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """Known labels that cannot all be right beside the relations."""
+
+    rows: tuple[Row, ...]
+    reason: str
+
+    def told(self, lines: Sequence[int]) -> str:
+        """What is wrong, for a message; `lines` gives each row's line."""
+        shown = ", ".join(str(lines[row]) for row in self.rows[:_SHOWN_LINES])
+        more = f" and {len(self.rows) - _SHOWN_LINES} more" if len(self.rows) > _SHOWN_LINES else ""
+        of = "label of line" if len(self.rows) == 1 else "labels of lines"
+        return f"the known {of} {shown}{more}: {self.reason}"
+
+
+def contradictions(
+    task: Task, rows: Iterable[Fields], groups: Sequence[int], known: Mapping[Row, Label]
+) -> Iterator[Contradiction]:
+    """The first contradictions among known labels; `rows` are all rows of the data set, `groups` the group of each.
+
+    First those within one relation. Where there are none, groups that no labelling of the other rows makes free of
+    conflict, as far as a short search tells.
+    """
+    tied = {groups[row] for row in known}
+    columns = {column for relation in task.relations for column in relation.columns}
+    columns |= set() if task.id_field is None else {task.id_field}
+    related = {
+        Row(number): {column: fields[column] for column in columns}
+        for number, fields in enumerate(rows)
+        if groups[number] in tied
+    }
+    rules = [
+        (f"they break the relation {relation.kind} (relations.{number})", constraint)
+        for number, relation in enumerate(task.relations)
+        for constraint in compile_constraints([relation], task.labels, related, id_field=task.id_field)
+    ]
+    direct = itertools.islice(_direct(rules, known), MAX_CONTRADICTIONS)
+    if (first := next(direct, None)) is not None:
+        yield from (first, *direct)
+        return
+    yield from _indirect(list(related), [rule for _, rule in rules], known, len(task.labels))
+
+
+def _direct(rules: Iterable[tuple[str, Constraint]], known: Mapping[Row, Label]) -> Iterator[Contradiction]:
+    """Known labels that break a rule as they are."""
+    for reason, rule in rules:
+        told: set[tuple[Row, ...]] = set()
+        for conflict, _ in rule.broken(known):
+            if conflict not in told:
+                told.add(conflict)
+                yield Contradiction(conflict, reason)
+
+
+def _indirect(
+    rows: Sequence[Row], rules: Sequence[Constraint], known: Mapping[Row, Label], classes: int
+) -> Iterator[Contradiction]:
+    """Groups of which every labelling with the known labels breaks a rule, though there is one that breaks none."""
+    constraints = Constraints(rows, rules)
+    for group in constraints.groups[:MAX_CHECKED_GROUPS]:
+        fixed = {row: known[row] for row in group if row in known}
+        free = [row for row in group if row not in known]
+        try:
+            possible = any(True for _ in constraints.consistent(free, fixed, classes, MAX_STEPS))
+            blame = not possible and any(True for _ in constraints.consistent(group, {}, classes, MAX_STEPS))
+        except TooManySteps:
+            continue
+        if blame:
+            yield Contradiction(tuple(fixed), "no labelling of the rows related to them keeps the relations")

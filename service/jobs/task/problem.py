@@ -1,0 +1,198 @@
+"""Makes the search's problem out of a shard's rows: text, rules, anchor and token budget."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from service.config import JobConfig, Method, Normalization, StrategyName, Task
+from service.entities import ClaimedShard, ShardRow
+from service.errors import BackendRefused, BackendUnavailable
+from service.identifiers import Label, Row
+from service.jobs.task.known import KnownLabels
+from service.jobs.task.relations import compile_constraints, without_rows
+from service.jobs.task.shares import shares_of_shard
+from service.jobs.task.template import Template
+from service.ports.scoring import Scorer
+from service.ports.store import Store
+from service.search.predictions.panel import Panel
+from service.search.prompting.demonstrations import balanced_beginning, has_room
+from service.search.state import checkpoint
+from service.search.state.problem import Parameters, Problem
+from service.search.state.steps import Strategy
+from service.search.strategies.authors import Authors
+from service.search.strategies.baselines import Bootstrap, FewShotRandom, ZeroShot
+from service.search.strategies.folds import Folds
+from service.search.strategies.gain_search import GainSearch
+from service.search.strategies.paper import Paper
+
+ANCHORED = frozenset({Method.ICM, Method.BOOTSTRAP})  # methods whose later shards read the anchor's labels
+ANCHOR = 0  # the shard whose labels all later shards read
+ANCHOR_SHARE = 0.6  # of the context, that the anchor's demonstrations may fill
+SPECIAL_TOKENS = 2  # room for what a server's tokenizer adds around a prompt
+
+_SEARCHES: Mapping[StrategyName, Strategy] = {
+    StrategyName.FOLDS: Folds(),
+    StrategyName.PAPER: Paper(),
+    StrategyName.AUTHORS: Authors(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorLabels:
+    """The anchor's rows, the labels found for them, and the panel that later shards are labelled by, if any."""
+
+    rows: Sequence[ShardRow]
+    labels: Mapping[Row, Label]
+    panel: Panel | None = None
+
+
+async def load_problem(store: Store, scorer: Scorer, claimed: ClaimedShard, left_out: Collection[Row] = ()) -> Problem:
+    """Read the shard's rows but those left out, and the anchor's labelled rows if there is one. Raises BackendError."""
+    anchor = None
+    async with store.workbench() as unit:
+        rows = await unit.rows.of(claimed.dataset_id, claimed.lease.shard)
+        if claimed.lease.shard != ANCHOR and claimed.config.method in ANCHORED:
+            saved = await unit.shards.checkpoint(claimed.lease.job_id, ANCHOR)
+            anchor = AnchorLabels(
+                await unit.rows.of(claimed.dataset_id, ANCHOR),
+                await unit.labels.of_shard(claimed.lease.job_id, ANCHOR),
+                None if saved is None else checkpoint.panel_of(orjson.loads(saved)),
+            )
+    return await build_problem(scorer, claimed.config, rows, anchor, job_rows=claimed.job_rows, left_out=left_out)
+
+
+async def build_problem(
+    scorer: Scorer,
+    config: JobConfig,
+    rows: Sequence[ShardRow],
+    anchor: AnchorLabels | None = None,
+    *,
+    job_rows: int | None = None,
+    left_out: Collection[Row] = (),
+) -> Problem:
+    """The problem of these rows behind the anchor's labelled rows, with the backend's own token counts.
+
+    Every later shard begins with the same demonstrations, those of the anchor's panel where it has
+    one; a shard with longer rows leaves out the last of them. `job_rows` is how many rows the whole
+    job has, where it has more than these; the rows `left_out` are not labelled. Raises BackendError.
+    """
+    room = await _room(scorer)
+    own = await _counted(scorer, config, rows, left_out)
+    own = replace(own, shares=shares_of_shard(config.task, own.known, len(own.texts), job_rows or len(rows)))
+    longest = max(own.demonstration_tokens.values(), default=0)
+    left = None if room is None else room - longest
+    if left is not None and left < 0:
+        raise BackendRefused(f"a row of {longest} tokens does not fit the {room} tokens that a prompt may have")
+    own = replace(own, budget_tokens=left)
+    if anchor is None or not anchor.labels:
+        return own
+    before = replace(await _counted(scorer, config, anchor.rows), budget_tokens=left)
+    if anchor.panel is not None:
+        return _behind_panel(own, before, anchor.panel)
+    if left is not None and room is not None:
+        before = replace(before, budget_tokens=min(left, int(ANCHOR_SHARE * room)))
+    return _behind_anchor(own, before, anchor.labels, 1 + config.search.second_opinions)
+
+
+def _behind_panel(own: Problem, before: Problem, panel: Panel) -> Problem:
+    """The problem with the text of each member's demonstrations."""
+    prefixes = tuple(_prefix(before, dict(member.demonstrations)) for member in panel.members)
+    return replace(own, panel=panel, panel_prefixes=prefixes)
+
+
+def _behind_anchor(own: Problem, before: Problem, labels: Mapping[Row, Label], arrangements: int) -> Problem:
+    """The problem behind as many of the anchor's rows as fit, in several arrangements."""
+    shown = balanced_beginning(before, labels, before.random("anchor"))
+    prefix, *others = _arrangements(before, shown, labels, arrangements)
+    budget = None if own.budget_tokens is None else own.budget_tokens - before.tokens(shown)
+    return replace(own, prefix=prefix, other_prefixes=tuple(others), budget_tokens=budget)
+
+
+def _prefix(problem: Problem, labels: Mapping[Row, Label]) -> str:
+    """These labelled rows in this order, without the last of them where not all fit."""
+    shown = list(labels)
+    while not has_room(problem, shown):
+        shown.pop()
+    return problem.demonstrations(shown, labels)
+
+
+def _arrangements(problem: Problem, shown: Sequence[Row], labels: Mapping[Row, Label], count: int) -> list[str]:
+    """The demonstrations in so many orders, the same ones for every shard."""
+    orders = [shown, *(problem.random("arrangement", n).sample(shown, len(shown)) for n in range(1, count))]
+    return [problem.demonstrations(order, labels) for order in orders]
+
+
+async def _counted(
+    scorer: Scorer, config: JobConfig, rows: Sequence[ShardRow], left_out: Collection[Row] = ()
+) -> Problem:
+    """The rows but those left out as a problem without a budget."""
+    task = config.task
+    data = {row.position: orjson.loads(row.data) for row in rows}
+    template = Template(task.template)
+    kept = {position: fields for position, fields in data.items() if position not in left_out}
+    texts = {position: template.render(fields) for position, fields in kept.items()}
+    tail = f" {max(task.labels, key=len)}{task.separator}"
+    tokens = await scorer.count_tokens([text + tail for text in texts.values()])
+    constraints = compile_constraints(task.relations, task.labels, data, id_field=task.id_field)
+    return Problem(
+        texts=texts,
+        labels=tuple(task.labels),
+        separator=task.separator,
+        constraint_list=tuple(left for each in constraints if (left := without_rows(each, left_out)) is not None),
+        demonstration_tokens=dict(zip(texts, tokens, strict=True)),
+        max_demonstrations=config.search.max_demonstrations,
+        parameters=search_parameters(config),
+        known=_known(task, kept),
+    )
+
+
+def _known(task: Task, rows: Mapping[Row, Mapping[str, Any]]) -> dict[Row, Label]:
+    """The labels that the user is sure of."""
+    reader = KnownLabels(task)
+    found = {row: reader.of(fields) for row, fields in rows.items()}
+    return {row: label for row, label in found.items() if label is not None}
+
+
+async def _room(scorer: Scorer) -> int | None:
+    """Tokens that a prompt may have; none known, none set. Raises BackendUnavailable where nobody can say just now."""
+    info = await scorer.probe()
+    if info.context_tokens is None and not info.reachable:
+        raise BackendUnavailable("; ".join(info.problems))
+    return None if info.context_tokens is None else info.context_tokens - SPECIAL_TOKENS
+
+
+def search_parameters(config: JobConfig) -> Parameters:
+    """The search's numbers from the job's configuration."""
+    search = config.search
+    return Parameters(
+        seed=search.seed,
+        alpha=search.alpha,
+        mean=search.normalization is Normalization.MEAN,
+        seed_labels=search.seed_labels,
+        initial_temperature=search.initial_temperature,
+        final_temperature=search.final_temperature,
+        cooling=search.cooling,
+        draws_per_row=search.draws_per_row,
+        repair_rounds=search.repair_rounds,
+        folds=search.folds,
+        restarts=search.restarts,
+        initial_rows=search.initial_rows,
+        sweeps=search.sweeps,
+        rounds=search.rounds,
+        exact_scores=search.exact_confidence,
+    )
+
+
+def strategy_of(config: JobConfig) -> Strategy:
+    """The method and strategy that the configuration asks for."""
+    match config.method:
+        case Method.ZERO_SHOT:
+            return ZeroShot()
+        case Method.FEW_SHOT_RANDOM:
+            return FewShotRandom()
+        case Method.BOOTSTRAP:
+            return Bootstrap(consistent=config.search.consistency)
+        case Method.ICM:
+            return GainSearch() if config.search.raises_gain else _SEARCHES[config.search.strategy]

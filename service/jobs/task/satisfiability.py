@@ -1,0 +1,135 @@
+"""Finds groups of related rows whose relations no labelling can keep, before a search settles for broken ones."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from service.config import PairsRelation, Relation, Task
+from service.identifiers import Row
+from service.jobs.task.relations import Fields, compile_constraints
+from service.search.rules.consistency import Constraint, Constraints, Rule, TooManySteps
+from service.search.rules.optimum import best_labelling
+
+MAX_CHECKED_ROWS = 20_000  # the first related ones, which bounds what a request waits and what is kept of many rows
+MAX_STEPS, STEPS_PER_ROW = 1_024, 4  # within which a labelling is looked for; most are found in two steps a row
+MAX_SOLVED_ROWS = 64  # of a group that is handed to the solver where these do not suffice
+MAX_NARROWED = 32  # constraints of a group that are left out one by one to see which of them cannot be kept together
+MAX_TOLD = 100  # groups that are told
+_SHOWN_LINES = 10
+
+_NEVER_ALONE = ("same_label", "at_most_one", "exactly_one", "antisymmetric", "transitive")
+
+Numbered = tuple[int, Constraint]  # with the number of its relation in the task
+
+
+@dataclass(frozen=True, slots=True)
+class Impossible:
+    """Rows that no labelling keeps all of these relations among; relations by their numbers in the task."""
+
+    rows: tuple[Row, ...]
+    relations: tuple[int, ...]
+
+    def told(self, task: Task, lines: Sequence[int]) -> str:
+        """What is wrong, for a message; `lines` gives each row's line."""
+        shown = ", ".join(str(lines[row]) for row in self.rows[:_SHOWN_LINES])
+        more = f" and {len(self.rows) - _SHOWN_LINES} more" if len(self.rows) > _SHOWN_LINES else ""
+        where = f"line {shown}" if len(self.rows) == 1 else f"lines {shown}{more}"
+        names = " and ".join(f"{task.relations[number].kind} (relations.{number})" for number in self.relations)
+        return f"on {where} no labelling with these {len(task.labels)} labels keeps {names}"
+
+
+@dataclass(frozen=True, slots=True)
+class Satisfiability:
+    """The groups that cannot keep their relations, and whether that is so of every group that was looked at."""
+
+    impossible: tuple[Impossible, ...] = ()
+    everywhere: bool = False
+
+
+def may_contradict(relations: Sequence[Relation]) -> bool:
+    """Whether these relations could be impossible to keep, whatever the rows: most are not when they stand alone."""
+    if len(relations) != 1:
+        return bool(relations)
+    [relation] = relations
+    if isinstance(relation, PairsRelation):
+        return relation.rule in ("exactly_one", "different_label")
+    return relation.kind not in _NEVER_ALONE
+
+
+def find_impossible(task: Task, rows: Iterable[Fields], groups: Sequence[int]) -> Satisfiability:
+    """Look for a labelling of every group, known labels aside; `rows` are all rows, `groups` the group of each.
+
+    As far as a short search and the search's own solver tell: a group that neither decides is passed over.
+    """
+    related = _related(task, rows, groups)
+    rules = [
+        (number, constraint)
+        for number, relation in enumerate(task.relations)
+        for constraint in compile_constraints([relation], task.labels, related, id_field=task.id_field)
+    ]
+    constraints = Constraints(list(related), [rule for _, rule in rules])
+    rules_of = _by_group(constraints, rules)
+    found = [
+        _narrowed(rules_of[group], len(task.labels))
+        for group in rules_of
+        if _is_impossible(group, [rule for _, rule in rules_of[group]], len(task.labels))
+    ]
+    return Satisfiability(tuple(found[:MAX_TOLD]), everywhere=len(found) == len(rules_of) > 0)
+
+
+def _related(task: Task, rows: Iterable[Fields], groups: Sequence[int]) -> dict[Row, Fields]:
+    """The columns that relations read, of the first rows, whole groups alone."""
+    columns = {column for relation in task.relations for column in relation.columns}
+    columns |= set() if task.id_field is None else {task.id_field}
+    left_out = set(groups[MAX_CHECKED_ROWS:])  # whose last rows are not looked at
+    first = zip(range(min(len(groups), MAX_CHECKED_ROWS)), rows, strict=False)
+    return {
+        Row(number): {column: fields[column] for column in columns}
+        for number, fields in first
+        if groups[number] not in left_out
+    }
+
+
+def _by_group(constraints: Constraints, rules: Sequence[Numbered]) -> Mapping[tuple[Row, ...], list[Numbered]]:
+    """The rules of every group that has any."""
+    found: dict[tuple[Row, ...], list[Numbered]] = {}
+    for number, rule in rules:
+        found.setdefault(constraints.group_of[rule.rows[0]], []).append((number, rule))
+    return found
+
+
+def _is_impossible(rows: Sequence[Row], rules: Sequence[Constraint], classes: int) -> bool:
+    """Whether it is certain that no labelling of these rows keeps the rules."""
+    if any(rule.rule is Rule.DIFFERENT_LABEL and len(rule.clusters) > classes for rule in rules):
+        return True  # more clusters than labels: listing their labellings would take for ever
+    constraints = Constraints(rows, rules)
+    try:
+        options = constraints.consistent(rows, {}, classes, MAX_STEPS + STEPS_PER_ROW * len(rows))
+        return next(options, None) is None
+    except TooManySteps:
+        if len(rows) > MAX_SOLVED_ROWS:
+            return False
+    best = best_labelling(rules, dict.fromkeys(rows, (0.0,) * classes), {}, {})
+    return best.proven and bool(constraints.conflicts(best.labels))
+
+
+def _narrowed(rules: Sequence[Numbered], classes: int) -> Impossible:
+    """The group with those of its rules alone that cannot be kept together."""
+    needed = list(rules)
+    for rule in rules if len(rules) <= MAX_NARROWED else ():
+        fewer = [other for other in needed if other is not rule]
+        if fewer and _is_impossible(_rows(fewer), [other for _, other in fewer], classes):
+            needed = fewer
+    return Impossible(tuple(_rows(needed)), tuple(sorted({number for number, _ in needed})))
+
+
+def _rows(rules: Iterable[Numbered]) -> list[Row]:
+    return sorted({row for _, rule in rules for row in rule.rows})
+
+
+def impossible_warnings(found: Satisfiability, task: Task, lines: Sequence[int]) -> Iterator[str]:
+    """What an estimate and a job say of groups that cannot keep their relations, where others can."""
+    if not found.impossible:
+        return
+    first, *others = found.impossible
+    more = f", and {len(others)} more groups are such" if others else ""
+    yield f"{first.told(task, lines)}; the labels will break as few of them as can be{more}"

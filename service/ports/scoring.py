@@ -1,0 +1,107 @@
+"""What the use cases need of inference servers, as Protocols and the records that cross them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from service.search.predictions.prompt_tree import PromptTree, TreeScores
+
+
+@dataclass(frozen=True, slots=True)
+class BackendIdentity:
+    """What decides a backend's scores: labels of two identities must never be mixed.
+
+    `fingerprint` names kind, model, revision and server version. `canary` has the log-probabilities
+    (nats) that the backend gives to the likeliest token after a few fixed prompts, so that other
+    weights under the same name are noticed.
+    """
+
+    fingerprint: str
+    canary: tuple[float, ...] = ()
+
+    def agrees_with(self, other: "BackendIdentity", *, tolerance_nats: float = 0.25) -> bool:
+        """Whether both are the same model on the same server; half precision moves a canary by less."""
+        return (
+            self.fingerprint == other.fingerprint
+            and len(self.canary) == len(other.canary)
+            and all(abs(one - two) <= tolerance_nats for one, two in zip(self.canary, other.canary, strict=True))
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendInfo:
+    """What the probe found out about a scoring backend; None where it could not be found out.
+
+    `problems` keep it from serving the labels it was asked about, each with what to change;
+    `advice` is what would make it faster or its scores steadier.
+    """
+
+    name: str
+    kind: str
+    ready: bool
+    reachable: bool = True  # false where the problem may go away by itself
+    model: str | None = None
+    revision: str | None = None
+    server_version: str | None = None
+    context_tokens: int | None = None
+    max_concurrent_requests: int | None = None
+    reports_tokens_computed: bool = False
+    replicas: int = 1
+    token_id_prompts: bool | None = None  # prompts travel as token ids
+    tokenizer_agrees: bool | None = None  # encode(prompt + label) == encode(prompt) + encode(label)
+    max_top_tokens: int | None = None  # the most alternatives that one call names
+    prefix_cache: bool | None = None  # a prompt sent twice is not computed twice
+    cache_block_tokens: int | None = None
+    repeat_difference_nats: float | None = None  # between two identical calls
+    warm_difference_nats: float | None = None  # between a prompt computed anew and from the prefix cache
+    problems: tuple[str, ...] = field(default=())
+    advice: tuple[str, ...] = field(default=())
+
+    @property
+    def fingerprint(self) -> str:
+        """Names what decides the scores: kind, model, revision and server version."""
+        return "|".join(str(part) for part in (self.kind, self.model, self.revision, self.server_version))
+
+
+class Scorer(Protocol):
+    """A scoring backend: answers prompt trees.
+
+    With `all_spellings`, the probability of a label is that of all its spellings: as it is, in
+    lower case, in upper case and with a capital, each with a space before it and without. The
+    `separator` is what stands behind a label in a demonstration. It ends the labels that others begin
+    with ("1" and "10"), of which the shorter one would else always be the likelier; without it, none is ended.
+    """
+
+    async def probe(
+        self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
+    ) -> BackendInfo:
+        """Find out what the backend is and whether it can serve these labels; problems are in the answer."""
+
+    async def identify(self) -> BackendIdentity:
+        """What decides the scores just now.
+
+        Cheap: the canary is measured anew only after a connection broke, or once it is old.
+
+        Raises BackendUnavailable.
+        """
+
+    async def score(
+        self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
+    ) -> TreeScores:
+        """log p(label | prompt) for every query of the tree. Raises BackendError; never makes up a number."""
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """The number of tokens of each text by the backend's tokenizer, special tokens not counted."""
+
+    async def close(self) -> None:
+        """Release every connection."""
+
+
+class Scorers(Protocol):
+    """The scoring backends the operator configured, by name."""
+
+    def names(self) -> Sequence[str]:
+        """All names, the default first."""
+
+    def get(self, name: str) -> Scorer:
+        """The backend of this name. Raises ModelNotFound."""

@@ -1,0 +1,370 @@
+"""What the use cases need from the outside, as Protocols cut to their users.
+
+Three units of work share one database. The desk is what the API needs: it can read gold, and it
+knows one project only, so that what belongs to others is not there. The gate is for whoever lets
+callers in: it knows the API keys of all projects and nothing of their jobs.
+The workbench is what workers need: it has no way to gold, and every write is fenced by a
+lease (a write under an outdated epoch raises LeaseLost and changes nothing).
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from service.entities import (
+    Backoff,
+    Caller,
+    ClaimedShard,
+    Event,
+    Job,
+    JobStatus,
+    LabeledRow,
+    LabelState,
+    Lease,
+    NewDataset,
+    NewJob,
+    NewRow,
+    NewShard,
+    PauseReason,
+    Progress,
+    Quotas,
+    ShardRow,
+    ShardStatus,
+)
+from service.identifiers import BackendId, DatasetId, JobId, Label, Row, WorkerId
+from service.ports.access import Account, Audit, Gate, Spendings
+from service.ports.answers import RememberedAnswers
+from service.ports.observers import Census, PoolLoad
+from service.ports.retention import Upkeep
+from service.ports.scoring import BackendIdentity
+from service.ports.webhooks import Deliveries, Webhooks
+from service.search.predictions.prompt_tree import Usage
+
+
+class Datasets(Protocol):
+    """Data sets and their rows; gold goes into a table of its own."""
+
+    async def add(self, dataset: NewDataset) -> None:
+        """Store a data set without its rows."""
+
+    async def add_rows(self, dataset_id: DatasetId, rows: Sequence[NewRow]) -> None:
+        """Store a chunk of rows."""
+
+
+class Jobs(Protocol):
+    """Jobs as the API sees them."""
+
+    async def add(self, job: NewJob, shards: Sequence[NewShard]) -> None:
+        """Store a job as of now and queue its shards; workers are notified when the transaction commits."""
+
+    async def get(self, job_id: JobId) -> Job:
+        """The job with its progress summed over shards. Raises JobNotFound."""
+
+    async def page(self, *, limit: int, before: tuple[str, str] | None, status: JobStatus | None) -> list[Job]:
+        """Jobs, newest first, older than the (created_at, id) given."""
+
+    async def request_cancel(self, job_id: JobId) -> Job:
+        """Ask for the job to stop. Repeated, the same answer. Raises JobNotFound, JobFinished.
+
+        A job none of whose shards is leased is cancelled at once, any other as soon as the last
+        worker has let go. A job that was cancelled is not JobFinished here.
+        """
+
+    async def pause(self, job_id: JobId) -> Job:
+        """Let the job wait until a person resumes it. Repeated, the same answer. Raises JobNotFound, JobFinished.
+
+        It is paused at once, with a `job.paused` event: no further shard is claimed. Workers that hold
+        one hear of it when they renew its lease, and give it back. Where all shards that are left end
+        before that, the job ends. What is being cancelled is JobFinished here.
+        """
+
+    async def resume(self, job_id: JobId) -> Job:
+        """Let a paused job go on. Repeated, the same answer. Raises JobNotFound, JobFinished.
+
+        What a person has paused is queued or running again, with a `job.resumed` event. A job that
+        waits for its backend or for tokens is tried at once, and stays paused until a worker finds them there.
+        """
+
+    async def remove(self, job_id: JobId) -> None:
+        """Delete a finished job with all that belongs to it, its Idempotency-Key too. Raises JobNotFound, WrongState.
+
+        What was charged to the project stays charged.
+        """
+
+    async def columns(self, job_id: JobId) -> tuple[tuple[str, ...], str | None]:
+        """The data set's columns in the user's order, and the name of its gold column."""
+
+
+class LabelsRead(Protocol):
+    """Label states as the API sees them."""
+
+    async def page(
+        self, job_id: JobId, *, limit: int, after: tuple[float, int] | None, by_confidence: bool
+    ) -> list[tuple[str, LabelState]]:
+        """Row ids with their label states, by position or from the least confident on.
+
+        Rows no worker has come to are among them, unlabeled. By confidence, rows without one
+        come first and count as 0. `after` is (confidence, position) of the last one seen;
+        confidence is ignored by position. Raises JobNotFound.
+        """
+
+    def result(
+        self, job_id: JobId, *, after: int | None = None, limit: int | None = None
+    ) -> AsyncGenerator[LabeledRow, None]:
+        """Rows with their label states in the user's order, streamed from the database. Raises JobNotFound.
+
+        All of them, or those behind a position, or the first of these.
+        """
+
+
+class Gold(Protocol):
+    """Gold labels; only the report reads them."""
+
+    def pairs(self, job_id: JobId) -> AsyncIterator[tuple[LabelState, str]]:
+        """The label state and the gold value as text, for every row that has a gold value; JSON true is "True"."""
+
+
+class Events(Protocol):
+    """The event log of a job."""
+
+    async def append(self, job_id: JobId, event_type: str, data: Mapping[str, Any]) -> None:
+        """Add an event; its sequence number follows the commit order within the job."""
+
+    async def after(self, job_id: JobId, sequence: int, *, limit: int) -> list[Event]:
+        """Events with a higher sequence number, oldest first."""
+
+
+@dataclass(frozen=True)
+class StoredRequest:
+    """What an Idempotency-Key was used for."""
+
+    sha256: str
+    job_id: JobId
+
+
+class Idempotency(Protocol):
+    """Which requests have been served already."""
+
+    async def find(self, key: str) -> StoredRequest | None:
+        """What the key was used for; None where it was not, or not yet committed."""
+
+    async def claim(self, key: str, sha256: str, job_id: JobId) -> StoredRequest | None:
+        """Take the key for this job, or give back what it was used for; rivals wait for each other."""
+
+
+class Backends(Protocol):
+    """What scoring backends were when jobs were made."""
+
+    async def recognized(self, identity: BackendIdentity) -> BackendId:
+        """The oldest stored identity that agrees with this one; where there is none, it is stored."""
+
+
+class Desk(Protocol):
+    """One unit of work for the API, on behalf of one project: what belongs to others is not found."""
+
+    datasets: Datasets
+    jobs: Jobs
+    labels: LabelsRead
+    gold: Gold
+    events: Events
+    idempotency: Idempotency
+    account: Account
+    audit: Audit
+    backends: Backends
+    webhooks: Webhooks
+
+
+class News(Protocol):
+    """Says when a job's events are worth another look."""
+
+    async def wait(self, timeout_seconds: float) -> None:
+        """Return when there may be events since the last wait ended or the news began, or after the time-out.
+
+        Whoever looks at the log between two waits misses nothing. It may return sooner without a reason.
+        """
+
+
+class Desks(Protocol):
+    """The store as one caller sees it; what the use cases of the API are given."""
+
+    @property
+    def caller(self) -> Caller:
+        """On whose behalf units of work are opened."""
+
+    @property
+    def quotas(self) -> Quotas:
+        """How much a project may have that has no quotas of its own."""
+
+    def desk(self) -> AbstractAsyncContextManager[Desk]:
+        """A unit of work on the caller's behalf."""
+
+    async def is_welcome(self) -> bool:
+        """Whether the caller's key is still good; for answers that go on for long."""
+
+    def follow_events(self, job_id: JobId) -> AbstractContextManager[News]:
+        """Hear of the job's events for as long as the context lasts."""
+
+
+class Shards(Protocol):
+    """The queue: shards are leased to workers."""
+
+    async def claim(self, worker_id: WorkerId, lease_seconds: float) -> ClaimedShard | None:
+        """Lease the oldest queued shard, or one whose lease has run out; None where there is none.
+
+        A lease that has run out counts as a crash, which the next save that advances forgives.
+        A shard that crashed its workers too often without progress is failed instead.
+        """
+
+    async def renew(self, lease: Lease, lease_seconds: float) -> bool:
+        """Renew the lease; says whether to give the shard back. Raises LeaseLost.
+
+        That is to be done where the job is to be cancelled, has failed or was paused by a person.
+        """
+
+    async def checkpoint(self, job_id: JobId, shard: int) -> bytes | None:
+        """How far a shard of the job has come, as it was saved last; None where nothing was."""
+
+    async def save(self, lease: Lease, *, checkpoint: bytes, progress: Progress) -> None:
+        """Record how far the shard has come, with a `job.progress` event. Raises LeaseLost."""
+
+    async def finish(
+        self,
+        lease: Lease,
+        status: ShardStatus,
+        *,
+        error: Mapping[str, Any] | None = None,
+        summary: Mapping[str, Any] | None = None,
+    ) -> JobStatus:
+        """End the shard; the job's status after it. The summary goes into the event `shard.finished`.
+
+        The anchor's success unblocks the others; the last success ends the job; a failure
+        ends the job and all its shards that are not running; a cancellation does so once no
+        shard is running. Raises LeaseLost.
+        """
+
+    async def release(self, lease: Lease, *, delay_seconds: float = 0.0, crashed: bool = False) -> None:
+        """Give the shard back to the queue, to be gone on with after the delay. Raises LeaseLost.
+
+        Where the job is to be cancelled or has failed, the shard is cancelled instead.
+        `crashed` counts as a crash of the worker: too many without progress fail the shard.
+        """
+
+    async def spend(self, lease: Lease, usage: Usage, *, remembered: int) -> None:
+        """Record what the shard has cost so far, and how many prompts memory has answered. Raises LeaseLost.
+
+        Unlike `save` it says nothing of how far the search has come, and adds no event.
+        """
+
+    async def pause(
+        self, claimed: ClaimedShard, reason: PauseReason, message: str, *, backoff: Backoff, at_least_seconds: float
+    ) -> None:
+        """Give the shard back and let the job wait. Raises LeaseLost.
+
+        A running job becomes paused, with a `job.paused` event. None of its shards can be claimed
+        until the wait is over, and then one at a time, to see whether the job can go on; where it
+        can't, it is paused again, for longer, without an event unless it is for another reason. What a
+        person has paused stays so.
+        """
+
+    async def resume(self, claimed: ClaimedShard) -> None:
+        """What the job has waited for is there: all of its shards can be claimed again. Raises LeaseLost.
+
+        The events are `job.resumed` and then this shard's `shard.started`.
+        """
+
+    async def warn(self, lease: Lease, warning: str) -> None:
+        """Add to the warnings of the shard's job. Raises LeaseLost."""
+
+    async def job_totals(self, job_id: JobId) -> tuple[int, float]:
+        """Tokens computed by the whole job so far, and seconds since it started, those of pauses not counted."""
+
+
+class ShardRows(Protocol):
+    """The rows of a shard, without gold."""
+
+    async def of(self, dataset_id: DatasetId, shard: int) -> list[ShardRow]:
+        """The shard's rows in the user's order."""
+
+
+class LabelsWrite(Protocol):
+    """Label states as workers write them."""
+
+    async def write(self, lease: Lease, states: Sequence[LabelState]) -> None:
+        """Replace the label states of these rows. Raises LeaseLost."""
+
+    async def of_shard(self, job_id: JobId, shard: int) -> dict[Row, Label]:
+        """The labels found for a shard's rows."""
+
+    async def unscorable(self, job_id: JobId, shard: int) -> dict[Row, str]:
+        """The rows of a shard that the backend gives no scores for, each with the reason."""
+
+
+class EventsWrite(Protocol):
+    """The event log as workers write it."""
+
+    async def append(self, lease: Lease, event_type: str, data: Mapping[str, Any]) -> None:
+        """Add an event to the job's log. Raises LeaseLost."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownBackend:
+    """The backend that a job began with."""
+
+    id: BackendId
+    identity: BackendIdentity
+
+
+class BackendsOfJobs(Protocol):
+    """What scoring backends were, as workers see it."""
+
+    async def of_job(self, lease: Lease, measured: BackendIdentity) -> KnownBackend:
+        """The backend that the job began with; a job that has none begins with this one. Raises LeaseLost."""
+
+
+class Workbench(Protocol):
+    """One unit of work for a worker."""
+
+    shards: Shards
+    rows: ShardRows
+    labels: LabelsWrite
+    events: EventsWrite
+    backends: BackendsOfJobs
+    answers: RememberedAnswers
+    deliveries: Deliveries
+    spendings: Spendings
+
+
+class Store(Protocol):
+    """Opens units of work: committed when left cleanly, rolled back on any exception."""
+
+    def desk(self, caller: Caller) -> AbstractAsyncContextManager[Desk]:
+        """A unit of work for the API, which sees and makes what belongs to the caller's project."""
+
+    def gate(self) -> AbstractAsyncContextManager[Gate]:
+        """A unit of work for whoever lets callers in."""
+
+    def workbench(self) -> AbstractAsyncContextManager[Workbench]:
+        """A unit of work for a worker."""
+
+    def upkeep(self) -> AbstractAsyncContextManager[Upkeep]:
+        """A unit of work for the maintainer."""
+
+    async def wait_for_work(self, timeout_seconds: float) -> None:
+        """Return when shards may have been queued, or after the time-out."""
+
+    def follow_events(self, job_id: JobId) -> AbstractContextManager[News]:
+        """Hear of the job's events for as long as the context lasts."""
+
+    @property
+    def load(self) -> PoolLoad:
+        """The connections to the database."""
+
+    async def census(self) -> Census:
+        """How many jobs and shards all projects have, and how long work has waited. Raises StorageUnavailable."""
+
+    async def ping(self) -> None:
+        """Raises StorageUnavailable where the database cannot be reached or is not migrated."""
+
+    async def close(self) -> None:
+        """Release every connection."""

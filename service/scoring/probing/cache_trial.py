@@ -1,0 +1,109 @@
+"""Finds out what a server's prefix cache does, by prompts that nobody can have sent before."""
+
+import asyncio
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from service.errors import BackendUnavailable
+from service.scoring.calls.executor import Driver
+from service.scoring.probing.label_trial import largest_difference, likeliest
+from service.scoring.wires.wire import Prompt, Wire
+
+# With a cache of blocks of b tokens, of a prompt of n tokens sent twice floor((n - 1) / b) * b are found: for
+# these lengths the greatest common divisor of that is b itself, for b of 1, 8, 16, 32, 64, 128 and 256 alike.
+LENGTHS_TOKENS = (70, 150, 300, 600)
+_SPARE_TOKENS = 2  # of the context: for the token that is generated, and one that begins a prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one prompt sent twice told; None where it did not.
+
+    Tokens that were found in the cache the second time, whether these were all that can be, and by
+    how many nats log-probabilities moved.
+    """
+
+    tokens_found: int | None
+    found_all: bool
+    difference_nats: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheFindings:
+    """What the samples say together; None where they do not."""
+
+    prefix_cache: bool | None = None
+    block_tokens: int | None = None
+    difference_nats: float | None = None
+
+
+@dataclass
+class CacheTrial:
+    """The samples of one server, each taken once: a trial cut off by a time limit goes on where it was."""
+
+    _samples: dict[int, Sample] = field(default_factory=dict)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def go_on(self, wire: Wire, driver: Driver, *, context_tokens: int | None, seconds: float) -> CacheFindings:
+        """Take the samples that are missing and fit the context, as far as these seconds go. Raises BackendRefused.
+
+        Costs at most the sum of the lengths in computed tokens, twice that without a cache.
+        """
+        try:
+            async with asyncio.timeout(seconds), self._turn:
+                for length in LENGTHS_TOKENS:
+                    if length not in self._samples and length + _SPARE_TOKENS <= (context_tokens or math.inf):
+                        self._samples[length] = await _sent_twice(wire, driver, length)
+        except (TimeoutError, BackendUnavailable):  # busy: the rest is found out another time
+            pass
+        return concluded(list(self._samples.values()))
+
+
+def concluded(samples: Sequence[Sample]) -> CacheFindings:
+    """Whether there is a cache, the size of its blocks, and the largest difference."""
+    differences = [sample.difference_nats for sample in samples if sample.difference_nats is not None]
+    found = [sample.tokens_found for sample in samples if sample.tokens_found is not None]
+    hits = [tokens for tokens in found if tokens > 0]
+    return CacheFindings(
+        prefix_cache=bool(hits) if found else None,
+        block_tokens=_block(hits, [sample.found_all for sample in samples]),
+        difference_nats=max(differences, default=None),
+    )
+
+
+def _block(hits: Sequence[int], found_all: Sequence[bool]) -> int | None:
+    if all(found_all):
+        return 1 if hits else None
+    return math.gcd(*hits) if len(hits) > 1 else None
+
+
+async def _sent_twice(wire: Wire, driver: Driver, length: int) -> Sample:
+    prompt = await _fresh_prompt(wire, driver, length)
+    cold = await driver.call(lambda: wire.next_token(prompt, ()), measured=False)
+    wanted = (likeliest(cold),)
+    warm = await driver.call(lambda: wire.next_token(prompt, wanted), measured=False)
+    difference = None if warm.relative else largest_difference([cold, warm], wanted)
+    if warm.tokens_sent is None or warm.tokens_computed is None or warm.requests > 1:
+        return Sample(None, found_all=False, difference_nats=difference)  # a sum over requests tells of no prompt
+    found = warm.tokens_sent - warm.tokens_computed
+    return Sample(found, found_all=warm.tokens_computed == 1, difference_nats=difference)
+
+
+async def _fresh_prompt(wire: Wire, driver: Driver, length: int) -> Prompt:
+    """A prompt of so many tokens (a text may have one more or less) that begins with what was never sent."""
+    text = fresh_text(length)
+    tokens = (await driver.call(lambda: wire.encode(text, special=True), measured=False))[:length]
+    ids = tuple(token.id for token in tokens) if wire.takes_token_ids else None
+    return Prompt(text[: tokens[-1].end], ids)  # servers that take ids need not tell where tokens end
+
+
+def fresh_text(claims: int) -> str:
+    """A text that begins with what was never sent, and goes on with so many claims of ten words."""
+    return f"Notes {uuid4().hex}\n\n" + "".join(_claims(claims))
+
+
+def _claims(count: int) -> Iterator[str]:
+    for number in range(count):
+        yield f"{number} is larger than {(7 * number) % 50}. I think this claim is {number > (7 * number) % 50}\n\n"

@@ -1,0 +1,103 @@
+"""Finds out what the embedded server is and whether it can score a job's labels, by its own wire."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+from service.errors import BackendRefused, BackendUnavailable
+from service.identifiers import Row
+from service.ports.scoring import BackendInfo
+from service.scoring.calls.gather import together
+from service.scoring.probing.cache_trial import CacheFindings, Sample, concluded, fresh_text
+from service.scoring.probing.identity import not_ready
+from service.scoring.probing.label_trial import PROBE_TEXT, AskedLabels, Finder, LabelFindings
+from service.scoring.probing.probe import EXAMPLES, judged, told
+from service.scoring.wires.detection import kind_at, misconfigured
+from service.scoring.wires.http import JsonHttp
+from service.scoring.wires.wire import ServerFacts, Token
+from service.search.predictions.prompt_tree import PromptTree, Query, TreeScores
+
+KIND = "embedded"
+_CLAIMS = 8  # of the cache trial's prompt: about a hundred tokens
+
+
+class Score(Protocol):
+    """Scores a tree."""
+
+    async def __call__(
+        self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
+    ) -> TreeScores:
+        """Raises BackendError."""
+
+
+class EmbeddedExaminer:
+    """Examines the embedded server behind `http`: `facts` are its own words, `score` scores its trees."""
+
+    def __init__(self, http: JsonHttp, *, facts: Callable[[], Awaitable[ServerFacts]], score: Score) -> None:
+        self._http = http
+        self._facts = facts
+        self._score = score
+        self._fingerprint = ""
+        self._cache = CacheFindings()
+
+    async def __call__(self, name: str, labels: Sequence[str], *, all_spellings: bool, separator: str) -> BackendInfo:
+        """What the server is and whether it can score these labels; errors are in the answer's problems."""
+        asked = AskedLabels(labels or EXAMPLES, all_spellings, separator, as_text=False)
+        try:
+            info = told(name, KIND, await self._facts(), token_id_prompts=False)
+            found = await self._try_labels(asked)
+            if not found.refusals:
+                await self._try_cache(info, asked)
+        except BackendUnavailable as error:
+            return not_ready(name, KIND, error)
+        except BackendRefused as error:
+            other_kind = await self._other_kind()
+            return not_ready(name, KIND, error if other_kind is None else BackendRefused(other_kind))
+        if found.refusals and (other_kind := await self._other_kind()) is not None:
+            return not_ready(name, KIND, BackendRefused(other_kind))
+        return judged(info, found, self._cache)
+
+    async def _other_kind(self) -> str | None:
+        """What to change, where another kind of server gave a refusal."""
+        return misconfigured(KIND, await kind_at(self._http))
+
+    async def _try_labels(self, asked: AskedLabels) -> LabelFindings:
+        """Score one prompt by itself, then two at once. Raises BackendUnavailable."""
+        found, tree = LabelFindings(reports_tokens_computed=True), PromptTree("", (Query(Row(0), PROBE_TEXT),))
+        try:
+            alone = await self._ask(tree, asked)
+            company = await together(self._ask(tree, asked) for _ in range(2))
+        except BackendRefused as refusal:
+            found.refusals.append(str(refusal))
+            return found
+        found.difference_nats = max(_difference(alone, scores) for scores in company)
+        finder = Finder(self._encode, asked)
+        try:
+            found.other_endings = await finder.other_endings(await finder.behind())
+        except BackendRefused:  # the server finds the labels' tokens by itself; telling them is an extra
+            found.other_endings = None
+        return found
+
+    async def _try_cache(self, info: BackendInfo, asked: AskedLabels) -> None:
+        """Score a prompt twice that nobody has sent before; once for a server. Raises BackendError."""
+        if info.fingerprint == self._fingerprint:
+            return
+        half = (info.context_tokens or 0) // 2  # a character is a token at most
+        tree = PromptTree(fresh_text(_CLAIMS)[:half], (Query(Row(0), PROBE_TEXT),))
+        cold, warm = [await self._ask(tree, asked) for _ in range(2)]
+        usage = warm.usage
+        found_all = usage.tokens_computed == usage.prompts  # the last token of a prompt is always computed
+        sample = Sample(usage.tokens_sent - usage.tokens_computed, found_all, _difference(cold, warm))
+        self._cache, self._fingerprint = concluded([sample]), info.fingerprint
+
+    async def _ask(self, tree: PromptTree, asked: AskedLabels) -> TreeScores:
+        return await self._score(tree, asked.labels, all_spellings=asked.all_spellings, separator=asked.separator)
+
+    async def _encode(self, text: str) -> list[Token]:
+        pieces: Sequence[dict[str, Any]] = await self._http.post("/tokenize", {"inputs": text})
+        return [Token(piece["id"], piece["stop"]) for piece in pieces if piece["stop"] > piece["start"]]
+
+
+def _difference(one: TreeScores, other: TreeScores) -> float:
+    """By how many nats labels differ, at most."""
+    pairs = zip(one.log_probabilities[Row(0)], other.log_probabilities[Row(0)], strict=True)
+    return max(abs(left - right) for left, right in pairs)

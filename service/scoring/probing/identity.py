@@ -1,0 +1,93 @@
+"""Recognises a server: by what it says of itself, and by what it answers to a few fixed prompts."""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from service.errors import BackendError, BackendUnavailable
+from service.ports.scoring import BackendIdentity, BackendInfo
+from service.scoring.calls.executor import Driver
+from service.scoring.wires.wire import ServerFacts
+
+# Prompts that leave much open: how sure a model is of its likeliest next token then differs from model to model.
+CANARY_PROMPTS = (
+    "The capital of France is",
+    "Question: Is water wet?\nAnswer:",
+    "Once upon a time there was a",
+    "The",
+    "In 1987 she moved to",
+    "def f(x):\n    return",
+    "Dear",
+    "17 4 9 2",
+)
+
+CANARY_SECONDS = 60.0  # a server may restart while nobody speaks to it; later than this, that is noticed
+
+Canary = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """A canary, when it was measured (seconds), and how many connections had broken before."""
+
+    canary: Canary
+    at: float
+    disconnections: int
+
+
+class Recognition:
+    """Identifies a server; its canary is measured again after a connection has broken, and now and then.
+
+    A server can only become another one by restarting. That breaks the calls under way; where
+    there were none, the next connection is opened without a word.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        driver: Driver,
+        *,
+        facts: Callable[[], Awaitable[ServerFacts]],
+        canary: Callable[[], Awaitable[Canary]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._kind = kind
+        self._driver = driver
+        self._facts = facts
+        self._measure = canary
+        self._clock = clock
+        self._last: _Measured | None = None
+
+    async def identify(self) -> BackendIdentity:
+        """What the server is just now. Raises BackendError."""
+        facts = await self._facts()
+        last, disconnections = self._last, self._driver.disconnections
+        if last is None or last.disconnections != disconnections or self._clock() - last.at > CANARY_SECONDS:
+            last = self._last = _Measured(await self._measure(), self._clock(), disconnections)
+        return BackendIdentity(described("", self._kind, facts).fingerprint, last.canary)
+
+
+def described(
+    name: str, kind: str, facts: ServerFacts, problems: Sequence[str] = (), *, reports_tokens_computed: bool = False
+) -> BackendInfo:
+    """A backend that answers; ready where there are no problems."""
+    return BackendInfo(
+        name=name,
+        kind=kind,
+        ready=not problems,
+        model=facts.model,
+        revision=facts.revision,
+        server_version=facts.version,
+        context_tokens=facts.context_tokens,
+        max_concurrent_requests=facts.max_concurrent_requests,
+        max_top_tokens=facts.max_top_tokens,
+        cache_block_tokens=facts.cache_block_tokens,
+        reports_tokens_computed=reports_tokens_computed,
+        problems=tuple(problems),
+    )
+
+
+def not_ready(name: str, kind: str, error: BackendError) -> BackendInfo:
+    """A backend that gave an error in place of an answer."""
+    reachable = not isinstance(error, BackendUnavailable)
+    return BackendInfo(name=name, kind=kind, ready=False, reachable=reachable, problems=(str(error),))

@@ -1,0 +1,178 @@
+"""Finds out what a server is and whether it can score a job's labels, by trials over its wire.
+
+A problem keeps a job from running, advice does not; each says what to change. Every trial costs
+a few tokens; those of the prefix cache are made once, and remembered for as long as the server
+says that it is the same.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind
+from service.ports.scoring import BackendInfo
+from service.scoring.calls.executor import Driver
+from service.scoring.probing.cache_trial import CacheFindings, CacheTrial
+from service.scoring.probing.identity import described, not_ready
+from service.scoring.probing.label_trial import AskedLabels, LabelFindings, try_labels
+from service.scoring.wires.advice import remedies_of
+from service.scoring.wires.detection import DetectKind, misconfigured
+from service.scoring.wires.wire import ServerFacts, Wire
+
+EXAMPLES = ("True", "False")  # labels tried where none are given
+STEADY_NATS = 1e-3  # differences below do not matter: single precision is steady to 1e-6
+# Half precision moves log-probabilities by about 0.06 nats between a cold and a warm prefix cache
+# (vllm-project/vllm issue 5543); four times that is no rounding any more.
+UNSTEADY_NATS = 0.25
+COARSE_BLOCK_TOKENS = 64  # rows of a usual data set are not longer, so that their last block is found by none
+_CACHE_TRIAL_SECONDS = 5.0
+
+
+async def examine(
+    name: str,
+    wire: Wire,
+    driver: Driver,
+    labels: Sequence[str] = (),
+    *,
+    all_spellings: bool = False,
+    separator: str = "",
+) -> BackendInfo:
+    """What the server is and whether it can score these labels, with nothing remembered from before."""
+    return await Examiner()(name, wire, driver, labels, all_spellings=all_spellings, separator=separator)
+
+
+class Examiner:
+    """Examines one server again and again.
+
+    `detect` says what kind of server answers at the wire's address; without it the settings are believed.
+    """
+
+    def __init__(self, detect: DetectKind | None = None) -> None:
+        self._detect = detect
+        self._fingerprint = ""
+        self._found_kind: str | None = None
+        self._cache_trial = CacheTrial()
+
+    async def __call__(
+        self,
+        name: str,
+        wire: Wire,
+        driver: Driver,
+        labels: Sequence[str] = (),
+        *,
+        all_spellings: bool = False,
+        separator: str = "",
+    ) -> BackendInfo:
+        """What the server is and whether it can score these labels; errors are in the answer's problems."""
+        try:
+            facts = await wire.facts()
+        except BackendError as error:
+            other_kind = await self._other_kind(wire.kind, error)
+            return not_ready(name, wire.kind, error if other_kind is None else BackendRefused(other_kind))
+        info = told(name, wire.kind, facts, token_id_prompts=wire.takes_token_ids)
+        if (wrong := await self._check_kind(info)) is not None:
+            return replace(info, ready=False, problems=(wrong,))
+        if info.problems:
+            return info
+        asked = AskedLabels(labels or EXAMPLES, all_spellings, separator, as_text=not wire.takes_token_ids)
+        try:
+            return await self._tried_out(info, wire, driver, asked)
+        except BackendError as error:
+            reachable = not isinstance(error, BackendUnavailable)
+            return replace(info, ready=False, reachable=reachable, problems=(str(error),))
+
+    async def _tried_out(self, info: BackendInfo, wire: Wire, driver: Driver, asked: AskedLabels) -> BackendInfo:
+        """The server's own words and what all trials found. Raises BackendError."""
+        found = await try_labels(wire, driver, asked)
+        cache = await self._cache_trial.go_on(
+            wire, driver, context_tokens=info.context_tokens, seconds=_CACHE_TRIAL_SECONDS
+        )
+        if info.max_top_tokens is not None:  # a lower cap may have shown itself in a refusal by now
+            info = replace(info, max_top_tokens=(await wire.facts()).max_top_tokens)
+        return judged(info, found, cache, found_kind=self._found_kind)
+
+    async def _other_kind(self, configured: str, error: BackendError) -> str | None:
+        """What to change, where a server of another kind gave the error."""
+        answered = isinstance(error, BackendRefused) or (
+            isinstance(error, BackendUnavailable) and error.kind is FailureKind.MALFORMED
+        )
+        return misconfigured(configured, await self._detect()) if self._detect and answered else None
+
+    async def _check_kind(self, info: BackendInfo) -> str | None:
+        """What to change where another kind answers; looked at when the server is new or has changed."""
+        if info.fingerprint != self._fingerprint:
+            self._cache_trial = CacheTrial()
+            self._found_kind = await self._detect() if self._detect else None
+            self._fingerprint = info.fingerprint
+        return misconfigured(info.kind, self._found_kind)
+
+
+def told(name: str, kind: str, facts: ServerFacts, *, token_id_prompts: bool) -> BackendInfo:
+    """What the server says of itself; a problem where it hides what no job can do without."""
+    problems = facts.problems
+    if facts.context_tokens is None and not problems:
+        problems = (f"the server does not say how many tokens it reads at once: {remedies_of(kind).context}",)
+    info = described(name, kind, facts, problems)
+    return replace(info, token_id_prompts=token_id_prompts, advice=facts.advice)
+
+
+def judged(
+    info: BackendInfo, found: LabelFindings, cache: CacheFindings, *, found_kind: str | None = None
+) -> BackendInfo:
+    """What the server says and what the trials found, with what to change."""
+    tried = replace(
+        info,
+        reports_tokens_computed=found.reports_tokens_computed or cache.prefix_cache is not None,
+        tokenizer_agrees=None if found.other_endings is None else not found.other_endings and found.joins is not False,
+        prefix_cache=cache.prefix_cache,
+        cache_block_tokens=cache.block_tokens or info.cache_block_tokens,
+        repeat_difference_nats=found.difference_nats,
+        warm_difference_nats=cache.difference_nats,
+    )
+    problems = (*tried.problems, *_problems(tried, found))
+    advice = (*tried.advice, *_advice(tried, found, found_kind))
+    return replace(tried, ready=not problems, problems=problems, advice=advice)
+
+
+def _problems(info: BackendInfo, found: LabelFindings) -> Iterator[str]:
+    remedies = remedies_of(info.kind)
+    yield from found.refusals
+    for token in found.unreachable:
+        yield f"no log-probability for {token.text!r} after {token.prompt!r}: {remedies.unreachable_label}"
+    if found.relative and found.calls > 1:
+        yield (
+            "only differences between log-probabilities are known, and the labels are not decided by one token: "
+            f"{remedies.unreachable_label}"
+        )
+    for what, nats in _differences(info):
+        if nats > UNSTEADY_NATS:
+            yield f"{what} differ by {nats:.2g} nats, too much to compare scores: {remedies.differing_calls}"
+
+
+def _advice(info: BackendInfo, found: LabelFindings, found_kind: str | None) -> Iterator[str]:
+    remedies = remedies_of(info.kind)
+    if not info.reports_tokens_computed:
+        yield f"tokens computed are modelled, since the server does not tell them: {remedies.computed_tokens}"
+    if info.prefix_cache is False:
+        yield f"a prompt sent twice is computed twice, so that jobs cost many times more: {remedies.prefix_cache}"
+    if (info.cache_block_tokens or 0) > COARSE_BLOCK_TOKENS:
+        yield f"the prefix cache finds blocks of {info.cache_block_tokens} tokens only: {remedies.cache_block}"
+    for what, nats in _differences(info):
+        if STEADY_NATS < nats <= UNSTEADY_NATS:
+            yield f"{what} differ by {nats:.2g} nats: for labels that repeat exactly, {remedies.differing_calls}"
+    if found.relative and found.calls == 1:
+        yield f"labels are scored against each other alone, without their probability: {remedies.unreachable_label}"
+    if found.other_endings:
+        ends = ", ".join(map(repr, found.other_endings))
+        yield f"labels have other tokens behind prompts that end with {ends}: let the template end with a word"
+    if found.joins is False:
+        yield "the tokenizer gives a text other tokens behind a separator than by itself: prompts are encoded whole"
+    if info.kind == "tgi" and found_kind == "embedded":
+        yield "the embedded server answers: with the backend's kind 'embedded' a whole prompt tree travels in one call"
+
+
+def _differences(info: BackendInfo) -> Iterator[tuple[str, float]]:
+    """What was measured, in words, and in nats."""
+    if info.repeat_difference_nats is not None:
+        yield "the log-probabilities of identical calls", info.repeat_difference_nats
+    if info.warm_difference_nats is not None:
+        yield "the log-probabilities of a prompt computed anew and from the prefix cache", info.warm_difference_nats

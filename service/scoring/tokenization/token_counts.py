@@ -1,0 +1,58 @@
+"""Counts tokens by the embedded server's own tokenizer, many texts a call, with a memory of recent texts."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from service.errors import BackendRefused
+from service.scoring.calls.executor import Driver
+from service.scoring.calls.gather import together
+from service.scoring.wires.http import JsonHttp
+from service.scoring.wires.recent import Recent
+
+_REMEMBERED_TEXTS = 20_000
+_BATCH_TEXTS = 1_000
+_BATCH_CHARACTERS = 1_000_000  # well within the embedded server's longest body
+
+
+class BatchTokenCounter:
+    """The embedded server's `/v1/count_tokens`."""
+
+    def __init__(self, http: JsonHttp, driver: Driver) -> None:
+        self._http = http
+        self._driver = driver
+        self._counts = Recent[str, int](_REMEMBERED_TEXTS)
+
+    async def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, special tokens not counted. Raises BackendError."""
+        counts = {"": 0}
+        for text in dict.fromkeys(texts):
+            if (known := self._counts.get(text)) is not None:
+                counts[text] = known
+        batches = _batches(text for text in dict.fromkeys(texts) if text not in counts)
+        for counted in await together(map(self._count, batches)):
+            counts |= counted
+            for text, count in counted.items():
+                self._counts.put(text, count)
+        return [counts[text] for text in texts]
+
+    async def _count(self, batch: list[str]) -> dict[str, int]:
+        post = partial(self._http.post, "/v1/count_tokens", {"texts": batch})
+        answer: Any = await self._driver.call(post, measured=False)
+        try:
+            return {text: int(count) for text, count in zip(batch, answer["counts"], strict=True)}
+        except (KeyError, TypeError, ValueError) as error:
+            raise BackendRefused(f"/v1/count_tokens gave an answer of another form: {error!r}") from error
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    """The texts in runs of a bounded number of texts and characters; a longer text goes alone."""
+    batch, characters = list[str](), 0
+    for text in texts:
+        if batch and (len(batch) >= _BATCH_TEXTS or characters + len(text) > _BATCH_CHARACTERS):
+            yield batch
+            batch, characters = [], 0
+        batch.append(text)
+        characters += len(text)
+    if batch:
+        yield batch

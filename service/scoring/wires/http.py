@@ -1,0 +1,150 @@
+"""The one place where this service speaks HTTP to inference servers by itself."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import orjson
+import structlog
+
+from service.errors import BackendRefused, BackendUnavailable, FailureKind
+from service.scoring.calls.retry_rules import failed_answer, moment, retry_after_seconds, said_error
+
+logger = structlog.get_logger(__name__)
+
+_CONNECT_SECONDS = 10.0
+_WRITE_SECONDS = 30.0  # without a byte going out
+_KEEPALIVE_SECONDS = 4.0  # uvicorn, below vLLM and SGLang, closes idle connections after 5 s
+_SHOWN_CHARACTERS = 500  # of an answer, in an error
+_HEADERS = {"Content-Type": "application/json"}
+_SENT = "http11.send_request_body.complete"  # httpcore's word for it: from now on the answer is waited for
+
+
+class JsonHttp:
+    """JSON over a pool of connections to one server; failures become backend errors.
+
+    Connections are kept and used again. How many calls are under way is for the driver to say, so
+    that waiting for a connection has no time-out. A call that is cancelled closes its connection,
+    by which servers notice that they need not go on. `api_key` travels as a bearer token (RFC 6750)
+    and is in no error's text. Raises ValueError for a key that no header can hold.
+    """
+
+    def __init__(self, url: str, *, timeout_seconds: float, connections: int, api_key: str | None = None) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._secret = (api_key or "").strip()
+        if not (self._secret.isascii() and self._secret.isprintable()):
+            raise ValueError("the API key has characters that an HTTP header cannot hold")
+        self._client = httpx.AsyncClient(
+            base_url=url,
+            headers={"Authorization": f"Bearer {self._secret}"} if self._secret else {},
+            limits=httpx.Limits(
+                max_connections=connections,
+                max_keepalive_connections=connections,
+                keepalive_expiry=_KEEPALIVE_SECONDS,
+            ),
+            trust_env=False,
+        )
+        address = self._client.base_url
+        self._server = f"{address.scheme}://{address.netloc.decode()}"  # without a password that the URL may hold
+
+    async def get(self, path: str) -> Any:
+        """The JSON document at this path. Raises BackendUnavailable, BackendRefused."""
+        return await self._send("GET", path, None, None)
+
+    async def post(self, path: str, body: object, *, timeout_seconds: float | None = None) -> Any:
+        """The JSON answer to this body, waited for as long as usual or as asked.
+
+        Raises BackendUnavailable, BackendRefused.
+        """
+        return await self._send("POST", path, orjson.dumps(body), timeout_seconds)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    async def _send(self, method: str, path: str, body: bytes | None, timeout_seconds: float | None) -> Any:
+        answer_seconds = timeout_seconds or self._timeout_seconds
+        phases = httpx.Timeout(answer_seconds, connect=_CONNECT_SECONDS, write=_WRITE_SECONDS, pool=None)
+        async with self._translated(path, answer_seconds):
+            # A phase's time-out is for one piece of data: whoever sends a byte now and then keeps within it for ever.
+            async with asyncio.timeout(None) as deadline:
+
+                async def trace(event: str, info: object) -> None:
+                    del info
+                    if event == _SENT:
+                        deadline.reschedule(asyncio.get_running_loop().time() + answer_seconds)
+
+                reply = await self._client.request(
+                    method, path, content=body, headers=_HEADERS, timeout=phases, extensions={"trace": trace}
+                )
+        return self._read(path, reply)
+
+    def _read(self, path: str, reply: httpx.Response) -> Any:
+        """The JSON of an answer. Raises BackendUnavailable, BackendRefused."""
+        if not reply.is_success:
+            now = moment(reply.headers.get("date"))
+            after = retry_after_seconds(reply.headers.get("retry-after"), now=now)
+            raise failed_answer(reply.status_code, self._shown(reply), where=path, retry_after_seconds=after)
+        try:
+            content = _parsed(reply.content)
+        except (ValueError, RecursionError) as error:
+            message = f"{path} answered something that is not JSON: {self._shown(reply)!r}"
+            raise BackendUnavailable(message, kind=FailureKind.MALFORMED) from error
+        if isinstance(content, dict) and content.get("error"):
+            raise said_error(content["error"], self._redacted(_told(content["error"])), where=path)
+        return content
+
+    @asynccontextmanager
+    async def _translated(self, where: str, answer_seconds: float) -> AsyncIterator[None]:
+        """Failures to get an answer at all as errors of ours.
+
+        Users read these: the server's address, which is the operator's alone, is in the log.
+        """
+        try:
+            yield
+        except (httpx.TransportError, TimeoutError) as error:
+            reason = f"{type(error).__name__} {self._redacted(str(error))}".strip()
+            logger.info("an inference server did not answer", server=self._server, path=where, reason=reason)
+            raise self._failure(where, answer_seconds, error) from error
+        except httpx.DecodingError as error:
+            message = f"{where} sent a body that cannot be unpacked: {error}"
+            raise BackendUnavailable(message, kind=FailureKind.MALFORMED) from error
+
+    def _failure(self, where: str, answer_seconds: float, error: Exception) -> BackendUnavailable | BackendRefused:
+        """What a call without an answer means."""
+        match error:
+            case httpx.ReadTimeout() | httpx.WriteTimeout() | httpx.PoolTimeout() | TimeoutError():
+                message = f"{where}: no answer within {answer_seconds:g} s"
+                return BackendUnavailable(message, kind=FailureKind.TIMED_OUT)
+            case httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
+                return BackendRefused(f"{where}: {self._redacted(str(error))}")
+        message = f"{where}: {type(error).__name__} {self._redacted(str(error))}".strip()
+        return BackendUnavailable(message, kind=FailureKind.DISCONNECTED)
+
+    def _shown(self, reply: httpx.Response) -> str:
+        """What an error tells of an answer."""
+        text = self._redacted(reply.text)[:_SHOWN_CHARACTERS]
+        if reply.status_code != 401:
+            return text
+        return f"{text} (the backend's api_key {'is not the right one' if self._secret else 'is not set'})"
+
+    def _redacted(self, text: str) -> str:
+        """The text without the key, in case a server or a library repeats it."""
+        return text.replace(self._secret, "***") if self._secret else text
+
+
+def _told(error: object) -> str:
+    """A server's own words for what went wrong."""
+    message = error.get("message") if isinstance(error, dict) else error
+    return message if isinstance(message, str) and message else json.dumps(error, ensure_ascii=False)
+
+
+def _parsed(content: bytes) -> Any:
+    """JSON, and the infinities that Python servers put into it. Raises ValueError, RecursionError."""
+    try:
+        return orjson.loads(content)
+    except ValueError:
+        return json.loads(content)

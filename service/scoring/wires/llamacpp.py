@@ -1,0 +1,169 @@
+"""llama.cpp's `llama-server`: log-probabilities of the likeliest tokens from `POST /completion`.
+
+Read in llama.cpp's `tools/server` (`README.md`, `server-schema.cpp`, `server-task.cpp`,
+`server-context.cpp`). With `post_sampling_probs` off, `n_probs` gives a softmax over the whole
+vocabulary, which samplers and biases do not touch. A wanted token that is not among the
+likeliest is looked for among ten times as many, up to the vocabulary; the prompt is in the cache
+by then.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from service.errors import BackendRefused, BackendUnavailable
+from service.scoring.wires.http import JsonHttp
+from service.scoring.wires.replies import (
+    Completion,
+    computed_tokens,
+    count,
+    log_probability,
+    next_token,
+    positive_or_none,
+    reading,
+    sent_whole,
+    text_or_none,
+    token_ids,
+)
+from service.scoring.wires.special_tokens import in_ids
+from service.scoring.wires.token_offsets import SHORT_CHARACTERS, placed
+from service.scoring.wires.wire import NextToken, Prompt, ServerFacts, Token
+
+_FIRST_ALTERNATIVES = 200
+_GROWTH = 10
+_FLOOR = -3.4e38  # `completion_token_output::logarithm` writes the lowest float for the logarithm of 0
+_FORCED = 1e4  # added to a logit, more than any two differ by
+
+
+class LlamaCppWire:
+    """A `llama-server` with one language model."""
+
+    kind = "llamacpp"
+    takes_token_ids = True
+
+    def __init__(self, url: str, *, timeout_seconds: float, connections: int, api_key: str | None = None) -> None:
+        self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=connections, api_key=api_key)
+
+    async def facts(self) -> ServerFacts:
+        """From `/props` and `/v1/models`. Raises BackendError."""
+        props = await self._http.get("/props")
+        with reading("/props"):
+            return read_facts(props, await self._model())
+
+    async def encode(self, text: str, *, special: bool = False) -> list[Token]:
+        """The tokens by `/tokenize`, those of a short text with their places in it. Raises BackendError."""
+        with_pieces = len(text) <= SHORT_CHARACTERS
+        body = {"content": text, "add_special": special, "parse_special": False, "with_pieces": with_pieces}
+        reply = await self._http.post("/tokenize", body)
+        with reading("/tokenize"):
+            if not with_pieces:
+                return [Token(token) for token in token_ids(reply["tokens"])]
+            ids = token_ids([token["id"] for token in reply["tokens"]])
+            return placed(text, ids, [[_piece(token["piece"]) for token in reply["tokens"]]])
+
+    async def next_token(self, prompt: Prompt, wanted: Sequence[int]) -> NextToken:
+        """One call, or several where a wanted token is not among the likeliest. Raises BackendError."""
+        prompt = await in_ids(prompt, self.encode)
+        alternatives = _FIRST_ALTERNATIVES
+        answers = await self._complete(prompt, alternatives, wanted)
+        while any(token not in answers[-1].by_id for token in wanted):
+            vocabulary = positive_or_none((await self._model()).get("n_vocab"))
+            if vocabulary is None or alternatives >= vocabulary:
+                break
+            alternatives = min(alternatives * _GROWTH, vocabulary)
+            answers += await self._complete(prompt, alternatives, wanted)
+        computed = [answer.computed for answer in answers if answer.computed is not None]
+        return next_token(
+            answers[-1].by_id,
+            wanted,
+            sent=sum(answer.sent for answer in answers),
+            computed=sum(computed) if len(computed) == len(answers) else None,
+            requests=len(answers),
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._http.close()
+
+    async def _model(self) -> Mapping[str, Any]:
+        """What `/v1/models` says of the first model, its `meta` (`n_vocab`, `n_ctx_train`) among it."""
+        models = await self._http.get("/v1/models")
+        with reading("/v1/models"):
+            model = models["data"][0]
+            return {"id": model["id"], **(model.get("meta") or {})}
+
+    async def _complete(self, prompt: Prompt, alternatives: int, wanted: Sequence[int]) -> list[Completion]:
+        """The answer, behind one without log-probabilities where it took two calls.
+
+        The server withholds them where the generated token is a part of a character; then a wanted
+        token is generated instead of the likeliest, which changes none of them.
+        """
+        body = {
+            "prompt": prompt.text if prompt.token_ids is None else list(prompt.token_ids),
+            "n_predict": 1,
+            "n_probs": alternatives,
+            "temperature": 0,
+            "samplers": ["temperature"],
+            "post_sampling_probs": False,
+            "cache_prompt": True,
+        }
+        given = None if prompt.token_ids is None else len(prompt.token_ids)
+        first = await self._post(body, given)
+        if first.by_id or not wanted:
+            return [first]
+        return [first, await self._post({**body, "logit_bias": [[wanted[0], _FORCED]]}, given)]
+
+    async def _post(self, body: Mapping[str, Any], given: int | None) -> Completion:
+        reply = await self._http.post("/completion", body)
+        with reading("/completion"):
+            answer = read_completion(reply)
+        if given is not None:
+            sent_whole(given, answer.sent)
+        return answer
+
+
+def read_completion(reply: Any) -> Completion:
+    """A reply to `/completion`; its `tokens_cached` counts what is cached afterwards, not what was found.
+
+    Raises what `reading` translates, BackendRefused where the prompt was cut, BackendUnavailable where the call was.
+    """
+    if reply.get("truncated"):
+        raise BackendRefused("llama-server cut the prompt: raise its --ctx-size, of which every slot gets its share")
+    if count(reply["tokens_predicted"]) == 0:
+        raise BackendUnavailable(f"llama-server ended the call without a token: {reply.get('stop_type')!r}")
+    sent, timings = count(reply["tokens_evaluated"]), reply.get("timings") or {}
+    computed = computed_tokens(sent, timings.get("cache_n"))
+    if computed is None and timings.get("prompt_n") is not None:
+        computed = count(timings["prompt_n"])
+    return Completion(dict(_pairs(reply)), sent, computed)
+
+
+def _pairs(reply: Mapping[str, Any]) -> Iterator[tuple[int, float]]:
+    """The likeliest tokens; the README's sample calls their list `probs`.
+
+    What is said of the generated token itself is not read: 1 is its probability until it is found
+    among the others. Nor is anything where more than one was generated, to complete a character.
+    """
+    if reply["tokens_predicted"] == 1:
+        for generated in (reply.get("completion_probabilities") or reply.get("probs") or [])[:1]:
+            for token in generated["top_logprobs"]:
+                yield count(token["id"]), log_probability(token["logprob"], floor=_FLOOR)
+
+
+def _piece(piece: str | list[int]) -> bytes:
+    """A piece that is no text by itself comes as the values of its bytes."""
+    return piece.encode() if isinstance(piece, str) else bytes(piece)
+
+
+def read_facts(props: Mapping[str, Any], model: Mapping[str, Any]) -> ServerFacts:
+    """What the server says of itself. Raises what `reading` translates.
+
+    `n_ctx` is that of one slot. A prompt of all tokens but one would be answered, but as `truncated`.
+    """
+    context = positive_or_none(props["default_generation_settings"].get("n_ctx"))
+    return ServerFacts(
+        model=text_or_none(props.get("model_path")) or text_or_none(model["id"]),
+        version=text_or_none(props.get("build_info")),
+        context_tokens=context and context - 2,
+        max_concurrent_requests=positive_or_none(props.get("total_slots")),
+        cache_block_tokens=1,
+    )

@@ -1,0 +1,19 @@
+"""What a server says of itself at `GET /info`: text-generation-inference, and the embedded server as it does."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from service.scoring.wires.replies import positive_or_none, text_or_none
+from service.scoring.wires.wire import ServerFacts
+
+
+def read_info(info: Mapping[str, Any]) -> ServerFacts:
+    """The facts in a reply. TGI keeps its cap on alternatives to itself, the embedded server tells it."""
+    return ServerFacts(
+        model=text_or_none(info.get("model_id")),
+        revision=text_or_none(info.get("model_sha")),
+        version=text_or_none(info.get("version")),
+        context_tokens=positive_or_none(info.get("max_input_tokens")),
+        max_concurrent_requests=positive_or_none(info.get("max_concurrent_requests")),
+        max_top_tokens=positive_or_none(info.get("max_top_n_tokens")),
+    )

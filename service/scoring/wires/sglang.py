@@ -1,0 +1,243 @@
+"""SGLang: log-probabilities of chosen tokens from its own `POST /generate`, many prompts behind one from `/v1/score`.
+
+Read in SGLang 0.5.23 (`srt/managers/io_struct.py`, `srt/managers/tokenizer_manager.py`,
+`srt/entrypoints/http_server.py`, `srt/entrypoints/openai/protocol.py`). `logprob_start_len` of -1
+leaves the prefix cache in use, which log-probabilities of the prompt itself would not.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from service.errors import BackendRefused, BackendUnavailable
+from service.scoring.calls.retry_rules import failed_answer
+from service.scoring.wires.http import JsonHttp
+from service.scoring.wires.recent import Recent
+from service.scoring.wires.replies import (
+    computed_tokens,
+    count,
+    log_probability,
+    next_token,
+    positive_or_none,
+    reading,
+    sent_whole,
+    text_or_none,
+    token_ids,
+)
+from service.scoring.wires.special_tokens import encode_cut, in_ids, lookalikes
+from service.scoring.wires.token_offsets import SHORT_CHARACTERS
+from service.scoring.wires.wire import NextToken, Prompt, ServerFacts, Token
+
+_REMEMBERED_TEXTS = 10_000
+_TOO_LONG = ("longer than", "exceeds the")  # in the messages of tokenizer_manager.py and managers/utils.py
+_ADVICE = {
+    "disable_radix_cache": "launch SGLang without --disable-radix-cache: every prompt is computed anew",
+    "enable_mis": "launch SGLang without --enable-mis: it turns the prefix cache off",
+    "allow_auto_truncate": "launch SGLang without --allow-auto-truncate: it cuts prompts that are too long",
+}
+
+
+class SglangWire:
+    """An SGLang server; `model` is checked against the names it serves, of which a call need not name one."""
+
+    kind = "sglang"
+    takes_token_ids = True
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_seconds: float,
+        connections: int,
+        model: str | None = None,
+        api_key: str | None = None,
+    ) -> None:
+        self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=connections, api_key=api_key)
+        self._model = model
+        self._scores_items = True
+        self._is_atom = Recent[str, bool](_REMEMBERED_TEXTS)
+
+    async def facts(self) -> ServerFacts:
+        """From `/model_info`, `/server_info` and `/v1/models`. Raises BackendError."""
+        model, server = await self._about("model_info"), await self._about("server_info")
+        with reading("/model_info"):
+            return read_facts(model, server, (await self._http.get("/v1/models"))["data"], self._model)
+
+    async def encode(self, text: str, *, special: bool = False) -> list[Token]:
+        """The tokens by `/tokenize`, those of a short text with their places in it. Raises BackendError."""
+        if atoms := await self._atoms(lookalikes(text)):
+            return await encode_cut(text, atoms, self.encode, special=special)
+        reply = await self._http.post("/tokenize", {"prompt": text, "add_special_tokens": special})
+        with reading("/tokenize"):
+            ids = token_ids(reply["tokens"])
+        if not ids or len(text) > SHORT_CHARACTERS:
+            return [Token(token) for token in ids]
+        reply = await self._http.post("/detokenize", {"tokens": [ids[: end + 1] for end in range(len(ids))]})
+        with reading("/detokenize"):
+            return [Token(token, _end(text, part)) for token, part in zip(ids, reply["text"], strict=True)]
+
+    async def next_token(self, prompt: Prompt, wanted: Sequence[int]) -> NextToken:
+        """One call. Raises BackendError."""
+        prompt = await in_ids(prompt, self.encode)
+        given = {"text": prompt.text} if prompt.token_ids is None else {"input_ids": list(prompt.token_ids)}
+        reply = await self._http.post("/generate", {**given, **_generating(wanted)})
+        with reading("/generate"):
+            return read_generated(reply, wanted, None if prompt.token_ids is None else len(prompt.token_ids))
+
+    async def next_tokens(
+        self, beginning: tuple[int, ...], items: Sequence[tuple[int, ...]], wanted: Sequence[int]
+    ) -> list[NextToken]:
+        """log p(token | beginning and item) for every wanted token, item by item; the beginning travels once.
+
+        `/v1/score` counts the tokens of all prompts together, in the first answer here, and tells
+        of none found in the prefix cache. Releases whose `/v1/score` gives no log-probabilities
+        are asked through `/generate`, which takes whole prompts and tells of both. Raises BackendError.
+        """
+        tries_items = self._scores_items and bool(wanted)
+        if tries_items:
+            scored = await self._score(beginning, items, list(dict.fromkeys(wanted)))
+            if scored is not None:
+                return scored
+        prompts = [[*beginning, *item] for item in items]
+        reply = await self._http.post("/generate", {"input_ids": prompts, **_generating(wanted)})
+        with reading("/generate"):
+            answers = [read_generated(one, wanted, len(ids)) for ids, one in zip(prompts, reply, strict=True)]
+        self._scores_items = self._scores_items and not tries_items  # it is the release that has no other way
+        return answers
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._http.close()
+
+    async def _atoms(self, suspects: Sequence[str]) -> list[str]:
+        """Those texts that the tokenizer takes for one token each, asked about once."""
+        found = {suspect: self._is_atom.get(suspect) for suspect in suspects}
+        if unknown := [suspect for suspect, is_atom in found.items() if is_atom is None]:
+            reply = await self._http.post("/tokenize", {"prompt": unknown, "add_special_tokens": False})
+            with reading("/tokenize"):
+                for suspect, ids in zip(unknown, reply["tokens"], strict=True):
+                    found[suspect] = len(token_ids(ids)) == 1
+                    self._is_atom.put(suspect, found[suspect] is True)
+        return [suspect for suspect, is_atom in found.items() if is_atom]
+
+    async def _score(
+        self, beginning: Sequence[int], items: Sequence[Sequence[int]], wanted: Sequence[int]
+    ) -> list[NextToken] | None:
+        """By `/v1/score`; None where it gives no log-probabilities."""
+        body = {
+            "query": list(beginning),
+            "items": [list(item) for item in items],
+            "label_token_ids": wanted,
+            "return_token_logprobs": True,
+        }
+        try:
+            reply = await self._http.post("/v1/score", body)
+        except BackendRefused:  # a release without the route; what is wrong with the prompts `/generate` says as well
+            return None
+        with reading("/v1/score"):
+            if reply.get("token_logprobs") is None:
+                return None
+            return read_scored(reply, wanted, len(items), sum(len(beginning) + len(item) for item in items))
+
+    async def _about(self, path: str) -> Mapping[str, Any]:
+        """What the server says of itself, under the path of older releases too; nothing where it keeps that private."""
+        for each in (f"/{path}", f"/get_{path}"):
+            try:
+                found = await self._http.get(each)
+            except BackendRefused:
+                continue
+            if isinstance(found, dict):
+                return found
+        return {}
+
+
+def _generating(wanted: Sequence[int]) -> dict[str, Any]:
+    """Temperature 0 is taken as 1 with the likeliest token drawn, so that log-probabilities stay as they are."""
+    return {
+        "sampling_params": {"max_new_tokens": 1, "temperature": 0},
+        "return_logprob": True,
+        "logprob_start_len": -1,
+        **({"token_ids_logprob": list(wanted)} if wanted else {}),
+    }
+
+
+def read_generated(reply: Any, wanted: Iterable[int], given: int | None) -> NextToken:
+    """One prompt's reply to `/generate`; `given` is its number of tokens, where it was sent as ids.
+
+    Raises what `reading` translates, BackendError.
+    """
+    meta = reply["meta_info"]
+    if meta["finish_reason"]["type"] not in ("length", "stop"):
+        raise _aborted(meta["finish_reason"])
+    sent = count(meta["prompt_tokens"])
+    if given is not None:
+        sent_whole(given, sent)
+    return next_token(dict(_pairs(meta)), wanted, sent=sent, computed=computed_tokens(sent, meta.get("cached_tokens")))
+
+
+def read_scored(reply: Any, wanted: Sequence[int], items: int, given: int) -> list[NextToken]:
+    """A reply to `/v1/score`, where `given` is the number of tokens of all prompts. Raises as `read_generated` does."""
+    sent = count(reply["usage"]["prompt_tokens"])
+    sent_whole(given, sent)
+    counts = [sent] + [0] * (items - 1)
+    rows = [dict(zip(wanted, map(_value, row), strict=True)) for row in reply["token_logprobs"]]
+    return [next_token(row, wanted, sent=each) for row, each in zip(rows, counts, strict=True)]
+
+
+def _pairs(meta: Mapping[str, Any]) -> Iterator[tuple[int, float]]:
+    """The generated token, then those that were asked for: [log-probability, id, text] each."""
+    chosen = meta.get("output_token_ids_logprobs") or [[]]
+    for value, token, *_ in [meta["output_token_logprobs"][0], *(chosen[0] or [])]:
+        yield count(token), _value(value)
+
+
+def _value(value: object) -> float:
+    """JSON has no infinity: SGLang writes null."""
+    return -math.inf if value is None else log_probability(value)
+
+
+def _aborted(reason: Mapping[str, Any]) -> BackendRefused | BackendUnavailable:
+    """What an abort within an HTTP 200 means; older releases give one for a prompt that is too long as well.
+
+    Newer ones tell the status that it would have had (sgl-project/sglang issue 31802).
+    """
+    message = str(reason.get("message"))
+    too_long = any(sign in message for sign in _TOO_LONG)
+    status = 400 if too_long else positive_or_none(reason.get("status_code")) or 500
+    return failed_answer(status, f"{reason['type']}: {message}", where="/generate")
+
+
+def _end(text: str, part: str) -> int | None:
+    """Characters of the text that its first tokens make; a character of which they have a part decodes as U+FFFD."""
+    whole = part.rstrip("\ufffd")
+    return len(whole) if text.startswith(whole) else None
+
+
+def read_facts(
+    model: Mapping[str, Any], server: Mapping[str, Any], models: Iterable[Mapping[str, Any]], chosen: str | None
+) -> ServerFacts:
+    """What the server says of its model and of the options it was launched with. Raises what `reading` translates."""
+    served = {each["id"]: each for each in models}
+    problems = []
+    if chosen is not None and chosen not in served:
+        problems.append(f"the server has no model {chosen!r}; set the backend's model to one of: {', '.join(served)}")
+    if model.get("is_generation") is False:
+        problems.append("the server holds an embedding model: serve a causal language model without --is-embedding")
+    limits = (next(iter(served.values()), {}).get("max_model_len"), server.get("max_req_input_len"))
+    longest = [limit for limit in map(positive_or_none, limits) if limit is not None]
+    return ServerFacts(
+        model=text_or_none(model.get("model_path")) or next(iter(served), None),
+        revision=_revision(server.get("revision"), model.get("weight_version")),
+        version=text_or_none(server.get("version")),
+        context_tokens=min(longest) - 1 if longest else None,
+        max_concurrent_requests=positive_or_none(server.get("max_running_requests")),
+        cache_block_tokens=positive_or_none(server.get("page_size")),
+        problems=tuple(problems),
+        advice=tuple(advice for option, advice in _ADVICE.items() if server.get(option) is True),
+    )
+
+
+def _revision(revision: object, weights: object) -> str | None:
+    """The model's revision, and the version of weights that were put in place of its own."""
+    replaced = None if weights == "default" else text_or_none(weights)
+    return " ".join(part for part in (text_or_none(revision), replaced) if part) or None

@@ -1,0 +1,173 @@
+"""vLLM: log-probabilities of chosen tokens from `POST /v1/completions`, its prompts as token ids.
+
+Read in vLLM 0.32 (`entrypoints/openai/completion`, `entrypoints/serve/tokenize`). Servers from
+before `logprob_token_ids` (pull request 43463 of vllm-project/vllm) take that field and ignore
+it; they answer with their likeliest tokens, and a wanted token that is not among these is then
+made the only one allowed, one call for each.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from service.errors import BackendRefused, BackendUnavailable
+from service.scoring.wires.http import JsonHttp
+from service.scoring.wires.replies import (
+    Completion,
+    computed_tokens,
+    count,
+    log_probability,
+    next_token,
+    positive_or_none,
+    reading,
+    sent_whole,
+    text_or_none,
+    token_ids,
+)
+from service.scoring.wires.special_tokens import encode_cut, in_ids, lookalikes
+from service.scoring.wires.token_offsets import SHORT_CHARACTERS, byte_level, placed, sentence_piece
+from service.scoring.wires.wire import NextToken, Prompt, ServerFacts, Token
+
+_MAX_TOKEN_IDS = 128  # MAX_LOGPROB_TOKEN_IDS in vllm/sampling_params.py
+_MAX_LOGPROBS = 20  # vLLM's default of --max-logprobs
+_MAX_ALLOWED = re.compile(r"max(?:imum)? allowed: (\d+)")
+_FLOOR = -9999.0  # what vLLM writes for minus infinity
+_ID_KEY = "token_id:"
+
+
+class VllmWire:
+    """A vLLM server; `model` is the name it serves the language model under, its first one where it is not given."""
+
+    kind = "vllm"
+    takes_token_ids = True
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_seconds: float,
+        connections: int,
+        model: str | None = None,
+        api_key: str | None = None,
+    ) -> None:
+        self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=connections, api_key=api_key)
+        self._of_model: dict[str, Any] = {} if model is None else {"model": model}
+        self._alternatives = _MAX_LOGPROBS
+        self._tells_cached = False
+
+    async def facts(self) -> ServerFacts:
+        """From `/v1/models` and `/version`. Raises BackendError."""
+        models = await self._http.get("/v1/models")
+        try:
+            version = await self._http.get("/version")
+        except BackendRefused:  # a gateway that passes `/v1` alone
+            version = {}
+        with reading("/v1/models"):
+            return read_facts(models["data"], version.get("version"), self._of_model.get("model"))
+
+    async def encode(self, text: str, *, special: bool = False) -> list[Token]:
+        """The tokens by `/tokenize`, those of a short text with their places in it. Raises BackendError."""
+        if not text and not special:
+            return []
+        suspects = lookalikes(text)
+        tokens, spelled = await self._tokenize(text, special=special, spells=bool(suspects))
+        atoms = [suspect for suspect in suspects if suspect in spelled]
+        return await encode_cut(text, atoms, self.encode, special=special) if atoms else tokens
+
+    async def next_token(self, prompt: Prompt, wanted: Sequence[int]) -> NextToken:
+        """One call, or several for more tokens than one call names. Raises BackendError."""
+        prompt = await in_ids(prompt, self.encode)
+        batches = [wanted[start : start + _MAX_TOKEN_IDS] for start in range(0, len(wanted), _MAX_TOKEN_IDS)]
+        answers = [await self._named(prompt, batch) for batch in batches or [()]]
+        left_out = [token for token in wanted if not any(token in answer.by_id for answer in answers)]
+        answers += [await self._complete(prompt, {"allowed_token_ids": [token]}) for token in left_out]
+        by_id = {token: value for answer in answers for token, value in answer.by_id.items()}
+        sent = sum(answer.sent for answer in answers)
+        computed = [answer.computed for answer in answers if answer.computed is not None]
+        known = sum(computed) if len(computed) == len(answers) else None
+        return next_token(by_id, wanted, sent=sent, computed=known, requests=len(answers))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._http.close()
+
+    async def _tokenize(self, text: str, *, special: bool, spells: bool) -> tuple[list[Token], list[str]]:
+        """The tokens as the server finds them, and, for a short text or where asked for, how it spells them."""
+        spells = spells or len(text) <= SHORT_CHARACTERS
+        body = {"prompt": text, "add_special_tokens": special, "return_token_strs": spells}
+        reply = await self._http.post("/tokenize", {**body, **self._of_model})
+        with reading("/tokenize"):
+            pieces = reply.get("token_strs") or []
+            spellings = (list(map(spell, pieces)) for spell in (byte_level, sentence_piece))
+            return placed(text, token_ids(reply["tokens"]), spellings), pieces
+
+    async def _named(self, prompt: Prompt, tokens: Sequence[int]) -> Completion:
+        """The log-probabilities of these tokens, or the likeliest ones; asked again within a cap that was too low."""
+        fields = {"logprob_token_ids": list(tokens)} if tokens else {}
+        tried = self._alternatives
+        try:
+            return await self._complete(prompt, fields)
+        except BackendRefused as refusal:
+            allowed = _MAX_ALLOWED.search(str(refusal))
+            if allowed is None or int(allowed[1]) >= tried:
+                raise
+            self._alternatives = int(allowed[1])
+        return await self._complete(prompt, fields)
+
+    async def _complete(self, prompt: Prompt, fields: Mapping[str, Any]) -> Completion:
+        body = {
+            "prompt": prompt.text if prompt.token_ids is None else list(prompt.token_ids),
+            "max_tokens": 1,
+            "temperature": 0,
+            "logprobs": self._alternatives,  # of no account beside `logprob_token_ids`, where that is known
+            "return_tokens_as_token_ids": True,  # two tokens may have one text (vllm-project/vllm issue 44319)
+            **self._of_model,
+            **fields,
+        }
+        reply = await self._http.post("/v1/completions", body)
+        with reading("/v1/completions"):
+            answer = read_completion(reply, tells_cached=self._tells_cached)
+        self._tells_cached = answer.computed is not None
+        if prompt.token_ids is not None:
+            sent_whole(len(prompt.token_ids), answer.sent)
+        return answer
+
+
+def read_completion(reply: Any, *, tells_cached: bool = False) -> Completion:
+    """A reply to `/v1/completions`. Raises what `reading` translates, BackendError.
+
+    Older servers that were told to report cached tokens leave them out where there were none, so
+    that one that did once (`tells_cached`) means zero.
+    """
+    (choice,) = reply["choices"]
+    if choice["finish_reason"] not in ("length", "stop"):
+        raise BackendUnavailable(f"vLLM ended the completion with {choice['finish_reason']!r}")
+    usage = reply["usage"]
+    details = usage.get("prompt_tokens_details") or ({"cached_tokens": 0} if tells_cached else {})
+    sent = count(usage["prompt_tokens"])
+    return Completion(_read_tokens(choice["logprobs"]), sent, computed_tokens(sent, details.get("cached_tokens")))
+
+
+def _read_tokens(log_probabilities: Any) -> dict[int, float]:
+    """The generated token and its alternatives."""
+    generated = zip(log_probabilities["tokens"], log_probabilities["token_logprobs"], strict=True)
+    pairs = [*generated, *log_probabilities["top_logprobs"][0].items()]
+    if not all(key.startswith(_ID_KEY) for key, _ in pairs):
+        raise BackendRefused("vLLM names tokens by their text; scoring needs `return_tokens_as_token_ids` (vLLM 0.6)")
+    return {int(key.removeprefix(_ID_KEY)): log_probability(value, floor=_FLOOR) for key, value in pairs}
+
+
+def read_facts(models: Iterable[Mapping[str, Any]], version: object, chosen: str | None) -> ServerFacts:
+    """What the list of models says of the chosen one. Raises what `reading` translates."""
+    served = {model["id"]: model for model in models}
+    if chosen is not None and chosen not in served:
+        problem = f"the server has no model {chosen!r}; set the backend's model to one of: {', '.join(served)}"
+        return ServerFacts(version=text_or_none(version), problems=(problem,))
+    model = served[chosen or next(iter(served), "")]
+    context = positive_or_none(model.get("max_model_len"))
+    return ServerFacts(
+        model=model["id"],
+        revision=text_or_none(model.get("root") if model.get("root") != model["id"] else None),
+        version=text_or_none(version),
+        context_tokens=context and context - 1,
+    )

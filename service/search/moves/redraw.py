@@ -1,0 +1,118 @@
+"""Joint redraw of related rows among the labellings that break no rule."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from service.identifiers import Label, Row
+from service.search.predictions.prompt_tree import LogProbabilities
+from service.search.predictions.scores import Scores
+from service.search.rules.consistency import Constraint, Constraints, Labels, Rule, TooManySteps
+from service.search.rules.optimum import best_labelling
+from service.search.state.problem import Problem
+
+EXACT_LABELLINGS = 1024  # a group with more consistent labellings is drawn by perturbation
+EXACT_STEPS = 8192  # labels tried in search of them
+_COLDEST = 1e-3  # nats; below this a draw is the best labelling
+
+
+@dataclass(frozen=True, slots=True)
+class Redrawn:
+    """Labels after a redraw, and of how many groups it is not known whether their draw was the best."""
+
+    labels: dict[Row, Label]
+    unproven_groups: int
+
+
+def redraw(problem: Problem, labels: Labels, scores: Scores, *, temperature: float, rng: Random) -> dict[Row, Label]:
+    """The labels of `redraw_groups` alone."""
+    return redraw_groups(problem, labels, scores, temperature=temperature, rng=rng).labels
+
+
+def redraw_groups(problem: Problem, labels: Labels, scores: Scores, *, temperature: float, rng: Random) -> Redrawn:
+    """Redraw all groups that have scores; the others keep their labels.
+
+    A group's labelling is drawn with weight exp(sum of log p / temperature) among those
+    that break no rule, given the labels of its members without scores. Where there are too
+    many to list, noise is added to the scores and the best labelling is taken
+    (*perturb-and-MAP*); where there is none, the one with the fewest conflicts.
+
+    Known rows are never redrawn: where they have a label or scores they get their known label,
+    and their groups are drawn beside it whether they have either or not.
+    """
+    known = problem.known
+    result, unproven = {row: known.get(row, label) for row, label in labels.items()}, 0
+    for group in problem.groups:
+        result |= {row: known[row] for row in group if row in known and row in scores}
+        members = [row for row in group if row in scores and row not in known]
+        if not members:
+            continue
+        fixed = _fixed(problem, group, labels, scores)
+        options = _few_options(problem, members, fixed)
+        if options:
+            result |= _draw(options, scores, temperature, rng)
+            continue
+        noisy = {row: scores[row] for row in members}
+        noisy |= {row: _perturbed(scores[row], temperature, rng) for row in _free(problem, members)}
+        start = {row: labels[row] for row in members if row in labels}
+        complete = start if len(start) == len(members) else {}
+        optimum = best_labelling(problem.constraints.of(members), noisy, fixed, complete)
+        result |= optimum.labels
+        unproven += not optimum.proven
+    return Redrawn(result, unproven)
+
+
+def _fixed(problem: Problem, group: Sequence[Row], labels: Labels, scores: Scores) -> dict[Row, Label]:
+    """The labels of a group that stay: those of known rows, and those of rows without scores."""
+    stay = {row: labels[row] for row in group if row in labels and row not in scores}
+    return stay | {row: problem.known[row] for row in group if row in problem.known}
+
+
+def _few_options(problem: Problem, members: Sequence[Row], fixed: Labels) -> list[dict[Row, Label]]:
+    """Every consistent labelling of the members; nothing if there are too many, or none."""
+    options: list[dict[Row, Label]] = []
+    try:
+        for option in problem.constraints.consistent(members, fixed, problem.classes, EXACT_STEPS):
+            if len(options) == EXACT_LABELLINGS:
+                return []
+            options.append(option)
+    except TooManySteps:
+        return []
+    return options
+
+
+def _draw(options: Sequence[dict[Row, Label]], scores: Scores, temperature: float, rng: Random) -> dict[Row, Label]:
+    sums = [sum(scores[row][label] for row, label in option.items()) for option in options]
+    best = max(sums)
+    if temperature <= _COLDEST:
+        return options[sums.index(best)]
+    return rng.choices(options, [math.exp((value - best) / temperature) for value in sums])[0]
+
+
+def _free(problem: Problem, members: Sequence[Row]) -> list[Row]:
+    """One row of each set of members whose labels follow from one another: noise for each would be too much."""
+    inside = set(members)
+    bonds = [
+        bond
+        for bond in problem.constraints.of(members)
+        if _binds(bond, problem.classes) and inside.issuperset(bond.rows)
+    ]
+    return [group[0] for group in Constraints(members, bonds).groups]
+
+
+def _binds(constraint: Constraint, classes: int) -> bool:
+    """Whether one row's label under this rule tells those of the others."""
+    match constraint.rule:
+        case Rule.SAME_LABEL:
+            return True
+        case Rule.EXACTLY_ONE | Rule.DIFFERENT_LABEL:
+            return classes == 2 and len(constraint.clusters) == len(constraint.rows) == 2
+    return False
+
+
+def _perturbed(scores: LogProbabilities, temperature: float, rng: Random) -> LogProbabilities:
+    """Scores plus Gumbel noise: for a row that no rule ties, its best label is a draw from exp(score / temperature)."""
+    if temperature <= _COLDEST:
+        return scores
+    return tuple(score - temperature * math.log(rng.expovariate(1.0)) for score in scores)

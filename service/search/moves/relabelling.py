@@ -1,0 +1,47 @@
+"""The next labels by what views say of the rows, with the shares of the labels where they should be."""
+
+from dataclasses import replace
+
+from service.search.moves.cardinality import counts_for, redraw_within
+from service.search.moves.redraw import Redrawn, redraw_groups
+from service.search.predictions.calibration import Shares, moderate
+from service.search.predictions.scores import Scores
+from service.search.rules.consistency import Labels
+from service.search.state.problem import Problem
+from service.search.state.steps import State
+
+_LEAST_SHARE = 1e-3  # no scores can be calibrated to a share of 0
+
+
+def expected_shares(problem: Problem, shares: Shares) -> Shares:
+    """The shares to calibrate to: halfway from those of the last labels to even ones, within the user's bounds."""
+    expected = list(moderate(shares))
+    for label, (least, most) in problem.shares.items():
+        expected[label] = min(max(expected[label], least), most)
+    bound = sum(expected[label] for label in problem.shares)
+    left_open = [label for label in problem.label_range if label not in problem.shares]
+    rest = sum(expected[label] for label in left_open)
+    for label in left_open:
+        expected[label] *= max(0.0, 1 - bound) / rest
+    expected = [max(share, _LEAST_SHARE) for share in expected]
+    return tuple(share / sum(expected) for share in expected)
+
+
+def relabelled(problem: Problem, labels: Labels, scores: Scores) -> Redrawn:
+    """The likeliest labelling that breaks no rule and keeps to the shares that the user knows."""
+    if problem.shares:
+        within = redraw_within(problem, scores, counts_for(problem, problem.rows), labels=labels)
+        return Redrawn(within.labels, 0 if within.proven else 1)
+    return redraw_groups(problem, labels, scores, temperature=0.0, rng=problem.random("relabelling"))
+
+
+def counted(problem: Problem, state: State, before: Labels, drawn: Redrawn) -> State:
+    """The state with the groups that were redrawn counted."""
+    after = drawn.labels
+    changed = sum(any(before.get(row) != after.get(row) for row in group) for group in problem.groups)
+    return replace(
+        state,
+        iterations=state.iterations + len(problem.groups),
+        accepted=state.accepted + changed,
+        unproven=state.unproven + drawn.unproven_groups,
+    )

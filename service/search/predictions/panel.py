@@ -1,0 +1,126 @@
+"""A panel: several views of the rows, how each is calibrated and weighed, and what they say together.
+
+A panel that was fitted to the anchor's rows labels the rows of later shards, too.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from service.identifiers import Label, Row
+from service.search.predictions.calibration import Shares, Shift, shift_to, shifted
+from service.search.predictions.confidence import part_left, sharpened
+from service.search.predictions.prompt_tree import LogProbabilities
+from service.search.predictions.scores import Scores, likeliest, normalized
+
+SAYS_THE_SAME = 0.98  # share of the rows that some members label as all of them do
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One view: the labelled rows it shows, none for the impression; its calibration, nats; its weight."""
+
+    demonstrations: tuple[tuple[Row, Label], ...]
+    shift: Shift
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Views, the calibration of their mean, nats, and the factor that sharpens it.
+
+    The `first` members, whose mean is calibrated by `first_shift`, label nearly all rows as all members do.
+    """
+
+    members: tuple[Member, ...]
+    shift: Shift
+    first: int
+    first_shift: Shift
+    sharpness: float = 1.0
+
+    @property
+    def leading(self) -> "Panel":
+        """The panel of the first members alone."""
+        return replace(self, members=self.members[: self.first], shift=self.first_shift)
+
+    def scores(self, views: Sequence[Scores]) -> dict[Row, LogProbabilities]:
+        """Label log-probabilities, nats, by all the views together; `views` has one for each member.
+
+        Weighted means of the calibrated log-probabilities, that is a product of experts: a view that is
+        sure counts for more than one that is not. A row that a view was not asked for takes the others' mean.
+        """
+        return shifted({row: opinion.mean for row, opinion in self._opinions(views).items()}, self.shift)
+
+    def uncalibrated(self, views: Sequence[Scores]) -> dict[Row, LogProbabilities]:
+        """The same weighted means of the log-probabilities as the language model gave them, nats: nothing shifted."""
+        none = (0.0,) * len(self.shift)
+        members = tuple(replace(member, shift=none) for member in self.members)
+        return replace(self, members=members, shift=none).scores(views)
+
+    def confidences(self, views: Sequence[Scores]) -> dict[Row, LogProbabilities]:
+        """The scores as probabilities that each label is right: shrunk where views scatter, and sharpened."""
+        opinions = self._opinions(views)
+        kept = {row: tuple(part_left(o.told, o.weights) * value for value in o.mean) for row, o in opinions.items()}
+        return {row: sharpened(values, self.sharpness) for row, values in shifted(kept, self.shift).items()}
+
+    def _opinions(self, views: Sequence[Scores]) -> dict[Row, "_Opinions"]:
+        return _opinions(self.members, views)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opinions:
+    """What each view that was asked for a row says of it, with its weight."""
+
+    told: Sequence[LogProbabilities]
+    weights: Sequence[float]
+
+    @property
+    def mean(self) -> LogProbabilities:
+        total = math.fsum(self.weights)
+        columns = zip(*self.told, strict=True)
+        means = (math.fsum(v * w for v, w in zip(column, self.weights, strict=True)) / total for column in columns)
+        return normalized(tuple(means))
+
+
+def fit(
+    shown: Sequence[Sequence[tuple[Row, Label]]], views: Sequence[Scores], weights: Sequence[float], shares: Shares
+) -> Panel:
+    """The panel of these views, each of them and their mean calibrated to the shares.
+
+    As few of them are its `first` members as say nearly the same as all: later shards ask for
+    every row once for each of these.
+    """
+    members = tuple(
+        Member(tuple(rows), shift_to(scores.values(), shares), weight)
+        for rows, scores, weight in zip(shown, views, weights, strict=True)
+    )
+    shift, told = _calibrated(members, views, shares)
+    for count in range(1, len(members) + 1):
+        first_shift, said = _calibrated(members[:count], views[:count], shares)
+        if _share_alike(said, told) >= SAYS_THE_SAME:
+            break
+    return Panel(members, shift, count, first_shift)
+
+
+def _calibrated(
+    members: Sequence[Member], views: Sequence[Scores], shares: Shares
+) -> tuple[Shift, dict[Row, LogProbabilities]]:
+    means = {row: opinions.mean for row, opinions in _opinions(members, views).items()}
+    shift = shift_to(means.values(), shares)
+    return shift, shifted(means, shift)
+
+
+def _share_alike(said: Scores, told: Scores) -> float:
+    """The share of all rows for which both hold the same label for likeliest."""
+    return sum(row in said and likeliest(said[row]) == likeliest(told[row]) for row in told) / max(1, len(told))
+
+
+def _opinions(members: Sequence[Member], views: Sequence[Scores]) -> dict[Row, _Opinions]:
+    told = [shifted(scores, member.shift) for member, scores in zip(members, views, strict=True)]
+    rows = dict.fromkeys(row for scores in told for row in scores)
+    return {row: _opinions_of(row, members, told) for row in rows}
+
+
+def _opinions_of(row: Row, members: Sequence[Member], told: Sequence[Mapping[Row, LogProbabilities]]) -> _Opinions:
+    asked = [(scores[row], member.weight) for member, scores in zip(members, told, strict=True) if row in scores]
+    return _Opinions([values for values, _ in asked], [weight for _, weight in asked])

@@ -1,0 +1,63 @@
+"""Which labelled rows stand in a prompt as demonstrations when not all of them fit."""
+
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from random import Random
+
+from service.identifiers import Label, Row
+from service.search.rules.consistency import Labels
+from service.search.state.problem import Problem
+
+
+def keep_fitting(problem: Problem, labels: Labels, rng: Random) -> list[Row]:
+    """The labelled rows that serve as demonstrations, in the labelling's order; all of them where they fit."""
+    rows = list(labels)
+    if has_room(problem, rows):
+        return rows
+    kept = set(balanced_beginning(problem, labels, rng))
+    return [row for row in rows if row in kept]
+
+
+def balanced_beginning(problem: Problem, labels: Labels, rng: Random) -> list[Row]:
+    """As many labelled rows as fit, balanced over the labels as found.
+
+    Whole groups of related rows in random order, each time the next one that holds the label
+    shown least so far, so that a rare label is not crowded out of the prompt. With less room
+    the same seed gives a beginning of the same list: prompts of different lengths share it.
+    """
+    kept: list[Row] = []
+    for group in _balanced(problem, labels, rng):
+        if not has_room(problem, [*kept, *group]):
+            break
+        kept.extend(group)
+    return kept
+
+
+def balanced_order(problem: Problem, labels: Labels, rng: Random) -> list[Row]:
+    """All labelled rows in random order, related ones side by side; every beginning is balanced over the labels."""
+    return [row for group in _balanced(problem, labels, rng) for row in group]
+
+
+def _balanced(problem: Problem, labels: Labels, rng: Random) -> Iterator[list[Row]]:
+    """Every group with labelled rows once, from the queue of the label that is rarest so far."""
+    waiting = [[row for row in group if row in labels] for group in rng.sample(problem.groups, len(problem.groups))]
+    queues = {
+        label: deque(group for group in waiting if any(labels[row] == label for row in group))
+        for label in sorted(set(labels.values()))
+    }
+    shown, seen = Counter[Label](), set[Row]()
+    while queues:
+        rarest = min(queues, key=lambda label: (shown[label], label))
+        group = queues[rarest].popleft() if queues[rarest] else []
+        if not group:
+            del queues[rarest]
+        elif not seen.issuperset(group):
+            seen.update(group)
+            shown.update(labels[row] for row in group)
+            yield group
+
+
+def has_room(problem: Problem, rows: Sequence[Row]) -> bool:
+    """Whether these rows fit a prompt together as demonstrations."""
+    within_tokens = problem.budget_tokens is None or problem.tokens(rows) <= problem.budget_tokens
+    return within_tokens and (problem.max_demonstrations is None or len(rows) <= problem.max_demonstrations)

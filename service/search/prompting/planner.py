@@ -1,0 +1,73 @@
+"""Builds prompt trees whose prompts share long prefixes."""
+
+from collections.abc import Sequence
+
+from service.identifiers import Row
+from service.search.predictions.prompt_tree import PromptTree
+from service.search.rules.consistency import Labels
+from service.search.state.problem import Problem
+
+
+def behind(problem: Problem, demonstrations: Sequence[Row], labels: Labels, queries: Sequence[Row]) -> PromptTree:
+    """All queries behind the same demonstrations: N rows of L tokens compute N L tokens, and the prefix once."""
+    text = problem.prefix + problem.demonstrations(demonstrations, labels)
+    return PromptTree(text, tuple(map(problem.query, queries)))
+
+
+def held_out(
+    problem: Problem,
+    parts: Sequence[Sequence[Row]],
+    labels: Labels,
+    *,
+    also: Sequence[Row] = (),
+) -> PromptTree:
+    """Each part's rows are asked for given the labels of all other parts, in divide-and-conquer order.
+
+    To ask for the parts of S behind a context: split S in A and B; descend into A with B
+    put behind the context, into B with A. Over G parts of N rows of L tokens this computes
+    N L (log2 G + 1) tokens instead of N N L. Rows of `also` are asked for
+    behind the labels of everything.
+    """
+    root = _descend(problem, problem.prefix, list(parts), labels)
+    if not also:
+        return root
+    everything = problem.demonstrations([row for part in parts for row in part], labels)
+    outside = PromptTree(everything, tuple(map(problem.query, also)))
+    return PromptTree(problem.prefix, (), (_without(problem.prefix, root), outside))
+
+
+def leave_one_out(problem: Problem, rows: Sequence[Row], labels: Labels, also: Sequence[Row] = ()) -> PromptTree:
+    """Each row given all other labels: the conditioning sets of eq. 1, in divide-and-conquer order."""
+    return held_out(problem, [(row,) for row in rows], labels, also=also)
+
+
+def chain(problem: Problem, rows: Sequence[Row], labels: Labels) -> PromptTree:
+    """Each row given the labels of the rows before it: the chain rule over a sequence, N L tokens for the prefixes."""
+    tree: PromptTree | None = None
+    for position in reversed(range(len(rows))):
+        text = problem.demonstrations(rows[position - 1 : position], labels) if position else problem.prefix
+        tree = PromptTree(text, (problem.query(rows[position]),), () if tree is None else (tree,))
+    return tree or PromptTree(problem.prefix)
+
+
+def _descend(problem: Problem, text: str, parts: list[Sequence[Row]], labels: Labels) -> PromptTree:
+    if len(parts) <= 1:
+        return PromptTree(text, tuple(problem.query(row) for part in parts for row in part))
+    half = len(parts) // 2
+    left, right = parts[:half], parts[half:]
+    return PromptTree(
+        text,
+        (),
+        (
+            _descend(problem, _run(problem, right, labels), left, labels),
+            _descend(problem, _run(problem, left, labels), right, labels),
+        ),
+    )
+
+
+def _run(problem: Problem, parts: Sequence[Sequence[Row]], labels: Labels) -> str:
+    return problem.demonstrations([row for part in parts for row in part], labels)
+
+
+def _without(prefix: str, tree: PromptTree) -> PromptTree:
+    return PromptTree(tree.text.removeprefix(prefix), tree.queries, tree.children)

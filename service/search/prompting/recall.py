@@ -1,0 +1,133 @@
+"""Takes out of prompt trees what has been answered before, and puts the answers together again.
+
+A prompt is known by a key: 16 bytes of BLAKE2b over its text, the labels it is asked about and the project
+that asks, so that nobody can tell by time or cost what others have asked. A node's text is hashed once for all
+prompts that begin with it.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NewType
+
+from service.identifiers import ProjectName, Row
+from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, Query, TreeScores
+
+KEY_BYTES = 16  # among 2**32 prompts, two share a key with a probability of 2**-65
+
+PromptKey = NewType("PromptKey", bytes)
+Answers = Mapping[PromptKey, LogProbabilities]
+_Keys = Mapping[Row, PromptKey]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedRequest:
+    """Prompt trees that are to be scored, with the key of each query's prompt."""
+
+    trees: Sequence[PromptTree]
+    keys: Sequence[_Keys]
+
+    @property
+    def distinct_keys(self) -> set[PromptKey]:
+        """Every prompt once."""
+        return {key for keys in self.keys for key in keys.values()}
+
+    @property
+    def prompts(self) -> int:
+        """How many queries there are."""
+        return sum(map(len, self.keys))
+
+
+def keyed(
+    trees: Sequence[PromptTree],
+    labels: Sequence[str],
+    *,
+    project: ProjectName,
+    all_spellings: bool = False,
+    separator: str = "",
+) -> KeyedRequest:
+    """The trees with a key for each prompt.
+
+    Another project, label set, order of labels or way to spell makes other keys; and so does another
+    separator, where it may end a label.
+    """
+    ends = (separator,) if _may_be_ended(labels) else ()
+    beginning = _beginning(project, (str(len(labels)), *labels, *ends), all_spellings=all_spellings)
+    return KeyedRequest(trees, [_keys(tree, beginning) for tree in trees])
+
+
+def unanswered(request: KeyedRequest, known: Answers) -> list[KeyedRequest]:
+    """What is left to ask, tree by tree, each prompt once; branches and trees without a question are gone."""
+    seen = set(known)
+    left = []
+    for tree, keys in zip(request.trees, request.keys, strict=True):
+        open_rows = _open(keys, seen)
+        kept = pruned(tree, open_rows)
+        if kept is not None:
+            left.append(KeyedRequest([kept], [open_rows]))
+    return left
+
+
+def by_key(keys: Mapping[Row, PromptKey], scores: TreeScores) -> dict[PromptKey, LogProbabilities]:
+    """The answers to a tree by the keys of its prompts."""
+    return {key: scores.log_probabilities[row] for row, key in keys.items()}
+
+
+def answered(request: KeyedRequest, answers: Answers) -> list[TreeScores]:
+    """What the trees would have been answered, from the answers to all of their prompts; they cost nothing here."""
+    return [TreeScores({row: answers[key] for row, key in keys.items()}) for keys in request.keys]
+
+
+def _may_be_ended(labels: Sequence[str]) -> bool:
+    """Whether a label may begin as another one does, which the separator then ends (`label_ends`).
+
+    Of other label sets the separator is left out: what was answered stays an answer. That is told by the
+    labels' texts, in any case, since tokens are the backend's. Texts beyond ASCII may be the same
+    tokens all the same: some tokenizers have one token for all they do not know.
+    """
+    texts = [label.casefold() for label in labels]
+    begun = any(one != other and other.startswith(one) for one in texts for other in texts)
+    return begun or not all(map(str.isascii, texts))
+
+
+def _beginning(project: ProjectName, asked: Sequence[str], *, all_spellings: bool) -> "hashlib.blake2b":
+    """A hash of everything but the prompt; lengths stand before texts, so that no two of them look alike."""
+    beginning = hashlib.blake2b(b"all" if all_spellings else b"one", digest_size=KEY_BYTES)
+    for text in (project, *asked):
+        encoded = text.encode()
+        beginning.update(len(encoded).to_bytes(8, "big") + encoded)
+    return beginning
+
+
+def _keys(tree: PromptTree, before: "hashlib.blake2b") -> dict[Row, PromptKey]:
+    """The key of every query, depth first."""
+    here = _continued(before, tree.text)
+    keys = {query.row: PromptKey(_continued(here, query.text).digest()) for query in tree.queries}
+    for child in tree.children:
+        keys |= _keys(child, here)
+    return keys
+
+
+def _continued(before: "hashlib.blake2b", text: str) -> "hashlib.blake2b":
+    longer = before.copy()
+    longer.update(text.encode())
+    return longer
+
+
+def _open(keys: _Keys, seen: set[PromptKey]) -> dict[Row, PromptKey]:
+    """The rows whose prompt nobody has seen; they are seen from now on."""
+    found = {}
+    for row, key in keys.items():
+        if key not in seen:
+            seen.add(key)
+            found[row] = key
+    return found
+
+
+def pruned(tree: PromptTree, rows: Mapping[Row, object]) -> PromptTree | None:
+    """The tree with the queries of these rows alone; nothing where none is left."""
+    queries: tuple[Query, ...] = tuple(query for query in tree.queries if query.row in rows)
+    children = tuple(kept for child in tree.children if (kept := pruned(child, rows)) is not None)
+    if not queries and not children:
+        return None
+    return replace(tree, queries=queries, children=children)

@@ -1,0 +1,96 @@
+"""Views: what the language model says of the rows behind one short draw of demonstrations.
+
+Every view shows other demonstrations, in another order and number, so that views err for
+different reasons. A row is never asked for behind its own label or that of a related row.
+"""
+
+from collections import Counter
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from service.identifiers import Row
+from service.search.predictions.scores import Scores
+from service.search.prompting import planner
+from service.search.prompting.demonstrations import balanced_order, has_room
+from service.search.rules.consistency import Labels
+from service.search.state.problem import Problem
+from service.search.state.steps import Answer, Request, ask
+
+_KNOWN_PARTS = 4  # a view leaves one part of the known rows out, asks for these, and can be tested by them
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The rows shown, in the order of the prompt, and the scores of rows that are not related to them."""
+
+    demonstrations: tuple[Row, ...]
+    scores: Scores
+
+
+def behind_known(problem: Problem, rng: Random) -> Generator[Request, Answer, list[View]]:
+    """Views of all rows behind the known rows alone; each leaves out a part of the known rows and asks for these."""
+    known = rng.sample(list(problem.known), len(problem.known))
+    parts = [known[number::_KNOWN_PARTS] for number in range(min(_KNOWN_PARTS, len(known)))]
+    shown = [_fitting(problem, [row for row in known if row not in part]) for part in parts]
+    return (yield from _asked(problem, problem.known, shown, problem.rows))
+
+
+def look(problem: Problem, labels: Labels, sizes: Sequence[int], rng: Random) -> Generator[Request, Answer, list[View]]:
+    """One view of all labelled rows for each number of demonstrations: about N L tokens computed for each.
+
+    At most half of the rows are shown, so that the others can be asked for.
+    """
+    shown = [draw(problem, labels, min(size, max(1, len(labels) // 2)), rng) for size in sizes]
+    return (yield from _asked(problem, labels, shown, list(labels)))
+
+
+def _asked(
+    problem: Problem, labels: Labels, shown: Sequence[Sequence[Row]], rows: Sequence[Row]
+) -> Generator[Request, Answer, list[View]]:
+    queries = [unrelated(problem, rows, demonstrations) for demonstrations in shown]
+    trees = [planner.behind(problem, some, labels, asked) for some, asked in zip(shown, queries, strict=True)]
+    answers = yield from ask(*trees)
+    return [View(tuple(some), scores) for some, scores in zip(shown, answers, strict=True)]
+
+
+def _fitting(problem: Problem, rows: Sequence[Row]) -> list[Row]:
+    """As many of the rows as fit a prompt."""
+    kept = list(rows)
+    while not has_room(problem, kept):
+        kept.pop()
+    return kept
+
+
+def draw(problem: Problem, labels: Labels, size: int, rng: Random) -> list[Row]:
+    """Known rows first, then up to `size` others that are balanced over the labels, all of it in random order.
+
+    Balanced, since a language model follows the label that most demonstrations have; in random
+    order, since it also follows the order of labels. Of each label at most half of the rows, so that
+    a rare one is asked for, too; a single row of a label is shown only where every label has but one.
+    """
+    known = [row for row in labels if row in problem.known]
+    first = _fitting(problem, rng.sample(known, len(known) - len(known) // _KNOWN_PARTS))
+    drawn: list[Row] = []
+    counts = Counter(labels.values())
+    has_pairs = any(count > 1 for count in counts.values())
+    left = {label: count // 2 if has_pairs else 1 for label, count in counts.items()}
+    for row in balanced_order(problem, labels, rng):
+        if len(drawn) == size or not has_room(problem, [*first, *drawn, row]):
+            break
+        if row not in problem.known and left[labels[row]]:
+            drawn.append(row)
+            left[labels[row]] -= 1
+    return first + rng.sample(drawn, len(drawn))
+
+
+def unrelated(problem: Problem, rows: Sequence[Row], shown: Sequence[Row]) -> list[Row]:
+    """Those of the rows that no relation ties to a demonstration, so that no label is told by another's.
+
+    Where relations tie more than half of the rows together, only the rows shown are left out:
+    there would be nothing to ask.
+    """
+    group_of = problem.constraints.group_of
+    related = {row for mate in shown for row in group_of[mate] if 2 * len(group_of[mate]) <= len(rows)}
+    left_out = related.union(shown)
+    return [row for row in rows if row not in left_out]

@@ -1,0 +1,195 @@
+"""Logical consistency: rules between rows, the conflicts a labelling has, the labellings that have none."""
+
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from service.identifiers import Label, Row
+from service.search.rules.tallies import Apart, Broken, Clause, Conflict, Equal, Ordered, Tally
+
+__all__ = ["Broken", "Clause", "Conflict", "Constraint", "Constraints", "Labels", "Rule", "TooManySteps"]
+
+Labels = Mapping[Row, Label]
+
+
+class Rule(StrEnum):
+    """What a constraint demands."""
+
+    AT_MOST_ONE = "at_most_one"  # no two clusters have the label
+    EXACTLY_ONE = "exactly_one"  # one cluster has the label, the others do not
+    SAME_LABEL = "same_label"  # all rows agree
+    DIFFERENT_LABEL = "different_label"  # no two clusters share a label
+    TRANSITIVE = "transitive"  # where (a, b) and (b, c) have the label, (a, c) has it too
+
+
+class TooManySteps(Exception):
+    """The consistent labellings are too many, or too hard to find, to be listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A rule over clusters of rows; the rows of a cluster count as one.
+
+    Under TRANSITIVE every cluster says something of an ordered pair of things, which `pairs`
+    gives: numbers of things from 0, one pair for each cluster, no pair twice.
+    """
+
+    rule: Rule
+    clusters: tuple[tuple[Row, ...], ...]
+    label: Label
+    pairs: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Every row the rule speaks of."""
+        return tuple(itertools.chain.from_iterable(self.clusters))
+
+    def tally(self) -> Tally:
+        """An empty tally for the rule."""
+        match self.rule:
+            case Rule.AT_MOST_ONE:
+                return Apart(self.clusters, self.label)
+            case Rule.EXACTLY_ONE:
+                return Apart(self.clusters, self.label, one_needed=True)
+            case Rule.DIFFERENT_LABEL:
+                return Apart(self.clusters, None)
+            case Rule.SAME_LABEL:
+                return Equal()
+            case Rule.TRANSITIVE:
+                return Ordered(dict(zip(self.pairs, self.clusters, strict=True)), self.label)
+
+    def around(self, rows: Collection[Row]) -> "Constraint":
+        """The part of the rule that can put these rows in conflict."""
+        if self.rule is not Rule.TRANSITIVE:
+            return self
+        pairs = list(zip(self.pairs, self.clusters, strict=True))
+        things = {thing for pair, cluster in pairs if not set(cluster).isdisjoint(rows) for thing in pair}
+        near = [(pair, cluster) for pair, cluster in pairs if not things.isdisjoint(pair)]
+        return replace(self, pairs=tuple(p for p, _ in near), clusters=tuple(c for _, c in near))
+
+    def broken(self, labels: Labels) -> Iterator[Broken]:
+        """The conflicts of labelled rows, each with what must not be so at once."""
+        tally = self.tally()
+        for row in self.rows:
+            if row in labels:
+                tally.put(row, labels[row])
+        return tally.broken()
+
+
+class Constraints:
+    """All rules of a problem, with the rules that touch a row and the groups that rules tie together."""
+
+    def __init__(self, rows: Sequence[Row], constraints: Sequence[Constraint]) -> None:
+        self._all = tuple(constraints)
+        self._of_row: dict[Row, list[int]] = {row: [] for row in rows}
+        for number, constraint in enumerate(constraints):
+            for row in constraint.rows:
+                self._of_row[row].append(number)
+        self.groups = self._connect(rows)
+        self.group_of = {row: group for group in self.groups for row in group}
+
+    def _connect(self, rows: Sequence[Row]) -> tuple[tuple[Row, ...], ...]:
+        """Connected components by union-find: rows that no rule ties to another stand alone."""
+        parents = {row: row for row in rows}
+
+        def root(row: Row) -> Row:
+            while parents[row] != row:
+                parents[row] = row = parents[parents[row]]
+            return row
+
+        for constraint in self._all:
+            first, *others = constraint.rows
+            for other in others:
+                parents[root(other)] = root(first)
+        groups: dict[Row, list[Row]] = {}
+        for row in rows:
+            groups.setdefault(root(row), []).append(row)
+        return tuple(tuple(sorted(group)) for group in groups.values())
+
+    def of(self, rows: Sequence[Row]) -> tuple[Constraint, ...]:
+        """The rules that touch any of the rows."""
+        return tuple(self._all[number] for number in self._numbers(rows))
+
+    def _numbers(self, rows: Sequence[Row]) -> list[int]:
+        return sorted({number for row in rows for number in self._of_row[row]})
+
+    def mates(self, row: Row) -> tuple[Row, ...]:
+        """The other rows of the row's group."""
+        return tuple(mate for mate in self.group_of[row] if mate != row)
+
+    def conflicts(self, labels: Labels) -> list[Conflict]:
+        """Every conflict, each once, in a fixed order: the I(D) of eq. 2 is their number."""
+        return sorted({conflict for constraint in self._all for conflict, _ in constraint.broken(labels)})
+
+    def conflicts_of(self, rows: Sequence[Row], labels: Labels) -> list[Conflict]:
+        """The conflicts that any of the rows is part of, found by looking at the rules that touch them alone."""
+        wanted = set(rows)
+        found = {conflict for rule in self.of(rows) for conflict, _ in rule.around(wanted).broken(labels)}
+        return sorted(conflict for conflict in found if not wanted.isdisjoint(conflict))
+
+    def has_conflict(self, row: Row, labels: Labels) -> bool:
+        """Whether the row is part of a conflict."""
+        return bool(self.conflicts_of((row,), labels))
+
+    def consistent(
+        self, rows: Sequence[Row], fixed: Labels, classes: int, max_steps: int | None = None
+    ) -> Iterator[dict[Row, Label]]:
+        """Every labelling of these rows beside the fixed labels in which none of them is part of a conflict.
+
+        In a fixed order, depth first; a branch is left at the first broken rule, so that the
+        usual rules cost what their consistent labellings number, not what all labellings do.
+        Raises TooManySteps after trying `max_steps` labels.
+        """
+        board = _Board(self._all, {row: self._of_row[row] for row in rows})
+        board.place(self._numbers(rows), fixed)
+        steps = itertools.count(1)
+        chosen: list[int] = []
+        candidate = 0  # the label to be tried next for rows[len(chosen)]
+        while True:
+            if len(chosen) == len(rows):
+                yield dict(zip(rows, map(Label, chosen), strict=True))
+            elif candidate < classes:
+                if next(steps) == max_steps:
+                    raise TooManySteps
+                if board.accepts(rows[len(chosen)], Label(candidate)):
+                    chosen.append(candidate)
+                    candidate = 0
+                else:
+                    candidate += 1
+                continue
+            if not chosen:
+                return
+            candidate = chosen.pop()
+            board.remove(rows[len(chosen)], Label(candidate))
+            candidate += 1
+
+
+class _Board:
+    """Labels put down one at a time, with a tally for every rule that watches them."""
+
+    def __init__(self, constraints: Sequence[Constraint], watched: Mapping[Row, Sequence[int]]) -> None:
+        self._constraints = constraints
+        self._tallies = {n: constraints[n].tally() for n in set().union(*watched.values())}
+        self._of_row = {row: [self._tallies[n] for n in dict.fromkeys(ns)] for row, ns in watched.items()}
+
+    def place(self, numbers: Sequence[int], fixed: Labels) -> None:
+        """Put down labels that stay."""
+        for number in numbers:
+            for row in self._constraints[number].rows:
+                if row in fixed and row not in self._of_row:
+                    self._tallies[number].put(row, fixed[row])
+
+    def accepts(self, row: Row, label: Label) -> bool:
+        """Put the label down if that makes the row part of no conflict."""
+        for tally in self._of_row[row]:
+            tally.put(row, label)
+        if not any(tally.breaks(row, label) for tally in self._of_row[row]):
+            return True
+        self.remove(row, label)
+        return False
+
+    def remove(self, row: Row, label: Label) -> None:
+        """Take the label away."""
+        for tally in self._of_row[row]:
+            tally.take(row, label)

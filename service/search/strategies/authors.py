@@ -1,0 +1,142 @@
+"""Strategy `authors`: what the released code of arXiv 2506.10139 does where it differs from the paper; a yardstick.
+
+The differences: mutual predictability is the mean log-odds of the labels, which can be
+positive; the seeds are balanced; a proposal that changes nothing costs nothing more; repair
+tries two options for a conflict, in random order of the conflicts, and its first repair of a
+proposal is taken whatever it does to utility; the temperature falls with the changes
+accepted, with 2 in the place of beta; the last labelling is returned, not the best, and what
+has no label by then has none. Known rows are among the seeds and keep their labels. Its keys
+that are made from gold labels are not followed: conflicts come from the relations alone.
+"""
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from random import Random
+
+from service.identifiers import Label, Row
+from service.search.measures.audit import audited
+from service.search.moves.proposal import free_rows, propose_row, seed_rows
+from service.search.moves.schedule import accepts, draws
+from service.search.predictions.scores import likeliest, margin
+from service.search.prompting import evaluation
+from service.search.rules.consistency import Conflict, Labels
+from service.search.state.problem import Problem
+from service.search.state.steps import Answer, Candidate, Phase, Request, State, Step, StopReason
+
+COOLING = 2.0  # in the place of beta
+
+
+@dataclass(frozen=True)
+class Authors:
+    """Simulated annealing over single rows, as released."""
+
+    def step(self, problem: Problem, state: State) -> Step:
+        """One draw, or one of the steps around it."""
+        match state.phase:
+            case Phase.START:
+                return self._start(problem, state)
+            case Phase.DRAW:
+                return self._draw(problem, state)
+            case Phase.AUDIT:
+                return self._audit(problem, state)
+        raise AssertionError(state.phase)
+
+    def _start(self, problem: Problem, state: State) -> Step:
+        """Label K rows, every label equally often, and repair."""
+        rng = problem.random("start")
+        rows = [] if problem.prefix else seed_rows(problem, rng)
+        labels = {row: problem.label_range[number % problem.classes] for number, row in enumerate(rows)}
+        candidate = yield from _repaired(problem, {**labels, **problem.known}, rng)
+        return _at(state.enter(Phase.DRAW), candidate)
+
+    def _draw(self, problem: Problem, state: State) -> Step:
+        """Propose the likeliest label of a random row; take it by the change in utility."""
+        if state.round >= draws(problem.parameters, len(free_rows(problem))):
+            after = Phase.DONE if problem.prefix else Phase.AUDIT
+            return state.enter(after, stop=StopReason.DRAWS_DONE).noting(utility=_current(problem, state).utility)
+        rng = problem.random("draw", state.round)
+        row = propose_row(problem, state.labels, rng)
+        others = {other: label for other, label in state.labels.items() if other != row}
+        scores = yield from evaluation.predict(problem, others, [row])
+        label = likeliest(scores[row])
+        state = replace(state, round=state.round + 1, iterations=state.iterations + 1)
+        if state.labels.get(row) == label:
+            return state
+        proposed = yield from _repaired(problem, {**state.labels, row: label}, rng)
+        gain = proposed.utility - _current(problem, state).utility
+        if not accepts(gain, temperature(problem, state.accepted), rng):
+            return state
+        return _at(replace(state, accepted=state.accepted + 1), proposed)
+
+    def _audit(self, problem: Problem, state: State) -> Step:
+        state = yield from audited(problem, state)
+        return state.enter(Phase.DONE)
+
+
+def temperature(problem: Problem, accepted: int) -> float:
+    """T = max(T_min, T_0 / (1 + 2 log(1 + changes accepted)))."""
+    cooled = problem.parameters.initial_temperature / (1 + COOLING * math.log(1 + accepted))
+    return max(problem.parameters.final_temperature, cooled)
+
+
+def as_released(problem: Problem, labels: Labels, found: Candidate) -> Candidate:
+    """The labelling with the utility of the released code: alpha times the mean log-odds, less the conflicts."""
+    odds = [margin(found.scores[row], label) for row, label in labels.items()]
+    predictability = math.fsum(odds) / len(odds) if odds else 0.0
+    utility = problem.parameters.alpha * predictability - len(problem.constraints.conflicts(labels))
+    return Candidate(dict(labels), found.scores, utility)
+
+
+def two_options(problem: Problem, labels: Labels, conflict: Conflict) -> list[dict[Row, Label]]:
+    """Rows that must not agree get two different labels, either way; rows that must agree either of theirs.
+
+    An option that would change a known row's label is left out.
+    """
+    first, last = conflict[0], conflict[-1]
+    one, other = labels[first], labels[last]
+    if one == other:
+        other = next(label for label in problem.label_range if label != one)
+        choices = [(one, other), (other, one)]
+    else:
+        choices = [(one, one), (other, other)]
+    options = [{**labels, first: left, last: right} for left, right in choices]
+    return [option for option in options if all(option[row] == problem.known.get(row, option[row]) for row in conflict)]
+
+
+def _repaired(problem: Problem, labels: Labels, rng: Random) -> Generator[Request, Answer, Candidate]:
+    """The labelling after the released code's repair, scored; without conflicts as it is."""
+    best: Candidate | None = None
+    for _ in range(problem.parameters.repair_rounds):
+        better = yield from _first_improvement(problem, labels if best is None else best.labels, best, rng)
+        if better is None:
+            break
+        best = better
+    if best is not None:
+        return best
+    [found] = yield from evaluation.leave_one_out(problem, labels)
+    return as_released(problem, labels, found)
+
+
+def _first_improvement(
+    problem: Problem, labels: Labels, best: Candidate | None, rng: Random
+) -> Generator[Request, Answer, Candidate | None]:
+    """The better option of the first conflict, in random order, that raises utility; any does so at first."""
+    conflicts = problem.constraints.conflicts(labels)
+    for conflict in rng.sample(conflicts, len(conflicts)):
+        if not (options := two_options(problem, labels, conflict)):
+            continue
+        evaluated = yield from evaluation.leave_one_out(problem, *options)
+        released = [as_released(problem, option, found) for option, found in zip(options, evaluated, strict=True)]
+        found = max(released, key=lambda candidate: candidate.utility)
+        if best is None or found.utility > best.utility:
+            return found
+    return None
+
+
+def _current(problem: Problem, state: State) -> Candidate:
+    return as_released(problem, state.labels, Candidate(state.labels, state.scores, 0.0))
+
+
+def _at(state: State, candidate: Candidate) -> State:
+    return replace(state, labels=candidate.labels, scores=candidate.scores)

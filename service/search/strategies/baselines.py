@@ -1,0 +1,118 @@
+"""Ways to label without a search, to compare with: `zero_shot`, `few_shot_random` and `bootstrap`.
+
+Known rows keep their labels in all of them, and stand among the few that are shown with random labels.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from random import Random
+
+from service.identifiers import Label, Row
+from service.search.measures.audit import RANDOM_DEMONSTRATIONS, audited, random_few_shot
+from service.search.moves.proposal import free_rows
+from service.search.moves.redraw import redraw
+from service.search.predictions.prompt_tree import PromptTree
+from service.search.predictions.scores import Scores, likeliest
+from service.search.prompting import evaluation, planner
+from service.search.prompting.demonstrations import keep_fitting
+from service.search.state.objective import utility
+from service.search.state.problem import Problem
+from service.search.state.steps import Answer, Phase, Request, State, Step, StopReason, as_candidate, ask
+from service.search.strategies.extension import extended
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """The likeliest label of each row by itself, rules ignored."""
+
+    def step(self, problem: Problem, state: State) -> Step:
+        """Ask for all rows at once."""
+        [scores] = yield from ask(planner.behind(problem, (), {}, problem.rows))
+        return _finished(problem, state, scores)
+
+
+@dataclass(frozen=True)
+class FewShotRandom:
+    """The likeliest label of each row behind a few demonstrations with random labels, rules ignored."""
+
+    def step(self, problem: Problem, state: State) -> Step:
+        """Ask for all rows at once."""
+        scores = yield from _behind_random_labels(problem)
+        return _finished(problem, state, scores)
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Rounds of relabelling: first behind random labels, then behind twice as many labels of the last round.
+
+    `consistent` takes the likeliest labelling of related rows that breaks no rule in each
+    round; otherwise rules are ignored.
+    """
+
+    consistent: bool = True
+
+    def step(self, problem: Problem, state: State) -> Step:
+        """One round."""
+        if state.phase is Phase.AUDIT:
+            state = yield from audited(problem, state)
+            return state.enter(Phase.DONE)
+        if problem.prefix:
+            return (yield from extended(problem, state, consistent=self.consistent))
+        scores = yield from self._scores(problem, state)
+        labels = self._labels(problem, scores, state.round)
+        changed = sum(state.labels.get(row) != label for row, label in labels.items())
+        state = replace(
+            state,
+            round=state.round + 1,
+            labels=labels,
+            scores=scores,
+            iterations=state.iterations + len(labels),
+            accepted=state.accepted + changed,
+        )
+        if state.round < problem.parameters.rounds and changed:
+            return state
+        found = as_candidate(problem, labels, scores)
+        reason = StopReason.ROUNDS_DONE if changed else StopReason.CONVERGED
+        return state.enter(Phase.AUDIT, best=found, stop=reason).noting(utility=found.utility)
+
+    def _scores(self, problem: Problem, state: State) -> Generator[Request, Answer, Scores]:
+        if not state.labels:
+            return (yield from _behind_random_labels(problem))
+        shown = problem.parameters.seed_labels * 2**state.round
+        at_most = min(shown, problem.max_demonstrations or shown)
+        limited = replace(problem, max_demonstrations=at_most)
+        return (yield from evaluation.by_folds(limited, problem.in_order(state.labels), problem.parameters.folds))
+
+    def _labels(self, problem: Problem, scores: Scores, number: int) -> dict[Row, Label]:
+        if self.consistent:
+            rng = problem.random("bootstrap", number)
+            return redraw(problem, {}, scores, temperature=0.0, rng=rng)
+        return _row_by_row(problem, scores)
+
+
+def _row_by_row(problem: Problem, scores: Scores) -> dict[Row, Label]:
+    """The known labels, and the likeliest one of each other row."""
+    return {row: problem.known.get(row, likeliest(scores[row])) for row in problem.rows}
+
+
+def _behind_random_labels(problem: Problem) -> Generator[Request, Answer, Scores]:
+    rng = problem.random("few-shot")
+    tree = _known_few_shot(problem, rng) if problem.known else random_few_shot(problem, problem.rows, rng)
+    [scores] = yield from ask(tree)
+    return scores
+
+
+def _known_few_shot(problem: Problem, rng: Random) -> PromptTree:
+    """All rows behind the known ones and, up to RANDOM_DEMONSTRATIONS, others with random labels."""
+    free = free_rows(problem)
+    count = min(max(0, RANDOM_DEMONSTRATIONS - len(problem.known)), len(free))
+    drawn = {**problem.known, **{row: rng.choice(problem.label_range) for row in rng.sample(free, count)}}
+    shown = keep_fitting(problem, drawn, rng)
+    rest = [row for row in problem.rows if row not in shown]
+    return planner.held_out(problem, [(row,) for row in shown], drawn, also=rest)
+
+
+def _finished(problem: Problem, state: State, scores: Scores) -> State:
+    labels = _row_by_row(problem, scores)
+    state = state.enter(Phase.DONE, labels=labels, scores=scores, stop=StopReason.ASKED_ONCE)
+    return state.noting(utility=utility(problem, labels, scores))

@@ -1,0 +1,90 @@
+"""Labels for the rows of a later shard, behind the anchor's demonstrations."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+
+from service.identifiers import Label, Row
+from service.search.measures.gain import gain_utility, mean_gain
+from service.search.moves.redraw import redraw
+from service.search.predictions.panel import Panel
+from service.search.predictions.prompt_tree import PromptTree
+from service.search.predictions.scores import Scores, likeliest, margin, normalized
+from service.search.prompting import evaluation, planner
+from service.search.rules.consistency import Labels
+from service.search.state.problem import Problem
+from service.search.state.steps import Answer, Candidate, Phase, Request, State, Step, StopReason, as_candidate, ask
+
+DOUBT_NATS = 1.0  # a group of related rows with a smaller margin is asked for again
+
+
+def extended(problem: Problem, state: State, *, consistent: bool = True) -> Step:
+    """Ask for every row once, for doubtful ones again, and take the likeliest labelling of related rows.
+
+    Sweeps over the shard's own labels were tried and moved almost none of them: behind a
+    hundred demonstrations of one concept, more of them tell the language model little. What
+    does depend on the prompt is the order of the demonstrations, so doubtful rows are also
+    asked for behind other arrangements of the same ones.
+    """
+    scores = yield from evaluation.predict(problem, {}, problem.rows)
+    labels = _labels(problem, scores, consistent=consistent)
+    doubtful = _doubtful(problem, labels, scores)
+    if doubtful and problem.other_prefixes:
+        scores = {**scores, **(yield from _second_opinions(problem, doubtful, scores))}
+        labels = _labels(problem, scores, consistent=consistent)
+    found = as_candidate(problem, labels, scores)
+    state = state.enter(Phase.DONE, labels=labels, scores=scores, best=found, stop=StopReason.ASKED_ONCE)
+    return state.noting(utility=found.utility, rows_asked_again=len(doubtful))
+
+
+def extended_by_panel(problem: Problem, panel: Panel, state: State) -> Step:
+    """Label the rows by the anchor's panel: its first members for every row, all of them for doubtful ones.
+
+    The calibration is the anchor's: a later shard may hold other shares of the labels, and what
+    calibration takes out is the language model's leaning, which is the same for both.
+    """
+    views = yield from _by_members(problem, problem.panel_prefixes[: panel.first], problem.rows)
+    said, scores, raw = (
+        told(views) for told in (panel.leading.scores, panel.leading.confidences, panel.leading.uncalibrated)
+    )
+    labels = _labels(problem, said, consistent=True)
+    doubtful = _doubtful(problem, labels, scores) if panel.first < len(panel.members) else []
+    if doubtful:
+        others = yield from _by_members(problem, problem.panel_prefixes[panel.first :], doubtful)
+        seen = [*({row: view[row] for row in doubtful} for view in views), *others]
+        labels = _labels(problem, {**said, **panel.scores(seen)}, consistent=True)
+        scores, raw = {**scores, **panel.confidences(seen)}, {**raw, **panel.uncalibrated(seen)}
+    utility = gain_utility(problem, labels, mean_gain(labels, views, problem.classes))
+    found = Candidate(labels, scores, utility)
+    state = state.enter(Phase.DONE, labels=labels, scores=scores, raw=raw, best=found, stop=StopReason.ASKED_ONCE)
+    return state.noting(utility=utility, rows_asked_again=len(doubtful))
+
+
+def _by_members(
+    problem: Problem, prefixes: Sequence[str], rows: Sequence[Row]
+) -> Generator[Request, Answer, list[Scores]]:
+    queries = tuple(problem.query(row) for row in rows)
+    return (yield from ask(*(PromptTree(prefix, queries) for prefix in prefixes)))
+
+
+def _labels(problem: Problem, scores: Scores, *, consistent: bool) -> dict[Row, Label]:
+    if consistent:
+        return redraw(problem, {}, scores, temperature=0.0, rng=problem.random("extend"))
+    return {row: problem.known.get(row, likeliest(scores[row])) for row in problem.rows}
+
+
+def _doubtful(problem: Problem, labels: Labels, scores: Scores) -> list[Row]:
+    """Groups in which some label is hardly likelier than another."""
+    unsure = (row for row, label in labels.items() if margin(scores[row], label) < DOUBT_NATS)
+    groups = dict.fromkeys(problem.constraints.group_of[row] for row in unsure)
+    return [row for group in groups for row in group]
+
+
+def _second_opinions(problem: Problem, rows: Sequence[Row], first: Scores) -> Generator[Request, Answer, Scores]:
+    """The rows' scores behind every arrangement of the demonstrations, the mean of the log-probabilities."""
+    arranged = (replace(problem, prefix=prefix) for prefix in problem.other_prefixes)
+    others = yield from ask(*(planner.behind(other, (), {}, rows) for other in arranged))
+    opinions = [first, *others]
+    return {
+        row: normalized(tuple(sum(values) / len(opinions) for values in zip(*(o[row] for o in opinions), strict=True)))
+        for row in rows
+    }

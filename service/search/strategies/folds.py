@@ -1,0 +1,126 @@
+"""Strategy `folds`, the default: everything the language model is asked shares long prefixes.
+
+A few starts on a small set; growth of the best by doubling, each time behind the demonstrations
+that the server has read already; a sweep that scores every row given the rows outside its fold
+and redraws related rows jointly, until nothing changes; leave-one-out for the scores that are
+handed out. At the end the labelling is held against its permutations. Behind an anchor every row
+is asked for once, doubtful ones again.
+
+All prompts keep to one order of the rows (`Problem.order`). So the server's prefix cache holds
+what is unchanged from one sweep to the next, and the folds of a sweep show a row its context in
+the same arrangement as leave-one-out does: what a sweep settles on, the exact utility bears out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from service.search.measures.agreement import agreement, share_of_equal_labels
+from service.search.measures.audit import audit
+from service.search.moves.redraw import redraw_groups
+from service.search.moves.relabelling import counted
+from service.search.prompting import evaluation
+from service.search.state.problem import Problem
+from service.search.state.steps import Candidate, Phase, State, Step, StopReason, as_candidate, better
+from service.search.strategies import starts
+from service.search.strategies.extension import extended
+
+EXACT_REDRAWS = 1  # by leave-one-out scores; each costs another leave-one-out
+AGREEMENT = 0.9  # share of equal labels from which two starts have found the same labelling
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Growth and fold sweeps over groups of related rows."""
+
+    def step(self, problem: Problem, state: State) -> Step:
+        """One start, doubling or sweep."""
+        match state.phase:
+            case Phase.START if problem.prefix:
+                return extended(problem, state)
+            case Phase.START:
+                return self._start(problem, state)
+            case Phase.GROW:
+                return self._grow(problem, state)
+            case Phase.SWEEP:
+                return self._sweep(problem, state)
+            case Phase.SCORE:
+                return self._score(problem, state)
+            case Phase.AUDIT:
+                return self._audit(problem, state)
+        raise AssertionError(state.phase)
+
+    def _start(self, problem: Problem, state: State) -> Step:
+        """One independent start; when two agree or there were enough, the best of them grows."""
+        rng = problem.random("start", state.round)
+        found = yield from starts.start(problem, rng, seeded=state.round % 2 == 1)
+        state = replace(state, round=state.round + 1, starts=(*state.starts, found))
+        best = max(state.starts, key=lambda candidate: candidate.utility)
+        state = replace(state, labels=best.labels, scores=best.scores)
+        may_end = state.round >= starts.fewest(problem) and _found_again(state.starts, best)
+        if state.round < starts.most(problem) and not may_end:
+            return state
+        best = yield from starts.turned_right(problem, best, problem.random("turn"))
+        state = state.noting(
+            restart_utilities=[candidate.utility for candidate in state.starts],
+            restart_agreement=agreement([start.labels for start in state.starts if start is not best], best.labels),
+        )
+        return state.enter(Phase.GROW, labels=best.labels, scores=best.scores, starts=())
+
+    def _grow(self, problem: Problem, state: State) -> Step:
+        """Double the labelled set: predict new rows given the current ones."""
+        if len(state.labels) == len(problem.rows):
+            return state.enter(Phase.SWEEP)
+        new = starts.take(problem, state.labels, min(len(state.labels), len(problem.rows) - len(state.labels)))
+        scores = yield from evaluation.predict(problem, state.labels, new)
+        rng = problem.random("grow", state.round)
+        drawn = redraw_groups(problem, state.labels, scores, temperature=0.0, rng=rng)
+        state = counted(problem, state, state.labels, drawn)
+        return replace(state, round=state.round + 1, labels=drawn.labels, scores={**state.scores, **scores})
+
+    def _sweep(self, problem: Problem, state: State) -> Step:
+        """Score by folds, keep the labelling if it is the best so far, redraw; until nothing changes."""
+        labels = problem.in_order(state.labels)
+        scores = yield from evaluation.by_folds(problem, labels, problem.parameters.folds)
+        best = better(state.best, as_candidate(problem, labels, scores))
+        rng = problem.random("sweep", state.round)
+        drawn = redraw_groups(problem, labels, scores, temperature=0.0, rng=rng)
+        state = replace(counted(problem, state, labels, drawn), best=best, round=state.round + 1)
+        if drawn.labels == labels:
+            return _swept(problem, state, best, StopReason.CONVERGED)
+        if state.round == problem.parameters.sweeps:
+            return _swept(problem, state, best, StopReason.SWEEPS_DONE)
+        return replace(state, labels=drawn.labels, scores=scores)
+
+    def _audit(self, problem: Problem, state: State) -> Step:
+        """Hold the labelling against its permutations and against chance; turned once at most, it is swept again."""
+        found = yield from audit(problem, state.labels, state.scores, problem.random("audit"))
+        turned = found.better_reading(problem)
+        if turned is not None and not state.summary.get("turned"):
+            return state.enter(Phase.SWEEP, labels=turned, best=None).noting(turned=True)
+        return state.enter(Phase.DONE).noting(**found.facts())
+
+    def _score(self, problem: Problem, state: State) -> Step:
+        """Every row given all others; as long as that raises utility, the labelling is redrawn by these scores."""
+        [exact] = yield from evaluation.leave_one_out(problem, state.labels)
+        best = better(state.best, exact)
+        rng = problem.random("score", state.round)
+        drawn = redraw_groups(problem, exact.labels, exact.scores, temperature=0.0, rng=rng)
+        if best is not exact or drawn.labels == exact.labels or state.round == EXACT_REDRAWS:
+            return _found(state, Phase.AUDIT, best)
+        state = counted(problem, state, exact.labels, drawn)
+        return replace(state, round=state.round + 1, labels=drawn.labels, best=best)
+
+
+def _swept(problem: Problem, state: State, best: Candidate, reason: StopReason) -> State:
+    state = _found(state, Phase.SCORE if problem.parameters.exact_scores else Phase.AUDIT, best)
+    return replace(state, best=None, stop=reason)
+
+
+def _found(state: State, after: Phase, best: Candidate) -> State:
+    return state.enter(after, labels=best.labels, scores=best.scores, best=best).noting(utility=best.utility)
+
+
+def _found_again(candidates: Sequence[Candidate], best: Candidate) -> bool:
+    """Whether another start has come to the best labelling, too."""
+    others = [candidate for candidate in candidates if candidate is not best]
+    return any(share_of_equal_labels(best.labels, other.labels) >= AGREEMENT for other in others)

@@ -1,0 +1,255 @@
+"""Strategy `folds` under the objective `gain`: sweeps of relabelling by pooled, calibrated views.
+
+A sweep looks at all rows behind several short draws of the current labels (views.py). That gives the
+labelling's gain, out of sample, and the pooled prediction from which the next labelling is drawn. One
+start begins with the language model's first impression: its answers without demonstrations, calibrated.
+Another begins with random labels, for language models whose first impression says nothing.
+
+The first impression is the only evidence of what the label words mean. So its start wins unless another
+gains far more. Where demonstrations do not bear it out and no start gains far more, the search has
+found nothing, and the labels of the impression stand.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from service.identifiers import Label, Row
+from service.search.measures.agreement import agreement, share_of_equal_labels
+from service.search.measures.gain import gain_utility, mean_gain, view_weight
+from service.search.measures.gain_audit import audit_gain
+from service.search.measures.ranking import measured_labellings
+from service.search.moves.redraw import redraw
+from service.search.moves.relabelling import counted, expected_shares, relabelled
+from service.search.predictions import panel
+from service.search.predictions.calibration import Shares, calibrated, entropy, even_shares, label_shares
+from service.search.predictions.confidence import best_sharpness
+from service.search.predictions.panel import Panel
+from service.search.predictions.scores import Scores, likeliest
+from service.search.prompting.views import View, look
+from service.search.rules.consistency import Labels
+from service.search.state.problem import Problem
+from service.search.state.steps import Candidate, Phase, State, Step, StopReason, better
+from service.search.strategies.extension import extended, extended_by_panel
+from service.search.strategies.impression import first_impression
+
+SWEEP_SIZES = (8, 16, 32, 64)  # demonstrations of a sweep's views: nobody knows beforehand how many help
+QUICK_SIZES = (8, 32)  # of the start from random labels, which has farther to go
+FINAL_SIZES = (8, 8, 8, 16, 16, 32)  # of the views whose pooled prediction is handed out
+SETTLED = 0.97  # share of labels that a sweep has left alone, from which the next would change little
+FOUND_AGAIN = 0.9  # share of equal labels from which two starts have found the same labelling
+CONFIRMED_SHARE = 0.1  # of the entropy: an impression whose labels gain more is borne out by demonstrations
+DECISIVE_SHARE = 0.3  # of the entropy: by so much a labelling that contradicts the impression must gain more
+SWEEPS = 3  # of each start, at most
+
+
+@dataclass(frozen=True)
+class GainSearch:
+    """Starts from the first impression and from random labels; of the labellings met the one of highest gain.
+
+    `State.starts` holds the labelling of the impression, then the best labelling of each start.
+    """
+
+    def step(self, problem: Problem, state: State) -> Step:
+        """The impression, one sweep, the audit, or the final look."""
+        match state.phase:
+            case Phase.START if problem.panel is not None:
+                return extended_by_panel(problem, problem.panel, state)
+            case Phase.START if problem.prefix:
+                return extended(problem, state)
+            case Phase.START:
+                return self._impression(problem, state)
+            case Phase.SWEEP:
+                return self._sweep(problem, state)
+            case Phase.AUDIT:
+                return self._audit(problem, state)
+            case Phase.SCORE:
+                return self._score(problem, state)
+        raise AssertionError(state.phase)
+
+    def _impression(self, problem: Problem, state: State) -> Step:
+        """Label every row by the first impression; the shares are taken for even, since nothing is known of them."""
+        scores = yield from first_impression(problem)
+        told = calibrated(scores, expected_shares(problem, even_shares(problem.classes)))
+        drawn = relabelled(problem, {}, told)
+        return state.enter(Phase.SWEEP, impression=scores, labels=drawn.labels, scores=told)
+
+    def _sweep(self, problem: Problem, state: State) -> Step:
+        """Measure the labelling and draw the next, until little changes."""
+        labels = problem.in_order(state.labels)
+        rng = problem.random("views", len(state.starts), state.round)
+        views = yield from look(problem, labels, QUICK_SIZES if len(state.starts) > 1 else SWEEP_SIZES, rng)
+        found = _measured(problem, labels, views, state.impression if len(state.starts) <= 1 else None)
+        drawn = relabelled(problem, labels, found.scores)
+        kept = share_of_equal_labels(labels, drawn.labels)
+        state = counted(problem, state, labels, drawn).noting(sweep_utilities=[*_sweep_utilities(state), found.utility])
+        state = replace(state, best=better(state.best, found), starts=state.starts or (found,), round=state.round + 1)
+        if state.round < SWEEPS and kept < SETTLED and not _is_found_again(state, labels):
+            return replace(state, labels=drawn.labels, scores=found.scores)
+        return self._started(problem, state)
+
+    def _started(self, problem: Problem, state: State) -> State:
+        """A start has come to its end: the next begins, or of those there were one is audited."""
+        if state.best is None:
+            raise AssertionError("a start has at least one sweep")
+        state = replace(state, starts=(*state.starts, state.best), best=None, round=0)
+        if len(state.starts) == 2:
+            return replace(state, labels=_random_labels(problem), scores={})
+        chosen = state.starts[-1] if state.turned else _chosen(problem, state)
+        return state.enter(Phase.AUDIT, labels=chosen.labels, scores=chosen.scores, best=chosen)
+
+    def _audit(self, problem: Problem, state: State) -> Step:
+        """Hold the labelling against its permutations and against chance; turned once at most, it is swept again."""
+        found = yield from audit_gain(problem, state.labels, state.scores, state.impression)
+        turned = found.better_reading()
+        if turned is not None and not state.turned:
+            return state.enter(Phase.SWEEP, labels=turned, best=None, turned=True)
+        state = state.noting(**found.facts(), **_start_facts(problem, state))
+        return state.enter(Phase.SCORE)
+
+    def _score(self, problem: Problem, state: State) -> Step:
+        """Look at the rows once more, behind many draws of the labels found, and hand out what all of these say."""
+        first, labels = state.starts[0], state.labels
+        if labels == first.labels and not _is_confirmed(problem, first):
+            return _finished(problem, state, labels, [])
+        views = yield from look(problem, labels, FINAL_SIZES, problem.random("final views"))
+        return _finished(problem, state, labels, views)
+
+
+def _measured(problem: Problem, labels: Labels, views: list[View], impression: Scores | None) -> Candidate:
+    """The labelling with its gain by the views, and what the views and the impression, where it is given, say together.
+
+    Only the start that began with it heeds the impression, so that others come to its labels by themselves or not.
+    """
+    gain_nats = mean_gain(labels, [view.scores for view in views], problem.classes)
+    fitted, told = _fitted(problem, labels, views, impression)
+    return Candidate(dict(labels), fitted.scores(told), gain_utility(problem, labels, gain_nats))
+
+
+def _fitted(
+    problem: Problem, labels: Labels, views: list[View], impression: Scores | None
+) -> tuple[Panel, list[Scores]]:
+    """The panel of the views and the impression, the weightiest first, and what each member says.
+
+    Calibrated to the shares that are expected of the next labels. The impression never weighs more than
+    the others do on average: labels that come from it agree with it whatever they are worth.
+    """
+    weights = [view_weight(labels, view.scores, problem.classes) for view in views]
+    if impression is not None:
+        own = view_weight(labels, impression, problem.classes)
+        views, weights = [*views, View((), impression)], [*weights, min(own, sum(weights) / len(weights))]
+    members = sorted(zip(views, weights, strict=True), key=lambda member: -member[1])
+    shown = [[(row, labels[row]) for row in view.demonstrations] for view, _ in members]
+    told = [view.scores for view, _ in members]
+    shares = expected_shares(problem, label_shares(labels, labels, problem.classes))
+    return panel.fit(shown, told, [weight for _, weight in members], shares), told
+
+
+def _finished(problem: Problem, state: State, labels: Labels, views: list[View]) -> State:
+    """The labels that all views give together; those of the impression stay where there are no views."""
+    if views:
+        fitted, told = _fitted(problem, labels, views, state.impression)
+        fitted = replace(fitted, sharpness=_sharpness(problem, state, labels, views))
+    else:
+        told = [state.impression]
+        fitted = panel.fit([()], told, [1.0], expected_shares(problem, even_shares(problem.classes)))
+    drawn = relabelled(problem, labels, fitted.scores(told))
+    scores = fitted.confidences(told)
+    gain_nats = mean_gain(drawn.labels, [view.scores for view in views], problem.classes)
+    utility = gain_utility(problem, drawn.labels, gain_nats) if views else state.starts[0].utility
+    found = Candidate(drawn.labels, scores, utility)
+    state = replace(state, panel=fitted, unproven=state.unproven + drawn.unproven_groups)
+    reason = StopReason.CONVERGED if views else StopReason.NOT_BORNE_OUT
+    raw = fitted.uncalibrated(told)
+    state = state.enter(Phase.DONE, labels=found.labels, scores=scores, raw=raw, best=found, stop=reason)
+    labellings = measured_labellings(problem, state.starts, found, _view_sizes(len(state.starts), views))
+    return state.noting(utility=found.utility, labellings=labellings, **_known_facts(problem, fitted.scores(told)))
+
+
+def _view_sizes(starts: int, views: list[View]) -> list[Sequence[int]]:
+    """By how many demonstrations each of the starts' labellings and, last, the one handed out was measured."""
+    return [SWEEP_SIZES, SWEEP_SIZES, *[QUICK_SIZES] * (starts - 2), FINAL_SIZES if views else SWEEP_SIZES]
+
+
+def _sharpness(problem: Problem, state: State, labels: Labels, views: list[View]) -> float:
+    """How sure the panel may be: as sure as it predicts the impression's labels without having read them.
+
+    Where demonstrations do not bear the impression out it is no witness, and half of the views is one for the other.
+    """
+    told, witnesses = [view.scores for view in views], [state.impression]
+    if not _is_confirmed(problem, state.starts[0]):
+        told, witnesses = told[::2], told[1::2]
+    shares = expected_shares(problem, label_shares(labels, labels, problem.classes))
+    witness = {row: likeliest(values) for row, values in _together(witnesses, shares).items()}
+    return best_sharpness(_together(told, shares), witness)
+
+
+def _together(views: list[Scores], shares: Shares) -> Scores:
+    """What views of equal weight say."""
+    return panel.fit([()] * len(views), views, [1.0] * len(views), shares).scores(views)
+
+
+def _random_labels(problem: Problem) -> dict[Row, Label]:
+    """Every row labelled at random among the labellings that break no rule."""
+    blind: Scores = dict.fromkeys(problem.rows, (0.0,) * problem.classes)
+    return redraw(problem, {}, blind, temperature=1.0, rng=problem.random("random labels"))
+
+
+def _chosen(problem: Problem, state: State) -> Candidate:
+    """Which of the starts' labellings is audited and handed out.
+
+    Against an impression that is not borne out another must gain something: of labellings that demonstrations
+    tell nothing of, one gains far more than another by chance.
+    """
+    first, own, *others = state.starts
+    others = [candidate for candidate in others if _fits_known(problem, candidate.scores, state.impression)]
+    decisive = problem.parameters.alpha * DECISIVE_SHARE * entropy(even_shares(problem.classes))
+    best = max([own, *others], key=lambda candidate: candidate.utility)
+    if _is_confirmed(problem, first):
+        return best if best.utility > own.utility + decisive else own
+    nothing = gain_utility(problem, best.labels, 0.0)
+    return best if best.utility > max(first.utility, nothing) + decisive else first
+
+
+def _fits_known(problem: Problem, scores: Scores, impression: Scores) -> bool:
+    """Whether scores of known rows, none of which was shown its own label, predict it no worse than the impression."""
+    rows = [row for row in problem.known if row in scores]
+    first = calibrated(impression, even_shares(problem.classes))
+    return math.fsum(scores[row][problem.known[row]] - first[row][problem.known[row]] for row in rows) >= 0
+
+
+def _is_confirmed(problem: Problem, first: Candidate) -> bool:
+    """Whether demonstrations bear the impression out: its labels can be told from one another's."""
+    shares = label_shares(first.labels, first.labels, problem.classes)
+    return first.utility > problem.parameters.alpha * CONFIRMED_SHARE * entropy(shares)
+
+
+def _known_facts(problem: Problem, scores: Scores) -> dict[str, object]:
+    """How many known rows the views label rightly; no view was asked for a row that it shows."""
+    if not problem.known:
+        return {}
+    asked = [row for row in problem.known if row in scores]
+    right = sum(likeliest(scores[row]) == problem.known[row] for row in asked)
+    return {"known_rows": len(asked), "known_right": right}
+
+
+def _sweep_utilities(state: State) -> list[object]:
+    """What every labelling that a sweep has measured is worth."""
+    utilities = state.summary.get("sweep_utilities", [])
+    return utilities if isinstance(utilities, list) else []
+
+
+def _is_found_again(state: State, labels: Labels) -> bool:
+    """Whether a later start has come to the labelling of the one before."""
+    return len(state.starts) > 1 and share_of_equal_labels(labels, state.starts[1].labels) >= FOUND_AGAIN
+
+
+def _start_facts(problem: Problem, state: State) -> dict[str, object]:
+    """What the report says of the starts."""
+    first, *found = state.starts
+    return {
+        "impression_utility": first.utility,
+        "impression_confirmed": _is_confirmed(problem, first),
+        "restart_utilities": [candidate.utility for candidate in found],
+        "restart_agreement": agreement([other.labels for other in found if other != state.best], state.labels),
+    }

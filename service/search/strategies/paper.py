@@ -1,0 +1,114 @@
+"""Strategy `paper`: Algorithm 1 of arXiv 2506.10139 with the repair of Algorithm 2, to the letter.
+
+Two things are added where the paper is silent: rows still unlabelled after the last draw
+are labelled given all others, and of the labellings of all rows that were met, and of their
+label permutations, the one with the highest utility is returned. Known rows are among the K
+examples, are never proposed or repaired, and keep their labels in every permutation.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+from service.identifiers import Row
+from service.search.measures import polarity
+from service.search.measures.audit import audited
+from service.search.moves.proposal import free_rows, propose_row, seed_rows
+from service.search.moves.redraw import redraw
+from service.search.moves.repair import repair
+from service.search.moves.schedule import accepts, draws, temperature
+from service.search.predictions.scores import likeliest
+from service.search.prompting import evaluation
+from service.search.state.problem import Problem
+from service.search.state.steps import Answer, Candidate, Phase, Request, State, Step, StopReason, as_candidate, better
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Simulated annealing over single rows."""
+
+    def step(self, problem: Problem, state: State) -> Step:
+        """One iteration of the algorithm, or one of the steps around it."""
+        match state.phase:
+            case Phase.START:
+                return self._start(problem, state)
+            case Phase.DRAW if state.round < draws(problem.parameters, len(free_rows(problem))):
+                return self._draw(problem, state)
+            case Phase.DRAW | Phase.COMPLETE:
+                return self._complete(problem, state)
+            case Phase.POLARITY:
+                return self._polarity(problem, state)
+            case Phase.AUDIT:
+                return self._audit(problem, state)
+        raise AssertionError(state.phase)
+
+    def _start(self, problem: Problem, state: State) -> Step:
+        """Label K rows at random and repair (lines 1-2); behind an anchor there is nothing to break the tie of."""
+        rng = problem.random("start")
+        rows = [] if problem.prefix else seed_rows(problem, rng)
+        labels = {row: rng.choice(problem.label_range) for row in rows}
+        [candidate] = yield from evaluation.leave_one_out(problem, {**labels, **problem.known})
+        candidate = yield from repair(problem, candidate, rng)
+        return _at(state.enter(Phase.DRAW), candidate, problem)
+
+    def _draw(self, problem: Problem, state: State) -> Step:
+        """One iteration (lines 4-12)."""
+        rng = problem.random("draw", state.round)
+        cooled = temperature(problem.parameters, state.round + 1)  # line 4
+        row = propose_row(problem, state.labels, rng)  # line 5
+        others = {other: label for other, label in state.labels.items() if other != row}
+        scores = yield from evaluation.predict(problem, others, [row])
+        label = likeliest(scores[row])  # line 6
+        state = replace(state, round=state.round + 1, iterations=state.iterations + 1)
+        if state.labels.get(row) == label:
+            return state  # the same labelling has the same utility
+        [proposed] = yield from evaluation.leave_one_out(problem, {**state.labels, row: label})  # line 7
+        proposed = yield from repair(problem, proposed, rng)  # line 8
+        gain = proposed.utility - _current(problem, state).utility
+        if not accepts(gain, cooled, rng):  # lines 9-12
+            return state
+        return _at(replace(state, accepted=state.accepted + 1), proposed, problem)
+
+    def _complete(self, problem: Problem, state: State) -> Step:
+        """Label the rows that are left given all others, consistently where their mates allow it."""
+        rest = [row for row in problem.rows if row not in state.labels]
+        candidate = _current(problem, state)
+        if rest:
+            candidate = yield from self._with_rest(problem, candidate, rest, problem.random("complete"))
+        best = better(state.best, candidate)
+        after = Phase.DONE if problem.prefix else Phase.POLARITY
+        stop = StopReason.DRAWS_DONE if after is Phase.DONE else None
+        return _at(state.enter(after, stop=stop), best, problem).noting(utility=best.utility)
+
+    def _with_rest(
+        self, problem: Problem, candidate: Candidate, rest: Sequence[Row], rng: Random
+    ) -> Generator[Request, Answer, Candidate]:
+        scores = yield from evaluation.predict(problem, candidate.labels, rest)
+        guesses = {row: likeliest(scores[row]) for row in rest}
+        labels = redraw(problem, {**candidate.labels, **guesses}, scores, temperature=0.0, rng=rng)
+        [complete] = yield from evaluation.leave_one_out(problem, labels)
+        return complete
+
+    def _polarity(self, problem: Problem, state: State) -> Step:
+        """Score the label permutations too and keep the best."""
+        candidate = _current(problem, state)
+        permutations = polarity.permutations(problem, candidate.labels, candidate.scores)
+        permuted = yield from evaluation.leave_one_out(problem, *permutations)
+        best = max([candidate, *permuted], key=lambda labelling: labelling.utility)
+        state = _at(state.enter(Phase.AUDIT, stop=StopReason.DRAWS_DONE), best, problem)
+        return state.noting(utility=best.utility)
+
+    def _audit(self, problem: Problem, state: State) -> Step:
+        state = yield from audited(problem, state)
+        return state.enter(Phase.DONE)
+
+
+def _current(problem: Problem, state: State) -> Candidate:
+    return as_candidate(problem, state.labels, state.scores)
+
+
+def _at(state: State, candidate: Candidate, problem: Problem) -> State:
+    """The state moved to a labelling; remembered as best where it labels all rows and none was better."""
+    complete = len(candidate.labels) == len(problem.rows)
+    best = better(state.best, candidate) if complete else state.best
+    return replace(state, labels=candidate.labels, scores=candidate.scores, best=best)
