@@ -8,7 +8,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
-from api import operations
+from api import docs_page, operations
 from api.cursors import CursorSigner
 from api.dependencies import Application
 from api.edge.access import AccessControl, HostCheck
@@ -19,10 +19,10 @@ from api.labelling import events, jobs, results
 from api.labelling.event_reads import EventReads
 from api.labelling.submissions import rooms_of
 from api.metrics import ApiMetrics
-from api.openapi import docs_page
 from api.openapi.documentation import install_openapi
 from api.readiness import FirstAnswer
 from api.webhooks import routes as webhooks
+from api.webhooks.bodies import NewWebhookBody, WebhookChangeBody
 from service.access.hosts import AllowedHosts
 from service.access.streams import StreamCounter
 from service.jobs.backends import ModelDirectory
@@ -50,7 +50,7 @@ def create_app(application: Application) -> FastAPI:
         description=_DESCRIPTION.strip(),
         lifespan=_lifespan,
         redirect_slashes=False,
-        docs_url=None,  # a page of ours, see api/openapi/docs_page.py
+        docs_url=None,  # a page of ours, see api/docs_page.py
         redoc_url=None,
         separate_input_output_schemas=False,
         telemetry=_NO_TELEMETRY,
@@ -77,7 +77,7 @@ def create_app(application: Application) -> FastAPI:
     app.add_middleware(HeadLimit)
     app.add_middleware(RequestContext, metrics=metrics)
     install_handlers(app)
-    install_openapi(app)
+    install_openapi(app, NewWebhookBody, WebhookChangeBody)
     return app
 
 

@@ -7,7 +7,6 @@ from typing import Annotated, Protocol
 from fastapi import Depends, Header, Path, Query, Request
 
 from api.cursors import CursorSigner
-from api.labelling.event_reads import EventReads
 from api.metrics import ApiMetrics
 from api.readiness import FirstAnswer
 from service.access.desks import CallerDesks
@@ -82,11 +81,6 @@ def _streams(request: Request) -> StreamCounter:
     return streams
 
 
-def _event_reads(request: Request) -> EventReads:
-    reads: EventReads = request.app.state.event_reads
-    return reads
-
-
 def _stopping(request: Request) -> asyncio.Event:
     event: asyncio.Event = request.app.state.stopping
     return event
@@ -121,7 +115,6 @@ TheModels = Annotated[ModelDirectory, Depends(_models)]
 TheMetrics = Annotated[ApiMetrics, Depends(_metrics)]
 TheFirstAnswer = Annotated[FirstAnswer, Depends(_first_answer)]
 TheStreams = Annotated[StreamCounter, Depends(_streams)]
-TheEventReads = Annotated[EventReads, Depends(_event_reads)]
 Stopping = Annotated[asyncio.Event, Depends(_stopping)]
 TheJobId = Annotated[JobId, Depends(_job_id)]
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]

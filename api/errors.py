@@ -17,7 +17,7 @@ from starlette.types import Scope
 from api.schemas import FaultBody, Problem, QuotaBody
 from service import errors
 from service.access.keys import redacted
-from service.jobs.submission.plain_words import sentence
+from service.jobs.checks.plain_words import sentence
 
 PROBLEM_JSON = "application/problem+json"
 _TYPE_PREFIX = "urn:icm:problem:"

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 
 from inference.batching.packed import NamedTokens, NextToken, PackedScorer, only_named
-from inference.batching.prefix_cache import Tokens
+from inference.cache.prefix_cache import Tokens
 from inference.model.language_model import LanguageModel, token_arrays
 
 logger = logging.getLogger(__name__)

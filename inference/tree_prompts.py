@@ -12,7 +12,7 @@ from itertools import chain
 
 import numpy as np
 
-from inference.batching.prefix_cache import Tokens
+from inference.cache.prefix_cache import Tokens
 from inference.errors import InvalidRequest
 from inference.label_tokens import LabelIds, Prompt, Spelling, labels_behind
 from inference.model.tokenization import Piece, PromptTokenizer

@@ -15,31 +15,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.dependencies import Application
 from api.errors import service_problem
-from api.openapi.docs_page import PUBLIC_PATHS
+from api.scopes import scope_needed
 from service.access.authentication import authenticate, needs_key, permit
 from service.access.hosts import AllowedHosts
 from service.access.keys import redacted
 from service.access.rates import RateLimiter, Standing
 from service.entities import Caller
-from service.entities import Scope as KeyScope
 from service.errors import HostNotAllowed, NotAuthenticated, ServiceError
 
-OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
-_ADMIN_PATHS = frozenset({"/metrics"})
-_READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/=-]+) *", re.IGNORECASE)
 _OTHER_HEADERS = ("x-api-key", "api-key")  # where other services look for keys
 _HOW_TO_SEND = "send `Authorization: Bearer icm_...`, the key without quotes"
 _QUERY_NAMES = re.compile(r"(?:^|&)(?:api[_-]?key|access[_-]?token)=", re.IGNORECASE)
-
-
-def scope_needed(method: str, path: str) -> KeyScope | None:
-    """Which scope a request needs; none where it needs no key at all."""
-    if path in OPEN_PATHS or path in PUBLIC_PATHS:
-        return None
-    if path in _ADMIN_PATHS:
-        return KeyScope.ADMIN
-    return KeyScope.READ if method in _READING_METHODS else KeyScope.WRITE
 
 
 class HostCheck:

@@ -5,8 +5,8 @@ import asyncio
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.edge.access import OPEN_PATHS
 from api.errors import ProblemKind, problem, service_problem
+from api.scopes import OPEN_PATHS
 from service.errors import Overloaded, PayloadTooLarge, RequestTooSlow
 
 MAX_HEAD_BYTES = 16_384  # uvicorn has this limit for heads that come in pieces, and none for one that comes at once

@@ -11,9 +11,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.dependencies import JOB_ID
-from api.edge.access import OPEN_PATHS
 from api.errors import INTERNAL, problem
 from api.metrics import ApiMetrics
+from api.scopes import OPEN_PATHS
 from service.access.keys import redacted
 from service.spans import span_of_request
 

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
-from api.dependencies import Limit, Stopping, TheEventReads, TheJobId, TheMetrics, TheStore, TheStreams
+from api.dependencies import Limit, Stopping, TheJobId, TheMetrics, TheStore, TheStreams
 from api.labelling.event_reads import EventReads
 from api.metrics import ApiMetrics
 from api.openapi.documentation import problems
@@ -25,6 +25,14 @@ from service.jobs.listing import list_events
 from service.ports.store import Desks, News
 
 router = APIRouter(tags=["events"])
+
+
+def _event_reads(request: Request) -> EventReads:
+    reads: EventReads = request.app.state.event_reads
+    return reads
+
+
+_TheEventReads = Annotated[EventReads, Depends(_event_reads)]
 
 KEEPALIVE_SECONDS = 15.0
 CONFIRM_SECONDS = 15.0  # a stream ends so soon after its key was revoked
@@ -71,7 +79,7 @@ async def get_events(
     stopping: Stopping,
     *,
     places: ThePlaces,
-    reads: TheEventReads,
+    reads: _TheEventReads,
     limit: Limit = 100,
     last_event_id: LastEventId = None,
 ) -> Response:

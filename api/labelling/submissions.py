@@ -21,8 +21,8 @@ from service.intake.formats import Upload
 from service.intake.limits import Limits
 from service.intake.sources import FileSource, InlineSource
 from service.intake.strict_json import BadJson, parse
-from service.jobs.submission.configuration import parse_config
-from service.jobs.submission.rows import RowSource
+from service.jobs.checks.configuration import parse_config
+from service.jobs.checks.rows import RowSource
 from service.settings import ServerSettings, UploadSettings
 
 MAX_INLINE_BYTES = 10_000_000  # a JSON body is held in memory; longer data sets come as files

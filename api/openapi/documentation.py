@@ -4,12 +4,12 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
-from api.edge.access import scope_needed
 from api.errors import PROBLEM_JSON
 from api.openapi.links import add_links
 from api.schemas import Problem
-from api.webhooks.bodies import NewWebhookBody, WebhookChangeBody
+from api.scopes import scope_needed
 from service.config import JobConfig
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -103,8 +103,8 @@ def _problem(status: int) -> dict[str, Any]:
     return {**answer, "headers": _TOLD_WITH[status]} if status in _TOLD_WITH else answer
 
 
-def install_openapi(app: FastAPI) -> None:
-    """Add the schemas that only hand-written parts of the document name."""
+def install_openapi(app: FastAPI, *bodies: type[BaseModel]) -> None:
+    """Add the schemas that only hand-written parts of the document name, those of `bodies` among them."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -116,7 +116,8 @@ def install_openapi(app: FastAPI) -> None:
                 separate_input_output_schemas=False,
             )
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            for body in (JobConfig, Problem, NewWebhookBody, WebhookChangeBody):
+            described: tuple[type[BaseModel], ...] = (JobConfig, Problem, *bodies)
+            for body in described:
                 schema = body.model_json_schema(ref_template=_REFERENCE)
                 schemas.update(schema.pop("$defs", {}))
                 schemas[body.__name__] = schema

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from api.edge.bodies import media_type, read_within
 from service.errors import Fault, InvalidInput, UnsupportedFormat
 from service.intake.strict_json import BadJson, parse
-from service.jobs.submission.plain_words import sentence, unknown_field
+from service.jobs.checks.plain_words import sentence, unknown_field
 from service.ports.webhooks import Delivery, DeliveryStatus, Webhook, WebhookChange, WebhookEvent
 from service.webhooks.addresses import LONGEST_URL
 

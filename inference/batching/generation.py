@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from inference.batching.packed import NamedTokens, NextToken
-from inference.batching.prefix_cache import Tokens
+from inference.cache.prefix_cache import Tokens
 from inference.model.tokenization import PromptTokenizer
 
 FinishReason = Literal["length", "eos_token", "stop_sequence"]

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from inference.batching.key_values import PooledKeyValues
-from inference.batching.packing import Branch, SortedPrompts, pack_branches, pack_run
-from inference.batching.prefix_cache import Node, PrefixCache, Slots, Tokens
+from inference.cache.key_values import PooledKeyValues
+from inference.cache.packing import Branch, SortedPrompts, pack_branches, pack_run
+from inference.cache.prefix_cache import Node, PrefixCache, Slots, Tokens
 from inference.model.language_model import LanguageModel
 
 

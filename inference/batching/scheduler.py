@@ -12,7 +12,7 @@ from typing import Protocol
 
 from inference.batching.generation import Generation, GenerationRequest, advance
 from inference.batching.packed import NamedTokens, NextToken
-from inference.batching.prefix_cache import Tokens
+from inference.cache.prefix_cache import Tokens
 from inference.errors import GenerationFailed
 from inference.model.tokenization import PromptTokenizer
 

@@ -14,9 +14,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicCache
 
-from inference.batching.key_values import PooledKeyValues
-from inference.batching.packing import Pack
-from inference.batching.prefix_cache import Tokens
+from inference.cache.key_values import PooledKeyValues
+from inference.cache.packing import Pack
+from inference.cache.prefix_cache import Tokens
 from inference.model.attention import FULL, SLIDING, Attention, attention_of, narrowed
 from inference.model.gguf_file import is_gguf, read_gguf
 from inference.model.mixed import mix

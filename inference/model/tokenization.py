@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from inference.batching.prefix_cache import Tokens
+from inference.cache.prefix_cache import Tokens
 
 _LINE_START = re.compile(r"(?<=\n)(?=[A-Za-z])")  # where a prompt may be cut
 _SPANS_LINES = re.compile(r"\n.*[A-Za-z]", re.DOTALL)

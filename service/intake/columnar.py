@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from service.intake.limits import Limits
 from service.intake.strict_json import MAX_DEPTH
-from service.jobs.submission.rows import FaultLog
-from service.jobs.submission.survey import MAX_COLUMNS
+from service.jobs.checks.rows import FaultLog
+from service.jobs.checks.survey import MAX_COLUMNS
 
 _BATCH_ROWS = 64
 _NOT_UTF8 = "not valid UTF-8"

@@ -9,7 +9,7 @@ from service.intake.dialects import Dialect
 from service.intake.encodings import NotUtf8
 from service.intake.limits import Limits
 from service.intake.lines import lines
-from service.jobs.submission.rows import FaultLog, SourceRow
+from service.jobs.checks.rows import FaultLog, SourceRow
 
 _NUL = "not storable: it holds a NUL character"
 _SLACK = 4  # a record may be this many times too long and still be read to its end, to go on behind it

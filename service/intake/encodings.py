@@ -5,7 +5,7 @@ import io
 import re
 from typing import IO, Any
 
-from service.jobs.submission.rows import FaultLog
+from service.jobs.checks.rows import FaultLog
 
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 UTF16_ASSUMED = "the file is UTF-16, as its byte order mark says, and was read so; results are UTF-8"

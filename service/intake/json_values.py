@@ -8,7 +8,7 @@ from typing import IO
 from service.intake.encodings import NotUtf8
 from service.intake.limits import Limits
 from service.intake.strict_json import BadJson, is_utf8, parse
-from service.jobs.submission.rows import FaultLog, SourceRow
+from service.jobs.checks.rows import FaultLog, SourceRow
 
 _BOM = b"\xef\xbb\xbf"
 _BLOCK_BYTES = 65_536

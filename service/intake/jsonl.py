@@ -7,7 +7,7 @@ from service.intake.encodings import NotUtf8
 from service.intake.limits import Limits
 from service.intake.lines import Line, lines
 from service.intake.strict_json import BadJson, is_utf8, parse
-from service.jobs.submission.rows import FaultLog, SourceRow
+from service.jobs.checks.rows import FaultLog, SourceRow
 
 
 def read_jsonl(file: IO[bytes], limits: Limits, faults: FaultLog, *, line_end: bytes = b"\n") -> Iterator[SourceRow]:

@@ -18,7 +18,7 @@ from service.errors import Fault, PayloadTooLarge
 from service.intake.columnar import parquet_as_lines
 from service.intake.limits import Limits
 from service.intake.scratch import is_no_room
-from service.jobs.submission.rows import FaultLog
+from service.jobs.checks.rows import FaultLog
 
 MAX_FAULTS = 1_000  # told in full
 CPU_SECONDS = 300

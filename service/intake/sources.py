@@ -23,7 +23,7 @@ from service.intake.limits import Limits
 from service.intake.scratch import scratch_space
 from service.intake.unpacking import UnpackedParquet, unpack_parquet
 from service.intake.watching import Watch, WatchedFile
-from service.jobs.submission.rows import FaultLog, SourceRow
+from service.jobs.checks.rows import FaultLog, SourceRow
 
 _BUFFER_BYTES = 131_072
 _BLOCK_BYTES = 1_048_576

@@ -16,7 +16,7 @@ from service.errors import Fault, PayloadTooLarge, SpoolFull
 from service.intake.jsonl import read_jsonl
 from service.intake.limits import Limits
 from service.intake.parquet_process import CPU_SECONDS, Order, Outcome
-from service.jobs.submission.rows import FaultLog, SourceRow
+from service.jobs.checks.rows import FaultLog, SourceRow
 
 _WALL_SECONDS = 2.0 * CPU_SECONDS  # on a machine that is busy with other things
 _LOOK_SECONDS = 0.5  # between two looks whether anybody still waits

@@ -50,7 +50,7 @@ def test_help_and_version_load_no_client_and_no_database(root: Path) -> None:
 def test_the_search_loads_nothing_but_the_standard_library_and_the_solver(root: Path) -> None:
     script = (
         "import sys; before = set(sys.modules); import pkgutil, importlib, service.search\n"
-        "for module in pkgutil.iter_modules(service.search.__path__, 'service.search.'):\n"
+        "for module in pkgutil.walk_packages(service.search.__path__, 'service.search.'):\n"
         "    importlib.import_module(module.name)\n"
         "print(*{name.partition('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names)"
     )

@@ -12,7 +12,7 @@ from inference.engine import CacheLimits, Engine
 from inference.model.language_model import Source, load
 from inference.settings import SMALL_MODEL, Limits
 from service.config import JobConfig
-from service.jobs.submission.label_words import try_labels
+from service.jobs.checks.label_words import try_labels
 from service.scoring.embedded import EmbeddedScorer
 from tests.inference.served import served
 from tests.unit.jobs.sources import survey

@@ -21,7 +21,7 @@ from service.errors import PayloadTooLarge
 from service.intake.formats import Upload
 from service.intake.limits import Limits
 from service.intake.sources import FileSource
-from service.jobs.submission.rows import FaultLog
+from service.jobs.checks.rows import FaultLog
 
 def peak(who):
     return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

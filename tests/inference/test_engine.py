@@ -175,7 +175,7 @@ def test_a_language_model_that_takes_no_positions_is_scored_plainly() -> None:
 
 
 def test_a_language_model_whose_packed_scores_are_off_is_scored_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inference.batching.packing._causal", _see_everything)
+    monkeypatch.setattr("inference.cache.packing._causal", _see_everything)
     engine = engine_of(llama())
     prompts = [draw_tokens(Random(0), 20)]
     assert engine.cache_capacity == 0

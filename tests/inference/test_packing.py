@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.batching.packing import SortedPrompts
+from inference.cache.packing import SortedPrompts
 from tests.inference.tiny import trie_size
 
 batches = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=7), min_size=1, max_size=12)

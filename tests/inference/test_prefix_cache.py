@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.batching.prefix_cache import CacheFull, PrefixCache, Tokens
+from inference.cache.prefix_cache import CacheFull, PrefixCache, Tokens
 
 CAPACITY = 24
 

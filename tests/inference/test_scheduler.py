@@ -8,8 +8,8 @@ import pytest
 
 from inference.batching.generation import Generation, GenerationRequest
 from inference.batching.packed import NamedTokens, NextToken
-from inference.batching.prefix_cache import Tokens
 from inference.batching.scheduler import Scheduler
+from inference.cache.prefix_cache import Tokens
 from inference.engine import Engine
 from inference.errors import GenerationFailed
 from inference.model.tokenization import PromptTokenizer

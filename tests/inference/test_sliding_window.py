@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.batching.packing import Branch, Pack, pack_branches, pack_run
+from inference.cache.packing import Branch, Pack, pack_branches, pack_run
 from inference.engine import Engine
 from tests.inference.tiny import (
     CONTEXT_TOKENS,
@@ -84,7 +84,7 @@ def test_layers_that_masks_cannot_serve_are_named_and_scored_plainly(
 def test_a_window_that_packed_passes_ignore_is_noticed(
     make: Callable[[], torch.nn.Module], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("inference.batching.packing.Pack.mask_within", lambda pack, window: pack.mask)
+    monkeypatch.setattr("inference.cache.packing.Pack.mask_within", lambda pack, window: pack.mask)
     with caplog.at_level(logging.WARNING):
         engine = engine_of(make())
     assert engine.cache_capacity == 0
@@ -93,7 +93,7 @@ def test_a_window_that_packed_passes_ignore_is_noticed(
 
 def test_a_window_off_by_one_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     exact = Pack.mask_within
-    monkeypatch.setattr("inference.batching.packing.Pack.mask_within", lambda pack, window: exact(pack, window + 1))
+    monkeypatch.setattr("inference.cache.packing.Pack.mask_within", lambda pack, window: exact(pack, window + 1))
     assert engine_of(gemma3()).cache_capacity == 0
 
 
@@ -127,7 +127,7 @@ def test_a_window_one_short_of_the_context_hides_the_first_token() -> None:
 
 def test_a_second_mask_is_made_only_where_a_window_parts_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = engine_of(gemma3(50))
-    monkeypatch.setattr("inference.batching.packing.Pack.mask_within", _fail)
+    monkeypatch.setattr("inference.cache.packing.Pack.mask_within", _fail)
     prompts = [draw_tokens(Random(0), 50)]
     assert largest_difference(engine, prompts, engine.score(prompts)) < 1e-5
     with pytest.raises(AssertionError, match="a second mask"):

@@ -7,7 +7,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from service.jobs.submission.survey import RESULT_COLUMNS
+from service.jobs.checks.survey import RESULT_COLUMNS
 
 _EXACT_IN_DOUBLE = 2**53
 _FOUND = {

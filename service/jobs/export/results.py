@@ -14,8 +14,8 @@ from anyio import to_thread
 from service.entities import AuditAction, AuditEntry, Job, JobStatus, LabeledRow
 from service.errors import Fault, InvalidInput, JobNotFinished, JobNotFound
 from service.identifiers import JobId
+from service.jobs.checks.survey import RAW_PROBABILITY, RESULT_COLUMNS
 from service.jobs.export.parquet import ColumnKinds, ParquetStream
-from service.jobs.submission.survey import RAW_PROBABILITY, RESULT_COLUMNS
 from service.ports.store import Desks
 
 _BATCH_ROWS = 2_000

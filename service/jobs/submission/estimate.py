@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from anyio import to_thread
 
 from service.config import JobConfig, Task
+from service.jobs.checks.earlier_results import without_earlier_results
+from service.jobs.checks.rows import RowSource
+from service.jobs.checks.survey import Survey
 from service.jobs.submission.cost import predict_usage
-from service.jobs.submission.earlier_results import without_earlier_results
 from service.jobs.submission.job_warnings import known_by_label, warnings_of
 from service.jobs.submission.preparation import Preparation, prepare
-from service.jobs.submission.rows import RowSource
-from service.jobs.submission.survey import Survey
 from service.jobs.task.related_rows import RelationCount
 from service.ports.scoring import Scorers
 from service.search.predictions.prompt_tree import Usage

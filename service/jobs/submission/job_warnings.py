@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from service.config import JobConfig, Method, Task
 from service.identifiers import Label
+from service.jobs.checks.survey import Survey
 from service.jobs.submission.preparation import Preparation
-from service.jobs.submission.survey import Survey
 from service.jobs.task.gold import unmatched_warning
 from service.jobs.task.problem import ANCHOR, ANCHORED
 from service.jobs.task.satisfiability import impossible_warnings

@@ -7,13 +7,13 @@ from anyio import to_thread
 
 from service.config import JobConfig
 from service.errors import BackendRefused, BackendUnavailable
-from service.jobs.submission.beginnings import common_beginning, shared_by_neighbours
+from service.jobs.checks.beginnings import common_beginning, shared_by_neighbours
+from service.jobs.checks.endings import check_endings
+from service.jobs.checks.label_words import try_labels
+from service.jobs.checks.rows import FaultLog, RowSource
+from service.jobs.checks.survey import Survey, survey_rows
 from service.jobs.submission.cost import Lengths
-from service.jobs.submission.endings import check_endings
-from service.jobs.submission.label_words import try_labels
-from service.jobs.submission.rows import FaultLog, RowSource
 from service.jobs.submission.sharding import ShardPlan, plan_shards
-from service.jobs.submission.survey import Survey, survey_rows
 from service.jobs.submission.tokens import check_rows_fit, demonstration_tokens, tail_of
 from service.ports.scoring import BackendInfo, Scorer, Scorers
 

@@ -12,10 +12,10 @@ from service.config import JobConfig
 from service.entities import AuditAction, AuditEntry, Job, NewDataset, NewJob, NewRow, Origin, Size
 from service.errors import IdempotencyMismatch
 from service.identifiers import DatasetId, Row, new_dataset_id, new_job_id
-from service.jobs.submission.earlier_results import without_earlier_results
+from service.jobs.checks.earlier_results import without_earlier_results
+from service.jobs.checks.rows import FaultLog, RowSource, in_chunks
 from service.jobs.submission.job_warnings import warnings_of
 from service.jobs.submission.preparation import Preparation, prepare
-from service.jobs.submission.rows import FaultLog, RowSource, in_chunks
 from service.jobs.task.template import as_text
 from service.ports.scoring import BackendIdentity, Scorers
 from service.ports.store import Desk, Desks, StoredRequest

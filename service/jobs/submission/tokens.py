@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from anyio import to_thread
 
 from service.config import Task
-from service.jobs.submission.rows import FaultLog, RowSource, in_chunks
-from service.jobs.submission.survey import Survey
+from service.jobs.checks.rows import FaultLog, RowSource, in_chunks
+from service.jobs.checks.survey import Survey
 from service.jobs.task.problem import SPECIAL_TOKENS
 from service.jobs.task.template import Template
 from service.ports.scoring import Scorer

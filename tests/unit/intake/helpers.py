@@ -6,7 +6,7 @@ from service.errors import Fault, InvalidDataset
 from service.intake.formats import Upload
 from service.intake.limits import Limits
 from service.intake.sources import FileSource
-from service.jobs.submission.rows import FaultLog, SourceRow
+from service.jobs.checks.rows import FaultLog, SourceRow
 
 SMALL = Limits(max_bytes=1_000_000, max_rows=1_000, max_row_bytes=1_000)
 

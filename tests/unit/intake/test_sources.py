@@ -7,7 +7,7 @@ import pytest
 from service.errors import PayloadTooLarge, UnsupportedFormat
 from service.intake.formats import Format, Upload, detect_format
 from service.intake.sources import FileSource, InlineSource
-from service.jobs.submission.rows import FaultLog
+from service.jobs.checks.rows import FaultLog
 from tests.unit.intake.helpers import SMALL, assumed, faults_in, read
 
 LINES = b'{"a":1}\n{"a":2}\n'

@@ -12,7 +12,7 @@ import pytest
 
 from service.errors import InvalidDataset, PayloadTooLarge, SpoolFull
 from service.intake.unpacking import _environment, _outcome, _run, unpack_parquet
-from service.jobs.submission.rows import FaultLog
+from service.jobs.checks.rows import FaultLog
 from tests.unit.intake.helpers import SMALL
 
 

@@ -11,7 +11,7 @@ from service.intake.formats import Upload
 from service.intake.limits import Limits
 from service.intake.sources import FileSource
 from service.intake.watching import Watch, WatchedFile
-from service.jobs.submission.rows import FaultLog
+from service.jobs.checks.rows import FaultLog
 
 LIMITS = Limits(max_bytes=100_000_000, max_rows=100_000_000, max_row_bytes=1_000)
 CONTENTS = {

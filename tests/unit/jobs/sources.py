@@ -7,7 +7,7 @@ from service.config import JobConfig, Task
 from service.errors import Fault, InvalidDataset
 from service.intake.limits import Limits
 from service.intake.sources import InlineSource
-from service.jobs.submission.survey import Survey, survey_rows
+from service.jobs.checks.survey import Survey, survey_rows
 from service.ports.scoring import BackendInfo
 from service.scoring.deterministic import DeterministicScorer
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.jobs.submission.beginnings import common_beginning, common_length, shared_by_neighbours
+from service.jobs.checks.beginnings import common_beginning, common_length, shared_by_neighbours
 
 TEXTS = st.text(alphabet="ab😀", max_size=12)
 

@@ -4,7 +4,7 @@ import pytest
 
 from service.config import JobConfig, Objective
 from service.errors import InvalidConfig
-from service.jobs.submission.configuration import parse_config
+from service.jobs.checks.configuration import parse_config
 
 
 def faults_of(raw: Any) -> set[str | None]:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from service.errors import BackendRefused, BackendUnavailable, InvalidDataset, LabelUnreachable
-from service.jobs.submission.endings import check_endings
+from service.jobs.checks.endings import check_endings
+from service.jobs.checks.rows import FaultLog
+from service.jobs.checks.survey import MAX_ENDINGS
 from service.jobs.submission.estimate import estimate
-from service.jobs.submission.rows import FaultLog
-from service.jobs.submission.survey import MAX_ENDINGS
 from service.ports.scoring import Scorer
 from service.scoring.calls.executor import Driver
 from service.scoring.prompts import PromptScorer
@@ -85,7 +85,7 @@ async def test_a_backend_that_takes_long_is_not_waited_for(monkeypatch: pytest.M
             await asyncio.Event().wait()
             raise AssertionError
 
-    monkeypatch.setattr("service.jobs.submission.endings.TRIAL_SECONDS", 0.01)
+    monkeypatch.setattr("service.jobs.checks.endings.TRIAL_SECONDS", 0.01)
     assert await faults_behind("{q}", "a.", scorer=Slow()) == []
 
 

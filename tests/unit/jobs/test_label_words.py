@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from service.errors import BackendRefused, BackendUnavailable
+from service.jobs.checks.label_words import SAMPLE_ROWS
 from service.jobs.submission.estimate import estimate
-from service.jobs.submission.label_words import SAMPLE_ROWS
 from service.scoring.registry import ConfiguredScorers
 from service.search.predictions.prompt_tree import PromptTree, TreeScores, Usage
 from tests.unit.jobs.sources import CountingScorer, config, source
@@ -97,7 +97,7 @@ async def test_a_backend_that_takes_long_is_not_waited_for(monkeypatch: pytest.M
             await asyncio.Event().wait()
             raise AssertionError
 
-    monkeypatch.setattr("service.jobs.submission.label_words.SAMPLE_SECONDS", 0.01)
+    monkeypatch.setattr("service.jobs.checks.label_words.SAMPLE_SECONDS", 0.01)
     assert await warnings(Slow()) == []
 
 

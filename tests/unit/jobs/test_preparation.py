@@ -2,8 +2,8 @@ import pytest
 
 from service.config import JobConfig
 from service.errors import BackendRefused, BackendUnavailable, InvalidDataset, ModelNotFound
+from service.jobs.checks.rows import RowSource
 from service.jobs.submission.preparation import Preparation, prepare
-from service.jobs.submission.rows import RowSource
 from service.ports.scoring import Scorer
 from service.scoring.registry import ConfiguredScorers
 from tests.unit.jobs.sources import CountingScorer, config, source

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from service.errors import InvalidConfig
-from service.jobs.submission.configuration import parse_config
+from service.jobs.checks.configuration import parse_config
 
 
 def refusals(**task: Any) -> list[tuple[str | None, str]]:

@@ -10,8 +10,8 @@ from typing import Any
 
 from service.config import AntisymmetricRelation, Task
 from service.identifiers import Label, Row
-from service.jobs.submission.beginnings import common_length
-from service.jobs.submission.rows import FaultLog, RowSource, SourceRow
+from service.jobs.checks.beginnings import common_length
+from service.jobs.checks.rows import FaultLog, RowSource, SourceRow
 from service.jobs.task.gold import GoldReader, Unmatched
 from service.jobs.task.known import KnownLabels, NoSuchLabel, contradictions
 from service.jobs.task.related_rows import RelatedRows, RelationCount

@@ -9,7 +9,7 @@ from statistics import median
 from service.config import Task
 from service.errors import BackendError
 from service.identifiers import Row
-from service.jobs.submission.survey import Survey
+from service.jobs.checks.survey import Survey
 from service.ports.scoring import Scorer
 from service.search.predictions.prompt_tree import PromptTree, Query, TreeScores
 

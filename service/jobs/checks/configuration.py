@@ -8,8 +8,8 @@ from pydantic_core import ErrorDetails
 
 from service.config import MAX_LABEL_CHARACTERS, JobConfig
 from service.errors import Fault, InvalidConfig
-from service.jobs.submission.plain_words import sentence, unknown_field
-from service.jobs.submission.task_faults import task_faults
+from service.jobs.checks.plain_words import sentence, unknown_field
+from service.jobs.checks.task_faults import task_faults
 
 
 def parse_config(raw: Any) -> JobConfig:

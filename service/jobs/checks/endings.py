@@ -8,8 +8,8 @@ from anyio import to_thread
 from service.config import Task
 from service.errors import BackendError, BackendRefused, LabelUnreachable
 from service.identifiers import Row
-from service.jobs.submission.rows import FaultLog, RowSource
-from service.jobs.submission.survey import Survey
+from service.jobs.checks.rows import FaultLog, RowSource
+from service.jobs.checks.survey import Survey
 from service.jobs.task.template import Template
 from service.ports.scoring import Scorer
 from service.search.predictions.prompt_tree import PromptTree, Query, ending

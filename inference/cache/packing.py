@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from inference.batching.prefix_cache import Slots, Tokens, common_length
+from inference.cache.prefix_cache import Slots, Tokens, common_length
 
 
 @dataclass(frozen=True, slots=True)
