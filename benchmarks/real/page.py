@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.real import figures, verdicts
+from benchmarks.real import figures, verdicts, yardsticks
 from benchmarks.real.ablations import PIECES, differences
 from benchmarks.real.cells import Measured
 from benchmarks.real.known import estimates
@@ -61,6 +61,14 @@ _ACCURACY = """
 Mean and standard deviation over seeds; in brackets how many runs collapsed, which is to say that 95 % of the rows or
 more have one label.
 """
+_BESIDE = """
+## Beside its yardsticks
+`default` less calibrated zero-shot and less calibrated gold many-shot, paired by seed: the mean with its 95 % interval
+(Student's t over seeds; a seed draws other rows and another search). *Worst*: the lowest single difference to
+calibrated zero-shot. *Mark*: the better of calibrated zero-shot less 0.01 and calibrated gold many-shot less 0.02;
+it is reached if the mean is at least that and no run is more than 0.05 below calibrated zero-shot.
+
+{table}"""
 _PLOTS = """
 ![Accuracy by method, task and language model; open points are collapsed labellings](real_models/accuracy.svg)
 
@@ -102,6 +110,7 @@ accuracy on the other rows: *covered* is the share of runs whose 95 % interval h
 {table}
 """
 
+_BESIDE_HEAD = ("model", "task", "seeds", "accuracy", "less zero-shot", "less gold", "worst", "mark", "reached")
 _COLUMNS = {
     "accuracy": ("accuracy", 3),
     "AUROC": ("auroc", 3),
@@ -117,6 +126,8 @@ def write(summary: Summary) -> str:
     """The page."""
     parts = [_head(summary), _METHODS.format(known=KNOWN_ROWS), _ACCURACY]
     parts += [f"\n### {model}\n{_accuracies(summary, model)}" for model in summary.models]
+    if compared := list(yardsticks.lines(summary.kept)):
+        parts.append(_BESIDE.format(table=markdown(_BESIDE_HEAD, compared)))
     parts.append(_PLOTS)
     parts += [f"\n### {model}: cost and scores\n{_costs(summary, model)}" for model in summary.models]
     parts.append(_COST)

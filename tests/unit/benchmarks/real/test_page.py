@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.real import page
+from benchmarks.real import page, yardsticks
 from benchmarks.real.cells import Cell
 from benchmarks.real.ledger import Ledger
 from benchmarks.real.summary import Summary
@@ -60,3 +60,41 @@ class TestPage:
     def test_without_cells_there_is_no_page(self, tmp_path: Path) -> None:
         with pytest.raises(SystemExit):
             page.main(["--results", str(tmp_path / "none.jsonl"), "--out", str(tmp_path)])
+
+
+def cells(*accuracies: tuple[float, float, float]) -> dict[Cell, Mapping[str, object]]:
+    """For each seed the accuracies of the search, of calibrated zero-shot and of calibrated gold many-shot."""
+    methods = ("default", "zero_shot_calibrated", "gold_many_shot_calibrated")
+    return {
+        Cell(task="sst2", model="small", seed=seed, method=method, rows=64): measured(accuracy=accuracy)
+        for seed, found in enumerate(accuracies)
+        for method, accuracy in zip(methods, found, strict=True)
+    }
+
+
+class TestYardsticks:
+    def test_differences_are_paired_by_seed_and_have_an_interval_by_students_t(self) -> None:
+        [line] = yardsticks.lines(cells((0.9, 0.8, 0.9), (0.8, 0.8, 0.7), (0.85, 0.75, 0.8)))
+        assert line == ("small", "sst2", "3", "0.850", "+0.067 ± 0.143", "+0.050 ± 0.124", "+0.000", "0.780", "yes")
+
+    @pytest.mark.parametrize(
+        ("accuracies", "reached"),
+        [
+            ([(0.8, 0.81, 0.7)], "yes"),  # within 0.01 of calibrated zero-shot
+            ([(0.79, 0.81, 0.7)], "no"),
+            ([(0.8, 0.7, 0.82)], "yes"),  # within 0.02 of gold
+            ([(0.79, 0.7, 0.82)], "no"),
+            ([(0.7, 0.76, 0.7), (0.9, 0.76, 0.7)], "no"),  # one run far below calibrated zero-shot
+        ],
+    )
+    def test_the_mark_is_the_better_yardstick_and_no_run_far_below_zero_shot(
+        self, accuracies: list[tuple[float, float, float]], reached: str
+    ) -> None:
+        [line] = yardsticks.lines(cells(*accuracies))
+        assert line[-1] == reached
+
+    def test_a_seed_that_lacks_a_method_is_left_out(self) -> None:
+        found = cells((0.9, 0.8, 0.9), (0.1, 0.1, 0.1))
+        del found[Cell(task="sst2", model="small", seed=1, method="default", rows=64)]
+        [line] = yardsticks.lines(found)
+        assert line[2:4] == ("1", "0.900")
