@@ -3,7 +3,8 @@
     python -m benchmarks.verdicts > docs/verdict_confusion.md
 
 The real search labels each of them in this process, with a language model in miniature that
-goes wrong in one certain way, or in none; takes less than a minute.
+goes wrong in one certain way, or in none; takes less than a minute. Beside them stand the runs on
+real language models that docs/real_models/results.jsonl has: there nobody planted what went wrong.
 """
 
 import asyncio
@@ -11,11 +12,22 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from benchmarks.real import verdicts as real
+from benchmarks.real.ledger import Ledger
 from service.jobs.reporting.verdicts import Verdict
 from tests.planted.failing import failing
 from tests.planted.healthy import healthy
 from tests.planted.labelling import Case, reported
+
+RESULTS = Path(__file__).parent.parent / "docs/real_models/results.jsonl"
+_REAL = """
+## On real language models
+Runs of docs/real_models.md. Labels are *right* where they are at most {near} below calibrated gold many-shot
+prompting of the same rows; a right labelling may still deserve no use, where gold prompting knows nothing either.
+
+{table}"""
 
 
 @dataclass(frozen=True)
@@ -58,11 +70,18 @@ def by_mode(outcomes: Sequence[Outcome]) -> Iterator[str]:
         yield f"| {mode or 'healthy'} | {len(cases)} | {sum(found.is_right for found in cases)} | {wrong} |"
 
 
+def on_real_models(results: Path) -> str:
+    """The section about runs on real language models, from what the benchmark of those has stored."""
+    found = real.judged(Ledger(results).read())
+    return _REAL.format(near=real.NEAR_GOLD, table=real.confusion(found))
+
+
 def main() -> None:
     """Print both tables; the exit status says whether every case was judged rightly."""
     outcomes = [asyncio.run(outcome(case)) for case in (*failing(), *healthy())]
     sys.stdout.write("# Verdicts on planted data\n\n`python -m benchmarks.verdicts` prints this page.\n\n")
     sys.stdout.write("\n".join([*confusion(outcomes), "", *by_mode(outcomes), ""]))
+    sys.stdout.write(on_real_models(RESULTS))
     sys.exit(not all(found.is_right for found in outcomes))
 
 
