@@ -31,7 +31,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --constraint constraints.txt --index-url "https://download.pytorch.org/whl/${TORCH_INDEX}" torch
 COPY inference inference
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --constraint constraints.txt accelerate gguf safetensors tokenizers transformers .
+    pip install --constraint constraints.txt accelerate gguf safetensors tokenizers transformers '.[server]'
 
 
 FROM base AS service

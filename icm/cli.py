@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version as version_of
+from types import ModuleType
 from typing import Annotated, Any
 
 import typer
@@ -10,8 +11,10 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from icm.commands.output import AS_JSON, on_stdout, write_json, write_line
+from icm.errors import OnlyTheClient
 
 _DISTRIBUTION = "icm-service"
+_OURS = frozenset({"icm", "service", "api", "workers", "migrations", "inference"})
 _HELP = """Label data sets that nobody has labelled, with a pretrained language model.
 
 Exit codes: 0 done; 1 the job failed or was cancelled; 2 wrong usage; 3 rows or configuration cannot be used (lines
@@ -36,12 +39,20 @@ class Entry:
 
     def loaded(self) -> Any:
         """The command itself."""
-        found = getattr(import_module(f"icm.commands.{self.module}"), self.function)
+        found = getattr(self._imported(), self.function)
         if self.is_group:
             return get_command(found())
         alone = typer.Typer(add_completion=False)
         alone.command(self.name)(found)
         return get_command(alone)
+
+    def _imported(self) -> ModuleType:
+        try:
+            return import_module(f"icm.commands.{self.module}")
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] in _OURS:
+                raise
+            raise OnlyTheClient(self.name, error.name) from error
 
 
 # What stands here of a command is the beginning of its own help, which a test compares.

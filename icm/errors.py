@@ -2,6 +2,7 @@
 
 IcmError
 ├── ApiError            the service answered that it will not do it, and why
+├── OnlyTheClient       a command needs parts of the service that are not installed
 ├── UnusableKey         the API key has characters that no request can carry
 └── ServerUnreachable   there was no answer, however often it was asked
 """
@@ -101,3 +102,15 @@ def _problem(response: httpx.Response) -> dict[str, Any] | None:
     except ValueError:
         return None
     return document if isinstance(document, dict) else None
+
+
+class OnlyTheClient(IcmError):
+    """A command that runs a part of the service, where the client alone is installed."""
+
+    def __init__(self, command: str, missing: str) -> None:
+        super().__init__(
+            f"`icm {command}` runs a part of the service, and this installation has the client alone "
+            f"(it lacks {missing}): pip install 'icm-service[embedded]' for everything on this machine, or "
+            "'icm-service[server]' beside a Postgres and an inference server of yours; "
+            "commands with --url need neither"
+        )

@@ -8,7 +8,7 @@ from typing import Any
 from icm.commands.output import on_stderr, write_line
 from icm.conversion import NotAsPublished
 from icm.documents import Job
-from icm.errors import ApiError, IcmError, ServerUnreachable
+from icm.errors import ApiError, IcmError, OnlyTheClient, ServerUnreachable
 from icm.local_stack.postgres_binaries import EmbeddedPostgresError
 from icm.local_stack.supervisor import PartFailed, PartMisused
 from icm.local_stack.temporary_service import PrivateServiceFailed
@@ -62,7 +62,7 @@ _CODES: tuple[tuple[tuple[type[Exception], ...], ExitCode], ...] = (
     ((VerdictRefused,), ExitCode.VERDICT),
     ((NotConfirmed,), ExitCode.INTERRUPTED),
     ((PartMisused,), ExitCode.USAGE),
-    ((PartFailed, EmbeddedPostgresError, PrivateServiceFailed), ExitCode.SERVICE_FAILED),
+    ((PartFailed, EmbeddedPostgresError, PrivateServiceFailed, OnlyTheClient), ExitCode.SERVICE_FAILED),
     ((ServerUnreachable, StorageUnavailable), ExitCode.UNREACHABLE),
     ((BadConfigFile, NotAsPublished, InvalidInput), ExitCode.INVALID_INPUT),
     ((ServiceError,), ExitCode.REFUSED),
