@@ -71,7 +71,7 @@ def _searched(config: JobConfig, problem: Problem) -> Finding:
     return Outcome(
         labels=state.labels,
         scores=state.scores,
-        facts={**state.summary, "stop": stop, "iterations": state.iterations, "accepted": state.accepted},
+        facts={**state.facts, "stop": stop, "iterations": state.iterations, "accepted": state.accepted},
         met=swept or [Met(best.utility, best.labels) for best in bests],
         ablated={**ablations.starts(state), **ablated} if state.impression else {},
     )
@@ -84,7 +84,7 @@ def _swept(before: State, after: State) -> list[Met]:
 
 
 def _utilities(state: State) -> Sequence[float]:
-    found = state.summary.get("sweep_utilities")
+    found = state.facts.get("sweep_utilities")
     return found if isinstance(found, list) else []
 
 

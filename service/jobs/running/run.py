@@ -201,7 +201,7 @@ class _Run:
     def progress(self) -> Progress:
         """How far the shard is and what it has cost."""
         state, problem, usage = self.search.state, self.search.problem, self.asking.usage
-        utility = state.summary.get("utility", state.best.utility if state.best else None)
+        utility = state.facts.get("utility", state.best.utility if state.best else None)
         return Progress(
             rows=len(problem.rows),
             labeled=len(state.labels),
@@ -219,7 +219,7 @@ class _Run:
         problem, labels = self.search.problem, self.search.state.labels
         shown = keep_fitting(problem, labels, problem.random("fitting"))
         return {
-            **self.search.state.summary,
+            **self.search.state.facts,
             "rows": len(problem.rows),
             "rows_left_out": len(self.left_out),
             "demonstrations_dropped": len(labels) - len(shown),

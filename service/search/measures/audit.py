@@ -12,6 +12,7 @@ from service.search.predictions.scores import Scores, likeliest
 from service.search.prompting import planner
 from service.search.prompting.demonstrations import keep_fitting
 from service.search.rules.consistency import Labels
+from service.search.state.facts import SearchFacts
 from service.search.state.objective import mean_log_probability
 from service.search.state.problem import Problem
 from service.search.state.steps import Answer, Candidate, Request, State, Step, as_candidate, ask
@@ -56,9 +57,9 @@ class Audit:
         turned = polarity.is_better(problem, rival, self.own, beforehand_nats=nats)
         return self.permutations[self.rival] if turned else None
 
-    def facts(self) -> dict[str, object]:
+    def facts(self) -> SearchFacts:
         """For the report."""
-        facts: dict[str, object] = {
+        facts: SearchFacts = {
             "sample_rows": len(self.own.labels),
             "sample_utility": self.own.utility,
             "shuffled_utility": self.shuffled.utility,
@@ -85,7 +86,7 @@ def audit(problem: Problem, labels: Labels, scores: Scores, rng: Random) -> Gene
 
 
 def audited(problem: Problem, state: State) -> Step:
-    """The state with an audit's facts in its summary, and nothing else changed."""
+    """The state with an audit's facts, and nothing else changed."""
     found = yield from audit(problem, state.labels, state.scores, problem.random("audit"))
     return state.noting(**found.facts())
 

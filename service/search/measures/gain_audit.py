@@ -12,6 +12,7 @@ from service.search.predictions.calibration import calibrated, even_shares, labe
 from service.search.predictions.scores import Scores, likeliest
 from service.search.prompting.views import look
 from service.search.rules.consistency import Labels
+from service.search.state.facts import SearchFacts
 from service.search.state.problem import Problem
 from service.search.state.steps import Answer, Candidate, Request, ask
 
@@ -51,9 +52,9 @@ class GainAudit:
         turned = -self.impression_nats >= polarity.DECISIVE_NATS if close else lead > 0
         return self.permuted if turned and self.impression_nats < polarity.DECISIVE_NATS else None
 
-    def facts(self) -> dict[str, object]:
+    def facts(self) -> SearchFacts:
         """For the report; predictabilities are the gains without the entropy of the shares, conflicts not counted."""
-        facts: dict[str, object] = {
+        facts: SearchFacts = {
             "sample_rows": len(self.own.labels),
             "sample_utility": self.own.utility,
             "shuffled_utility": self.shuffled.utility,
@@ -64,7 +65,8 @@ class GainAudit:
             "baselines": {name: [list(pair) for pair in found] for name, found in self.baselines.items()},
         }
         if self.rival is not None:
-            facts |= {"permuted_utility": self.rival.utility, "polarity_nats": self.impression_nats}
+            facts["permuted_utility"] = self.rival.utility
+            facts["polarity_nats"] = self.impression_nats
         return facts
 
 

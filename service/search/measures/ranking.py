@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from service.search.measures.agreement import kappa, share_of_equal_labels
 from service.search.measures.gain import gain_of
+from service.search.state.facts import MeasuredLabelling
 from service.search.state.problem import Problem
 from service.search.state.steps import Candidate
 
@@ -14,7 +15,7 @@ _STARTS = (FIRST_IMPRESSION, "start_impression", "start_random", "start_permuted
 
 def measured_labellings(
     problem: Problem, starts: Sequence[Candidate], found: Candidate, view_sizes: Sequence[Sequence[int]]
-) -> list[dict[str, object]]:
+) -> list[MeasuredLabelling]:
     """The labelling found, then that of the first impression and the best of each start, on all rows of the shard.
 
     Each was measured behind demonstrations of its own labels, by views of at most so many of them

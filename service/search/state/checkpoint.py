@@ -39,7 +39,7 @@ def to_json(state: State) -> dict[str, Any]:
         "iterations": state.iterations,
         "accepted": state.accepted,
         "unproven": state.unproven,
-        "summary": dict(state.summary),
+        "summary": dict(state.facts),
         "stop": None if state.stop is None else state.stop.value,
     }
 
@@ -57,14 +57,14 @@ def from_json(values: Mapping[str, Any]) -> State:
         scores=_scores_from_json(values["scores"]),
         raw=_scores_from_json(values.get("raw", [])),
         impression=_scores_from_json(values.get("impression", [])),
-        turned=values.get("turned", False),
+        turned=values.get("turned", False) or values["summary"].get("turned", False),  # where version 2 put it
         panel=None if values.get("panel") is None else _panel_from_json(values["panel"]),
         best=None if values["best"] is None else _candidate_from_json(values["best"]),
         starts=tuple(_candidate_from_json(found) for found in values["starts"]),
         iterations=values["iterations"],
         accepted=values["accepted"],
         unproven=values["unproven"],
-        summary=values["summary"],
+        facts=values["summary"],
         stop=None if values["stop"] is None else StopReason(values["stop"]),
     )
 

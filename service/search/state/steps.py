@@ -9,13 +9,14 @@ since that depends on the seed and the step's number alone.
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, Unpack
 
 from service.identifiers import Label, Row
 from service.search.predictions.panel import Panel
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
 from service.search.predictions.scores import Scores, normalized
 from service.search.rules.consistency import Labels
+from service.search.state.facts import SearchFacts
 from service.search.state.objective import utility
 from service.search.state.problem import Problem
 
@@ -76,7 +77,7 @@ class State:
     unproven: int = 0  # redraws of large groups whose best labelling was not proven to be the best
     turned: bool = False  # whether a permutation has taken the labelling's place
     panel: Panel | None = None  # what later shards are labelled by
-    summary: Mapping[str, object] = field(default_factory=dict)  # facts for the report
+    facts: SearchFacts = field(default_factory=SearchFacts)  # for the report; no search is steered by them
     stop: StopReason | None = None
 
     @property
@@ -88,9 +89,9 @@ class State:
         """The state at the beginning of a phase."""
         return replace(self, phase=phase, **{"round": 0, **changes})  # type: ignore[arg-type]  # fields of State by name
 
-    def noting(self, **facts: object) -> "State":
-        """The state with facts added to the summary."""
-        return replace(self, summary={**self.summary, **facts})
+    def noting(self, **facts: Unpack[SearchFacts]) -> "State":
+        """The state with facts added."""
+        return replace(self, facts={**self.facts, **facts})
 
 
 Step = Generator[Request, Answer, State]

@@ -95,8 +95,8 @@ class Folds:
         """Hold the labelling against its permutations and against chance; turned once at most, it is swept again."""
         found = yield from audit(problem, state.labels, state.scores, problem.random("audit"))
         turned = found.better_reading(problem)
-        if turned is not None and not state.summary.get("turned"):
-            return state.enter(Phase.SWEEP, labels=turned, best=None).noting(turned=True)
+        if turned is not None and not state.turned:
+            return state.enter(Phase.SWEEP, labels=turned, best=None, turned=True)
         return state.enter(Phase.DONE).noting(**found.facts())
 
     def _score(self, problem: Problem, state: State) -> Step:

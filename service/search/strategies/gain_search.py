@@ -28,6 +28,7 @@ from service.search.predictions.panel import Panel
 from service.search.predictions.scores import Scores, likeliest
 from service.search.prompting.views import View, look
 from service.search.rules.consistency import Labels
+from service.search.state.facts import SearchFacts
 from service.search.state.problem import Problem
 from service.search.state.steps import Candidate, Phase, State, Step, StopReason, better
 from service.search.strategies.extension import extended, extended_by_panel
@@ -82,7 +83,9 @@ class GainSearch:
         found = _measured(problem, labels, views, state.impression if len(state.starts) <= 1 else None)
         drawn = relabelled(problem, labels, found.scores)
         kept = share_of_equal_labels(labels, drawn.labels)
-        state = counted(problem, state, labels, drawn).noting(sweep_utilities=[*_sweep_utilities(state), found.utility])
+        state = counted(problem, state, labels, drawn).noting(
+            sweep_utilities=[*state.facts.get("sweep_utilities", []), found.utility]
+        )
         state = replace(state, best=better(state.best, found), starts=state.starts or (found,), round=state.round + 1)
         if state.round < SWEEPS and kept < SETTLED and not _is_found_again(state, labels):
             return replace(state, labels=drawn.labels, scores=found.scores)
@@ -104,7 +107,7 @@ class GainSearch:
         turned = found.better_reading()
         if turned is not None and not state.turned:
             return state.enter(Phase.SWEEP, labels=turned, best=None, turned=True)
-        state = state.noting(**found.facts(), **_start_facts(problem, state))
+        state = state.noting(**found.facts()).noting(**_start_facts(problem, state))
         return state.enter(Phase.SCORE)
 
     def _score(self, problem: Problem, state: State) -> Step:
@@ -163,7 +166,8 @@ def _finished(problem: Problem, state: State, labels: Labels, views: list[View])
     raw = fitted.uncalibrated(told)
     state = state.enter(Phase.DONE, labels=found.labels, scores=scores, raw=raw, best=found, stop=reason)
     labellings = measured_labellings(problem, state.starts, found, _view_sizes(len(state.starts), views))
-    return state.noting(utility=found.utility, labellings=labellings, **_known_facts(problem, fitted.scores(told)))
+    state = state.noting(utility=found.utility, labellings=labellings)
+    return state.noting(**_known_facts(problem, fitted.scores(told)))
 
 
 def _view_sizes(starts: int, views: list[View]) -> list[Sequence[int]]:
@@ -224,7 +228,7 @@ def _is_confirmed(problem: Problem, first: Candidate) -> bool:
     return first.utility > problem.parameters.alpha * CONFIRMED_SHARE * entropy(shares)
 
 
-def _known_facts(problem: Problem, scores: Scores) -> dict[str, object]:
+def _known_facts(problem: Problem, scores: Scores) -> SearchFacts:
     """How many known rows the views label rightly; no view was asked for a row that it shows."""
     if not problem.known:
         return {}
@@ -233,18 +237,12 @@ def _known_facts(problem: Problem, scores: Scores) -> dict[str, object]:
     return {"known_rows": len(asked), "known_right": right}
 
 
-def _sweep_utilities(state: State) -> list[object]:
-    """What every labelling that a sweep has measured is worth."""
-    utilities = state.summary.get("sweep_utilities", [])
-    return utilities if isinstance(utilities, list) else []
-
-
 def _is_found_again(state: State, labels: Labels) -> bool:
     """Whether a later start has come to the labelling of the one before."""
     return len(state.starts) > 1 and share_of_equal_labels(labels, state.starts[1].labels) >= FOUND_AGAIN
 
 
-def _start_facts(problem: Problem, state: State) -> dict[str, object]:
+def _start_facts(problem: Problem, state: State) -> SearchFacts:
     """What the report says of the starts."""
     first, *found = state.starts
     return {

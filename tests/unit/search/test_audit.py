@@ -69,7 +69,7 @@ def test_a_mirrored_labelling_is_turned_right_once(rows: int) -> None:
     _, turned, *_, end = drive(world, world.problem(), Folds(), wrong)
     assert turned.phase is Phase.SWEEP
     assert turned.labels == world.planted == end.labels
-    again = drive(world, world.problem(), Folds(), wrong.noting(turned=True))[-1]
+    again = drive(world, world.problem(), Folds(), replace(wrong, turned=True))[-1]
     assert again.labels == mirrored(world)
 
 
@@ -80,8 +80,8 @@ def test_planted_labels_stay_as_they_are() -> None:
     end = drive(world, world.problem(), Folds(), right)[-1]
     assert end.phase is Phase.DONE
     assert end.labels == world.planted
-    assert float(str(end.summary["polarity_nats"])) > 1.0
-    assert float(str(end.summary["permuted_utility"])) < float(str(end.summary["sample_utility"]))
+    assert float(str(end.facts["polarity_nats"])) > 1.0
+    assert float(str(end.facts["permuted_utility"])) < float(str(end.facts["sample_utility"]))
 
 
 def grouped(sizes: list[int]) -> Problem:

@@ -70,7 +70,7 @@ def test_every_baseline_labels_every_row(strategy: Strategy) -> None:
     end = drive(world, world.problem(), strategy)[-1]
     assert end.phase is Phase.DONE
     assert end.labels.keys() == end.scores.keys() == set(world.planted)
-    assert isinstance(end.summary["utility"], float)
+    assert isinstance(end.facts["utility"], float)
 
 
 @pytest.mark.parametrize("consistent", [True, False])

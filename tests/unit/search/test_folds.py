@@ -82,7 +82,7 @@ def test_twenty_labels_are_told_apart(*, related: bool) -> None:
     assert problem.constraints.conflicts(end.labels) == []
     assert sum(end.labels[row] == label for row, label in world.planted.items()) >= 54
     assert len(Counter(end.labels.values())) > (2 if related else 10)
-    assert isinstance(end.summary["permuted_utility"], float)
+    assert isinstance(end.facts["permuted_utility"], float)
 
 
 def test_exact_scores_are_those_of_every_row_given_all_others() -> None:
@@ -92,7 +92,7 @@ def test_exact_scores_are_those_of_every_row_given_all_others() -> None:
         others = {other: held for other, held in end.labels.items() if other != row}
         assert end.scores[row] == pytest.approx(world.log_probabilities(row, others))
         assert label in (0, 1)
-    assert end.summary["utility"] == pytest.approx(world.utility(end.labels))
+    assert end.facts["utility"] == pytest.approx(world.utility(end.labels))
 
 
 def test_without_them_a_row_is_scored_given_the_labels_outside_its_fold() -> None:
@@ -100,4 +100,4 @@ def test_without_them_a_row_is_scored_given_the_labels_outside_its_fold() -> Non
     exact, rough = (drive(world, world.problem(exact_scores=exact), Folds())[-1] for exact in (True, False))
     assert rough.labels == exact.labels
     assert rough.scores != exact.scores
-    assert rough.summary["utility"] == pytest.approx(utility(world.problem(), rough.labels, rough.scores))
+    assert rough.facts["utility"] == pytest.approx(utility(world.problem(), rough.labels, rough.scores))

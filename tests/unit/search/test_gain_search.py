@@ -14,6 +14,7 @@ from service.search.measures.gain_audit import audit_gain
 from service.search.measures.ranking import measured_labellings
 from service.search.rules.consistency import Constraint, Rule
 from service.search.state.checkpoint import from_json, to_json
+from service.search.state.facts import MeasuredLabelling
 from service.search.state.problem import Problem
 from service.search.state.steps import Candidate, Phase, State, StopReason
 from service.search.strategies.folds import Folds
@@ -27,7 +28,7 @@ def end_of(world: ToyWorld, problem: Problem | None = None) -> State:
 
 
 def number(end: State, name: str) -> float:
-    value = end.summary[name]
+    value = dict(end.facts)[name]
     assert isinstance(value, float)
     return value
 
@@ -68,7 +69,7 @@ def test_where_demonstrations_tell_nothing_the_calibrated_impression_stands(seed
     end = end_of(world)
     assert end.stop is StopReason.NOT_BORNE_OUT
     assert end.labels == world.impressions
-    assert end.summary["impression_confirmed"] is False
+    assert end.facts["impression_confirmed"] is False
     assert end.panel is not None
     assert [member.demonstrations for member in end.panel.members] == [()]
     for row, label in end.labels.items():
@@ -173,17 +174,15 @@ def test_the_report_tells_the_gain_the_entropy_and_the_baselines() -> None:
     assert 0 < number(end, "gain_nats") <= number(end, "entropy_nats")
     assert number(end, "shuffled_predictability") < number(end, "predictability")
     assert number(end, "polarity_nats") > 0
-    baselines = end.summary["baselines"]
+    baselines = end.facts["baselines"]
     assert isinstance(baselines, dict)
     assert {label for _, label in baselines["zero_shot"]} == {0}
     assert world.share_right(dict(baselines["zero_shot_calibrated"])) == pytest.approx(0.8, abs=0.03)
     assert {row for row, _ in baselines["few_shot_random"]} == set(world.planted)
 
 
-def labellings(end: State) -> dict[str, dict[str, Any]]:
-    found = end.summary["labellings"]
-    assert isinstance(found, list)
-    return {said["name"]: said for said in found}
+def labellings(end: State) -> dict[str, MeasuredLabelling]:
+    return {said["name"]: said for said in end.facts["labellings"]}
 
 
 def test_the_labellings_of_the_search_are_told_with_their_gains_by_one_measure() -> None:
@@ -204,8 +203,7 @@ def test_the_labellings_of_the_search_are_told_with_their_gains_by_one_measure()
 
 def test_labels_that_are_not_borne_out_have_the_gain_of_the_first_impression() -> None:
     told = labellings(end_of(Deaf(48, 2, False, 0, lean=3.0, right=0.75)))
-    same = ("gain_nats", "conflicts", "rows", "demonstrations", "agreement")
-    assert [told["found"][name] for name in same] == [told["first_impression"][name] for name in same]
+    assert {**told["found"], "name": "", "kappa": 0} == {**told["first_impression"], "name": "", "kappa": 0}
 
 
 def test_each_start_has_its_name_one_that_was_permuted_too() -> None:

@@ -139,7 +139,7 @@ def test_a_later_shard_is_labelled_as_the_anchors_panel_says(lean: float) -> Non
     for row, values in end.raw_scores.items():
         assert any(values == pytest.approx(told[row]) for told in raw)
     assert end.raw_scores.keys() == set(rows)
-    asked_again = end.summary["rows_asked_again"]
+    asked_again = end.facts["rows_asked_again"]
     assert isinstance(asked_again, int)
     assert 0 <= asked_again <= len(rows)
 

@@ -2,7 +2,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from random import Random
-from typing import cast
 
 import pytest
 
@@ -23,8 +22,10 @@ def first_prompts(problem: Problem, seed: int, *, seeded: bool) -> list[str]:
 
 def restarts(world: ToyWorld, **parameters: int) -> tuple[int, float]:
     """How many starts a search made, and how much they agreed."""
-    summary = drive(world, world.problem(0, **parameters), Folds())[-1].summary
-    return len(cast("list[float]", summary["restart_utilities"])), cast("float", summary["restart_agreement"])
+    summary = drive(world, world.problem(0, **parameters), Folds())[-1].facts
+    agreement = summary["restart_agreement"]
+    assert agreement is not None
+    return len(summary["restart_utilities"]), agreement
 
 
 def test_two_starts_that_agree_end_the_restarts() -> None:

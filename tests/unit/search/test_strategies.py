@@ -45,21 +45,21 @@ def test_every_row_ends_with_a_label_and_its_scores(strategy: Strategy) -> None:
     end = drive(world, world.problem(), strategy)[-1]
     assert end.phase is Phase.DONE
     assert set(end.labels) == set(end.scores) == set(world.planted)
-    assert isinstance(end.summary["utility"], float)
+    assert isinstance(end.facts["utility"], float)
 
 
 @pytest.mark.parametrize("strategy", [Paper(), Folds()])
 def test_the_reported_utility_is_that_of_the_labels_handed_out(strategy: Strategy) -> None:
     world = ToyWorld(9, 2, True, 3)
     end = drive(world, world.problem(), strategy)[-1]
-    assert end.summary["utility"] == pytest.approx(world.utility(end.labels), abs=1e-9)
+    assert end.facts["utility"] == pytest.approx(world.utility(end.labels), abs=1e-9)
 
 
 @pytest.mark.parametrize("strategy", [Paper(), Folds()])
 def test_the_permuted_labelling_is_never_better_than_the_one_kept(strategy: Strategy) -> None:
     for seed in range(10):
         world = ToyWorld(8, 2, False, seed)
-        summary = drive(world, world.problem(seed), strategy)[-1].summary
+        summary = drive(world, world.problem(seed), strategy)[-1].facts
         assert isinstance(permuted := summary["permuted_utility"], float)
         assert isinstance(kept := summary["utility"], float)
         assert permuted <= kept + 1.0  # by folds, whose contexts are a little smaller than the exact ones
@@ -83,7 +83,7 @@ def test_the_sum_form_of_the_objective_is_searched_too() -> None:
     world = ToyWorld(8, 2, False, 2)
     end = drive(world, world.problem(mean=False), Paper())[-1]
     assert len(end.labels) == 8
-    assert end.summary["utility"] == pytest.approx(8 * world.utility(end.labels), abs=1e-9)
+    assert end.facts["utility"] == pytest.approx(8 * world.utility(end.labels), abs=1e-9)
 
 
 def test_stop_reasons_are_named() -> None:
