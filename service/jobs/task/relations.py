@@ -1,12 +1,13 @@
 """Turns the relations of a task into constraints between rows, from the users' columns alone."""
 
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 from service.config import AntisymmetricRelation, GroupRelation, PairsRelation, Relation, TransitiveRelation
 from service.identifiers import Label, Row
 from service.jobs.task.template import as_text, is_blank
 from service.search.rules.consistency import Constraint, Rule
+from service.search.rules.registry import RULE_NAMED
 
 Key = tuple[Hashable, ...]
 Comparison = AntisymmetricRelation | TransitiveRelation
@@ -105,26 +106,8 @@ def compile_constraints(
             if isinstance(relation, TransitiveRelation):
                 yield _transitive(clusters, label)
             elif len(clusters) > 1 or relation.kind == "exactly_one":
-                rule = Rule.EXACTLY_ONE if isinstance(relation, AntisymmetricRelation) else Rule(relation.kind)
+                rule = Rule.EXACTLY_ONE if isinstance(relation, AntisymmetricRelation) else RULE_NAMED[relation.kind]
                 yield Constraint(rule, tuple(clusters.values()), label)
-
-
-def without_rows(constraint: Constraint, left_out: Collection[Row]) -> Constraint | None:
-    """What the constraint says of the other rows; nothing where it cannot be broken without these.
-
-    Where exactly one has a label and one of them is left out, that one may be it: at most one of the others has it.
-    """
-    if not any(row in left_out for row in constraint.rows):
-        return constraint
-    kept = [tuple(row for row in cluster if row not in left_out) for cluster in constraint.clusters]
-    places = [place for place, cluster in enumerate(kept) if cluster]
-    lost = len(places) < len(kept)
-    rule = Rule.AT_MOST_ONE if lost and constraint.rule is Rule.EXACTLY_ONE else constraint.rule
-    clusters = tuple(kept[place] for place in places)
-    pairs = tuple(constraint.pairs[place] for place in places) if constraint.pairs else ()
-    if rule is not Rule.EXACTLY_ONE and sum(map(len, clusters)) < 2:
-        return None
-    return Constraint(rule, clusters, constraint.label, pairs)
 
 
 def _clusters(relation: GroupRelation | Comparison, rows: Mapping[Row, Fields]) -> dict[Key, tuple[Row, ...]]:
@@ -157,7 +140,7 @@ def _pairs(
     pairs = {(min(one, other), max(one, other)): None for one, other in named if one is not None and other is not None}
     for one, other in pairs:
         if one != other:
-            yield Constraint(Rule(relation.rule), ((one,), (other,)), label)
+            yield Constraint(RULE_NAMED[relation.rule], ((one,), (other,)), label)
 
 
 def _values(columns: str | Sequence[str] | None, row: Fields) -> Key:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from service.config import PairsRelation, Relation, Task
 from service.identifiers import Row
 from service.jobs.task.relations import Fields, compile_constraints
-from service.search.rules.consistency import Constraint, Constraints, Rule, TooManySteps
+from service.search.rules.consistency import Constraint, Constraints, TooManySteps
 from service.search.rules.optimum import best_labelling
 
 MAX_CHECKED_ROWS = 20_000  # the first related ones, which bounds what a request waits and what is kept of many rows
@@ -99,8 +99,8 @@ def _by_group(constraints: Constraints, rules: Sequence[Numbered]) -> Mapping[tu
 
 def _is_impossible(rows: Sequence[Row], rules: Sequence[Constraint], classes: int) -> bool:
     """Whether it is certain that no labelling of these rows keeps the rules."""
-    if any(rule.rule is Rule.DIFFERENT_LABEL and len(rule.clusters) > classes for rule in rules):
-        return True  # more clusters than labels: listing their labellings would take for ever
+    if any(rule.lacks_labels(classes) for rule in rules):
+        return True  # listing their labellings would take for ever
     constraints = Constraints(rows, rules)
     try:
         options = constraints.consistent(rows, {}, classes, MAX_STEPS + STEPS_PER_ROW * len(rows))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from service.config import GroupRelation, Task
 from service.identifiers import Label, Row
 from service.jobs.task.related_rows import RelatedRows
-from service.jobs.task.relations import UnusableValue, compile_constraints, group_key, without_rows
+from service.jobs.task.relations import UnusableValue, compile_constraints, group_key
 from service.search.rules.consistency import Constraint, Constraints, Rule
 
 
@@ -262,12 +262,12 @@ def test_what_a_relation_ties_is_counted() -> None:
 def test_a_row_that_is_left_out_takes_no_more_of_a_rule_than_it_must(
     rule: Rule, clusters: tuple[tuple[Row, ...], ...], left: tuple[Rule, tuple[tuple[Row, ...], ...]] | None
 ) -> None:
-    found = without_rows(Constraint(rule, clusters, Label(0)), {Row(1)})
+    found = Constraint(rule, clusters, Label(0)).without({Row(1)})
     assert (None if found is None else (found.rule, found.clusters)) == left
 
 
 def test_a_comparison_that_is_left_out_leaves_the_others_with_their_things() -> None:
     order = Constraint(Rule.TRANSITIVE, ((Row(0),), (Row(1),), (Row(2),)), Label(0), ((0, 1), (1, 2), (0, 2)))
-    found = without_rows(order, {Row(1)})
+    found = order.without({Row(1)})
     assert found is not None
     assert found.pairs == ((0, 1), (0, 2))
