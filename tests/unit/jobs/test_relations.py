@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.config import GroupRelation, Task
+from service.config import Task
 from service.identifiers import Label, Row
 from service.jobs.task.related_rows import RelatedRows
-from service.jobs.task.relations import UnusableValue, compile_constraints, group_key
+from service.jobs.task.relations import compile_constraints
+from service.relations.columns import UnusableValue
+from service.relations.groups import GroupRelation
 from service.search.rules.consistency import Constraint, Constraints, Rule
 
 
@@ -97,7 +99,7 @@ def test_numbers_whose_hashes_are_equal_in_python_are_spread_out() -> None:
     assert isinstance(relation, GroupRelation)
     multiples = [number * sys.hash_info.modulus for number in (-4, -3, -2, -1, 0, 1, 2, 3, 4)]
     assert len({hash(number) for number in multiples}) == 1
-    assert len({hash(group_key(relation, {"a": number, "b": number})) for number in multiples}) == len(multiples)
+    assert len({hash(relation.group_key({"a": number, "b": number})) for number in multiples}) == len(multiples)
 
 
 def test_a_list_in_a_relation_column_is_refused_by_name() -> None:

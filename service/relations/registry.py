@@ -1,0 +1,14 @@
+"""The kinds of relations there are. To add one, write its module and give it a line here."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from service.relations.antisymmetric import AntisymmetricRelation
+from service.relations.groups import GroupRelation
+from service.relations.pairs import PairsRelation
+from service.relations.transitive import TransitiveRelation
+
+Relation = Annotated[
+    GroupRelation | AntisymmetricRelation | TransitiveRelation | PairsRelation, Field(discriminator="kind")
+]
