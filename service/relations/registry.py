@@ -9,6 +9,5 @@ from service.relations.groups import GroupRelation
 from service.relations.pairs import PairsRelation
 from service.relations.transitive import TransitiveRelation
 
-Relation = Annotated[
-    GroupRelation | AntisymmetricRelation | TransitiveRelation | PairsRelation, Field(discriminator="kind")
-]
+AnyKind = GroupRelation | AntisymmetricRelation | TransitiveRelation | PairsRelation
+Relation = Annotated[AnyKind, Field(discriminator="kind")]
