@@ -3,19 +3,20 @@
 import math
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from service.placeholders import template_fields
 from service.presets import PRESETS, Preset
+from service.relations.registry import Relation
+from service.strict_model import StrictModel
 
 SHARE_TOLERANCE = 1e-9  # by which sums and products of shares may be off, as floats
 _LARGEST = 1e6  # of a parameter that is a number with a fraction: far beyond use, and products of two stay finite
 _LAST = 2**63 - 1  # longer integers are not read
 _MOST_ROUNDS = 100  # of anything that is done again and again: an estimate rehearses all of them
 _MOST_ROWS = 10_000  # that are searched together: far beyond what a context holds
-Columns = Annotated[str | list[str], Field(description="one column or several")]
 
 
 # JSON's own types and no others: neither text nor truth counts as a number, nor a number as truth.
@@ -26,18 +27,6 @@ Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 MAX_LABEL_CHARACTERS = 300  # each token of a label is asked for in every prompt
 # `_labels_differ` and `parse_config` say it in words; stored jobs may have longer ones.
 LabelText = Annotated[str, Field(json_schema_extra={"pattern": r"^\S(.*\S)?$", "maxLength": MAX_LABEL_CHARACTERS})]
-
-
-class _Config(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _numbers_are_of_one_kind(cls, values: Any) -> Any:
-        """In JSON 8.0 is as whole as 8."""
-        if not isinstance(values, dict):
-            return values
-        return {name: int(v) if isinstance(v, float) and v.is_integer() else v for name, v in values.items()}
 
 
 class Method(StrEnum):
@@ -71,89 +60,7 @@ class Normalization(StrEnum):
     SUM = "sum"  # the formula as printed
 
 
-class GroupRelation(_Config):
-    """A rule over the rows that agree in the `group` columns."""
-
-    kind: Literal["at_most_one", "exactly_one", "same_label", "different_label"]
-    group: Columns
-    distinct: str | None = Field(None, description="rows that agree in this column count as one")
-    label: str | None = Field(None, description="the label that is counted; default: the task's first")
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns the rule reads."""
-        group = (self.group,) if isinstance(self.group, str) else tuple(self.group)
-        return group if self.distinct is None else (*group, self.distinct)
-
-
-class _Comparison(_Config):
-    """A rule over rows that say something of an ordered pair of things."""
-
-    first: str
-    second: str
-    group: Columns | None = Field(None, description="things are compared within a group")
-    label: str | None = Field(None, description="the label that says `first` before `second`; default: the first")
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns the rule reads."""
-        group = () if self.group is None else (self.group,) if isinstance(self.group, str) else tuple(self.group)
-        return (self.first, self.second, *group)
-
-
-class AntisymmetricRelation(_Comparison):
-    """Of a row and its twin with `first` and `second` swapped, exactly one has `label`."""
-
-    kind: Literal["antisymmetric"]
-
-
-class TransitiveRelation(_Comparison):
-    """If the rows (a, b) and (b, c) have `label`, so has the row (a, c); and none has it in a circle."""
-
-    kind: Literal["transitive"]
-
-
-class PairsRelation(_Config):
-    """A rule over pairs of rows that are named by their ids: here, or in a column of the data set."""
-
-    kind: Literal["pairs"]
-    rule: Literal["at_most_one", "exactly_one", "same_label", "different_label"]
-    pairs: list[tuple[str, str]] | None = Field(
-        None, min_length=1, max_length=10_000, description="ids of two rows each"
-    )
-    column: str | None = Field(None, description="holds the id of another row, a list of ids, or null")
-    label: str | None = Field(None, description="the label that is counted; default: the task's first")
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns the rule reads."""
-        return () if self.column is None else (self.column,)
-
-    @field_validator("pairs")
-    @classmethod
-    def _pairs_are_of_two_rows_and_told_once(cls, pairs: list[tuple[str, str]] | None) -> list[tuple[str, str]] | None:
-        seen = set()
-        for pair in pairs or ():
-            if pair[0] == pair[1]:
-                raise ValueError(f"the pair {list(pair)} relates a row to itself")
-            if frozenset(pair) in seen:
-                raise ValueError(f"the pair {list(pair)} is there twice")
-            seen.add(frozenset(pair))
-        return pairs
-
-    @model_validator(mode="after")
-    def _either_pairs_or_a_column(self) -> Self:
-        if (self.pairs is None) == (self.column is None):
-            raise ValueError("give either `pairs` or a `column`")
-        return self
-
-
-Relation = Annotated[
-    GroupRelation | AntisymmetricRelation | TransitiveRelation | PairsRelation, Field(discriminator="kind")
-]
-
-
-class Task(_Config):
+class Task(StrictModel):
     """What is asked of each row, and which answers there are."""
 
     template: str = Field(min_length=1, max_length=20_000, description="`{field}` is replaced by the row's field")
@@ -243,8 +150,10 @@ class Task(_Config):
     @property
     def reference_fields(self) -> frozenset[str]:
         """The columns that hold ids of other rows; these may be lists, unless something else reads them too."""
-        others = {c for relation in self.relations if not isinstance(relation, PairsRelation) for c in relation.columns}
-        references = {c for relation in self.relations if isinstance(relation, PairsRelation) for c in relation.columns}
+        references, others = (
+            {column for relation in self.relations if relation.reads_ids is reads_ids for column in relation.columns}
+            for reads_ids in (True, False)
+        )
         return frozenset(references - others - set(template_fields(self.template)))
 
     @property
@@ -254,7 +163,7 @@ class Task(_Config):
         return tuple(dict.fromkeys(named))
 
 
-class SearchConfig(_Config):
+class SearchConfig(StrictModel):
     """Parameters of the search; the defaults are those of the paper where it has them."""
 
     strategy: StrategyName = StrategyName.FOLDS
@@ -319,7 +228,7 @@ class SearchConfig(_Config):
         return self.strategy is StrategyName.FOLDS and self.objective is not Objective.UTILITY
 
 
-class Limits(_Config):
+class Limits(StrictModel):
     """When to stop early, with what there is."""
 
     max_tokens_computed: Whole | None = Field(None, gt=0, le=_LAST)
@@ -334,7 +243,7 @@ class EarlierResults(StrEnum):
     RENAME = "rename"
 
 
-class JobConfig(_Config):
+class JobConfig(StrictModel):
     """Everything a user decides about a job."""
 
     name: str = Field("", max_length=200)

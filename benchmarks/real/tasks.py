@@ -11,8 +11,9 @@ from typing import Any
 from service.config import JobConfig
 from service.identifiers import Label, Row
 from service.jobs.task.relations import compile_constraints
-from service.jobs.task.template import Template, as_text
+from service.jobs.task.template import Template
 from service.search.rules.consistency import Constraint, Constraints
+from service.values import as_text
 
 KNOWN_ROWS = 16  # rows beside those of the cell whose gold labels a method may be given
 

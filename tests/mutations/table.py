@@ -212,9 +212,9 @@ MUTATIONS = (
     ),
     Mutation(
         "blank cells of a relation's column are one group",
-        "service/jobs/task/relations.py",
-        "return any(is_blank(row[column]) for column in relation.columns)",
-        "return any(row[column] is None for column in relation.columns)",
+        "service/relations/keyed.py",
+        "return any(is_blank(row[column]) for column in self.columns)",
+        "return any(row[column] is None for column in self.columns)",
         ("tests/unit/jobs/test_relations.py::test_rows_that_are_blank_in_a_column_of_a_relation_are_tied_by_nothing",),
     ),
     Mutation(

@@ -2,25 +2,28 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from random import Random
 from typing import Any
 
-from service.config import AntisymmetricRelation, Task
+from service.config import Task
 from service.identifiers import Label, Row
 from service.jobs.checks.beginnings import common_length
 from service.jobs.checks.rows import FaultLog, RowSource, SourceRow
 from service.jobs.task.gold import GoldReader, Unmatched
 from service.jobs.task.known import KnownLabels, NoSuchLabel, contradictions
-from service.jobs.task.related_rows import RelatedRows, RelationCount
-from service.jobs.task.relations import UnusableValue, row_id, takes_part
+from service.jobs.task.related_rows import RelatedRows
+from service.jobs.task.relations import row_id
 from service.jobs.task.satisfiability import Satisfiability, find_impossible, may_contradict
 from service.jobs.task.shares import unmet_by_known
-from service.jobs.task.template import Template, as_text, is_blank
+from service.jobs.task.template import Template
 from service.placeholders import template_fields
+from service.relations.columns import UnusableValue
+from service.relations.relation import RelationCount
 from service.search.predictions.prompt_tree import ending
+from service.values import as_text, is_blank
 
 RESULT_COLUMNS = ("icm_label", "icm_confidence", "icm_margin", "icm_status")
 RAW_PROBABILITY = "icm_raw_probability"  # on request; not reserved, since data sets of earlier releases may have it
@@ -105,7 +108,6 @@ class _Surveyor:
         self._tail_bytes = 1 + max(len(label.encode()) for label in task.labels) + len(task.separator.encode())
         self._task, self._related = task, RelatedRows(task.relations)
         self._satisfiability = Satisfiability()
-        self._twins = _Twins(task)
         self._lines, self._demonstration_bytes = array("Q"), array("I")
         self._sample: list[str] = []
         self._first_texts: list[str] = []
@@ -127,7 +129,6 @@ class _Surveyor:
         except UnusableValue as error:
             self._faults.add(str(error), line=row.line, field=error.field)
             return
-        self._twins.add(row.fields)
         self._gold.add(row.fields)
         text = self._template.render(row.fields)
         self._keep(text)
@@ -235,7 +236,7 @@ class _Surveyor:
             endings=self._endings,
             repeated_texts=len(self._lines) - len(self._texts),
             satisfiability=self._satisfiability,
-            rows_lacking_their_twin=self._twins.lacking(),
+            rows_lacking_their_twin=self._related.rows_lacking_their_twin(),
             texts_with_separator=self._texts_with_separator,
             texts_with_demonstrations=self._texts_with_demonstrations,
             shared_beginnings=self._shared / max(1, self._characters),
@@ -346,25 +347,3 @@ class _RowChecks:
         first = self._line_of_id.setdefault(row_id, row.line)
         if first != row.line:
             self._fault(row, field, f"the id {row_id!r} was used before, on line {first}")
-
-
-class _Twins:
-    """Counts the rows of antisymmetric relations whose swapped twin is not there."""
-
-    def __init__(self, task: Task) -> None:
-        self._relations = [relation for relation in task.relations if isinstance(relation, AntisymmetricRelation)]
-        self._pairs: Counter[tuple[int, int]] = Counter()  # (hash of the pair, hash of its twin)
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Take in a row."""
-        for number, relation in enumerate(self._relations):
-            if not takes_part(relation, row):
-                continue
-            others = tuple(row[column] for column in relation.columns[2:])
-            key: Hashable = (number, row[relation.first], row[relation.second], others)
-            twin: Hashable = (number, row[relation.second], row[relation.first], others)
-            self._pairs[hash(key), hash(twin)] += 1
-
-    def lacking(self) -> int:
-        """Rows without a twin."""
-        return sum(count for (pair, twin), count in self._pairs.items() if (twin, pair) not in self._pairs)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from service.config import Task
 from service.errors import Fault
 from service.jobs.task.label_names import comparable
-from service.jobs.task.template import Template, is_blank
+from service.jobs.task.template import Template
+from service.values import is_blank
 
 
 def task_faults(task: Task) -> Iterator[Fault]:

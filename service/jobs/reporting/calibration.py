@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from service.entities import LabelState
 from service.jobs.reporting.tally import bin_of
 from service.jobs.task.gold import GoldReader, GoldValue, Unmatched
-from service.jobs.task.template import is_blank
+from service.values import is_blank
 
 RELIABILITY_BINS = 10
 _MARGIN_DECIMALS = 2  # margins are told apart to a hundredth of a nat, which bounds what is kept of many rows

@@ -13,8 +13,9 @@ from service.config import Task
 from service.entities import LabeledRow
 from service.identifiers import Label
 from service.jobs.task.related_rows import RelatedRows
-from service.jobs.task.template import Template, as_text
+from service.jobs.task.template import Template
 from service.placeholders import template_fields
+from service.values import as_text
 
 MOST_ROWS = 20_000
 MOST_CELLS = 200_000  # of wide data sets fewer rows are taken

@@ -13,8 +13,8 @@ from service.jobs.checks.survey import Survey
 from service.jobs.submission.cost import predict_usage
 from service.jobs.submission.job_warnings import known_by_label, warnings_of
 from service.jobs.submission.preparation import Preparation, prepare
-from service.jobs.task.related_rows import RelationCount
 from service.ports.scoring import Scorers
+from service.relations.relation import RelationCount
 from service.search.predictions.prompt_tree import Usage
 
 

@@ -16,10 +16,10 @@ from service.jobs.checks.earlier_results import without_earlier_results
 from service.jobs.checks.rows import FaultLog, RowSource, in_chunks
 from service.jobs.submission.job_warnings import warnings_of
 from service.jobs.submission.preparation import Preparation, prepare
-from service.jobs.task.template import as_text
 from service.ports.scoring import BackendIdentity, Scorers
 from service.ports.store import Desk, Desks, StoredRequest
 from service.spans import current_traceparent, span
+from service.values import as_text
 
 _CHUNK_ROWS = 1_000
 

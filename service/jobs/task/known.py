@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from service.config import Task
 from service.identifiers import Label, Row
 from service.jobs.task.label_names import LabelNames
-from service.jobs.task.relations import Fields, compile_constraints
-from service.jobs.task.template import as_text, is_blank
+from service.jobs.task.relations import compile_constraints
+from service.relations.columns import Fields
 from service.search.rules.consistency import Constraint, Constraints, TooManySteps
+from service.values import as_text, is_blank
 
 MAX_CONTRADICTIONS = 100  # reported at most: known labels of one large group may break a rule in billions of pairs
 MAX_CHECKED_GROUPS, MAX_STEPS = 1_000, 1_024  # within which a labelling of the other rows is looked for

@@ -11,7 +11,7 @@ from service.entities import ClaimedShard, ShardRow
 from service.errors import BackendRefused, BackendUnavailable
 from service.identifiers import Label, Row
 from service.jobs.task.known import KnownLabels
-from service.jobs.task.relations import compile_constraints, without_rows
+from service.jobs.task.relations import compile_constraints
 from service.jobs.task.shares import shares_of_shard
 from service.jobs.task.template import Template
 from service.ports.scoring import Scorer
@@ -140,7 +140,7 @@ async def _counted(
         texts=texts,
         labels=tuple(task.labels),
         separator=task.separator,
-        constraint_list=tuple(left for each in constraints if (left := without_rows(each, left_out)) is not None),
+        constraint_list=tuple(left for each in constraints if (left := each.without(left_out)) is not None),
         demonstration_tokens=dict(zip(texts, tokens, strict=True)),
         max_demonstrations=config.search.max_demonstrations,
         parameters=search_parameters(config),

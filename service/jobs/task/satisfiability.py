@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from service.config import PairsRelation, Relation, Task
+from service.config import Task
 from service.identifiers import Row
-from service.jobs.task.relations import Fields, compile_constraints
-from service.search.rules.consistency import Constraint, Constraints, Rule, TooManySteps
+from service.jobs.task.relations import compile_constraints
+from service.relations.columns import Fields
+from service.relations.registry import Relation
+from service.search.rules.consistency import Constraint, Constraints, TooManySteps
 from service.search.rules.optimum import best_labelling
 
 MAX_CHECKED_ROWS = 20_000  # the first related ones, which bounds what a request waits and what is kept of many rows
@@ -15,8 +17,6 @@ MAX_SOLVED_ROWS = 64  # of a group that is handed to the solver where these do n
 MAX_NARROWED = 32  # constraints of a group that are left out one by one to see which of them cannot be kept together
 MAX_TOLD = 100  # groups that are told
 _SHOWN_LINES = 10
-
-_NEVER_ALONE = ("same_label", "at_most_one", "exactly_one", "antisymmetric", "transitive")
 
 Numbered = tuple[int, Constraint]  # with the number of its relation in the task
 
@@ -49,10 +49,7 @@ def may_contradict(relations: Sequence[Relation]) -> bool:
     """Whether these relations could be impossible to keep, whatever the rows: most are not when they stand alone."""
     if len(relations) != 1:
         return bool(relations)
-    [relation] = relations
-    if isinstance(relation, PairsRelation):
-        return relation.rule in ("exactly_one", "different_label")
-    return relation.kind not in _NEVER_ALONE
+    return relations[0].may_contradict_itself
 
 
 def find_impossible(task: Task, rows: Iterable[Fields], groups: Sequence[int]) -> Satisfiability:
@@ -99,8 +96,8 @@ def _by_group(constraints: Constraints, rules: Sequence[Numbered]) -> Mapping[tu
 
 def _is_impossible(rows: Sequence[Row], rules: Sequence[Constraint], classes: int) -> bool:
     """Whether it is certain that no labelling of these rows keeps the rules."""
-    if any(rule.rule is Rule.DIFFERENT_LABEL and len(rule.clusters) > classes for rule in rules):
-        return True  # more clusters than labels: listing their labellings would take for ever
+    if any(rule.lacks_labels(classes) for rule in rules):
+        return True  # listing their labellings would take for ever
     constraints = Constraints(rows, rules)
     try:
         options = constraints.consistent(rows, {}, classes, MAX_STEPS + STEPS_PER_ROW * len(rows))

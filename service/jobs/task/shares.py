@@ -4,9 +4,9 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from service.config import GroupRelation, Relation, Task
+from service.config import Task
 from service.identifiers import Label, Row
-from service.jobs.task.related_rows import RelationCount
+from service.relations.relation import RelationCount
 from service.search.moves.cardinality import counts_within
 
 STANDARD_ERRORS = 2.0  # by which a shard's shares may differ from those of all rows: 95 of 100 shards keep within
@@ -65,25 +65,17 @@ def unmet_by_known(task: Task, known: Mapping[Row, Label], rows: int) -> Iterato
 def unmet_by_relations(task: Task, relations: Sequence[RelationCount], rows: int) -> Iterator[str]:
     """Shares that one of the relations does not leave room for, as far as its counts alone tell."""
     for number, (relation, found) in enumerate(zip(task.relations, relations, strict=True)):
-        if not task.shares or found.kind not in ("exactly_one", "antisymmetric", "at_most_one"):
+        room = relation.room(found, rows) if task.shares else None
+        if room is None:
             continue
+        fewest, greatest = room
         name = task.labels[0] if relation.label is None else relation.label
         least, most = counts_within({Label(0): _implied(task, name)}, rows)[Label(0)]
-        fewest, greatest = _possible(relation, found, rows)
         if fewest > most or greatest < least:
             yield (
                 f"the relation {found.kind} (relations.{number}) leaves room for {fewest} to {greatest} of {rows} rows "
                 f"with the label {name!r}, and the shares for {least} to {most}: relations go first"
             )
-
-
-def _possible(relation: Relation, found: RelationCount, rows: int) -> tuple[int, int]:
-    """The fewest and the most rows that may have a relation's label; more than that only what its counts leave open."""
-    fewest = 0 if found.kind == "at_most_one" else found.constraints
-    if isinstance(relation, GroupRelation) and relation.distinct is None:
-        return fewest, rows - found.rows + found.constraints
-    pairs = found.kind == "antisymmetric" and found.rows == 2 * found.constraints
-    return fewest, rows - found.constraints if pairs else rows
 
 
 def _implied(task: Task, name: str) -> tuple[float, float]:

@@ -1,15 +1,14 @@
 """Turns a row into the text the language model reads."""
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 from service.placeholders import template_parts
+from service.values import as_text
 
 _FIELD = "\0"  # stands for a field, and can be in no column's name
 _IN_BRACES = re.compile(r"\{\s*([^{}\0]*[^{}\0\s])\s*\}")
-_INVISIBLE = ("Cc", "Cf")  # controls and format characters, such as the zero-width space and the byte order mark
 
 
 class Template:
@@ -37,18 +36,3 @@ class Template:
         """
         text = "".join(literal + ("" if field is None else as_text(row[field])) for literal, field in self._parts)
         return text.rstrip()
-
-
-def as_text(value: Any) -> str:
-    """A JSON value as people write it: text as it is, true as "True", 3.0 as "3.0"."""
-    return value if isinstance(value, str) else str(value)
-
-
-def is_blank(value: Any) -> bool:
-    """Whether nobody could read anything there: null, no text, or white space and invisible characters alone.
-
-    CSV has no null, so an empty cell is the same there as null elsewhere.
-    """
-    if not isinstance(value, str):
-        return value is None
-    return all(character.isspace() or unicodedata.category(character) in _INVISIBLE for character in value)

@@ -8,7 +8,7 @@ from random import Random
 from service.identifiers import Label, Row
 from service.search.predictions.prompt_tree import LogProbabilities
 from service.search.predictions.scores import Scores
-from service.search.rules.consistency import Constraint, Constraints, Labels, Rule, TooManySteps
+from service.search.rules.consistency import Constraints, Labels, TooManySteps
 from service.search.rules.optimum import best_labelling
 from service.search.state.problem import Problem
 
@@ -94,21 +94,11 @@ def _free(problem: Problem, members: Sequence[Row]) -> list[Row]:
     """One row of each set of members whose labels follow from one another: noise for each would be too much."""
     inside = set(members)
     bonds = [
-        bond
-        for bond in problem.constraints.of(members)
-        if _binds(bond, problem.classes) and inside.issuperset(bond.rows)
+        constraint
+        for constraint in problem.constraints.of(members)
+        if constraint.rule.kind.determines(constraint, problem.classes) and inside.issuperset(constraint.rows)
     ]
     return [group[0] for group in Constraints(members, bonds).groups]
-
-
-def _binds(constraint: Constraint, classes: int) -> bool:
-    """Whether one row's label under this rule tells those of the others."""
-    match constraint.rule:
-        case Rule.SAME_LABEL:
-            return True
-        case Rule.EXACTLY_ONE | Rule.DIFFERENT_LABEL:
-            return classes == 2 and len(constraint.clusters) == len(constraint.rows) == 2
-    return False
 
 
 def _perturbed(scores: LogProbabilities, temperature: float, rng: Random) -> LogProbabilities:

@@ -2,25 +2,14 @@
 
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import dataclass
 
 from service.identifiers import Label, Row
-from service.search.rules.tallies import Apart, Broken, Clause, Conflict, Equal, Ordered, Tally
+from service.search.rules.registry import RULE_NAMED, Rule
+from service.search.rules.rule import Broken, Clause, Conflict, Labels, Tally
+from service.union_find import UnionFind
 
 __all__ = ["Broken", "Clause", "Conflict", "Constraint", "Constraints", "Labels", "Rule", "TooManySteps"]
-
-Labels = Mapping[Row, Label]
-
-
-class Rule(StrEnum):
-    """What a constraint demands."""
-
-    AT_MOST_ONE = "at_most_one"  # no two clusters have the label
-    EXACTLY_ONE = "exactly_one"  # one cluster has the label, the others do not
-    SAME_LABEL = "same_label"  # all rows agree
-    DIFFERENT_LABEL = "different_label"  # no two clusters share a label
-    TRANSITIVE = "transitive"  # where (a, b) and (b, c) have the label, (a, c) has it too
 
 
 class TooManySteps(Exception):
@@ -31,8 +20,8 @@ class TooManySteps(Exception):
 class Constraint:
     """A rule over clusters of rows; the rows of a cluster count as one.
 
-    Under TRANSITIVE every cluster says something of an ordered pair of things, which `pairs`
-    gives: numbers of things from 0, one pair for each cluster, no pair twice.
+    Under a rule about ordered pairs of things, `pairs` gives the pair that each cluster
+    compares: numbers of things from 0, no pair twice.
     """
 
     rule: Rule
@@ -47,26 +36,33 @@ class Constraint:
 
     def tally(self) -> Tally:
         """An empty tally for the rule."""
-        match self.rule:
-            case Rule.AT_MOST_ONE:
-                return Apart(self.clusters, self.label)
-            case Rule.EXACTLY_ONE:
-                return Apart(self.clusters, self.label, one_needed=True)
-            case Rule.DIFFERENT_LABEL:
-                return Apart(self.clusters, None)
-            case Rule.SAME_LABEL:
-                return Equal()
-            case Rule.TRANSITIVE:
-                return Ordered(dict(zip(self.pairs, self.clusters, strict=True)), self.label)
+        return self.rule.kind.tally(self)
 
     def around(self, rows: Collection[Row]) -> "Constraint":
         """The part of the rule that can put these rows in conflict."""
-        if self.rule is not Rule.TRANSITIVE:
+        numbers = self.rule.kind.around(self, rows)
+        if len(numbers) == len(self.clusters):
             return self
-        pairs = list(zip(self.pairs, self.clusters, strict=True))
-        things = {thing for pair, cluster in pairs if not set(cluster).isdisjoint(rows) for thing in pair}
-        near = [(pair, cluster) for pair, cluster in pairs if not things.isdisjoint(pair)]
-        return replace(self, pairs=tuple(p for p, _ in near), clusters=tuple(c for _, c in near))
+        pairs = tuple(self.pairs[number] for number in numbers) if self.pairs else ()
+        return Constraint(self.rule, tuple(self.clusters[number] for number in numbers), self.label, pairs)
+
+    def without(self, left_out: Collection[Row]) -> "Constraint | None":
+        """What the constraint says of the other rows; nothing where it cannot be broken without these."""
+        if not any(row in left_out for row in self.rows):
+            return self
+        kept = [tuple(row for row in cluster if row not in left_out) for cluster in self.clusters]
+        places = [place for place, cluster in enumerate(kept) if cluster]
+        kind = self.rule.kind if len(places) == len(kept) else self.rule.kind.without_a_cluster()
+        clusters = tuple(kept[place] for place in places)
+        if kind is None or (sum(map(len, clusters)) < 2 and not kind.binds_one_cluster):
+            return None
+        pairs = tuple(self.pairs[place] for place in places) if self.pairs else ()
+        return Constraint(RULE_NAMED[kind.name], clusters, self.label, pairs)
+
+    def lacks_labels(self, classes: int) -> bool:
+        """Whether so many labels are too few for the clusters."""
+        most = self.rule.kind.most_clusters(classes)
+        return most is not None and len(self.clusters) > most
 
     def broken(self, labels: Labels) -> Iterator[Broken]:
         """The conflicts of labelled rows, each with what must not be so at once."""
@@ -90,21 +86,14 @@ class Constraints:
         self.group_of = {row: group for group in self.groups for row in group}
 
     def _connect(self, rows: Sequence[Row]) -> tuple[tuple[Row, ...], ...]:
-        """Connected components by union-find: rows that no rule ties to another stand alone."""
-        parents = {row: row for row in rows}
-
-        def root(row: Row) -> Row:
-            while parents[row] != row:
-                parents[row] = row = parents[parents[row]]
-            return row
-
+        """Connected components: rows that no rule ties to another stand alone."""
+        place = {row: number for number, row in enumerate(rows)}
+        forest = UnionFind(len(rows))
         for constraint in self._all:
-            first, *others = constraint.rows
-            for other in others:
-                parents[root(other)] = root(first)
-        groups: dict[Row, list[Row]] = {}
-        for row in rows:
-            groups.setdefault(root(row), []).append(row)
+            forest.join(*map(place.__getitem__, constraint.rows))
+        groups: dict[int, list[Row]] = {}
+        for row, group in zip(rows, forest.groups(), strict=True):
+            groups.setdefault(group, []).append(row)
         return tuple(tuple(sorted(group)) for group in groups.values())
 
     def of(self, rows: Sequence[Row]) -> tuple[Constraint, ...]:

@@ -4,13 +4,12 @@ HiGHS is called as a function: one thread, its own fixed seed, no files, no outp
 that count work, never seconds. The same model gives the same solution on every machine.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 import highspy
 
-Terms = Mapping[int, float]  # column: coefficient
+from service.search.rules.rule import Terms
 
 INFINITY = float("inf")
 

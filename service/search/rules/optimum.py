@@ -7,17 +7,16 @@ keeps every rule, a second model lets clauses be violated at a price no sum of v
 Labels may also be counted over all rows: then rules go first, bounds of the counts next, values last.
 """
 
-import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 from service.identifiers import Label, Row
-from service.search.rules.consistency import Broken, Clause, Constraint, Labels, Rule
-from service.search.rules.linear_model import INFINITY, LinearModel, Proof, Terms
-from service.search.rules.tallies import Conflict, Literal
-from service.search.rules.transitive_paths import violated_paths
+from service.search.rules.consistency import Constraint
+from service.search.rules.linear_model import INFINITY, LinearModel, Proof
+from service.search.rules.rule import Broken, Clause, Conflict, Labels, Literal, Terms
 
 Values = Mapping[Row, Sequence[float]]  # of every label
 Counts = Mapping[Label, tuple[int, int]]  # the fewest and the most rows with a label
@@ -116,48 +115,27 @@ class _Model:
         for label, (least, most) in self._counts.items():
             literals = [(row, label, True) for row in self._values]
             lacking, beyond = (self._model.add_column(-_price(self._values), upper=INFINITY) for _ in range(2))
-            self._demand(literals, {lacking: 1.0, beyond: -1.0}, lower=float(least), upper=float(most))
+            self.demand(literals, {lacking: 1.0, beyond: -1.0}, lower=float(least), upper=float(most))
 
     def demand_rules(self) -> None:
-        """Put in the rules that a few rows of the model say; transitive ones come clause by clause."""
+        """Put in what each rule says in a few rows; the rest comes clause by clause."""
         for constraint in self._constraints:
-            labels = range(self._classes) if constraint.rule is Rule.DIFFERENT_LABEL else (constraint.label,)
-            match constraint.rule:
-                case Rule.SAME_LABEL:
-                    self._demand_agreement([row for row in constraint.rows if self._is_known(row)])
-                case Rule.AT_MOST_ONE | Rule.EXACTLY_ONE | Rule.DIFFERENT_LABEL:
-                    for label in map(Label, labels):
-                        self._demand_one_cluster(constraint, label)
+            constraint.rule.kind.demand(constraint, self)
 
     @property
-    def _classes(self) -> int:
+    def classes(self) -> int:
+        """How many labels there are."""
         return len(next(iter(self._values.values())))
 
-    def _is_known(self, row: Row) -> bool:
+    def knows(self, row: Row) -> bool:
+        """Whether the row has a label or gets one."""
         return row in self._values or row in self._fixed
 
-    def _demand_agreement(self, rows: Sequence[Row]) -> None:
-        for row, label in itertools.product(rows[1:], map(Label, range(self._classes))):
-            self._demand([(row, label, True), (rows[0], label, False)], lower=1.0, upper=1.0)
+    def add_column(self) -> int:
+        """A column of no value."""
+        return self._model.add_column()
 
-    def _demand_one_cluster(self, constraint: Constraint, label: Label) -> None:
-        """At most one cluster has the label; at least one, if the rule says so and every row takes part."""
-        singles: list[Literal] = []
-        clusters: dict[int, float] = {}
-        for cluster in constraint.clusters:
-            claims = [(row, label, True) for row in cluster if self._is_known(row)]
-            if len(claims) < 2:
-                singles += claims
-                continue
-            column = self._model.add_column()
-            clusters[column] = 1.0
-            for claim in claims:
-                self._demand([claim], {column: -1.0}, upper=0.0)
-        self._demand(singles, clusters, upper=1.0)
-        if constraint.rule is Rule.EXACTLY_ONE and all(map(self._is_known, constraint.rows)):
-            self._demand([(row, label, True) for row in constraint.rows], lower=1.0)
-
-    def _demand(
+    def demand(
         self,
         literals: Iterable[Literal],
         extra: Terms | None = None,
@@ -277,19 +255,14 @@ class _Model:
         return ((1.0, broken) for constraint in self._constraints for broken in constraint.broken(everything))
 
     def _violated_by(self, values: Sequence[float]) -> Iterator[tuple[float, Broken]]:
+        truth = partial(self._truth, values)
         for constraint in self._constraints:
-            if constraint.rule is Rule.TRANSITIVE:
-                truth = self._truth_of(constraint.label, values)
-                yield from (
-                    (excess, ((), clause)) for excess, clause in violated_paths(constraint, self._is_known, truth)
-                )
+            for excess, clause in constraint.rule.kind.violated(constraint, self.knows, truth):
+                yield excess, ((), clause)
 
-    def _truth_of(self, label: Label, values: Sequence[float]) -> Callable[[Row], float]:
-        def truth(row: Row) -> float:
-            terms, constant = self._terms((row, label, True))
-            return constant + sum(coefficient * values[column] for column, coefficient in terms.items())
-
-        return truth
+    def _truth(self, values: Sequence[float], row: Row, label: Label) -> float:
+        terms, constant = self._terms((row, label, True))
+        return constant + sum(coefficient * values[column] for column, coefficient in terms.items())
 
     def _add(self, violated: Iterable[tuple[float, Broken]]) -> bool:
         """Put the most violated clauses into the model; whether there was any that is new."""
@@ -300,7 +273,7 @@ class _Model:
             if self._is_decided(clause):
                 continue
             self._clauses.add(clause)
-            self._demand(clause, self._lenience(conflict), upper=len(clause) - 1.0)
+            self.demand(clause, self._lenience(conflict), upper=len(clause) - 1.0)
             added = True
         return added
 
@@ -336,10 +309,6 @@ def _watched_labels(constraints: Sequence[Constraint], values: Values) -> dict[R
     watched: dict[Row, set[Label]] = {row: set() for row in values}
     for constraint in constraints:
         for row in constraint.rows:
-            if row not in watched:
-                continue
-            if constraint.rule in (Rule.SAME_LABEL, Rule.DIFFERENT_LABEL):
-                watched[row].update(map(Label, range(len(values[row]))))
-            else:
-                watched[row].add(constraint.label)
+            if row in watched:
+                watched[row].update(constraint.rule.kind.watched(constraint, len(values[row])))
     return watched

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.config import GroupRelation, Task
+from service.config import Task
 from service.identifiers import Label, Row
 from service.jobs.task.related_rows import RelatedRows
-from service.jobs.task.relations import UnusableValue, compile_constraints, group_key, without_rows
+from service.jobs.task.relations import compile_constraints
+from service.relations.columns import UnusableValue
+from service.relations.groups import GroupRelation
 from service.search.rules.consistency import Constraint, Constraints, Rule
 
 
@@ -97,7 +99,7 @@ def test_numbers_whose_hashes_are_equal_in_python_are_spread_out() -> None:
     assert isinstance(relation, GroupRelation)
     multiples = [number * sys.hash_info.modulus for number in (-4, -3, -2, -1, 0, 1, 2, 3, 4)]
     assert len({hash(number) for number in multiples}) == 1
-    assert len({hash(group_key(relation, {"a": number, "b": number})) for number in multiples}) == len(multiples)
+    assert len({hash(relation.group_key({"a": number, "b": number})) for number in multiples}) == len(multiples)
 
 
 def test_a_list_in_a_relation_column_is_refused_by_name() -> None:
@@ -262,12 +264,12 @@ def test_what_a_relation_ties_is_counted() -> None:
 def test_a_row_that_is_left_out_takes_no_more_of_a_rule_than_it_must(
     rule: Rule, clusters: tuple[tuple[Row, ...], ...], left: tuple[Rule, tuple[tuple[Row, ...], ...]] | None
 ) -> None:
-    found = without_rows(Constraint(rule, clusters, Label(0)), {Row(1)})
+    found = Constraint(rule, clusters, Label(0)).without({Row(1)})
     assert (None if found is None else (found.rule, found.clusters)) == left
 
 
 def test_a_comparison_that_is_left_out_leaves_the_others_with_their_things() -> None:
     order = Constraint(Rule.TRANSITIVE, ((Row(0),), (Row(1),), (Row(2),)), Label(0), ((0, 1), (1, 2), (0, 2)))
-    found = without_rows(order, {Row(1)})
+    found = order.without({Row(1)})
     assert found is not None
     assert found.pairs == ((0, 1), (0, 2))

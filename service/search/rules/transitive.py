@@ -1,108 +1,48 @@
-"""What each rule counts of the labels put down so far, so that one more label is judged without a recount."""
+"""Where (a, b) and (b, c) have the label, (a, c) has it too: a strict order, so nothing goes in a circle.
+
+What a whole data set of comparisons forbids are far too many clauses for a linear model, so none
+is put in beforehand: `violated` finds those that a solution violates (*separation*).
+"""
 
 import itertools
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import ClassVar
 
 from service.identifiers import Label, Row
+from service.search.rules.rule import Broken, Clause, Conflict, Literal, RuleKind, RuleModel, Scope
 
-Conflict = tuple[Row, ...]  # rows that together break a rule, in order
-Literal = tuple[Row, Label, bool]  # the row has the label, or (False) has another one
-Clause = tuple[Literal, ...]  # not all of these at once
-Broken = tuple[Conflict, Clause]
+TOLERANCE = 1e-6
 
 
-class Tally(Protocol):
-    """A rule's view of a labelling that grows and shrinks by single rows of the rule."""
+class Transitive(RuleKind):
+    """If the clusters that say (a, b) and (b, c) have the label, the one that says (a, c) has it too."""
 
-    def put(self, row: Row, label: Label) -> None:
-        """Take in a row's label."""
+    name: ClassVar = "transitive"
+    compares_things: ClassVar = True
+    kept_by_one_label: ClassVar = True
 
-    def take(self, row: Row, label: Label) -> None:
-        """Undo `put`."""
+    def tally(self, scope: Scope) -> "TransitiveTally":
+        """An empty tally."""
+        return TransitiveTally(scope)
 
-    def breaks(self, row: Row, label: Label) -> bool:
-        """Whether the row, which has this label, is part of a conflict."""
+    def around(self, scope: Scope, rows: Collection[Row]) -> Sequence[int]:
+        """The pairs that share a thing with a pair that one of the rows compares."""
+        pairs = list(zip(scope.pairs, scope.clusters, strict=True))
+        things = {thing for pair, cluster in pairs if not set(cluster).isdisjoint(rows) for thing in pair}
+        return [number for number, pair in enumerate(scope.pairs) if not things.isdisjoint(pair)]
 
-    def broken(self) -> Iterator[Broken]:
-        """The conflicts, each with a clause that the labels violate; a conflict may come with several."""
+    def demand(self, scope: Scope, model: RuleModel) -> None:
+        """Nothing beforehand: `violated` brings clause by clause."""
 
-
-class Apart:
-    """No two clusters have the label (without one: no two clusters have any label in common).
-
-    With `one_needed` some row must have it; that is known once all rows are labelled.
-    """
-
-    def __init__(self, clusters: Sequence[Sequence[Row]], label: Label | None, *, one_needed: bool = False) -> None:
-        self._cluster = {row: number for number, cluster in enumerate(clusters) for row in cluster}
-        self._label, self._one_needed = label, one_needed
-        self._unlabelled = len(self._cluster)
-        self._with: dict[Label, dict[int, set[Row]]] = defaultdict(dict)  # no empty sets in it
-
-    def put(self, row: Row, label: Label) -> None:
-        """Take in a row's label."""
-        self._unlabelled -= 1
-        if self._label in (None, label):
-            self._with[label].setdefault(self._cluster[row], set()).add(row)
-
-    def take(self, row: Row, label: Label) -> None:
-        """Undo `put`."""
-        self._unlabelled += 1
-        if self._label in (None, label):
-            rows = self._with[label][self._cluster[row]]
-            rows.remove(row)
-            if not rows:
-                del self._with[label][self._cluster[row]]
-
-    def breaks(self, row: Row, label: Label) -> bool:  # noqa: ARG002  # every row of the rule shares in what is broken
-        """Whether the row, which has this label, is part of a conflict."""
-        return self._lacks_one() or (self._label in (None, label) and len(self._with[label]) > 1)
-
-    def broken(self) -> Iterator[Broken]:
-        """The conflicting pairs; all rows where none has the label."""
-        for label, clusters in self._with.items():
-            for one, other in itertools.combinations(clusters.values(), 2):
-                for pair in itertools.product(one, other):
-                    yield tuple(sorted(pair)), tuple((row, label, True) for row in pair)
-        if self._lacks_one() and self._label is not None:
-            rows = tuple(sorted(self._cluster))
-            yield rows, tuple((row, self._label, False) for row in rows)
-
-    def _lacks_one(self) -> bool:
-        return self._one_needed and not self._unlabelled and self._label is not None and not self._with[self._label]
+    def violated(
+        self, scope: Scope, knows: Callable[[Row], bool], truth: Callable[[Row, Label], float]
+    ) -> Iterator[tuple[float, Clause]]:
+        """The paths of two claims that are truer than what closes them allows."""
+        return _Paths(scope, knows, truth).violated()
 
 
-class Equal:
-    """All rows have the same label."""
-
-    def __init__(self) -> None:
-        self._rows: dict[Label, set[Row]] = {}  # no empty sets in it
-
-    def put(self, row: Row, label: Label) -> None:
-        """Take in a row's label."""
-        self._rows.setdefault(label, set()).add(row)
-
-    def take(self, row: Row, label: Label) -> None:
-        """Undo `put`."""
-        self._rows[label].remove(row)
-        if not self._rows[label]:
-            del self._rows[label]
-
-    def breaks(self, row: Row, label: Label) -> bool:  # noqa: ARG002  # any second label makes every row disagree
-        """Whether the row, which has this label, is part of a conflict."""
-        return len(self._rows) > 1
-
-    def broken(self) -> Iterator[Broken]:
-        """The pairs that disagree."""
-        for (label, rows), (_, others) in itertools.combinations(self._rows.items(), 2):
-            for row, other in itertools.product(rows, others):
-                yield tuple(sorted((row, other))), ((row, label, True), (other, label, False))
-
-
-class Ordered:
-    """Where (a, b) and (b, c) have the label, (a, c) has it too; a strict order, so nothing goes in a circle.
+class TransitiveTally:
+    """Which pairs of things hold and which are denied.
 
     A pair *holds* as soon as one of its rows has the label, and is *denied* once all its rows
     are labelled otherwise. Of three things with a path a, b, c that holds it is a conflict if
@@ -110,8 +50,9 @@ class Ordered:
     bits of whole numbers: the intersections are what all the work consists of.
     """
 
-    def __init__(self, pairs: Mapping[tuple[int, int], Sequence[Row]], label: Label) -> None:
-        self._rows, self._label = pairs, label
+    def __init__(self, scope: Scope) -> None:
+        pairs = dict(zip(scope.pairs, scope.clusters, strict=True))
+        self._rows, self._label = pairs, scope.label
         self._pair = {row: pair for pair, rows in pairs.items() for row in rows}
         self._labels: dict[tuple[int, int], dict[Row, Label]] = {pair: {} for pair in pairs}
         size = 1 + max(itertools.chain.from_iterable(pairs), default=-1)
@@ -186,6 +127,51 @@ class Ordered:
 
     def _claim(self, pair: tuple[int, int]) -> Literal:
         return next((row, label, True) for row, label in self._labels[pair].items() if label == self._label)
+
+
+class _Paths:
+    """The pairs as a solution in fractions has them, as far as their rows are known."""
+
+    def __init__(self, scope: Scope, knows: Callable[[Row], bool], truth: Callable[[Row, Label], float]) -> None:
+        self._rows = dict(zip(scope.pairs, scope.clusters, strict=True))
+        self._label = scope.label
+        self._truth = {row: truth(row, scope.label) for row in scope.rows if knows(row)}
+        self._claims: dict[int, dict[int, float]] = {}  # [a][b]: how far (a, b) holds
+        self._allowed: dict[int, dict[int, float]] = {}  # [a][c]: how true a path from a to c may be
+        for (one, other), rows in self._rows.items():
+            truths = [self._truth[row] for row in rows if row in self._truth]
+            if not truths:
+                continue
+            self._claims.setdefault(one, {})[other] = max(truths)
+            if len(truths) == len(rows):  # a row without a label may yet have it
+                self._allowed.setdefault(one, {})[other] = 1.0 + sum(truths)
+            if (other, one) not in self._rows:
+                self._allowed.setdefault(other, {})[one] = 2.0 - max(truths)
+
+    def violated(self) -> Iterator[tuple[float, Clause]]:
+        """The clauses of which more is true than all but one literal, and by how much.
+
+        A path of two claims must not be truer than what closes it allows.
+        """
+        for one, seconds in self._claims.items():
+            allowed = self._allowed.get(one, {})
+            for other, first in seconds.items():
+                for third, second in self._claims.get(other, {}).items():
+                    if first + second > 1.0 + TOLERANCE and first + second > allowed.get(third, 2.0) + TOLERANCE:
+                        yield first + second - allowed[third], self._clause(one, other, third)
+
+    def _clause(self, one: int, other: int, third: int) -> Clause:
+        """The claims of the path, and what closes it."""
+        path = [self._claimant(one, other), self._claimant(other, third)]
+        if (one, third) in self._rows:
+            return (*((row, self._label, True) for row in path), *self._denial(one, third))
+        return tuple((row, self._label, True) for row in (*path, self._claimant(third, one)))
+
+    def _claimant(self, one: int, other: int) -> Row:
+        return max((row for row in self._rows[one, other] if row in self._truth), key=self._truth.__getitem__)
+
+    def _denial(self, one: int, third: int) -> Clause:
+        return tuple((row, self._label, False) for row in self._rows[one, third])
 
 
 def _with_bit(bits: int, number: int, *, on: bool) -> int:

@@ -1,0 +1,36 @@
+"""What the relations share whose rows say something of an ordered pair of things."""
+
+from collections.abc import Hashable
+
+from pydantic import Field
+
+from service.relations.columns import Columns, Fields, Key, names_of, value_of
+from service.relations.keyed import KeyedRelation
+from service.values import is_blank
+
+
+class Comparison(KeyedRelation):
+    """A rule over rows that say something of an ordered pair of things."""
+
+    first: str
+    second: str
+    group: Columns | None = Field(None, description="things are compared within a group")
+    label: str | None = Field(None, description="the label that says `first` before `second`; default: the first")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns the rule reads."""
+        return (self.first, self.second, *names_of(self.group))
+
+    def compared(self, row: Fields) -> tuple[Hashable, Hashable]:
+        """The two things, in order. Raises UnusableValue."""
+        return value_of(self.first, row), value_of(self.second, row)
+
+    def compares_with_itself(self, row: Fields) -> bool:
+        """Whether the two things are one. Raises UnusableValue."""
+        first, second = self.compared(row)
+        return bool(first == second and not is_blank(row[self.first]))
+
+    def cluster_key(self, position: int, row: Fields) -> Key:  # noqa: ARG002  # rows that compare the same count as one
+        """The two things, in order. Raises UnusableValue."""
+        return self.compared(row)

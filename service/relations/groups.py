@@ -1,0 +1,70 @@
+"""Rules over the rows that agree in some columns: one kind of relation for each rule that needs nothing but rows."""
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from service.identifiers import Label
+from service.relations.columns import Columns, Fields, Key, names_of, value_of, values_of
+from service.relations.keyed import Clusters, GroupTie, KeyedRelation
+from service.relations.relation import RelationCount
+from service.search.rules.consistency import Constraint
+from service.search.rules.registry import RULE_NAMED, Rule
+
+if TYPE_CHECKING:
+    GroupRule = str
+else:
+    GroupRule = Literal[tuple(name for name, rule in RULE_NAMED.items() if not rule.kind.compares_things)]
+
+
+class GroupRelation(KeyedRelation):
+    """A rule over the rows that agree in the `group` columns."""
+
+    kind: GroupRule
+    group: Columns
+    distinct: str | None = Field(None, description="rows that agree in this column count as one")
+    label: str | None = Field(None, description="the label that is counted; default: the task's first")
+
+    @property
+    def rule(self) -> Rule:
+        """The rule of that name."""
+        return RULE_NAMED[self.kind]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns the rule reads."""
+        group = names_of(self.group)
+        return group if self.distinct is None else (*group, self.distinct)
+
+    @property
+    def may_contradict_itself(self) -> bool:
+        """A group may have more clusters than there are labels, if each needs its own."""
+        return self.rule.kind.most_clusters(2) is not None
+
+    def room(self, found: RelationCount, rows: int) -> tuple[int, int] | None:
+        """The fewest and the most of so many rows that can have the label; None: any number."""
+        bounds = self.rule.kind.clusters_with_label
+        if bounds is None:
+            return None
+        fewest, most = bounds
+        if self.distinct is not None or most is None:
+            return fewest * found.constraints, rows
+        return fewest * found.constraints, rows - found.rows + most * found.constraints
+
+    def group_key(self, row: Fields) -> Key:
+        """The values of the group's columns. Raises UnusableValue."""
+        return values_of(self.group, row)
+
+    def cluster_key(self, position: int, row: Fields) -> Key:
+        """The value of `distinct`, or a key of the row's own. Raises UnusableValue."""
+        return (position,) if self.distinct is None else (value_of(self.distinct, row),)
+
+    def constraint(self, clusters: Clusters, label: Label) -> Constraint | None:
+        """The rule over the group's clusters."""
+        if len(clusters) < 2 and not self.rule.kind.binds_one_cluster:
+            return None
+        return Constraint(self.rule, tuple(clusters.values()), label)
+
+    def tie(self) -> GroupTie:
+        """What finds the rows that the relation ties."""
+        return GroupTie(self, self.kind, binds_one_cluster=self.rule.kind.binds_one_cluster)
