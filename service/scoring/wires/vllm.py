@@ -8,10 +8,11 @@ made the only one allowed, one call for each.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from service.errors import BackendRefused, BackendUnavailable
 from service.scoring.wires.http import JsonHttp
+from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.replies import (
     Completion,
     computed_tokens,
@@ -24,6 +25,7 @@ from service.scoring.wires.replies import (
     text_or_none,
     token_ids,
 )
+from service.scoring.wires.settings import ServedModel, WireBackend
 from service.scoring.wires.special_tokens import encode_cut, in_ids, lookalikes
 from service.scoring.wires.token_offsets import SHORT_CHARACTERS, byte_level, placed, sentence_piece
 from service.scoring.wires.wire import NextToken, Prompt, ServerFacts, Token
@@ -35,10 +37,33 @@ _FLOOR = -9999.0  # what vLLM writes for minus infinity
 _ID_KEY = "token_id:"
 
 
+async def _answers(get: GetDocument) -> bool:
+    models = (await get("/v1/models")).get("data") if "version" in await get("/version") else None
+    return isinstance(models, list) and any(
+        isinstance(model, Mapping) and model.get("owned_by") == "vllm" for model in models
+    )
+
+
+KIND = Kind(
+    name="vllm",
+    title="vLLM",
+    remedies=Remedies(
+        unreachable_label="use a release of vLLM that takes `logprob_token_ids` with /v1/completions (0.32 does), "
+        "or launch the server with --max-logprobs 200",
+        computed_tokens="launch the server with --enable-prompt-tokens-details",
+        prefix_cache="launch the server with --enable-prefix-caching",
+        cache_block="launch the server with a smaller --block-size, where the platform has one",
+        differing_calls="set VLLM_BATCH_INVARIANT=1 where the server runs (GPUs of compute capability 8.0 or more)",
+        context="set --max-model-len, and use a release whose /v1/models tells `max_model_len`",
+    ),
+    sign=_answers,
+)
+
+
 class VllmWire:
     """A vLLM server; `model` is the name it serves the language model under, its first one where it is not given."""
 
-    kind = "vllm"
+    kind = KIND
     takes_token_ids = True
 
     def __init__(
@@ -131,6 +156,25 @@ class VllmWire:
         if prompt.token_ids is not None:
             sent_whole(len(prompt.token_ids), answer.sent)
         return answer
+
+
+class VllmBackend(WireBackend):
+    """The settings of a backend of this kind."""
+
+    of_kind: ClassVar[Kind] = KIND
+
+    kind: Literal["vllm"] = "vllm"
+    model: ServedModel = None
+
+    def wire(self, url: str) -> VllmWire:
+        """The wire to one of the backend's servers."""
+        return VllmWire(
+            url,
+            timeout_seconds=self.timeout_seconds,
+            connections=self.concurrency,
+            model=self.model,
+            api_key=self.bearer_token,
+        )
 
 
 def read_completion(reply: Any, *, tells_cached: bool = False) -> Completion:

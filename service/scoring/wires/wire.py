@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from service.scoring.wires.kind import Kind
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -82,8 +84,8 @@ class Wire(Protocol):
     """
 
     @property
-    def kind(self) -> str:
-        """The kind of server, as operators write it in a backend's settings."""
+    def kind(self) -> Kind:
+        """The kind of server."""
 
     @property
     def takes_token_ids(self) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from zlib import crc32
 
+from service.scoring.wires.kind import Kind
 from service.scoring.wires.wire import NextToken, Prompt, ServerFacts, Token
 
 BEGINNING = 1
@@ -25,6 +26,9 @@ def log_probability(ids: Sequence[int], token: int) -> float:
     return -1.0 - crc32(repr((*ids, token)).encode()) % 7_000 / 1_000
 
 
+TOY = Kind(name="toy", title="toy")
+
+
 @dataclass
 class ToyWire:
     """`splits` says of which pieces a word's tokens are, `merges` which texts are one token wherever they stand.
@@ -32,7 +36,7 @@ class ToyWire:
     `unreachable` are tokens' texts without a score. Prompts in which `held` says so are never answered.
     """
 
-    kind: str = "toy"
+    kind: Kind = TOY
     takes_token_ids: bool = True
     splits: Mapping[str, Sequence[str]] = field(default_factory=dict)
     merges: Sequence[str] = ()

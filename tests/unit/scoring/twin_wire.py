@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 from service.errors import BackendError, LabelUnreachable
+from service.scoring.wires import vllm
+from service.scoring.wires.kind import Kind
 from service.scoring.wires.wire import NextToken, Prompt, ServerFacts, Token
 
 BEGINNING = 1  # the special token before a prompt
@@ -25,7 +27,7 @@ def token_id(word: str) -> int:
 class TwinWire:
     """A server that behaves, but for what a test changes."""
 
-    kind: str = "vllm"
+    kind: Kind = vllm.KIND
     takes_token_ids: bool = True
     told: ServerFacts = FACTS
     block: int = 16  # of the prefix cache; 0 is none
