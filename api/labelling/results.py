@@ -130,7 +130,7 @@ async def get_report(
 ) -> Response:
     """How far the labels deserve trust, and why."""
     found = await report(store, job_id)
-    body = ReportBody.of(found)
+    body = ReportBody.model_validate(found)
     headers = {"Vary": "Accept"}
     if (form or _preferred(request)) is ReportFormat.JSON:
         return Response(body.model_dump_json(), headers=headers, media_type="application/json")

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from service.errors import BackendRefused, LabelUnreachable
 from service.identifiers import Row
-from service.ports.scoring import BackendIdentity, BackendInfo
+from service.ports.scoring import BackendIdentity, BackendInfo, ServerFacts
 from service.scoring.calls.executor import Driver
 from service.scoring.probing.embedded_probe import EmbeddedExaminer
 from service.scoring.probing.identity import CANARY_PROMPTS, Canary, Recognition
@@ -24,7 +24,6 @@ from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.replies import log_probability, of_one_distribution, reading
 from service.scoring.wires.server_info import read_info
 from service.scoring.wires.settings import BackendSettings
-from service.scoring.wires.wire import ServerFacts
 from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 
 # A tree that a server answers that is well.

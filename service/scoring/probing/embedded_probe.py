@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from service.errors import BackendRefused, BackendUnavailable
 from service.identifiers import Row
-from service.ports.scoring import BackendInfo
+from service.ports.scoring import BackendInfo, ServerFacts
 from service.scoring.calls.gather import together
 from service.scoring.probing.cache_trial import CacheFindings, Sample, concluded, fresh_text
 from service.scoring.probing.identity import not_ready
@@ -14,7 +14,7 @@ from service.scoring.probing.probe import EXAMPLES, judged, told
 from service.scoring.wires.detection import DetectKind, misconfigured
 from service.scoring.wires.http import JsonHttp
 from service.scoring.wires.kind import Kind
-from service.scoring.wires.wire import ServerFacts, Token
+from service.scoring.wires.wire import Token
 from service.search.predictions.prompt_tree import PromptTree, Query, TreeScores
 
 _CLAIMS = 8  # of the cache trial's prompt: about a hundred tokens

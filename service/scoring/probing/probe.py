@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind
-from service.ports.scoring import BackendInfo
+from service.ports.scoring import BackendInfo, ServerFacts
 from service.scoring.calls.executor import Driver
 from service.scoring.probing.cache_trial import CacheFindings, CacheTrial
 from service.scoring.probing.identity import described, not_ready
 from service.scoring.probing.label_trial import AskedLabels, LabelFindings, try_labels
 from service.scoring.wires.detection import DetectKind, misconfigured
 from service.scoring.wires.kind import Kind, Remedies
-from service.scoring.wires.wire import ServerFacts, Wire
+from service.scoring.wires.wire import Wire
 
 EXAMPLES = ("True", "False")  # labels tried where none are given
 STEADY_NATS = 1e-3  # differences below do not matter: single precision is steady to 1e-6
@@ -108,11 +108,10 @@ class Examiner:
 
 def told(name: str, kind: Kind, facts: ServerFacts, *, token_id_prompts: bool) -> BackendInfo:
     """What the server says of itself; a problem where it hides what no job can do without."""
-    problems = facts.problems
-    if facts.context_tokens is None and not problems:
-        problems = (f"the server does not say how many tokens it reads at once: {kind.remedies.context}",)
-    info = described(name, kind.name, facts, problems)
-    return replace(info, token_id_prompts=token_id_prompts, advice=facts.advice)
+    if facts.context_tokens is None and not facts.problems:
+        hidden = f"the server does not say how many tokens it reads at once: {kind.remedies.context}"
+        facts = replace(facts, problems=(hidden,))
+    return replace(described(name, kind.name, facts), token_id_prompts=token_id_prompts)
 
 
 def judged(

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from service.errors import BackendRefused, BackendUnavailable
+from service.ports.scoring import ServerFacts
 from service.scoring.wires.http import JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.replies import (
@@ -28,7 +29,7 @@ from service.scoring.wires.replies import (
 from service.scoring.wires.settings import WireBackend
 from service.scoring.wires.special_tokens import in_ids
 from service.scoring.wires.token_offsets import SHORT_CHARACTERS, placed
-from service.scoring.wires.wire import NextToken, Prompt, ServerFacts, Token
+from service.scoring.wires.wire import NextToken, Prompt, Token
 
 _FIRST_ALTERNATIVES = 200
 _GROWTH = 10
@@ -201,7 +202,7 @@ def read_facts(props: Mapping[str, Any], model: Mapping[str, Any]) -> ServerFact
     context = positive_or_none(props["default_generation_settings"].get("n_ctx"))
     return ServerFacts(
         model=text_or_none(props.get("model_path")) or text_or_none(model["id"]),
-        version=text_or_none(props.get("build_info")),
+        server_version=text_or_none(props.get("build_info")),
         context_tokens=context and context - 2,
         max_concurrent_requests=positive_or_none(props.get("total_slots")),
         cache_block_tokens=1,

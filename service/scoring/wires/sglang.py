@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from service.errors import BackendRefused, BackendUnavailable
+from service.ports.scoring import ServerFacts
 from service.scoring.calls.retry_rules import failed_answer
 from service.scoring.wires.http import JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
@@ -28,7 +29,7 @@ from service.scoring.wires.replies import (
 from service.scoring.wires.settings import ServedModel, WireBackend
 from service.scoring.wires.special_tokens import encode_cut, in_ids, lookalikes
 from service.scoring.wires.token_offsets import SHORT_CHARACTERS
-from service.scoring.wires.wire import NextToken, Prompt, ServerFacts, Token
+from service.scoring.wires.wire import NextToken, Prompt, Token
 
 _REMEMBERED_TEXTS = 10_000
 _TOO_LONG = ("longer than", "exceeds the")  # in the messages of tokenizer_manager.py and managers/utils.py
@@ -268,7 +269,7 @@ def read_facts(
     return ServerFacts(
         model=text_or_none(model.get("model_path")) or next(iter(served), None),
         revision=_revision(server.get("revision"), model.get("weight_version")),
-        version=text_or_none(server.get("version")),
+        server_version=text_or_none(server.get("version")),
         context_tokens=min(longest) - 1 if longest else None,
         max_concurrent_requests=positive_or_none(server.get("max_running_requests")),
         cache_block_tokens=positive_or_none(server.get("page_size")),

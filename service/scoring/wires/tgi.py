@@ -19,6 +19,7 @@ from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError, TextGe
 from pydantic import Field
 
 from service.errors import BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
+from service.ports.scoring import ServerFacts
 from service.scoring.calls.retry_rules import failed_answer, moment, retry_after_seconds
 from service.scoring.wires.http import JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
@@ -27,7 +28,7 @@ from service.scoring.wires.replies import count, log_probability, of_one_distrib
 from service.scoring.wires.server_info import read_info
 from service.scoring.wires.settings import WireBackend
 from service.scoring.wires.token_offsets import whole_characters
-from service.scoring.wires.wire import NextToken, Prompt, ServerFacts, Token
+from service.scoring.wires.wire import NextToken, Prompt, Token
 
 _FIRST_TOP_TOKENS = 5  # TGI's own cap, enough for most label sets
 _TOP_TOKENS_GROWTH = 10

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from service.errors import BackendRefused, BackendUnavailable
+from service.ports.scoring import ServerFacts
 from service.scoring.wires.http import JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.replies import (
@@ -28,7 +29,7 @@ from service.scoring.wires.replies import (
 from service.scoring.wires.settings import ServedModel, WireBackend
 from service.scoring.wires.special_tokens import encode_cut, in_ids, lookalikes
 from service.scoring.wires.token_offsets import SHORT_CHARACTERS, byte_level, placed, sentence_piece
-from service.scoring.wires.wire import NextToken, Prompt, ServerFacts, Token
+from service.scoring.wires.wire import NextToken, Prompt, Token
 
 _MAX_TOKEN_IDS = 128  # MAX_LOGPROB_TOKEN_IDS in vllm/sampling_params.py
 _MAX_LOGPROBS = 20  # vLLM's default of --max-logprobs
@@ -206,12 +207,12 @@ def read_facts(models: Iterable[Mapping[str, Any]], version: object, chosen: str
     served = {model["id"]: model for model in models}
     if chosen is not None and chosen not in served:
         problem = f"the server has no model {chosen!r}; set the backend's model to one of: {', '.join(served)}"
-        return ServerFacts(version=text_or_none(version), problems=(problem,))
+        return ServerFacts(server_version=text_or_none(version), problems=(problem,))
     model = served[chosen or next(iter(served), "")]
     context = positive_or_none(model.get("max_model_len"))
     return ServerFacts(
         model=model["id"],
         revision=text_or_none(model.get("root") if model.get("root") != model["id"] else None),
-        version=text_or_none(version),
+        server_version=text_or_none(version),
         context_tokens=context and context - 1,
     )

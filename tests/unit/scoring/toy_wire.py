@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from zlib import crc32
 
+from service.ports.scoring import ServerFacts
 from service.scoring.wires.kind import Kind
-from service.scoring.wires.wire import NextToken, Prompt, ServerFacts, Token
+from service.scoring.wires.wire import NextToken, Prompt, Token
 
 BEGINNING = 1
 _WORD = re.compile(r" ?\w+|\s|[^\w\s]")
@@ -46,7 +47,7 @@ class ToyWire:
     relative: bool = False
     requests: int = 1
     unreachable: frozenset[str] = frozenset()
-    told: ServerFacts = field(default_factory=lambda: ServerFacts(model="toy", revision="1", version="2"))
+    told: ServerFacts = field(default_factory=lambda: ServerFacts(model="toy", revision="1", server_version="2"))
     shift: float = 0.0  # nats, of other weights
     held: Callable[[Prompt], bool] = lambda prompt: False
     failure: Exception | None = None  # in place of answers
