@@ -1,12 +1,13 @@
 """Response bodies; the requests' are `service.config.JobConfig` and the upload described beside it."""
 
+from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.config import JobConfig
-from service.entities import Event, Job, JobStatus, LabelState, LabelStatus
+from service.entities import Job, JobStatus, LabelState, LabelStatus
 from service.jobs.reporting.baselines import Baseline
 from service.jobs.reporting.calibration import Calibration
 from service.jobs.reporting.coherence import Coherence
@@ -14,11 +15,11 @@ from service.jobs.reporting.facts import SearchFacts
 from service.jobs.reporting.population import FoundShare
 from service.jobs.reporting.proportions import Proportion
 from service.jobs.reporting.ranking import RankedLabelling
-from service.jobs.reporting.report import Cost, Report
+from service.jobs.reporting.report import Cost
 from service.jobs.reporting.shortcuts import Shortcut
 from service.jobs.reporting.tally import ConfidenceBin
 from service.jobs.reporting.verdicts import Reason, Verdict
-from service.jobs.submission.estimate import Estimate, RelationPreview
+from service.jobs.submission.estimate import RelationPreview
 from service.jobs.task.gold import GoldValue
 from service.ports.scoring import BackendInfo
 
@@ -28,7 +29,14 @@ _LINKED = ("labels", "result", "report", "events", "pause", "resume", "cancel")
 
 
 class _Body(BaseModel):
+    """Read from a record of the service by the names of its attributes (`model_validate`), or where `_at` says."""
+
     model_config = ConfigDict(from_attributes=True)
+
+
+def _at(*path: str, description: str | None = None) -> Any:
+    """A field that is read from an attribute of another name, or from an attribute of an attribute."""
+    return Field(validation_alias=AliasPath(*path), description=description)
 
 
 class ProgressBody(_Body):
@@ -127,15 +135,10 @@ class LabelBody(_Body):
 class EventBody(_Body):
     """Something that happened to a job."""
 
-    id: int = Field(description="counts from 1 within the job; send the last one seen as Last-Event-ID")
+    id: int = _at("sequence", description="counts from 1 within the job; send the last one seen as Last-Event-ID")
     type: str
     created_at: datetime
     data: dict[str, Any]
-
-    @classmethod
-    def of(cls, event: Event) -> "EventBody":
-        """The event as users see it."""
-        return cls(id=event.sequence, type=event.type, created_at=event.created_at, data=dict(event.data))
 
 
 class EventPage(BaseModel):
@@ -149,10 +152,12 @@ class EventPage(BaseModel):
 class ModelBody(_Body):
     """A scoring backend and what the probe found out about it; null where it could not be found out."""
 
-    id: str = Field(description="the name that configurations write as `model`")
+    id: str = _at("name", description="the name that configurations write as `model`")
     object: Literal["model"] = "model"
     default: bool = Field(description="taken where a configuration names no model")
-    kind: str | None = Field(description="of the inference server: tgi, vllm, sglang, llamacpp, embedded")
+    kind: Annotated[str | None, BeforeValidator(lambda kind: kind or None)] = Field(
+        description="of the inference server: tgi, vllm, sglang, llamacpp, embedded"
+    )
     ready: bool = Field(description="jobs can be scored: there are no problems")
     reachable: bool = Field(description="false where the server did not answer, so that a later try may find it ready")
     model: str | None = Field(description="the language model, as the server names it")
@@ -182,29 +187,7 @@ class ModelBody(_Body):
     @classmethod
     def of(cls, info: BackendInfo, *, default: bool) -> "ModelBody":
         """The backend as users see it: by the name they write into a configuration."""
-        return cls(
-            id=info.name,
-            default=default,
-            kind=info.kind or None,
-            ready=info.ready,
-            reachable=info.reachable,
-            model=info.model,
-            revision=info.revision,
-            server_version=info.server_version,
-            replicas=info.replicas,
-            context_tokens=info.context_tokens,
-            max_concurrent_requests=info.max_concurrent_requests,
-            max_top_tokens=info.max_top_tokens,
-            token_id_prompts=info.token_id_prompts,
-            tokenizer_agrees=info.tokenizer_agrees,
-            reports_tokens_computed=info.reports_tokens_computed,
-            prefix_cache=info.prefix_cache,
-            cache_block_tokens=info.cache_block_tokens,
-            repeat_difference_nats=info.repeat_difference_nats,
-            warm_difference_nats=info.warm_difference_nats,
-            problems=list(info.problems),
-            advice=list(info.advice),
-        )
+        return cls.model_validate({**asdict(info), "default": default})
 
 
 class EstimateBody(_Body):
@@ -214,48 +197,32 @@ class EstimateBody(_Body):
     rows: int
     groups: int
     shards: int
-    prompts: int
-    tokens_sent: int
-    tokens_computed: int
+    prompts: int = _at("usage", "prompts")
+    tokens_sent: int = _at("usage", "tokens_sent")
+    tokens_computed: int = _at("usage", "tokens_computed")
     sample_prompt: str = Field(description="the first row behind one demonstration, whose label only shows the form")
     relations: RelationPreview
     known: dict[str, int] = Field(description="known rows of each label; empty without a known_field")
     warnings: list[str]
-
-    @classmethod
-    def of(cls, estimate: Estimate) -> "EstimateBody":
-        """The estimate as users see it."""
-        return cls(
-            rows=estimate.rows,
-            groups=estimate.groups,
-            shards=estimate.shards,
-            prompts=estimate.usage.prompts,
-            tokens_sent=estimate.usage.tokens_sent,
-            tokens_computed=estimate.usage.tokens_computed,
-            sample_prompt=estimate.sample_prompt,
-            relations=estimate.relations,
-            known=dict(estimate.known),
-            warnings=list(estimate.warnings),
-        )
 
 
 class ReportBody(_Body):
     """How far the labels deserve trust."""
 
     object: Literal["report"] = "report"
-    job_id: str
-    status: JobStatus
+    job_id: str = _at("job", "id")
+    status: JobStatus = _at("job", "status")
     verdict: Verdict = Field(description="gold has no part in it")
     reasons: list[Reason]
-    warnings: list[str] = Field(description="the job's: what was doubtful about it when it was made")
-    rows: int
+    warnings: list[str] = _at("job", "warnings", description="the job's: what was doubtful about it when it was made")
+    rows: int = _at("job", "progress", "rows")
     labels: list[FoundShare] = Field(
         description="the rows given each label; `population`: its share where the rows come from by the rows' "
         "probabilities, with a 95 % interval, null where no finished shard told them"
     )
     statuses: dict[LabelStatus, int]
     unsure: int = Field(description="rows without a label, or with a runner-up that is nearly as likely")
-    inconsistencies: int
+    inconsistencies: int = _at("job", "progress", "inconsistencies")
     coherence: Coherence = Field(description="gain_nats is the headline: nats per row over chance (docs/verdicts.md)")
     confidence: list[ConfidenceBin] = Field(description="rows by their confidence")
     shortcuts: list[Shortcut] = Field(description="features that tell the labels, the best first")
@@ -270,42 +237,18 @@ class ReportBody(_Body):
         description="accuracy on the known rows when they are left out of the demonstrations, with its 95 % Wilson "
         "interval; null without known rows, or where the search did not say"
     )
-    gold_rows: int = Field(description="rows with a gold value")
-    gold_rows_unmatched: int = Field(description="of these, whose value is none of the labels: they are not compared")
-    gold_values_unmatched: list[GoldValue] = Field(description="the most frequent such values")
-    gold_rows_labeled: int = Field(description="the other gold rows that have a label")
-    accuracy: float | None = Field(description="share of the labelled gold rows that agree; null without gold")
+    gold_rows: int = _at("gold", "rows", description="rows with a gold value")
+    gold_rows_unmatched: int = _at(
+        "gold", "unmatched", description="of these, whose value is none of the labels: they are not compared"
+    )
+    gold_values_unmatched: list[GoldValue] = _at(
+        "gold", "unmatched_values", description="the most frequent such values"
+    )
+    gold_rows_labeled: int = _at("gold", "labeled", description="the other gold rows that have a label")
+    accuracy: float | None = _at(
+        "gold", "accuracy", description="share of the labelled gold rows that agree; null without gold"
+    )
     calibration: Calibration | None = Field(description="of the confidence, against gold; null without gold")
-
-    @classmethod
-    def of(cls, report: Report) -> "ReportBody":
-        """The report as users see it."""
-        return cls(
-            job_id=report.job.id,
-            status=report.job.status,
-            verdict=report.verdict,
-            reasons=report.reasons,
-            warnings=list(report.job.warnings),
-            rows=report.job.progress.rows,
-            labels=report.labels,
-            statuses={status: report.statuses.get(status, 0) for status in LabelStatus},
-            unsure=report.unsure,
-            inconsistencies=report.job.progress.inconsistencies,
-            coherence=report.coherence,
-            confidence=report.confidence,
-            shortcuts=report.shortcuts,
-            cost=report.cost,
-            search=report.search,
-            baselines=report.baselines,
-            ranking=report.ranking,
-            known_accuracy=report.known_accuracy,
-            gold_rows=report.gold.rows,
-            gold_rows_unmatched=report.gold.unmatched,
-            gold_values_unmatched=report.gold.unmatched_values,
-            gold_rows_labeled=report.gold.labeled,
-            accuracy=report.gold.accuracy,
-            calibration=report.calibration,
-        )
 
 
 class ModelList(BaseModel):

@@ -8,7 +8,7 @@ from statistics import median
 from benchmarks.recording import Recorder
 from benchmarks.scale import Data
 from benchmarks.vllm_server import PromptTokens
-from service.settings import BackendSettings
+from service.scoring.kinds import AnyBackend
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Way:
     """A server and the wire it is spoken to by."""
 
     name: str
-    settings: BackendSettings
+    settings: AnyBackend
     start: Callable[[], AbstractContextManager[str]]
 
     @property

@@ -34,8 +34,9 @@ from inference.model.tokenization import PromptTokenizer
 from inference.settings import SMALL_MODEL
 from service.bootstrap import Application, build_application
 from service.identifiers import WorkerId
+from service.scoring.kinds import AnyBackend, backend_of
 from service.scoring.registry import ConfiguredScorers
-from service.settings import BackendSettings, Settings
+from service.settings import Settings
 from service.storage.memory import MemoryStore
 from workers.worker import Worker
 
@@ -54,7 +55,7 @@ def _embedded() -> Iterator[str]:
 def ways() -> tuple[Way, ...]:
     """The tree call, to which the others are compared, TGI's wire, and vLLM with two sizes of blocks."""
     tree, tgi, vllm = (
-        BackendSettings(kind=kind, concurrency=CONCURRENCY, max_top_tokens=TOP_TOKENS)
+        backend_of(kind=kind, concurrency=CONCURRENCY, max_top_tokens=TOP_TOKENS)
         for kind in ("embedded", "tgi", "vllm")
     )
     return (
@@ -66,7 +67,7 @@ def ways() -> tuple[Way, ...]:
 
 
 @asynccontextmanager
-async def service_on(backend: BackendSettings) -> AsyncIterator[tuple[Application, Recorder]]:
+async def service_on(backend: AnyBackend) -> AsyncIterator[tuple[Application, Recorder]]:
     """The service over a store in memory, its one backend recorded."""
     application = build_application(Settings(backends=(backend,)), store=MemoryStore())
     recorder = Recorder(application.scorers.get(backend.name))

@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-RESULT_FORMATS = ("jsonl", "csv", "parquet")
+from service.result_formats import ResultFormat
 
 
-def result_format_of(path: Path) -> str:
+def result_format_of(path: Path) -> ResultFormat:
     """The format that a file's ending names. Raises ValueError for any other ending."""
-    ending = path.suffix.lower().removeprefix(".")
-    if ending not in RESULT_FORMATS:
-        endings = ", ".join(f".{name}" for name in RESULT_FORMATS)
-        raise ValueError(f"{path}: the ending decides the format; use one of {endings}")
-    return ending
+    for form in ResultFormat:
+        if path.suffix.lower() == form.suffix:
+            return form
+    endings = ", ".join(form.suffix for form in ResultFormat)
+    raise ValueError(f"{path}: the ending decides the format; use one of {endings}")
 
 
 @contextmanager

@@ -1,24 +1,21 @@
 """The composition root: settings in, wired application out; the only module that names every adapter."""
 
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from service.observability.metrics import ServiceMetrics
 from service.ports.scoring import Scorer
 from service.ports.store import Store
 from service.scoring.calls.executor import Driver
-from service.scoring.deterministic import DeterministicScorer
-from service.scoring.embedded import EmbeddedScorer
+from service.scoring.deterministic import DeterministicBackend
+from service.scoring.embedded import EmbeddedBackend
+from service.scoring.kinds import AnyBackend, detector
 from service.scoring.probing.probe import Examiner
 from service.scoring.prompts import PromptScorer
 from service.scoring.registry import ConfiguredScorers
 from service.scoring.replicas import ReplicatedScorer
-from service.scoring.wires.detection import detector
-from service.scoring.wires.llamacpp import LlamaCppWire
-from service.scoring.wires.sglang import SglangWire
-from service.scoring.wires.tgi import TgiWire
-from service.scoring.wires.vllm import VllmWire
-from service.scoring.wires.wire import Wire
-from service.settings import BackendSettings, Settings
+from service.scoring.wires.settings import BackendSettings, WireBackend
+from service.settings import Settings
 from service.storage.store import PostgresStore
 from service.webhooks.addresses import AddressPolicy
 from service.webhooks.http.sender import HttpSender
@@ -69,9 +66,9 @@ def build_sender(settings: Settings) -> HttpSender:
     return HttpSender(policy, timeout_seconds=webhooks.timeout_seconds)
 
 
-def _scorer(backend: BackendSettings, metrics: ServiceMetrics) -> Scorer:
-    if backend.kind == "deterministic":
-        return DeterministicScorer(name=backend.name)
+def _scorer(backend: AnyBackend, metrics: ServiceMetrics) -> Scorer:
+    if isinstance(backend, DeterministicBackend):
+        return backend.scorer()
     urls = (backend.url, *backend.replicas)
     servers = [_server(backend, url, _driver(backend, number, metrics)) for number, url in enumerate(urls, start=1)]
     return ReplicatedScorer(backend.name, servers) if backend.replicas else servers[0]
@@ -89,46 +86,13 @@ def _driver(backend: BackendSettings, number: int, metrics: ServiceMetrics) -> D
     return driver
 
 
-def _server(backend: BackendSettings, url: str, driver: Driver) -> Scorer:
+def _server(backend: WireBackend | EmbeddedBackend, url: str, driver: Driver) -> Scorer:
     """The scorer for one of a backend's servers, which is driven and probed by itself."""
-    key = _api_key(backend)
-    if backend.kind == "embedded":
-        return EmbeddedScorer(
-            backend.name,
-            url,
-            concurrency=backend.concurrency,
-            timeout_seconds=backend.timeout_seconds,
-            api_key=key,
-            driver=driver,
-        )
-    return PromptScorer(backend.name, _wire(backend, url), driver, probe=Examiner(detector(url, api_key=key)))
-
-
-def _wire(backend: BackendSettings, url: str) -> Wire:
-    key = _api_key(backend)
-    timeout_seconds, connections = backend.timeout_seconds, backend.concurrency
-    match backend.kind:
-        case "vllm":
-            return VllmWire(
-                url, timeout_seconds=timeout_seconds, connections=connections, model=backend.model, api_key=key
-            )
-        case "tgi":
-            return TgiWire(
-                url,
-                timeout_seconds=timeout_seconds,
-                connections=connections,
-                max_top_tokens=backend.max_top_tokens,
-                api_key=key,
-            )
-        case "sglang":
-            return SglangWire(
-                url, timeout_seconds=timeout_seconds, connections=connections, model=backend.model, api_key=key
-            )
-        case "llamacpp":
-            return LlamaCppWire(url, timeout_seconds=timeout_seconds, connections=connections, api_key=key)
-        case kind:
-            raise NotImplementedError(f"there is no adapter for {kind} yet")
-
-
-def _api_key(backend: BackendSettings) -> str | None:
-    return None if backend.api_key is None else backend.api_key.get_secret_value()
+    detect = detector(url, api_key=backend.bearer_token)
+    match backend:
+        case WireBackend():
+            return PromptScorer(backend.name, backend.wire(url), driver, probe=Examiner(detect))
+        case EmbeddedBackend():
+            return backend.scorer(url, driver, detect)
+        case _:
+            assert_never(backend)

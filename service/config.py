@@ -10,6 +10,8 @@ from pydantic import Field, field_validator, model_validator
 from service.placeholders import template_fields
 from service.presets import PRESETS, Preset
 from service.relations.registry import Relation
+from service.search.state.objective import Objective
+from service.search.strategies.registry import Method, StrategyName
 from service.strict_model import StrictModel
 
 SHARE_TOLERANCE = 1e-9  # by which sums and products of shares may be off, as floats
@@ -27,30 +29,6 @@ Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 MAX_LABEL_CHARACTERS = 300  # each token of a label is asked for in every prompt
 # `_labels_differ` and `parse_config` say it in words; stored jobs may have longer ones.
 LabelText = Annotated[str, Field(json_schema_extra={"pattern": r"^\S(.*\S)?$", "maxLength": MAX_LABEL_CHARACTERS})]
-
-
-class Method(StrEnum):
-    """How labels are found."""
-
-    ICM = "icm"  # Internal Coherence Maximization
-    ZERO_SHOT = "zero_shot"  # each row alone, no demonstrations: a baseline
-    FEW_SHOT_RANDOM = "few_shot_random"  # each row behind a few demonstrations with random labels: a baseline
-    BOOTSTRAP = "bootstrap"  # rounds of relabelling from random labels on: a baseline
-
-
-class StrategyName(StrEnum):
-    """How the search for coherent labels goes about it."""
-
-    FOLDS = "folds"  # growth by doubling and sweeps over folds that share prompt prefixes
-    PAPER = "paper"  # Algorithms 1 and 2 of arXiv 2506.10139 to the letter
-    AUTHORS = "authors"  # the same as the code released with the paper does it
-
-
-class Objective(StrEnum):
-    """What a search raises."""
-
-    GAIN = "gain"  # information gain: what text and demonstrations tell of a label beyond the label shares
-    UTILITY = "utility"  # U(D) of arXiv 2506.10139, eq. 2
 
 
 class Normalization(StrEnum):
@@ -217,15 +195,19 @@ class SearchConfig(StrictModel):
     shard_rows: Whole = Field(256, ge=1, le=_LAST, description="rows of each later shard")
 
     @model_validator(mode="after")
-    def _gain_is_for_folds(self) -> Self:
-        if self.objective is Objective.GAIN and self.strategy is not StrategyName.FOLDS:
-            raise ValueError(f"objective 'gain' is for strategy 'folds'; {self.strategy.value!r} raises 'utility'")
+    def _strategy_raises_the_objective(self) -> Self:
+        raised = self.strategy.approach.searches
+        if self.objective is not None and self.objective not in raised:
+            able = " or ".join(repr(each.value) for each in StrategyName if self.objective in each.approach.searches)
+            own = " or ".join(repr(each.value) for each in raised)
+            told = f"objective {self.objective.value!r} is for strategy {able}"
+            raise ValueError(f"{told}; {self.strategy.value!r} raises {own}")
         return self
 
     @property
-    def raises_gain(self) -> bool:
-        """Whether the search raises information gain."""
-        return self.strategy is StrategyName.FOLDS and self.objective is not Objective.UTILITY
+    def raised(self) -> Objective:
+        """What the search raises."""
+        return self.objective or self.strategy.approach.default_objective
 
 
 class Limits(StrictModel):

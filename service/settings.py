@@ -7,13 +7,13 @@ import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from service.errors import Fault, InvalidConfig
+from service.scoring.kinds import DEFAULT, KINDS, Backend
 
 _HOST_NAME = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|[0-9a-f]*:[0-9a-f:.]+")
 
@@ -177,53 +177,16 @@ class RetentionSettings(_Group):
     every_seconds: float = Field(60.0, gt=0, description="how often a worker process looks for what is older")
 
 
-class BackendSettings(_Group):
-    """A scoring backend the operator offers by name; users never write URLs."""
-
-    name: str = "default"
-    kind: Literal["tgi", "embedded", "vllm", "sglang", "llamacpp", "deterministic"] = "tgi"
-    url: str = "http://127.0.0.1:8080"
-    replicas: tuple[str, ...] = Field((), description="URLs of further servers with the same model, kind and flags")
-    model: str | None = Field(None, description="kinds vllm and sglang: the served model's name; else the first listed")
-    api_key: SecretStr | None = Field(None, description="sent as a bearer token")
-    concurrency: int = Field(
-        64, ge=1, description="requests in flight at once to a server, at most; with kind embedded each is a tree"
-    )
-    timeout_seconds: float = Field(120.0, gt=0, description="the longest wait for an answer")
-    patience_seconds: float = Field(60.0, ge=0, description="an outage longer than this pauses the job")
-    max_top_tokens: int = Field(
-        1000,
-        ge=1,
-        description="kind tgi: the server's --max-top-n-tokens; 5 is TGI's own default, the embedded server has 1000",
-    )
-
-    @field_validator("url", "replicas")
-    @classmethod
-    def _are_addresses(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        for url in (value,) if isinstance(value, str) else value:
-            if not _is_web_address(url):
-                raise ValueError("must begin with http:// or https:// and a host, such as http://gpu:8000")
-        return value
-
-    @field_validator("api_key")
-    @classmethod
-    def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
-        key = "" if value is None else value.get_secret_value().strip()
-        if not (key.isascii() and key.isprintable()):
-            raise ValueError("has characters that an HTTP header cannot hold")
-        return value
-
-    @field_validator("model", "api_key", mode="before")
-    @classmethod
-    def _empty_is_none(cls, value: object) -> object:
-        """A variable that is left empty in a compose file is not set."""
-        return None if value == "" else value
-
-
 class Settings(BaseSettings):
     """Everything, in groups."""
 
-    model_config = SettingsConfigDict(env_prefix="ICM_", env_nested_delimiter="__", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="ICM_",
+        env_nested_delimiter="__",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,  # it may hold a key
+    )
 
     database_url: SecretStr = Field(
         SecretStr("postgresql+asyncpg://icm:icm@127.0.0.1:5432/icm"),
@@ -245,11 +208,11 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     retention: RetentionSettings = RetentionSettings()
-    backends: tuple[BackendSettings, ...] = (BackendSettings(),)
+    backends: tuple[Backend, ...] = (DEFAULT(),)
 
     @field_validator("backends")
     @classmethod
-    def _have_names_of_their_own(cls, value: tuple[BackendSettings, ...]) -> tuple[BackendSettings, ...]:
+    def _have_names_of_their_own(cls, value: tuple[Backend, ...]) -> tuple[Backend, ...]:
         names = [backend.name for backend in value]
         if not names:
             raise ValueError("at least one backend is needed")
@@ -297,22 +260,17 @@ _SAID_OTHERWISE = {
     "tuple_type": "must be a list",
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",
+    "union_tag_invalid": f"must be {', '.join(map(repr, list(KINDS)[:-1]))} or {list(KINDS)[-1]!r}",
 }
 
 
 def _fault(found: ErrorDetails) -> Fault:
     """One of pydantic's errors in our words, under the variable's name such as ICM_QUEUE__LEASE_SECONDS."""
     first, *inner = found["loc"] or ("",)
+    if first == "backends":  # behind a backend's number pydantic names its kind
+        inner[1:2] = ["kind"] if found["type"] == "union_tag_invalid" else []
     name = "ICM_" + str(first).upper().removeprefix("ICM_")
     for part in inner:
         name += f"[{part}]" if isinstance(part, int) else f".{part}" if "[" in name else f"__{part.upper()}"
     plain = found["msg"].removeprefix("Value error, ").replace("Input should be ", "must be ")
     return Fault(_SAID_OTHERWISE.get(found["type"], plain), field=name)
-
-
-def _is_web_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        return False

@@ -73,5 +73,5 @@ def _look_at_error(reading: asyncio.Task[EventsRead]) -> None:
 
 
 def _encode(event: Event) -> bytes:
-    data = EventBody.of(event).model_dump_json()
+    data = EventBody.model_validate(event).model_dump_json()
     return format_sse_event(data_str=data, event=event.type, id=str(event.sequence))

@@ -90,7 +90,7 @@ async def get_events(
         taken = places.taken(store.caller.project, quotas)
         return _CountedStream(_live(store, job_id, reads, after, stopping), *taken)
     _, found = await list_events(store, job_id, after=after, limit=limit)
-    page = EventPage(data=[EventBody.of(event) for event in found.items], has_more=found.has_more)
+    page = EventPage(data=[EventBody.model_validate(event) for event in found.items], has_more=found.has_more)
     return Response(page.model_dump_json(), media_type="application/json")
 
 

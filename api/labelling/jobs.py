@@ -73,7 +73,7 @@ async def estimate_job(submission: TheSubmission, application: TheApplication) -
         application.scorers,
         max_reported_faults=application.settings.upload.max_reported_faults,
     )
-    return EstimateBody.of(found)
+    return EstimateBody.model_validate(found)
 
 
 @router.get("/v1/jobs", responses=problems(400, 503))

@@ -18,18 +18,15 @@ from api.schemas import JobBody, LabelBody, Page, ReportBody
 from service.access.desks import DesksInTurn
 from service.entities import Job
 from service.errors import Fault, InvalidInput
-from service.jobs.export.results import Result, ResultFormat, find_result, note_download, stream_result
+from service.jobs.export.results import Result, find_result, note_download, stream_result
 from service.jobs.listing import list_labels
 from service.jobs.reporting.report import report
+from service.result_formats import ResultFormat, in_words
 
 router = APIRouter(tags=["results"])
 
-_CONTENT_TYPES = {
-    ResultFormat.JSONL: "application/jsonl",
-    ResultFormat.CSV: "text/csv; charset=utf-8; header=present",
-    ResultFormat.PARQUET: "application/vnd.apache.parquet",
-}
-
+_MEDIA_TYPES = [form.media_type for form in ResultFormat]
+_FOR_SPREADSHEETS = f"is for format={in_words(form for form in ResultFormat if form.for_spreadsheets)} only"
 _LONGEST_STEM = 120  # characters; file systems take 255 bytes, and a character may have four
 _DEVICE = re.compile(r"(CON|PRN|AUX|NUL|COM\d|LPT\d)\s*(\.|$)", re.IGNORECASE)
 _FORMULA_SAFE = (
@@ -87,7 +84,7 @@ async def get_labels(
     response_class=StreamingResponse,
     responses={
         **problems(404, 409, 503),
-        200: {"description": "The labelled data set", "content": {kind: {} for kind in _CONTENT_TYPES.values()}},
+        200: {"description": "The labelled data set", "content": {kind: {} for kind in _MEDIA_TYPES}},
         304: {"description": "The result is as the ETag sent has it"},
     },
 )
@@ -103,8 +100,8 @@ async def get_result(
 ) -> Response:
     """The user's columns in their order, then icm_label, icm_confidence, icm_margin and icm_status."""
     result = await find_result(store, job_id, partial=partial, raw_probability=raw_probability)
-    if formula_safe and form is not ResultFormat.CSV:
-        raise InvalidInput("the result cannot be given so", [Fault("is for format=csv only", field="formula_safe")])
+    if formula_safe and not form.for_spreadsheets:
+        raise InvalidInput("the result cannot be given so", [Fault(_FOR_SPREADSHEETS, field="formula_safe")])
     headers = {"Content-Disposition": content_disposition(f"{_stem(result.job)}.{form}")}
     if result.is_complete:
         asked = {"formula_safe": formula_safe, "raw_probability": raw_probability}
@@ -115,7 +112,7 @@ async def get_result(
     await note_download(store, result)
     in_turn = DesksInTurn(store, request.app.state.downloads)
     parts = stream_result(in_turn, result, form, formula_safe=formula_safe)
-    return StreamingResponse(parts, headers=headers, media_type=_CONTENT_TYPES[form])
+    return StreamingResponse(parts, headers=headers, media_type=form.media_type)
 
 
 _REPORT_ANSWERS: dict[int | str, dict[str, Any]] = {
@@ -133,7 +130,7 @@ async def get_report(
 ) -> Response:
     """How far the labels deserve trust, and why."""
     found = await report(store, job_id)
-    body = ReportBody.of(found)
+    body = ReportBody.model_validate(found)
     headers = {"Vary": "Accept"}
     if (form or _preferred(request)) is ReportFormat.JSON:
         return Response(body.model_dump_json(), headers=headers, media_type="application/json")

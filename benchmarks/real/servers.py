@@ -25,7 +25,7 @@ from benchmarks.servers import run_job
 from benchmarks.tables import markdown
 from benchmarks.tree_call import server as embedded_server
 from benchmarks.vllm_server import vllm_server
-from service.settings import BackendSettings
+from service.scoring.kinds import backend_of
 
 HEAD = ("server", "accuracy", "labels that differ", "prompts in common", "largest difference (nats)", "mean difference",
         "tokens sent", "tokens computed", "time", "CPU time")  # fmt: skip
@@ -53,8 +53,7 @@ def ways(arguments: argparse.Namespace) -> tuple[Way, ...]:
 
 
 def _way(name: str, kind: str, start: Start, *, concurrency: int = 32) -> Way:
-    settings = {"kind": kind, "concurrency": concurrency, "timeout_seconds": 600}
-    return Way(name, BackendSettings.model_validate(settings), start)
+    return Way(name, backend_of(kind=kind, concurrency=concurrency, timeout_seconds=600), start)
 
 
 def real_rows(task: str, folder: Path, rows: int) -> Data:

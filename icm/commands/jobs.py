@@ -16,6 +16,7 @@ from icm.commands.progress import figures, shown_progress
 from icm.documents import Job
 from icm.files import result_format_of
 from icm.requests import DEFAULT_URL
+from service.result_formats import ENDINGS, ResultFormat, in_words
 from service.terminal import visible_line
 
 
@@ -60,7 +61,7 @@ def watch(job_id: JobId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_j
 
 def result(
     job_id: JobId,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Ends in .jsonl, .csv or .parquet.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help=f"Ends in {ENDINGS}.")],
     *,
     partial: Annotated[bool, typer.Option(help="Also what a cancelled or failed job has.")] = False,
     formula_safe: Annotated[
@@ -75,8 +76,9 @@ def result(
 ) -> None:
     """Download a labelled data set."""
     check_output(output)
-    if formula_safe and result_format_of(output) != "csv":
-        raise typer.BadParameter("only for an --output that ends in .csv", param_hint="--formula-safe")
+    if formula_safe and not result_format_of(output).for_spreadsheets:
+        endings = in_words(form.suffix for form in ResultFormat if form.for_spreadsheets)
+        raise typer.BadParameter(f"only for an --output that ends in {endings}", param_hint="--formula-safe")
     with Client(url, api_key=api_key) as client:
         client.result(job_id, to=output, partial=partial, formula_safe=formula_safe, raw_probability=raw_probability)
     if as_json:

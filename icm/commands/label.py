@@ -27,6 +27,7 @@ from icm.documents import Job
 from icm.local_stack.nearby import service_answers
 from icm.local_stack.temporary_service import PrivateService
 from icm.requests import DEFAULT_URL
+from service.result_formats import ENDINGS
 
 OptionalUrl = Annotated[
     str | None, typer.Option("--url", envvar="ICM_URL", help="The service; without it a private one runs meanwhile.")
@@ -48,7 +49,7 @@ Page = Annotated[Path | None, typer.Option("--report", help="Also save the repor
 
 def label(  # noqa: PLR0913 - each is an option that people give
     data: Data,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Ends in .jsonl, .csv or .parquet.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help=f"Ends in {ENDINGS}.")],
     config: Config,
     *,
     page: Page = None,

@@ -1,7 +1,7 @@
 """What the use cases need of inference servers, as Protocols and the records that cross them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
@@ -29,7 +29,28 @@ class BackendIdentity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BackendInfo:
+class ServerFacts:
+    """What a server says of itself; None where it does not say.
+
+    `max_top_tokens` is the cap on alternatives a call may name, `cache_block_tokens` the
+    granularity of the prefix cache, `context_tokens` the longest prompt that leaves room for one
+    generated token, `problems` what makes the server unfit in its own words (a flag it was launched
+    with or without) and what to change, `advice` what would make it faster or safer.
+    """
+
+    model: str | None = None
+    revision: str | None = None
+    server_version: str | None = None
+    context_tokens: int | None = None
+    max_concurrent_requests: int | None = None
+    max_top_tokens: int | None = None
+    cache_block_tokens: int | None = None
+    problems: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendInfo(ServerFacts):
     """What the probe found out about a scoring backend; None where it could not be found out.
 
     `problems` keep it from serving the labels it was asked about, each with what to change;
@@ -40,22 +61,13 @@ class BackendInfo:
     kind: str
     ready: bool
     reachable: bool = True  # false where the problem may go away by itself
-    model: str | None = None
-    revision: str | None = None
-    server_version: str | None = None
-    context_tokens: int | None = None
-    max_concurrent_requests: int | None = None
     reports_tokens_computed: bool = False
     replicas: int = 1
     token_id_prompts: bool | None = None  # prompts travel as token ids
     tokenizer_agrees: bool | None = None  # encode(prompt + label) == encode(prompt) + encode(label)
-    max_top_tokens: int | None = None  # the most alternatives that one call names
     prefix_cache: bool | None = None  # a prompt sent twice is not computed twice
-    cache_block_tokens: int | None = None
     repeat_difference_nats: float | None = None  # between two identical calls
     warm_difference_nats: float | None = None  # between a prompt computed anew and from the prefix cache
-    problems: tuple[str, ...] = field(default=())
-    advice: tuple[str, ...] = field(default=())
 
     @property
     def fingerprint(self) -> str:

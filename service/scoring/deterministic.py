@@ -3,8 +3,11 @@
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar, Literal
 
 from service.ports.scoring import BackendIdentity, BackendInfo
+from service.scoring.wires.kind import Kind
+from service.scoring.wires.settings import BackendSettings
 from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 
 Oracle = Callable[[str, int], int]  # (text, number of labels) -> the label the twin holds for true
@@ -13,6 +16,8 @@ CONTEXT_TOKENS = 8192
 _CERTAINTY = 6.0  # nats between the labels where all demonstrations agree
 _PRIOR = 0.6  # weight of "as the oracle says" against one demonstration
 _BIAS = 0.4  # nats by which the first label is preferred without demonstrations
+
+KIND = Kind(name="deterministic", title="the deterministic twin")
 
 
 def hashed_label(text: str, classes: int) -> int:
@@ -41,7 +46,7 @@ class DeterministicScorer:
         del labels, all_spellings, separator
         return BackendInfo(
             name=self._name,
-            kind="deterministic",
+            kind=KIND.name,
             ready=True,
             model="deterministic twin",
             context_tokens=CONTEXT_TOKENS,
@@ -97,3 +102,15 @@ def _nodes(tree: PromptTree) -> Iterator[PromptTree]:
 
 def _words(text: str) -> int:
     return len(text.split())
+
+
+class DeterministicBackend(BackendSettings):
+    """The settings of a backend of this kind, which asks no server."""
+
+    of_kind: ClassVar[Kind] = KIND
+
+    kind: Literal["deterministic"] = "deterministic"
+
+    def scorer(self) -> DeterministicScorer:
+        """The twin, within this process."""
+        return DeterministicScorer(name=self.name)

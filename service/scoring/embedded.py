@@ -7,26 +7,54 @@ server finds the labels' tokens and applies the chain rule.
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from service.errors import BackendRefused, LabelUnreachable
 from service.identifiers import Row
-from service.ports.scoring import BackendIdentity, BackendInfo
+from service.ports.scoring import BackendIdentity, BackendInfo, ServerFacts
 from service.scoring.calls.executor import Driver
 from service.scoring.probing.embedded_probe import EmbeddedExaminer
 from service.scoring.probing.identity import CANARY_PROMPTS, Canary, Recognition
 from service.scoring.tokenization.labels import spellings_of
 from service.scoring.tokenization.token_counts import BatchTokenCounter
 from service.scoring.trees.flat_tree import Layout, lay_out
+from service.scoring.wires.detection import DetectKind
 from service.scoring.wires.http import JsonHttp
+from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.replies import log_probability, of_one_distribution, reading
 from service.scoring.wires.server_info import read_info
-from service.scoring.wires.wire import ServerFacts
+from service.scoring.wires.settings import BackendSettings
 from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 
 # A tree that a server answers that is well.
 _CONTROL = {"nodes": [{"parent": None, "text": CANARY_PROMPTS[0]}], "queries": [{"node": 0, "text": ""}]}
 _QUERIES_AT_ONCE = 64  # that a server is given one time-out for
+_ROUTER = "icm-inference"
+
+
+async def _answers(get: GetDocument) -> bool:
+    return (await get("/info")).get("router") == _ROUTER
+
+
+KIND = Kind(
+    name="embedded",
+    title="the embedded inference server",
+    remedies=Remedies(
+        unreachable_label="launch the server with a higher --max-top-n-tokens, or set the backend's kind to "
+        "'embedded', which reads every label",
+        computed_tokens="use the inference server of this release",
+        prefix_cache="launch the server with a higher --cache-tokens",
+        cache_block="use the inference server of this release",
+        differing_calls="launch the server with --dtype float32",
+        context="use the inference server of this release",
+    ),
+    sign=_answers,
+    speaks={
+        "tgi": "the embedded server answers: with the backend's kind 'embedded' a whole prompt tree travels in one "
+        "call",
+        "vllm": "",
+    },
+)
 
 
 class EmbeddedScorer:
@@ -45,6 +73,7 @@ class EmbeddedScorer:
         patience_seconds: float = 60.0,
         api_key: str | None = None,
         driver: Driver | None = None,
+        detect: DetectKind | None = None,
     ) -> None:
         self._name = name
         self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=concurrency, api_key=api_key)
@@ -53,8 +82,8 @@ class EmbeddedScorer:
         self._queries_under_way = 0
         self._counter = BatchTokenCounter(self._http, self._driver)
         facts = partial(self._driver.call, self._facts, measured=False)
-        self._examine = EmbeddedExaminer(self._http, facts=self._facts, score=self.score)
-        self._recognition = Recognition("embedded", self._driver, facts=facts, canary=self._canary)
+        self._examine = EmbeddedExaminer(KIND, self._http, facts=self._facts, score=self.score, detect=detect)
+        self._recognition = Recognition(KIND.name, self._driver, facts=facts, canary=self._canary)
 
     async def probe(
         self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
@@ -110,6 +139,26 @@ class EmbeddedScorer:
             return await self._http.post("/v1/score_tree", body, timeout_seconds=self._timeout_seconds * waits)
         finally:
             self._queries_under_way -= queries
+
+
+class EmbeddedBackend(BackendSettings):
+    """The settings of a backend of this kind."""
+
+    of_kind: ClassVar[Kind] = KIND
+
+    kind: Literal["embedded"] = "embedded"
+
+    def scorer(self, url: str, driver: Driver, detect: DetectKind) -> EmbeddedScorer:
+        """What scores by one of the backend's servers."""
+        return EmbeddedScorer(
+            self.name,
+            url,
+            concurrency=self.concurrency,
+            timeout_seconds=self.timeout_seconds,
+            api_key=self.bearer_token,
+            driver=driver,
+            detect=detect,
+        )
 
 
 def _body(layout: Layout, labels: Sequence[str], *, all_spellings: bool, separator: str) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class PromptScorer:
         self._encoder = Encoder(wire, driver)
         self._labels = Recent[tuple[object, ...], LabelTokens](_REMEMBERED_LABELS)
         facts = partial(driver.call, wire.facts, measured=False)
-        self._recognition = Recognition(wire.kind, driver, facts=facts, canary=self._canary)
+        self._recognition = Recognition(wire.kind.name, driver, facts=facts, canary=self._canary)
 
     async def probe(
         self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""

@@ -10,7 +10,8 @@ import orjson
 from api.app import create_app
 from service.bootstrap import Application, build_application
 from service.identifiers import WorkerId
-from service.settings import BackendSettings, QueueSettings, Settings
+from service.scoring.kinds import AnyBackend, backend_of
+from service.settings import QueueSettings, Settings
 from workers.worker import Worker
 
 Row = Mapping[str, Any]
@@ -18,12 +19,12 @@ Row = Mapping[str, Any]
 
 @asynccontextmanager
 async def whole_service(
-    database_url: str, *backends: BackendSettings
+    database_url: str, *backends: AnyBackend
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Application]]:
     """A client of the API, and the wired service for workers to run on; the twin scores unless others are given."""
     settings = Settings(
         ICM_DATABASE_URL=database_url,
-        backends=backends or (BackendSettings(kind="deterministic"),),
+        backends=backends or (backend_of(kind="deterministic"),),
         queue=QueueSettings(checkpoint_seconds=0.0),
     )
     application = build_application(settings)

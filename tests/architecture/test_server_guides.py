@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from service.settings import BackendSettings
+from service.scoring.kinds import OPTIONS, AnyBackend, Backend
 
 GUIDES = ("README", "comparison", "embedded", "llamacpp", "replicas", "sglang", "sizing", "tgi", "vllm")
 BLOCK = re.compile(r"^ *```json\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 SETTING = re.compile(r"^ *\| `(\w+)` \|", re.MULTILINE)
-BACKENDS = TypeAdapter(tuple[BackendSettings, ...])
+BACKENDS = TypeAdapter[tuple[AnyBackend, ...]](tuple[Backend, ...])
 
 
 @pytest.fixture
@@ -40,4 +40,4 @@ def test_backends_that_are_shown_can_be_configured(guide: str, folder: Path) -> 
 
 def test_the_table_of_settings_names_those_that_there_are(folder: Path) -> None:
     named = set(SETTING.findall((folder / "README.md").read_text("utf-8")))
-    assert named == set(BackendSettings.model_fields) - {"name"}
+    assert named == OPTIONS - {"name"}

@@ -7,10 +7,10 @@ import pytest
 from service.bootstrap import build_application
 from service.ports.scoring import BackendInfo
 from service.scoring.embedded import EmbeddedScorer
+from service.scoring.kinds import backend_of, detector
 from service.scoring.probing.probe import Examiner
 from service.scoring.prompts import PromptScorer
-from service.scoring.wires.detection import detector
-from service.settings import BackendSettings, Settings
+from service.settings import Settings
 from service.storage.memory import MemoryStore
 from tests.servers.adapters import MAX_TOP_TOKENS, Waits, fake_of, wire_of
 from tests.servers.asking import KINDS
@@ -34,7 +34,7 @@ async def probed(
     kind = kind or server.kind
     async with serving(server) as url:
         driver = Waits().driver()
-        scorer: EmbeddedScorer | PromptScorer = EmbeddedScorer("default", url, driver=driver)
+        scorer: EmbeddedScorer | PromptScorer = EmbeddedScorer("default", url, driver=driver, detect=detector(url))
         if kind != "embedded":
             wire = wire_of(kind, url, max_top_tokens=max_top_tokens)
             scorer = PromptScorer("default", wire, driver, probe=Examiner(detector(url)))
@@ -148,7 +148,7 @@ async def probed_as_configured(*servers: FakeServer, kind: str) -> BackendInfo:
     """What a backend with a server and its replicas finds out, put together from settings as the doors do."""
     async with AsyncExitStack() as running:
         url, *replicas = [await running.enter_async_context(serving(server)) for server in servers]
-        backend = BackendSettings(kind=kind, url=url, replicas=replicas, api_key="secret")
+        backend = backend_of(kind=kind, url=url, replicas=replicas, api_key="secret")
         application = build_application(Settings(backends=(backend,)), store=MemoryStore())
         try:
             return await application.scorers.get("default").probe(LABELS)

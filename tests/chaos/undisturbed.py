@@ -13,12 +13,13 @@ from api.app import create_app
 from service.bootstrap import build_application
 from service.entities import Lease
 from service.identifiers import JobId
-from service.settings import BackendSettings, MemorySettings, QueueSettings, Settings
+from service.scoring.kinds import backend_of
+from service.settings import MemorySettings, QueueSettings, Settings
 from service.storage.memory import MemoryStore
 from service.storage.units import WorkbenchUnit
 from tests.acceptance.whole import finished_job
 
-BACKENDS = (BackendSettings(kind="deterministic"), BackendSettings(name="served", kind="deterministic"))
+BACKENDS = (backend_of(kind="deterministic"), backend_of(name="served", kind="deterministic"))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,10 @@ import pytest
 from pydantic import BaseModel
 
 from inference.settings import read_settings
-from service.settings import BackendSettings, Settings
+from service.scoring.kinds import OPTIONS
+from service.scoring.wires.tgi import TgiBackend
+from service.scoring.wires.vllm import VllmBackend
+from service.settings import Settings
 from tests.compose.conftest import VARIABLE
 
 Compose = Mapping[str, Any]
@@ -83,6 +86,7 @@ def test_tgi_returns_as_many_tokens_as_the_service_may_ask_for(
 ) -> None:
     monkeypatch.setenv("ICM_BACKENDS", compose["services"]["worker"]["environment"]["ICM_BACKENDS"])
     [backend] = Settings().backends
+    assert isinstance(backend, TgiBackend)
     assert f"--max-top-n-tokens={backend.max_top_tokens}" in compose["services"]["tgi"]["command"]
 
 
@@ -93,9 +97,10 @@ def test_workers_can_speak_to_every_inference_server(kind: str, written: str, mo
 
 
 def test_what_is_not_set_is_left_to_the_service(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ICM_BACKENDS", backends_with(written))
+    monkeypatch.setenv("ICM_BACKENDS", backends_with(written, BACKEND_KIND="vllm"))
     [backend] = Settings().backends
-    code = BackendSettings()
+    assert isinstance(backend, VllmBackend)
+    [code] = Settings.model_fields["backends"].default
     assert (backend.replicas, backend.model, backend.api_key) == ((), None, None)
     assert (backend.timeout_seconds, backend.patience_seconds) == (code.timeout_seconds, code.patience_seconds)
 
@@ -104,6 +109,7 @@ def test_servers_elsewhere_are_reached_by_variables_alone(written: str, monkeypa
     chosen = {
         "BACKEND_URL": "http://gpu-1:8000",
         "BACKEND_REPLICAS": '["http://gpu-2:8000", "http://gpu-3:8000"]',
+        "BACKEND_KIND": "vllm",
         "BACKEND_MODEL": "base",
         "BACKEND_API_KEY": "secret",
         "BACKEND_TIMEOUT_SECONDS": "30",
@@ -111,10 +117,12 @@ def test_servers_elsewhere_are_reached_by_variables_alone(written: str, monkeypa
     }
     monkeypatch.setenv("ICM_BACKENDS", backends_with(written, **chosen))
     [backend] = Settings().backends
+    assert isinstance(backend, VllmBackend)
     assert backend.api_key is not None
     assert {
         "BACKEND_URL": backend.url,
         "BACKEND_REPLICAS": json.dumps(backend.replicas),
+        "BACKEND_KIND": backend.kind,
         "BACKEND_MODEL": backend.model,
         "BACKEND_API_KEY": backend.api_key.get_secret_value(),
         "BACKEND_TIMEOUT_SECONDS": f"{backend.timeout_seconds:.0f}",
@@ -123,7 +131,7 @@ def test_servers_elsewhere_are_reached_by_variables_alone(written: str, monkeypa
 
 
 def test_every_setting_of_a_backend_can_be_reached(written: str) -> None:
-    assert set(json.loads(backends_with(written))[0]) == set(BackendSettings.model_fields)
+    assert set(json.loads(backends_with(written))[0]) == OPTIONS
 
 
 def test_a_key_is_not_shown_where_settings_are_printed(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,6 +142,7 @@ def test_a_key_is_not_shown_where_settings_are_printed(written: str, monkeypatch
 def test_the_embedded_server_understands_its_command_line(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ICM_BACKENDS", compose["services"]["worker"]["environment"]["ICM_BACKENDS"])
     [backend] = Settings().backends
+    assert isinstance(backend, TgiBackend)
     settings = read_settings(compose["services"]["cpu"]["command"][3:])
     assert settings.port == urlsplit(backend.url).port
     assert settings.max_top_n_tokens >= backend.max_top_tokens

@@ -15,10 +15,11 @@ from service.entities import LOCAL_CALLER, ClaimedShard, LabelState, LabelStatus
 from service.identifiers import JobId, Label, Row, WorkerId
 from service.intake.limits import Limits
 from service.intake.sources import InlineSource
-from service.jobs.export.results import ResultFormat, find_result, stream_result
+from service.jobs.export.results import find_result, stream_result
 from service.jobs.running.run import ShardOutcome, run_shard
 from service.jobs.submission.submit import submit
 from service.ports.store import Store
+from service.result_formats import ResultFormat
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
 from service.search.predictions.prompt_tree import PromptTree, TreeScores

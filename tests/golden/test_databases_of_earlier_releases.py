@@ -20,7 +20,8 @@ from service.errors import LeaseLost
 from service.identifiers import JobId, WebhookId, WorkerId
 from service.jobs.control import resume
 from service.ports.webhooks import Answer, DeliveryStatus
-from service.settings import BackendSettings, Settings, WebhookSettings
+from service.scoring.kinds import backend_of
+from service.settings import Settings, WebhookSettings
 from service.storage.store import PostgresStore
 from tests.behaviour.aging import aging_postgres
 from tests.behaviour.stored import events
@@ -63,7 +64,7 @@ class Heir:
 
     async def work(self) -> None:
         """What a worker does, until there is nothing to do."""
-        settings = Settings(backends=(BackendSettings(kind="deterministic"),))
+        settings = Settings(backends=(backend_of(kind="deterministic"),))
         worker = Worker(build_application(settings, store=self.store), WorkerId("heir"))
         while await worker.work_once():
             pass

@@ -19,7 +19,8 @@ import httpx
 from service.bootstrap import Application
 from service.entities import LOCAL_CALLER, Event, Job, JobStatus, LabeledRow
 from service.identifiers import JobId
-from service.settings import BackendSettings, MemorySettings
+from service.scoring.kinds import backend_of
+from service.settings import MemorySettings
 from tests.acceptance.whole import finished_job, whole_service
 
 ROOT = Path(__file__).parents[2]
@@ -142,7 +143,7 @@ class Laboratory:
 @asynccontextmanager
 async def laboratory(database_url: str, backends: str | None = None) -> AsyncIterator[Laboratory]:
     """A service on this database, with the deterministic backend unless it is told of others."""
-    given = () if backends is None else tuple(map(BackendSettings.model_validate, json.loads(backends)))
+    given = () if backends is None else tuple(backend_of(**backend) for backend in json.loads(backends))
     async with whole_service(database_url, *given) as (client, application):
         yield Laboratory(client, application)
 

@@ -2,6 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from service.errors import Fault, InvalidConfig
+from service.scoring.kinds import KINDS
 from service.settings import Settings, read_settings, settings_of_process
 
 ENVIRONMENT = {
@@ -43,3 +44,38 @@ def test_a_setting_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(InvalidConfig) as wrong:
         read_settings()
     assert wrong.value.faults == (Fault("is not valid JSON", field="ICM_BACKENDS"),)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_settings_of_other_kinds_are_passed_over_and_unknown_ones_are_not(kind: str) -> None:
+    given = {"kind": kind, "model": "", "max_top_tokens": 7}
+    [backend] = read_settings(backends=[given]).backends
+    assert (backend.kind, backend.url) == (kind, "http://127.0.0.1:8080")
+    with pytest.raises(InvalidConfig) as wrong:
+        read_settings(backends=[{**given, "max_top_token": 7}])
+    assert wrong.value.faults == (Fault("there is no such setting", field="ICM_BACKENDS[0].max_top_token"),)
+
+
+@pytest.mark.parametrize("kind", ["oracle", None, ["vllm"]])
+def test_a_kind_that_there_is_not_is_told_with_those_that_there_are(kind: object) -> None:
+    with pytest.raises(InvalidConfig) as wrong:
+        read_settings(backends=[{"name": "a"}, {"name": "b", "kind": kind, "url": "nowhere"}])
+    named = "'tgi', 'embedded', 'vllm', 'sglang', 'llamacpp' or 'deterministic'"
+    assert wrong.value.faults == (Fault(f"must be {named}", field="ICM_BACKENDS[1].kind"),)
+
+
+@pytest.mark.parametrize(
+    ("backend", "field", "message"),
+    [
+        (5, "", "must be an object"),
+        ({"url": "gpu:8000"}, ".url", "must begin with http:// or https:// and a host, such as http://gpu:8000"),
+        ({"kind": "vllm", "concurrency": "many"}, ".concurrency", "must be a whole number"),
+        ({"kind": "sglang", "api_key": "\u00e9"}, ".api_key", "has characters that an HTTP header cannot hold"),
+    ],
+)
+def test_a_fault_of_a_backend_is_told_by_number_and_setting_whatever_its_kind(
+    backend: object, field: str, message: str
+) -> None:
+    with pytest.raises(InvalidConfig) as wrong:
+        read_settings(backends=[backend])
+    assert wrong.value.faults == (Fault(message, field=f"ICM_BACKENDS[0]{field}"),)

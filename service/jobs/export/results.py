@@ -1,11 +1,9 @@
 """Streams the labelled data set: the user's columns in their order, then what was found."""
 
-import csv
-import io
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from enum import StrEnum
+from importlib import import_module
 from typing import Any
 
 import orjson
@@ -15,23 +13,20 @@ from service.entities import AuditAction, AuditEntry, Job, JobStatus, LabeledRow
 from service.errors import Fault, InvalidInput, JobNotFinished, JobNotFound
 from service.identifiers import JobId
 from service.jobs.checks.survey import RAW_PROBABILITY, RESULT_COLUMNS
-from service.jobs.export.parquet import ColumnKinds, ParquetStream
+from service.jobs.export.encoder import Encoder
 from service.ports.store import Desks
+from service.result_formats import ResultFormat
 
 _BATCH_ROWS = 2_000
 _BATCH_BYTES = 1_000_000  # of which a download that its reader does not take holds a few
-# A cell that begins so is a formula to spreadsheets, or is one once they have dropped white space or width.
-_FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 Fields = dict[str, Any]
 
 
-class ResultFormat(StrEnum):
-    """What a result can be downloaded as."""
-
-    JSONL = "jsonl"
-    CSV = "csv"
-    PARQUET = "parquet"
+# Every format has its encoder in a module of its name.
+ENCODERS: Mapping[ResultFormat, type[Encoder]] = {
+    form: import_module(f"service.jobs.export.{form}_encoder").ENCODER for form in ResultFormat
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,16 +79,10 @@ async def stream_result(
 ) -> AsyncGenerator[bytes, None]:
     """The result's bytes, from the database to the reader without ever holding all of it.
 
-    `formula_safe` is about CSV: text that a spreadsheet would run as a formula gets an apostrophe in front.
+    `formula_safe` is for formats of spreadsheets: text that would be run as a formula gets an apostrophe in front.
     """
-    match form:
-        case ResultFormat.JSONL:
-            parts = _encoded(store, result, _as_jsonl)
-        case ResultFormat.CSV:
-            parts = _csv(store, result, formula_safe=formula_safe)
-        case ResultFormat.PARQUET:
-            parts = _parquet(store, result)
-    async with aclosing(parts):  # a reader who leaves ends all that is behind it at once
+    encoder = ENCODERS[form](result.columns, result.found_columns, formula_safe=formula_safe)
+    async with aclosing(_encoded(store, result, encoder)) as parts:  # a reader who leaves ends all behind it at once
         async for part in parts:
             if part:
                 yield part
@@ -127,39 +116,16 @@ async def _batch_behind(store: Desks, job_id: JobId, position: int | None) -> li
     return batch
 
 
-async def _encoded(
-    store: Desks, result: Result, encode: Callable[[Result, list[LabeledRow]], bytes]
-) -> AsyncGenerator[bytes, None]:
+async def _encoded(store: Desks, result: Result, encoder: Encoder) -> AsyncGenerator[bytes, None]:
+    if encoder.reads_twice:
+        async with aclosing(_batches(store, result.job)) as batches:
+            async for batch in batches:
+                await to_thread.run_sync(lambda rows: encoder.look_at(_all_fields(result, rows)), batch)
+    yield await to_thread.run_sync(encoder.header)
     async with aclosing(_batches(store, result.job)) as batches:
         async for batch in batches:
-            yield await to_thread.run_sync(encode, result, batch)
-
-
-async def _csv(store: Desks, result: Result, *, formula_safe: bool) -> AsyncGenerator[bytes, None]:
-    as_cell = _safe_cell if formula_safe else _cell
-    columns = (*result.columns, *result.found_columns)
-
-    def encode(result: Result, rows: list[LabeledRow]) -> bytes:
-        lines = [[as_cell(fields.get(c)) for c in columns] for fields in _all_fields(result, rows)]
-        return _as_csv_lines(lines, quote_all=formula_safe)
-
-    yield _as_csv_lines([[as_cell(column) for column in columns]], quote_all=formula_safe)
-    async with aclosing(_encoded(store, result, encode)) as parts:
-        async for part in parts:
-            yield part
-
-
-async def _parquet(store: Desks, result: Result) -> AsyncGenerator[bytes, None]:
-    """Reads the rows twice: the columns' types are known only after the last row."""
-    kinds = ColumnKinds(result.columns, result.found_columns)
-    async with aclosing(_batches(store, result.job)) as batches:
-        async for batch in batches:
-            await to_thread.run_sync(lambda rows: kinds.look_at(_all_fields(result, rows)), batch)
-    sink = ParquetStream(kinds)
-    async with aclosing(_batches(store, result.job)) as batches:
-        async for batch in batches:
-            yield await to_thread.run_sync(lambda rows: sink.write(_all_fields(result, rows)), batch)
-    yield await to_thread.run_sync(sink.finish)
+            yield await to_thread.run_sync(lambda rows: encoder.encode(_all_fields(result, rows)), batch)
+    yield await to_thread.run_sync(encoder.footer)
 
 
 def result_fields(result: Result, row: LabeledRow) -> Fields:
@@ -178,29 +144,3 @@ def result_fields(result: Result, row: LabeledRow) -> Fields:
 
 def _all_fields(result: Result, rows: Sequence[LabeledRow]) -> list[Fields]:
     return [result_fields(result, row) for row in rows]
-
-
-def _as_jsonl(result: Result, rows: list[LabeledRow]) -> bytes:
-    return b"".join(orjson.dumps(result_fields(result, row), option=orjson.OPT_APPEND_NEWLINE) for row in rows)
-
-
-def _cell(value: Any) -> str:
-    """Text as it is, nothing for null, and everything else as in JSON."""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
-
-
-def _safe_cell(value: Any) -> str:
-    """A cell that no spreadsheet takes for a formula; numbers stay numbers, negative ones too."""
-    cell = _cell(value)
-    return f"'{cell}" if isinstance(value, str) and cell.startswith(_FORMULA_BEGINNINGS) else cell
-
-
-def _as_csv_lines(rows: Sequence[Sequence[str]], *, quote_all: bool) -> bytes:
-    text = io.StringIO()
-    brief = csv.writer(text, lineterminator="\n")
-    quoting = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    for row in rows:  # a bare carriage return would end the record to readers, and Python 3.11 does not quote it
-        (quoting if quote_all or any("\r" in cell for cell in row) else brief).writerow(row)
-    return text.getvalue().encode()

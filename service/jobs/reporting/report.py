@@ -121,7 +121,7 @@ def _judged(read: _Read, shortcuts: list[Shortcut]) -> Report:
         verdict=worst(reasons),
         reasons=reasons,
         labels=found_shares(evidence.shares, read.summaries.expected_counts),
-        statuses=read.tally.statuses,
+        statuses={status: read.tally.statuses.get(status, 0) for status in LabelStatus},
         unsure=evidence.unsure,
         confidence=read.tally.confidence_bins(),
         coherence=evidence.coherence,

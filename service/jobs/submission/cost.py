@@ -1,20 +1,15 @@
 """Predicts what a job will cost in tokens before it runs."""
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from service.config import JobConfig, Method, StrategyName
+from service.config import JobConfig
 from service.identifiers import Row
-from service.jobs.submission.cost_simulation import Rehearsal, made_up_problem, rehearsed
 from service.jobs.submission.sharding import ShardPlan
-from service.jobs.task.problem import ANCHOR_SHARE, ANCHORED, SPECIAL_TOKENS, search_parameters, strategy_of
-from service.search.moves.schedule import draws
+from service.jobs.task.problem import ANCHOR_SHARE, SPECIAL_TOKENS, cost_of, search_parameters, strategy_of
 from service.search.predictions.panel import Panel
 from service.search.predictions.prompt_tree import Usage
-
-_DOUBTFUL_SHARE = 0.1  # of the rows behind an anchor or by a panel's first members, which are asked for again
-_EVALUATIONS_PER_DRAW = 0.7  # leave-one-outs per draw: unchanged labels need none, repairs several
+from service.search.strategies.cost import Asked, ShardLengths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,17 +40,6 @@ class _Rows:
         self.tokens.append(tokens)
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """How a later shard asks: every row behind each of the first texts, doubtful rows behind the others, too.
-
-    In tokens of the demonstrations that stand there.
-    """
-
-    first: Sequence[int]
-    others: Sequence[int]
-
-
 def predict_usage(
     config: JobConfig, plan: ShardPlan, groups: Sequence[int], lengths: Lengths, known: Collection[Row] = ()
 ) -> Usage:
@@ -73,76 +57,43 @@ def predict_usage(
 def _with_one_prompt_each(
     config: JobConfig, plan: ShardPlan, groups: Sequence[int], lengths: Lengths, known: Collection[Row]
 ) -> Usage:
-    """The cost where every label is one token.
-
-    The first shard is rehearsed; rows behind an anchor cost their own tokens once for each text of
-    demonstrations that they are asked behind. Algorithm 1 is too long for a rehearsal and follows a formula.
-    """
+    """The cost where every label is one token, by the rule of the configuration's method and strategy."""
     shards = [_Rows() for _ in plan.shards]
     rows = zip(plan.shard_of_row, groups, lengths.demonstrations, strict=True)
     for row, (shard, group, tokens) in enumerate(rows):
         shards[shard].add(group, tokens, known=row in known)
-    alone = (_alone(config, rows, lengths) for rows in shards)
-    if config.method not in ANCHORED:
-        return sum((rehearsal.usage for rehearsal in alone), Usage(modelled=True))
-    anchor, later = next(alone), shards[1:]
+    cost, strategy, parameters = cost_of(config), strategy_of(config), search_parameters(config)
+    told = [_lengths_of(config, rows, lengths) for rows in shards]
+    if not config.method.reads_anchor:
+        return sum((cost.alone(strategy, parameters, shard).usage for shard in told), Usage(modelled=True))
+    anchor, later = cost.alone(strategy, parameters, told[0]), told[1:]
     if not later:
         return anchor.usage
-    asked = _by_panel(anchor.panel, shards[0]) if anchor.panel else _by_anchor(config, shards[0], lengths)
+    asked = _by_panel(anchor.panel, told[0]) if anchor.panel else _by_anchor(config, told[0], lengths)
     usage = anchor.usage + Usage(0, 0, sum(asked.first) + sum(asked.others), modelled=True)
-    return sum((_behind(config, rows, asked, lengths) for rows in later), usage)
+    return sum((cost.behind(parameters, shard, asked) for shard in later), usage)
 
 
-def _by_panel(panel: Panel, anchor: _Rows) -> _Asked:
+def _lengths_of(config: JobConfig, rows: _Rows, lengths: Lengths) -> ShardLengths:
+    return ShardLengths(
+        groups=rows.groups,
+        tokens=rows.tokens,
+        known=rows.known,
+        classes=len(config.task.labels),
+        budget_tokens=lengths.context - SPECIAL_TOKENS - max(rows.tokens),
+        lead_tokens=lengths.lead,
+        tail_tokens=lengths.tail,
+        shared_beginnings=lengths.shared_beginnings,
+    )
+
+
+def _by_panel(panel: Panel, anchor: ShardLengths) -> Asked:
     """Behind the demonstrations of the panel's members."""
     tokens = [sum(anchor.tokens[row] for row, _ in member.demonstrations) for member in panel.members]
-    return _Asked(tokens[: panel.first], tokens[panel.first :])
+    return Asked(tokens[: panel.first], tokens[panel.first :])
 
 
-def _by_anchor(config: JobConfig, anchor: _Rows, lengths: Lengths) -> _Asked:
+def _by_anchor(config: JobConfig, anchor: ShardLengths, lengths: Lengths) -> Asked:
     """Behind as many of the anchor's rows as fit, in several orders."""
     prefix = min(sum(anchor.tokens), int(ANCHOR_SHARE * (lengths.context - SPECIAL_TOKENS)))
-    return _Asked([prefix], [prefix] * config.search.second_opinions)
-
-
-def _is_annealing(config: JobConfig) -> bool:
-    return config.method is Method.ICM and config.search.strategy is not StrategyName.FOLDS
-
-
-def _alone(config: JobConfig, rows: _Rows, lengths: Lengths) -> Rehearsal:
-    """A shard that reads no anchor."""
-    if _is_annealing(config):
-        return Rehearsal(_annealing(config, rows))
-    budget = lengths.context - SPECIAL_TOKENS - max(rows.tokens)
-    parameters = search_parameters(config)
-    problem = made_up_problem(rows.groups, rows.tokens, len(config.task.labels), parameters, budget, known=rows.known)
-    lead = max(lengths.lead, _shared_tokens(rows, lengths))
-    return rehearsed(strategy_of(config), problem, lead_tokens=lead, tail_tokens=lengths.tail)
-
-
-def _shared_tokens(rows: _Rows, lengths: Lengths) -> int:
-    """Tokens that a text has in common with its neighbour: characters shared end within a token, which is new."""
-    mean = sum(rows.tokens) / len(rows.tokens) - lengths.tail
-    return round(max(0.0, lengths.shared_beginnings * mean - 1))
-
-
-def _annealing(config: JobConfig, rows: _Rows) -> Usage:
-    """A leave-one-out over the rows labelled so far for most of the draws: N L (log2 N + 1) tokens each."""
-    count, tokens = len(rows.tokens), sum(rows.tokens)
-    evaluations = int(draws(search_parameters(config), count) * _EVALUATIONS_PER_DRAW)
-    prompts = evaluations * count // 2
-    computed = int(evaluations * tokens / 2 * (math.log2(max(2, count)) + 1))
-    return Usage(prompts, prompts * tokens // 2, computed, modelled=True)
-
-
-def _behind(config: JobConfig, rows: _Rows, asked: _Asked, lengths: Lengths) -> Usage:
-    """A shard behind the anchor's demonstrations, which are in the cache by then."""
-    if _is_annealing(config):
-        inside = _annealing(config, rows)
-        return inside + Usage(0, inside.prompts * asked.first[0], 0, modelled=True)
-    times = len(asked.first) + _DOUBTFUL_SHARE * len(asked.others)
-    before = sum(asked.first) + _DOUBTFUL_SHARE * sum(asked.others)
-    read = times * sum(max(1, tokens - lengths.tail) for tokens in rows.tokens)
-    sent = round(before * len(rows.tokens) + read)
-    computed = round(read * (1 - lengths.shared_beginnings))
-    return Usage(round(times * len(rows.tokens)), sent, computed, modelled=True)
+    return Asked([prefix], [prefix] * config.search.second_opinions)

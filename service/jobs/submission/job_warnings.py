@@ -3,14 +3,15 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from service.config import JobConfig, Method, Task
+from service.config import JobConfig, Task
 from service.identifiers import Label
 from service.jobs.checks.survey import Survey
 from service.jobs.submission.preparation import Preparation
 from service.jobs.task.gold import unmatched_warning
-from service.jobs.task.problem import ANCHOR, ANCHORED
+from service.jobs.task.problem import ANCHOR
 from service.jobs.task.satisfiability import impossible_warnings
 from service.jobs.task.shares import unmet_by_relations
+from service.search.state.objective import Objective
 
 LONG_ROW_SHARE = 10  # a row this many times as long as the median is worth a warning
 
@@ -34,7 +35,7 @@ def warnings_of(prepared: Preparation) -> tuple[str, ...]:
 def _relation_warnings(survey: Survey, config: JobConfig) -> Iterator[str]:
     alone = sum(1 for size in Counter(survey.groups).values() if size == 1)
     if not config.task.relations:
-        if config.method is Method.ICM and not config.search.raises_gain:
+        if config.method.baseline is None and config.search.raised is Objective.UTILITY:
             yield "there are no relations: under objective 'utility' nothing keeps all labels from becoming one"
     elif alone:
         yield f"{alone} rows have no related row"
@@ -63,7 +64,7 @@ def _known_warnings(prepared: Preparation) -> Iterator[str]:
         if not rows:
             yield f"no known row has the label {name!r}: the known rows say nothing of it"
     outside = sum(plan.shard_of_row[row] != ANCHOR for row in survey.known)
-    if outside and prepared.config.method in ANCHORED:
+    if outside and prepared.config.method.reads_anchor:
         yield (
             f"{outside} of {len(survey.known)} known rows have no room among the rows solved first and keep their "
             "labels, but other rows are not shown them; raise search.anchor_rows"

@@ -9,7 +9,6 @@ from types import MappingProxyType
 from service.config import JobConfig
 from service.entities import NewShard
 from service.identifiers import Label, Row
-from service.jobs.task.problem import ANCHORED
 
 KNOWN_SHARE = 0.5  # of the anchor's rows, that known rows may be: the others leave room for a search
 
@@ -33,7 +32,7 @@ def plan_shards(
     """
     sizes = Counter(groups)
     search = config.search
-    if config.method not in ANCHORED:
+    if not config.method.reads_anchor:
         return _plan(groups, _fill(sizes, list(sizes), search.shard_rows), blocked=False)
     if len(groups) <= 2 * search.anchor_rows:
         return _plan(groups, [list(sizes)], blocked=False)

@@ -1,12 +1,12 @@
 """Makes the search's problem out of a shard's rows: text, rules, anchor and token budget."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import orjson
 
-from service.config import JobConfig, Method, Normalization, StrategyName, Task
+from service.config import JobConfig, Normalization, Task
 from service.entities import ClaimedShard, ShardRow
 from service.errors import BackendRefused, BackendUnavailable
 from service.identifiers import Label, Row
@@ -21,22 +21,11 @@ from service.search.prompting.demonstrations import balanced_beginning, has_room
 from service.search.state import checkpoint
 from service.search.state.problem import Parameters, Problem
 from service.search.state.steps import Strategy
-from service.search.strategies.authors import Authors
-from service.search.strategies.baselines import Bootstrap, FewShotRandom, ZeroShot
-from service.search.strategies.folds import Folds
-from service.search.strategies.gain_search import GainSearch
-from service.search.strategies.paper import Paper
+from service.search.strategies.cost import Cost
 
-ANCHORED = frozenset({Method.ICM, Method.BOOTSTRAP})  # methods whose later shards read the anchor's labels
 ANCHOR = 0  # the shard whose labels all later shards read
 ANCHOR_SHARE = 0.6  # of the context, that the anchor's demonstrations may fill
 SPECIAL_TOKENS = 2  # room for what a server's tokenizer adds around a prompt
-
-_SEARCHES: Mapping[StrategyName, Strategy] = {
-    StrategyName.FOLDS: Folds(),
-    StrategyName.PAPER: Paper(),
-    StrategyName.AUTHORS: Authors(),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +42,7 @@ async def load_problem(store: Store, scorer: Scorer, claimed: ClaimedShard, left
     anchor = None
     async with store.workbench() as unit:
         rows = await unit.rows.of(claimed.dataset_id, claimed.lease.shard)
-        if claimed.lease.shard != ANCHOR and claimed.config.method in ANCHORED:
+        if claimed.lease.shard != ANCHOR and claimed.config.method.reads_anchor:
             saved = await unit.shards.checkpoint(claimed.lease.job_id, ANCHOR)
             anchor = AnchorLabels(
                 await unit.rows.of(claimed.dataset_id, ANCHOR),
@@ -164,35 +153,20 @@ async def _room(scorer: Scorer) -> int | None:
 
 
 def search_parameters(config: JobConfig) -> Parameters:
-    """The search's numbers from the job's configuration."""
+    """The search's numbers from the job's configuration, which calls most of them the same."""
     search = config.search
-    return Parameters(
-        seed=search.seed,
-        alpha=search.alpha,
-        mean=search.normalization is Normalization.MEAN,
-        seed_labels=search.seed_labels,
-        initial_temperature=search.initial_temperature,
-        final_temperature=search.final_temperature,
-        cooling=search.cooling,
-        draws_per_row=search.draws_per_row,
-        repair_rounds=search.repair_rounds,
-        folds=search.folds,
-        restarts=search.restarts,
-        initial_rows=search.initial_rows,
-        sweeps=search.sweeps,
-        rounds=search.rounds,
-        exact_scores=search.exact_confidence,
-    )
+    own = {"mean": search.normalization is Normalization.MEAN, "exact_scores": search.exact_confidence}
+    same = {field.name: getattr(search, field.name) for field in fields(Parameters) if field.name not in own}
+    return Parameters(**same, **own)
 
 
 def strategy_of(config: JobConfig) -> Strategy:
     """The method and strategy that the configuration asks for."""
-    match config.method:
-        case Method.ZERO_SHOT:
-            return ZeroShot()
-        case Method.FEW_SHOT_RANDOM:
-            return FewShotRandom()
-        case Method.BOOTSTRAP:
-            return Bootstrap(consistent=config.search.consistency)
-        case Method.ICM:
-            return GainSearch() if config.search.raises_gain else _SEARCHES[config.search.strategy]
+    if config.method.baseline is not None:
+        return config.method.baseline.build(search_parameters(config))
+    return config.search.strategy.approach.searches[config.search.raised]
+
+
+def cost_of(config: JobConfig) -> Cost:
+    """The rule that predicts what the configuration's method and strategy cost."""
+    return (config.method.baseline or config.search.strategy.approach).cost

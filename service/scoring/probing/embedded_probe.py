@@ -5,18 +5,18 @@ from typing import Any, Protocol
 
 from service.errors import BackendRefused, BackendUnavailable
 from service.identifiers import Row
-from service.ports.scoring import BackendInfo
+from service.ports.scoring import BackendInfo, ServerFacts
 from service.scoring.calls.gather import together
 from service.scoring.probing.cache_trial import CacheFindings, Sample, concluded, fresh_text
 from service.scoring.probing.identity import not_ready
 from service.scoring.probing.label_trial import PROBE_TEXT, AskedLabels, Finder, LabelFindings
 from service.scoring.probing.probe import EXAMPLES, judged, told
-from service.scoring.wires.detection import kind_at, misconfigured
+from service.scoring.wires.detection import DetectKind, misconfigured
 from service.scoring.wires.http import JsonHttp
-from service.scoring.wires.wire import ServerFacts, Token
+from service.scoring.wires.kind import Kind
+from service.scoring.wires.wire import Token
 from service.search.predictions.prompt_tree import PromptTree, Query, TreeScores
 
-KIND = "embedded"
 _CLAIMS = 8  # of the cache trial's prompt: about a hundred tokens
 
 
@@ -30,10 +30,23 @@ class Score(Protocol):
 
 
 class EmbeddedExaminer:
-    """Examines the embedded server behind `http`: `facts` are its own words, `score` scores its trees."""
+    """Examines the embedded server behind `http`: `facts` are its own words, `score` scores its trees.
 
-    def __init__(self, http: JsonHttp, *, facts: Callable[[], Awaitable[ServerFacts]], score: Score) -> None:
+    `detect` says what kind of server answers at its address; without it the settings are believed.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        http: JsonHttp,
+        *,
+        facts: Callable[[], Awaitable[ServerFacts]],
+        score: Score,
+        detect: DetectKind | None = None,
+    ) -> None:
+        self._kind = kind
         self._http = http
+        self._detect = detect
         self._facts = facts
         self._score = score
         self._fingerprint = ""
@@ -43,22 +56,22 @@ class EmbeddedExaminer:
         """What the server is and whether it can score these labels; errors are in the answer's problems."""
         asked = AskedLabels(labels or EXAMPLES, all_spellings, separator, as_text=False)
         try:
-            info = told(name, KIND, await self._facts(), token_id_prompts=False)
+            info = told(name, self._kind, await self._facts(), token_id_prompts=False)
             found = await self._try_labels(asked)
             if not found.refusals:
                 await self._try_cache(info, asked)
         except BackendUnavailable as error:
-            return not_ready(name, KIND, error)
+            return not_ready(name, self._kind.name, error)
         except BackendRefused as error:
             other_kind = await self._other_kind()
-            return not_ready(name, KIND, error if other_kind is None else BackendRefused(other_kind))
+            return not_ready(name, self._kind.name, error if other_kind is None else BackendRefused(other_kind))
         if found.refusals and (other_kind := await self._other_kind()) is not None:
-            return not_ready(name, KIND, BackendRefused(other_kind))
-        return judged(info, found, self._cache)
+            return not_ready(name, self._kind.name, BackendRefused(other_kind))
+        return judged(self._kind, info, found, self._cache)
 
     async def _other_kind(self) -> str | None:
         """What to change, where another kind of server gave a refusal."""
-        return misconfigured(KIND, await kind_at(self._http))
+        return misconfigured(self._kind, await self._detect()) if self._detect else None
 
     async def _try_labels(self, asked: AskedLabels) -> LabelFindings:
         """Score one prompt by itself, then two at once. Raises BackendUnavailable."""

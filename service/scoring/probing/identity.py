@@ -1,13 +1,12 @@
 """Recognises a server: by what it says of itself, and by what it answers to a few fixed prompts."""
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, fields
 
 from service.errors import BackendError, BackendUnavailable
-from service.ports.scoring import BackendIdentity, BackendInfo
+from service.ports.scoring import BackendIdentity, BackendInfo, ServerFacts
 from service.scoring.calls.executor import Driver
-from service.scoring.wires.wire import ServerFacts
 
 # Prompts that leave much open: how sure a model is of its likeliest next token then differs from model to model.
 CANARY_PROMPTS = (
@@ -67,24 +66,10 @@ class Recognition:
         return BackendIdentity(described("", self._kind, facts).fingerprint, last.canary)
 
 
-def described(
-    name: str, kind: str, facts: ServerFacts, problems: Sequence[str] = (), *, reports_tokens_computed: bool = False
-) -> BackendInfo:
+def described(name: str, kind: str, facts: ServerFacts) -> BackendInfo:
     """A backend that answers; ready where there are no problems."""
-    return BackendInfo(
-        name=name,
-        kind=kind,
-        ready=not problems,
-        model=facts.model,
-        revision=facts.revision,
-        server_version=facts.version,
-        context_tokens=facts.context_tokens,
-        max_concurrent_requests=facts.max_concurrent_requests,
-        max_top_tokens=facts.max_top_tokens,
-        cache_block_tokens=facts.cache_block_tokens,
-        reports_tokens_computed=reports_tokens_computed,
-        problems=tuple(problems),
-    )
+    told = {fact.name: getattr(facts, fact.name) for fact in fields(ServerFacts)}
+    return BackendInfo(name=name, kind=kind, ready=not facts.problems, **told)
 
 
 def not_ready(name: str, kind: str, error: BackendError) -> BackendInfo:

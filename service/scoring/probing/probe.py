@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind
-from service.ports.scoring import BackendInfo
+from service.ports.scoring import BackendInfo, ServerFacts
 from service.scoring.calls.executor import Driver
 from service.scoring.probing.cache_trial import CacheFindings, CacheTrial
 from service.scoring.probing.identity import described, not_ready
 from service.scoring.probing.label_trial import AskedLabels, LabelFindings, try_labels
-from service.scoring.wires.advice import remedies_of
 from service.scoring.wires.detection import DetectKind, misconfigured
-from service.scoring.wires.wire import ServerFacts, Wire
+from service.scoring.wires.kind import Kind, Remedies
+from service.scoring.wires.wire import Wire
 
 EXAMPLES = ("True", "False")  # labels tried where none are given
 STEADY_NATS = 1e-3  # differences below do not matter: single precision is steady to 1e-6
@@ -49,7 +49,7 @@ class Examiner:
     def __init__(self, detect: DetectKind | None = None) -> None:
         self._detect = detect
         self._fingerprint = ""
-        self._found_kind: str | None = None
+        self._found_kind: Kind | None = None
         self._cache_trial = CacheTrial()
 
     async def __call__(
@@ -67,9 +67,9 @@ class Examiner:
             facts = await wire.facts()
         except BackendError as error:
             other_kind = await self._other_kind(wire.kind, error)
-            return not_ready(name, wire.kind, error if other_kind is None else BackendRefused(other_kind))
+            return not_ready(name, wire.kind.name, error if other_kind is None else BackendRefused(other_kind))
         info = told(name, wire.kind, facts, token_id_prompts=wire.takes_token_ids)
-        if (wrong := await self._check_kind(info)) is not None:
+        if (wrong := await self._check_kind(wire.kind, info)) is not None:
             return replace(info, ready=False, problems=(wrong,))
         if info.problems:
             return info
@@ -88,35 +88,34 @@ class Examiner:
         )
         if info.max_top_tokens is not None:  # a lower cap may have shown itself in a refusal by now
             info = replace(info, max_top_tokens=(await wire.facts()).max_top_tokens)
-        return judged(info, found, cache, found_kind=self._found_kind)
+        return judged(wire.kind, info, found, cache, found_kind=self._found_kind)
 
-    async def _other_kind(self, configured: str, error: BackendError) -> str | None:
+    async def _other_kind(self, configured: Kind, error: BackendError) -> str | None:
         """What to change, where a server of another kind gave the error."""
         answered = isinstance(error, BackendRefused) or (
             isinstance(error, BackendUnavailable) and error.kind is FailureKind.MALFORMED
         )
         return misconfigured(configured, await self._detect()) if self._detect and answered else None
 
-    async def _check_kind(self, info: BackendInfo) -> str | None:
+    async def _check_kind(self, configured: Kind, info: BackendInfo) -> str | None:
         """What to change where another kind answers; looked at when the server is new or has changed."""
         if info.fingerprint != self._fingerprint:
             self._cache_trial = CacheTrial()
             self._found_kind = await self._detect() if self._detect else None
             self._fingerprint = info.fingerprint
-        return misconfigured(info.kind, self._found_kind)
+        return misconfigured(configured, self._found_kind)
 
 
-def told(name: str, kind: str, facts: ServerFacts, *, token_id_prompts: bool) -> BackendInfo:
+def told(name: str, kind: Kind, facts: ServerFacts, *, token_id_prompts: bool) -> BackendInfo:
     """What the server says of itself; a problem where it hides what no job can do without."""
-    problems = facts.problems
-    if facts.context_tokens is None and not problems:
-        problems = (f"the server does not say how many tokens it reads at once: {remedies_of(kind).context}",)
-    info = described(name, kind, facts, problems)
-    return replace(info, token_id_prompts=token_id_prompts, advice=facts.advice)
+    if facts.context_tokens is None and not facts.problems:
+        hidden = f"the server does not say how many tokens it reads at once: {kind.remedies.context}"
+        facts = replace(facts, problems=(hidden,))
+    return replace(described(name, kind.name, facts), token_id_prompts=token_id_prompts)
 
 
 def judged(
-    info: BackendInfo, found: LabelFindings, cache: CacheFindings, *, found_kind: str | None = None
+    kind: Kind, info: BackendInfo, found: LabelFindings, cache: CacheFindings, *, found_kind: Kind | None = None
 ) -> BackendInfo:
     """What the server says and what the trials found, with what to change."""
     tried = replace(
@@ -128,13 +127,14 @@ def judged(
         repeat_difference_nats=found.difference_nats,
         warm_difference_nats=cache.difference_nats,
     )
-    problems = (*tried.problems, *_problems(tried, found))
-    advice = (*tried.advice, *_advice(tried, found, found_kind))
+    problems = (*tried.problems, *_problems(kind.remedies, tried, found))
+    advice = (*tried.advice, *_advice(kind.remedies, tried, found))
+    if found_kind is not None and (instead := found_kind.speaks.get(kind.name)):
+        advice = (*advice, instead)
     return replace(tried, ready=not problems, problems=problems, advice=advice)
 
 
-def _problems(info: BackendInfo, found: LabelFindings) -> Iterator[str]:
-    remedies = remedies_of(info.kind)
+def _problems(remedies: Remedies, info: BackendInfo, found: LabelFindings) -> Iterator[str]:
     yield from found.refusals
     for token in found.unreachable:
         yield f"no log-probability for {token.text!r} after {token.prompt!r}: {remedies.unreachable_label}"
@@ -148,8 +148,7 @@ def _problems(info: BackendInfo, found: LabelFindings) -> Iterator[str]:
             yield f"{what} differ by {nats:.2g} nats, too much to compare scores: {remedies.differing_calls}"
 
 
-def _advice(info: BackendInfo, found: LabelFindings, found_kind: str | None) -> Iterator[str]:
-    remedies = remedies_of(info.kind)
+def _advice(remedies: Remedies, info: BackendInfo, found: LabelFindings) -> Iterator[str]:
     if not info.reports_tokens_computed:
         yield f"tokens computed are modelled, since the server does not tell them: {remedies.computed_tokens}"
     if info.prefix_cache is False:
@@ -166,8 +165,6 @@ def _advice(info: BackendInfo, found: LabelFindings, found_kind: str | None) -> 
         yield f"labels have other tokens behind prompts that end with {ends}: let the template end with a word"
     if found.joins is False:
         yield "the tokenizer gives a text other tokens behind a separator than by itself: prompts are encoded whole"
-    if info.kind == "tgi" and found_kind == "embedded":
-        yield "the embedded server answers: with the backend's kind 'embedded' a whole prompt tree travels in one call"
 
 
 def _differences(info: BackendInfo) -> Iterator[tuple[str, float]]:

@@ -8,10 +8,12 @@ by then.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from service.errors import BackendRefused, BackendUnavailable
+from service.ports.scoring import ServerFacts
 from service.scoring.wires.http import JsonHttp
+from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.replies import (
     Completion,
     computed_tokens,
@@ -24,9 +26,10 @@ from service.scoring.wires.replies import (
     text_or_none,
     token_ids,
 )
+from service.scoring.wires.settings import WireBackend
 from service.scoring.wires.special_tokens import in_ids
 from service.scoring.wires.token_offsets import SHORT_CHARACTERS, placed
-from service.scoring.wires.wire import NextToken, Prompt, ServerFacts, Token
+from service.scoring.wires.wire import NextToken, Prompt, Token
 
 _FIRST_ALTERNATIVES = 200
 _GROWTH = 10
@@ -34,10 +37,30 @@ _FLOOR = -3.4e38  # `completion_token_output::logarithm` writes the lowest float
 _FORCED = 1e4  # added to a logit, more than any two differ by
 
 
+async def _answers(get: GetDocument) -> bool:
+    return "default_generation_settings" in await get("/props")
+
+
+KIND = Kind(
+    name="llamacpp",
+    title="llama.cpp",
+    remedies=Remedies(
+        unreachable_label="take other labels, or a release of llama-server whose /completion takes a larger `n_probs`",
+        computed_tokens="use a release of llama-server that tells `timings.cache_n`",
+        prefix_cache="launch the server with --cache-prompt and, for a model with sliding-window attention, --swa-full",
+        cache_block="use a release of llama-server that reuses a prompt token by token",
+        differing_calls="launch the server with one slot (-np 1) and a KV cache of full precision "
+        "(--cache-type-k f16 --cache-type-v f16)",
+        context="set --ctx-size; every slot gets its share of it",
+    ),
+    sign=_answers,
+)
+
+
 class LlamaCppWire:
     """A `llama-server` with one language model."""
 
-    kind = "llamacpp"
+    kind = KIND
     takes_token_ids = True
 
     def __init__(self, url: str, *, timeout_seconds: float, connections: int, api_key: str | None = None) -> None:
@@ -121,6 +144,23 @@ class LlamaCppWire:
         return answer
 
 
+class LlamaCppBackend(WireBackend):
+    """The settings of a backend of this kind."""
+
+    of_kind: ClassVar[Kind] = KIND
+
+    kind: Literal["llamacpp"] = "llamacpp"
+
+    def wire(self, url: str) -> LlamaCppWire:
+        """The wire to one of the backend's servers."""
+        return LlamaCppWire(
+            url,
+            timeout_seconds=self.timeout_seconds,
+            connections=self.concurrency,
+            api_key=self.bearer_token,
+        )
+
+
 def read_completion(reply: Any) -> Completion:
     """A reply to `/completion`; its `tokens_cached` counts what is cached afterwards, not what was found.
 
@@ -162,7 +202,7 @@ def read_facts(props: Mapping[str, Any], model: Mapping[str, Any]) -> ServerFact
     context = positive_or_none(props["default_generation_settings"].get("n_ctx"))
     return ServerFacts(
         model=text_or_none(props.get("model_path")) or text_or_none(model["id"]),
-        version=text_or_none(props.get("build_info")),
+        server_version=text_or_none(props.get("build_info")),
         context_tokens=context and context - 2,
         max_concurrent_requests=positive_or_none(props.get("total_slots")),
         cache_block_tokens=1,

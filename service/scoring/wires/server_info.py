@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from service.ports.scoring import ServerFacts
 from service.scoring.wires.replies import positive_or_none, text_or_none
-from service.scoring.wires.wire import ServerFacts
 
 
 def read_info(info: Mapping[str, Any]) -> ServerFacts:
@@ -12,7 +12,7 @@ def read_info(info: Mapping[str, Any]) -> ServerFacts:
     return ServerFacts(
         model=text_or_none(info.get("model_id")),
         revision=text_or_none(info.get("model_sha")),
-        version=text_or_none(info.get("version")),
+        server_version=text_or_none(info.get("version")),
         context_tokens=positive_or_none(info.get("max_input_tokens")),
         max_concurrent_requests=positive_or_none(info.get("max_concurrent_requests")),
         max_top_tokens=positive_or_none(info.get("max_top_n_tokens")),

@@ -7,11 +7,13 @@ leaves the prefix cache in use, which log-probabilities of the prompt itself wou
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from service.errors import BackendRefused, BackendUnavailable
+from service.ports.scoring import ServerFacts
 from service.scoring.calls.retry_rules import failed_answer
 from service.scoring.wires.http import JsonHttp
+from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.recent import Recent
 from service.scoring.wires.replies import (
     computed_tokens,
@@ -24,9 +26,10 @@ from service.scoring.wires.replies import (
     text_or_none,
     token_ids,
 )
+from service.scoring.wires.settings import ServedModel, WireBackend
 from service.scoring.wires.special_tokens import encode_cut, in_ids, lookalikes
 from service.scoring.wires.token_offsets import SHORT_CHARACTERS
-from service.scoring.wires.wire import NextToken, Prompt, ServerFacts, Token
+from service.scoring.wires.wire import NextToken, Prompt, Token
 
 _REMEMBERED_TEXTS = 10_000
 _TOO_LONG = ("longer than", "exceeds the")  # in the messages of tokenizer_manager.py and managers/utils.py
@@ -37,10 +40,29 @@ _ADVICE = {
 }
 
 
+async def _answers(get: GetDocument) -> bool:
+    return "model_path" in await get("/model_info") or "model_path" in await get("/get_model_info")  # in older releases
+
+
+KIND = Kind(
+    name="sglang",
+    title="SGLang",
+    remedies=Remedies(
+        unreachable_label="use a release of SGLang whose /generate takes `token_ids_logprob` (0.5 does)",
+        computed_tokens="use a release of SGLang whose /generate tells `cached_tokens` (0.5 does)",
+        prefix_cache="launch the server without --disable-radix-cache and without --enable-mis",
+        cache_block="launch the server with --page-size 1, where its attention backend takes it",
+        differing_calls="launch the server with --enable-deterministic-inference",
+        context="set --context-length, and use a release whose /server_info or /v1/models tells it",
+    ),
+    sign=_answers,
+)
+
+
 class SglangWire:
     """An SGLang server; `model` is checked against the names it serves, of which a call need not name one."""
 
-    kind = "sglang"
+    kind = KIND
     takes_token_ids = True
 
     def __init__(
@@ -151,6 +173,25 @@ class SglangWire:
         return {}
 
 
+class SglangBackend(WireBackend):
+    """The settings of a backend of this kind."""
+
+    of_kind: ClassVar[Kind] = KIND
+
+    kind: Literal["sglang"] = "sglang"
+    model: ServedModel = None
+
+    def wire(self, url: str) -> SglangWire:
+        """The wire to one of the backend's servers."""
+        return SglangWire(
+            url,
+            timeout_seconds=self.timeout_seconds,
+            connections=self.concurrency,
+            model=self.model,
+            api_key=self.bearer_token,
+        )
+
+
 def _generating(wanted: Sequence[int]) -> dict[str, Any]:
     """Temperature 0 is taken as 1 with the likeliest token drawn, so that log-probabilities stay as they are."""
     return {
@@ -228,7 +269,7 @@ def read_facts(
     return ServerFacts(
         model=text_or_none(model.get("model_path")) or next(iter(served), None),
         revision=_revision(server.get("revision"), model.get("weight_version")),
-        version=text_or_none(server.get("version")),
+        server_version=text_or_none(server.get("version")),
         context_tokens=min(longest) - 1 if longest else None,
         max_concurrent_requests=positive_or_none(server.get("max_running_requests")),
         cache_block_tokens=positive_or_none(server.get("page_size")),

@@ -11,20 +11,24 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import httpx2
 from huggingface_hub import AsyncInferenceClient, TextGenerationInputGrammarType, TextGenerationOutput
 from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError, TextGenerationError
+from pydantic import Field
 
 from service.errors import BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
+from service.ports.scoring import ServerFacts
 from service.scoring.calls.retry_rules import failed_answer, moment, retry_after_seconds
 from service.scoring.wires.http import JsonHttp
+from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.recent import Recent
 from service.scoring.wires.replies import count, log_probability, of_one_distribution, reading
 from service.scoring.wires.server_info import read_info
+from service.scoring.wires.settings import WireBackend
 from service.scoring.wires.token_offsets import whole_characters
-from service.scoring.wires.wire import NextToken, Prompt, ServerFacts, Token
+from service.scoring.wires.wire import NextToken, Prompt, Token
 
 _FIRST_TOP_TOKENS = 5  # TGI's own cap, enough for most label sets
 _TOP_TOKENS_GROWTH = 10
@@ -35,10 +39,32 @@ _REMEMBERED = 10_000  # texts of tokens, and sets of wanted tokens
 _NO_ROOM = "raise the server's --max-top-n-tokens and the backend's max_top_tokens"
 
 
+async def _answers(get: GetDocument) -> bool:
+    return "router" in await get("/info")
+
+
+KIND = Kind(
+    name="tgi",
+    title="text-generation-inference",
+    remedies=Remedies(
+        unreachable_label="launch the server with a higher --max-top-n-tokens (200 is a good start, its own default "
+        "is 5) and set the backend's max_top_tokens to the same number",
+        computed_tokens="text-generation-inference never does; vLLM, SGLang and llama.cpp do",
+        prefix_cache="set PREFIX_CACHING=1 where the server runs; it needs the attention of flashinfer or "
+        "flashdecoding, a GPU of compute capability 8.0 or more, and heads of 64, 128 or 256",
+        cache_block="launch the server with ATTENTION=flashinfer, which caches token by token",
+        differing_calls="text-generation-inference has no switch for it; --dtype float32 makes it small, and vLLM "
+        "with VLLM_BATCH_INVARIANT=1 removes it",
+        context="set --max-input-tokens",
+    ),
+    sign=_answers,
+)
+
+
 class TgiWire:
     """A server that speaks TGI's `/generate`, `/info` and `/tokenize`."""
 
-    kind = "tgi"
+    kind = KIND
     takes_token_ids = False
 
     def __init__(
@@ -130,6 +156,27 @@ class TgiWire:
                     text, details=True, max_new_tokens=1, do_sample=False, top_n_tokens=top, grammar=grammar
                 )
             return _read(output)
+
+
+class TgiBackend(WireBackend):
+    """The settings of a backend of this kind."""
+
+    of_kind: ClassVar[Kind] = KIND
+
+    kind: Literal["tgi"] = "tgi"
+    max_top_tokens: int = Field(
+        1000, ge=1, description="the server's --max-top-n-tokens; 5 is TGI's own default, the embedded server has 1000"
+    )
+
+    def wire(self, url: str) -> TgiWire:
+        """The wire to one of the backend's servers."""
+        return TgiWire(
+            url,
+            timeout_seconds=self.timeout_seconds,
+            connections=self.concurrency,
+            max_top_tokens=self.max_top_tokens,
+            api_key=self.bearer_token,
+        )
 
 
 def _placed(text: str, pieces: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Token, int]]:

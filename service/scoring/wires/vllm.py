@@ -8,10 +8,12 @@ made the only one allowed, one call for each.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from service.errors import BackendRefused, BackendUnavailable
+from service.ports.scoring import ServerFacts
 from service.scoring.wires.http import JsonHttp
+from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.replies import (
     Completion,
     computed_tokens,
@@ -24,9 +26,10 @@ from service.scoring.wires.replies import (
     text_or_none,
     token_ids,
 )
+from service.scoring.wires.settings import ServedModel, WireBackend
 from service.scoring.wires.special_tokens import encode_cut, in_ids, lookalikes
 from service.scoring.wires.token_offsets import SHORT_CHARACTERS, byte_level, placed, sentence_piece
-from service.scoring.wires.wire import NextToken, Prompt, ServerFacts, Token
+from service.scoring.wires.wire import NextToken, Prompt, Token
 
 _MAX_TOKEN_IDS = 128  # MAX_LOGPROB_TOKEN_IDS in vllm/sampling_params.py
 _MAX_LOGPROBS = 20  # vLLM's default of --max-logprobs
@@ -35,10 +38,33 @@ _FLOOR = -9999.0  # what vLLM writes for minus infinity
 _ID_KEY = "token_id:"
 
 
+async def _answers(get: GetDocument) -> bool:
+    models = (await get("/v1/models")).get("data") if "version" in await get("/version") else None
+    return isinstance(models, list) and any(
+        isinstance(model, Mapping) and model.get("owned_by") == "vllm" for model in models
+    )
+
+
+KIND = Kind(
+    name="vllm",
+    title="vLLM",
+    remedies=Remedies(
+        unreachable_label="use a release of vLLM that takes `logprob_token_ids` with /v1/completions (0.32 does), "
+        "or launch the server with --max-logprobs 200",
+        computed_tokens="launch the server with --enable-prompt-tokens-details",
+        prefix_cache="launch the server with --enable-prefix-caching",
+        cache_block="launch the server with a smaller --block-size, where the platform has one",
+        differing_calls="set VLLM_BATCH_INVARIANT=1 where the server runs (GPUs of compute capability 8.0 or more)",
+        context="set --max-model-len, and use a release whose /v1/models tells `max_model_len`",
+    ),
+    sign=_answers,
+)
+
+
 class VllmWire:
     """A vLLM server; `model` is the name it serves the language model under, its first one where it is not given."""
 
-    kind = "vllm"
+    kind = KIND
     takes_token_ids = True
 
     def __init__(
@@ -133,6 +159,25 @@ class VllmWire:
         return answer
 
 
+class VllmBackend(WireBackend):
+    """The settings of a backend of this kind."""
+
+    of_kind: ClassVar[Kind] = KIND
+
+    kind: Literal["vllm"] = "vllm"
+    model: ServedModel = None
+
+    def wire(self, url: str) -> VllmWire:
+        """The wire to one of the backend's servers."""
+        return VllmWire(
+            url,
+            timeout_seconds=self.timeout_seconds,
+            connections=self.concurrency,
+            model=self.model,
+            api_key=self.bearer_token,
+        )
+
+
 def read_completion(reply: Any, *, tells_cached: bool = False) -> Completion:
     """A reply to `/v1/completions`. Raises what `reading` translates, BackendError.
 
@@ -162,12 +207,12 @@ def read_facts(models: Iterable[Mapping[str, Any]], version: object, chosen: str
     served = {model["id"]: model for model in models}
     if chosen is not None and chosen not in served:
         problem = f"the server has no model {chosen!r}; set the backend's model to one of: {', '.join(served)}"
-        return ServerFacts(version=text_or_none(version), problems=(problem,))
+        return ServerFacts(server_version=text_or_none(version), problems=(problem,))
     model = served[chosen or next(iter(served), "")]
     context = positive_or_none(model.get("max_model_len"))
     return ServerFacts(
         model=model["id"],
         revision=text_or_none(model.get("root") if model.get("root") != model["id"] else None),
-        version=text_or_none(version),
+        server_version=text_or_none(version),
         context_tokens=context and context - 1,
     )

@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from service.ports.scoring import ServerFacts
+from service.scoring.wires.kind import Kind
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -41,27 +44,6 @@ class NextToken:
     requests: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerFacts:
-    """What a server says of itself; None where it does not say.
-
-    `max_top_tokens` is the cap on alternatives a call may name, `cache_block_tokens` the
-    granularity of the prefix cache, `context_tokens` the longest prompt that leaves room for one
-    generated token, `problems` what makes the server unfit in its own words (a flag it was launched
-    with or without) and what to change, `advice` what would make it faster or safer.
-    """
-
-    model: str | None = None
-    revision: str | None = None
-    version: str | None = None
-    context_tokens: int | None = None
-    max_concurrent_requests: int | None = None
-    max_top_tokens: int | None = None
-    cache_block_tokens: int | None = None
-    problems: tuple[str, ...] = ()
-    advice: tuple[str, ...] = ()
-
-
 @dataclass(frozen=True, slots=True)
 class Token:
     """One token of a text; `end` is the number of the text's characters up to and with it.
@@ -82,8 +64,8 @@ class Wire(Protocol):
     """
 
     @property
-    def kind(self) -> str:
-        """The kind of server, as operators write it in a backend's settings."""
+    def kind(self) -> Kind:
+        """The kind of server."""
 
     @property
     def takes_token_ids(self) -> bool:

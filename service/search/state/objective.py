@@ -1,10 +1,18 @@
 """Utility of a labelling: mutual predictability and logical consistency (arXiv 2506.10139, eq. 1 and 2)."""
 
 import math
+from enum import StrEnum
 
 from service.search.predictions.scores import Scores
 from service.search.rules.consistency import Labels
 from service.search.state.problem import Problem
+
+
+class Objective(StrEnum):
+    """What a search raises."""
+
+    GAIN = "gain"  # information gain: what text and demonstrations tell of a label beyond the label shares
+    UTILITY = "utility"  # U(D) of arXiv 2506.10139, eq. 2
 
 
 def mutual_predictability(problem: Problem, labels: Labels, scores: Scores) -> float:

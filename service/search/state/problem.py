@@ -29,6 +29,7 @@ class Parameters:
     initial_rows: int = 24
     sweeps: int = 5
     rounds: int = 4  # of a bootstrap
+    consistency: bool = True  # whether a bootstrap heeds the rules
     exact_scores: bool = True  # leave-one-out scores at the end instead of those of the last sweep
 
 

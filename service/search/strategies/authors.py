@@ -21,8 +21,11 @@ from service.search.moves.schedule import accepts, draws
 from service.search.predictions.scores import likeliest, margin
 from service.search.prompting import evaluation
 from service.search.rules.consistency import Conflict, Labels
+from service.search.state.objective import Objective
 from service.search.state.problem import Problem
 from service.search.state.steps import Answer, Candidate, Phase, Request, State, Step, StopReason
+from service.search.strategies.annealing_cost import AnnealingCost
+from service.search.strategies.approach import Approach
 
 COOLING = 2.0  # in the place of beta
 
@@ -140,3 +143,6 @@ def _current(problem: Problem, state: State) -> Candidate:
 
 def _at(state: State, candidate: Candidate) -> State:
     return replace(state, labels=candidate.labels, scores=candidate.scores)
+
+
+APPROACH = Approach(searches={Objective.UTILITY: Authors()}, cost=AnnealingCost())

@@ -18,6 +18,7 @@ from service.search.prompting.demonstrations import keep_fitting
 from service.search.state.objective import utility
 from service.search.state.problem import Problem
 from service.search.state.steps import Answer, Phase, Request, State, Step, StopReason, as_candidate, ask
+from service.search.strategies.approach import Baseline
 from service.search.strategies.extension import extended
 
 
@@ -116,3 +117,8 @@ def _finished(problem: Problem, state: State, scores: Scores) -> State:
     labels = _row_by_row(problem, scores)
     state = state.enter(Phase.DONE, labels=labels, scores=scores, stop=StopReason.ASKED_ONCE)
     return state.noting(utility=utility(problem, labels, scores))
+
+
+ZERO_SHOT = Baseline(build=lambda _: ZeroShot())
+FEW_SHOT_RANDOM = Baseline(build=lambda _: FewShotRandom())
+BOOTSTRAP = Baseline(build=lambda parameters: Bootstrap(consistent=parameters.consistency), reads_anchor=True)

@@ -19,10 +19,13 @@ from service.search.measures.audit import audit
 from service.search.moves.redraw import redraw_groups
 from service.search.moves.relabelling import counted
 from service.search.prompting import evaluation
+from service.search.state.objective import Objective
 from service.search.state.problem import Problem
 from service.search.state.steps import Candidate, Phase, State, Step, StopReason, as_candidate, better
 from service.search.strategies import starts
+from service.search.strategies.approach import Approach
 from service.search.strategies.extension import extended
+from service.search.strategies.gain_search import GainSearch
 
 EXACT_REDRAWS = 1  # by leave-one-out scores; each costs another leave-one-out
 AGREEMENT = 0.9  # share of equal labels from which two starts have found the same labelling
@@ -124,3 +127,6 @@ def _found_again(candidates: Sequence[Candidate], best: Candidate) -> bool:
     """Whether another start has come to the best labelling, too."""
     others = [candidate for candidate in candidates if candidate is not best]
     return any(share_of_equal_labels(best.labels, other.labels) >= AGREEMENT for other in others)
+
+
+APPROACH = Approach(searches={Objective.GAIN: GainSearch(), Objective.UTILITY: Folds()})

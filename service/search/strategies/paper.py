@@ -19,8 +19,11 @@ from service.search.moves.repair import repair
 from service.search.moves.schedule import accepts, draws, temperature
 from service.search.predictions.scores import likeliest
 from service.search.prompting import evaluation
+from service.search.state.objective import Objective
 from service.search.state.problem import Problem
 from service.search.state.steps import Answer, Candidate, Phase, Request, State, Step, StopReason, as_candidate, better
+from service.search.strategies.annealing_cost import AnnealingCost
+from service.search.strategies.approach import Approach
 
 
 @dataclass(frozen=True)
@@ -112,3 +115,6 @@ def _at(state: State, candidate: Candidate, problem: Problem) -> State:
     complete = len(candidate.labels) == len(problem.rows)
     best = better(state.best, candidate) if complete else state.best
     return replace(state, labels=candidate.labels, scores=candidate.scores, best=best)
+
+
+APPROACH = Approach(searches={Objective.UTILITY: Paper()}, cost=AnnealingCost())

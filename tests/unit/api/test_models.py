@@ -5,6 +5,7 @@ from service.errors import BackendUnavailable
 from service.scoring.calls.executor import Driver
 from service.scoring.probing.probe import Examiner
 from service.scoring.prompts import PromptScorer
+from service.scoring.wires import tgi
 from service.storage.memory import MemoryStore
 from tests.unit.api.harness import CONFIG, Service, pairs
 from tests.unit.scoring.twin_wire import FACTS, TwinWire
@@ -60,7 +61,7 @@ async def test_a_list_asked_for_again_at_once_costs_the_server_nothing() -> None
 
 
 async def test_a_job_whose_labels_cannot_be_scored_is_refused_with_the_flag_to_set() -> None:
-    wire = TwinWire("tgi", takes_token_ids=False, unreachable=frozenset({" No"}))
+    wire = TwinWire(tgi.KIND, takes_token_ids=False, unreachable=frozenset({" No"}))
     for path in ("/v1/jobs", "/v1/jobs/estimate"):
         status, problem = await submitted(service_over(wire), path)
         assert (status, problem["type"]) == (422, "urn:icm:problem:backend-refused")

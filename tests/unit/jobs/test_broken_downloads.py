@@ -3,8 +3,9 @@ import pytest
 from service.access.desks import CallerDesks
 from service.entities import LOCAL_CALLER
 from service.errors import JobNotFound
-from service.jobs.export.results import ResultFormat, find_result, stream_result
+from service.jobs.export.results import find_result, stream_result
 from service.ports.store import Store
+from service.result_formats import ResultFormat
 from tests.behaviour.stored import cancel, queued
 
 

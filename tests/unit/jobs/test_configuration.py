@@ -2,9 +2,10 @@ from typing import Any
 
 import pytest
 
-from service.config import JobConfig, Objective
+from service.config import JobConfig
 from service.errors import InvalidConfig
 from service.jobs.checks.configuration import parse_config
+from service.search.state.objective import Objective
 
 
 def faults_of(raw: Any) -> set[str | None]:
@@ -168,7 +169,9 @@ def test_gold_cannot_name_pairs() -> None:
     ],
 )
 def test_folds_raises_gain_unless_the_papers_utility_is_asked_for(search: dict[str, Any], *, raises_gain: bool) -> None:
-    assert parse_config({"task": {"template": "{a}"}, "search": search}).search.raises_gain is raises_gain
+    assert parse_config({"task": {"template": "{a}"}, "search": search}).search.raised is (
+        Objective.GAIN if raises_gain else Objective.UTILITY
+    )
 
 
 @pytest.mark.parametrize("strategy", ["paper", "authors"])

@@ -5,17 +5,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from service.jobs.export.parquet import ColumnKinds, ParquetStream
+from service.jobs.export.parquet_encoder import ParquetEncoder
 
 FOUND = {"icm_label": "True", "icm_confidence": 0.75, "icm_margin": 1.1, "icm_status": "labeled"}
 
 
 def written(groups: list[list[dict[str, Any]]], columns: list[str]) -> pa.Table:
-    kinds = ColumnKinds(columns)
+    encoder = ParquetEncoder(columns, tuple(FOUND))
     for group in groups:
-        kinds.look_at(group)
-    stream = ParquetStream(kinds)
-    content = b"".join([*(stream.write(group) for group in groups), stream.finish()])
+        encoder.look_at(group)
+    content = b"".join([encoder.header(), *(encoder.encode(group) for group in groups), encoder.footer()])
     return pq.read_table(io.BytesIO(content))
 
 
@@ -48,9 +47,8 @@ def test_columns_stand_in_the_users_order_with_what_was_found_behind() -> None:
 
 def test_each_batch_is_a_row_group_and_is_handed_out_at_once() -> None:
     rows = [{"a": "x" * 100, **FOUND}] * 50
-    kinds = ColumnKinds(["a"])
-    kinds.look_at(rows)
-    stream = ParquetStream(kinds)
-    parts = [stream.write(rows), stream.write(rows), stream.finish()]
-    assert all(parts)
+    encoder = ParquetEncoder(["a"], tuple(FOUND))
+    encoder.look_at(rows)
+    parts = [encoder.header(), encoder.encode(rows), encoder.encode(rows), encoder.footer()]
+    assert all(parts[1:])
     assert pq.ParquetFile(io.BytesIO(b"".join(parts))).num_row_groups == 2

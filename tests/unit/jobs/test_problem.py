@@ -4,10 +4,23 @@ import pytest
 from service.entities import ShardRow
 from service.errors import BackendUnavailable
 from service.identifiers import Label, Row
-from service.jobs.task.problem import SPECIAL_TOKENS, AnchorLabels, build_problem, strategy_of
+from service.jobs.task.problem import (
+    SPECIAL_TOKENS,
+    AnchorLabels,
+    build_problem,
+    cost_of,
+    search_parameters,
+    strategy_of,
+)
 from service.search.predictions.panel import Member, Panel
+from service.search.state.objective import Objective
+from service.search.state.problem import Parameters
+from service.search.strategies.annealing_cost import AnnealingCost
+from service.search.strategies.baselines import Bootstrap
+from service.search.strategies.cost import Cost, SimulatedCost
 from service.search.strategies.folds import Folds
 from service.search.strategies.gain_search import GainSearch
+from service.search.strategies.registry import Method, StrategyName
 from tests.unit.jobs.sources import CountingScorer, config
 
 ROWS = [ShardRow(position=Row(number), data=b'{"q": "a word"}') for number in range(4)]
@@ -79,3 +92,40 @@ async def test_where_a_later_shard_leaves_less_room_the_last_demonstrations_are_
 def test_the_default_is_the_search_by_gain_and_the_papers_utility_a_choice() -> None:
     assert isinstance(strategy_of(config()), GainSearch)
     assert isinstance(strategy_of(config(search={"objective": "utility"})), Folds)
+
+
+@pytest.mark.parametrize("strategy", StrategyName)
+@pytest.mark.parametrize("objective", Objective)
+def test_every_strategy_searches_by_each_objective_that_it_raises(strategy: StrategyName, objective: Objective) -> None:
+    if objective in strategy.approach.searches:
+        found = strategy_of(config(search={"strategy": strategy, "objective": objective}))
+        assert found is strategy.approach.searches[objective]
+    else:
+        with pytest.raises(ValueError, match=f"{strategy.value!r} raises 'utility'"):
+            config(search={"strategy": strategy, "objective": objective})
+
+
+@pytest.mark.parametrize(
+    ("search", "rule"),
+    [({}, SimulatedCost), ({"strategy": "paper"}, AnnealingCost), ({"strategy": "authors"}, AnnealingCost)],
+)
+def test_a_strategy_is_costed_by_its_own_rule_and_a_baseline_by_that_of_the_baseline(
+    search: dict[str, object], rule: type[Cost]
+) -> None:
+    assert isinstance(cost_of(config(search=search)), rule)
+    baseline = config(search=search).model_copy(update={"method": Method.ZERO_SHOT})
+    assert isinstance(cost_of(baseline), SimulatedCost)
+
+
+def test_a_bootstrap_heeds_the_relations_as_the_configuration_says() -> None:
+    for consistent in (True, False):
+        told = config(search={"consistency": consistent}).model_copy(update={"method": Method.BOOTSTRAP})
+        assert strategy_of(told) == Bootstrap(consistent)
+
+
+def test_the_search_is_given_the_numbers_of_the_configuration() -> None:
+    numbers = {"seed": 7, "alpha": 3.0, "folds": 5, "rounds": 2, "consistency": False, "draws_per_row": 1.5}
+    given = search_parameters(config(search={**numbers, "normalization": "sum", "exact_confidence": False}))
+    assert {name: getattr(given, name) for name in numbers} == numbers
+    assert (given.mean, given.exact_scores) == (False, False)
+    assert search_parameters(config()) == Parameters()

@@ -3,11 +3,11 @@ import pytest
 from service.config import JobConfig
 from service.identifiers import Label, Row
 from service.jobs.submission.cost import Lengths, predict_usage
-from service.jobs.submission.cost_simulation import made_up_problem, rehearsed
 from service.jobs.submission.sharding import plan_shards
 from service.search.predictions.prompt_tree import Usage
 from service.search.state.problem import Parameters, Problem
 from service.search.strategies.baselines import ZeroShot
+from service.search.strategies.cost_simulation import made_up_problem, rehearsed
 from service.search.strategies.folds import Folds
 from service.search.strategies.gain_search import GainSearch
 

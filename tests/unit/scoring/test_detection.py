@@ -5,9 +5,13 @@ import pytest
 
 from inference.app import create_app
 from inference.settings import Limits
+from service.scoring import embedded
 from service.scoring.calls.executor import Driver
+from service.scoring.kinds import KINDS, detector
 from service.scoring.probing.probe import Examiner
-from service.scoring.wires.detection import detector, misconfigured
+from service.scoring.wires import vllm
+from service.scoring.wires.detection import misconfigured
+from service.scoring.wires.settings import BackendSettings
 from service.scoring.wires.vllm import VllmWire
 from tests.inference.served import served
 from tests.inference.tiny import engine_of, llama
@@ -48,12 +52,13 @@ async def test_each_kind_is_known_by_what_it_alone_serves(
     loopback: Loopback, replies: Mapping[str, Any], kind: str | None
 ) -> None:
     loopback.plan({path: [reply] for path, reply in replies.items()})
-    assert await detector(loopback.url)() == kind
+    found = await detector(loopback.url)()
+    assert (found and found.name) == kind
 
 
 async def test_the_embedded_server_is_told_from_text_generation_inference() -> None:
     with served(create_app(engine_of(llama()), Limits())) as url:
-        assert await detector(url)() == "embedded"
+        assert await detector(url)() is embedded.KIND
 
 
 async def test_where_nothing_answers_no_kind_is_found() -> None:
@@ -62,13 +67,13 @@ async def test_where_nothing_answers_no_kind_is_found() -> None:
 
 async def test_a_server_that_asks_for_a_key_is_given_it(loopback: Loopback) -> None:
     loopback.plan({path: [reply] for path, reply in VLLM.items()})
-    assert await detector(loopback.url, api_key="secret")() == "vllm"
+    assert await detector(loopback.url, api_key="secret")() is vllm.KIND
     assert loopback.keys == {"Bearer secret"}
 
 
-@pytest.mark.parametrize("kind", ["tgi", "vllm", "sglang", "llamacpp", "embedded"])
-def test_a_backend_of_the_kind_it_is_configured_as_is_right(kind: str) -> None:
-    assert misconfigured(kind, kind) is None
+@pytest.mark.parametrize("backend", KINDS.values())
+def test_a_backend_of_the_kind_it_is_configured_as_is_right(backend: type[BackendSettings]) -> None:
+    assert misconfigured(backend.of_kind, backend.of_kind) is None
 
 
 @pytest.mark.parametrize(
@@ -85,7 +90,7 @@ def test_a_backend_of_the_kind_it_is_configured_as_is_right(kind: str) -> None:
 def test_a_server_that_speaks_the_configured_wire_as_well_is_right(
     configured: str, found: str | None, right: bool
 ) -> None:
-    assert (misconfigured(configured, found) is None) == right
+    assert (misconfigured(KINDS[configured].of_kind, KINDS[found].of_kind if found else None) is None) == right
 
 
 async def test_a_vllm_backend_whose_address_is_a_llama_server_says_which_setting_to_change(loopback: Loopback) -> None:

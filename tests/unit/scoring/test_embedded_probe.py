@@ -5,6 +5,7 @@ import pytest
 from inference.app import create_app
 from inference.settings import Limits
 from service.scoring.embedded import EmbeddedScorer
+from service.scoring.kinds import detector
 from tests.inference.served import served
 from tests.inference.tiny import CONTEXT_TOKENS, engine_of, llama
 from tests.unit.scoring.loopback import Loopback
@@ -51,7 +52,7 @@ async def test_another_server_at_its_address_is_named_with_the_setting_to_change
     loopback: Loopback, replies: dict[str, list[object]], kind: str
 ) -> None:
     loopback.plan(replies)
-    scorer = EmbeddedScorer("default", loopback.url)
+    scorer = EmbeddedScorer("default", loopback.url, detect=detector(loopback.url))
     info = await scorer.probe()
     await scorer.close()
     assert (info.ready, info.reachable) == (False, True)

@@ -205,7 +205,7 @@ async def test_facts_are_those_of_one_slot(loopback: Loopback) -> None:
     wire = wire_at(loopback.url, api_key="secret")
     facts = await wire.facts()
     await wire.close()
-    assert (facts.model, facts.version) == ("models/small.gguf", "b7000-abcdef")
+    assert (facts.model, facts.server_version) == ("models/small.gguf", "b7000-abcdef")
     assert (facts.context_tokens, facts.max_concurrent_requests) == (4094, 4)
     assert loopback.keys == {"Bearer secret"}
 

@@ -5,25 +5,27 @@ import pytest
 
 from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind
 from service.ports.scoring import BackendInfo
+from service.scoring import embedded
 from service.scoring.calls.executor import Driver
+from service.scoring.kinds import KINDS
 from service.scoring.probing.cache_trial import LENGTHS_TOKENS
 from service.scoring.probing.probe import EXAMPLES, Examiner, examine
-from service.scoring.wires.advice import remedies_of
+from service.scoring.wires.kind import Kind
 from tests.unit.scoring.twin_wire import FACTS, TwinWire
 
-KINDS = ("vllm", "sglang", "llamacpp", "tgi", "embedded")
+SERVERS = ("vllm", "sglang", "llamacpp", "tgi", "embedded")
 TEXT_KINDS = ("tgi", "embedded")
 
 
 def twin(kind: str, **defects: object) -> TwinWire:
-    return replace(TwinWire(kind, takes_token_ids=kind not in TEXT_KINDS), **defects)  # type: ignore[arg-type]  # fields of every type
+    return replace(TwinWire(KINDS[kind].of_kind, takes_token_ids=kind not in TEXT_KINDS), **defects)  # type: ignore[arg-type]  # fields of every type
 
 
 async def probed(wire: TwinWire, *labels: str, all_spellings: bool = False) -> BackendInfo:
     return await examine("default", wire, Driver(concurrency=8), labels, all_spellings=all_spellings)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SERVERS)
 async def test_a_server_without_defects_is_ready_and_told_in_full(kind: str) -> None:
     info = await probed(twin(kind), "True", "False")
     assert info == BackendInfo(
@@ -47,7 +49,7 @@ async def test_a_server_without_defects_is_ready_and_told_in_full(kind: str) -> 
 
 
 @pytest.mark.parametrize("block", [1, 8, 16, 32, 64, 128])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SERVERS)
 async def test_the_size_of_cache_blocks_is_found(kind: str, block: int) -> None:
     info = await probed(twin(kind, block=block))
     assert (info.prefix_cache, info.cache_block_tokens) == (True, block)
@@ -103,14 +105,14 @@ async def test_examples_are_tried_where_no_labels_are_given() -> None:
     assert EXAMPLES[1] in problem
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SERVERS)
 async def test_differences_of_half_precision_between_cold_and_warm_are_advice(kind: str) -> None:
     info = await probed(twin(kind, shift_warm=0.06))
     assert info.ready
     assert info.warm_difference_nats == pytest.approx(0.06)
     [advice] = info.advice
     assert "0.06 nats" in advice
-    assert remedies_of(kind).differing_calls in advice
+    assert KINDS[kind].of_kind.remedies.differing_calls in advice
 
 
 @pytest.mark.parametrize(
@@ -254,8 +256,8 @@ async def test_prompts_of_the_cache_trial_fit_a_small_context() -> None:
 async def test_a_server_of_another_kind_is_named_with_the_setting_to_change(
     configured: str, found: str, answers: bool
 ) -> None:
-    async def detect() -> str | None:
-        return found
+    async def detect() -> Kind | None:
+        return KINDS[found].of_kind
 
     wire = twin(configured, fail=lambda _: None if answers else BackendRefused("404"))
     info = await Examiner(detect)("default", wire, Driver(concurrency=8))
@@ -269,10 +271,10 @@ async def test_a_server_of_another_kind_is_named_with_the_setting_to_change(
 async def test_a_server_of_the_right_or_an_unknown_kind_is_tried(configured: str, found: str | None) -> None:
     looked = 0
 
-    async def detect() -> str | None:
+    async def detect() -> Kind | None:
         nonlocal looked
         looked += 1
-        return found
+        return KINDS[found].of_kind if found else None
 
     examiner, wire = Examiner(detect), twin(configured)
     assert (await examiner("default", wire, Driver(concurrency=8))).ready
@@ -281,8 +283,8 @@ async def test_a_server_of_the_right_or_an_unknown_kind_is_tried(configured: str
 
 
 async def test_the_embedded_server_by_the_tgi_wire_is_ready_with_advice_to_use_its_own() -> None:
-    async def detect() -> str | None:
-        return "embedded"
+    async def detect() -> Kind | None:
+        return embedded.KIND
 
     info = await Examiner(detect)("default", twin("tgi"), Driver(concurrency=8))
     assert info.ready
@@ -290,7 +292,7 @@ async def test_the_embedded_server_by_the_tgi_wire_is_ready_with_advice_to_use_i
 
 
 async def test_a_kind_is_not_looked_for_where_nothing_answers() -> None:
-    async def detect() -> str | None:
+    async def detect() -> Kind | None:
         raise AssertionError
 
     wire = twin("vllm", fail=lambda _: BackendUnavailable("gone", kind=FailureKind.DISCONNECTED))

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from service.ports.scoring import BackendInfo
+from service.scoring.kinds import KINDS, backend_of
 from service.scoring.probing.label_trial import _ENDINGS
-from service.scoring.wires.advice import TITLES, remedies_of, title_of
-from service.settings import BackendSettings
+from service.scoring.wires.kind import Remedies
 
 PAGE = (Path(__file__).parents[3] / "docs/probe.md").read_text("utf-8")
 FLAG = re.compile(r"--[a-z][\w-]*|-np \d|`\w+`|[A-Z_]{5,}=\w+")
@@ -16,17 +16,17 @@ ADAPTED = ("tgi", "vllm", "sglang", "llamacpp", "embedded")
 
 @pytest.mark.parametrize("kind", ADAPTED)
 def test_every_flag_that_a_problem_or_advice_tells_is_on_the_page_about_the_probe(kind: str) -> None:
-    told = {flag.strip("`") for text in asdict(remedies_of(kind)).values() for flag in FLAG.findall(text)}
+    told = {flag.strip("`") for text in asdict(KINDS[kind].of_kind.remedies).values() for flag in FLAG.findall(text)}
     assert {flag for flag in told if flag not in PAGE and flag != "max_model_len"} == set()
 
 
-def test_every_kind_that_can_be_configured_has_a_name() -> None:
-    assert set(TITLES) == set(BackendSettings.model_fields["kind"].annotation.__args__)  # type: ignore[union-attr]  # a Literal
+def test_every_kind_is_configured_by_its_name_and_called_by_one_of_its_own() -> None:
+    assert {name: backend_of(kind=name).of_kind.name for name in KINDS} == {name: name for name in KINDS}
+    assert len({backend.of_kind.title for backend in KINDS.values()}) == len(KINDS)
 
 
-def test_a_kind_that_nobody_knows_has_remedies_too() -> None:
-    assert title_of("other") == "other"
-    assert all(asdict(remedies_of("other")).values())
+def test_a_kind_without_remedies_of_its_own_has_general_ones() -> None:
+    assert all(asdict(Remedies()).values())
 
 
 def test_everything_the_probe_measures_is_on_its_page() -> None:

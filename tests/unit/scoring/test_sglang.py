@@ -263,7 +263,7 @@ MODELS: list[dict[str, Any]] = [{"id": "small", "root": "small", "max_model_len"
 
 def test_facts_are_read_from_what_the_server_was_launched_with() -> None:
     facts = read_facts(MODEL, SERVER, MODELS, "small")
-    assert (facts.model, facts.revision, facts.version) == ("org/small-1B", "main", "0.5.23")
+    assert (facts.model, facts.revision, facts.server_version) == ("org/small-1B", "main", "0.5.23")
     assert (facts.context_tokens, facts.max_concurrent_requests, facts.cache_block_tokens) == (4090, 256, 16)
     assert (facts.problems, facts.advice) == ((), ())
 
@@ -294,7 +294,7 @@ async def test_older_releases_say_what_they_are_elsewhere(loopback: Loopback) ->
     wire = wire_at(loopback.url, api_key="secret")
     facts = await wire.facts()
     await wire.close()
-    assert (facts.model, facts.version) == ("org/small-1B", "0.5.23")
+    assert (facts.model, facts.server_version) == ("org/small-1B", "0.5.23")
     assert loopback.keys == {"Bearer secret"}
 
 

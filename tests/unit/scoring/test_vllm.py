@@ -252,7 +252,7 @@ MODELS: list[dict[str, Any]] = [
 
 def test_facts_are_those_of_the_first_model_or_the_chosen_one() -> None:
     first, chosen = read_facts(MODELS, "0.32.0", None), read_facts(MODELS, "0.32.0", "adapter")
-    assert (first.model, first.revision, first.version) == ("small", "org/small-1B", "0.32.0")
+    assert (first.model, first.revision, first.server_version) == ("small", "org/small-1B", "0.32.0")
     assert (first.context_tokens, first.problems) == (4095, ())
     assert (chosen.model, chosen.context_tokens) == ("adapter", None)
 
@@ -276,7 +276,7 @@ async def test_a_gateway_without_a_version_still_tells_its_models(loopback: Loop
     wire = wire_at(loopback.url, api_key="secret")
     facts = await wire.facts()
     await wire.close()
-    assert (facts.model, facts.version) == ("small", None)
+    assert (facts.model, facts.server_version) == ("small", None)
     assert loopback.keys == {"Bearer secret"}
 
 
@@ -323,6 +323,6 @@ async def test_the_embedded_server_tells_what_it_serves(embedded: str) -> None:
     wire = wire_at(embedded)
     facts, tokens = await wire.facts(), await wire.encode("Paris is", special=True)
     await wire.close()
-    assert (facts.model, facts.version, facts.context_tokens) == ("tiny", "0.1.0", CONTEXT_TOKENS - 1)
+    assert (facts.model, facts.server_version, facts.context_tokens) == ("tiny", "0.1.0", CONTEXT_TOKENS - 1)
     assert [token.id for token in tokens] == train_tokenizer().encode("Paris is")
     assert tokens[-1].end == len("Paris is")

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from zlib import crc32
 
-from service.scoring.wires.wire import NextToken, Prompt, ServerFacts, Token
+from service.ports.scoring import ServerFacts
+from service.scoring.wires.kind import Kind
+from service.scoring.wires.wire import NextToken, Prompt, Token
 
 BEGINNING = 1
 _WORD = re.compile(r" ?\w+|\s|[^\w\s]")
@@ -25,6 +27,9 @@ def log_probability(ids: Sequence[int], token: int) -> float:
     return -1.0 - crc32(repr((*ids, token)).encode()) % 7_000 / 1_000
 
 
+TOY = Kind(name="toy", title="toy")
+
+
 @dataclass
 class ToyWire:
     """`splits` says of which pieces a word's tokens are, `merges` which texts are one token wherever they stand.
@@ -32,7 +37,7 @@ class ToyWire:
     `unreachable` are tokens' texts without a score. Prompts in which `held` says so are never answered.
     """
 
-    kind: str = "toy"
+    kind: Kind = TOY
     takes_token_ids: bool = True
     splits: Mapping[str, Sequence[str]] = field(default_factory=dict)
     merges: Sequence[str] = ()
@@ -42,7 +47,7 @@ class ToyWire:
     relative: bool = False
     requests: int = 1
     unreachable: frozenset[str] = frozenset()
-    told: ServerFacts = field(default_factory=lambda: ServerFacts(model="toy", revision="1", version="2"))
+    told: ServerFacts = field(default_factory=lambda: ServerFacts(model="toy", revision="1", server_version="2"))
     shift: float = 0.0  # nats, of other weights
     held: Callable[[Prompt], bool] = lambda prompt: False
     failure: Exception | None = None  # in place of answers

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 from service.errors import BackendError, LabelUnreachable
-from service.scoring.wires.wire import NextToken, Prompt, ServerFacts, Token
+from service.ports.scoring import ServerFacts
+from service.scoring.wires import vllm
+from service.scoring.wires.kind import Kind
+from service.scoring.wires.wire import NextToken, Prompt, Token
 
 BEGINNING = 1  # the special token before a prompt
 _WORD = re.compile(r" ?[^\s]+|\s")
 FACTS = ServerFacts(
-    model="twin", revision="abc", version="1", context_tokens=4096, max_concurrent_requests=64, max_top_tokens=20
+    model="twin", revision="abc", server_version="1", context_tokens=4096, max_concurrent_requests=64, max_top_tokens=20
 )
 
 
@@ -25,7 +28,7 @@ def token_id(word: str) -> int:
 class TwinWire:
     """A server that behaves, but for what a test changes."""
 
-    kind: str = "vllm"
+    kind: Kind = vllm.KIND
     takes_token_ids: bool = True
     told: ServerFacts = FACTS
     block: int = 16  # of the prefix cache; 0 is none

@@ -1,13 +1,13 @@
-"""Writes results as Parquet, one row group at a time."""
+"""Results as Parquet."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from service.jobs.checks.survey import RESULT_COLUMNS
+from service.jobs.export.encoder import Encoder, Rows
 
 _EXACT_IN_DOUBLE = 2**53
 _FOUND = {
@@ -19,24 +19,47 @@ _FOUND = {
 }
 
 
-class ColumnKinds:
-    """Finds a type for each of the user's columns in which no value changes."""
+class ParquetEncoder(Encoder):
+    """A row group for each batch of rows, handed out at once.
 
-    def __init__(self, columns: Sequence[str], found: Sequence[str] = RESULT_COLUMNS) -> None:
+    The columns' types are known only after the last row: types in which no value changes. Where kinds are mixed the
+    column is text, with what is not text as in JSON.
+    """
+
+    reads_twice = True
+
+    def __init__(self, columns: Sequence[str], found: Sequence[str], *, formula_safe: bool = False) -> None:
+        super().__init__(columns, found, formula_safe=formula_safe)
         self._kinds: dict[str, set[str]] = {column: set() for column in columns}
         self._found = {column: _FOUND[column] for column in found}
+        self._sink = _Sink()
 
-    def look_at(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def look_at(self, rows: Rows) -> None:
         """Take in what kinds of values these rows hold."""
         for row in rows:
             for column, kinds in self._kinds.items():
                 if (value := row.get(column)) is not None:
                     kinds.add(_kind(value))
 
-    def schema(self) -> pa.Schema:
-        """The result's columns. Where kinds are mixed the column is text, what is not text as in JSON."""
+    def header(self) -> bytes:
+        """Begin the file: from now on its types are fixed."""
         given = {column: _type(kinds) for column, kinds in self._kinds.items()}
-        return pa.schema(list((given | self._found).items()))
+        self._schema = pa.schema(list((given | self._found).items()))
+        self._writer = pq.ParquetWriter(pa.PythonFile(self._sink, mode="w"), self._schema)
+        return self._sink.take()
+
+    def encode(self, rows: Rows) -> bytes:
+        """A row group."""
+        arrays = [
+            pa.array([_stored(row.get(field.name), field.type) for row in rows], field.type) for field in self._schema
+        ]
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema), row_group_size=len(rows))
+        return self._sink.take()
+
+    def footer(self) -> bytes:
+        """The places of all row groups."""
+        self._writer.close()
+        return self._sink.take()
 
 
 def _kind(value: Any) -> str:
@@ -55,28 +78,6 @@ def _type(kinds: set[str]) -> pa.DataType:
     if kinds and kinds <= {"int", "float"}:
         return pa.float64()
     return pa.string()
-
-
-class ParquetStream:
-    """A Parquet file in the making, handed out as it grows."""
-
-    def __init__(self, kinds: ColumnKinds) -> None:
-        self._schema = kinds.schema()
-        self._sink = _Sink()
-        self._writer = pq.ParquetWriter(pa.PythonFile(self._sink, mode="w"), self._schema)
-
-    def write(self, rows: Sequence[Mapping[str, Any]]) -> bytes:
-        """Add a row group; the bytes that have become final."""
-        arrays = [
-            pa.array([_stored(row.get(field.name), field.type) for row in rows], field.type) for field in self._schema
-        ]
-        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema), row_group_size=len(rows))
-        return self._sink.take()
-
-    def finish(self) -> bytes:
-        """The file's end."""
-        self._writer.close()
-        return self._sink.take()
 
 
 def _stored(value: Any, kind: pa.DataType) -> Any:
@@ -109,3 +110,6 @@ class _Sink:
         taken = bytes(self._pending)
         self._pending.clear()
         return taken
+
+
+ENCODER = ParquetEncoder

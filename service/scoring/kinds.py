@@ -1,0 +1,54 @@
+"""The kinds of scoring backends there are, each named once; its module brings its settings, its sign and its advice."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, get_args
+
+from pydantic import BeforeValidator, Field, TypeAdapter
+
+from service.scoring import deterministic, embedded
+from service.scoring.wires import detection, llamacpp, sglang, tgi, vllm
+from service.scoring.wires.detection import DetectKind
+from service.scoring.wires.kind import Kind
+from service.scoring.wires.settings import BackendSettings
+
+AnyBackend = (
+    tgi.TgiBackend
+    | embedded.EmbeddedBackend
+    | vllm.VllmBackend
+    | sglang.SglangBackend
+    | llamacpp.LlamaCppBackend
+    | deterministic.DeterministicBackend
+)
+DEFAULT = tgi.TgiBackend
+
+KINDS: Mapping[str, type[BackendSettings]] = {backend.of_kind.name: backend for backend in get_args(AnyBackend)}
+OPTIONS = frozenset(name for backend in KINDS.values() for name in backend.model_fields)
+
+
+def _with_settings_of_its_kind(given: Any) -> Any:
+    """Settings with a kind, and without those that other kinds alone have: a compose file passes on all there are."""
+    if not isinstance(given, Mapping):
+        return given
+    chosen = {"kind": DEFAULT.of_kind.name, **given}
+    backend = KINDS.get(chosen["kind"]) if isinstance(chosen["kind"], str) else None
+    others = OPTIONS - (OPTIONS if backend is None else backend.model_fields.keys())
+    return {name: value for name, value in chosen.items() if name not in others}
+
+
+Backend = Annotated[AnyBackend, Field(discriminator="kind"), BeforeValidator(_with_settings_of_its_kind)]
+_READER = TypeAdapter[AnyBackend](Backend)
+
+
+def backend_of(**given: object) -> AnyBackend:
+    """The settings of a backend. Raises pydantic's ValidationError."""
+    return _READER.validate_python(given)
+
+
+def detector(url: str, *, api_key: str | None = None) -> DetectKind:
+    """Looks which of all kinds answers at this address."""
+    return detection.detector(url, kinds(), api_key=api_key)
+
+
+def kinds() -> tuple[Kind, ...]:
+    """What is known of every kind."""
+    return tuple(backend.of_kind for backend in KINDS.values())

@@ -1,0 +1,42 @@
+"""What the service knows of one kind of inference server beside its wire: its name, its sign, and what to change there.
+
+Every wire module has one such record; `service/scoring/kinds.py` lists them all.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+GetDocument = Callable[[str], Awaitable[Mapping[str, Any]]]
+"""The JSON object that a server answers at a path; an empty one where there is none."""
+
+Sign = Callable[[GetDocument], Awaitable[bool]]
+"""Whether a server is of the kind, by a few GETs for which it computes nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remedies:
+    """What to change about a server: one sentence for each thing that may be wrong, without a full stop."""
+
+    unreachable_label: str = "take other labels, or a server that names more alternatives"
+    computed_tokens: str = "this kind of server does not tell it"
+    prefix_cache: str = "turn the server's prefix cache on"
+    cache_block: str = "give the prefix cache smaller blocks"
+    differing_calls: str = "serve the model in a higher precision"
+    context: str = "use a release that tells it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind of inference server.
+
+    `name` is what operators write as a backend's `kind`, `title` what people call the server. A kind without
+    a `sign` is never found at an address. `speaks` names the kinds whose wires the server speaks beside its own,
+    each with what to tell an operator who has configured that kind; empty text where there is nothing to tell.
+    """
+
+    name: str
+    title: str
+    remedies: Remedies = Remedies()
+    sign: Sign | None = None
+    speaks: Mapping[str, str] = field(default_factory=dict)

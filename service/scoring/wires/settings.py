@@ -1,0 +1,69 @@
+"""What an operator decides about a scoring backend, whatever its kind; each kind adds its own settings and its wire."""
+
+from abc import ABC, abstractmethod
+from typing import Annotated, ClassVar
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+
+from service.scoring.wires.kind import Kind
+from service.scoring.wires.wire import Wire
+
+# A variable that is left empty in a compose file is not set.
+_EMPTY_IS_NONE = BeforeValidator(lambda value: None if value == "" else value)
+OptionalText = Annotated[str | None, _EMPTY_IS_NONE]
+ServedModel = Annotated[OptionalText, Field(description="the served model's name; else the first one listed")]
+
+
+class BackendSettings(BaseModel):
+    """A scoring backend the operator offers by name; users never write URLs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    of_kind: ClassVar[Kind]
+
+    name: str = "default"
+    url: str = "http://127.0.0.1:8080"
+    replicas: tuple[str, ...] = Field((), description="URLs of further servers with the same model, kind and flags")
+    api_key: Annotated[SecretStr | None, _EMPTY_IS_NONE] = Field(None, description="sent as a bearer token")
+    concurrency: int = Field(
+        64, ge=1, description="requests in flight at once to a server, at most; with kind embedded each is a tree"
+    )
+    timeout_seconds: float = Field(120.0, gt=0, description="the longest wait for an answer")
+    patience_seconds: float = Field(60.0, ge=0, description="an outage longer than this pauses the job")
+
+    @property
+    def bearer_token(self) -> str | None:
+        """The API key as it travels."""
+        return None if self.api_key is None else self.api_key.get_secret_value()
+
+    @field_validator("url", "replicas")
+    @classmethod
+    def _are_addresses(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for url in (value,) if isinstance(value, str) else value:
+            if not _is_web_address(url):
+                raise ValueError("must begin with http:// or https:// and a host, such as http://gpu:8000")
+        return value
+
+    @field_validator("api_key")
+    @classmethod
+    def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        key = "" if value is None else value.get_secret_value().strip()
+        if not (key.isascii() and key.isprintable()):
+            raise ValueError("has characters that an HTTP header cannot hold")
+        return value
+
+
+class WireBackend(BackendSettings, ABC):
+    """A backend whose server is spoken to through a wire."""
+
+    @abstractmethod
+    def wire(self, url: str) -> Wire:
+        """The wire to one of the backend's servers; nothing is connected to before its first use."""
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False

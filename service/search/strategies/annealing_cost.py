@@ -1,0 +1,34 @@
+"""What simulated annealing over single rows costs, by a formula: Algorithm 1 is too long for made-up scores."""
+
+import math
+
+from service.search.moves.schedule import draws
+from service.search.predictions.prompt_tree import Usage
+from service.search.state.problem import Parameters
+from service.search.state.steps import Strategy
+from service.search.strategies.cost import Asked, ShardLengths
+from service.search.strategies.cost_simulation import Rehearsal
+
+_EVALUATIONS_PER_DRAW = 0.7  # leave-one-outs per draw: unchanged labels need none, repairs several
+
+
+class AnnealingCost:
+    """A leave-one-out over the rows labelled so far for most of the draws, in every shard."""
+
+    def alone(self, strategy: Strategy, parameters: Parameters, shard: ShardLengths) -> Rehearsal:
+        """N L (log2 N + 1) tokens for each leave-one-out."""
+        del strategy
+        return Rehearsal(_annealing(parameters, shard))
+
+    def behind(self, parameters: Parameters, shard: ShardLengths, asked: Asked) -> Usage:
+        """The same behind the anchor's demonstrations, which travel with every prompt."""
+        inside = _annealing(parameters, shard)
+        return inside + Usage(0, inside.prompts * asked.first[0], 0, modelled=True)
+
+
+def _annealing(parameters: Parameters, shard: ShardLengths) -> Usage:
+    count, tokens = len(shard.tokens), sum(shard.tokens)
+    evaluations = int(draws(parameters, count) * _EVALUATIONS_PER_DRAW)
+    prompts = evaluations * count // 2
+    computed = int(evaluations * tokens / 2 * (math.log2(max(2, count)) + 1))
+    return Usage(prompts, prompts * tokens // 2, computed, modelled=True)
