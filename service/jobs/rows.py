@@ -25,6 +25,7 @@ class FaultLog:
     """Collects what is wrong with a data set: the first faults in full, the others by number; and what was assumed."""
 
     def __init__(self, max_reported: int) -> None:
+        self.arrow_schema: bytes | None = None  # the columns' types, where the file has them: intake/arrow_schema.py
         self._assumptions: dict[str, None] = {}
         self._max_reported = max_reported
         self._reported: list[Fault] = []

@@ -57,6 +57,7 @@ class Survey:
     gold_rows: int  # with a gold value
     unmatched_gold: Unmatched
     assumptions: tuple[str, ...]  # how the data set was read where the sender did not say so
+    arrow_schema: bytes | None  # the columns' types, where the file has them
 
     @property
     def rows(self) -> int:
@@ -243,6 +244,7 @@ class _Surveyor:
             gold_rows=self._gold.rows,
             unmatched_gold=self._gold.unmatched,
             assumptions=self._faults.assumptions,
+            arrow_schema=self._faults.arrow_schema,
         )
 
 

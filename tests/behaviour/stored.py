@@ -64,7 +64,12 @@ async def added(
     shard_of = [index for index, size in enumerate(sizes) for _ in range(size)]
     golds = [*gold, *[None] * (len(shard_of) - len(gold))]
     dataset = NewDataset(
-        id=new_dataset_id(), columns=("sum", "gold"), gold_field="gold", rows=len(shard_of), sha256="0" * 64
+        id=new_dataset_id(),
+        columns=("sum", "gold"),
+        gold_field="gold",
+        rows=len(shard_of),
+        sha256="0" * 64,
+        arrow_schema=b"\0types",
     )
     rows = [
         NewRow(position=Row(i), id=f"row-{i}", data=b'{"sum":"%d"}' % i, gold=golds[i], shard=shard)
