@@ -4,11 +4,14 @@ The stream has the file's schema with its metadata, and the values of top-level 
 their order, of which rows need not use all.
 """
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
 
 MAX_BYTES = 500_000
+_MAX_WIDTH = 8_192  # values that Arrow writes for a row of nulls
 _MAX_CATEGORIES = 10_000  # of a column
 
 
@@ -16,7 +19,7 @@ class KeptTypes:
     """Takes in one batch after the other."""
 
     def __init__(self, schema: pa.Schema) -> None:
-        self._schema = schema
+        self._schema = schema if _width(schema) <= _MAX_WIDTH else pa.schema(map(_unfixed, schema), schema.metadata)
         self._seen: dict[str, pa.Array] = {}  # the dictionary that was looked at last
         self._categories = {f.name: dict[Any, None]() for f in schema if pa.types.is_dictionary(f.type)}
 
@@ -63,3 +66,30 @@ def _listed(dictionary: pa.Array) -> dict[Any, None]:
         return dict.fromkeys(dictionary.to_pylist())
     except UnicodeDecodeError:
         return {None: None}
+
+
+def _width(fields: Iterable[pa.Field]) -> float:
+    """How many values Arrow writes for one row of nulls; without end where lists hold lists of a fixed size."""
+    return sum((_width_of(field.type) for field in fields), 0.0)
+
+
+def _width_of(kind: pa.DataType) -> float:
+    if pa.types.is_struct(kind):
+        return _width(kind)
+    if pa.types.is_fixed_size_list(kind):
+        return float(kind.list_size * _width_of(kind.value_type))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return math.inf if _unfixed(kind.value_field) != kind.value_field else 1.0
+    return 1.0
+
+
+def _unfixed(field: pa.Field) -> pa.Field:
+    """The field with lists of any size in place of lists of a fixed one, whose nulls take as much room as values."""
+    kind = field.type
+    if pa.types.is_struct(kind):
+        return field.with_type(pa.struct(list(map(_unfixed, kind))))
+    if pa.types.is_large_list(kind):
+        return field.with_type(pa.large_list(_unfixed(kind.value_field)))
+    if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        return field.with_type(pa.list_(_unfixed(kind.value_field)))
+    return field

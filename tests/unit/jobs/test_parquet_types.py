@@ -194,3 +194,22 @@ def test_long_categories_and_then_long_metadata_are_not_kept() -> None:
     kept = pa.ipc.open_stream(packed_types).read_all()
     assert (kept.schema.field("a").type, kept.schema.metadata) == (kind, None)
     assert len(kept["a"].chunk(0).dictionary) == 0
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (pa.list_(pa.int8(), 8_193), pa.list_(pa.int8())),
+        (
+            pa.struct([("a", pa.list_(pa.list_(pa.int8(), 100), 100))]),
+            pa.struct([("a", pa.list_(pa.list_(pa.int8())))]),
+        ),
+        (pa.list_(pa.list_(pa.int8(), 2)), pa.list_(pa.list_(pa.int8()))),
+        (pa.large_list(pa.list_(pa.int8(), 2)), pa.large_list(pa.list_(pa.int8()))),
+        (pa.list_(pa.list_(pa.int8(), 100), 80), pa.list_(pa.list_(pa.int8(), 100), 80)),
+    ],
+)
+def test_nulls_of_lists_of_a_fixed_size_cannot_fill_the_memory(sent: pa.DataType, kept: pa.DataType) -> None:
+    packed_types = KeptTypes(pa.schema({"a": sent})).packed()
+    assert packed_types is not None
+    assert pa.ipc.open_stream(packed_types).schema.field("a").type == kept
