@@ -1,13 +1,13 @@
 """Predicts what a job will cost in tokens before it runs."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from service.config import JobConfig, Method, StrategyName
 from service.identifiers import Row
 from service.jobs.problem import ANCHOR_SHARE, SPECIAL_TOKENS, search_parameters, strategy_of
-from service.jobs.rehearsal import Rehearsal, made_up_problem, rehearsed
+from service.jobs.rehearsal import Rehearsal, made_up_problem, nobody_has_left, rehearsed
 from service.jobs.sharding import ANCHORED, ShardPlan
 from service.search.panel import Panel
 from service.search.prompt_tree import Usage
@@ -57,13 +57,24 @@ class _Asked:
 
 
 def predict_usage(
-    config: JobConfig, plan: ShardPlan, groups: Sequence[int], lengths: Lengths, known: Collection[Row] = ()
+    config: JobConfig,
+    plan: ShardPlan,
+    groups: Sequence[int],
+    lengths: Lengths,
+    known: Collection[Row] = (),
+    *,
+    check_wanted: Callable[[], None] = nobody_has_left,
 ) -> Usage:
     """Prompts, tokens sent and tokens computed, as if the server's prefix cache were ideal.
 
     A question is a prompt, and one more for each further beginning of a label, a token longer than the one before.
+    What `check_wanted` raises ends it.
     """
-    usage = _with_one_prompt_each(config, plan, groups, lengths, known)
+    shards = [_Rows() for _ in plan.shards]
+    rows = zip(plan.shard_of_row, groups, lengths.demonstrations, strict=True)
+    for row, (shard, group, tokens) in enumerate(rows):
+        shards[shard].add(group, tokens, known=row in known)
+    usage = _with_one_prompt_each(config, shards, lengths, check_wanted)
     more = lengths.prompts_per_query - 1
     further = round(usage.prompts * more)
     sent = round(usage.tokens_sent * more + further * (more + 1) / 2)
@@ -71,18 +82,14 @@ def predict_usage(
 
 
 def _with_one_prompt_each(
-    config: JobConfig, plan: ShardPlan, groups: Sequence[int], lengths: Lengths, known: Collection[Row]
+    config: JobConfig, shards: Sequence[_Rows], lengths: Lengths, check_wanted: Callable[[], None]
 ) -> Usage:
     """The cost where every label is one token.
 
     The first shard is rehearsed; rows behind an anchor cost their own tokens once for each text of
     demonstrations that they are asked behind. Algorithm 1 is too long for a rehearsal and follows a formula.
     """
-    shards = [_Rows() for _ in plan.shards]
-    rows = zip(plan.shard_of_row, groups, lengths.demonstrations, strict=True)
-    for row, (shard, group, tokens) in enumerate(rows):
-        shards[shard].add(group, tokens, known=row in known)
-    alone = (_alone(config, rows, lengths) for rows in shards)
+    alone = (_alone(config, rows, lengths, check_wanted) for rows in shards)
     if config.method not in ANCHORED:
         return sum((rehearsal.usage for rehearsal in alone), Usage(modelled=True))
     anchor, later = next(alone), shards[1:]
@@ -109,7 +116,7 @@ def _is_annealing(config: JobConfig) -> bool:
     return config.method is Method.ICM and config.search.strategy is not StrategyName.FOLDS
 
 
-def _alone(config: JobConfig, rows: _Rows, lengths: Lengths) -> Rehearsal:
+def _alone(config: JobConfig, rows: _Rows, lengths: Lengths, check_wanted: Callable[[], None]) -> Rehearsal:
     """A shard that reads no anchor."""
     if _is_annealing(config):
         return Rehearsal(_annealing(config, rows))
@@ -117,7 +124,9 @@ def _alone(config: JobConfig, rows: _Rows, lengths: Lengths) -> Rehearsal:
     parameters = search_parameters(config)
     problem = made_up_problem(rows.groups, rows.tokens, len(config.task.labels), parameters, budget, known=rows.known)
     lead = max(lengths.lead, _shared_tokens(rows, lengths))
-    return rehearsed(strategy_of(config), problem, lead_tokens=lead, tail_tokens=lengths.tail)
+    return rehearsed(
+        strategy_of(config), problem, lead_tokens=lead, tail_tokens=lengths.tail, check_wanted=check_wanted
+    )
 
 
 def _shared_tokens(rows: _Rows, lengths: Lengths) -> int:
