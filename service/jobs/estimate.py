@@ -1,7 +1,7 @@
 """Says what a job would cost and what its relations make of the data set; stores nothing."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from anyio import to_thread
@@ -11,6 +11,7 @@ from service.jobs.cost import predict_usage
 from service.jobs.earlier_results import without_earlier_results
 from service.jobs.job_warnings import known_by_label, warnings_of
 from service.jobs.preparation import Preparation, prepare
+from service.jobs.rehearsal import nobody_has_left
 from service.jobs.related_rows import RelationCount
 from service.jobs.rows import RowSource
 from service.jobs.survey import Survey
