@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from icm.async_client import AsyncClient
     from icm.client import Client
     from icm.documents import Event, Job, Progress
-    from icm.errors import ApiError, Fault, IcmError, ServerUnreachable
+    from icm.errors import ApiError, Fault, IcmError, MissingLibrary, ServerUnreachable, UnsendableData
     from icm.retries import RetryPolicy
 else:
 
@@ -30,16 +30,20 @@ __all__ = [
     "Fault",
     "IcmError",
     "Job",
+    "MissingLibrary",
     "Progress",
     "RetryPolicy",
     "ServerUnreachable",
+    "UnsendableData",
 ]
 
 _HOMES = {
     "AsyncClient": "icm.async_client",
     "Client": "icm.client",
     **dict.fromkeys(("Event", "Job", "Progress"), "icm.documents"),
-    **dict.fromkeys(("ApiError", "Fault", "IcmError", "ServerUnreachable"), "icm.errors"),
+    **dict.fromkeys(
+        ("ApiError", "Fault", "IcmError", "MissingLibrary", "ServerUnreachable", "UnsendableData"), "icm.errors"
+    ),
     "RetryPolicy": "icm.retries",
 }
 

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -28,6 +29,7 @@ from icm.requests import (
 )
 from icm.retries import Outcome, RetryPolicy
 from icm.sse import EventCursor
+from icm.tables import read_dataset, read_frame, read_table
 from icm.uploads import Source, prepared
 from icm.webhooks import AsyncWebhooks
 
@@ -108,6 +110,23 @@ class AsyncClient(Requests):
         """See `Client.result`."""
         flags = {"partial": partial, "formula_safe": formula_safe, "raw_probability": raw_probability}
         return await self._call(self._download(job_id, to, result_format, **flags))
+
+    async def result_table(self, job_id: str, *, partial: bool = False, raw_probability: bool = False) -> Any:
+        """See `Client.result_table`."""
+        return await self._result_by(read_table, job_id, partial=partial, raw_probability=raw_probability)
+
+    async def result_frame(self, job_id: str, *, partial: bool = False, raw_probability: bool = False) -> Any:
+        """See `Client.result_frame`."""
+        return await self._result_by(read_frame, job_id, partial=partial, raw_probability=raw_probability)
+
+    async def result_dataset(self, job_id: str, *, partial: bool = False, raw_probability: bool = False) -> Any:
+        """See `Client.result_dataset`."""
+        return await self._result_by(read_dataset, job_id, partial=partial, raw_probability=raw_probability)
+
+    async def _result_by(self, read: Callable[[Path], Any], job_id: str, **flags: bool) -> Any:
+        with TemporaryDirectory() as folder:
+            path = await self._call(self._download(job_id, Path(folder) / "result.parquet", "parquet", **flags))
+            return await anyio.to_thread.run_sync(read, path)
 
     async def report(self, job_id: str) -> calls.Document:
         """See `Client.report`."""

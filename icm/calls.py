@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 Document = dict[str, Any]
 
+_PATIENCE_SECONDS = 30.0  # with one look at a job
+
 
 @dataclass(frozen=True, kw_only=True)
 class Call(Generic[T]):
@@ -32,6 +34,7 @@ class Call(Generic[T]):
     config: Mapping[str, Any] | None = None
     body: Mapping[str, Any] | None = None  # JSON
     upload: Upload | None = None
+    timeout_seconds: float | None = None  # for connecting and for each read, where it is less than the client's
     save_to: Path | None = None  # where a successful answer's body goes
     repeatable: bool = True  # made twice it does no more than once
 
@@ -39,6 +42,8 @@ class Call(Generic[T]):
     def arguments(self) -> Iterator[Document]:
         """What httpx wants to know beside method and path, the upload opened for one attempt."""
         arguments: Document = {"params": dict(self.params), "headers": dict(self.headers)}
+        if self.timeout_seconds is not None:
+            arguments["timeout"] = min(self.timeout_seconds, _PATIENCE_SECONDS)
         if self.body is not None:
             arguments["json"] = dict(self.body)
         if self.upload is None:

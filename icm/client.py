@@ -8,6 +8,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -31,6 +32,7 @@ from icm.requests import (
 )
 from icm.retries import Outcome, RetryPolicy
 from icm.sse import EventCursor
+from icm.tables import read_dataset, read_frame, read_table
 from icm.uploads import Source, prepared
 from icm.webhooks import Webhooks
 
@@ -81,11 +83,13 @@ class Client(Requests):
         idempotency_key: str | None = None,
         filename: str | None = None,
     ) -> Job:
-        """Send a data set to be labelled: a file's path, a file's bytes, or rows.
+        """Send a data set to be labelled: a file's path, an open file, bytes, a table, or rows.
 
-        Nothing is stored where any row is bad; the ApiError names the lines and fields.
+        A table is one of pyarrow, pandas, polars or `datasets`; NaN, NaT and NA of pandas are sent as null.
+        Nothing is stored where any row is bad; the ApiError names the lines and fields. What cannot even be sent raises
+        UnsendableData with row and column.
         Without a key of your own one is made, so that the call can be repeated safely.
-        `filename` tells the format of bytes by its ending, JSON lines without it.
+        `filename` tells the format of bytes or of an open file by its ending, JSON lines without it.
         """
         with prepared(dataset, filename=filename) as upload:
             return self._call(calls.create_job(upload, config, idempotency_key=idempotency_key))
@@ -125,6 +129,22 @@ class Client(Requests):
         """
         flags = {"partial": partial, "formula_safe": formula_safe, "raw_probability": raw_probability}
         return self._call(self._download(job_id, to, result_format, **flags))
+
+    def result_table(self, job_id: str, *, partial: bool = False, raw_probability: bool = False) -> Any:
+        """The labelled data set as a `pyarrow.Table`, with the types that a table or Parquet file was sent with."""
+        return self._result_by(read_table, job_id, partial=partial, raw_probability=raw_probability)
+
+    def result_frame(self, job_id: str, *, partial: bool = False, raw_probability: bool = False) -> Any:
+        """The labelled data set as a `pandas.DataFrame`. Raises MissingLibrary."""
+        return self._result_by(read_frame, job_id, partial=partial, raw_probability=raw_probability)
+
+    def result_dataset(self, job_id: str, *, partial: bool = False, raw_probability: bool = False) -> Any:
+        """The labelled data set as a `datasets.Dataset`. Raises MissingLibrary."""
+        return self._result_by(read_dataset, job_id, partial=partial, raw_probability=raw_probability)
+
+    def _result_by(self, read: Callable[[Path], Any], job_id: str, **flags: bool) -> Any:
+        with TemporaryDirectory() as folder:
+            return read(self._call(self._download(job_id, Path(folder) / "result.parquet", "parquet", **flags)))
 
     def report(self, job_id: str) -> calls.Document:
         """How far the labels deserve trust, and why."""

@@ -4,6 +4,8 @@ IcmError
 ├── ApiError            the service answered that it will not do it, and why
 ├── OnlyTheClient       a command needs parts of the service that are not installed
 ├── UnusableKey         the API key has characters that no request can carry
+├── UnsendableData      a data set that cannot be sent, with row and column
+├── MissingLibrary      the result was asked for as a table of a library that is not installed
 └── ServerUnreachable   there was no answer, however often it was asked
 """
 
@@ -42,6 +44,14 @@ class UnusableKey(IcmError, ValueError):
     """The API key has characters that no request can carry; the text does not repeat it."""
 
 
+class UnsendableData(IcmError, ValueError, TypeError):
+    """A data set that cannot be sent; the text names row (from 1) and column, and what to do."""
+
+
+class MissingLibrary(IcmError, ImportError):
+    """The result was asked for as a table of a library that is not installed."""
+
+
 class ApiError(IcmError):
     """A problem document (RFC 9457), or whatever else came with an error status.
 
@@ -52,7 +62,9 @@ class ApiError(IcmError):
     def __init__(
         self, status: int, *, kind: str, detail: str, errors: Sequence[Fault] = (), request_id: str | None = None
     ) -> None:
-        super().__init__("; ".join([detail, *map(str, errors[:_SHOWN_FAULTS])]))
+        more = len(errors) - _SHOWN_FAULTS
+        told = [detail, *map(str, errors[:_SHOWN_FAULTS]), *([f"and {more} more"] if more > 0 else [])]
+        super().__init__("; ".join(told))
         self.status = status
         self.type = kind
         self.detail = detail

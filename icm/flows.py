@@ -4,10 +4,11 @@ A flow yields `Send` and `Pause`; whoever drives it does that, blocking or not, 
 the outcome back. So the client and its asynchronous twin share everything that is decided.
 """
 
+import math
 import re
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from icm.retries import Outcome, RetryPolicy
 
 T = TypeVar("T")
 
+_LEAST_SECONDS = 0.1  # for an answer; a job is looked at once, however short the time
 _ERROR_NUMBER = re.compile(r"^\[Errno -?\d+\] ")
 
 
@@ -63,18 +65,49 @@ def until_final(
     on_change: Callable[[Job], None] | None,
 ) -> Flow[Job]:
     """Look at a job until it has ended. Raises TimeoutError, and what `fetch` raises."""
-    started = time.monotonic()
+    deadline = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
     seen: Job | None = None
+    try:
+        while True:
+            job = yield from _before(deadline, fetch(calls.job(job_id)))
+            if on_change is not None and job != seen:
+                on_change(job)
+            seen = job
+            if job.is_final:
+                return job
+            yield Pause(min(poll_seconds, _left(deadline)))
+    except _Late:
+        state = "has not been told about" if seen is None else f"is still {seen.status}"
+        raise TimeoutError(f"{job_id} {state} after {timeout_seconds:g} s") from None
+
+
+class _Late(Exception):
+    """The time is over."""
+
+
+def _left(deadline: float) -> float:
+    """Seconds until then. Raises _Late."""
+    if (left := deadline - time.monotonic()) <= 0:
+        raise _Late
+    return left
+
+
+def _before(deadline: float, flow: Flow[T]) -> Flow[T]:
+    """The flow with requests and pauses that end in time. Raises _Late where it needs longer."""
+    outcome: Outcome | None = None
     while True:
-        job = yield from fetch(calls.job(job_id))
-        if on_change is not None and job != seen:
-            on_change(job)
-        seen = job
-        if job.is_final:
-            return job
-        if timeout_seconds is not None and time.monotonic() - started > timeout_seconds:
-            raise TimeoutError(f"{job_id} is still {job.status} after {timeout_seconds:g} s")
-        yield Pause(poll_seconds)
+        try:
+            step = flow.send(outcome)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+        if isinstance(step, Pause):
+            outcome = yield Pause(min(step.seconds, _left(deadline)))
+        elif deadline == math.inf:
+            outcome = yield step
+        else:
+            left = max(_LEAST_SECONDS, deadline - time.monotonic())
+            outcome = yield Send(replace(step.call, timeout_seconds=left))
 
 
 def _value(call: Call[T], outcome: Outcome) -> T:

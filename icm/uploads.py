@@ -1,17 +1,35 @@
-"""A data set on its way to the service: a file, bytes, or rows as they come."""
+"""A data set on its way to the service: a file, bytes, a table, or rows as they come."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any
+from typing import IO, Any, Protocol
+
+from icm.errors import UnsendableData
+from icm.rows import lines_of
+from icm.tables import is_dataset, is_frame, write_dataset, write_frame
+
+
+class Streamed(Protocol):
+    """A table as Arrow passes it on: of pyarrow, pandas, polars, DuckDB."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+class Saved(Protocol):
+    """A `datasets.Dataset`."""
+
+    def to_parquet(self, path_or_buf: Any) -> int:
+        """Write it; the number of bytes."""
+
 
 Rows = Iterable[Mapping[str, Any]]
-Source = str | Path | bytes | Rows
+Source = str | Path | bytes | IO[bytes] | IO[str] | Streamed | Saved | Rows
 
+_BLOCK = 1 << 20
 _SPOOLED_BYTES = 8 << 20  # rows beyond this wait in a temporary file
 _CONTENT_TYPES = {
     ".jsonl": "application/x-ndjson",
@@ -52,18 +70,43 @@ class Upload:
 def prepared(source: Source, *, filename: str | None = None) -> Iterator[Upload]:
     """A data set ready to be sent, as often as needed.
 
-    `filename` tells the format of bytes by its ending; rows go as JSON lines. Raises
-    OSError for a file that cannot be read, TypeError and ValueError for values that JSON
-    has no form for.
+    `filename` tells the format of bytes and of open files by its ending; tables go as Parquet, rows as JSON lines.
+    Raises OSError for a file that cannot be read, and UnsendableData, with row and column, for what cannot be sent.
     """
     if isinstance(source, str | Path):
         path = Path(source)
         with path.open("rb"):  # a missing file is better told before anything is sent
             yield Upload(filename or path.name, path)
-    elif isinstance(source, bytes):
-        yield Upload(filename or "dataset.jsonl", source)
+    elif isinstance(source, bytes | bytearray | memoryview):
+        yield Upload(filename or "dataset.jsonl", bytes(source))
     else:
         with SpooledTemporaryFile(max_size=_SPOOLED_BYTES) as file:
-            for row in source:
-                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n")
-            yield Upload("dataset.jsonl", file)
+            yield Upload(_spooled(source, file, filename), file)
+
+
+def _spooled(source: Any, file: IO[bytes], filename: str | None) -> str:
+    """Write what has no bytes of its own that could be read twice; the name that tells its format."""
+    if hasattr(source, "read"):
+        _copy(source, file)
+        own = getattr(source, "name", None)  # a number where the file has no name
+        return filename or (Path(own).name if isinstance(own, str) else "dataset.jsonl")
+    if is_dataset(source):
+        write_dataset(source, file)
+        return "dataset.parquet"
+    if is_frame(source):
+        return f"dataset.{write_frame(source, file)}"
+    if isinstance(source, Mapping) or not isinstance(source, Iterable):
+        kind = type(source).__name__
+        raise UnsendableData(
+            f"a data set cannot be of type {kind}: give a file, one table, or a list of rows, each of them a dict"
+        )
+    file.writelines(lines_of(source))
+    return "dataset.jsonl"
+
+
+def _copy(source: Any, file: IO[bytes]) -> None:
+    """What an open file still has to give. Text is sent as UTF-8."""
+    while block := source.read(_BLOCK):
+        file.write(block.encode() if isinstance(block, str) else block)
+    if file.tell() == 0 and source.seekable() and source.tell() > 0:
+        raise UnsendableData("the open file has been read or written to its end: go back with file.seek(0)")

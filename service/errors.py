@@ -211,8 +211,12 @@ class BackendError(ServiceError):
 class BackendUnavailable(BackendError):
     """The inference server cannot be reached, is overloaded or failed; the same call may succeed later.
 
-    `status` is that of the HTTP answer, where there was one.
+    `status` is that of the HTTP answer, where there was one. `broke`: the connection was there and broke before the
+    answer. `died`: besides, nobody was there afterwards, and the server answers other calls since it is back.
     """
+
+    broke = False
+    died = False
 
     def __init__(
         self,

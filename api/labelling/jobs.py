@@ -67,12 +67,14 @@ async def create_job(
 @router.post("/v1/jobs/estimate", openapi_extra=SUBMISSION_BODY, responses=problems(400, 408, 413, 415, 503, 507))
 async def estimate_job(submission: TheSubmission, application: TheApplication) -> EstimateBody:
     """Check a data set as for a job and say what it would cost; nothing is stored."""
-    found = await estimate(
+    work = estimate(
         submission.config,
         submission.source,
         application.scorers,
         max_reported_faults=application.settings.upload.max_reported_faults,
+        check_wanted=submission.check_wanted,
     )
+    found = await submission.while_wanted(work)
     return EstimateBody.model_validate(found)
 
 

@@ -1,10 +1,10 @@
 """Reads the body of a submission: a multipart upload, or JSON with the examples inside."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
@@ -16,7 +16,7 @@ from api.labelling.forms import read_form
 from api.labelling.turns import Turns
 from api.labelling.uploads import Spool
 from service.config import JobConfig
-from service.errors import Fault, InvalidConfig, InvalidDataset, PayloadTooLarge, UnsupportedFormat
+from service.errors import Fault, InvalidConfig, InvalidDataset, PayloadTooLarge, RequestTooSlow, UnsupportedFormat
 from service.intake.formats import Upload
 from service.intake.limits import Limits
 from service.intake.sources import FileSource, InlineSource
@@ -24,6 +24,8 @@ from service.intake.strict_json import BadJson, parse
 from service.jobs.checks.configuration import parse_config
 from service.jobs.checks.rows import RowSource
 from service.settings import ServerSettings, UploadSettings
+
+T = TypeVar("T")
 
 MAX_INLINE_BYTES = 10_000_000  # a JSON body is held in memory; longer data sets come as files
 MAX_INLINE_VALUES = 1_000_000  # an empty list has two bytes in JSON and dozens in memory
@@ -38,6 +40,25 @@ class Submission:
 
     config: JobConfig
     source: RowSource
+    gone: asyncio.Event  # set once the client has left
+
+    def check_wanted(self) -> None:
+        """Raises RequestTooSlow where the client has left."""
+        if self.gone.is_set():
+            raise RequestTooSlow("the client left before the answer")
+
+    async def while_wanted(self, work: Coroutine[Any, Any, T]) -> T:
+        """What comes of the work, which is cancelled once the client has left. Raises RequestTooSlow then."""
+        tasks = working, leaving = asyncio.ensure_future(work), asyncio.create_task(self.gone.wait())
+        try:
+            await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                self.check_wanted()
+            return working.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +90,9 @@ async def _read_submission(request: Request, application: TheApplication, store:
         case "application/json":
             body = await _body(request)
             async with _noticed_leaving(request) as gone, rooms.turns.turn(len(body), project, gone):
-                yield await _inline(body, limits)
+                submission, source = await _inline(body, limits, gone)
+                async with _cancelled_when(gone, source):
+                    yield submission
         case "multipart/form-data":
             async with (
                 read_form(request, spool=rooms.spool, max_field_bytes=_MAX_CONFIG_BYTES) as form,
@@ -104,7 +127,7 @@ async def _body(request: Request) -> bytes:
     return body
 
 
-async def _inline(body: bytes, limits: Limits) -> Submission:
+async def _inline(body: bytes, limits: Limits, gone: asyncio.Event) -> tuple[Submission, InlineSource]:
     content = await _json(body, "the body")
     if not isinstance(content, dict):
         raise InvalidConfig("the body must be an object with `config` and `examples`")
@@ -115,7 +138,8 @@ async def _inline(body: bytes, limits: Limits) -> Submission:
     if not isinstance(examples, list):
         fault = Fault("must be a list of objects", field="examples")
         raise InvalidDataset("the data set is missing", [fault])
-    return Submission(_config(content), InlineSource(examples, limits))
+    source = InlineSource(examples, limits)
+    return Submission(_config(content), source, gone), source
 
 
 @asynccontextmanager
@@ -137,7 +161,7 @@ async def _noticed_leaving(request: Request) -> AsyncIterator[asyncio.Event]:
 
 
 @asynccontextmanager
-async def _cancelled_when(gone: asyncio.Event, source: FileSource) -> AsyncIterator[None]:
+async def _cancelled_when(gone: asyncio.Event, source: FileSource | InlineSource) -> AsyncIterator[None]:
     """Nobody reads on for a client who has left."""
 
     async def cancel() -> None:
@@ -166,7 +190,7 @@ async def _uploaded(
     with FileSource(dataset.file, upload, limits) as source:
         async with rooms.turns.turn(dataset.size or 0, project, gone), _cancelled_when(gone, source):
             await to_thread.run_sync(source.prepare, limiter=rooms.unpacking)
-            yield Submission(config, source)
+            yield Submission(config, source, gone)
 
 
 def _check_parts(form: FormData) -> None:

@@ -22,8 +22,9 @@ _MIGRATION_SECONDS = 120.0
 _READY_SECONDS = 120.0  # for the API; the inference server may have to download its language model first
 _RESTARTS = 3
 _RESTARTS_ONCE_READY = 20  # in a row, which with the pauses between them is more than a minute
-# A shard that kills its worker is given up after a few deaths (ICM_QUEUE__MAX_CRASHES), and one may follow the other.
-_WORKER_RESTARTS_ONCE_READY = 200
+# A shard that kills its worker is given up after a few deaths (ICM_QUEUE__MAX_CRASHES), and one may follow the other;
+# a row that kills the inference server is found by a dozen deaths (service/jobs/running/isolation.py).
+_OFTEN_ONCE_READY = 200
 NOTICE_SECONDS = 10.0  # a person who waits longer wants to know what for
 _PROBE_SECONDS = 2.0
 _MODEL_UNUSABLE = 3  # how `python -m inference` ends where it cannot load the language model it was given
@@ -143,7 +144,7 @@ def _start_inference(stack: Stack) -> str:
         name="inference",
         command=command,
         environment=caches,
-        restarts_once_ready=_RESTARTS_ONCE_READY,
+        restarts_once_ready=_OFTEN_ONCE_READY,
         misuse_status=_MODEL_UNUSABLE,
     )
     stack.supervisor.start(part)
@@ -159,7 +160,7 @@ def _start_service(stack: Stack, environment: dict[str, str]) -> None:
         for number in range(1, stack.options.workers + 1)
     ]
     for name, command, its_environment in doors:
-        often = _RESTARTS_ONCE_READY if name == "api" else _WORKER_RESTARTS_ONCE_READY
+        often = _RESTARTS_ONCE_READY if name == "api" else _OFTEN_ONCE_READY
         part = Part(
             name=name,
             command=command,

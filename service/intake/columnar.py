@@ -13,8 +13,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from service.intake.arrow_schema import KeptTypes
 from service.intake.limits import Limits
 from service.intake.strict_json import MAX_DEPTH
+from service.jobs.checks.arrow_types import as_read, is_written_as_text
 from service.jobs.checks.rows import FaultLog
 from service.jobs.checks.survey import MAX_COLUMNS
 
@@ -30,11 +32,13 @@ def parquet_as_lines(file: IO[bytes], limits: Limits, faults: FaultLog) -> Itera
     parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=65_536)
     if not _usable(parquet.schema_arrow, faults):
         return
+    types = KeptTypes(parquet.schema_arrow)
     row = unpacked = written = 0
     for batch in parquet.iter_batches(_BATCH_ROWS, use_threads=False):
         unpacked += batch.nbytes
         limits.check_bytes(unpacked)
         limits.check_rows(row + batch.num_rows)
+        types.look_at(batch)
         for fields in _rows(_with_texts(batch)):
             row += 1
             size = _least_bytes(fields)
@@ -45,6 +49,7 @@ def parquet_as_lines(file: IO[bytes], limits: Limits, faults: FaultLog) -> Itera
                 faults.add(f"the row has more than {limits.max_row_bytes} bytes", line=row)
                 line = b""
             yield line
+    faults.arrow_schema = types.packed()
 
 
 def _usable(schema: pa.Schema, faults: FaultLog) -> bool:
@@ -56,38 +61,34 @@ def _usable(schema: pa.Schema, faults: FaultLog) -> bool:
         if count > 1:
             faults.add(f"the file has the column {count} times", field=name)
     for field in schema:
-        if _has_text(field.type):
-            faults.assume(f"column {field.name!r} holds {field.type}, which JSON does not have, and was read as text")
-        elif not _readable(field.type):
-            kind = str(field.type)[:100]
+        kind = str(field.type)[:100]
+        if not _readable(field.type):
             faults.add(f"columns of type {kind} are not read; convert it to text or numbers", field=field.name)
+        elif as_read(field.type) != field.type:
+            faults.assume(f"column {field.name!r} holds {kind}, which JSON does not have, and was read as text")
     return len(faults) == before
 
 
 def _readable(kind: pa.DataType, depth: int = 1) -> bool:
-    """Whether the values are the same in JSON."""
+    """Whether the values are the same in JSON, or are written as text in one way."""
     types = pa.types
     if depth > MAX_DEPTH:
         return False
     if types.is_struct(kind):
         return all(_readable(field.type, depth + 1) for field in kind)
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_dictionary(kind):
+    if types.is_dictionary(kind):
+        return _readable(kind.value_type, depth + 1) and not is_written_as_text(kind.value_type)
+    lists = (types.is_list, types.is_large_list, types.is_fixed_size_list)
+    if any(test(kind) for test in lists):
         return _readable(kind.value_type, depth + 1)
     tests = (types.is_boolean, types.is_integer, types.is_floating, types.is_null)
-    texts = (types.is_string, types.is_large_string, types.is_string_view)
+    texts = (types.is_string, types.is_large_string, types.is_string_view, is_written_as_text)
     return any(test(kind) for test in (*tests, *texts))
-
-
-def _has_text(kind: pa.DataType) -> bool:
-    """Whether the values are written as texts in one way: dates, times and decimals."""
-    types = pa.types
-    tests = (types.is_date, types.is_time, types.is_timestamp, types.is_decimal)
-    return any(test(kind) for test in tests)
 
 
 def _with_texts(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The same rows, with what JSON does not have as text: 2020-01-31, 2020-01-31 12:00:00, 0.10."""
-    arrays = [array.cast(pa.string()) if _has_text(array.type) else array for array in batch.columns]
+    arrays = [array.cast(as_read(array.type)) for array in batch.columns]
     return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
 
 

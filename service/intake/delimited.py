@@ -1,6 +1,7 @@
 """CSV with a header row, its cells separated by commas or as its beginning shows, read strictly: every cell is text."""
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import IO
@@ -12,6 +13,8 @@ from service.intake.lines import lines
 from service.jobs.checks.rows import FaultLog, SourceRow
 
 _NUL = "not storable: it holds a NUL character"
+_NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?([eE][-+]?\d+)?")
+_WORDS_OF_A_SENTENCE = 6
 _SLACK = 4  # a record may be this many times too long and still be read to its end, to go on behind it
 
 
@@ -27,12 +30,13 @@ def read_csv(file: IO[bytes], limits: Limits, faults: FaultLog, dialect: Dialect
     try:
         for _ in range(dialect.skipped_lines):
             next(source, None)
-        source.begin_record()
-        header = _header(next(reader, None), source.record_line, faults)
+        records = enumerate(_records(reader, source))
+        blank, first = _first(records, limits)
+        header = _header(first, source.record_line, faults) if first else None
         if header is None:
             return
-        blank, checks = 0, _Checks(header, source, faults)
-        for number, cells in enumerate(_records(reader, source), 1):
+        checks = _Checks(header, source, faults)
+        for number, cells in records:
             blank += not cells
             limits.check_rows(number - blank, blank=blank)
             if cells and checks.passes(cells):
@@ -98,13 +102,33 @@ def _records(reader: Iterator[list[str]], source: _Source) -> Iterator[list[str]
         yield cells
 
 
-def _header(cells: list[str] | None, line: int, faults: FaultLog) -> list[str] | None:
+def _first(records: Iterator[tuple[int, list[str]]], limits: Limits) -> tuple[int, list[str]]:
+    """The first record that is not blank, if any, and how many are before it. Raises PayloadTooLarge."""
+    for blank, cells in records:
+        if cells:
+            return blank, cells
+        limits.check_rows(0, blank=blank)
+    return 0, []
+
+
+def _header(cells: list[str], line: int, faults: FaultLog) -> list[str] | None:
     """The columns' names; None where they cannot be used. A name that is blank is made, and said."""
-    if cells is None:
-        return None
     before, not_utf8 = len(faults), NotUtf8(faults)
+    if len(cells) > 1 and not any(cell.strip() for cell in cells):
+        faults.add("the first line is blank, and should name the columns; write their names into it", line=line)
+        return None
     names = _without_blanks(cells, faults) if any(cell.strip() for cell in cells) else cells
-    for name, count in Counter(names).items():
+    counts = Counter(names)
+    if _reads_like_a_row(cells):
+        shown = ", ".join(repr(cell[:40]) for cell in cells[:5])
+        faults.doubt_about_names = (
+            f"the first line has to name the columns, and here it reads like a row ({shown}); put a line with names "
+            "before it"
+        )
+        if max(counts.values()) > 1:
+            faults.add(faults.doubt_about_names, line=line)
+            return None
+    for name, count in counts.items():
         if not _is_text(name):
             not_utf8.add(_raw(name), line=line)
         elif "\0" in name:
@@ -112,6 +136,13 @@ def _header(cells: list[str] | None, line: int, faults: FaultLog) -> list[str] |
         elif count > 1:
             faults.add(f"the header names the column {count} times", line=line, field=name)
     return names if len(faults) == before else None
+
+
+def _reads_like_a_row(cells: list[str]) -> bool:
+    """Whether it has numbers or sentences where names should be; pandas numbers columns that have no names from 0."""
+    if cells == [str(number) for number in range(len(cells))]:
+        return False
+    return any(_NUMBER.fullmatch(cell.strip()) or len(cell.split()) >= _WORDS_OF_A_SENTENCE for cell in cells)
 
 
 def _without_blanks(cells: list[str], faults: FaultLog) -> list[str]:

@@ -8,6 +8,7 @@ batches and the count of unpacked bytes stand between a bomb and the machine.
 
 import resource
 import sys
+from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -35,11 +36,12 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of it: faults, those told and all by field; what was assumed; or a limit passed, or a full disk."""
+    """What came of it: faults, those told and all by field; assumptions, types; or a limit passed, or a full disk."""
 
     faults: tuple[Fault, ...] = ()
     counts: tuple[tuple[str | None, int], ...] = ()
     assumptions: tuple[str, ...] = ()
+    arrow_schema: str | None = None  # in base 64
     too_large: str | None = None
     no_room: bool = False
 
@@ -62,7 +64,12 @@ def unpack(file: IO[bytes], lines_fd: int, limits: Limits) -> Outcome:
         log.add(f"the file is not readable as Parquet: {error}")
     except Exception as error:  # noqa: BLE001 - a file made for it raises anything; whatever it is, the file is at fault
         log.add(f"the file is not readable as Parquet: {error}")
-    return Outcome(faults=tuple(log.reported), counts=tuple(log.counts.items()), assumptions=log.assumptions)
+    return Outcome(
+        faults=tuple(log.reported),
+        counts=tuple(log.counts.items()),
+        assumptions=log.assumptions,
+        arrow_schema=None if log.arrow_schema is None else b64encode(log.arrow_schema).decode(),
+    )
 
 
 def main() -> None:

@@ -196,9 +196,17 @@ class InlineSource:
     def __init__(self, examples: Sequence[Any], limits: Limits) -> None:
         self._examples = examples
         self._limits = limits
+        self._watch = Watch()
+
+    def cancel(self) -> None:
+        """Whoever sent the examples has left: what reads them, in whichever thread, ends with RequestTooSlow."""
+        self._watch.cancel()
 
     def rows(self, faults: FaultLog) -> Iterator[SourceRow]:
-        """Every example that is an object; they are counted from 1. Raises PayloadTooLarge."""
+        """Every example that is an object; they are counted from 1. Raises PayloadTooLarge and RequestTooSlow."""
+        yield from self._watch.over(self._rows(faults))
+
+    def _rows(self, faults: FaultLog) -> Iterator[SourceRow]:
         self._limits.check_rows(len(self._examples))
         for number, example in enumerate(self._examples, 1):
             if not isinstance(example, dict):

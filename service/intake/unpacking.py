@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from signal import SIGXCPU, Signals
@@ -36,6 +37,8 @@ class UnpackedParquet:
         faults.add_all(self._outcome.faults, dict(self._outcome.counts))
         for assumption in self._outcome.assumptions:
             faults.assume(assumption)
+        packed = self._outcome.arrow_schema
+        faults.arrow_schema = None if packed is None else b64decode(packed)
         self._lines.seek(0)
         yield from read_jsonl(self._lines, self._limits, faults)
 
@@ -116,7 +119,8 @@ def _outcome(done: "subprocess.CompletedProcess[bytes]") -> Outcome:
         raise SpoolFull("the disk for uploads is full")
     counts = tuple((field, count) for field, count in said["counts"])
     faults = tuple(Fault(**fault) for fault in said["faults"])
-    return Outcome(faults=faults, counts=counts, assumptions=tuple(said["assumptions"]))
+    assumptions = tuple(said["assumptions"])
+    return Outcome(faults=faults, counts=counts, assumptions=assumptions, arrow_schema=said["arrow_schema"])
 
 
 def _too_slow() -> PayloadTooLarge:

@@ -95,6 +95,9 @@ class Jobs(Protocol):
     async def columns(self, job_id: JobId) -> tuple[tuple[str, ...], str | None]:
         """The data set's columns in the user's order, and the name of its gold column."""
 
+    async def arrow_schema(self, job_id: JobId) -> bytes | None:
+        """The types of the data set's columns where its file had them, as an Arrow stream. Raises JobNotFound."""
+
 
 class LabelsRead(Protocol):
     """Label states as the API sees them."""

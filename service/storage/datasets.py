@@ -27,6 +27,7 @@ class DatasetTable:
             "gold_field": dataset.gold_field,
             "rows": dataset.rows,
             "sha256": dataset.sha256,
+            "arrow_schema": dataset.arrow_schema,
         }
         await self._connection.execute(insert(datasets).values(values))
 

@@ -115,3 +115,15 @@ class JobTable:
         if row is None:
             raise job_not_found(job_id)
         return tuple(row.columns), row.gold_field
+
+    async def arrow_schema(self, job_id: JobId) -> bytes | None:
+        """The types of the data set's columns where its file had them, as an Arrow stream. Raises JobNotFound."""
+        query = (
+            select(datasets.c.arrow_schema)
+            .join(jobs, jobs.c.dataset_id == datasets.c.id)
+            .where(owned(job_id, self._project))
+        )
+        row = (await self._connection.execute(query)).first()
+        if row is None:
+            raise job_not_found(job_id)
+        return None if row.arrow_schema is None else bytes(row.arrow_schema)

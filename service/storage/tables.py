@@ -107,6 +107,7 @@ datasets = Table(
     Column("bytes", BigInteger, nullable=False, server_default=text("0")),  # of all rows, gold included
     Column("sha256", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("arrow_schema", LargeBinary),  # of a Parquet file: an Arrow stream without rows
 )
 
 dataset_rows = Table(

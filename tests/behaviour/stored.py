@@ -5,6 +5,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
+
 from service.config import JobConfig, Task
 from service.entities import (
     LOCAL_CALLER,
@@ -38,6 +40,9 @@ AT_ONCE = Backoff(0.0, 0.0)
 ON_REQUEST = {"code": "requested", "message": "paused on request; the job goes on once it is resumed"}
 CONFIG = JobConfig(name="sums", task=Task(template="{sum}", gold_field="gold"))
 
+# What intake keeps of a Parquet file with these two columns.
+ARROW_TYPES = pa.schema([("sum", pa.string()), ("gold", pa.string())]).serialize().to_pybytes()
+
 
 async def queued(
     store: Store,
@@ -64,7 +69,12 @@ async def added(
     shard_of = [index for index, size in enumerate(sizes) for _ in range(size)]
     golds = [*gold, *[None] * (len(shard_of) - len(gold))]
     dataset = NewDataset(
-        id=new_dataset_id(), columns=("sum", "gold"), gold_field="gold", rows=len(shard_of), sha256="0" * 64
+        id=new_dataset_id(),
+        columns=("sum", "gold"),
+        gold_field="gold",
+        rows=len(shard_of),
+        sha256="0" * 64,
+        arrow_schema=ARROW_TYPES,
     )
     rows = [
         NewRow(position=Row(i), id=f"row-{i}", data=b'{"sum":"%d"}' % i, gold=golds[i], shard=shard)

@@ -30,6 +30,7 @@ ASKING: dict[str, Callable[[Desk, JobId], Awaitable[Any]]] = {
     "jobs.resume": lambda desk, job_id: desk.jobs.resume(job_id),
     "jobs.remove": lambda desk, job_id: desk.jobs.remove(job_id),
     "jobs.columns": lambda desk, job_id: desk.jobs.columns(job_id),
+    "jobs.arrow_schema": lambda desk, job_id: desk.jobs.arrow_schema(job_id),
     "labels.page": lambda desk, job_id: desk.labels.page(job_id, limit=9, after=None, by_confidence=False),
     "labels.page by confidence": lambda desk, job_id: desk.labels.page(job_id, limit=9, after=None, by_confidence=True),
     "labels.result": lambda desk, job_id: everything_of(desk.labels.result(job_id)),

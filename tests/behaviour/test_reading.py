@@ -8,6 +8,7 @@ from service.errors import InvalidCursor, JobNotFound
 from service.identifiers import JobId
 from service.ports.store import Store, StoredRequest
 from tests.behaviour.stored import (
+    ARROW_TYPES,
     CONFIG,
     added,
     cancel,
@@ -28,10 +29,12 @@ async def test_a_stored_job_is_told_as_it_was_given(store: Store) -> None:
         job_id = await added(desk, 2, 1)
         stored = await desk.jobs.get(job_id)
         columns = await desk.jobs.columns(job_id)
+        types = await desk.jobs.arrow_schema(job_id)
     assert (stored.config, stored.status) == (CONFIG, JobStatus.QUEUED)
     assert (stored.started_at, stored.finished_at, stored.error) == (None, None, None)
     assert (stored.progress.rows, stored.progress.utility, stored.progress.eta_seconds) == (3, None, None)
     assert columns == (("sum", "gold"), "gold")
+    assert types == ARROW_TYPES
 
 
 async def test_progress_is_the_sum_over_shards_and_utility_the_mean_over_rows(store: Store) -> None:

@@ -61,7 +61,8 @@ def _broken_records(files: Files) -> None:
     files.bad("text-behind-a-quote", PLAIN + b'3,"a"b\n', "not read", 4)
     files.bad("cell-missing", PLAIN + b"3\n", "1 cells", 4)
     files.bad("cell-too-many", PLAIN + b"3,a,b\n", "3 cells", 4)
-    files.bad("no-header", b"1,first\n2,second\n", "no row has the field", None, "id")
+    headless = "the first line has to name the columns, and here it reads like a row ('1', 'first')"
+    files.bad("no-header", b"1,first\n2,second\n", headless, None, "text")
     files.bad("column-twice", b"id,text,text\n1,a,b\n", "2 times", 1, "text")
     files.bad("column-of-the-result", b"id,text,icm_status\n1,a,b\n", "reserved", 2, "icm_status")
     files.bad("id-twice", PLAIN + b"1,x\n", "used before, on line 2", 4, "id")

@@ -106,6 +106,10 @@ def _healthy(files: Files) -> None:
     table = pa.table({"id": CHARMS, "text": CHARMS})
     files.good("charms-as-texts", written(table), [{"id": charm, "text": charm} for charm in CHARMS])
     named = pa.table({**BASE, **{charm: [1, 2] for charm in CHARMS}})
+    dates = more([[dt.date(2020, 1, 1)], []])
+    files.good(
+        "dates-in-a-list", dates, [{**row, "more": days} for row, days in zip(ROWS, [["2020-01-01"], []], strict=True)]
+    )
     files.good("charms-as-columns", written(named), named.to_pylist())
     files.good(
         "prompt-injection", written(pa.table({"id": ["1"], "text": [INJECTION]})), [{"id": "1", "text": INJECTION}]
@@ -138,7 +142,7 @@ def _broken_values(files: Files) -> None:
     files.bad("nan-in-a-list", more([[0.5], [float("nan")]]), "NaN", 2, "more")
     files.bad("integer-of-64-bits-unsigned", more(pa.array([1, 2**63], pa.uint64())), "64 bits", 2, "more")
     files.bad("duration", more([dt.timedelta(1)] * 2), "are not read", None, "more")
-    files.bad("dates-in-a-list", more([[dt.date(2020, 1, 1)], []]), "are not read", None, "more")
+    files.bad("durations-in-a-list", more([[dt.timedelta(1)], []]), "are not read", None, "more")
     files.bad("bytes", more([b"x", b"y"]), "are not read", None, "more")
     files.bad("map", more(pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int8()))), "are not read", None, "more")
     files.bad("objects-70-deep", more(nested(70)), "are not read", None, "more")

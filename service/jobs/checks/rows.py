@@ -25,6 +25,8 @@ class FaultLog:
     """Collects what is wrong with a data set: the first faults in full, the others by number; and what was assumed."""
 
     def __init__(self, max_reported: int) -> None:
+        self.arrow_schema: bytes | None = None  # the columns' types, where the file has them: intake/arrow_schema.py
+        self.doubt_about_names: str | None = None  # why the columns' names may be none, and what to do
         self._assumptions: dict[str, None] = {}
         self._max_reported = max_reported
         self._reported: list[Fault] = []
@@ -63,10 +65,12 @@ class FaultLog:
         """All faults, counted by field."""
         return self._counts
 
-    def replace(self, field: str, message: str) -> None:
-        """Say once, ahead of everything else, what is wrong with this field in every row."""
-        others = [fault for fault in self._reported if fault.field != field]
+    def replace(self, field: str, message: str, *fields: str) -> None:
+        """Say once, ahead of everything else, what is wrong with this field, and further ones, in every row."""
+        replaced = {field, *fields}
+        others = [fault for fault in self._reported if fault.field not in replaced]
         self._reported = [Fault(message, None, field), *others]
+        self._counts = Counter({name: count for name, count in self._counts.items() if name not in replaced})
         self._counts[field] = 1
 
     def raise_any(self) -> None:

@@ -60,6 +60,7 @@ class Survey:
     gold_rows: int  # with a gold value
     unmatched_gold: Unmatched
     assumptions: tuple[str, ...]  # how the data set was read where the sender did not say so
+    arrow_schema: bytes | None  # the columns' types, where the file has them
 
     @property
     def rows(self) -> int:
@@ -80,10 +81,7 @@ def survey_rows(source: RowSource, task: Task, *, max_reported_faults: int) -> S
         surveyor.add(row)
     if not seen and not faults:
         faults.add("the data set has no rows")
-    for field in surveyor.absent_fields() if seen else ():
-        faults.replace(
-            field, f"no row has the field {field!r}{surveyor.meant(field)}; there are: {surveyor.column_names()}"
-        )
+    surveyor.check_fields(surveyor.absent_fields() if seen else [])
     surveyor.check_template()
     if not faults:
         surveyor.check_ids_named()
@@ -213,12 +211,23 @@ class _Surveyor:
         """Fields the task names and no row has."""
         return [field for field in self._checks.named if field not in self._checks.columns]
 
-    def meant(self, field: str) -> str:
+    def check_fields(self, absent: list[str]) -> None:
+        """Say of fields that no row has what there is, or that the columns' names may be none."""
+        if absent and (doubt := self._faults.doubt_about_names) is not None:
+            names = " and ".join(map(repr, absent))
+            self._faults.replace(absent[0], f"no row has the field {names}; {doubt}", *absent[1:])
+            return
+        for field in absent:
+            self._faults.replace(
+                field, f"no row has the field {field!r}{self._meant(field)}; there are: {self._column_names()}"
+            )
+
+    def _meant(self, field: str) -> str:
         """The column whose name is most like this one, for a message."""
         near = get_close_matches(field, list(self._checks.columns)[:MAX_COLUMNS], 1)
         return f" (did you mean {near[0]!r}?)" if near else ""
 
-    def column_names(self) -> str:
+    def _column_names(self) -> str:
         """The first columns, for a message."""
         names = list(self._checks.columns)
         return ", ".join(map(repr, names[:20])) + (" ..." if len(names) > 20 else "")
@@ -244,6 +253,7 @@ class _Surveyor:
             gold_rows=self._gold.rows,
             unmatched_gold=self._gold.unmatched,
             assumptions=self._faults.assumptions,
+            arrow_schema=self._faults.arrow_schema,
         )
 
 

@@ -12,12 +12,20 @@ class Encoder(ABC):
 
     Methods are called one after the other, each in a thread: `look_at` for all rows where `reads_twice` says so, then
     `header`, `encode` for all rows again, and `footer`. With `formula_safe`, text that a spreadsheet would run as a
-    formula is changed so that it does not.
+    formula is changed so that it does not. `arrow_schema` has the types of a Parquet data set.
     """
 
     reads_twice: ClassVar[bool] = False
 
-    def __init__(self, columns: Sequence[str], found: Sequence[str], *, formula_safe: bool = False) -> None:
+    def __init__(
+        self,
+        columns: Sequence[str],
+        found: Sequence[str],
+        *,
+        formula_safe: bool = False,
+        arrow_schema: bytes | None = None,
+    ) -> None:
+        del arrow_schema  # most formats have no types
         self.columns = (*columns, *found)
         self.formula_safe = formula_safe
 

@@ -7,6 +7,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from service.jobs.checks.arrow_types import in_categories, typed, with_features
 from service.jobs.export.encoder import Encoder, Rows
 
 _EXACT_IN_DOUBLE = 2**53
@@ -19,47 +20,51 @@ _FOUND = {
 }
 
 
-class ParquetEncoder(Encoder):
-    """A row group for each batch of rows, handed out at once.
+class ColumnKinds:
+    """Finds a type for each of the user's columns in which no value changes: the one of their Parquet file, if any.
 
-    The columns' types are known only after the last row: types in which no value changes. Where kinds are mixed the
-    column is text, with what is not text as in JSON.
+    `arrow_schema` is what `service.intake.arrow_schema` has kept of that file.
     """
 
-    reads_twice = True
-
-    def __init__(self, columns: Sequence[str], found: Sequence[str], *, formula_safe: bool = False) -> None:
-        super().__init__(columns, found, formula_safe=formula_safe)
+    def __init__(self, columns: Sequence[str], found: Sequence[str], arrow_schema: bytes | None = None) -> None:
         self._kinds: dict[str, set[str]] = {column: set() for column in columns}
         self._found = {column: _FOUND[column] for column in found}
-        self._sink = _Sink()
+        kept = None if arrow_schema is None else pa.ipc.open_stream(arrow_schema).read_all()
+        self._metadata = None if kept is None or set(kept.column_names) != set(columns) else kept.schema.metadata
+        self._kept = {} if kept is None else {name: kept[name] for name in kept.column_names if name in self._kinds}
 
     def look_at(self, rows: Rows) -> None:
         """Take in what kinds of values these rows hold."""
-        for row in rows:
-            for column, kinds in self._kinds.items():
-                if (value := row.get(column)) is not None:
-                    kinds.add(_kind(value))
+        for column, kinds in self._kinds.items():
+            values = [row.get(column) for row in rows]
+            kinds.update(_kind(value) for value in values if value is not None)
+            if column in self._kept and not self._fits(column, values):
+                del self._kept[column]
+                self._metadata = None  # it tells of a type that the column no longer has
 
-    def header(self) -> bytes:
-        """Begin the file: from now on its types are fixed."""
-        given = {column: _type(kinds) for column, kinds in self._kinds.items()}
-        self._schema = pa.schema(list((given | self._found).items()))
-        self._writer = pq.ParquetWriter(pa.PythonFile(self._sink, mode="w"), self._schema)
-        return self._sink.take()
+    def _fits(self, column: str, values: Sequence[Any]) -> bool:
+        try:
+            self.array(column, values)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError):
+            return False
+        return True
 
-    def encode(self, rows: Rows) -> bytes:
-        """A row group."""
-        arrays = [
-            pa.array([_stored(row.get(field.name), field.type) for row in rows], field.type) for field in self._schema
-        ]
-        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema), row_group_size=len(rows))
-        return self._sink.take()
+    def array(self, column: str, values: Sequence[Any]) -> pa.Array:
+        """Values of a column in its type. Raises what Arrow raises where one cannot be so."""
+        kept = self._kept.get(column)
+        if kept is None:
+            kind = self._found.get(column) or _type(self._kinds[column])
+            return pa.array([_stored(value, kind) for value in values], kind)
+        if pa.types.is_dictionary(kept.type) and kept.num_chunks and len(kept.chunk(0).dictionary):
+            return in_categories(values, kept.chunk(0))
+        return typed(values, kept.type)
 
-    def footer(self) -> bytes:
-        """The places of all row groups."""
-        self._writer.close()
-        return self._sink.take()
+    def schema(self) -> pa.Schema:
+        """The result's columns. Where kinds are mixed the column is text, what is not text as in JSON."""
+        kept = {column: array.type for column, array in self._kept.items()}
+        given = {column: kept.get(column) or _type(kinds) for column, kinds in self._kinds.items()}
+        found = pa.schema(list(self._found.items()))
+        return pa.schema([*given.items(), *found], with_features(self._metadata, found))
 
 
 def _kind(value: Any) -> str:
@@ -78,6 +83,45 @@ def _type(kinds: set[str]) -> pa.DataType:
     if kinds and kinds <= {"int", "float"}:
         return pa.float64()
     return pa.string()
+
+
+class ParquetEncoder(Encoder):
+    """A row group for each batch of rows, handed out at once; the columns' types are known only after the last row."""
+
+    reads_twice = True
+
+    def __init__(
+        self,
+        columns: Sequence[str],
+        found: Sequence[str],
+        *,
+        formula_safe: bool = False,
+        arrow_schema: bytes | None = None,
+    ) -> None:
+        super().__init__(columns, found, formula_safe=formula_safe)
+        self._kinds = ColumnKinds(columns, found, arrow_schema)
+        self._sink = _Sink()
+
+    def look_at(self, rows: Rows) -> None:
+        """Take in what kinds of values these rows hold."""
+        self._kinds.look_at(rows)
+
+    def header(self) -> bytes:
+        """Begin the file: from now on its types are fixed."""
+        self._schema = self._kinds.schema()
+        self._writer = pq.ParquetWriter(pa.PythonFile(self._sink, mode="w"), self._schema)
+        return self._sink.take()
+
+    def encode(self, rows: Rows) -> bytes:
+        """A row group."""
+        arrays = [self._kinds.array(name, [row.get(name) for row in rows]) for name in self._schema.names]
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema), row_group_size=len(rows))
+        return self._sink.take()
+
+    def footer(self) -> bytes:
+        """The places of all row groups."""
+        self._writer.close()
+        return self._sink.take()
 
 
 def _stored(value: Any, kind: pa.DataType) -> Any:

@@ -37,6 +37,7 @@ class Result:
     columns: tuple[str, ...]
     gold_field: str | None
     raw_probability: bool = False  # whether it is given in a column of its own, the last one
+    arrow_schema: bytes | None = None  # the types that the columns had in the user's Parquet file
 
     @property
     def found_columns(self) -> tuple[str, ...]:
@@ -58,6 +59,7 @@ async def find_result(store: Desks, job_id: JobId, *, partial: bool, raw_probabi
     async with store.desk() as desk:
         job = await desk.jobs.get(job_id)
         columns, gold_field = await desk.jobs.columns(job_id)
+        arrow_schema = await desk.jobs.arrow_schema(job_id)
     if not job.status.is_final:
         raise JobNotFinished(f"the job is {job.status}; its result can be downloaded once it has succeeded")
     if job.status is not JobStatus.SUCCEEDED and not partial:
@@ -65,7 +67,13 @@ async def find_result(store: Desks, job_id: JobId, *, partial: bool, raw_probabi
     if raw_probability and RAW_PROBABILITY in columns:
         message = f"the data set has a column {RAW_PROBABILITY!r} of its own; download the result without it"
         raise InvalidInput("the result cannot be given so", [Fault(message, field="raw_probability")])
-    return Result(job=job, columns=columns, gold_field=gold_field, raw_probability=raw_probability)
+    return Result(
+        job=job,
+        columns=columns,
+        gold_field=gold_field,
+        raw_probability=raw_probability,
+        arrow_schema=arrow_schema,
+    )
 
 
 async def note_download(store: Desks, result: Result) -> None:
@@ -81,7 +89,9 @@ async def stream_result(
 
     `formula_safe` is for formats of spreadsheets: text that would be run as a formula gets an apostrophe in front.
     """
-    encoder = ENCODERS[form](result.columns, result.found_columns, formula_safe=formula_safe)
+    encoder = ENCODERS[form](
+        result.columns, result.found_columns, formula_safe=formula_safe, arrow_schema=result.arrow_schema
+    )
     async with aclosing(_encoded(store, result, encoder)) as parts:  # a reader who leaves ends all behind it at once
         async for part in parts:
             if part:

@@ -1,7 +1,8 @@
 """Tells a row that the backend always fails on from a backend that is ill, and goes on with all other rows.
 
-A server may fail on one prompt each time: its text meets a defect, a filter or an impossible label. Such a row is
-named and left without a label; were it not told apart, it would pause the job for ever or fail all of it.
+A server may fail on one prompt each time: its text meets a defect, a filter or an impossible label, or ends the server
+itself. Such a row is named and left without a label; were it not told apart, it would pause the job for ever or fail
+all of it.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from service.search.prompting.recall import pruned
 FEW_ROWS = 3  # that may be left out of a shard of any size
 FEW_SHARE = 20  # one row in so many may be
 TRIES = 2  # in vain, by a backend that answers the control after each
+DEATHS = 3  # of a backend that is asked for the row alone; other jobs may have been what ended it
 CONTROL_SECONDS = 30.0
 CONTROL = PromptTree("", (Query(Row(0), "The sky is blue. I think this claim is"),))
 
@@ -46,13 +48,16 @@ def most_unscorable(rows: int) -> int:
 class Isolation:
     """Scores trees apart from the rows that the backend fails on; one for all trees of a request.
 
-    `reasons` has those rows with what the backend said last, at most `most` of them.
+    `reasons` has those rows with what the backend said last, at most `most` of them. Once the backend has died over
+    a call, one call at a time is made, since whoever is under way then is suspected.
     """
 
     def __init__(self, score: Score, *, most: int) -> None:
         self._score = score
         self._most = most
         self._failures = Counter[Row]()
+        self._has_died = False
+        self._alone = asyncio.Lock()
         self.reasons: dict[Row, str] = {}
 
     async def scored(self, tree: PromptTree, took: Callable[[TreeScores], None]) -> None:
@@ -62,19 +67,35 @@ class Isolation:
         """
         parts = [tree]
         while parts:
-            part = parts.pop()
+            part, alone = parts.pop(), self._has_died
             try:
-                took(await self._score(part))
+                took(await self._asked(part, alone=alone))
             except BackendError as error:
                 if not _may_be_of_a_prompt(error) or not await self._is_well():
                     raise
                 took(_answered(error))
-                parts += self._left(part, error)
+                if _died(error) and not alone:
+                    self._has_died = True
+                    parts += self._unanswered(part, error)
+                else:
+                    parts += self._left(part, error)
+
+    async def _asked(self, part: PromptTree, *, alone: bool) -> TreeScores:
+        if not alone:
+            return await self._score(part)
+        async with self._alone:
+            return await self._score(part)
+
+    def _unanswered(self, part: PromptTree, error: BackendError) -> list[PromptTree]:
+        """The part once more, without the rows that were answered."""
+        left = pruned(part, {row: None for row, _ in part.prompts() if row not in error.answered})
+        return [] if left is None else [left]
 
     def _left(self, part: PromptTree, error: BackendError) -> list[PromptTree]:
         """What is still to be asked of a part that failed, the last one first."""
         rows = [row for row, _ in part.prompts() if row not in error.answered]
-        faulty = Row(error.row) if error.row in rows else rows[0] if len(rows) == 1 else None
+        named = error.row in rows and not _died(error)  # a server that dies fails on all that is under way
+        faulty = Row(error.row) if named and error.row is not None else rows[0] if len(rows) == 1 else None
         if faulty is None:
             half = len(rows) // 2
             groups = [rows[half:], rows[:half]]
@@ -86,7 +107,7 @@ class Isolation:
     def _again(self, row: Row, error: BackendError) -> bool:
         """Whether the row is asked for once more, by itself. Raises TooManyUnscorable."""
         self._failures[row] += 1
-        if self._failures[row] < TRIES:
+        if self._failures[row] < (DEATHS if _died(error) else TRIES):
             return True
         if len(self.reasons) >= self._most:
             raise TooManyUnscorable(error) from error
@@ -108,6 +129,10 @@ def _may_be_of_a_prompt(error: BackendError) -> bool:
     if isinstance(error, BackendUnavailable):
         return error.kind is not FailureKind.OVERLOADED
     return isinstance(error, BackendRefused)
+
+
+def _died(error: BackendError) -> bool:
+    return isinstance(error, BackendUnavailable) and error.died
 
 
 def _answered(error: BackendError) -> TreeScores:

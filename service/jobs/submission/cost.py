@@ -1,6 +1,6 @@
 """Predicts what a job will cost in tokens before it runs."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from service.config import JobConfig
@@ -10,6 +10,7 @@ from service.jobs.task.problem import ANCHOR_SHARE, SPECIAL_TOKENS, cost_of, sea
 from service.search.predictions.panel import Panel
 from service.search.predictions.prompt_tree import Usage
 from service.search.strategies.cost import Asked, ShardLengths
+from service.search.strategies.cost_simulation import nobody_has_left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +42,24 @@ class _Rows:
 
 
 def predict_usage(
-    config: JobConfig, plan: ShardPlan, groups: Sequence[int], lengths: Lengths, known: Collection[Row] = ()
+    config: JobConfig,
+    plan: ShardPlan,
+    groups: Sequence[int],
+    lengths: Lengths,
+    known: Collection[Row] = (),
+    *,
+    check_wanted: Callable[[], None] = nobody_has_left,
 ) -> Usage:
     """Prompts, tokens sent and tokens computed, as if the server's prefix cache were ideal.
 
     A question is a prompt, and one more for each further beginning of a label, a token longer than the one before.
+    What `check_wanted` raises ends it.
     """
-    usage = _with_one_prompt_each(config, plan, groups, lengths, known)
+    shards = [_Rows() for _ in plan.shards]
+    rows = zip(plan.shard_of_row, groups, lengths.demonstrations, strict=True)
+    for row, (shard, group, tokens) in enumerate(rows):
+        shards[shard].add(group, tokens, known=row in known)
+    usage = _with_one_prompt_each(config, shards, lengths, check_wanted)
     more = lengths.prompts_per_query - 1
     further = round(usage.prompts * more)
     sent = round(usage.tokens_sent * more + further * (more + 1) / 2)
@@ -55,18 +67,15 @@ def predict_usage(
 
 
 def _with_one_prompt_each(
-    config: JobConfig, plan: ShardPlan, groups: Sequence[int], lengths: Lengths, known: Collection[Row]
+    config: JobConfig, shards: Sequence[_Rows], lengths: Lengths, check_wanted: Callable[[], None]
 ) -> Usage:
     """The cost where every label is one token, by the rule of the configuration's method and strategy."""
-    shards = [_Rows() for _ in plan.shards]
-    rows = zip(plan.shard_of_row, groups, lengths.demonstrations, strict=True)
-    for row, (shard, group, tokens) in enumerate(rows):
-        shards[shard].add(group, tokens, known=row in known)
     cost, strategy, parameters = cost_of(config), strategy_of(config), search_parameters(config)
     told = [_lengths_of(config, rows, lengths) for rows in shards]
     if not config.method.reads_anchor:
-        return sum((cost.alone(strategy, parameters, shard).usage for shard in told), Usage(modelled=True))
-    anchor, later = cost.alone(strategy, parameters, told[0]), told[1:]
+        alone = (cost.alone(strategy, parameters, shard, check_wanted).usage for shard in told)
+        return sum(alone, Usage(modelled=True))
+    anchor, later = cost.alone(strategy, parameters, told[0], check_wanted), told[1:]
     if not later:
         return anchor.usage
     asked = _by_panel(anchor.panel, told[0]) if anchor.panel else _by_anchor(config, told[0], lengths)

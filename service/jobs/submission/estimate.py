@@ -1,7 +1,7 @@
 """Says what a job would cost and what its relations make of the data set; stores nothing."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from anyio import to_thread
@@ -16,6 +16,7 @@ from service.jobs.submission.preparation import Preparation, prepare
 from service.ports.scoring import Scorers
 from service.relations.relation import RelationCount
 from service.search.predictions.prompt_tree import Usage
+from service.search.strategies.cost_simulation import nobody_has_left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,24 +44,36 @@ class Estimate:
     warnings: tuple[str, ...]
 
 
-async def estimate(config: JobConfig, source: RowSource, scorers: Scorers, *, max_reported_faults: int) -> Estimate:
-    """Check the data set as for a job and predict its cost.
+async def estimate(
+    config: JobConfig,
+    source: RowSource,
+    scorers: Scorers,
+    *,
+    max_reported_faults: int,
+    check_wanted: Callable[[], None] = nobody_has_left,
+) -> Estimate:
+    """Check the data set as for a job and predict its cost; what `check_wanted` raises ends the prediction.
 
     Raises InvalidDataset, PayloadTooLarge, UnsupportedFormat, ModelNotFound and BackendError.
     """
     source = without_earlier_results(source, config.earlier_results)
     prepared = await prepare(config, source, scorers, max_reported_faults=max_reported_faults)
-    return await to_thread.run_sync(lambda: _estimate(prepared))
+    return await to_thread.run_sync(lambda: _estimate(prepared, check_wanted))
 
 
-def _estimate(prepared: Preparation) -> Estimate:
+def _estimate(prepared: Preparation, check_wanted: Callable[[], None]) -> Estimate:
     preview = _preview(prepared.survey)
     return Estimate(
         rows=prepared.survey.rows,
         groups=preview.groups,
         shards=len(prepared.plan.shards),
         usage=predict_usage(
-            prepared.config, prepared.plan, prepared.survey.groups, prepared.lengths, prepared.survey.known
+            prepared.config,
+            prepared.plan,
+            prepared.survey.groups,
+            prepared.lengths,
+            prepared.survey.known,
+            check_wanted=check_wanted,
         ),
         sample_prompt=_sample_prompt(prepared.survey, prepared.config.task),
         relations=preview,

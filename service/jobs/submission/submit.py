@@ -124,6 +124,7 @@ def _new_dataset(prepared: Preparation, sha256: str) -> NewDataset:
         gold_field=prepared.config.task.gold_field,
         rows=prepared.survey.rows,
         sha256=sha256,
+        arrow_schema=prepared.survey.arrow_schema,
     )
 
 

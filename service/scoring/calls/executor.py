@@ -21,12 +21,13 @@ from service.ports.observers import UNOBSERVED, CallEnd, CallObserver
 from service.scoring.calls.circuit_breaker import Circuit
 from service.scoring.calls.concurrency_limit import AdaptiveLimit, Begun
 from service.scoring.calls.priority_semaphore import Slots
-from service.scoring.calls.retry_rules import Attempts, Retry, decide, outage_error, speaks_of_absence
+from service.scoring.calls.retry_rules import Attempts, Retry, decide, died, outage_error, speaks_of_absence
 from service.spans import span
 
 _Answer = TypeVar("_Answer")
 _SHORTEST_SLEEP_SECONDS = 0.001  # so that a remainder that rounding left is not waited for again and again
 _FAILURES_BEFORE_DOUBT = 2  # of one call, while nothing else is asked; then a control tells whose fault it is
+_CONTROL_PAUSE_SECONDS = 0.5
 _RETRY_AFTER_SECONDS = 5.0  # told to callers where a trial is under way and nobody knows how it ends
 
 
@@ -94,6 +95,8 @@ class Driver:
         self._circuit_changed = asyncio.Event()
         self._calls = 0
         self._last_error: BackendUnavailable | None = None
+        self._recovering = asyncio.Lock()
+        self._absent_at = -math.inf  # when nobody was there to answer, as of the last time
         self.disconnections = 0  # times the server was gone so far: it may have become another one
 
     @property
@@ -159,6 +162,24 @@ class Driver:
             if not isinstance(verdict, Retry):
                 raise self._given_up(verdict) from error
             await self._sleep(verdict.after_seconds)
+            if error.broke and control is not None and await self._was_gone(ticket, control, outcome.at):
+                raise died(error) from error
+
+    async def _was_gone(self, ticket: int, control: Callable[[], Awaitable[object]], since: float) -> bool:
+        """Whether the server was away after a connection broke, and answers again.
+
+        One call finds that out for all whose connections broke with its own. Raises BackendUnavailable where the server
+        is left alone for longer than the patience.
+        """
+        async with self._recovering:
+            while self._circuit.answered_at <= since:
+                with suppress(BackendRefused):  # which is an answer
+                    outcome = await self._in_slot(ticket, control, _Call(None, measured=False, since=self._clock()))
+                    if isinstance(outcome, _Failed):
+                        if not speaks_of_absence(outcome.error) or outcome.outage_seconds >= self._patience_seconds:
+                            return False
+                        await self._sleep(_CONTROL_PAUSE_SECONDS)
+        return self._absent_at > since
 
     async def _in_slot(self, ticket: int, attempt: Callable[[], Awaitable[_Answer]], call: _Call) -> _Answer | _Failed:
         await self._slots.take(ticket)
@@ -246,6 +267,8 @@ class Driver:
         others_answered_at = self._circuit.answered_at
         self._last_error = error
         self.disconnections += speaks_of_absence(error)
+        if error.kind is FailureKind.DISCONNECTED and not error.broke:
+            self._absent_at = now
         if error.kind is FailureKind.OVERLOADED:
             self._limit.overloaded(this.limit)
         elif error.kind is FailureKind.TIMED_OUT:

@@ -151,6 +151,14 @@ def outage_error(
     return BackendUnavailable(message, retry_after_seconds, kind=last.kind, status=last.status)
 
 
+def died(last: BackendUnavailable) -> BackendUnavailable:
+    """What a call ends with during which the server itself ended, if others are answered since it is back."""
+    message = f"the inference server ended while it was to answer this, and answers others since it is back: {last}"
+    error = BackendUnavailable(message, kind=last.kind, status=last.status)
+    error.died = True
+    return error
+
+
 def _given_up(error: BackendUnavailable, failures: int) -> BackendUnavailable | BackendRefused:
     message = f"failed {failures} times while the server answered other calls; at last: {error}"
     if error.kind in (FailureKind.SERVER, FailureKind.MALFORMED) and not speaks_of_absence(error):

@@ -122,7 +122,9 @@ class JsonHttp:
             case httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
                 return BackendRefused(f"{where}: {self._redacted(str(error))}")
         message = f"{where}: {type(error).__name__} {self._redacted(str(error))}".strip()
-        return BackendUnavailable(message, kind=FailureKind.DISCONNECTED)
+        failure = BackendUnavailable(message, kind=FailureKind.DISCONNECTED)
+        failure.broke = isinstance(error, httpx.ReadError | httpx.WriteError | httpx.RemoteProtocolError)
+        return failure
 
     def _shown(self, reply: httpx.Response) -> str:
         """What an error tells of an answer."""

@@ -1,6 +1,7 @@
 """What simulated annealing over single rows costs, by a formula: Algorithm 1 is too long for made-up scores."""
 
 import math
+from collections.abc import Callable
 
 from service.search.moves.schedule import draws
 from service.search.predictions.prompt_tree import Usage
@@ -15,9 +16,11 @@ _EVALUATIONS_PER_DRAW = 0.7  # leave-one-outs per draw: unchanged labels need no
 class AnnealingCost:
     """A leave-one-out over the rows labelled so far for most of the draws, in every shard."""
 
-    def alone(self, strategy: Strategy, parameters: Parameters, shard: ShardLengths) -> Rehearsal:
+    def alone(
+        self, strategy: Strategy, parameters: Parameters, shard: ShardLengths, check_wanted: Callable[[], None]
+    ) -> Rehearsal:
         """N L (log2 N + 1) tokens for each leave-one-out."""
-        del strategy
+        del strategy, check_wanted  # a formula takes no time
         return Rehearsal(_annealing(parameters, shard))
 
     def behind(self, parameters: Parameters, shard: ShardLengths, asked: Asked) -> Usage:

@@ -1,6 +1,6 @@
 """What the search of a shard costs, said before it runs: every way to label names the rule that holds for it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -41,8 +41,10 @@ class Asked:
 class Cost(Protocol):
     """A rule that predicts prompts and tokens, as if the server's prefix cache were ideal and a label one token."""
 
-    def alone(self, strategy: Strategy, parameters: Parameters, shard: ShardLengths) -> Rehearsal:
-        """A shard that reads no anchor."""
+    def alone(
+        self, strategy: Strategy, parameters: Parameters, shard: ShardLengths, check_wanted: Callable[[], None]
+    ) -> Rehearsal:
+        """A shard that reads no anchor; what `check_wanted` raises ends a long prediction."""
 
     def behind(self, parameters: Parameters, shard: ShardLengths, asked: Asked) -> Usage:
         """A shard behind the anchor's demonstrations, which are in the cache by then."""
@@ -51,13 +53,15 @@ class Cost(Protocol):
 class SimulatedCost:
     """The strategy is run on made-up scores; behind an anchor every row is asked for once, doubtful ones again."""
 
-    def alone(self, strategy: Strategy, parameters: Parameters, shard: ShardLengths) -> Rehearsal:
+    def alone(
+        self, strategy: Strategy, parameters: Parameters, shard: ShardLengths, check_wanted: Callable[[], None]
+    ) -> Rehearsal:
         """What the run asks for, and the panel that it makes."""
         problem = made_up_problem(
             shard.groups, shard.tokens, shard.classes, parameters, shard.budget_tokens, known=shard.known
         )
         lead = max(shard.lead_tokens, _shared_tokens(shard))
-        return rehearsed(strategy, problem, lead_tokens=lead, tail_tokens=shard.tail_tokens)
+        return rehearsed(strategy, problem, lead_tokens=lead, tail_tokens=shard.tail_tokens, check_wanted=check_wanted)
 
     def behind(self, parameters: Parameters, shard: ShardLengths, asked: Asked) -> Usage:
         """The rows' own tokens once for each text that they are asked behind."""

@@ -5,7 +5,7 @@ tells its cost; but any scores of the usual kind make it ask for about as much.
 """
 
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
@@ -31,15 +31,27 @@ class Rehearsal:
     panel: Panel | None = None
 
 
-def rehearsed(strategy: Strategy, problem: Problem, *, lead_tokens: int, tail_tokens: int) -> Rehearsal:
+def nobody_has_left() -> None:
+    """For whoever cannot leave."""
+
+
+def rehearsed(
+    strategy: Strategy,
+    problem: Problem,
+    *,
+    lead_tokens: int,
+    tail_tokens: int,
+    check_wanted: Callable[[], None] = nobody_has_left,
+) -> Rehearsal:
     """The search of such a problem.
 
     `lead_tokens` is the length of what all texts begin with, `tail_tokens` that of a label
-    with its separator, which a query does not have.
+    with its separator, which a query does not have. What `check_wanted` raises ends it between two steps.
     """
     scorer = _MadeUpScorer(problem, lead_tokens, tail_tokens)
     search, usage = Search(problem, strategy), Usage(modelled=True)
     while (request := search.ask()) is not None:
+        check_wanted()
         answer = [scorer.score(tree) for tree in request]
         usage = sum((scores.usage for scores in answer), usage)
         search.tell(answer)

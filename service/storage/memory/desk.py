@@ -140,6 +140,11 @@ class MemoryJobs:
         dataset = self._state.datasets.get(self._state.own_job(self._project, job_id).dataset_id)
         return ((), None) if dataset is None else (dataset.columns, dataset.gold_field)
 
+    async def arrow_schema(self, job_id: JobId) -> bytes | None:
+        """The types of the data set's columns where its file had them, as an Arrow stream. Raises JobNotFound."""
+        dataset = self._state.datasets.get(self._state.own_job(self._project, job_id).dataset_id)
+        return None if dataset is None else dataset.arrow_schema
+
 
 class MemoryLabelReader:
     """Label states as the API sees them."""

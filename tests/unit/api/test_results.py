@@ -3,6 +3,7 @@ import io
 from typing import Any
 
 import orjson
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -34,6 +35,20 @@ async def test_csv_and_parquet_say_the_same_as_jsonl(service: Service) -> None:
     assert table.to_pylist() == rows
     records = list(csv.DictReader(io.StringIO((await result(service, job, format="csv")).decode())))
     assert records == [{name: str(value) for name, value in row.items()} for row in rows]
+
+
+async def test_a_parquet_file_comes_back_with_its_types(service: Service) -> None:
+    vectors = pa.array([[0.1], [], None, [2]], pa.list_(pa.float32()))
+    sent = pa.Table.from_pylist(pairs(4)).append_column("vector", vectors)
+    sent = sent.append_column("price", pa.array(["1.50", "-2", "3", None]).cast(pa.decimal128(12, 2)))
+    sent = sent.set_column(0, "gold", sent["gold"].cast(pa.dictionary(pa.int32(), pa.string())))
+    sink = io.BytesIO()
+    pq.write_table(sent, sink)
+    job = (await service.upload(sink.getvalue(), "pairs.parquet")).json()
+    await service.work()
+    found = pq.read_table(io.BytesIO(await result(service, job, format="parquet"))).select(sent.column_names)
+    assert found.schema.equals(sent.schema)
+    assert found.to_pylist() == sent.to_pylist()
 
 
 async def test_values_come_back_as_they_were_sent(service: Service) -> None:

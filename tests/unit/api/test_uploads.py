@@ -1,4 +1,5 @@
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,6 +10,9 @@ import pytest
 from api.labelling.turns import SMALL_AT_ONCE, SMALL_BYTES, Turns
 from api.labelling.uploads import Spool
 from service.errors import Overloaded, RequestTooSlow, SpoolFull
+from service.scoring.deterministic import DeterministicScorer
+from service.search.engine import Search
+from service.search.predictions.prompt_tree import TreeScores
 from service.settings import ServerSettings, Settings
 from service.storage.memory import MemoryStore
 from tests.unit.api.harness import CONFIG, Service, jsonl, pairs
@@ -112,36 +116,99 @@ async def test_an_upload_for_which_there_is_no_room_is_answered_507_and_nothing_
     assert (await service.upload(jsonl(pairs(8)), "a.jsonl")).status_code == 202  # it needs no disk
 
 
-async def test_nothing_is_read_on_for_a_client_who_has_left() -> None:
-    service = Service(MemoryStore())
-    form = httpx.Request(
-        "POST",
-        "http://localhost/v1/jobs",
-        files={"dataset": ("a.jsonl", jsonl(pairs(8)) + b"\n" * 900_000)},
-        data={"config": orjson.dumps(CONFIG)},
-    )
-    messages = [{"type": "http.request", "body": form.read(), "more_body": False}, {"type": "http.disconnect"}]
+async def left(service: Service, path: str, body: httpx.Request, leaves: asyncio.Event) -> int:
+    """The status of the answer that a client who leaves, once the request is read and this is set, does not get."""
+    messages = [{"type": "http.request", "body": body.read(), "more_body": False}]
     answers: list[Any] = []
 
     async def receive() -> Any:
-        return messages.pop(0) if len(messages) > 1 else messages[0]
+        if messages:
+            return messages.pop()
+        await leaves.wait()
+        return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
         answers.append(message)
 
-    headers = [(name.lower(), value) for name, value in form.headers.raw]
     scope = {
         "type": "http",
         "http_version": "1.1",
         "method": "POST",
-        "path": "/v1/jobs",
-        "raw_path": b"/v1/jobs",
+        "path": path,
+        "raw_path": path.encode(),
         "query_string": b"",
-        "headers": headers,
+        "headers": [(name.lower(), value) for name, value in body.headers.raw],
         "client": ("127.0.0.1", 1),
         "server": ("localhost", 80),
         "scheme": "http",
     }
-    await service.app(scope, receive, send)
-    assert answers[0]["status"] == 408
+    await asyncio.wait_for(service.app(scope, receive, send), PATIENCE_SECONDS)
+    status: int = answers[0]["status"]
+    return status
+
+
+def form(content: bytes) -> httpx.Request:
+    files, data = {"dataset": ("a.jsonl", content)}, {"config": orjson.dumps(CONFIG)}
+    return httpx.Request("POST", "http://localhost", files=files, data=data)
+
+
+def examples(count: int) -> httpx.Request:
+    return httpx.Request("POST", "http://localhost", json={"config": CONFIG, "examples": pairs(count)})
+
+
+def at_once() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
+async def test_nothing_is_read_on_for_a_client_who_has_left() -> None:
+    service = Service(MemoryStore())
+    assert await left(service, "/v1/jobs", form(jsonl(pairs(8)) + b"\n" * 900_000), at_once()) == 408
     assert (await service.client.get("/v1/jobs")).json()["data"] == []
+
+
+@pytest.mark.parametrize("body", [form(jsonl(pairs(8))), examples(8)], ids=["form", "json"])
+async def test_an_estimate_stops_to_ask_the_backend_once_its_client_has_left(body: httpx.Request) -> None:
+    backend, leaves = Silent(), asyncio.Event()
+    backend.asked = leaves
+    assert await left(Service(MemoryStore(), backend=backend), "/v1/jobs/estimate", body, leaves) == 408
+    assert backend.cancelled
+
+
+async def test_an_estimate_stops_to_rehearse_once_its_client_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    stays, leaves, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
+    steps: list[asyncio.Event] = []
+    ask = Search.ask
+    present = stays
+
+    def asked(search: Search) -> Any:
+        steps.append(present)
+        if present is leaves:
+            loop.call_soon_threadsafe(leaves.set)
+            time.sleep(0.01)  # the loop is to hear of it
+        return ask(search)
+
+    monkeypatch.setattr(Search, "ask", asked)
+    assert await left(Service(MemoryStore()), "/v1/jobs/estimate", examples(64), stays) == 200
+    present = leaves
+    assert await left(Service(MemoryStore()), "/v1/jobs/estimate", examples(64), leaves) == 408
+    assert steps.count(leaves) < steps.count(stays) / 2
+
+
+class Silent(DeterministicScorer):
+    """Never answers a score, and knows whether its caller went on waiting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+        self.cancelled = False
+
+    async def score(self, *_: Any, **__: Any) -> TreeScores:
+        self.asked.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+        raise AssertionError("nobody sets it")

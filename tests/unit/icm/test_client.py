@@ -43,6 +43,13 @@ def test_a_creation_repeated_after_failures_sends_the_same_key_and_the_whole_bod
     assert all(b'{"claim": "a"}\n' in request.content for request in service.requests)
 
 
+def test_an_error_says_how_many_faults_it_does_not_show() -> None:
+    faults = [{"line": line, "field": "claim", "message": "is missing"} for line in range(1, 8)]
+    service = FakeService(problem(422, "invalid-dataset", errors=faults))
+    with service.client() as client, pytest.raises(ApiError, match=r"line 5, field claim: is missing; and 2 more$"):
+        client.estimate(b"{}", CONFIG)
+
+
 def test_two_creations_have_different_keys() -> None:
     service = FakeService(job_answer(code=202))
     with service.client() as client:
@@ -138,6 +145,21 @@ def test_waiting_longer_than_allowed_raises() -> None:
     service = FakeService(job_answer("running"))
     with service.client() as client, pytest.raises(TimeoutError, match="still running"):
         client.wait("job_1", poll_seconds=0, timeout_seconds=0)
+
+
+def test_a_service_that_does_not_answer_cannot_hold_a_wait_beyond_its_time() -> None:
+    service = FakeService(httpx.ReadTimeout("slow"))
+    with service.client() as client, pytest.raises(TimeoutError, match="has not been told about after 0 s"):
+        client.wait("job_1", timeout_seconds=0)
+    assert len(service.requests) == 1
+    assert service.requests[0].extensions["timeout"]["read"] <= 1
+
+
+def test_requests_of_a_wait_take_no_longer_than_is_left() -> None:
+    service = FakeService(job_answer("succeeded"))
+    with service.client() as client:
+        client.wait("job_1", timeout_seconds=5)
+    assert service.requests[0].extensions["timeout"]["read"] == pytest.approx(5, abs=1)
 
 
 def test_fields_that_newer_services_add_do_no_harm() -> None:

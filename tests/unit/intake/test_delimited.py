@@ -5,7 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.intake.helpers import assumed, faults_in, read
+from service.intake.formats import Upload
+from service.intake.sources import FileSource
+from service.jobs.checks.rows import FaultLog
+from tests.unit.intake.helpers import SMALL, assumed, faults_in, read
 
 
 def rows_of(content: bytes) -> list[tuple[int, object]]:
@@ -29,6 +32,29 @@ def test_a_byte_order_mark_is_not_part_of_the_first_name() -> None:
     assert rows_of(b"\xef\xbb\xbfa,b\n1,2\n") == [(2, {"a": "1", "b": "2"})]
 
 
+def test_blank_lines_before_the_header_are_skipped() -> None:
+    assert rows_of(b"\r\n\na,b\n\n1,2\n") == [(5, {"a": "1", "b": "2"})]
+
+
+@pytest.mark.parametrize(
+    ("header", "is_doubtful"),
+    [
+        ("0.5,fine", True),
+        ("id-7,-3", True),
+        ('id,"a film that I liked a lot, really"', True),
+        ("0,1,2", False),
+        ("id,text", False),
+        ("Is the claim true?,score", False),
+    ],
+)
+def test_a_header_that_reads_like_a_row_is_doubted(header: str, is_doubtful: bool) -> None:
+    faults = FaultLog(9)
+    with FileSource(io.BytesIO(f"{header}\n".encode()), Upload("a.csv", None), SMALL) as source:
+        list(source.rows(faults))
+    assert (faults.doubt_about_names is not None) is is_doubtful
+    assert len(faults) == 0
+
+
 def test_a_fault_behind_quoted_line_breaks_names_its_physical_line() -> None:
     [fault] = faults_in(b'a,b\n"1\n2\n3",x\nonly one\n', "a.csv")
     assert (fault.line, fault.message) == (5, "the row has 1 cells, the header 2")
@@ -38,6 +64,8 @@ def test_a_fault_behind_quoted_line_breaks_names_its_physical_line() -> None:
     ("content", "line", "field", "told"),
     [
         (b"a,a\n1,2\n", 1, "a", "2 times"),
+        (b"1,1,a film\n2,3,b\n", 1, None, "reads like a row ('1', '1', 'a film'); put a line with names before it"),
+        (b",,\n1,2,3\n", 1, None, "the first line is blank"),
         (b"a,b\n1,2,3\n", 2, None, "3 cells"),
         (b'a,b\n1,"2"x\n', 2, None, "not read"),
         (b'a,b\n1,2\n3,"open\nand on\n', 3, None, "not read"),

@@ -1,5 +1,7 @@
 import pytest
 
+from service.jobs.checks.rows import FaultLog, SourceRow
+from service.jobs.checks.survey import _Surveyor
 from tests.unit.jobs.sources import config, faults_of, survey
 
 TASK = config("{q} is", id_field="id", gold_field="gold").task
@@ -200,3 +202,15 @@ def test_a_column_that_no_row_has_is_told_with_the_one_that_is_most_like_it() ->
     [(_, field, message)] = faults_of(config("{qestion}").task, {"question": "x", "label": 1})
     assert field == "qestion"
     assert "did you mean 'question'?" in message
+
+
+def test_names_that_may_be_none_are_doubted_once_for_all_fields_that_no_row_has() -> None:
+    faults = FaultLog(9)
+    faults.doubt_about_names = "the first line reads like a row"
+    surveyor = _Surveyor(TASK, faults)
+    surveyor.add(SourceRow(2, {"0.5": "a"}))
+    surveyor.check_fields(surveyor.absent_fields())
+    assert [fault.message for fault in faults.reported] == [
+        "no row has the field 'q' and 'id' and 'gold'; the first line reads like a row"
+    ]
+    assert len(faults) == 1

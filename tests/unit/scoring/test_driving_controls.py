@@ -61,3 +61,96 @@ def test_an_overload_is_never_a_prompts_fault() -> None:
             await driver().call(busy, control=well)
 
     in_simulated_time(scenario())
+
+
+def broken() -> BackendUnavailable:
+    error = BackendUnavailable("ReadError", kind=FailureKind.DISCONNECTED)
+    error.broke = True
+    return error
+
+
+class Mortal:
+    """A server that ends with some calls, and is back after a while unless it stays away."""
+
+    def __init__(self, away_seconds: float) -> None:
+        self.away_seconds = away_seconds
+        self.deaths = 0
+        self.controls = 0
+        self._back_at = 0.0
+
+    async def fatal(self) -> str:
+        await self._answer()
+        self.deaths += 1
+        self._back_at = now() + self.away_seconds
+        raise broken()
+
+    async def slow(self) -> str:
+        """What is under way for long, and breaks with the server's end."""
+        deaths = self.deaths
+        await self._answer()
+        await asyncio.sleep(0.5)
+        if self.deaths > deaths:
+            raise broken()
+        return "answer"
+
+    async def control(self) -> str:
+        self.controls += 1
+        return await self._answer()
+
+    async def _answer(self) -> str:
+        await asyncio.sleep(0.01)
+        if now() < self._back_at:
+            raise BackendUnavailable("ConnectError", kind=FailureKind.DISCONNECTED)
+        return "answer"
+
+
+@pytest.mark.parametrize("away_seconds", [1.0, 30.0])
+def test_a_call_that_ends_the_server_is_told_after_one_death_once_the_server_is_back(away_seconds: float) -> None:
+    async def scenario() -> None:
+        server = Mortal(away_seconds)
+        with pytest.raises(BackendUnavailable, match="ended while it was to answer this") as caught:
+            await driver().call(server.fatal, control=server.control)
+        assert caught.value.died
+        assert server.deaths == 1
+        assert now() >= away_seconds
+
+    in_simulated_time(scenario())
+
+
+def test_calls_that_a_death_breaks_together_find_out_by_one_control_at_a_time() -> None:
+    async def scenario() -> None:
+        server, driving = Mortal(0.9), driver()
+        calls = [server.fatal, *[server.slow] * 6]
+        ends = await asyncio.gather(
+            *(driving.call(call, control=server.control) for call in calls), return_exceptions=True
+        )
+        assert all(end == "answer" or (isinstance(end, BackendUnavailable) and end.died) for end in ends)
+        assert ends[0] != "answer"
+        assert server.controls <= 4
+
+    in_simulated_time(scenario())
+
+
+def test_a_server_that_stays_away_is_an_outage() -> None:
+    async def scenario() -> None:
+        server = Mortal(1000.0)
+        with pytest.raises(BackendUnavailable, match="no call has been answered for") as caught:
+            await driver().call(server.fatal, control=server.control)
+        assert not caught.value.died
+
+    in_simulated_time(scenario())
+
+
+def test_a_connection_that_breaks_while_the_server_stays_is_tried_again() -> None:
+    async def scenario() -> None:
+        failures = [broken()] * 3
+
+        async def attempt() -> str:
+            await asyncio.sleep(0.01)
+            if failures:
+                raise failures.pop()
+            return "answer"
+
+        assert await driver().call(attempt, control=well) == "answer"
+
+    in_simulated_time(scenario())

@@ -116,3 +116,44 @@ async def test_labels_with_a_faulty_row_are_those_of_the_data_set_without_it(wor
     other.backend.identity = BackendIdentity("deterministic")
     without = await found(other, await ended(other, 20, 0, FAULTS[0]))
     assert [row.state for row in whole[:20]] == [row.state for row in without]
+
+
+def death() -> BackendUnavailable:
+    error = BackendUnavailable("the server ended", kind=FailureKind.DISCONNECTED)
+    error.broke = error.died = True
+    return error
+
+
+async def test_a_row_that_ends_the_server_each_time_is_left_out_after_a_dozen_deaths(workplace: Workplace) -> None:
+    deaths = 0
+
+    class Counted(BackendUnavailable):
+        def __copy__(self) -> BackendUnavailable:
+            nonlocal deaths
+            deaths += 1
+            return death()
+
+    job_id = await ended(workplace, 40, 1, Counted("", kind=FailureKind.DISCONNECTED))
+    assert (await workplace.job(job_id)).status is JobStatus.SUCCEEDED
+    [left_out] = unlabeled(await found(workplace, job_id))
+    assert (left_out.position, left_out.reason) == (39, str(death()))
+    assert deaths <= 12
+
+
+@pytest.mark.parametrize("call", [2, 3, 5, 8])
+async def test_a_server_that_ends_once_costs_no_row_its_label(workplace: Workplace, call: int) -> None:
+    def die() -> None:
+        workplace.backend.failure = death()
+
+    def live() -> None:
+        workplace.backend.failure = None
+
+    workplace.backend.at_call = {call: die, call + 1: live}
+    job_id = await ended(workplace, 40, 0, FAULTS[0])
+    assert (await workplace.job(job_id)).status is JobStatus.SUCCEEDED
+    assert unlabeled(await found(workplace, job_id)) == []
+
+
+async def test_a_row_that_ends_the_server_costs_those_that_are_under_way_with_it_nothing(workplace: Workplace) -> None:
+    job_id = await ended(workplace, 40, 2, death(), search={"initial_rows": 8})
+    assert [state.position for state in unlabeled(await found(workplace, job_id))] == [38, 39]

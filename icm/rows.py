@@ -1,0 +1,78 @@
+"""Rows as JSON lines; what JSON has no form for is told by row and column."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from icm.errors import UnsendableData
+
+
+def lines_of(rows: Iterable[Any]) -> Iterator[bytes]:
+    """Each row as a line; NumPy's numbers and arrays count as Python's. Raises UnsendableData."""
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, Mapping):
+            raise UnsendableData(f"row {number} is of type {type(row).__name__}; give a dict of columns and values")
+        try:
+            text = json.dumps(
+                row if isinstance(row, dict) else dict(row), ensure_ascii=False, allow_nan=False, default=_plain
+            )
+            yield text.encode() + b"\n"
+        except (TypeError, ValueError, RecursionError) as error:
+            raise _at_fault(number, row, error) from error
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers and arrays, and what else can say itself in Python's terms. Raises TypeError."""
+    if callable(convert := getattr(value, "tolist", None)):
+        return convert()
+    raise TypeError(type(value).__name__)
+
+
+def _at_fault(number: int, row: Mapping[Any, Any], error: Exception) -> UnsendableData:
+    """Names the first column that cannot be sent, and what to do."""
+    for column, value in row.items():
+        if (problem := _problem(value)) is not None:
+            return UnsendableData(f"row {number}, column {column!r}: {problem}")
+    return UnsendableData(f"row {number}: {error}")
+
+
+def _problem(value: Any) -> str | None:
+    """Why a value cannot be sent, if so."""
+    try:
+        return None if _is_sendable(value) else _unsendable(_innermost(value))
+    except RecursionError:
+        return "lists and objects inside each other without end; leave them out"
+
+
+def _is_sendable(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain).encode()
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _innermost(value: Any) -> Any:
+    """The part that cannot be sent of a value that cannot."""
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return next((_innermost(part) for part in inner if not _is_sendable(part)), value)
+
+
+def _unsendable(value: Any) -> str:
+    kind = type(value).__name__
+    if isinstance(value, str):
+        return "the text holds half a surrogate pair, which is no character; repair it where it was decoded"
+    if isinstance(value, float):
+        return f"{_number(value)} is no value that can be labelled; use None where a value is missing"
+    if kind in {"NaTType", "NAType"}:
+        return f"{value} stands for a missing value; use None"
+    if hasattr(value, "isoformat"):
+        return f"JSON has no form for values of type {kind}; write it as text, such as value.isoformat()"
+    if hasattr(value, "tolist"):
+        return f"the {kind} holds values that JSON has no form for; use None for NaN and text for dates"
+    return f"JSON has no form for values of type {kind}; convert it to text, a number, a list or a dict"
+
+
+def _number(value: float) -> str:
+    return "NaN" if math.isnan(value) else "infinity"

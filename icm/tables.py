@@ -1,0 +1,89 @@
+"""Tables of other libraries, to the service and back; none of these libraries is needed before it is used."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import IO, Any
+
+from icm.errors import MissingLibrary, UnsendableData
+from icm.rows import lines_of
+
+_GROUP_ROWS = 10_000
+
+
+def is_dataset(source: Any) -> bool:
+    """Whether it is a `datasets.Dataset`, or saves itself as one does."""
+    return hasattr(source, "to_parquet") and hasattr(source, "features")
+
+
+def write_dataset(source: Any, file: IO[bytes]) -> None:
+    """As Parquet, with the features."""
+    source.to_parquet(file)
+
+
+def is_frame(source: Any) -> bool:
+    """Whether it is a table of pyarrow, pandas, polars or whoever else passes tables on as Arrow does."""
+    return hasattr(source, "__arrow_c_stream__") or (hasattr(source, "to_dict") and hasattr(source, "columns"))
+
+
+def write_frame(source: Any, file: IO[bytes]) -> str:
+    """As Parquet, or, where Arrow has no type for a column, as JSON lines; which of them. Raises UnsendableData.
+
+    In a DataFrame NaN, NaT and NA are missing values and are sent as null.
+    """
+    arrow = _library("pyarrow")
+    _refuse_twins(source)
+    try:
+        table = arrow.table(source)
+    except (arrow.ArrowException, TypeError, ValueError, NotImplementedError, OverflowError) as error:
+        file.writelines(lines_of(_records(source, error)))
+        return "jsonl"
+    _library("pyarrow.parquet").write_table(table, file, row_group_size=_GROUP_ROWS)
+    return "parquet"
+
+
+def _refuse_twins(source: Any) -> None:
+    """Rows cannot have two columns of one name. Raises UnsendableData."""
+    names = Counter(map(str, getattr(source, "columns", ()))) if hasattr(source, "to_dict") else Counter[str]()
+    for name, count in names.items():
+        if count > 1:
+            raise UnsendableData(f"the table has the column {name!r} {count} times; rename or drop the others")
+
+
+def _records(source: Any, error: Exception) -> Iterable[Mapping[Any, Any]]:
+    if not hasattr(source, "to_dict") or not hasattr(source, "columns"):
+        kind = type(source).__name__
+        raise UnsendableData(f"what is of type {kind} cannot be sent as a table: {error}") from error
+    for record in source.to_dict("records"):
+        yield {name: None if _is_missing(value) else value for name, value in record.items()}
+
+
+def _is_missing(value: Any) -> bool:
+    return type(value).__name__ in {"NaTType", "NAType"} or (isinstance(value, float) and value != value)  # noqa: PLR0124
+
+
+def read_table(path: Path) -> Any:
+    """A Parquet file as a `pyarrow.Table`."""
+    return _library("pyarrow.parquet").read_table(path)
+
+
+def read_frame(path: Path) -> Any:
+    """A Parquet file as a `pandas.DataFrame`. Raises MissingLibrary."""
+    _library("pandas")
+    return read_table(path).to_pandas()
+
+
+def read_dataset(path: Path) -> Any:
+    """A Parquet file as a `datasets.Dataset`. Raises MissingLibrary."""
+    return _library("datasets").Dataset(read_table(path))
+
+
+def _library(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        package = name.partition(".")[0]
+        if error.name != package:
+            raise  # it is there, and lacks something itself
+        raise MissingLibrary(f"{package} is not installed here; install it (pip install {package})") from error

@@ -1,0 +1,19 @@
+"""Keep the types of a Parquet file's columns, so that its result has them again."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "d2c9a4e6f801"
+down_revision = "b83f0c6d1e57"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("SET LOCAL lock_timeout = '5s'")
+    op.add_column("datasets", sa.Column("arrow_schema", sa.LargeBinary(), nullable=True))
+
+
+def downgrade() -> None:
+    op.execute("SET LOCAL lock_timeout = '5s'")
+    op.drop_column("datasets", "arrow_schema")
