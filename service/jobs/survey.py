@@ -18,6 +18,7 @@ from service.jobs.relations import UnusableValue, row_id, takes_part
 from service.jobs.rows import FaultLog, RowSource, SourceRow
 from service.jobs.satisfiability import Satisfiability, find_impossible, may_contradict
 from service.jobs.shares import unmet_by_known
+from service.jobs.special_names import SpecialNames
 from service.jobs.template import Template, as_text, is_blank
 from service.placeholders import template_fields
 from service.search.prompt_tree import ending
@@ -56,6 +57,7 @@ class Survey:
     known: Mapping[Row, Label]  # labels that the user is sure of
     gold_rows: int  # with a gold value
     unmatched_gold: Unmatched
+    special_names: SpecialNames  # of tokens, that texts hold
     assumptions: tuple[str, ...]  # how the data set was read where the sender did not say so
     arrow_schema: bytes | None  # the columns' types, where the file has them
 
@@ -113,6 +115,7 @@ class _Surveyor:
         self._endings: Counter[str] = Counter()
         self._texts: set[int] = set()  # hashes: a collision in 2^64 would only miscount a warning
         self._texts_with_separator = self._texts_with_demonstrations = 0
+        self._special_names = SpecialNames()
         self._before = ""
         self._characters = self._shared = 0
 
@@ -134,6 +137,7 @@ class _Surveyor:
         self._lines.append(row.line)
         self._demonstration_bytes.append(len(text.encode()) + self._tail_bytes)
         self._texts.add(hash(text))
+        self._special_names.add(text, row.line)
         if (end := ending(text)) in self._endings or len(self._endings) < MAX_ENDINGS:
             self._endings[end] += 1
         if self._separator in text:
@@ -251,6 +255,7 @@ class _Surveyor:
             known=self._known,
             gold_rows=self._gold.rows,
             unmatched_gold=self._gold.unmatched,
+            special_names=self._special_names,
             assumptions=self._faults.assumptions,
             arrow_schema=self._faults.arrow_schema,
         )
