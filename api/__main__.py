@@ -1,7 +1,9 @@
 """Serves the API until told to stop: `python -m api`."""
 
+import argparse
 import asyncio
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,8 +53,11 @@ class _Server(uvicorn.Server):
         self._stopping.set()
 
 
-async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is in progress."""
+async def serve(settings: Settings, sockets: list[socket.socket] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is in progress.
+
+    The sockets listen already; without them one is opened as the settings say.
+    """
     application = build_application(settings)
     try:
         await _tell_of_missing_keys(application)
@@ -66,7 +71,7 @@ async def serve(settings: Settings) -> None:
             http=bounded(settings.server),
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
-        await _Server(config, app).serve()
+        await _Server(config, app).serve(sockets)
     finally:
         await application.close()
 
@@ -91,12 +96,16 @@ async def _tell_of_missing_keys(application: Application) -> None:
 
 
 def main() -> None:
-    """Read the settings from the environment and serve."""
+    """Read the settings from the environment and serve, on sockets that whoever started us listens with, if any."""
+    parser = argparse.ArgumentParser(prog="python -m api", description=__doc__)
+    parser.add_argument("--fd", type=int, action="append", help="descriptor of a socket that listens; may be repeated")
+    given: list[int] | None = parser.parse_args().fd
     settings = settings_of_process()
     configure_logging(settings.log_format, settings.log_level)
     sys.setswitchinterval(_SWITCH_SECONDS)
     with sent_traces("icm-api", settings.telemetry.otlp_endpoint):
-        asyncio.run(serve(settings))
+        sockets = [socket.socket(fileno=number) for number in given or ()]
+        asyncio.run(serve(settings, sockets or None))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import typer
 from icm.commands.failures import BadConfigFile
 from icm.commands.options import Json, check_model, read_json
 from icm.commands.output import on_stderr, on_stdout, write_json, write_line
-from icm.local_stack.free_ports import check_port, free_port
+from icm.local_stack.free_ports import free_port, listening
 from icm.local_stack.stack import Backends, StackOptions, Stopped, running
 from icm.local_stack.supervisor import POLL_SECONDS
 from service.access.authentication import is_loopback
@@ -67,21 +67,21 @@ def serve(
     check_model(model)
     chosen = None if backends is None else read_backends(backends)
     check_settings(host, port, chosen)
-    if port:
-        check_port(host, port)
-    folder = (data_dir or _DEFAULT_FOLDER).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    options = StackOptions(
-        data_folder=folder,
-        folder_was_named=data_dir is not None,
-        host=host,
-        port=port or free_port(host),
-        workers=workers,
-        language_model=model,
-        database_url=database_url,
-        backends=chosen,
-    )
-    _run(options, StopRequest(None), as_json=as_json)
+    with listening(host, port) as listeners:
+        folder = (data_dir or _DEFAULT_FOLDER).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        options = StackOptions(
+            data_folder=folder,
+            folder_was_named=data_dir is not None,
+            host=host,
+            port=listeners[0].getsockname()[1],
+            listeners=tuple(listener.fileno() for listener in listeners),
+            workers=workers,
+            language_model=model,
+            database_url=database_url,
+            backends=chosen,
+        )
+        _run(options, StopRequest(None), as_json=as_json)
 
 
 def serve_private(

@@ -1,9 +1,11 @@
-"""Ports: whether one can be listened on, and free ones for the inner parts of a private service."""
+"""Ports: sockets that hold one, and free ones for the inner parts of a service."""
 
 import errno
 import os
 import random
 import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from icm.errors import IcmError
 
@@ -11,6 +13,7 @@ from icm.errors import IcmError
 # these can come in between choosing a port and listening on it.
 _CANDIDATES = range(15_000, 32_000)
 _TRIES = 200
+_BACKLOG = 2048  # connections that wait to be accepted, as uvicorn has it
 
 
 class PortUnusable(IcmError):
@@ -21,21 +24,31 @@ def free_port(host: str = "127.0.0.1") -> int:
     """A port nobody listens on just now. Raises OSError where none is found."""
     for candidate in random.sample(_CANDIDATES, _TRIES):
         try:
-            _listen(host, candidate)
+            sockets = _listen(host, candidate)
         except OSError:
             continue
+        for listener in sockets:
+            listener.close()
         return candidate
     raise OSError(f"no free port found on {host}")
 
 
-def check_port(host: str, port: int) -> None:
-    """Raise PortUnusable where a server could not listen there just now."""
+@contextmanager
+def listening(host: str, port: int) -> Iterator[list[socket.socket]]:
+    """Sockets that listen there, one for each address of the host; 0 is a free port. Raises PortUnusable.
+
+    Whoever holds them has the port, however many others try for it at the same moment.
+    """
     try:
-        _listen(host, port)
+        sockets = _listen(host, port or free_port(host))
     except socket.gaierror as error:
         raise PortUnusable(f"--host {host}: there is no such address ({error.strerror})") from error
     except OSError as error:
         raise PortUnusable(_reason(host, port, error)) from error
+    with ExitStack() as exits:
+        for listener in sockets:
+            exits.enter_context(listener)
+        yield sockets
 
 
 def _reason(host: str, port: int, error: OSError) -> str:
@@ -51,15 +64,19 @@ def _reason(host: str, port: int, error: OSError) -> str:
     return f"{host}, port {port} cannot be listened on: {error.strerror or error}"
 
 
-def _listen(host: str, port: int) -> None:
-    """Listen for a moment, as asyncio's servers do. Raises OSError."""
-    for family, kind, protocol, _, address in socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    ):
-        with socket.socket(family, kind, protocol) as probe:
+def _listen(host: str, port: int) -> list[socket.socket]:
+    """Listen as asyncio's servers do. Raises OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    with ExitStack() as exits:
+        sockets: list[socket.socket] = []
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            listener = exits.enter_context(socket.socket(family, kind, protocol))
             if os.name == "posix":
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
-                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            probe.bind(address)
-            probe.listen()
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+            sockets.append(listener)
+        exits.pop_all()
+    return sockets

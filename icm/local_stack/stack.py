@@ -45,6 +45,7 @@ class StackOptions:
     folder_was_named: bool = True  # an unnamed one may be replaced where the database cannot use it
     host: str = "127.0.0.1"
     port: int = 8000
+    listeners: tuple[int, ...] = ()  # descriptors of sockets that listen there; none: the API opens its own
     workers: int = 1
     language_model: str | None = None  # folder, GGUF file or hub name for the embedded inference server
     database_url: str | None = None  # none: an embedded Postgres
@@ -154,7 +155,9 @@ def _start_inference(stack: Stack) -> str:
 def _start_service(stack: Stack, environment: dict[str, str]) -> None:
     upgrade = Part(name="migrations", command=_python("migrations", "upgrade"), environment=environment)
     stack.supervisor.run(upgrade, timeout_seconds=_MIGRATION_SECONDS)
-    doors = [("api", _python("api"), environment)]
+    listeners = stack.options.listeners
+    handed = [word for descriptor in listeners for word in ("--fd", str(descriptor))]
+    doors = [("api", _python("api", *handed), environment)]
     doors += [
         (f"worker-{number}", _python("workers"), {**environment, **metrics_port(number)})
         for number in range(1, stack.options.workers + 1)
@@ -168,6 +171,7 @@ def _start_service(stack: Stack, environment: dict[str, str]) -> None:
             stage=1,
             restarts=_RESTARTS,
             restarts_once_ready=often,
+            descriptors=listeners if name == "api" else (),
         )
         stack.supervisor.start(part)
 

@@ -31,6 +31,7 @@ class Part:
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)  # beside our own
+    descriptors: tuple[int, ...] = ()  # that it inherits
     stage: int = 0
     restarts: int = 0  # deaths in a row that are made good
     misuse_status: int | None = None  # how it ends where it cannot use what it was given; its last line says why
@@ -76,6 +77,7 @@ class _Child:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                pass_fds=self.part.descriptors,
                 process_group=0,  # a Ctrl-C in the terminal is for us; and what it starts can be ended with it
                 preexec_fn=_end_with_parent(),  # noqa: PLW1509 - one system call, prepared before the fork
             )

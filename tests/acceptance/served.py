@@ -36,7 +36,7 @@ class Served:
 
     def pids_of(self, module: str) -> list[int]:
         """The parts that run this module."""
-        return [part.pid for part in self.parts() if is_alive(part) and part.cmdline()[-1:] == [module]]
+        return [part.pid for part in self.parts() if is_alive(part) and f" -m {module}" in " ".join(part.cmdline())]
 
     def pids_of_server(self) -> list[int]:
         """The embedded Postgres; its children are no children of ours."""

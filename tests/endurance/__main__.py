@@ -1,4 +1,4 @@
-"""What may happen to Postgres and to the API in a bad year, in minutes: `python -m tests.endurance`, `make endure`.
+"""What may happen to the service in a bad year, in minutes: `python -m tests.endurance`, `make endure`.
 
 Every trial prints its figures as a line of JSON and whether all was as it should be; the exit status says
 whether it was for all of them. Names of trials as arguments choose among them.
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tests.endurance import outages
+from tests.endurance import outages, serving
 from tests.endurance.api_kills import post_through_kills
 from tests.endurance.duplicates import post_duplicates
 from tests.endurance.kept_postgres import kept_postgres
@@ -80,6 +80,27 @@ def full_disk() -> Verdict:
     return Verdict(done.returncode == 0, json.loads(done.stdout))
 
 
+def taken_port() -> Verdict:
+    """Two `icm serve` that want one port at the same moment, and a third one later."""
+    figures = serving.taken_port(2)
+    is_clear = all("is taken" in said for said in figures["said"])
+    return Verdict(figures["serve"] == 1 and figures["exit codes"] == [serving.USAGE] * 2 and is_clear, figures)
+
+
+def dead_inference() -> Verdict:
+    """`icm serve` whose inference server is killed during a job, and one row of which kills it each time."""
+    figures = serving.dead_inference(rows=5, kills=1)
+    is_good = (figures["status"], figures["unlabeled rows"], figures["serves on"]) == ("succeeded", ["fatal"], True)
+    return Verdict(is_good, figures)
+
+
+def poison_lease() -> Verdict:
+    """`icm serve` with a shard that kills its worker each time, under a lease of 8 s, and a job behind it."""
+    figures = serving.poison_lease()
+    ends = (figures["poisoned"]["error"], figures["healthy"]["status"], figures["serves on"])
+    return Verdict(ends == ("worker_crashed", "succeeded", True), figures)
+
+
 def _outage(faults: Callable[[Any], Any]) -> Verdict:
     async def run() -> outages.Outcome:
         async with kept_postgres(durable=True) as kept:
@@ -104,6 +125,9 @@ TRIALS: Mapping[str, Callable[[], Verdict]] = {
         disconnections,
         frozen_postgres,
         full_disk,
+        taken_port,
+        dead_inference,
+        poison_lease,
     )
 }
 

@@ -12,6 +12,7 @@ from service.config import Task
 from service.identifiers import Label, Row
 from service.jobs.checks.beginnings import common_length
 from service.jobs.checks.rows import FaultLog, RowSource, SourceRow
+from service.jobs.checks.special_names import SpecialNames
 from service.jobs.task.gold import GoldReader, Unmatched
 from service.jobs.task.known import KnownLabels, NoSuchLabel, contradictions
 from service.jobs.task.related_rows import RelatedRows
@@ -59,6 +60,7 @@ class Survey:
     known: Mapping[Row, Label]  # labels that the user is sure of
     gold_rows: int  # with a gold value
     unmatched_gold: Unmatched
+    special_names: SpecialNames  # of tokens, that texts hold
     assumptions: tuple[str, ...]  # how the data set was read where the sender did not say so
     arrow_schema: bytes | None  # the columns' types, where the file has them
 
@@ -115,6 +117,7 @@ class _Surveyor:
         self._endings: Counter[str] = Counter()
         self._texts: set[int] = set()  # hashes: a collision in 2^64 would only miscount a warning
         self._texts_with_separator = self._texts_with_demonstrations = 0
+        self._special_names = SpecialNames()
         self._before = ""
         self._characters = self._shared = 0
 
@@ -135,6 +138,7 @@ class _Surveyor:
         self._lines.append(row.line)
         self._demonstration_bytes.append(len(text.encode()) + self._tail_bytes)
         self._texts.add(hash(text))
+        self._special_names.add(text, row.line)
         if (end := ending(text)) in self._endings or len(self._endings) < MAX_ENDINGS:
             self._endings[end] += 1
         if self._separator in text:
@@ -252,6 +256,7 @@ class _Surveyor:
             known=self._known,
             gold_rows=self._gold.rows,
             unmatched_gold=self._gold.unmatched,
+            special_names=self._special_names,
             assumptions=self._faults.assumptions,
             arrow_schema=self._faults.arrow_schema,
         )

@@ -28,7 +28,7 @@ class Preparation:
     survey: Survey
     lengths: Lengths
     plan: ShardPlan
-    label_warnings: tuple[str, ...] = ()  # what is doubtful about the labels
+    label_warnings: tuple[str, ...] = ()  # what is doubtful about labels and texts
     advice: tuple[str, ...] = ()  # what would make the backend faster or its scores steadier
 
 
@@ -45,6 +45,7 @@ async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max
     await check_endings(scorer, source, config.task, survey, faults)
     faults.raise_any()
     trial = await try_labels(scorer, config.task, survey)
+    misread = await survey.special_names.misread_by(scorer, backend.kind)
     beginning, shared = await to_thread.run_sync(_beginnings, survey)
     lead, tail = await scorer.count_tokens([beginning, tail_of(config.task)])
     lengths = Lengths(
@@ -61,7 +62,7 @@ async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max
         survey=survey,
         lengths=lengths,
         plan=plan,
-        label_warnings=trial.warnings,
+        label_warnings=(*trial.warnings, *misread),
         advice=backend.advice,
     )
 

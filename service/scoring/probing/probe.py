@@ -13,7 +13,7 @@ from service.ports.scoring import BackendInfo, ServerFacts
 from service.scoring.calls.executor import Driver
 from service.scoring.probing.cache_trial import CacheFindings, CacheTrial
 from service.scoring.probing.identity import described, not_ready
-from service.scoring.probing.label_trial import AskedLabels, LabelFindings, try_labels
+from service.scoring.probing.label_trial import AskedLabels, LabelFindings, Unreachable, try_labels
 from service.scoring.wires.detection import DetectKind, misconfigured
 from service.scoring.wires.kind import Kind, Remedies
 from service.scoring.wires.wire import Wire
@@ -136,8 +136,8 @@ def judged(
 
 def _problems(remedies: Remedies, info: BackendInfo, found: LabelFindings) -> Iterator[str]:
     yield from found.refusals
-    for token in found.unreachable:
-        yield f"no log-probability for {token.text!r} after {token.prompt!r}: {remedies.unreachable_label}"
+    if found.unreachable:
+        yield f"no log-probability for {_places(found.unreachable)}: {remedies.unreachable_label}"
     if found.relative and found.calls > 1:
         yield (
             "only differences between log-probabilities are known, and the labels are not decided by one token: "
@@ -146,6 +146,13 @@ def _problems(remedies: Remedies, info: BackendInfo, found: LabelFindings) -> It
     for what, nats in _differences(info):
         if nats > UNSTEADY_NATS:
             yield f"{what} differ by {nats:.2g} nats, too much to compare scores: {remedies.differing_calls}"
+
+
+def _places(unreachable: Sequence[Unreachable]) -> str:
+    """Each prompt once, with all tokens that have no log-probability after it."""
+    prompts = dict.fromkeys(token.prompt for token in unreachable)
+    tokens = (", ".join(repr(token.text) for token in unreachable if token.prompt == prompt) for prompt in prompts)
+    return "; ".join(f"{texts} after {prompt!r}" for texts, prompt in zip(tokens, prompts, strict=True))
 
 
 def _advice(remedies: Remedies, info: BackendInfo, found: LabelFindings) -> Iterator[str]:

@@ -1,12 +1,15 @@
+import os
 import socket
+import threading
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from api import __main__ as api_main
 from icm.cli import build_app
 from icm.commands.failures import ExitCode, exit_code
-from icm.local_stack.free_ports import PortUnusable, check_port, free_port
+from icm.local_stack.free_ports import PortUnusable, free_port, listening
 from icm.local_stack.stack import NOTICE_SECONDS, LoadingNotice, StackOptions, api_settings, metrics_port
 
 
@@ -16,21 +19,66 @@ def test_a_port_that_is_taken_is_not_called_free() -> None:
         assert free_port() != taken.getsockname()[1]
 
 
-@pytest.mark.parametrize(("listening", "asked"), [("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "0.0.0.0"), ("::1", "::1")])  # noqa: S104 - compared
-def test_a_taken_port_is_named_with_what_to_choose_instead(listening: str, asked: str) -> None:
-    family = socket.AF_INET6 if ":" in listening else socket.AF_INET
-    with socket.create_server((listening, 0), family=family) as taken:
+@pytest.mark.parametrize(("taken_at", "asked"), [("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "0.0.0.0"), ("::1", "::1")])  # noqa: S104 - compared
+def test_a_taken_port_is_named_with_what_to_choose_instead(taken_at: str, asked: str) -> None:
+    family = socket.AF_INET6 if ":" in taken_at else socket.AF_INET
+    with socket.create_server((taken_at, 0), family=family) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(PortUnusable, match=rf"port {port} of {asked} is taken.*--port 0"):
-            check_port(asked, port)
+        with pytest.raises(PortUnusable, match=rf"port {port} of {asked} is taken.*--port 0"), listening(asked, port):
+            pass
         assert exit_code(PortUnusable("taken")) is ExitCode.USAGE
-    check_port(asked, port)
+    with listening(asked, port):
+        pass
+
+
+def test_of_all_who_want_a_port_at_the_same_moment_one_gets_it() -> None:
+    port, gets, told = free_port(), list[int](), list[str]()
+    start, end = threading.Barrier(8), threading.Barrier(8)
+
+    def serve() -> None:
+        start.wait()
+        try:
+            with listening("127.0.0.1", port) as sockets:
+                gets.append(sockets[0].getsockname()[1])
+                end.wait()
+        except PortUnusable as error:
+            told.append(str(error))
+            end.wait()
+
+    threads = [threading.Thread(target=serve) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert gets == [port]
+    assert all(f"port {port} of 127.0.0.1 is taken" in text for text in told)
+    assert len(told) == 7
+
+
+def test_a_free_port_is_the_same_for_all_addresses_of_a_host() -> None:
+    with listening("localhost", 0) as sockets:
+        assert len({listener.getsockname()[1] for listener in sockets}) == 1
+
+
+def test_the_api_serves_on_the_sockets_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[tuple[str, int]] = []
+
+    async def serve(_settings: object, sockets: list[socket.socket]) -> None:
+        served.extend(each.getsockname() for each in sockets)
+        for each in sockets:
+            each.close()
+
+    monkeypatch.setattr("api.__main__.serve", serve)
+    with listening("127.0.0.1", 0) as [listener]:
+        monkeypatch.setattr("sys.argv", ["api", "--fd", str(os.dup(listener.fileno()))])
+        api_main.main()
+        assert served == [listener.getsockname()]
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])
 def test_an_address_that_this_machine_does_not_have_is_named(host: str) -> None:
-    with pytest.raises(PortUnusable, match=f"--host {host}"):
-        check_port(host, free_port())
+    with pytest.raises(PortUnusable, match=f"--host {host}"), listening(host, free_port()):
+        pass
 
 
 def test_a_taken_port_is_told_before_anything_is_started(tmp_path: Path) -> None:

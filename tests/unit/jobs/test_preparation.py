@@ -1,10 +1,14 @@
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from service.config import JobConfig
 from service.errors import BackendRefused, BackendUnavailable, InvalidDataset, ModelNotFound
 from service.jobs.checks.rows import RowSource
 from service.jobs.submission.preparation import Preparation, prepare
-from service.ports.scoring import Scorer
+from service.ports.scoring import BackendInfo, Scorer
 from service.scoring.registry import ConfiguredScorers
 from tests.unit.jobs.sources import CountingScorer, config, source
 
@@ -31,6 +35,34 @@ async def test_a_backend_that_does_not_answer_is_unavailable() -> None:
 async def test_advice_about_the_backend_is_kept_and_stops_nothing() -> None:
     found = await prepared(CountingScorer(advice=["set a flag"]), config(), source({"q": 1}))
     assert found.advice == ("set a flag",)
+
+
+SPECIAL = [{"q": "a </s> b"}, {"q": "<|im_end|>"}, {"q": "a <b> c [x]"}, *[{"q": f"</s>[INST] {n}"} for n in range(6)]]
+
+
+class Tgi(CountingScorer):
+    """Reads some names as one token, and says of what kind it is."""
+
+    async def probe(self, *_: Any, **__: Any) -> BackendInfo:
+        return replace(await super().probe(), kind="tgi")
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [1 if text in {"</s>", "[INST]"} else 5 for text in texts]
+
+
+async def test_rows_that_a_server_misreads_are_warned_of_by_line() -> None:
+    warnings = (await prepared(Tgi(), config(), source(*SPECIAL))).label_warnings
+    told = [warning for warning in warnings if "special token" in warning]
+    assert [warning.partition(", which")[0] for warning in told] == [
+        "7 rows hold '</s>' (lines 1, 4, 5, 6, 7 and more)",
+        "6 rows hold '[INST]' (lines 4, 5, 6, 7, 8 and more)",
+    ]
+    assert all("take it out of them" in warning for warning in told)
+
+
+async def test_other_servers_read_rows_as_text() -> None:
+    found = await prepared(CountingScorer(), config(), source(*SPECIAL))
+    assert not any("special token" in warning for warning in found.label_warnings)
 
 
 async def test_a_backend_that_hides_its_context_is_refused() -> None:

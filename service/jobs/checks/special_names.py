@@ -1,0 +1,53 @@
+"""Rows whose text holds what tokenizers call special tokens, for servers that cannot be asked to read them as text."""
+
+import re
+from collections.abc import Iterator
+
+from service.ports.scoring import Scorer
+
+# Names that published tokenizers give their special tokens; a server that has one by that name reads it as one token.
+_NAMES = re.compile(
+    r"<\|[^<>|\s]{1,60}\|>|</?s>|<(?:bos|eos|pad|unk|mask|start_of_turn|end_of_turn)>|\[/?INST\]|"
+    r"\[(?:CLS|SEP|MASK|PAD|UNK)\]"
+)
+_READS_TEXT_ALONE = "tgi"  # the kind of backend that takes no token ids, nor the wish to find no special tokens
+_TOLD_LINES = 5
+_MAX_NAMES = 20
+
+
+class SpecialNames:
+    """Takes in one text after the other."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, int] = {}
+        self._lines: dict[str, list[int]] = {}
+
+    def add(self, text: str, line: int) -> None:
+        """Look for the names in a row's text."""
+        if "<" not in text and "[" not in text:
+            return
+        for name in set(_NAMES.findall(text)):
+            if name not in self._rows and len(self._rows) >= _MAX_NAMES:
+                continue
+            self._rows[name] = self._rows.get(name, 0) + 1
+            lines = self._lines.setdefault(name, [])
+            if len(lines) < _TOLD_LINES:
+                lines.append(line)
+
+    async def misread_by(self, scorer: Scorer, kind: str) -> tuple[str, ...]:
+        """A warning for each name that the backend reads as a special token. Raises BackendError."""
+        names = sorted(self._rows)
+        if kind != _READS_TEXT_ALONE or not names:
+            return ()
+        counts = await scorer.count_tokens(names)
+        return tuple(self._warnings(name for name, count in zip(names, counts, strict=True) if count == 1))
+
+    def _warnings(self, names: Iterator[str]) -> Iterator[str]:
+        for name in names:
+            lines = ", ".join(map(str, self._lines[name]))
+            more = " and more" if self._rows[name] > _TOLD_LINES else ""
+            yield (
+                f"{self._rows[name]} rows hold {name!r} (lines {lines}{more}), which text-generation-inference reads "
+                "as a special token and not as text, so that their labels mean little: take it out of them, or use "
+                "another kind of server"
+            )
