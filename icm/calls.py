@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import httpx
 
+from icm.data.uploads import Upload
 from icm.documents import Job
-from icm.uploads import Upload
 
 T = TypeVar("T")
 
@@ -137,7 +137,7 @@ def job_path(job_id: str) -> str:
 
 
 def _saved(path: str, params: Mapping[str, str], to: Path) -> Call[Path]:
-    """What saves it (`icm.files.saved`) sees to it that it is there once it is whole."""
+    """What saves it (`icm.data.files.saved`) sees to it that it is there once it is whole."""
     return Call(method="GET", path=path, read=lambda _: to, params=params, save_to=to)
 
 

@@ -16,9 +16,11 @@ import httpx
 
 from icm import calls
 from icm.calls import Call, Page
+from icm.data.files import saved
+from icm.data.tables import read_dataset, read_frame, read_table
+from icm.data.uploads import Source, prepared
 from icm.documents import Event, Job
 from icm.errors import api_error
-from icm.files import saved
 from icm.flows import Flow, Pause, Send
 from icm.requests import (
     DEFAULT_URL,
@@ -32,8 +34,6 @@ from icm.requests import (
 )
 from icm.retries import Outcome, RetryPolicy
 from icm.sse import EventCursor
-from icm.tables import read_dataset, read_frame, read_table
-from icm.uploads import Source, prepared
 from icm.webhooks import Webhooks
 
 T = TypeVar("T")

@@ -9,9 +9,9 @@ import httpx
 
 from icm import calls
 from icm.calls import Call
+from icm.data.files import result_format_of
 from icm.documents import Job
 from icm.errors import UnusableKey
-from icm.files import result_format_of
 from icm.flows import Flow, exchange, until_final
 from icm.retries import RetryPolicy
 

@@ -221,7 +221,7 @@ def _ids(claimed: ClaimedShard) -> dict[str, str | int]:
 def _attributes(claimed: ClaimedShard) -> dict[str, str | int]:
     """What the turn's span says of it: the same, and how much there is to do by whom."""
     ids = {f"icm.{name}": value for name, value in _ids(claimed).items()}
-    return {**ids, "icm.rows": claimed.rows, "icm.backend": claimed.config.model}
+    return {**ids, "icm.data.rows": claimed.rows, "icm.backend": claimed.config.model}
 
 
 async def _grace(pulse: Pulse) -> None:

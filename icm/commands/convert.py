@@ -9,8 +9,8 @@ import typer
 from icm.commands.jobs import check_folder
 from icm.commands.options import Json
 from icm.commands.output import on_stdout, write_json, write_line
-from icm.conversion import Published, converted
-from icm.files import saved
+from icm.data.conversion import Published, converted
+from icm.data.files import saved
 
 _Preset = Annotated[Published, typer.Argument(metavar="PRESET", help="truthfulqa or gsm8k.")]
 _File = Annotated[

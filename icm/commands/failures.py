@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import Any
 
 from icm.commands.output import on_stderr, write_line
-from icm.conversion import NotAsPublished
+from icm.data.conversion import NotAsPublished
 from icm.documents import Job
 from icm.errors import ApiError, IcmError, OnlyTheClient, ServerUnreachable
 from icm.local_stack.postgres_binaries import EmbeddedPostgresError

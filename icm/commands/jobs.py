@@ -13,8 +13,8 @@ from icm.commands.failures import JobEndedBadly, NotConfirmed
 from icm.commands.options import ApiKey, Failing, JobId, Json, Url, check_verdict
 from icm.commands.output import on_stdout, plain_table, summary_of, write_json, write_line
 from icm.commands.progress import figures, shown_progress
+from icm.data.files import result_format_of
 from icm.documents import Job
-from icm.files import result_format_of
 from icm.requests import DEFAULT_URL
 from service.result_formats import ENDINGS, ResultFormat, in_words
 from service.terminal import visible_line

@@ -67,7 +67,7 @@ async def submit(
             dataset = _new_dataset(prepared, data_sha256)
             receipt = await _store(prepared, source, store, dataset, backend=backend, request=request)
         job = receipt.job  # its backend is a name of ours by now, and not just any text
-        current.set_attributes({"icm.job": job.id, "icm.backend": config.model, "icm.rows": job.progress.rows})
+        current.set_attributes({"icm.job": job.id, "icm.backend": config.model, "icm.data.rows": job.progress.rows})
         return receipt
 
 

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from icm.cli import build_app
-from icm.conversion import final_answer
+from icm.data.conversion import final_answer
 from service.config import JobConfig
 
 HEADER = "Type,Category,Question,Best Answer,Correct Answers,Incorrect Answers,Source\n"

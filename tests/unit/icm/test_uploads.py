@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from icm import MissingLibrary, UnsendableData
-from icm.tables import read_dataset, read_frame
-from icm.uploads import prepared
+from icm.data.tables import read_dataset, read_frame
+from icm.data.uploads import prepared
 from tests.unit.icm.fake_service import FakeService
 
 
@@ -193,6 +193,6 @@ def test_a_library_that_is_not_installed_is_named(read: Any, library: str, monke
     def absent(name: str) -> Any:
         raise ModuleNotFoundError(name=name)
 
-    monkeypatch.setattr("icm.tables.import_module", absent)
+    monkeypatch.setattr("icm.data.tables.import_module", absent)
     with pytest.raises(MissingLibrary, match=f"pip install {library}"):
         read(Path("r.parquet"))

@@ -6,8 +6,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
+from icm.data.rows import lines_of
 from icm.errors import MissingLibrary, UnsendableData
-from icm.rows import lines_of
 
 _GROUP_ROWS = 10_000
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, Protocol
 
+from icm.data.rows import lines_of
+from icm.data.tables import is_dataset, is_frame, write_dataset, write_frame
 from icm.errors import UnsendableData
-from icm.rows import lines_of
-from icm.tables import is_dataset, is_frame, write_dataset, write_frame
 
 
 class Streamed(Protocol):
