@@ -12,7 +12,7 @@ from service.search.rules.consistency import Constraint
 from service.search.rules.registry import RULE_NAMED, Rule
 
 if TYPE_CHECKING:
-    GroupRule = str
+    GroupRule = str  # a type checker cannot read names that are only there at run time
 else:
     GroupRule = Literal[tuple(name for name, rule in RULE_NAMED.items() if not rule.kind.compares_things)]
 

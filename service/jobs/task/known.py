@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from service.config import Task
 from service.identifiers import Label, Row
 from service.jobs.task.label_names import LabelNames
-from service.jobs.task.relations import compile_constraints
+from service.jobs.task.relations import cells_of_relations, numbered_constraints, shown_lines
 from service.relations.columns import Fields
 from service.search.rules.consistency import Constraint, Constraints, TooManySteps
 from service.values import as_text, is_blank
 
 MAX_CONTRADICTIONS = 100  # reported at most: known labels of one large group may break a rule in billions of pairs
 MAX_CHECKED_GROUPS, MAX_STEPS = 1_000, 1_024  # within which a labelling of the other rows is looked for
-_SHOWN_CHARACTERS, _SHOWN_LINES = 50, 10
+_SHOWN_CHARACTERS = 50
 
 
 class NoSuchLabel(ValueError):
@@ -51,10 +51,8 @@ class Contradiction:
 
     def told(self, lines: Sequence[int]) -> str:
         """What is wrong, for a message; `lines` gives each row's line."""
-        shown = ", ".join(str(lines[row]) for row in self.rows[:_SHOWN_LINES])
-        more = f" and {len(self.rows) - _SHOWN_LINES} more" if len(self.rows) > _SHOWN_LINES else ""
         of = "label of line" if len(self.rows) == 1 else "labels of lines"
-        return f"the known {of} {shown}{more}: {self.reason}"
+        return f"the known {of} {shown_lines(self.rows, lines)}: {self.reason}"
 
 
 def contradictions(
@@ -66,17 +64,10 @@ def contradictions(
     conflict, as far as a short search tells.
     """
     tied = {groups[row] for row in known}
-    columns = {column for relation in task.relations for column in relation.columns}
-    columns |= set() if task.id_field is None else {task.id_field}
-    related = {
-        Row(number): {column: fields[column] for column in columns}
-        for number, fields in enumerate(rows)
-        if groups[number] in tied
-    }
+    related = cells_of_relations(task, (row for row in enumerate(rows) if groups[row[0]] in tied))
     rules = [
-        (f"they break the relation {relation.kind} (relations.{number})", constraint)
-        for number, relation in enumerate(task.relations)
-        for constraint in compile_constraints([relation], task.labels, related, id_field=task.id_field)
+        (f"they break the relation {task.relations[number].kind} (relations.{number})", constraint)
+        for number, constraint in numbered_constraints(task, related)
     ]
     direct = itertools.islice(_direct(rules, known), MAX_CONTRADICTIONS)
     if (first := next(direct, None)) is not None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from service.config import Task
 from service.identifiers import Row
-from service.jobs.task.relations import compile_constraints
+from service.jobs.task.relations import cells_of_relations, numbered_constraints, shown_lines
 from service.relations.columns import Fields
 from service.relations.registry import Relation
 from service.search.rules.consistency import Constraint, Constraints, TooManySteps
@@ -16,7 +16,6 @@ MAX_STEPS, STEPS_PER_ROW = 1_024, 4  # within which a labelling is looked for; m
 MAX_SOLVED_ROWS = 64  # of a group that is handed to the solver where these do not suffice
 MAX_NARROWED = 32  # constraints of a group that are left out one by one to see which of them cannot be kept together
 MAX_TOLD = 100  # groups that are told
-_SHOWN_LINES = 10
 
 Numbered = tuple[int, Constraint]  # with the number of its relation in the task
 
@@ -30,9 +29,7 @@ class Impossible:
 
     def told(self, task: Task, lines: Sequence[int]) -> str:
         """What is wrong, for a message; `lines` gives each row's line."""
-        shown = ", ".join(str(lines[row]) for row in self.rows[:_SHOWN_LINES])
-        more = f" and {len(self.rows) - _SHOWN_LINES} more" if len(self.rows) > _SHOWN_LINES else ""
-        where = f"line {shown}" if len(self.rows) == 1 else f"lines {shown}{more}"
+        where = f"{'line' if len(self.rows) == 1 else 'lines'} {shown_lines(self.rows, lines)}"
         names = " and ".join(f"{task.relations[number].kind} (relations.{number})" for number in self.relations)
         return f"on {where} no labelling with these {len(task.labels)} labels keeps {names}"
 
@@ -58,11 +55,7 @@ def find_impossible(task: Task, rows: Iterable[Fields], groups: Sequence[int]) -
     As far as a short search and the search's own solver tell: a group that neither decides is passed over.
     """
     related = _related(task, rows, groups)
-    rules = [
-        (number, constraint)
-        for number, relation in enumerate(task.relations)
-        for constraint in compile_constraints([relation], task.labels, related, id_field=task.id_field)
-    ]
+    rules = list(numbered_constraints(task, related))
     constraints = Constraints(list(related), [rule for _, rule in rules])
     rules_of = _by_group(constraints, rules)
     found = [
@@ -75,15 +68,9 @@ def find_impossible(task: Task, rows: Iterable[Fields], groups: Sequence[int]) -
 
 def _related(task: Task, rows: Iterable[Fields], groups: Sequence[int]) -> dict[Row, Fields]:
     """The columns that relations read, of the first rows, whole groups alone."""
-    columns = {column for relation in task.relations for column in relation.columns}
-    columns |= set() if task.id_field is None else {task.id_field}
     left_out = set(groups[MAX_CHECKED_ROWS:])  # whose last rows are not looked at
     first = zip(range(min(len(groups), MAX_CHECKED_ROWS)), rows, strict=False)
-    return {
-        Row(number): {column: fields[column] for column in columns}
-        for number, fields in first
-        if groups[number] not in left_out
-    }
+    return cells_of_relations(task, (row for row in first if groups[row[0]] not in left_out))
 
 
 def _by_group(constraints: Constraints, rules: Sequence[Numbered]) -> Mapping[tuple[Row, ...], list[Numbered]]:
