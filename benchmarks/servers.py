@@ -3,14 +3,15 @@
     make test-vllm                    once, to install vLLM
     python -m benchmarks.servers      writes docs/servers/comparison.md; ten minutes on two quiet cores
 
-The job is a whole one: the API, a worker and the search in this process, over the store in
-memory; what the worker does of it is timed. Only what scores is exchanged, a fresh server for each run, so
+The job is a whole one: the API, a worker and the search in this process, over a Postgres of its
+own; what the worker does of it is timed. Only what scores is exchanged, a fresh server for each run, so
 that no prefix cache knows the job. Runs of all ways alternate.
 """
 
 import argparse
 import asyncio
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -21,6 +22,7 @@ from typing import Any
 
 import httpx
 import orjson
+from pydantic import SecretStr
 from transformers import AutoTokenizer
 
 from api.app import create_app
@@ -30,14 +32,15 @@ from benchmarks.recording import Recorder
 from benchmarks.scale import Data, generated
 from benchmarks.tree_call import server as embedded_server
 from benchmarks.vllm_server import block_tokens, prompt_tokens, vllm_server
+from icm.local_stack.embedded_postgres import EmbeddedPostgres
 from inference.model.tokenization import PromptTokenizer
 from inference.settings import SMALL_MODEL
+from migrations.commands import upgrade
 from service.bootstrap import Application, build_application
 from service.identifiers import WorkerId
 from service.scoring.kinds import AnyBackend, backend_of
 from service.scoring.registry import ConfiguredScorers
 from service.settings import Settings
-from service.storage.memory import MemoryStore
 from workers.worker import Worker
 
 PAGE = Path(__file__).parents[1] / "docs" / "servers" / "comparison.md"
@@ -66,15 +69,25 @@ def ways() -> tuple[Way, ...]:
     )
 
 
+@contextmanager
+def _postgres() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)  # the database's own user goes through it; what is inside is private
+        with EmbeddedPostgres(Path(folder) / "postgres") as postgres:
+            yield postgres.url
+
+
 @asynccontextmanager
 async def service_on(backend: AnyBackend) -> AsyncIterator[tuple[Application, Recorder]]:
-    """The service over a store in memory, its one backend recorded."""
-    application = build_application(Settings(backends=(backend,)), store=MemoryStore())
-    recorder = Recorder(application.scorers.get(backend.name))
-    try:
-        yield replace(application, scorers=ConfiguredScorers({backend.name: recorder})), recorder
-    finally:
-        await application.close()
+    """The service over a database that remembers no earlier run, its one backend recorded."""
+    with _postgres() as url:
+        await upgrade(url)
+        application = build_application(Settings(backends=(backend,), database_url=SecretStr(url)))
+        recorder = Recorder(application.scorers.get(backend.name))
+        try:
+            yield replace(application, scorers=ConfiguredScorers({backend.name: recorder})), recorder
+        finally:
+            await application.close()
 
 
 async def run_job(way: Way, url: str, data: Data) -> Measured:

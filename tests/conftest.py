@@ -1,27 +1,24 @@
-"""A real Postgres for every test that asks for one: a server per test process, a fresh database per test."""
+"""A real Postgres for every test that asks for one: a server per test process, an empty database per test."""
 
-import os
-import shutil
-import tempfile
-import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 
 import asyncpg
 import pytest
 import structlog
-from sqlalchemy import make_url
 
-from icm.local_stack.embedded_postgres import EmbeddedPostgres, reachable_root
-from migrations.commands import upgrade
 from service.ports.store import Store
 from service.storage.engine import driver_address
-from service.storage.memory import MemoryStore
 from service.storage.store import PostgresStore
+from tests.support.databases import DATABASES, database
+from tests.support.stores import ScratchStore, close_stores
 
 MAX_CRASHES = 3  # of the stores that tests are given
-SCRATCH_BYTES = 2_000_000_000
+
+
+def pytest_sessionfinish() -> None:
+    """Stop the server, if there is one."""
+    close_stores()
+    DATABASES.close()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,40 +41,46 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(scope="session")
-def server_url() -> Iterator[str]:
-    """A server where databases may be made: TEST_DATABASE_URL, or one that we start."""
-    if given := os.environ.get("TEST_DATABASE_URL"):
-        yield given
-        return
-    root = reachable_root(_scratch_folder() / f"icm-test-{uuid.uuid4().hex[:12]}")
-    try:
-        with EmbeddedPostgres(root, durable=False) as server:
-            yield server.url
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
+@pytest.fixture(scope="session", autouse=True)
+async def one_loop(anyio_backend: str) -> AsyncIterator[None]:
+    """All asynchronous tests run in one event loop, so that a store can be closed behind its test."""
+    yield  # noqa: PT022 - the loop lives until this fixture ends
 
 
-@pytest.fixture(scope="session")
-async def migrated_template(server_url: str, anyio_backend: str) -> AsyncIterator[str]:
-    """The name of a database made by the real migrations, to be cloned."""
-    async with _database(server_url) as name:
-        await upgrade(_in_database(server_url, name))
-        yield name
+@pytest.fixture(autouse=True)
+def stores_end() -> Iterator[None]:
+    """Stores that a test has opened are closed with it; those of a module's fixtures stay."""
+    number = len(ScratchStore.open_stores)
+    yield
+    close_stores(number)
+
+
+@pytest.fixture
+def server_url() -> str:
+    """A server where databases may be made."""
+    return DATABASES.server_url
 
 
 @pytest.fixture
 async def empty_database_url(server_url: str, anyio_backend: str) -> AsyncIterator[str]:
-    """A database of this test's own with nothing in it."""
-    async with _database(server_url) as name:
-        yield _in_database(server_url, name)
+    """A database of this test's own with nothing in it, not even tables."""
+    async with database(server_url) as url:
+        yield url
 
 
 @pytest.fixture
-async def database_url(server_url: str, migrated_template: str, anyio_backend: str) -> AsyncIterator[str]:
-    """A migrated database of this test's own."""
-    async with _database(server_url, f"TEMPLATE {migrated_template} STRATEGY FILE_COPY") as name:
-        yield _in_database(server_url, name)
+async def own_database_url(server_url: str, anyio_backend: str) -> AsyncIterator[str]:
+    """A migrated database that this test may change as it likes, tables and all."""
+    async with database(server_url, f"TEMPLATE {DATABASES.template} STRATEGY FILE_COPY") as url:
+        yield url
+
+
+@pytest.fixture
+def database_url() -> Iterator[str]:
+    """A migrated database with nothing in it; its tables are those of other tests, too."""
+    url = DATABASES.acquire()
+    yield url
+    DATABASES.release(url)
 
 
 @pytest.fixture
@@ -97,41 +100,7 @@ async def postgres_store(database_url: str, anyio_backend: str) -> AsyncIterator
     await store.close()
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def store(request: pytest.FixtureRequest) -> Store:
-    """The in-memory twin and the store in Postgres, in turn: what holds of one must hold of the other."""
-    if request.param == "memory":
-        return MemoryStore(max_crashes=MAX_CRASHES)
-    postgres: PostgresStore = request.getfixturevalue("postgres_store")
-    return postgres
-
-
-def _scratch_folder() -> Path:
-    """A file system in memory where there is a large one, since cloning databases is all about files."""
-    memory = Path("/dev/shm")  # noqa: S108 - the folder made in it is private
-    if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > SCRATCH_BYTES:
-        return memory
-    return Path(tempfile.gettempdir())
-
-
-@asynccontextmanager
-async def _database(server_url: str, options: str = "") -> AsyncIterator[str]:
-    name = f"icm_{uuid.uuid4().hex}"
-    await _execute(server_url, f"CREATE DATABASE {name} {options}")
-    try:
-        yield name
-    finally:
-        await _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-async def _execute(server_url: str, statement: str) -> None:
-    address = driver_address(server_url)
-    connection = await asyncpg.connect(address)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
-
-
-def _in_database(server_url: str, name: str) -> str:
-    return make_url(server_url).set(database=name).render_as_string(hide_password=False)
+@pytest.fixture
+def store(postgres_store: PostgresStore) -> Store:
+    """A store in a database of this test's own, as the ports have it."""
+    return postgres_store

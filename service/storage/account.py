@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.entities import Holdings
 from service.identifiers import DatasetId, JobId, ProjectName
+from service.lifecycle import OPEN_JOB
 from service.ports.access import Spending
-from service.storage.lifecycle import OPEN_JOB
 from service.storage.tables import datasets, jobs, project_tokens, projects
 
 _NOW: ColumnElement[Any] = func.timezone("UTC", func.clock_timestamp())

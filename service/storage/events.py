@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.entities import Event, Lease
 from service.identifiers import JobId, ProjectName
+from service.lifecycle import Entry
 from service.storage.fence import hold
 from service.storage.journal import Journal
 from service.storage.progress import owned
@@ -25,7 +26,7 @@ class EventLog:
         """Add an event; its sequence number follows the commit order within the job. Raises JobNotFound."""
         journal = Journal(self._connection)
         await journal.lock(job_id, owned(job_id, self._project))
-        await journal.append(job_id, event_type, data)
+        await journal.append(job_id, Entry(event_type, data))
 
     async def after(self, job_id: JobId, sequence: int, *, limit: int) -> list[Event]:
         """Events with a higher sequence number, oldest first."""
@@ -48,4 +49,4 @@ class LeasedEventLog:
     async def append(self, lease: Lease, event_type: str, data: Mapping[str, Any]) -> None:
         """Add an event to the job's log. Raises LeaseLost."""
         await hold(self._connection, lease)
-        await Journal(self._connection).append(lease.job_id, event_type, data)
+        await Journal(self._connection).append(lease.job_id, Entry(event_type, data))

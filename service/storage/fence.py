@@ -1,11 +1,24 @@
 """The fence: no worker writes under a lease that is no longer its own."""
 
-from sqlalchemy import ColumnElement, and_, select
+from sqlalchemy import ColumnElement, RowMapping, and_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.entities import Lease, ShardStatus
 from service.errors import LeaseLost
+from service.lifecycle import ShardState
 from service.storage.tables import shards
+
+SHARD_STATE = (
+    shards.c.job_id,
+    shards.c.shard,
+    shards.c.rows,
+    shards.c.status,
+    shards.c.epoch,
+    shards.c.worker_id,
+    shards.c.lease_until,
+    shards.c.run_after,
+    shards.c.crashes,
+)
 
 
 def holds(lease: Lease) -> ColumnElement[bool]:
@@ -19,13 +32,18 @@ def holds(lease: Lease) -> ColumnElement[bool]:
     )
 
 
-async def hold(connection: AsyncConnection, lease: Lease) -> int:
-    """Keep the shard from being claimed until the transaction ends; its crashes so far. Raises LeaseLost."""
-    query = select(shards.c.crashes).where(holds(lease)).with_for_update(key_share=True)
-    crashes = (await connection.execute(query)).scalar()
-    if crashes is None:
+async def hold(connection: AsyncConnection, lease: Lease) -> ShardState:
+    """Keep the shard from being claimed until the transaction ends. Raises LeaseLost."""
+    query = select(*SHARD_STATE).where(holds(lease)).with_for_update(key_share=True)
+    row = (await connection.execute(query)).mappings().first()
+    if row is None:
         raise lease_lost(lease)
-    return int(crashes)
+    return shard_state(row)
+
+
+def shard_state(row: RowMapping) -> ShardState:
+    """The shard told by the columns of `SHARD_STATE`."""
+    return ShardState(**{**row, "status": ShardStatus(row["status"])})
 
 
 def lease_lost(lease: Lease) -> LeaseLost:

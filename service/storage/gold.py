@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.entities import LabelState
 from service.identifiers import JobId, ProjectName
 from service.storage.labels import CHUNK_ROWS, STATE, state_from
-from service.storage.lifecycle import gold_text
 from service.storage.progress import owned
+from service.storage.records import gold_text
 from service.storage.tables import gold_labels, jobs, label_states
 
 

@@ -6,11 +6,12 @@ from sqlalchemy import func, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.entities import Job, JobStatus, NewJob, NewShard, ShardStatus
-from service.errors import JobFinished, WrongState
 from service.identifiers import JobId, ProjectName
+from service.lifecycle import created, decide_job
+from service.lifecycle.events import CancelAsked, DeleteAsked, JobEvent, PauseAsked, ResumeAsked
 from service.storage.journal import WORK_CHANNEL, Journal
-from service.storage.lifecycle import parsed_time, refuse_ended
 from service.storage.progress import get_job, job_from, job_not_found, owned, select_jobs
+from service.storage.records import parsed_time
 from service.storage.removal import erase, hold_shards
 from service.storage.tables import datasets, jobs, shards
 
@@ -37,7 +38,8 @@ class JobTable:
             "request_id": job.origin.request_id,
             "traceparent": job.origin.traceparent,
         }
-        await self._connection.execute(insert(jobs).values(values))
+        stored = insert(jobs).values(values).returning(func.clock_timestamp())
+        now = (await self._connection.execute(stored)).scalar_one()
         queued = [
             {
                 "job_id": job.id,
@@ -48,8 +50,7 @@ class JobTable:
             for shard in new_shards
         ]
         await self._connection.execute(insert(shards).values(queued_at=func.now()), queued)
-        size = {"rows": sum(shard.rows for shard in new_shards), "shards": len(new_shards)}
-        await self._journal.append(job.id, "job.created", size)
+        await self._journal.append(job.id, created(job, new_shards, now))
         await self._journal.notify(WORK_CHANNEL, job.id)
 
     async def get(self, job_id: JobId) -> Job:
@@ -69,39 +70,20 @@ class JobTable:
 
     async def request_cancel(self, job_id: JobId) -> Job:
         """Ask for the job to stop. Repeated, the same answer. Raises JobNotFound, JobFinished."""
-        job = await self._journal.lock(job_id, owned(job_id, self._project))
-        if job.status.is_final and job.status is not JobStatus.CANCELLED:
-            raise JobFinished(f"job {job_id} has already ended: {job.status}")
-        if not job.stopping:
-            await self._journal.request_stop(job_id)
-            await self._journal.append(job_id, "job.cancel_requested", {})
-        await self._journal.settle(job, stopping=True)
-        return await self.get(job_id)
+        return await self._happen(job_id, CancelAsked())
 
     async def pause(self, job_id: JobId) -> Job:
         """Let the job wait until a person resumes it. Repeated, the same answer. Raises JobNotFound, JobFinished."""
-        job = await self._journal.lock(job_id, owned(job_id, self._project))
-        refuse_ended(job_id, job.status, cancel_requested=job.cancel_requested)
-        if not job.is_on_hold:
-            await self._journal.put_on_hold(job)
-        return await self.get(job_id)
+        return await self._happen(job_id, PauseAsked())
 
     async def resume(self, job_id: JobId) -> Job:
         """Let a paused job go on. Repeated, the same answer. Raises JobNotFound, JobFinished."""
-        job = await self._journal.lock(job_id, owned(job_id, self._project))
-        refuse_ended(job_id, job.status, cancel_requested=job.cancel_requested)
-        if job.is_on_hold:
-            await self._journal.resume(job)
-        elif job.status is JobStatus.PAUSED:
-            await self._journal.try_at_once(job)
-        return await self.get(job_id)
+        return await self._happen(job_id, ResumeAsked())
 
     async def remove(self, job_id: JobId) -> None:
         """Delete a finished job with all that belongs to it. Raises JobNotFound, WrongState."""
         await hold_shards(self._connection, owned(job_id, self._project))
-        job = await self._journal.lock(job_id, owned(job_id, self._project))
-        if not job.status.is_final:
-            raise WrongState(f"job {job_id} is {job.status}; cancel it before deleting it")
+        await self._happen(job_id, DeleteAsked())
         await erase(self._connection, job_id)
 
     async def columns(self, job_id: JobId) -> tuple[tuple[str, ...], str | None]:
@@ -127,3 +109,9 @@ class JobTable:
         if row is None:
             raise job_not_found(job_id)
         return None if row.arrow_schema is None else bytes(row.arrow_schema)
+
+    async def _happen(self, job_id: JobId, event: JobEvent) -> Job:
+        """Let what a person asks for happen; the job as it is afterwards."""
+        job, now = await self._journal.lock(job_id, owned(job_id, self._project))
+        await self._journal.apply(decide_job(job, event, now=now))
+        return await self.get(job_id)

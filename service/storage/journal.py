@@ -1,26 +1,15 @@
-"""What happens to a job as a whole: its events, its status, and who is told."""
+"""Locks a job and writes what `service.lifecycle` decides about it: states, entries of the log, messages."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from datetime import datetime
+from typing import Any, assert_never
 
-from sqlalchemy import ColumnElement, case, extract, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, Select, func, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.entities import Backoff, JobStatus, PauseReason, Progress, ShardStatus
+from service.entities import JobStatus, PauseReason, Progress, ShardStatus
 from service.identifiers import JobId
-from service.storage.lifecycle import (
-    PAUSED_ON_REQUEST,
-    WAITING_SHARD,
-    ShardCounts,
-    job_error,
-    job_event,
-    paused_event,
-    resumed_event,
-    resumed_status,
-    settled_status,
-)
+from service.lifecycle import WAITING_SHARD, Changes, Entry, JobState, Settling, ShardCounts, Siblings, settle
 from service.storage.outbox import queue_messages
 from service.storage.progress import get_job, job_not_found
 from service.storage.tables import events, jobs, shards
@@ -28,78 +17,62 @@ from service.storage.tables import events, jobs, shards
 WORK_CHANNEL = "icm_work"
 EVENTS_CHANNEL = "icm_events"
 
-
-@dataclass(frozen=True, slots=True)
-class LockedJob:
-    """A job that nobody else can change until the transaction ends."""
-
-    id: JobId
-    status: JobStatus
-    cancel_requested: bool
-    tries: int  # to reach its backend in vain, since a shard was saved last
-    waits: bool  # paused, and it is too early to look whether it can go on
-    pause_reason: PauseReason | None
-    has_begun: bool  # a shard of it was claimed
-
-    @property
-    def stopping(self) -> bool:
-        """Whether no further shard may be begun."""
-        return self.cancel_requested or self.status.is_final
-
-    @property
-    def is_on_hold(self) -> bool:
-        """Whether a person has paused it, so that only a person lets it go on."""
-        return self.pause_reason is PauseReason.REQUESTED
+_STATE = (
+    jobs.c.id,
+    jobs.c.config["name"].as_string().label("name"),
+    jobs.c.status,
+    jobs.c.cancel_requested,
+    jobs.c.error,
+    jobs.c.pause_reason,
+    jobs.c.paused_at,
+    jobs.c.retry_at,
+    jobs.c.tries,
+    jobs.c.paused_seconds,
+    jobs.c.started_at,
+    jobs.c.finished_at,
+)
 
 
 def may_be_tried() -> ColumnElement[bool]:
-    """True of a job that is not paused, and of one whose wait is over."""
+    """True of a job unless `JobState.waits` is; for queries over many jobs."""
     waits_over = func.coalesce(jobs.c.retry_at <= func.now(), literal(value=False))
     return or_(jobs.c.status != JobStatus.PAUSED, waits_over)
 
 
-def is_on_hold() -> ColumnElement[bool]:
-    """True of a job that a person has paused."""
-    return func.coalesce(jobs.c.pause_reason == PauseReason.REQUESTED, literal(value=False))
-
-
-def pause_so_far() -> ColumnElement[float]:
-    """Seconds that the job has been paused just now; 0 where it is not."""
-    lasted = extract("epoch", func.clock_timestamp() - jobs.c.paused_at)
-    return case((jobs.c.paused_at.is_not(None), lasted), else_=0.0)
-
-
-def without_pause() -> dict[str, Any]:
-    """The values of a job whose pause, if there is one, is over; before its beginning there is nothing to count."""
-    seconds = jobs.c.paused_seconds + case((jobs.c.started_at.is_not(None), pause_so_far()), else_=0.0)
-    return {"pause_reason": None, "paused_at": None, "retry_at": None, "paused_seconds": seconds}
-
-
 class Journal:
-    """Changes jobs within the caller's transaction; who listens hears of it when that commits."""
+    """Changes jobs within the caller's transaction; listeners hear of it when that commits."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def lock(self, job_id: JobId, which: ColumnElement[bool] | None = None) -> LockedJob:
-        """Keep everybody else from changing the job, where `which` is true of it. Raises JobNotFound."""
-        waits, has_begun = (~may_be_tried()).label("waits"), jobs.c.started_at.is_not(None).label("has_begun")
-        told = (jobs.c.status, jobs.c.cancel_requested, jobs.c.tries, waits, jobs.c.pause_reason, has_begun)
-        query = select(*told).where(jobs.c.id == job_id)
+    async def lock(self, job_id: JobId, which: ColumnElement[bool] | None = None) -> tuple[JobState, datetime]:
+        """Keep everybody else from changing the job, if `which` is true of it. Raises JobNotFound.
+
+        The time is that of the moment when the lock was had.
+        """
+        query = select(*_STATE).where(jobs.c.id == job_id)
         if which is not None:
             query = query.where(which)
-        query = query.with_for_update(key_share=True)
-        row = (await self._connection.execute(query)).first()
-        if row is None:
-            raise job_not_found(job_id)
-        reason = None if row.pause_reason is None else PauseReason(row.pause_reason)
-        status = JobStatus(row.status)
-        return LockedJob(job_id, status, row.cancel_requested, row.tries, row.waits, reason, row.has_begun)
+        locked = query.with_for_update(key_share=True).cte("locked")
+        return await self._state(select(*locked.c, func.clock_timestamp().label("now")), job_id)
 
-    async def append(
-        self, job_id: JobId, event_type: str, data: Mapping[str, Any], *, change: Mapping[str, Any] | None = None
-    ) -> None:
-        """Add an event, and change in the same statement what it tells of. Raises JobNotFound.
+    async def look(self, job_id: JobId) -> tuple[JobState, datetime]:
+        """The job as it is, without a lock. Raises JobNotFound."""
+        query = select(*_STATE, func.clock_timestamp().label("now")).where(jobs.c.id == job_id)
+        return await self._state(query, job_id)
+
+    async def apply(self, changes: Changes) -> JobStatus:
+        """Write changes of a job that is locked, and whether it has ended with them; the job's status afterwards."""
+        await self._change_siblings(changes)
+        await self._write(changes)
+        if changes.settling is None:
+            return changes.job.status
+        settled = await self._settled(changes.job, changes.settling)
+        await self._write(settled)
+        return settled.job.status
+
+    async def append(self, job_id: JobId, entry: Entry, *, change: Mapping[str, Any] | None = None) -> None:
+        """Add an entry to the log, and change in the same statement what it tells of. Raises JobNotFound.
 
         The number comes from the job's own row, so numbers follow the order of commits.
         """
@@ -110,90 +83,57 @@ class Journal:
             .returning(jobs.c.id, jobs.c.last_event)
             .cte("counted")
         )
-        written = literal(dict(data), events.c.data.type)
-        source = select(counted.c.id, counted.c.last_event, literal(event_type), func.clock_timestamp(), written)
+        written = literal(dict(entry.data), events.c.data.type)
+        source = select(counted.c.id, counted.c.last_event, literal(entry.type), func.clock_timestamp(), written)
         columns = ["job_id", "sequence", "type", "created_at", "data"]
         told = insert(events).from_select(columns, source).returning(func.pg_notify(EVENTS_CHANNEL, events.c.job_id))
         if (await self._connection.execute(told)).first() is None:
             raise job_not_found(job_id)
-        await queue_messages(self._connection, job_id, event_type)
+        await queue_messages(self._connection, job_id, entry)
 
     async def notify(self, channel: str, payload: str) -> None:
         """Tell every listener, once the transaction commits."""
         await self._connection.execute(select(func.pg_notify(channel, payload)))
 
-    async def begin(self, job: LockedJob) -> None:
-        """The first shard was claimed."""
-        if job.status is not JobStatus.QUEUED:
-            return
-        change = {"status": JobStatus.RUNNING, "started_at": func.coalesce(jobs.c.started_at, func.clock_timestamp())}
-        await self.append(job.id, "job.running", {"status": JobStatus.RUNNING.value}, change=change)
+    async def progress(self, job_id: JobId) -> Progress:
+        """The job's progress as this transaction sees it."""
+        return (await get_job(self._connection, jobs.c.id == job_id, job_id)).progress
 
-    async def pause(
-        self, job: LockedJob, reason: PauseReason, message: str, *, backoff: Backoff, at_least_seconds: float
-    ) -> None:
-        """Let the job wait, longer with each try in vain; who listens hears once of each reason."""
-        wait = timedelta(seconds=max(backoff.seconds(job.tries), at_least_seconds))
-        now = func.clock_timestamp()
-        change = {
-            "status": JobStatus.PAUSED,
-            "error": job_error(reason, message),
-            "pause_reason": reason,
-            "paused_at": func.coalesce(jobs.c.paused_at, now),
-            "retry_at": now + wait,
-            "tries": jobs.c.tries + 1,
-        }
-        paused = update(jobs).where(jobs.c.id == job.id).values(change).returning(jobs.c.retry_at)
-        retry_at = (await self._connection.execute(paused)).scalar_one()
-        if job.status is not JobStatus.PAUSED or job.pause_reason is not reason:
-            await self.append(job.id, "job.paused", paused_event(reason, message, retry_at))
+    async def _state(self, query: "Select[Any]", job_id: JobId) -> tuple[JobState, datetime]:
+        row = (await self._connection.execute(query)).mappings().first()
+        if row is None:
+            raise job_not_found(job_id)
+        return _job_state(row), row["now"]
 
-    async def put_on_hold(self, job: LockedJob) -> None:
-        """Let the job wait until a person resumes it, whatever it may have waited for before."""
-        change = {
-            "status": JobStatus.PAUSED,
-            "error": job_error(PauseReason.REQUESTED, PAUSED_ON_REQUEST),
-            "pause_reason": PauseReason.REQUESTED,
-            "paused_at": func.coalesce(jobs.c.paused_at, func.clock_timestamp()),
-            "retry_at": None,
-        }
-        told = paused_event(PauseReason.REQUESTED, PAUSED_ON_REQUEST, None)
-        await self.append(job.id, "job.paused", told, change=change)
+    async def _write(self, changes: Changes) -> None:
+        """Write the job's fields, with the first entry where there is one, and its entries."""
+        job_id, change = changes.job.id, changes.of_job
+        if change and not changes.entries:
+            await self._connection.execute(update(jobs).where(jobs.c.id == job_id).values(**change))
+        for entry in changes.entries:
+            await self.append(job_id, entry, change=change)
+            change = {}
+        if changes.wakes_workers:
+            await self.notify(WORK_CHANNEL, job_id)
 
-    async def try_at_once(self, job: LockedJob) -> None:
-        """End the wait of a job that goes on by itself: a worker looks now whether it can."""
-        now = {"retry_at": func.clock_timestamp()}
-        await self._connection.execute(update(jobs).where(jobs.c.id == job.id).values(now))
-        await self.notify(WORK_CHANNEL, job.id)
+    async def _change_siblings(self, changes: Changes) -> None:
+        match changes.siblings:
+            case None:
+                pass
+            case Siblings.UNBLOCK:
+                await self._unblock(changes.job.id)
+            case Siblings.CANCEL_IDLE:
+                await self._cancel_idle(changes.job.id)
+            case _:
+                assert_never(changes.siblings)
 
-    async def keep_waiting(self, job: LockedJob, seconds: float) -> None:
-        """Let nobody else look whether the paused job can go on, until so many seconds are over."""
-        later = {"retry_at": func.clock_timestamp() + timedelta(seconds=seconds)}
-        await self._connection.execute(update(jobs).where(jobs.c.id == job.id).values(later))
+    async def _unblock(self, job_id: JobId) -> None:
+        blocked = (shards.c.job_id == job_id) & (shards.c.status == ShardStatus.BLOCKED)
+        await self._connection.execute(update(shards).where(blocked).values(status=ShardStatus.QUEUED))
 
-    async def resume(self, job: LockedJob) -> None:
-        """End the pause, whatever its reason; every waiting worker is told."""
-        status = resumed_status(has_begun=job.has_begun)
-        lasted = select(pause_so_far()).where(jobs.c.id == job.id)
-        seconds = (await self._connection.execute(lasted)).scalar_one()
-        change = {"status": status, "error": None, **without_pause()}
-        await self.append(job.id, "job.resumed", resumed_event(status, float(seconds)), change=change)
-        await self.notify(WORK_CHANNEL, job.id)
-
-    async def went_on(self, job_id: JobId) -> None:
-        """A shard was saved, so the backend has answered: waits of a later outage are short again."""
-        tried = (jobs.c.id == job_id) & (jobs.c.tries > 0) & (jobs.c.status != JobStatus.PAUSED)
-        await self._connection.execute(update(jobs).where(tried).values(tries=0))
-
-    async def request_stop(self, job_id: JobId) -> None:
-        """Let no further shard begin."""
-        await self._connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
-
-    async def cancel_waiting(self, job_id: JobId) -> None:
-        """Cancel the job's shards that nobody works on, those whose lease has run out among them.
-
-        One that a worker is claiming at this moment is skipped, since waiting for it could
-        never end; that worker finds the job stopped and cancels the shard itself.
+    async def _cancel_idle(self, job_id: JobId) -> None:
+        """A shard that a worker is claiming at this moment is skipped, since waiting for it could never end;
+        that worker finds the job stopped and cancels the shard itself.
         """
         idle = or_(
             shards.c.status.in_(WAITING_SHARD),
@@ -212,38 +152,29 @@ class Journal:
         )
         await self._connection.execute(change)
 
-    async def unblock(self, job_id: JobId) -> None:
-        """Queue the shards that waited for the anchor."""
-        blocked = (shards.c.job_id == job_id) & (shards.c.status == ShardStatus.BLOCKED)
-        await self._connection.execute(update(shards).where(blocked).values(status=ShardStatus.QUEUED))
-        await self.notify(WORK_CHANNEL, job_id)
+    async def _settled(self, job: JobState, settling: Settling) -> Changes:
+        counts, now = await self._count_shards(job.id)
+        return settle(job, counts, settling, progress=await self.progress(job.id), now=now)
 
-    async def settle(
-        self, job: LockedJob, *, stopping: bool, failed: bool = False, error: Mapping[str, Any] | None = None
-    ) -> JobStatus:
-        """Give the job the status that its shards, as they are now, call for."""
-        if failed or stopping:
-            await self.cancel_waiting(job.id)
-        counts = await self._count_shards(job.id)
-        status = settled_status(job.status, stopping=stopping, failed=failed, shards=counts)
-        if status is job.status:
-            return status
-        ended = {"status": status, "finished_at": func.clock_timestamp(), "error": dict(error) if error else None}
-        change = {**ended, **without_pause()}
-        await self._connection.execute(update(jobs).where(jobs.c.id == job.id).values(change))
-        await self.append(job.id, f"job.{status}", job_event(status, error, await self.progress(job.id)))
-        return status
-
-    async def progress(self, job_id: JobId) -> Progress:
-        """The job's progress as this transaction sees it."""
-        return (await get_job(self._connection, jobs.c.id == job_id, job_id)).progress
-
-    async def _count_shards(self, job_id: JobId) -> ShardCounts:
+    async def _count_shards(self, job_id: JobId) -> tuple[ShardCounts, datetime]:
         def number(*statuses: ShardStatus) -> Any:
             return func.count().filter(shards.c.status.in_(statuses))
 
-        query = select(
-            number(*WAITING_SHARD), number(ShardStatus.RUNNING), number(ShardStatus.SUCCEEDED), func.count()
-        ).where(shards.c.job_id == job_id)
-        waiting, running, succeeded, total = (await self._connection.execute(query)).one()
-        return ShardCounts(waiting, running, succeeded, total)
+        numbers = number(*WAITING_SHARD), number(ShardStatus.RUNNING), number(ShardStatus.SUCCEEDED), func.count()
+        query = select(*numbers, func.clock_timestamp()).where(shards.c.job_id == job_id)
+        waiting, running, succeeded, total, now = (await self._connection.execute(query)).one()
+        return ShardCounts(waiting, running, succeeded, total), now
+
+
+def _job_state(row: RowMapping) -> JobState:
+    values = dict(row)
+    values.pop("now")
+    reason = values.pop("pause_reason")
+    return JobState(
+        **{
+            **values,
+            "name": values["name"] or "",
+            "status": JobStatus(values["status"]),
+            "pause_reason": None if reason is None else PauseReason(reason),
+        }
+    )

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.entities import LabeledRow, LabelState, LabelStatus, Lease
 from service.identifiers import DatasetId, JobId, Label, ProjectName, Row
 from service.storage.fence import hold
-from service.storage.lifecycle import unlabeled
 from service.storage.progress import job_not_found, owned
+from service.storage.records import unlabeled
 from service.storage.tables import dataset_rows, gold_labels, jobs, label_states
 
 CHUNK_ROWS = 1000  # how many rows a download takes from the database at once

@@ -10,7 +10,7 @@ from service.config import JobConfig
 from service.entities import Job, JobStatus, Origin, Progress, ShardStatus
 from service.errors import JobNotFound
 from service.identifiers import JobId, ProjectName
-from service.storage.lifecycle import MOST_OF_A_SHARD, SUMMED, eta_seconds
+from service.storage.records import MOST_OF_A_SHARD, SUMMED, eta_seconds
 from service.storage.tables import jobs, shards
 
 

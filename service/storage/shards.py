@@ -1,8 +1,6 @@
 """The queue in the shards table: claim, renew, save, finish, give back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, func, or_, select, update
@@ -12,28 +10,24 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.config import JobConfig
 from service.entities import Backoff, ClaimedShard, JobStatus, Lease, Origin, PauseReason, Progress, ShardStatus
 from service.identifiers import JobId, WorkerId
+from service.lifecycle import Changes, ShardState, decide
+from service.lifecycle.events import Claimed, Crashed, Found, GivenBack, Renewed, Saved, ShardEvent, ended, lacking
 from service.search.predictions.prompt_tree import Usage
 from service.storage.account import charge
-from service.storage.fence import hold, holds, lease_lost
-from service.storage.journal import WORK_CHANNEL, Journal, LockedJob, is_on_hold, may_be_tried
-from service.storage.lifecycle import SUMMED, TRIAL_SECONDS, poisoned, progress_event, shard_event
+from service.storage.fence import SHARD_STATE, hold, holds, lease_lost, shard_state
+from service.storage.journal import Journal, may_be_tried
 from service.storage.progress import elapsed_seconds, job_not_found
+from service.storage.records import SUMMED
 from service.storage.tables import checkpoints, jobs, shards
 
 _SIBLINGS = shards.alias("siblings")
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A shard that may be claimed, locked."""
-
-    job_id: JobId
-    shard: int
-    crashes: int  # this one included, where a lease has run out
-
-
 class ShardQueue:
-    """Leases shards to workers by the database's clock alone, so a worker's own clock cannot matter."""
+    """Leases shards to workers by the database's clock alone, so a worker's own clock cannot matter.
+
+    What becomes of a shard and its job, `service.lifecycle` decides.
+    """
 
     def __init__(self, connection: AsyncConnection, *, max_crashes: int) -> None:
         self._connection = connection
@@ -42,31 +36,22 @@ class ShardQueue:
 
     async def claim(self, worker_id: WorkerId, lease_seconds: float) -> ClaimedShard | None:
         """Lease a shard whose lease has run out, or the oldest queued one; None where there is none."""
-        while (found := await self._expired() or await self._queued()) is not None:
-            job = await self._journal.lock(found.job_id)
-            if job.stopping:
-                await self._end(job, found.shard, ShardStatus.CANCELLED)
-            elif job.waits:
-                continue  # paused, or tried by another worker, at this moment; from now on we see that, too
-            elif found.crashes >= self._max_crashes:
-                error = poisoned(found.shard, found.crashes)
-                await self._end(job, found.shard, ShardStatus.FAILED, error=error)
-            else:
-                return await self._lease(job, found, worker_id, lease_seconds)
+        event = Claimed(worker_id=worker_id, lease_seconds=lease_seconds)
+        while (shard := await self._expired() or await self._queued()) is not None:
+            changes, _ = await self._happen(shard, event)
+            if changes.is_claimed:
+                return await self._claimed(shard, changes)
+            # It is cancelled or given up; or its job was paused at this moment, which we see from now on.
         return None
 
     async def renew(self, lease: Lease, lease_seconds: float) -> bool:
         """Renew the lease; says whether to stop. Raises LeaseLost."""
-        change = (
-            update(shards)
-            .where(holds(lease), jobs.c.id == shards.c.job_id)
-            .values(lease_until=_in(lease_seconds))
-            .returning(jobs.c.cancel_requested, jobs.c.status, is_on_hold().label("on_hold"))
-        )
-        row = (await self._connection.execute(change)).first()
-        if row is None:
-            raise lease_lost(lease)
-        return row.cancel_requested or row.on_hold or JobStatus(row.status).is_final
+        shard = await hold(self._connection, lease)
+        job, now = await self._journal.look(lease.job_id)  # no lock: heartbeats wait for nobody
+        event = Renewed(lease_seconds=lease_seconds)
+        changes = decide(job, shard, event, now=now, max_crashes=self._max_crashes)
+        await self._write(shard, changes)
+        return changes.interrupts
 
     async def checkpoint(self, job_id: JobId, shard: int) -> bytes | None:
         """How far a shard of the job has come, as it was saved last; None where nothing was."""
@@ -77,16 +62,13 @@ class ShardQueue:
     async def save(self, lease: Lease, *, checkpoint: bytes, progress: Progress) -> None:
         """Record how far the shard has come; what differs from the checkpoint before has advanced. Raises LeaseLost."""
         before = await self._tokens_computed(lease)
+        shard = await hold(self._connection, lease)
         values: dict[str, Any] = {name: getattr(progress, name) for name in SUMMED}
-        saved = await self._connection.execute(
-            update(shards).where(holds(lease)).values(**values, utility=progress.utility).returning(shards.c.crashes)
-        )
-        crashes = saved.scalar_one()
-        if await self._store_checkpoint(lease, checkpoint) and crashes:
-            await self._connection.execute(update(shards).where(holds(lease)).values(crashes=0))
-        await self._journal.went_on(lease.job_id)
+        saved = update(shards).where(holds(lease)).values(**values, utility=progress.utility)
+        await self._connection.execute(saved)
+        advanced = await self._store_checkpoint(lease, checkpoint)
         job_progress = await self._journal.progress(lease.job_id)
-        await self._journal.append(lease.job_id, "job.progress", progress_event(job_progress))
+        await self._happen(shard, Saved(advanced=advanced, progress=job_progress))
         await self._charge(lease, progress.tokens_computed - before)
 
     async def spend(self, lease: Lease, usage: Usage, *, remembered: int) -> None:
@@ -111,51 +93,25 @@ class ShardQueue:
         summary: Mapping[str, Any] | None = None,
     ) -> JobStatus:
         """End the shard; the job's status after it. Raises LeaseLost."""
-        await hold(self._connection, lease)
-        job = await self._journal.lock(lease.job_id)
-        return await self._end(job, lease.shard, status, error=error, summary=summary)
+        event = ended(status, error=error, summary=summary)
+        _, job_status = await self._happen(await hold(self._connection, lease), event)
+        return job_status
 
     async def release(self, lease: Lease, *, delay_seconds: float = 0.0, crashed: bool = False) -> None:
         """Give the shard back to the queue, to be gone on with after the delay. Raises LeaseLost."""
-        crashes = await hold(self._connection, lease) + int(crashed)
-        job = await self._journal.lock(lease.job_id)
-        if job.stopping:
-            await self._end(job, lease.shard, ShardStatus.CANCELLED)
-            return
-        if crashes >= self._max_crashes:
-            await self._end(job, lease.shard, ShardStatus.FAILED, error=poisoned(lease.shard, crashes))
-            return
-        await self._set(lease.job_id, lease.shard, ShardStatus.QUEUED, crashes=crashes, run_after=_in(delay_seconds))
-        if crashed or job.is_on_hold or job.status is not JobStatus.PAUSED:  # who only looked has not begun
-            await self._journal.append(lease.job_id, "shard.released", {"shard": lease.shard, "crashed": crashed})
-        if not delay_seconds:
-            await self._journal.notify(WORK_CHANNEL, lease.job_id)
+        kind = Crashed if crashed else GivenBack
+        await self._happen(await hold(self._connection, lease), kind(delay_seconds=delay_seconds))
 
     async def pause(
         self, claimed: ClaimedShard, reason: PauseReason, message: str, *, backoff: Backoff, at_least_seconds: float
     ) -> None:
         """Give the shard back and let the job wait. Raises LeaseLost."""
-        lease = claimed.lease
-        await hold(self._connection, lease)
-        job = await self._journal.lock(lease.job_id)
-        if job.stopping:
-            await self._end(job, lease.shard, ShardStatus.CANCELLED)
-            return
-        await self._set(lease.job_id, lease.shard, ShardStatus.QUEUED)
-        if job.is_on_hold:
-            return  # what a person has asked for stands
-        if claimed.paused or job.status is not JobStatus.PAUSED:  # else another shard has paused it already
-            await self._journal.pause(job, reason, message, backoff=backoff, at_least_seconds=at_least_seconds)
+        event = lacking(claimed, reason, message, backoff=backoff, at_least_seconds=at_least_seconds)
+        await self._happen(await hold(self._connection, claimed.lease), event)
 
     async def resume(self, claimed: ClaimedShard) -> None:
         """What the job has waited for is there: all of its shards can be claimed again. Raises LeaseLost."""
-        await hold(self._connection, claimed.lease)
-        job = await self._journal.lock(claimed.lease.job_id)
-        if job.stopping:
-            return  # the heartbeat says so to the worker
-        if job.status is JobStatus.PAUSED and not job.is_on_hold:
-            await self._journal.resume(job)
-        await self._started(claimed.lease, claimed.rows)
+        await self._happen(await hold(self._connection, claimed.lease), Found())
 
     async def warn(self, lease: Lease, warning: str) -> None:
         """Add to the warnings of the shard's job. Raises LeaseLost."""
@@ -187,79 +143,45 @@ class ShardQueue:
         if tokens > 0:
             await charge(self._connection, lease.job_id, tokens)
 
-    async def _queued(self) -> _Found | None:
+    async def _happen(self, shard: ShardState, event: ShardEvent) -> tuple[Changes, JobStatus]:
+        """Let the event happen to a shard that is locked already; the job's status afterwards."""
+        job, now = await self._journal.lock(shard.job_id)
+        changes = decide(job, shard, event, now=now, max_crashes=self._max_crashes)
+        await self._write(shard, changes)
+        return changes, await self._journal.apply(changes)
+
+    async def _write(self, shard: ShardState, changes: Changes) -> None:
+        if changes.of_shard:
+            which = (shards.c.job_id == shard.job_id) & (shards.c.shard == shard.shard)
+            await self._connection.execute(update(shards).where(which).values(**changes.of_shard))
+
+    async def _queued(self) -> ShardState | None:
         ready = (shards.c.status == ShardStatus.QUEUED) & (shards.c.run_after <= func.now())
         return await self._lock_first(ready, shards.c.queued_at, shards.c.job_id, shards.c.shard)
 
-    async def _expired(self) -> _Found | None:
+    async def _expired(self) -> ShardState | None:
         expired = (shards.c.status == ShardStatus.RUNNING) & (shards.c.lease_until < func.now())
         return await self._lock_first(expired, shards.c.lease_until)
 
-    async def _lock_first(self, condition: ColumnElement[bool], *order: ColumnElement[Any]) -> _Found | None:
+    async def _lock_first(self, condition: ColumnElement[bool], *order: ColumnElement[Any]) -> ShardState | None:
         """Lock the first shard that nobody else has locked. Each kind has its own query and partial index:
         one query with OR reads the whole table."""
         query = (
-            select(shards.c.job_id, shards.c.shard, shards.c.status, shards.c.crashes)
+            select(*SHARD_STATE)
             .join(jobs, jobs.c.id == shards.c.job_id)
             .where(condition, or_(may_be_tried(), jobs.c.cancel_requested))
             .order_by(*order)
             .limit(1)
             .with_for_update(of=shards, skip_locked=True, key_share=True)
         )
-        row = (await self._connection.execute(query)).first()
-        if row is None:
-            return None
-        return _Found(row.job_id, row.shard, row.crashes + int(row.status == ShardStatus.RUNNING))
+        row = (await self._connection.execute(query)).mappings().first()
+        return None if row is None else shard_state(row)
 
-    async def _lease(self, job: LockedJob, found: _Found, worker_id: WorkerId, seconds: float) -> ClaimedShard:
-        change = (
-            update(shards)
-            .where(shards.c.job_id == found.job_id, shards.c.shard == found.shard, jobs.c.id == shards.c.job_id)
-            .values(
-                status=ShardStatus.RUNNING,
-                epoch=shards.c.epoch + 1,
-                worker_id=worker_id,
-                lease_until=_in(seconds),
-                crashes=found.crashes,
-            )
-            .returning(*shards.c, *_told_of_job(found))
-        )
-        row = (await self._connection.execute(change)).mappings().one()
-        lease = Lease(job_id=found.job_id, shard=found.shard, epoch=row["epoch"], worker_id=worker_id)
-        if job.status is JobStatus.PAUSED:
-            await self._journal.keep_waiting(job, TRIAL_SECONDS)
-        else:
-            await self._journal.begin(job)
-            await self._started(lease, row["rows"])
-        return _claimed(lease, row, paused=job.status is JobStatus.PAUSED)
-
-    async def _started(self, lease: Lease, rows: int) -> None:
-        started = {"shard": lease.shard, "epoch": lease.epoch, "worker_id": lease.worker_id, "rows": rows}
-        await self._journal.append(lease.job_id, "shard.started", started)
-
-    async def _end(
-        self,
-        job: LockedJob,
-        shard: int,
-        status: ShardStatus,
-        *,
-        error: Mapping[str, Any] | None = None,
-        summary: Mapping[str, Any] | None = None,
-    ) -> JobStatus:
-        await self._set(job.id, shard, status)
-        await self._journal.append(job.id, "shard.finished", shard_event(shard, status, error, summary))
-        if status is ShardStatus.CANCELLED and not job.stopping:
-            await self._journal.request_stop(job.id)
-        if status is ShardStatus.SUCCEEDED and shard == 0 and not job.stopping:
-            await self._journal.unblock(job.id)
-        stopping = job.stopping or status is ShardStatus.CANCELLED
-        return await self._journal.settle(job, stopping=stopping, failed=status is ShardStatus.FAILED, error=error)
-
-    async def _set(self, job_id: JobId, shard: int, status: ShardStatus, **also: Any) -> None:
-        """Move a shard that is locked already out of its worker's hands."""
-        which = (shards.c.job_id == job_id) & (shards.c.shard == shard)
-        values = {"status": status, "worker_id": None, "lease_until": None, **also}
-        await self._connection.execute(update(shards).where(which).values(values))
+    async def _claimed(self, shard: ShardState, changes: Changes) -> ClaimedShard:
+        which = (shards.c.job_id == shard.job_id) & (shards.c.shard == shard.shard)
+        query = select(*shards.c, *_told_of_job(shard)).join(jobs, jobs.c.id == shards.c.job_id).where(which)
+        row = (await self._connection.execute(query)).mappings().one()
+        return _claimed(row, paused=changes.job.status is JobStatus.PAUSED)
 
     async def _store_checkpoint(self, lease: Lease, data: bytes) -> bool:
         """Replace the checkpoint; whether it differs from the one before."""
@@ -272,12 +194,7 @@ class ShardQueue:
         return (await self._connection.execute(upsert)).rowcount > 0
 
 
-def _in(seconds: float) -> ColumnElement[Any]:
-    """A point of time from now on, by the database's clock."""
-    return func.clock_timestamp() + timedelta(seconds=seconds)
-
-
-def _told_of_job(found: _Found) -> tuple[ColumnElement[Any], ...]:
+def _told_of_job(found: ShardState) -> tuple[ColumnElement[Any], ...]:
     """What a worker is told of the shard's job, and the shard's checkpoint; columns beside those of the shard."""
     number = select(func.count()).where(_SIBLINGS.c.job_id == found.job_id).scalar_subquery()
     rows = select(func.sum(_SIBLINGS.c.rows)).where(_SIBLINGS.c.job_id == found.job_id).scalar_subquery()
@@ -287,9 +204,10 @@ def _told_of_job(found: _Found) -> tuple[ColumnElement[Any], ...]:
     return jobs.c.project, jobs.c.dataset_id, jobs.c.config, *counted, *made_by
 
 
-def _claimed(lease: Lease, row: RowMapping, *, paused: bool) -> ClaimedShard:
+def _claimed(row: RowMapping, *, paused: bool) -> ClaimedShard:
+    which = {name: row[name] for name in ("job_id", "shard", "epoch", "worker_id")}
     return ClaimedShard(
-        lease=lease,
+        lease=Lease(**which),
         project=row["project"],
         dataset_id=row["dataset_id"],
         config=JobConfig.stored(row["config"]),

@@ -27,10 +27,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.entities import AuditAction
 from service.identifiers import DatasetId, JobId
+from service.lifecycle import LASTING_EVENTS
 from service.ports.retention import Swept
 from service.ports.webhooks import DeliveryStatus
 from service.storage.account import TODAY
-from service.storage.lifecycle import LASTING_EVENTS
 from service.storage.removal import erase, hold_shards
 from service.storage.tables import (
     audit_log,

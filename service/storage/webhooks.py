@@ -22,7 +22,7 @@ from service.ports.webhooks import (
     WebhookChange,
 )
 from service.storage.account import AccountTable
-from service.storage.lifecycle import parsed_time
+from service.storage.records import parsed_time
 from service.storage.tables import webhook_attempts, webhook_deliveries, webhooks
 from service.webhooks.messages import trial_message
 

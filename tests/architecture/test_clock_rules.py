@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 CLOCKLESS = ("service/", "api/", "workers/", "migrations/")
-# Modules that may ask what time it is here, and why that does no harm.
-ALLOWED = {"service/storage/memory/store.py": "the twin is a database, and this is its clock"}
 WALL_CLOCKS = {("time", "time"), ("time", "time_ns"), ("time", "localtime"), ("time", "gmtime")} | {
     (owner, name) for owner in ("datetime", "date") for name in ("now", "utcnow", "today")
 }
@@ -15,8 +13,7 @@ WALL_CLOCKS = {("time", "time"), ("time", "time_ns"), ("time", "localtime"), ("t
 
 def test_no_part_of_the_service_asks_its_own_machine_what_time_it_is(shipped: Mapping[str, ast.Module]) -> None:
     asking = {name: list(wall_clock_calls(module)) for name, module in shipped.items() if name.startswith(CLOCKLESS)}
-    assert {name: lines for name, lines in asking.items() if lines and name not in ALLOWED} == {}
-    assert ALLOWED.keys() <= {name for name, lines in asking.items() if lines}
+    assert {name: lines for name, lines in asking.items() if lines} == {}
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,6 @@ def modules(root: Path) -> dict[str, Path]:
     found = {}
     for top in TOPS:
         for path in (root / top).rglob("*.py"):
-            if "memory" in path.parts:
-                continue  # the twin of the store is a test double
             parts = path.relative_to(root).with_suffix("").parts
             found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found

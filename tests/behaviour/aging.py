@@ -1,8 +1,8 @@
-"""Stores in which time passes: the twin's clock goes forward, in Postgres every stored time goes back."""
+"""Stores in which time passes: every stored time goes back."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import asyncpg
 
@@ -12,7 +12,6 @@ from service.entities import LOCAL_CALLER
 from service.jobs.retention import Retention, tidy
 from service.ports.store import Store
 from service.storage.engine import driver_address
-from service.storage.memory import MemoryStore
 
 DAY = timedelta(days=1)
 KEPT = Retention(
@@ -42,16 +41,6 @@ class Aging:
 def kept(**changes: timedelta | None) -> Retention:
     """The retention of these tests with some changes."""
     return Retention(**{**{name: getattr(KEPT, name) for name in Retention.__slots__}, **changes})
-
-
-def aging_memory() -> Aging:
-    """The twin."""
-    ahead = [timedelta()]
-
-    async def let_pass(time: timedelta) -> None:
-        ahead[0] += time
-
-    return Aging(MemoryStore(now=lambda: datetime.now(UTC) + ahead[0]), let_pass)
 
 
 def aging_postgres(store: Store, database_url: str) -> Aging:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -200,16 +199,3 @@ def label_state(position: int, label: int | None = 0, confidence: float | None =
         status=LabelStatus.LABELED if label is not None else LabelStatus.UNLABELED,
         raw_probability=None if confidence is None else confidence / 2,
     )
-
-
-class Hours:
-    """A clock that stands still until told otherwise."""
-
-    def __init__(self) -> None:
-        self.moment = datetime(2026, 1, 1, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.moment
-
-    def pass_by(self, seconds: float) -> None:
-        self.moment += timedelta(seconds=seconds)

@@ -11,9 +11,9 @@ from service.errors import InvalidInput, ProjectNotFound
 from service.identifiers import DEFAULT_PROJECT, JobId, ProjectName
 from service.ports.store import Store
 from service.search.predictions.prompt_tree import Usage
-from service.storage.memory import MemoryStore
 from tests.behaviour.aging import DAY, aging_postgres
 from tests.behaviour.stored import added, claimed, finish, release, renew, save, spend
+from tests.support.stores import ScratchStore
 
 BIRDS, FISH = Caller(project=ProjectName("birds")), Caller(project=ProjectName("fish"))
 
@@ -96,7 +96,8 @@ async def test_a_search_that_begins_anew_is_charged_for_what_it_computes_again(p
 
 async def test_tokens_of_yesterday_do_not_count() -> None:
     clock = [datetime(2026, 1, 1, 23, 59, 50, tzinfo=UTC)]
-    store = MemoryStore(now=lambda: clock[0])
+    store = ScratchStore(now=lambda: clock[0])
+    await create_key(store, project=BIRDS.project, name="a", scopes=[Scope.READ])
     await queued(store, BIRDS)
     shard = await claimed(store)
     await save(store, shard, tokens_computed=10)

@@ -14,11 +14,11 @@ from service.jobs.running.run import run_shard
 from service.jobs.submission.submit import submit
 from service.ports.scoring import Scorer
 from service.scoring.registry import ConfiguredScorers
-from service.storage.memory import MemoryStore
 from tests.servers.adapters import fake_of, rig_of
 from tests.servers.asking import KINDS
 from tests.servers.faults import PASSING, Fault, Plan
 from tests.servers.language_model import labels_of
+from tests.support.memory import MemoryStore
 
 CITIES, COUNTRIES = ("Paris", "Rome", "Oslo"), ("France", "Norway")
 TEXTS = [f"{city} is in {country}." for city in CITIES for country in COUNTRIES]

@@ -8,12 +8,10 @@ import pytest
 from service.entities import Backoff, ClaimedShard, JobStatus
 from service.identifiers import WorkerId
 from service.ports.store import Store
-from service.storage.memory import MemoryStore
 from tests.behaviour.stored import (
     ALICE,
     BOB,
     NO_TIME,
-    Hours,
     cancel,
     claim,
     claimed,
@@ -28,6 +26,7 @@ from tests.behaviour.stored import (
     save,
     seconds_of,
 )
+from tests.support.stores import Hours, ScratchStore
 
 NOW = Backoff(0.0, 0.0)
 
@@ -168,14 +167,14 @@ async def test_a_worker_told_to_stop_while_it_looks_gives_back_a_shard_it_never_
     assert await events(store, job_id) == log
 
 
-async def waits(store: MemoryStore, clock: Hours, tries: int) -> list[float]:
-    """Pause, try in vain so many times, and say how long each wait was, in whole seconds."""
+async def waits(store: Store, clock: Hours, tries: int) -> list[float]:
+    """Pause, try in vain so many times, and say how long each wait was, in steps of five seconds."""
     found, seconds = list[float](), 0.0
     await pause(store, await claimed(store))
     for _ in range(tries):
         while (shard := await claim(store)) is None:
-            clock.pass_by(1.0)
-            seconds += 1.0
+            clock.pass_by(5.0)
+            seconds += 5.0
         found.append(seconds)
         seconds = 0.0
         await pause(store, shard)
@@ -184,14 +183,14 @@ async def waits(store: MemoryStore, clock: Hours, tries: int) -> list[float]:
 
 async def test_waits_grow_up_to_a_minute() -> None:
     clock = Hours()
-    store = MemoryStore(now=clock.now)
+    store = ScratchStore(now=clock.now)
     await queued(store)
     assert await waits(store, clock, 7) == [5, 10, 20, 40, 60, 60, 60]
 
 
 async def test_progress_makes_waits_short_again_but_a_mere_return_does_not() -> None:
     clock = Hours()
-    store = MemoryStore(now=clock.now)
+    store = ScratchStore(now=clock.now)
     await queued(store)
     await waits(store, clock, 2)
     clock.pass_by(60.0)
@@ -209,7 +208,7 @@ async def test_progress_makes_waits_short_again_but_a_mere_return_does_not() -> 
 
 async def test_time_in_a_pause_does_not_count_as_time_of_the_job() -> None:
     clock = Hours()
-    store = MemoryStore(now=clock.now)
+    store = ScratchStore(now=clock.now)
     job_id = await queued(store)
     shard = await claimed(store)
     clock.pass_by(3.0)

@@ -9,13 +9,11 @@ from service.entities import LOCAL_CALLER, Backoff, ClaimedShard, Job, JobStatus
 from service.errors import JobFinished
 from service.identifiers import JobId, WorkerId
 from service.ports.store import Store
-from service.storage.memory import MemoryStore
 from tests.behaviour.stored import (
     ALICE,
     BOB,
     NO_TIME,
     ON_REQUEST,
-    Hours,
     cancel,
     claim,
     claimed,
@@ -35,6 +33,7 @@ from tests.behaviour.stored import (
     seconds_of,
     write,
 )
+from tests.support.stores import Hours, ScratchStore
 
 CONNECTIONS = 10  # of the store in Postgres; who waits for one on a busy machine is told to come again
 
@@ -272,7 +271,7 @@ async def test_a_pause_while_workers_claim_stops_each_of_them(store: Store) -> N
 
 async def test_time_in_a_persons_pause_does_not_count_as_time_of_the_job() -> None:
     clock = Hours()
-    store = MemoryStore(now=clock.now)
+    store = ScratchStore(now=clock.now)
     job_id = await queued(store)
     await put_on_hold(store, job_id)
     clock.pass_by(1000.0)  # before the beginning

@@ -11,7 +11,6 @@ from service.scoring.kinds import backend_of, detector
 from service.scoring.probing.probe import Examiner
 from service.scoring.prompts import PromptScorer
 from service.settings import Settings
-from service.storage.memory import MemoryStore
 from tests.servers.adapters import MAX_TOP_TOKENS, Waits, fake_of, wire_of
 from tests.servers.asking import KINDS
 from tests.servers.connections import serving
@@ -22,6 +21,7 @@ from tests.servers.llamacpp import FakeLlamaCpp
 from tests.servers.sglang import FakeSglang
 from tests.servers.tgi import FakeTgi
 from tests.servers.vllm import FakeVllm
+from tests.support.memory import MemoryStore
 
 LABELS = ("True", "False")
 CONFIGURED = (*KINDS, "embedded")

@@ -12,11 +12,12 @@ from service.jobs import retention
 from service.jobs.listing import list_events, list_jobs
 from service.jobs.reporting.report import report
 from service.jobs.retention import tidy
+from service.lifecycle import LASTING_EVENTS
 from service.ports.store import Store
 from service.ports.webhooks import DeliveryStatus
 from service.search.predictions.prompt_tree import Usage
-from service.storage.lifecycle import LASTING_EVENTS
-from tests.behaviour.aging import DAY, Aging, aging_memory, aging_postgres, kept
+from service.storage.store import PostgresStore
+from tests.behaviour.aging import DAY, Aging, aging_postgres, kept
 from tests.behaviour.hooks import DELIVERED, FAILED, GOOD, LATER, claim, log_of, made, record
 from tests.behaviour.stored import (
     claimed,
@@ -34,11 +35,9 @@ from tests.behaviour.stored import (
 )
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def aging(request: pytest.FixtureRequest) -> Aging:
-    if request.param == "memory":
-        return aging_memory()
-    return aging_postgres(request.getfixturevalue("postgres_store"), request.getfixturevalue("database_url"))
+@pytest.fixture
+def aging(postgres_store: PostgresStore, database_url: str) -> Aging:
+    return aging_postgres(postgres_store, database_url)
 
 
 async def labelled(store: Store, saves: int = 3) -> JobId:

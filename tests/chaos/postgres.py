@@ -15,8 +15,8 @@ import psutil
 
 from icm.local_stack.embedded_postgres import EmbeddedPostgres, reachable_root
 from service.storage.engine import driver_address
-from tests.conftest import _scratch_folder
 from tests.integration.processes import PATIENCE_SECONDS, until
+from tests.support.databases import scratch_folder
 
 _AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
@@ -56,7 +56,7 @@ class CrashingPostgres:
 @contextmanager
 def crashing_postgres() -> Iterator[CrashingPostgres]:
     """A fresh server, gone afterwards with all its data."""
-    root = reachable_root(_scratch_folder() / f"icm-chaos-{uuid.uuid4().hex[:12]}")
+    root = reachable_root(scratch_folder() / f"icm-chaos-{uuid.uuid4().hex[:12]}")
     try:
         server = CrashingPostgres(root)
         try:

@@ -61,10 +61,10 @@ async def assert_nothing_happened(
 
 
 @pytest.mark.parametrize("calls", [1, 3, 5])
-async def test_a_sleeper_that_wakes_while_another_works_leaves_no_trace(database_url: str, calls: int) -> None:
+async def test_a_sleeper_that_wakes_while_another_works_leaves_no_trace(own_database_url: str, calls: int) -> None:
     expected = await undisturbed(rows(), config())
-    connection = await observed(database_url)
-    async with small_service(AnnouncingStore(database_url)) as place:
+    connection = await observed(own_database_url)
+    async with small_service(AnnouncingStore(own_database_url)) as place:
         job_id = await place.submitted()
         sleeper, successor = Sleeper(calls), Sleeper(1)
         slept = asyncio.create_task(run(place, sleeper, "alice", NO_TIME))
@@ -82,10 +82,10 @@ async def test_a_sleeper_that_wakes_while_another_works_leaves_no_trace(database
     await connection.close()
 
 
-async def test_a_successor_goes_on_where_the_last_step_was_saved(database_url: str) -> None:
+async def test_a_successor_goes_on_where_the_last_step_was_saved(own_database_url: str) -> None:
     expected = await undisturbed(rows(), config())
-    connection = await observed(database_url)
-    async with small_service(AnnouncingStore(database_url)) as place:
+    connection = await observed(own_database_url)
+    async with small_service(AnnouncingStore(own_database_url)) as place:
         job_id = await place.submitted()
         doomed = Sleeper(5)
         dies = asyncio.create_task(run(place, doomed, "alice", NO_TIME))
@@ -98,8 +98,8 @@ async def test_a_successor_goes_on_where_the_last_step_was_saved(database_url: s
     await connection.close()
 
 
-async def observed(database_url: str) -> asyncpg.Connection:
+async def observed(own_database_url: str) -> asyncpg.Connection:
     """A connection to the database, which keeps the trace from now on."""
-    connection = await asyncpg.connect(driver_address(database_url))
+    connection = await asyncpg.connect(driver_address(own_database_url))
     await trace.install(connection)
     return connection

@@ -1,4 +1,4 @@
-"""What a job comes to where nothing goes wrong: one worker, in memory, from beginning to end."""
+"""What a job comes to where nothing goes wrong: one worker, from beginning to end."""
 
 import hashlib
 from collections import defaultdict
@@ -15,9 +15,9 @@ from service.entities import Lease
 from service.identifiers import JobId
 from service.scoring.kinds import backend_of
 from service.settings import MemorySettings, QueueSettings, Settings
-from service.storage.memory import MemoryStore
 from service.storage.units import WorkbenchUnit
 from tests.acceptance.whole import finished_job
+from tests.support.memory import MemoryStore
 
 BACKENDS = (backend_of(kind="deterministic"), backend_of(name="served", kind="deterministic"))
 

@@ -16,11 +16,11 @@ from service.jobs.running.answer_cache import Memory
 from service.jobs.running.run import ShardOutcome, run_shard
 from service.ports.store import Store
 from service.ports.webhooks import Answer
-from service.storage.memory import MemoryStore
 from service.webhooks.addresses import AddressPolicy
 from service.webhooks.dispatch import deliver
 from service.webhooks.endpoints import create_webhook
 from tests.golden.case import HERE, SMALL, TASK, StoppingScorer, claimed, given_back, result_lines, submitted
+from tests.support.memory import MemoryStore
 from tests.unit.api.harness import pairs
 
 DATABASES = HERE / "databases"

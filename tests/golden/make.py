@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from service.entities import LOCAL_CALLER
-from service.storage.memory import MemoryStore
 from tests.golden.case import (
     CONFIGS,
     HERE,
@@ -22,6 +21,7 @@ from tests.golden.case import (
     run,
     submitted,
 )
+from tests.support.memory import MemoryStore
 from tests.unit.api.harness import pairs
 
 ROWS = 12

@@ -12,7 +12,6 @@ from service.identifiers import JobId
 from service.jobs.running.run import ShardOutcome
 from service.ports.store import Store
 from service.search.state.checkpoint import VERSION
-from service.storage.memory import MemoryStore
 from tests.golden.case import (
     CONFIGS,
     HERE,
@@ -24,6 +23,7 @@ from tests.golden.case import (
     submitted,
 )
 from tests.golden.make import make
+from tests.support.memory import MemoryStore
 
 GOLDENS = sorted(HERE.glob("v*/*.json"))
 NAMES = [f"{path.parent.name} {path.stem}" for path in GOLDENS]

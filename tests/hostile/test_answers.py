@@ -14,9 +14,9 @@ import pytest
 from api.errors import INTERNAL, problem
 from api.labelling.results import content_disposition
 from service.errors import Fault
-from service.storage.memory import MemoryStore
 from tests.hostile.case import FORM, form
 from tests.hostile.jsonl_cases import CHARMS
+from tests.support.stores import ScratchStore
 from tests.unit.api.harness import Service, pairs
 
 NOTHING = "default-src 'none'; frame-ancestors 'none'"
@@ -37,7 +37,7 @@ NAMES = [
 ]
 
 
-class Forgetful(MemoryStore):
+class Forgetful(ScratchStore):
     """A store whose failure nobody has foreseen."""
 
     async def ping(self) -> None:

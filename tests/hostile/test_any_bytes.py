@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from service.config import SearchConfig
 from service.search.strategies.registry import Method, StrategyName
-from service.storage.memory import MemoryStore
 from tests.hostile.case import FORM, form
 from tests.hostile.csv_cases import PLAIN as CSV
 from tests.hostile.jsonl_cases import PLAIN as JSONL
 from tests.hostile.parquet_cases import plain as parquet
 from tests.long import LONG
+from tests.support.stores import ScratchStore
 from tests.unit.api.harness import CONFIG, Service, pairs
 
 Post = Callable[..., httpx.Response]
@@ -41,7 +41,8 @@ SEARCHES = st.fixed_dictionaries(
 @pytest.fixture(scope="module")
 def post() -> Iterator[Post]:
     """Sends to one application in one event loop of this module's own."""
-    service = Service(MemoryStore())
+    store = ScratchStore()
+    service = Service(store)
     with asyncio.Runner() as runner:
 
         def send(path: str = "/v1/jobs", **request: Any) -> httpx.Response:
@@ -49,6 +50,7 @@ def post() -> Iterator[Post]:
 
         yield send
         runner.run(service.client.aclose())
+        runner.run(store.close())
 
 
 def edited(content: bytes, edits: list[tuple[float, int, bytes]]) -> bytes:

@@ -7,9 +7,9 @@ import orjson
 import pytest
 
 from service.settings import Settings, UploadSettings
-from service.storage.memory import MemoryStore
 from tests.hostile.case import Case
 from tests.hostile.corpus import CORPUS
+from tests.support.stores import ScratchStore, row_counts
 from tests.unit.api.harness import Service
 
 FOUND = ("icm_label", "icm_confidence", "icm_margin", "icm_status")
@@ -36,7 +36,8 @@ def test_the_corpus_is_large_and_its_names_differ() -> None:
 
 @pytest.mark.parametrize("case", [case for case in CORPUS if not case.is_accepted], ids=named)
 async def test_what_cannot_be_used_is_refused_with_its_place_and_not_kept(case: Case) -> None:
-    service = Service(MemoryStore(), settings=SETTINGS)
+    store = ScratchStore()
+    service = Service(store, settings=SETTINGS)
     async with service.client:
         answer = await sent(service, case)
         assert (answer.status_code, answer.headers["Content-Type"]) == (case.status, PROBLEM), answer.text
@@ -44,24 +45,17 @@ async def test_what_cannot_be_used_is_refused_with_its_place_and_not_kept(case: 
         if case.line is not None or case.field is not None:
             fault = answer.json()["errors"][0]
             assert (fault["line"], fault["field"]) == (case.line, case.field)
-        assert kept(service) == []
+        assert set((await row_counts(store.url)).values()) == {0}
         assert (await service.client.get("/v1/jobs")).json()["data"] == []
 
 
 @pytest.mark.parametrize("case", [case for case in CORPUS if case.is_accepted], ids=named)
 async def test_what_is_healthy_comes_back_as_it_was(case: Case) -> None:
-    service = Service(MemoryStore(), settings=SETTINGS)
+    service = Service(ScratchStore(), settings=SETTINGS)
     async with service.client:
         answer = await sent(service, case)
         assert answer.status_code == 202, answer.text
         assert await given_back(service, answer.json()) == case.rows
-
-
-def kept(service: Service) -> list[Any]:
-    """Everything that the twin has stored."""
-    assert isinstance(service.store, MemoryStore)
-    state = service.store._state
-    return [*state.jobs.items(), *state.datasets.items(), *state.rows.items(), *state.shards.items()]
 
 
 async def given_back(service: Service, job: dict[str, Any]) -> list[dict[str, Any]]:

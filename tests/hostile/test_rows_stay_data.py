@@ -11,8 +11,8 @@ from service.jobs.task.template import Template
 from service.ports.scoring import Scorer
 from service.scoring.deterministic import DeterministicScorer
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
-from service.storage.memory import MemoryStore
 from tests.hostile.jsonl_cases import CHARMS, INJECTION
+from tests.support.stores import ScratchStore
 from tests.unit.api.harness import Service
 
 LABELS = ["True", "False"]
@@ -37,7 +37,7 @@ class Listening(DeterministicScorer):
 
 
 async def labelled(rows: list[dict[str, Any]], backend: Scorer) -> list[dict[str, Any]]:
-    service = Service(MemoryStore(), backend)
+    service = Service(ScratchStore(), backend)
     async with service.client:
         job = await service.labelled(rows, task=TASK)
         answer = await service.client.get(job["links"]["result"])
@@ -60,7 +60,7 @@ async def test_every_prompt_is_made_of_whole_rows_and_labels_and_nothing_else() 
 
 
 async def test_an_estimate_warns_of_rows_that_read_like_demonstrations() -> None:
-    service = Service(MemoryStore())
+    service = Service(ScratchStore())
     async with service.client:
         body = {"config": {"task": TASK}, "examples": ROWS}
         warnings = (await service.client.post("/v1/jobs/estimate", json=body)).json()["warnings"]

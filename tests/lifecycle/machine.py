@@ -1,4 +1,4 @@
-"""Workers, callers and time do whatever they like to a few jobs, in any order; a store and the model must agree."""
+"""Workers, callers and time do whatever they like to a few jobs, in any order; Postgres and the model must agree."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -84,17 +84,17 @@ class LifeOfJobs(RuleBasedStateMachine):
     @rule(worker=WORKERS)
     def claim(self, worker: WorkerId) -> None:
         self.model.tick()
-        expected = self.model.claim()
+        expected = self.model.claim(worker)
         found = self.at_bench(lambda bench: bench.shards.claim(worker, LONG_SECONDS))
         if expected is None or found is None:
             assert (expected, found) == (None, None)
             return
-        job, index = expected
-        shard = job.shards[index]
+        job, shard = expected
+        index = shard.shard
         assert (found.lease.job_id, found.lease.shard, found.lease.epoch) == (job.id, index, shard.epoch)
-        assert (found.checkpoint, found.rows, found.shards) == (shard.checkpoint, len(shard.rows), len(job.shards))
-        assert found.progress.tokens_computed == shard.tokens
-        assert found.paused == (job.status == "paused")
+        assert (found.checkpoint, found.rows, found.shards) == (job.checkpoints.get(index), shard.rows, len(job.shards))
+        assert found.progress.tokens_computed == job.tokens.get(index, 0)
+        assert found.paused == (job.state.status == "paused")
         self.claims.append(found)
 
     @rule(worker=WORKERS, back=BACK)
@@ -164,7 +164,7 @@ class LifeOfJobs(RuleBasedStateMachine):
         claimed = self.claimed(back)
         backoff = Backoff(first_seconds=seconds, longest_seconds=seconds)
         self.agree(
-            lambda: self.model.pause(claimed.lease, reason.value, tried=claimed.paused, wait_seconds=seconds),
+            lambda: self.model.pause(claimed.lease, reason, tried=claimed.paused, wait_seconds=seconds),
             lambda bench: bench.shards.pause(claimed, reason, "away", backoff=backoff, at_least_seconds=0.0),
         )
 
@@ -211,16 +211,14 @@ class LifeOfJobs(RuleBasedStateMachine):
         for one in found:
             self.compare(one, self.model.jobs[one.job.id])
         jobs = self.model.jobs.values()
-        rows = sum(len(shard.rows) for job in jobs for shard in job.shards)
-        assert (usage.jobs_in_flight, usage.rows) == (sum(not job.status.is_final for job in jobs), rows)
+        rows = sum(shard.rows for job in jobs for shard in job.shards)
+        assert (usage.jobs_in_flight, usage.rows) == (sum(not job.state.status.is_final for job in jobs), rows)
 
     def compare(self, found: "Everything", expected: ModelJob) -> None:
-        job = found.job
-        code = None if job.error is None else job.error["code"]
-        told = (job.status, job.cancel_requested, code)
-        assert told == (expected.status, expected.cancel_requested, expected.error)
+        job, state = found.job, expected.state
+        assert (job.status, job.cancel_requested, job.error) == (state.status, state.cancel_requested, state.error)
         assert (job.finished_at is None, job.config) == (not job.status.is_final, CONFIG)
-        assert job.progress.tokens_computed == sum(shard.tokens for shard in expected.shards)
+        assert job.progress.tokens_computed == sum(expected.tokens.values())
         assert [event.sequence for event in found.events] == list(range(1, len(found.events) + 1))
         assert [event.type for event in found.events] == expected.events
         assert {state.position: state.label for state in found.labels if state.label is not None} == expected.labels
@@ -236,7 +234,7 @@ class LifeOfJobs(RuleBasedStateMachine):
 
     def labels_of(self, claimed: ClaimedShard, label: int) -> dict[int, int]:
         job = self.model.jobs.get(claimed.lease.job_id)
-        return {} if job is None else dict.fromkeys(job.shards[claimed.lease.shard].rows, label)
+        return {} if job is None else dict.fromkeys(job.rows[claimed.lease.shard], label)
 
     def agree(self, expected: Callable[[], T], work: Callable[[Workbench], Awaitable[T]]) -> None:
         """Both give the same, or refuse with the same error."""

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.lifecycle.machine import LifeOfJobs
-from tests.lifecycle.worlds import MemoryWorld, PostgresWorld
+from tests.lifecycle.worlds import World
 from tests.long import LONG
 
 MANY = os.environ.get("HYPOTHESIS_PROFILE") == "long"
@@ -29,17 +29,11 @@ def lives(count: int, *, many: int) -> settings:
     )
 
 
-def test_in_the_twin_jobs_live_as_the_model_says() -> None:
+def test_jobs_in_postgres_live_as_the_pure_module_decides(database_url: str) -> None:
     with asyncio.Runner() as runner:
-        machine = type("InMemory", (LifeOfJobs,), {"world": MemoryWorld(runner)})
-        run_state_machine_as_test(machine, settings=lives(100 if LONG else 40, many=5_000))
-
-
-def test_in_postgres_jobs_live_as_the_model_says(database_url: str) -> None:
-    with asyncio.Runner() as runner:
-        world = PostgresWorld(runner, database_url)
+        world = World(runner, database_url)
         try:
             machine = type("InPostgres", (LifeOfJobs,), {"world": world})
-            run_state_machine_as_test(machine, settings=lives(12 if LONG else 4, many=500))
+            run_state_machine_as_test(machine, settings=lives(24 if LONG else 8, many=1_000))
         finally:
             world.close()

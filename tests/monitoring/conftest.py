@@ -11,7 +11,7 @@ from api.metrics import ApiMetrics
 from service.observability.metrics import ServiceMetrics
 from service.scoring.calls.executor import Driver
 from service.search.predictions.prompt_tree import Usage
-from service.storage.memory import MemoryStore
+from tests.support.memory import MemoryStore
 from workers.metrics import WorkMetrics
 
 ROOT = Path(__file__).parents[2]

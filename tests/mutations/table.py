@@ -28,6 +28,7 @@ class Mutation:
 FENCE = "        shards.c.epoch == lease.epoch,\n        shards.c.worker_id == lease.worker_id,\n"
 ANY_LEASE = ("service/storage/fence.py", FENCE, "")
 CLAIMING = "tests/behaviour/test_claiming.py"
+LIFE = "tests/unit/lifecycle/test_decisions.py"
 KEYS = "tests/unit/access/test_authentication.py"
 
 MUTATIONS = (
@@ -45,8 +46,9 @@ MUTATIONS = (
     Mutation(
         "a lost lease is no reason to stop",
         "service/storage/fence.py",
-        "    if crashes is None:\n        raise lease_lost(lease)\n    return int(crashes)",
-        "    return int(crashes or 0)",
+        "    query = select(*SHARD_STATE).where(holds(lease)).with_for_update(key_share=True)\n",
+        "    leased = (shards.c.job_id == lease.job_id) & (shards.c.shard == lease.shard)\n"
+        "    query = select(*SHARD_STATE).where(leased).with_for_update(key_share=True)\n",
         ("tests/behaviour/test_lease_fence.py",),
     ),
     Mutation(
@@ -65,23 +67,23 @@ MUTATIONS = (
     ),
     Mutation(
         "crashes are forgotten by no progress",
-        "service/storage/shards.py",
-        "update(shards).where(holds(lease)).values(crashes=0)",
-        "update(shards).where(holds(lease)).values(crashes=crashes)",
+        "service/lifecycle/moves.py",
+        "draft.shard_becomes(ShardStatus.RUNNING, crashes=0)",
+        "draft.shard_becomes(ShardStatus.RUNNING)",
         (f"{CLAIMING}::test_a_shard_that_advances_between_crashes_is_never_given_up",),
     ),
     Mutation(
         "saving the same again counts as progress",
         "service/storage/shards.py",
-        "if await self._store_checkpoint(lease, checkpoint) and crashes:",
-        "if [await self._store_checkpoint(lease, checkpoint)] and crashes:",
+        "Saved(advanced=advanced, progress",
+        "Saved(advanced=True, progress",
         (f"{CLAIMING}::test_saving_the_same_again_is_no_progress",),
     ),
     Mutation(
         "a lease that ran out counts as no crash",
-        "service/storage/shards.py",
-        "row.crashes + int(row.status == ShardStatus.RUNNING)",
-        "row.crashes",
+        "service/lifecycle/moves.py",
+        "crashes=shard.crashes + int(shard.status is ShardStatus.RUNNING),",
+        "crashes=shard.crashes,",
         (f"{CLAIMING}::test_a_shard_that_ends_workers_without_progress_is_given_up",),
     ),
     Mutation(
@@ -170,10 +172,66 @@ MUTATIONS = (
     ),
     Mutation(
         "a worker does not hear that a person has paused the job",
-        "service/storage/shards.py",
-        "row.cancel_requested or row.on_hold or",
-        "row.cancel_requested or",
+        "service/lifecycle/table.py",
+        "(e.Renewed,         KEEP,    KEEP,     INTERRUPT,",
+        "(e.Renewed,         KEEP,    KEEP,     KEEP,     ",
         ("tests/behaviour/test_pauses_by_people.py",),
+    ),
+    Mutation(
+        "an outage ends what a person has paused",
+        "service/lifecycle/table.py",
+        "(e.LookedInVain,    SUSPEND, SUSPEND,  ASIDE,  ",
+        "(e.LookedInVain,    SUSPEND, SUSPEND,  SUSPEND,",
+        (f"{LIFE}::test_the_table_says_what_becomes_of_job_and_shard", "tests/behaviour/test_pauses_on_pauses.py"),
+    ),
+    Mutation(
+        "a second shard that meets an outage makes the job wait for longer",
+        "service/lifecycle/table.py",
+        "(e.Lacked,          SUSPEND, ASIDE, ",
+        "(e.Lacked,          SUSPEND, SUSPEND,",
+        (f"{LIFE}::test_the_table_says_what_becomes_of_job_and_shard", "tests/behaviour/test_pauses.py"),
+    ),
+    Mutation(
+        "the anchor's end lets no other shard begin",
+        "service/lifecycle/table.py",
+        "SUCCEED: Cell = (succeed, unblock, count)",
+        "SUCCEED: Cell = (succeed, count)",
+        ("tests/behaviour/test_job_endings.py",),
+    ),
+    Mutation(
+        "a job that is to be cancelled can be paused",
+        "service/lifecycle/table.py",
+        "(e.PauseAsked,      HOLD,    HOLD,     (),        REFUSE, ",
+        "(e.PauseAsked,      HOLD,    HOLD,     (),        HOLD,   ",
+        ("tests/behaviour/test_pauses_by_people.py",),
+    ),
+    Mutation(
+        "waits for a backend do not grow",
+        "service/lifecycle/moves.py",
+        "tries=before.tries + 1)",
+        "tries=before.tries)",
+        ("tests/behaviour/test_pauses.py::test_waits_grow_up_to_a_minute",),
+    ),
+    Mutation(
+        "progress does not make waits short again",
+        "service/lifecycle/moves.py",
+        "draft.job = replace(draft.job, tries=0)",
+        "draft.job = replace(draft.job)",
+        ("tests/behaviour/test_pauses.py::test_progress_makes_waits_short_again_but_a_mere_return_does_not",),
+    ),
+    Mutation(
+        "a job ends while some of its shards are open",
+        "service/lifecycle/decisions.py",
+        "if counts.succeeded == counts.total else job.status",
+        "if counts.succeeded else job.status",
+        (f"{LIFE}::test_a_job_ends_as_its_shards_call_for", "tests/behaviour/test_job_endings.py"),
+    ),
+    Mutation(
+        "webhooks are told of progress",
+        "service/lifecycle/messages.py",
+        'event_type.startswith("job.") and event_type != "job.progress"',
+        'event_type.startswith("job.")',
+        ("tests/behaviour/test_outbox.py",),
     ),
     Mutation(
         "a redraw changes labels that the user is sure of",

@@ -18,7 +18,7 @@ from service.jobs.running.run import run_shard
 from service.jobs.submission.submit import submit
 from service.ports.scoring import Scorer
 from service.scoring.registry import ConfiguredScorers
-from service.storage.memory import MemoryStore
+from tests.support.memory import MemoryStore
 
 LIMITS = Limits(max_bytes=10_000_000, max_rows=10_000, max_row_bytes=64_000)
 

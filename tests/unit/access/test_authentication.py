@@ -8,7 +8,7 @@ from service.access.keys import key_of, new_key
 from service.entities import Caller, Scope
 from service.errors import InvalidInput, KeyNotFound, NotAuthenticated, NotPermitted
 from service.ports.store import Store
-from service.storage.memory import MemoryStore
+from tests.support.stores import ScratchStore
 
 BOTH = (Scope.READ, Scope.WRITE)
 
@@ -61,7 +61,7 @@ async def test_an_expired_key_is_refused(store: Store) -> None:
 
 async def test_a_key_works_until_it_expires_and_no_longer() -> None:
     clock = [datetime.now(UTC)]
-    store = MemoryStore(now=lambda: clock[0])
+    store = ScratchStore(now=lambda: clock[0])
     key, made = await create_key(store, project="birds", name="a", scopes=BOTH, lifetime=timedelta(days=1))
     assert key.expires_at is not None
     clock[0] = key.expires_at - timedelta(microseconds=1)
@@ -72,7 +72,7 @@ async def test_a_key_works_until_it_expires_and_no_longer() -> None:
 
 async def test_the_last_use_is_noted_to_the_minute() -> None:
     clock = [datetime.now(UTC)]
-    store = MemoryStore(now=lambda: clock[0])
+    store = ScratchStore(now=lambda: clock[0])
     _, made = await create_key(store, project="birds", name="a", scopes=BOTH)
     noted = []
     for seconds in (0, 59, 1, 61):
@@ -114,12 +114,12 @@ async def test_a_project_has_a_plain_name(store: Store, project: str) -> None:
 @pytest.mark.parametrize("name", ["", "a\nb", "a" * 201, "\x00"])
 async def test_a_key_has_a_name_that_can_be_printed(name: str) -> None:
     with pytest.raises(InvalidInput):
-        await create_key(MemoryStore(), project="birds", name=name, scopes=BOTH)
+        await create_key(ScratchStore(), project="birds", name=name, scopes=BOTH)
 
 
 async def test_a_key_that_would_be_good_for_nothing_is_not_made() -> None:
     with pytest.raises(InvalidInput):
-        await create_key(MemoryStore(), project="birds", name="a", scopes=[])
+        await create_key(ScratchStore(), project="birds", name="a", scopes=[])
 
 
 @pytest.mark.parametrize("key_id", ["", "a" * 12, "x", "icm_", key_of("b" * 12, bytes(32)).text])

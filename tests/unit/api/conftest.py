@@ -2,13 +2,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.storage.memory import MemoryStore
+from tests.support.stores import ScratchStore
 from tests.unit.api.harness import Service
 
 
 @pytest.fixture
 async def service() -> AsyncIterator[Service]:
-    store = MemoryStore()
+    store = ScratchStore()
     service = Service(store)
     async with service.client:
         yield service

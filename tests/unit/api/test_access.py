@@ -15,7 +15,7 @@ from service.entities import Scope
 from service.errors import StorageUnavailable
 from service.identifiers import new_job_id
 from service.settings import AccessSettings, Settings
-from service.storage.memory import MemoryStore
+from tests.support.stores import ScratchStore
 from tests.unit.api.harness import Service
 from tests.unit.api.operations import OPEN, Operation, operations, unknown_ids
 
@@ -37,7 +37,7 @@ ELSEWHERE = [
 
 @pytest.fixture(params=GUARDED)
 async def guarded(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
-    service = Service(MemoryStore(), settings=GUARDED[request.param])
+    service = Service(ScratchStore(), settings=GUARDED[request.param])
     async with service.client:
         yield service
 
@@ -227,7 +227,7 @@ async def test_a_strange_page_in_a_browser_here_is_not_somebody_here(
 
 @pytest.mark.parametrize("settings", [Settings(), DEMANDED, EVERYWHERE], ids=["loopback", "demanded", "everywhere"])
 async def test_a_request_for_another_host_is_refused_whatever_it_asks_for(settings: Settings) -> None:
-    service = Service(MemoryStore(), settings=settings)
+    service = Service(ScratchStore(), settings=settings)
     keyed = await service.member("birds")
     for path in ("/docs", "/nowhere", *(operation.path for operation in operations(service.app))):
         answer = await service.client.get(path, headers={"Host": "evil.example:8000"})
@@ -245,7 +245,7 @@ async def test_a_request_with_two_hosts_or_none_is_refused(service: Service) -> 
 
 
 async def test_a_name_that_the_operator_gives_is_answered_to() -> None:
-    service = Service(MemoryStore(), settings=Settings(access=AccessSettings(allowed_hosts="icm.example.com")))
+    service = Service(ScratchStore(), settings=Settings(access=AccessSettings(allowed_hosts="icm.example.com")))
     assert (await service.client.get("/v1/jobs", headers={"Host": "icm.example.com"})).status_code == 200
     assert (await service.client.get("/v1/jobs", headers={"Host": "evil.example"})).status_code == 421
 
@@ -312,7 +312,7 @@ async def test_a_refused_upload_is_not_read(guarded: Service) -> None:
     assert sent[0]["status"] == 401
 
 
-class UnreachableStore(MemoryStore):
+class UnreachableStore(ScratchStore):
     def gate(self) -> Any:
         raise StorageUnavailable("Postgres cannot be reached")
 

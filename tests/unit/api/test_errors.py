@@ -14,7 +14,7 @@ from service.entities import Caller
 from service.ports.scoring import BackendInfo
 from service.scoring.deterministic import DeterministicScorer
 from service.settings import ServerSettings, Settings
-from service.storage.memory import MemoryStore
+from tests.support.stores import ScratchStore
 from tests.unit.api.harness import CONFIG, Service, pairs
 
 MISSING = f"/v1/jobs/job_{'0' * 32}"
@@ -104,7 +104,7 @@ async def test_a_request_id_that_is_none_is_replaced(service: Service, given: st
     assert len(answer.headers["X-Request-ID"]) == 32
 
 
-class FailingStore(MemoryStore):
+class FailingStore(ScratchStore):
     def __init__(self, error: Exception) -> None:
         super().__init__()
         self._error = error
@@ -163,14 +163,14 @@ class BrokenBackend(DeterministicScorer):
 async def test_a_backend_that_cannot_serve_is_told_before_anything_is_stored(
     backend: BrokenBackend, status: int, kind: str
 ) -> None:
-    service = Service(MemoryStore(), backend)
+    service = Service(ScratchStore(), backend)
     answer = await service.client.post("/v1/jobs", json={"config": CONFIG, "examples": pairs(8)})
     assert (answer.status_code, answer.json()["type"]) == (status, f"urn:icm:problem:{kind}")
     assert (await service.client.get("/v1/jobs")).json()["data"] == []
 
 
 async def test_a_request_that_was_served_before_gets_its_job_while_the_backend_is_away() -> None:
-    store, headers = MemoryStore(), {"Idempotency-Key": "key"}
+    store, headers = ScratchStore(), {"Idempotency-Key": "key"}
     body = {"config": CONFIG, "examples": pairs(8)}
     first = await Service(store).client.post("/v1/jobs", json=body, headers=headers)
     away = Service(store, BrokenBackend(errors.BackendUnavailable("away"))).client
@@ -197,7 +197,7 @@ async def test_where_the_database_stands_is_in_the_log_and_not_in_the_answer(
 
 async def test_readiness_waits_for_the_first_answer_of_the_default_backend_where_it_is_asked_to() -> None:
     backend = BrokenBackend(None, reachable=False)
-    service = Service(MemoryStore(), backend, Settings(server=ServerSettings(ready_with_backend=True)))
+    service = Service(ScratchStore(), backend, Settings(server=ServerSettings(ready_with_backend=True)))
     for _ in range(2):
         answer = await service.client.get("/health/ready")
         assert (answer.status_code, answer.json()["type"]) == (503, "urn:icm:problem:backend-unavailable")
@@ -224,7 +224,7 @@ class SlowBackend(DeterministicScorer):
 
 async def test_all_who_ask_at_once_wait_for_one_probe() -> None:
     backend = SlowBackend()
-    service = Service(MemoryStore(), backend, Settings(server=ServerSettings(ready_with_backend=True)))
+    service = Service(ScratchStore(), backend, Settings(server=ServerSettings(ready_with_backend=True)))
     answers = await asyncio.gather(*(service.client.get("/health/ready") for _ in range(5)))
     assert [answer.status_code for answer in answers] == [200] * 5
     assert backend.probes == 1
@@ -232,19 +232,19 @@ async def test_all_who_ask_at_once_wait_for_one_probe() -> None:
 
 async def test_readiness_does_not_fail_with_a_probe_that_fails() -> None:
     backend = BrokenBackend(errors.BackendError("odd"))
-    service = Service(MemoryStore(), backend, Settings(server=ServerSettings(ready_with_backend=True)))
+    service = Service(ScratchStore(), backend, Settings(server=ServerSettings(ready_with_backend=True)))
     assert (await service.client.get("/health/ready")).status_code == 503
     backend._error = None
     assert (await service.client.get("/health/ready")).status_code == 200
 
 
 async def test_readiness_does_not_ask_the_backend_unless_told_to() -> None:
-    service = Service(MemoryStore(), BrokenBackend(None, reachable=False))
+    service = Service(ScratchStore(), BrokenBackend(None, reachable=False))
     assert (await service.client.get("/health/ready")).status_code == 200
 
 
 async def test_a_backends_own_hint_says_when_to_try_again() -> None:
-    service = Service(MemoryStore(), BrokenBackend(errors.BackendUnavailable("busy", 17.0)))
+    service = Service(ScratchStore(), BrokenBackend(errors.BackendUnavailable("busy", 17.0)))
     answer = await service.client.post("/v1/jobs", json={"config": CONFIG, "examples": pairs(8)})
     assert answer.headers["Retry-After"] == "17"
 
@@ -252,7 +252,7 @@ async def test_a_backends_own_hint_says_when_to_try_again() -> None:
 async def test_models_tell_what_the_probe_found(service: Service) -> None:
     [found] = (await service.client.get("/v1/models")).json()["data"]
     assert (found["id"], found["default"], found["ready"], found["problems"]) == ("default", True, True, [])
-    broken = Service(MemoryStore(), BrokenBackend(errors.BackendUnavailable("busy")))
+    broken = Service(ScratchStore(), BrokenBackend(errors.BackendUnavailable("busy")))
     [found] = (await broken.client.get("/v1/models")).json()["data"]
     assert (found["ready"], found["problems"]) == (False, ["busy"])
 

@@ -9,14 +9,14 @@ from service.access.desks import CallerDesks
 from service.entities import LOCAL_CALLER, Caller
 from service.errors import JobNotFound
 from service.identifiers import JobId
-from service.storage.memory import MemoryStore
 from service.storage.units import DeskUnit
 from tests.behaviour.stored import cancel, queued
+from tests.support.stores import ScratchStore
 
 PATIENCE_SECONDS = 30.0
 
 
-class CountingStore(MemoryStore):
+class CountingStore(ScratchStore):
     """Counts the desks that were opened; each waits until it may."""
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ async def test_a_stream_that_leaves_takes_no_page_from_the_others() -> None:
 
 
 async def test_an_unknown_job_is_unknown_to_all_who_share() -> None:
-    reads, desks = EventReads(), CallerDesks(MemoryStore(), LOCAL_CALLER)
+    reads, desks = EventReads(), CallerDesks(ScratchStore(), LOCAL_CALLER)
     unknown = JobId("job_unknown")
     found = await asyncio.gather(*(reads.after(desks, unknown, 0) for _ in range(3)), return_exceptions=True)
     assert [type(error) for error in found] == [JobNotFound] * 3

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from api.edge.limits import MAX_HEAD_BYTES
-from service.storage.memory import MemoryStore
 from tests.inference.served import served
+from tests.support.stores import ScratchStore
 from tests.unit.api.harness import Service
 
 SECOND = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -31,7 +31,7 @@ def answers_to(url: str, request: bytes) -> bytes:
 
 
 async def test_a_request_with_two_ends_is_the_last_of_its_connection() -> None:
-    with served(Service(MemoryStore()).app) as url:
+    with served(Service(ScratchStore()).app) as url:
         for name, head in AMBIGUOUS.items():
             answered = answers_to(url, head + b"\r\nHost: localhost\r\n\r\n0\r\n\r\n" + SECOND)
             assert answered.count(b"HTTP/1.1 ") == 1, name
@@ -40,7 +40,7 @@ async def test_a_request_with_two_ends_is_the_last_of_its_connection() -> None:
 
 
 async def test_a_head_that_comes_at_once_is_bounded_like_one_in_pieces() -> None:
-    with served(Service(MemoryStore()).app) as url:
+    with served(Service(ScratchStore()).app) as url:
         head = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
         answered = answers_to(url, head + b"x: y\r\n" * 10_000 + b"\r\n" + SECOND)
     assert answered.startswith(b"HTTP/1.1 431 ")

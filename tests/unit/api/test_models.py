@@ -6,14 +6,14 @@ from service.scoring.calls.executor import Driver
 from service.scoring.probing.probe import Examiner
 from service.scoring.prompts import PromptScorer
 from service.scoring.wires import tgi
-from service.storage.memory import MemoryStore
+from tests.support.stores import ScratchStore
 from tests.unit.api.harness import CONFIG, Service, pairs
 from tests.unit.scoring.twin_wire import FACTS, TwinWire
 
 
 def service_over(wire: TwinWire) -> Service:
     """A service whose backend is this server."""
-    return Service(MemoryStore(), PromptScorer("default", wire, Driver(concurrency=4), probe=Examiner()))
+    return Service(ScratchStore(), PromptScorer("default", wire, Driver(concurrency=4), probe=Examiner()))
 
 
 async def submitted(service: Service, path: str = "/v1/jobs") -> tuple[int, dict[str, Any]]:

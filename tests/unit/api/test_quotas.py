@@ -12,8 +12,8 @@ from service.access.keys import key_of
 from service.entities import LOCAL_CALLER, Scope
 from service.ports.store import Store
 from service.settings import AccessSettings, QuotaSettings, Settings
-from service.storage.memory import MemoryStore
 from service.storage.store import PostgresStore
+from tests.support.stores import ScratchStore
 from tests.unit.api.harness import CONFIG, Service, jsonl, pairs
 
 MANY = 100
@@ -144,7 +144,7 @@ async def test_a_stream_ends_soon_after_its_key_is_revoked(service: Service, mon
 
 
 async def test_a_key_that_asks_too_often_is_told_when_to_come_again() -> None:
-    service = Service(MemoryStore(), settings=Settings(access=AccessSettings(requests_per_minute=2)))
+    service = Service(ScratchStore(), settings=Settings(access=AccessSettings(requests_per_minute=2)))
     birds, fish = await service.member("birds"), await service.member("fish")
     answers = [await birds.get("/v1/jobs") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
@@ -158,7 +158,7 @@ async def test_a_key_that_asks_too_often_is_told_when_to_come_again() -> None:
 
 
 async def test_a_wrong_secret_does_not_use_up_the_rate_of_the_key_it_names() -> None:
-    service = Service(MemoryStore(), settings=Settings(access=AccessSettings(requests_per_minute=1)))
+    service = Service(ScratchStore(), settings=Settings(access=AccessSettings(requests_per_minute=1)))
     key, made = await create_key(service.store, project="birds", name="a", scopes=[Scope.READ])
     forged = service.connected(key_of(key.id, bytes(32)).text)
     assert [(await forged.get("/v1/jobs")).status_code for _ in range(3)] == [401] * 3

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from service.settings import Settings, UploadSettings
-from service.storage.memory import MemoryStore
+from tests.support.stores import ScratchStore
 from tests.unit.api.harness import CONFIG, Service, jsonl, pairs
 
 
@@ -122,7 +122,7 @@ async def test_a_data_set_of_unknown_format_is_not_supported(service: Service) -
 
 
 def small() -> Service:
-    return Service(MemoryStore(), settings=Settings(upload=UploadSettings(max_bytes=3_000_000, max_rows=10)))
+    return Service(ScratchStore(), settings=Settings(upload=UploadSettings(max_bytes=3_000_000, max_rows=10)))
 
 
 async def test_too_many_rows_are_too_large() -> None:

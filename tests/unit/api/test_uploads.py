@@ -14,7 +14,7 @@ from service.scoring.deterministic import DeterministicScorer
 from service.search.engine import Search
 from service.search.predictions.prompt_tree import TreeScores
 from service.settings import ServerSettings, Settings
-from service.storage.memory import MemoryStore
+from tests.support.stores import ScratchStore
 from tests.unit.api.harness import CONFIG, Service, jsonl, pairs
 
 PATIENCE_SECONDS = 30.0
@@ -107,7 +107,7 @@ async def test_an_upload_goes_on_while_there_is_room_and_ends_when_there_is_none
 
 async def test_an_upload_for_which_there_is_no_room_is_answered_507_and_nothing_is_stored() -> None:
     settings = Settings(server=ServerSettings(min_free_bytes=IMPOSSIBLE_BYTES))
-    service = Service(MemoryStore(), settings=settings)
+    service = Service(ScratchStore(), settings=settings)
     rows = [{**row, "padding": "x" * 2_000} for row in pairs(1_000)]
     answer = await service.upload(jsonl(rows), "a.jsonl")
     assert (answer.status_code, answer.json()["type"]) == (507, "urn:icm:problem:spool-full")
@@ -163,7 +163,7 @@ def at_once() -> asyncio.Event:
 
 
 async def test_nothing_is_read_on_for_a_client_who_has_left() -> None:
-    service = Service(MemoryStore())
+    service = Service(ScratchStore())
     assert await left(service, "/v1/jobs", form(jsonl(pairs(8)) + b"\n" * 900_000), at_once()) == 408
     assert (await service.client.get("/v1/jobs")).json()["data"] == []
 
@@ -172,7 +172,7 @@ async def test_nothing_is_read_on_for_a_client_who_has_left() -> None:
 async def test_an_estimate_stops_to_ask_the_backend_once_its_client_has_left(body: httpx.Request) -> None:
     backend, leaves = Silent(), asyncio.Event()
     backend.asked = leaves
-    assert await left(Service(MemoryStore(), backend=backend), "/v1/jobs/estimate", body, leaves) == 408
+    assert await left(Service(ScratchStore(), backend=backend), "/v1/jobs/estimate", body, leaves) == 408
     assert backend.cancelled
 
 
@@ -190,9 +190,9 @@ async def test_an_estimate_stops_to_rehearse_once_its_client_has_left(monkeypatc
         return ask(search)
 
     monkeypatch.setattr(Search, "ask", asked)
-    assert await left(Service(MemoryStore()), "/v1/jobs/estimate", examples(64), stays) == 200
+    assert await left(Service(ScratchStore()), "/v1/jobs/estimate", examples(64), stays) == 200
     present = leaves
-    assert await left(Service(MemoryStore()), "/v1/jobs/estimate", examples(64), leaves) == 408
+    assert await left(Service(ScratchStore()), "/v1/jobs/estimate", examples(64), leaves) == 408
     assert steps.count(leaves) < steps.count(stays) / 2
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from service.ports.webhooks import Attempt, DeliveryStatus, Verdict, WebhookEvent
 from service.settings import Settings, WebhookSettings
-from service.storage.memory import MemoryStore
 from tests.behaviour.hooks import BAD, LATER, claim, record
+from tests.support.stores import ScratchStore
 from tests.unit.api.harness import Service
 from tests.unit.webhooks.test_addresses import REFUSED_URLS
 
@@ -108,7 +108,7 @@ async def test_where_no_webhook_may_lead_is_refused_with_its_field_when_it_is_ma
 
 async def test_the_operator_allows_more_and_limits_their_number() -> None:
     allowed = WebhookSettings(allowed_networks="10.0.0.0/8, fd00::/8", allow_http=True, max_endpoints=2)
-    service = Service(MemoryStore(), settings=Settings(webhooks=allowed))
+    service = Service(ScratchStore(), settings=Settings(webhooks=allowed))
     await made(service, url="http://10.1.2.3:8080/")
     await made(service, url="https://[fd00::1]/")
     answer = await service.client.post(WEBHOOKS, json={"url": URL})

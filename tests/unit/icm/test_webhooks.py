@@ -14,8 +14,8 @@ from icm import AsyncClient, Client
 from icm.cli import build_app
 from icm.commands import webhooks
 from service.ports.webhooks import DeliveryStatus, Verdict
-from service.storage.memory import MemoryStore
 from tests.behaviour.hooks import BAD, claim, record
+from tests.support.stores import ScratchStore
 from tests.unit.api.harness import Service
 from tests.unit.icm.fake_service import IMPATIENT
 
@@ -39,7 +39,7 @@ class Bridge(httpx.BaseTransport):
 
 @pytest.fixture
 async def service() -> Service:
-    return Service(MemoryStore())
+    return Service(ScratchStore())
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from service.entities import JobStatus
 from service.identifiers import new_job_id
-from service.webhooks.messages import MAX_BODY_BYTES, JobFacts, is_told, job_message, trial_message
+from service.lifecycle import JobState
+from service.lifecycle.messages import MAX_BODY_BYTES, is_told, job_message
+from service.webhooks.messages import trial_message
 
 AT = datetime(2026, 11, 25, 12, tzinfo=UTC)
 TEXT = st.text(st.characters(), max_size=30).map(lambda text: text * 500)
@@ -18,7 +20,7 @@ TEXT = st.text(st.characters(), max_size=30).map(lambda text: text * 500)
 def test_a_message_names_the_job_and_where_to_ask_for_more() -> None:
     job_id = new_job_id()
     error = {"code": "worker_crashed", "message": "shard 0 was given up"}
-    facts = JobFacts(id=job_id, name="birds", status=JobStatus.FAILED, error=error)
+    facts = JobState(id=job_id, name="birds", status=JobStatus.FAILED, error=error)
     here = f"/v1/jobs/{job_id}"
     assert orjson.loads(job_message("job.failed", AT, facts)) == {
         "type": "job.failed",
@@ -40,7 +42,7 @@ def test_a_message_names_the_job_and_where_to_ask_for_more() -> None:
 
 @given(TEXT.map(lambda text: text[:200]), TEXT, TEXT)
 def test_no_message_is_longer_than_the_specification_advises(name: str, code: str, message: str) -> None:
-    facts = JobFacts(
+    facts = JobState(
         id=new_job_id(), name=name, status=JobStatus.FAILED, error={"code": code, "message": message, "more": "x"}
     )
     body = job_message("job.failed", AT, facts)
@@ -49,7 +51,7 @@ def test_no_message_is_longer_than_the_specification_advises(name: str, code: st
 
 
 def test_half_a_character_in_an_error_does_not_keep_a_job_from_ending() -> None:
-    facts = JobFacts(id=new_job_id(), name="\ud800", status=JobStatus.FAILED, error={"message": "\udfff"})
+    facts = JobState(id=new_job_id(), name="\ud800", status=JobStatus.FAILED, error={"message": "\udfff"})
     assert orjson.loads(job_message("job.failed", AT, facts))["data"]["name"] == "?"
 
 

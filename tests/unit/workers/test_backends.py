@@ -143,9 +143,9 @@ async def test_nothing_is_stored_of_what_a_backend_says_once_it_is_another(workp
 
 def contents(workplace: Workplace) -> object:
     """Everything that is stored of answers, labels, checkpoints and cost."""
-    state = workplace.store._state
-    shards = [(record.checkpoint, record.progress) for _, record in state.shards.items()]
-    return state.answers.items(), state.labels.items(), shards
+    state = workplace.store.state
+    shards = [(record.checkpoint, record.progress) for record in state.records.values()]
+    return list(state.answers.items()), list(state.labels.items()), shards
 
 
 async def test_a_job_that_was_paused_fails_where_its_backend_comes_back_as_another(workplace: Workplace) -> None:

@@ -11,7 +11,7 @@ from service.identifiers import DEFAULT_PROJECT, JobId, ProjectName, WorkerId
 from service.jobs.running.allowance import NOTICE_SECONDS
 from service.settings import QuotaSettings
 from tests.behaviour.stored import added, event_types, events, let_go_on, put_on_hold, queued
-from tests.unit.workers.workplace import Workplace
+from tests.unit.workers.workplace import Workshop
 from workers.worker import Worker
 
 ROWS = 48
@@ -20,22 +20,22 @@ DAY_SECONDS = 24 * 3600.0
 
 
 @pytest.fixture
-async def workplace() -> Workplace:
+async def workplace() -> Workshop:
     """One where it is noon, so that no midnight comes unasked."""
-    place = Workplace()
+    place = Workshop()
     now = place.clock.now()
     place.clock.ahead = datetime.combine(now.date() + timedelta(days=1), time(12), now.tzinfo) - now
     return place
 
 
 @pytest.fixture
-async def limited(workplace: Workplace) -> Workplace:
+async def limited(workplace: Workshop) -> Workshop:
     """One whose project may have few tokens computed in a day."""
     await limit(workplace, QUOTA)
     return workplace
 
 
-async def test_a_job_waits_where_the_day_has_no_tokens_left_and_says_what_for(limited: Workplace) -> None:
+async def test_a_job_waits_where_the_day_has_no_tokens_left_and_says_what_for(limited: Workshop) -> None:
     job_id = await exhausted(limited)
     paused = await limited.job(job_id)
     assert paused.error is not None
@@ -47,12 +47,12 @@ async def test_a_job_waits_where_the_day_has_no_tokens_left_and_says_what_for(li
     assert (await event_types(limited.store, job_id))[-2:] == ["job.progress", "job.paused"]
 
 
-async def test_it_goes_beyond_the_quota_by_no_more_than_the_step_at_hand(limited: Workplace) -> None:
+async def test_it_goes_beyond_the_quota_by_no_more_than_the_step_at_hand(limited: Workshop) -> None:
     *before, spent = await tokens_when_saved(limited, await exhausted(limited))
     assert spent >= QUOTA > max(before)
 
 
-async def test_day_by_day_it_comes_to_the_labels_it_would_have_had_at_once(limited: Workplace) -> None:
+async def test_day_by_day_it_comes_to_the_labels_it_would_have_had_at_once(limited: Workshop) -> None:
     job_id, days = await exhausted(limited), 1
     while not (await limited.job(job_id)).status.is_final:
         limited.clock.advance(DAY_SECONDS)
@@ -60,13 +60,13 @@ async def test_day_by_day_it_comes_to_the_labels_it_would_have_had_at_once(limit
         days += 1
     assert (await limited.job(job_id)).status is JobStatus.SUCCEEDED
     assert days > 2
-    undisturbed = Workplace()
+    undisturbed = Workshop()
     other_id = await queued(undisturbed.store, ROWS)
     await work(undisturbed)
     assert await labels(limited, job_id) == await labels(undisturbed, other_id)
 
 
-async def test_while_it_waits_nobody_claims_it_and_the_backend_is_left_alone(limited: Workplace) -> None:
+async def test_while_it_waits_nobody_claims_it_and_the_backend_is_left_alone(limited: Workshop) -> None:
     job_id = await exhausted(limited)
     log, calls = await event_types(limited.store, job_id), limited.backend.calls
     assert await limited.worker.work_once() is False
@@ -78,7 +78,7 @@ async def test_while_it_waits_nobody_claims_it_and_the_backend_is_left_alone(lim
     assert limited.backend.calls == calls
 
 
-async def test_it_is_looked_at_again_when_the_new_day_begins_and_not_before(limited: Workplace) -> None:
+async def test_it_is_looked_at_again_when_the_new_day_begins_and_not_before(limited: Workshop) -> None:
     limited.clock.advance(DAY_SECONDS / 2 - NOTICE_SECONDS / 2)  # five minutes to midnight
     job_id = await exhausted(limited)
     told = (await events(limited.store, job_id))[-1].data["retry_at"]
@@ -87,7 +87,7 @@ async def test_it_is_looked_at_again_when_the_new_day_begins_and_not_before(limi
     assert timedelta() <= late < timedelta(minutes=1)
 
 
-async def test_a_quota_that_is_raised_is_noticed_within_minutes(limited: Workplace) -> None:
+async def test_a_quota_that_is_raised_is_noticed_within_minutes(limited: Workshop) -> None:
     job_id = await exhausted(limited)
     await limit(limited, None)
     await work(limited)
@@ -97,7 +97,7 @@ async def test_a_quota_that_is_raised_is_noticed_within_minutes(limited: Workpla
     assert (await limited.job(job_id)).status is JobStatus.SUCCEEDED
 
 
-async def test_resumed_by_a_person_it_is_tried_at_once(limited: Workplace) -> None:
+async def test_resumed_by_a_person_it_is_tried_at_once(limited: Workshop) -> None:
     job_id = await exhausted(limited)
     await let_go_on(limited.store, job_id)
     await work(limited)
@@ -108,7 +108,7 @@ async def test_resumed_by_a_person_it_is_tried_at_once(limited: Workplace) -> No
     assert (await limited.job(job_id)).status is JobStatus.SUCCEEDED
 
 
-async def test_a_persons_pause_outranks_it(limited: Workplace) -> None:
+async def test_a_persons_pause_outranks_it(limited: Workshop) -> None:
     job_id = await exhausted(limited)
     await put_on_hold(limited.store, job_id)
     limited.clock.advance(DAY_SECONDS)
@@ -118,7 +118,9 @@ async def test_a_persons_pause_outranks_it(limited: Workplace) -> None:
     assert (paused.status, paused.error["code"]) == (JobStatus.PAUSED, "requested")
 
 
-async def test_other_jobs_of_the_project_wait_as_well_and_those_of_other_projects_go_on(limited: Workplace) -> None:
+async def test_other_jobs_of_the_project_wait_as_well_and_those_of_other_projects_go_on(
+    limited: Workshop,
+) -> None:
     await exhausted(limited)
     fish = Caller(project=ProjectName("fish"))
     await create_key(limited.store, project=fish.project, name="a", scopes=[Scope.READ])
@@ -131,7 +133,7 @@ async def test_other_jobs_of_the_project_wait_as_well_and_those_of_other_project
         assert (await desk.jobs.get(other_id)).status is JobStatus.SUCCEEDED
 
 
-async def test_what_is_remembered_costs_nothing_and_is_not_kept_back(workplace: Workplace) -> None:
+async def test_what_is_remembered_costs_nothing_and_is_not_kept_back(workplace: Workshop) -> None:
     await queued(workplace.store, ROWS)
     await work(workplace)
     await limit(workplace, 1)
@@ -141,7 +143,7 @@ async def test_what_is_remembered_costs_nothing_and_is_not_kept_back(workplace: 
     assert ((await workplace.job(again)).status, workplace.backend.calls) == (JobStatus.SUCCEEDED, calls)
 
 
-async def test_the_operators_quota_holds_where_the_project_has_none_of_its_own(workplace: Workplace) -> None:
+async def test_the_operators_quota_holds_where_the_project_has_none_of_its_own(workplace: Workshop) -> None:
     wired = workplace.application
     settings = wired.settings.model_copy(update={"quota": QuotaSettings(tokens_per_day=QUOTA)})
     worker = Worker(Application(settings, workplace.store, wired.scorers), WorkerId("worker"))
@@ -154,11 +156,11 @@ async def test_the_operators_quota_holds_where_the_project_has_none_of_its_own(w
     assert (await workplace.job(job_id)).status is JobStatus.SUCCEEDED
 
 
-async def limit(workplace: Workplace, tokens: int | None) -> None:
+async def limit(workplace: Workshop, tokens: int | None) -> None:
     await limit_project(workplace.store, DEFAULT_PROJECT, {"tokens_per_day": tokens})
 
 
-async def exhausted(workplace: Workplace) -> JobId:
+async def exhausted(workplace: Workshop) -> JobId:
     """A job that has had all tokens of the day computed."""
     job_id = await queued(workplace.store, ROWS)
     await work(workplace)
@@ -166,17 +168,17 @@ async def exhausted(workplace: Workplace) -> JobId:
     return job_id
 
 
-async def tokens_when_saved(workplace: Workplace, job_id: JobId) -> list[int]:
+async def tokens_when_saved(workplace: Workshop, job_id: JobId) -> list[int]:
     """What the job had computed whenever more was saved: here, behind nearly every step."""
     log = await events(workplace.store, job_id)
     return list(dict.fromkeys(event.data["tokens_computed"] for event in log if event.type == "job.progress"))
 
 
-async def work(workplace: Workplace) -> None:
+async def work(workplace: Workshop) -> None:
     while await workplace.worker.work_once():
         pass
 
 
-async def labels(workplace: Workplace, job_id: JobId) -> list[LabeledRow]:
+async def labels(workplace: Workshop, job_id: JobId) -> list[LabeledRow]:
     async with workplace.store.desk(LOCAL_CALLER) as desk:
         return [row async for row in desk.labels.result(job_id)]

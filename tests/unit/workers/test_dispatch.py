@@ -17,7 +17,6 @@ from service.identifiers import DeliveryId
 from service.ports.store import Store
 from service.ports.webhooks import Delivery, DeliveryStatus, Webhook
 from service.settings import WebhookSettings
-from service.storage.memory import MemoryStore
 from service.storage.store import PostgresStore
 from service.webhooks.addresses import AddressPolicy
 from service.webhooks.http.sender import HttpSender
@@ -25,8 +24,8 @@ from service.webhooks.schedule import MAX_TRIES, WAITS_SECONDS
 from service.webhooks.signing import new_secret
 from tests.behaviour.hooks import changed, log_of, made, send, told
 from tests.behaviour.stored import queued
+from tests.support.stores import Clock, ScratchStore
 from tests.unit.scoring.raw_server import HANG, RawServer, reply, serving
-from tests.unit.workers.workplace import Clock
 from workers.dispatch import PER_WEBHOOK, WebhookDispatch
 
 POLICY = AddressPolicy(allowed=(ipaddress.ip_network("127.0.0.0/8"),), allow_http=True)
@@ -122,7 +121,7 @@ async def test_after_a_rotation_receivers_verify_with_either_secret(store: Store
 
 async def test_what_fails_is_sent_again_when_its_wait_is_over_under_the_same_id(receivers: Receivers) -> None:
     clock = Clock()
-    store = MemoryStore(now=clock.now)
+    store = ScratchStore(now=clock.now)
     server, webhook = await receivers(store, UNAVAILABLE, reply("301 Moved", headers={"Location": "/"}))
     await send(store, webhook)
     for wait in (*WAITS_SECONDS[:2], 0.0):
@@ -140,7 +139,7 @@ async def test_what_fails_is_sent_again_when_its_wait_is_over_under_the_same_id(
 
 async def test_after_ten_tries_it_is_given_up(receivers: Receivers) -> None:
     clock = Clock()
-    store = MemoryStore(now=clock.now)
+    store = ScratchStore(now=clock.now)
     server, webhook = await receivers(store, *[UNAVAILABLE] * 20)
     await send(store, webhook)
     for wait in (*WAITS_SECONDS, *WAITS_SECONDS[:2]):
@@ -216,7 +215,7 @@ async def test_killed_between_the_answer_and_its_record_it_is_sent_again_under_t
     assert (await delivery_of(postgres_store, webhook)).status is DeliveryStatus.DELIVERED
 
 
-class Forgetful(MemoryStore):
+class Forgetful(ScratchStore):
     """Can be claimed from once; then the database is away."""
 
     claimed = False

@@ -9,8 +9,7 @@ from service.entities import LOCAL_CALLER
 from service.identifiers import new_job_id
 from service.jobs import retention as removal
 from service.settings import RetentionSettings, Settings
-from service.storage.memory import MemoryStore
-from tests.unit.workers.workplace import Clock
+from tests.support.stores import Clock, ScratchStore
 from workers.__main__ import _duties
 from workers.maintenance import Maintenance, retention
 
@@ -21,18 +20,18 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store(clock: Clock) -> MemoryStore:
-    return MemoryStore(now=clock.now)
+def store(clock: Clock) -> ScratchStore:
+    return ScratchStore(now=clock.now)
 
 
-async def use_keys(store: MemoryStore, number: int) -> None:
+async def use_keys(store: ScratchStore, number: int) -> None:
     async with store.desk(LOCAL_CALLER) as desk:
         for _ in range(number):
             job_id = new_job_id()
             await desk.idempotency.claim(f"key of {job_id}", "0" * 64, job_id)
 
 
-async def test_what_was_removed_is_logged_and_counted(store: MemoryStore, clock: Clock) -> None:
+async def test_what_was_removed_is_logged_and_counted(store: ScratchStore, clock: Clock) -> None:
     duty = Maintenance(store, RetentionSettings(every_seconds=30.0))
     for _ in range(2):
         await use_keys(store, 3)
@@ -45,7 +44,7 @@ async def test_what_was_removed_is_logged_and_counted(store: MemoryStore, clock:
 
 
 async def test_the_next_turn_comes_at_once_where_there_is_more(
-    store: MemoryStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    store: ScratchStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(removal, "CHUNK_ROWS", 1)
     monkeypatch.setattr(removal, "MOST_CHUNKS", 2)
@@ -55,7 +54,7 @@ async def test_the_next_turn_comes_at_once_where_there_is_more(
     assert [await duty.turn() for _ in range(2)] == [0.0, 30.0]
 
 
-def test_every_worker_process_may_be_the_maintainer(store: MemoryStore) -> None:
+def test_every_worker_process_may_be_the_maintainer(store: ScratchStore) -> None:
     application = build_application(Settings(), store=store)
     assert "maintenance" in [duty.name for duty in _duties(application)]
 

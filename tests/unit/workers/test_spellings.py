@@ -13,7 +13,7 @@ from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
 from service.settings import Settings
-from service.storage.memory import MemoryStore
+from tests.support.memory import MemoryStore
 from tests.unit.jobs.sources import config, source
 from workers.worker import Worker
 

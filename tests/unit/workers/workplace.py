@@ -3,35 +3,23 @@
 import asyncio
 import copy
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 
 from service.bootstrap import Application, build_application
 from service.entities import Job
 from service.errors import BackendError, BackendUnavailable
 from service.identifiers import JobId, WorkerId
 from service.ports.scoring import BackendIdentity
+from service.ports.store import Store
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
 from service.settings import QueueSettings, Settings
-from service.storage.memory import MemoryStore
 from tests.behaviour.stored import job
+from tests.support.memory import MemoryStore
+from tests.support.stores import Clock, ScratchStore
 from workers.worker import Worker
 
 LEASE_SECONDS = 1.5
-
-
-class Clock:
-    """A clock that tests can put forward."""
-
-    def __init__(self) -> None:
-        self.ahead = timedelta()
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
-
-    def advance(self, seconds: float) -> None:
-        self.ahead += timedelta(seconds=seconds)
 
 
 class Backend(DeterministicScorer):
@@ -72,12 +60,13 @@ class Backend(DeterministicScorer):
         return await super().score(tree, labels)
 
 
-class Workplace:
+class AnyWorkplace:
     """A worker with its store and backend."""
 
-    def __init__(self) -> None:
-        self.clock = Clock()
-        self.store = MemoryStore(max_crashes=3, now=self.clock.now)
+    store: Store
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self.store, self.clock = store, clock
         self.backend = Backend()
         queue = QueueSettings(lease_seconds=LEASE_SECONDS, poll_seconds=0.01, checkpoint_seconds=0.0)
         wired = build_application(Settings(queue=queue), store=self.store)
@@ -90,3 +79,21 @@ class Workplace:
 
     async def job(self, job_id: JobId) -> Job:
         return await job(self.store, job_id)
+
+
+class Workplace(AnyWorkplace):
+    """One with a store in memory."""
+
+    store: MemoryStore
+
+    def __init__(self) -> None:
+        clock = Clock()
+        super().__init__(MemoryStore(max_crashes=3, now=clock.now), clock)
+
+
+class Workshop(AnyWorkplace):
+    """One on Postgres, for several projects."""
+
+    def __init__(self) -> None:
+        clock = Clock()
+        super().__init__(ScratchStore(max_crashes=3, now=clock.now), clock)

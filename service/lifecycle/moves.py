@@ -1,0 +1,305 @@
+"""The moves that the table of reactions is made of. Each changes one thing about a job or its shard."""
+
+from dataclasses import fields, replace
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from service.entities import JobStatus, PauseReason, ShardStatus
+from service.errors import JobFinished, WrongState
+from service.lifecycle import log
+from service.lifecycle.changes import Changes, Entry, Settling, Siblings
+from service.lifecycle.events import (
+    Claimed,
+    Crashed,
+    CrashedTooOften,
+    Event,
+    GivenBack,
+    Lacked,
+    Renewed,
+    Saved,
+    Succeeded,
+)
+from service.lifecycle.states import JOB, SHARD, IllegalTransition, JobState, ShardState, Standing
+
+# How long nobody else tries whether a paused job can go on, while one worker does.
+TRIAL_SECONDS = 60.0
+
+T = TypeVar("T")
+S = TypeVar("S", JobState, ShardState)
+
+
+class Draft:
+    """The changes that an event makes, as they come together move by move."""
+
+    def __init__(self, job: JobState, shard: ShardState | None, event: Event | None, now: datetime) -> None:
+        self._job_before, self._shard_before = job, shard
+        self.job = job
+        self._shard = shard
+        self._event = event
+        self.now = now
+        self.siblings: Siblings | None = None
+        self.entries: list[Entry] = []
+        self.wakes_workers = False
+        self.interrupts = False
+        self.settling: Settling | None = None
+
+    @property
+    def shard(self) -> ShardState:
+        """The shard that the event is about. Raises IllegalTransition where it is about none."""
+        if self._shard is None:
+            raise IllegalTransition(f"{self._event} is about no shard")
+        return self._shard
+
+    @property
+    def kind(self) -> type[Event]:
+        """The row of the table. Raises IllegalTransition where nothing has happened."""
+        if self._event is None:
+            raise IllegalTransition("nothing has happened")
+        return type(self._event)
+
+    def event(self, kind: type[T]) -> T:
+        """The event, which the table lets be of this kind only. Raises IllegalTransition."""
+        if not isinstance(self._event, kind):
+            raise IllegalTransition(f"{self._event} is not {kind.__name__}")
+        return self._event
+
+    def job_becomes(self, status: JobStatus, **also: Any) -> None:
+        """Change the job's status. Raises IllegalTransition where the new one may not follow."""
+        if status is not self.job.status and status not in JOB[self.job.status]:
+            raise IllegalTransition(f"a job that is {self.job.status} cannot become {status}")
+        self.job = replace(self.job, status=status, **also)
+
+    def shard_becomes(self, status: ShardStatus, **also: Any) -> None:
+        """Change the shard's status. Raises IllegalTransition where the new one may not follow."""
+        if status not in SHARD[self.shard.status]:
+            raise IllegalTransition(f"a shard that is {self.shard.status} cannot become {status}")
+        self._shard = replace(self.shard, status=status, **also)
+
+    def shard_ends(self, status: ShardStatus) -> None:
+        """End the shard and note it in the log."""
+        ended = self._event if isinstance(self._event, Succeeded) else Succeeded()
+        error = self.error
+        self.shard_becomes(status, worker_id=None, lease_until=None)
+        self.note("shard.finished", log.finished(self.shard, error, ended.summary))
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the shard has failed for good."""
+        return self._shard is not None and self._shard.status is ShardStatus.FAILED
+
+    @property
+    def error(self) -> dict[str, Any] | None:
+        """What the event says went wrong."""
+        if isinstance(self._event, CrashedTooOften):
+            return log.crash_error(self.shard.shard, self._event.crashes)
+        if isinstance(self._event, Succeeded) and self._event.error is not None:
+            return dict(self._event.error)
+        return None
+
+    def note(self, event_type: str, data: dict[str, Any]) -> None:
+        """Add an entry to the log; webhooks are told of the job as it is now."""
+        self.entries.append(log.entry(event_type, data, self.job, self.now))
+
+    def changes(self) -> Changes:
+        """Everything that has come together."""
+        return Changes(
+            shard=self._shard,
+            of_shard={} if self._shard is None else _changed(self._shard_before or self._shard, self._shard),
+            job=self.job,
+            of_job=_changed(self._job_before, self.job),
+            siblings=self.siblings,
+            entries=tuple(self.entries),
+            wakes_workers=self.wakes_workers,
+            interrupts=self.interrupts,
+            settling=self.settling,
+        )
+
+
+def lease(draft: Draft) -> None:
+    """Give the shard to the worker; a lease that has expired counts as a crash."""
+    claimed, shard = draft.event(Claimed), draft.shard
+    draft.shard_becomes(
+        ShardStatus.RUNNING,
+        epoch=shard.epoch + 1,
+        worker_id=claimed.worker_id,
+        lease_until=draft.now + timedelta(seconds=claimed.lease_seconds),
+        crashes=shard.crashes + int(shard.status is ShardStatus.RUNNING),
+    )
+
+
+def renew(draft: Draft) -> None:
+    """Let the lease last longer."""
+    until = draft.now + timedelta(seconds=draft.event(Renewed).lease_seconds)
+    draft.shard_becomes(ShardStatus.RUNNING, lease_until=until)
+
+
+def interrupt(draft: Draft) -> None:
+    """Tell the worker to give the shard back."""
+    draft.interrupts = True
+
+
+def forgive(draft: Draft) -> None:
+    """Forget the shard's crashes where it has advanced since."""
+    if draft.event(Saved).advanced:
+        draft.shard_becomes(ShardStatus.RUNNING, crashes=0)
+
+
+def requeue(draft: Draft) -> None:
+    """Return the shard to the queue, at once or after a delay."""
+    returned = draft.event(GivenBack)
+    draft.shard_becomes(
+        ShardStatus.QUEUED,
+        worker_id=None,
+        lease_until=None,
+        run_after=draft.now + timedelta(seconds=returned.delay_seconds),
+        crashes=draft.shard.crashes + int(isinstance(returned, Crashed)),
+    )
+    draft.wakes_workers = not returned.delay_seconds
+
+
+def set_aside(draft: Draft) -> None:
+    """Return the shard to the queue of a job that waits."""
+    draft.shard_becomes(ShardStatus.QUEUED, worker_id=None, lease_until=None)
+
+
+def succeed(draft: Draft) -> None:
+    """End the shard with labels."""
+    draft.shard_ends(ShardStatus.SUCCEEDED)
+
+
+def fail(draft: Draft) -> None:
+    """End the shard by an error."""
+    draft.shard_ends(ShardStatus.FAILED)
+
+
+def drop(draft: Draft) -> None:
+    """End the shard because its job is to stop."""
+    draft.shard_ends(ShardStatus.CANCELLED)
+
+
+def unblock(draft: Draft) -> None:
+    """Queue the shards that wait for the anchor, if it is the anchor that has ended."""
+    if draft.shard.shard == 0:
+        draft.siblings = Siblings.UNBLOCK
+        draft.wakes_workers = True
+
+
+def cancel_idle(draft: Draft) -> None:
+    """Cancel the shards that nobody works on."""
+    draft.siblings = Siblings.CANCEL_IDLE
+
+
+def count(draft: Draft) -> None:
+    """Have the shards counted, whether the job has ended with this."""
+    draft.settling = Settling(failed=draft.has_failed, error=draft.error)
+
+
+def begin(draft: Draft) -> None:
+    """The job's first shard is claimed."""
+    if draft.job.status is JobStatus.QUEUED:
+        draft.job_becomes(JobStatus.RUNNING, started_at=draft.job.started_at or draft.now)
+        draft.note("job.running", {"status": JobStatus.RUNNING.value})
+
+
+def postpone(draft: Draft) -> None:
+    """Keep others from trying whether the paused job can go on, while this worker does."""
+    draft.job = replace(draft.job, retry_at=draft.now + timedelta(seconds=TRIAL_SECONDS))
+
+
+def retry_now(draft: Draft) -> None:
+    """End the wait of a paused job that resumes by itself: the next worker tries whether it can."""
+    draft.job = replace(draft.job, retry_at=draft.now)
+    draft.wakes_workers = True
+
+
+def suspend(draft: Draft) -> None:
+    """Pause the job until what it lacks is there, longer with each try in vain; the log notes each reason once."""
+    lacked, before = draft.event(Lacked), draft.job
+    wait = timedelta(seconds=max(lacked.backoff.seconds(before.tries), lacked.at_least_seconds))
+    _pause(draft, lacked.reason, lacked.message, draft.now + wait, tries=before.tries + 1)
+    if before.status is not JobStatus.PAUSED or before.pause_reason is not lacked.reason:
+        draft.note("job.paused", log.paused(lacked.reason, lacked.message, draft.job.retry_at))
+
+
+def hold(draft: Draft) -> None:
+    """Pause the job until a person resumes it, whatever it has waited for before."""
+    _pause(draft, PauseReason.REQUESTED, log.PAUSED_ON_REQUEST, None)
+    draft.note("job.paused", log.paused(PauseReason.REQUESTED, log.PAUSED_ON_REQUEST, None))
+
+
+def resume(draft: Draft) -> None:
+    """End the pause, whatever its reason."""
+    lasted = draft.job.pause_so_far(draft.now)
+    status = JobStatus.QUEUED if draft.job.started_at is None else JobStatus.RUNNING
+    end_pause(draft)
+    draft.job_becomes(status, error=None)
+    draft.note("job.resumed", {"status": status.value, "paused_seconds": lasted})
+    draft.wakes_workers = True
+
+
+def recover(draft: Draft) -> None:
+    """The backend has answered: the waits of a later outage are short again."""
+    draft.job = replace(draft.job, tries=0)
+
+
+def stop(draft: Draft) -> None:
+    """Let no further shard of the job begin."""
+    draft.job = replace(draft.job, cancel_requested=True)
+
+
+def note_started(draft: Draft) -> None:
+    """Say in the log that a worker labels the shard."""
+    draft.note("shard.started", log.started(draft.shard))
+
+
+def note_released(draft: Draft) -> None:
+    """Say in the log that the worker no longer labels the shard."""
+    crashed = isinstance(draft.event(GivenBack), Crashed)
+    draft.note("shard.released", {"shard": draft.shard.shard, "crashed": crashed})
+
+
+def note_progress(draft: Draft) -> None:
+    """Say in the log how far the job has come."""
+    draft.note("job.progress", log.progressed(draft.event(Saved).progress))
+
+
+def note_stop(draft: Draft) -> None:
+    """Say in the log that somebody wants the job to stop."""
+    draft.note("job.cancel_requested", {})
+
+
+def refuse(draft: Draft) -> None:
+    """Raises JobFinished: the job has ended, or is about to."""
+    job = draft.job
+    if job.standing is Standing.STOPPING:
+        raise JobFinished(f"job {job.id} is being cancelled")
+    raise JobFinished(f"job {job.id} has already ended: {job.status}")
+
+
+def refuse_open(draft: Draft) -> None:
+    """Raises WrongState: the job has not ended."""
+    raise WrongState(f"job {draft.job.id} is {draft.job.status}; cancel it before deleting it")
+
+
+def end_pause(draft: Draft) -> None:
+    """Forget the pause; before the job's beginning, its seconds count for nothing."""
+    counted = 0.0 if draft.job.started_at is None else draft.job.pause_so_far(draft.now)
+    seconds = draft.job.paused_seconds + counted
+    draft.job = replace(draft.job, pause_reason=None, paused_at=None, retry_at=None, paused_seconds=seconds)
+
+
+def _pause(draft: Draft, reason: PauseReason, message: str, retry_at: datetime | None, **also: Any) -> None:
+    draft.job_becomes(
+        JobStatus.PAUSED,
+        error=log.job_error(reason, message),
+        pause_reason=reason,
+        paused_at=draft.job.paused_at or draft.now,
+        retry_at=retry_at,
+        **also,
+    )
+
+
+def _changed(before: S, after: S) -> dict[str, Any]:
+    """The fields that differ, with their new values."""
+    pairs = ((one.name, getattr(before, one.name), getattr(after, one.name)) for one in fields(after))
+    return {name: new for name, old, new in pairs if old != new}

@@ -1,0 +1,52 @@
+"""What stored records mean to their readers: progress, times, gold values."""
+
+from datetime import datetime
+
+import orjson
+
+from service.entities import JobStatus, LabelState, LabelStatus, ShardStatus
+from service.errors import InvalidCursor
+from service.identifiers import Row
+
+SUMMED = ("labeled", "iterations", "accepted", "inconsistencies", "prompts", "tokens_sent", "tokens_computed")
+
+# Labels come long before the search is content with them, so a shard under way never counts as done.
+MOST_OF_A_SHARD = 0.9
+
+
+def rows_done(status: ShardStatus, rows: int, labeled: int) -> float:
+    """How many of a shard's rows count as done when the time left is estimated."""
+    return float(rows) if status is ShardStatus.SUCCEEDED else min(float(labeled), MOST_OF_A_SHARD * rows)
+
+
+def eta_seconds(status: JobStatus, elapsed_seconds: float | None, done: float, rows: int) -> float | None:
+    """Seconds left at the pace so far; None while there is nothing to go by, 0 after the end."""
+    if status.is_final:
+        return 0.0
+    if status is not JobStatus.RUNNING or elapsed_seconds is None or done <= 0:
+        return None
+    return elapsed_seconds * (rows - done) / done
+
+
+def parsed_time(text: str) -> datetime:
+    """A point of time out of a cursor. Raises InvalidCursor."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidCursor(f"{text!r} is not a time") from error
+    if moment.tzinfo is None:
+        raise InvalidCursor(f"{text!r} has no time zone")
+    return moment
+
+
+def gold_text(value: bytes) -> str | None:
+    """A gold value as text: a string as it is, JSON true as "True", null as no gold at all."""
+    parsed = orjson.loads(value)
+    if parsed is None or isinstance(parsed, str):
+        return parsed
+    return str(parsed) if isinstance(parsed, bool) else value.decode()
+
+
+def unlabeled(position: Row) -> LabelState:
+    """The state of a row no worker has come to."""
+    return LabelState(position=position, label=None, confidence=None, margin=None, status=LabelStatus.UNLABELED)

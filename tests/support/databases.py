@@ -1,0 +1,175 @@
+"""Migrated databases on one Postgres of this process: made once, emptied for each use.
+
+To empty a database takes milliseconds, to make one a quarter of a second. Their clock can be moved
+(`tests.support.stores`).
+"""
+
+import asyncio
+import os
+import shutil
+import tempfile
+import threading
+import uuid
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import ExitStack, asynccontextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncpg
+from sqlalchemy import make_url
+
+from icm.local_stack.embedded_postgres import EmbeddedPostgres, reachable_root
+from migrations.commands import upgrade
+from service.identifiers import DEFAULT_PROJECT
+from service.storage.engine import driver_address
+from service.storage.tables import metadata
+
+SCRATCH_BYTES = 2_000_000_000
+PATIENCE_SECONDS = 60.0
+
+T = TypeVar("T")
+
+# Ahead of pg_catalog in the search path, these two are what `now()` and `clock_timestamp()` mean.
+_CLOCK = """
+CREATE SCHEMA moved;
+CREATE FUNCTION moved.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$
+    SELECT coalesce(nullif(current_setting('tests.moment', true), '')::timestamptz, pg_catalog.clock_timestamp())
+$$;
+CREATE FUNCTION moved.now() RETURNS timestamptz LANGUAGE sql STABLE AS $$
+    SELECT coalesce(nullif(current_setting('tests.moment', true), '')::timestamptz, pg_catalog.now())
+$$;
+DO $$ DECLARE found record; BEGIN
+    FOR found IN SELECT table_name, column_name, column_default FROM information_schema.columns
+        WHERE table_schema = 'public' AND column_default IN ('now()', 'clock_timestamp()')
+    LOOP
+        EXECUTE format('ALTER TABLE %I ALTER %I SET DEFAULT moved.%s',
+                       found.table_name, found.column_name, found.column_default);
+    END LOOP;
+END $$;
+"""
+_END_OTHERS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+_EMPTY = "; ".join(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables))  # noqa: S608 - our tables
+_RESTART = "SELECT setval(format('%I', sequencename)::regclass, 1, false) FROM pg_sequences WHERE schemaname = 'public'"
+
+
+class Databases:
+    """One server, and the databases on it that nobody uses just now."""
+
+    def __init__(self) -> None:
+        self._resources = ExitStack()
+        self._free: list[str] = []
+
+    @cached_property
+    def server_url(self) -> str:
+        """A server where databases may be made: TEST_DATABASE_URL, or one that is started now."""
+        if given := os.environ.get("TEST_DATABASE_URL"):
+            return given
+        root = reachable_root(scratch_folder() / f"icm-test-{uuid.uuid4().hex[:12]}")
+        self._resources.callback(shutil.rmtree, root, ignore_errors=True)
+        return self._resources.enter_context(EmbeddedPostgres(root, durable=False)).url
+
+    @cached_property
+    def template(self) -> str:
+        """The name of a database made by the real migrations, to be cloned."""
+        name = f"icm_{uuid.uuid4().hex}"
+        self._run(_made(self.server_url, name))
+        self._drop_in_the_end(name)
+        return name
+
+    def acquire(self) -> str:
+        """The URL of an empty database with all tables, until it is released."""
+        url = self._free.pop() if self._free else self._cloned()
+        self._run(_emptied(url))
+        return url
+
+    def release(self, url: str) -> None:
+        """Let others use the database; it is emptied when they do."""
+        self._free.append(url)
+
+    def close(self) -> None:
+        """Stop the server, if it is ours."""
+        self._resources.close()
+
+    def _cloned(self) -> str:
+        """The server is started and the template made in this thread, which the server ends with."""
+        server, template, name = self.server_url, self.template, f"icm_{uuid.uuid4().hex}"
+        self._run(execute(server, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"))
+        self._drop_in_the_end(name)
+        self._run(execute(in_database(server, name), _CLOCK))
+        return in_database(server, name)
+
+    def _drop_in_the_end(self, name: str) -> None:
+        """Our own server goes with all of its databases; another's stays."""
+        if os.environ.get("TEST_DATABASE_URL"):
+            dropping = f"DROP DATABASE {name} WITH (FORCE)"
+            self._resources.callback(lambda: self._run(execute(self.server_url, dropping)))
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do it, whether or not an event loop runs in this thread."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_SECONDS)
+
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        loop = asyncio.new_event_loop()
+        threading.Thread(target=loop.run_forever, daemon=True).start()
+        self._resources.callback(loop.call_soon_threadsafe, loop.stop)
+        return loop
+
+
+DATABASES = Databases()
+
+
+@asynccontextmanager
+async def database(server_url: str, options: str = "") -> AsyncIterator[str]:
+    """The URL of a database that nobody else uses, made now and dropped in the end."""
+    name = f"icm_{uuid.uuid4().hex}"
+    await execute(server_url, f"CREATE DATABASE {name} {options}")
+    try:
+        yield in_database(server_url, name)
+    finally:
+        await execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def execute(url: str, statements: str) -> None:
+    """Run statements outside of any transaction."""
+    address = driver_address(url)
+    connection = await asyncpg.connect(address)
+    try:
+        await connection.execute(statements)
+    finally:
+        await connection.close()
+
+
+def in_database(server_url: str, name: str) -> str:
+    """The URL of a database on the same server."""
+    return make_url(server_url).set(database=name).render_as_string(hide_password=False)
+
+
+async def _made(server_url: str, name: str) -> None:
+    await execute(server_url, f"CREATE DATABASE {name}")
+    await upgrade(in_database(server_url, name))
+
+
+async def _emptied(url: str) -> None:
+    """Whoever is still connected is left over from an earlier test."""
+    address = driver_address(url)
+    connection = await asyncpg.connect(address)
+    try:
+        await connection.execute(_END_OTHERS)
+        await connection.execute(_EMPTY)
+        await connection.execute(_RESTART)
+        await connection.execute("INSERT INTO projects (name) VALUES ($1)", DEFAULT_PROJECT)
+    finally:
+        await connection.close()
+
+
+def scratch_folder() -> Path:
+    """A file system in memory where there is a large one, since cloning databases is all about files."""
+    memory = Path("/dev/shm")  # noqa: S108 - the folder made in it is private
+    if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > SCRATCH_BYTES:
+        return memory
+    return Path(tempfile.gettempdir())

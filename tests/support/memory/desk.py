@@ -1,0 +1,144 @@
+"""What the API does with the store in memory."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+
+from service.entities import (
+    AuditEntry,
+    Event,
+    Holdings,
+    Job,
+    JobStatus,
+    LabeledRow,
+    LabelState,
+    NewDataset,
+    NewJob,
+    NewRow,
+    NewShard,
+    ShardStatus,
+)
+from service.identifiers import DatasetId, JobId
+from service.lifecycle import JobState, ShardState, created, decide_job
+from service.lifecycle.events import CancelAsked, JobEvent, PauseAsked, ResumeAsked
+from service.storage.records import gold_text, unlabeled
+from tests.support.memory.state import ShardRecord, State
+
+
+class MemoryDatasets:
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def add(self, dataset: NewDataset) -> None:
+        self._state.datasets[dataset.id] = dataset
+
+    async def add_rows(self, dataset_id: DatasetId, rows: Sequence[NewRow]) -> None:
+        self._state.rows[dataset_id] = (*self._state.rows.get(dataset_id, ()), *rows)
+
+
+class MemoryJobs:
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def add(self, job: NewJob, shards: Sequence[NewShard]) -> None:
+        now = self._state.now()
+        values = {name: getattr(job, name) for name in NewJob.__slots__}
+        self._state.jobs[job.id] = Job(**values, created_at=now)
+        self._state.lives[job.id] = JobState(id=job.id, name=job.config.name, status=JobStatus.QUEUED)
+        for shard in shards:
+            status = ShardStatus.BLOCKED if shard.blocked else ShardStatus.QUEUED
+            state = ShardState(job_id=job.id, shard=shard.index, rows=shard.rows, status=status, run_after=now)
+            self._state.shards[job.id, shard.index] = state
+            self._state.records[job.id, shard.index] = ShardRecord(queued_at=now)
+        self._state.append(job.id, created(job, shards, now))
+
+    async def get(self, job_id: JobId) -> Job:
+        return self._state.job(job_id)
+
+    async def request_cancel(self, job_id: JobId) -> Job:
+        return self._happen(job_id, CancelAsked())
+
+    async def pause(self, job_id: JobId) -> Job:
+        return self._happen(job_id, PauseAsked())
+
+    async def resume(self, job_id: JobId) -> Job:
+        return self._happen(job_id, ResumeAsked())
+
+    async def columns(self, job_id: JobId) -> tuple[tuple[str, ...], str | None]:
+        dataset = self._state.datasets[self._state.job(job_id).dataset_id]
+        return dataset.columns, dataset.gold_field
+
+    def _happen(self, job_id: JobId, event: JobEvent) -> Job:
+        self._state.job(job_id)
+        self._state.apply(decide_job(self._state.lives[job_id], event, now=self._state.now()))
+        return self._state.job(job_id)
+
+
+class MemoryLabels:
+    """Label states with their rows, and gold beside them."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def result(
+        self, job_id: JobId, *, after: int | None = None, limit: int | None = None
+    ) -> AsyncGenerator[LabeledRow, None]:
+        behind = [row for row in self._rows(job_id) if after is None or row.position > after]
+        for row in behind[:limit]:
+            yield LabeledRow(id=row.id, data=row.data, gold=row.gold, state=self._label_state(job_id, row))
+
+    async def pairs(self, job_id: JobId) -> AsyncIterator[tuple[LabelState, str]]:
+        for row in self._rows(job_id):
+            text = None if row.gold is None else gold_text(row.gold)
+            if text is not None:
+                yield self._label_state(job_id, row), text
+
+    def _rows(self, job_id: JobId) -> list[NewRow]:
+        return sorted(self._state.rows.get(self._state.job(job_id).dataset_id, ()), key=lambda row: row.position)
+
+    def _label_state(self, job_id: JobId, row: NewRow) -> LabelState:
+        return self._state.labels.get((job_id, row.position)) or unlabeled(row.position)
+
+
+class MemoryEvents:
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def after(self, job_id: JobId, sequence: int, *, limit: int) -> list[Event]:
+        return [event for event in self._state.events.get(job_id, ()) if event.sequence > sequence][:limit]
+
+
+class MemoryIdempotency:
+    """Every request is new."""
+
+    async def find(self, key: str) -> None: ...
+
+    async def claim(self, key: str, sha256: str, job_id: JobId) -> None: ...
+
+
+class MemoryAccount:
+    """The project's; nobody else has one, so there is nothing to lock."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def overrides(self) -> Mapping[str, int]:
+        return {}
+
+    async def lock(self) -> None: ...
+
+    async def usage(self, *, besides: DatasetId | None = None) -> Holdings:
+        rows = [row for name, rows in self._state.rows.items() if name != besides for row in rows]
+        return Holdings(
+            jobs_in_flight=sum(not life.status.is_final for life in self._state.lives.values()),
+            rows=len(rows),
+            bytes=sum(row.size_bytes for row in rows),
+            tokens_today=self._state.tokens_today(),
+            seconds_left_today=self._state.seconds_left_today(),
+        )
+
+
+class MemoryAudit:
+    def __init__(self) -> None:
+        self.recorded: list[AuditEntry] = []
+
+    async def record(self, entry: AuditEntry) -> None:
+        self.recorded.append(entry)

@@ -1,0 +1,80 @@
+"""One unit of work at a time, taken back as a whole on any exception."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from service.entities import Caller
+from service.identifiers import DEFAULT_PROJECT
+from service.storage.units import DeskUnit, WorkbenchUnit
+from tests.support.memory import desk as api
+from tests.support.memory import workbench as workers
+from tests.support.memory.state import State
+
+_NOWHERE: Any = None  # parts that no test of use cases needs
+
+
+class MemoryStore:
+    """Lives as long as the object does. Units of work wait for each other, so one must not be opened in another."""
+
+    connections_in_use = max_connections = 0
+    gate = upkeep = follow_events = census = ping = _NOWHERE
+
+    def __init__(self, *, max_crashes: int = 5, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.state = State(now)
+        self._max_crashes = max_crashes
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def desk(self, caller: Caller) -> AsyncIterator[DeskUnit]:
+        assert caller.project == DEFAULT_PROJECT, "projects are kept apart in Postgres"
+        async with self._transaction() as state:
+            yield DeskUnit(
+                datasets=api.MemoryDatasets(state),
+                jobs=cast("Any", api.MemoryJobs(state)),
+                labels=cast("Any", api.MemoryLabels(state)),
+                gold=api.MemoryLabels(state),
+                events=cast("Any", api.MemoryEvents(state)),
+                idempotency=api.MemoryIdempotency(),
+                account=api.MemoryAccount(state),
+                audit=api.MemoryAudit(),
+                backends=workers.MemoryBackends(state),
+                webhooks=_NOWHERE,
+            )
+
+    @asynccontextmanager
+    async def workbench(self) -> AsyncIterator[WorkbenchUnit]:
+        async with self._transaction() as state:
+            yield WorkbenchUnit(
+                shards=workers.MemoryShards(state, max_crashes=self._max_crashes),
+                rows=workers.MemoryRows(state),
+                labels=workers.MemoryLabelWriter(state),
+                events=_NOWHERE,
+                backends=workers.MemoryBackends(state),
+                answers=cast("Any", workers.MemoryAnswers(state)),
+                deliveries=_NOWHERE,
+                spendings=workers.MemorySpendings(state),
+            )
+
+    async def wait_for_work(self, timeout_seconds: float) -> None:
+        await asyncio.sleep(timeout_seconds)
+
+    @property
+    def load(self) -> "MemoryStore":
+        """Its own: there are no connections."""
+        return self
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[State]:
+        async with self._turn:
+            before = self.state.copy()
+            try:
+                yield self.state
+            except BaseException:
+                self.state = before
+                raise

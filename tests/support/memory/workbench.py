@@ -1,0 +1,213 @@
+"""What workers do with the store in memory."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from service.entities import (
+    Backoff,
+    ClaimedShard,
+    JobStatus,
+    LabelState,
+    Lease,
+    PauseReason,
+    Progress,
+    ShardRow,
+    ShardStatus,
+)
+from service.identifiers import DEFAULT_PROJECT, BackendId, DatasetId, JobId, Label, ProjectName, Row, WorkerId
+from service.lifecycle import Changes, ShardState, decide
+from service.lifecycle.events import Claimed, Crashed, Found, GivenBack, Renewed, Saved, ShardEvent, ended, lacking
+from service.ports.access import Spending
+from service.ports.scoring import BackendIdentity
+from service.ports.store import KnownBackend
+from service.search.predictions.prompt_tree import LogProbabilities, Usage
+from service.search.prompting.recall import Answers, PromptKey
+from tests.support.memory.state import State
+
+
+class MemoryShards:
+    def __init__(self, state: State, *, max_crashes: int) -> None:
+        self._state = state
+        self._max_crashes = max_crashes
+
+    async def claim(self, worker_id: WorkerId, lease_seconds: float) -> ClaimedShard | None:
+        while (shard := self._first()) is not None:
+            changes = self._happen(shard, Claimed(worker_id=worker_id, lease_seconds=lease_seconds))
+            if changes.is_claimed:
+                return self._claimed(self._state.shards[shard.job_id, shard.shard], changes)
+        return None
+
+    async def renew(self, lease: Lease, lease_seconds: float) -> bool:
+        return self._happen(self._state.held(lease), Renewed(lease_seconds=lease_seconds)).interrupts
+
+    async def checkpoint(self, job_id: JobId, shard: int) -> bytes | None:
+        record = self._state.records.get((job_id, shard))
+        return None if record is None else record.checkpoint
+
+    async def save(self, lease: Lease, *, checkpoint: bytes, progress: Progress) -> None:
+        shard, before = self._state.held(lease), self._state.records[lease.job_id, lease.shard]
+        self._state.put_record(lease, checkpoint=checkpoint, progress=progress)
+        job_progress = self._state.job(lease.job_id).progress
+        self._happen(shard, Saved(advanced=before.checkpoint != checkpoint, progress=job_progress))
+        self._state.charge(progress.tokens_computed - before.progress.tokens_computed)
+
+    async def spend(self, lease: Lease, usage: Usage, *, remembered: int) -> None:
+        self._state.held(lease)
+        before = self._state.records[lease.job_id, lease.shard].progress
+        cost = {name: getattr(usage, name) for name in ("prompts", "tokens_sent", "tokens_computed")}
+        progress = replace(before, **cost)
+        self._state.put_record(lease, progress=progress, remembered=remembered, modelled=usage.modelled)
+        self._state.charge(usage.tokens_computed - before.tokens_computed)
+
+    async def finish(
+        self,
+        lease: Lease,
+        status: ShardStatus,
+        *,
+        error: Mapping[str, Any] | None = None,
+        summary: Mapping[str, Any] | None = None,
+    ) -> JobStatus:
+        self._happen(self._state.held(lease), ended(status, error=error, summary=summary))
+        return self._state.lives[lease.job_id].status
+
+    async def release(self, lease: Lease, *, delay_seconds: float = 0.0, crashed: bool = False) -> None:
+        kind = Crashed if crashed else GivenBack
+        self._happen(self._state.held(lease), kind(delay_seconds=delay_seconds))
+
+    async def pause(
+        self, claimed: ClaimedShard, reason: PauseReason, message: str, *, backoff: Backoff, at_least_seconds: float
+    ) -> None:
+        event = lacking(claimed, reason, message, backoff=backoff, at_least_seconds=at_least_seconds)
+        self._happen(self._state.held(claimed.lease), event)
+
+    async def resume(self, claimed: ClaimedShard) -> None:
+        self._happen(self._state.held(claimed.lease), Found())
+
+    async def warn(self, lease: Lease, warning: str) -> None:
+        job = self._state.jobs[self._state.held(lease).job_id]
+        self._state.jobs[job.id] = replace(job, warnings=(*job.warnings, warning))
+
+    async def job_totals(self, job_id: JobId) -> tuple[int, float]:
+        seconds = self._state.elapsed_seconds(self._state.lives[job_id]) or 0.0
+        return self._state.job(job_id).progress.tokens_computed, seconds
+
+    def _happen(self, shard: ShardState, event: ShardEvent) -> Changes:
+        job = self._state.lives[shard.job_id]
+        changes = decide(job, shard, event, now=self._state.now(), max_crashes=self._max_crashes)
+        self._state.apply(changes)
+        return changes
+
+    def _first(self) -> ShardState | None:
+        """The shard whose lease ran out first, else the one that is queued for longest."""
+        now = self._state.now()
+        shards = [shard for shard in self._state.shards.values() if self._may_be_claimed(shard)]
+        expired = [shard for shard in shards if shard.has_expired(now)]
+        if expired:
+            return min(expired, key=lambda shard: (shard.lease_until or now, shard.job_id, shard.shard))
+        queued = [shard for shard in shards if shard.status is ShardStatus.QUEUED and (shard.run_after or now) <= now]
+        return min(
+            queued,
+            key=lambda shard: (self._state.records[shard.job_id, shard.shard].queued_at, shard.job_id, shard.shard),
+            default=None,
+        )
+
+    def _may_be_claimed(self, shard: ShardState) -> bool:
+        job = self._state.lives[shard.job_id]
+        return job.cancel_requested or not job.waits(self._state.now())
+
+    def _claimed(self, shard: ShardState, changes: Changes) -> ClaimedShard:
+        job, record = self._state.jobs[shard.job_id], self._state.records[shard.job_id, shard.shard]
+        shards = self._state.shards_of(job.id)
+        lease = {name: getattr(shard, name) for name in ("job_id", "shard", "epoch", "worker_id")}
+        return ClaimedShard(
+            lease=Lease(**lease),
+            project=DEFAULT_PROJECT,
+            dataset_id=job.dataset_id,
+            config=job.config,
+            shards=len(shards),
+            job_rows=sum(one.rows for one in shards),
+            rows=shard.rows,
+            checkpoint=record.checkpoint,
+            progress=replace(record.progress, rows=shard.rows),
+            paused=changes.job.status is JobStatus.PAUSED,
+            remembered=record.remembered,
+            modelled=record.modelled,
+            origin=job.origin,
+        )
+
+
+class MemoryRows:
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def of(self, dataset_id: DatasetId, shard: int) -> list[ShardRow]:
+        rows = [row for row in self._state.rows.get(dataset_id, ()) if row.shard == shard]
+        return [ShardRow(position=row.position, data=row.data) for row in sorted(rows, key=lambda row: row.position)]
+
+
+class MemoryLabelWriter:
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def write(self, lease: Lease, states: Sequence[LabelState]) -> None:
+        self._state.held(lease)
+        self._state.labels |= {(lease.job_id, state.position): state for state in states}
+
+    async def of_shard(self, job_id: JobId, shard: int) -> dict[Row, Label]:
+        return {one.position: one.label for one in self._states(job_id, shard) if one.label is not None}
+
+    async def unscorable(self, job_id: JobId, shard: int) -> dict[Row, str]:
+        return {one.position: one.reason for one in self._states(job_id, shard) if one.reason is not None}
+
+    def _states(self, job_id: JobId, shard: int) -> list[LabelState]:
+        rows = self._state.rows.get(self._state.jobs[job_id].dataset_id, ())
+        positions = sorted(row.position for row in rows if row.shard == shard)
+        return [state for at in positions if (state := self._state.labels.get((job_id, at))) is not None]
+
+
+class MemoryBackends:
+    """Identities, as the API and workers see them."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def recognized(self, identity: BackendIdentity) -> BackendId:
+        known = self._state.backends
+        same = [backend_id for backend_id, stored in known.items() if stored.agrees_with(identity)]
+        backend_id = min(same, default=BackendId(len(known) + 1))
+        known.setdefault(backend_id, identity)
+        return backend_id
+
+    async def of_job(self, lease: Lease, measured: BackendIdentity) -> KnownBackend:
+        job = self._state.jobs[self._state.held(lease).job_id]
+        backend_id = job.backend_id or await self.recognized(measured)
+        self._state.jobs[job.id] = replace(job, backend_id=backend_id)
+        return KnownBackend(backend_id, self._state.backends.get(backend_id) or measured)
+
+
+class MemoryAnswers:
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def recall(self, backend_id: BackendId, keys: Collection[PromptKey]) -> dict[PromptKey, LogProbabilities]:
+        answers = self._state.answers
+        return {key: answers[backend_id, key] for key in keys if (backend_id, key) in answers}
+
+    async def record(self, lease: Lease, backend_id: BackendId, answers: Answers) -> dict[PromptKey, LogProbabilities]:
+        self._state.held(lease)
+        for key, found in answers.items():
+            self._state.answers.setdefault((backend_id, key), found)
+        return await self.recall(backend_id, answers)
+
+    async def last_beyond(self, max_answers: int) -> None:
+        """Nothing is forgotten."""
+
+
+class MemorySpendings:
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def today(self, project: ProjectName) -> Spending:
+        tokens, seconds = self._state.tokens_today(), self._state.seconds_left_today()
+        return Spending(tokens=tokens, seconds_left_today=seconds, overrides={})

@@ -1,0 +1,78 @@
+"""Jobs and shards in every state, for tests of what becomes of them."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from service.entities import Backoff, JobStatus, PauseReason, Progress, ShardStatus
+from service.identifiers import JobId, WorkerId
+from service.lifecycle import Changes, JobState, ShardState
+from service.lifecycle import events as e
+from service.lifecycle.states import Standing
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+MAX_CRASHES = 3
+ALICE = WorkerId("alice")
+JOB = JobId("job_0")
+NO = {"code": "BackendRefused", "message": "no"}
+AWAY: dict[str, Any] = {"reason": PauseReason.BACKEND_UNAVAILABLE, "message": "away", "backoff": Backoff()}
+_PAUSED: dict[str, Any] = {"status": JobStatus.PAUSED, "paused_at": NOW - HOUR}
+_LACKS = {**_PAUSED, "pause_reason": PauseReason.BACKEND_UNAVAILABLE, "error": {"code": "backend_unavailable"}}
+_HELD = {**_PAUSED, "pause_reason": PauseReason.REQUESTED, "error": {"code": "requested"}}
+
+JOBS: dict[Standing, dict[str, Any]] = {
+    Standing.OPEN: {"status": JobStatus.RUNNING},
+    Standing.SUSPENDED: {**_LACKS, "retry_at": NOW - HOUR},
+    Standing.ON_HOLD: _HELD,
+    Standing.STOPPING: {"status": JobStatus.RUNNING, "cancel_requested": True},
+    Standing.CANCELLED: {"status": JobStatus.CANCELLED, "cancel_requested": True, "finished_at": NOW},
+    Standing.ENDED: {"status": JobStatus.FAILED, "error": NO, "finished_at": NOW},
+}
+
+SHARD_EVENTS: dict[str, e.ShardEvent] = {
+    "Claimed": e.Claimed(worker_id=ALICE, lease_seconds=60.0),
+    "Renewed": e.Renewed(lease_seconds=60.0),
+    "Saved": e.Saved(advanced=True, progress=Progress()),
+    "GivenBack": e.GivenBack(),
+    "Crashed": e.Crashed(),
+    "Lacked": e.Lacked(**AWAY),
+    "LookedInVain": e.LookedInVain(**AWAY),
+    "Found": e.Found(),
+    "Succeeded": e.Succeeded(),
+    "Failed": e.Failed(error=NO),
+    "Stopped": e.Stopped(),
+}
+JOB_EVENTS: dict[str, e.JobEvent] = {
+    "PauseAsked": e.PauseAsked(),
+    "ResumeAsked": e.ResumeAsked(),
+    "CancelAsked": e.CancelAsked(),
+    "DeleteAsked": e.DeleteAsked(),
+}
+
+
+def job(standing: Standing = Standing.OPEN, **changes: Any) -> JobState:
+    """A job that began an hour ago."""
+    return JobState(**{"id": JOB, "name": "birds", "started_at": NOW - HOUR, "tries": 1, **JOBS[standing], **changes})
+
+
+def shard(status: ShardStatus = ShardStatus.RUNNING, **changes: Any) -> ShardState:
+    """The anchor; a running one is leased for an hour."""
+    leased = {"worker_id": ALICE, "lease_until": NOW + HOUR} if status is ShardStatus.RUNNING else {}
+    usual = {"job_id": JOB, "shard": 0, "rows": 4, "status": status, "epoch": 1, "crashes": 1}
+    return ShardState(**{**usual, **leased, **changes})
+
+
+def told(changes: Changes) -> str:
+    """The statuses, what becomes of the other shards, and the entries of the log, in one line."""
+    found = [] if changes.shard is None else [changes.shard.status.value]
+    found.append(changes.job.status.value)
+    found += ["stopping"] if changes.job.cancel_requested else []
+    found += [] if changes.siblings is None else [changes.siblings.value]
+    found += ["count"] if changes.settling is not None else []
+    found += ["interrupt"] if changes.interrupts else []
+    found += ["wake"] if changes.wakes_workers else []
+    found += ["forgive"] if changes.of_shard.get("crashes") == 0 else []
+    found += ["forget tries"] if changes.of_job.get("tries") == 0 else []
+    if (retry_at := changes.of_job.get("retry_at")) is not None:
+        found.append(f"retry in {(retry_at - NOW).total_seconds():.0f} s")
+    return " ".join([*found, *(f"+{entry.type}" for entry in changes.entries)])
