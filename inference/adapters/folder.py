@@ -35,7 +35,7 @@ def read_adapter(folder: Path, base: LanguageModel, max_rank: int, within: Path 
     try:
         if not folder.is_dir():
             raise AdapterNotFound(f"there is no folder {folder}")
-        return _read(folder, base, max_rank, within)
+        return _read(folder.absolute(), base, max_rank, within)
     except OSError as error:
         raise AdapterRefused(f"it cannot be read: {error.strerror}") from error
 

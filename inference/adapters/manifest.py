@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from inference.errors import AdapterRefused
 
 MANIFEST = "manifest.json"
+_MOST_BYTES = 16 << 20
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # a revision of the hub, or a fingerprint
 
 
@@ -55,11 +56,13 @@ def hashes(*names: str | None) -> set[str]:
 def manifest_of(folder: Path, within: Path | None) -> Manifest | None:
     """The manifest in an adapter's folder or beside it, if there is one and it tells of this folder.
 
-    Nothing outside the folder `within`, where that is given, is read.
+    Nothing outside the folder `within`, where that is given, is read. Raises AdapterRefused where it is far too long.
     """
     for path in (folder / MANIFEST, folder.parent / MANIFEST):
         if not path.is_file() or not (within is None or path.resolve().is_relative_to(within)):
             continue
+        if path.stat().st_size > _MOST_BYTES:
+            raise AdapterRefused(f"{MANIFEST} has more than {_MOST_BYTES} bytes")
         try:
             found = Manifest.model_validate_json(path.read_bytes())
         except ValidationError:  # another program's file of that name

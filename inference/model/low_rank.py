@@ -71,10 +71,14 @@ def attached(module: nn.Module, adapter: Adapter) -> Iterator[None]:
     """Let a language model score with an adapter for as long as the body runs; one thread at a time."""
     with ExitStack() as stack:
         for name, low_rank in adapter.layers.items():
-            handle = module.get_submodule(name).register_forward_hook(partial(_add, low_rank))
+            layer = module.get_submodule(name)
+            handle = layer.register_forward_hook(partial(_add, low_rank), with_kwargs=True)
             stack.callback(handle.remove)
         yield
 
 
-def _add(low_rank: LowRank, _layer: nn.Module, inputs: tuple[Any, ...], answer: torch.Tensor) -> torch.Tensor:
-    return low_rank.added(inputs[0], answer)
+def _add(
+    low_rank: LowRank, _layer: nn.Module, inputs: tuple[Any, ...], by_name: dict[str, Any], answer: torch.Tensor
+) -> torch.Tensor:
+    (states,) = (*inputs, *by_name.values())
+    return low_rank.added(states, answer)

@@ -132,10 +132,12 @@ def test_pickled_weights_are_never_read(folder: Path, base: LanguageModel) -> No
         (WEIGHTS, pickle.dumps({"a": 1}), "is damaged"),
         (CONFIG, b"[]", "this is no JSON object"),
         (CONFIG, b"{", "this is no JSON object"),
+        (CONFIG, b'{"r": "\xff"}', "this is no JSON object"),
+        (CONFIG, b"[" * 100_000, "this is no JSON object"),
         (CONFIG, b"{}", "peft_type is missing"),
         (CONFIG, b" " * ((1 << 20) + 1), "has 1048577 bytes, more than"),
     ],
-    ids=["empty", "no header", "a pickle", "a list", "half an object", "no fields", "a megabyte"],
+    ids=["empty", "no header", "pickle", "list", "half an object", "no text", "too deep", "no fields", "a megabyte"],
 )
 def test_damaged_files_are_told(name: str, content: bytes, why: str, folder: Path, base: LanguageModel) -> None:
     (folder / name).write_bytes(content)
@@ -210,6 +212,18 @@ def test_a_manifest_vouches_for_base_and_files(*, beside: bool, folder: Path, ba
 def test_another_programs_manifest_is_no_matter(content: str, folder: Path, base: LanguageModel) -> None:
     (folder.parent / "manifest.json").write_text(content)
     assert read(folder, base).rank == 4
+
+
+def test_a_manifest_is_found_from_within_the_folder_and_has_a_bound(
+    folder: Path, base: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder.parent / "manifest.json"
+    write_manifest(folder, path, fingerprint=OTHER)
+    monkeypatch.chdir(folder)
+    assert "it was trained on another base" in refusal(Path(), base)
+    with path.open("r+b") as file:
+        file.truncate(1 << 30)
+    assert "manifest.json has more than 16777216 bytes" in refusal(folder, base)
 
 
 def test_a_manifest_of_another_folder_is_no_matter(folder: Path, base: LanguageModel) -> None:

@@ -14,7 +14,7 @@ from inference.batching.packed import NextToken
 from inference.batching.prefix_cache import PrefixCache
 from inference.engine import CacheLimits, Engine
 from inference.model.language_model import LanguageModel, Source, load, token_arrays
-from inference.model.low_rank import Adapter
+from inference.model.low_rank import Adapter, LowRank, attached
 from tests.inference.lora import GPT2_LAYERS, LLAMA_LAYERS, merged, read, save_adapter
 from tests.inference.tiny import (
     CONTEXT_TOKENS,
@@ -111,6 +111,16 @@ def test_rank_and_alpha_count_as_peft_has_them(fields: dict[str, Any], scales: A
     folder = save_adapter(tmp_path / "adapter", engine.language_model.module, **fields)
     answers = engine.score(PROMPTS, None, [read(folder, engine.language_model)] * len(PROMPTS))
     assert largest_difference(engine_of(merged(engine.language_model.module, folder, scales)), PROMPTS, answers) < 5e-5
+
+
+def test_a_layer_is_changed_however_it_is_called() -> None:
+    layer = nn.Sequential(nn.Linear(3, 2))
+    low_rank = LowRank(torch.ones(1, 3), torch.ones(2, 1), 2.0)
+    states = torch.ones(4, 5, 3)
+    with torch.inference_mode(), attached(layer, Adapter("sha", 1, {"0": low_rank})):
+        assert torch.equal(layer[0](input=states), layer[0](states))
+        changed = layer[0](states)
+    assert torch.equal(changed, layer(states) + 6)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("mixed", 0.1), ("bfloat16", 0.75)])
