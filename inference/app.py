@@ -7,11 +7,13 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from inference.adapters.registry import Adapters
 from inference.engine import Engine
 from inference.errors import InvalidRequest
 from inference.metrics import Metrics
 from inference.serving import VERSION, Serving
 from inference.settings import Limits
+from inference.wires.adapter_routes import AdapterRoutes, adapter_router
 from inference.wires.doors import Doors
 from inference.wires.hosts import AllowedHosts
 from inference.wires.openai_routes import OpenAiRoutes, openai_router
@@ -21,12 +23,14 @@ from inference.wires.tgi_routes import TgiRoutes, tgi_router
 from inference.wires.tree_routes import TreeRoutes, tree_router
 
 
-def create_app(engine: Engine, limits: Limits, allowed: AllowedHosts | None = None) -> FastAPI:
-    """An application that serves this engine; its lifespan runs the inference thread.
+def create_app(
+    engine: Engine, limits: Limits, allowed: AllowedHosts | None = None, adapters: Adapters | None = None
+) -> FastAPI:
+    """An application that serves this engine, with adapters; its lifespan runs the inference thread.
 
     It answers to the hosts that are allowed, by default to loopback names and addresses.
     """
-    serving = Serving(engine, limits)
+    serving = Serving(engine, limits, adapters)
     metrics = Metrics(serving)
     tgi, openai = TgiRoutes(serving, metrics), OpenAiRoutes(serving, metrics)
 
@@ -42,6 +46,7 @@ def create_app(engine: Engine, limits: Limits, allowed: AllowedHosts | None = No
     app.include_router(tgi_router(tgi))
     app.include_router(openai_router(openai))
     app.include_router(tree_router(TreeRoutes(serving, metrics)))
+    app.include_router(adapter_router(AdapterRoutes(serving)))
 
     @app.post("/tokenize")
     async def tokenize(request: Request) -> Response:

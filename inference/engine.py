@@ -11,6 +11,7 @@ import torch
 from inference.batching.packed import NamedTokens, NextToken, PackedScorer, only_named
 from inference.cache.prefix_cache import Tokens
 from inference.model.language_model import LanguageModel, token_arrays
+from inference.model.low_rank import Adapter
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +25,10 @@ _HALF_TOLERANCE_NATS = 0.75
 class Scorer(Protocol):
     """Answers a batch of prompts."""
 
-    def score(self, prompts: Sequence[Tokens], named: Sequence[NamedTokens] | None = None) -> list[NextToken]:
-        """What may follow each prompt."""
+    def score(
+        self, prompts: Sequence[Tokens], named: Sequence[NamedTokens] | None = None, owner: str = ""
+    ) -> list[NextToken]:
+        """What may follow each prompt; `owner` tells whose keys and values they make."""
 
 
 class PlainScorer:
@@ -34,7 +37,12 @@ class PlainScorer:
     def __init__(self, language_model: LanguageModel) -> None:
         self.language_model = language_model
 
-    def score(self, prompts: Sequence[Tokens], named: Sequence[NamedTokens] | None = None) -> list[NextToken]:
+    def score(
+        self,
+        prompts: Sequence[Tokens],
+        named: Sequence[NamedTokens] | None = None,
+        owner: str = "",  # noqa: ARG002 - nothing is kept, whoever owns it
+    ) -> list[NextToken]:
         """What may follow each prompt."""
         known: dict[bytes, torch.Tensor] = {}
         answers = []
@@ -79,19 +87,42 @@ class Engine:
         return self._packed.cache.capacity if self._packed else 0
 
     def score(
-        self, prompts: Sequence[Sequence[int] | Tokens], named: Sequence[NamedTokens] | None = None
+        self,
+        prompts: Sequence[Sequence[int] | Tokens],
+        named: Sequence[NamedTokens] | None = None,
+        adapters: Sequence[Adapter | None] | None = None,
     ) -> list[NextToken]:
         """What may follow each prompt: all log-probabilities, or those of the token ids that are `named` for it.
 
-        Raises ValueError for a prompt that is empty, too long or not of this world.
+        `adapters` has for each prompt the adapter that scores it, None for the language model itself. Prompts of one
+        adapter are scored together, apart from all others. Raises ValueError for a prompt that is empty, too long or
+        not of this world.
         """
         arrays = token_arrays(prompts)
         for array in arrays:
             self._check(array)
-        answers = self._scorer.score(arrays, named)
+        answers = self._by_adapter(arrays, named or [None] * len(arrays), adapters or [None] * len(arrays))
         self.tokens_sent += sum(map(len, arrays))
         self.tokens_computed += sum(answer.computed for answer in answers)
         return answers
+
+    def forget(self, adapter: Adapter) -> None:
+        """Free what the prefix cache holds for an adapter."""
+        if self._packed:
+            self._packed.cache.forget(adapter.sha)
+
+    def _by_adapter(
+        self, prompts: Sequence[Tokens], named: Sequence[NamedTokens], adapters: Sequence[Adapter | None]
+    ) -> list[NextToken]:
+        groups: dict[str, list[int]] = {}
+        for number, adapter in enumerate(adapters):
+            groups.setdefault(adapter.sha if adapter else "", []).append(number)
+        found: dict[int, NextToken] = {}
+        for owner, numbers in groups.items():
+            with self.language_model.adapted(adapters[numbers[0]]):
+                answers = self._scorer.score([prompts[n] for n in numbers], [named[n] for n in numbers], owner)
+            found.update(zip(numbers, answers, strict=True))
+        return [found[number] for number in range(len(prompts))]
 
     def _check(self, prompt: Tokens) -> None:
         if not 0 < len(prompt) <= self.language_model.context_tokens:

@@ -14,7 +14,15 @@ class InvalidRequest(RequestError):
 
 
 class UnknownModel(RequestError):
-    """The request names a language model other than the one served."""
+    """The request names neither the language model served nor one of its adapters."""
+
+
+class AdapterNotFound(RequestError):
+    """There is no adapter where a request says that there is one, or none of that name."""
+
+
+class AdapterRefused(RequestError):
+    """An adapter that cannot be served as it was trained, or not under this name; the text says why."""
 
 
 class Overloaded(RequestError):

@@ -12,8 +12,10 @@ import torch
 import uvicorn
 from transformers.utils.logging import disable_progress_bar
 
+from inference.adapters.registry import Adapters
 from inference.app import create_app
 from inference.engine import CacheLimits, Engine
+from inference.errors import RequestError
 from inference.model.gguf_file import UnreadableModel
 from inference.model.language_model import Source, load
 from inference.settings import Settings, read_settings
@@ -42,8 +44,9 @@ def main() -> None:
     configure_logging(settings.log_format, settings.log_level)
     disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
     engine = _engine_or_end(settings)
+    adapters = _adapters_or_end(settings, engine)
     config = uvicorn.Config(
-        create_app(engine, settings.limits, AllowedHosts(settings.host, settings.allowed_hosts)),
+        create_app(engine, settings.limits, AllowedHosts(settings.host, settings.allowed_hosts), adapters),
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -68,6 +71,20 @@ def _engine_or_end(settings: Settings) -> Engine:
         sentence = f"the language model {settings.model!r} cannot be loaded: {_first_sentence(error)}"
         log.error(sentence)  # noqa: TRY400 - whoever named it made a mistake, not this program
         sys.exit(MODEL_UNUSABLE)
+
+
+def _adapters_or_end(settings: Settings, engine: Engine) -> Adapters:
+    """The adapters that the settings name, or the end of the process with one line that says what is wrong with one."""
+    adapters = Adapters(engine.language_model, settings.adapter_limits)
+    for name, folder in settings.adapter:
+        try:
+            adapters.add(name, folder)
+        except RequestError as error:
+            structlog.get_logger().error(
+                f"the adapter {name!r} in {str(folder)!r} cannot be served: {_first_sentence(error)}"
+            )
+            sys.exit(MODEL_UNUSABLE)
+    return adapters
 
 
 def _first_sentence(error: Exception) -> str:

@@ -4,13 +4,16 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import Request
 
+from inference.adapters.registry import Adapters
 from inference.batching.generation import Generation, GenerationRequest
 from inference.batching.scheduler import Scheduler
 from inference.engine import Engine
 from inference.errors import ClientGone, InvalidRequest, Overloaded
+from inference.model.low_rank import Adapter
 from inference.model.tokenization import PromptTokenizer
 from inference.settings import Limits
 
@@ -31,10 +34,12 @@ class ModelCard:
 
 
 class Serving:
-    """A language model being served."""
+    """A language model being served, with its adapters."""
 
-    def __init__(self, engine: Engine, limits: Limits) -> None:
+    def __init__(self, engine: Engine, limits: Limits, adapters: Adapters | None = None) -> None:
         language_model = engine.language_model
+        self.adapters = adapters or Adapters(language_model)
+        self.adapters.when_unused(self._forget)
         self.engine = engine
         self.limits = limits
         self.tokenizer = PromptTokenizer(language_model.tokenizer)
@@ -48,6 +53,9 @@ class Serving:
             context_tokens=language_model.context_tokens,
             vocabulary=language_model.vocabulary,
         )
+
+    def _forget(self, adapter: Adapter) -> None:
+        self.scheduler.between_batches(partial(self.engine.forget, adapter))
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
@@ -75,12 +83,14 @@ class Serving:
             return self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
         return await asyncio.to_thread(self.tokenizer.encode, text, add_special_tokens=add_special_tokens)
 
-    async def generate(self, request: Request, wanted: Sequence[GenerationRequest]) -> list[Generation]:
+    async def generate(
+        self, request: Request, wanted: Sequence[GenerationRequest], adapter: Adapter | None = None
+    ) -> list[Generation]:
         """The answers, unless the client hangs up first. Raises ClientGone, GenerationFailed.
 
-        The request's body must have been read.
+        The request's body must have been read, and its adapter be in use until the answers are there.
         """
-        answers = asyncio.ensure_future(self.scheduler.generate(wanted))
+        answers = asyncio.ensure_future(self.scheduler.generate(wanted, adapter))
         hang_up = asyncio.ensure_future(_hang_up(request))
         try:
             await asyncio.wait((answers, hang_up), return_when=asyncio.FIRST_COMPLETED)

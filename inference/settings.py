@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from inference.adapters.registry import AdapterLimits
 from inference.model.language_model import DTYPES, DtypeName
 
 SMALL_MODEL = Path(__file__).parent / "small_model"
@@ -36,9 +37,18 @@ class Settings:
     cache_tokens: int | None
     pack_tokens: int | None
     threads: int | None
+    adapter: Sequence[tuple[str, Path]]
+    adapter_folder: Path | None
+    max_adapter_rank: int
+    max_adapters: int
     log_format: LogFormat
     log_level: str
     allowed_hosts: tuple[str, ...] = ()
+
+    @property
+    def adapter_limits(self) -> AdapterLimits:
+        """Which adapters it takes."""
+        return AdapterLimits(self.adapter_folder, self.max_adapter_rank, self.max_adapters)
 
     @property
     def limits(self) -> Limits:
@@ -70,6 +80,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--log-format", choices=get_args(LogFormat), default="console", help="form of the logs")
     parser.add_argument("--log-level", default="INFO", help="least level that is logged")
     _add_limits(parser)
+    _add_adapters(parser)
     return Settings(**vars(parser.parse_args(arguments)))
 
 
@@ -84,6 +95,33 @@ def _add_limits(parser: ArgumentParser) -> None:
     parser.add_argument("--cache-tokens", type=_positive, help="tokens held in the prefix cache (512 MiB of them)")
     parser.add_argument("--pack-tokens", type=_positive, help="tokens of one forward pass, at most (512; GPU 2048)")
     parser.add_argument("--threads", type=_positive, help="CPU threads (as many as there are cores)")
+
+
+def _add_adapters(parser: ArgumentParser) -> None:
+    limits = AdapterLimits()
+    parser.add_argument(
+        "--adapter",
+        type=_adapter,
+        action="append",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="a LoRA adapter as PEFT saves it, to be asked for by this name; may be given several times",
+    )
+    parser.add_argument(
+        "--adapter-folder",
+        type=Path,
+        metavar="FOLDER",
+        help="load and unload adapters below it while running, for whoever can connect",
+    )
+    parser.add_argument("--max-adapter-rank", type=_positive, default=limits.max_rank, help="beyond: refused")
+    parser.add_argument("--max-adapters", type=_positive, default=limits.max_adapters, help="loaded at once, at most")
+
+
+def _adapter(text: str) -> tuple[str, Path]:
+    name, _, folder = text.partition("=")
+    if not (name and folder):
+        raise ValueError(text)
+    return name, Path(folder)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -37,8 +37,9 @@ def only_named(log_probabilities: torch.Tensor, named: NamedTokens) -> torch.Ten
 class _Batch:
     """A batch on its way: costs by place in token order, answers in the order of the prompts given."""
 
-    def __init__(self, prompts: Sequence[Tokens], named: Sequence[NamedTokens]) -> None:
+    def __init__(self, prompts: Sequence[Tokens], named: Sequence[NamedTokens], owner: str) -> None:
         self.prompts = SortedPrompts(prompts)
+        self.owner = owner  # of their keys and values
         self.computed = [0] * len(self.prompts.tokens)
         self._named = named
         self._answers: list[torch.Tensor | None] = [None] * len(prompts)
@@ -89,12 +90,15 @@ class PackedScorer:
         self._key_values = PooledKeyValues(language_model.layers, cache_tokens)
         self._path = np.zeros(language_model.context_tokens, np.int64)  # slots of the path being worked on
 
-    def score(self, prompts: Sequence[Tokens], named: Sequence[NamedTokens] | None = None) -> list[NextToken]:
+    def score(
+        self, prompts: Sequence[Tokens], named: Sequence[NamedTokens] | None = None, owner: str = ""
+    ) -> list[NextToken]:
         """What may follow each prompt; a prompt given twice is computed once.
 
-        A failure of the language model is passed on, and the cache starts anew.
+        `owner` tells apart the language model and its adapters, none of which reads what another one wrote into the
+        cache. A failure of the language model is passed on, and the cache starts anew.
         """
-        batch = _Batch(prompts, named or [None] * len(prompts))
+        batch = _Batch(prompts, named or [None] * len(prompts), owner)
         count = len(batch.prompts.tokens)
         pending: list[_Visit | _Leave] = [_Visit(range(count), 0)] if count else []
         try:
@@ -128,7 +132,7 @@ class PackedScorer:
         """Bring the path from `depth` to `end` along a prompt; the answer is the pinned node it ends at."""
         tokens = batch.prompts.tokens[rank][:end]
         is_prompt = batch.prompts.lengths[rank] == end
-        match = self.cache.match(tokens[: end - 1] if is_prompt else tokens)
+        match = self.cache.match(tokens[: end - 1] if is_prompt else tokens, batch.owner)
         self._path[depth : match.length] = match.slots[depth:]
         node = self.cache.pin(match.node)
         for start in range(match.length, end, self.pack_tokens):
@@ -147,7 +151,7 @@ class PackedScorer:
         if answered:
             batch.answer(rank, scores[0])
         self._path[start:stop] = new
-        node = self.cache.pin(self.cache.insert(tokens, self._path[:stop], start))
+        node = self.cache.pin(self.cache.insert(tokens, self._path[:stop], start, batch.owner))
         self.cache.unpin(pinned)
         return node
 
@@ -160,7 +164,7 @@ class PackedScorer:
             batch.answer(rank, answer)
             batch.computed[rank] += len(branch.new)
             before = np.zeros(branch.new.start, np.int64)  # held already: insert() does not look at these
-            self.cache.insert(branch.tokens, np.concatenate([before, branch.new_slots]), branch.new.start)
+            self.cache.insert(branch.tokens, np.concatenate([before, branch.new_slots]), branch.new.start, batch.owner)
         for node in pins:
             self.cache.unpin(node)
 
@@ -170,7 +174,7 @@ class PackedScorer:
         for rank in group:
             tokens = batch.prompts.tokens[rank]
             start = depth if rank == group[0] else batch.prompts.shared[rank]
-            match = self.cache.match(tokens[:-1])
+            match = self.cache.match(tokens[:-1], batch.owner)
             pins.append(self.cache.pin(match.node))
             held = max(start, match.length)
             found.append((tokens, range(start, held), range(held, len(tokens)), match.slots[start:held]))

@@ -14,6 +14,7 @@ from inference.batching.generation import Generation, GenerationRequest, advance
 from inference.batching.packed import NamedTokens, NextToken
 from inference.cache.prefix_cache import Tokens
 from inference.errors import GenerationFailed
+from inference.model.low_rank import Adapter
 from inference.model.tokenization import PromptTokenizer
 
 logger = logging.getLogger(__name__)
@@ -27,15 +28,21 @@ _BATCH_TOKENS = 1 << 20  # sent, most of them usually shared
 class BatchEngine(Protocol):
     """What scores batches; `Engine` does."""
 
-    def score(self, prompts: Sequence[Tokens], named: Sequence[NamedTokens] | None = None) -> list[NextToken]:
-        """What may follow each prompt."""
+    def score(
+        self,
+        prompts: Sequence[Tokens],
+        named: Sequence[NamedTokens] | None = None,
+        adapters: Sequence[Adapter | None] | None = None,
+    ) -> list[NextToken]:
+        """What may follow each prompt, each with its adapter."""
 
 
 @dataclass(slots=True, eq=False)
 class _Work:
-    """A generation and who waits for it."""
+    """A generation, the adapter that makes it, and who waits for it."""
 
     generation: Generation
+    adapter: Adapter | None
     done: asyncio.Future[Generation]
     submitted: float
     started: float = 0.0
@@ -48,7 +55,7 @@ class Scheduler:
     def __init__(self, engine: BatchEngine, tokenizer: PromptTokenizer) -> None:
         self._engine = engine
         self._tokenizer = tokenizer
-        self._arrivals: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._arrivals: queue.SimpleQueue[_Work | Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self.batches = 0
@@ -74,12 +81,16 @@ class Scheduler:
         """Whether the thread is there to work."""
         return self._thread.is_alive()
 
-    async def generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
+    def between_batches(self, call: Callable[[], None]) -> None:
+        """Have the thread call this when it is done with the batch at hand and what arrived before."""
+        self._arrivals.put(call)
+
+    async def generate(self, requests: Sequence[GenerationRequest], adapter: Adapter | None = None) -> list[Generation]:
         """The answers to these requests. Raises GenerationFailed. Work is dropped if the caller is cancelled."""
         if self._loop is None or not self.alive:
             raise GenerationFailed("the server is not running")
         now = time.perf_counter()
-        works = [_Work(Generation(request), self._loop.create_future(), now) for request in requests]
+        works = [_Work(Generation(request), adapter, self._loop.create_future(), now) for request in requests]
         for work in works:
             self._arrivals.put(work)
         try:
@@ -115,6 +126,9 @@ class Scheduler:
                 break
             if work is None:
                 return arrived, True
+            if not isinstance(work, _Work):
+                _call(work)
+                continue
             deadline = deadline or time.perf_counter() + _WAIT_SECONDS
             tokens += len(work.generation.request.prompt)
             arrived.append(work)
@@ -134,6 +148,7 @@ class Scheduler:
             answers = self._engine.score(
                 [generation.tokens_so_far() for generation in generations],
                 [generation.request.named for generation in generations],
+                [work.adapter for work in works],
             )
             advance(generations, answers, self._tokenizer)
         except Exception as error:
@@ -153,7 +168,7 @@ class Scheduler:
         works = []
         while not self._arrivals.empty():
             work = self._arrivals.get()
-            if work is not None:
+            if isinstance(work, _Work):
                 works.append(work)
         return works
 
@@ -165,6 +180,13 @@ class Scheduler:
         if self._loop is not None:
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(call)
+
+
+def _call(call: Callable[[], None]) -> None:
+    try:
+        call()
+    except Exception:
+        logger.exception("a call between two batches failed")
 
 
 def _deliver(works: Sequence[_Work]) -> None:

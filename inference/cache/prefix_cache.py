@@ -1,6 +1,7 @@
-"""A radix tree over token ids that says in which slots of a pool the keys and values of a prefix lie.
+"""Radix trees over token ids that say in which slots of a pool the keys and values of a prefix lie.
 
-The tree knows nothing of tensors: a slot is a number below the capacity. Runs of tokens
+Each language model (a base, or an adapter on it) has a tree of its own, since it makes other keys and values of the
+same tokens; they share the pool. A tree knows nothing of tensors: a slot is a number below the capacity. Runs of tokens
 without a fork are one node, prefixes are found token by token, the least recently used
 tokens go first when room is needed, and pinned nodes (with all before them) stay.
 """
@@ -53,7 +54,8 @@ class PrefixCache:
     """Which prefixes are held, and in which slots.
 
     `capacity` is the number of slots, one for each token held. Slots handed out by
-    `allocate` belong to the caller until `insert` or `release` takes them back.
+    `allocate` belong to the caller until `insert` or `release` takes them back. `owner`
+    says whose keys and values they are.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -62,22 +64,22 @@ class PrefixCache:
         self._free = np.arange(capacity, dtype=np.int64)[::-1].copy()
         self._free_count = capacity
         self._clock = 0
-        self._root = Node(np.empty(0, np.int32), np.empty(0, np.int64), None)
+        self._roots: dict[str, Node] = {}
         self._leaves: set[Node] = set()
 
-    def match(self, tokens: Tokens) -> Match:
+    def match(self, tokens: Tokens, owner: str = "") -> Match:
         """The longest prefix of these tokens that is held; it counts as used now."""
-        node, length, slots = self._walk(tokens)
+        node, length, slots = self._walk(tokens, owner)
         return Match(length, np.concatenate(slots) if slots else np.empty(0, np.int64), node)
 
-    def insert(self, tokens: Tokens, slots: Slots, first_new: int) -> Node:
+    def insert(self, tokens: Tokens, slots: Slots, first_new: int, owner: str = "") -> Node:
         """Hold these tokens; the slots from `first_new` on were allocated for them.
 
         What the tree holds already keeps its slots: the superfluous ones are released and
         `slots` is corrected in place. The answer is the node that the tokens end at.
         Raises ValueError where the tokens before `first_new` are not held.
         """
-        node, length, held = self._walk(tokens)
+        node, length, held = self._walk(tokens, owner)
         if length < first_new:
             raise ValueError(f"tokens from {length} to {first_new} are missing")
         if length > first_new:
@@ -120,10 +122,22 @@ class PrefixCache:
         """Forget everything that is not pinned."""
         self._evict(self.capacity)
 
-    def _walk(self, tokens: Tokens) -> tuple[Node, int, list[Slots]]:
+    def forget(self, owner: str) -> None:
+        """Free all that is held for an owner; none of it may be pinned."""
+        root = self._roots.pop(owner, None)
+        pending = [root] if root else []
+        while pending:
+            node = pending.pop()
+            self.release(node.slots)
+            self.tokens -= len(node.slots)
+            self._leaves.discard(node)
+            pending.extend(node.children.values())
+
+    def _walk(self, tokens: Tokens, owner: str) -> tuple[Node, int, list[Slots]]:
         """Go down as far as the tokens agree, splitting the node where they part."""
         self._clock += 1
-        node, length, slots = self._root, 0, []
+        root = self._roots.setdefault(owner, Node(np.empty(0, np.int32), np.empty(0, np.int64), None))
+        node, length, slots = root, 0, []
         while length < len(tokens):
             child = node.children.get(int(tokens[length]))
             if child is None:

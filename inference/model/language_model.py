@@ -18,11 +18,14 @@ from inference.cache.key_values import PooledKeyValues
 from inference.cache.packing import Pack
 from inference.cache.prefix_cache import Tokens
 from inference.model.attention import FULL, SLIDING, Attention, attention_of, narrowed
-from inference.model.gguf_file import is_gguf, read_gguf
+from inference.model.gguf_file import UnreadableModel, is_gguf, read_gguf
+from inference.model.low_rank import Adapter, attached
 from inference.model.mixed import mix
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "mixed": torch.float32}
 DtypeName = Literal["auto", "float32", "bfloat16", "float16", "mixed"]
+_ADAPTER_CONFIG = "adapter_config.json"
+_ADAPTER = "this is an adapter: name its base with --model, and the adapter with --adapter NAME=FOLDER"
 _FINGERPRINT_BYTES = 1 << 20  # read from either end of each file
 _FINGERPRINT_SUFFIXES = (".json", ".safetensors", ".bin", ".model", ".txt")
 
@@ -63,6 +66,15 @@ class LanguageModel:
         """Multiply by the weights in bfloat16 from now on (`inference.model.mixed`); the weights were in float32."""
         mix(self.module)
         self.is_mixed = True
+
+    @contextmanager
+    def adapted(self, adapter: Adapter | None) -> Iterator[None]:
+        """Score with an adapter for as long as the body runs; with None, as the language model is."""
+        if adapter is None:
+            yield
+            return
+        with attached(self.module, adapter):
+            yield
 
     @torch.inference_mode()
     def plain(self, tokens: Tokens) -> torch.Tensor:
@@ -126,7 +138,7 @@ class LanguageModel:
 
 
 def load(source: Source) -> LanguageModel:
-    """Load weights and tokenizer. Raises OSError where there is no such model, UnreadableModel for a GGUF file."""
+    """Load weights and tokenizer. Raises OSError where there is no such model, UnreadableModel for what is none."""
     device = _device(source.device)
     language_model = _loaded(source.model, device, _dtype(source.dtype, device))
     if source.dtype == "mixed":
@@ -137,7 +149,11 @@ def load(source: Source) -> LanguageModel:
 def _loaded(model: str, device: torch.device, dtype: torch.dtype) -> LanguageModel:
     if is_gguf(model):
         return _load_gguf(Path(model), device, dtype)
+    if (Path(model) / _ADAPTER_CONFIG).exists():
+        raise UnreadableModel(_ADAPTER)
     module: Any = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+    if getattr(module, "_hf_peft_config_loaded", False):  # transformers lays an adapter of the hub over its base
+        raise UnreadableModel(_ADAPTER)
     module.to(device)
     tokenizer = AutoTokenizer.from_pretrained(model)
     folder = Path(model)

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from inference.adapters.registry import Named
 from inference.batching.generation import Generation, GenerationRequest, Step
-from inference.errors import InvalidRequest, UnknownModel
+from inference.errors import InvalidRequest
 from inference.model.tokenization import PromptTokenizer
 from inference.serving import ModelCard
 from inference.settings import Limits
@@ -62,12 +63,10 @@ class TokenizeBody(_Body):
 
 
 def check_completion(body: CompletionBody, card: ModelCard, limits: Limits) -> None:
-    """Raises InvalidRequest or UnknownModel for what is wrong, or would not be done as asked.
+    """Raises InvalidRequest for what is wrong, or would not be done as asked.
 
     As with vLLM, chosen tokens take the place of the likeliest, so that `logprobs` is of no account beside them.
     """
-    if body.model not in (None, card.name):
-        raise UnknownModel(f"The model `{body.model}` does not exist.")
     _refuse_unsupported(body)
     if body.logprob_token_ids is None and (body.logprobs or 0) > limits.max_top_n_tokens:
         raise InvalidRequest(
@@ -147,7 +146,7 @@ def completion_reply(
         "id": f"cmpl-{uuid.uuid4().hex}",
         "object": "text_completion",
         "created": created,
-        "model": card.name,
+        "model": body.model or card.name,
         "choices": [_choice(number, body, generation, tokenizer) for number, generation in enumerate(generations)],
         "usage": {
             "prompt_tokens": sent,
@@ -208,20 +207,22 @@ def _finite(log_probability: float) -> float:
     return max(log_probability, _LEAST_LOG_PROBABILITY)
 
 
-def models_reply(card: ModelCard, created: int) -> dict[str, Any]:
-    """The reply to `GET /v1/models`."""
+def models_reply(card: ModelCard, adapters: Sequence[Named], created: int) -> dict[str, Any]:
+    """The reply to `GET /v1/models`: the base, then its adapters, each with its folder as `root`."""
+    shown = [(card.name, card.name, None), *((named.name, named.path, card.name) for named in adapters)]
     return {
         "object": "list",
         "data": [
             {
-                "id": card.name,
+                "id": name,
                 "object": "model",
                 "created": created,
                 "owned_by": "icm-inference",
-                "root": card.name,
-                "parent": None,
+                "root": root,
+                "parent": parent,
                 "max_model_len": card.context_tokens,
             }
+            for name, root, parent in shown
         ],
     }
 

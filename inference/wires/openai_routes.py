@@ -33,7 +33,7 @@ class OpenAiRoutes:
 
     async def models(self) -> Response:
         """`GET /v1/models`."""
-        return json_reply(openai.models_reply(self._serving.card, self._created))
+        return json_reply(openai.models_reply(self._serving.card, self._serving.adapters.listed(), self._created))
 
     async def version(self) -> Response:
         """`GET /version`."""
@@ -56,11 +56,13 @@ class OpenAiRoutes:
     async def _complete(self, request: Request) -> Response:
         serving = self._serving
         body = read_body(openai.CompletionBody, await serving.body(request))
-        openai.check_completion(body, serving.card, serving.limits)
-        wanted = [
-            openai.generation_request(body, await self._ids(prompt, body), serving.card) for prompt in body.prompts()
-        ]
-        generations = await serving.generate(request, wanted)
+        with serving.adapters.using(body.model or None) as adapter:
+            openai.check_completion(body, serving.card, serving.limits)
+            wanted = [
+                openai.generation_request(body, await self._ids(prompt, body), serving.card)
+                for prompt in body.prompts()
+            ]
+            generations = await serving.generate(request, wanted, adapter)
         created = int(time.time())
         return json_reply(openai.completion_reply(body, generations, serving.tokenizer, serving.card, created))
 

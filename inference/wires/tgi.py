@@ -1,9 +1,11 @@
 """The JSON of text-generation-inference: its requests checked by its rules, its replies, its errors."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from inference.adapters.registry import Named
 from inference.batching.generation import Generation, GenerationRequest, ScoredTokens
 from inference.errors import InvalidRequest
 from inference.model.tokenization import PromptTokenizer
@@ -89,7 +91,6 @@ def _refuse_unsupported(parameters: GenerateParameters) -> None:
         "best_of": (parameters.best_of or 1) > 1,
         "watermark": parameters.watermark,
         "grammar": parameters.grammar is not None,
-        "adapter_id": parameters.adapter_id is not None,
     }
     for name, is_asked in warps.items():
         if is_asked:
@@ -160,8 +161,11 @@ def _token(token: int, text: str, log_probability: float, *, special: bool) -> d
     return {"id": token, "text": text, "logprob": log_probability, "special": special}
 
 
-def info_reply(card: ModelCard, limits: Limits) -> dict[str, Any]:
-    """The reply to `GET /info`; beside TGI's keys the cap that TGI keeps to itself."""
+def info_reply(card: ModelCard, adapters: Sequence[Named], limits: Limits) -> dict[str, Any]:
+    """The reply to `GET /info`; beside TGI's keys the cap that TGI keeps to itself, and the adapters.
+
+    An adapter's `sha` changes with its files and with `model_sha`, the base's.
+    """
     return {
         "model_id": card.name,
         "model_sha": card.sha,
@@ -180,6 +184,10 @@ def info_reply(card: ModelCard, limits: Limits) -> dict[str, Any]:
         "version": VERSION,
         "sha": None,
         "docker_label": None,
+        "adapters": [
+            {"id": named.name, "sha": named.adapter.sha, "rank": named.adapter.rank, "parent": card.name}
+            for named in adapters
+        ],
     }
 
 

@@ -5,7 +5,7 @@ import time
 from fastapi import APIRouter, Request, Response
 
 from inference.batching.generation import Generation
-from inference.errors import ClientGone, GenerationFailed, InvalidRequest, Overloaded, RequestError
+from inference.errors import ClientGone, GenerationFailed, InvalidRequest, Overloaded, RequestError, UnknownModel
 from inference.metrics import Metrics
 from inference.serving import Serving
 from inference.wires import tgi
@@ -29,7 +29,7 @@ class TgiRoutes:
 
     async def info(self) -> Response:
         """`GET /info`."""
-        return json_reply(tgi.info_reply(self._serving.card, self._serving.limits))
+        return json_reply(tgi.info_reply(self._serving.card, self._serving.adapters.listed(), self._serving.limits))
 
     async def health(self) -> Response:
         """`GET /health`: empty while the inference thread lives."""
@@ -64,10 +64,11 @@ class TgiRoutes:
             parameters = body.parameters.model_copy(update={"return_full_text": True})
             body = body.model_copy(update={"parameters": parameters})
         context = serving.card.context_tokens
-        tgi.check_parameters(body.parameters, body.inputs, serving.limits, context)
-        wanted = tgi.generation_request(body.parameters, await serving.encode(body.inputs), context)
-        validated = time.perf_counter()
-        (generation,) = await serving.generate(request, [wanted])
+        with serving.adapters.using(body.parameters.adapter_id) as adapter:
+            tgi.check_parameters(body.parameters, body.inputs, serving.limits, context)
+            wanted = tgi.generation_request(body.parameters, await serving.encode(body.inputs), context)
+            validated = time.perf_counter()
+            (generation,) = await serving.generate(request, [wanted], adapter)
         reply = tgi.generate_reply(body, generation, serving.tokenizer)
         response = json_reply([reply] if is_compatible else reply)
         times = {"validation": validated - started, "total": time.perf_counter() - started}
@@ -98,6 +99,9 @@ class TgiRoutes:
         match error:
             case InvalidRequest():
                 return json_reply(tgi.error_reply(f"Input validation error: {error}", "validation"), 422)
+            case UnknownModel():
+                message = f"Input validation error: `adapter_id` names no adapter of this server. {error}"
+                return json_reply(tgi.error_reply(message, "validation"), 422)
             case Overloaded():
                 return json_reply(tgi.error_reply("Model is overloaded", "overloaded"), 429)
             case ClientGone():

@@ -43,6 +43,7 @@ class ScoreTreeBody(_Body):
     tokenizer merges with the prompt is left out; one that stands for two labels is refused.
     `separator` is the text that follows a label in a demonstration. With it, a label that another
     one begins with ("1" and "10") is scored with the token that ends it.
+    `adapter` is the name of an adapter that scores the tree; without it, or with the base's name, the base does.
     """
 
     nodes: list[NodeBody]
@@ -50,6 +51,7 @@ class ScoreTreeBody(_Body):
     labels: Annotated[list[str], Field(min_length=1)]
     spellings: list[list[str]] | None = None
     separator: str = ""
+    adapter: str | None = None
 
 
 class CountTokensBody(_Body):

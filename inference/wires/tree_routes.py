@@ -5,7 +5,7 @@ import time
 
 from fastapi import APIRouter, Request, Response
 
-from inference.errors import ClientGone, GenerationFailed, InvalidRequest, Overloaded, RequestError
+from inference.errors import ClientGone, GenerationFailed, InvalidRequest, Overloaded, RequestError, UnknownModel
 from inference.metrics import Metrics
 from inference.serving import Serving
 from inference.tree_prompts import QueryTokens, Tree, tokenise
@@ -45,11 +45,12 @@ class TreeRoutes:
     async def _score(self, request: Request) -> Response:
         serving = self._serving
         body = read_body(tree.ScoreTreeBody, await serving.body(request))
-        queries = await asyncio.to_thread(self._tokenise, tree.tree_of(body))
         answer = TreeAnswer()
-        for piece in pieces(queries):
-            wanted = [one for query in piece for one in requests_of(query)]
-            collect(answer, piece, await serving.generate(request, wanted))
+        with serving.adapters.using(body.adapter) as adapter:
+            queries = await asyncio.to_thread(self._tokenise, tree.tree_of(body))
+            for piece in pieces(queries):
+                wanted = [one for query in piece for one in requests_of(query)]
+                collect(answer, piece, await serving.generate(request, wanted, adapter))
         return json_reply(tree.score_tree_reply(answer))
 
     def _tokenise(self, tree: Tree) -> list[QueryTokens]:
@@ -62,6 +63,8 @@ class TreeRoutes:
         match error:
             case InvalidRequest():
                 return _error(str(error), "validation", 422)
+            case UnknownModel():
+                return _error(f"adapter: {error}", "unknown_adapter", 404)
             case Overloaded():
                 return _error("as many requests as this server takes are under way", "overloaded", 429)
             case ClientGone():

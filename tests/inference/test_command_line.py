@@ -14,6 +14,8 @@ import pytest
 
 from inference.server import MODEL_UNUSABLE, main
 from inference.settings import SMALL_MODEL, read_settings
+from tests.inference.lora import save_adapter
+from tests.inference.tiny import llama
 
 
 @contextmanager
@@ -37,15 +39,44 @@ def read_url(process: subprocess.Popen[str]) -> str:
     raise AssertionError("the server ended without being ready")
 
 
-def test_the_server_says_when_it_is_ready_and_stops_when_told(tiny_folder: Path) -> None:
+def test_the_server_says_when_it_is_ready_and_stops_when_told(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = save_adapter(tmp_path / "lora", llama())
     options = ("--port", "0", "--threads", "1", "--cache-tokens", "1000", "--max-top-n-tokens", "7")
-    with running("--model", str(tiny_folder), "--log-format", "json", *options) as process:
+    adapters = ("--adapter", f"a={folder}", "--adapter", f"b+1={folder}", "--adapter-folder", str(tmp_path))
+    with running("--model", str(tiny_folder), "--log-format", "json", *options, *adapters) as process:
         url = read_url(process)
         assert httpx.get(f"{url}/health").status_code == 200
         assert httpx.get(f"{url}/info").json()["max_top_n_tokens"] == 7
         assert "inference_cache_capacity_tokens 1000.0" in httpx.get(f"{url}/metrics").text
+        loaded = httpx.post(f"{url}/v1/load_lora_adapter", json={"lora_name": "c", "lora_path": "lora"})
+        assert loaded.status_code == 200
+        assert [model["id"] for model in httpx.get(f"{url}/v1/models").json()["data"]] == ["tiny", "a", "b+1", "c"]
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "is_dora", "why"),
+    [("small_model", False, "'small_model' is the name of the base"), ("a", True, "use_dora is set")],
+)
+def test_an_adapter_that_cannot_be_served_is_told_on_one_line(
+    name: str,
+    *,
+    is_dora: bool,
+    why: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = save_adapter(tmp_path / "lora", llama(), use_dora=is_dora)
+    monkeypatch.setattr("sys.argv", ["inference", "--log-format", "json", "--adapter", f"{name}={folder}"])
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == MODEL_UNUSABLE
+    told = json.loads(capsys.readouterr().err.splitlines()[-1])["event"]
+    assert told.startswith(f"the adapter {name!r} in {str(folder)!r} cannot be served: ")
+    assert why in told
 
 
 def test_without_options_the_small_model_is_served_locally() -> None:
@@ -55,7 +86,9 @@ def test_without_options_the_small_model_is_served_locally() -> None:
     assert (settings.limits.max_concurrent_requests, settings.limits.max_top_n_tokens) == (128, 1000)
 
 
-@pytest.mark.parametrize("arguments", [["--threads", "0"], ["--dtype", "int8"], ["--cache-tokens", "x"], ["--spin"]])
+@pytest.mark.parametrize(
+    "arguments", [["--threads", "0"], ["--dtype", "int8"], ["--cache-tokens", "x"], ["--spin"], ["--adapter", "x"]]
+)
 def test_a_mistake_on_the_command_line_is_told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         read_settings(arguments)

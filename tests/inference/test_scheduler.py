@@ -12,6 +12,7 @@ from inference.batching.scheduler import Scheduler
 from inference.cache.prefix_cache import Tokens
 from inference.engine import Engine
 from inference.errors import GenerationFailed
+from inference.model.low_rank import Adapter
 from inference.model.tokenization import PromptTokenizer
 from tests.inference.tiny import plain_scores, until
 
@@ -26,13 +27,18 @@ class GatedEngine:
         self.batches: list[int] = []
         self.error: Exception | None = None
 
-    def score(self, prompts: Sequence[Tokens], named: Sequence[NamedTokens] | None = None) -> list[NextToken]:
+    def score(
+        self,
+        prompts: Sequence[Tokens],
+        named: Sequence[NamedTokens] | None = None,
+        adapters: Sequence[Adapter | None] | None = None,
+    ) -> list[NextToken]:
         self.batches.append(len(prompts))
         self.entered.set()
         self.gate.wait(10)
         if self.error:
             raise self.error
-        return self.inner.score(prompts, named)
+        return self.inner.score(prompts, named, adapters)
 
 
 @pytest.fixture

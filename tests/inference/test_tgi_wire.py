@@ -7,7 +7,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from inference.batching.generation import Generation, GenerationRequest
+from inference.batching.generation import Generation
 from inference.engine import Engine
 from inference.errors import GenerationFailed
 from inference.serving import Serving
@@ -182,7 +182,7 @@ async def test_one_request_too_many_is_told_to_come_back(client: httpx.AsyncClie
 async def test_a_failed_generation_is_told(
     client: httpx.AsyncClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(_: list[GenerationRequest]) -> list[Generation]:
+    async def fail(*_: object) -> list[Generation]:
         raise GenerationFailed("out of memory")
 
     monkeypatch.setattr(serving_of(app).scheduler, "generate", fail)

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from hypothesis import given, settings
 
 from inference.app import create_app
-from inference.batching.generation import Generation, GenerationRequest
+from inference.batching.generation import Generation
 from inference.engine import Engine
 from inference.errors import GenerationFailed
 from inference.serving import Serving
@@ -256,7 +256,7 @@ async def test_one_tree_too_many_is_told_to_come_back(client: httpx.AsyncClient,
 
 
 async def test_a_failed_batch_is_told(client: httpx.AsyncClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(_: list[GenerationRequest]) -> list[Generation]:
+    async def fail(*_: object) -> list[Generation]:
         raise GenerationFailed("out of memory")
 
     monkeypatch.setattr(serving_of(app).scheduler, "generate", fail)

@@ -1,0 +1,164 @@
+"""The adapters that a server has, by name: loaded, found, and let go once no request uses them any more."""
+
+import asyncio
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from inference.adapters.folder import read_adapter
+from inference.errors import AdapterNotFound, AdapterRefused, UnknownModel
+from inference.model.language_model import LanguageModel
+from inference.model.low_rank import Adapter
+
+logger = logging.getLogger(__name__)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+@/-]{0,199}")
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterLimits:
+    """What the operator allows. Without a folder, nothing is loaded or unloaded while the server runs."""
+
+    folder: Path | None = None
+    max_rank: int = 64
+    max_adapters: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An adapter under a name; `path` is the folder as whoever named it wrote it."""
+
+    name: str
+    path: str
+    adapter: Adapter
+
+
+class Adapters:
+    """Names of adapters over one language model. It lives in one thread, but for the reading of files.
+
+    Adapters of equal content are one adapter, whatever names they have.
+    """
+
+    def __init__(self, base: LanguageModel, limits: AdapterLimits | None = None) -> None:
+        self.base = base
+        self.limits = limits or AdapterLimits()
+        self._named: dict[str, Named] = {}
+        self._users: Counter[str] = Counter()  # requests under way, by the adapter's fingerprint
+        self._loading = asyncio.Lock()
+        self._when_unused: Callable[[Adapter], None] = _nothing
+
+    def when_unused(self, call: Callable[[Adapter], None]) -> None:
+        """What to do with an adapter that has no name any more, once the last request that uses it has ended."""
+        self._when_unused = call
+
+    def listed(self) -> list[Named]:
+        """All of them, in the order they were loaded."""
+        return list(self._named.values())
+
+    @contextmanager
+    def using(self, name: str | None) -> Iterator[Adapter | None]:
+        """The adapter of that name, kept for as long as the body runs; None stands for the base, as does its name.
+
+        Raises UnknownModel.
+        """
+        if name in (None, self.base.name):
+            yield None
+            return
+        named = self._named.get(name or "")
+        if named is None:
+            raise UnknownModel(f"The model `{name}` does not exist.")
+        adapter = named.adapter
+        self._users[adapter.sha] += 1
+        try:
+            yield adapter
+        finally:
+            self._users[adapter.sha] -= 1
+            self._let_go(adapter)
+
+    def add(self, name: str, folder: Path) -> None:
+        """Read an adapter that the operator names. Raises AdapterNotFound, AdapterRefused."""
+        self._check_name(name)
+        self._keep(Named(name, str(folder), read_adapter(folder, self.base, self.limits.max_rank)))
+
+    async def load(self, name: str, path: str) -> None:
+        """Read an adapter below the operator's folder, beside the requests under way. Raises as `add` does."""
+        self._check_name(name)
+        root = self._root()
+        folder = _below(root, path)
+        async with self._loading:
+            try:
+                adapter = await asyncio.to_thread(read_adapter, folder, self.base, self.limits.max_rank, root)
+            except AdapterNotFound as error:
+                raise AdapterNotFound(f"Loading lora {name} failed: No adapter found for {path}") from error
+            self._keep(Named(name, path, adapter))
+
+    def unload(self, name: str) -> None:
+        """Take a name away at once; requests under way end with the adapter that they began with.
+
+        Raises AdapterNotFound.
+        """
+        self._root()
+        named = self._named.pop(name, None)
+        if named is None:
+            raise AdapterNotFound(f"The lora adapter '{name}' cannot be found.")
+        logger.info("adapter %s unloaded", name)
+        self._let_go(named.adapter)
+
+    def _root(self) -> Path:
+        """The operator's folder. Raises AdapterNotFound where there is none."""
+        if self.limits.folder is None:
+            raise AdapterNotFound(
+                "this server loads and unloads no adapters while it runs; start it with --adapter-folder FOLDER, "
+                "the folder that they are below"
+            )
+        return self.limits.folder.resolve()
+
+    def _check_name(self, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            raise AdapterRefused(
+                f"{name!r} is no name for an adapter: a letter or digit, then up to 199 of these, . _ : + @ / and -"
+            )
+        if name == self.base.name:
+            raise AdapterRefused(f"{name!r} is the name of the base")
+        if name not in self._named and len(self._named) >= self.limits.max_adapters:
+            raise AdapterRefused(f"{len(self._named)} adapters are loaded, as many as may be (--max-adapters)")
+
+    def _keep(self, new: Named) -> None:
+        """Raises AdapterRefused where the name is that of another adapter."""
+        self._check_name(new.name)
+        old = self._named.get(new.name)
+        if old is None:
+            equal = (named.adapter for named in self._named.values() if named.adapter.sha == new.adapter.sha)
+            self._named[new.name] = Named(new.name, new.path, next(equal, new.adapter))
+            logger.info("adapter %s loaded: rank %d, %s", new.name, new.adapter.rank, new.adapter.sha)
+        elif old.adapter.sha != new.adapter.sha:
+            raise AdapterRefused(
+                f"The lora adapter '{new.name}' has already been loaded, with other content. Choose another name, such "
+                "as one with a part of the content's hash, or unload it first."
+            )
+
+    def _let_go(self, adapter: Adapter) -> None:
+        if any(named.adapter.sha == adapter.sha for named in self._named.values()):
+            return
+        if self._users[adapter.sha] == 0:
+            del self._users[adapter.sha]
+            self._when_unused(adapter)
+
+
+def _nothing(_adapter: Adapter) -> None:
+    """There is no engine yet that could hold anything."""
+
+
+def _below(root: Path, path: str) -> Path:
+    """A folder that a request names, from the root on; links are followed first. Raises as `load` does."""
+    try:
+        folder = (root / path).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links; a NUL byte
+        raise AdapterRefused("lora_path is no path") from error
+    if not folder.is_relative_to(root):
+        raise AdapterRefused("lora_path leads out of the folder that this server may load adapters from")
+    return folder
