@@ -7,7 +7,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.config import JobConfig
-from service.entities import Job, JobStatus, LabelState, LabelStatus
+from service.entities import JobStatus, LabelState, LabelStatus
 from service.jobs.reporting.baselines import Baseline
 from service.jobs.reporting.calibration import Calibration
 from service.jobs.reporting.coherence import Coherence
@@ -61,12 +61,17 @@ class JobError(_Body):
     message: str
 
 
+def _links(job_id: str) -> dict[str, str]:
+    here = f"/v1/jobs/{job_id}"
+    return {"self": here} | {name: f"{here}/{name}" for name in _LINKED}
+
+
 class JobBody(_Body):
     """A job."""
 
     id: str
     object: Literal["job"] = "job"
-    name: str
+    name: str = _at("config", "name")
     status: str = Field(description="queued, running, paused, succeeded, failed, cancelled; tolerate new ones")
     created_at: datetime
     started_at: datetime | None
@@ -77,25 +82,7 @@ class JobBody(_Body):
     warnings: list[str] = Field(
         description="what was doubtful when it was made, as an estimate tells it, and rows left out"
     )
-    links: dict[str, str]
-
-    @classmethod
-    def of(cls, job: Job) -> "JobBody":
-        """The job as users see it."""
-        here = f"/v1/jobs/{job.id}"
-        return cls(
-            id=job.id,
-            name=job.config.name,
-            status=job.status,
-            created_at=job.created_at,
-            started_at=job.started_at,
-            finished_at=job.finished_at,
-            config=job.config,
-            progress=ProgressBody.model_validate(job.progress),
-            error=None if job.error is None else JobError.model_validate(dict(job.error)),
-            warnings=list(job.warnings),
-            links={"self": here} | {name: f"{here}/{name}" for name in _LINKED},
-        )
+    links: Annotated[dict[str, str], BeforeValidator(_links)] = _at("id")
 
 
 class Page(BaseModel, Generic[Item]):

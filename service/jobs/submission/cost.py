@@ -1,7 +1,7 @@
 """Predicts what a job will cost in tokens before it runs."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from service.config import JobConfig
 from service.identifiers import Row
@@ -24,22 +24,6 @@ class Lengths:
     prompts_per_query: float = 1.0  # more than one where labels have several tokens (`label_words`)
 
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """The rows of one shard: their groups and lengths, and which of them are known."""
-
-    groups: list[int] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
-    known: set[Row] = field(default_factory=set)
-
-    def add(self, group: int, tokens: int, *, known: bool) -> None:
-        """Take in the next row."""
-        if known:
-            self.known.add(Row(len(self.tokens)))
-        self.groups.append(group)
-        self.tokens.append(tokens)
-
-
 def predict_usage(
     config: JobConfig, plan: ShardPlan, groups: Sequence[int], lengths: Lengths, known: Collection[Row] = ()
 ) -> Usage:
@@ -58,12 +42,11 @@ def _with_one_prompt_each(
     config: JobConfig, plan: ShardPlan, groups: Sequence[int], lengths: Lengths, known: Collection[Row]
 ) -> Usage:
     """The cost where every label is one token, by the rule of the configuration's method and strategy."""
-    shards = [_Rows() for _ in plan.shards]
-    rows = zip(plan.shard_of_row, groups, lengths.demonstrations, strict=True)
-    for row, (shard, group, tokens) in enumerate(rows):
-        shards[shard].add(group, tokens, known=row in known)
+    rows_of_shards = [list[int]() for _ in plan.shards]
+    for row, shard in enumerate(plan.shard_of_row):
+        rows_of_shards[shard].append(row)
     cost, strategy, parameters = cost_of(config), strategy_of(config), search_parameters(config)
-    told = [_lengths_of(config, rows, lengths) for rows in shards]
+    told = [_lengths_of(config, rows, groups, lengths, known) for rows in rows_of_shards]
     if not config.method.reads_anchor:
         return sum((cost.alone(strategy, parameters, shard).usage for shard in told), Usage(modelled=True))
     anchor, later = cost.alone(strategy, parameters, told[0]), told[1:]
@@ -74,13 +57,16 @@ def _with_one_prompt_each(
     return sum((cost.behind(parameters, shard, asked) for shard in later), usage)
 
 
-def _lengths_of(config: JobConfig, rows: _Rows, lengths: Lengths) -> ShardLengths:
+def _lengths_of(
+    config: JobConfig, rows: Sequence[int], groups: Sequence[int], lengths: Lengths, known: Collection[Row]
+) -> ShardLengths:
+    tokens = [lengths.demonstrations[row] for row in rows]
     return ShardLengths(
-        groups=rows.groups,
-        tokens=rows.tokens,
-        known=rows.known,
+        groups=[groups[row] for row in rows],
+        tokens=tokens,
+        known={Row(place) for place, row in enumerate(rows) if row in known},
         classes=len(config.task.labels),
-        budget_tokens=lengths.context - SPECIAL_TOKENS - max(rows.tokens),
+        budget_tokens=lengths.context - SPECIAL_TOKENS - max(tokens),
         lead_tokens=lengths.lead,
         tail_tokens=lengths.tail,
         shared_beginnings=lengths.shared_beginnings,

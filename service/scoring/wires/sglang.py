@@ -184,13 +184,7 @@ class SglangBackend(WireBackend):
 
     def wire(self, url: str) -> SglangWire:
         """The wire to one of the backend's servers."""
-        return SglangWire(
-            url,
-            timeout_seconds=self.timeout_seconds,
-            connections=self.concurrency,
-            model=self.model,
-            api_key=self.bearer_token,
-        )
+        return SglangWire(url, model=self.model, **self.connection)
 
 
 def _generating(wanted: Sequence[int]) -> dict[str, Any]:

@@ -170,13 +170,7 @@ class TgiBackend(WireBackend):
 
     def wire(self, url: str) -> TgiWire:
         """The wire to one of the backend's servers."""
-        return TgiWire(
-            url,
-            timeout_seconds=self.timeout_seconds,
-            connections=self.concurrency,
-            max_top_tokens=self.max_top_tokens,
-            api_key=self.bearer_token,
-        )
+        return TgiWire(url, max_top_tokens=self.max_top_tokens, **self.connection)
 
 
 def _placed(text: str, pieces: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Token, int]]:
