@@ -7,7 +7,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.config import JobConfig
-from service.entities import Job, JobStatus, LabelState, LabelStatus
+from service.entities import JobStatus, LabelState, LabelStatus
 from service.jobs.reporting.baselines import Baseline
 from service.jobs.reporting.calibration import Calibration
 from service.jobs.reporting.coherence import Coherence
@@ -28,18 +28,18 @@ Item = TypeVar("Item", bound=BaseModel)
 _LINKED = ("labels", "result", "report", "events", "pause", "resume", "cancel")
 
 
-class _Body(BaseModel):
-    """Read from a record of the service by the names of its attributes (`model_validate`), or where `_at` says."""
+class Body(BaseModel):
+    """Read from a record of the service by the names of its attributes (`model_validate`), or where `read_at` says."""
 
     model_config = ConfigDict(from_attributes=True)
 
 
-def _at(*path: str, description: str | None = None) -> Any:
+def read_at(*path: str, description: str | None = None) -> Any:
     """A field that is read from an attribute of another name, or from an attribute of an attribute."""
     return Field(validation_alias=AliasPath(*path), description=description)
 
 
-class ProgressBody(_Body):
+class ProgressBody(Body):
     """What has been done and what it cost."""
 
     rows: int
@@ -54,19 +54,24 @@ class ProgressBody(_Body):
     eta_seconds: float | None
 
 
-class JobError(_Body):
+class JobError(Body):
     """Why a job has failed, or what a paused job waits for."""
 
     code: str
     message: str
 
 
-class JobBody(_Body):
+def _links(job_id: str) -> dict[str, str]:
+    here = f"/v1/jobs/{job_id}"
+    return {"self": here} | {name: f"{here}/{name}" for name in _LINKED}
+
+
+class JobBody(Body):
     """A job."""
 
     id: str
     object: Literal["job"] = "job"
-    name: str
+    name: str = read_at("config", "name")
     status: str = Field(description="queued, running, paused, succeeded, failed, cancelled; tolerate new ones")
     created_at: datetime
     started_at: datetime | None
@@ -77,25 +82,7 @@ class JobBody(_Body):
     warnings: list[str] = Field(
         description="what was doubtful when it was made, as an estimate tells it, and rows left out"
     )
-    links: dict[str, str]
-
-    @classmethod
-    def of(cls, job: Job) -> "JobBody":
-        """The job as users see it."""
-        here = f"/v1/jobs/{job.id}"
-        return cls(
-            id=job.id,
-            name=job.config.name,
-            status=job.status,
-            created_at=job.created_at,
-            started_at=job.started_at,
-            finished_at=job.finished_at,
-            config=job.config,
-            progress=ProgressBody.model_validate(job.progress),
-            error=None if job.error is None else JobError.model_validate(dict(job.error)),
-            warnings=list(job.warnings),
-            links={"self": here} | {name: f"{here}/{name}" for name in _LINKED},
-        )
+    links: Annotated[dict[str, str], BeforeValidator(_links)] = read_at("id")
 
 
 class Page(BaseModel, Generic[Item]):
@@ -107,7 +94,7 @@ class Page(BaseModel, Generic[Item]):
     next_cursor: str | None = None
 
 
-class LabelBody(_Body):
+class LabelBody(Body):
     """The label state of one row as it is now."""
 
     id: str
@@ -132,10 +119,10 @@ class LabelBody(_Body):
         )
 
 
-class EventBody(_Body):
+class EventBody(Body):
     """Something that happened to a job."""
 
-    id: int = _at("sequence", description="counts from 1 within the job; send the last one seen as Last-Event-ID")
+    id: int = read_at("sequence", description="counts from 1 within the job; send the last one seen as Last-Event-ID")
     type: str
     created_at: datetime
     data: dict[str, Any]
@@ -149,10 +136,10 @@ class EventPage(BaseModel):
     has_more: bool
 
 
-class ModelBody(_Body):
+class ModelBody(Body):
     """A scoring backend and what the probe found out about it; null where it could not be found out."""
 
-    id: str = _at("name", description="the name that configurations write as `model`")
+    id: str = read_at("name", description="the name that configurations write as `model`")
     object: Literal["model"] = "model"
     default: bool = Field(description="taken where a configuration names no model")
     kind: Annotated[str | None, BeforeValidator(lambda kind: kind or None)] = Field(
@@ -190,39 +177,41 @@ class ModelBody(_Body):
         return cls.model_validate({**asdict(info), "default": default})
 
 
-class EstimateBody(_Body):
+class EstimateBody(Body):
     """What a job would cost; nothing was stored."""
 
     object: Literal["estimate"] = "estimate"
     rows: int
     groups: int
     shards: int
-    prompts: int = _at("usage", "prompts")
-    tokens_sent: int = _at("usage", "tokens_sent")
-    tokens_computed: int = _at("usage", "tokens_computed")
+    prompts: int = read_at("usage", "prompts")
+    tokens_sent: int = read_at("usage", "tokens_sent")
+    tokens_computed: int = read_at("usage", "tokens_computed")
     sample_prompt: str = Field(description="the first row behind one demonstration, whose label only shows the form")
     relations: RelationPreview
     known: dict[str, int] = Field(description="known rows of each label; empty without a known_field")
     warnings: list[str]
 
 
-class ReportBody(_Body):
+class ReportBody(Body):
     """How far the labels deserve trust."""
 
     object: Literal["report"] = "report"
-    job_id: str = _at("job", "id")
-    status: JobStatus = _at("job", "status")
+    job_id: str = read_at("job", "id")
+    status: JobStatus = read_at("job", "status")
     verdict: Verdict = Field(description="gold has no part in it")
     reasons: list[Reason]
-    warnings: list[str] = _at("job", "warnings", description="the job's: what was doubtful about it when it was made")
-    rows: int = _at("job", "progress", "rows")
+    warnings: list[str] = read_at(
+        "job", "warnings", description="the job's: what was doubtful about it when it was made"
+    )
+    rows: int = read_at("job", "progress", "rows")
     labels: list[FoundShare] = Field(
         description="the rows given each label; `population`: its share where the rows come from by the rows' "
         "probabilities, with a 95 % interval, null where no finished shard told them"
     )
     statuses: dict[LabelStatus, int]
     unsure: int = Field(description="rows without a label, or with a runner-up that is nearly as likely")
-    inconsistencies: int = _at("job", "progress", "inconsistencies")
+    inconsistencies: int = read_at("job", "progress", "inconsistencies")
     coherence: Coherence = Field(description="gain_nats is the headline: nats per row over chance (docs/verdicts.md)")
     confidence: list[ConfidenceBin] = Field(description="rows by their confidence")
     shortcuts: list[Shortcut] = Field(description="features that tell the labels, the best first")
@@ -237,15 +226,15 @@ class ReportBody(_Body):
         description="accuracy on the known rows when they are left out of the demonstrations, with its 95 % Wilson "
         "interval; null without known rows, or where the search did not say"
     )
-    gold_rows: int = _at("gold", "rows", description="rows with a gold value")
-    gold_rows_unmatched: int = _at(
+    gold_rows: int = read_at("gold", "rows", description="rows with a gold value")
+    gold_rows_unmatched: int = read_at(
         "gold", "unmatched", description="of these, whose value is none of the labels: they are not compared"
     )
-    gold_values_unmatched: list[GoldValue] = _at(
+    gold_values_unmatched: list[GoldValue] = read_at(
         "gold", "unmatched_values", description="the most frequent such values"
     )
-    gold_rows_labeled: int = _at("gold", "labeled", description="the other gold rows that have a label")
-    accuracy: float | None = _at(
+    gold_rows_labeled: int = read_at("gold", "labeled", description="the other gold rows that have a label")
+    accuracy: float | None = read_at(
         "gold", "accuracy", description="share of the labelled gold rows that agree; null without gold"
     )
     calibration: Calibration | None = Field(description="of the confidence, against gold; null without gold")
@@ -264,7 +253,7 @@ class Health(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-class FaultBody(_Body):
+class FaultBody(Body):
     """One thing wrong with the input."""
 
     line: int | None = Field(description="physical line of the file, or row number for Parquet and inline examples")
@@ -272,7 +261,7 @@ class FaultBody(_Body):
     message: str
 
 
-class QuotaBody(_Body):
+class QuotaBody(Body):
     """The quota that stands in the way."""
 
     quota: str

@@ -141,13 +141,19 @@ class Task(StrictModel):
         return tuple(dict.fromkeys(named))
 
 
+def _default_objectives() -> str:
+    """Which strategies raise what by default, in words."""
+    defaults: dict[Objective, list[str]] = {}
+    for strategy in StrategyName:
+        defaults.setdefault(strategy.approach.default_objective, []).append(f"`{strategy.value}`")
+    return ", ".join(f"`{objective.value}` for {' and '.join(names)}" for objective, names in defaults.items())
+
+
 class SearchConfig(StrictModel):
     """Parameters of the search; the defaults are those of the paper where it has them."""
 
     strategy: StrategyName = StrategyName.FOLDS
-    objective: Objective | None = Field(
-        None, description="what the search raises; null: `gain` for `folds`, `utility` for `paper` and `authors`"
-    )
+    objective: Objective | None = Field(None, description=f"what the search raises; null: {_default_objectives()}")
     seed: Whole = Field(0, ge=-(2**63), le=_LAST)
     alpha: Number = Field(
         50.0, gt=0, le=_LARGEST, description="weight of mutual predictability against one inconsistency"

@@ -95,7 +95,7 @@ async def get_jobs(
     found = await list_jobs(store, limit=limit, before=before, status=job_status)
     last = found.items[-1] if found.has_more else None
     return Page(
-        data=[JobBody.of(job) for job in found.items],
+        data=[JobBody.model_validate(job) for job in found.items],
         has_more=found.has_more,
         next_cursor=last and signer.sign(scope, (last.created_at.isoformat(), last.id)),
     )
@@ -152,7 +152,7 @@ async def delete_job(job_id: TheJobId, store: TheStore) -> None:
 
 
 def _answer(job: Job, code: int, headers: dict[str, str]) -> Response:
-    body = JobBody.of(job).model_dump_json().encode()
+    body = JobBody.model_validate(job).model_dump_json().encode()
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     return Response(body, code, {**headers, "ETag": etag, "Cache-Control": "no-cache"}, "application/json")
 

@@ -134,7 +134,7 @@ async def get_report(
     headers = {"Vary": "Accept"}
     if (form or _preferred(request)) is ReportFormat.JSON:
         return Response(body.model_dump_json(), headers=headers, media_type="application/json")
-    page = await to_thread.run_sync(render_report, JobBody.of(found.job), body)
+    page = await to_thread.run_sync(render_report, JobBody.model_validate(found.job), body)
     return HTMLResponse(page, headers=headers | {"Content-Security-Policy": content_security_policy()})
 
 

@@ -6,14 +6,15 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from anyio import to_thread
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
 from api.edge.bodies import media_type, read_within
+from api.schemas import Body, read_at
 from service.errors import Fault, InvalidInput, UnsupportedFormat
 from service.intake.strict_json import BadJson, parse
 from service.jobs.checks.plain_words import sentence, unknown_field
-from service.ports.webhooks import Delivery, DeliveryStatus, Webhook, WebhookChange, WebhookEvent
+from service.ports.webhooks import DeliveryStatus, WebhookChange, WebhookEvent
 from service.webhooks.addresses import LONGEST_URL
 
 M = TypeVar("M", bound=BaseModel)
@@ -52,7 +53,7 @@ class WebhookChangeBody(_Request):
         return WebhookChange(url=self.url, events=events, description=self.description, enabled=self.enabled)
 
 
-class WebhookBody(BaseModel):
+class WebhookBody(Body):
     """An endpoint; its secret is not told again."""
 
     id: str
@@ -66,21 +67,11 @@ class WebhookBody(BaseModel):
     failing_since: datetime | None = Field(description="the first try in vain since the last success")
     former_secret_until: datetime | None = Field(description="until then messages are also signed with the old secret")
 
-    @classmethod
-    def of(cls, webhook: Webhook) -> "WebhookBody":
-        """The endpoint as users see it."""
-        return cls(**_told(webhook))
-
 
 class WebhookWithSecret(WebhookBody):
     """An endpoint with its secret, which is told this once."""
 
     secret: str = Field(description="by which receivers verify what they get; whsec_ and Base64")
-
-    @classmethod
-    def of(cls, webhook: Webhook) -> "WebhookWithSecret":
-        """The endpoint as who has just made or rotated it sees it."""
-        return cls(**_told(webhook), secret=webhook.secret)
 
 
 class WebhookList(BaseModel):
@@ -90,10 +81,8 @@ class WebhookList(BaseModel):
     data: list[WebhookBody]
 
 
-class AttemptBody(BaseModel):
+class AttemptBody(Body):
     """One try to deliver."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     at: datetime
     seconds: float
@@ -101,7 +90,7 @@ class AttemptBody(BaseModel):
     error: str | None = Field(description="a name, a colon and a sentence; null of a success")
 
 
-class DeliveryBody(BaseModel):
+class DeliveryBody(Body):
     """A message to an endpoint; `id` is its `webhook-id`."""
 
     id: str
@@ -113,27 +102,13 @@ class DeliveryBody(BaseModel):
     tries: int = Field(description="since it was made or resent")
     next_try_at: datetime | None
     finished_at: datetime | None
-    last_status: int | None = Field(description="of the last answer; null where none came")
-    last_error: str | None
+    last_status: Annotated[int | None, BeforeValidator(lambda attempts: attempts[-1].status if attempts else None)] = (
+        read_at("attempts", description="of the last answer; null where none came")
+    )
+    last_error: Annotated[str | None, BeforeValidator(lambda attempts: attempts[-1].error if attempts else None)] = (
+        read_at("attempts")
+    )
     attempts: list[AttemptBody] = Field(description="the oldest first")
-
-    @classmethod
-    def of(cls, delivery: Delivery) -> "DeliveryBody":
-        """The delivery as users see it."""
-        last = delivery.attempts[-1] if delivery.attempts else None
-        return cls(
-            id=delivery.id,
-            webhook_id=delivery.webhook_id,
-            type=delivery.type,
-            status=delivery.status,
-            created_at=delivery.created_at,
-            tries=delivery.tries,
-            next_try_at=delivery.next_try_at,
-            finished_at=delivery.finished_at,
-            last_status=None if last is None else last.status,
-            last_error=None if last is None else last.error,
-            attempts=[AttemptBody.model_validate(attempt) for attempt in delivery.attempts],
-        )
 
 
 def unique(events: list[WebhookEvent]) -> tuple[str, ...]:
@@ -172,17 +147,3 @@ def _words(found: ErrorDetails, body: type[BaseModel]) -> str:
     if found["type"] == "extra_forbidden":
         return unknown_field(found["loc"], body)
     return sentence(found["type"], found["msg"], found.get("ctx", {}))
-
-
-def _told(webhook: Webhook) -> dict[str, Any]:
-    return {
-        "id": webhook.id,
-        "url": webhook.url,
-        "events": list(webhook.events),
-        "description": webhook.description,
-        "enabled": webhook.enabled,
-        "disabled_reason": webhook.disabled_reason,
-        "created_at": webhook.created_at,
-        "failing_since": webhook.failing_since,
-        "former_secret_until": webhook.former_secret_until,
-    }

@@ -82,26 +82,26 @@ async def create_webhook(
         at_most=application.settings.webhooks.max_endpoints,
     )
     response.headers.update({"Location": f"/v1/webhooks/{webhook.id}", "Cache-Control": _NO_STORE})
-    return WebhookWithSecret.of(webhook)
+    return WebhookWithSecret.model_validate(webhook)
 
 
 @router.get("/v1/webhooks", responses=problems(503))
 async def get_webhooks(store: TheStore) -> WebhookList:
     """All webhooks of the project, the oldest first."""
-    return WebhookList(data=[WebhookBody.of(webhook) for webhook in await endpoints.list_webhooks(store)])
+    return WebhookList(data=[WebhookBody.model_validate(webhook) for webhook in await endpoints.list_webhooks(store)])
 
 
 @router.get("/v1/webhooks/{webhook_id}", responses=problems(404, 503))
 async def get_webhook(webhook_id: TheWebhookId, store: TheStore) -> WebhookBody:
     """A webhook."""
-    return WebhookBody.of(await endpoints.read_webhook(store, webhook_id))
+    return WebhookBody.model_validate(await endpoints.read_webhook(store, webhook_id))
 
 
 @router.patch("/v1/webhooks/{webhook_id}", openapi_extra=_CHANGE, responses=problems(404, 413, 415, 503))
 async def change_webhook(request: Request, webhook_id: TheWebhookId, policy: ThePolicy, store: TheStore) -> WebhookBody:
     """Change address, events, description, or whether anything is sent."""
     body = await read_body(request, WebhookChangeBody)
-    return WebhookBody.of(await endpoints.change_webhook(store, policy, webhook_id, body.change()))
+    return WebhookBody.model_validate(await endpoints.change_webhook(store, policy, webhook_id, body.change()))
 
 
 @router.delete("/v1/webhooks/{webhook_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 503))
@@ -114,13 +114,13 @@ async def delete_webhook(webhook_id: TheWebhookId, store: TheStore) -> None:
 async def rotate_webhook(response: Response, webhook_id: TheWebhookId, store: TheStore) -> WebhookWithSecret:
     """Make a new secret, shown this once; for 24 hours messages are signed with the old one too."""
     response.headers["Cache-Control"] = _NO_STORE
-    return WebhookWithSecret.of(await endpoints.rotate_secret(store, webhook_id))
+    return WebhookWithSecret.model_validate(await endpoints.rotate_secret(store, webhook_id))
 
 
 @router.post("/v1/webhooks/{webhook_id}/test", status_code=status.HTTP_202_ACCEPTED, responses=problems(404, 409, 503))
 async def test_webhook(webhook_id: TheWebhookId, store: TheStore) -> DeliveryBody:
     """Send a `webhook.test` message, whatever events the webhook wants."""
-    return DeliveryBody.of(await log.send_test(store, webhook_id))
+    return DeliveryBody.model_validate(await log.send_test(store, webhook_id))
 
 
 @router.get("/v1/webhooks/{webhook_id}/deliveries", responses=problems(400, 404, 503))
@@ -136,7 +136,7 @@ async def get_deliveries(
     found, has_more = await log.list_deliveries(store, webhook_id, limit=limit, before=before)
     last = found[-1] if has_more else None
     return Page(
-        data=[DeliveryBody.of(delivery) for delivery in found],
+        data=[DeliveryBody.model_validate(delivery) for delivery in found],
         has_more=has_more,
         next_cursor=last and signer.sign(scope, (last.created_at.isoformat(), last.id)),
     )
@@ -149,4 +149,4 @@ async def get_deliveries(
 )
 async def resend_delivery(webhook_id: TheWebhookId, delivery_id: TheDeliveryId, store: TheStore) -> DeliveryBody:
     """Send a message again under its old `webhook-id`, as often as a new one if need be."""
-    return DeliveryBody.of(await log.resend(store, webhook_id, delivery_id))
+    return DeliveryBody.model_validate(await log.resend(store, webhook_id, delivery_id))

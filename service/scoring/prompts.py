@@ -9,6 +9,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Protocol
 
+from cachetools import LRUCache
+
 from service.errors import BackendError, BackendRefused
 from service.ports.scoring import BackendIdentity, BackendInfo
 from service.scoring.calls.executor import Driver
@@ -21,7 +23,6 @@ from service.scoring.trees.execution import TreeReading
 from service.scoring.trees.flat_tree import Layout, lay_out
 from service.scoring.trees.tree_ids import encode_tree
 from service.scoring.trees.warmup_schedule import WORTH_A_ROUND_CHARACTERS, Walk
-from service.scoring.wires.recent import Recent
 from service.scoring.wires.wire import Prompt, Wire
 from service.search.predictions.prompt_tree import ENDING_CHARACTERS, PromptTree, TreeScores, ending
 
@@ -56,7 +57,7 @@ class PromptScorer:
         self._probe = probe
         self._worth_characters = worth_characters
         self._encoder = Encoder(wire, driver)
-        self._labels = Recent[tuple[object, ...], LabelTokens](_REMEMBERED_LABELS)
+        self._labels = LRUCache[tuple[object, ...], LabelTokens](_REMEMBERED_LABELS)
         facts = partial(driver.call, wire.facts, measured=False)
         self._recognition = Recognition(wire.kind.name, driver, facts=facts, canary=self._canary)
 
@@ -125,7 +126,7 @@ class PromptScorer:
                 all_spellings=all_spellings,
                 as_text=as_text,
             )
-            self._labels.put(key, found)
+            self._labels[key] = found
         return found
 
     async def _canary(self) -> Canary:

@@ -1,7 +1,7 @@
 """Predicts what a job will cost in tokens before it runs."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from service.config import JobConfig
 from service.identifiers import Row
@@ -25,22 +25,6 @@ class Lengths:
     prompts_per_query: float = 1.0  # more than one where labels have several tokens (`label_words`)
 
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """The rows of one shard: their groups and lengths, and which of them are known."""
-
-    groups: list[int] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
-    known: set[Row] = field(default_factory=set)
-
-    def add(self, group: int, tokens: int, *, known: bool) -> None:
-        """Take in the next row."""
-        if known:
-            self.known.add(Row(len(self.tokens)))
-        self.groups.append(group)
-        self.tokens.append(tokens)
-
-
 def predict_usage(
     config: JobConfig,
     plan: ShardPlan,
@@ -55,10 +39,10 @@ def predict_usage(
     A question is a prompt, and one more for each further beginning of a label, a token longer than the one before.
     What `check_wanted` raises ends it.
     """
-    shards = [_Rows() for _ in plan.shards]
-    rows = zip(plan.shard_of_row, groups, lengths.demonstrations, strict=True)
-    for row, (shard, group, tokens) in enumerate(rows):
-        shards[shard].add(group, tokens, known=row in known)
+    rows_of_shards = [list[int]() for _ in plan.shards]
+    for row, shard in enumerate(plan.shard_of_row):
+        rows_of_shards[shard].append(row)
+    shards = [_lengths_of(config, rows, groups, lengths, known) for rows in rows_of_shards]
     usage = _with_one_prompt_each(config, shards, lengths, check_wanted)
     more = lengths.prompts_per_query - 1
     further = round(usage.prompts * more)
@@ -67,29 +51,31 @@ def predict_usage(
 
 
 def _with_one_prompt_each(
-    config: JobConfig, shards: Sequence[_Rows], lengths: Lengths, check_wanted: Callable[[], None]
+    config: JobConfig, shards: Sequence[ShardLengths], lengths: Lengths, check_wanted: Callable[[], None]
 ) -> Usage:
     """The cost where every label is one token, by the rule of the configuration's method and strategy."""
     cost, strategy, parameters = cost_of(config), strategy_of(config), search_parameters(config)
-    told = [_lengths_of(config, rows, lengths) for rows in shards]
     if not config.method.reads_anchor:
-        alone = (cost.alone(strategy, parameters, shard, check_wanted).usage for shard in told)
+        alone = (cost.alone(strategy, parameters, shard, check_wanted).usage for shard in shards)
         return sum(alone, Usage(modelled=True))
-    anchor, later = cost.alone(strategy, parameters, told[0], check_wanted), told[1:]
+    anchor, later = cost.alone(strategy, parameters, shards[0], check_wanted), shards[1:]
     if not later:
         return anchor.usage
-    asked = _by_panel(anchor.panel, told[0]) if anchor.panel else _by_anchor(config, told[0], lengths)
+    asked = _by_panel(anchor.panel, shards[0]) if anchor.panel else _by_anchor(config, shards[0], lengths)
     usage = anchor.usage + Usage(0, 0, sum(asked.first) + sum(asked.others), modelled=True)
     return sum((cost.behind(parameters, shard, asked) for shard in later), usage)
 
 
-def _lengths_of(config: JobConfig, rows: _Rows, lengths: Lengths) -> ShardLengths:
+def _lengths_of(
+    config: JobConfig, rows: Sequence[int], groups: Sequence[int], lengths: Lengths, known: Collection[Row]
+) -> ShardLengths:
+    tokens = [lengths.demonstrations[row] for row in rows]
     return ShardLengths(
-        groups=rows.groups,
-        tokens=rows.tokens,
-        known=rows.known,
+        groups=[groups[row] for row in rows],
+        tokens=tokens,
+        known={Row(place) for place, row in enumerate(rows) if row in known},
         classes=len(config.task.labels),
-        budget_tokens=lengths.context - SPECIAL_TOKENS - max(rows.tokens),
+        budget_tokens=lengths.context - SPECIAL_TOKENS - max(tokens),
         lead_tokens=lengths.lead,
         tail_tokens=lengths.tail,
         shared_beginnings=lengths.shared_beginnings,

@@ -2,10 +2,12 @@
 
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
+
+from cachetools import LRUCache
 
 from service.scoring.calls.executor import Driver
 from service.scoring.calls.gather import together
-from service.scoring.wires.recent import Recent
 from service.scoring.wires.wire import Token, Wire
 
 _REMEMBERED_TOKENS = 4_000_000
@@ -19,7 +21,7 @@ class Encoder:
     def __init__(self, wire: Wire, driver: Driver, *, remembered_tokens: int = _REMEMBERED_TOKENS) -> None:
         self._wire = wire
         self._driver = driver
-        self._known = Recent[str, "array[int]"](remembered_tokens, lambda ids: len(ids) + _ENTRY_TOKENS)
+        self._known = LRUCache[str, "array[int]"](remembered_tokens, lambda ids: len(ids) + _ENTRY_TOKENS)
         self._beginning: array[int] | None = None
         self._joins: bool | None = None
 
@@ -36,7 +38,8 @@ class Encoder:
         missing = [text for text in dict.fromkeys(texts) if text not in found]
         for text, tokens in zip(missing, await together(map(self.tokens, missing)), strict=True):
             found[text] = array("I", [token.id for token in tokens])
-            self._known.put(text, found[text])
+            with suppress(ValueError):  # longer than all that may be remembered
+                self._known[text] = found[text]
         return [found[text] for text in texts]
 
     async def count(self, texts: Sequence[str]) -> list[int]:

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from cachetools import LRUCache
+
 from service.errors import BackendRefused
 from service.scoring.calls.executor import Driver
 from service.scoring.calls.gather import together
 from service.scoring.wires.http import JsonHttp
-from service.scoring.wires.recent import Recent
 
 _REMEMBERED_TEXTS = 20_000
 _BATCH_TEXTS = 1_000
@@ -21,7 +22,7 @@ class BatchTokenCounter:
     def __init__(self, http: JsonHttp, driver: Driver) -> None:
         self._http = http
         self._driver = driver
-        self._counts = Recent[str, int](_REMEMBERED_TEXTS)
+        self._counts = LRUCache[str, int](_REMEMBERED_TEXTS)
 
     async def count(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, special tokens not counted. Raises BackendError."""
@@ -33,7 +34,7 @@ class BatchTokenCounter:
         for counted in await together(map(self._count, batches)):
             counts |= counted
             for text, count in counted.items():
-                self._counts.put(text, count)
+                self._counts[text] = count
         return [counts[text] for text in texts]
 
     async def _count(self, batch: list[str]) -> dict[str, int]:

@@ -16,7 +16,10 @@ Sign = Callable[[GetDocument], Awaitable[bool]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remedies:
-    """What to change about a server: one sentence for each thing that may be wrong, without a full stop."""
+    """What to change about a server: one sentence for each thing that may be wrong, without a full stop.
+
+    Sources: the launch options documented by vLLM 0.33, SGLang 0.5, text-generation-inference 3.3 and llama.cpp.
+    """
 
     unreachable_label: str = "take other labels, or a server that names more alternatives"
     computed_tokens: str = "this kind of server does not tell it"

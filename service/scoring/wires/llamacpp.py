@@ -153,12 +153,7 @@ class LlamaCppBackend(WireBackend):
 
     def wire(self, url: str) -> LlamaCppWire:
         """The wire to one of the backend's servers."""
-        return LlamaCppWire(
-            url,
-            timeout_seconds=self.timeout_seconds,
-            connections=self.concurrency,
-            api_key=self.bearer_token,
-        )
+        return LlamaCppWire(url, **self.connection)
 
 
 def read_completion(reply: Any) -> Completion:

@@ -1,7 +1,7 @@
 """What an operator decides about a scoring backend, whatever its kind; each kind adds its own settings and its wire."""
 
 from abc import ABC, abstractmethod
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, TypedDict
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
@@ -13,6 +13,14 @@ from service.scoring.wires.wire import Wire
 _EMPTY_IS_NONE = BeforeValidator(lambda value: None if value == "" else value)
 OptionalText = Annotated[str | None, _EMPTY_IS_NONE]
 ServedModel = Annotated[OptionalText, Field(description="the served model's name; else the first one listed")]
+
+
+class Connection(TypedDict):
+    """Keyword arguments that every wire takes."""
+
+    timeout_seconds: float
+    connections: int
+    api_key: str | None
 
 
 class BackendSettings(BaseModel):
@@ -35,6 +43,15 @@ class BackendSettings(BaseModel):
     def bearer_token(self) -> str | None:
         """The API key as it travels."""
         return None if self.api_key is None else self.api_key.get_secret_value()
+
+    @property
+    def connection(self) -> Connection:
+        """What a wire needs to connect to one of the backend's servers, beside its address."""
+        return {
+            "timeout_seconds": self.timeout_seconds,
+            "connections": self.concurrency,
+            "api_key": self.bearer_token,
+        }
 
     @field_validator("url", "replicas")
     @classmethod

@@ -9,12 +9,13 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+from cachetools import LRUCache
+
 from service.errors import BackendRefused, BackendUnavailable
 from service.ports.scoring import ServerFacts
 from service.scoring.calls.retry_rules import failed_answer
 from service.scoring.wires.http import JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
-from service.scoring.wires.recent import Recent
 from service.scoring.wires.replies import (
     computed_tokens,
     count,
@@ -77,7 +78,7 @@ class SglangWire:
         self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=connections, api_key=api_key)
         self._model = model
         self._scores_items = True
-        self._is_atom = Recent[str, bool](_REMEMBERED_TEXTS)
+        self._is_atom = LRUCache[str, bool](_REMEMBERED_TEXTS)
 
     async def facts(self) -> ServerFacts:
         """From `/model_info`, `/server_info` and `/v1/models`. Raises BackendError."""
@@ -139,7 +140,7 @@ class SglangWire:
             with reading("/tokenize"):
                 for suspect, ids in zip(unknown, reply["tokens"], strict=True):
                     found[suspect] = len(token_ids(ids)) == 1
-                    self._is_atom.put(suspect, found[suspect] is True)
+                    self._is_atom[suspect] = found[suspect] is True
         return [suspect for suspect, is_atom in found.items() if is_atom]
 
     async def _score(
@@ -183,13 +184,7 @@ class SglangBackend(WireBackend):
 
     def wire(self, url: str) -> SglangWire:
         """The wire to one of the backend's servers."""
-        return SglangWire(
-            url,
-            timeout_seconds=self.timeout_seconds,
-            connections=self.concurrency,
-            model=self.model,
-            api_key=self.bearer_token,
-        )
+        return SglangWire(url, model=self.model, **self.connection)
 
 
 def _generating(wanted: Sequence[int]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import httpx2
+from cachetools import LRUCache
 from huggingface_hub import AsyncInferenceClient, TextGenerationInputGrammarType, TextGenerationOutput
 from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError, TextGenerationError
 from pydantic import Field
@@ -23,7 +24,6 @@ from service.ports.scoring import ServerFacts
 from service.scoring.calls.retry_rules import failed_answer, moment, retry_after_seconds
 from service.scoring.wires.http import JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
-from service.scoring.wires.recent import Recent
 from service.scoring.wires.replies import count, log_probability, of_one_distribution, reading
 from service.scoring.wires.server_info import read_info
 from service.scoring.wires.settings import WireBackend
@@ -73,8 +73,8 @@ class TgiWire:
         self._client = AsyncInferenceClient(model=f"{url}/generate", timeout=timeout_seconds, token=api_key)
         self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=connections, api_key=api_key)
         self._cap = max_top_tokens
-        self._needed = Recent[tuple[int, ...], int](_REMEMBERED)  # alternatives, by the wanted tokens
-        self._texts = Recent[int, str](_REMEMBERED)
+        self._needed = LRUCache[tuple[int, ...], int](_REMEMBERED)  # alternatives, by the wanted tokens
+        self._texts = LRUCache[int, str](_REMEMBERED)
 
     async def facts(self) -> ServerFacts:
         """From `/info`. Raises BackendError."""
@@ -91,7 +91,7 @@ class TgiWire:
         with reading("/tokenize"):
             tokens = list(_placed(text, [piece for piece in reply if special or piece["stop"] > piece["start"]]))
             for token, start in tokens[-_REMEMBERED:]:
-                self._texts.put(token.id, text[start : token.end])
+                self._texts[token.id] = text[start : token.end]
             return [token for token, _ in tokens]
 
     async def next_token(self, prompt: Prompt, wanted: Sequence[int]) -> NextToken:
@@ -105,10 +105,10 @@ class TgiWire:
             answer, top = await self._within_cap(prompt.text, top)
             answers.append(answer)
             if not _missing(answer, wanted):
-                self._needed.put(key, max(_SPARE_TOP_TOKENS * _rank(answer, wanted), int(_KEPT_TOP_TOKENS * top)))
+                self._needed[key] = max(_SPARE_TOP_TOKENS * _rank(answer, wanted), int(_KEPT_TOP_TOKENS * top))
                 return _summed(answers)
             if top >= self._cap:
-                self._needed.put(key, self._cap)
+                self._needed[key] = self._cap
                 answers.append(await self._by_grammar(prompt.text, wanted, top))
                 return _summed(answers)
             top = min(top * _TOP_TOKENS_GROWTH, self._cap)
@@ -170,13 +170,7 @@ class TgiBackend(WireBackend):
 
     def wire(self, url: str) -> TgiWire:
         """The wire to one of the backend's servers."""
-        return TgiWire(
-            url,
-            timeout_seconds=self.timeout_seconds,
-            connections=self.concurrency,
-            max_top_tokens=self.max_top_tokens,
-            api_key=self.bearer_token,
-        )
+        return TgiWire(url, max_top_tokens=self.max_top_tokens, **self.connection)
 
 
 def _placed(text: str, pieces: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Token, int]]:

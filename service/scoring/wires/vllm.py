@@ -169,13 +169,7 @@ class VllmBackend(WireBackend):
 
     def wire(self, url: str) -> VllmWire:
         """The wire to one of the backend's servers."""
-        return VllmWire(
-            url,
-            timeout_seconds=self.timeout_seconds,
-            connections=self.concurrency,
-            model=self.model,
-            api_key=self.bearer_token,
-        )
+        return VllmWire(url, model=self.model, **self.connection)
 
 
 def read_completion(reply: Any, *, tells_cached: bool = False) -> Completion:

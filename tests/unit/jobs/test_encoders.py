@@ -1,6 +1,6 @@
 import io
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, assert_never
 
 import orjson
 import pyarrow.parquet as pq
@@ -37,8 +37,10 @@ def rows_of(content: bytes, form: ResultFormat) -> int:
             return rows
         case ResultFormat.CSV:
             return content.count(b"\n") - 1
-        case _:
+        case ResultFormat.JSONL:
             return content.count(b"\n")
+        case _:
+            assert_never(form)
 
 
 @pytest.mark.parametrize("form", ResultFormat)

@@ -42,6 +42,14 @@ async def test_more_texts_than_are_remembered_are_counted_all_the_same() -> None
     assert await encoder.count([f"x {number}" for number in range(50)]) == [2] * 50
 
 
+async def test_a_text_longer_than_all_that_is_remembered_pushes_nothing_out() -> None:
+    wire = ToyWire()
+    encoder = encoder_of(wire, remembered_tokens=40)
+    assert await encoder.count(["a", " ".join("a" * 50), "a"]) == [1, 50, 1]
+    assert await encoder.count(["a"]) == [1]
+    assert wire.encoded.count("a") == 1
+
+
 async def test_the_beginning_is_what_a_prompt_as_text_begins_with() -> None:
     wire = ToyWire()
     encoder = encoder_of(wire)
