@@ -8,7 +8,7 @@ import pytest
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "GLOSSARY.md", "CHANGELOG.md", "SECURITY.md")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 TARGET = re.compile(r"`?\bmake ([a-z]+)`?")
-MODULE = re.compile(r"`((?:service|api|workers|inference|icm|migrations|tests|docs|examples)/[\w/.]*)`")
+MODULE = re.compile(r"`((?:service|api|workers|inference|training|icm|migrations|tests|docs|examples)/[\w/.]*)`")
 
 
 @pytest.fixture(params=DOCUMENTS)
