@@ -20,7 +20,7 @@ FAILED = 1
 
 def main(progress: Progress, stop: StopRequest, arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; the status to end with."""
-    given = _read(arguments)
+    given = read_arguments(arguments)
     torch.set_num_threads(given.threads)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
     try:
@@ -46,7 +46,8 @@ def _ended(progress: Progress, outcome: str, reason: str, status: int) -> int:
     return status
 
 
-def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
+def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line; explains itself with --help and ends the process with 2 on a mistake."""
     parser = argparse.ArgumentParser(prog="python -m training", description="Trains a language model on labels.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("run", help="train as a specification says; started again, it goes on")

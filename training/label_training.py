@@ -30,6 +30,7 @@ class LabelTraining:
     prompts: Sequence[TokenisedPrompt]
     parts: Split
     gold: Sequence[int | None]
+    weights: Sequence[float]  # of the rows that are trained on, 1 in the mean
     digest: str
 
     def facts(self) -> dict[str, Any]:
@@ -90,20 +91,10 @@ class LabelTraining:
         )
 
     def _targets(self, labels: Sequence[int]) -> list[Target]:
-        weights = self._weights()
         return [
             Target(self.prompts[row].ids, self.prompts[row].labels[label], weight)
-            for row, label, weight in zip(self.parts.trained, labels, weights, strict=True)
+            for row, label, weight in zip(self.parts.trained, labels, self.weights, strict=True)
         ]
-
-    def _weights(self) -> list[float]:
-        """One for each row trained on, 1 in the mean, so that weighting changes no step's size. Raises Refused."""
-        if self.bench.spec.weights is Weights.NONE:
-            return [1.0] * len(self.parts.trained)
-        given = [self.rows[row].weight for row in self.parts.trained]
-        if not sum(given):
-            raise Refused("weights: every row that is trained on has weight 0; give some a higher one")
-        return [weight * len(given) / sum(given) for weight in given]
 
     def _scores(self, module: Any, forward: Forward, rows: Sequence[int]) -> Scores:
         at_once = self.bench.spec.rows_at_once or ROWS_AT_ONCE
@@ -125,4 +116,14 @@ def prepare_labels(bench: Bench, examples: Examples) -> LabelTraining:
     tokenizer = RowTokenizer(load_tokenizer(bench.base), context_tokens(bench.base))
     prompts = tokenizer.prompts(examples.rows, spec.labels, spec.separator)
     parts = split([row.group for row in examples.rows], spec.holdout, spec.seed)
-    return LabelTraining(bench, examples.rows, prompts, parts, examples.gold, examples.digest)
+    weights = mean_one([examples.rows[row].weight for row in parts.trained], spec.weights)
+    return LabelTraining(bench, examples.rows, prompts, parts, examples.gold, weights, examples.digest)
+
+
+def mean_one(given: Sequence[float], weights: Weights) -> list[float]:
+    """Weights that are 1 in the mean, so that weighting changes the size of no step. Raises Refused."""
+    if weights is Weights.NONE:
+        return [1.0] * len(given)
+    if not sum(given):
+        raise Refused("weights: every row that is trained on has weight 0; give some a higher one")
+    return [weight * len(given) / sum(given) for weight in given]

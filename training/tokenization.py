@@ -54,7 +54,8 @@ class RowTokenizer:
             found = labels_behind(prompt, spellings, with_labels, separator)
         except InvalidRequest as error:
             reason = str(error).removesuffix(f", of query {row.line}")
-            raise refused(row.line, f"{reason}; let prompts end differently, or take other labels") from error
+            advice = "" if "; take " in reason else "; take other labels, or let prompts end differently"
+            raise refused(row.line, reason + advice) from error
         behind = {label: path for path, label in found.items()}
         self._check_length(row.line, "prompt", len(ids) + max(map(len, behind.values())))
         return TokenisedPrompt(tuple(ids), tuple(behind[spelling.label] for spelling in spellings))
