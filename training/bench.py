@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainingArguments, set_seed
+from transformers import set_seed
 
 from training.adapters import with_adapter
 from training.base import Base, load_module
@@ -14,7 +14,7 @@ from training.checkpoints import Checkpoints
 from training.progress import Progress
 from training.spec import Method, Spec
 from training.supervision import StopRequest
-from training.trainer import arguments, on_one_device
+from training.trainer import Form, arguments, on_one_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ class Bench:
         """The checkpoints of one training of this run."""
         return Checkpoints(self.folder / "checkpoints" / stage)
 
-    def arguments(self, stage: str) -> TrainingArguments:
-        """What transformers' Trainer is told. Raises Refused."""
+    def arguments(self, stage: str, form: type[Form], **others: Any) -> Form:
+        """What a trainer is told, in the form that it takes. Raises Refused."""
         staging = str(self.checkpoints(stage).staging)
         processes = int(os.environ.get("WORLD_SIZE", "1"))
-        return on_one_device(TrainingArguments(**arguments(self.spec, staging, self.device, processes)))
+        return on_one_device(form(**arguments(self.spec, staging, self.device, processes), **others))

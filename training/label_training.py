@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any
+
+from transformers import TrainingArguments
 
 from training.base import context_tokens, load_tokenizer
 from training.bench import Bench
@@ -11,7 +14,7 @@ from training.collation import Forward, LabelCollator, Target, forward_of
 from training.controls import control_labels
 from training.errors import Refused
 from training.evaluation import ROWS_AT_ONCE, Scores, calibrated, label_scores, quality
-from training.examples import Example, Examples
+from training.examples import Example, read_examples
 from training.holdout import Split, split
 from training.spec import GOLD_CONTROLS, Control, Weights
 from training.stage import Stage
@@ -85,7 +88,7 @@ class LabelTraining:
         forward = forward_of(module.get_base_model() if hasattr(module, "get_base_model") else module)
         return LabelTrainer(
             model=module,
-            args=self.bench.arguments(name),
+            args=self.bench.arguments(name, TrainingArguments),
             train_dataset=[{"target": target} for target in self._targets(labels)],
             data_collator=LabelCollator(forward),
         )
@@ -104,9 +107,10 @@ class LabelTraining:
         return quality(scores, [self.rows[row].label for row in rows], [self.gold[row] for row in rows])
 
 
-def prepare_labels(bench: Bench, examples: Examples) -> LabelTraining:
+def prepare(bench: Bench, file: Path) -> LabelTraining:
     """Check and tokenise every row before anything is trained. Raises Refused and BaseUnusable."""
     spec = bench.spec
+    examples = read_examples(file, spec.labels)
     asked = [control for control in spec.controls if control in GOLD_CONTROLS]
     if asked and (lines := examples.without_gold()):
         raise Refused(

@@ -8,16 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from training import label_training, reward_training
 from training.artifacts import MANIFEST, REPORT, artifact_folder, content_hash, manifest, publish
 from training.base import device_of, find_base
 from training.bench import Bench
 from training.errors import FolderTaken, Refused
-from training.examples import read_examples
 from training.files import sha256_of, write_json
-from training.label_training import prepare_labels
 from training.progress import Progress
 from training.reporting import peak_memory, polarity, summary
-from training.spec import Control, Spec, read_spec
+from training.spec import Control, Kind, Spec, read_spec
 from training.stage import Stage, log_if_finished, train
 from training.supervision import LOCK, StopRequest
 
@@ -42,6 +41,12 @@ class Training(Protocol):
         """A further one, to compare with."""
 
 
+_PREPARED: Mapping[Kind, Callable[[Bench, Path], Training]] = {
+    Kind.LABEL: label_training.prepare,
+    Kind.REWARD: reward_training.prepare,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What the command line says besides the specification."""
@@ -59,7 +64,7 @@ def run(spec_file: Path, options: Options, progress: Progress, stop: StopRequest
     if bench.is_first:
         _claim(options.out, _identity(spec, base.fingerprint, examples))
     if not (options.out / MANIFEST).exists():
-        _do(bench, prepare_labels(bench, read_examples(examples, spec.labels)))
+        _do(bench, _PREPARED[spec.kind](bench, examples))
     if bench.is_first:
         _tell_end(bench)
 

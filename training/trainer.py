@@ -1,6 +1,6 @@
 """transformers' Trainer with the loss on labels alone, and with checkpoints that are whole or not there."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -11,12 +11,13 @@ from training.collation import nats_of_labels
 from training.errors import Refused
 from training.spec import Method, Spec
 
+Form = TypeVar("Form", bound=TrainingArguments)
+
 
 class CheckpointingTrainer(Trainer):
     """Writes its checkpoints beside each other and names them once they are whole."""
 
     checkpoints: Checkpoints
-    loss_is_scaled_for_ga = False  # our losses are means over a batch's rows
 
     def attach(self, checkpoints: Checkpoints, watcher: TrainerCallback) -> None:
         """Let nothing but these watch: Trainer adds callbacks of its own that print or report elsewhere."""
@@ -40,6 +41,8 @@ class CheckpointingTrainer(Trainer):
 
 class LabelTrainer(CheckpointingTrainer):
     """Learns labels: the loss is the weighted mean of -log p(label | prompt) over a batch's rows, in nats."""
+
+    loss_is_scaled_for_ga = False  # a mean: Trainer divides it by the number of parts of a step
 
     def compute_loss(
         self,
@@ -90,7 +93,7 @@ def arguments(spec: Spec, staging: str, device: torch.device, processes: int) ->
     }
 
 
-def on_one_device(made: TrainingArguments) -> TrainingArguments:
+def on_one_device(made: Form) -> Form:
     """Keep Trainer from spreading one process over all GPUs by itself: several take several processes."""
     if made.n_gpu > 1:
         made._n_gpu = 1  # noqa: SLF001 - there is no other way to say so
