@@ -71,18 +71,21 @@ def load_module(base: Base, kind: Kind, method: Method, device: torch.device) ->
 
     For kind `reward` with one number for each text. Raises BaseUnusable.
     """
-    loader, words = {
-        Kind.LABEL: (AutoModelForCausalLM, {}),
-        Kind.REWARD: (AutoModelForSequenceClassification, {"num_labels": 1}),
+    loader, words, new = {
+        Kind.LABEL: (AutoModelForCausalLM, {}, set[str]()),
+        Kind.REWARD: (AutoModelForSequenceClassification, {"num_labels": 1}, {"score.weight"}),
     }[kind]
     halved = device.type == "cuda" and method is Method.LORA
     dtype = torch.bfloat16 if halved else torch.float32
     try:
-        module: Any = loader.from_pretrained(
-            base.folder, dtype=dtype, local_files_only=True, use_safetensors=True, **words
+        module: Any
+        module, loaded = loader.from_pretrained(
+            base.folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True, **words
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise _unusable(base, error) from error
+    if missing := sorted(set(loaded["missing_keys"]) - new):  # transformers would draw them at random
+        raise BaseUnusable(f"base: {base.name!r} lacks weights of its architecture, {missing[0]} for one")
     module.config.use_cache = False  # nothing is generated here
     return module.to(device).eval()
 

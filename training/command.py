@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
@@ -29,8 +30,11 @@ def main(progress: Progress, stop: StopRequest, arguments: Sequence[str] | None 
     except TrainingError as error:
         outcome = "stopped" if isinstance(error, Stopped) else "failed"
         return _ended(progress, outcome, str(error), error.exit_code)
-    except (OSError, MemoryError, torch.OutOfMemoryError) as error:
-        return _ended(progress, "failed", " ".join(str(error).split()) or type(error).__name__, FAILED)
+    except (MemoryError, torch.OutOfMemoryError):
+        return _ended(progress, "failed", "memory does not suffice: set rows_at_once, or a lower one", FAILED)
+    except Exception as error:  # noqa: BLE001 - whoever supervises is told of every end
+        traceback.print_exc()
+        return _ended(progress, "failed", f"unexpected: {' '.join(str(error).split())}", FAILED)
     return 0
 
 

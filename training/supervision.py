@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from training.errors import FolderInUse, Stopped
+from training.errors import FolderInUse, Refused, Stopped
 
 LOCK = "lock"
 
@@ -35,9 +35,13 @@ class StopRequest:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep a folder to this process; the system lets go of it however the process ends. Raises FolderInUse."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a") as file:
+    """Keep a folder to this process; the system lets go of it however the process ends. Raises FolderInUse, Refused."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("a")
+    except OSError as error:
+        raise Refused(f"--out: {str(folder)!r} cannot be written: {(error.strerror or 'unusable').lower()}") from error
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

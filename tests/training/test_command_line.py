@@ -12,6 +12,8 @@ from tests.training.running import REACHED_OUT
 from tests.training.written import write_spec
 from training.command import read_arguments
 
+pytestmark = pytest.mark.timeout(300)  # processes are loaded, which takes long where many are
+
 WATCHED = f"""
 import runpy, sys
 

@@ -1,6 +1,9 @@
 """Stopped or killed at any moment, a training ends with the bytes of one that nothing disturbed."""
 
+import json
 import signal
+import subprocess
+import sys
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from random import Random
@@ -12,6 +15,8 @@ from tests.training.conftest import Finished
 from tests.training.running import Training, run, start
 from tests.training.test_run import adapter_bytes, read
 from tests.training.written import write_spec
+
+pytestmark = pytest.mark.timeout(300)  # processes are loaded, which takes long where many are
 
 KILLS = 20 if LONG else 3
 STEPS = 12
@@ -77,3 +82,29 @@ def test_killed_between_two_parts_it_goes_on(
     status, training = run(forks, spec, out)
     assert status == 0
     assert adapter_bytes(out) == adapter_bytes(finished.out)
+
+
+def start_two(spec: Path, out: Path) -> subprocess.Popen[str]:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training"]
+    command = [sys.executable, *launcher, "run", str(spec), "--out", str(out)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+@pytest.mark.long
+def test_two_processes_of_one_training_stop_behind_the_same_step_and_go_on(tmp_path: Path) -> None:
+    spec = write_spec(tmp_path)
+    with start_two(spec, tmp_path / "whole") as whole:
+        told, _ = whole.communicate()
+    assert json.loads(told.splitlines()[-1])["outcome"] == "finished"
+    with start_two(spec, tmp_path / "stopped") as stopped:
+        assert stopped.stdout is not None
+        for line in stopped.stdout:
+            if json.loads(line).get("step") == 3:
+                stopped.terminate()
+        last = json.loads(line)
+    assert (last["outcome"], last["status"]) == ("stopped", 75)
+    with start_two(spec, tmp_path / "stopped") as resumed:
+        told, _ = resumed.communicate()
+    starts = [event for event in map(json.loads, told.splitlines()) if event["event"] == "start"]
+    assert starts[0]["step"] >= 3
+    assert adapter_bytes(tmp_path / "stopped") == adapter_bytes(tmp_path / "whole")

@@ -17,6 +17,8 @@ from tests.training.written import number, write_spec
 from training.preference import Judged, calibration, quality
 from training.reward_training import margin
 
+pytestmark = pytest.mark.timeout(300)  # processes are loaded, which takes long where many are
+
 
 def pairs(count: int) -> list[dict[str, Any]]:
     """The true one of two claims of opposite order."""

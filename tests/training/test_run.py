@@ -14,6 +14,12 @@ from inference.settings import SMALL_MODEL
 from tests.training.conftest import Finished
 from tests.training.running import refused, run, start
 from tests.training.written import comparisons, write_spec
+from training.base import find_base
+from training.examples import read_examples
+from training.holdout import split
+from training.spec import read_spec
+
+pytestmark = pytest.mark.timeout(300)  # processes are loaded, which takes long where many are
 
 
 def read(path: Path) -> Any:
@@ -221,3 +227,11 @@ def test_an_adapter_is_no_base(finished: Finished, tmp_path: Path) -> None:
     status, end = refused(write_spec(tmp_path, base=str(finished.out / "adapter")), tmp_path / "out")
     assert status == 3
     assert "is an adapter" in end["reason"]
+
+
+def test_the_example_is_a_training_that_can_be_run() -> None:
+    file = Path(__file__).parents[2] / "examples/training.json"
+    spec = read_spec(file)
+    assert find_base(spec.base, file.parent).folder == SMALL_MODEL.resolve()
+    examples = read_examples(file.parent / spec.examples, spec.labels)
+    assert split([row.group for row in examples.rows], spec.holdout, spec.seed).held_out
