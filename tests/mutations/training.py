@@ -49,6 +49,13 @@ TRAINING = (
         (f"{LEARNING}::test_the_loss_is_what_the_language_model_pays_for_the_label",),
     ),
     Mutation(
+        "every row weighs the same",
+        "training/trainer.py",
+        "nats: torch.Tensor = weights * nats_of_labels",
+        "nats: torch.Tensor = (weights > 0) * nats_of_labels",
+        (f"{LEARNING}::test_the_loss_of_a_step_is_the_weighted_mean_over_its_rows",),
+    ),
+    Mutation(
         "a row over the context is taken",
         "training/tokenization.py",
         "if tokens > self._context_tokens:",

@@ -19,7 +19,6 @@ from tests.training.written import write_spec
 pytestmark = pytest.mark.timeout(300)  # processes are loaded, which takes long where many are
 
 KILLS = 20 if LONG else 3
-STEPS = 12
 
 
 def ended_at(forks: ForkServerContext, spec: Path, out: Path, step: int, number: int) -> Training:
@@ -38,11 +37,11 @@ def ended_at(forks: ForkServerContext, spec: Path, out: Path, step: int, number:
 def test_told_to_stop_it_saves_and_goes_on_with_the_same_bytes(
     finished: Finished, forks: ForkServerContext, tmp_path: Path
 ) -> None:
-    spec, out = write_spec(tmp_path), tmp_path / "out"
+    spec, out = write_spec(tmp_path, checkpoint_steps=50), tmp_path / "out"
     stopped = ended_at(forks, spec, out, 3, signal.SIGTERM)
     assert stopped.wait() == 75
     assert stopped.events("end")[0]["outcome"] == "stopped"
-    saved = stopped.events("checkpoint")[-1]["step"]
+    [saved] = [event["step"] for event in stopped.events("checkpoint")]
     assert saved == stopped.events("step")[-1]["step"]
     status, training = run(forks, spec, out)
     assert status == 0

@@ -1,5 +1,6 @@
 """The loss counts the tokens of labels and nothing else; scores do not depend on what shares a batch."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from training.label_training import mean_one
 from training.reporting import polarity
 from training.spec import Control, Weights
 from training.tokenization import TokenisedPrompt
+from training.trainer import LabelTrainer
 
 TARGETS = [Target((5, 6, 7, 8), (9,), 1.0), Target((5, 6), (10, 11, 12), 1.0)]
 
@@ -69,6 +71,15 @@ def test_a_language_model_that_takes_neither_positions_nor_a_count_of_logits_is_
     batch = Forward(takes_positions=False, takes_kept=False).batch([(1, 2), (3,)], 1)
     assert batch.keys() == {"input_ids", "attention_mask"}
     assert batch["attention_mask"].tolist() == [[1, 1], [0, 1]]
+
+
+def test_the_loss_of_a_step_is_the_weighted_mean_over_its_rows() -> None:
+    module = llama()
+    alone = nats(module, TARGETS)
+    weighted = [replace(TARGETS[0], weight=1.5), replace(TARGETS[1], weight=0.5)]
+    with torch.inference_mode():
+        loss = LabelTrainer.compute_loss(LabelTrainer.__new__(LabelTrainer), module, batch_of(module, weighted))
+    assert float(loss) == pytest.approx((1.5 * alone[0] + 0.5 * alone[1]) / 2, abs=1e-4)
 
 
 def test_weights_are_one_in_the_mean() -> None:

@@ -223,6 +223,20 @@ def test_full_training_leaves_a_language_model_that_loads_by_itself(forks: ForkS
     assert second.events("evaluation")[0]["zero_shot"]["nats"] < training.events("evaluation")[0]["zero_shot"]["nats"]
 
 
+def test_rows_computed_in_parts_teach_the_same_and_none_need_be_held_out(
+    finished: Finished, forks: ForkServerContext, tmp_path: Path
+) -> None:
+    parts, whole = write_spec(tmp_path, rows_at_once=2), write_spec(tmp_path / "all", holdout=0, epochs=1)
+    assert run(forks, parts, tmp_path / "out")[0] == run(forks, whole, tmp_path / "all/out")[0] == 0
+    ours, theirs = (
+        [loss for _, loss in read(out / "report.json")["training"]["loss"]] for out in (tmp_path / "out", finished.out)
+    )
+    assert ours == pytest.approx(theirs, abs=1e-3)
+    report = read(tmp_path / "all/out/report.json")
+    assert (report["rows"]["trained"], report["rows"]["held_out"]) == (64, 0)
+    assert report["training"]["epochs"][0]["held_out"]["agreement"] is None
+
+
 def test_an_adapter_is_no_base(finished: Finished, tmp_path: Path) -> None:
     status, end = refused(write_spec(tmp_path, base=str(finished.out / "adapter")), tmp_path / "out")
     assert status == 3
