@@ -119,7 +119,7 @@ $(VENV)/.runs: $(VENV)/.made $(PINNED)
 	@touch $@
 
 $(VENV)/.develops: $(VENV)/.runs
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,dev,bench,telemetry]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,training,dev,bench,telemetry]'
 	@touch $@
 
 $(VLLM_VENV)/.runs: requirements-vllm.txt

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = ("service", "api", "workers", "migrations", "inference", "icm", "benchmarks", "examples", "scripts")
+SHIPPED = (
+    *("service", "api", "workers", "migrations", "icm"),
+    *("inference", "training", "benchmarks", "examples", "scripts"),
+)
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,12 @@ import pytest
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "GLOSSARY.md", "CHANGELOG.md", "SECURITY.md")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 TARGET = re.compile(r"`?\bmake ([a-z]+)`?")
-SOURCES = ("service", "api", "workers", "icm", "inference", "migrations", "benchmarks", "scripts", "tests")
+SOURCES = ("service", "api", "workers", "icm", "inference", "training", "migrations", "benchmarks", "scripts", "tests")
 NAMED_IN_CODE = re.compile(
-    r"(?<![\w/.])((?:service|api|workers|inference|icm|migrations|tests|docs|examples|benchmarks)/[\w/-]+\.(?:py|md))\b"
+    r"(?<![\w/.])((?:service|api|workers|inference|training|icm|migrations|tests|docs|examples|benchmarks)/[\w/-]+\.(?:py|md))\b"
 )
 DECISION = re.compile(r"docs/decisions/(\d{4})(?![\d-])|\bADR (\d{4})")
-MODULE = re.compile(r"`((?:service|api|workers|inference|icm|migrations|tests|docs|examples)/[\w/.]*)`")
+MODULE = re.compile(r"`((?:service|api|workers|inference|training|icm|migrations|tests|docs|examples)/[\w/.]*)`")
 
 
 @pytest.fixture(params=DOCUMENTS)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("torch", "transformers", "inference")
+HEAVY = ("torch", "transformers", "peft", "trl", "inference", "training")
 
 
 def test_every_import_contract_is_kept(root: Path) -> None:

@@ -4,26 +4,8 @@ To add a row: the line as it stands in the file, where it must occur once; the s
 still runs; the few tests that are there for it. `make mutations` shows that they fail.
 """
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """One promise broken on purpose."""
-
-    name: str
-    file: str
-    original: str
-    replacement: str
-    tests: tuple[str, ...]  # at least one of them must fail
-
-    def applied(self, source: str) -> str:
-        """The file's text with the promise broken. Raises ValueError where the line is not there once."""
-        times = source.count(self.original)
-        if times != 1:
-            raise ValueError(f"{self.name}: {self.file} has the text {times} times, not once; adapt the row")
-        return source.replace(self.original, self.replacement)
-
+from tests.mutations.mutation import Mutation
+from tests.mutations.training import TRAINING
 
 FENCE = "        shards.c.epoch == lease.epoch,\n        shards.c.worker_id == lease.worker_id,\n"
 ANY_LEASE = ("service/storage/fence.py", FENCE, "")
@@ -324,4 +306,5 @@ MUTATIONS = (
         "return text",
         ("tests/unit/jobs/test_survey.py::test_white_space_at_the_end_of_a_row_is_not_read",),
     ),
+    *TRAINING,
 )

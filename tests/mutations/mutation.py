@@ -1,0 +1,21 @@
+"""One promise broken on purpose."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A line as it stands in a file, where it must occur once; the same line broken; the tests that must notice."""
+
+    name: str
+    file: str
+    original: str
+    replacement: str
+    tests: tuple[str, ...]  # at least one of them must fail
+
+    def applied(self, source: str) -> str:
+        """The file's text with the promise broken. Raises ValueError where the line is not there once."""
+        times = source.count(self.original)
+        if times != 1:
+            raise ValueError(f"{self.name}: {self.file} has the text {times} times, not once; adapt the row")
+        return source.replace(self.original, self.replacement)

@@ -1,0 +1,107 @@
+"""The promises of `training/`, in the form of table.py."""
+
+from tests.mutations.mutation import Mutation
+
+RUN, INTERRUPTIONS = "tests/training/test_run.py", "tests/training/test_interruptions.py"
+LEARNING, FILES = "tests/training/test_learning.py", "tests/training/test_files.py"
+
+TRAINING = (
+    Mutation(
+        "a training that is started again begins anew",
+        "training/stage.py",
+        "resume_from_checkpoint=str(newest) if newest else None",
+        "resume_from_checkpoint=None",
+        (f"{INTERRUPTIONS}::test_told_to_stop_it_saves_and_goes_on_with_the_same_bytes",),
+    ),
+    Mutation(
+        "the order of rows does not depend on the step that a training goes on from",
+        "training/trainer.py",
+        '        "seed": spec.seed,\n',
+        '        "seed": spec.seed,\n        "ignore_data_skip": True,\n',
+        (f"{INTERRUPTIONS}::test_told_to_stop_it_saves_and_goes_on_with_the_same_bytes",),
+    ),
+    Mutation(
+        "a stop loses what was done since the last checkpoint",
+        "training/watcher.py",
+        "        if self._asked(args.device):\n            control.should_save = control.should_training_stop = True",
+        "        if self._asked(args.device):\n            control.should_training_stop = True",
+        (f"{INTERRUPTIONS}::test_told_to_stop_it_saves_and_goes_on_with_the_same_bytes",),
+    ),
+    Mutation(
+        "a damaged checkpoint is as good as a whole one",
+        "training/checkpoints.py",
+        "return bool(sealed) and found == sealed",
+        "return bool(sealed)",
+        (f"{FILES}::test_a_damaged_checkpoint_is_passed_over",),
+    ),
+    Mutation(
+        "prompts are learned too",
+        "training/collation.py",
+        "learned = torch.full((len(targets), longest), IGNORED)",
+        "learned = torch.full((len(targets), longest), 3)",
+        (f"{LEARNING}::test_the_loss_is_what_the_language_model_pays_for_the_label",),
+    ),
+    Mutation(
+        "what stands before a label is read one place too far",
+        "training/collation.py",
+        "sequences = [target.prompt + target.label[:-1] for target in targets]",
+        "sequences = [target.prompt + target.label for target in targets]",
+        (f"{LEARNING}::test_the_loss_is_what_the_language_model_pays_for_the_label",),
+    ),
+    Mutation(
+        "every row weighs the same",
+        "training/trainer.py",
+        "nats: torch.Tensor = weights * nats_of_labels",
+        "nats: torch.Tensor = (weights > 0) * nats_of_labels",
+        (f"{LEARNING}::test_the_loss_of_a_step_is_the_weighted_mean_over_its_rows",),
+    ),
+    Mutation(
+        "a row over the context is taken",
+        "training/tokenization.py",
+        "if tokens > self._context_tokens:",
+        "if tokens > self._context_tokens + 1:",
+        ("tests/training/test_tokenization.py",),
+    ),
+    Mutation(
+        "the content hash does not cover names",
+        "training/artifacts.py",
+        'f"{sha256_of(file)}  {name_within(file, folder)}\\n"',
+        'f"{sha256_of(file)}\\n"',
+        (f"{FILES}::test_the_content_hash_notices_every_change",),
+    ),
+    Mutation(
+        "an adapter is not looked at again",
+        "training/run.py",
+        'content_hash(folder) != made["sha256"]',
+        'not made["sha256"]',
+        (f"{RUN}::test_a_changed_adapter_is_noticed",),
+    ),
+    Mutation(
+        "a training learns gold labels",
+        "training/label_training.py",
+        'return self._stage("training", [self.rows[row].label for row in self.parts.trained], ',
+        'return self._stage("training", [self.gold[row] or 0 for row in self.parts.trained], ',
+        (f"{RUN}::test_gold_labels_change_no_byte_of_what_is_trained",),
+    ),
+    Mutation(
+        "the digest of the rows covers gold",
+        "training/examples.py",
+        "seen = [[row.prompt, row.label, row.weight, row.group] for row in self.rows]",
+        "seen = [[row.prompt, row.label, row.weight, row.group] for row in self.rows] + [self.gold]",
+        ("tests/training/test_examples.py::test_gold_is_no_part_of_a_row_nor_of_the_digest",),
+    ),
+    Mutation(
+        "two trainings share a folder",
+        "training/supervision.py",
+        "fcntl.LOCK_EX | fcntl.LOCK_NB",
+        "fcntl.LOCK_SH | fcntl.LOCK_NB",
+        (f"{FILES}::test_a_locked_folder_is_refused_until_it_is_let_go",),
+    ),
+    Mutation(
+        "the network is not cut off",
+        "training/__main__.py",
+        '    HF_HUB_OFFLINE="1",\n    HF_HUB_DISABLE_TELEMETRY="1",\n',
+        '    HF_HUB_OFFLINE="0",\n    HF_HUB_DISABLE_TELEMETRY="0",\n',
+        ("tests/training/test_command_line.py",),
+    ),
+)

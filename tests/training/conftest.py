@@ -1,0 +1,40 @@
+"""One training of the small model for all tests of a process, and a way to start others."""
+
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.running import Training, run, start_forks
+from tests.training.written import write_spec
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A training that nothing disturbed."""
+
+    spec: Path
+    out: Path
+    training: Training
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def forks() -> ForkServerContext:
+    return start_forks()
+
+
+@pytest.fixture(scope="session")
+def finished(forks: ForkServerContext, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """With the control that costs least. Its folder is for reading."""
+    folder = tmp_path_factory.mktemp("training")
+    spec, out = write_spec(folder, controls=["inverted"]), folder / "out"
+    status, training = run(forks, spec, out)
+    assert status == 0, training.errors.read_text("utf-8")
+    return Finished(spec, out, training)

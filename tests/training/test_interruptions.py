@@ -1,0 +1,109 @@
+"""Stopped or killed at any moment, a training ends with the bytes of one that nothing disturbed."""
+
+import json
+import signal
+import subprocess
+import sys
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.long import LONG
+from tests.training.conftest import Finished
+from tests.training.running import Training, run, start
+from tests.training.test_run import adapter_bytes, read
+from tests.training.written import write_spec
+
+pytestmark = pytest.mark.timeout(300)  # processes are loaded, which takes long where many are
+
+KILLS = 20 if LONG else 3
+
+
+def ended_at(forks: ForkServerContext, spec: Path, out: Path, step: int, number: int) -> Training:
+    """Started, and sent a signal once it told of a step."""
+    training = start(forks, spec, out)
+    training.wait_for("step", step)
+    assert training.process.pid is not None
+    if number == signal.SIGKILL:
+        training.process.kill()
+    else:
+        training.process.terminate()
+    training.wait()
+    return training
+
+
+def test_told_to_stop_it_saves_and_goes_on_with_the_same_bytes(
+    finished: Finished, forks: ForkServerContext, tmp_path: Path
+) -> None:
+    spec, out = write_spec(tmp_path, checkpoint_steps=50), tmp_path / "out"
+    stopped = ended_at(forks, spec, out, 3, signal.SIGTERM)
+    assert stopped.wait() == 75
+    assert stopped.events("end")[0]["outcome"] == "stopped"
+    [saved] = [event["step"] for event in stopped.events("checkpoint")]
+    assert saved == stopped.events("step")[-1]["step"]
+    status, training = run(forks, spec, out)
+    assert status == 0
+    assert training.events("start")[0]["step"] == saved
+    assert training.events("step")[0]["step"] == saved + 1
+    assert adapter_bytes(out) == adapter_bytes(finished.out)
+    ours, theirs = (read(folder / "report.json")["training"] for folder in (out, finished.out))
+    assert ours["loss"] == theirs["loss"]
+    assert ours["epochs"] == theirs["epochs"]
+    assert ours["tokens"] == theirs["tokens"]
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_bytes(
+    finished: Finished, forks: ForkServerContext, tmp_path: Path
+) -> None:
+    spec, out, rng = write_spec(tmp_path), tmp_path / "out", Random(KILLS)
+    began = []
+    for _ in range(KILLS):
+        killed = ended_at(forks, spec, out, rng.randrange(1, 5), signal.SIGKILL)
+        began += [event["step"] for event in killed.events("start")]
+    status, training = run(forks, spec, out)
+    assert status == 0
+    assert any(began + [event["step"] for event in training.events("start")])  # something was kept
+    assert adapter_bytes(out) == adapter_bytes(finished.out)
+
+
+@pytest.mark.parametrize("part", ["before.json", "training.json"])
+def test_killed_between_two_parts_it_goes_on(
+    part: str, finished: Finished, forks: ForkServerContext, tmp_path: Path
+) -> None:
+    spec, out = write_spec(tmp_path, controls=["inverted"]), tmp_path / "out"
+    training = start(forks, spec, out)
+    while not (out / "parts" / part).exists() and training.process.exitcode is None:
+        training.process.join(0.002)
+    training.process.kill()
+    training.wait()
+    status, training = run(forks, spec, out)
+    assert status == 0
+    assert adapter_bytes(out) == adapter_bytes(finished.out)
+
+
+def start_two(spec: Path, out: Path) -> subprocess.Popen[str]:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training"]
+    command = [sys.executable, *launcher, "run", str(spec), "--out", str(out)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+@pytest.mark.long
+def test_two_processes_of_one_training_stop_behind_the_same_step_and_go_on(tmp_path: Path) -> None:
+    spec = write_spec(tmp_path)
+    with start_two(spec, tmp_path / "whole") as whole:
+        told, _ = whole.communicate()
+    assert json.loads(told.splitlines()[-1])["outcome"] == "finished"
+    with start_two(spec, tmp_path / "stopped") as stopped:
+        assert stopped.stdout is not None
+        for line in stopped.stdout:
+            if json.loads(line).get("step") == 3:
+                stopped.terminate()
+        last = json.loads(line)
+    assert (last["outcome"], last["status"]) == ("stopped", 75)
+    with start_two(spec, tmp_path / "stopped") as resumed:
+        told, _ = resumed.communicate()
+    starts = [event for event in map(json.loads, told.splitlines()) if event["event"] == "start"]
+    assert starts[0]["step"] >= 3
+    assert adapter_bytes(tmp_path / "stopped") == adapter_bytes(tmp_path / "whole")

@@ -1,0 +1,113 @@
+"""Reward models: learned from pairs, resumed like any training, measured against length, place and false certainty."""
+
+import json
+import signal
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.training.running import refused, run
+from tests.training.test_interruptions import ended_at
+from tests.training.test_run import adapter_bytes, read
+from tests.training.written import number, write_spec
+from training.preference import Judged, calibration, quality
+from training.reward_training import margin
+
+pytestmark = pytest.mark.timeout(300)  # processes are loaded, which takes long where many are
+
+
+def pairs(count: int) -> list[dict[str, Any]]:
+    """The true one of two claims of opposite order."""
+    rng, made = Random(0), []
+    for place in range(count):
+        low, high = (number(value) for value in sorted(rng.sample(range(51, 100), 2)))
+        claims = f"{high.capitalize()} is larger than {low}.", f"{low.capitalize()} is larger than {high}."
+        made.append({"chosen": claims[0], "rejected": claims[1], "weight": 0.9, "chosen_first": place % 3 == 0})
+    return made
+
+
+def spec_of(folder: Path, **fields: Any) -> Path:
+    return write_spec(folder, pairs(64), **{"kind": "reward", "labels": [], "separator": "", "rank": 8, **fields})
+
+
+def test_the_better_text_is_learned_and_the_bytes_survive_a_stop(forks: ForkServerContext, tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, weights="confidence")
+    status, training = run(forks, spec, tmp_path / "out")
+    assert status == 0, training.errors.read_text("utf-8")
+    assert training.connections == ""
+    stopped = ended_at(forks, spec, tmp_path / "stopped", 3, signal.SIGTERM)
+    assert stopped.wait() == 75
+    status, resumed = run(forks, spec, tmp_path / "stopped")
+    assert status == 0
+    assert resumed.events("start")[0]["step"] > 2
+    assert adapter_bytes(tmp_path / "stopped") == adapter_bytes(tmp_path / "out")
+    report = read(tmp_path / "out/report.json")
+    last = report["training"]["epochs"][-1]["held_out"]
+    assert last["accuracy"] > 0.9
+    assert last["nats"] < report["before"]["untrained"]["nats"] / 2
+    assert last["position"]["first_chosen"] == pytest.approx(1 / 3, abs=0.2)
+    assert sorted(adapter_bytes(tmp_path / "out")) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert str(tmp_path) not in json.dumps([read(path) for path in (tmp_path / "out").glob("*.json")])
+
+
+def test_equal_texts_are_refused(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path)
+    (tmp_path / "rows.jsonl").write_text('{"chosen": "a", "rejected": "a"}\n')
+    status, end = refused(spec, tmp_path / "out")
+    assert status == 2
+    assert "examples, line 1: chosen and rejected are the same text" in end["reason"]
+
+
+def test_a_text_over_the_context_is_refused_by_line_and_field(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path)
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"chosen": "a", "rejected": "one " * 9000}) + "\n")
+    status, end = refused(spec, tmp_path / "out")
+    assert status == 2
+    assert "examples, line 1: rejected: takes" in end["reason"]
+
+
+def judged(gaps: list[float], lengths: list[tuple[int, int]], first: list[bool | None]) -> Judged:
+    chosen = np.array(gaps)
+    return Judged(chosen, np.zeros(len(gaps)), [one for one, _ in lengths], [other for _, other in lengths], first)
+
+
+def test_a_reward_that_goes_by_length_is_named() -> None:
+    found = quality(judged([2.0, 1.0, -1.0, -2.0], [(9, 2), (8, 3), (2, 9), (3, 8)], [None] * 4))
+    assert found["accuracy"] == 0.5
+    assert found["length"]["longer_chosen"] == 0.5
+    assert found["length"]["accuracy_where_longer_is_right"] == 1.0
+    assert found["length"]["accuracy_where_shorter_is_right"] == 0.0
+    assert found["length"]["reward_by_length"] > 0.5
+    assert found["position"] == {
+        "first_chosen": None,
+        "accuracy_where_first_is_right": None,
+        "accuracy_where_second_is_right": None,
+    }
+
+
+def test_the_place_of_the_chosen_text_is_counted() -> None:
+    found = quality(judged([1.0, 1.0, -1.0, 1.0], [(2, 2)] * 4, [True, True, False, None]))["position"]
+    assert found["first_chosen"] == pytest.approx(2 / 3)
+    assert (found["accuracy_where_first_is_right"], found["accuracy_where_second_is_right"]) == (1.0, 0.0)
+
+
+def test_certainty_is_held_against_how_often_it_is_right() -> None:
+    gap = float(np.log(0.75 / 0.25))
+    honest = calibration(np.array([gap, gap, gap, -gap]))
+    assert honest["error"] == pytest.approx(0, abs=1e-9)
+    assert [(one["rows"], one["right"]) for one in honest["bins"]] == [(4, 0.75)]
+    assert calibration(np.array([9.0, -9.0]))["error"] == pytest.approx(0.5, abs=1e-3)
+    assert calibration(np.array([])) == {"error": None, "bins": []}
+
+
+def test_nothing_held_out_is_nothing_said() -> None:
+    found = quality(judged([], [], []))
+    assert (found["rows"], found["accuracy"], found["nats"]) == (0, None, None)
+
+
+def test_surer_choices_get_wider_margins() -> None:
+    assert [margin(confidence) for confidence in (0.3, 0.5, 0.75, 1.0)] == [0.0, 0.0, 0.5, 1.0]

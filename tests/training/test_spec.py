@@ -1,0 +1,73 @@
+"""Specifications are checked field by field, and faults told in their own words."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training.errors import Refused
+from training.spec import Kind, Method, read_spec
+
+LEAST: dict[str, Any] = {"base": "some/model", "examples": "rows.jsonl", "labels": ["yes", "no"]}
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "spec.json"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
+    spec = read_spec(written(tmp_path, json.dumps(LEAST)))
+    assert (spec.kind, spec.method, spec.epochs, spec.rank, spec.scale) == (Kind.LABEL, Method.LORA, 3, 16, 32)
+    assert spec.rate == 1e-3
+    assert read_spec(written(tmp_path, json.dumps({**LEAST, "method": "full"}))).rate == 1e-5
+    assert read_spec(written(tmp_path, json.dumps({**LEAST, "learning_rate": 0.5}))).rate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"base": ""}, "base: must not be empty"),
+        ({"labels": ["yes"]}, "labels: at least two are needed"),
+        ({"labels": ["yes", "yes"]}, "labels: each may stand there once"),
+        ({"labels": "yes"}, "labels: must be a valid array"),
+        ({"epochs": 0}, "epochs: must be greater than or equal to 1"),
+        ({"epochs": "many"}, "epochs: must be a valid integer"),
+        ({"learning_rate": 2}, "learning_rate: must be less than 1"),
+        ({"method": "qlora"}, "method: must be 'lora' or 'full'"),
+        ({"controls": ["shuffled", "shuffled"]}, "controls: each may stand there once"),
+        ({"controls": ["upside down"]}, "controls.0: must be 'shuffled', 'inverted', 'gold' or 'noise'"),
+        ({"rnak": 3}, "rnak: there is no such field; the fields are base, kind, examples"),
+        ({"batch_rows": 8, "rows_at_once": 3}, "rows_at_once: must divide batch_rows"),
+        ({"holdout": 1}, "holdout: must be less than or equal to 0.9"),
+        ({"kind": "reward"}, "leave labels and separator out for kind reward"),
+        ({"kind": "reward", "labels": [], "controls": ["gold"]}, "controls: shuffled is the only one for kind reward"),
+    ],
+)
+def test_a_fault_names_its_field(fields: dict[str, Any], told: str, tmp_path: Path) -> None:
+    with pytest.raises(Refused) as refused:
+        read_spec(written(tmp_path, json.dumps({**LEAST, **fields})))
+    assert told in str(refused.value)
+    assert not {"Input", "pydantic", "validation", "tuple"} & set(str(refused.value).split())
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"base: is missing; .*rank: must be"):
+        read_spec(written(tmp_path, json.dumps({"examples": "a", "labels": ["a", "b"], "rank": -1})))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("{", "it is not JSON"), ("[]", "it: must be a JSON object"), ("\udcff", "not UTF-8 text")]
+)
+def test_what_is_no_specification_is_told(text: str, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "spec.json"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(Refused, match=told):
+        read_spec(path)
+
+
+def test_a_specification_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="cannot be read: no such file"):
+        read_spec(tmp_path / "none.json")

@@ -1,0 +1,71 @@
+"""What a run leaves: a folder of safetensors and JSON, named by its content, and a manifest that says what it is."""
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from training.adapters import save_adapter
+from training.bench import Bench
+from training.files import files_of, name_within, publish_folder, sha256_of
+from training.spec import Method
+
+MANIFEST, REPORT = "manifest.json", "report.json"
+_FORMAT = 1
+_FOLDERS = {Method.LORA: "adapter", Method.FULL: "model"}
+_PATHS = ("base", "examples", "controls", "checkpoint_steps", "device", "rows_at_once")  # no part of what comes out
+_LIBRARIES = ("torch", "transformers", "peft", "accelerate", "trl")
+# Of the base: what a whole language model needs besides its weights, to be loaded by name.
+_TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.jinja")
+
+
+def artifact_folder(bench: Bench) -> Path:
+    """Where what was trained is put."""
+    return bench.folder / _FOLDERS[bench.spec.method]
+
+
+def publish(module: Any, bench: Bench) -> None:
+    """Write what was trained, whole or not at all."""
+    staged = bench.folder / ".artifact.staged"
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir()
+    if bench.spec.method is Method.LORA:
+        save_adapter(module, staged, bench.base)
+    else:
+        _save_whole(module, staged, bench)
+    publish_folder(staged, artifact_folder(bench))
+
+
+def content_hash(folder: Path) -> str:
+    """SHA-256 over the lines that `sha256sum` prints for the folder's files, in the order of their names as bytes."""
+    lines = [f"{sha256_of(file)}  {name_within(file, folder)}\n" for file in files_of(folder)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def manifest(bench: Bench, examples: Mapping[str, Any]) -> dict[str, Any]:
+    """What was trained from what; the same for the same bytes, so without times and paths."""
+    folder = artifact_folder(bench)
+    files = [
+        {"name": name_within(file, folder), "bytes": file.stat().st_size, "sha256": sha256_of(file)}
+        for file in files_of(folder)
+    ]
+    settings = {name: value for name, value in bench.spec.model_dump(mode="json").items() if name not in _PATHS}
+    return {
+        "format": _FORMAT,
+        "base": bench.base.identity,
+        "settings": {**settings, "learning_rate": bench.spec.rate, "alpha": bench.spec.scale},
+        "examples": examples,
+        "libraries": {name: version(name) for name in _LIBRARIES},
+        "artifact": {"folder": folder.name, "sha256": content_hash(folder), "files": files},
+    }
+
+
+def _save_whole(module: Any, staged: Path, bench: Bench) -> None:
+    module.config.use_cache = True
+    module.config._name_or_path = bench.base.name  # noqa: SLF001 - else a path of this machine is written
+    module.save_pretrained(staged, safe_serialization=True)
+    for pattern in _TOKENIZER_FILES:
+        for file in bench.base.folder.glob(pattern):
+            shutil.copyfile(file, staged / file.name)

@@ -1,0 +1,68 @@
+"""The command line: `python -m training run SPEC.json --out DIR`. Every end has its own status (docs/training.md)."""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
+
+import torch
+from transformers.utils import logging
+
+from training.errors import Stopped, TrainingError
+from training.progress import Progress
+from training.run import Options, run
+from training.supervision import StopRequest, locked
+
+FAILED = 1
+
+
+def main(progress: Progress, stop: StopRequest, arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line asks for; the status to end with."""
+    given = read_arguments(arguments)
+    torch.set_num_threads(given.threads)
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    try:
+        with _held(given.out):
+            run(given.spec, Options(given.out, download=given.download), progress, stop)
+    except TrainingError as error:
+        outcome = "stopped" if isinstance(error, Stopped) else "failed"
+        return _ended(progress, outcome, str(error), error.exit_code)
+    except (MemoryError, torch.OutOfMemoryError):
+        return _ended(progress, "failed", "memory does not suffice: set rows_at_once, or a lower one", FAILED)
+    except Exception as error:  # noqa: BLE001 - whoever supervises is told of every end
+        traceback.print_exc()
+        return _ended(progress, "failed", f"unexpected: {' '.join(str(error).split())}", FAILED)
+    return 0
+
+
+def _held(folder: Path) -> AbstractContextManager[None]:
+    """The folder, locked; of several processes of one run by the first."""
+    return locked(folder) if os.environ.get("RANK", "0") == "0" else nullcontext()
+
+
+def _ended(progress: Progress, outcome: str, reason: str, status: int) -> int:
+    sys.stderr.write(f"{reason}\n")
+    with suppress(TrainingError):  # nobody reads any more
+        progress.tell("end", outcome=outcome, reason=reason, status=status)
+    return status
+
+
+def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line; explains itself with --help and ends the process with 2 on a mistake."""
+    parser = argparse.ArgumentParser(prog="python -m training", description="Trains a language model on labels.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser("run", help="train as a specification says; started again, it goes on")
+    command.add_argument("spec", type=Path, metavar="SPEC.json", help="what to train (docs/training.md)")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of this training alone")
+    command.add_argument("--threads", type=_count, default=1, help="of torch on the CPU; more than 1 gives other bytes")
+    command.add_argument("--download", action="store_true", help="let the base be downloaded from the Hugging Face hub")
+    return parser.parse_args(arguments)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)

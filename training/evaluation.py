@@ -1,0 +1,108 @@
+"""How well a language model says the labels: scored as the service scores prompts without demonstrations."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from training.collation import Forward
+from training.tokenization import Ids, TokenisedPrompt
+
+Scores = npt.NDArray[np.float64]  # log p(label | prompt) in nats, of shape (rows, labels)
+ROWS_AT_ONCE = 32
+_TOLERANCE = 1e-6  # of the mean predicted probability of any label
+_MOST_STEPS = 100_000
+
+
+def label_scores(
+    module: Any, forward: Forward, prompts: Sequence[TokenisedPrompt], check: Callable[[], None], rows_at_once: int
+) -> Scores:
+    """Every label's log-probability behind every prompt; `check` is called before each batch and may raise."""
+    scores = np.zeros((len(prompts), len(prompts[0].labels) if prompts else 0))
+    asked = sorted(_asked(prompts), key=lambda reading: len(reading.sequence))
+    training = module.training
+    module.eval()
+    try:
+        for start in range(0, len(asked), rows_at_once):
+            check()
+            for reading, known in _read(module, forward, asked[start : start + rows_at_once]):
+                for label in reading.labels:
+                    scores[reading.row, label] = known(prompts[reading.row].labels[label])
+    finally:
+        module.train(training)
+    return scores
+
+
+class _Reading:
+    """One sequence to be read: a prompt and the beginning of a label, for all labels whose beginnings it holds."""
+
+    def __init__(self, row: int, prompt: Ids, beginning: Ids) -> None:
+        self.row = row
+        self.sequence = prompt + beginning
+        self.kept = len(beginning) + 1
+        self.labels: list[int] = []
+
+
+def _asked(prompts: Sequence[TokenisedPrompt]) -> Iterator[_Reading]:
+    """As few sequences as hold every label but for its last token."""
+    for row, prompt in enumerate(prompts):
+        readings: list[tuple[Ids, _Reading]] = []
+        for label in sorted(range(len(prompt.labels)), key=lambda number: -len(prompt.labels[number])):
+            beginning = prompt.labels[label][:-1]
+            holding = (reading for longer, reading in readings if longer[: len(beginning)] == beginning)
+            if (reading := next(holding, None)) is None:
+                reading = _Reading(row, prompt.ids, beginning)
+                readings.append((beginning, reading))
+                yield reading
+            reading.labels.append(label)
+
+
+@torch.inference_mode()
+def _read(module: Any, forward: Forward, readings: Sequence[_Reading]) -> list[tuple[_Reading, Callable[[Ids], float]]]:
+    """With each sequence, what gives a label's log-probability behind its prompt."""
+    kept = max(reading.kept for reading in readings)
+    batch = forward.batch([reading.sequence for reading in readings], kept)
+    moved = {name: value.to(module.device) if torch.is_tensor(value) else value for name, value in batch.items()}
+    logs = module(**moved).logits[:, -kept:].float().log_softmax(-1).cpu().numpy()
+
+    def of(row: int) -> Callable[[Ids], float]:
+        first = kept - readings[row].kept  # where the prompt's last token stands
+        return lambda label: float(sum(logs[row, first + depth, token] for depth, token in enumerate(label)))
+
+    return [(reading, of(row)) for row, reading in enumerate(readings)]
+
+
+def calibrated(scores: Scores) -> Scores:
+    """Batch calibration (arXiv 2309.17249): the scores shifted, label by label, until the mean prediction is even."""
+    shifts = np.zeros(scores.shape[1])
+    for _ in range(_MOST_STEPS):
+        mean = np.exp(_normalized(scores + shifts)).mean(axis=0)
+        if np.abs(mean - 1 / len(shifts)).max() < _TOLERANCE:
+            break
+        shifts -= np.log(mean * len(shifts))
+    return _normalized(scores + shifts)
+
+
+def quality(scores: Scores, labels: Sequence[int], gold: Sequence[int | None]) -> dict[str, float | int | None]:
+    """The share of rows whose likeliest label is theirs, and the mean -log p(label among the labels) in nats.
+
+    With `accuracy` against gold where every row has it. Numbers are None where there are no rows.
+    """
+    if not len(scores):
+        return {"rows": 0, "agreement": None, "nats": None, "accuracy": None}
+    likeliest, rows = scores.argmax(axis=1), np.arange(len(scores))
+    known = [label for label in gold if label is not None]
+    return {
+        "rows": len(scores),
+        "agreement": float((likeliest == np.array(labels)).mean()),
+        "nats": float(-_normalized(scores)[rows, np.array(labels)].mean()),
+        "accuracy": float((likeliest == np.array(known)).mean()) if len(known) == len(scores) else None,
+    }
+
+
+def _normalized(values: Scores) -> Scores:
+    """Log-probabilities over the label set, row by row."""
+    normalized: Scores = values - np.logaddexp.reduce(values, axis=1, keepdims=True)
+    return normalized

@@ -1,0 +1,70 @@
+"""Labelled rows: what is trained on. Gold labels are kept apart, where no training but a control's can reach them."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from training.errors import Refused
+from training.rows import Fields, read_rows, refused, weight_of
+
+_WANTED: Fields = {"prompt": (str,), "label": (str,)}
+_OPTIONAL: Fields = {"weight": (int, float), "group": (str,), "gold": (str,), "id": (str,)}
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A prompt and the number of the label that belongs behind it; rows of one group are never parted."""
+
+    line: int
+    prompt: str
+    label: int
+    weight: float = 1.0
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """The rows of a file. `gold` has a label's number for each row that was given one; `digest` does not cover it."""
+
+    rows: tuple[Example, ...]
+    gold: tuple[int | None, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over everything that a training may see."""
+        seen = [[row.prompt, row.label, row.weight, row.group] for row in self.rows]
+        return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
+
+    def without_gold(self) -> list[int]:
+        """The lines of the rows that have no gold label."""
+        return [row.line for row, gold in zip(self.rows, self.gold, strict=True) if gold is None]
+
+
+def read_examples(path: Path, labels: Sequence[str]) -> Examples:
+    """The rows of a JSONL file: prompt, label, and on request weight, group, gold, id. Raises Refused."""
+    numbers = {label: number for number, label in enumerate(labels)}
+    rows: list[Example] = []
+    gold: list[int | None] = []
+    for line, row in read_rows(path, _WANTED, _OPTIONAL):
+        if not row["prompt"]:
+            raise refused(line, "prompt: must not be empty")
+        weight, group = weight_of(line, row), row.get("group", f"\0{line}")  # no group of the file has that name
+        rows.append(Example(line, row["prompt"], _number(line, row, "label", numbers), weight, group))
+        gold.append(_number(line, row, "gold", numbers) if "gold" in row else None)
+    if not rows:
+        raise Refused(f"examples: {str(path)!r} has no rows")
+    return Examples(tuple(rows), tuple(gold))
+
+
+def relabelled(rows: Sequence[Example], labels: Sequence[int]) -> list[Example]:
+    """The same rows with other labels."""
+    return [replace(row, label=label) for row, label in zip(rows, labels, strict=True)]
+
+
+def _number(line: int, row: dict[str, Any], field: str, numbers: dict[str, int]) -> int:
+    if row[field] not in numbers:
+        raise refused(line, f"{field}: {row[field]!r} is none of the labels {', '.join(map(repr, numbers))}")
+    return numbers[row[field]]

@@ -1,0 +1,133 @@
+"""Trains a language model to say labels: rows to tokens, held-out rows, measurements, the trainings of a run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from transformers import TrainingArguments
+
+from training.base import context_tokens, load_tokenizer
+from training.bench import Bench
+from training.collation import Forward, LabelCollator, Target, forward_of
+from training.controls import control_labels
+from training.errors import Refused
+from training.evaluation import ROWS_AT_ONCE, Scores, calibrated, label_scores, quality
+from training.examples import Example, read_examples
+from training.holdout import Split, split
+from training.spec import GOLD_CONTROLS, Control, Weights
+from training.stage import Stage
+from training.tokenization import RowTokenizer, TokenisedPrompt
+from training.trainer import LabelTrainer
+
+_MEASURED_ROWS = 256  # of those trained on, at the end of each epoch
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTraining:
+    """The rows of a run as tokens, and who is held out. Gold stays outside what a training is given."""
+
+    bench: Bench
+    rows: Sequence[Example]
+    prompts: Sequence[TokenisedPrompt]
+    parts: Split
+    gold: Sequence[int | None]
+    weights: Sequence[float]  # of the rows that are trained on, 1 in the mean
+    digest: str
+
+    def facts(self) -> dict[str, Any]:
+        """How many rows there are of which kind, and the tokens of an epoch, each row's label among them."""
+        return {
+            "digest": self.digest,
+            "trained": len(self.parts.trained),
+            "held_out": len(self.parts.held_out),
+            "tokens": sum(
+                len(self.prompts[row].ids) + len(self.prompts[row].labels[self.rows[row].label])
+                for row in self.parts.trained
+            ),
+        }
+
+    def before(self) -> dict[str, Any]:
+        """The base on the held-out rows: zero-shot, and calibrated on these rows' prompts."""
+        module = self.bench.module()
+        scores = self._scores(module, forward_of(module), self.parts.held_out)
+        if not len(scores):
+            return {"zero_shot": self._quality(scores, ()), "calibrated": self._quality(scores, ())}
+        held = self.parts.held_out
+        return {"zero_shot": self._quality(scores, held), "calibrated": self._quality(calibrated(scores), held)}
+
+    def stage(self) -> Stage:
+        """The training itself: it sees no gold label."""
+        return self._stage("training", [self.rows[row].label for row in self.parts.trained], self.bench.spec.epochs)
+
+    def control(self, control: Control) -> Stage:
+        """The same training on other labels; on inverted ones for the first epoch alone."""
+        trained, spec = self.parts.trained, self.bench.spec
+        found = [self.rows[row].label for row in trained]
+        gold = [label for row in trained if (label := self.gold[row]) is not None] if control in GOLD_CONTROLS else []
+        labels = control_labels(control, found, gold, len(spec.labels), spec.seed)
+        return self._stage(control, labels, 1 if control is Control.INVERTED else spec.epochs)
+
+    def _stage(self, name: str, labels: Sequence[int], epochs: int) -> Stage:
+        measured = Random(self.bench.spec.seed).sample(range(len(labels)), min(_MEASURED_ROWS, len(labels)))
+
+        def evaluate(module: Any) -> dict[str, Any]:
+            forward = forward_of(module.get_base_model() if hasattr(module, "get_base_model") else module)
+            places = [self.parts.trained[place] for place in measured]
+            on_trained = self._scores(module, forward, places)
+            return {
+                "held_out": self._quality(self._scores(module, forward, self.parts.held_out), self.parts.held_out),
+                "trained": quality(on_trained, [labels[place] for place in measured], [None]),
+            }
+
+        return Stage(name, lambda: self._trainer(name, labels), evaluate, epochs)
+
+    def _trainer(self, name: str, labels: Sequence[int]) -> LabelTrainer:
+        module = self.bench.trainable()
+        forward = forward_of(module.get_base_model() if hasattr(module, "get_base_model") else module)
+        return LabelTrainer(
+            model=module,
+            args=self.bench.arguments(name, TrainingArguments),
+            train_dataset=[{"target": target} for target in self._targets(labels)],
+            data_collator=LabelCollator(forward),
+        )
+
+    def _targets(self, labels: Sequence[int]) -> list[Target]:
+        return [
+            Target(self.prompts[row].ids, self.prompts[row].labels[label], weight)
+            for row, label, weight in zip(self.parts.trained, labels, self.weights, strict=True)
+        ]
+
+    def _scores(self, module: Any, forward: Forward, rows: Sequence[int]) -> Scores:
+        at_once = self.bench.spec.rows_at_once or ROWS_AT_ONCE
+        return label_scores(module, forward, [self.prompts[row] for row in rows], self.bench.stop.check, at_once)
+
+    def _quality(self, scores: Scores, rows: Sequence[int]) -> dict[str, Any]:
+        return quality(scores, [self.rows[row].label for row in rows], [self.gold[row] for row in rows])
+
+
+def prepare(bench: Bench, file: Path) -> LabelTraining:
+    """Check and tokenise every row before anything is trained. Raises Refused and BaseUnusable."""
+    spec = bench.spec
+    examples = read_examples(file, spec.labels)
+    asked = [control for control in spec.controls if control in GOLD_CONTROLS]
+    if asked and (lines := examples.without_gold()):
+        raise Refused(
+            f"controls: {asked[0]} needs a gold label on every row, and line {lines[0]} has none "
+            f"({len(lines)} rows in all); add them or leave the control out"
+        )
+    tokenizer = RowTokenizer(load_tokenizer(bench.base), context_tokens(bench.base))
+    prompts = tokenizer.prompts(examples.rows, spec.labels, spec.separator)
+    parts = split([row.group for row in examples.rows], spec.holdout, spec.seed)
+    weights = mean_one([examples.rows[row].weight for row in parts.trained], spec.weights)
+    return LabelTraining(bench, examples.rows, prompts, parts, examples.gold, weights, examples.digest)
+
+
+def mean_one(given: Sequence[float], weights: Weights) -> list[float]:
+    """Weights that are 1 in the mean, so that weighting changes the size of no step. Raises Refused."""
+    if weights is Weights.NONE:
+        return [1.0] * len(given)
+    if not sum(given):
+        raise Refused("weights: every row that is trained on has weight 0; give some a higher one")
+    return [weight * len(given) / sum(given) for weight in given]

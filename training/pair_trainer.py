@@ -1,0 +1,14 @@
+"""TRL's RewardTrainer, with checkpoints that are whole or not there."""
+
+from typing import Any
+
+from trl.trainer.reward_trainer import RewardTrainer
+
+from training.trainer import CheckpointingTrainer
+
+
+class PairTrainer(CheckpointingTrainer, RewardTrainer):
+    """Learns rewards by Bradley and Terry: the loss is the mean of -log sigmoid(r(chosen) - r(rejected) - margin)."""
+
+    def create_model_card(self, *arguments: Any, **named: Any) -> None:
+        """Nothing: a card would hold paths of this machine."""

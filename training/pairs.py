@@ -1,0 +1,56 @@
+"""Pairs of texts, one better than the other: what a reward model learns from."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.errors import Refused
+from training.rows import Fields, read_rows, refused, weight_of
+
+_WANTED: Fields = {"chosen": (str,), "rejected": (str,)}
+_OPTIONAL: Fields = {"prompt": (str,), "weight": (int, float), "group": (str,), "chosen_first": (bool,), "id": (str,)}
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two texts, each behind the same prompt where there is one.
+
+    `chosen_first` says in which order the pair was shown when it was judged, None where that is not known.
+    """
+
+    line: int
+    chosen: str
+    rejected: str
+    weight: float = 1.0
+    group: str = ""
+    chosen_first: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """The pairs of a file."""
+
+    rows: tuple[Pair, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over everything that a training may see."""
+        seen = [[row.chosen, row.rejected, row.weight, row.group] for row in self.rows]
+        return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
+
+
+def read_pairs(path: Path) -> Pairs:
+    """The pairs of a JSONL file: chosen, rejected; optional prompt, weight, group, chosen_first, id. Raises Refused."""
+    rows: list[Pair] = []
+    for line, row in read_rows(path, _WANTED, _OPTIONAL):
+        if row["chosen"] == row["rejected"]:
+            raise refused(line, "chosen and rejected are the same text; leave the pair out")
+        before, group = row.get("prompt", ""), row.get("group", f"\0{line}")  # no group of the file has that name
+        texts = before + row["chosen"], before + row["rejected"]
+        if not all(texts):
+            raise refused(line, "chosen and rejected: a text must not be empty")
+        rows.append(Pair(line, *texts, weight_of(line, row), group, row.get("chosen_first")))
+    if not rows:
+        raise Refused(f"examples: {str(path)!r} has no rows")
+    return Pairs(tuple(rows))

@@ -1,0 +1,31 @@
+"""Tells what happens as lines of JSON on standard output, which carries nothing else."""
+
+import json
+import os
+import sys
+from typing import Any, TextIO
+
+from training.errors import Stopped
+
+
+class Progress:
+    """Writes events to a stream, one line each."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def tell(self, event: str, **facts: Any) -> None:
+        """One event. Raises Stopped where nobody reads any more: whoever supervised this training is gone."""
+        try:
+            self._stream.write(json.dumps({"event": event, **facts}, ensure_ascii=False) + "\n")
+            self._stream.flush()
+        except BrokenPipeError as error:
+            raise Stopped("nobody reads the progress any more; started again, the training goes on") from error
+
+
+def claim_standard_output() -> TextIO:
+    """Standard output for progress alone: whatever libraries print there goes to standard error from now on."""
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return os.fdopen(kept, "w", encoding="utf-8")

@@ -1,0 +1,161 @@
+"""Trains a reward model: pairs to tokens, held-out pairs, measurements, the trainings of a run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+from trl.trainer.reward_config import RewardConfig
+
+from training.base import context_tokens, load_tokenizer
+from training.bench import Bench
+from training.errors import BaseUnusable
+from training.evaluation import ROWS_AT_ONCE
+from training.holdout import Split, split
+from training.pair_trainer import PairTrainer
+from training.pairs import Pair, read_pairs
+from training.preference import Floats, Judged, quality
+from training.spec import Control, Weights
+from training.stage import Stage
+from training.tokenization import Ids, RowTokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class TokenisedPair:
+    """Both texts' tokens."""
+
+    chosen: Ids
+    rejected: Ids
+
+
+@dataclass(frozen=True, slots=True)
+class RewardTraining:
+    """The pairs of a run as tokens, and which are held out."""
+
+    bench: Bench
+    rows: Sequence[Pair]
+    tokens: Sequence[TokenisedPair]
+    parts: Split
+    tokenizer: PreTrainedTokenizerBase
+    pad: int
+    digest: str
+
+    def facts(self) -> dict[str, Any]:
+        """How many pairs there are of which kind, the tokens of an epoch, and what pads a batch."""
+        return {
+            "digest": self.digest,
+            "trained": len(self.parts.trained),
+            "held_out": len(self.parts.held_out),
+            "tokens": sum(len(self.tokens[row].chosen) + len(self.tokens[row].rejected) for row in self.parts.trained),
+            "pad_token_id": self.pad,
+        }
+
+    def before(self) -> dict[str, Any]:
+        """The base with a head that knows nothing yet."""
+        return {"untrained": self._quality(self.bench.module())}
+
+    def stage(self) -> Stage:
+        """The training itself."""
+        return self._stage("training", [False] * len(self.parts.trained))
+
+    def control(self, control: Control) -> Stage:
+        """The same training on pairs of which a coin turned every other one."""
+        rng = Random(f"{self.bench.spec.seed} {control}")
+        return self._stage(control, [rng.random() < 0.5 for _ in self.parts.trained])
+
+    def _stage(self, name: str, turned: Sequence[bool]) -> Stage:
+        def evaluate(module: Any) -> dict[str, Any]:
+            return {"held_out": self._quality(module)}
+
+        return Stage(name, lambda: self._trainer(name, turned), evaluate, self.bench.spec.epochs)
+
+    def _trainer(self, name: str, turned: Sequence[bool]) -> PairTrainer:
+        return PairTrainer(
+            model=self.bench.trainable(),
+            args=self.bench.arguments(name, RewardConfig, max_length=None, gradient_checkpointing=False),
+            train_dataset=Dataset.from_list(
+                [self._taught(row, turn) for row, turn in zip(self.parts.trained, turned, strict=True)]
+            ),
+            processing_class=self.tokenizer,
+        )
+
+    def _taught(self, row: int, turned: bool) -> dict[str, Any]:  # noqa: FBT001 - one of a row of coins
+        """A pair as TRL takes it; with confidence, the rewards must be the further apart the surer the choice was."""
+        texts = [list(self.tokens[row].chosen), list(self.tokens[row].rejected)]
+        chosen, rejected = reversed(texts) if turned else texts
+        taught: dict[str, Any] = {"chosen_ids": chosen, "rejected_ids": rejected}
+        if self.bench.spec.weights is Weights.CONFIDENCE:
+            taught["margin"] = margin(self.rows[row].weight)
+        return taught
+
+    def _quality(self, module: Any) -> dict[str, Any]:
+        rows = [self.tokens[row] for row in self.parts.held_out]
+        chosen, rejected = [row.chosen for row in rows], [row.rejected for row in rows]
+        return quality(
+            Judged(
+                self._rewards(module, chosen),
+                self._rewards(module, rejected),
+                [len(ids) for ids in chosen],
+                [len(ids) for ids in rejected],
+                [self.rows[row].chosen_first for row in self.parts.held_out],
+            )
+        )
+
+    def _rewards(self, module: Any, texts: Sequence[Ids]) -> Floats:
+        """Each text's reward, batch by batch in the order of their lengths."""
+        rewards = np.zeros(len(texts))
+        at_once = self.bench.spec.rows_at_once or ROWS_AT_ONCE
+        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        training = module.training
+        module.eval()
+        try:
+            for start in range(0, len(order), at_once):
+                self.bench.stop.check()
+                places = order[start : start + at_once]
+                rewards[places] = rewards_of(module, [texts[place] for place in places], self.pad)
+        finally:
+            module.train(training)
+        return rewards
+
+
+@torch.inference_mode()
+def rewards_of(module: Any, texts: Sequence[Ids], pad: int) -> Floats:
+    """The rewards of a batch; the language model finds each text's last token by the padding behind it."""
+    module.config.get_text_config().pad_token_id = pad
+    longest = max(map(len, texts))
+    ids = torch.full((len(texts), longest), pad)
+    mask = torch.zeros_like(ids)
+    for row, text in enumerate(texts):
+        ids[row, : len(text)] = torch.tensor(text)
+        mask[row, : len(text)] = 1
+    logits = module(input_ids=ids.to(module.device), attention_mask=mask.to(module.device)).logits
+    rewards: Floats = logits[:, 0].double().cpu().numpy()
+    return rewards
+
+
+def margin(confidence: float) -> float:
+    """By how much rewards must differ before a pair costs little: 0 for a coin's toss, 1 for certainty."""
+    return max(0.0, 2 * confidence - 1)
+
+
+def prepare(bench: Bench, file: Path) -> RewardTraining:
+    """Check and tokenise every pair before anything is trained. Raises Refused and BaseUnusable."""
+    pairs = read_pairs(file)
+    tokenizer: Any = load_tokenizer(bench.base)
+    pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    if pad is None:
+        raise BaseUnusable(
+            "base: its tokenizer has neither a padding token nor an end of text; a reward model needs one"
+        )
+    own = RowTokenizer(tokenizer, context_tokens(bench.base))
+    tokens = [
+        TokenisedPair(own.text(row.line, "chosen", row.chosen), own.text(row.line, "rejected", row.rejected))
+        for row in pairs.rows
+    ]
+    parts = split([row.group for row in pairs.rows], bench.spec.holdout, bench.spec.seed)
+    return RewardTraining(bench, pairs.rows, tokens, parts, tokenizer, pad, pairs.digest)

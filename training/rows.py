@@ -1,0 +1,65 @@
+"""Reads a JSONL file of rows, each checked, with the line at fault named."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from training.errors import Refused
+
+Fields = Mapping[str, tuple[type, ...]]  # by name: what a field's value may be
+
+
+def read_rows(path: Path, wanted: Fields, optional: Fields) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Every row with its line number, from 1; empty lines are passed over. Raises Refused."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            for line, text in enumerate(file, 1):
+                if text.strip():
+                    yield line, _checked(line, text, wanted, optional)
+    except OSError as error:
+        raise Refused(f"examples: {str(path)!r} cannot be read: {(error.strerror or 'unreadable').lower()}") from error
+    except UnicodeDecodeError as error:
+        raise Refused(f"examples: {str(path)!r} is not UTF-8 text") from error
+
+
+def refused(line: int, what: str) -> Refused:
+    """A fault of the row on a line."""
+    return Refused(f"examples, line {line}: {what}")
+
+
+def weight_of(line: int, row: Mapping[str, Any]) -> float:
+    """A row's weight, 1 where it has none. Raises Refused outside 0 to 1."""
+    weight = row.get("weight", 1.0)
+    if not 0 <= weight <= 1:
+        raise refused(line, f"weight: {weight!r} is not a number from 0 to 1")
+    return float(weight)
+
+
+def _checked(line: int, text: str, wanted: Fields, optional: Fields) -> dict[str, Any]:
+    try:
+        row = json.loads(text)
+    except ValueError as error:
+        raise refused(line, "is not JSON; each line must hold one JSON object") from error
+    if not isinstance(row, dict):
+        raise refused(line, "is no JSON object")
+    known = {**wanted, **optional}
+    for name in wanted:
+        if name not in row:
+            raise refused(line, f"{name}: is missing")
+    for name, value in row.items():
+        if name not in known:
+            raise refused(line, f"{name}: there is no such field; the fields are {', '.join(known)}")
+        if not isinstance(value, known[name]) or (isinstance(value, bool) and bool not in known[name]):
+            raise refused(line, f"{name}: must be {_kind(known[name])}, not {json.dumps(value)[:60]}")
+        if isinstance(value, str) and not _is_text(value):
+            raise refused(line, f"{name}: has half a surrogate pair (\\ud800 to \\udfff), which is no character")
+    return row
+
+
+def _is_text(value: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _kind(types: tuple[type, ...]) -> str:
+    return {str: "a text", bool: "true or false"}.get(types[0], "a number")

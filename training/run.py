@@ -1,0 +1,161 @@
+"""A run from its specification to its report. Each part leaves a file when it is done, and is not done again."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from training import label_training, reward_training
+from training.artifacts import MANIFEST, REPORT, artifact_folder, content_hash, manifest, publish
+from training.base import device_of, find_base
+from training.bench import Bench
+from training.errors import FolderTaken, Refused
+from training.files import sha256_of, write_json
+from training.progress import Progress
+from training.reporting import peak_memory, polarity, summary
+from training.spec import Control, Kind, Spec, read_spec
+from training.stage import Stage, log_if_finished, train
+from training.supervision import LOCK, StopRequest
+
+IDENTITY = "run.json"  # what the folder's run is a run of
+_PARTS, _CHECKPOINTS = "parts", "checkpoints"
+_PATHS = ("base", "examples")  # what they lead to counts, not where it lies
+
+
+class Training(Protocol):
+    """A kind of training over rows that were checked."""
+
+    def facts(self) -> dict[str, Any]:
+        """The rows in numbers, and a digest of all that may be learned from them."""
+
+    def before(self) -> dict[str, Any]:
+        """What the base does on held-out rows."""
+
+    def stage(self) -> Stage:
+        """The training itself."""
+
+    def control(self, control: Control) -> Stage:
+        """A further one, to compare with."""
+
+
+_PREPARED: Mapping[Kind, Callable[[Bench, Path], Training]] = {
+    Kind.LABEL: label_training.prepare,
+    Kind.REWARD: reward_training.prepare,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says besides the specification."""
+
+    out: Path
+    download: bool = False
+
+
+def run(spec_file: Path, options: Options, progress: Progress, stop: StopRequest) -> None:
+    """Do whatever of the run is not done yet; the folder is locked by the caller. Raises TrainingError."""
+    spec = read_spec(spec_file)
+    base = find_base(spec.base, spec_file.parent, download=options.download)
+    examples = spec_file.parent / Path(spec.examples).expanduser()
+    bench = Bench(spec, base, device_of(spec.device), options.out, progress, stop)
+    if bench.is_first:
+        _claim(options.out, _identity(spec, base.fingerprint, examples))
+    if not (options.out / MANIFEST).exists():
+        _do(bench, _PREPARED[spec.kind](bench, examples))
+    if bench.is_first:
+        _tell_end(bench)
+
+
+def _do(bench: Bench, training: Training) -> None:
+    """Every part in its turn. The report and then the manifest are the last files to appear."""
+    facts = training.facts()
+    bench.progress.tell("rows", **facts, device=str(bench.device), base=bench.base.identity)
+    before = _part(bench, "before", training.before)
+    bench.progress.tell("evaluation", stage="before", epoch=0, **before)
+    after = _part(bench, "training", lambda: _train(bench, training.stage()))
+    controls = {
+        str(control): _part(bench, control, partial(_control, bench, training.control(control)))
+        for control in bench.spec.controls
+    }
+    if not bench.is_first:
+        return
+    report: dict[str, Any] = {"kind": bench.spec.kind, "rows": facts, "before": before, "training": after}
+    report["controls"] = controls
+    if inverted := controls.get(Control.INVERTED):
+        report["polarity"] = polarity(after, inverted)
+    write_json(bench.folder / REPORT, report)
+    write_json(bench.folder / MANIFEST, manifest(bench, facts))
+    shutil.rmtree(bench.folder / _CHECKPOINTS, ignore_errors=True)
+
+
+def _part(bench: Bench, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a part found: made now, or read where it was made before."""
+    file = bench.folder / _PARTS / f"{name}.json"
+    if file.exists():
+        found: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        return found
+    bench.stop.check()
+    made = make()
+    if bench.is_first:
+        file.parent.mkdir(exist_ok=True)
+        write_json(file, made)
+        bench.checkpoints(name).clear()
+    return made
+
+
+def _train(bench: Bench, stage: Stage) -> dict[str, Any]:
+    """The training whose outcome is kept."""
+    trainer = train(bench, stage)
+    if bench.is_first:
+        publish(trainer.accelerator.unwrap_model(trainer.model), bench)
+    return {**summary(trainer.state.log_history), "peak_memory": peak_memory()}
+
+
+def _control(bench: Bench, stage: Stage) -> dict[str, Any]:
+    """A training of which nothing but numbers is kept."""
+    return summary(log_if_finished(bench, stage) or train(bench, stage).state.log_history)
+
+
+def _identity(spec: Spec, base: str, examples: Path) -> dict[str, Any]:
+    """What must be the same for a run to go on. Raises Refused where there are no examples."""
+    if not examples.is_file():
+        raise Refused(f"examples: there is no file {str(examples)!r}")
+    settings = {name: value for name, value in spec.model_dump(mode="json").items() if name not in _PATHS}
+    return {"base": base, "examples": sha256_of(examples), **settings}
+
+
+def _claim(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Make the folder this run's. Raises FolderTaken where it is another's, with the fields that differ."""
+    file = folder / IDENTITY
+    if not file.exists():
+        if foreign := sorted(path.name for path in folder.iterdir() if path.name != LOCK and not _is_ours(path)):
+            raise FolderTaken(
+                f"the folder {str(folder)!r} holds other files ({foreign[0]!r}); name an empty or new one"
+            )
+        write_json(file, identity)
+        return
+    earlier = json.loads(file.read_text("utf-8"))
+    if changed := sorted(name for name in {*earlier, *identity} if earlier.get(name) != identity.get(name)):
+        raise FolderTaken(
+            f"the folder {str(folder)!r} holds a training with other settings ({', '.join(changed)}); "
+            "name another folder, or restore them to go on"
+        )
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a start that was ended at once left it."""
+    return path.name == f".{IDENTITY}.partial"
+
+
+def _tell_end(bench: Bench) -> None:
+    """Say what came out. Raises Refused where it is not what was written."""
+    made = json.loads((bench.folder / MANIFEST).read_text("utf-8"))["artifact"]
+    folder = artifact_folder(bench)
+    if not folder.is_dir() or content_hash(folder) != made["sha256"]:
+        raise Refused(
+            f"{made['folder']!r} in {str(bench.folder)!r} is not as it was written; train again in another folder"
+        )
+    bench.progress.tell("end", outcome="finished", artifact=made["folder"], sha256=made["sha256"])

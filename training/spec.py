@@ -1,0 +1,162 @@
+"""What is to be trained: the specification, a JSON file, checked field by field (docs/training.md)."""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from training.errors import Refused
+
+DEFAULT_RATES = {"lora": 1e-3, "full": 1e-5}
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Kind(StrEnum):
+    """What the trained language model is for."""
+
+    LABEL = "label"  # says the label behind a prompt
+    REWARD = "reward"  # gives a text a number: the better of two gets the higher one
+
+
+class Method(StrEnum):
+    """Which weights are trained."""
+
+    LORA = "lora"  # two small matrices beside every linear layer (arXiv 2106.09685)
+    FULL = "full"
+
+
+class Weights(StrEnum):
+    """How much each row counts."""
+
+    NONE = "none"
+    CONFIDENCE = "confidence"  # by the row's `weight`; pairs get a margin by it
+
+
+class Control(StrEnum):
+    """A further training, to compare with (docs/training.md#controls)."""
+
+    SHUFFLED = "shuffled"
+    INVERTED = "inverted"
+    GOLD = "gold"
+    NOISE = "noise"
+
+
+class Device(StrEnum):
+    """Where to compute."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+GOLD_CONTROLS = (Control.GOLD, Control.NOISE)
+
+
+class Spec(BaseModel):
+    """A training. Paths are meant from the folder that holds the specification."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base: Text
+    kind: Kind = Kind.LABEL
+    examples: Text
+    labels: tuple[Text, ...] = ()
+    separator: str = ""
+    method: Method = Method.LORA
+    rank: int = Field(default=16, ge=1, le=1024)
+    alpha: int | None = Field(default=None, ge=1)
+    epochs: int = Field(default=3, ge=1, le=1000)
+    learning_rate: float | None = Field(default=None, gt=0, lt=1)
+    batch_rows: int = Field(default=8, ge=1, le=65536)
+    rows_at_once: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    weights: Weights = Weights.NONE
+    holdout: float = Field(default=0.1, ge=0, le=0.9)
+    controls: tuple[Control, ...] = ()
+    checkpoint_steps: int = Field(default=50, ge=1)
+    device: Device = Device.AUTO
+
+    @property
+    def rate(self) -> float:
+        """The learning rate at the first step; from there it falls to zero in a straight line."""
+        return DEFAULT_RATES[self.method] if self.learning_rate is None else self.learning_rate
+
+    @property
+    def scale(self) -> int:
+        """LoRA's alpha: the update is multiplied by alpha / rank."""
+        return 2 * self.rank if self.alpha is None else self.alpha
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if fault := next(_faults_between(self), None):
+            raise ValueError(fault)
+        return self
+
+
+def _faults_between(spec: Spec) -> Iterator[str]:
+    """What is wrong with fields taken together."""
+    if spec.kind is Kind.LABEL and len(spec.labels) < 2:
+        yield "labels: at least two are needed for kind label"
+    if len(set(spec.labels)) < len(spec.labels):
+        yield "labels: each may stand there once"
+    if spec.kind is Kind.REWARD and (spec.labels or spec.separator):
+        yield "labels: leave labels and separator out for kind reward, whose rows are pairs of texts"
+    if spec.kind is Kind.REWARD and set(spec.controls) - {Control.SHUFFLED}:
+        yield "controls: shuffled is the only one for kind reward"
+    if len(set(spec.controls)) < len(spec.controls):
+        yield "controls: each may stand there once"
+    if spec.batch_rows % (spec.rows_at_once or spec.batch_rows):
+        yield "rows_at_once: must divide batch_rows"
+
+
+def read_spec(path: Path) -> Spec:
+    """Read and check a specification. Raises Refused, which names every field at fault."""
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(f"the specification {str(path)!r} cannot be read: {_reason(error)}") from error
+    try:
+        return Spec.model_validate_json(text)
+    except ValidationError as error:
+        faults = "; ".join(_told(fault) for fault in error.errors())
+        raise Refused(f"the specification {str(path)!r} has faults: {faults}") from error
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    if isinstance(error, OSError):
+        return (error.strerror or type(error).__name__).lower()
+    return "it is not UTF-8 text"
+
+
+def _told(fault: ErrorDetails) -> str:
+    """One fault in words of the specification: which field, what is wrong, what is taken."""
+    field = ".".join(str(part) for part in fault["loc"])
+    context: dict[str, Any] = fault.get("ctx", {})
+    match fault["type"]:
+        case "json_invalid":
+            return f"it is not JSON ({context['error']})"
+        case "value_error":
+            return str(context["error"])
+        case "missing":
+            return f"{field}: is missing"
+        case "extra_forbidden":
+            return f"{field}: there is no such field; the fields are {', '.join(Spec.model_fields)}"
+        case "enum":
+            return f"{field}: must be {context['expected']}"
+        case _:
+            return f"{field or 'it'}: {_plain(fault['msg'])}"
+
+
+def _plain(message: str) -> str:
+    """A message about a value in the words of people who write JSON."""
+    for theirs, plain in (
+        ("Input should be", "must be"),
+        ("tuple", "list"),
+        ("String should have at least 1 character", "must not be empty"),
+        ("an object", "a JSON object"),
+    ):
+        message = message.replace(theirs, plain)
+    return message.partition(", unable to parse")[0]

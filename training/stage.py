@@ -1,0 +1,45 @@
+"""One training from the base to its end, taken up where a checkpoint left it."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from training.bench import Bench
+from training.trainer import CheckpointingTrainer
+from training.watcher import Evaluate, Watcher
+
+Log = Sequence[dict[str, Any]]  # the trainer's: an entry for each step, and one for each epoch's measurement
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A training of a run: under which name, by which trainer, measured how, and behind which epoch it stops."""
+
+    name: str
+    trainer: Callable[[], CheckpointingTrainer]
+    evaluate: Evaluate
+    stop_after_epochs: int
+
+
+def train(bench: Bench, stage: Stage) -> CheckpointingTrainer:
+    """Train to the end of the stage. Raises Stopped behind a checkpoint, and TrainingError."""
+    bench.stop.check()
+    trainer = stage.trainer()
+    checkpoints = bench.checkpoints(stage.name)
+    watcher = Watcher(stage.name, bench.progress, bench.stop, stage.evaluate, stop_after_epochs=stage.stop_after_epochs)
+    trainer.attach(checkpoints, watcher)
+    newest = checkpoints.newest()
+    trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    bench.stop.check()
+    return trainer
+
+
+def log_if_finished(bench: Bench, stage: Stage) -> Log | None:
+    """The log of a training whose newest checkpoint is its last, measured and all; None for any other."""
+    newest = bench.checkpoints(stage.name).newest()
+    if newest is None:
+        return None
+    state = json.loads((newest / "trainer_state.json").read_text("utf-8"))
+    measured = [entry["epoch"] for entry in state["log_history"] if "evaluation" in entry]
+    return state["log_history"] if stage.stop_after_epochs in measured else None

@@ -1,0 +1,118 @@
+"""Watches a training step by step: tells its progress, measures at the end of each epoch, stops when asked."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import distributed
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from training.errors import Stopped, TrainingError
+from training.progress import Progress
+from training.supervision import StopRequest
+
+Evaluate = Callable[[Any], dict[str, Any]]  # of the language model as it is
+
+
+class Watcher(TrainerCallback):
+    """One for each training. What it notes in the trainer's log is in checkpoints, so that curves survive restarts."""
+
+    def __init__(
+        self, stage: str, progress: Progress, stop: StopRequest, evaluate: Evaluate, *, stop_after_epochs: int
+    ) -> None:
+        self._stage = stage
+        self._progress = progress
+        self._stop = stop
+        self._evaluate = evaluate
+        self._epochs = stop_after_epochs
+        self._seconds = self._cpu_seconds = 0.0  # before this process began
+        self._began = self._cpu_began = 0.0
+        self._first_step = self._first_tokens = 0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
+    ) -> None:
+        """Take up the clock, and make up for a measurement that a stop prevented."""
+        self._began, self._cpu_began = time.monotonic(), time.process_time()
+        self._first_step, self._first_tokens = state.global_step, int(state.num_input_tokens_seen)
+        last = next((entry for entry in reversed(state.log_history) if "seconds" in entry), {})
+        self._seconds, self._cpu_seconds = last.get("seconds", 0.0), last.get("cpu_seconds", 0.0)
+        self._progress.tell(
+            "start", stage=self._stage, step=state.global_step, steps=self._last_step(state), epochs=self._epochs
+        )
+        if self._ends_epoch(state) and state.log_history[-1].get("evaluation") is None:
+            self._measure(state, others["model"])
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any) -> None:
+        """Save and stop where somebody asked for it."""
+        if state.global_step >= self._last_step(state):
+            control.should_save = control.should_training_stop = True
+        if self._asked(args.device):
+            control.should_save = control.should_training_stop = True
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **others: Any,
+    ) -> None:
+        """Tell of a step and measure behind an epoch's last. Raises TrainingError where the loss is no number."""
+        if logs is None or "loss" not in logs:
+            return
+        if not math.isfinite(logs["loss"]):
+            raise TrainingError(
+                f"the loss of step {state.global_step} is no number any more: take a lower learning_rate, "
+                "in another folder"
+            )
+        elapsed = time.monotonic() - self._began
+        state.log_history[-1]["seconds"] = self._seconds + elapsed
+        state.log_history[-1]["cpu_seconds"] = self._cpu_seconds + time.process_time() - self._cpu_began
+        done, left = state.global_step - self._first_step, self._last_step(state) - state.global_step
+        self._progress.tell(
+            "step",
+            stage=self._stage,
+            step=state.global_step,
+            steps=self._last_step(state),
+            epoch=round(state.epoch or 0.0, 4),
+            loss=logs["loss"],
+            learning_rate=logs["learning_rate"],
+            tokens_per_second=round((int(state.num_input_tokens_seen) - self._first_tokens) / max(elapsed, 1e-9), 1),
+            seconds_left=round(elapsed / max(done, 1) * left, 1),
+        )
+        if self._ends_epoch(state) and not self._stop.asked:
+            self._measure(state, others["model"])
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any) -> None:
+        """Tell that whatever was done so far is safe."""
+        self._progress.tell("checkpoint", stage=self._stage, step=state.global_step)
+
+    def _measure(self, state: TrainerState, module: Any) -> None:
+        try:
+            measured = self._evaluate(module)
+        except Stopped:
+            return  # asked in the midst of it: the next process makes up for it
+        epoch = round(state.global_step / self._steps_of_epoch(state))
+        log: list[dict[str, Any]] = state.log_history  # not only numbers: whatever is JSON
+        log.append({"step": state.global_step, "epoch": float(epoch), "evaluation": measured})
+        self._progress.tell("evaluation", stage=self._stage, epoch=epoch, **measured)
+
+    def _steps_of_epoch(self, state: TrainerState) -> int:
+        return max(1, state.max_steps // int(state.num_train_epochs))
+
+    def _last_step(self, state: TrainerState) -> int:
+        return self._epochs * self._steps_of_epoch(state)
+
+    def _ends_epoch(self, state: TrainerState) -> bool:
+        return state.global_step > 0 and state.global_step % self._steps_of_epoch(state) == 0
+
+    def _asked(self, device: torch.device) -> bool:
+        """Whether any process was asked: all must stop behind the same step."""
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return self._stop.asked
+        asked = torch.tensor(float(self._stop.asked), device=device)
+        distributed.all_reduce(asked)
+        return bool(asked.item())
