@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.running import REACHED_OUT
-from tests.training.written import write_spec
+from tests.training.test_reward import spec_of
 from training.command import read_arguments
 
 pytestmark = pytest.mark.timeout(300)  # processes are loaded, which takes long where many are
@@ -36,7 +36,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_from_loading_the_libraries_to_the_end_nothing_reaches_out(tmp_path: Path) -> None:
-    spec = write_spec(tmp_path, epochs=1)
+    """A reward model, since TRL would tell its makers of it."""
+    spec = spec_of(tmp_path, epochs=1)
     ended = run("run", str(spec), "--out", str(tmp_path / "out"))
     assert ended.returncode == 0, ended.stderr
     assert "reached out" not in ended.stderr
