@@ -11,7 +11,6 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from icm.commands.output import AS_JSON, on_stdout, write_json, write_line
-from icm.errors import OnlyTheClient
 
 _DISTRIBUTION = "icm-service"
 _OURS = frozenset({"icm", "service", "api", "workers", "migrations", "inference"})
@@ -52,7 +51,7 @@ class Entry:
         except ModuleNotFoundError as error:
             if error.name is None or error.name.partition(".")[0] in _OURS:
                 raise
-            raise OnlyTheClient(self.name, error.name) from error
+            raise import_module("icm.errors").OnlyTheClient(self.name, error.name) from error
 
 
 # What stands here of a command is the beginning of its own help, which a test compares.

@@ -7,9 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from training.adapters import save_adapter
-from training.bench import Bench
-from training.files import files_of, name_within, publish_folder, sha256_of
+from training.optimisation.adapters import save_adapter
+from training.optimisation.bench import Bench
+from training.optimisation.files import files_of, name_within, publish_folder, sha256_of
 from training.spec import Method
 
 MANIFEST, REPORT = "manifest.json", "report.json"

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from training.stage import Log
+from training.optimisation.stage import Log
 
 
 def summary(log: Log) -> dict[str, Any]:

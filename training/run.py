@@ -8,16 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from training import label_training, reward_training
 from training.artifacts import MANIFEST, REPORT, artifact_folder, content_hash, manifest, publish
 from training.base import device_of, find_base
-from training.bench import Bench
 from training.errors import FolderTaken, Refused
-from training.files import sha256_of, write_json
+from training.kinds import label_training, reward_training
+from training.optimisation.bench import Bench
+from training.optimisation.files import sha256_of, write_json
+from training.optimisation.stage import Stage, log_if_finished, train
 from training.progress import Progress
 from training.reporting import peak_memory, polarity, summary
 from training.spec import Control, Kind, Spec, read_spec
-from training.stage import Stage, log_if_finished, train
 from training.supervision import LOCK, StopRequest
 
 IDENTITY = "run.json"  # what the folder's run is a run of

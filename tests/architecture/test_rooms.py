@@ -6,7 +6,7 @@ from collections import defaultdict
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-TOPS = ("service", "api", "workers", "icm", "inference", "migrations")
+TOPS = ("service", "api", "workers", "icm", "inference", "training", "migrations")
 MOST_MODULES = 16  # side by side in one room
 MOST_TO_READ = 60  # modules that the way of one data set names
 FLAT = {"service/storage"}  # larger still

@@ -16,9 +16,9 @@ from tests.training.running import refused
 from tests.training.written import write_spec
 from training import command
 from training.errors import Stopped, TrainingError
+from training.optimisation.watcher import Watcher
 from training.progress import Progress
 from training.supervision import StopRequest
-from training.watcher import Watcher
 
 
 def test_an_output_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.training.written import write_rows
+from training.data.examples import Example, read_examples, relabelled
+from training.data.holdout import split
+from training.data.pairs import read_pairs
 from training.errors import Refused
-from training.examples import Example, read_examples, relabelled
-from training.holdout import split
-from training.pairs import read_pairs
 
 ROW: dict[str, Any] = {"prompt": "a", "label": "yes"}
 PAIR: dict[str, Any] = {"chosen": "good", "rejected": "bad"}

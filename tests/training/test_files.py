@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from training.artifacts import content_hash
-from training.checkpoints import SEAL, Checkpoints
 from training.errors import FolderInUse, Stopped
-from training.files import publish_folder, write_whole
+from training.optimisation.checkpoints import SEAL, Checkpoints
+from training.optimisation.files import publish_folder, write_whole
 from training.progress import Progress
 from training.supervision import StopRequest, locked
 

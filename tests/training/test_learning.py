@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from tests.inference.tiny import gpt2, llama
-from training.collation import Forward, LabelCollator, Target, forward_of, nats_of_labels
-from training.controls import control_labels
+from training.data.collation import Forward, LabelCollator, Target, forward_of, nats_of_labels
+from training.data.tokenization import TokenisedPrompt
 from training.errors import Refused
-from training.evaluation import calibrated, label_scores, quality
-from training.label_training import mean_one
+from training.kinds.controls import control_labels
+from training.kinds.evaluation import calibrated, label_scores, quality
+from training.kinds.label_training import mean_one
+from training.optimisation.trainer import LabelTrainer
 from training.reporting import polarity
 from training.spec import Control, Weights
-from training.tokenization import TokenisedPrompt
-from training.trainer import LabelTrainer
 
 TARGETS = [Target((5, 6, 7, 8), (9,), 1.0), Target((5, 6), (10, 11, 12), 1.0)]
 

@@ -14,8 +14,8 @@ from tests.training.running import refused, run
 from tests.training.test_interruptions import ended_at
 from tests.training.test_run import adapter_bytes, read
 from tests.training.written import number, write_spec
-from training.preference import Judged, calibration, quality
-from training.reward_training import margin
+from training.kinds.preference import Judged, calibration, quality
+from training.kinds.reward_training import margin
 
 pytestmark = pytest.mark.timeout(300)  # processes are loaded, which takes long where many are
 

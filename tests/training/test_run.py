@@ -15,8 +15,8 @@ from tests.training.conftest import Finished
 from tests.training.running import refused, run, start
 from tests.training.written import comparisons, write_spec
 from training.base import find_base
-from training.examples import read_examples
-from training.holdout import split
+from training.data.examples import read_examples
+from training.data.holdout import split
 from training.spec import read_spec
 
 pytestmark = pytest.mark.timeout(300)  # processes are loaded, which takes long where many are

@@ -23,11 +23,11 @@ from tests.inference.served import served
 from tests.inference.test_label_tokens import WORDS, characters
 from tests.inference.tiny import train_tokenizer
 from tests.training.written import comparisons
-from training.collation import forward_of
+from training.data.collation import forward_of
+from training.data.examples import Example
+from training.data.tokenization import RowTokenizer, TokenisedPrompt
 from training.errors import Refused
-from training.evaluation import label_scores
-from training.examples import Example
-from training.tokenization import RowTokenizer, TokenisedPrompt
+from training.kinds.evaluation import label_scores
 
 SEPARATOR = "\n\n"
 BEFORE = "I think this claim is"  # as the scorer has it where only a prompt's end matters

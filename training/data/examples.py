@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from training.data.rows import Fields, read_rows, refused, weight_of
 from training.errors import Refused
-from training.rows import Fields, read_rows, refused, weight_of
 
 _WANTED: Fields = {"prompt": (str,), "label": (str,)}
 _OPTIONAL: Fields = {"weight": (int, float), "group": (str,), "gold": (str,), "id": (str,)}

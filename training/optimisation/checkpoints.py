@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from training.files import files_of, name_within, publish_folder, remove_folder, sha256_of, write_json
+from training.optimisation.files import files_of, name_within, publish_folder, remove_folder, sha256_of, write_json
 
 SEAL = "sealed.json"  # the hash of every other file
 _KEPT = 2  # should the newest be damaged on the disk, there is one before it

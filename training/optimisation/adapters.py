@@ -7,7 +7,7 @@ from typing import Any
 from peft import LoraConfig, TaskType, get_peft_model
 
 from training.base import Base
-from training.files import write_json
+from training.optimisation.files import write_json
 from training.spec import Kind, Spec
 
 CONFIG = "adapter_config.json"

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from training.tokenization import Ids
+from training.data.tokenization import Ids
 
 IGNORED = -100  # the target where nothing is to be learned, as torch's cross entropy has it
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from training.bench import Bench
-from training.trainer import CheckpointingTrainer
-from training.watcher import Evaluate, Watcher
+from training.optimisation.bench import Bench
+from training.optimisation.trainer import CheckpointingTrainer
+from training.optimisation.watcher import Evaluate, Watcher
 
 Log = Sequence[dict[str, Any]]  # the trainer's: an entry for each step, and one for each epoch's measurement
 

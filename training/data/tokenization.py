@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerBase
 from inference.errors import InvalidRequest
 from inference.label_tokens import Prompt, Spelling, labels_behind
 from inference.model.tokenization import Piece, PromptTokenizer
-from training.examples import Example
-from training.rows import refused
+from training.data.examples import Example
+from training.data.rows import refused
 
 Ids = tuple[int, ...]
 

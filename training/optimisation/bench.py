@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from training.adapters import with_adapter
 from training.base import Base, load_module
-from training.checkpoints import Checkpoints
+from training.optimisation.adapters import with_adapter
+from training.optimisation.checkpoints import Checkpoints
+from training.optimisation.trainer import Form, arguments, on_one_device
 from training.progress import Progress
 from training.spec import Method, Spec
 from training.supervision import StopRequest
-from training.trainer import Form, arguments, on_one_device
 
 
 @dataclass(frozen=True, slots=True)

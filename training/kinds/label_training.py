@@ -9,17 +9,17 @@ from typing import Any
 from transformers import TrainingArguments
 
 from training.base import context_tokens, load_tokenizer
-from training.bench import Bench
-from training.collation import Forward, LabelCollator, Target, forward_of
-from training.controls import control_labels
+from training.data.collation import Forward, LabelCollator, Target, forward_of
+from training.data.examples import Example, read_examples
+from training.data.holdout import Split, split
+from training.data.tokenization import RowTokenizer, TokenisedPrompt
 from training.errors import Refused
-from training.evaluation import ROWS_AT_ONCE, Scores, calibrated, label_scores, quality
-from training.examples import Example, read_examples
-from training.holdout import Split, split
+from training.kinds.controls import control_labels
+from training.kinds.evaluation import ROWS_AT_ONCE, Scores, calibrated, label_scores, quality
+from training.optimisation.bench import Bench
+from training.optimisation.stage import Stage
+from training.optimisation.trainer import LabelTrainer
 from training.spec import GOLD_CONTROLS, Control, Weights
-from training.stage import Stage
-from training.tokenization import RowTokenizer, TokenisedPrompt
-from training.trainer import LabelTrainer
 
 _MEASURED_ROWS = 256  # of those trained on, at the end of each epoch
 

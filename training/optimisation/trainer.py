@@ -6,9 +6,9 @@ import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import DefaultFlowCallback
 
-from training.checkpoints import Checkpoints
-from training.collation import nats_of_labels
+from training.data.collation import nats_of_labels
 from training.errors import Refused
+from training.optimisation.checkpoints import Checkpoints
 from training.spec import Method, Spec
 
 Form = TypeVar("Form", bound=TrainingArguments)

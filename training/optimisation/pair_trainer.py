@@ -4,7 +4,7 @@ from typing import Any
 
 from trl.trainer.reward_trainer import RewardTrainer
 
-from training.trainer import CheckpointingTrainer
+from training.optimisation.trainer import CheckpointingTrainer
 
 
 class PairTrainer(CheckpointingTrainer, RewardTrainer):

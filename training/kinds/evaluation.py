@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from training.collation import Forward
-from training.tokenization import Ids, TokenisedPrompt
+from training.data.collation import Forward
+from training.data.tokenization import Ids, TokenisedPrompt
 
 Scores = npt.NDArray[np.float64]  # log p(label | prompt) in nats, of shape (rows, labels)
 ROWS_AT_ONCE = 32

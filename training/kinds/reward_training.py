@@ -13,16 +13,16 @@ from transformers import PreTrainedTokenizerBase
 from trl.trainer.reward_config import RewardConfig
 
 from training.base import context_tokens, load_tokenizer
-from training.bench import Bench
+from training.data.holdout import Split, split
+from training.data.pairs import Pair, read_pairs
+from training.data.tokenization import Ids, RowTokenizer
 from training.errors import BaseUnusable
-from training.evaluation import ROWS_AT_ONCE
-from training.holdout import Split, split
-from training.pair_trainer import PairTrainer
-from training.pairs import Pair, read_pairs
-from training.preference import Floats, Judged, quality
+from training.kinds.evaluation import ROWS_AT_ONCE
+from training.kinds.preference import Floats, Judged, quality
+from training.optimisation.bench import Bench
+from training.optimisation.pair_trainer import PairTrainer
+from training.optimisation.stage import Stage
 from training.spec import Control, Weights
-from training.stage import Stage
-from training.tokenization import Ids, RowTokenizer
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from training.data.rows import Fields, read_rows, refused, weight_of
 from training.errors import Refused
-from training.rows import Fields, read_rows, refused, weight_of
 
 _WANTED: Fields = {"chosen": (str,), "rejected": (str,)}
 _OPTIONAL: Fields = {"prompt": (str,), "weight": (int, float), "group": (str,), "chosen_first": (bool,), "id": (str,)}
