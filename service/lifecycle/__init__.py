@@ -11,7 +11,6 @@ from service.lifecycle.decisions import decide, decide_job, settle
 from service.lifecycle.log import LASTING_EVENTS, created
 from service.lifecycle.states import (
     OPEN_JOB,
-    OPEN_SHARD,
     WAITING_SHARD,
     IllegalTransition,
     JobState,
@@ -22,7 +21,6 @@ from service.lifecycle.states import (
 __all__ = [
     "LASTING_EVENTS",
     "OPEN_JOB",
-    "OPEN_SHARD",
     "WAITING_SHARD",
     "Changes",
     "Entry",

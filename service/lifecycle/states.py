@@ -28,7 +28,6 @@ SHARD: Mapping[ShardStatus, frozenset[ShardStatus]] = {
 }
 
 OPEN_JOB = tuple(status for status in JobStatus if JOB[status])
-OPEN_SHARD = tuple(status for status in ShardStatus if SHARD[status])
 WAITING_SHARD = (ShardStatus.BLOCKED, ShardStatus.QUEUED)
 
 

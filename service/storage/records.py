@@ -4,7 +4,7 @@ from datetime import datetime
 
 import orjson
 
-from service.entities import JobStatus, LabelState, LabelStatus, ShardStatus
+from service.entities import JobStatus, LabelState, LabelStatus
 from service.errors import InvalidCursor
 from service.identifiers import Row
 
@@ -12,11 +12,6 @@ SUMMED = ("labeled", "iterations", "accepted", "inconsistencies", "prompts", "to
 
 # Labels come long before the search is content with them, so a shard under way never counts as done.
 MOST_OF_A_SHARD = 0.9
-
-
-def rows_done(status: ShardStatus, rows: int, labeled: int) -> float:
-    """How many of a shard's rows count as done when the time left is estimated."""
-    return float(rows) if status is ShardStatus.SUCCEEDED else min(float(labeled), MOST_OF_A_SHARD * rows)
 
 
 def eta_seconds(status: JobStatus, elapsed_seconds: float | None, done: float, rows: int) -> float | None:

@@ -1,4 +1,4 @@
-"""The corpus, and text that would be a statement elsewhere, against a real database."""
+"""Text that would be a statement elsewhere, against a real database."""
 
 from typing import Any
 
@@ -6,9 +6,8 @@ import httpx
 import pytest
 
 from service.storage.store import PostgresStore
-from tests.hostile.corpus import CORPUS
-from tests.hostile.test_corpus import SETTINGS, given_back, sent
-from tests.support.stores import ScratchStore, row_counts
+from tests.hostile.test_corpus import SETTINGS, given_back
+from tests.support.stores import row_counts
 from tests.unit.api.harness import CONFIG, Service, pairs
 
 STATEMENTS = (
@@ -28,19 +27,7 @@ STATEMENTS = (
     "null",
     "jobs.id",
 )
-
-
-async def test_of_the_corpus_the_database_keeps_what_is_healthy_as_it_was_and_nothing_else(
-    postgres_store: PostgresStore, database_url: str
-) -> None:
-    service = Service(postgres_store, settings=SETTINGS)
-    cases = [case for case in CORPUS if not case.name.startswith("parquet") and "bomb" not in case.name]
-    async with service.client:
-        for case in (case for case in cases if not case.is_accepted):
-            assert (await sent(service, case)).status_code == case.status, case.name
-        assert set((await row_counts(database_url)).values()) == {0}
-        for case in (case for case in cases if case.is_accepted):
-            assert await given_back(service, (await sent(service, case)).json()) == case.rows, case.name
+STATUSES = [202, 202, 202, 422, 404, 404, 404, 422, 400, 422, 200, 200]  # of what `asked` asks; any text gets the same
 
 
 def with_statement(text: str) -> list[tuple[str, dict[str, Any]]]:
@@ -82,13 +69,10 @@ def outcome(answer: httpx.Response) -> tuple[int, Any]:
 
 @pytest.mark.parametrize("text", STATEMENTS, ids=range(len(STATEMENTS)))
 async def test_statements_in_any_text_are_text(text: str, postgres_store: PostgresStore, database_url: str) -> None:
-    service, other = (Service(store, settings=SETTINGS) for store in (postgres_store, ScratchStore()))
-    async with service.client, other.client:
-        found, plain = await asked(service, text), await asked(other, "plain")
-    assert [part[0] for part in found if isinstance(part, tuple)] == [
-        part[0] for part in plain if isinstance(part, tuple)
-    ]
-    assert found[0][0] == 202
+    service = Service(postgres_store, settings=SETTINGS)
+    async with service.client:
+        found = await asked(service, text)
+    assert [part[0] for part in found if isinstance(part, tuple)] == STATUSES
     assert found[1] == with_statement(text)[0][1]["json"]["examples"]
     counts = await row_counts(database_url)
     assert (counts["jobs"], counts["dataset_rows"], counts["gold_labels"]) == (2, 8, 8)

@@ -8,7 +8,9 @@ import pytest
 from prometheus_client import Metric
 
 from api.metrics import ApiMetrics
+from service.entities import JobStatus, ShardStatus
 from service.observability.metrics import ServiceMetrics
+from service.ports.observers import Census
 from service.scoring.calls.executor import Driver
 from service.search.predictions.prompt_tree import Usage
 from tests.support.memory import MemoryStore
@@ -59,8 +61,13 @@ async def _api() -> ServiceMetrics:
     metrics = ApiMetrics(service)
     metrics.requests.labels("GET", "/v1/jobs", 200).inc()
     metrics.seconds.labels("GET", "/v1/jobs").observe(0.1)
-    await metrics.exposition(MemoryStore().census)
+    await metrics.exposition(_no_jobs)
     return service
+
+
+async def _no_jobs() -> Census:
+    no_jobs, no_shards = dict.fromkeys(JobStatus, 0), dict.fromkeys(ShardStatus, 0)
+    return Census(jobs=no_jobs, shards=no_shards, oldest_queued_seconds=0.0, crashes=0)
 
 
 def _worker() -> ServiceMetrics:

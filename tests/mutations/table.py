@@ -213,7 +213,7 @@ MUTATIONS = (
         "service/lifecycle/messages.py",
         'event_type.startswith("job.") and event_type != "job.progress"',
         'event_type.startswith("job.")',
-        ("tests/behaviour/test_outbox.py",),
+        (f"{LIFE}::test_webhooks_are_told_of_the_job_as_it_is_after_the_event",),
     ),
     Mutation(
         "a redraw changes labels that the user is sure of",
