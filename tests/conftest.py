@@ -2,15 +2,18 @@
 
 import os
 import shutil
+import ssl
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 
 import asyncpg
 import pytest
 import structlog
+from hypothesis import settings
 from sqlalchemy import make_url
 
 from icm.local_stack.embedded_postgres import EmbeddedPostgres, reachable_root
@@ -19,9 +22,13 @@ from service.ports.store import Store
 from service.storage.engine import driver_address
 from service.storage.memory import MemoryStore
 from service.storage.store import PostgresStore
+from tests.long import examples
 
 MAX_CRASHES = 3  # of the stores that tests are given
 SCRATCH_BYTES = 2_000_000_000
+
+settings.register_profile("short", max_examples=examples(settings().max_examples))
+settings.load_profile("short")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,6 +43,15 @@ def plain_tracebacks() -> None:
             structlog.dev.ConsoleRenderer(colors=False),
         ]
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_tls_contexts() -> Iterator[None]:
+    """HTTP clients share one TLS context for each set of certificates: each that is made takes 20 ms, nearly all that a
+    client costs, and most tests of wires make some for plain HTTP alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))
+        yield
 
 
 @pytest.fixture(scope="session")
