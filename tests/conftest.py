@@ -1,14 +1,18 @@
 """A real Postgres for every test that asks for one: a server per test process, an empty database per test."""
 
+import ssl
 from collections.abc import AsyncIterator, Iterator
+from functools import cache
 
 import asyncpg
 import pytest
 import structlog
+from hypothesis import settings
 
 from service.ports.store import Store
 from service.storage.engine import driver_address
 from service.storage.store import PostgresStore
+from tests.long import examples
 from tests.support.databases import DATABASES, database
 from tests.support.stores import ScratchStore, close_stores
 
@@ -19,6 +23,10 @@ def pytest_sessionfinish() -> None:
     """Stop the server, if there is one."""
     close_stores()
     DATABASES.close()
+
+
+settings.register_profile("short", max_examples=examples(settings().max_examples))
+settings.load_profile("short")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,6 +41,15 @@ def plain_tracebacks() -> None:
             structlog.dev.ConsoleRenderer(colors=False),
         ]
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_tls_contexts() -> Iterator[None]:
+    """HTTP clients share one TLS context for each set of certificates: each that is made takes 20 ms, nearly all that a
+    client costs, and most tests of wires make some for plain HTTP alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))
+        yield
 
 
 @pytest.fixture(scope="session")

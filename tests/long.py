@@ -7,3 +7,10 @@ the tests that are marked `long`: other seeds and second variants of what a shor
 import os
 
 LONG = os.environ.get("ICM_TESTS", "") == "long"
+FEWEST_EXAMPLES = 30
+
+
+def examples(count: int) -> int:
+    """How many examples Hypothesis draws where the long form has so many: a third in the short form, other ones in
+    every run."""
+    return count if LONG else min(count, max(FEWEST_EXAMPLES, count // 3))

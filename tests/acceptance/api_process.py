@@ -2,16 +2,16 @@
 
 import asyncio
 import json
-import os
-import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import httpx
+
+from tests.support.forked import end, forked
 
 START_SECONDS = 60.0
 
@@ -20,13 +20,14 @@ START_SECONDS = 60.0
 class ApiProcess:
     """A running API, and a client of it."""
 
-    process: asyncio.subprocess.Process
+    process: ForkServerProcess
     client: httpx.AsyncClient
 
-    async def terminate(self) -> int:
-        """Ask it to stop, as supervisors do; its exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        return await asyncio.wait_for(self.process.wait(), 30)
+    async def terminate(self) -> int | None:
+        """Ask it to stop, as supervisors do; its exit code, or None where it goes on all the same."""
+        self.process.terminate()
+        await asyncio.to_thread(self.process.join, 30)
+        return self.process.exitcode
 
 
 @asynccontextmanager
@@ -38,25 +39,18 @@ async def api_process(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {
-        **os.environ,
         "ICM_DATABASE_URL": database_url,
         "ICM_PORT": str(port),
         "ICM_BACKENDS": json.dumps([{"name": "default", "kind": "deterministic"}]),
         **(settings or {}),
     }
-    with ExitStack() as files:
-        output = None if log is None else files.enter_context(log.open("wb"))
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "api", env=environment, stdout=output, stderr=output
-        )
+    process = forked("api.__main__", environment=environment, output=log)
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=110) as client:
             await asyncio.wait_for(_answers(client, "/health/ready" if ready else "/health/live"), START_SECONDS)
             yield ApiProcess(process, client)
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        end(process)
 
 
 async def _answers(client: httpx.AsyncClient, path: str) -> None:
@@ -66,4 +60,4 @@ async def _answers(client: httpx.AsyncClient, path: str) -> None:
                 return
         except httpx.TransportError:
             pass
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.02)

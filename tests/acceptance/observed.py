@@ -2,13 +2,11 @@
 
 import asyncio
 import json
-import os
-import signal
-import sys
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from service.storage.store import PostgresStore
 from tests.acceptance.api_process import api_process
 from tests.acceptance.otlp_receiver import ReceivedSpan, otlp_receiver
 from tests.integration.scoring_server import running_server
+from tests.support.forked import end, forked
 
 REQUEST_ID = "the-request-that-made-it"
 CALLERS_TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -87,14 +86,15 @@ async def observed_run(database_url: str, folder: Path) -> Observed:
         api_log, worker_log = folder / "api.log", folder / "worker.log"
         async with api_process(database_url, log=api_log, settings=settings) as api:
             api.client.headers["Authorization"] = f"Bearer {secret}"
-            async with _worker(settings, worker_log) as worker:
+            with _worker(settings, worker_log) as worker:
                 job = await _labelled(api.client)
                 api_metrics = (await api.client.get("/metrics")).text
                 async with httpx.AsyncClient() as client:
                     url = f"http://127.0.0.1:{settings['ICM_WORKER__METRICS_PORT']}/metrics"
                     worker_metrics = await _once(client, url, lambda text: "icm_worker_busy 0.0" in text)
-                worker.send_signal(signal.SIGTERM)
-                assert await asyncio.wait_for(worker.wait(), PATIENCE_SECONDS) == 0
+                worker.terminate()
+                await asyncio.to_thread(worker.join, PATIENCE_SECONDS)
+                assert worker.exitcode == 0
             shards = await _shards(api.client, job["id"])
             await _misplace(api.client, secret)
             assert await api.terminate() == 0
@@ -120,18 +120,13 @@ async def _new_key(database_url: str) -> str:
     return made.text
 
 
-@asynccontextmanager
-async def _worker(settings: dict[str, str], log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "workers", env={**os.environ, **settings}, stdout=output, stderr=output
-        )
+@contextmanager
+def _worker(settings: dict[str, str], log: Path) -> Iterator[ForkServerProcess]:
+    process = forked("workers.__main__", environment=settings, output=log)
     try:
         yield process
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        end(process)
 
 
 async def _labelled(client: httpx.AsyncClient) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Clients who take their time, over bare sockets."""
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -55,12 +56,25 @@ class SlowClient:
         except ConnectionResetError:
             return b""
 
+    async def answer(self) -> bytes:
+        """A whole answer, by the length that it declares; the server may hold the connection on."""
+        found = b""
+        while not _is_whole(found) and (part := await self.read()):
+            found += part
+        return found
+
     async def everything(self) -> bytes:
         """All that comes until the server hangs up."""
         found = b""
         while part := await self.read():
             found += part
         return found
+
+
+def _is_whole(answer: bytes) -> bool:
+    head, end, body = answer.partition(b"\r\n\r\n")
+    declared = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+    return end != b"" and declared is not None and len(body) >= int(declared[1])
 
 
 def get(path: str, *headers: str) -> str:

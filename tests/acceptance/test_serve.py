@@ -10,9 +10,11 @@ import httpx
 import pytest
 
 from tests.acceptance.served import Served, all_gone, data_folder, documents, icm, icm_here, served, until
+from tests.long import LONG
 
 pytestmark = pytest.mark.timeout(300)
 
+WAYS_TO_END = {signal.SIGTERM: 0, signal.SIGKILL: -signal.SIGKILL} | ({signal.SIGINT: 0} if LONG else {})
 CONFIG = {
     "task": {
         "template": "{a} is larger than {b}?",
@@ -118,12 +120,6 @@ def test_a_finished_job_cannot_be_cancelled_which_ends_with_5(
     assert json.loads(refused.stderr)["error"]["status"] == 409
 
 
-def test_a_service_that_is_not_there_ends_with_4(config: Path) -> None:
-    done = icm_here("models", "--url", "http://127.0.0.1:9")
-    assert done.returncode == 4
-    assert "no answer" in done.stderr
-
-
 def test_an_ending_that_names_no_format_is_wrong_usage(data: Path, config: Path, tmp_path: Path) -> None:
     done = icm_here("label", data, "-o", tmp_path / "a.xlsx", "--config", config)
     assert done.returncode == 2
@@ -150,10 +146,10 @@ def test_however_a_service_ends_nothing_is_left_running_and_the_data_stays(
     tmp_path: Path, data_dir: Path, data: Path, config: Path
 ) -> None:
     labelled = 0
-    for how, status in ((signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGKILL, -signal.SIGKILL)):
-        with served(data_dir, "--workers", "2") as running:
+    for how, status in WAYS_TO_END.items():
+        with served(data_dir) as running:
             parts = running.parts()
-            assert len(parts) >= 5  # itself, Postgres and its helpers, API, two workers
+            assert len(parts) >= 4  # itself, Postgres and its helpers, API, worker
             assert len(httpx.get(f"{running.url}/v1/jobs").json()["data"]) == labelled, how
             done = icm_here("label", data, "-o", tmp_path / "a.csv", "--config", config, url=running.url)
             assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ from tests.acceptance.slow_clients import PATIENCE_SECONDS, connected, get, post
 NOWHERE = "postgresql+asyncpg://icm:icm@127.0.0.1:1/icm"
 IMPATIENT = {
     "ICM_SERVER__HEADER_SECONDS": "0.3",
-    "ICM_SERVER__BODY_SECONDS": "2",
+    "ICM_SERVER__BODY_SECONDS": "1.5",
     "ICM_SERVER__MIN_BYTES": "1000",
     "ICM_SERVER__MIN_FREE_BYTES": str(10**18),
 }
@@ -81,7 +81,7 @@ async def test_a_body_that_is_slow_but_moves_is_read_to_its_end(api: ApiProcess)
     async with connected(port(api)) as client:
         await client.send(post("/v1/jobs", "Content-Type: application/json", "Content-Length: 6000"))
         for _ in range(6):
-            await asyncio.sleep(0.5)  # three seconds in all, of which each two bring enough
+            await asyncio.sleep(0.35)  # longer in all than the server waits, in which each second brings enough
             await client.send(" " * 1_000)
         assert (await client.read()).startswith(b"HTTP/1.1 422 ")  # it is no JSON
 
@@ -93,7 +93,7 @@ async def test_a_body_that_is_declared_too_large_is_refused_before_it_is_read(
     expect = ["Expect: 100-continue"] if asks_first else []
     async with connected(port(api)) as client:
         await client.send(post("/v1/jobs", FORM, "Content-Length: 9000000000", *expect))
-        status, _, body = problem_of(await client.everything())
+        status, _, body = problem_of(await client.answer())
     assert (status, body["type"]) == (413, "urn:icm:problem:payload-too-large")
 
 
@@ -116,7 +116,7 @@ async def test_what_is_no_http_is_answered_with_a_problem(api: ApiProcess) -> No
 async def test_an_upload_for_which_the_disk_has_no_room_is_refused_before_it_is_read(api: ApiProcess) -> None:
     async with connected(port(api)) as client:
         await client.send(post("/v1/jobs", FORM, "Content-Length: 2000000"))
-        status, headers, body = problem_of(await client.everything())
+        status, headers, body = problem_of(await client.answer())
     assert (status, headers["retry-after"], body["type"]) == (507, "5", "urn:icm:problem:spool-full")
 
 

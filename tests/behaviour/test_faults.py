@@ -123,7 +123,7 @@ async def test_a_server_that_falls_silent_is_left_and_asked_again(kind: str, ser
 
 
 @adapters
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
 async def test_a_storm_of_faults_changes_no_score(kind: str, seed: int, server: FakeServer) -> None:
     plan = Plan(seed=seed, share=0.4, drawn=tuple(passing(kind)))
     async with rig_of(kind, server, patience_seconds=PATIENT) as rig:

@@ -1,7 +1,7 @@
 """Whichever transaction of a worker is cut off, rolled back or committed without its knowing, nothing changes.
 
 Where chaos draws some moments, this takes every one of a small job: its claim, each look at memory, each answer
-and step that is stored, its end. The short form takes every seventh and the last two: they come by fours, so
+and step that is stored, its end. The short form takes every thirteenth and the last two: they come by fours, so
 each kind is among them.
 """
 
@@ -25,7 +25,7 @@ from tests.long import LONG
 from workers.worker import Worker
 
 FEWEST_POINTS = 40
-EVERY = 1 if LONG else 7
+EVERY = 1 if LONG else 13
 Outcome = tuple[bytes, Counter[int]]  # the result, and how often each shard was finished
 
 

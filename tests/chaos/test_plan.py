@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -51,8 +52,10 @@ def test_faults_come_while_their_job_is_under_way_and_spread_over_it(seed: int, 
 
 @given(SEEDS, SCALES)
 def test_only_jobs_with_an_inference_server_lose_it(seed: int, scale: Scale) -> None:
-    plan = Plan.drawn(seed, scale)
-    assert all(plan.jobs[fault.job].served for fault in plan.faults if fault.kind is Kind.SCORER)
+    plan = Plan.drawn(seed, replace(scale, faults={**scale.faults, Kind.SCORER: 1 + scale.faults.get(Kind.SCORER, 0)}))
+    bereft = [plan.jobs[fault.job] for fault in plan.faults if fault.kind is Kind.SCORER]
+    assert bereft != []
+    assert all(job.served for job in bereft)
 
 
 def test_another_seed_draws_another_plan() -> None:

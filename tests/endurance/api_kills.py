@@ -2,28 +2,24 @@
 
 import contextlib
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from multiprocessing.context import ForkServerProcess
 
 import httpx
 
 from icm import Client
 from icm.local_stack.free_ports import free_port
 from icm.retries import RetryPolicy
-from tests.endurance.api_forker import FOREVER
+from tests.endurance.doomed_api import FOREVER
+from tests.support.forked import end, forked
 from tests.unit.api.harness import CONFIG, pairs
 
-ROOT = Path(__file__).parents[2]
 SENDERS = 4
 START_SECONDS = 60.0
 STUBBORN = RetryPolicy(attempts=2_000, first_delay_seconds=0.02, longest_delay_seconds=0.2)
@@ -73,9 +69,9 @@ def job_name(number: int) -> str:
 class MortalApi:
     """An API at one address, made of processes that die by a plan; the last of them lives."""
 
-    forker: "subprocess.Popen[str]"
+    environment: Mapping[str, str]
     url: str
-    pid: int = 0
+    process: ForkServerProcess | None = None
 
     def run_through(self, deaths: Sequence[Death], is_over: threading.Event) -> dict[str, int]:
         """Start one process after the other until the plan is done or all is sent; how many died in which way."""
@@ -84,7 +80,7 @@ class MortalApi:
             self.start(death.answers)
             if death.seconds is not None:
                 is_over.wait(death.seconds)
-                self._kill()
+                self.end()
             while self.is_alive() and not is_over.wait(0.01):
                 pass
             if self.is_alive():
@@ -95,22 +91,17 @@ class MortalApi:
 
     def start_for_good(self) -> None:
         """One process that lives, in place of one that may be about to die by the plan."""
-        self._kill()
-        while self.is_alive():
-            time.sleep(0.01)
+        self.end()
         self.start(FOREVER)
 
-    def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+    def end(self) -> None:
+        """Kill the present process, if there is one."""
+        if self.process is not None:
+            end(self.process)
 
     def start(self, answers: int) -> None:
         """The next process, once it answers."""
-        assert self.forker.stdin is not None
-        assert self.forker.stdout is not None
-        self.forker.stdin.write(f"{answers}\n")
-        self.forker.stdin.flush()
-        self.pid = int(self.forker.stdout.readline())
+        self.process = forked("tests.endurance.doomed_api", answers, environment=self.environment)
         deadline = time.monotonic() + START_SECONDS
         with httpx.Client() as client:
             while self.is_alive():
@@ -122,11 +113,7 @@ class MortalApi:
 
     def is_alive(self) -> bool:
         """Whether the present process runs."""
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
+        return self.process is not None and self.process.is_alive()
 
 
 @contextmanager
@@ -134,21 +121,16 @@ def mortal_api(database_url: str) -> Iterator[MortalApi]:
     """An API over this database, with nothing running yet; nothing of it outlives the block."""
     port = free_port()
     environment = {
-        **os.environ,
         "ICM_DATABASE_URL": database_url,
         "ICM_PORT": str(port),
         "ICM_BACKENDS": json.dumps([{"name": "default", "kind": "deterministic"}]),
         "ICM_LOG_LEVEL": "ERROR",
     }
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.endurance.api_forker"],
-        cwd=ROOT,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as forker:
-        yield MortalApi(forker, f"http://127.0.0.1:{port}")  # leaving closes the input, which ends all
+    api = MortalApi(environment, f"http://127.0.0.1:{port}")
+    try:
+        yield api
+    finally:
+        api.end()
 
 
 class _Counting(httpx.HTTPTransport):

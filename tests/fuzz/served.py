@@ -1,12 +1,8 @@
 """A service to be fuzzed: an API process that asks for keys and a worker process, over a real Postgres."""
 
-import asyncio
 import json
-import os
-import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +13,9 @@ from service.access.issuing import create_key
 from service.entities import Scope
 from service.storage.store import PostgresStore
 from tests.acceptance.api_process import api_process
+from tests.support.forked import end, forked
 from tests.unit.api.harness import CONFIG, pairs
 
-PATIENCE_SECONDS = 60.0
 WAITING = 6  # jobs that are paused
 ROWS_OF_SHORT, ROWS_OF_LONG = 8, 256  # the long ones are paused before a worker has done with them
 SETTINGS = {
@@ -48,24 +44,20 @@ async def served(database_url: str, log: Path) -> AsyncIterator[Served]:
         _, key = await create_key(store, project="default", name="fuzz", scopes=(Scope.ADMIN,))
     finally:
         await store.close()
-    async with api_process(database_url, log=log, settings=SETTINGS) as api, _worker(database_url):
-        api.client.headers["Authorization"] = f"Bearer {key.text}"
-        yield Served(str(api.client.base_url), key.text, await _things(api.client))
+    async with api_process(database_url, log=log, settings=SETTINGS) as api:
+        with _worker(database_url):
+            api.client.headers["Authorization"] = f"Bearer {key.text}"
+            yield Served(str(api.client.base_url), key.text, await _things(api.client))
 
 
-@asynccontextmanager
-async def _worker(database_url: str) -> AsyncIterator[None]:
-    environment = {**os.environ, **SETTINGS, "ICM_DATABASE_URL": database_url, "ICM_QUEUE__POLL_SECONDS": "0.2"}
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "workers", env=environment)
+@contextmanager
+def _worker(database_url: str) -> Iterator[None]:
+    environment = {**SETTINGS, "ICM_DATABASE_URL": database_url, "ICM_QUEUE__POLL_SECONDS": "0.2"}
+    process = forked("workers.__main__", environment=environment)
     try:
         yield
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            await asyncio.wait_for(process.wait(), PATIENCE_SECONDS)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        end(process)
 
 
 async def _things(client: httpx.AsyncClient) -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ import pytest
 from tests.fuzz.contract import fuzz
 from tests.fuzz.served import served
 
-SHORT = ("--max-examples", "12", "--generation-deterministic", "--phases", "examples,fuzzing,stateful")
+SHORT = ("--max-examples", "6", "--generation-deterministic", "--phases", "examples,fuzzing,stateful")
 
 
 @pytest.mark.timeout(300)

@@ -21,7 +21,7 @@ from tests.support.stores import ScratchStore
 from tests.unit.api.harness import CONFIG, Service, pairs
 
 Post = Callable[..., httpx.Response]
-MANY = 200 if LONG else 64
+MANY = 200 if LONG else 40
 NAMES = st.sampled_from(["a.jsonl", "a.csv", "a.jsonl.gz", "a", ""])
 # A place in a file as a share of its length, how many bytes go there, and what comes in their place.
 EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 20), st.binary(max_size=20)), min_size=1, max_size=4)

@@ -96,12 +96,23 @@ def test_a_mistake_on_the_command_line_is_told(arguments: list[str], capsys: pyt
 
 
 @pytest.mark.parametrize(
-    ("config", "why"), [(None, "there is no such folder or file"), ("{", "JSON"), ('{"model_type": "odd"}', "odd")]
+    ("named", "why"),
+    [
+        ({"model": None}, "there is no such folder or file"),
+        ({"no.gguf": None}, "there is no such folder or file"),
+        ({"model": "{"}, "JSON"),
+        ({"model": '{"model_type": "odd"}'}, "odd"),
+    ],
 )
 def test_a_language_model_that_cannot_be_loaded_is_told_on_one_line(
-    config: str | None, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    named: dict[str, str | None],
+    why: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    folder = tmp_path / "model"
+    [(name, config)] = named.items()
+    folder = tmp_path / name
     if config is not None:
         folder.mkdir()
         (folder / "config.json").write_text(config)

@@ -1,8 +1,5 @@
 """A language model in a GGUF file scores as the folder that it was written from."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -254,13 +251,3 @@ def test_folders_and_names_of_the_hub_are_no_files(folder: Path, file: Path, tmp
     (tmp_path / "folder.gguf").mkdir()
     assert [is_gguf(str(model)) for model in (file, tmp_path / "absent.GGUF")] == [True, True]
     assert not any(is_gguf(str(model)) for model in (folder, tmp_path / "folder.gguf", "bartowski/Llama-3.2-1B-GGUF"))
-
-
-def test_the_command_line_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "inference", "--model", str(tmp_path / "no.gguf"), "--log-format", "json"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 3
-    [line] = done.stderr.splitlines()
-    told = json.loads(line)["event"]
-    assert str(tmp_path / "no.gguf") in told
-    assert "there is no such folder or file" in told

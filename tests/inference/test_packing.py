@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from inference.cache.packing import SortedPrompts
 from tests.inference.tiny import trie_size
+from tests.long import examples
 
 batches = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=7), min_size=1, max_size=12)
 
@@ -14,14 +15,14 @@ def ordered(prompts: list[list[int]]) -> SortedPrompts:
     return SortedPrompts([np.array(prompt, np.int32) for prompt in prompts])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(batches)
 def test_the_size_of_a_batch_is_that_of_its_trie(prompts: list[list[int]]) -> None:
     made = ordered(prompts)
     assert made.size(range(len(made.tokens)), 0) == trie_size(prompts)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(batches)
 def test_every_prompt_finds_its_place(prompts: list[list[int]]) -> None:
     made = ordered(prompts)
@@ -33,7 +34,7 @@ def test_every_prompt_finds_its_place(prompts: list[list[int]]) -> None:
     assert all(numbers == sorted(numbers) for numbers in made.given)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(batches, st.integers(1, 20))
 def test_bundles_cover_a_group_in_order_and_keep_to_the_limit(prompts: list[list[int]], limit: int) -> None:
     made = ordered(prompts)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.cache.prefix_cache import CacheFull, PrefixCache, Tokens
+from tests.long import examples
 
 CAPACITY = 24
 
@@ -49,7 +50,7 @@ class Twin:
 prompts = st.lists(st.integers(0, 2), min_size=1, max_size=8).map(lambda values: tokens(*values))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(prompts, max_size=30))
 def test_a_found_prefix_is_the_prompts_own_and_the_budget_holds(drawn: list[Tokens]) -> None:
     twin = Twin(PrefixCache(CAPACITY))
@@ -64,7 +65,7 @@ def test_a_found_prefix_is_the_prompts_own_and_the_budget_holds(drawn: list[Toke
     assert sorted(twin.cache.allocate(CAPACITY)) == list(range(CAPACITY))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(prompts, st.lists(prompts, max_size=30))
 def test_what_is_pinned_stays_until_unpinned(kept: Tokens, drawn: list[Tokens]) -> None:
     twin = Twin(PrefixCache(CAPACITY))

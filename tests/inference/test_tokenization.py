@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from inference.model.tokenization import PromptTokenizer
 from tests.inference.tiny import LINES, train_tokenizer
+from tests.long import examples
 
 texts = st.text(st.sampled_from("aT 1\n\r\t.é<s>'"), max_size=40)
 
@@ -22,7 +23,7 @@ def prompts(tokenizer: PreTrainedTokenizerBase) -> PromptTokenizer:
     return PromptTokenizer(tokenizer)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(text=texts)
 def test_a_text_cut_into_lines_gives_the_ids_of_the_whole(
     text: str, tokenizer: PreTrainedTokenizerBase, prompts: PromptTokenizer

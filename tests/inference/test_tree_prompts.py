@@ -12,6 +12,7 @@ from inference.model.tokenization import PromptTokenizer
 from inference.tree_prompts import Segment, Tree, TreeQuery, tokenise
 from tests.inference.tiny import train_tokenizer
 from tests.inference.trees import own_spellings, prompts_of, trees
+from tests.long import examples
 
 
 def merging() -> PreTrainedTokenizerBase:
@@ -39,7 +40,7 @@ def test_both_ways_to_tokenise_a_tree_are_tested() -> None:
     assert [PromptTokenizer(make()).by_line for make in (train_tokenizer, merging)] == [True, False]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(tree=trees(("T", "Fe", "T\nAe")))
 def test_ids_are_those_of_the_whole_text_and_of_the_label_behind_it(
     tree: Tree, tokenizer: PreTrainedTokenizerBase, prompts: PromptTokenizer

@@ -5,13 +5,11 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 import httpx
@@ -22,8 +20,8 @@ from service.identifiers import JobId
 from service.scoring.kinds import backend_of
 from service.settings import MemorySettings
 from tests.acceptance.whole import finished_job, whole_service
+from tests.support.forked import end, forked
 
-ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 100.0
 
 
@@ -31,15 +29,16 @@ PATIENCE_SECONDS = 100.0
 class Workers:
     """Worker processes, by their ids."""
 
-    forker: "subprocess.Popen[str]"
+    module: str
+    environment: Mapping[str, str]
+    processes: list[ForkServerProcess] = field(default_factory=list)
 
     def start(self) -> int:
         """One more worker; its process id."""
-        assert self.forker.stdin is not None
-        assert self.forker.stdout is not None
-        self.forker.stdin.write("one more\n")
-        self.forker.stdin.flush()
-        return int(self.forker.stdout.readline())
+        process = forked(self.module, environment=self.environment)
+        self.processes.append(process)
+        assert process.pid is not None
+        return process.pid
 
 
 @contextmanager
@@ -56,7 +55,6 @@ def worker_processes(
     `module` has the `main` that they run.
     """
     environment = {
-        **os.environ,
         "ICM_DATABASE_URL": database_url,
         "ICM_BACKENDS": backends,
         "ICM_LOG_LEVEL": "WARNING",
@@ -67,15 +65,12 @@ def worker_processes(
         "ICM_QUEUE__RETRY_SECONDS": "0.1",
         "ICM_QUEUE__MAX_RETRY_SECONDS": "0.2",
     }
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.forker", module],
-        cwd=ROOT,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as forker:
-        yield Workers(forker)  # leaving closes the input, which ends the workers
+    workers = Workers(module, environment)
+    try:
+        yield workers
+    finally:
+        for process in workers.processes:
+            end(process)
 
 
 @dataclass
@@ -148,8 +143,8 @@ async def laboratory(database_url: str, backends: str | None = None) -> AsyncIte
         yield Laboratory(client, application)
 
 
-async def until(condition: Callable[[], Awaitable[bool]], *, pause_seconds: float = 0.01) -> None:
-    """Look until the condition holds."""
+async def until(condition: Callable[[], Awaitable[bool]], *, pause_seconds: float = 0.03) -> None:
+    """Look until the condition holds, so seldom that those who are waited for have the processor."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not await condition():
         assert time.monotonic() < deadline, "waited for too long"
@@ -166,7 +161,7 @@ async def gone(pid: int) -> None:
             return True
         return False
 
-    await until(has_ended)
+    await until(has_ended, pause_seconds=0.01)
 
 
 def kill(pid: int) -> None:

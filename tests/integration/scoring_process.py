@@ -1,15 +1,11 @@
-"""An inference server in a process of its own: the deterministic twin behind the embedded server's tree call.
-
-`python -m tests.integration.scoring_process PORT MODEL` says the port on standard output once it
-answers; port 0 takes a free one.
-"""
+"""An inference server in a process of its own: the deterministic twin behind the embedded server's tree call."""
 
 import asyncio
 import re
-import sys
 import zlib
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.connection import Connection
 from typing import Any
 
 import orjson
@@ -93,14 +89,9 @@ _CALLS: dict[str, Callable[[dict[str, Any]], object]] = {
 }
 
 
-def serve(port: int, model: str) -> None:
-    """Answer until killed."""
+def main(port: int, model: str, told: Connection) -> None:
+    """Tell the port once it answers, and go on until killed; port 0 takes a free one."""
     _Handler.model = model
     with ThreadingHTTPServer(("127.0.0.1", port), _Handler) as server:
-        sys.stdout.write(f"{server.server_port}\n")
-        sys.stdout.flush()
+        told.send(server.server_port)
         server.serve_forever()
-
-
-if __name__ == "__main__":
-    serve(int(sys.argv[1]), sys.argv[2])

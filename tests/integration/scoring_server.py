@@ -1,14 +1,16 @@
 """An inference server that can be killed and started again, in a process of its own."""
 
 import json
-import subprocess
-import sys
+import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerProcess
 from typing import Any
 
-from tests.integration.processes import ROOT
+from tests.support.forked import end, forked
+
+_PROGRAM = "tests.integration.scoring_process"
 
 
 @dataclass
@@ -16,7 +18,7 @@ class Server:
     """An inference server on one port, whoever it is just now."""
 
     port: int = 0
-    processes: list["subprocess.Popen[str]"] = field(default_factory=list)
+    processes: list[ForkServerProcess] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -34,17 +36,16 @@ class Server:
 
     def start(self, model: str = "twin") -> None:
         """Start it and wait until it answers."""
-        command = [sys.executable, "-m", "tests.integration.scoring_process", str(self.port), model]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        self.processes.append(process)
-        assert process.stdout is not None
-        self.port = int(process.stdout.readline())
+        told, tell = multiprocessing.Pipe(duplex=False)
+        with told:
+            with tell:
+                self.processes.append(forked(_PROGRAM, self.port, model, tell, environment={}))
+            self.port = told.recv()
 
     def kill(self) -> None:
         """End it without any warning."""
         for process in self.processes:
-            process.kill()
-            process.communicate()
+            end(process)
         self.processes.clear()
 
 

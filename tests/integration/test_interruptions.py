@@ -17,7 +17,7 @@ from tests.integration.interruptions import (
 from tests.integration.processes import laboratory, worker_processes
 from tests.long import LONG
 
-CANCELLATIONS = 20 if LONG else 6
+CANCELLATIONS = 20 if LONG else 4
 JOBS_TO_PAUSE = 2 if LONG else 1  # of each strategy
 LEASE_SECONDS = 1.5
 
@@ -33,7 +33,9 @@ async def test_jobs_cancelled_at_random_steps_end_once_and_keep_what_they_have(d
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("search", "count"), [(PAPER, 20 if LONG else 12), (FOLDS, 120)], ids=["paper", "folds"])
+@pytest.mark.parametrize(
+    ("search", "count"), [(PAPER, 20 if LONG else 8), (FOLDS, 120 if LONG else 72)], ids=["paper", "folds"]
+)
 async def test_a_job_paused_and_resumed_at_random_moments_gives_the_same_bytes(
     database_url: str, search: dict[str, Any], count: int
 ) -> None:

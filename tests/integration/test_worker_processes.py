@@ -17,7 +17,7 @@ from tests.long import LONG
 KILLS, KILLS_OF_A_JOB = (20, 10) if LONG else (6, 3)  # so many that jobs of both strategies meet some
 CALM = 30.0  # a lease that no live worker loses, in seconds
 SHORT = 1.0  # a lease that is soon over once its worker is dead
-ROWS = 36 if LONG else 12  # of Algorithm 1, where each step reads all of them
+ROWS = 36 if LONG else 8  # of Algorithm 1, where each step reads all of them
 PAPER = {"strategy": "paper", "draws_per_row": 4, "seed_labels": 4}
 FOLDS = {"strategy": "folds", "anchor_rows": 32, "shard_rows": 12, "initial_rows": 8, "restarts": 2}
 

@@ -22,7 +22,7 @@ TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-01"
 WITHOUT = """
 import sys
 from service.spans import current_trace_id, current_traceparent, span, span_of_request
-import {module}
+import api.__main__, workers.__main__
 with span("a", {{}}) as quiet:
     assert not quiet.is_recording()
     assert (current_traceparent(), current_trace_id()) == (None, None)
@@ -108,9 +108,8 @@ async def test_a_turn_says_how_it_ended(made: InMemorySpanExporter) -> None:
     assert (turn.attributes["icm.job"], turn.attributes["icm.outcome"]) == (job_id, "succeeded")
 
 
-@pytest.mark.parametrize("module", ["workers.__main__", "api.__main__"])
-def test_without_an_endpoint_the_sdk_is_not_even_loaded_and_the_callers_trace_is_passed_on(module: str) -> None:
-    program = WITHOUT.format(module=module, traceparent=TRACEPARENT)
+def test_without_an_endpoint_the_sdk_is_not_even_loaded_and_the_callers_trace_is_passed_on() -> None:
+    program = WITHOUT.format(traceparent=TRACEPARENT)
     subprocess.run([sys.executable, "-c", program], check=True)
 
 

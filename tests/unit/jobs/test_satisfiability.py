@@ -13,6 +13,7 @@ from service.jobs.task.related_rows import RelatedRows
 from service.jobs.task.relations import compile_constraints
 from service.jobs.task.satisfiability import MAX_CHECKED_ROWS, find_impossible
 from service.search.rules.consistency import Constraints
+from tests.long import examples
 from tests.unit.jobs.sources import config, faults_of, survey
 
 SAME, OTHER = {"kind": "same_label", "group": "g"}, {"kind": "different_label", "group": "g"}
@@ -115,7 +116,7 @@ RELATION = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     st.lists(RELATION, min_size=1, max_size=3),
     st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=6),

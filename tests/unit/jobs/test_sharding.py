@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from service.config import JobConfig
 from service.identifiers import Label, Row
 from service.jobs.submission.sharding import ShardPlan, plan_shards
+from tests.long import examples
 
 
 def config_with(**search: Any) -> JobConfig:
@@ -44,7 +45,7 @@ def test_methods_that_read_no_labels_need_no_anchor(method: str) -> None:
     assert not any(shard.blocked for shard in plan.shards)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.data())
 def test_every_row_is_in_one_shard_with_all_its_relations_and_no_shard_is_too_long(data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 400))

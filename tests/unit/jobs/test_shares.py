@@ -9,6 +9,7 @@ from service.config import Task
 from service.identifiers import Label, Row
 from service.jobs.task.shares import shares_of_shard
 from service.search.moves.cardinality import counts_within
+from tests.long import examples
 from tests.unit.jobs.sources import config, faults_of, survey
 
 PAIR = {"kind": "antisymmetric", "first": "a", "second": "b"}
@@ -59,7 +60,7 @@ def test_nineteen_shards_in_twenty_keep_within_their_bounds(share: float, rows: 
     assert 380 <= sum(least <= found <= most for found in drawn) < 400
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.data())
 def test_bounds_are_shares_of_the_shard_that_hold_its_known_rows(data: st.DataObject) -> None:
     yes, no, others = (data.draw(st.integers(least, 20)) for least in (0, 0, 1))

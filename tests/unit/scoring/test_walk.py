@@ -12,6 +12,7 @@ from service.identifiers import Row
 from service.scoring.trees.flat_tree import Layout, lay_out
 from service.scoring.trees.warmup_schedule import Group, Walk
 from service.search.predictions.prompt_tree import PromptTree, Query
+from tests.long import examples
 from tests.unit.scoring.toy_trees import chained, halves, trees
 
 
@@ -57,7 +58,7 @@ def rounds_of(tree: PromptTree, *, slots: int = 1_000, worth_characters: int = 0
     return rounds.asked
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(tree=trees(), slots=st.integers(1, 5), worth=st.sampled_from([0, 30, 10**9]))
 def test_every_leaf_is_asked_for_once(tree: PromptTree, slots: int, worth: int) -> None:
     rounds = rounds_of(tree, slots=slots, worth_characters=worth)
@@ -118,7 +119,7 @@ def prompts_of(layout: Layout) -> Sequence[tuple[Row, str]]:
     return [(leaf.row, layout.prompt(number)) for number, leaf in enumerate(layout.leaves)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(tree=trees(), count=st.integers(1, 40))
 def test_a_layout_has_the_prompts_of_its_tree(tree: PromptTree, count: int) -> None:
     layout = lay_out(tree)

@@ -13,6 +13,7 @@ from service.search.rules.consistency import Constraint, Rule
 from service.search.state.problem import Problem
 from service.search.state.steps import Phase, State
 from service.search.strategies.folds import Folds
+from tests.long import examples
 from tests.toy import ToyWorld, drive, resolve
 
 
@@ -92,7 +93,7 @@ def grouped(sizes: list[int]) -> Problem:
     return Problem(texts=texts, labels=("A", "B"), constraint_list=rules)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(st.integers(1, 8), min_size=1, max_size=30), st.integers(8, 40))
 def test_a_sample_has_whole_groups(sizes: list[int], count: int) -> None:
     problem = grouped(sizes)

@@ -12,6 +12,7 @@ from service.search.predictions.scores import Scores
 from service.search.rules.consistency import Constraint, Rule
 from service.search.rules.optimum import Counts, missed
 from service.search.state.problem import Problem
+from tests.long import examples
 from tests.unit.search.rules import conflicts, constraint_sets, labellings, rows
 
 Labelling = dict[Row, Label]
@@ -38,7 +39,7 @@ def rank(constraints: list[Constraint], bounds: Counts, scores: Scores, labels: 
     return broken, missed(bounds, labels.values()), -sum(scores[row][label] for row, label in labels.items())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(constraint_sets(), st.integers(2, 3), st.data())
 def test_no_labelling_keeps_the_rules_is_nearer_to_the_bounds_and_likelier(
     drawn: tuple[int, list[Constraint]], classes: int, data: st.DataObject
@@ -62,7 +63,7 @@ def test_no_labelling_keeps_the_rules_is_nearer_to_the_bounds_and_likelier(
     assert found.missed == outside
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.integers(1, 6), st.integers(2, 4), st.data())
 def test_without_rules_the_likeliest_labelling_within_the_bounds_is_found(
     count: int, classes: int, data: st.DataObject

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from service.identifiers import Label, Row
 from service.search.rules.consistency import Constraint, Constraints, Rule, TooManySteps
+from tests.long import examples
 from tests.unit.search.rules import conflicts, constraint_sets, labellings, rows
 
 TRUE, FALSE, OTHER = Label(0), Label(1), Label(2)
@@ -99,7 +100,7 @@ def test_a_row_between_things_that_are_in_conflict_already_is_part_of_the_confli
     assert list(constraints.consistent(rows(0), fixed, 2)) == []
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(constraint_sets(), st.integers(2, 3), st.data())
 def test_conflicts_are_those_of_the_definition(
     drawn: tuple[int, list[Constraint]], classes: int, data: st.DataObject
@@ -114,7 +115,7 @@ def test_conflicts_are_those_of_the_definition(
         assert constraints.conflicts_of([row], labelling) == [conflict for conflict in found if row in conflict]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(constraint_sets(), st.integers(2, 3))
 def test_consistent_labellings_are_exactly_those_without_conflict(
     drawn: tuple[int, list[Constraint]], classes: int
@@ -125,7 +126,7 @@ def test_consistent_labellings_are_exactly_those_without_conflict(
     assert found == [labels for labels in labellings(count, classes) if not conflicts(given_constraints, labels)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(constraint_sets(), st.integers(2, 3), st.data())
 def test_beside_fixed_labels_the_labellings_without_a_conflict_of_the_other_rows_are_found(
     drawn: tuple[int, list[Constraint]], classes: int, data: st.DataObject
@@ -148,7 +149,7 @@ def test_a_listing_that_takes_too_long_says_so() -> None:
         list(constraints.consistent(rows(*range(30)), {}, 2, max_steps=1_000))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(constraint_sets(), st.data())
 def test_groups_are_never_split_by_a_rule(drawn: tuple[int, list[Constraint]], data: st.DataObject) -> None:
     count, given_constraints = drawn
@@ -161,7 +162,7 @@ def test_groups_are_never_split_by_a_rule(drawn: tuple[int, list[Constraint]], d
         assert len({constraints.group_of[row] for row in conflict}) == 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(constraint_sets(), st.data())
 def test_conflicts_do_not_depend_on_the_order_of_rules(
     drawn: tuple[int, list[Constraint]], data: st.DataObject

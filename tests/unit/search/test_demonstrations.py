@@ -9,6 +9,7 @@ from service.identifiers import Label, Row
 from service.search.prompting.demonstrations import balanced_beginning, keep_fitting
 from service.search.rules.consistency import Constraint, Rule
 from service.search.state.problem import Problem
+from tests.long import examples
 
 LARGEST_GROUP = 4
 
@@ -53,7 +54,7 @@ def drawn(draw: st.DrawFn, *, alike: bool = False) -> Drawn:
     return Drawn(problem, labels)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(drawn(), st.integers(0, 5))
 def test_no_prompt_has_more_demonstrations_than_fit_and_groups_stay_whole(found: Drawn, seed: int) -> None:
     for choose in (keep_fitting, balanced_beginning):
@@ -64,7 +65,7 @@ def test_no_prompt_has_more_demonstrations_than_fit_and_groups_stay_whole(found:
         assert set(rows) <= found.labels.keys()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(drawn(), st.integers(0, 5))
 def test_demonstrations_stand_in_the_order_of_the_labelling_and_all_where_they_fit(found: Drawn, seed: int) -> None:
     labels = dict(sorted(found.labels.items(), key=lambda item: (item[0] * 7) % 11))
@@ -73,7 +74,7 @@ def test_demonstrations_stand_in_the_order_of_the_labelling_and_all_where_they_f
     assert (rows == list(labels)) == found.fits(list(labels))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(drawn(alike=True), st.integers(0, 5))
 def test_labels_are_shown_about_equally_often_as_long_as_there_are_rows_left(found: Drawn, seed: int) -> None:
     rows = balanced_beginning(found.problem, found.labels, Random(seed))
@@ -83,7 +84,7 @@ def test_labels_are_shown_about_equally_often_as_long_as_there_are_rows_left(fou
         assert max(shown.values(), default=0) <= shown[label] + LARGEST_GROUP
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(drawn(), st.integers(0, 120), st.integers(0, 5))
 def test_with_less_room_the_beginning_of_the_same_list_is_shown(found: Drawn, budget: int, seed: int) -> None:
     whole = found.problem.budget_tokens

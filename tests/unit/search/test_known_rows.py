@@ -20,6 +20,7 @@ from service.search.strategies.baselines import Bootstrap, FewShotRandom, ZeroSh
 from service.search.strategies.folds import Folds
 from service.search.strategies.gain_search import GainSearch
 from service.search.strategies.paper import Paper
+from tests.long import examples
 from tests.toy import ToyWorld, drive, prompts
 
 METHODS = [
@@ -46,7 +47,7 @@ def against_the_model(world: ToyWorld, count: int) -> dict[Row, Label]:
     return {row: shifted[row] for row in list(shifted)[:count]}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.data(), st.integers(0, 10_000), st.floats(0, 2))
 def test_no_redraw_changes_a_known_label_whatever_the_labels_and_scores(
     data: st.DataObject, seed: int, temperature: float

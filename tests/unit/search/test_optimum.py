@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from service.identifiers import Label, Row
 from service.search.rules.consistency import Constraint, Rule
 from service.search.rules.optimum import best_labelling
+from tests.long import examples
 from tests.unit.search.rules import conflicts, constraint_sets, labellings, rows
 
 CIRCLE = (((0, 1), (1, 2), (2, 0)), ((1, 0), (2, 1), (0, 2)))
@@ -15,7 +16,7 @@ def scores(data: st.DataObject, count: int, classes: int) -> dict[Row, tuple[flo
     return {number: data.draw(row) for number in rows(*range(count))}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(constraint_sets(), st.integers(2, 4), st.data())
 def test_no_labelling_has_fewer_conflicts_or_as_many_and_a_better_sum(
     drawn: tuple[int, list[Constraint]], classes: int, data: st.DataObject

@@ -9,6 +9,7 @@ from service.identifiers import Label, Row
 from service.search.predictions.prompt_tree import PromptTree
 from service.search.prompting import evaluation, planner
 from service.search.state.problem import Problem
+from tests.long import examples
 
 
 def problem_of(count: int, *, prefix: str = "", budget: int | None = None) -> Problem:
@@ -29,7 +30,7 @@ def length(tree: PromptTree) -> int:
     return tree.text.count("\n") + sum(map(length, tree.children))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(st.sampled_from([0, 1, None]), min_size=1, max_size=20))
 def test_leave_one_out_conditions_each_row_on_exactly_all_other_labels(choice: list[int | None]) -> None:
     problem = problem_of(len(choice), prefix="anchor A\n")
@@ -43,7 +44,7 @@ def test_leave_one_out_conditions_each_row_on_exactly_all_other_labels(choice: l
         assert prompt.endswith(f"row {row}")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(1, 30), st.integers(2, 6), st.integers(0, 5))
 def test_held_out_rows_never_see_their_own_part(count: int, parts: int, outside: int) -> None:
     problem = problem_of(count + outside)

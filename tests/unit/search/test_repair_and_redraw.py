@@ -17,6 +17,7 @@ from service.search.prompting import evaluation
 from service.search.rules.consistency import Constraint, Rule
 from service.search.state.problem import Problem
 from service.search.state.steps import Candidate
+from tests.long import examples
 from tests.toy import ToyWorld, resolve
 
 
@@ -24,7 +25,7 @@ def evaluated(world: ToyWorld, problem: Problem, labels: dict[Row, Label]) -> Ca
     return resolve(world, evaluation.leave_one_out(problem, labels))[0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(0, 10_000), st.lists(st.integers(0, 1), min_size=10, max_size=10))
 def test_repair_never_lowers_utility(seed: int, choice: list[int]) -> None:
     world = ToyWorld(10, 2, True, seed)
@@ -43,7 +44,7 @@ def test_repair_tries_every_consistent_option_for_a_contradiction() -> None:
     assert [tuple(option.values()) for option in options] == [(0, 1), (1, 0), (1, 1)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(0, 10_000), st.floats(0, 2))
 def test_redraw_adds_no_conflict_to_consistent_labels(seed: int, temperature: float) -> None:
     world = ToyWorld(8, 3, True, seed)

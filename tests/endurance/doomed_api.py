@@ -1,9 +1,4 @@
-"""Forks API processes on demand, some of which die at a planned moment.
-
-For each line on standard input one is forked and its process id printed. The line says how many
-answers to `POST /v1/jobs` it is from death: at the last of them it is killed as by `kill -9` when the job
-is committed and not a byte of the answer has been sent. At the end of the input all are killed.
-"""
+"""An API that is killed as by `kill -9` at a planned moment: a job is committed, and not a byte of its answer sent."""
 
 import os
 import signal
@@ -15,7 +10,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import api.__main__ as door
 from api.app import create_app
 from service.bootstrap import Application
-from tests.integration.forker import serve
 
 FOREVER = 0
 
@@ -39,10 +33,10 @@ class DiesBeforeAnswering:
         await self._app(scope, receive, deadly if is_post else send)
 
 
-def run(line: str) -> None:
-    """An API that is so many answers from death."""
+def main(answers: int) -> None:
+    """Serve until so many answers to `POST /v1/jobs` are due, or until told to stop."""
     os.dup2(2, 1)
-    with patch.object(door, "create_app", lambda application: _doomed(application, int(line))):
+    with patch.object(door, "create_app", lambda application: _doomed(application, answers)):
         door.main()
 
 
@@ -51,7 +45,3 @@ def _doomed(application: Application, answers_left: int) -> FastAPI:
     if answers_left != FOREVER:
         app.add_middleware(DiesBeforeAnswering, answers_left=answers_left)
     return app
-
-
-if __name__ == "__main__":
-    serve(run)
