@@ -1,6 +1,7 @@
 """The composition root: settings in, wired application out; the only module that names every adapter."""
 
 from dataclasses import dataclass, field
+from importlib import import_module
 
 from service.delivery.sender import HttpSender
 from service.observability.metrics import ServiceMetrics
@@ -15,7 +16,6 @@ from service.scoring.prompts import PromptScorer
 from service.scoring.registry import ConfiguredScorers
 from service.scoring.replicas import ReplicatedScorer
 from service.scoring.sglang import SglangWire
-from service.scoring.tgi import TgiWire
 from service.scoring.vllm import VllmWire
 from service.scoring.wire import Wire
 from service.scoring_ports import Scorer
@@ -113,13 +113,14 @@ def _wire(backend: BackendSettings, url: str) -> Wire:
                 url, timeout_seconds=timeout_seconds, connections=connections, model=backend.model, api_key=key
             )
         case "tgi":
-            return TgiWire(
+            tgi: Wire = import_module("service.scoring.tgi").TgiWire(  # its client takes 0.2 s of CPU to load
                 url,
                 timeout_seconds=timeout_seconds,
                 connections=connections,
                 max_top_tokens=backend.max_top_tokens,
                 api_key=key,
             )
+            return tgi
         case "sglang":
             return SglangWire(
                 url, timeout_seconds=timeout_seconds, connections=connections, model=backend.model, api_key=key

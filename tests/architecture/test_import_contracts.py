@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("torch", "transformers", "inference")
+HEAVY = ("torch", "transformers", "inference", "huggingface_hub")  # the last for backends of kind tgi alone
 
 
 def test_every_import_contract_is_kept(root: Path) -> None:
