@@ -89,7 +89,7 @@ def taken_port() -> Verdict:
 
 def dead_inference() -> Verdict:
     """`icm serve` whose inference server is killed during a job, and one row of which kills it each time."""
-    figures = serving.dead_inference(rows=5, kills=1)
+    figures = serving.dead_inference(rows=3, kills=1)
     is_good = (figures["status"], figures["unlabeled rows"], figures["serves on"]) == ("succeeded", ["fatal"], True)
     return Verdict(is_good, figures)
 

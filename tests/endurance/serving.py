@@ -66,12 +66,11 @@ def serving(*arguments: str, port: int = 0, **environment: str) -> Iterator[Serv
         with (folder / "stderr").open("w") as stderr:
             environ = {**os.environ, "PYTHONPATH": paths, **environment}
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environ)
-        try:
-            with process:
+        with process:
+            try:
                 yield Service(process, folder)
-                process.terminate()
-        finally:
-            process.kill()
+            finally:
+                process.terminate()  # also where the trial has failed, or we would wait for ever
 
 
 def taken_port(rivals: int) -> dict[str, Any]:
@@ -117,7 +116,7 @@ def dead_inference(rows: int, kills: int) -> dict[str, Any]:
             **_told(ended),
             "killed": killed,
             "deaths": service.said.count("inference was ended"),
-            "unlabeled rows": [state["id"] for state in states if state["status"] == "unlabeled"],
+            "unlabeled rows": [state["id"] for state in states if state["icm_status"] == "unlabeled"],
             "warning": ended.warnings[-1:],
             "serves on": service.process.poll() is None,
             "seconds": round(time.monotonic() - began, 1),

@@ -8,6 +8,7 @@ all of it.
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 
 from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind
 from service.identifiers import Row
@@ -58,6 +59,7 @@ class Isolation:
         self._failures = Counter[Row]()
         self._has_died = False
         self._alone = asyncio.Lock()
+        self._under_way = 0
         self.reasons: dict[Row, str] = {}
 
     async def scored(self, tree: PromptTree, took: Callable[[TreeScores], None]) -> None:
@@ -71,20 +73,21 @@ class Isolation:
             try:
                 took(await self._asked(part, alone=alone))
             except BackendError as error:
+                alone = alone or not self._under_way
                 if not _may_be_of_a_prompt(error) or not await self._is_well():
                     raise
                 took(_answered(error))
-                if _died(error) and not alone:
-                    self._has_died = True
-                    parts += self._unanswered(part, error)
-                else:
-                    parts += self._left(part, error)
+                self._has_died = self._has_died or _died(error)
+                suspects_others = _died(error) and not alone
+                parts += self._unanswered(part, error) if suspects_others else self._left(part, error)
 
     async def _asked(self, part: PromptTree, *, alone: bool) -> TreeScores:
-        if not alone:
-            return await self._score(part)
-        async with self._alone:
-            return await self._score(part)
+        async with self._alone if alone else nullcontext():
+            self._under_way += 1
+            try:
+                return await self._score(part)
+            finally:
+                self._under_way -= 1
 
     def _unanswered(self, part: PromptTree, error: BackendError) -> list[PromptTree]:
         """The part once more, without the rows that were answered."""
