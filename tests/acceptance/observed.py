@@ -2,22 +2,18 @@
 
 import asyncio
 import json
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import httpx
-from sqlalchemy import make_url
 
 from icm.local_stack.free_ports import free_port
 from service.access.issuing import create_key
 from service.entities import Scope
-from service.storage.engine import driver_address
 from service.storage.store import PostgresStore
 from tests.acceptance.api_process import api_process
 from tests.acceptance.otlp_receiver import ReceivedSpan, otlp_receiver
@@ -53,20 +49,6 @@ class Observed:
     def lines(self, log: str) -> list[dict[str, Any]]:
         """A log's lines; each of them has to be JSON."""
         return [json.loads(line) for line in log.splitlines()]
-
-
-@asynccontextmanager
-async def database(server_url: str, template: str) -> AsyncIterator[str]:
-    """A migrated database for as long as the body runs."""
-    name = f"icm_{uuid.uuid4().hex}"
-    address = driver_address(server_url)
-    connection = await asyncpg.connect(address)
-    try:
-        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
-        yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
-        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await connection.close()
 
 
 async def observed_run(database_url: str, folder: Path) -> Observed:

@@ -6,17 +6,17 @@ from datetime import datetime
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.acceptance.observed import CALLERS_TRACE, REQUEST_ID, ROW_TEXT, ROWS, Observed, database, observed_run
+from tests.acceptance.observed import CALLERS_TRACE, REQUEST_ID, ROW_TEXT, ROWS, Observed, observed_run
+from tests.support.databases import DATABASES
 
 LEVELS = {"debug", "info", "warning", "error", "critical"}
 
 
 @pytest.fixture(scope="module")
-async def seen(
-    server_url: str, migrated_template: str, anyio_backend: str, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Observed]:
-    async with database(server_url, migrated_template) as url:
-        yield await observed_run(url, tmp_path_factory.mktemp("observed"))
+async def seen(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Observed]:
+    url = DATABASES.acquire()
+    yield await observed_run(url, tmp_path_factory.mktemp("observed"))
+    DATABASES.release(url)
 
 
 def test_every_line_says_when_it_was_written_how_bad_it_is_who_says_it_and_what(seen: Observed) -> None:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from unittest.mock import patch
 
-from service import bootstrap
+from service.scoring import deterministic
 from service.scoring.deterministic import DeterministicScorer
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
 from tests.long import LONG
@@ -36,5 +36,5 @@ class FatalScorer(DeterministicScorer):
 
 def main() -> None:
     """Work until told to stop, or until the end."""
-    with patch.object(bootstrap, "DeterministicScorer", FatalScorer):
+    with patch.object(deterministic, "DeterministicScorer", FatalScorer):
         door.main()

@@ -25,7 +25,7 @@ TREE = PromptTree(
     "Paris is in France. True\n\n", (Query(Row(0), "Rome is in Spain."), Query(Row(1), "Où? Oslo is in Norway."))
 )
 ADDED = {  # by the embedded server, beside what the document names
-    "/info": {"max_top_n_tokens", "model_dtype", "model_device_type"},
+    "/info": {"max_top_n_tokens", "model_dtype", "model_device_type", "adapters"},
     "/generate": {"prompt_tokens", "computed_tokens"},
 }
 SENT_IN_ADDITION = {"stream"}  # by the public client, to every server; false, which is what /generate does anyway

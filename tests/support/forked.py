@@ -10,12 +10,15 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.process import parent_process
 from pathlib import Path
 from typing import Any
 
-PROGRAMS = ("api.__main__", "workers.__main__", "service.scoring.deterministic")  # what takes seconds to import
+# What takes seconds to import; there is one fork server, so it has all of it.
+PROGRAMS = ("api.__main__", "workers.__main__", "service.scoring.deterministic", "training.command")
+# As `training/__main__.py` has it before the libraries are loaded, which happens in the fork server.
+OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TRANSFORMERS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 _CONTEXT = multiprocessing.get_context("forkserver")
 
 
@@ -46,11 +49,17 @@ def forked(
     What it prints goes into `output`, if that is given. Whoever asks for it ends it (`kill`, then `join`); with the
     process of tests it ends by itself.
     """
-    _CONTEXT.set_forkserver_preload(list(PROGRAMS))
     start = _Start(module, arguments, {**os.environ, **environment}, output)
-    process = _CONTEXT.Process(target=start, name=module, daemon=True)
+    process = context().Process(target=start, name=module, daemon=True)
     process.start()
     return process
+
+
+def context() -> ForkServerContext:
+    """What starts processes that find all programs loaded."""
+    os.environ.update(OFFLINE)
+    _CONTEXT.set_forkserver_preload(list(PROGRAMS))
+    return _CONTEXT
 
 
 def end(process: ForkServerProcess) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.running import Training, run, start_forks
+from tests.support.forked import context
+from tests.training.running import Training, run
 from tests.training.written import write_spec
 
 
@@ -27,7 +28,8 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def forks() -> ForkServerContext:
-    return start_forks()
+    """Whoever is started by it finds the libraries loaded, without a network."""
+    return context()
 
 
 @pytest.fixture(scope="session")

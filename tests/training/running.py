@@ -5,7 +5,6 @@ Every attempt to reach another machine is noted by an audit hook and fails.
 
 import io
 import json
-import multiprocessing
 import os
 import runpy
 import sys
@@ -52,14 +51,6 @@ class Training:
     def connections(self) -> str:
         """What it tried to reach."""
         return self.output.with_suffix(".net").read_text("utf-8")
-
-
-def start_forks() -> ForkServerContext:
-    """Whoever is started by it finds the libraries loaded, without a network as in `training/__main__.py`."""
-    os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TRANSFORMERS_OFFLINE="1", OMP_NUM_THREADS="1")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training.command"])
-    return context
 
 
 def start(forks: ForkServerContext, spec: Path, out: Path, *options: str) -> Training:

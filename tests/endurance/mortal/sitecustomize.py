@@ -13,10 +13,10 @@ FATAL_TEXT = "POISON"
 
 
 def _mortal_worker() -> None:
-    from service import bootstrap  # noqa: PLC0415 - other processes shall not load it
+    from service.scoring import deterministic  # noqa: PLC0415 - other processes shall not load it
     from tests.chaos.poisoned_worker import FatalScorer  # noqa: PLC0415
 
-    setattr(bootstrap, "DeterministicScorer", FatalScorer)  # noqa: B010 - mypy holds an assignment for a mistake
+    setattr(deterministic, "DeterministicScorer", FatalScorer)  # noqa: B010 - mypy holds an assignment for a mistake
 
 
 def _mortal_inference() -> None:

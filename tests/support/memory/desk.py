@@ -66,6 +66,9 @@ class MemoryJobs:
         dataset = self._state.datasets[self._state.job(job_id).dataset_id]
         return dataset.columns, dataset.gold_field
 
+    async def arrow_schema(self, job_id: JobId) -> bytes | None:
+        return self._state.datasets[self._state.job(job_id).dataset_id].arrow_schema
+
     def _happen(self, job_id: JobId, event: JobEvent) -> Job:
         self._state.job(job_id)
         self._state.apply(decide_job(self._state.lives[job_id], event, now=self._state.now()))
