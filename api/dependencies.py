@@ -11,13 +11,13 @@ from api.metrics import ApiMetrics
 from api.readiness import FirstAnswer
 from service.access.desks import CallerDesks
 from service.access.streams import StreamCounter
-from service.entities import Quotas
 from service.errors import Fault, InvalidInput, JobNotFound
 from service.identifiers import JobId
 from service.jobs.backends import ModelDirectory
 from service.observability.metrics import ServiceMetrics
 from service.ports.scoring import Scorers
 from service.ports.store import Desks, Store
+from service.records.access import Quotas
 from service.settings import Settings
 
 JOB_ID = re.compile(r"job_[0-9a-f]{32}")

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from service.errors import StorageUnavailable
 from service.observability.metrics import ServiceMetrics
-from service.ports.observers import Census
+from service.records.observations import Census
 
 TakeCensus = Callable[[], Awaitable[Census]]
 

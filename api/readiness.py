@@ -3,7 +3,8 @@
 import asyncio
 
 from service.errors import BackendUnavailable
-from service.ports.scoring import BackendInfo, Scorers
+from service.ports.scoring import Scorers
+from service.records.scoring import BackendInfo
 
 _PATIENCE_SECONDS = 1.0  # of one question; a large language model may take longer to be probed
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.config import JobConfig
-from service.entities import JobStatus, LabelState, LabelStatus
 from service.jobs.reporting.baselines import Baseline
 from service.jobs.reporting.calibration import Calibration
 from service.jobs.reporting.coherence import Coherence
@@ -21,7 +20,9 @@ from service.jobs.reporting.tally import ConfidenceBin
 from service.jobs.reporting.verdicts import Reason, Verdict
 from service.jobs.submission.estimate import RelationPreview
 from service.jobs.task.gold import GoldValue
-from service.ports.scoring import BackendInfo
+from service.records.jobs import JobStatus
+from service.records.labels import LabelState, LabelStatus
+from service.records.scoring import BackendInfo
 
 Item = TypeVar("Item", bound=BaseModel)
 

@@ -1,7 +1,7 @@
 """Which scope of an API key a request needs, and which paths need no key."""
 
 from api.docs_page import PUBLIC_PATHS
-from service.entities import Scope as KeyScope
+from service.records.access import Scope as KeyScope
 
 OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
 _ADMIN_PATHS = frozenset({"/metrics"})

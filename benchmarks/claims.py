@@ -23,9 +23,9 @@ import httpx
 from benchmarks.bystanders import milliseconds
 from benchmarks.ingest import CONFIG, rows
 from service.bootstrap import build_application
-from service.entities import ClaimedShard
 from service.identifiers import WorkerId
 from service.observability import configure_logging
+from service.records.jobs import ClaimedShard
 from service.settings import Settings
 from service.storage.engine import driver_address
 from service.storage.store import PostgresStore

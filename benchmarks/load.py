@@ -28,8 +28,8 @@ from benchmarks.claims import WORKERS, Claims, measure_claims
 from benchmarks.ingest import CONFIG, api, encode, rows
 from icm.local_stack.embedded_postgres import EmbeddedPostgres
 from service.access.desks import CallerDesks
-from service.entities import LOCAL_CALLER
 from service.identifiers import JobId
+from service.records.access import LOCAL_CALLER
 from service.storage.engine import driver_address
 from service.storage.store import PostgresStore
 

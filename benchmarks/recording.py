@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from service.ports.scoring import BackendIdentity, BackendInfo, Scorer
+from service.ports.scoring import Scorer
+from service.records.scoring import BackendIdentity, BackendInfo
 from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 
 

@@ -6,7 +6,8 @@ import structlog
 
 from service.errors import StorageUnavailable
 from service.ports.store import Store
-from service.ports.webhooks import DueDelivery, Sender
+from service.ports.webhooks import Sender
+from service.records.webhooks import DueDelivery
 from service.settings import WebhookSettings
 from service.webhooks.dispatch import deliver
 

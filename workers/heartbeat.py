@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from service.entities import Lease
 from service.errors import LeaseLost, StorageUnavailable
 from service.ports.store import Store
+from service.records.jobs import Lease
 
 logger = structlog.get_logger(__name__)
 

@@ -17,7 +17,7 @@ from prometheus_client import Counter, Gauge, Histogram, make_wsgi_app
 from service.access.hosts import AllowedHosts
 from service.errors import HostNotAllowed
 from service.observability.metrics import ServiceMetrics
-from service.ports.observers import TurnEnd
+from service.records.observations import TurnEnd
 from service.search.predictions.prompt_tree import Usage
 
 _DATABASE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

@@ -9,12 +9,14 @@ import structlog
 from opentelemetry.trace import Span
 
 from service.bootstrap import Application
-from service.entities import Backoff, ClaimedShard, PauseReason, Quotas, ShardStatus
 from service.errors import BackendUnavailable, LeaseLost, QuotaExhausted, ServiceError, StorageFull, StorageUnavailable
 from service.identifiers import WorkerId
 from service.jobs.running.answer_cache import Memory
 from service.jobs.running.run import ShardOutcome, run_shard
-from service.ports.observers import UNOBSERVED, TurnEnd, WorkObserver
+from service.ports.observers import UNOBSERVED, WorkObserver
+from service.records.access import Quotas
+from service.records.jobs import Backoff, ClaimedShard, PauseReason, ShardStatus
+from service.records.observations import TurnEnd
 from service.spans import span_of_turn
 from workers.heartbeat import Pulse, keep_lease
 

@@ -20,8 +20,8 @@ from service.access.authentication import authenticate, needs_key, permit
 from service.access.hosts import AllowedHosts
 from service.access.keys import redacted
 from service.access.rates import RateLimiter, Standing
-from service.entities import Caller
 from service.errors import HostNotAllowed, NotAuthenticated, ServiceError
+from service.records.access import Caller
 
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/=-]+) *", re.IGNORECASE)
 _OTHER_HEADERS = ("x-api-key", "api-key")  # where other services look for keys

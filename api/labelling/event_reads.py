@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from fastapi.sse import format_sse_event
 
 from api.schemas import EventBody
-from service.entities import Event, Quotas
 from service.identifiers import JobId, ProjectName
 from service.jobs.listing import list_events, read_stream_quotas
 from service.ports.store import Desks
+from service.records.access import Quotas
+from service.records.jobs import Event
 
 _AT_ONCE = 2  # so many of the process's connections to the database are the streams' at most
 _PAGE = 200  # events: reading and writing them takes a few milliseconds, in which nobody else is served

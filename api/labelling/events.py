@@ -18,11 +18,11 @@ from api.metrics import ApiMetrics
 from api.openapi.documentation import problems
 from api.schemas import EventBody, EventPage
 from service.access.streams import StreamCounter
-from service.entities import Quotas
 from service.errors import InvalidCursor, StorageUnavailable
 from service.identifiers import JobId, ProjectName
 from service.jobs.listing import list_events
 from service.ports.store import Desks, News
+from service.records.access import Quotas
 
 router = APIRouter(tags=["events"])
 

@@ -18,11 +18,11 @@ from api.dependencies import (
 from api.labelling.submissions import TheSubmission
 from api.openapi.documentation import SUBMISSION_BODY, documented_headers, problems
 from api.schemas import EstimateBody, JobBody, Page
-from service.entities import Job, JobStatus
 from service.jobs import control
 from service.jobs.listing import list_jobs, read_job
 from service.jobs.submission.estimate import estimate
 from service.jobs.submission.submit import submit
+from service.records.jobs import Job, JobStatus
 
 router = APIRouter(tags=["jobs"])
 

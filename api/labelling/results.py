@@ -16,11 +16,11 @@ from api.openapi.documentation import problems
 from api.page.render import content_security_policy, render_report
 from api.schemas import JobBody, LabelBody, Page, ReportBody
 from service.access.desks import DesksInTurn
-from service.entities import Job
 from service.errors import Fault, InvalidInput
 from service.jobs.export.results import Result, find_result, note_download, stream_result
 from service.jobs.listing import list_labels
 from service.jobs.reporting.report import report
+from service.records.jobs import Job
 from service.result_formats import ResultFormat, in_words
 
 router = APIRouter(tags=["results"])

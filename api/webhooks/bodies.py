@@ -14,7 +14,7 @@ from api.schemas import Body, read_at
 from service.errors import Fault, InvalidInput, UnsupportedFormat
 from service.intake.strict_json import BadJson, parse
 from service.jobs.checks.plain_words import sentence, unknown_field
-from service.ports.webhooks import DeliveryStatus, WebhookChange, WebhookEvent
+from service.records.webhooks import DeliveryStatus, WebhookChange, WebhookEvent
 from service.webhooks.addresses import LONGEST_URL
 
 M = TypeVar("M", bound=BaseModel)

@@ -9,12 +9,12 @@ from benchmarks.real.cells import Cell, Measured
 from benchmarks.real.tasks import TASKS
 from benchmarks.tables import markdown
 from service.config import JobConfig
-from service.entities import Job, JobStatus, Progress
 from service.identifiers import DatasetId, JobId, Label
 from service.jobs.reporting.coherence import coherence
 from service.jobs.reporting.facts import Summaries
 from service.jobs.reporting.tally import label_shares
 from service.jobs.reporting.verdicts import Evidence, Reason, Verdict, judge, worst
+from service.records.jobs import Job, JobStatus, Progress
 
 NEAR_GOLD = 0.05  # below calibrated gold many-shot prompting: labels as good as that are right
 JUDGED = ("default", "default_known")

@@ -8,7 +8,7 @@ from icm.commands.keys import DatabaseUrl, DataDir, with_store
 from icm.commands.options import Json
 from icm.commands.output import on_stdout, plain_table, write_json
 from service.access.issuing import latest_entries
-from service.entities import AuditEntry
+from service.records.access import AuditEntry
 
 
 def audit(

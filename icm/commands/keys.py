@@ -12,9 +12,9 @@ from icm.commands.options import Json
 from icm.commands.output import on_stderr, on_stdout, plain_table, write_json, write_line
 from icm.local_stack.database import opened
 from service.access.issuing import create_key, list_keys, revoke_key
-from service.entities import ApiKey, Scope
 from service.identifiers import DEFAULT_PROJECT
 from service.ports.store import Store
+from service.records.access import ApiKey, Scope
 from service.storage.store import PostgresStore
 
 T = TypeVar("T")

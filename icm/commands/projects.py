@@ -9,7 +9,7 @@ from icm.commands.options import Json
 from icm.commands.output import on_stdout, plain_table, write_json, write_line
 from service.access.issuing import limit_project, list_projects
 from service.access.quotas import QUOTA_NAMES
-from service.entities import Project
+from service.records.access import Project
 
 
 def list_(*, database_url: DatabaseUrl = None, data_dir: DataDir = None, as_json: Json = False) -> None:

@@ -1,9 +1,9 @@
 """Decides within the transaction that stores a job whether its project has room for it."""
 
 from service.access.quotas import check_room, limits_jobs, overridden
-from service.entities import Quotas, Size
 from service.identifiers import DatasetId
 from service.ports.store import Desk
+from service.records.access import Quotas, Size
 
 
 async def quotas_of(desk: Desk, quotas: Quotas) -> Quotas:

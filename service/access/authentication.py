@@ -4,10 +4,10 @@ import ipaddress
 from contextlib import suppress
 
 from service.access.keys import read_key
-from service.entities import Caller, Scope
 from service.errors import NotAuthenticated, NotPermitted, StorageFull
 from service.identifiers import KeyId
 from service.ports.store import Store
+from service.records.access import Caller, Scope
 
 _REFUSED = "the API key is unknown, revoked or expired"
 _NO_SECRET = bytes(32)  # no key has this SHA-256

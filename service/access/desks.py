@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import structlog
 
 from service.access.authentication import confirm
-from service.entities import NO_QUOTAS, Caller, Quotas
 from service.errors import NotAuthenticated
 from service.identifiers import JobId
 from service.ports.store import Desk, Desks, News, Store
+from service.records.access import NO_QUOTAS, Caller, Quotas
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 from service.access.keys import Key, is_key_id, new_key
 from service.access.quotas import parsed_overrides
-from service.entities import ApiKey, AuditAction, AuditEntry, Caller, NewApiKey, Project, Scope
 from service.errors import Fault, InvalidInput, KeyNotFound
 from service.identifiers import KeyId, ProjectName
 from service.ports.store import Store
+from service.records.access import ApiKey, AuditAction, AuditEntry, Caller, NewApiKey, Project, Scope
 
 _PROJECT = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 LONGEST_NAME = 200

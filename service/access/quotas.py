@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from service.entities import Holdings, Quotas, Size
 from service.errors import Fault, InvalidInput, QuotaExceeded, QuotaExhausted, QuotaState, QuotaTooSmall
+from service.records.access import Holdings, Quotas, Size
 
 JOB_RETRY_SECONDS = 30.0  # nobody knows when a job will end
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from service.access.quotas import check_streams
-from service.entities import Quotas
 from service.identifiers import ProjectName
+from service.records.access import Quotas
 
 
 class StreamCounter:

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 
 from service.errors import BackendError
-from service.ports.scoring import BackendInfo, Scorers
+from service.ports.scoring import Scorers
+from service.records.scoring import BackendInfo
 
 PROBE_SECONDS = 10.0  # the longest wait for one backend; all are asked at once
 REMEMBERED_SECONDS = 5.0  # so that a page that is polled does not become load on the inference servers

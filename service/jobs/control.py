@@ -1,8 +1,9 @@
 """What people ask of a stored job: to pause, to resume, to stop, to be removed (docs/decisions/0018)."""
 
-from service.entities import AuditAction, AuditEntry, Job
 from service.identifiers import JobId
 from service.ports.store import Desks
+from service.records.access import AuditAction, AuditEntry
+from service.records.jobs import Job
 
 
 async def pause(store: Desks, job_id: JobId) -> Job:

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from service.access.admission import quotas_of
-from service.entities import Event, Job, JobStatus, LabelState, Quotas
 from service.identifiers import JobId
 from service.ports.store import Desks
+from service.records.access import Quotas
+from service.records.jobs import Event, Job, JobStatus
+from service.records.labels import LabelState
 
 Item = TypeVar("Item")
 

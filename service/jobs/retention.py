@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from service.ports.retention import Swept, Upkeep
+from service.ports.retention import Upkeep
 from service.ports.store import Store
+from service.records.jobs import Swept
 
 CHUNK_ROWS = 5_000  # removed by one unit of work, which so lasts for milliseconds
 CHUNK_JOBS = 100

@@ -2,7 +2,6 @@
 
 from datetime import datetime
 
-from service.entities import JobStatus, Progress, ShardStatus
 from service.lifecycle import log
 from service.lifecycle.changes import Changes, Settling
 from service.lifecycle.events import (
@@ -18,6 +17,7 @@ from service.lifecycle.events import (
 from service.lifecycle.moves import Draft, end_pause
 from service.lifecycle.states import IllegalTransition, JobState, ShardCounts, ShardState
 from service.lifecycle.table import REACTIONS
+from service.records.jobs import JobStatus, Progress, ShardStatus
 
 
 def decide(job: JobState, shard: ShardState, event: ShardEvent, *, now: datetime, max_crashes: int) -> Changes:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from service.entities import Backoff, ClaimedShard, PauseReason, Progress, ShardStatus
 from service.identifiers import WorkerId
 from service.lifecycle.states import IllegalTransition
+from service.records.jobs import Backoff, ClaimedShard, PauseReason, Progress, ShardStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from service.entities import JobStatus, NewJob, NewShard, PauseReason, Progress
 from service.lifecycle.changes import Entry
 from service.lifecycle.messages import is_told, job_message
 from service.lifecycle.states import JobState, ShardState
+from service.records.jobs import JobStatus, NewJob, NewShard, PauseReason, Progress
 
 # Entries that stay as long as the job: the report reads the shards' summaries, and whoever follows the log late
 # learns of the job's beginning and end.

@@ -4,7 +4,6 @@ from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from service.entities import JobStatus, PauseReason, ShardStatus
 from service.errors import JobFinished, WrongState
 from service.lifecycle import log
 from service.lifecycle.changes import Changes, Entry, Settling, Siblings
@@ -20,6 +19,7 @@ from service.lifecycle.events import (
     Succeeded,
 )
 from service.lifecycle.states import JOB, SHARD, IllegalTransition, JobState, ShardState, Standing
+from service.records.jobs import JobStatus, PauseReason, ShardStatus
 
 # How long nobody else tries whether a paused job can go on, while one worker does.
 TRIAL_SECONDS = 60.0

@@ -6,8 +6,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, assert_never
 
-from service.entities import JobStatus, PauseReason, ShardStatus
 from service.identifiers import JobId, WorkerId
+from service.records.jobs import JobStatus, PauseReason, ShardStatus
 
 # What may follow; ARCHITECTURE.md draws it.
 JOB: Mapping[JobStatus, frozenset[JobStatus]] = {

@@ -12,7 +12,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from service.ports.observers import CallEnd, PoolLoad, ServerLoad
+from service.ports.observers import PoolLoad, ServerLoad
+from service.records.observations import CallEnd
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _CALL_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)

@@ -1,21 +1,10 @@
-"""What the rules of access need from the outside, as Protocols; `service.ports.store` has those of everything else."""
+"""What access asks of the store: keys, projects, quotas, the audit log."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol
 
-from service.entities import ApiKey, AuditEntry, Holdings, NewApiKey, Project
 from service.identifiers import DatasetId, KeyId, ProjectName
-
-
-@dataclass(frozen=True, slots=True)
-class StoredKey:
-    """An API key, the SHA-256 of its whole text, and the time by the clock that its expiry is measured by."""
-
-    key: ApiKey
-    sha256: bytes
-    now: datetime
+from service.records.access import ApiKey, AuditEntry, Holdings, NewApiKey, Project, Spending, StoredKey
 
 
 class ApiKeys(Protocol):
@@ -74,15 +63,6 @@ class Account(Protocol):
 
     async def usage(self, *, besides: DatasetId | None = None) -> Holdings:
         """What the project has as of now, besides this data set of its own."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spending:
-    """What workers have had computed for a project today (UTC), and what it may have."""
-
-    tokens: int
-    seconds_left_today: float
-    overrides: Mapping[str, int]  # the quotas that the project has of its own
 
 
 class Spendings(Protocol):

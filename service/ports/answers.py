@@ -1,10 +1,10 @@
-"""What the use cases need to remember answers, as a Protocol: a part of `ports.py`, which is long enough."""
+"""What a running shard asks of the memory of answers."""
 
 from collections.abc import Collection
 from typing import Protocol
 
-from service.entities import Lease
 from service.identifiers import BackendId
+from service.records.jobs import Lease
 from service.search.predictions.prompt_tree import LogProbabilities
 from service.search.prompting.recall import Answers, PromptKey
 

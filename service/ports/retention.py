@@ -1,20 +1,13 @@
-"""What the maintainer needs from the outside, as a Protocol; `service.ports.store` has those of everything else.
+"""What deleting data past its retention period asks of the store.
 
 Ages are measured by the database's clock. Each call removes a bounded number of things, so that no unit of work
 lasts long or holds much.
 """
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-
-@dataclass(frozen=True, slots=True)
-class Swept:
-    """How many things one call has removed, and whether it has left none that are as old."""
-
-    removed: int
-    is_done: bool
+from service.records.jobs import Swept
 
 
 class Upkeep(Protocol):

@@ -9,18 +9,22 @@ lease (a write under an outdated epoch raises LeaseLost and changes nothing).
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
-from service.entities import (
+from service.identifiers import BackendId, DatasetId, JobId, Label, Row, WorkerId
+from service.ports.access import Account, Audit, Gate, Spendings
+from service.ports.answers import RememberedAnswers
+from service.ports.observers import PoolLoad
+from service.ports.retention import Upkeep
+from service.ports.webhooks import Deliveries, Webhooks
+from service.records.access import Caller, Quotas
+from service.records.jobs import (
     Backoff,
-    Caller,
     ClaimedShard,
     Event,
     Job,
     JobStatus,
-    LabeledRow,
-    LabelState,
+    KnownBackend,
     Lease,
     NewDataset,
     NewJob,
@@ -28,17 +32,13 @@ from service.entities import (
     NewShard,
     PauseReason,
     Progress,
-    Quotas,
     ShardRow,
     ShardStatus,
+    StoredRequest,
 )
-from service.identifiers import BackendId, DatasetId, JobId, Label, Row, WorkerId
-from service.ports.access import Account, Audit, Gate, Spendings
-from service.ports.answers import RememberedAnswers
-from service.ports.observers import Census, PoolLoad
-from service.ports.retention import Upkeep
-from service.ports.scoring import BackendIdentity
-from service.ports.webhooks import Deliveries, Webhooks
+from service.records.labels import LabeledRow, LabelState
+from service.records.observations import Census
+from service.records.scoring import BackendIdentity
 from service.search.predictions.prompt_tree import Usage
 
 
@@ -136,14 +136,6 @@ class Events(Protocol):
 
     async def after(self, job_id: JobId, sequence: int, *, limit: int) -> list[Event]:
         """Events with a higher sequence number, oldest first."""
-
-
-@dataclass(frozen=True)
-class StoredRequest:
-    """What an Idempotency-Key was used for."""
-
-    sha256: str
-    job_id: JobId
 
 
 class Idempotency(Protocol):
@@ -308,14 +300,6 @@ class EventsWrite(Protocol):
 
     async def append(self, lease: Lease, event_type: str, data: Mapping[str, Any]) -> None:
         """Add an event to the job's log. Raises LeaseLost."""
-
-
-@dataclass(frozen=True, slots=True)
-class KnownBackend:
-    """The backend that a job began with."""
-
-    id: BackendId
-    identity: BackendIdentity
 
 
 class BackendsOfJobs(Protocol):

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar, Literal
 
-from service.ports.scoring import BackendIdentity, BackendInfo
+from service.records.scoring import BackendIdentity, BackendInfo
 from service.scoring.wires.kind import Kind
 from service.scoring.wires.settings import BackendSettings
 from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage

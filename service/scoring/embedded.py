@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from service.errors import BackendRefused, LabelUnreachable
 from service.identifiers import Row
-from service.ports.scoring import BackendIdentity, BackendInfo, ServerFacts
+from service.records.scoring import BackendIdentity, BackendInfo, ServerFacts
 from service.scoring.calls.executor import Driver
 from service.scoring.probing.embedded_probe import EmbeddedExaminer
 from service.scoring.probing.identity import CANARY_PROMPTS, Canary, Recognition

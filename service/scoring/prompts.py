@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from cachetools import LRUCache
 
 from service.errors import BackendError, BackendRefused
-from service.ports.scoring import BackendIdentity, BackendInfo
+from service.records.scoring import BackendIdentity, BackendInfo
 from service.scoring.calls.executor import Driver
 from service.scoring.calls.gather import together
 from service.scoring.probing.identity import CANARY_PROMPTS, Canary, Recognition

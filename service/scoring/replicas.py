@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from service.errors import BackendChanged, BackendUnavailable
-from service.ports.scoring import BackendIdentity, BackendInfo, Scorer
+from service.ports.scoring import Scorer
+from service.records.scoring import BackendIdentity, BackendInfo
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
 
 _Answer = TypeVar("_Answer")

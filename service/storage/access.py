@@ -7,10 +7,18 @@ from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.entities import USE_IS_NOTED_EVERY, ApiKey, AuditAction, AuditEntry, NewApiKey, Project, Scope
 from service.errors import KeyNotFound, ProjectNotFound
 from service.identifiers import KeyId, ProjectName
-from service.ports.access import StoredKey
+from service.records.access import (
+    USE_IS_NOTED_EVERY,
+    ApiKey,
+    AuditAction,
+    AuditEntry,
+    NewApiKey,
+    Project,
+    Scope,
+    StoredKey,
+)
 from service.storage.tables import api_keys, audit_log, projects
 
 

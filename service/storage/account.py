@@ -7,10 +7,9 @@ from sqlalchemy import ColumnElement, Date, Select, cast, extract, func, select,
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.entities import Holdings
 from service.identifiers import DatasetId, JobId, ProjectName
 from service.lifecycle import OPEN_JOB
-from service.ports.access import Spending
+from service.records.access import Holdings, Spending
 from service.storage.tables import datasets, jobs, project_tokens, projects
 
 _NOW: ColumnElement[Any] = func.timezone("UTC", func.clock_timestamp())

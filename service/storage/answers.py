@@ -7,8 +7,8 @@ from sqlalchemy import ARRAY, BindParameter, LargeBinary, any_, bindparam, delet
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.entities import Lease
 from service.identifiers import BackendId
+from service.records.jobs import Lease
 from service.search.predictions.prompt_tree import LogProbabilities
 from service.search.prompting.recall import Answers, PromptKey
 from service.storage.fence import hold

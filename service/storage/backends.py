@@ -5,10 +5,9 @@ import zlib
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.entities import Lease
 from service.identifiers import BackendId
-from service.ports.scoring import BackendIdentity
-from service.ports.store import KnownBackend
+from service.records.jobs import KnownBackend, Lease
+from service.records.scoring import BackendIdentity
 from service.storage.fence import hold
 from service.storage.tables import backend_identities, jobs
 

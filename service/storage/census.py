@@ -3,9 +3,9 @@
 from sqlalchemy import ColumnElement, Float, cast, extract, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.entities import JobStatus, ShardStatus
 from service.lifecycle import OPEN_JOB
-from service.ports.observers import Census
+from service.records.jobs import JobStatus, ShardStatus
+from service.records.observations import Census
 from service.storage.journal import may_be_tried
 from service.storage.tables import jobs, shards
 

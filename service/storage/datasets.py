@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.entities import NewDataset, NewRow, ShardRow
 from service.identifiers import DatasetId, ProjectName
+from service.records.jobs import NewDataset, NewRow, ShardRow
 from service.storage.tables import dataset_rows, datasets, gold_labels
 
 

@@ -6,9 +6,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.entities import Event, Lease
 from service.identifiers import JobId, ProjectName
 from service.lifecycle import Entry
+from service.records.jobs import Event, Lease
 from service.storage.fence import hold
 from service.storage.journal import Journal
 from service.storage.progress import owned

@@ -3,9 +3,9 @@
 from sqlalchemy import ColumnElement, RowMapping, and_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.entities import Lease, ShardStatus
 from service.errors import LeaseLost
 from service.lifecycle import ShardState
+from service.records.jobs import Lease, ShardStatus
 from service.storage.tables import shards
 
 SHARD_STATE = (

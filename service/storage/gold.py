@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from sqlalchemy import and_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.entities import LabelState
 from service.identifiers import JobId, ProjectName
+from service.records.labels import LabelState
 from service.storage.labels import CHUNK_ROWS, STATE, state_from
 from service.storage.progress import owned
 from service.storage.records import gold_text

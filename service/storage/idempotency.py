@@ -5,7 +5,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import JobId, ProjectName
-from service.ports.store import StoredRequest
+from service.records.jobs import StoredRequest
 from service.storage.tables import idempotency_keys
 
 

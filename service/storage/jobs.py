@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from sqlalchemy import func, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.entities import Job, JobStatus, NewJob, NewShard, ShardStatus
 from service.identifiers import JobId, ProjectName
 from service.lifecycle import created, decide_job
 from service.lifecycle.events import CancelAsked, DeleteAsked, JobEvent, PauseAsked, ResumeAsked
+from service.records.jobs import Job, JobStatus, NewJob, NewShard, ShardStatus
 from service.storage.journal import WORK_CHANNEL, Journal
 from service.storage.progress import get_job, job_from, job_not_found, owned, select_jobs
 from service.storage.records import parsed_time

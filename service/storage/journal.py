@@ -7,9 +7,9 @@ from typing import Any, assert_never
 from sqlalchemy import ColumnElement, RowMapping, Select, func, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.entities import JobStatus, PauseReason, Progress, ShardStatus
 from service.identifiers import JobId
 from service.lifecycle import WAITING_SHARD, Changes, Entry, JobState, Settling, ShardCounts, Siblings, settle
+from service.records.jobs import JobStatus, PauseReason, Progress, ShardStatus
 from service.storage.outbox import queue_messages
 from service.storage.progress import get_job, job_not_found
 from service.storage.tables import events, jobs, shards

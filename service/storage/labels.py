@@ -7,8 +7,9 @@ from sqlalchemy import Column, ColumnElement, RowMapping, Select, and_, func, li
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.entities import LabeledRow, LabelState, LabelStatus, Lease
 from service.identifiers import DatasetId, JobId, Label, ProjectName, Row
+from service.records.jobs import Lease
+from service.records.labels import LabeledRow, LabelState, LabelStatus
 from service.storage.fence import hold
 from service.storage.progress import job_not_found, owned
 from service.storage.records import unlabeled

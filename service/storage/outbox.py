@@ -5,7 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import JobId, new_delivery_id
 from service.lifecycle import Entry
-from service.ports.webhooks import DeliveryStatus
+from service.records.webhooks import DeliveryStatus
 from service.storage.tables import jobs, webhook_deliveries, webhooks
 
 

@@ -7,9 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.selectable import LateralFromClause
 
 from service.config import JobConfig
-from service.entities import Job, JobStatus, Origin, Progress, ShardStatus
 from service.errors import JobNotFound
 from service.identifiers import JobId, ProjectName
+from service.records.jobs import Job, JobStatus, Origin, Progress, ShardStatus
 from service.storage.records import MOST_OF_A_SHARD, SUMMED, eta_seconds
 from service.storage.tables import jobs, shards
 

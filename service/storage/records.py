@@ -4,9 +4,10 @@ from datetime import datetime
 
 import orjson
 
-from service.entities import JobStatus, LabelState, LabelStatus
 from service.errors import InvalidCursor
 from service.identifiers import Row
+from service.records.jobs import JobStatus
+from service.records.labels import LabelState, LabelStatus
 
 SUMMED = ("labeled", "iterations", "accepted", "inconsistencies", "prompts", "tokens_sent", "tokens_computed")
 

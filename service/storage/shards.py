@@ -8,10 +8,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.config import JobConfig
-from service.entities import Backoff, ClaimedShard, JobStatus, Lease, Origin, PauseReason, Progress, ShardStatus
 from service.identifiers import JobId, WorkerId
 from service.lifecycle import Changes, ShardState, decide
 from service.lifecycle.events import Claimed, Crashed, Found, GivenBack, Renewed, Saved, ShardEvent, ended, lacking
+from service.records.jobs import Backoff, ClaimedShard, JobStatus, Lease, Origin, PauseReason, Progress, ShardStatus
 from service.search.predictions.prompt_tree import Usage
 from service.storage.account import charge
 from service.storage.fence import SHARD_STATE, hold, holds, lease_lost, shard_state

@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.entities import Caller
 from service.identifiers import JobId
-from service.ports.observers import Census
 from service.ports.store import News
+from service.records.access import Caller
+from service.records.observations import Census
 from service.storage.access import ApiKeyTable, AuditTable, ProjectTable
 from service.storage.account import AccountTable, SpendingTable
 from service.storage.answers import AnswerTable

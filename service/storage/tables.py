@@ -32,8 +32,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from service.entities import JobStatus, LabelStatus, ShardStatus
-from service.ports.webhooks import DeliveryStatus
+from service.records.jobs import JobStatus, ShardStatus
+from service.records.labels import LabelStatus
+from service.records.webhooks import DeliveryStatus
 
 metadata = MetaData(
     naming_convention={

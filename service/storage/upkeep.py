@@ -25,11 +25,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.entities import AuditAction
 from service.identifiers import DatasetId, JobId
 from service.lifecycle import LASTING_EVENTS
-from service.ports.retention import Swept
-from service.ports.webhooks import DeliveryStatus
+from service.records.access import AuditAction
+from service.records.jobs import Swept
+from service.records.webhooks import DeliveryStatus
 from service.storage.account import TODAY
 from service.storage.removal import erase, hold_shards
 from service.storage.tables import (

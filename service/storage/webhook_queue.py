@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, insert, or_, select, u
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import LeaseLost
-from service.ports.webhooks import Attempt, DeliveryLease, DeliveryStatus, DueDelivery, Verdict
+from service.records.webhooks import Attempt, DeliveryLease, DeliveryStatus, DueDelivery, Verdict
 from service.storage.tables import webhook_attempts, webhook_deliveries, webhooks
 from service.storage.webhooks import give_up_pending
 from service.webhooks.schedule import given_up

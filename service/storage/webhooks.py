@@ -12,15 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import DeliveryNotFound, QuotaExceeded, QuotaState, WebhookDisabled, WebhookNotFound
 from service.identifiers import DeliveryId, ProjectName, WebhookId
-from service.ports.webhooks import (
-    TEST_EVENT,
-    Attempt,
-    Delivery,
-    DeliveryStatus,
-    NewWebhook,
-    Webhook,
-    WebhookChange,
-)
+from service.records.webhooks import TEST_EVENT, Attempt, Delivery, DeliveryStatus, NewWebhook, Webhook, WebhookChange
 from service.storage.account import AccountTable
 from service.storage.records import parsed_time
 from service.storage.tables import webhook_attempts, webhook_deliveries, webhooks

@@ -11,7 +11,8 @@ import structlog
 
 from service.errors import LeaseLost
 from service.ports.store import Store
-from service.ports.webhooks import Answer, Attempt, DueDelivery, NotDelivered, Sender, Verdict
+from service.ports.webhooks import Sender
+from service.records.webhooks import Answer, Attempt, DueDelivery, NotDelivered, Verdict
 from service.webhooks.schedule import judge
 from service.webhooks.signing import signed_headers
 

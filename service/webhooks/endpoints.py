@@ -1,10 +1,10 @@
 """Makes, changes and removes webhooks."""
 
-from service.entities import AuditAction, AuditEntry
 from service.errors import Fault, InvalidInput
 from service.identifiers import WebhookId, new_webhook_id
 from service.ports.store import Desks
-from service.ports.webhooks import NewWebhook, Webhook, WebhookChange, WebhookEvent
+from service.records.access import AuditAction, AuditEntry
+from service.records.webhooks import NewWebhook, Webhook, WebhookChange, WebhookEvent
 from service.webhooks.addresses import AddressPolicy, AddressRefused
 from service.webhooks.signing import new_secret
 

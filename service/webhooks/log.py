@@ -1,9 +1,9 @@
 """Shows what a webhook was sent, and sends it again."""
 
-from service.entities import AuditAction, AuditEntry
 from service.identifiers import DeliveryId, WebhookId, new_delivery_id
 from service.ports.store import Desks
-from service.ports.webhooks import Delivery
+from service.records.access import AuditAction, AuditEntry
+from service.records.webhooks import Delivery
 
 
 async def list_deliveries(

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from service.lifecycle.messages import message_body
-from service.ports.webhooks import TEST_EVENT
+from service.records.webhooks import TEST_EVENT
 
 
 def trial_message(at: datetime) -> bytes:

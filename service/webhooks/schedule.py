@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
-from service.ports.webhooks import Answer, DeliveryStatus, Verdict
+from service.records.webhooks import Answer, DeliveryStatus, Verdict
 
 _MINUTE, _HOUR = 60.0, 3600.0
 WAITS_SECONDS = (

@@ -13,7 +13,7 @@ import httpx
 
 from icm.local_stack.free_ports import free_port
 from service.access.issuing import create_key
-from service.entities import Scope
+from service.records.access import Scope
 from service.storage.store import PostgresStore
 from tests.acceptance.api_process import api_process
 from tests.acceptance.otlp_receiver import ReceivedSpan, otlp_receiver

@@ -11,7 +11,7 @@ import pytest
 
 from service.access.issuing import create_key, revoke_key
 from service.access.keys import Key, key_of, new_key
-from service.entities import Scope
+from service.records.access import Scope
 from service.storage.engine import driver_address
 from service.storage.store import PostgresStore
 from tests.acceptance.api_process import api_process

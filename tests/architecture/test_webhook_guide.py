@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.ports.webhooks import WebhookEvent
+from service.records.webhooks import WebhookEvent
 from service.webhooks.endpoints import DEFAULT_EVENTS
 from service.webhooks.schedule import MAX_TRIES
 from service.webhooks.signing import new_secret, signed_headers

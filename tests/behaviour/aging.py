@@ -8,9 +8,9 @@ import asyncpg
 
 from benchmarks import timelapse
 from service.access.desks import CallerDesks
-from service.entities import LOCAL_CALLER
 from service.jobs.retention import Retention, tidy
 from service.ports.store import Store
+from service.records.access import LOCAL_CALLER
 from service.storage.engine import driver_address
 
 DAY = timedelta(days=1)

@@ -6,10 +6,10 @@ from typing import Any
 
 import orjson
 
-from service.entities import LOCAL_CALLER, Caller
 from service.identifiers import ProjectName, new_delivery_id, new_webhook_id
 from service.ports.store import Store
-from service.ports.webhooks import (
+from service.records.access import LOCAL_CALLER, Caller
+from service.records.webhooks import (
     Attempt,
     Delivery,
     DeliveryStatus,

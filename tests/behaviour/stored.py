@@ -7,16 +7,16 @@ from typing import Any
 import pyarrow as pa
 
 from service.config import JobConfig, Task
-from service.entities import (
-    LOCAL_CALLER,
+from service.identifiers import BackendId, JobId, Label, Row, WorkerId, new_dataset_id, new_job_id
+from service.ports.store import Desk, Store
+from service.records.access import LOCAL_CALLER
+from service.records.jobs import (
     UNKNOWN_ORIGIN,
     Backoff,
     ClaimedShard,
     Event,
     Job,
     JobStatus,
-    LabelState,
-    LabelStatus,
     NewDataset,
     NewJob,
     NewRow,
@@ -26,8 +26,7 @@ from service.entities import (
     Progress,
     ShardStatus,
 )
-from service.identifiers import BackendId, JobId, Label, Row, WorkerId, new_dataset_id, new_job_id
-from service.ports.store import Desk, Store
+from service.records.labels import LabelState, LabelStatus
 from service.search.predictions.prompt_tree import Usage
 
 ALICE, BOB = WorkerId("alice"), WorkerId("bob")

@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service import entities
 from service.access.issuing import create_key, limit_project, list_projects
-from service.entities import Caller, Scope, ShardStatus
 from service.errors import InvalidInput, ProjectNotFound
 from service.identifiers import DEFAULT_PROJECT, JobId, ProjectName
 from service.ports.store import Store
+from service.records.access import Caller, Holdings, Scope
+from service.records.jobs import ShardStatus
 from service.search.predictions.prompt_tree import Usage
 from tests.behaviour.aging import DAY, aging_postgres
 from tests.behaviour.stored import added, claimed, finish, release, renew, save, spend
@@ -171,7 +171,7 @@ async def queued(store: Store, caller: Caller) -> JobId:
         return await added(desk, gold=[b'"yes"', b'"no"'])
 
 
-async def usage(store: Store, caller: Caller) -> entities.Holdings:
+async def usage(store: Store, caller: Caller) -> Holdings:
     async with store.desk(caller) as desk:
         return await desk.account.usage()
 

@@ -1,9 +1,10 @@
 """What both stores say of all projects together, and of the request that made a job."""
 
 from service.access.issuing import create_key
-from service.entities import LOCAL_CALLER, Caller, JobStatus, Origin, Scope, ShardStatus
 from service.identifiers import ProjectName
 from service.ports.store import Store
+from service.records.access import LOCAL_CALLER, Caller, Scope
+from service.records.jobs import JobStatus, Origin, ShardStatus
 from tests.behaviour.stored import ALICE, LONG, NO_TIME, added, cancel, claim, claimed, finish, pause, queued, release
 
 FROM = Origin(request_id="r-1", traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")

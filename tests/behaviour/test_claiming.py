@@ -2,10 +2,10 @@ import asyncio
 
 import pytest
 
-from service.entities import JobStatus, Progress
 from service.errors import LeaseLost
 from service.identifiers import JobId, WorkerId
 from service.ports.store import Store
+from service.records.jobs import JobStatus, Progress
 from tests.behaviour.stored import (
     ALICE,
     BOB,

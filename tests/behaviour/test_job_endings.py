@@ -2,10 +2,11 @@ import asyncio
 
 import pytest
 
-from service.entities import LOCAL_CALLER, JobStatus, ShardStatus
 from service.errors import JobFinished, JobNotFound, WrongState
 from service.identifiers import JobId
 from service.ports.store import Store
+from service.records.access import LOCAL_CALLER
+from service.records.jobs import JobStatus, ShardStatus
 from tests.behaviour.stored import (
     ALICE,
     BOB,

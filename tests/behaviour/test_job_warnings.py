@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from service.entities import LOCAL_CALLER
 from service.ports.store import Store
+from service.records.access import LOCAL_CALLER
 from tests.behaviour.stored import claimed, job, label_state, queued, write
 from tests.golden.case import submitted
 

@@ -6,13 +6,14 @@ import pytest
 
 from service.access.desks import CallerDesks
 from service.config import JobConfig
-from service.entities import LOCAL_CALLER, ClaimedShard
 from service.identifiers import JobId, Row, WorkerId
 from service.intake.limits import Limits
 from service.intake.sources import InlineSource
 from service.jobs.running.run import run_shard
 from service.jobs.submission.submit import submit
 from service.ports.scoring import Scorer
+from service.records.access import LOCAL_CALLER
+from service.records.jobs import ClaimedShard
 from service.scoring.registry import ConfiguredScorers
 from tests.servers.adapters import fake_of, rig_of
 from tests.servers.asking import KINDS

@@ -4,11 +4,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from service.entities import LOCAL_CALLER, Backoff, ClaimedShard, Lease, PauseReason, Progress, ShardStatus
 from service.errors import LeaseLost
 from service.identifiers import DEFAULT_PROJECT, BackendId, DatasetId
-from service.ports.scoring import BackendIdentity
 from service.ports.store import Store, Workbench
+from service.records.access import LOCAL_CALLER
+from service.records.jobs import Backoff, ClaimedShard, Lease, PauseReason, Progress, ShardStatus
+from service.records.scoring import BackendIdentity
 from service.search.predictions.prompt_tree import Usage
 from service.search.prompting.recall import PromptKey
 from tests.behaviour.stored import (

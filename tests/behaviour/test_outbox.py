@@ -7,15 +7,13 @@ from datetime import timedelta
 import pytest
 
 from service.access.issuing import create_key
-from service.entities import LOCAL_CALLER, JobStatus, Scope, ShardStatus
 from service.errors import (
     LeaseLost,
 )
 from service.ports.store import Store
-from service.ports.webhooks import (
-    DeliveryStatus,
-    Verdict,
-)
+from service.records.access import LOCAL_CALLER, Scope
+from service.records.jobs import JobStatus, ShardStatus
+from service.records.webhooks import DeliveryStatus, Verdict
 from service.webhooks import schedule
 from tests.behaviour.hooks import (
     AT_ONCE,

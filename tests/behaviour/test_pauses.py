@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.entities import Backoff, ClaimedShard, JobStatus
 from service.identifiers import WorkerId
 from service.ports.store import Store
+from service.records.jobs import Backoff, ClaimedShard, JobStatus
 from tests.behaviour.stored import (
     ALICE,
     BOB,

@@ -5,10 +5,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from service.entities import LOCAL_CALLER, Backoff, ClaimedShard, Job, JobStatus, ShardStatus
 from service.errors import JobFinished
 from service.identifiers import JobId, WorkerId
 from service.ports.store import Store
+from service.records.access import LOCAL_CALLER
+from service.records.jobs import Backoff, ClaimedShard, Job, JobStatus, ShardStatus
 from tests.behaviour.stored import (
     ALICE,
     BOB,

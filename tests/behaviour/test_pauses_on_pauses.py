@@ -2,8 +2,8 @@
 
 import pytest
 
-from service.entities import Backoff, JobStatus
 from service.ports.store import Store
+from service.records.jobs import Backoff, JobStatus
 from tests.behaviour.stored import (
     ON_REQUEST,
     claim,

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from service.bootstrap import build_application
-from service.ports.scoring import BackendInfo
+from service.records.scoring import BackendInfo
 from service.scoring.embedded import EmbeddedScorer
 from service.scoring.kinds import backend_of, detector
 from service.scoring.probing.probe import Examiner

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from service.access.issuing import create_key
-from service.entities import AuditAction, AuditEntry, Caller, Scope
 from service.errors import JobNotFound
 from service.identifiers import JobId, KeyId, ProjectName, new_dataset_id, new_job_id
 from service.ports import store as ports
 from service.ports.store import Desk, Store
+from service.records.access import AuditAction, AuditEntry, Caller, Scope
 from tests.behaviour.stored import added, claimed, finish, label_state, write
 
 BIRDS, FISH = Caller(project=ProjectName("birds")), Caller(project=ProjectName("fish"))

@@ -3,10 +3,12 @@ from dataclasses import replace
 
 import pytest
 
-from service.entities import LOCAL_CALLER, Job, JobStatus, LabelState, LabelStatus, ShardStatus
 from service.errors import InvalidCursor, JobNotFound
 from service.identifiers import JobId
-from service.ports.store import Store, StoredRequest
+from service.ports.store import Store
+from service.records.access import LOCAL_CALLER
+from service.records.jobs import Job, JobStatus, ShardStatus, StoredRequest
+from service.records.labels import LabelState, LabelStatus
 from tests.behaviour.stored import (
     ARROW_TYPES,
     CONFIG,

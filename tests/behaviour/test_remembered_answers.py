@@ -8,12 +8,13 @@ from random import Random
 
 import pytest
 
-from service.entities import LOCAL_CALLER, ClaimedShard, Progress
 from service.identifiers import BackendId
 from service.jobs.running import answer_cache
 from service.jobs.running.answer_cache import Memory
-from service.ports.scoring import BackendIdentity
-from service.ports.store import KnownBackend, Store, Workbench
+from service.ports.store import Store, Workbench
+from service.records.access import LOCAL_CALLER
+from service.records.jobs import ClaimedShard, KnownBackend, Progress
+from service.records.scoring import BackendIdentity
 from service.search.predictions.prompt_tree import LogProbabilities, Usage
 from service.search.prompting.recall import KEY_BYTES, PromptKey
 from tests.behaviour.stored import ALICE, BOB, NO_TIME, claimed, job, queued, release, save, spend

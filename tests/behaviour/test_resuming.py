@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from service.access.issuing import create_key
-from service.entities import LOCAL_CALLER, Caller, JobStatus, Scope
 from service.identifiers import ProjectName
 from service.ports.store import Store
+from service.records.access import LOCAL_CALLER, Caller, Scope
+from service.records.jobs import JobStatus
 from tests.behaviour.stored import LONG, events
 from tests.behaviour.unlucky import NoisyScorer, Trial, UnluckyStore, moments
 

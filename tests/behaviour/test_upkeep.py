@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 
-from service.entities import LOCAL_CALLER, AuditAction, AuditEntry, JobStatus, ShardStatus
 from service.errors import JobNotFound
 from service.identifiers import JobId, new_job_id
 from service.jobs import retention
@@ -14,7 +13,9 @@ from service.jobs.reporting.report import report
 from service.jobs.retention import tidy
 from service.lifecycle import LASTING_EVENTS
 from service.ports.store import Store
-from service.ports.webhooks import DeliveryStatus
+from service.records.access import LOCAL_CALLER, AuditAction, AuditEntry
+from service.records.jobs import JobStatus, ShardStatus
+from service.records.webhooks import DeliveryStatus
 from service.search.predictions.prompt_tree import Usage
 from service.storage.store import PostgresStore
 from tests.behaviour.aging import DAY, Aging, aging_postgres, kept

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import pytest
 
 from service.access.issuing import limit_project
-from service.entities import JobStatus, PauseReason
 from service.errors import QuotaExhausted
 from service.identifiers import DEFAULT_PROJECT, JobId
 from service.jobs.running.allowance import NOTICE_SECONDS
 from service.jobs.running.run import run_shard
 from service.ports.store import Store
+from service.records.jobs import JobStatus, PauseReason
 from service.scoring.deterministic import DeterministicScorer
 from tests.behaviour.stored import (
     AT_ONCE,

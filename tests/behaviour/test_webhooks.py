@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from service.access.issuing import create_key
-from service.entities import LOCAL_CALLER, Scope
 from service.errors import (
     DeliveryNotFound,
     InvalidCursor,
@@ -17,11 +16,8 @@ from service.errors import (
 )
 from service.identifiers import DeliveryId, WebhookId, new_webhook_id
 from service.ports.store import Desk, Store
-from service.ports.webhooks import (
-    Delivery,
-    Webhook,
-    WebhookChange,
-)
+from service.records.access import LOCAL_CALLER, Scope
+from service.records.webhooks import Delivery, Webhook, WebhookChange
 from service.webhooks.signing import new_secret
 from tests.behaviour.hooks import (
     DELIVERED,

@@ -9,15 +9,17 @@ from typing import Any
 
 from service.access.desks import CallerDesks
 from service.config import JobConfig
-from service.entities import LOCAL_CALLER, Caller, Job, LabelState
 from service.identifiers import JobId
 from service.intake.limits import Limits
 from service.intake.sources import InlineSource
 from service.jobs.running.answer_cache import Memory
 from service.jobs.running.run import run_shard
 from service.jobs.submission.submit import submit
-from service.ports.scoring import BackendIdentity
 from service.ports.store import Store, Workbench
+from service.records.access import LOCAL_CALLER, Caller
+from service.records.jobs import Job
+from service.records.labels import LabelState
+from service.records.scoring import BackendIdentity
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
 from service.search.predictions.prompt_tree import PromptTree, TreeScores

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.entities import ClaimedShard, Lease
+from service.records.jobs import ClaimedShard, Lease
 from service.storage.store import PostgresStore
 from service.storage.units import WorkbenchUnit
 

@@ -14,9 +14,9 @@ import pytest
 from sqlalchemy import text
 
 from service.bootstrap import build_application
-from service.entities import LOCAL_CALLER
 from service.identifiers import JobId, WorkerId
 from service.ports.store import Store, Workbench
+from service.records.access import LOCAL_CALLER
 from service.storage.store import PostgresStore
 from tests.behaviour.forwarding import ForwardingStore
 from tests.chaos.small_jobs import SmallService, config, rows, small_service

@@ -5,8 +5,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.entities import JobStatus
 from service.identifiers import JobId
+from service.records.jobs import JobStatus
 from service.storage.engine import driver_address
 from tests.chaos.poisoned_worker import POISON, TIRING
 from tests.chaos.stage import MAX_CRASHES, Pool

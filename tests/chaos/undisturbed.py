@@ -11,8 +11,8 @@ import httpx
 
 from api.app import create_app
 from service.bootstrap import build_application
-from service.entities import Lease
 from service.identifiers import JobId
+from service.records.jobs import Lease
 from service.scoring.kinds import backend_of
 from service.settings import MemorySettings, QueueSettings, Settings
 from service.storage.units import WorkbenchUnit

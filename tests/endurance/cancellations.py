@@ -4,7 +4,7 @@ from statistics import median
 
 import pytest
 
-from service.entities import JobStatus
+from service.records.jobs import JobStatus
 from tests.integration.interruptions import cancelled
 from tests.integration.processes import laboratory, worker_processes
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from service.access.issuing import create_key
-from service.entities import Scope
+from service.records.access import Scope
 from service.storage.store import PostgresStore
 from tests.acceptance.api_process import api_process
 from tests.support.forked import end, forked

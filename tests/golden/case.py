@@ -11,7 +11,6 @@ import orjson
 
 from service.access.desks import CallerDesks
 from service.config import JobConfig
-from service.entities import LOCAL_CALLER, ClaimedShard, LabelState, LabelStatus, Progress
 from service.identifiers import JobId, Label, Row, WorkerId
 from service.intake.limits import Limits
 from service.intake.sources import InlineSource
@@ -19,6 +18,9 @@ from service.jobs.export.results import find_result, stream_result
 from service.jobs.running.run import ShardOutcome, run_shard
 from service.jobs.submission.submit import submit
 from service.ports.store import Store
+from service.records.access import LOCAL_CALLER
+from service.records.jobs import ClaimedShard, Progress
+from service.records.labels import LabelState, LabelStatus
 from service.result_formats import ResultFormat
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers

@@ -9,13 +9,14 @@ import orjson
 
 from service.access.desks import CallerDesks
 from service.access.issuing import create_key, limit_project
-from service.entities import LOCAL_CALLER, ClaimedShard, Scope
 from service.identifiers import JobId
 from service.jobs.control import pause
 from service.jobs.running.answer_cache import Memory
 from service.jobs.running.run import ShardOutcome, run_shard
 from service.ports.store import Store
-from service.ports.webhooks import Answer
+from service.records.access import LOCAL_CALLER, Scope
+from service.records.jobs import ClaimedShard
+from service.records.webhooks import Answer
 from service.webhooks.addresses import AddressPolicy
 from service.webhooks.dispatch import deliver
 from service.webhooks.endpoints import create_webhook

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from service.entities import LOCAL_CALLER
+from service.records.access import LOCAL_CALLER
 from tests.golden.case import (
     CONFIGS,
     HERE,

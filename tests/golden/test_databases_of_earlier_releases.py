@@ -15,11 +15,12 @@ from service.access.authentication import authenticate
 from service.access.desks import CallerDesks
 from service.access.issuing import latest_entries, limit_project, list_projects
 from service.bootstrap import build_application
-from service.entities import LOCAL_CALLER, AuditAction, Job, JobStatus, Scope
 from service.errors import LeaseLost
 from service.identifiers import JobId, WebhookId, WorkerId
 from service.jobs.control import resume
-from service.ports.webhooks import Answer, DeliveryStatus
+from service.records.access import LOCAL_CALLER, AuditAction, Scope
+from service.records.jobs import Job, JobStatus
+from service.records.webhooks import Answer, DeliveryStatus
 from service.scoring.kinds import backend_of
 from service.settings import Settings, WebhookSettings
 from service.storage.store import PostgresStore

@@ -6,11 +6,12 @@ from typing import Any
 import orjson
 import pytest
 
-from service.entities import LOCAL_CALLER, Job, JobStatus
 from service.errors import CheckpointTooNew
 from service.identifiers import JobId
 from service.jobs.running.run import ShardOutcome
 from service.ports.store import Store
+from service.records.access import LOCAL_CALLER
+from service.records.jobs import Job, JobStatus
 from service.search.state.checkpoint import VERSION
 from tests.golden.case import (
     CONFIGS,

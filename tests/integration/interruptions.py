@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 
-from service.entities import Job, JobStatus
 from service.identifiers import JobId
+from service.records.jobs import Job, JobStatus
 from service.settings import MemorySettings
 from tests.acceptance.whole import finished_job
 from tests.integration.processes import Laboratory, until

@@ -15,8 +15,10 @@ from typing import Any
 import httpx
 
 from service.bootstrap import Application
-from service.entities import LOCAL_CALLER, Event, Job, JobStatus, LabeledRow
 from service.identifiers import JobId
+from service.records.access import LOCAL_CALLER
+from service.records.jobs import Event, Job, JobStatus
+from service.records.labels import LabeledRow
 from service.scoring.kinds import backend_of
 from service.settings import MemorySettings
 from tests.acceptance.whole import finished_job, whole_service

@@ -6,8 +6,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.entities import JobStatus, LabeledRow
 from service.identifiers import JobId
+from service.records.jobs import JobStatus
+from service.records.labels import LabeledRow
 from service.storage.engine import driver_address
 from tests.integration.processes import Laboratory, Workers, laboratory, until, worker_processes
 from tests.integration.scoring_server import running_server

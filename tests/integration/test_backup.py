@@ -16,10 +16,11 @@ from icm.local_stack.embedded_postgres import EmbeddedPostgres, reachable_root
 from icm.local_stack.postgres_binaries import postgres_programs
 from migrations.commands import upgrade
 from service.bootstrap import Application
-from service.entities import JobStatus, LabeledRow
 from service.errors import LeaseLost
 from service.identifiers import JobId, WorkerId
-from service.ports.scoring import BackendIdentity
+from service.records.jobs import JobStatus
+from service.records.labels import LabeledRow
+from service.records.scoring import BackendIdentity
 from service.scoring.registry import ConfiguredScorers
 from service.settings import QueueSettings
 from service.storage.engine import driver_address

@@ -15,9 +15,9 @@ import time_machine
 
 from service.access.authentication import authenticate
 from service.access.issuing import create_key
-from service.entities import LOCAL_CALLER, Scope
 from service.errors import NotAuthenticated
 from service.identifiers import WorkerId
+from service.records.access import LOCAL_CALLER, Scope
 from service.scoring.deterministic import DeterministicScorer
 from service.storage.store import PostgresStore
 from tests.acceptance.whole import found_labels, result_rows, whole_service

@@ -2,9 +2,10 @@ import asyncio
 from collections import Counter
 from random import Random
 
-from service.entities import LOCAL_CALLER, Job, JobStatus, Progress, ShardStatus
 from service.errors import JobFinished, JobNotFound, LeaseLost, WrongState
 from service.identifiers import JobId, WorkerId
+from service.records.access import LOCAL_CALLER
+from service.records.jobs import Job, JobStatus, Progress, ShardStatus
 from service.storage.store import PostgresStore
 from tests.behaviour.stored import CONFIG, LONG, NO_TIME, claim, event_types, finish, job, label_state, queued
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from service.entities import JobStatus
+from service.records.jobs import JobStatus
 from tests.integration.interruptions import (
     FOLDS,
     PAPER,

@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import Date, DateTime
 
 from service.access.issuing import create_key
-from service.entities import LOCAL_CALLER, AuditAction, AuditEntry, Scope
 from service.errors import StorageUnavailable
 from service.identifiers import BackendId, JobId, new_job_id
 from service.jobs import retention
 from service.jobs.retention import tidy
+from service.records.access import LOCAL_CALLER, AuditAction, AuditEntry, Scope
 from service.search.predictions.prompt_tree import Usage
 from service.search.prompting.recall import PromptKey
 from service.storage.store import PostgresStore

@@ -5,9 +5,10 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.exc import IntegrityError
 
-from service.entities import LOCAL_CALLER, Lease, NewDataset
 from service.errors import StorageUnavailable
 from service.identifiers import BackendId, DatasetId, JobId
+from service.records.access import LOCAL_CALLER
+from service.records.jobs import Lease, NewDataset
 from service.search.prompting.recall import Answers, PromptKey
 from service.storage.engine import database_url as with_driver
 from service.storage.store import PostgresStore

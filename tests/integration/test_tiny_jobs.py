@@ -1,6 +1,6 @@
 """Many tiny jobs, and more workers than jobs at a time need."""
 
-from service.entities import JobStatus
+from service.records.jobs import JobStatus
 from tests.integration.processes import laboratory, worker_processes
 from tests.long import LONG
 

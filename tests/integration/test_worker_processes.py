@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.entities import Event, JobStatus
+from service.records.jobs import Event, JobStatus
 from service.storage.engine import driver_address
 from tests.integration.processes import Laboratory, Workers, gone, kill, laboratory, until, worker_processes
 from tests.long import LONG

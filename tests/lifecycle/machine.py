@@ -7,21 +7,12 @@ from typing import ClassVar, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from service.entities import (
-    LOCAL_CALLER,
-    Backoff,
-    ClaimedShard,
-    Event,
-    Holdings,
-    Job,
-    LabelState,
-    PauseReason,
-    Progress,
-    ShardStatus,
-)
 from service.errors import JobFinished, JobNotFound, LeaseLost, ServiceError, WrongState
 from service.identifiers import JobId, WorkerId
 from service.ports.store import Desk, Workbench
+from service.records.access import LOCAL_CALLER, Holdings
+from service.records.jobs import Backoff, ClaimedShard, Event, Job, PauseReason, Progress, ShardStatus
+from service.records.labels import LabelState
 from service.search.predictions.prompt_tree import Usage
 from tests.behaviour.stored import CONFIG, NO_TIME, added, label_state
 from tests.lifecycle.model import LONG_SECONDS, Model, ModelJob

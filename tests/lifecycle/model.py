@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
-from service.entities import Backoff, JobStatus, Lease, PauseReason, Progress, ShardStatus
 from service.errors import LeaseLost
 from service.identifiers import JobId, WorkerId
 from service.lifecycle import (
@@ -39,6 +38,7 @@ from service.lifecycle.events import (
     ShardEvent,
     ended,
 )
+from service.records.jobs import Backoff, JobStatus, Lease, PauseReason, Progress, ShardStatus
 
 MAX_CRASHES = 2
 LONG_SECONDS = 3_600.0  # a lease or a wait that ends only where a rule says so

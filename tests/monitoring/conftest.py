@@ -8,9 +8,9 @@ import pytest
 from prometheus_client import Metric
 
 from api.metrics import ApiMetrics
-from service.entities import JobStatus, ShardStatus
 from service.observability.metrics import ServiceMetrics
-from service.ports.observers import Census
+from service.records.jobs import JobStatus, ShardStatus
+from service.records.observations import Census
 from service.scoring.calls.executor import Driver
 from service.search.predictions.prompt_tree import Usage
 from tests.support.memory import MemoryStore

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from service.entities import JobStatus
-from service.ports.observers import TurnEnd
+from service.records.jobs import JobStatus
+from service.records.observations import TurnEnd
 from tests.monitoring.conftest import Registered
 
 ROWS = ["Is it healthy?", "How far is it?", "What does it cost?"]

@@ -8,10 +8,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.metrics import ApiMetrics
-from service.entities import JobStatus
 from service.errors import StorageUnavailable
 from service.observability.metrics import ServiceMetrics
-from service.ports.observers import CallEnd, Census, TurnEnd
+from service.records.jobs import JobStatus
+from service.records.observations import CallEnd, Census, TurnEnd
 from tests.monitoring.conftest import Registered
 
 ROW = re.compile(r"^\| `(icm_\w+)` \| (\w+) \| ([^|]*)\| ([^|]+) \|$", re.MULTILINE)

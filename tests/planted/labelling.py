@@ -7,7 +7,6 @@ from typing import Any
 
 from service.access.desks import CallerDesks
 from service.config import JobConfig
-from service.entities import LOCAL_CALLER, ClaimedShard, ShardStatus
 from service.errors import BackendRefused
 from service.identifiers import WorkerId
 from service.intake.limits import Limits
@@ -17,6 +16,8 @@ from service.jobs.reporting.verdicts import Verdict
 from service.jobs.running.run import run_shard
 from service.jobs.submission.submit import submit
 from service.ports.scoring import Scorer
+from service.records.access import LOCAL_CALLER
+from service.records.jobs import ClaimedShard, ShardStatus
 from service.scoring.registry import ConfiguredScorers
 from tests.support.memory import MemoryStore
 

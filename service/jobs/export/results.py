@@ -9,12 +9,14 @@ from typing import Any
 import orjson
 from anyio import to_thread
 
-from service.entities import AuditAction, AuditEntry, Job, JobStatus, LabeledRow
 from service.errors import Fault, InvalidInput, JobNotFinished, JobNotFound
 from service.identifiers import JobId
 from service.jobs.checks.survey import RAW_PROBABILITY, RESULT_COLUMNS
 from service.jobs.export.encoder import Encoder
 from service.ports.store import Desks
+from service.records.access import AuditAction, AuditEntry
+from service.records.jobs import Job, JobStatus
+from service.records.labels import LabeledRow
 from service.result_formats import ResultFormat
 
 _BATCH_ROWS = 2_000

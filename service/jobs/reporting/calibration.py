@@ -3,9 +3,9 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from service.entities import LabelState
 from service.jobs.reporting.tally import bin_of
 from service.jobs.task.gold import GoldReader, GoldValue, Unmatched
+from service.records.labels import LabelState
 from service.values import is_blank
 
 RELIABILITY_BINS = 10

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from anyio import to_thread
 
-from service.entities import Job, LabelStatus
 from service.identifiers import JobId, Label, Row
 from service.jobs.reporting.baselines import Baseline, compare
 from service.jobs.reporting.calibration import Calibration, GoldAgreement, GoldTally
@@ -20,6 +19,8 @@ from service.jobs.reporting.tally import ConfidenceBin, Tally
 from service.jobs.reporting.verdicts import Evidence, Reason, Verdict, judge, worst
 from service.jobs.task.gold import GoldReader
 from service.ports.store import Desk, Desks
+from service.records.jobs import Job
+from service.records.labels import LabelStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,11 @@ from typing import Any
 import orjson
 
 from service.config import Task
-from service.entities import LabeledRow
 from service.identifiers import Label
 from service.jobs.task.related_rows import RelatedRows
 from service.jobs.task.template import Template
 from service.placeholders import template_fields
+from service.records.labels import LabeledRow
 from service.values import as_text
 
 MOST_ROWS = 20_000

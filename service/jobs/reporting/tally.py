@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from service.entities import LabelState, LabelStatus
 from service.identifiers import Label
 from service.jobs.running.run import UNCERTAIN_MARGIN_NATS
+from service.records.labels import LabelState, LabelStatus
 
 CONFIDENCE_BINS = 20
 

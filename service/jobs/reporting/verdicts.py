@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from service.entities import Job, JobStatus
 from service.jobs.reporting.coherence import Coherence
 from service.jobs.reporting.facts import SearchFacts
 from service.jobs.reporting.ranking import RankedLabelling, found_gain, words_for
 from service.jobs.reporting.shortcuts import FeatureKind, Shortcut
 from service.jobs.reporting.tally import LabelShare
+from service.records.jobs import Job, JobStatus
 from service.search.measures.ranking import FIRST_IMPRESSION
 from service.search.state.steps import StopReason
 

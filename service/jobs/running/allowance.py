@@ -4,9 +4,10 @@ import math
 from dataclasses import dataclass
 
 from service.access.quotas import check_tokens, overridden
-from service.entities import ClaimedShard, Quotas
 from service.errors import QuotaExhausted
 from service.ports.store import Store
+from service.records.access import Quotas
+from service.records.jobs import ClaimedShard
 
 NOTICE_SECONDS = 600.0  # after which a quota that was raised is noticed at the latest
 

@@ -13,7 +13,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from service.entities import ClaimedShard
 from service.errors import BackendUnavailable
 from service.identifiers import Row
 from service.jobs.running.backend import SameBackend
@@ -21,6 +20,7 @@ from service.jobs.running.isolation import Isolation, RowsUnscorable, most_unsco
 from service.ports.observers import UNOBSERVED, WorkObserver
 from service.ports.scoring import Scorer
 from service.ports.store import Store
+from service.records.jobs import ClaimedShard
 from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 from service.search.prompting.recall import Answers, KeyedRequest, PromptKey, answered, by_key, keyed, unanswered
 from service.search.state.steps import Answer

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from service.entities import ClaimedShard
 from service.errors import BackendChanged
 from service.identifiers import BackendId
-from service.ports.scoring import BackendIdentity, Scorer
-from service.ports.store import KnownBackend, Store
+from service.ports.scoring import Scorer
+from service.ports.store import Store
+from service.records.jobs import ClaimedShard, KnownBackend
+from service.records.scoring import BackendIdentity
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ from dataclasses import replace
 import orjson
 
 from service.config import Task
-from service.entities import ClaimedShard, LabelState, LabelStatus, Progress, ShardRow
 from service.identifiers import Row
 from service.jobs.task.relations import row_id
 from service.ports.store import Store
+from service.records.jobs import ClaimedShard, Progress, ShardRow
+from service.records.labels import LabelState, LabelStatus
 from service.search.state import checkpoint
 from service.search.state.steps import State
 

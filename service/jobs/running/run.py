@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 
-from service.entities import NO_QUOTAS, ClaimedShard, LabelState, LabelStatus, Progress, Quotas, ShardStatus
 from service.errors import CheckpointTooNew, QuotaExhausted
 from service.identifiers import Label, Row
 from service.jobs.running.allowance import Allowance
@@ -23,6 +22,9 @@ from service.jobs.task.problem import load_problem, strategy_of
 from service.ports.observers import UNOBSERVED, WorkObserver
 from service.ports.scoring import Scorer
 from service.ports.store import Store
+from service.records.access import NO_QUOTAS, Quotas
+from service.records.jobs import ClaimedShard, Progress, ShardStatus
+from service.records.labels import LabelState, LabelStatus
 from service.search.engine import Search
 from service.search.predictions.prompt_tree import PromptTree
 from service.search.predictions.scores import Scores, margin

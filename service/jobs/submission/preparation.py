@@ -15,7 +15,8 @@ from service.jobs.checks.survey import Survey, survey_rows
 from service.jobs.submission.cost import Lengths
 from service.jobs.submission.sharding import ShardPlan, plan_shards
 from service.jobs.submission.tokens import check_rows_fit, demonstration_tokens, tail_of
-from service.ports.scoring import BackendInfo, Scorer, Scorers
+from service.ports.scoring import Scorer, Scorers
+from service.records.scoring import BackendInfo
 
 PROBE_SECONDS = 60.0  # the longest that a request waits for the backend's probe
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from service.config import JobConfig
-from service.entities import NewShard
 from service.identifiers import Label, Row
+from service.records.jobs import NewShard
 
 KNOWN_SHARE = 0.5  # of the anchor's rows, that known rows may be: the others leave room for a search
 

@@ -9,15 +9,17 @@ from anyio import to_thread
 
 from service.access.admission import admit, refuse_early
 from service.config import JobConfig
-from service.entities import AuditAction, AuditEntry, Job, NewDataset, NewJob, NewRow, Origin, Size
 from service.errors import IdempotencyMismatch
 from service.identifiers import DatasetId, Row, new_dataset_id, new_job_id
 from service.jobs.checks.earlier_results import without_earlier_results
 from service.jobs.checks.rows import FaultLog, RowSource, in_chunks
 from service.jobs.submission.job_warnings import warnings_of
 from service.jobs.submission.preparation import Preparation, prepare
-from service.ports.scoring import BackendIdentity, Scorers
-from service.ports.store import Desk, Desks, StoredRequest
+from service.ports.scoring import Scorers
+from service.ports.store import Desk, Desks
+from service.records.access import AuditAction, AuditEntry, Size
+from service.records.jobs import Job, NewDataset, NewJob, NewRow, Origin, StoredRequest
+from service.records.scoring import BackendIdentity
 from service.spans import current_traceparent, span
 from service.values import as_text
 

@@ -7,7 +7,6 @@ from typing import Any
 import orjson
 
 from service.config import JobConfig, Normalization, Task
-from service.entities import ClaimedShard, ShardRow
 from service.errors import BackendRefused, BackendUnavailable
 from service.identifiers import Label, Row
 from service.jobs.task.known import KnownLabels
@@ -16,6 +15,7 @@ from service.jobs.task.shares import shares_of_shard
 from service.jobs.task.template import Template
 from service.ports.scoring import Scorer
 from service.ports.store import Store
+from service.records.jobs import ClaimedShard, ShardRow
 from service.search.predictions.panel import Panel
 from service.search.prompting.demonstrations import balanced_beginning, has_room
 from service.search.state import checkpoint

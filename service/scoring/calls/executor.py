@@ -17,7 +17,8 @@ from typing import TypeVar
 from opentelemetry.trace import SpanKind
 
 from service.errors import BackendRefused, BackendUnavailable, FailureKind
-from service.ports.observers import UNOBSERVED, CallEnd, CallObserver
+from service.ports.observers import UNOBSERVED, CallObserver
+from service.records.observations import CallEnd
 from service.scoring.calls.circuit_breaker import Circuit
 from service.scoring.calls.concurrency_limit import AdaptiveLimit, Begun
 from service.scoring.calls.priority_semaphore import Slots

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from service.errors import BackendRefused, BackendUnavailable
 from service.identifiers import Row
-from service.ports.scoring import BackendInfo, ServerFacts
+from service.records.scoring import BackendInfo, ServerFacts
 from service.scoring.calls.gather import together
 from service.scoring.probing.cache_trial import CacheFindings, Sample, concluded, fresh_text
 from service.scoring.probing.identity import not_ready

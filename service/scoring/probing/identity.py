@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
 
 from service.errors import BackendError, BackendUnavailable
-from service.ports.scoring import BackendIdentity, BackendInfo, ServerFacts
+from service.records.scoring import BackendIdentity, BackendInfo, ServerFacts
 from service.scoring.calls.executor import Driver
 
 # Prompts that leave much open: how sure a model is of its likeliest next token then differs from model to model.

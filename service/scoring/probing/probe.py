@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind
-from service.ports.scoring import BackendInfo, ServerFacts
+from service.records.scoring import BackendInfo, ServerFacts
 from service.scoring.calls.executor import Driver
 from service.scoring.probing.cache_trial import CacheFindings, CacheTrial
 from service.scoring.probing.identity import described, not_ready

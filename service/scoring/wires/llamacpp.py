@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from service.errors import BackendRefused, BackendUnavailable
-from service.ports.scoring import ServerFacts
+from service.records.scoring import ServerFacts
 from service.scoring.wires.http import JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.replies import (

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from service.ports.scoring import ServerFacts
+from service.records.scoring import ServerFacts
 from service.scoring.wires.replies import positive_or_none, text_or_none
 
 

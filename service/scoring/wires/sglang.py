@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 from cachetools import LRUCache
 
 from service.errors import BackendRefused, BackendUnavailable
-from service.ports.scoring import ServerFacts
+from service.records.scoring import ServerFacts
 from service.scoring.calls.retry_rules import failed_answer
 from service.scoring.wires.http import JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies

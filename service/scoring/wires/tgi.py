@@ -20,7 +20,7 @@ from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError, TextGe
 from pydantic import Field
 
 from service.errors import BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
-from service.ports.scoring import ServerFacts
+from service.records.scoring import ServerFacts
 from service.scoring.calls.retry_rules import failed_answer, moment, retry_after_seconds
 from service.scoring.wires.http import JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies

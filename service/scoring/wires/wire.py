@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from service.ports.scoring import ServerFacts
+from service.records.scoring import ServerFacts
 from service.scoring.wires.kind import Kind
 
 

@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 import httpcore
 import httpx
 
-from service.ports.webhooks import Answer, NotDelivered
+from service.records.webhooks import Answer, NotDelivered
 from service.webhooks.addresses import AddressPolicy, AddressRefused
 from service.webhooks.http.network import GuardedBackend, Resolve, SystemResolver
 

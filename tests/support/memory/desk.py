@@ -2,23 +2,12 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
-from service.entities import (
-    AuditEntry,
-    Event,
-    Holdings,
-    Job,
-    JobStatus,
-    LabeledRow,
-    LabelState,
-    NewDataset,
-    NewJob,
-    NewRow,
-    NewShard,
-    ShardStatus,
-)
 from service.identifiers import DatasetId, JobId
 from service.lifecycle import JobState, ShardState, created, decide_job
 from service.lifecycle.events import CancelAsked, JobEvent, PauseAsked, ResumeAsked
+from service.records.access import AuditEntry, Holdings
+from service.records.jobs import Event, Job, JobStatus, NewDataset, NewJob, NewRow, NewShard, ShardStatus
+from service.records.labels import LabeledRow, LabelState
 from service.storage.records import gold_text, unlabeled
 from tests.support.memory.state import ShardRecord, State
 

@@ -7,11 +7,12 @@ from typing import Any, assert_never
 
 import orjson
 
-from service.entities import Event, Job, LabelState, Lease, NewDataset, NewRow, Progress, ShardStatus
 from service.errors import JobNotFound, LeaseLost
 from service.identifiers import BackendId, DatasetId, JobId, Row
 from service.lifecycle import WAITING_SHARD, Changes, Entry, JobState, ShardCounts, ShardState, Siblings, settle
-from service.ports.scoring import BackendIdentity
+from service.records.jobs import Event, Job, Lease, NewDataset, NewRow, Progress, ShardStatus
+from service.records.labels import LabelState
+from service.records.scoring import BackendIdentity
 from service.search.predictions.prompt_tree import LogProbabilities
 from service.search.prompting.recall import PromptKey
 from service.storage.records import SUMMED

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from service.entities import Caller
 from service.identifiers import DEFAULT_PROJECT
+from service.records.access import Caller
 from service.storage.units import DeskUnit, WorkbenchUnit
 from tests.support.memory import desk as api
 from tests.support.memory import workbench as workers

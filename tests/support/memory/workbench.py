@@ -4,23 +4,23 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from service.entities import (
+from service.identifiers import DEFAULT_PROJECT, BackendId, DatasetId, JobId, Label, ProjectName, Row, WorkerId
+from service.lifecycle import Changes, ShardState, decide
+from service.lifecycle.events import Claimed, Crashed, Found, GivenBack, Renewed, Saved, ShardEvent, ended, lacking
+from service.records.access import Spending
+from service.records.jobs import (
     Backoff,
     ClaimedShard,
     JobStatus,
-    LabelState,
+    KnownBackend,
     Lease,
     PauseReason,
     Progress,
     ShardRow,
     ShardStatus,
 )
-from service.identifiers import DEFAULT_PROJECT, BackendId, DatasetId, JobId, Label, ProjectName, Row, WorkerId
-from service.lifecycle import Changes, ShardState, decide
-from service.lifecycle.events import Claimed, Crashed, Found, GivenBack, Renewed, Saved, ShardEvent, ended, lacking
-from service.ports.access import Spending
-from service.ports.scoring import BackendIdentity
-from service.ports.store import KnownBackend
+from service.records.labels import LabelState
+from service.records.scoring import BackendIdentity
 from service.search.predictions.prompt_tree import LogProbabilities, Usage
 from service.search.prompting.recall import Answers, PromptKey
 from tests.support.memory.state import State

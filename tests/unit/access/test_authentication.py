@@ -5,9 +5,9 @@ import pytest
 from service.access.authentication import authenticate, confirm, is_loopback, needs_key, permit
 from service.access.issuing import create_key, list_keys, revoke_key
 from service.access.keys import key_of, new_key
-from service.entities import Caller, Scope
 from service.errors import InvalidInput, KeyNotFound, NotAuthenticated, NotPermitted
 from service.ports.store import Store
+from service.records.access import Caller, Scope
 from tests.support.stores import ScratchStore
 
 BOTH = (Scope.READ, Scope.WRITE)

@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 from service.access.quotas import check_room, check_streams, limits_jobs, overridden, parsed_overrides
 from service.access.rates import WINDOW_SECONDS, RateLimiter
 from service.access.streams import StreamCounter
-from service.entities import NO_QUOTAS, Holdings, Quotas, Size
 from service.errors import (
     InvalidInput,
     QuotaExceeded,
@@ -16,6 +15,7 @@ from service.errors import (
     TooManyRequests,
 )
 from service.identifiers import KeyId, ProjectName
+from service.records.access import NO_QUOTAS, Holdings, Quotas, Size
 
 BIRDS = ProjectName("birds")
 ANA, BEN = KeyId("ana"), KeyId("ben")

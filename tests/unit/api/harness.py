@@ -9,12 +9,13 @@ import orjson
 
 from api.app import create_app
 from service.access.issuing import create_key
-from service.entities import ClaimedShard, Scope
 from service.identifiers import WorkerId
 from service.jobs.running.run import run_shard
 from service.observability.metrics import ServiceMetrics
 from service.ports.scoring import Scorer
 from service.ports.store import Store
+from service.records.access import Scope
+from service.records.jobs import ClaimedShard
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
 from service.settings import Settings, UploadSettings

@@ -11,9 +11,9 @@ import structlog
 
 from service.access.issuing import create_key, revoke_key
 from service.access.keys import key_of, new_key
-from service.entities import Scope
 from service.errors import StorageUnavailable
 from service.identifiers import new_job_id
+from service.records.access import Scope
 from service.settings import AccessSettings, Settings
 from tests.support.stores import ScratchStore
 from tests.unit.api.harness import Service

@@ -10,8 +10,8 @@ import structlog
 from api.cursors import CursorSigner
 from api.errors import STATUS_OF, kind_of
 from service import errors
-from service.entities import Caller
-from service.ports.scoring import BackendInfo
+from service.records.access import Caller
+from service.records.scoring import BackendInfo
 from service.scoring.deterministic import DeterministicScorer
 from service.settings import ServerSettings, Settings
 from tests.support.stores import ScratchStore

@@ -6,9 +6,9 @@ import pytest
 
 from api.labelling.event_reads import EventReads
 from service.access.desks import CallerDesks
-from service.entities import LOCAL_CALLER, Caller
 from service.errors import JobNotFound
 from service.identifiers import JobId
+from service.records.access import LOCAL_CALLER, Caller
 from service.storage.units import DeskUnit
 from tests.behaviour.stored import cancel, queued
 from tests.support.stores import ScratchStore

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from service.entities import ClaimedShard, Scope
 from service.identifiers import new_job_id
+from service.records.access import Scope
+from service.records.jobs import ClaimedShard
 from tests.behaviour.stored import finish, label_state, pause, release, write
 from tests.unit.api.harness import Service
 

@@ -9,8 +9,8 @@ import pytest
 from api.labelling import events
 from service.access.issuing import create_key, limit_project, revoke_key
 from service.access.keys import key_of
-from service.entities import LOCAL_CALLER, Scope
 from service.ports.store import Store
+from service.records.access import LOCAL_CALLER, Scope
 from service.settings import AccessSettings, QuotaSettings, Settings
 from service.storage.store import PostgresStore
 from tests.support.stores import ScratchStore

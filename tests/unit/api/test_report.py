@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from service.entities import LOCAL_CALLER
 from service.identifiers import JobId
+from service.records.access import LOCAL_CALLER
 from tests.unit.api.harness import CONFIG, Service, pairs
 
 HOSTILE = '<script src="http://evil/x.js">alert(1)</script>'

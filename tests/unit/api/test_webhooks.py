@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.ports.webhooks import Attempt, DeliveryStatus, Verdict, WebhookEvent
+from service.records.webhooks import Attempt, DeliveryStatus, Verdict, WebhookEvent
 from service.settings import Settings, WebhookSettings
 from tests.behaviour.hooks import BAD, LATER, claim, record
 from tests.support.stores import ScratchStore

@@ -8,7 +8,7 @@ from typing import Any
 import httpcore
 import pytest
 
-from service.ports.webhooks import NotDelivered
+from service.records.webhooks import NotDelivered
 from service.webhooks.addresses import AddressPolicy, AddressRefused
 from service.webhooks.http.network import GuardedBackend, SystemResolver
 from service.webhooks.http.sender import HttpSender

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from service.ports.webhooks import NotDelivered
+from service.records.webhooks import NotDelivered
 from service.webhooks.addresses import AddressPolicy
 from service.webhooks.http.sender import HttpSender
 from tests.unit.scoring.raw_server import reply

@@ -20,8 +20,8 @@ from icm.commands.output import Terminal, on_stderr, plain_table, write_line
 from icm.commands.progress import shown_progress
 from icm.documents import Job
 from icm.local_stack.supervisor import PartFailed
-from service.entities import ApiKey, AuditAction, AuditEntry, Project, Scope
 from service.identifiers import KeyId, ProjectName
+from service.records.access import ApiKey, AuditAction, AuditEntry, Project, Scope
 from service.terminal import visible, visible_line
 from tests.unit.icm.fake_service import IMPATIENT, FakeService, job_document, problem
 

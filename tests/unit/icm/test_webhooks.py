@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from icm import AsyncClient, Client
 from icm.cli import build_app
 from icm.commands import webhooks
-from service.ports.webhooks import DeliveryStatus, Verdict
+from service.records.webhooks import DeliveryStatus, Verdict
 from tests.behaviour.hooks import BAD, claim, record
 from tests.support.stores import ScratchStore
 from tests.unit.api.harness import Service

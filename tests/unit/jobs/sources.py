@@ -8,7 +8,7 @@ from service.errors import Fault, InvalidDataset
 from service.intake.limits import Limits
 from service.intake.sources import InlineSource
 from service.jobs.checks.survey import Survey, survey_rows
-from service.ports.scoring import BackendInfo
+from service.records.scoring import BackendInfo
 from service.scoring.deterministic import DeterministicScorer
 
 LIMITS = Limits(max_bytes=10_000_000, max_rows=10_000, max_row_bytes=64_000)

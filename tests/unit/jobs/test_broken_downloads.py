@@ -1,10 +1,10 @@
 import pytest
 
 from service.access.desks import CallerDesks
-from service.entities import LOCAL_CALLER
 from service.errors import JobNotFound
 from service.jobs.export.results import find_result, stream_result
 from service.ports.store import Store
+from service.records.access import LOCAL_CALLER
 from service.result_formats import ResultFormat
 from tests.behaviour.stored import cancel, queued
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from service.entities import Job, JobStatus, Progress
 from service.identifiers import DatasetId, JobId
 from service.jobs.reporting import verdicts
 from service.jobs.reporting.coherence import Coherence, coherence
@@ -15,6 +14,7 @@ from service.jobs.reporting.ranking import RankedLabelling
 from service.jobs.reporting.shortcuts import FeatureKind, Shortcut
 from service.jobs.reporting.tally import LabelShare
 from service.jobs.reporting.verdicts import Evidence, Verdict, judge, name_of, worst
+from service.records.jobs import Job, JobStatus, Progress
 from tests.unit.jobs.sources import config
 
 JOB = Job(

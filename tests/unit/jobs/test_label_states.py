@@ -1,8 +1,8 @@
 import math
 
-from service.entities import LabelStatus
 from service.identifiers import Label, Row
 from service.jobs.running.run import label_states
+from service.records.labels import LabelStatus
 
 EVEN = (math.log(0.5), math.log(0.5))
 SURE = (math.log(0.9), math.log(0.1))

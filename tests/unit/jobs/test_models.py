@@ -3,7 +3,7 @@ from collections.abc import Sequence
 
 from service.errors import BackendUnavailable
 from service.jobs.backends import ModelDirectory
-from service.ports.scoring import BackendInfo
+from service.records.scoring import BackendInfo
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
 

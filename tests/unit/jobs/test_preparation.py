@@ -8,7 +8,8 @@ from service.config import JobConfig
 from service.errors import BackendRefused, BackendUnavailable, InvalidDataset, ModelNotFound
 from service.jobs.checks.rows import RowSource
 from service.jobs.submission.preparation import Preparation, prepare
-from service.ports.scoring import BackendInfo, Scorer
+from service.ports.scoring import Scorer
+from service.records.scoring import BackendInfo
 from service.scoring.registry import ConfiguredScorers
 from tests.unit.jobs.sources import CountingScorer, config, source
 

@@ -1,7 +1,6 @@
 import orjson
 import pytest
 
-from service.entities import ShardRow
 from service.errors import BackendUnavailable
 from service.identifiers import Label, Row
 from service.jobs.task.problem import (
@@ -12,6 +11,7 @@ from service.jobs.task.problem import (
     search_parameters,
     strategy_of,
 )
+from service.records.jobs import ShardRow
 from service.search.predictions.panel import Member, Panel
 from service.search.state.objective import Objective
 from service.search.state.problem import Parameters

@@ -3,11 +3,11 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from service.entities import Backoff, JobStatus, PauseReason, Progress, ShardStatus
 from service.identifiers import JobId, WorkerId
 from service.lifecycle import Changes, JobState, ShardState
 from service.lifecycle import events as e
 from service.lifecycle.states import Standing
+from service.records.jobs import Backoff, JobStatus, PauseReason, Progress, ShardStatus
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -8,12 +8,12 @@ from typing import Any, get_args
 import orjson
 import pytest
 
-from service.entities import Backoff, JobStatus, PauseReason, Progress, ShardStatus
 from service.errors import JobFinished
 from service.lifecycle import Changes, IllegalTransition, Settling, ShardCounts, decide, decide_job, settle
 from service.lifecycle import events as e
 from service.lifecycle.states import JOB, SHARD, Standing
 from service.lifecycle.table import NEVER, REACTIONS
+from service.records.jobs import Backoff, JobStatus, PauseReason, Progress, ShardStatus
 from tests.unit.lifecycle.situations import AWAY, HOUR, JOB_EVENTS, MAX_CRASHES, NO, NOW, SHARD_EVENTS, job, shard, told
 
 CANCEL = [

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind
-from service.ports.observers import CallEnd
+from service.records.observations import CallEnd
 from service.scoring.calls.executor import Driver
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind
-from service.ports.scoring import BackendInfo
+from service.records.scoring import BackendInfo
 from service.scoring import embedded
 from service.scoring.calls.executor import Driver
 from service.scoring.kinds import KINDS

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service.ports.scoring import BackendInfo
+from service.records.scoring import BackendInfo
 from service.scoring.kinds import KINDS, backend_of
 from service.scoring.probing.label_trial import _ENDINGS
 from service.scoring.wires.kind import Remedies

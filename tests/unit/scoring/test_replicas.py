@@ -7,7 +7,8 @@ import pytest
 
 from service.errors import BackendChanged, BackendError, BackendRefused, BackendUnavailable, FailureKind
 from service.identifiers import Row
-from service.ports.scoring import BackendIdentity, BackendInfo, Scorer
+from service.ports.scoring import Scorer
+from service.records.scoring import BackendIdentity, BackendInfo
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.replicas import BEGINNING_CHARACTERS, ReplicatedScorer
 from service.search.predictions.prompt_tree import PromptTree, Query, TreeScores

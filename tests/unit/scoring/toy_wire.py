@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from zlib import crc32
 
-from service.ports.scoring import ServerFacts
+from service.records.scoring import ServerFacts
 from service.scoring.wires.kind import Kind
 from service.scoring.wires.wire import NextToken, Prompt, Token
 

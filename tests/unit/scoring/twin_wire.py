@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 from service.errors import BackendError, LabelUnreachable
-from service.ports.scoring import ServerFacts
+from service.records.scoring import ServerFacts
 from service.scoring.wires import vllm
 from service.scoring.wires.kind import Kind
 from service.scoring.wires.wire import NextToken, Prompt, Token

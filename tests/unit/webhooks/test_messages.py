@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.entities import JobStatus
 from service.identifiers import new_job_id
 from service.lifecycle import JobState
 from service.lifecycle.messages import MAX_BODY_BYTES, is_told, job_message
+from service.records.jobs import JobStatus
 from service.webhooks.messages import trial_message
 
 AT = datetime(2026, 11, 25, 12, tzinfo=UTC)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.ports.webhooks import Answer, DeliveryStatus
+from service.records.webhooks import Answer, DeliveryStatus
 from service.webhooks.schedule import (
     JITTER,
     MAX_RETRY_AFTER_SECONDS,

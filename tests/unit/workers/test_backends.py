@@ -5,10 +5,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.entities import LOCAL_CALLER, JobStatus, LabelState
 from service.errors import BackendUnavailable
 from service.identifiers import JobId
-from service.ports.scoring import BackendIdentity
+from service.records.access import LOCAL_CALLER
+from service.records.jobs import JobStatus
+from service.records.labels import LabelState
+from service.records.scoring import BackendIdentity
 from tests.behaviour.stored import cancel, event_types, events, queued
 from tests.unit.workers.workplace import Workplace
 from workers.worker import Worker

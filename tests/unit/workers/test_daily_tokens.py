@@ -6,9 +6,11 @@ import pytest
 
 from service.access.issuing import create_key, limit_project
 from service.bootstrap import Application
-from service.entities import LOCAL_CALLER, Caller, JobStatus, LabeledRow, Scope
 from service.identifiers import DEFAULT_PROJECT, JobId, ProjectName, WorkerId
 from service.jobs.running.allowance import NOTICE_SECONDS
+from service.records.access import LOCAL_CALLER, Caller, Scope
+from service.records.jobs import JobStatus
+from service.records.labels import LabeledRow
 from service.settings import QuotaSettings
 from tests.behaviour.stored import added, event_types, events, let_go_on, put_on_hold, queued
 from tests.unit.workers.workplace import Workshop

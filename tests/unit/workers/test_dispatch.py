@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from standardwebhooks.webhooks import Webhook as Verifier
 
-from service.entities import LOCAL_CALLER
 from service.errors import StorageUnavailable
 from service.identifiers import DeliveryId
 from service.ports.store import Store
-from service.ports.webhooks import Delivery, DeliveryStatus, Webhook
+from service.records.access import LOCAL_CALLER
+from service.records.webhooks import Delivery, DeliveryStatus, Webhook
 from service.settings import WebhookSettings
 from service.storage.store import PostgresStore
 from service.webhooks.addresses import AddressPolicy

@@ -2,10 +2,12 @@
 
 import pytest
 
-from service.entities import LOCAL_CALLER, JobStatus, LabeledRow, LabelState, LabelStatus
 from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
 from service.identifiers import JobId
-from service.ports.scoring import BackendIdentity
+from service.records.access import LOCAL_CALLER
+from service.records.jobs import JobStatus
+from service.records.labels import LabeledRow, LabelState, LabelStatus
+from service.records.scoring import BackendIdentity
 from tests.golden.case import submitted
 from tests.unit.workers.workplace import Workplace
 

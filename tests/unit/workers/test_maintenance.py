@@ -5,9 +5,9 @@ import structlog
 from pydantic import ValidationError
 
 from service.bootstrap import build_application
-from service.entities import LOCAL_CALLER
 from service.identifiers import new_job_id
 from service.jobs import retention as removal
+from service.records.access import LOCAL_CALLER
 from service.settings import RetentionSettings, Settings
 from tests.support.stores import Clock, ScratchStore
 from workers.__main__ import _duties

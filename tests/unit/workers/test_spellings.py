@@ -5,10 +5,10 @@ import pytest
 
 from service.access.desks import CallerDesks
 from service.bootstrap import Application, build_application
-from service.entities import LOCAL_CALLER
 from service.identifiers import WorkerId
 from service.jobs.submission.submit import submit
-from service.ports.scoring import BackendInfo
+from service.records.access import LOCAL_CALLER
+from service.records.scoring import BackendInfo
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
 from service.search.predictions.prompt_tree import PromptTree, TreeScores

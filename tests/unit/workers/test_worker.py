@@ -6,9 +6,11 @@ from datetime import datetime
 import pytest
 
 from service.bootstrap import Application
-from service.entities import LOCAL_CALLER, JobStatus, LabelStatus
 from service.errors import BackendRefused, LeaseLost, StorageUnavailable
 from service.identifiers import JobId, WorkerId
+from service.records.access import LOCAL_CALLER
+from service.records.jobs import JobStatus
+from service.records.labels import LabelStatus
 from service.scoring.registry import ConfiguredScorers
 from tests.behaviour.stored import BOB, cancel, claim, event_types, events, queued
 from tests.unit.workers.workplace import Workplace

@@ -5,11 +5,11 @@ import copy
 from collections.abc import Callable, Sequence
 
 from service.bootstrap import Application, build_application
-from service.entities import Job
 from service.errors import BackendError, BackendUnavailable
 from service.identifiers import JobId, WorkerId
-from service.ports.scoring import BackendIdentity
 from service.ports.store import Store
+from service.records.jobs import Job
+from service.records.scoring import BackendIdentity
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
 from service.search.predictions.prompt_tree import PromptTree, TreeScores

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.entities import LabelState, LabelStatus
 from service.identifiers import Label, Row
 from service.jobs.reporting.calibration import GoldTally, auroc
 from service.jobs.task.gold import GoldReader, GoldValue
+from service.records.labels import LabelState, LabelStatus
 from tests.unit.jobs.sources import config
 
 Known = tuple[float, bool]

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.config import Task
-from service.entities import LabeledRow, LabelState, LabelStatus
 from service.identifiers import Label, Row
 from service.jobs.reporting.sample import RowSample, as_numbers, spread
 from service.jobs.reporting.shortcuts import FeatureKind, Shortcut, find_shortcuts
+from service.records.labels import LabeledRow, LabelState, LabelStatus
 
 TASK = Task(template="{claim} is")
 

@@ -1,23 +1,14 @@
-"""The records that pass between the layers: jobs, shards, rows, labels, events."""
+"""Records of jobs, their shards and their data sets, as they pass between the layers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from service.config import JobConfig
-from service.identifiers import (
-    DEFAULT_PROJECT,
-    BackendId,
-    DatasetId,
-    JobId,
-    KeyId,
-    Label,
-    ProjectName,
-    Row,
-    WorkerId,
-)
+from service.identifiers import BackendId, DatasetId, JobId, ProjectName, Row, WorkerId
+from service.records.scoring import BackendIdentity
 
 
 class JobStatus(StrEnum):
@@ -53,156 +44,6 @@ class ShardStatus(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
-
-
-class LabelStatus(StrEnum):
-    """How much a row's label is worth."""
-
-    LABELED = "labeled"
-    UNCERTAIN = "uncertain"  # the margin to the runner-up is small
-    UNLABELED = "unlabeled"  # there is no label; none is ever made up
-
-
-class Scope(StrEnum):
-    """What an API key is good for."""
-
-    READ = "read"  # jobs, labels, results, reports, events, backends, webhooks
-    WRITE = "write"  # create, estimate, pause, resume, cancel, delete jobs; make and change webhooks
-    ADMIN = "admin"  # all of it, and the metrics
-
-
-class AuditAction(StrEnum):
-    """What the audit log tells of."""
-
-    KEY_CREATED = "key.created"
-    KEY_REVOKED = "key.revoked"
-    PROJECT_LIMITED = "project.limited"
-    JOB_CREATED = "job.created"
-    JOB_PAUSED = "job.paused"
-    JOB_RESUMED = "job.resumed"
-    JOB_CANCELLED = "job.cancelled"
-    JOB_DELETED = "job.deleted"
-    JOB_EXPIRED = "job.expired"  # by the operator's retention; nobody asked for it
-    RESULT_DOWNLOADED = "result.downloaded"
-    WEBHOOK_CREATED = "webhook.created"
-    WEBHOOK_CHANGED = "webhook.changed"
-    WEBHOOK_DELETED = "webhook.deleted"
-    WEBHOOK_ROTATED = "webhook.rotated"
-    WEBHOOK_TESTED = "webhook.tested"
-    WEBHOOK_RESENT = "webhook.resent"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """On whose behalf something is done, and so what can be seen and what may be done."""
-
-    project: ProjectName = DEFAULT_PROJECT
-    key_id: KeyId | None = None  # none: somebody on this machine, who needs no key
-    scopes: frozenset[Scope] = frozenset(Scope)
-    request_id: str | None = None
-
-    def may(self, scope: Scope) -> bool:
-        """Whether the scope is among the caller's; admin includes all."""
-        return scope in self.scopes or Scope.ADMIN in self.scopes
-
-
-LOCAL_CALLER = Caller()
-
-USE_IS_NOTED_EVERY = timedelta(minutes=1)  # of an API key; more often would be a write for every request
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiKey:
-    """What is known of an API key; the secret is not."""
-
-    id: KeyId
-    project: ProjectName
-    name: str
-    scopes: frozenset[Scope]
-    created_at: datetime
-    expires_at: datetime | None = None
-    revoked_at: datetime | None = None
-    last_used_at: datetime | None = None  # to the minute
-
-    def is_good(self, now: datetime) -> bool:
-        """Whether it opens anything at this moment."""
-        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
-
-    def is_use_news(self, now: datetime) -> bool:
-        """Whether a use at this moment is worth a note."""
-        return self.last_used_at is None or now - self.last_used_at >= USE_IS_NOTED_EVERY
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewApiKey:
-    """An API key about to be stored; it is good for so long by the store's clock, which is asked at every use."""
-
-    id: KeyId
-    project: ProjectName
-    name: str
-    scopes: frozenset[Scope]
-    lifetime: timedelta | None = None  # without end
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quotas:
-    """How much a project may have; 0 is no limit."""
-
-    jobs_in_flight: int = 0  # that have not ended
-    rows: int = 0  # stored at once
-    bytes: int = 0  # of the rows stored at once
-    tokens_per_day: int = 0  # computed between two midnights (UTC); a running job then waits
-    event_streams: int = 0  # open at once at one API process
-
-
-NO_QUOTAS = Quotas()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holdings:
-    """What a project has as of now."""
-
-    jobs_in_flight: int
-    rows: int
-    bytes: int
-    tokens_today: int
-    seconds_left_today: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
-    """How large a data set is."""
-
-    rows: int
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Project:
-    """Who owns jobs: everything belongs to one project, and every API key opens one."""
-
-    name: ProjectName
-    created_at: datetime
-    quotas: Mapping[str, int]  # its own ones, instead of the operator's for all
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditEntry:
-    """Who did what to what."""
-
-    action: AuditAction
-    target: str  # a job's or key's id, or a project's name
-    project: ProjectName
-    key_id: KeyId | None
-    request_id: str | None
-    at: datetime | None = None  # by the database's clock, once it is stored
-
-    @classmethod
-    def by(cls, caller: Caller, action: AuditAction, target: str) -> "AuditEntry":
-        """An entry about what this caller does."""
-        return cls(
-            action=action, target=target, project=caller.project, key_id=caller.key_id, request_id=caller.request_id
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -351,33 +192,6 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LabelState:
-    """The label of one row as it is now. Confidence is a probability over the label set, margin in nats.
-
-    The raw probability is the label's before calibration; None where it is not known.
-    `reason` says why there is no label where the backend gives no scores for the row.
-    """
-
-    position: Row
-    label: Label | None
-    confidence: float | None
-    margin: float | None
-    status: LabelStatus
-    raw_probability: float | None = None
-    reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabeledRow:
-    """One row of the result: the user's row and its label state."""
-
-    id: str
-    data: bytes  # JSON object without the gold column
-    gold: bytes | None  # JSON value, put back in its place on export
-    state: LabelState
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened to a job; `sequence` counts from 1 within the job, in commit order."""
 
@@ -385,3 +199,27 @@ class Event:
     type: str
     created_at: datetime
     data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """How many things one call has removed, and whether it has left none that are as old."""
+
+    removed: int
+    is_done: bool
+
+
+@dataclass(frozen=True)
+class StoredRequest:
+    """What an Idempotency-Key was used for."""
+
+    sha256: str
+    job_id: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class KnownBackend:
+    """The backend that a job began with."""
+
+    id: BackendId
+    identity: BackendIdentity

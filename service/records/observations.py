@@ -1,0 +1,43 @@
+"""Records of what components report to observers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from service.records.jobs import JobStatus, ShardStatus
+
+
+class TurnEnd(StrEnum):
+    """How a worker's turn at a shard ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # for good, and the job with it
+    GIVEN_BACK = "given_back"  # the worker, or the job, was told to stop or to wait
+    PAUSED = "paused"  # the backend is away, or no tokens are left today; the job waits
+    CRASHED = "crashed"  # an unforeseen error; tried again, within limits
+    LEASE_LOST = "lease_lost"  # another worker goes on
+    STORAGE_LOST = "storage_lost"  # the database was away; the lease runs out by itself
+    INTERRUPTED = "interrupted"  # the worker itself was cancelled
+
+
+class CallEnd(StrEnum):
+    """How a call to an inference server ended."""
+
+    ANSWERED = "answered"
+    REFUSED = "refused"  # asking again would not help
+    OVERLOADED = "overloaded"
+    TIMED_OUT = "timed_out"
+    DISCONNECTED = "disconnected"
+    SERVER = "server"  # it says itself that it failed
+    MALFORMED = "malformed"  # an answer that cannot be read
+    DROPPED = "dropped"  # nobody waits for the answer any more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Census:
+    """What is stored of all projects together, as of now."""
+
+    jobs: Mapping[JobStatus, int] = field(default_factory=dict)
+    shards: Mapping[ShardStatus, int] = field(default_factory=dict)  # of jobs that have not ended
+    oldest_queued_seconds: float = 0.0  # since the shard that waits longest could be claimed; 0 where none waits
+    crashes: int = 0  # of shards of jobs that have not ended, since each was saved last

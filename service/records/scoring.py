@@ -1,0 +1,71 @@
+"""Records of inference servers: what they are, and what a probe finds out about them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class BackendIdentity:
+    """What decides a backend's scores: labels of two identities must never be mixed.
+
+    `fingerprint` names kind, model, revision and server version. `canary` has the log-probabilities
+    (nats) that the backend gives to the likeliest token after a few fixed prompts, so that other
+    weights under the same name are noticed.
+    """
+
+    fingerprint: str
+    canary: tuple[float, ...] = ()
+
+    def agrees_with(self, other: "BackendIdentity", *, tolerance_nats: float = 0.25) -> bool:
+        """Whether both are the same model on the same server; half precision moves a canary by less."""
+        return (
+            self.fingerprint == other.fingerprint
+            and len(self.canary) == len(other.canary)
+            and all(abs(one - two) <= tolerance_nats for one, two in zip(self.canary, other.canary, strict=True))
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerFacts:
+    """What a server says of itself; None where it does not say.
+
+    `max_top_tokens` is the cap on alternatives a call may name, `cache_block_tokens` the
+    granularity of the prefix cache, `context_tokens` the longest prompt that leaves room for one
+    generated token, `problems` what makes the server unfit in its own words (a flag it was launched
+    with or without) and what to change, `advice` what would make it faster or safer.
+    """
+
+    model: str | None = None
+    revision: str | None = None
+    server_version: str | None = None
+    context_tokens: int | None = None
+    max_concurrent_requests: int | None = None
+    max_top_tokens: int | None = None
+    cache_block_tokens: int | None = None
+    problems: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendInfo(ServerFacts):
+    """What the probe found out about a scoring backend; None where it could not be found out.
+
+    `problems` keep it from serving the labels it was asked about, each with what to change;
+    `advice` is what would make it faster or its scores steadier.
+    """
+
+    name: str
+    kind: str
+    ready: bool
+    reachable: bool = True  # false where the problem may go away by itself
+    reports_tokens_computed: bool = False
+    replicas: int = 1
+    token_id_prompts: bool | None = None  # prompts travel as token ids
+    tokenizer_agrees: bool | None = None  # encode(prompt + label) == encode(prompt) + encode(label)
+    prefix_cache: bool | None = None  # a prompt sent twice is not computed twice
+    repeat_difference_nats: float | None = None  # between two identical calls
+    warm_difference_nats: float | None = None  # between a prompt computed anew and from the prefix cache
+
+    @property
+    def fingerprint(self) -> str:
+        """Names what decides the scores: kind, model, revision and server version."""
+        return "|".join(str(part) for part in (self.kind, self.model, self.revision, self.server_version))

@@ -1,0 +1,150 @@
+"""Records of webhooks and of what they are sent."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from service.identifiers import DeliveryId, JobId, WebhookId
+
+TEST_EVENT = "webhook.test"
+
+
+class WebhookEvent(StrEnum):
+    """What can be told by a webhook: what happens to a job, its progress excepted."""
+
+    CREATED = "job.created"
+    RUNNING = "job.running"
+    PAUSED = "job.paused"
+    RESUMED = "job.resumed"
+    CANCEL_REQUESTED = "job.cancel_requested"
+    SUCCEEDED = "job.succeeded"
+    FAILED = "job.failed"
+    CANCELLED = "job.cancelled"
+
+
+class DeliveryStatus(StrEnum):
+    """Where a delivery stands."""
+
+    PENDING = "pending"  # to be sent, or to be sent again
+    DELIVERED = "delivered"  # the receiver has answered 2xx
+    FAILED = "failed"  # given up; it can be resent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """An endpoint of a project: where to send what. The secrets are in neither `str` nor `repr`."""
+
+    id: WebhookId
+    url: str
+    events: tuple[str, ...]
+    description: str = ""
+    enabled: bool = True
+    disabled_reason: str | None = None  # where it was not disabled by its owner
+    secret: str = field(repr=False)
+    former_secret: str | None = field(default=None, repr=False)
+    former_secret_until: datetime | None = None  # until then messages are signed with both
+    created_at: datetime
+    failing_since: datetime | None = None  # the first try in vain since the last success
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewWebhook:
+    """An endpoint about to be stored; when it was made says the store's clock."""
+
+    id: WebhookId
+    url: str
+    events: tuple[str, ...]
+    description: str = ""
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookChange:
+    """What is to be changed of a webhook; None leaves it as it is."""
+
+    url: str | None = None
+    events: tuple[str, ...] | None = None
+    description: str | None = None
+    enabled: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewDelivery:
+    """A message about to be stored for one endpoint."""
+
+    id: DeliveryId
+    webhook_id: WebhookId
+    job_id: JobId | None  # none of a test
+    type: str
+    body: bytes  # exactly what will be signed and sent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try to deliver. The receiver's answer is not kept, only its status."""
+
+    at: datetime
+    seconds: float
+    status: int | None  # of the HTTP answer, where there was one
+    error: str | None  # a short name, a colon and a sentence; none of a success
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A message to one endpoint, as its log tells."""
+
+    id: DeliveryId
+    webhook_id: WebhookId
+    type: str
+    status: DeliveryStatus
+    created_at: datetime
+    tries: int  # since it was made or resent
+    next_try_at: datetime | None  # while it is pending
+    finished_at: datetime | None
+    attempts: tuple[Attempt, ...] = ()  # the oldest first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryLease:
+    """The right of one process to record how a try went, as long as the epoch stands."""
+
+    delivery_id: DeliveryId
+    webhook_id: WebhookId
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueDelivery:
+    """A message to be sent now, with all that sending needs."""
+
+    lease: DeliveryLease
+    url: str
+    body: bytes
+    secrets: tuple[str, ...] = field(repr=False)  # all that sign; the newest first
+    tries: int  # this one counted
+    claimed_at: datetime  # by the store's clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What follows from a try."""
+
+    status: DeliveryStatus
+    wait_seconds: float = 0.0  # until the next one, where it is pending
+    disable: str | None = None  # why the endpoint gets nothing any more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a receiver said: the status, and how long it asks to be left alone, in seconds."""
+
+    status: int
+    retry_after_seconds: float | None = None
+
+
+class NotDelivered(Exception):
+    """No answer came; `reason` is a short name that stays the same over releases."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason
