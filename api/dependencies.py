@@ -9,14 +9,14 @@ from fastapi import Depends, Header, Path, Query, Request
 from api.cursors import CursorSigner
 from api.metrics import ApiMetrics
 from api.readiness import FirstAnswer
-from service.access.desks import CallerDesks
+from service.access.caller_store import CallerStore
 from service.access.streams import StreamCounter
 from service.errors import Fault, InvalidInput, JobNotFound
 from service.identifiers import JobId
 from service.jobs.backends import ModelDirectory
 from service.observability.metrics import ServiceMetrics
 from service.ports.scoring import Scorers
-from service.ports.store import Desks, Store
+from service.ports.store import ProjectStore, Store
 from service.records.access import Quotas
 from service.settings import Settings
 
@@ -49,11 +49,11 @@ def _application(request: Request) -> Application:
     return application
 
 
-def _store(request: Request) -> Desks:
+def _store(request: Request) -> ProjectStore:
     """The store as the caller sees it; `AccessControl` has found out who that is."""
     application = _application(request)
     quotas = Quotas(**application.settings.quota.model_dump())
-    return CallerDesks(application.store, request.state.caller, quotas)
+    return CallerStore(application.store, request.state.caller, quotas)
 
 
 def _signer(request: Request) -> CursorSigner:
@@ -109,7 +109,7 @@ def _idempotency_key(
 
 
 TheApplication = Annotated[Application, Depends(_application)]
-TheStore = Annotated[Desks, Depends(_store)]
+TheStore = Annotated[ProjectStore, Depends(_store)]
 TheSigner = Annotated[CursorSigner, Depends(_signer)]
 TheModels = Annotated[ModelDirectory, Depends(_models)]
 TheMetrics = Annotated[ApiMetrics, Depends(_metrics)]

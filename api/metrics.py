@@ -11,9 +11,9 @@ from prometheus_client.registry import Collector
 
 from service.errors import StorageUnavailable
 from service.observability.metrics import ServiceMetrics
-from service.records.observations import Census
+from service.records.observations import JobStatistics
 
-TakeCensus = Callable[[], Awaitable[Census]]
+TakeCensus = Callable[[], Awaitable[JobStatistics]]
 
 CENSUS_SECONDS = 5.0  # however often metrics are asked for, the database is so no more often
 _PATIENCE_SECONDS = 3.0  # with the database; well below what scrapers wait
@@ -38,9 +38,9 @@ class ApiMetrics:
         self._stock = _Stock()
         registry.register(self._stock)
 
-    async def exposition(self, census: TakeCensus) -> bytes:
+    async def exposition(self, job_statistics: TakeCensus) -> bytes:
         """All metrics in Prometheus' text format; those of the database are absent while it is away."""
-        await self._stock.take(census)
+        await self._stock.take(job_statistics)
         return self._service.exposition()
 
 
@@ -48,18 +48,18 @@ class _Stock(Collector):
     """What is in the database, counted at most every few seconds."""
 
     def __init__(self) -> None:
-        self._census: Census | None = None
+        self._census: JobStatistics | None = None
         self._good_until = 0.0
         self._turn = asyncio.Lock()
 
-    async def take(self, census: TakeCensus) -> None:
+    async def take(self, job_statistics: TakeCensus) -> None:
         """Count anew where the last count is old; scrapers that come together share one."""
         async with self._turn:
             if time.monotonic() < self._good_until:
                 return
             try:
                 async with asyncio.timeout(_PATIENCE_SECONDS):
-                    self._census = await census()
+                    self._census = await job_statistics()
             except (StorageUnavailable, TimeoutError) as error:
                 self._census = None
                 structlog.get_logger("api").warning("jobs cannot be counted", reason=str(error) or "no answer in time")
@@ -67,24 +67,24 @@ class _Stock(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The gauges of the last count."""
-        census = self._census
-        yield GaugeMetricFamily("icm_database_up", "1 while the database answers", value=census is not None)
-        if census is None:
+        job_statistics = self._census
+        yield GaugeMetricFamily("icm_database_up", "1 while the database answers", value=job_statistics is not None)
+        if job_statistics is None:
             return
         jobs = GaugeMetricFamily("icm_jobs", "Jobs stored, by status", labels=["status"])
-        for status, number in census.jobs.items():
+        for status, number in job_statistics.jobs.items():
             jobs.add_metric([status.value], number)
         shards = GaugeMetricFamily("icm_shards", "Shards of jobs that have not ended, by status", labels=["status"])
-        for shard_status, number in census.shards.items():
+        for shard_status, number in job_statistics.shards.items():
             shards.add_metric([shard_status.value], number)
         yield from (jobs, shards)
         yield GaugeMetricFamily(
             "icm_queue_oldest_shard_age_seconds",
             "Time that the oldest shard which could be claimed has been queued, from its job's creation on",
-            value=census.oldest_queued_seconds,
+            value=job_statistics.oldest_queued_seconds,
         )
         yield GaugeMetricFamily(
             "icm_shard_crashes",
             "Crashes without progress of shards whose jobs have not ended",
-            value=census.crashes,
+            value=job_statistics.crashes,
         )

@@ -37,4 +37,4 @@ async def ready(application: TheApplication, first_answer: TheFirstAnswer) -> He
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(application: TheApplication, metrics: TheMetrics) -> Response:
     """Metrics for Prometheus: of this process, and of the jobs in the database (docs/operations.md)."""
-    return Response(await metrics.exposition(application.store.census), media_type=CONTENT_TYPE)
+    return Response(await metrics.exposition(application.store.job_statistics), media_type=CONTENT_TYPE)

@@ -29,7 +29,7 @@ from service.records.jobs import ClaimedShard
 from service.settings import Settings
 from service.storage.engine import driver_address
 from service.storage.store import PostgresStore
-from service.storage.units import WorkbenchUnit
+from service.storage.units import PostgresWorkerUnit
 from workers.worker import Worker
 
 WORKERS = 4
@@ -116,10 +116,10 @@ class TimedStore(PostgresStore):
         self.claim_seconds: list[float] = []
 
     @asynccontextmanager
-    async def workbench(self) -> AsyncIterator[WorkbenchUnit]:
+    async def worker_unit(self) -> AsyncIterator[PostgresWorkerUnit]:
         """A unit of work for a worker."""
         asked = time.perf_counter()
-        async with super().workbench() as unit:
+        async with super().worker_unit() as unit:
             claim = unit.shards.claim
 
             async def timed(worker_id: WorkerId, lease_seconds: float) -> ClaimedShard | None:

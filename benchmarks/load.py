@@ -27,7 +27,7 @@ from benchmarks.claims import HEAD as CLAIMS_HEAD
 from benchmarks.claims import WORKERS, Claims, measure_claims
 from benchmarks.ingest import CONFIG, api, encode, rows
 from icm.local_stack.embedded_postgres import EmbeddedPostgres
-from service.access.desks import CallerDesks
+from service.access.caller_store import CallerStore
 from service.identifiers import JobId
 from service.records.access import LOCAL_CALLER
 from service.storage.engine import driver_address
@@ -133,7 +133,7 @@ class Scene:
         self._client = client
         self._port = client.base_url.port or 0
         self._database_url = database_url
-        self._desks = CallerDesks(store, LOCAL_CALLER)
+        self._desks = CallerStore(store, LOCAL_CALLER)
         self._seconds = seconds
         self.measured = Measured()
 
@@ -214,7 +214,7 @@ class Scene:
             await connection.close()
 
     async def _append(self, jobs: Sequence[str], text: str) -> None:
-        async with self._desks.desk() as desk:
+        async with self._desks.project_unit() as desk:
             for job in jobs:
                 await desk.events.append(JobId(job), "note", {"text": text})
 

@@ -22,7 +22,7 @@ import httpx
 
 from icm.local_stack.free_ports import free_port
 from service.scoring.calls.concurrency_limit import START
-from service.scoring.calls.executor import Driver
+from service.scoring.calls.executor import CallExecutor
 from service.scoring.wires.http import JsonHttp
 
 _PAGE = Path("docs/throughput.md")
@@ -184,7 +184,7 @@ class Measured:
 async def measure(case: Case, url: str, rounds: int) -> Measured:
     """So many calls for each slot, all waiting from the start."""
     found = Measured(case, rounds * case.slots)
-    driver = Driver(concurrency=_CONCURRENCY)
+    executor = CallExecutor(concurrency=_CONCURRENCY)
     http = JsonHttp(url, timeout_seconds=120, connections=_CONCURRENCY)
     attempts = 0
 
@@ -194,7 +194,7 @@ async def measure(case: Case, url: str, rounds: int) -> Measured:
         return await http.post("/v1/completions", _BODY)
 
     async def call() -> None:
-        await driver.call(attempt)
+        await executor.call(attempt)
         found.answered_at.append(time.perf_counter() - started)
 
     try:
@@ -202,7 +202,7 @@ async def measure(case: Case, url: str, rounds: int) -> Measured:
         await asyncio.gather(*(call() for _ in range(found.calls)))
     finally:
         await http.close()
-    found.refused, found.limit = attempts - found.calls, driver.limit
+    found.refused, found.limit = attempts - found.calls, executor.limit
     return found
 
 

@@ -29,7 +29,7 @@ from icm.local_stack.free_ports import free_port
 from inference.settings import SMALL_MODEL
 from service.identifiers import Label, Row
 from service.ports.scoring import Scorer
-from service.scoring.calls.executor import Driver
+from service.scoring.calls.executor import CallExecutor
 from service.scoring.embedded import EmbeddedScorer
 from service.scoring.prompts import PromptScorer
 from service.scoring.wires.tgi import TgiWire
@@ -137,7 +137,7 @@ def scorer_of(kind: str, url: str) -> Scorer:
     if kind == "embedded":
         return EmbeddedScorer(kind, url)
     wire = TgiWire(url, timeout_seconds=_TIMEOUT_SECONDS, connections=_CONCURRENCY, max_top_tokens=1000)
-    return PromptScorer(kind, wire, Driver(concurrency=_CONCURRENCY))
+    return PromptScorer(kind, wire, CallExecutor(concurrency=_CONCURRENCY))
 
 
 async def score(kind: str, url: str, problem: Problem, labels: dict[Row, Label]) -> tuple[TreeScores, float]:

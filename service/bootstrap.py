@@ -6,7 +6,7 @@ from typing import assert_never
 from service.observability.metrics import ServiceMetrics
 from service.ports.scoring import Scorer
 from service.ports.store import Store
-from service.scoring.calls.executor import Driver
+from service.scoring.calls.executor import CallExecutor
 from service.scoring.deterministic import DeterministicBackend
 from service.scoring.embedded import EmbeddedBackend
 from service.scoring.kinds import AnyBackend, detector
@@ -70,29 +70,29 @@ def _scorer(backend: AnyBackend, metrics: ServiceMetrics) -> Scorer:
     if isinstance(backend, DeterministicBackend):
         return backend.scorer()
     urls = (backend.url, *backend.replicas)
-    servers = [_server(backend, url, _driver(backend, number, metrics)) for number, url in enumerate(urls, start=1)]
+    servers = [_server(backend, url, _executor(backend, number, metrics)) for number, url in enumerate(urls, start=1)]
     return ReplicatedScorer(backend.name, servers) if backend.replicas else servers[0]
 
 
-def _driver(backend: BackendSettings, number: int, metrics: ServiceMetrics) -> Driver:
+def _executor(backend: BackendSettings, number: int, metrics: ServiceMetrics) -> CallExecutor:
     """What drives one of a backend's servers; they count from 1, as the probe's messages do."""
-    driver = Driver(
+    executor = CallExecutor(
         concurrency=backend.concurrency,
         patience_seconds=backend.patience_seconds,
         name=backend.name,
         observer=metrics.calls_to(backend.name),
     )
-    metrics.watch_server(backend.name, number, driver)
-    return driver
+    metrics.watch_server(backend.name, number, executor)
+    return executor
 
 
-def _server(backend: WireBackend | EmbeddedBackend, url: str, driver: Driver) -> Scorer:
+def _server(backend: WireBackend | EmbeddedBackend, url: str, executor: CallExecutor) -> Scorer:
     """The scorer for one of a backend's servers, which is driven and probed by itself."""
     detect = detector(url, api_key=backend.bearer_token)
     match backend:
         case WireBackend():
-            return PromptScorer(backend.name, backend.wire(url), driver, probe=Examiner(detect))
+            return PromptScorer(backend.name, backend.wire(url), executor, probe=Examiner(detect))
         case EmbeddedBackend():
-            return backend.scorer(url, driver, detect)
+            return backend.scorer(url, executor, detect)
         case _:
             assert_never(backend)

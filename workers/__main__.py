@@ -15,9 +15,9 @@ from service.observability import configure_logging
 from service.observability.traces import sent_traces
 from service.settings import Settings, settings_of_process
 from workers.dispatch import WebhookDispatch
-from workers.duties import Duty, attend
 from workers.maintenance import Maintenance
 from workers.metrics import WorkMetrics, served_metrics
+from workers.periodic_tasks import PeriodicTask, attend
 from workers.unblocking import Unblocking
 from workers.worker import Worker
 
@@ -46,7 +46,7 @@ async def work(settings: Settings) -> None:
     logger.info("worker stopped")
 
 
-def _duties(application: Application) -> Sequence[Duty]:
+def _duties(application: Application) -> Sequence[PeriodicTask]:
     """What this process does beside labelling."""
     settings = application.settings
     return (

@@ -52,8 +52,8 @@ class WebhookDispatch:
         if free <= 0:
             return []
         lease_seconds = self._settings.timeout_seconds + LEASE_MARGIN_SECONDS
-        async with self._store.workbench() as bench:
-            return list(await bench.deliveries.claim(limit=free, per_webhook=PER_WEBHOOK, lease_seconds=lease_seconds))
+        async with self._store.worker_unit() as unit:
+            return list(await unit.deliveries.claim(limit=free, per_webhook=PER_WEBHOOK, lease_seconds=lease_seconds))
 
     async def _deliver(self, due: DueDelivery) -> None:
         """One try; whatever goes wrong, the lease runs out and the message is sent again."""

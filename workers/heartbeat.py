@@ -16,13 +16,13 @@ RENEWALS_PER_LEASE = 3
 
 
 @dataclass
-class Pulse:
+class LeaseMonitor:
     """What the heart has heard: `stop` is set when the shard must be given back, whatever becomes of it then."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-async def keep_lease(store: Store, lease: Lease, lease_seconds: float, pulse: Pulse) -> None:
+async def keep_lease(store: Store, lease: Lease, lease_seconds: float, monitor: LeaseMonitor) -> None:
     """Renew the lease every third of its length; return once it is lost, and with it the right to write.
 
     A lease that could not be renewed before it ran out counts as lost, since another
@@ -34,11 +34,11 @@ async def keep_lease(store: Store, lease: Lease, lease_seconds: float, pulse: Pu
         await asyncio.sleep(pause)
         asked = time.monotonic()
         try:
-            async with asyncio.timeout(pause), store.workbench() as unit:
+            async with asyncio.timeout(pause), store.worker_unit() as unit:
                 must_stop = await unit.shards.renew(lease, lease_seconds)
             renewed = asked
             if must_stop:
-                pulse.stop.set()
+                monitor.stop.set()
         except LeaseLost:
             return
         except (StorageUnavailable, TimeoutError) as error:

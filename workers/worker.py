@@ -18,7 +18,7 @@ from service.records.access import Quotas
 from service.records.jobs import Backoff, ClaimedShard, PauseReason, ShardStatus
 from service.records.observations import TurnEnd
 from service.spans import span_of_turn
-from workers.heartbeat import Pulse, keep_lease
+from workers.heartbeat import LeaseMonitor, keep_lease
 
 logger = structlog.get_logger(__name__)
 
@@ -41,7 +41,7 @@ class Worker:
         self._id = worker_id
         self._observer = observer
         self._stopping = asyncio.Event()
-        self._pulse: Pulse | None = None
+        self._pulse: LeaseMonitor | None = None
 
     def stop(self) -> None:
         """Ask for the end: the current step is finished, saved, and the shard given back."""
@@ -77,7 +77,7 @@ class Worker:
 
     async def _claim(self) -> ClaimedShard | None:
         began = time.monotonic()
-        async with self._store.workbench() as unit:
+        async with self._store.worker_unit() as unit:
             claimed = await unit.shards.claim(self._id, self._queue.lease_seconds)
         self._observer.claimed(time.monotonic() - began, found=claimed is not None)
         return claimed
@@ -100,31 +100,31 @@ class Worker:
 
     async def _ended(self, claimed: ClaimedShard) -> TurnEnd:
         """How the shard's turn ended; recorded even where this worker itself is cancelled."""
-        self._pulse = pulse = Pulse()
+        self._pulse = monitor = LeaseMonitor()
         if self._stopping.is_set():
-            pulse.stop.set()
-        work = asyncio.create_task(self._work_on(claimed, pulse))
+            monitor.stop.set()
+        work = asyncio.create_task(self._work_on(claimed, monitor))
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
-            pulse.stop.set()
+            monitor.stop.set()
             await asyncio.wait({work})
             raise
         finally:
             self._pulse = None
 
-    async def _work_on(self, claimed: ClaimedShard, pulse: Pulse) -> TurnEnd:
+    async def _work_on(self, claimed: ClaimedShard, monitor: LeaseMonitor) -> TurnEnd:
         """Run the shard and record its end; while the disk of the database is full, give it back to wait."""
         try:
-            return await self._worked_on(claimed, pulse)
+            return await self._worked_on(claimed, monitor)
         except StorageFull as error:
             logger.warning("the disk of the database is full; the shard waits", reason=str(error))
             return await self._release(claimed, FULL_DISK_DELAY_SECONDS)  # if its lease ran out, that were a crash
 
-    async def _worked_on(self, claimed: ClaimedShard, pulse: Pulse) -> TurnEnd:
+    async def _worked_on(self, claimed: ClaimedShard, monitor: LeaseMonitor) -> TurnEnd:
         """Run the shard while its lease is kept, and record its end."""
         try:
-            outcome = await self._run_leased(claimed, pulse)
+            outcome = await self._run_leased(claimed, monitor)
         except (LeaseLost, StorageUnavailable):
             raise
         except BackendUnavailable as error:
@@ -140,11 +140,11 @@ class Worker:
             return TurnEnd.SUCCEEDED
         return await self._release(claimed, 0.0)
 
-    async def _run_leased(self, claimed: ClaimedShard, pulse: Pulse) -> ShardOutcome:
+    async def _run_leased(self, claimed: ClaimedShard, monitor: LeaseMonitor) -> ShardOutcome:
         """Run the shard until it ends, the lease is lost, or the time of grace after a stop has passed."""
-        run = asyncio.create_task(self._run(claimed, pulse))
-        heart = asyncio.create_task(keep_lease(self._store, claimed.lease, self._queue.lease_seconds, pulse))
-        grace = asyncio.create_task(_grace(pulse))
+        run = asyncio.create_task(self._run(claimed, monitor))
+        heart = asyncio.create_task(keep_lease(self._store, claimed.lease, self._queue.lease_seconds, monitor))
+        grace = asyncio.create_task(_grace(monitor))
         tasks = (run, heart, grace)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -159,21 +159,21 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, claimed: ClaimedShard, pulse: Pulse) -> ShardOutcome:
+    async def _run(self, claimed: ClaimedShard, monitor: LeaseMonitor) -> ShardOutcome:
         scorer = self._application.scorers.get(claimed.config.model)
         return await run_shard(
             self._store,
             scorer,
             claimed,
             checkpoint_seconds=self._queue.checkpoint_seconds,
-            stop=pulse.stop,
+            stop=monitor.stop,
             memory=self._memory,
             observer=self._observer,
             quotas=self._quotas,
         )
 
     async def _release(self, claimed: ClaimedShard, delay_seconds: float, *, crashed: bool = False) -> TurnEnd:
-        async with self._store.workbench() as unit:
+        async with self._store.worker_unit() as unit:
             await unit.shards.release(claimed.lease, delay_seconds=delay_seconds, crashed=crashed)
         return TurnEnd.CRASHED if crashed else TurnEnd.GIVEN_BACK
 
@@ -190,14 +190,14 @@ class Worker:
     async def _pause(
         self, claimed: ClaimedShard, reason: PauseReason, error: ServiceError, backoff: Backoff, at_least_seconds: float
     ) -> TurnEnd:
-        async with self._store.workbench() as unit:
+        async with self._store.worker_unit() as unit:
             await unit.shards.pause(claimed, reason, str(error), backoff=backoff, at_least_seconds=at_least_seconds)
         return TurnEnd.PAUSED
 
     async def _fail(self, claimed: ClaimedShard, error: ServiceError) -> TurnEnd:
         logger.error("the shard failed", reason=str(error))
         details = {"code": type(error).__name__, "message": str(error)}
-        async with self._store.workbench() as unit:
+        async with self._store.worker_unit() as unit:
             await unit.shards.finish(claimed.lease, ShardStatus.FAILED, error=details)
         return TurnEnd.FAILED
 
@@ -226,7 +226,7 @@ def _attributes(claimed: ClaimedShard) -> dict[str, str | int]:
     return {**ids, "icm.data.rows": claimed.rows, "icm.backend": claimed.config.model}
 
 
-async def _grace(pulse: Pulse) -> None:
+async def _grace(monitor: LeaseMonitor) -> None:
     """Return when the work has been asked to end for long enough."""
-    await pulse.stop.wait()
+    await monitor.stop.wait()
     await asyncio.sleep(GRACE_SECONDS)

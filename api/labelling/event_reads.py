@@ -8,7 +8,7 @@ from fastapi.sse import format_sse_event
 from api.schemas import EventBody
 from service.identifiers import JobId, ProjectName
 from service.jobs.listing import list_events, read_stream_quotas
-from service.ports.store import Desks
+from service.ports.store import ProjectStore
 from service.records.access import Quotas
 from service.records.jobs import Event
 
@@ -35,7 +35,7 @@ class EventReads:
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._waiting: dict[_Wanted, asyncio.Task[EventsRead]] = {}
 
-    async def after(self, store: Desks, job_id: JobId, sequence: int) -> EventsRead:
+    async def after(self, store: ProjectStore, job_id: JobId, sequence: int) -> EventsRead:
         """The events behind a sequence number, as they are now or later. Raises JobNotFound."""
         wanted = (store.caller.project, job_id, sequence)
         reading = self._waiting.get(wanted)
@@ -44,17 +44,17 @@ class EventReads:
             reading.add_done_callback(_look_at_error)
         return await asyncio.shield(reading)  # whoever began it may leave; others wait for it
 
-    async def quotas(self, store: Desks, job_id: JobId) -> Quotas:
+    async def quotas(self, store: ProjectStore, job_id: JobId) -> Quotas:
         """What the project of a stream may have, once it is sure that the job is the project's. Raises JobNotFound."""
         async with self._turns:
             return await read_stream_quotas(store, job_id)
 
-    async def is_welcome(self, store: Desks) -> bool:
+    async def is_welcome(self, store: ProjectStore) -> bool:
         """Whether the caller's key is still good."""
         async with self._turns:
             return await store.is_welcome()
 
-    async def _read(self, store: Desks, wanted: _Wanted) -> EventsRead:
+    async def _read(self, store: ProjectStore, wanted: _Wanted) -> EventsRead:
         async with self._turns:
             del self._waiting[wanted]  # who comes from now on may have heard of an event that this does not see
             _, job_id, after = wanted

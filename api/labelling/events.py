@@ -21,7 +21,7 @@ from service.access.streams import StreamCounter
 from service.errors import InvalidCursor, StorageUnavailable
 from service.identifiers import JobId, ProjectName
 from service.jobs.listing import list_events
-from service.ports.store import Desks, News
+from service.ports.store import News, ProjectStore
 from service.records.access import Quotas
 
 router = APIRouter(tags=["events"])
@@ -127,7 +127,7 @@ def _sequence(last_event_id: str | None) -> int:
 
 
 async def _live(
-    store: Desks, job_id: JobId, reads: EventReads, after: int, stopping: asyncio.Event
+    store: ProjectStore, job_id: JobId, reads: EventReads, after: int, stopping: asyncio.Event
 ) -> AsyncIterator[bytes]:
     """Every event once it is committed, and a comment now and then, so that nobody hangs up.
 
@@ -142,7 +142,7 @@ async def _live(
 
 
 async def _followed(
-    store: Desks, job_id: JobId, reads: EventReads, after: int, stopping: asyncio.Event
+    store: ProjectStore, job_id: JobId, reads: EventReads, after: int, stopping: asyncio.Event
 ) -> AsyncGenerator[bytes, None]:
     """Events and comments until the job has ended, the caller's key is no good any more, or the server stops."""
     confirmed = time.monotonic()

@@ -15,7 +15,7 @@ from api.labelling.jobs import not_modified
 from api.openapi.documentation import problems
 from api.page.render import content_security_policy, render_report
 from api.schemas import JobBody, LabelBody, Page, ReportBody
-from service.access.desks import DesksInTurn
+from service.access.caller_store import LimitedProjectStore
 from service.errors import Fault, InvalidInput
 from service.jobs.export.results import Result, find_result, note_download, stream_result
 from service.jobs.listing import list_labels
@@ -110,7 +110,7 @@ async def get_result(
         if unchanged is not None:
             return unchanged
     await note_download(store, result)
-    in_turn = DesksInTurn(store, request.app.state.downloads)
+    in_turn = LimitedProjectStore(store, request.app.state.downloads)
     parts = stream_result(in_turn, result, form, formula_safe=formula_safe)
     return StreamingResponse(parts, headers=headers, media_type=form.media_type)
 

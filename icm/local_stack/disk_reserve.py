@@ -13,10 +13,10 @@ from pathlib import Path
 MIB = 1 << 20
 BALLAST_BYTES = 32 * MIB  # two segments of WAL, the unit in which it grows
 LITTLE_ROOM_BYTES = 32 * MIB  # with less the next segment or table may not fit
-AMPLE_ROOM_BYTES = 128 * MIB  # with as much beside it the ballast is laid again
+AMPLE_ROOM_BYTES = 128 * MIB  # with as much beside it the disk reserve is laid again
 
 
-class Ballast:
+class DiskReserve:
     """A file of no use but its length, in the folder of the server; with a length of 0 there is none."""
 
     def __init__(
@@ -37,7 +37,7 @@ class Ballast:
         return self._file.exists()
 
     def lay(self) -> bool:
-        """Take up the room, where there is ample room beside it; whether the ballast is there afterwards."""
+        """Take up the room, where there is ample room beside it; whether the disk reserve is there afterwards."""
         if self.is_laid():
             return True
         if self.size_bytes == 0 or self.free_bytes < self.size_bytes + AMPLE_ROOM_BYTES:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from icm.local_stack.disk_reserve import AMPLE_ROOM_BYTES, LITTLE_ROOM_BYTES, MIB, Ballast
+from icm.local_stack.disk_reserve import AMPLE_ROOM_BYTES, LITTLE_ROOM_BYTES, MIB, DiskReserve
 from icm.local_stack.embedded_postgres import EmbeddedPostgres
 from icm.local_stack.postgres_binaries import EmbeddedPostgresError
 from icm.local_stack.supervisor import PartFailed
@@ -17,17 +17,17 @@ LOOK_SECONDS = 5.0  # between two looks at the disk
 Say = Callable[[str], None]
 
 
-class PostgresKeeper:
-    """One embedded server and its ballast, if it has any. Call `check` often, from the main thread.
+class PostgresSupervisor:
+    """One embedded server and its disk reserve, if it has any. Call `check` often, from the main thread.
 
     `say` gets a line for whoever runs the service whenever something happens that they should know.
     """
 
     def __init__(
-        self, postgres: EmbeddedPostgres, ballast: Ballast, say: Say, *, clock: Callable[[], float] = time.monotonic
+        self, postgres: EmbeddedPostgres, reserve: DiskReserve, say: Say, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._postgres = postgres
-        self._ballast = ballast
+        self._reserve = reserve
         self._say = say
         self._clock = clock
         self._started = self._died = clock()
@@ -44,13 +44,13 @@ class PostgresKeeper:
         return self._postgres.url
 
     def start(self) -> None:
-        """Start the server and wait for it; the ballast is dropped for it if need be. Raises EmbeddedPostgresError."""
+        """Start the server and wait for it; the disk reserve is dropped if need be. Raises EmbeddedPostgresError."""
         try:
             self._postgres.start()
         except EmbeddedPostgresError:
-            if not self._postgres.ran_out_of_disk() or not self._ballast.drop():
+            if not self._postgres.ran_out_of_disk() or not self._reserve.drop():
                 raise
-            self._say(f"the disk is full: {self._ballast.size_bytes // MIB} MiB kept for this are given to Postgres")
+            self._say(f"the disk is full: {self._reserve.size_bytes // MIB} MiB kept for this are given to Postgres")
             self._postgres.start()
         self._started = self._clock()
 
@@ -71,7 +71,7 @@ class PostgresKeeper:
             self._died, self._is_back = now, False
         if now - self._started > SETTLED_SECONDS:
             self._deaths = 0
-        if self._ballast.free_bytes < LITTLE_ROOM_BYTES or self._postgres.ran_out_of_disk():
+        if self._reserve.free_bytes < LITTLE_ROOM_BYTES or self._postgres.ran_out_of_disk():
             self._due = now + self._make_room()
             return
         self._deaths += 1
@@ -84,11 +84,11 @@ class PostgresKeeper:
 
     def _make_room(self) -> float:
         """The server died of a full disk: how long to wait before it is tried again, for as often as it takes."""
-        dropped = self._ballast.drop()
+        dropped = self._reserve.drop()
         if dropped:
             self._say(
                 "the disk is full and the embedded Postgres has ended:"
-                f" {self._ballast.size_bytes // MIB} MiB kept for this are given to it; make room soon"
+                f" {self._reserve.size_bytes // MIB} MiB kept for this are given to it; make room soon"
             )
         elif not self._is_told_to_wait:
             self._is_told_to_wait = True
@@ -114,14 +114,14 @@ class PostgresKeeper:
             self._look_at_disk()
 
     def _look_at_disk(self) -> None:
-        free = self._ballast.free_bytes
+        free = self._reserve.free_bytes
         if free < LITTLE_ROOM_BYTES and not self._disk_is_full:
             self._disk_is_full = True
             self._say(f"the disk of the embedded Postgres is full: {free // MIB} MiB are left; jobs wait for room")
         if free > AMPLE_ROOM_BYTES and self._disk_is_full:
             self._disk_is_full = False
             self._say("there is room on the disk again")
-        if not self._disk_is_full and not self._ballast.is_laid() and self._ballast.lay():
+        if not self._disk_is_full and not self._reserve.is_laid() and self._reserve.lay():
             self._say(
-                f"{self._ballast.size_bytes // MIB} MiB of the disk are kept in reserve for the embedded Postgres"
+                f"{self._reserve.size_bytes // MIB} MiB of the disk are kept in reserve for the embedded Postgres"
             )

@@ -12,10 +12,10 @@ from typing import Any
 
 import httpx
 
-from icm.local_stack.disk_reserve import BALLAST_BYTES, Ballast
+from icm.local_stack.disk_reserve import BALLAST_BYTES, DiskReserve
 from icm.local_stack.embedded_postgres import EmbeddedPostgres, reachable_root
 from icm.local_stack.free_ports import free_port
-from icm.local_stack.postgres_supervisor import PostgresKeeper
+from icm.local_stack.postgres_supervisor import PostgresSupervisor
 from icm.local_stack.supervisor import POLL_SECONDS, Part, PartFailed, Supervisor
 
 _MIGRATION_SECONDS = 120.0
@@ -72,7 +72,7 @@ class Stack:
 
     options: StackOptions
     supervisor: Supervisor
-    postgres: PostgresKeeper | None = field(default=None)
+    postgres: PostgresSupervisor | None = field(default=None)
 
     def check(self) -> None:
         """Start again what may be started again. Raises PartFailed where a part is gone for good."""
@@ -126,12 +126,12 @@ def _tell_nothing(_stage: str) -> None:
 
 
 @contextmanager
-def _keeping(options: StackOptions, say: Callable[[str], None]) -> Iterator[PostgresKeeper]:
+def _keeping(options: StackOptions, say: Callable[[str], None]) -> Iterator[PostgresSupervisor]:
     """The keeper of an embedded Postgres that is yet to be started, and is stopped at the end."""
     server = EmbeddedPostgres(options.database_folder, durable=options.durable)
-    ballast = Ballast(options.database_folder, size_bytes=BALLAST_BYTES if options.durable else 0)
+    reserve = DiskReserve(options.database_folder, size_bytes=BALLAST_BYTES if options.durable else 0)
     try:
-        yield PostgresKeeper(server, ballast, say)
+        yield PostgresSupervisor(server, reserve, say)
     finally:
         server.stop()
 

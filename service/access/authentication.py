@@ -37,8 +37,8 @@ async def authenticate(store: Store, presented: str, *, request_id: str | None =
     The key is looked up every time, so that a revoked one is refused from the next request on.
     """
     key = read_key(presented)
-    async with store.gate() as gate:
-        stored = await gate.keys.find(key.id)
+    async with store.access_unit() as unit:
+        stored = await unit.keys.find(key.id)
         matches = key.matches(_NO_SECRET if stored is None else stored.sha256)
         if stored is None or not matches or not stored.key.is_good(stored.now):
             raise NotAuthenticated(_REFUSED, key_was_sent=True)
@@ -50,16 +50,16 @@ async def authenticate(store: Store, presented: str, *, request_id: str | None =
 async def _note_use(store: Store, key_id: KeyId) -> None:
     """Note that the key was used; where the disk is full people may still read what they have."""
     with suppress(StorageFull):
-        async with store.gate() as gate:
-            await gate.keys.touch(key_id)
+        async with store.access_unit() as unit:
+            await unit.keys.touch(key_id)
 
 
 async def confirm(store: Store, caller: Caller) -> None:
     """Make sure that the caller's key is still good; for answers that go on for long. Raises NotAuthenticated."""
     if caller.key_id is None:
         return
-    async with store.gate() as gate:
-        stored = await gate.keys.find(caller.key_id)
+    async with store.access_unit() as unit:
+        stored = await unit.keys.find(caller.key_id)
     if stored is None or not stored.key.is_good(stored.now):
         raise NotAuthenticated(_REFUSED, key_was_sent=True)
 

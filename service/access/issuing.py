@@ -38,39 +38,39 @@ async def create_key(
         raise InvalidInput("the key needs a name", [Fault(f"1 to {LONGEST_NAME} printable characters", field="name")])
     made = new_key()
     new = NewApiKey(id=made.id, project=owner, name=name, scopes=granted, lifetime=lifetime)
-    async with store.gate() as gate:
-        key = await gate.keys.add(new, made.sha256)
-        await gate.audit.record(AuditEntry.by(Caller(project=owner), AuditAction.KEY_CREATED, key.id))
+    async with store.access_unit() as unit:
+        key = await unit.keys.add(new, made.sha256)
+        await unit.audit.record(AuditEntry.by(Caller(project=owner), AuditAction.KEY_CREATED, key.id))
     return key, made
 
 
 async def list_projects(store: Store) -> list[Project]:
     """All projects, by name."""
-    async with store.gate() as gate:
-        return await gate.projects.listed()
+    async with store.access_unit() as unit:
+        return await unit.projects.listed()
 
 
 async def limit_project(store: Store, name: str, changes: Mapping[str, int | None]) -> Project:
     """Give a project quotas of its own; None takes one back. Raises InvalidInput and ProjectNotFound."""
     project = project_name(name)
-    async with store.gate() as gate:
-        known = {found.name: found.quotas for found in await gate.projects.listed()}
+    async with store.access_unit() as unit:
+        known = {found.name: found.quotas for found in await unit.projects.listed()}
         quotas = parsed_overrides(changes, known.get(project, {}))
-        limited = await gate.projects.limit(project, quotas)
-        await gate.audit.record(AuditEntry.by(Caller(project=project), AuditAction.PROJECT_LIMITED, project))
+        limited = await unit.projects.limit(project, quotas)
+        await unit.audit.record(AuditEntry.by(Caller(project=project), AuditAction.PROJECT_LIMITED, project))
     return limited
 
 
 async def latest_entries(store: Store, *, limit: int, project: str | None = None) -> list[AuditEntry]:
     """The newest entries of the audit log first: all, or those of a project. Raises InvalidInput."""
-    async with store.gate() as gate:
-        return await gate.audit.latest(limit=limit, project=None if project is None else project_name(project))
+    async with store.access_unit() as unit:
+        return await unit.audit.latest(limit=limit, project=None if project is None else project_name(project))
 
 
 async def list_keys(store: Store, *, project: str | None = None) -> list[ApiKey]:
     """All keys, or those of a project; the oldest first. Raises InvalidInput."""
-    async with store.gate() as gate:
-        return await gate.keys.listed(None if project is None else project_name(project))
+    async with store.access_unit() as unit:
+        return await unit.keys.listed(None if project is None else project_name(project))
 
 
 async def revoke_key(store: Store, key_id: str) -> ApiKey:
@@ -78,7 +78,7 @@ async def revoke_key(store: Store, key_id: str) -> ApiKey:
     key_id = key_id.removeprefix("icm_")
     if not is_key_id(key_id):
         raise KeyNotFound("there is no API key of this id; `icm keys list` shows the ids")
-    async with store.gate() as gate:
-        key = await gate.keys.revoke(KeyId(key_id))
-        await gate.audit.record(AuditEntry.by(Caller(project=key.project), AuditAction.KEY_REVOKED, key.id))
+    async with store.access_unit() as unit:
+        key = await unit.keys.revoke(KeyId(key_id))
+        await unit.audit.record(AuditEntry.by(Caller(project=key.project), AuditAction.KEY_REVOKED, key.id))
     return key

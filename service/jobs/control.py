@@ -1,43 +1,43 @@
 """What people ask of a stored job: to pause, to resume, to stop, to be removed (docs/decisions/0018)."""
 
 from service.identifiers import JobId
-from service.ports.store import Desks
+from service.ports.store import ProjectStore
 from service.records.access import AuditAction, AuditEntry
 from service.records.jobs import Job
 
 
-async def pause(store: Desks, job_id: JobId) -> Job:
+async def pause(store: ProjectStore, job_id: JobId) -> Job:
     """Let a job wait until it is resumed; workers notice when they renew their lease.
 
     Raises JobNotFound and JobFinished.
     """
-    async with store.desk() as desk:
-        job = await desk.jobs.pause(job_id)
-        await desk.audit.record(AuditEntry.by(store.caller, AuditAction.JOB_PAUSED, job_id))
+    async with store.project_unit() as unit:
+        job = await unit.jobs.pause(job_id)
+        await unit.audit.record(AuditEntry.by(store.caller, AuditAction.JOB_PAUSED, job_id))
     return job
 
 
-async def resume(store: Desks, job_id: JobId) -> Job:
+async def resume(store: ProjectStore, job_id: JobId) -> Job:
     """Let a paused job go on; one that waits for its backend or for tokens is tried at once.
 
     Raises JobNotFound and JobFinished.
     """
-    async with store.desk() as desk:
-        job = await desk.jobs.resume(job_id)
-        await desk.audit.record(AuditEntry.by(store.caller, AuditAction.JOB_RESUMED, job_id))
+    async with store.project_unit() as unit:
+        job = await unit.jobs.resume(job_id)
+        await unit.audit.record(AuditEntry.by(store.caller, AuditAction.JOB_RESUMED, job_id))
     return job
 
 
-async def cancel(store: Desks, job_id: JobId) -> Job:
+async def cancel(store: ProjectStore, job_id: JobId) -> Job:
     """Ask for a job to stop; workers notice when they renew their lease. Raises JobNotFound and JobFinished."""
-    async with store.desk() as desk:
-        job = await desk.jobs.request_cancel(job_id)
-        await desk.audit.record(AuditEntry.by(store.caller, AuditAction.JOB_CANCELLED, job_id))
+    async with store.project_unit() as unit:
+        job = await unit.jobs.request_cancel(job_id)
+        await unit.audit.record(AuditEntry.by(store.caller, AuditAction.JOB_CANCELLED, job_id))
     return job
 
 
-async def remove(store: Desks, job_id: JobId) -> None:
+async def remove(store: ProjectStore, job_id: JobId) -> None:
     """Delete a finished job with all that belongs to it. Raises JobNotFound and WrongState."""
-    async with store.desk() as desk:
-        await desk.jobs.remove(job_id)
-        await desk.audit.record(AuditEntry.by(store.caller, AuditAction.JOB_DELETED, job_id))
+    async with store.project_unit() as unit:
+        await unit.jobs.remove(job_id)
+        await unit.audit.record(AuditEntry.by(store.caller, AuditAction.JOB_DELETED, job_id))

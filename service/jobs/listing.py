@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 from service.access.admission import quotas_of
 from service.identifiers import JobId
-from service.ports.store import Desks
+from service.ports.store import ProjectStore
 from service.records.access import Quotas
 from service.records.jobs import Event, Job, JobStatus
 from service.records.labels import LabelState
@@ -26,43 +26,43 @@ def _slice(items: list[Item], limit: int) -> Slice[Item]:
     return Slice(items=items[:limit], has_more=len(items) > limit)
 
 
-async def read_job(store: Desks, job_id: JobId) -> Job:
+async def read_job(store: ProjectStore, job_id: JobId) -> Job:
     """The job as it is now. Raises JobNotFound."""
-    async with store.desk() as desk:
-        return await desk.jobs.get(job_id)
+    async with store.project_unit() as unit:
+        return await unit.jobs.get(job_id)
 
 
-async def read_stream_quotas(store: Desks, job_id: JobId) -> Quotas:
+async def read_stream_quotas(store: ProjectStore, job_id: JobId) -> Quotas:
     """What the project may have, once it is sure that the job is the project's. Raises JobNotFound."""
-    async with store.desk() as desk:
-        await desk.jobs.get(job_id)
-        return await quotas_of(desk, store.quotas)
+    async with store.project_unit() as unit:
+        await unit.jobs.get(job_id)
+        return await quotas_of(unit, store.quotas)
 
 
 async def list_jobs(
-    store: Desks, *, limit: int, before: tuple[str, str] | None, status: JobStatus | None
+    store: ProjectStore, *, limit: int, before: tuple[str, str] | None, status: JobStatus | None
 ) -> Slice[Job]:
     """Jobs, newest first, older than the (created_at, id) given."""
-    async with store.desk() as desk:
-        return _slice(await desk.jobs.page(limit=limit + 1, before=before, status=status), limit)
+    async with store.project_unit() as unit:
+        return _slice(await unit.jobs.page(limit=limit + 1, before=before, status=status), limit)
 
 
 async def list_labels(
-    store: Desks, job_id: JobId, *, limit: int, after: tuple[float, int] | None, by_confidence: bool
+    store: ProjectStore, job_id: JobId, *, limit: int, after: tuple[float, int] | None, by_confidence: bool
 ) -> tuple[Job, Slice[tuple[str, LabelState]]]:
     """The job, and row ids with label states behind the (confidence, position) given. Raises JobNotFound."""
-    async with store.desk() as desk:
-        job = await desk.jobs.get(job_id)
-        states = await desk.labels.page(job_id, limit=limit + 1, after=after, by_confidence=by_confidence)
+    async with store.project_unit() as unit:
+        job = await unit.jobs.get(job_id)
+        states = await unit.labels.page(job_id, limit=limit + 1, after=after, by_confidence=by_confidence)
     return job, _slice(states, limit)
 
 
-async def list_events(store: Desks, job_id: JobId, *, after: int, limit: int) -> tuple[Job, Slice[Event]]:
+async def list_events(store: ProjectStore, job_id: JobId, *, after: int, limit: int) -> tuple[Job, Slice[Event]]:
     """The job, and then its events behind a sequence number: a final job's last page ends its log.
 
     Raises JobNotFound.
     """
-    async with store.desk() as desk:
-        job = await desk.jobs.get(job_id)
-        events = await desk.events.after(job_id, after, limit=limit + 1)
+    async with store.project_unit() as unit:
+        job = await unit.jobs.get(job_id)
+        events = await unit.events.after(job_id, after, limit=limit + 1)
     return job, _slice(events, limit)

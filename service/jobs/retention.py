@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from service.ports.retention import Upkeep
+from service.ports.retention import RetentionStore
 from service.ports.store import Store
 from service.records.jobs import Swept
 
@@ -13,7 +13,7 @@ CHUNK_ROWS = 5_000  # removed by one unit of work, which so lasts for millisecon
 CHUNK_JOBS = 100
 MOST_CHUNKS = 50  # of one kind in one turn; the rest is left to the next, so that no kind keeps the others waiting
 
-Sweep = Callable[[Upkeep], Awaitable[Swept]]
+Sweep = Callable[[RetentionStore], Awaitable[Swept]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,7 +44,7 @@ class ServiceMetrics:
         self.registry.register(self._loads)
 
     def calls_to(self, backend: str) -> "CallMetrics":
-        """What the driver of a backend's server tells of its calls; every outcome counts from 0 on."""
+        """What the executor of a backend's server tells of its calls; every outcome counts from 0 on."""
         return CallMetrics(
             {end: self._calls.labels(backend, end.value) for end in CallEnd}, self._seconds.labels(backend)
         )

@@ -53,7 +53,7 @@ class AuditLog(Audit, Protocol):
 
 
 class Account(Protocol):
-    """What the desk's project has and may have."""
+    """What the project unit's project has and may have."""
 
     async def overrides(self) -> Mapping[str, int]:
         """The quotas that the project has of its own."""
@@ -72,7 +72,7 @@ class Spendings(Protocol):
         """What the project has had computed since midnight, as of now."""
 
 
-class Gate(Protocol):
+class AccessUnit(Protocol):
     """One unit of work for whoever lets callers in, and for the operator."""
 
     keys: ApiKeys

@@ -10,7 +10,7 @@ from typing import Protocol
 from service.records.jobs import Swept
 
 
-class Upkeep(Protocol):
+class RetentionStore(Protocol):
     """One unit of work of the maintainer, who knows all projects."""
 
     async def is_elected(self) -> bool:

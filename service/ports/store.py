@@ -1,9 +1,9 @@
 """What the use cases need from the outside, as Protocols cut to their users.
 
-Three units of work share one database. The desk is what the API needs: it can read gold, and it
-knows one project only, so that what belongs to others is not there. The gate is for whoever lets
+Three units of work share one database. The project unit is what the API needs: it can read gold, and it
+knows one project only, so that what belongs to others is not there. The access unit is for whoever lets
 callers in: it knows the API keys of all projects and nothing of their jobs.
-The workbench is what workers need: it has no way to gold, and every write is fenced by a
+The worker unit is what workers need: it has no way to gold, and every write is fenced by a
 lease (a write under an outdated epoch raises LeaseLost and changes nothing).
 """
 
@@ -12,10 +12,10 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Protocol
 
 from service.identifiers import BackendId, DatasetId, JobId, Label, Row, WorkerId
-from service.ports.access import Account, Audit, Gate, Spendings
+from service.ports.access import AccessUnit, Account, Audit, Spendings
 from service.ports.answers import RememberedAnswers
 from service.ports.observers import PoolLoad
-from service.ports.retention import Upkeep
+from service.ports.retention import RetentionStore
 from service.ports.webhooks import Deliveries, Webhooks
 from service.records.access import Caller, Quotas
 from service.records.jobs import (
@@ -37,7 +37,7 @@ from service.records.jobs import (
     StoredRequest,
 )
 from service.records.labels import LabeledRow, LabelState
-from service.records.observations import Census
+from service.records.observations import JobStatistics
 from service.records.scoring import BackendIdentity
 from service.search.predictions.prompt_tree import Usage
 
@@ -94,6 +94,9 @@ class Jobs(Protocol):
 
     async def columns(self, job_id: JobId) -> tuple[tuple[str, ...], str | None]:
         """The data set's columns in the user's order, and the name of its gold column."""
+
+    async def summaries(self, job_id: JobId) -> Mapping[int, Mapping[str, Any] | None]:
+        """What each shard that succeeded says of its search; None where an earlier release finished it."""
 
     async def arrow_schema(self, job_id: JobId) -> bytes | None:
         """The types of the data set's columns where its file had them, as an Arrow stream. Raises JobNotFound."""
@@ -155,7 +158,7 @@ class Backends(Protocol):
         """The oldest stored identity that agrees with this one; where there is none, it is stored."""
 
 
-class Desk(Protocol):
+class ProjectUnit(Protocol):
     """One unit of work for the API, on behalf of one project: what belongs to others is not found."""
 
     datasets: Datasets
@@ -180,7 +183,7 @@ class News(Protocol):
         """
 
 
-class Desks(Protocol):
+class ProjectStore(Protocol):
     """The store as one caller sees it; what the use cases of the API are given."""
 
     @property
@@ -191,7 +194,7 @@ class Desks(Protocol):
     def quotas(self) -> Quotas:
         """How much a project may have that has no quotas of its own."""
 
-    def desk(self) -> AbstractAsyncContextManager[Desk]:
+    def project_unit(self) -> AbstractAsyncContextManager[ProjectUnit]:
         """A unit of work on the caller's behalf."""
 
     async def is_welcome(self) -> bool:
@@ -309,7 +312,7 @@ class BackendsOfJobs(Protocol):
         """The backend that the job began with; a job that has none begins with this one. Raises LeaseLost."""
 
 
-class Workbench(Protocol):
+class WorkerUnit(Protocol):
     """One unit of work for a worker."""
 
     shards: Shards
@@ -325,16 +328,16 @@ class Workbench(Protocol):
 class Store(Protocol):
     """Opens units of work: committed when left cleanly, rolled back on any exception."""
 
-    def desk(self, caller: Caller) -> AbstractAsyncContextManager[Desk]:
+    def project_unit(self, caller: Caller) -> AbstractAsyncContextManager[ProjectUnit]:
         """A unit of work for the API, which sees and makes what belongs to the caller's project."""
 
-    def gate(self) -> AbstractAsyncContextManager[Gate]:
+    def access_unit(self) -> AbstractAsyncContextManager[AccessUnit]:
         """A unit of work for whoever lets callers in."""
 
-    def workbench(self) -> AbstractAsyncContextManager[Workbench]:
+    def worker_unit(self) -> AbstractAsyncContextManager[WorkerUnit]:
         """A unit of work for a worker."""
 
-    def upkeep(self) -> AbstractAsyncContextManager[Upkeep]:
+    def upkeep(self) -> AbstractAsyncContextManager[RetentionStore]:
         """A unit of work for the maintainer."""
 
     async def wait_for_work(self, timeout_seconds: float) -> None:
@@ -347,7 +350,7 @@ class Store(Protocol):
     def load(self) -> PoolLoad:
         """The connections to the database."""
 
-    async def census(self) -> Census:
+    async def job_statistics(self) -> JobStatistics:
         """How many jobs and shards all projects have, and how long work has waited. Raises StorageUnavailable."""
 
     async def ping(self) -> None:

@@ -34,7 +34,7 @@ class CallEnd(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Census:
+class JobStatistics:
     """What is stored of all projects together, as of now."""
 
     jobs: Mapping[JobStatus, int] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 from service.errors import BackendRefused, LabelUnreachable
 from service.identifiers import Row
 from service.records.scoring import BackendIdentity, BackendInfo, ServerFacts
-from service.scoring.calls.executor import Driver
+from service.scoring.calls.executor import CallExecutor
 from service.scoring.probing.embedded_probe import EmbeddedExaminer
 from service.scoring.probing.identity import CANARY_PROMPTS, Canary, Recognition
 from service.scoring.tokenization.labels import spellings_of
@@ -72,18 +72,18 @@ class EmbeddedScorer:
         timeout_seconds: float = 120.0,
         patience_seconds: float = 60.0,
         api_key: str | None = None,
-        driver: Driver | None = None,
+        executor: CallExecutor | None = None,
         detect: DetectKind | None = None,
     ) -> None:
         self._name = name
         self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=concurrency, api_key=api_key)
-        self._driver = driver or Driver(concurrency=concurrency, patience_seconds=patience_seconds)
+        self._executor = executor or CallExecutor(concurrency=concurrency, patience_seconds=patience_seconds)
         self._timeout_seconds = timeout_seconds
         self._queries_under_way = 0
-        self._counter = BatchTokenCounter(self._http, self._driver)
-        facts = partial(self._driver.call, self._facts, measured=False)
+        self._counter = BatchTokenCounter(self._http, self._executor)
+        facts = partial(self._executor.call, self._facts, measured=False)
         self._examine = EmbeddedExaminer(KIND, self._http, facts=self._facts, score=self.score, detect=detect)
-        self._recognition = Recognition(KIND.name, self._driver, facts=facts, canary=self._canary)
+        self._recognition = Recognition(KIND.name, self._executor, facts=facts, canary=self._canary)
 
     async def probe(
         self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
@@ -104,7 +104,7 @@ class EmbeddedScorer:
             return TreeScores({})
         body = _body(layout, labels, all_spellings=all_spellings, separator=separator)
         control = partial(self._send, 1, {**_CONTROL, "labels": list(labels)})
-        answer = await self._driver.call(lambda: self._send(len(layout.leaves), body), control=control)
+        answer = await self._executor.call(lambda: self._send(len(layout.leaves), body), control=control)
         try:
             return _read(answer, [leaf.row for leaf in layout.leaves], labels)
         except (KeyError, TypeError, ValueError) as error:
@@ -127,7 +127,7 @@ class EmbeddedScorer:
         """By the server's OpenAI wire, since a tree has scores of labels alone. Raises BackendError."""
         body = {"prompt": list(CANARY_PROMPTS), "max_tokens": 1, "temperature": 0, "logprobs": 1}
         post = partial(self._http.post, "/v1/completions", body)
-        answer = await self._driver.call(post, measured=False)
+        answer = await self._executor.call(post, measured=False)
         with reading("/v1/completions"):
             choices = sorted(answer["choices"], key=lambda choice: int(choice["index"]))
             return tuple(log_probability(choice["logprobs"]["token_logprobs"][0]) for choice in choices)
@@ -148,7 +148,7 @@ class EmbeddedBackend(BackendSettings):
 
     kind: Literal["embedded"] = "embedded"
 
-    def scorer(self, url: str, driver: Driver, detect: DetectKind) -> EmbeddedScorer:
+    def scorer(self, url: str, executor: CallExecutor, detect: DetectKind) -> EmbeddedScorer:
         """What scores by one of the backend's servers."""
         return EmbeddedScorer(
             self.name,
@@ -156,7 +156,7 @@ class EmbeddedBackend(BackendSettings):
             concurrency=self.concurrency,
             timeout_seconds=self.timeout_seconds,
             api_key=self.bearer_token,
-            driver=driver,
+            executor=executor,
             detect=detect,
         )
 

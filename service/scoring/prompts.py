@@ -13,7 +13,7 @@ from cachetools import LRUCache
 
 from service.errors import BackendError, BackendRefused
 from service.records.scoring import BackendIdentity, BackendInfo
-from service.scoring.calls.executor import Driver
+from service.scoring.calls.executor import CallExecutor
 from service.scoring.calls.gather import together
 from service.scoring.probing.identity import CANARY_PROMPTS, Canary, Recognition
 from service.scoring.probing.probe import examine
@@ -27,46 +27,53 @@ from service.scoring.wires.wire import Prompt, Wire
 from service.search.predictions.prompt_tree import ENDING_CHARACTERS, PromptTree, TreeScores, ending
 
 _REMEMBERED_LABELS = 1_000
-_AHEAD = 2  # groups handed to the driver for each it may have under way, so that no slot waits for the next
+_AHEAD = 2  # groups handed to the executor for each it may have under way, so that no slot waits for the next
 
 
 class Probe(Protocol):
     """Finds out what a server is and whether it can serve these labels; `examine` of probe.py is one."""
 
     async def __call__(
-        self, name: str, wire: Wire, driver: Driver, labels: Sequence[str], *, all_spellings: bool, separator: str
+        self,
+        name: str,
+        wire: Wire,
+        executor: CallExecutor,
+        labels: Sequence[str],
+        *,
+        all_spellings: bool,
+        separator: str,
     ) -> BackendInfo:
         """Problems are in the answer."""
 
 
 class PromptScorer:
-    """A server spoken to through a wire, every attempt made by the driver."""
+    """A server spoken to through a wire, every attempt made by the executor."""
 
     def __init__(
         self,
         name: str,
         wire: Wire,
-        driver: Driver,
+        executor: CallExecutor,
         *,
         probe: Probe = examine,
         worth_characters: int = WORTH_A_ROUND_CHARACTERS,
     ) -> None:
         self._name = name
         self._wire = wire
-        self._driver = driver
+        self._executor = executor
         self._probe = probe
         self._worth_characters = worth_characters
-        self._encoder = Encoder(wire, driver)
+        self._encoder = Encoder(wire, executor)
         self._labels = LRUCache[tuple[object, ...], LabelTokens](_REMEMBERED_LABELS)
-        facts = partial(driver.call, wire.facts, measured=False)
-        self._recognition = Recognition(wire.kind.name, driver, facts=facts, canary=self._canary)
+        facts = partial(executor.call, wire.facts, measured=False)
+        self._recognition = Recognition(wire.kind.name, executor, facts=facts, canary=self._canary)
 
     async def probe(
         self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
     ) -> BackendInfo:
         """What the server is and whether it can serve these labels."""
         return await self._probe(
-            self._name, self._wire, self._driver, labels, all_spellings=all_spellings, separator=separator
+            self._name, self._wire, self._executor, labels, all_spellings=all_spellings, separator=separator
         )
 
     async def identify(self) -> BackendIdentity:
@@ -88,11 +95,11 @@ class PromptScorer:
             self._found_behind, labels, all_spellings=all_spellings, separator=separator, as_text=ids is None
         )
         tokens = await _behind_leaves(layout, find)
-        reading = TreeReading(layout, tokens, ids, self._wire, self._driver)
+        reading = TreeReading(layout, tokens, ids, self._wire, self._executor)
         walk = Walk(
             layout,
             reading.ask,
-            slots=lambda: _AHEAD * self._driver.limit,
+            slots=lambda: _AHEAD * self._executor.limit,
             grouped=reading.grouped,
             worth_characters=self._worth_characters,
         )
@@ -132,7 +139,7 @@ class PromptScorer:
     async def _canary(self) -> Canary:
         """Log-probabilities of the likeliest tokens. Raises BackendError."""
         prompts = map(Prompt, CANARY_PROMPTS)
-        calls = [self._driver.call(partial(self._wire.next_token, prompt, ())) for prompt in prompts]
+        calls = [self._executor.call(partial(self._wire.next_token, prompt, ())) for prompt in prompts]
         answers = await together(calls)
         if not all(answer.by_id for answer in answers):
             raise BackendRefused("the server names no token for a fixed prompt")

@@ -1,6 +1,7 @@
 """Jobs as the API sees them: those of one project."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import func, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -97,6 +98,21 @@ class JobTable:
         if row is None:
             raise job_not_found(job_id)
         return tuple(row.columns), row.gold_field
+
+    async def summaries(self, job_id: JobId) -> dict[int, Mapping[str, Any] | None]:
+        """What each shard that succeeded says of its search. Raises JobNotFound."""
+        query = (
+            select(shards.c.shard, shards.c.summary)
+            .select_from(
+                jobs.outerjoin(shards, (shards.c.job_id == jobs.c.id) & (shards.c.status == ShardStatus.SUCCEEDED))
+            )
+            .where(owned(job_id, self._project))
+            .order_by(shards.c.shard)
+        )
+        found = (await self._connection.execute(query)).all()
+        if not found:
+            raise job_not_found(job_id)
+        return {row.shard: row.summary for row in found if row.shard is not None}
 
     async def arrow_schema(self, job_id: JobId) -> bytes | None:
         """The types of the data set's columns where its file had them, as an Arrow stream. Raises JobNotFound."""

@@ -93,8 +93,10 @@ class ShardQueue:
         summary: Mapping[str, Any] | None = None,
     ) -> JobStatus:
         """End the shard; the job's status after it. Raises LeaseLost."""
-        event = ended(status, error=error, summary=summary)
-        _, job_status = await self._happen(await hold(self._connection, lease), event)
+        shard = await hold(self._connection, lease)
+        if summary is not None:
+            await self._connection.execute(update(shards).where(holds(lease)).values(summary=dict(summary)))
+        _, job_status = await self._happen(shard, ended(status, error=error, summary=summary))
         return job_status
 
     async def release(self, lease: Lease, *, delay_seconds: float = 0.0, crashed: bool = False) -> None:

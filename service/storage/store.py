@@ -9,25 +9,25 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.identifiers import JobId
 from service.ports.store import News
 from service.records.access import Caller
-from service.records.observations import Census
+from service.records.observations import JobStatistics
 from service.storage.access import ApiKeyTable, AuditTable, ProjectTable
 from service.storage.account import AccountTable, SpendingTable
 from service.storage.answers import AnswerTable
 from service.storage.backends import BackendTable
-from service.storage.census import take_census
 from service.storage.connections import REQUEST_PATIENCE_SECONDS, WORKER_PATIENCE_SECONDS, Connections
 from service.storage.datasets import DatasetTable, ShardRowTable
 from service.storage.engine import EngineLoad, create_engine, driver_errors
 from service.storage.events import EventLog, LeasedEventLog
 from service.storage.gold import GoldTable
 from service.storage.idempotency import IdempotencyTable
+from service.storage.job_statistics import take_census
 from service.storage.jobs import JobTable
 from service.storage.labels import LabelReader, LabelWriter
 from service.storage.listener import Listener
+from service.storage.retention import RetentionTables
 from service.storage.shards import ShardQueue
 from service.storage.tables import metadata
-from service.storage.units import DeskUnit, GateUnit, WorkbenchUnit
-from service.storage.upkeep import UpkeepTables
+from service.storage.units import PostgresAccessUnit, PostgresProjectUnit, PostgresWorkerUnit
 from service.storage.webhook_queue import DeliveryQueue
 from service.storage.webhooks import WebhookTable
 
@@ -45,10 +45,10 @@ class PostgresStore:
         self._max_crashes = max_crashes
 
     @asynccontextmanager
-    async def desk(self, caller: Caller) -> AsyncIterator[DeskUnit]:
+    async def project_unit(self, caller: Caller) -> AsyncIterator[PostgresProjectUnit]:
         """A unit of work for the API, on behalf of the caller's project. Raises StorageUnavailable."""
         async with self._transaction(REQUEST_PATIENCE_SECONDS) as connection:
-            yield DeskUnit(
+            yield PostgresProjectUnit(
                 datasets=DatasetTable(connection, caller.project),
                 jobs=JobTable(connection, caller.project),
                 labels=LabelReader(connection, caller.project),
@@ -62,18 +62,18 @@ class PostgresStore:
             )
 
     @asynccontextmanager
-    async def gate(self) -> AsyncIterator[GateUnit]:
+    async def access_unit(self) -> AsyncIterator[PostgresAccessUnit]:
         """A unit of work for whoever lets callers in. Raises StorageUnavailable."""
         async with self._transaction(REQUEST_PATIENCE_SECONDS) as connection:
-            yield GateUnit(
+            yield PostgresAccessUnit(
                 keys=ApiKeyTable(connection), projects=ProjectTable(connection), audit=AuditTable(connection)
             )
 
     @asynccontextmanager
-    async def workbench(self) -> AsyncIterator[WorkbenchUnit]:
+    async def worker_unit(self) -> AsyncIterator[PostgresWorkerUnit]:
         """A unit of work for a worker. Raises StorageUnavailable."""
         async with self._transaction(WORKER_PATIENCE_SECONDS) as connection:
-            yield WorkbenchUnit(
+            yield PostgresWorkerUnit(
                 shards=ShardQueue(connection, max_crashes=self._max_crashes),
                 rows=ShardRowTable(connection),
                 labels=LabelWriter(connection),
@@ -85,10 +85,10 @@ class PostgresStore:
             )
 
     @asynccontextmanager
-    async def upkeep(self) -> AsyncIterator[UpkeepTables]:
+    async def upkeep(self) -> AsyncIterator[RetentionTables]:
         """A unit of work for the maintainer. Raises StorageUnavailable."""
         async with self._transaction(WORKER_PATIENCE_SECONDS) as connection:
-            yield UpkeepTables(connection)
+            yield RetentionTables(connection)
 
     async def wait_for_work(self, timeout_seconds: float) -> None:
         """Return when shards may have been queued, or after the time-out."""
@@ -103,7 +103,7 @@ class PostgresStore:
         """The connections of the pool; the one that listens is not among them."""
         return self._load
 
-    async def census(self) -> Census:
+    async def job_statistics(self) -> JobStatistics:
         """How many jobs and shards all projects have, and how long work has waited. Raises StorageUnavailable."""
         async with self._transaction(REQUEST_PATIENCE_SECONDS) as connection:
             return await take_census(connection)

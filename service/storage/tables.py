@@ -198,6 +198,9 @@ shards = Table(
     Column("tokens_computed", BigInteger, nullable=False, server_default=text("0")),
     Column("tokens_modelled", Boolean, nullable=False, server_default=false()),
     Column("remembered", BigInteger, nullable=False, server_default=text("0")),  # prompts answered from memory
+    Column(
+        "summary", JSON(none_as_null=True)
+    ),  # what a finished shard says of its search; absent where an earlier release finished it
     _one_of("status", ShardStatus),
     Index("ix_shards_queued", "queued_at", "job_id", "shard", postgresql_where=text("status = 'queued'")),
     Index("ix_shards_leased", "lease_until", postgresql_where=text("status = 'running'")),

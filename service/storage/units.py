@@ -22,7 +22,7 @@ from service.ports.webhooks import Deliveries, Webhooks
 
 
 @dataclass(slots=True, kw_only=True)
-class DeskUnit:
+class PostgresProjectUnit:
     """One unit of work for the API."""
 
     datasets: Datasets
@@ -38,7 +38,7 @@ class DeskUnit:
 
 
 @dataclass(slots=True, kw_only=True)
-class GateUnit:
+class PostgresAccessUnit:
     """One unit of work for whoever lets callers in."""
 
     keys: ApiKeys
@@ -47,7 +47,7 @@ class GateUnit:
 
 
 @dataclass(slots=True, kw_only=True)
-class WorkbenchUnit:
+class PostgresWorkerUnit:
     """One unit of work for a worker."""
 
     shards: Shards

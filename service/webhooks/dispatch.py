@@ -34,8 +34,8 @@ async def deliver(store: Store, sender: Sender, due: DueDelivery) -> None:
     verdict = judge(answer, tries=due.tries, random=random.random)
     _tell(due, attempt, verdict)
     try:
-        async with store.workbench() as bench:
-            await bench.deliveries.record(due.lease, attempt, verdict)
+        async with store.worker_unit() as unit:
+            await unit.deliveries.record(due.lease, attempt, verdict)
     except LeaseLost:
         logger.warning("a delivery took longer than its lease, or is gone", delivery=due.lease.delivery_id)
 

@@ -2,7 +2,7 @@
 
 from service.errors import Fault, InvalidInput
 from service.identifiers import WebhookId, new_webhook_id
-from service.ports.store import Desks
+from service.ports.store import ProjectStore
 from service.records.access import AuditAction, AuditEntry
 from service.records.webhooks import NewWebhook, Webhook, WebhookChange, WebhookEvent
 from service.webhooks.addresses import AddressPolicy, AddressRefused
@@ -13,7 +13,7 @@ ROTATION_SECONDS = 24 * 3600.0  # in which receivers can go over to the new secr
 
 
 async def create_webhook(
-    store: Desks, policy: AddressPolicy, *, url: str, events: tuple[str, ...], description: str, at_most: int
+    store: ProjectStore, policy: AddressPolicy, *, url: str, events: tuple[str, ...], description: str, at_most: int
 ) -> Webhook:
     """An endpoint of the caller's project; its secret is told this once. Raises InvalidInput, QuotaExceeded."""
     _check_url(policy, url)
@@ -24,51 +24,53 @@ async def create_webhook(
         description=description,
         secret=new_secret(),
     )
-    async with store.desk() as desk:
-        webhook = await desk.webhooks.add(new, at_most=at_most)
-        await desk.audit.record(AuditEntry.by(store.caller, AuditAction.WEBHOOK_CREATED, webhook.id))
+    async with store.project_unit() as unit:
+        webhook = await unit.webhooks.add(new, at_most=at_most)
+        await unit.audit.record(AuditEntry.by(store.caller, AuditAction.WEBHOOK_CREATED, webhook.id))
     return webhook
 
 
-async def list_webhooks(store: Desks) -> list[Webhook]:
+async def list_webhooks(store: ProjectStore) -> list[Webhook]:
     """The project's endpoints, the oldest first."""
-    async with store.desk() as desk:
-        return await desk.webhooks.listed()
+    async with store.project_unit() as unit:
+        return await unit.webhooks.listed()
 
 
-async def read_webhook(store: Desks, webhook_id: WebhookId) -> Webhook:
+async def read_webhook(store: ProjectStore, webhook_id: WebhookId) -> Webhook:
     """One endpoint. Raises WebhookNotFound."""
-    async with store.desk() as desk:
-        return await desk.webhooks.get(webhook_id)
+    async with store.project_unit() as unit:
+        return await unit.webhooks.get(webhook_id)
 
 
-async def change_webhook(store: Desks, policy: AddressPolicy, webhook_id: WebhookId, change: WebhookChange) -> Webhook:
+async def change_webhook(
+    store: ProjectStore, policy: AddressPolicy, webhook_id: WebhookId, change: WebhookChange
+) -> Webhook:
     """Change an endpoint. Raises WebhookNotFound, InvalidInput."""
-    async with store.desk() as desk:
-        await desk.webhooks.get(webhook_id)  # what is not the caller's is not found, whatever else is wrong
+    async with store.project_unit() as unit:
+        await unit.webhooks.get(webhook_id)  # what is not the caller's is not found, whatever else is wrong
         if change.url is not None:
             _check_url(policy, change.url)
-        webhook = await desk.webhooks.change(webhook_id, change)
-        await desk.audit.record(AuditEntry.by(store.caller, AuditAction.WEBHOOK_CHANGED, webhook_id))
+        webhook = await unit.webhooks.change(webhook_id, change)
+        await unit.audit.record(AuditEntry.by(store.caller, AuditAction.WEBHOOK_CHANGED, webhook_id))
     return webhook
 
 
-async def rotate_secret(store: Desks, webhook_id: WebhookId) -> Webhook:
+async def rotate_secret(store: ProjectStore, webhook_id: WebhookId) -> Webhook:
     """Give an endpoint another secret, told this once; for a day messages are signed with both.
 
     Raises WebhookNotFound.
     """
-    async with store.desk() as desk:
-        webhook = await desk.webhooks.rotate(webhook_id, new_secret(), overlap_seconds=ROTATION_SECONDS)
-        await desk.audit.record(AuditEntry.by(store.caller, AuditAction.WEBHOOK_ROTATED, webhook_id))
+    async with store.project_unit() as unit:
+        webhook = await unit.webhooks.rotate(webhook_id, new_secret(), overlap_seconds=ROTATION_SECONDS)
+        await unit.audit.record(AuditEntry.by(store.caller, AuditAction.WEBHOOK_ROTATED, webhook_id))
     return webhook
 
 
-async def delete_webhook(store: Desks, webhook_id: WebhookId) -> None:
+async def delete_webhook(store: ProjectStore, webhook_id: WebhookId) -> None:
     """Remove an endpoint with its log. Raises WebhookNotFound."""
-    async with store.desk() as desk:
-        await desk.webhooks.remove(webhook_id)
-        await desk.audit.record(AuditEntry.by(store.caller, AuditAction.WEBHOOK_DELETED, webhook_id))
+    async with store.project_unit() as unit:
+        await unit.webhooks.remove(webhook_id)
+        await unit.audit.record(AuditEntry.by(store.caller, AuditAction.WEBHOOK_DELETED, webhook_id))
 
 
 def _check_url(policy: AddressPolicy, url: str) -> None:

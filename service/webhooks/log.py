@@ -1,34 +1,34 @@
 """Shows what a webhook was sent, and sends it again."""
 
 from service.identifiers import DeliveryId, WebhookId, new_delivery_id
-from service.ports.store import Desks
+from service.ports.store import ProjectStore
 from service.records.access import AuditAction, AuditEntry
 from service.records.webhooks import Delivery
 
 
 async def list_deliveries(
-    store: Desks, webhook_id: WebhookId, *, limit: int, before: tuple[str, str] | None
+    store: ProjectStore, webhook_id: WebhookId, *, limit: int, before: tuple[str, str] | None
 ) -> tuple[list[Delivery], bool]:
     """The log, newest first, older than the (created_at, id) given, and whether more follow.
 
     Raises WebhookNotFound and InvalidCursor.
     """
-    async with store.desk() as desk:
-        found = await desk.webhooks.deliveries(webhook_id, limit=limit + 1, before=before)
+    async with store.project_unit() as unit:
+        found = await unit.webhooks.deliveries(webhook_id, limit=limit + 1, before=before)
     return found[:limit], len(found) > limit
 
 
-async def resend(store: Desks, webhook_id: WebhookId, delivery_id: DeliveryId) -> Delivery:
+async def resend(store: ProjectStore, webhook_id: WebhookId, delivery_id: DeliveryId) -> Delivery:
     """Send a message again under its old id. Raises WebhookNotFound, DeliveryNotFound, WebhookDisabled."""
-    async with store.desk() as desk:
-        delivery = await desk.webhooks.resend(webhook_id, delivery_id)
-        await desk.audit.record(AuditEntry.by(store.caller, AuditAction.WEBHOOK_RESENT, delivery_id))
+    async with store.project_unit() as unit:
+        delivery = await unit.webhooks.resend(webhook_id, delivery_id)
+        await unit.audit.record(AuditEntry.by(store.caller, AuditAction.WEBHOOK_RESENT, delivery_id))
     return delivery
 
 
-async def send_test(store: Desks, webhook_id: WebhookId) -> Delivery:
+async def send_test(store: ProjectStore, webhook_id: WebhookId) -> Delivery:
     """Queue a message that only shows whether messages arrive. Raises WebhookNotFound, WebhookDisabled."""
-    async with store.desk() as desk:
-        delivery = await desk.webhooks.send_test(webhook_id, new_delivery_id())
-        await desk.audit.record(AuditEntry.by(store.caller, AuditAction.WEBHOOK_TESTED, webhook_id))
+    async with store.project_unit() as unit:
+        delivery = await unit.webhooks.send_test(webhook_id, new_delivery_id())
+        await unit.audit.record(AuditEntry.by(store.caller, AuditAction.WEBHOOK_TESTED, webhook_id))
     return delivery

@@ -51,7 +51,7 @@ async def work(database_url: str) -> None:
 
 
 async def _claim(store: PostgresStore) -> Any:
-    async with store.workbench() as unit:
+    async with store.worker_unit() as unit:
         return await unit.shards.claim(WorkerId("worker"), 60.0)
 
 

@@ -14,17 +14,17 @@ def test_routes_are_given_the_store_of_their_caller_only(shipped: Mapping[str, a
     assert importers == {"api/dependencies.py"}
 
 
-def test_only_the_narrowed_store_opens_a_desk_for_a_caller(shipped: Mapping[str, ast.Module]) -> None:
+def test_only_the_narrowed_store_opens_a_unit_for_a_caller(shipped: Mapping[str, ast.Module]) -> None:
     openers = {
         name
         for name, module in shipped.items()
         for node in ast.walk(module)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "desk"
+        and node.func.attr == "project_unit"
         and node.args
     }
-    assert openers == {"service/access/desks.py"}
+    assert openers == {"service/access/caller_store.py"}
 
 
 def names(module: ast.Module, attribute: str) -> bool:

@@ -7,7 +7,7 @@ from datetime import timedelta
 import asyncpg
 
 from benchmarks import timelapse
-from service.access.desks import CallerDesks
+from service.access.caller_store import CallerStore
 from service.jobs.retention import Retention, tidy
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER
@@ -27,9 +27,9 @@ class Aging:
     let_pass: Callable[[timedelta], Awaitable[None]]
 
     @property
-    def desks(self) -> CallerDesks:
+    def project_store(self) -> CallerStore:
         """What the API sees of it."""
-        return CallerDesks(self.store, LOCAL_CALLER)
+        return CallerStore(self.store, LOCAL_CALLER)
 
     async def tidied(self, **changes: timedelta | None) -> dict[str, int]:
         """What one turn of the maintainer removes."""

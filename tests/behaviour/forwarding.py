@@ -8,12 +8,12 @@ class ForwardingStore:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.desk = store.desk
-        self.gate = store.gate
+        self.project_unit = store.project_unit
+        self.access_unit = store.access_unit
         self.upkeep = store.upkeep
         self.wait_for_work = store.wait_for_work
         self.follow_events = store.follow_events
         self.load = store.load
-        self.census = store.census
+        self.job_statistics = store.job_statistics
         self.ping = store.ping
         self.close = store.close

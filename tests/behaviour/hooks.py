@@ -37,45 +37,45 @@ FAILED = Verdict(status=DeliveryStatus.FAILED)
 
 async def made(store: Store, *events: str, caller: Caller = LOCAL_CALLER, at_most: int = 20) -> Webhook:
     new = NewWebhook(id=new_webhook_id(), url=URL, events=events or EVERYTHING, description="a", secret=new_secret())
-    async with store.desk(caller) as desk:
-        return await desk.webhooks.add(new, at_most=at_most)
+    async with store.project_unit(caller) as unit:
+        return await unit.webhooks.add(new, at_most=at_most)
 
 
 async def told(store: Store, webhook: Webhook, caller: Caller = LOCAL_CALLER) -> Webhook:
-    async with store.desk(caller) as desk:
-        return await desk.webhooks.get(webhook.id)
+    async with store.project_unit(caller) as unit:
+        return await unit.webhooks.get(webhook.id)
 
 
 async def changed(store: Store, webhook: Webhook, **change: Any) -> Webhook:
-    async with store.desk(LOCAL_CALLER) as desk:
-        return await desk.webhooks.change(webhook.id, WebhookChange(**change))
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        return await unit.webhooks.change(webhook.id, WebhookChange(**change))
 
 
 async def log_of(store: Store, webhook: Webhook, caller: Caller = LOCAL_CALLER) -> list[Delivery]:
-    async with store.desk(caller) as desk:
-        return await desk.webhooks.deliveries(webhook.id, limit=100, before=None)
+    async with store.project_unit(caller) as unit:
+        return await unit.webhooks.deliveries(webhook.id, limit=100, before=None)
 
 
 async def claim(
     store: Store, *, limit: int = 100, per_webhook: int = 100, lease_seconds: float = LONG
 ) -> Sequence[DueDelivery]:
-    async with store.workbench() as bench:
-        return await bench.deliveries.claim(limit=limit, per_webhook=per_webhook, lease_seconds=lease_seconds)
+    async with store.worker_unit() as unit:
+        return await unit.deliveries.claim(limit=limit, per_webhook=per_webhook, lease_seconds=lease_seconds)
 
 
 async def record(store: Store, due: DueDelivery, attempt: Attempt, verdict: Verdict) -> None:
-    async with store.workbench() as bench:
-        await bench.deliveries.record(due.lease, attempt, verdict)
+    async with store.worker_unit() as unit:
+        await unit.deliveries.record(due.lease, attempt, verdict)
 
 
 async def send(store: Store, webhook: Webhook) -> Delivery:
-    async with store.desk(LOCAL_CALLER) as desk:
-        return await desk.webhooks.send_test(webhook.id, new_delivery_id())
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        return await unit.webhooks.send_test(webhook.id, new_delivery_id())
 
 
 async def resend(store: Store, webhook: Webhook, delivery: Delivery) -> Delivery:
-    async with store.desk(LOCAL_CALLER) as desk:
-        return await desk.webhooks.resend(webhook.id, delivery.id)
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        return await unit.webhooks.resend(webhook.id, delivery.id)
 
 
 def body_of(due: DueDelivery) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Jobs for tests of the store: only what a test cares about is spelled out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from service.config import JobConfig, Task
 from service.identifiers import BackendId, JobId, Label, Row, WorkerId, new_dataset_id, new_job_id
-from service.ports.store import Desk, Store
+from service.ports.store import ProjectUnit, Store
 from service.records.access import LOCAL_CALLER
 from service.records.jobs import (
     UNKNOWN_ORIGIN,
@@ -50,12 +50,12 @@ async def queued(
     backend: BackendId | None = None,
 ) -> JobId:
     """A job stored with shards of so many rows (default: one of two); later ones wait for an anchor."""
-    async with store.desk(LOCAL_CALLER) as desk:
-        return await added(desk, *shard_rows, anchor=anchor, gold=gold, backend=backend)
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        return await added(unit, *shard_rows, anchor=anchor, gold=gold, backend=backend)
 
 
 async def added(
-    desk: Desk,
+    unit: ProjectUnit,
     *shard_rows: int,
     anchor: bool = False,
     gold: Sequence[bytes | None] = (),
@@ -80,15 +80,15 @@ async def added(
     ]
     job = NewJob(id=new_job_id(), dataset_id=dataset.id, config=CONFIG, backend_id=backend, origin=origin)
     shards = [NewShard(index=i, rows=size, blocked=anchor and i > 0) for i, size in enumerate(sizes)]
-    await desk.datasets.add(dataset)
-    await desk.datasets.add_rows(dataset.id, rows)
-    await desk.jobs.add(job, shards)
+    await unit.datasets.add(dataset)
+    await unit.datasets.add_rows(dataset.id, rows)
+    await unit.jobs.add(job, shards)
     return job.id
 
 
 async def claim(store: Store, worker: WorkerId = ALICE, lease_seconds: float = LONG) -> ClaimedShard | None:
-    async with store.workbench() as bench:
-        return await bench.shards.claim(worker, lease_seconds)
+    async with store.worker_unit() as unit:
+        return await unit.shards.claim(worker, lease_seconds)
 
 
 async def claimed(store: Store, worker: WorkerId = ALICE, lease_seconds: float = LONG) -> ClaimedShard:
@@ -98,26 +98,32 @@ async def claimed(store: Store, worker: WorkerId = ALICE, lease_seconds: float =
 
 
 async def save(store: Store, shard: ClaimedShard, checkpoint: bytes = b"one", **progress: Any) -> None:
-    async with store.workbench() as bench:
-        await bench.shards.save(shard.lease, checkpoint=checkpoint, progress=Progress(**progress))
+    async with store.worker_unit() as unit:
+        await unit.shards.save(shard.lease, checkpoint=checkpoint, progress=Progress(**progress))
 
 
-async def finish(store: Store, shard: ClaimedShard, status: ShardStatus = ShardStatus.SUCCEEDED) -> JobStatus:
-    async with store.workbench() as bench:
-        return await bench.shards.finish(shard.lease, status)
+async def finish(
+    store: Store,
+    shard: ClaimedShard,
+    status: ShardStatus = ShardStatus.SUCCEEDED,
+    *,
+    summary: Mapping[str, Any] | None = None,
+) -> JobStatus:
+    async with store.worker_unit() as unit:
+        return await unit.shards.finish(shard.lease, status, summary=summary)
 
 
 async def release(store: Store, shard: ClaimedShard, *, delay_seconds: float = 0.0, crashed: bool = False) -> None:
-    async with store.workbench() as bench:
-        await bench.shards.release(shard.lease, delay_seconds=delay_seconds, crashed=crashed)
+    async with store.worker_unit() as unit:
+        await unit.shards.release(shard.lease, delay_seconds=delay_seconds, crashed=crashed)
 
 
 async def pause(
     store: Store, shard: ClaimedShard, *, backoff: Backoff = PATIENT, at_least_seconds: float = 0.0
 ) -> None:
     """The backend of the shard's job is away; it is tried again after 5 seconds, then 10, 20 and so on."""
-    async with store.workbench() as bench:
-        await bench.shards.pause(
+    async with store.worker_unit() as unit:
+        await unit.shards.pause(
             shard, PauseReason.BACKEND_UNAVAILABLE, "away", backoff=backoff, at_least_seconds=at_least_seconds
         )
 
@@ -128,45 +134,45 @@ async def outage(store: Store, shard: ClaimedShard, backoff: Backoff = AT_ONCE) 
 
 
 async def resume(store: Store, shard: ClaimedShard) -> None:
-    async with store.workbench() as bench:
-        await bench.shards.resume(shard)
+    async with store.worker_unit() as unit:
+        await unit.shards.resume(shard)
 
 
 async def spend(store: Store, shard: ClaimedShard, usage: Usage = NOTHING, *, remembered: int = 0) -> None:
-    async with store.workbench() as bench:
-        await bench.shards.spend(shard.lease, usage, remembered=remembered)
+    async with store.worker_unit() as unit:
+        await unit.shards.spend(shard.lease, usage, remembered=remembered)
 
 
 async def renew(store: Store, shard: ClaimedShard) -> bool:
-    async with store.workbench() as bench:
-        return await bench.shards.renew(shard.lease, LONG)
+    async with store.worker_unit() as unit:
+        return await unit.shards.renew(shard.lease, LONG)
 
 
 async def write(store: Store, shard: ClaimedShard, *states: LabelState) -> None:
-    async with store.workbench() as bench:
-        await bench.labels.write(shard.lease, states)
+    async with store.worker_unit() as unit:
+        await unit.labels.write(shard.lease, states)
 
 
 async def cancel(store: Store, job_id: JobId) -> Job:
-    async with store.desk(LOCAL_CALLER) as desk:
-        return await desk.jobs.request_cancel(job_id)
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        return await unit.jobs.request_cancel(job_id)
 
 
 async def put_on_hold(store: Store, job_id: JobId) -> Job:
     """A person pauses the job."""
-    async with store.desk(LOCAL_CALLER) as desk:
-        return await desk.jobs.pause(job_id)
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        return await unit.jobs.pause(job_id)
 
 
 async def let_go_on(store: Store, job_id: JobId) -> Job:
     """A person resumes the job."""
-    async with store.desk(LOCAL_CALLER) as desk:
-        return await desk.jobs.resume(job_id)
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        return await unit.jobs.resume(job_id)
 
 
 async def job(store: Store, job_id: JobId) -> Job:
-    async with store.desk(LOCAL_CALLER) as desk:
-        return await desk.jobs.get(job_id)
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        return await unit.jobs.get(job_id)
 
 
 async def everything(store: Store, job_id: JobId) -> tuple[Job, list[Event]]:
@@ -176,13 +182,13 @@ async def everything(store: Store, job_id: JobId) -> tuple[Job, list[Event]]:
 
 
 async def seconds_of(store: Store, job_id: JobId) -> float:
-    async with store.workbench() as bench:
-        return (await bench.shards.job_totals(job_id))[1]
+    async with store.worker_unit() as unit:
+        return (await unit.shards.job_totals(job_id))[1]
 
 
 async def events(store: Store, job_id: JobId, after: int = 0) -> list[Event]:
-    async with store.desk(LOCAL_CALLER) as desk:
-        return await desk.events.after(job_id, after, limit=1000)
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        return await unit.events.after(job_id, after, limit=1000)
 
 
 async def event_types(store: Store, job_id: JobId) -> list[str]:

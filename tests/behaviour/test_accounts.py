@@ -44,12 +44,12 @@ async def test_jobs_that_have_not_ended_and_all_stored_rows_count(projects: Stor
 
 
 async def test_a_job_about_to_be_stored_is_not_counted_against_itself(projects: Store) -> None:
-    async with projects.desk(BIRDS) as desk:
-        job_id = await added(desk)
-        own = (await desk.jobs.get(job_id)).dataset_id
-        found = await desk.account.usage(besides=own)
+    async with projects.project_unit(BIRDS) as unit:
+        job_id = await added(unit)
+        own = (await unit.jobs.get(job_id)).dataset_id
+        found = await unit.account.usage(besides=own)
         assert (found.rows, found.bytes) == (0, 0)
-        assert (await desk.account.usage()).rows == 2
+        assert (await unit.account.usage()).rows == 2
 
 
 async def test_deleting_a_job_gives_its_rows_back_and_not_its_tokens(projects: Store) -> None:
@@ -57,8 +57,8 @@ async def test_deleting_a_job_gives_its_rows_back_and_not_its_tokens(projects: S
     shard = await claimed(projects)
     await save(projects, shard, tokens_computed=70)
     await finish(projects, shard)
-    async with projects.desk(BIRDS) as desk:
-        await desk.jobs.remove(job_id)
+    async with projects.project_unit(BIRDS) as unit:
+        await unit.jobs.remove(job_id)
     found = await usage(projects, BIRDS)
     assert (found.jobs_in_flight, found.rows, found.bytes, found.tokens_today) == (0, 0, 0, 70)
 
@@ -105,8 +105,8 @@ async def test_tokens_of_yesterday_do_not_count() -> None:
     assert (before.tokens_today, before.seconds_left_today) == (10, 10.0)
     clock[0] += timedelta(seconds=10)
     assert (await usage(store, BIRDS)).tokens_today == 0
-    async with store.workbench() as bench:
-        today = await bench.spendings.today(BIRDS.project)
+    async with store.worker_unit() as unit:
+        today = await unit.spendings.today(BIRDS.project)
     assert (today.tokens, today.seconds_left_today) == (0, 24 * 3600.0)
     await finish(store, shard, ShardStatus.SUCCEEDED)
 
@@ -115,8 +115,8 @@ async def test_workers_see_what_each_project_has_had_computed_today_and_its_own_
     await limit_project(projects, "birds", {"tokens_per_day": 5})
     await queued(projects, BIRDS)
     await save(projects, await claimed(projects), tokens_computed=10)
-    async with projects.workbench() as bench:
-        birds, fish = [await bench.spendings.today(caller.project) for caller in (BIRDS, FISH)]
+    async with projects.worker_unit() as unit:
+        birds, fish = [await unit.spendings.today(caller.project) for caller in (BIRDS, FISH)]
     assert (birds.tokens, birds.overrides) == (10, {"tokens_per_day": 5})
     assert (fish.tokens, fish.overrides) == (0, {})
     assert 0 < birds.seconds_left_today <= 24 * 3600
@@ -125,9 +125,9 @@ async def test_workers_see_what_each_project_has_had_computed_today_and_its_own_
 async def test_what_is_charged_is_seen_in_the_same_unit_of_work(projects: Store) -> None:
     await queued(projects, BIRDS)
     shard = await claimed(projects)
-    async with projects.workbench() as bench:
-        await bench.shards.spend(shard.lease, Usage(tokens_computed=7), remembered=0)
-        assert (await bench.spendings.today(BIRDS.project)).tokens == 7
+    async with projects.worker_unit() as unit:
+        await unit.shards.spend(shard.lease, Usage(tokens_computed=7), remembered=0)
+        assert (await unit.spendings.today(BIRDS.project)).tokens == 7
 
 
 async def test_the_database_counts_anew_every_day(postgres_store: Store, database_url: str) -> None:
@@ -139,8 +139,8 @@ async def test_the_database_counts_anew_every_day(postgres_store: Store, databas
     await aging.let_pass(DAY)
     await renew(postgres_store, shard)
     await save(postgres_store, shard, tokens_computed=13)
-    async with postgres_store.workbench() as bench:
-        assert (await bench.spendings.today(BIRDS.project)).tokens == 3
+    async with postgres_store.worker_unit() as unit:
+        assert (await unit.spendings.today(BIRDS.project)).tokens == 3
     assert (await usage(postgres_store, BIRDS)).tokens_today == 3
 
 
@@ -167,15 +167,15 @@ async def test_only_a_project_that_is_there_can_be_limited(projects: Store) -> N
 
 
 async def queued(store: Store, caller: Caller) -> JobId:
-    async with store.desk(caller) as desk:
-        return await added(desk, gold=[b'"yes"', b'"no"'])
+    async with store.project_unit(caller) as unit:
+        return await added(unit, gold=[b'"yes"', b'"no"'])
 
 
 async def usage(store: Store, caller: Caller) -> Holdings:
-    async with store.desk(caller) as desk:
-        return await desk.account.usage()
+    async with store.project_unit(caller) as unit:
+        return await unit.account.usage()
 
 
 async def own_quotas(store: Store) -> dict[str, int]:
-    async with store.desk(BIRDS) as desk:
-        return dict(await desk.account.overrides())
+    async with store.project_unit(BIRDS) as unit:
+        return dict(await unit.account.overrides())

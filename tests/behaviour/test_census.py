@@ -11,70 +11,70 @@ FROM = Origin(request_id="r-1", traceparent="00-0af7651916cd43dd8448eb211c80319c
 
 
 async def test_a_store_without_jobs_counts_none_of_any_status(store: Store) -> None:
-    census = await store.census()
-    assert census.jobs == dict.fromkeys(JobStatus, 0)
-    assert census.shards == dict.fromkeys(ShardStatus, 0)
-    assert (census.oldest_queued_seconds, census.crashes) == (0.0, 0)
+    job_statistics = await store.job_statistics()
+    assert job_statistics.jobs == dict.fromkeys(JobStatus, 0)
+    assert job_statistics.shards == dict.fromkeys(ShardStatus, 0)
+    assert (job_statistics.oldest_queued_seconds, job_statistics.crashes) == (0.0, 0)
 
 
 async def test_jobs_of_all_projects_are_counted_and_shards_of_those_that_have_not_ended(store: Store) -> None:
     await queued(store, 2, 2, 2, anchor=True)
     await create_key(store, project="birds", name="test", scopes=[Scope.ADMIN], lifetime=None)  # makes the project
-    async with store.desk(Caller(project=ProjectName("birds"))) as desk:
-        await added(desk, 1)
+    async with store.project_unit(Caller(project=ProjectName("birds"))) as unit:
+        await added(unit, 1)
     await cancel(store, await queued(store, 5, 5))
     running = await claimed(store)
-    census = await store.census()
-    assert census.jobs == {
+    job_statistics = await store.job_statistics()
+    assert job_statistics.jobs == {
         **dict.fromkeys(JobStatus, 0),
         JobStatus.RUNNING: 1,
         JobStatus.QUEUED: 1,
         JobStatus.CANCELLED: 1,
     }
-    assert census.shards == {
+    assert job_statistics.shards == {
         **dict.fromkeys(ShardStatus, 0),
         ShardStatus.RUNNING: 1,
         ShardStatus.BLOCKED: 2,
         ShardStatus.QUEUED: 1,
     }
     await finish(store, running)
-    assert (await store.census()).shards[ShardStatus.QUEUED] == 3
+    assert (await store.job_statistics()).shards[ShardStatus.QUEUED] == 3
 
 
 async def test_the_oldest_shard_that_can_be_claimed_says_how_long_work_waits(store: Store) -> None:
     await queued(store)
-    waited = (await store.census()).oldest_queued_seconds
+    waited = (await store.job_statistics()).oldest_queued_seconds
     assert waited > 0.0
-    assert (await store.census()).oldest_queued_seconds >= waited
+    assert (await store.job_statistics()).oldest_queued_seconds >= waited
     await claimed(store)
-    assert (await store.census()).oldest_queued_seconds == 0.0
+    assert (await store.job_statistics()).oldest_queued_seconds == 0.0
 
 
 async def test_shards_that_nobody_may_claim_do_not_wait(store: Store) -> None:
     await queued(store)
     await release(store, await claimed(store), delay_seconds=LONG)
-    assert (await store.census()).oldest_queued_seconds == 0.0
+    assert (await store.job_statistics()).oldest_queued_seconds == 0.0
     await queued(store)
     await pause(store, await claimed(store))
-    assert (await store.census()).oldest_queued_seconds == 0.0
-    assert (await store.census()).jobs[JobStatus.PAUSED] == 1
+    assert (await store.job_statistics()).oldest_queued_seconds == 0.0
+    assert (await store.job_statistics()).jobs[JobStatus.PAUSED] == 1
 
 
 async def test_crashes_are_counted_until_the_job_has_ended(store: Store) -> None:
     await queued(store)
     await claim(store, ALICE, NO_TIME)
     again = await claimed(store)
-    assert (await store.census()).crashes == 1
+    assert (await store.job_statistics()).crashes == 1
     await finish(store, again)
-    assert (await store.census()).crashes == 0
+    assert (await store.job_statistics()).crashes == 0
 
 
 async def test_workers_are_told_which_request_made_a_job(store: Store) -> None:
-    async with store.desk(LOCAL_CALLER) as desk:
-        job_id = await added(desk, origin=FROM)
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        job_id = await added(unit, origin=FROM)
     assert (await claimed(store)).origin == FROM
-    async with store.desk(LOCAL_CALLER) as desk:
-        assert (await desk.jobs.get(job_id)).origin == FROM
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        assert (await unit.jobs.get(job_id)).origin == FROM
 
 
 async def test_a_job_of_which_nobody_knows_the_request_is_worked_on_all_the_same(store: Store) -> None:

@@ -35,8 +35,8 @@ async def test_a_claimed_shard_comes_with_everything_its_worker_needs(store: Sto
     assert (shard.shards, shard.rows, shard.checkpoint, shard.progress) == (2, 2, None, Progress(rows=2))
     assert shard.job_rows == 5
     assert shard.config.name == "sums"
-    async with store.workbench() as bench:
-        rows = await bench.rows.of(shard.dataset_id, 1)
+    async with store.worker_unit() as unit:
+        rows = await unit.rows.of(shard.dataset_id, 1)
     assert [(row.position, row.data) for row in rows] == [(i, b'{"sum":"%d"}' % i) for i in (2, 3, 4)]
 
 
@@ -199,5 +199,5 @@ async def test_a_checkpoint_can_still_be_read_when_its_shard_is_finished(store: 
 
 
 async def stored_checkpoint(store: Store, job_id: JobId, shard: int) -> bytes | None:
-    async with store.workbench() as bench:
-        return await bench.shards.checkpoint(job_id, shard)
+    async with store.worker_unit() as unit:
+        return await unit.shards.checkpoint(job_id, shard)

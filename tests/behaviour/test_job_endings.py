@@ -59,8 +59,8 @@ async def test_two_last_successes_at_once_end_the_job_once(store: Store) -> None
 async def test_what_a_shard_found_out_stands_in_the_log(store: Store) -> None:
     job_id = await queued(store)
     shard = await claimed(store)
-    async with store.workbench() as bench:
-        await bench.shards.finish(shard.lease, ShardStatus.SUCCEEDED, summary={"restarts": [-0.5, None]})
+    async with store.worker_unit() as unit:
+        await unit.shards.finish(shard.lease, ShardStatus.SUCCEEDED, summary={"restarts": [-0.5, None]})
     finished = next(event for event in await events(store, job_id) if event.type == "shard.finished")
     assert finished.data == {"shard": 0, "status": "succeeded", "summary": {"restarts": [-0.5, None]}}
 
@@ -69,8 +69,8 @@ async def test_a_failed_shard_fails_the_job_and_stops_the_others(store: Store) -
     job_id = await queued(store, 1, 1, 1)
     failing, running = await claimed(store), await claimed(store)
     error = {"code": "BackendRefused", "message": "no log-probabilities"}
-    async with store.workbench() as bench:
-        assert await bench.shards.finish(failing.lease, ShardStatus.FAILED, error=error) is JobStatus.FAILED
+    async with store.worker_unit() as unit:
+        assert await unit.shards.finish(failing.lease, ShardStatus.FAILED, error=error) is JobStatus.FAILED
     failed = await job(store, job_id)
     assert (failed.status, failed.error) == (JobStatus.FAILED, error)
     assert await claim(store) is None
@@ -104,8 +104,8 @@ async def test_labels_found_before_a_cancellation_stay(store: Store) -> None:
     await write(store, shard, label_state(1, 1))
     await cancel(store, job_id)
     await finish(store, shard, ShardStatus.CANCELLED)
-    async with store.workbench() as bench:
-        assert await bench.labels.of_shard(job_id, 0) == {1: 1}
+    async with store.worker_unit() as unit:
+        assert await unit.labels.of_shard(job_id, 0) == {1: 1}
 
 
 async def test_a_shard_given_back_after_a_cancellation_is_not_queued_again(store: Store) -> None:
@@ -127,8 +127,8 @@ async def test_an_expired_shard_of_a_job_to_be_cancelled_ends_with_the_next_clai
     job_id = await queued(store)
     shard = await claimed(store, ALICE)
     await cancel(store, job_id)
-    async with store.workbench() as bench:
-        await bench.shards.renew(shard.lease, NO_TIME)
+    async with store.worker_unit() as unit:
+        await unit.shards.renew(shard.lease, NO_TIME)
     assert await claim(store, BOB) is None
     assert (await job(store, job_id)).status is JobStatus.CANCELLED
 
@@ -151,17 +151,17 @@ async def test_a_finished_job_cannot_be_cancelled(store: Store) -> None:
 
 async def test_a_job_that_is_unknown_cannot_be_read_cancelled_or_removed(store: Store) -> None:
     unknown = JobId("job_unknown")
-    async with store.desk(LOCAL_CALLER) as desk:
-        for call in (desk.jobs.get, desk.jobs.request_cancel, desk.jobs.remove, desk.jobs.columns):
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        for call in (unit.jobs.get, unit.jobs.request_cancel, unit.jobs.remove, unit.jobs.columns):
             with pytest.raises(JobNotFound, match="job_unknown"):
                 await call(unknown)
 
 
 async def test_only_a_finished_job_can_be_removed(store: Store) -> None:
     job_id = await queued(store)
-    async with store.desk(LOCAL_CALLER) as desk:
+    async with store.project_unit(LOCAL_CALLER) as unit:
         with pytest.raises(WrongState):
-            await desk.jobs.remove(job_id)
+            await unit.jobs.remove(job_id)
     assert (await job(store, job_id)).status is JobStatus.QUEUED
 
 
@@ -171,18 +171,18 @@ async def test_removing_a_job_leaves_nothing_of_it(store: Store) -> None:
     await write(store, shard, label_state(0))
     await save(store, shard)
     await finish(store, shard)
-    async with store.desk(LOCAL_CALLER) as desk:
-        await desk.idempotency.claim("key", "0" * 64, job_id)
-        await desk.jobs.remove(job_id)
-    async with store.desk(LOCAL_CALLER) as desk:
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        await unit.idempotency.claim("key", "0" * 64, job_id)
+        await unit.jobs.remove(job_id)
+    async with store.project_unit(LOCAL_CALLER) as unit:
         with pytest.raises(JobNotFound):
-            await desk.jobs.get(job_id)
-        assert await desk.events.after(job_id, 0, limit=10) == []
-        assert [pair async for pair in desk.gold.pairs(job_id)] == []
-        assert await desk.idempotency.claim("key", "1" * 64, other) is None
-    async with store.workbench() as bench:
-        assert await bench.rows.of(shard.dataset_id, 0) == []
-        assert await bench.labels.of_shard(job_id, 0) == {}
+            await unit.jobs.get(job_id)
+        assert await unit.events.after(job_id, 0, limit=10) == []
+        assert [pair async for pair in unit.gold.pairs(job_id)] == []
+        assert await unit.idempotency.claim("key", "1" * 64, other) is None
+    async with store.worker_unit() as unit:
+        assert await unit.rows.of(shard.dataset_id, 0) == []
+        assert await unit.labels.of_shard(job_id, 0) == {}
     assert (await job(store, other)).status is JobStatus.QUEUED
 
 
@@ -190,13 +190,13 @@ async def test_whatever_a_failed_unit_of_work_did_is_taken_back(store: Store) ->
     with pytest.raises(RuntimeError, match="half-way"):
         await add_and_fail(store)
     assert await claim(store) is None
-    async with store.desk(LOCAL_CALLER) as desk:
-        assert await desk.jobs.page(limit=10, before=None, status=None) == []
-        assert await desk.idempotency.claim("key", "0" * 64, JobId("job_other")) is None
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        assert await unit.jobs.page(limit=10, before=None, status=None) == []
+        assert await unit.idempotency.claim("key", "0" * 64, JobId("job_other")) is None
 
 
 async def add_and_fail(store: Store) -> None:
-    async with store.desk(LOCAL_CALLER) as desk:
-        job_id = await added(desk)
-        await desk.idempotency.claim("key", "0" * 64, job_id)
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        job_id = await added(unit)
+        await unit.idempotency.claim("key", "0" * 64, job_id)
         raise RuntimeError("half-way")

@@ -12,9 +12,9 @@ CONFIG = {"task": {"template": "{q} is"}}
 
 async def test_a_job_keeps_its_warnings(store: Store) -> None:
     job_id = await submitted(store, CONFIG, [{"q": "a"}, {"q": "a"}, {"q": "b"}])
-    async with store.desk(LOCAL_CALLER) as desk:
-        stored = await desk.jobs.get(job_id)
-        [listed] = await desk.jobs.page(limit=10, before=None, status=None)
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        stored = await unit.jobs.get(job_id)
+        [listed] = await unit.jobs.page(limit=10, before=None, status=None)
     relations, repeated = stored.warnings
     assert "no relations" in relations
     assert repeated == "1 rows read exactly like an earlier row"
@@ -25,8 +25,8 @@ async def test_a_warning_of_a_worker_joins_those_of_the_job(store: Store) -> Non
     job_id = await submitted(store, CONFIG, [{"q": "a"}, {"q": "b"}])
     before = (await job(store, job_id)).warnings
     shard = await claimed(store)
-    async with store.workbench() as bench:
-        await bench.shards.warn(shard.lease, "1 row is unlabeled")
+    async with store.worker_unit() as unit:
+        await unit.shards.warn(shard.lease, "1 row is unlabeled")
     assert (await job(store, job_id)).warnings == (*before, "1 row is unlabeled")
 
 
@@ -35,9 +35,9 @@ async def test_why_a_row_has_no_label_is_kept_and_read_by_shard(store: Store) ->
     shard = await claimed(store)
     nameless = replace(label_state(1, None, None), reason="the server fails on it")
     await write(store, shard, label_state(0), nameless)
-    async with store.workbench() as bench:
-        assert await bench.labels.unscorable(job_id, 0) == {1: "the server fails on it"}
-        assert await bench.labels.unscorable(job_id, 1) == {}
-    async with store.desk(LOCAL_CALLER) as desk:
-        states = [row.state async for row in desk.labels.result(job_id)]
+    async with store.worker_unit() as unit:
+        assert await unit.labels.unscorable(job_id, 0) == {1: "the server fails on it"}
+        assert await unit.labels.unscorable(job_id, 1) == {}
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        states = [row.state async for row in unit.labels.result(job_id)]
     assert [state.reason for state in states] == [None, "the server fails on it", None, None]

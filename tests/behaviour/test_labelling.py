@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from service.access.desks import CallerDesks
+from service.access.caller_store import CallerStore
 from service.config import JobConfig
 from service.identifiers import JobId, Row, WorkerId
 from service.intake.limits import Limits
@@ -36,21 +36,21 @@ async def labelled(scorer: Scorer) -> list[str]:
     store = MemoryStore()
     rows = InlineSource([{"text": text} for text in TEXTS], LIMITS)
     scorers = ConfiguredScorers({"default": scorer})
-    desks = CallerDesks(store, LOCAL_CALLER)
-    receipt = await submit(CONFIG, rows, desks, scorers, idempotency_key=None, max_reported_faults=10)
+    project_store = CallerStore(store, LOCAL_CALLER)
+    receipt = await submit(CONFIG, rows, project_store, scorers, idempotency_key=None, max_reported_faults=10)
     while (claimed := await _claimed(store)) is not None:
         await run_shard(store, scorer, claimed, checkpoint_seconds=0.0, stop=asyncio.Event())
     return await _labels(store, receipt.job.id)
 
 
 async def _claimed(store: MemoryStore) -> ClaimedShard | None:
-    async with store.workbench() as bench:
-        return await bench.shards.claim(WorkerId("worker"), 600.0)
+    async with store.worker_unit() as unit:
+        return await unit.shards.claim(WorkerId("worker"), 600.0)
 
 
 async def _labels(store: MemoryStore, job_id: JobId) -> list[str]:
-    async with store.workbench() as bench:
-        found = await bench.labels.of_shard(job_id, 0)
+    async with store.worker_unit() as unit:
+        found = await unit.labels.of_shard(job_id, 0)
     return [HELD[found[Row(number)]] for number in range(len(TEXTS))]
 
 

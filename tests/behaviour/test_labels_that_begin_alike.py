@@ -50,7 +50,7 @@ async def scorer_whose_model_says(answer: str, kind: str, urls: Urls) -> AsyncIt
         async with rig_of(kind, server, max_top_tokens=ALL_TOKENS) as rig:
             yield rig.scorer
         return
-    scorer = scorer_of(EMBEDDED[kind], urls[answer], Waits().driver(), max_top_tokens=VOCABULARY)
+    scorer = scorer_of(EMBEDDED[kind], urls[answer], Waits().executor(), max_top_tokens=VOCABULARY)
     yield scorer
     await scorer.close()
 

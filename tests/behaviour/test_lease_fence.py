@@ -6,7 +6,7 @@ import pytest
 
 from service.errors import LeaseLost
 from service.identifiers import DEFAULT_PROJECT, BackendId, DatasetId
-from service.ports.store import Store, Workbench
+from service.ports.store import Store, WorkerUnit
 from service.records.access import LOCAL_CALLER
 from service.records.jobs import Backoff, ClaimedShard, Lease, PauseReason, Progress, ShardStatus
 from service.records.scoring import BackendIdentity
@@ -43,26 +43,26 @@ def zombie(lease: Lease) -> ClaimedShard:
     )
 
 
-Write = Callable[[Workbench, Lease], Awaitable[object]]
+Write = Callable[[WorkerUnit, Lease], Awaitable[object]]
 
 WRITES: dict[str, Write] = {
-    "renew": lambda bench, lease: bench.shards.renew(lease, LONG),
-    "save": lambda bench, lease: bench.shards.save(lease, checkpoint=b"zombie", progress=Progress(labeled=9)),
-    "finish": lambda bench, lease: bench.shards.finish(lease, ShardStatus.SUCCEEDED),
-    "fail": lambda bench, lease: bench.shards.finish(lease, ShardStatus.FAILED, error={"code": "x", "message": "y"}),
-    "release": lambda bench, lease: bench.shards.release(lease),
-    "crash": lambda bench, lease: bench.shards.release(lease, crashed=True),
-    "labels": lambda bench, lease: bench.labels.write(lease, [label_state(0, 1)]),
-    "no labels": lambda bench, lease: bench.labels.write(lease, []),
-    "spend": lambda bench, lease: bench.shards.spend(lease, Usage(prompts=9), remembered=9),
-    "pause": lambda bench, lease: bench.shards.pause(
+    "renew": lambda unit, lease: unit.shards.renew(lease, LONG),
+    "save": lambda unit, lease: unit.shards.save(lease, checkpoint=b"zombie", progress=Progress(labeled=9)),
+    "finish": lambda unit, lease: unit.shards.finish(lease, ShardStatus.SUCCEEDED),
+    "fail": lambda unit, lease: unit.shards.finish(lease, ShardStatus.FAILED, error={"code": "x", "message": "y"}),
+    "release": lambda unit, lease: unit.shards.release(lease),
+    "crash": lambda unit, lease: unit.shards.release(lease, crashed=True),
+    "labels": lambda unit, lease: unit.labels.write(lease, [label_state(0, 1)]),
+    "no labels": lambda unit, lease: unit.labels.write(lease, []),
+    "spend": lambda unit, lease: unit.shards.spend(lease, Usage(prompts=9), remembered=9),
+    "pause": lambda unit, lease: unit.shards.pause(
         zombie(lease), PauseReason.BACKEND_UNAVAILABLE, "away", backoff=Backoff(), at_least_seconds=0.0
     ),
-    "resume": lambda bench, lease: bench.shards.resume(zombie(lease)),
-    "backend": lambda bench, lease: bench.backends.of_job(lease, BackendIdentity("another")),
-    "answers": lambda bench, lease: bench.answers.record(lease, BackendId(1), {PromptKey(b"k" * 16): (-0.5, -0.9)}),
-    "no answers": lambda bench, lease: bench.answers.record(lease, BackendId(1), {}),
-    "event": lambda bench, lease: bench.events.append(lease, "zombie", {}),
+    "resume": lambda unit, lease: unit.shards.resume(zombie(lease)),
+    "backend": lambda unit, lease: unit.backends.of_job(lease, BackendIdentity("another")),
+    "answers": lambda unit, lease: unit.answers.record(lease, BackendId(1), {PromptKey(b"k" * 16): (-0.5, -0.9)}),
+    "no answers": lambda unit, lease: unit.answers.record(lease, BackendId(1), {}),
+    "event": lambda unit, lease: unit.events.append(lease, "zombie", {}),
 }
 
 
@@ -80,12 +80,12 @@ async def test_a_zombie_writes_nothing_once_another_worker_has_the_shard(store: 
     await write(store, successor, label_state(0, 0))
     before = await everything(store, job_id)
     with pytest.raises(LeaseLost):
-        async with store.workbench() as bench:
-            await zombie_write(bench, zombie.lease)
+        async with store.worker_unit() as unit:
+            await zombie_write(unit, zombie.lease)
     assert await everything(store, job_id) == before
-    async with store.workbench() as bench:
-        assert await bench.labels.of_shard(job_id, 0) == {0: 0}
-        assert await bench.shards.renew(successor.lease, LONG) is False
+    async with store.worker_unit() as unit:
+        assert await unit.labels.of_shard(job_id, 0) == {0: 0}
+        assert await unit.shards.renew(successor.lease, LONG) is False
 
 
 async def test_a_zombie_writes_nothing_once_the_shard_is_finished(store: Store, zombie_write: Write) -> None:
@@ -94,8 +94,8 @@ async def test_a_zombie_writes_nothing_once_the_shard_is_finished(store: Store, 
     await finish(store, shard)
     before = await everything(store, job_id)
     with pytest.raises(LeaseLost):
-        async with store.workbench() as bench:
-            await zombie_write(bench, shard.lease)
+        async with store.worker_unit() as unit:
+            await zombie_write(unit, shard.lease)
     assert await everything(store, job_id) == before
 
 
@@ -105,22 +105,22 @@ async def test_a_lost_lease_takes_back_everything_its_unit_of_work_did(store: St
     await claimed(store, BOB)
     with pytest.raises(LeaseLost):
         await write_under_both(store, good.lease, lost.lease)
-    async with store.workbench() as bench:
-        assert await bench.labels.of_shard(job_id, 0) == {}
+    async with store.worker_unit() as unit:
+        assert await unit.labels.of_shard(job_id, 0) == {}
 
 
 async def test_nobody_holds_a_shard_of_a_job_that_was_removed(store: Store, zombie_write: Write) -> None:
     job_id = await queued(store, 1, 1)
     failing, running = await claimed(store), await claimed(store)
     await finish(store, failing, ShardStatus.FAILED)
-    async with store.desk(LOCAL_CALLER) as desk:
-        await desk.jobs.remove(job_id)
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        await unit.jobs.remove(job_id)
     with pytest.raises(LeaseLost):
-        async with store.workbench() as bench:
-            await zombie_write(bench, running.lease)
+        async with store.worker_unit() as unit:
+            await zombie_write(unit, running.lease)
 
 
 async def write_under_both(store: Store, good: Lease, lost: Lease) -> None:
-    async with store.workbench() as bench:
-        await bench.labels.write(good, [label_state(0, 1)])
-        await bench.labels.write(lost, [label_state(1, 1)])
+    async with store.worker_unit() as unit:
+        await unit.labels.write(good, [label_state(0, 1)])
+        await unit.labels.write(lost, [label_state(1, 1)])

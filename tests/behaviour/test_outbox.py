@@ -58,9 +58,9 @@ async def test_the_end_of_a_job_is_told_with_its_error(store: Store) -> None:
     await made(store, "job.failed")
     job_id = await queued(store)
     shard = await claimed(store)
-    async with store.workbench() as bench:
+    async with store.worker_unit() as unit:
         error = {"code": "backend_refused", "message": "no"}
-        assert await bench.shards.finish(shard.lease, ShardStatus.FAILED, error=error) is JobStatus.FAILED
+        assert await unit.shards.finish(shard.lease, ShardStatus.FAILED, error=error) is JobStatus.FAILED
     [due] = await claim(store)
     assert body_of(due)["data"] | {"links": {}} == {
         "job": job_id,
@@ -87,8 +87,8 @@ async def test_an_endpoint_gets_what_it_wants_and_nothing_of_other_projects(stor
 async def test_what_is_taken_back_is_not_told(store: Store) -> None:
     webhook = await made(store)
     with suppress(ZeroDivisionError):
-        async with store.desk(LOCAL_CALLER) as desk:
-            await added(desk)
+        async with store.project_unit(LOCAL_CALLER) as unit:
+            await added(unit)
             raise ZeroDivisionError
     assert await log_of(store, webhook) == []
 
@@ -193,8 +193,8 @@ async def test_a_removed_job_takes_what_was_told_of_it_along(store: Store) -> No
     job_id = await queued(store)
     await cancel(store, job_id)
     test = await send(store, webhook)
-    async with store.desk(LOCAL_CALLER) as desk:
-        await desk.jobs.remove(job_id)
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        await unit.jobs.remove(job_id)
     assert [delivery.id for delivery in await log_of(store, webhook)] == [test.id]
 
 
@@ -202,14 +202,14 @@ async def test_deleting_an_endpoint_while_jobs_change_undoes_no_change(store: St
     async def make_and_remove() -> None:
         for _ in range(10):
             webhook = await made(store)
-            async with store.desk(LOCAL_CALLER) as desk:
-                await desk.webhooks.remove(webhook.id)
+            async with store.project_unit(LOCAL_CALLER) as unit:
+                await unit.webhooks.remove(webhook.id)
 
     removing = asyncio.gather(*(make_and_remove() for _ in range(2)))
     ids = [await queued(store) for _ in range(10)]
     await removing
-    async with store.desk(LOCAL_CALLER) as desk:
-        assert {job.id for job in await desk.jobs.page(limit=99, before=None, status=None)} == set(ids)
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        assert {job.id for job in await unit.jobs.page(limit=99, before=None, status=None)} == set(ids)
 
 
 async def test_an_endpoint_that_nothing_reaches_for_days_is_disabled(

@@ -314,8 +314,8 @@ async def test_a_paused_job_has_no_estimate_of_the_time_left(store: Store) -> No
 
 async def test_a_paused_job_is_in_flight_as_to_quotas(store: Store) -> None:
     await put_on_hold(store, await queued(store))
-    async with store.desk(LOCAL_CALLER) as desk:
-        assert (await desk.account.usage()).jobs_in_flight == 1
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        assert (await unit.account.usage()).jobs_in_flight == 1
 
 
 async def test_waiting_workers_are_told_when_a_job_is_resumed(store: Store) -> None:

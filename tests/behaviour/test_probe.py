@@ -33,11 +33,11 @@ async def probed(
     """What a scorer of this kind, that of the server unless said otherwise, finds out."""
     kind = kind or server.kind
     async with serving(server) as url:
-        driver = Waits().driver()
-        scorer: EmbeddedScorer | PromptScorer = EmbeddedScorer("default", url, driver=driver, detect=detector(url))
+        executor = Waits().executor()
+        scorer: EmbeddedScorer | PromptScorer = EmbeddedScorer("default", url, executor=executor, detect=detector(url))
         if kind != "embedded":
             wire = wire_of(kind, url, max_top_tokens=max_top_tokens)
-            scorer = PromptScorer("default", wire, driver, probe=Examiner(detector(url)))
+            scorer = PromptScorer("default", wire, executor, probe=Examiner(detector(url)))
         try:
             return await scorer.probe(labels or LABELS)
         finally:

@@ -11,7 +11,7 @@ from service.access.issuing import create_key
 from service.errors import JobNotFound
 from service.identifiers import JobId, KeyId, ProjectName, new_dataset_id, new_job_id
 from service.ports import store as ports
-from service.ports.store import Desk, Store
+from service.ports.store import ProjectUnit, Store
 from service.records.access import AuditAction, AuditEntry, Caller, Scope
 from tests.behaviour.stored import added, claimed, finish, label_state, write
 
@@ -23,20 +23,21 @@ async def everything_of(stream: Any) -> list[Any]:
 
 
 # Every way to ask a desk about a job; a new one belongs here.
-ASKING: dict[str, Callable[[Desk, JobId], Awaitable[Any]]] = {
-    "jobs.get": lambda desk, job_id: desk.jobs.get(job_id),
-    "jobs.request_cancel": lambda desk, job_id: desk.jobs.request_cancel(job_id),
-    "jobs.pause": lambda desk, job_id: desk.jobs.pause(job_id),
-    "jobs.resume": lambda desk, job_id: desk.jobs.resume(job_id),
-    "jobs.remove": lambda desk, job_id: desk.jobs.remove(job_id),
-    "jobs.columns": lambda desk, job_id: desk.jobs.columns(job_id),
-    "jobs.arrow_schema": lambda desk, job_id: desk.jobs.arrow_schema(job_id),
-    "labels.page": lambda desk, job_id: desk.labels.page(job_id, limit=9, after=None, by_confidence=False),
-    "labels.page by confidence": lambda desk, job_id: desk.labels.page(job_id, limit=9, after=None, by_confidence=True),
-    "labels.result": lambda desk, job_id: everything_of(desk.labels.result(job_id)),
-    "gold.pairs": lambda desk, job_id: everything_of(desk.gold.pairs(job_id)),
-    "events.after": lambda desk, job_id: desk.events.after(job_id, 0, limit=9),
-    "events.append": lambda desk, job_id: desk.events.append(job_id, "note", {}),
+ASKING: dict[str, Callable[[ProjectUnit, JobId], Awaitable[Any]]] = {
+    "jobs.get": lambda unit, job_id: unit.jobs.get(job_id),
+    "jobs.request_cancel": lambda unit, job_id: unit.jobs.request_cancel(job_id),
+    "jobs.pause": lambda unit, job_id: unit.jobs.pause(job_id),
+    "jobs.resume": lambda unit, job_id: unit.jobs.resume(job_id),
+    "jobs.remove": lambda unit, job_id: unit.jobs.remove(job_id),
+    "jobs.columns": lambda unit, job_id: unit.jobs.columns(job_id),
+    "jobs.summaries": lambda unit, job_id: unit.jobs.summaries(job_id),
+    "jobs.arrow_schema": lambda unit, job_id: unit.jobs.arrow_schema(job_id),
+    "labels.page": lambda unit, job_id: unit.labels.page(job_id, limit=9, after=None, by_confidence=False),
+    "labels.page by confidence": lambda unit, job_id: unit.labels.page(job_id, limit=9, after=None, by_confidence=True),
+    "labels.result": lambda unit, job_id: everything_of(unit.labels.result(job_id)),
+    "gold.pairs": lambda unit, job_id: everything_of(unit.gold.pairs(job_id)),
+    "events.after": lambda unit, job_id: unit.events.after(job_id, 0, limit=9),
+    "events.append": lambda unit, job_id: unit.events.append(job_id, "note", {}),
 }
 
 UNDER_WAY = {"jobs.request_cancel", "jobs.pause", "jobs.resume"}  # asked of a job that has not ended
@@ -45,7 +46,7 @@ UNDER_WAY = {"jobs.request_cancel", "jobs.pause", "jobs.resume"}  # asked of a j
 def test_every_way_to_ask_about_a_job_is_tried_here() -> None:
     parts = {"jobs": ports.Jobs, "labels": ports.LabelsRead, "gold": ports.Gold, "events": ports.Events}
     rest = {"datasets", "idempotency", "account", "audit", "backends", "webhooks"}  # not asked by a job's id
-    assert set(ports.Desk.__annotations__) == set(parts) | rest
+    assert set(ports.ProjectUnit.__annotations__) == set(parts) | rest
     ways = {
         f"{name}.{method}"
         for name, part in parts.items()
@@ -98,37 +99,37 @@ async def test_lists_have_the_projects_own_jobs_only(projects: Store) -> None:
 
 async def test_an_idempotency_key_means_something_else_to_every_project(projects: Store) -> None:
     first, second = new_job_id(), new_job_id()
-    async with projects.desk(BIRDS) as desk:
-        assert await desk.idempotency.claim("k", "sha", first) is None
-    async with projects.desk(FISH) as desk:
-        assert await desk.idempotency.claim("k", "sha", second) is None
+    async with projects.project_unit(BIRDS) as unit:
+        assert await unit.idempotency.claim("k", "sha", first) is None
+    async with projects.project_unit(FISH) as unit:
+        assert await unit.idempotency.claim("k", "sha", second) is None
     for caller, job_id in ((BIRDS, first), (FISH, second)):
-        async with projects.desk(caller) as desk:
-            stored = await desk.idempotency.claim("k", "sha", new_job_id())
+        async with projects.project_unit(caller) as unit:
+            stored = await unit.idempotency.claim("k", "sha", new_job_id())
             assert stored is not None
             assert stored.job_id == job_id
 
 
 async def test_deleting_a_job_leaves_other_projects_idempotency_keys_alone(projects: Store) -> None:
     job_id = await queued_by(projects, BIRDS, ended=True)
-    async with projects.desk(FISH) as desk:
-        await desk.idempotency.claim("k", "sha", new_job_id())
-    async with projects.desk(BIRDS) as desk:
-        await desk.idempotency.claim("k", "sha", job_id)
-        await desk.jobs.remove(job_id)
-        assert await desk.idempotency.claim("k", "sha", job_id) is None
-    async with projects.desk(FISH) as desk:
-        assert await desk.idempotency.claim("k", "sha", new_job_id()) is not None
+    async with projects.project_unit(FISH) as unit:
+        await unit.idempotency.claim("k", "sha", new_job_id())
+    async with projects.project_unit(BIRDS) as unit:
+        await unit.idempotency.claim("k", "sha", job_id)
+        await unit.jobs.remove(job_id)
+        assert await unit.idempotency.claim("k", "sha", job_id) is None
+    async with projects.project_unit(FISH) as unit:
+        assert await unit.idempotency.claim("k", "sha", new_job_id()) is not None
 
 
 async def test_rows_cannot_be_put_into_another_projects_data_set(projects: Store) -> None:
     job_id = await queued_by(projects, BIRDS)
-    async with projects.desk(BIRDS) as desk:
-        dataset_id = (await desk.jobs.get(job_id)).dataset_id
+    async with projects.project_unit(BIRDS) as unit:
+        dataset_id = (await unit.jobs.get(job_id)).dataset_id
     for wanted in (dataset_id, new_dataset_id()):
         with pytest.raises(LookupError):
-            async with projects.desk(FISH) as desk:
-                await desk.datasets.add_rows(wanted, [])
+            async with projects.project_unit(FISH) as unit:
+                await unit.datasets.add_rows(wanted, [])
 
 
 async def test_workers_take_jobs_of_all_projects(projects: Store) -> None:
@@ -141,15 +142,15 @@ async def test_what_is_audited_is_stored_with_what_was_done_or_not_at_all(projec
     caller = Caller(project=BIRDS.project, key_id=KeyId("k"), request_id="r")
     entry = AuditEntry.by(caller, AuditAction.JOB_DELETED, "job_1")
     with suppress(ZeroDivisionError):
-        async with projects.desk(caller) as desk:
-            await desk.audit.record(entry)
+        async with projects.project_unit(caller) as unit:
+            await unit.audit.record(entry)
             raise ZeroDivisionError
-    async with projects.desk(caller) as desk:
-        assert desk.audit.recorded == []
-        await desk.audit.record(entry)
-        assert desk.audit.recorded == [entry]
-    async with projects.gate() as gate:
-        found = await gate.audit.latest(limit=1)
+    async with projects.project_unit(caller) as unit:
+        assert unit.audit.recorded == []
+        await unit.audit.record(entry)
+        assert unit.audit.recorded == [entry]
+    async with projects.access_unit() as unit:
+        found = await unit.audit.latest(limit=1)
     assert [(e.action, e.target, e.project, e.key_id, e.request_id) for e in found] == [
         (entry.action, entry.target, entry.project, entry.key_id, entry.request_id)
     ]
@@ -157,8 +158,8 @@ async def test_what_is_audited_is_stored_with_what_was_done_or_not_at_all(projec
 
 
 async def queued_by(store: Store, caller: Caller, *, ended: bool = False) -> JobId:
-    async with store.desk(caller) as desk:
-        job_id = await added(desk, gold=[b'"yes"', b'"no"'])
+    async with store.project_unit(caller) as unit:
+        job_id = await added(unit, gold=[b'"yes"', b'"no"'])
     if ended:
         shard = await claimed(store)
         await write(store, shard, label_state(0), label_state(1))
@@ -169,18 +170,18 @@ async def queued_by(store: Store, caller: Caller, *, ended: bool = False) -> Job
 async def answer(store: Store, caller: Caller, asked: str, job_id: JobId) -> str:
     """What comes back, as text in which the id does not show."""
     try:
-        async with store.desk(caller) as desk:
-            return repr(await ASKING[asked](desk, job_id)).replace(job_id, "ID")
+        async with store.project_unit(caller) as unit:
+            return repr(await ASKING[asked](unit, job_id)).replace(job_id, "ID")
     except JobNotFound as error:
         return f"{type(error).__name__} {error}".replace(job_id, "ID")
 
 
 async def snapshot(store: Store, job_id: JobId) -> str:
-    async with store.desk(BIRDS) as desk:
-        states = await everything_of(desk.labels.result(job_id))
-        return repr((await desk.jobs.get(job_id), await desk.events.after(job_id, 0, limit=99), states))
+    async with store.project_unit(BIRDS) as unit:
+        states = await everything_of(unit.labels.result(job_id))
+        return repr((await unit.jobs.get(job_id), await unit.events.after(job_id, 0, limit=99), states))
 
 
 async def listed(store: Store, caller: Caller) -> list[JobId]:
-    async with store.desk(caller) as desk:
-        return [job.id for job in await desk.jobs.page(limit=9, before=None, status=None)]
+    async with store.project_unit(caller) as unit:
+        return [job.id for job in await unit.jobs.page(limit=9, before=None, status=None)]

@@ -27,11 +27,11 @@ from tests.behaviour.stored import (
 
 
 async def test_a_stored_job_is_told_as_it_was_given(store: Store) -> None:
-    async with store.desk(LOCAL_CALLER) as desk:
-        job_id = await added(desk, 2, 1)
-        stored = await desk.jobs.get(job_id)
-        columns = await desk.jobs.columns(job_id)
-        types = await desk.jobs.arrow_schema(job_id)
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        job_id = await added(unit, 2, 1)
+        stored = await unit.jobs.get(job_id)
+        columns = await unit.jobs.columns(job_id)
+        types = await unit.jobs.arrow_schema(job_id)
     assert (stored.config, stored.status) == (CONFIG, JobStatus.QUEUED)
     assert (stored.started_at, stored.finished_at, stored.error) == (None, None, None)
     assert (stored.progress.rows, stored.progress.utility, stored.progress.eta_seconds) == (3, None, None)
@@ -65,8 +65,8 @@ async def test_a_worker_can_ask_what_the_whole_job_has_cost(store: Store) -> Non
     job_id = await queued(store, 1, 1)
     for tokens in (5, 7):
         await save(store, await claimed(store), tokens_computed=tokens)
-    async with store.workbench() as bench:
-        computed, seconds = await bench.shards.job_totals(job_id)
+    async with store.worker_unit() as unit:
+        computed, seconds = await unit.shards.job_totals(job_id)
     assert computed == 12
     assert seconds > 0
 
@@ -74,12 +74,12 @@ async def test_a_worker_can_ask_what_the_whole_job_has_cost(store: Store) -> Non
 async def test_jobs_are_paged_newest_first(store: Store) -> None:
     ids = []
     for _ in range(3):
-        async with store.desk(LOCAL_CALLER) as desk:
-            ids += [await added(desk) for _ in range(3)]  # in Postgres they have the very same time
+        async with store.project_unit(LOCAL_CALLER) as unit:
+            ids += [await added(unit) for _ in range(3)]  # in Postgres they have the very same time
     seen: list[Job] = []
     before: tuple[str, str] | None = None
-    async with store.desk(LOCAL_CALLER) as desk:
-        while page := await desk.jobs.page(limit=3, before=before, status=None):
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        while page := await unit.jobs.page(limit=3, before=before, status=None):
             seen += page
             before = (page[-1].created_at.isoformat(), page[-1].id)
     assert {found.id for found in seen} == set(ids)
@@ -91,16 +91,16 @@ async def test_jobs_are_paged_newest_first(store: Store) -> None:
 async def test_jobs_can_be_listed_by_status(store: Store) -> None:
     waiting, stopped = await queued(store), await queued(store)
     await cancel(store, stopped)
-    async with store.desk(LOCAL_CALLER) as desk:
+    async with store.project_unit(LOCAL_CALLER) as unit:
         for status, expected in ((JobStatus.QUEUED, [waiting]), (JobStatus.CANCELLED, [stopped])):
-            assert [found.id for found in await desk.jobs.page(limit=10, before=None, status=status)] == expected
+            assert [found.id for found in await unit.jobs.page(limit=10, before=None, status=status)] == expected
 
 
 @pytest.mark.parametrize("moment", ["yesterday", "", "2026-11-23T12:00:00"])
 async def test_a_cursor_that_is_not_a_time_is_refused(store: Store, moment: str) -> None:
-    async with store.desk(LOCAL_CALLER) as desk:
+    async with store.project_unit(LOCAL_CALLER) as unit:
         with pytest.raises(InvalidCursor):
-            await desk.jobs.page(limit=1, before=(moment, "job_0"), status=None)
+            await unit.jobs.page(limit=1, before=(moment, "job_0"), status=None)
 
 
 async def test_rows_nobody_came_to_are_unlabeled(store: Store) -> None:
@@ -121,8 +121,8 @@ async def test_label_states_can_be_replaced(store: Store) -> None:
     assert [state.raw_probability for _, state in await page(store, job_id)] == [0.5, None]
     await write(store, shard, label_state(0, 0, 0.6))
     assert [state for _, state in await page(store, job_id)] == [label_state(0, 0, 0.6), label_state(1, None, None)]
-    async with store.workbench() as bench:
-        assert await bench.labels.of_shard(job_id, 0) == {0: 0}
+    async with store.worker_unit() as unit:
+        assert await unit.labels.of_shard(job_id, 0) == {0: 0}
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])
@@ -143,8 +143,8 @@ async def test_every_page_size_shows_every_row_once_in_order(store: Store, limit
 async def test_the_result_has_every_row_with_its_gold_in_the_users_order(store: Store) -> None:
     job_id = await queued(store, 2, 1, gold=[b'"True"', None, b"false"])
     await write(store, await claimed(store), label_state(1, 1))
-    async with store.desk(LOCAL_CALLER) as desk:
-        rows = [row async for row in desk.labels.result(job_id)]
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        rows = [row async for row in unit.labels.result(job_id)]
     assert [row.id for row in rows] == ["row-0", "row-1", "row-2"]
     assert [row.data for row in rows] == [b'{"sum":"%d"}' % i for i in range(3)]
     assert [row.gold for row in rows] == [b'"True"', None, b"false"]
@@ -153,8 +153,8 @@ async def test_the_result_has_every_row_with_its_gold_in_the_users_order(store: 
 
 async def test_a_result_of_many_rows_arrives_whole(store: Store) -> None:
     job_id = await queued(store, 2500)
-    async with store.desk(LOCAL_CALLER) as desk:
-        positions = [row.state.position async for row in desk.labels.result(job_id)]
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        positions = [row.state.position async for row in unit.labels.result(job_id)]
     assert positions == list(range(2500))
 
 
@@ -163,8 +163,8 @@ async def test_a_result_can_be_read_in_parts(store: Store) -> None:
     parts: list[list[int]] = []
     last: int | None = None
     while not parts or parts[-1]:
-        async with store.desk(LOCAL_CALLER) as desk:
-            parts.append([row.state.position async for row in desk.labels.result(job_id, after=last, limit=3)])
+        async with store.project_unit(LOCAL_CALLER) as unit:
+            parts.append([row.state.position async for row in unit.labels.result(job_id, after=last, limit=3)])
         last = parts[-1][-1] if parts[-1] else last
     assert parts == [[0, 1, 2], [3, 4, 5], [6], []]
 
@@ -173,17 +173,17 @@ async def test_labels_of_a_job_that_is_unknown_cannot_be_read(store: Store) -> N
     unknown = JobId("job_unknown")
     with pytest.raises(JobNotFound):
         await page(store, unknown)
-    async with store.desk(LOCAL_CALLER) as desk:
+    async with store.project_unit(LOCAL_CALLER) as unit:
         with pytest.raises(JobNotFound):
-            assert [row async for row in desk.labels.result(unknown)] == []
+            assert [row async for row in unit.labels.result(unknown)] == []
 
 
 async def test_gold_is_compared_as_text(store: Store) -> None:
     gold = [b'"yes"', b"true", b"false", b"3", b"1.50", b"null", None]
     job_id = await queued(store, len(gold), gold=gold)
     await write(store, await claimed(store), label_state(1, 1), label_state(3, None, None))
-    async with store.desk(LOCAL_CALLER) as desk:
-        pairs = [pair async for pair in desk.gold.pairs(job_id)]
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        pairs = [pair async for pair in unit.gold.pairs(job_id)]
     assert pairs == [
         (unlabeled(0), "yes"),
         (label_state(1, 1), "True"),
@@ -218,11 +218,11 @@ async def test_events_written_at_once_are_numbered_without_gaps(store: Store) ->
 
     async def append(number: int) -> None:
         if number % 2:
-            async with store.desk(LOCAL_CALLER) as desk:
-                await desk.events.append(job_id, "note", {"number": number})
+            async with store.project_unit(LOCAL_CALLER) as unit:
+                await unit.events.append(job_id, "note", {"number": number})
         else:
-            async with store.workbench() as bench:
-                await bench.events.append(shard.lease, "note", {"number": number})
+            async with store.worker_unit() as unit:
+                await unit.events.append(shard.lease, "note", {"number": number})
 
     await asyncio.gather(*(append(number) for number in range(20)))
     notes = [event for event in await events(store, job_id) if event.type == "note"]
@@ -234,9 +234,9 @@ async def test_events_can_be_read_on_from_the_last_one_seen(store: Store) -> Non
     job_id = await queued(store)
     await cancel(store, job_id)
     assert [event.type for event in await events(store, job_id, after=1)] == ["job.cancel_requested", "job.cancelled"]
-    async with store.desk(LOCAL_CALLER) as desk:
-        assert [event.sequence for event in await desk.events.after(job_id, 1, limit=1)] == [2]
-        assert await desk.events.after(job_id, 3, limit=1) == []
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        assert [event.sequence for event in await unit.events.after(job_id, 1, limit=1)] == [2]
+        assert await unit.events.after(job_id, 3, limit=1) == []
 
 
 async def test_an_event_of_a_unit_that_failed_takes_no_number(store: Store) -> None:
@@ -248,25 +248,25 @@ async def test_an_event_of_a_unit_that_failed_takes_no_number(store: Store) -> N
 
 
 async def append_and_fail(store: Store, job_id: JobId) -> None:
-    async with store.desk(LOCAL_CALLER) as desk:
-        await desk.events.append(job_id, "note", {})
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        await unit.events.append(job_id, "note", {})
         raise RuntimeError("after the event")
 
 
 async def test_a_key_gives_back_what_it_was_used_for(store: Store) -> None:
     job_id = await queued(store)
-    async with store.desk(LOCAL_CALLER) as desk:
-        assert await desk.idempotency.claim("key", "a" * 64, job_id) is None
-    async with store.desk(LOCAL_CALLER) as desk:
-        used = await desk.idempotency.claim("key", "b" * 64, JobId("job_other"))
-        assert await desk.idempotency.claim("another", "b" * 64, JobId("job_other")) is None
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        assert await unit.idempotency.claim("key", "a" * 64, job_id) is None
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        used = await unit.idempotency.claim("key", "b" * 64, JobId("job_other"))
+        assert await unit.idempotency.claim("another", "b" * 64, JobId("job_other")) is None
     assert used == StoredRequest(sha256="a" * 64, job_id=job_id)
 
 
 async def test_of_many_rivals_for_a_key_one_wins_and_the_others_learn_who(store: Store) -> None:
     async def claim_key(number: int) -> StoredRequest | None:
-        async with store.desk(LOCAL_CALLER) as desk:
-            return await desk.idempotency.claim("key", "a" * 64, JobId(f"job_{number}"))
+        async with store.project_unit(LOCAL_CALLER) as unit:
+            return await unit.idempotency.claim("key", "a" * 64, JobId(f"job_{number}"))
 
     answers = await asyncio.gather(*(claim_key(number) for number in range(12)))
     winner = answers.index(None)
@@ -319,8 +319,8 @@ async def page(
     after: tuple[float, int] | None = None,
     by_confidence: bool = False,
 ) -> list[tuple[str, LabelState]]:
-    async with store.desk(LOCAL_CALLER) as desk:
-        return await desk.labels.page(job_id, limit=limit, after=after, by_confidence=by_confidence)
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        return await unit.labels.page(job_id, limit=limit, after=after, by_confidence=by_confidence)
 
 
 def unlabeled(position: int) -> LabelState:
@@ -335,3 +335,13 @@ async def test_a_cancelled_shard_keeps_the_job_failed_if_it_failed_before(store:
     await finish(store, failing, ShardStatus.FAILED)
     await finish(store, running, ShardStatus.SUCCEEDED)
     assert (await job(store, job_id)).status is JobStatus.FAILED
+
+
+async def test_what_shards_say_of_their_search_is_kept_with_them(store: Store) -> None:
+    job_id = await queued(store, 2, 1)
+    await finish(store, await claimed(store), summary={"utility": -0.5})
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        assert await unit.jobs.summaries(job_id) == {0: {"utility": -0.5}}
+    await finish(store, await claimed(store))
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        assert await unit.jobs.summaries(job_id) == {0: {"utility": -0.5}, 1: None}

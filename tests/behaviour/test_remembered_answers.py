@@ -11,7 +11,7 @@ import pytest
 from service.identifiers import BackendId
 from service.jobs.running import answer_cache
 from service.jobs.running.answer_cache import Memory
-from service.ports.store import Store, Workbench
+from service.ports.store import Store, WorkerUnit
 from service.records.access import LOCAL_CALLER
 from service.records.jobs import ClaimedShard, KnownBackend, Progress
 from service.records.scoring import BackendIdentity
@@ -37,23 +37,23 @@ def some(*numbers: int, nats: float = -0.1) -> Answers:
 
 
 async def record(store: Store, shard: ClaimedShard, answers: Answers, backend: BackendId = BACKEND) -> Answers:
-    async with store.workbench() as bench:
-        return await bench.answers.record(shard.lease, backend, answers)
+    async with store.worker_unit() as unit:
+        return await unit.answers.record(shard.lease, backend, answers)
 
 
 async def recall(store: Store, *numbers: int, backend: BackendId = BACKEND) -> Answers:
-    async with store.workbench() as bench:
-        return await bench.answers.recall(backend, [key(number) for number in numbers])
+    async with store.worker_unit() as unit:
+        return await unit.answers.recall(backend, [key(number) for number in numbers])
 
 
 async def recognized(store: Store, identity: BackendIdentity) -> BackendId:
-    async with store.desk(LOCAL_CALLER) as desk:
-        return await desk.backends.recognized(identity)
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        return await unit.backends.recognized(identity)
 
 
 async def of_job(store: Store, shard: ClaimedShard, measured: BackendIdentity) -> KnownBackend:
-    async with store.workbench() as bench:
-        return await bench.backends.of_job(shard.lease, measured)
+    async with store.worker_unit() as unit:
+        return await unit.backends.of_job(shard.lease, measured)
 
 
 async def test_an_answer_comes_back_to_the_last_bit(store: Store) -> None:
@@ -65,8 +65,8 @@ async def test_an_answer_comes_back_to_the_last_bit(store: Store) -> None:
         PromptKey(bytes(range(16))): (math.nextafter(-1.0, 0.0),),
     }
     assert await record(store, shard, answers) == answers
-    async with store.workbench() as bench:
-        assert await bench.answers.recall(BACKEND, [*answers, key(3)]) == answers
+    async with store.worker_unit() as unit:
+        assert await unit.answers.recall(BACKEND, [*answers, key(3)]) == answers
 
 
 async def test_nothing_is_remembered_of_prompts_that_were_not_asked(store: Store) -> None:
@@ -112,12 +112,12 @@ async def test_the_oldest_answers_are_dropped_first_and_a_few_at_a_time(store: S
     shard = await claimed(store)
     for number in (5, 3, 9, 1, 7):
         await record(store, shard, some(number))
-    async with store.workbench() as bench:
-        assert await bench.answers.last_beyond(5) is None
-        last = await bench.answers.last_beyond(2)
+    async with store.worker_unit() as unit:
+        assert await unit.answers.last_beyond(5) is None
+        last = await unit.answers.last_beyond(2)
         assert last is not None
-        assert [await bench.answers.forget(last, at_most=2) for _ in range(3)] == [2, 1, 0]
-        assert await bench.answers.last_beyond(2) is None
+        assert [await unit.answers.forget(last, at_most=2) for _ in range(3)] == [2, 1, 0]
+        assert await unit.answers.last_beyond(2) is None
     assert await recall(store, *range(10)) == some(1, 7)
 
 
@@ -190,8 +190,8 @@ async def test_a_worker_that_is_to_remember_nothing_asks_everything_again(store:
         await trial.run(store, scorer, Memory(store, max_answers=0))
         asked.append(scorer.asked)
     assert asked[0] == asked[1] != []
-    async with store.workbench() as bench:
-        assert await bench.answers.last_beyond(0) is None
+    async with store.worker_unit() as unit:
+        assert await unit.answers.last_beyond(0) is None
 
 
 async def test_a_run_looks_no_prompt_up_twice(store: Store) -> None:
@@ -223,8 +223,8 @@ class WatchedStore(UnluckyStore):
         self.looked_up = list[PromptKey]()
 
     @asynccontextmanager
-    async def workbench(self) -> AsyncIterator[Workbench]:
-        async with super().workbench() as unit:
+    async def worker_unit(self) -> AsyncIterator[WorkerUnit]:
+        async with super().worker_unit() as unit:
             recall = unit.answers.recall
 
             async def watched(backend_id: BackendId, keys: Collection[PromptKey]) -> Answers:

@@ -49,7 +49,7 @@ async def scorer(request: pytest.FixtureRequest) -> AsyncIterator[Scorer]:
         yield DeterministicScorer()
     elif request.param in EMBEDDED:
         kind = EMBEDDED[request.param]
-        made = scorer_of(kind, request.getfixturevalue("url"), Waits().driver(), max_top_tokens=VOCABULARY)
+        made = scorer_of(kind, request.getfixturevalue("url"), Waits().executor(), max_top_tokens=VOCABULARY)
         yield made
         await made.close()
     else:

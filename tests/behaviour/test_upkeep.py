@@ -54,8 +54,8 @@ async def labelled(store: Store, saves: int = 3) -> JobId:
 
 async def key_used(store: Store, key: str, job_id: JobId) -> bool:
     """Claim the key for this job; whether it had been used before."""
-    async with store.desk(LOCAL_CALLER) as desk:
-        return await desk.idempotency.claim(key, "0" * 64, job_id) is not None
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        return await unit.idempotency.claim(key, "0" * 64, job_id) is not None
 
 
 async def test_a_message_to_a_webhook_goes_once_it_is_old_unless_it_is_still_to_be_sent(aging: Aging) -> None:
@@ -85,7 +85,7 @@ async def test_an_idempotency_key_counts_for_as_long_as_was_said_and_then_no_lon
 
 async def test_the_log_of_a_job_that_ended_long_ago_is_shortened_and_its_report_is_the_same(aging: Aging) -> None:
     job_id = await labelled(aging.store)
-    told, whole = await report(aging.desks, job_id), await events(aging.store, job_id)
+    told, whole = await report(aging.project_store, job_id), await events(aging.store, job_id)
     await aging.let_pass(31 * DAY)
     removed = await aging.tidied()
     left = await events(aging.store, job_id)
@@ -94,7 +94,7 @@ async def test_the_log_of_a_job_that_ended_long_ago_is_shortened_and_its_report_
     assert [(event.sequence, event.data) for event in left] == [
         (event.sequence, event.data) for event in whole if event.type in LASTING_EVENTS
     ]
-    after = await report(aging.desks, job_id)
+    after = await report(aging.project_store, job_id)
     assert (after.search, after.verdict, after.reasons, after.cost) == (
         told.search,
         told.verdict,
@@ -108,7 +108,7 @@ async def test_who_saw_a_removed_event_last_gets_what_is_left_behind_it(aging: A
     job_id = await labelled(aging.store)
     await aging.let_pass(31 * DAY)
     await aging.tidied()
-    _, page = await list_events(aging.desks, job_id, after=3, limit=100)
+    _, page = await list_events(aging.project_store, job_id, after=3, limit=100)
     assert [event.type for event in page.items] == ["shard.finished", "job.succeeded"]
 
 
@@ -130,8 +130,8 @@ async def test_an_event_behind_a_removed_one_gets_a_number_of_its_own(aging: Agi
     await aging.let_pass(31 * DAY)
     await aging.tidied()
     last = (await events(aging.store, job_id))[-1].sequence
-    async with aging.store.desk(LOCAL_CALLER) as desk:
-        await desk.events.append(job_id, "note", {})
+    async with aging.store.project_unit(LOCAL_CALLER) as unit:
+        await unit.events.append(job_id, "note", {})
     assert (await events(aging.store, job_id))[-1].sequence == last + 1
 
 
@@ -140,8 +140,8 @@ async def test_jobs_stay_for_good_unless_the_operator_says_otherwise(aging: Agin
     await aging.let_pass(3000 * DAY)
     await aging.tidied()
     assert (await job(aging.store, job_id)).status is JobStatus.SUCCEEDED
-    async with aging.store.desk(LOCAL_CALLER) as desk:
-        rows = [row async for row in desk.labels.result(job_id)]
+    async with aging.store.project_unit(LOCAL_CALLER) as unit:
+        rows = [row async for row in unit.labels.result(job_id)]
     assert [row.state.label for row in rows] == [1, None]
     assert rows[0].gold == b'"True"'
 
@@ -155,12 +155,12 @@ async def test_a_job_that_ended_too_long_ago_goes_with_all_that_belongs_to_it(ag
     assert removed["jobs"] == 1
     with pytest.raises(JobNotFound):
         await job(aging.store, old)
-    assert {found.id for found in (await list_jobs(aging.desks, limit=9, before=None, status=None)).items} == {
+    assert {found.id for found in (await list_jobs(aging.project_store, limit=9, before=None, status=None)).items} == {
         young,
         open_one,
     }
-    async with aging.store.desk(LOCAL_CALLER) as desk:
-        assert (await desk.account.usage()).rows == 4
+    async with aging.store.project_unit(LOCAL_CALLER) as unit:
+        assert (await unit.account.usage()).rows == 4
     assert not await key_used(aging.store, "key", young)
     assert await aging.tidied(jobs=7 * DAY) == {}
 
@@ -169,8 +169,8 @@ async def test_jobs_that_the_maintainer_removed_are_in_the_audit_log(aging: Agin
     old = await labelled(aging.store)
     await aging.let_pass(8 * DAY)
     await aging.tidied(jobs=7 * DAY)
-    async with aging.store.gate() as gate:
-        [entry] = await gate.audit.latest(limit=9)
+    async with aging.store.access_unit() as unit:
+        [entry] = await unit.audit.latest(limit=9)
     assert (entry.action, entry.target, entry.project, entry.key_id, entry.request_id) == (
         AuditAction.JOB_EXPIRED,
         old,
@@ -193,31 +193,31 @@ async def test_audit_entries_and_use_by_day_go_when_they_are_old_and_the_young_s
     await queued(aging.store)
     shard = await claimed(aging.store)
     for target in ("old", "young"):
-        async with aging.store.desk(LOCAL_CALLER) as desk:
-            await desk.audit.record(AuditEntry.by(LOCAL_CALLER, entry.action, target))
+        async with aging.store.project_unit(LOCAL_CALLER) as unit:
+            await unit.audit.record(AuditEntry.by(LOCAL_CALLER, entry.action, target))
         await spend(aging.store, shard, Usage(tokens_computed=10 if target == "old" else 30))
         if target == "old":
             await aging.let_pass(3 * DAY)
     assert await aging.tidied(audit=2 * DAY, usage=2 * DAY) == {"audit_entries": 1, "usage": 1}
-    async with aging.store.gate() as gate:
-        assert [found.target for found in await gate.audit.latest(limit=9)] == ["young"]
-    async with aging.store.desk(LOCAL_CALLER) as desk:
-        assert (await desk.account.usage()).tokens_today == 20
+    async with aging.store.access_unit() as unit:
+        assert [found.target for found in await unit.audit.latest(limit=9)] == ["young"]
+    async with aging.store.project_unit(LOCAL_CALLER) as unit:
+        assert (await unit.account.usage()).tokens_today == 20
 
 
 async def test_what_a_project_used_today_stays_however_short_the_operator_keeps_it(aging: Aging) -> None:
     await queued(aging.store)
     await spend(aging.store, await claimed(aging.store), Usage(tokens_computed=10))
     assert await aging.tidied(usage=timedelta()) == {}
-    async with aging.store.desk(LOCAL_CALLER) as desk:
-        assert (await desk.account.usage()).tokens_today == 10
+    async with aging.store.project_unit(LOCAL_CALLER) as unit:
+        assert (await unit.account.usage()).tokens_today == 10
 
 
 async def test_what_is_kept_for_good_is_never_removed(aging: Aging) -> None:
     job_id = await labelled(aging.store)
     before = await event_types(aging.store, job_id)
-    async with aging.store.desk(LOCAL_CALLER) as desk:
-        await desk.audit.record(AuditEntry.by(LOCAL_CALLER, AuditAction.JOB_CREATED, job_id))
+    async with aging.store.project_unit(LOCAL_CALLER) as unit:
+        await unit.audit.record(AuditEntry.by(LOCAL_CALLER, AuditAction.JOB_CREATED, job_id))
     await aging.let_pass(3000 * DAY)
     assert await aging.tidied(events=None, audit=None, usage=None) == {}
     assert await event_types(aging.store, job_id) == before

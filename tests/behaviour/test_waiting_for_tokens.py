@@ -38,8 +38,8 @@ async def reasons(store: Store, job_id: JobId) -> Sequence[str]:
 async def run_out(store: Store, *, at_least_seconds: float = 0.0) -> None:
     """A worker finds that there are no tokens left."""
     shard = await claimed(store)
-    async with store.workbench() as bench:
-        await bench.shards.pause(
+    async with store.worker_unit() as unit:
+        await unit.shards.pause(
             shard, PauseReason.QUOTA_EXHAUSTED, "spent", backoff=AT_ONCE, at_least_seconds=at_least_seconds
         )
 
@@ -77,8 +77,8 @@ async def test_what_a_person_has_paused_stays_so(store: Store) -> None:
     job_id = await queued(store, 1)
     shard = await claimed(store)
     await put_on_hold(store, job_id)
-    async with store.workbench() as bench:
-        await bench.shards.pause(shard, PauseReason.QUOTA_EXHAUSTED, "spent", backoff=PATIENT, at_least_seconds=0.0)
+    async with store.worker_unit() as unit:
+        await unit.shards.pause(shard, PauseReason.QUOTA_EXHAUSTED, "spent", backoff=PATIENT, at_least_seconds=0.0)
     assert await reasons(store, job_id) == ["requested"]
     assert await claim(store) is None
 

@@ -15,7 +15,7 @@ from service.errors import (
     WebhookNotFound,
 )
 from service.identifiers import DeliveryId, WebhookId, new_webhook_id
-from service.ports.store import Desk, Store
+from service.ports.store import ProjectUnit, Store
 from service.records.access import LOCAL_CALLER, Scope
 from service.records.webhooks import Delivery, Webhook, WebhookChange
 from service.webhooks.signing import new_secret
@@ -39,8 +39,8 @@ async def test_an_endpoint_is_kept_as_it_was_made(store: Store) -> None:
     webhook = await made(store, "job.failed", "job.paused")
     assert await told(store, webhook) == webhook
     assert webhook.secret not in repr(webhook)
-    async with store.desk(LOCAL_CALLER) as desk:
-        assert await desk.webhooks.listed() == [webhook]
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        assert await unit.webhooks.listed() == [webhook]
 
 
 async def test_a_disabled_endpoint_is_sent_nothing_until_it_is_enabled(store: Store) -> None:
@@ -63,8 +63,8 @@ async def test_a_rotation_signs_with_both_secrets_and_then_with_the_new_one(stor
     await send(store, webhook)
     for overlap_seconds, both in ((LONG, True), (NO_TIME, False)):
         former, secret = (await told(store, webhook)).secret, new_secret()
-        async with store.desk(LOCAL_CALLER) as desk:
-            rotated = await desk.webhooks.rotate(webhook.id, secret, overlap_seconds=overlap_seconds)
+        async with store.project_unit(LOCAL_CALLER) as unit:
+            rotated = await unit.webhooks.rotate(webhook.id, secret, overlap_seconds=overlap_seconds)
         assert rotated.secret == secret
         [due] = await claim(store, lease_seconds=NO_TIME)
         assert due.secrets == ((secret, former) if both else (secret,))
@@ -92,8 +92,8 @@ async def test_a_removed_endpoint_is_gone_with_its_log(store: Store) -> None:
     webhook = await made(store)
     await send(store, webhook)
     [due] = await claim(store)
-    async with store.desk(LOCAL_CALLER) as desk:
-        await desk.webhooks.remove(webhook.id)
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        await unit.webhooks.remove(webhook.id)
     with pytest.raises(LeaseLost):
         await record(store, due, GOOD, DELIVERED)
     with pytest.raises(WebhookNotFound):
@@ -106,24 +106,24 @@ async def test_the_log_is_read_page_by_page_the_newest_first(store: Store) -> No
     found: list[Delivery] = []
     while len(found) < 5:
         last = found[-1] if found else None
-        async with store.desk(LOCAL_CALLER) as desk:
+        async with store.project_unit(LOCAL_CALLER) as unit:
             before = None if last is None else (last.created_at.isoformat(), last.id)
-            found += await desk.webhooks.deliveries(webhook.id, limit=2, before=before)
+            found += await unit.webhooks.deliveries(webhook.id, limit=2, before=before)
     assert sorted(delivery.id for delivery in found) == sorted(sent)
     assert found == sorted(found, key=lambda delivery: (delivery.created_at, delivery.id), reverse=True)
     with pytest.raises(InvalidCursor):
-        async with store.desk(LOCAL_CALLER) as desk:
-            await desk.webhooks.deliveries(webhook.id, limit=2, before=("yesterday", "x"))
+        async with store.project_unit(LOCAL_CALLER) as unit:
+            await unit.webhooks.deliveries(webhook.id, limit=2, before=("yesterday", "x"))
 
 
-FOREIGN: dict[str, Callable[[Desk, WebhookId, DeliveryId], Awaitable[object]]] = {
-    "get": lambda desk, webhook, _: desk.webhooks.get(webhook),
-    "change": lambda desk, webhook, _: desk.webhooks.change(webhook, WebhookChange(enabled=False)),
-    "rotate": lambda desk, webhook, _: desk.webhooks.rotate(webhook, "whsec_x", overlap_seconds=1.0),
-    "remove": lambda desk, webhook, _: desk.webhooks.remove(webhook),
-    "deliveries": lambda desk, webhook, _: desk.webhooks.deliveries(webhook, limit=9, before=None),
-    "resend": lambda desk, webhook, delivery: desk.webhooks.resend(webhook, delivery),
-    "send_test": lambda desk, webhook, delivery: desk.webhooks.send_test(webhook, delivery),
+FOREIGN: dict[str, Callable[[ProjectUnit, WebhookId, DeliveryId], Awaitable[object]]] = {
+    "get": lambda unit, webhook, _: unit.webhooks.get(webhook),
+    "change": lambda unit, webhook, _: unit.webhooks.change(webhook, WebhookChange(enabled=False)),
+    "rotate": lambda unit, webhook, _: unit.webhooks.rotate(webhook, "whsec_x", overlap_seconds=1.0),
+    "remove": lambda unit, webhook, _: unit.webhooks.remove(webhook),
+    "deliveries": lambda unit, webhook, _: unit.webhooks.deliveries(webhook, limit=9, before=None),
+    "resend": lambda unit, webhook, delivery: unit.webhooks.resend(webhook, delivery),
+    "send_test": lambda unit, webhook, delivery: unit.webhooks.send_test(webhook, delivery),
 }
 
 
@@ -133,15 +133,15 @@ async def test_another_projects_endpoint_is_as_unknown_as_one_that_never_was(sto
     webhook = await made(store)
     delivery = await send(store, webhook)
 
-    async def answer(desk: Desk, webhook_id: WebhookId) -> str:
+    async def answer(unit: ProjectUnit, webhook_id: WebhookId) -> str:
         with pytest.raises(WebhookNotFound) as caught:
-            await FOREIGN[asked](desk, webhook_id, delivery.id)
+            await FOREIGN[asked](unit, webhook_id, delivery.id)
         return str(caught.value).replace(webhook_id, "ID")
 
     answers = []
     for webhook_id in (webhook.id, new_webhook_id()):
-        async with store.desk(FISH) as desk:
-            answers.append(await answer(desk, webhook_id))
+        async with store.project_unit(FISH) as unit:
+            answers.append(await answer(unit, webhook_id))
     assert answers[0] == answers[1]
     assert await told(store, webhook) == webhook
     assert await log_of(store, webhook) == [delivery]

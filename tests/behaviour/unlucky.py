@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from service.access.desks import CallerDesks
+from service.access.caller_store import CallerStore
 from service.config import JobConfig
 from service.identifiers import JobId
 from service.intake.limits import Limits
@@ -15,7 +15,7 @@ from service.intake.sources import InlineSource
 from service.jobs.running.answer_cache import Memory
 from service.jobs.running.run import run_shard
 from service.jobs.submission.submit import submit
-from service.ports.store import Store, Workbench
+from service.ports.store import Store, WorkerUnit
 from service.records.access import LOCAL_CALLER, Caller
 from service.records.jobs import Job
 from service.records.labels import LabelState
@@ -101,12 +101,12 @@ class UnluckyStore(ForwardingStore):
         self.units = 0
 
     @asynccontextmanager
-    async def workbench(self) -> AsyncIterator[Workbench]:
+    async def worker_unit(self) -> AsyncIterator[WorkerUnit]:
         self.units += 1
         dies = self.units == self._fatal
         if dies and not self._committed:
             raise Killed
-        async with self._store.workbench() as unit:
+        async with self._store.worker_unit() as unit:
             yield unit
         if dies:
             raise Killed
@@ -132,8 +132,8 @@ class Trial:
         rows = [{"text": f"claim {number}", "question": number // 2} for number in range(8)]
         scorers = ConfiguredScorers({"default": NoisyScorer(self.backend)})
         source = InlineSource(rows, LIMITS)
-        desks = CallerDesks(self.store, self.caller)
-        receipt = await submit(config, source, desks, scorers, idempotency_key=None, max_reported_faults=10)
+        project_store = CallerStore(self.store, self.caller)
+        receipt = await submit(config, source, project_store, scorers, idempotency_key=None, max_reported_faults=10)
         return receipt.job.id
 
     async def ended(self, job_id: JobId, **moment: Any) -> tuple[Job, list[LabelState]]:
@@ -165,13 +165,13 @@ class Trial:
 
     async def labels(self, job_id: JobId) -> list[LabelState]:
         """Every row's label state."""
-        async with self.store.desk(self.caller) as desk:
-            return [row.state async for row in desk.labels.result(job_id)]
+        async with self.store.project_unit(self.caller) as unit:
+            return [row.state async for row in unit.labels.result(job_id)]
 
     async def job(self, job_id: JobId) -> Job:
         """The job as it is now."""
-        async with self.store.desk(self.caller) as desk:
-            return await desk.jobs.get(job_id)
+        async with self.store.project_unit(self.caller) as unit:
+            return await unit.jobs.get(job_id)
 
     async def by_heart(self) -> tuple[Job, list[LabelState]]:
         """What the stored answers alone make of the same job."""

@@ -9,17 +9,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.records.jobs import ClaimedShard, Lease
 from service.storage.store import PostgresStore
-from service.storage.units import WorkbenchUnit
+from service.storage.units import PostgresWorkerUnit
 
 
 class AnnouncingStore(PostgresStore):
     """The store itself; only one statement comes before each write."""
 
     @asynccontextmanager
-    async def workbench(self) -> AsyncIterator[WorkbenchUnit]:
-        async with super().workbench() as unit:
+    async def worker_unit(self) -> AsyncIterator[PostgresWorkerUnit]:
+        async with super().worker_unit() as unit:
             connection: AsyncConnection = unit.shards._connection  # type: ignore[attr-defined] # of the Postgres kind
-            yield WorkbenchUnit(
+            yield PostgresWorkerUnit(
                 shards=_Announcing(unit.shards, connection),
                 rows=unit.rows,
                 labels=_Announcing(unit.labels, connection),
@@ -32,7 +32,7 @@ class AnnouncingStore(PostgresStore):
 
 
 class _Announcing:
-    """A part of the workbench. A call whose first argument is a lease is announced."""
+    """A part of the worker unit. A call whose first argument is a lease is announced."""
 
     def __init__(self, part: object, connection: AsyncConnection) -> None:
         self._part = part

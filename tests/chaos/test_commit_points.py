@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from service.bootstrap import build_application
 from service.identifiers import JobId, WorkerId
-from service.ports.store import Store, Workbench
+from service.ports.store import Store, WorkerUnit
 from service.records.access import LOCAL_CALLER
 from service.storage.store import PostgresStore
 from tests.behaviour.forwarding import ForwardingStore
@@ -50,10 +50,10 @@ class FragileStore(ForwardingStore):
         self.transactions = 0
 
     @asynccontextmanager
-    async def workbench(self) -> AsyncIterator[Workbench]:
+    async def worker_unit(self) -> AsyncIterator[WorkerUnit]:
         self.transactions += 1
         dies = self.transactions == self._fatal
-        async with self._store.workbench() as unit:
+        async with self._store.worker_unit() as unit:
             yield unit
             if dies and self._end is End.ROLLED_BACK:
                 raise Died  # with every statement done, and none of them kept
@@ -86,8 +86,8 @@ async def disturbed(place: SmallService, fatal: int, end: End) -> Outcome:
 
 async def outcome(place: SmallService, job_id: JobId) -> Outcome:
     assert (await place.client.get(f"/v1/jobs/{job_id}")).json()["status"] == "succeeded"
-    async with place.store.desk(LOCAL_CALLER) as desk:
-        log = await desk.events.after(job_id, 0, limit=1000)
+    async with place.store.project_unit(LOCAL_CALLER) as unit:
+        log = await unit.events.after(job_id, 0, limit=1000)
     finished = Counter(event.data["shard"] for event in log if event.type == "shard.finished")
     return await result_bytes(place.client, job_id), finished
 

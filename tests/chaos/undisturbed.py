@@ -15,7 +15,7 @@ from service.identifiers import JobId
 from service.records.jobs import Lease
 from service.scoring.kinds import backend_of
 from service.settings import MemorySettings, QueueSettings, Settings
-from service.storage.units import WorkbenchUnit
+from service.storage.units import PostgresWorkerUnit
 from tests.acceptance.whole import finished_job
 from tests.support.memory import MemoryStore
 
@@ -43,8 +43,8 @@ class _NotingStore(MemoryStore):
         self.saved: dict[int, list[str]] = defaultdict(list)
 
     @asynccontextmanager
-    async def workbench(self) -> AsyncIterator[WorkbenchUnit]:
-        async with super().workbench() as unit:
+    async def worker_unit(self) -> AsyncIterator[PostgresWorkerUnit]:
+        async with super().worker_unit() as unit:
             save = unit.shards.save
 
             async def noted(lease: Lease, **values: Any) -> None:

@@ -142,11 +142,11 @@ def _fill_under_data(trial: Trial, client: Client) -> None:
 
 
 def _fill_under_log(trial: Trial) -> None:
-    """Postgres ends for want of room; the ballast brings it back once, and room brings it back for good."""
+    """Postgres ends for want of room; the disk reserve brings it back once, and room brings it back for good."""
     filler = fill(trial.disk)
     trial.write_log_until_it_ends()
     trial.timed("ballast dropped", lambda: trial.has_said("are given to it"))
-    trial.timed("back by the ballast", lambda: trial.ask("log, ballast", posts=False) == httpx.codes.OK)
+    trial.timed("back by the disk reserve", lambda: trial.ask("log, ballast", posts=False) == httpx.codes.OK)
     fill(trial.disk)
     trial.write_log_until_it_ends()
     trial.timed("ended without ballast", lambda: trial.has_said("goes on once there is room"))

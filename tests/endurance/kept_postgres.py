@@ -15,9 +15,9 @@ from pathlib import Path
 import asyncpg
 import psutil
 
-from icm.local_stack.disk_reserve import Ballast
+from icm.local_stack.disk_reserve import DiskReserve
 from icm.local_stack.embedded_postgres import EmbeddedPostgres
-from icm.local_stack.postgres_supervisor import PostgresKeeper
+from icm.local_stack.postgres_supervisor import PostgresSupervisor
 from migrations.commands import upgrade
 from service.storage.engine import driver_address
 
@@ -30,7 +30,7 @@ class KeptPostgres:
     """The server, its keeper, and what the keeper said."""
 
     server: EmbeddedPostgres
-    keeper: PostgresKeeper
+    keeper: PostgresSupervisor
     folder: Path
     said: list[str] = field(default_factory=list)
 
@@ -109,7 +109,9 @@ async def kept_postgres(*, durable: bool = False, migrated: bool = True) -> Asyn
     folder = Path(tempfile.gettempdir()) / f"icm-test-{uuid.uuid4().hex[:12]}"
     server = EmbeddedPostgres(folder, durable=durable)
     said: list[str] = []
-    kept = KeptPostgres(server, PostgresKeeper(server, Ballast(folder, size_bytes=0), said.append), folder, said)
+    kept = KeptPostgres(
+        server, PostgresSupervisor(server, DiskReserve(folder, size_bytes=0), said.append), folder, said
+    )
     try:
         kept.keeper.start()
         if migrated:
@@ -126,7 +128,7 @@ async def kept_postgres(*, durable: bool = False, migrated: bool = True) -> Asyn
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _keep(keeper: PostgresKeeper) -> None:
+async def _keep(keeper: PostgresSupervisor) -> None:
     while True:
         keeper.check()
         await asyncio.sleep(CHECK_SECONDS)

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from service.access.desks import CallerDesks
+from service.access.caller_store import CallerStore
 from service.config import JobConfig
 from service.identifiers import JobId, Label, Row, WorkerId
 from service.intake.limits import Limits
@@ -101,7 +101,7 @@ async def submitted(
     receipt = await submit(
         JobConfig.stored(config),
         InlineSource(rows, LIMITS),
-        CallerDesks(store, LOCAL_CALLER),
+        CallerStore(store, LOCAL_CALLER),
         ConfiguredScorers({"default": DeterministicScorer()}),
         idempotency_key=idempotency_key,
         max_reported_faults=10,
@@ -111,16 +111,16 @@ async def submitted(
 
 async def claimed(store: Store) -> ClaimedShard:
     """The shard, leased."""
-    async with store.workbench() as bench:
-        found = await bench.shards.claim(WORKER, LEASE_SECONDS)
+    async with store.worker_unit() as unit:
+        found = await unit.shards.claim(WORKER, LEASE_SECONDS)
     assert found is not None
     return found
 
 
 async def given_back(store: Store, shard: ClaimedShard) -> None:
     """The shard in the queue again."""
-    async with store.workbench() as bench:
-        await bench.shards.release(shard.lease)
+    async with store.worker_unit() as unit:
+        await unit.shards.release(shard.lease)
 
 
 async def left_half_way(store: Store, golden: Golden, checkpoint: bytes | None = None) -> JobId:
@@ -128,9 +128,9 @@ async def left_half_way(store: Store, golden: Golden, checkpoint: bytes | None =
     job_id = await submitted(store, golden.config, golden.rows)
     shard = await claimed(store)
     stored = base64.b64decode(golden.checkpoint) if checkpoint is None else checkpoint
-    async with store.workbench() as bench:
-        await bench.labels.write(shard.lease, golden.states())
-        await bench.shards.save(shard.lease, checkpoint=stored, progress=Progress())
+    async with store.worker_unit() as unit:
+        await unit.labels.write(shard.lease, golden.states())
+        await unit.shards.save(shard.lease, checkpoint=stored, progress=Progress())
     await given_back(store, shard)
     return job_id
 
@@ -146,6 +146,6 @@ async def run(store: Store, scorer: StoppingScorer) -> ShardOutcome:
 
 async def result_lines(store: Store, job_id: JobId) -> list[str]:
     """The result as people download it."""
-    desks = CallerDesks(store, LOCAL_CALLER)
-    parts = stream_result(desks, await find_result(desks, job_id, partial=True), ResultFormat.JSONL)
+    project_store = CallerStore(store, LOCAL_CALLER)
+    parts = stream_result(project_store, await find_result(project_store, job_id, partial=True), ResultFormat.JSONL)
     return b"".join([part async for part in parts]).decode().splitlines()

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from service.access.desks import CallerDesks
+from service.access.caller_store import CallerStore
 from service.access.issuing import create_key, limit_project
 from service.identifiers import JobId
 from service.jobs.control import pause
@@ -70,17 +70,17 @@ class Receiver:
 
 async def set_up(store: Store) -> Installation:
     """Fill an empty store: a job in every state that a release may be replaced in, and all that people have made."""
-    desks = CallerDesks(store, LOCAL_CALLER)
+    project_store = CallerStore(store, LOCAL_CALLER)
     _, key = await create_key(store, project=LOCAL_CALLER.project, name="golden", scopes=[Scope.ADMIN])
     await limit_project(store, LOCAL_CALLER.project, QUOTAS)
     webhook = await create_webhook(
-        desks, AddressPolicy(), url="https://receiver.example/hook", events=(), description="golden", at_most=1
+        project_store, AddressPolicy(), url="https://receiver.example/hook", events=(), description="golden", at_most=1
     )
     finished = await _submitted(store, "finished")
     await _work(store, shards=SHARDS)
     paused = await _submitted(store, "paused")
     await given_back(store, await _come_half_way(store, MIDDLE_OF_ANCHOR))
-    await pause(desks, paused)
+    await pause(project_store, paused)
     half_run = await _submitted(store, "half-run")
     await _work(store, shards=2)
     await _come_half_way(store, MIDDLE_OF_SHARD)
@@ -119,8 +119,8 @@ async def _run(store: Store, scorer: StoppingScorer, memory: Memory, shard: Clai
 async def _tell(store: Store) -> None:
     """Try once to deliver every message."""
     receiver = Receiver()
-    async with store.workbench() as bench:
-        due = await bench.deliveries.claim(limit=10, per_webhook=10, lease_seconds=60.0)
+    async with store.worker_unit() as unit:
+        due = await unit.deliveries.claim(limit=10, per_webhook=10, lease_seconds=60.0)
     for message in due:
         await deliver(store, receiver, message)
 

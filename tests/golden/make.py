@@ -39,8 +39,8 @@ async def made(config: dict[str, Any], rows: list[dict[str, Any]]) -> Golden:
     await given_back(half, shard)
     if shard.checkpoint is None:
         raise RuntimeError("nothing was stored half-way")
-    async with half.desk(LOCAL_CALLER) as desk:
-        states = [row.state async for row in desk.labels.result(half_id)]
+    async with half.project_unit(LOCAL_CALLER) as unit:
+        states = [row.state async for row in unit.labels.result(half_id)]
     return Golden(
         config=config,
         rows=rows,

@@ -12,7 +12,7 @@ from standardwebhooks.webhooks import Webhook as Verifier
 
 from migrations.commands import check, upgrade
 from service.access.authentication import authenticate
-from service.access.desks import CallerDesks
+from service.access.caller_store import CallerStore
 from service.access.issuing import latest_entries, limit_project, list_projects
 from service.bootstrap import build_application
 from service.errors import LeaseLost
@@ -46,9 +46,9 @@ class Heir:
     left: Installation
 
     @property
-    def desks(self) -> CallerDesks:
+    def project_store(self) -> CallerStore:
         """What the API sees of it."""
-        return CallerDesks(self.store, LOCAL_CALLER)
+        return CallerStore(self.store, LOCAL_CALLER)
 
     def job_id(self, name: str) -> JobId:
         """The id of the job in this state."""
@@ -56,8 +56,8 @@ class Heir:
 
     async def job(self, name: str) -> Job:
         """The job that was left in this state."""
-        async with self.store.desk(LOCAL_CALLER) as desk:
-            return await desk.jobs.get(self.job_id(name))
+        async with self.store.project_unit(LOCAL_CALLER) as unit:
+            return await unit.jobs.get(self.job_id(name))
 
     async def result(self, name: str) -> list[list[tuple[str, Any]]]:
         """Its result, as far as libraries of mathematics agree."""
@@ -121,14 +121,14 @@ async def test_a_job_left_half_way_ends_as_it_would_have_there(heir: Heir) -> No
 
 async def test_a_worker_of_that_release_has_lost_its_lease_once_it_was_taken_over(heir: Heir) -> None:
     job_id = heir.job_id("half-run")
-    async with heir.store.workbench() as bench:
-        taken_over = await bench.shards.claim(WorkerId("heir"), 60.0)
+    async with heir.store.worker_unit() as unit:
+        taken_over = await unit.shards.claim(WorkerId("heir"), 60.0)
     assert taken_over is not None
     assert (taken_over.lease.job_id, taken_over.checkpoint is None) == (job_id, False)
     former = replace(taken_over.lease, epoch=taken_over.lease.epoch - 1, worker_id=WORKER)
     with pytest.raises(LeaseLost):
-        async with heir.store.workbench() as bench:
-            await bench.shards.renew(former, 60.0)
+        async with heir.store.worker_unit() as unit:
+            await unit.shards.renew(former, 60.0)
 
 
 async def test_shards_that_were_done_there_are_not_begun_again(heir: Heir) -> None:
@@ -142,7 +142,7 @@ async def test_shards_that_were_done_there_are_not_begun_again(heir: Heir) -> No
 async def test_a_paused_job_stays_so_until_it_is_resumed_and_ends_as_it_would_have_there(heir: Heir) -> None:
     await heir.work()
     assert (await heir.job("paused")).status is JobStatus.PAUSED
-    await resume(heir.desks, heir.job_id("paused"))
+    await resume(heir.project_store, heir.job_id("paused"))
     await heir.work()
     assert (await heir.job("paused")).status is JobStatus.SUCCEEDED
     assert await heir.result("paused") == comparable(heir.left.results["paused"])
@@ -178,9 +178,9 @@ async def test_the_audit_log_goes_on_behind_what_was_entered_there(heir: Heir) -
 async def test_a_message_that_was_not_delivered_there_is_sent_once_and_verifies(heir: Heir) -> None:
     receiver, webhook_id = Receiver(), WebhookId(heir.left.webhook)
     await WebhookDispatch(heir.store, receiver, WebhookSettings()).turn()
-    async with heir.store.desk(LOCAL_CALLER) as desk:
-        webhook = await desk.webhooks.get(webhook_id)
-        log = await desk.webhooks.deliveries(webhook_id, limit=10, before=None)
+    async with heir.store.project_unit(LOCAL_CALLER) as unit:
+        webhook = await unit.webhooks.get(webhook_id)
+        log = await unit.webhooks.deliveries(webhook_id, limit=10, before=None)
     [(body, headers)] = receiver.messages
     told = Verifier(webhook.secret).verify(body, headers)
     assert (told["type"], told["data"]["job"]) == ("job.paused", heir.job_id("paused"))

@@ -72,8 +72,8 @@ async def test_a_search_that_a_later_release_stored_is_left_as_it_is(store: Stor
     with pytest.raises(CheckpointTooNew, match="later release"):
         await run(store, StoppingScorer())
     assert (await job_of(store, job_id)).status is JobStatus.RUNNING
-    async with store.desk(LOCAL_CALLER) as desk:
-        states = [row.state async for row in desk.labels.result(job_id)]
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        states = [row.state async for row in unit.labels.result(job_id)]
     assert states == golden.states()
 
 
@@ -90,5 +90,5 @@ def test_what_a_release_has_promised_is_never_written_over() -> None:
 
 
 async def job_of(store: Store, job_id: JobId) -> Job:
-    async with store.desk(LOCAL_CALLER) as desk:
-        return await desk.jobs.get(job_id)
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        return await unit.jobs.get(job_id)

@@ -96,18 +96,18 @@ class Laboratory:
 
     async def job(self, job_id: JobId) -> Job:
         """The job as it is now."""
-        async with self.application.store.desk(LOCAL_CALLER) as desk:
-            return await desk.jobs.get(job_id)
+        async with self.application.store.project_unit(LOCAL_CALLER) as unit:
+            return await unit.jobs.get(job_id)
 
     async def result(self, job_id: JobId) -> list[LabeledRow]:
         """Every row with its label state."""
-        async with self.application.store.desk(LOCAL_CALLER) as desk:
-            return [row async for row in desk.labels.result(job_id)]
+        async with self.application.store.project_unit(LOCAL_CALLER) as unit:
+            return [row async for row in unit.labels.result(job_id)]
 
     async def events(self, job_id: JobId, *types: str, after: int = 0) -> list[Event]:
         """The job's events of these types (default: all)."""
-        async with self.application.store.desk(LOCAL_CALLER) as desk:
-            found = await desk.events.after(job_id, after, limit=100_000)
+        async with self.application.store.project_unit(LOCAL_CALLER) as unit:
+            found = await unit.events.after(job_id, after, limit=100_000)
         return [event for event in found if not types or event.type in types]
 
     async def ended(self, job_id: JobId) -> Job:

@@ -143,8 +143,8 @@ async def test_a_worker_whose_clock_jumps_keeps_its_lease_and_finds_the_same_lab
         done = (await client.get(job["links"]["self"])).json()
         assert done["status"] == "succeeded"
         assert found_labels(await result_rows(client, job)) == found_labels(await result_rows(client, undisturbed))
-        async with application.store.desk(LOCAL_CALLER) as desk:
-            log = await desk.events.after(job["id"], 0, limit=1000)
+        async with application.store.project_unit(LOCAL_CALLER) as unit:
+            log = await unit.events.after(job["id"], 0, limit=1000)
     told = [event.type for event in log if event.type.startswith("shard.")]
     assert told == ["shard.started", "shard.finished"]  # by one claim, held to the end
 

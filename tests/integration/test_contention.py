@@ -37,8 +37,8 @@ async def test_workers_and_users_at_cross_purposes_never_block_each_other(postgr
     users = [meddle(postgres_store, job_ids, Random(seed)) for seed in range(2)]
     workers = [work_badly(postgres_store, WorkerId(f"w{i}"), Random(i)) for i in range(WORKERS - 2)]
     await asyncio.wait_for(asyncio.gather(*users, *workers), PATIENCE_SECONDS)
-    async with postgres_store.desk(LOCAL_CALLER) as desk:
-        remaining = await desk.jobs.page(limit=100, before=None, status=None)
+    async with postgres_store.project_unit(LOCAL_CALLER) as unit:
+        remaining = await unit.jobs.page(limit=100, before=None, status=None)
     assert len(remaining) >= 6
     for found in remaining:
         await assert_whole(postgres_store, found)
@@ -53,16 +53,16 @@ async def work_badly(store: PostgresStore, worker: WorkerId, random: Random) -> 
         if shard is None:
             continue
         try:
-            async with store.workbench() as bench:
-                await bench.labels.write(shard.lease, [label_state(shard.lease.shard)])
-                await bench.shards.save(shard.lease, checkpoint=b"%d" % random.getrandbits(32), progress=Progress())
-                await bench.events.append(shard.lease, "note", {})
-            async with store.workbench() as bench:
+            async with store.worker_unit() as unit:
+                await unit.labels.write(shard.lease, [label_state(shard.lease.shard)])
+                await unit.shards.save(shard.lease, checkpoint=b"%d" % random.getrandbits(32), progress=Progress())
+                await unit.events.append(shard.lease, "note", {})
+            async with store.worker_unit() as unit:
                 if random.random() < 0.3:
-                    await bench.shards.release(shard.lease, crashed=random.random() < 0.5)
+                    await unit.shards.release(shard.lease, crashed=random.random() < 0.5)
                 else:
                     endings = [*[ShardStatus.SUCCEEDED] * 6, ShardStatus.CANCELLED, ShardStatus.FAILED]
-                    await bench.shards.finish(shard.lease, random.choice(endings))
+                    await unit.shards.finish(shard.lease, random.choice(endings))
         except LeaseLost:
             continue
 
@@ -71,20 +71,20 @@ async def meddle(store: PostgresStore, job_ids: list[JobId], random: Random) -> 
     """Cancel and remove jobs, whatever state they are in."""
     for _ in range(30):
         try:
-            async with store.desk(LOCAL_CALLER) as desk:
+            async with store.project_unit(LOCAL_CALLER) as unit:
                 if random.random() < 0.4:
-                    await desk.jobs.request_cancel(random.choice(job_ids))
+                    await unit.jobs.request_cancel(random.choice(job_ids))
                 else:
-                    await desk.jobs.remove(random.choice(job_ids[::2]))
+                    await unit.jobs.remove(random.choice(job_ids[::2]))
         except (JobNotFound, JobFinished, WrongState):
             continue
 
 
 async def assert_whole(store: PostgresStore, found: Job) -> None:
     """The job has ended and its log tells of one ending and has no gaps."""
-    async with store.desk(LOCAL_CALLER) as desk:
-        log = await desk.events.after(found.id, 0, limit=10_000)
-        rows = [row async for row in desk.labels.result(found.id)]
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        log = await unit.events.after(found.id, 0, limit=10_000)
+        rows = [row async for row in unit.labels.result(found.id)]
     endings = [
         event.type for event in log if event.type in {f"job.{status}" for status in JobStatus if status.is_final}
     ]

@@ -11,7 +11,7 @@ import asyncpg
 import psutil
 import pytest
 
-from icm.local_stack.disk_reserve import AMPLE_ROOM_BYTES, LITTLE_ROOM_BYTES, MIB, Ballast
+from icm.local_stack.disk_reserve import AMPLE_ROOM_BYTES, LITTLE_ROOM_BYTES, MIB, DiskReserve
 from icm.local_stack.embedded_postgres import EmbeddedPostgres
 from icm.local_stack.postgres_binaries import EmbeddedPostgresError
 from icm.local_stack.postgres_supervisor import (
@@ -19,7 +19,7 @@ from icm.local_stack.postgres_supervisor import (
     LOOK_SECONDS,
     MOST_DEATHS,
     SETTLED_SECONDS,
-    PostgresKeeper,
+    PostgresSupervisor,
 )
 from icm.local_stack.supervisor import PartFailed
 from service.storage.engine import driver_address
@@ -39,8 +39,8 @@ class Kept:
 
     def __post_init__(self) -> None:
         self.server = EmbeddedPostgres(self.folder, durable=False)
-        self.ballast = Ballast(self.folder, size_bytes=MIB, room_on=lambda _: self.room_bytes)
-        self.keeper = PostgresKeeper(self.server, self.ballast, self.said.append, clock=lambda: self.now)
+        self.reserve = DiskReserve(self.folder, size_bytes=MIB, room_on=lambda _: self.room_bytes)
+        self.keeper = PostgresSupervisor(self.server, self.reserve, self.said.append, clock=lambda: self.now)
 
     @property
     def pid(self) -> int:
@@ -156,24 +156,24 @@ def test_a_server_that_dies_now_and_then_is_never_given_up(kept: Kept) -> None:
 
 
 def test_a_full_disk_is_waited_out_however_long_it_takes(kept: Kept) -> None:
-    kept.check_until(kept.ballast.is_laid)
+    kept.check_until(kept.reserve.is_laid)
     kept.room_bytes = LITTLE_ROOM_BYTES - 1
     kept.break_it()
     kept.kill()
     starts = kept.now
-    kept.check_until(lambda: not kept.ballast.is_laid())
+    kept.check_until(lambda: not kept.reserve.is_laid())
     kept.check_until(lambda: kept.now > starts + 2 * MOST_DEATHS * LONGEST_PAUSE_SECONDS, step_seconds=2.5)
     kept.mend_it()
     kept.check_until(kept.server.is_ready)
-    assert not kept.ballast.is_laid()
+    assert not kept.reserve.is_laid()
     kept.room_bytes = 10 * AMPLE_ROOM_BYTES
-    kept.check_until(kept.ballast.is_laid)
+    kept.check_until(kept.reserve.is_laid)
     news = ("in reserve", "given to it", "goes on once there is room", "back after", "room on the disk again")
     assert [words for line in kept.said for words in news if words in line] == [*news, news[0]]
 
 
 def test_a_disk_that_fills_while_the_server_lives_is_told_once(kept: Kept) -> None:
-    kept.check_until(kept.ballast.is_laid)
+    kept.check_until(kept.reserve.is_laid)
     for room in (LITTLE_ROOM_BYTES - 1, LITTLE_ROOM_BYTES + 1, LITTLE_ROOM_BYTES - 1, 2 * AMPLE_ROOM_BYTES):
         kept.room_bytes = room
         for _ in range(3):  # looks at the disk
@@ -181,13 +181,13 @@ def test_a_disk_that_fills_while_the_server_lives_is_told_once(kept: Kept) -> No
             kept.now += LOOK_SECONDS
     assert ["full" in line for line in kept.said] == [False, True, False]
     assert kept.server.is_ready()
-    assert kept.ballast.is_laid()
+    assert kept.reserve.is_laid()
 
 
 def test_a_start_that_is_refused_for_another_reason_costs_no_ballast(kept: Kept) -> None:
-    kept.check_until(kept.ballast.is_laid)
+    kept.check_until(kept.reserve.is_laid)
     (kept.folder / "postgres.log").write_text("FATAL: No space left on device, a year ago\n")
-    second = PostgresKeeper(EmbeddedPostgres(kept.folder, durable=False), kept.ballast, kept.said.append)
+    second = PostgresSupervisor(EmbeddedPostgres(kept.folder, durable=False), kept.reserve, kept.said.append)
     with pytest.raises(EmbeddedPostgresError, match="another process uses"):
         second.start()
-    assert kept.ballast.is_laid()
+    assert kept.reserve.is_laid()

@@ -59,16 +59,16 @@ async def full_life(store: PostgresStore) -> JobId:
     await create_key(store, project="default", name="a", scopes=[Scope.READ])
     await made(store)
     job_id = await queued(store, 2, 2, gold=[b'"True"'])
-    async with store.desk(LOCAL_CALLER) as desk:
-        await desk.idempotency.claim(f"key of {job_id}", "0" * 64, job_id)
-        await desk.audit.record(AuditEntry.by(LOCAL_CALLER, AuditAction.JOB_CREATED, job_id))
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        await unit.idempotency.claim(f"key of {job_id}", "0" * 64, job_id)
+        await unit.audit.record(AuditEntry.by(LOCAL_CALLER, AuditAction.JOB_CREATED, job_id))
     for _ in range(2):
         shard = await claimed(store)
         await write(store, shard, label_state(2 * shard.lease.shard, 1))
         await save(store, shard, labeled=1)
         await spend(store, shard, Usage(tokens_computed=5))
-        async with store.workbench() as bench:
-            await bench.answers.record(shard.lease, BackendId(1), {PromptKey(bytes(16)): (-0.5, -0.9)})
+        async with store.worker_unit() as unit:
+            await unit.answers.record(shard.lease, BackendId(1), {PromptKey(bytes(16)): (-0.5, -0.9)})
         await finish(store, shard)
     for due in await claim(store):
         await record(store, due, GOOD, DELIVERED)
@@ -110,8 +110,8 @@ async def test_of_a_deleted_job_nothing_is_left_but_what_is_meant_to_outlive_it(
     async with whole_service(database_url) as (client, application):
         client.headers["Idempotency-Key"] = f"{WORD} 1"
         job = await finished_job(client, application, rows, config)
-        async with application.store.desk(LOCAL_CALLER) as desk:
-            dataset_id = (await desk.jobs.get(JobId(job["id"]))).dataset_id
+        async with application.store.project_unit(LOCAL_CALLER) as unit:
+            dataset_id = (await unit.jobs.get(JobId(job["id"]))).dataset_id
         assert {name for name, rows in (await contents(operator)).items() if tells_of(rows, job["id"])} >= {
             "jobs",
             "shards",
@@ -227,8 +227,8 @@ async def erasing(store: PostgresStore, old: JobId) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def deleting(store: PostgresStore, old: JobId) -> AsyncIterator[None]:
-    async with store.desk(LOCAL_CALLER) as desk:
-        await desk.jobs.remove(old)
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        await unit.jobs.remove(old)
         yield
 
 
@@ -283,8 +283,8 @@ async def test_the_next_worker_process_takes_over_from_one_that_died(
 
     with worker_processes(database_url, lease_seconds=60.0) as workers:
         for _ in range(2):
-            async with aging.store.desk(LOCAL_CALLER) as desk:
-                await desk.idempotency.claim("key", "0" * 64, new_job_id())
+            async with aging.store.project_unit(LOCAL_CALLER) as unit:
+                await unit.idempotency.claim("key", "0" * 64, new_job_id())
             await aging.let_pass(3 * DAY)
             worker = workers.start()
             await until(nothing_is_left)
@@ -293,9 +293,9 @@ async def test_the_next_worker_process_takes_over_from_one_that_died(
 
 
 async def test_what_somebody_has_locked_is_left_for_the_next_time(aging: Aging, operator: asyncpg.Connection) -> None:
-    async with aging.store.desk(LOCAL_CALLER) as desk:
+    async with aging.store.project_unit(LOCAL_CALLER) as unit:
         for key in ("one", "two"):
-            await desk.idempotency.claim(key, "0" * 64, new_job_id())
+            await unit.idempotency.claim(key, "0" * 64, new_job_id())
     await aging.let_pass(3 * DAY)
     async with operator.transaction():
         await operator.execute("SELECT FROM idempotency_keys WHERE key = 'one' FOR UPDATE")

@@ -59,10 +59,10 @@ async def test_what_was_there_before_projects_goes_to_the_default_one_and_back(e
     assert tuple(owned) == ("default", "default", "default", len(b"{}") + len(b"1"))
     store = PostgresStore(empty_database_url)
     try:
-        async with store.desk(LOCAL_CALLER) as desk:
-            found = await desk.jobs.get(JobId("job_1"))
+        async with store.project_unit(LOCAL_CALLER) as unit:
+            found = await unit.jobs.get(JobId("job_1"))
             assert (found.dataset_id, found.warnings) == ("ds_1", ())
-            assert await desk.idempotency.claim("k", "s", JobId("job_2")) == StoredRequest("s", JobId("job_1"))
+            assert await unit.idempotency.claim("k", "s", JobId("job_2")) == StoredRequest("s", JobId("job_1"))
     finally:
         await store.close()
     await downgrade(empty_database_url, BEFORE_PROJECTS)
@@ -81,8 +81,8 @@ async def test_a_paused_job_goes_on_under_the_release_before_and_finds_its_backe
     assert [row["status"] for row in await execute(own_database_url, "SELECT status FROM jobs")] == ["running"]
     await upgrade(own_database_url)
     store = PostgresStore(own_database_url)
-    async with store.workbench() as bench:
-        known = await bench.backends.of_job((await claimed(store)).lease, BackendIdentity("model", (-0.5,)))
+    async with store.worker_unit() as unit:
+        known = await unit.backends.of_job((await claimed(store)).lease, BackendIdentity("model", (-0.5,)))
     assert known.identity == BackendIdentity("model", (-0.5,))
     assert (await job(store, job_id)).backend_id == known.id
     await store.close()
@@ -123,8 +123,8 @@ async def test_labels_from_before_raw_probabilities_stay_and_say_that_none_is_kn
     await downgrade(own_database_url, "e7a4c2d81f36")
     await upgrade(own_database_url)
     store = PostgresStore(own_database_url)
-    async with store.desk(LOCAL_CALLER) as desk:
-        [(_, first), *_] = await desk.labels.page(job_id, limit=1, after=None, by_confidence=False)
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        [(_, first), *_] = await unit.labels.page(job_id, limit=1, after=None, by_confidence=False)
     assert first == replace(label_state(0, 1, 0.75), raw_probability=None)
     await store.close()
 

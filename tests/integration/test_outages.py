@@ -48,15 +48,15 @@ async def test_a_connection_lost_half_way_is_an_outage_and_nothing_is_stored(
 ) -> None:
     with pytest.raises(StorageUnavailable):
         await store_and_be_disconnected(postgres_store, operator)
-    async with postgres_store.desk(LOCAL_CALLER) as desk:
-        await desk.datasets.add(DATASET)  # there is none of that id
+    async with postgres_store.project_unit(LOCAL_CALLER) as unit:
+        await unit.datasets.add(DATASET)  # there is none of that id
 
 
 async def store_and_be_disconnected(store: PostgresStore, operator: asyncpg.Connection) -> None:
-    async with store.desk(LOCAL_CALLER) as desk:
-        await desk.datasets.add(DATASET)
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        await unit.datasets.add(DATASET)
         await disconnect_everybody(operator)
-        await desk.datasets.add_rows(DATASET.id, [])
+        await unit.datasets.add_rows(DATASET.id, [])
 
 
 async def test_answers_that_cannot_be_stored_or_read_are_an_outage(
@@ -67,17 +67,17 @@ async def test_answers_that_cannot_be_stored_or_read_are_an_outage(
     answers = {PromptKey(bytes(16)): (-0.5, -0.9)}
     with pytest.raises(StorageUnavailable):
         await record_and_be_disconnected(postgres_store, operator, shard.lease, answers)
-    async with postgres_store.workbench() as bench:
-        assert await bench.answers.recall(BackendId(1), list(answers)) == {}
+    async with postgres_store.worker_unit() as unit:
+        assert await unit.answers.recall(BackendId(1), list(answers)) == {}
 
 
 async def record_and_be_disconnected(
     store: PostgresStore, operator: asyncpg.Connection, lease: Lease, answers: Answers
 ) -> None:
-    async with store.workbench() as bench:
-        await bench.answers.record(lease, BackendId(1), answers)
+    async with store.worker_unit() as unit:
+        await unit.answers.record(lease, BackendId(1), answers)
         await disconnect_everybody(operator)
-        await bench.answers.recall(BackendId(1), list(answers))
+        await unit.answers.recall(BackendId(1), list(answers))
 
 
 async def test_the_store_recovers_by_itself(postgres_store: PostgresStore, operator: asyncpg.Connection) -> None:
@@ -117,8 +117,8 @@ async def test_a_worker_stopped_half_way_through_a_transaction_does_not_hold_its
         return await claim(postgres_store, BOB) is not None
 
     async def stop_half_way() -> None:
-        async with stopped.workbench() as bench:
-            await bench.labels.write(shard.lease, [label_state(0)])
+        async with stopped.worker_unit() as unit:
+            await unit.labels.write(shard.lease, [label_state(0)])
             await until(taken_over)
 
     with pytest.raises(StorageUnavailable):
@@ -129,22 +129,22 @@ async def test_a_worker_stopped_half_way_through_a_transaction_does_not_hold_its
 async def test_a_pool_with_nothing_left_is_an_outage(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.storage.connections.BUSY_SECONDS", 0.05)
     store = PostgresStore(database_url, pool_size=1)
-    async with store.desk(LOCAL_CALLER):
+    async with store.project_unit(LOCAL_CALLER):
         with pytest.raises(StorageUnavailable, match="in use"):
             await store.ping()
     await store.close()
 
 
 async def test_a_mistake_of_ours_is_no_outage(postgres_store: PostgresStore) -> None:
-    async with postgres_store.desk(LOCAL_CALLER) as desk:
-        await desk.datasets.add(DATASET)
+    async with postgres_store.project_unit(LOCAL_CALLER) as unit:
+        await unit.datasets.add(DATASET)
     with pytest.raises(IntegrityError):
         await store_again(postgres_store)
 
 
 async def store_again(store: PostgresStore) -> None:
-    async with store.desk(LOCAL_CALLER) as desk:
-        await desk.datasets.add(DATASET)
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        await unit.datasets.add(DATASET)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from service.errors import JobFinished, JobNotFound, LeaseLost, ServiceError, WrongState
 from service.identifiers import JobId, WorkerId
-from service.ports.store import Desk, Workbench
+from service.ports.store import ProjectUnit, WorkerUnit
 from service.records.access import LOCAL_CALLER, Holdings
 from service.records.jobs import Backoff, ClaimedShard, Event, Job, PauseReason, Progress, ShardStatus
 from service.records.labels import LabelState
@@ -68,7 +68,7 @@ class LifeOfJobs(RuleBasedStateMachine):
     @rule(sizes=SIZES, anchor=st.booleans())
     @precondition(lambda self: len(self.submitted) < MOST_JOBS)
     def submit(self, sizes: list[int], anchor: bool) -> None:
-        job_id = self.at_desk(lambda desk: added(desk, *sizes, anchor=anchor))
+        job_id = self.at_desk(lambda unit: added(unit, *sizes, anchor=anchor))
         self.model.submit(job_id, len(self.submitted), sizes, anchor=anchor)
         self.submitted.append(job_id)
 
@@ -76,7 +76,7 @@ class LifeOfJobs(RuleBasedStateMachine):
     def claim(self, worker: WorkerId) -> None:
         self.model.tick()
         expected = self.model.claim(worker)
-        found = self.at_bench(lambda bench: bench.shards.claim(worker, LONG_SECONDS))
+        found = self.at_bench(lambda unit: unit.shards.claim(worker, LONG_SECONDS))
         if expected is None or found is None:
             assert (expected, found) == (None, None)
             return
@@ -100,7 +100,7 @@ class LifeOfJobs(RuleBasedStateMachine):
         """For long; or for no time, as a worker does that stalls and then dies."""
         claimed = self.claimed(back)
         lease = claimed.lease
-        self.agree(lambda: self.model.renew(lease, seconds), lambda bench: bench.shards.renew(lease, seconds))
+        self.agree(lambda: self.model.renew(lease, seconds), lambda unit: unit.shards.renew(lease, seconds))
 
     @rule(back=BACK, checkpoint=st.sampled_from([b"one", b"two"]), label=st.integers(0, 1), tokens=st.integers(0, 9))
     @precondition(has_claims)
@@ -109,7 +109,7 @@ class LifeOfJobs(RuleBasedStateMachine):
         labels = self.labels_of(claimed, label)
         self.agree(
             lambda: self.model.save(claimed.lease, checkpoint, labels, tokens),
-            lambda bench: save_all(bench, claimed, checkpoint, labels, tokens),
+            lambda unit: save_all(unit, claimed, checkpoint, labels, tokens),
         )
 
     @rule(back=BACK, label=st.integers(0, 1))
@@ -119,8 +119,8 @@ class LifeOfJobs(RuleBasedStateMachine):
 
         claimed = self.claimed(back)
 
-        async def half(bench: Workbench) -> None:
-            await save_all(bench, claimed, b"lost", self.labels_of(claimed, label), 99)
+        async def half(unit: WorkerUnit) -> None:
+            await save_all(unit, claimed, b"lost", self.labels_of(claimed, label), 99)
             raise WorkerDied
 
         try:
@@ -137,7 +137,7 @@ class LifeOfJobs(RuleBasedStateMachine):
         error = None if code is None else {"code": code, "message": "no"}
         self.agree(
             lambda: self.model.finish(claimed.lease, status, code),
-            lambda bench: bench.shards.finish(claimed.lease, status, error=error),
+            lambda unit: unit.shards.finish(claimed.lease, status, error=error),
         )
 
     @rule(back=BACK, crashed=st.booleans())
@@ -146,7 +146,7 @@ class LifeOfJobs(RuleBasedStateMachine):
         claimed = self.claimed(back)
         self.agree(
             lambda: self.model.release(claimed.lease, crashed=crashed),
-            lambda bench: bench.shards.release(claimed.lease, crashed=crashed),
+            lambda unit: unit.shards.release(claimed.lease, crashed=crashed),
         )
 
     @rule(back=BACK, seconds=WAITS, reason=LACKS)
@@ -156,36 +156,36 @@ class LifeOfJobs(RuleBasedStateMachine):
         backoff = Backoff(first_seconds=seconds, longest_seconds=seconds)
         self.agree(
             lambda: self.model.pause(claimed.lease, reason, tried=claimed.paused, wait_seconds=seconds),
-            lambda bench: bench.shards.pause(claimed, reason, "away", backoff=backoff, at_least_seconds=0.0),
+            lambda unit: unit.shards.pause(claimed, reason, "away", backoff=backoff, at_least_seconds=0.0),
         )
 
     @rule(back=BACK)
     @precondition(has_claims)
     def find_it_there_again(self, back: int) -> None:
         claimed = self.claimed(back)
-        self.agree(lambda: self.model.resume(claimed.lease), lambda bench: bench.shards.resume(claimed))
+        self.agree(lambda: self.model.resume(claimed.lease), lambda unit: unit.shards.resume(claimed))
 
     @precondition(seldom)
     @rule(which=WHICH)
     def pause(self, which: int) -> None:
         job_id = self.submitted[min(which, len(self.submitted) - 1)]
-        self.agree_at_desk(job_id, self.model.hold, lambda desk: desk.jobs.pause(job_id))
+        self.agree_at_desk(job_id, self.model.hold, lambda unit: unit.jobs.pause(job_id))
 
     @rule(which=WHICH)
     def resume(self, which: int) -> None:
         job_id = self.submitted[min(which, len(self.submitted) - 1)]
-        self.agree_at_desk(job_id, self.model.let_go, lambda desk: desk.jobs.resume(job_id))
+        self.agree_at_desk(job_id, self.model.let_go, lambda unit: unit.jobs.resume(job_id))
 
     @precondition(seldom)
     @rule(which=WHICH)
     def cancel(self, which: int) -> None:
         job_id = self.submitted[min(which, len(self.submitted) - 1)]
-        self.agree_at_desk(job_id, self.model.cancel, lambda desk: desk.jobs.request_cancel(job_id))
+        self.agree_at_desk(job_id, self.model.cancel, lambda unit: unit.jobs.request_cancel(job_id))
 
     @rule(which=WHICH)
     def delete(self, which: int) -> None:
         job_id = self.submitted[min(which, len(self.submitted) - 1)]
-        self.agree_at_desk(job_id, self.model.delete, lambda desk: desk.jobs.remove(job_id))
+        self.agree_at_desk(job_id, self.model.delete, lambda unit: unit.jobs.remove(job_id))
         if job_id not in self.model.jobs:
             self.ended.pop(job_id, None)
 
@@ -227,13 +227,13 @@ class LifeOfJobs(RuleBasedStateMachine):
         job = self.model.jobs.get(claimed.lease.job_id)
         return {} if job is None else dict.fromkeys(job.rows[claimed.lease.shard], label)
 
-    def agree(self, expected: Callable[[], T], work: Callable[[Workbench], Awaitable[T]]) -> None:
+    def agree(self, expected: Callable[[], T], work: Callable[[WorkerUnit], Awaitable[T]]) -> None:
         """Both give the same, or refuse with the same error."""
         self.model.tick()
         assert outcome(lambda: self.at_bench(work)) == outcome(expected)
 
     def agree_at_desk(
-        self, job_id: JobId, expected: Callable[[ModelJob], None], work: Callable[[Desk], Awaitable[object]]
+        self, job_id: JobId, expected: Callable[[ModelJob], None], work: Callable[[ProjectUnit], Awaitable[object]]
     ) -> None:
         self.model.tick()
         job = self.model.jobs.get(job_id)
@@ -241,17 +241,17 @@ class LifeOfJobs(RuleBasedStateMachine):
         told = outcome(lambda: self.at_desk(work))
         assert (told if isinstance(told, type) else None) == refused
 
-    def at_desk(self, work: Callable[[Desk], Awaitable[T]]) -> T:
+    def at_desk(self, work: Callable[[ProjectUnit], Awaitable[T]]) -> T:
         async def unit() -> T:
-            async with self.world.store.desk(LOCAL_CALLER) as desk:
-                return await work(desk)
+            async with self.world.store.project_unit(LOCAL_CALLER) as unit:
+                return await work(unit)
 
         return self.world.run(unit())
 
-    def at_bench(self, work: Callable[[Workbench], Awaitable[T]]) -> T:
+    def at_bench(self, work: Callable[[WorkerUnit], Awaitable[T]]) -> T:
         async def unit() -> T:
-            async with self.world.store.workbench() as bench:
-                return await work(bench)
+            async with self.world.store.worker_unit() as unit:
+                return await work(unit)
 
         return self.world.run(unit())
 
@@ -265,13 +265,13 @@ def outcome(work: Callable[[], T]) -> T | type[ServiceError]:
 
 
 async def save_all(
-    bench: Workbench, claimed: ClaimedShard, checkpoint: bytes, labels: dict[int, int], tokens: int
+    unit: WorkerUnit, claimed: ClaimedShard, checkpoint: bytes, labels: dict[int, int], tokens: int
 ) -> None:
     """What a worker does at a step's end, in one unit of work."""
     progress = Progress(labeled=len(labels), tokens_computed=tokens)
-    await bench.labels.write(claimed.lease, [label_state(row, label) for row, label in labels.items()])
-    await bench.shards.save(claimed.lease, checkpoint=checkpoint, progress=progress)
-    await bench.shards.spend(claimed.lease, Usage(tokens_computed=tokens), remembered=0)
+    await unit.labels.write(claimed.lease, [label_state(row, label) for row, label in labels.items()])
+    await unit.shards.save(claimed.lease, checkpoint=checkpoint, progress=progress)
+    await unit.shards.spend(claimed.lease, Usage(tokens_computed=tokens), remembered=0)
 
 
 @dataclass(frozen=True)
@@ -283,15 +283,15 @@ class Everything:
     labels: list[LabelState]
 
 
-async def everything(desk: Desk) -> tuple[Holdings, list[Everything]]:
+async def everything(unit: ProjectUnit) -> tuple[Holdings, list[Everything]]:
     """What callers can see, in one unit of work."""
-    jobs = await desk.jobs.page(limit=100, before=None, status=None)
+    jobs = await unit.jobs.page(limit=100, before=None, status=None)
     found = [
         Everything(
             job=job,
-            events=await desk.events.after(job.id, 0, limit=1000),
-            labels=[row.state async for row in desk.labels.result(job.id)],
+            events=await unit.events.after(job.id, 0, limit=1000),
+            labels=[row.state async for row in unit.labels.result(job.id)],
         )
         for job in jobs
     ]
-    return await desk.account.usage(), found
+    return await unit.account.usage(), found

@@ -19,7 +19,7 @@ from inference.settings import SMALL_MODEL, Limits
 from service.errors import BackendRefused
 from service.identifiers import Row
 from service.ports.scoring import Scorer
-from service.scoring.calls.executor import Driver
+from service.scoring.calls.executor import CallExecutor
 from service.scoring.embedded import EmbeddedScorer
 from service.scoring.prompts import PromptScorer
 from service.scoring.wires.llamacpp import LlamaCppWire
@@ -48,7 +48,7 @@ async def wire(gguf_server: GgufServer) -> AsyncIterator[LlamaCppWire]:
 
 @pytest.fixture(params=["llamacpp"])
 async def scorer(wire: LlamaCppWire) -> Scorer:
-    return PromptScorer("default", wire, Driver(concurrency=SLOTS))
+    return PromptScorer("default", wire, CallExecutor(concurrency=SLOTS))
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from inference.settings import SMALL_MODEL, Limits
 from service.errors import BackendRefused
 from service.identifiers import Row
 from service.ports.scoring import Scorer
-from service.scoring.calls.executor import Driver
+from service.scoring.calls.executor import CallExecutor
 from service.scoring.embedded import EmbeddedScorer
 from service.scoring.prompts import PromptScorer
 from service.scoring.wires.vllm import VllmWire
@@ -42,7 +42,7 @@ async def wire(vllm_url: str) -> AsyncIterator[VllmWire]:
 
 @pytest.fixture(params=["vllm"])
 async def scorer(wire: VllmWire) -> Scorer:
-    return PromptScorer("default", wire, Driver(concurrency=16))
+    return PromptScorer("default", wire, CallExecutor(concurrency=16))
 
 
 @pytest.fixture(scope="module")

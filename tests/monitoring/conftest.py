@@ -10,8 +10,8 @@ from prometheus_client import Metric
 from api.metrics import ApiMetrics
 from service.observability.metrics import ServiceMetrics
 from service.records.jobs import JobStatus, ShardStatus
-from service.records.observations import Census
-from service.scoring.calls.executor import Driver
+from service.records.observations import JobStatistics
+from service.scoring.calls.executor import CallExecutor
 from service.search.predictions.prompt_tree import Usage
 from tests.support.memory import MemoryStore
 from workers.metrics import WorkMetrics
@@ -65,9 +65,9 @@ async def _api() -> ServiceMetrics:
     return service
 
 
-async def _no_jobs() -> Census:
+async def _no_jobs() -> JobStatistics:
     no_jobs, no_shards = dict.fromkeys(JobStatus, 0), dict.fromkeys(ShardStatus, 0)
-    return Census(jobs=no_jobs, shards=no_shards, oldest_queued_seconds=0.0, crashes=0)
+    return JobStatistics(jobs=no_jobs, shards=no_shards, oldest_queued_seconds=0.0, crashes=0)
 
 
 def _worker() -> ServiceMetrics:
@@ -82,6 +82,6 @@ def _worker() -> ServiceMetrics:
 def _driven() -> ServiceMetrics:
     service = ServiceMetrics()
     service.calls_to("twin")
-    service.watch_server("twin", 1, Driver(concurrency=1))
+    service.watch_server("twin", 1, CallExecutor(concurrency=1))
     service.watch_pool(MemoryStore().load)
     return service

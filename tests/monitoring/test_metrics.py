@@ -11,7 +11,7 @@ from api.metrics import ApiMetrics
 from service.errors import StorageUnavailable
 from service.observability.metrics import ServiceMetrics
 from service.records.jobs import JobStatus
-from service.records.observations import CallEnd, Census, TurnEnd
+from service.records.observations import CallEnd, JobStatistics, TurnEnd
 from tests.monitoring.conftest import Registered
 
 ROW = re.compile(r"^\| `(icm_\w+)` \| (\w+) \| ([^|]*)\| ([^|]+) \|$", re.MULTILINE)
@@ -64,10 +64,10 @@ def test_there_are_about_as_many_as_one_can_know(registered: Mapping[str, Regist
 async def test_the_exposition_can_be_read_back() -> None:
     metrics = ApiMetrics(ServiceMetrics())
 
-    async def census() -> Census:
-        return Census(jobs={JobStatus.QUEUED: 2})
+    async def job_statistics() -> JobStatistics:
+        return JobStatistics(jobs={JobStatus.QUEUED: 2})
 
-    text = (await metrics.exposition(census)).decode()
+    text = (await metrics.exposition(job_statistics)).decode()
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert {sample.labels["status"]: sample.value for sample in families["icm_jobs"].samples} == {"queued": 2.0}
     assert families["icm_database_up"].samples[0].value == 1.0
@@ -76,12 +76,12 @@ async def test_the_exposition_can_be_read_back() -> None:
 async def test_the_database_is_asked_no_more_often_than_every_few_seconds() -> None:
     metrics, asked = ApiMetrics(ServiceMetrics()), list[int]()
 
-    async def census() -> Census:
+    async def job_statistics() -> JobStatistics:
         asked.append(1)
-        return Census()
+        return JobStatistics()
 
     for _ in range(10):
-        await metrics.exposition(census)
+        await metrics.exposition(job_statistics)
     assert asked == [1]
 
 
@@ -89,10 +89,10 @@ async def test_the_database_is_asked_no_more_often_than_every_few_seconds() -> N
 async def test_while_the_database_is_away_the_rest_is_told_and_nothing_old_about_jobs(error: Exception) -> None:
     metrics = ApiMetrics(ServiceMetrics())
 
-    async def census() -> Census:
+    async def job_statistics() -> JobStatistics:
         raise error
 
-    text = (await metrics.exposition(census)).decode()
+    text = (await metrics.exposition(job_statistics)).decode()
     assert "icm_database_up 0.0" in text
     assert "icm_build_info" in text
     assert "icm_jobs{" not in text

@@ -280,7 +280,7 @@ MUTATIONS = (
     ),
     Mutation(
         "two maintainers work at once",
-        "service/storage/upkeep.py",
+        "service/storage/retention.py",
         "return bool((await self._connection.execute(lock)).scalar_one())",
         "return (await self._connection.execute(lock)).scalar_one() is not None",
         ("tests/integration/test_maintenance.py",),

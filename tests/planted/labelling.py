@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from service.access.desks import CallerDesks
+from service.access.caller_store import CallerStore
 from service.config import JobConfig
 from service.errors import BackendRefused
 from service.identifiers import WorkerId
@@ -51,23 +51,23 @@ async def reported(case: Case) -> Report:
 
 async def _reported(case: Case) -> Report:
     store, scorer = MemoryStore(), case.scorer()
-    desks = CallerDesks(store, LOCAL_CALLER)
+    project_store = CallerStore(store, LOCAL_CALLER)
     config = JobConfig.model_validate(case.config)
     receipt = await submit(
         config,
         InlineSource(case.rows, LIMITS),
-        desks,
+        project_store,
         ConfiguredScorers({"default": scorer}),
         idempotency_key=None,
         max_reported_faults=10,
     )
     while (claimed := await _claim(store)) is not None:
         await _run(store, scorer, claimed)
-    return await report(desks, receipt.job.id)
+    return await report(project_store, receipt.job.id)
 
 
 async def _claim(store: MemoryStore) -> ClaimedShard | None:
-    async with store.workbench() as unit:
+    async with store.worker_unit() as unit:
         return await unit.shards.claim(WorkerId("worker"), 600.0)
 
 
@@ -76,5 +76,5 @@ async def _run(store: MemoryStore, scorer: Scorer, claimed: ClaimedShard) -> Non
     try:
         await run_shard(store, scorer, claimed, checkpoint_seconds=0.0, stop=asyncio.Event())
     except BackendRefused as error:
-        async with store.workbench() as unit:
+        async with store.worker_unit() as unit:
             await unit.shards.finish(claimed.lease, ShardStatus.FAILED, error={"message": str(error)})

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from service.ports.scoring import Scorer
-from service.scoring.calls.executor import Driver
+from service.scoring.calls.executor import CallExecutor
 from service.scoring.embedded import EmbeddedScorer
 from service.scoring.prompts import PromptScorer
 from service.scoring.wires.llamacpp import LlamaCppWire
@@ -41,9 +41,9 @@ class Waits:
         self.slept.append(seconds)
         await asyncio.sleep(0)
 
-    def driver(self, *, concurrency: int = CONNECTIONS, patience_seconds: float = 60.0) -> Driver:
+    def executor(self, *, concurrency: int = CONNECTIONS, patience_seconds: float = 60.0) -> CallExecutor:
         """A driver on this clock."""
-        return Driver(
+        return CallExecutor(
             concurrency=concurrency,
             patience_seconds=patience_seconds,
             clock=self.clock,
@@ -67,13 +67,13 @@ def wire_of(kind: str, url: str, *, timeout_seconds: float = 30.0, max_top_token
 
 
 def scorer_of(
-    kind: str, url: str, driver: Driver, *, timeout_seconds: float = 30.0, max_top_tokens: int = MAX_TOP_TOKENS
+    kind: str, url: str, executor: CallExecutor, *, timeout_seconds: float = 30.0, max_top_tokens: int = MAX_TOP_TOKENS
 ) -> Scorer:
     """The scorer for a kind of server, its attempts made by this driver."""
     if kind == "embedded":
-        return EmbeddedScorer("default", url, timeout_seconds=timeout_seconds, driver=driver)
+        return EmbeddedScorer("default", url, timeout_seconds=timeout_seconds, executor=executor)
     wire = wire_of(kind, url, timeout_seconds=timeout_seconds, max_top_tokens=max_top_tokens)
-    return PromptScorer("default", wire, driver)
+    return PromptScorer("default", wire, executor)
 
 
 def fake_of(kind: str) -> FakeServer:
@@ -102,8 +102,8 @@ async def rig_of(
     """Serve and connect for as long as the body runs."""
     waits = Waits()
     async with serving(server) as url:
-        driver = waits.driver(patience_seconds=patience_seconds)
-        scorer = scorer_of(kind, url, driver, timeout_seconds=timeout_seconds, max_top_tokens=max_top_tokens)
+        executor = waits.executor(patience_seconds=patience_seconds)
+        scorer = scorer_of(kind, url, executor, timeout_seconds=timeout_seconds, max_top_tokens=max_top_tokens)
         try:
             yield Rig(server, scorer, waits)
         finally:

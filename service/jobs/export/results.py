@@ -13,7 +13,7 @@ from service.errors import Fault, InvalidInput, JobNotFinished, JobNotFound
 from service.identifiers import JobId
 from service.jobs.checks.survey import RAW_PROBABILITY, RESULT_COLUMNS
 from service.jobs.export.encoder import Encoder
-from service.ports.store import Desks
+from service.ports.store import ProjectStore
 from service.records.access import AuditAction, AuditEntry
 from service.records.jobs import Job, JobStatus
 from service.records.labels import LabeledRow
@@ -52,16 +52,16 @@ class Result:
         return self.job.status is JobStatus.SUCCEEDED
 
 
-async def find_result(store: Desks, job_id: JobId, *, partial: bool, raw_probability: bool = False) -> Result:
+async def find_result(store: ProjectStore, job_id: JobId, *, partial: bool, raw_probability: bool = False) -> Result:
     """The result, if it may be downloaded. Raises JobNotFound, JobNotFinished, and InvalidInput where the user has a
     column of the name that `raw_probability` needs.
 
     What a failed or cancelled job has done is given only where `partial` says that it is wanted.
     """
-    async with store.desk() as desk:
-        job = await desk.jobs.get(job_id)
-        columns, gold_field = await desk.jobs.columns(job_id)
-        arrow_schema = await desk.jobs.arrow_schema(job_id)
+    async with store.project_unit() as unit:
+        job = await unit.jobs.get(job_id)
+        columns, gold_field = await unit.jobs.columns(job_id)
+        arrow_schema = await unit.jobs.arrow_schema(job_id)
     if not job.status.is_final:
         raise JobNotFinished(f"the job is {job.status}; its result can be downloaded once it has succeeded")
     if job.status is not JobStatus.SUCCEEDED and not partial:
@@ -78,14 +78,14 @@ async def find_result(store: Desks, job_id: JobId, *, partial: bool, raw_probabi
     )
 
 
-async def note_download(store: Desks, result: Result) -> None:
+async def note_download(store: ProjectStore, result: Result) -> None:
     """Enter into the audit log that somebody takes the result."""
-    async with store.desk() as desk:
-        await desk.audit.record(AuditEntry.by(store.caller, AuditAction.RESULT_DOWNLOADED, result.job.id))
+    async with store.project_unit() as unit:
+        await unit.audit.record(AuditEntry.by(store.caller, AuditAction.RESULT_DOWNLOADED, result.job.id))
 
 
 async def stream_result(
-    store: Desks, result: Result, form: ResultFormat, *, formula_safe: bool = False
+    store: ProjectStore, result: Result, form: ResultFormat, *, formula_safe: bool = False
 ) -> AsyncGenerator[bytes, None]:
     """The result's bytes, from the database to the reader without ever holding all of it.
 
@@ -100,7 +100,7 @@ async def stream_result(
                 yield part
 
 
-async def _batches(store: Desks, job: Job) -> AsyncGenerator[list[LabeledRow], None]:
+async def _batches(store: ProjectStore, job: Job) -> AsyncGenerator[list[LabeledRow], None]:
     """The rows in lists of bounded size. Raises JobNotFound where the job is removed meanwhile.
 
     Each list is a unit of work of its own, so that a reader who is slow, or reads nothing at all, holds no
@@ -116,10 +116,13 @@ async def _batches(store: Desks, job: Job) -> AsyncGenerator[list[LabeledRow], N
         raise JobNotFound("the job was removed while its result was downloaded")
 
 
-async def _batch_behind(store: Desks, job_id: JobId, position: int | None) -> list[LabeledRow]:
+async def _batch_behind(store: ProjectStore, job_id: JobId, position: int | None) -> list[LabeledRow]:
     batch: list[LabeledRow] = []
     size = 0
-    async with store.desk() as desk, aclosing(desk.labels.result(job_id, after=position, limit=_BATCH_ROWS)) as rows:
+    async with (
+        store.project_unit() as unit,
+        aclosing(unit.labels.result(job_id, after=position, limit=_BATCH_ROWS)) as rows,
+    ):
         async for row in rows:
             batch.append(row)
             size += len(row.data)
@@ -128,7 +131,7 @@ async def _batch_behind(store: Desks, job_id: JobId, position: int | None) -> li
     return batch
 
 
-async def _encoded(store: Desks, result: Result, encoder: Encoder) -> AsyncGenerator[bytes, None]:
+async def _encoded(store: ProjectStore, result: Result, encoder: Encoder) -> AsyncGenerator[bytes, None]:
     if encoder.reads_twice:
         async with aclosing(_batches(store, result.job)) as batches:
             async for batch in batches:

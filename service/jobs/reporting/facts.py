@@ -1,4 +1,4 @@
-"""What the searches of a job's shards said about themselves, taken from the job's log."""
+"""What the searches of a job's shards said about themselves, as they stored it."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 from service.identifiers import JobId, Label, Row
 from service.jobs.task.problem import ANCHOR
-from service.ports.store import Desk
+from service.ports.store import ProjectUnit
 
 _PAGE = 10_000
 
@@ -88,15 +88,11 @@ class Summaries:
         return {name: {Row(row): Label(label) for row, label in pairs} for name, pairs in found.items()}
 
 
-async def read_summaries(desk: Desk, job_id: JobId) -> Summaries:
-    """What every finished shard said about its search, each shard's last word."""
-    summaries: dict[int, Mapping[str, Any]] = {}
-    after = 0
-    while page := await desk.events.after(job_id, after, limit=_PAGE):
-        for event in page:
-            if event.type == "shard.finished" and isinstance(event.data.get("summary"), Mapping):
-                summaries[event.data["shard"]] = event.data["summary"]
-        after = page[-1].sequence
+async def read_summaries(unit: ProjectUnit, job_id: JobId) -> Summaries:
+    """What every finished shard said about its search."""
+    stored = await unit.jobs.summaries(job_id)
+    logged = await _of_the_log(unit, job_id) if None in stored.values() else {}
+    summaries = {shard: logged.get(shard, {}) if summary is None else summary for shard, summary in stored.items()}
     reasons = (summary.get("stop_reason") for summary in summaries.values())
     stop_reasons = Counter(str(reason) for reason in reasons if reason is not None)
     unproven = [summary["unproven_redraws"] for summary in summaries.values() if "unproven_redraws" in summary]
@@ -107,3 +103,15 @@ async def read_summaries(desk: Desk, job_id: JobId) -> Summaries:
         prompts_remembered=sum(summary.get("prompts_remembered", 0) for summary in summaries.values()),
         expected_counts=[summary["expected_counts"] for summary in summaries.values() if "expected_counts" in summary],
     )
+
+
+async def _of_the_log(unit: ProjectUnit, job_id: JobId) -> dict[int, Mapping[str, Any]]:
+    """The same from the events of shards that an earlier release has finished; each shard's last word."""
+    summaries: dict[int, Mapping[str, Any]] = {}
+    after = 0
+    while page := await unit.events.after(job_id, after, limit=_PAGE):
+        for event in page:
+            if event.type == "shard.finished" and isinstance(event.data.get("summary"), Mapping):
+                summaries[event.data["shard"]] = event.data["summary"]
+        after = page[-1].sequence
+    return summaries

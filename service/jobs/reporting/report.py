@@ -18,7 +18,7 @@ from service.jobs.reporting.shortcuts import Shortcut, find_shortcuts
 from service.jobs.reporting.tally import ConfidenceBin, Tally
 from service.jobs.reporting.verdicts import Evidence, Reason, Verdict, judge, worst
 from service.jobs.task.gold import GoldReader
-from service.ports.store import Desk, Desks
+from service.ports.store import ProjectStore, ProjectUnit
 from service.records.jobs import Job
 from service.records.labels import LabelStatus
 
@@ -70,24 +70,24 @@ class _Read:
     gold_labels: Mapping[Row, Label]  # of the same rows
 
 
-async def report(store: Desks, job_id: JobId) -> Report:
+async def report(store: ProjectStore, job_id: JobId) -> Report:
     """Judge the job's labels as they are now. Raises JobNotFound."""
-    async with store.desk() as desk:
-        read = await _read(desk, job_id)
+    async with store.project_unit() as unit:
+        read = await _read(unit, job_id)
     shortcuts = await to_thread.run_sync(find_shortcuts, read.sample)
     return _judged(read, shortcuts)
 
 
-async def _read(desk: Desk, job_id: JobId) -> _Read:
-    job = await desk.jobs.get(job_id)
+async def _read(unit: ProjectUnit, job_id: JobId) -> _Read:
+    job = await unit.jobs.get(job_id)
     task = job.config.task
-    columns, gold_field = await desk.jobs.columns(job_id)
+    columns, gold_field = await unit.jobs.columns(job_id)
     told = tuple(column for column in columns if column not in (task.id_field, task.known_field, gold_field))
-    summaries = await read_summaries(desk, job_id)
+    summaries = await read_summaries(unit, job_id)
     compared = {row for said in summaries.baselines().values() for row in said}
     tally, sample = Tally(), RowSample(task, told, job.progress.rows)
     found: dict[Row, Label] = {}
-    async for row in desk.labels.result(job_id):
+    async for row in unit.labels.result(job_id):
         tally.add(row.state)
         sample.add(row)
         if row.state.label is not None and row.state.position in compared:
@@ -95,7 +95,7 @@ async def _read(desk: Desk, job_id: JobId) -> _Read:
     reader, gold_labels = GoldReader(task), dict[Row, Label]()
     gold = GoldTally(reader)
     if task.gold_field is not None:
-        async for state, text in desk.gold.pairs(job_id):
+        async for state, text in unit.gold.pairs(job_id):
             gold.add(state, text)
             if state.position in compared and (meant := reader.of(text)) is not None:
                 gold_labels[state.position] = meant

@@ -25,13 +25,13 @@ class Allowance:
         limits = self.claimed.config.limits
         if limits.max_tokens_computed is None and limits.max_seconds is None:
             return False
-        async with self.store.workbench() as unit:
+        async with self.store.worker_unit() as unit:
             tokens, seconds = await unit.shards.job_totals(self.claimed.lease.job_id)
         return tokens >= (limits.max_tokens_computed or math.inf) or seconds >= (limits.max_seconds or math.inf)
 
     async def check_day(self) -> None:
         """Raise QuotaExhausted where the project has no tokens left today; it says when to look again."""
-        async with self.store.workbench() as unit:
+        async with self.store.worker_unit() as unit:
             today = await unit.spendings.today(self.claimed.project)
         try:
             check_tokens(overridden(self.quotas, today.overrides), today.tokens, today.seconds_left_today)

@@ -44,11 +44,11 @@ class Memory:
         self._added += added
         if self._added * _TIDY_SHARE < self.max_answers:
             return
-        async with self.store.workbench() as unit:
+        async with self.store.worker_unit() as unit:
             last = await unit.answers.last_beyond(self.max_answers)
         forgotten = _FORGOTTEN_AT_ONCE
         while last is not None and forgotten == _FORGOTTEN_AT_ONCE:
-            async with self.store.workbench() as unit:
+            async with self.store.worker_unit() as unit:
                 forgotten = await unit.answers.forget(last, at_most=_FORGOTTEN_AT_ONCE)
         self._added = 0
 
@@ -62,7 +62,7 @@ class Question:
     open: Sequence[KeyedRequest]
 
 
-class Asking:
+class CachedScorer:
     """Asks for one shard and counts what that costs.
 
     Answers are stored at most every `store_seconds` while others are awaited, and before the
@@ -120,7 +120,7 @@ class Asking:
         """Those of the answers that are stored; a search comes back to most prompts, which are kept here."""
         answers = self._kept.of(keys)
         if len(answers) < len(keys):
-            async with self._store.workbench() as unit:
+            async with self._store.worker_unit() as unit:
                 stored = await unit.answers.recall(self._backend.id, keys - answers.keys())
             self._kept.add(stored)
             answers |= stored
@@ -197,7 +197,7 @@ class Asking:
     async def _write(self, answers: Answers, cost: Usage) -> Answers:
         """Store answers and what they have cost, in one transaction; the answers that count."""
         usage = self.usage + cost
-        async with self._store.workbench() as unit:
+        async with self._store.worker_unit() as unit:
             if self._memory.max_answers:
                 answers = await unit.answers.record(self._lease, self._backend.id, answers)
             await unit.shards.spend(self._lease, usage, remembered=self.remembered)

@@ -33,7 +33,7 @@ async def begin_with(store: Store, scorer: Scorer, claimed: ClaimedShard) -> Sam
     Raises BackendUnavailable, BackendChanged and LeaseLost.
     """
     measured = await scorer.identify()
-    async with store.workbench() as unit:
+    async with store.worker_unit() as unit:
         known = await unit.backends.of_job(claimed.lease, measured)
         _compare(known.identity, measured)
         if claimed.paused:

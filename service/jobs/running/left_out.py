@@ -20,7 +20,7 @@ _TOLD_CHARACTERS = 200  # of a reason; the label states have it whole
 
 async def rows_left_out(store: Store, claimed: ClaimedShard) -> dict[Row, str]:
     """Those that were recorded so far, with the reason."""
-    async with store.workbench() as unit:
+    async with store.worker_unit() as unit:
         return await unit.labels.unscorable(claimed.lease.job_id, claimed.lease.shard)
 
 
@@ -34,7 +34,7 @@ async def leave_out(
     ]
     saved = orjson.dumps(checkpoint.to_json(state))
     begun_again = replace(progress, labeled=0, iterations=0, accepted=0, utility=None, inconsistencies=0)
-    async with store.workbench() as unit:
+    async with store.worker_unit() as unit:
         await unit.labels.write(claimed.lease, states)
         await unit.shards.save(claimed.lease, checkpoint=saved, progress=begun_again)
 

@@ -13,7 +13,7 @@ import orjson
 from service.errors import CheckpointTooNew, QuotaExhausted
 from service.identifiers import Label, Row
 from service.jobs.running.allowance import Allowance
-from service.jobs.running.answer_cache import Asking, Memory
+from service.jobs.running.answer_cache import CachedScorer, Memory
 from service.jobs.running.backend import begin_with
 from service.jobs.running.expected_counts import expected_counts
 from service.jobs.running.isolation import RowsUnscorable, TooManyUnscorable
@@ -68,14 +68,16 @@ async def run_shard(
         await allowance.check_day()
     backend = await begin_with(store, scorer, claimed)
     memory = memory or Memory(store)
-    asking = Asking(store, scorer, claimed, backend, memory=memory, store_seconds=checkpoint_seconds, observer=observer)
+    cached_scorer = CachedScorer(
+        store, scorer, claimed, backend, memory=memory, store_seconds=checkpoint_seconds, observer=observer
+    )
     state = _stored_state(claimed)
     while True:
         left_out = await rows_left_out(store, claimed)
-        asking.left_out = len(left_out)
+        cached_scorer.left_out = len(left_out)
         problem = await load_problem(store, scorer, claimed, left_out)
         search = Search(problem, strategy_of(claimed.config), state)
-        run = _Run(store, claimed, search, asking, allowance, observer, left_out)
+        run = _Run(store, claimed, search, cached_scorer, allowance, observer, left_out)
         try:
             limited = await run.search_on(checkpoint_seconds, stop)
         except RowsUnscorable as error:
@@ -113,7 +115,7 @@ class _Run:
     store: Store
     claimed: ClaimedShard
     search: Search
-    asking: Asking
+    cached_scorer: CachedScorer
     allowance: Allowance
     observer: WorkObserver
     left_out: Mapping[Row, str] = field(default_factory=dict)  # rows without scores, with the reason
@@ -141,7 +143,7 @@ class _Run:
         """
         queries = tuple(map(self.search.problem.query, self.search.problem.rows))
         try:
-            await self.asking.answer(await self.asking.recall([PromptTree("", queries)]))
+            await self.cached_scorer.answer(await self.cached_scorer.recall([PromptTree("", queries)]))
         except TooManyUnscorable as many:
             raise many.failure from many
 
@@ -149,11 +151,11 @@ class _Run:
         saved = time.monotonic()
         while (request := self.search.ask()) is not None and not stop.is_set():
             with span("search.step", {"icm.phase": self.search.state.phase.value}) as step:
-                question = await self.asking.recall(request)
+                question = await self.cached_scorer.recall(request)
                 step.set_attribute("icm.prompts", question.request.prompts)
                 if question.open and not await self.may_ask():
                     return True
-                answer = await self.asking.answer(question)
+                answer = await self.cached_scorer.answer(question)
                 is_good_to_save = await asyncio.to_thread(self.search.tell, answer)
             if is_good_to_save and time.monotonic() - saved >= checkpoint_seconds:
                 await self.save()
@@ -180,12 +182,14 @@ class _Run:
         states = label_states(self.search.problem.rows, state.labels, state.scores, state.raw_scores)
         changed = [new for new in states if self.stored.get(new.position) != new]
         began = time.monotonic()
-        async with self.store.workbench() as unit:
+        async with self.store.worker_unit() as unit:
             await unit.labels.write(self.claimed.lease, changed)
             await unit.shards.save(
                 self.claimed.lease, checkpoint=orjson.dumps(checkpoint.to_json(state)), progress=self.progress()
             )
-            await unit.shards.spend(self.claimed.lease, self.asking.usage, remembered=self.asking.remembered)
+            await unit.shards.spend(
+                self.claimed.lease, self.cached_scorer.usage, remembered=self.cached_scorer.remembered
+            )
         self.stored.update({new.position: new for new in changed})
         more = len(state.labels) - self.labelled
         self.observer.saved(time.monotonic() - began, rows_labelled=max(more, 0))
@@ -194,7 +198,7 @@ class _Run:
     async def finish(self, reason: StopReason | None) -> None:
         """Store the last labels and end the shard."""
         await self.save()
-        async with self.store.workbench() as unit:
+        async with self.store.worker_unit() as unit:
             if self.left_out:
                 rows = await unit.rows.of(self.claimed.dataset_id, self.claimed.lease.shard)
                 await unit.shards.warn(self.claimed.lease, told(self.left_out, rows, self.claimed.config.task))
@@ -202,7 +206,7 @@ class _Run:
 
     def progress(self) -> Progress:
         """How far the shard is and what it has cost."""
-        state, problem, usage = self.search.state, self.search.problem, self.asking.usage
+        state, problem, usage = self.search.state, self.search.problem, self.cached_scorer.usage
         utility = state.facts.get("utility", state.best.utility if state.best else None)
         return Progress(
             rows=len(problem.rows),
@@ -226,8 +230,8 @@ class _Run:
             "rows_left_out": len(self.left_out),
             "demonstrations_dropped": len(labels) - len(shown),
             "stop_reason": None if reason is None else reason.value,
-            "tokens_modelled": self.asking.usage.modelled,
-            "prompts_remembered": self.asking.remembered,
+            "tokens_modelled": self.cached_scorer.usage.modelled,
+            "prompts_remembered": self.cached_scorer.remembered,
             "unproven_redraws": self.search.state.unproven,
             "expected_counts": expected_counts(problem, self.search.state.scores),
         }

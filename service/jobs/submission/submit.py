@@ -16,7 +16,7 @@ from service.jobs.checks.rows import FaultLog, RowSource, in_chunks
 from service.jobs.submission.job_warnings import warnings_of
 from service.jobs.submission.preparation import Preparation, prepare
 from service.ports.scoring import Scorers
-from service.ports.store import Desk, Desks
+from service.ports.store import ProjectStore, ProjectUnit
 from service.records.access import AuditAction, AuditEntry, Size
 from service.records.jobs import Job, NewDataset, NewJob, NewRow, Origin, StoredRequest
 from service.records.scoring import BackendIdentity
@@ -45,7 +45,7 @@ class _Request:
 async def submit(
     config: JobConfig,
     source: RowSource,
-    store: Desks,
+    store: ProjectStore,
     scorers: Scorers,
     *,
     idempotency_key: str | None,
@@ -73,25 +73,25 @@ async def submit(
         return receipt
 
 
-async def _replayed(store: Desks, request: _Request | None) -> Receipt | None:
+async def _replayed(store: ProjectStore, request: _Request | None) -> Receipt | None:
     """The job that the same request has made before, if any. Raises IdempotencyMismatch."""
     if request is None:
         return None
-    async with store.desk() as desk:
-        stored = await desk.idempotency.find(request.key)
-        return None if stored is None else await _receipt(desk, stored, request)
+    async with store.project_unit() as unit:
+        stored = await unit.idempotency.find(request.key)
+        return None if stored is None else await _receipt(unit, stored, request)
 
 
-async def _receipt(desk: Desk, stored: StoredRequest, request: _Request) -> Receipt:
+async def _receipt(unit: ProjectUnit, stored: StoredRequest, request: _Request) -> Receipt:
     if stored.sha256 != request.sha256:
         raise IdempotencyMismatch("this Idempotency-Key was used for another configuration or data set")
-    return Receipt(job=await desk.jobs.get(stored.job_id), replayed=True)
+    return Receipt(job=await unit.jobs.get(stored.job_id), replayed=True)
 
 
 async def _store(
     prepared: Preparation,
     source: RowSource,
-    store: Desks,
+    store: ProjectStore,
     dataset: NewDataset,
     *,
     backend: BackendIdentity,
@@ -100,21 +100,21 @@ async def _store(
     """Store and queue what was found good, in one unit of work; the job of a rival that was faster, if there is one."""
     warnings = await to_thread.run_sync(warnings_of, prepared)
     job = replace(_new_job(prepared.config, dataset.id, store), warnings=warnings)
-    async with store.desk() as desk:
+    async with store.project_unit() as unit:
         if request is not None:
-            earlier = await desk.idempotency.claim(request.key, request.sha256, job.id)
+            earlier = await unit.idempotency.claim(request.key, request.sha256, job.id)
             if earlier is not None:
-                return await _receipt(desk, earlier, request)
-        await refuse_early(desk, store.quotas, Size(rows=prepared.survey.rows, bytes=0))
-        await desk.datasets.add(dataset)
-        size = await _store_rows(desk, job.dataset_id, new_rows(prepared, source))
-        await admit(desk, store.quotas, size, job.dataset_id)
-        await desk.jobs.add(replace(job, backend_id=await desk.backends.recognized(backend)), prepared.plan.shards)
-        await desk.audit.record(AuditEntry.by(store.caller, AuditAction.JOB_CREATED, job.id))
-        return Receipt(job=await desk.jobs.get(job.id), replayed=False)
+                return await _receipt(unit, earlier, request)
+        await refuse_early(unit, store.quotas, Size(rows=prepared.survey.rows, bytes=0))
+        await unit.datasets.add(dataset)
+        size = await _store_rows(unit, job.dataset_id, new_rows(prepared, source))
+        await admit(unit, store.quotas, size, job.dataset_id)
+        await unit.jobs.add(replace(job, backend_id=await unit.backends.recognized(backend)), prepared.plan.shards)
+        await unit.audit.record(AuditEntry.by(store.caller, AuditAction.JOB_CREATED, job.id))
+        return Receipt(job=await unit.jobs.get(job.id), replayed=False)
 
 
-def _new_job(config: JobConfig, dataset_id: DatasetId, store: Desks) -> NewJob:
+def _new_job(config: JobConfig, dataset_id: DatasetId, store: ProjectStore) -> NewJob:
     origin = Origin(request_id=store.caller.request_id, traceparent=current_traceparent())
     return NewJob(id=new_job_id(), dataset_id=dataset_id, config=config, origin=origin)
 
@@ -136,11 +136,11 @@ def request_sha256(config: JobConfig, data_sha256: str) -> str:
     return hashlib.sha256(canonical + b"\0" + data_sha256.encode()).hexdigest()
 
 
-async def _store_rows(desk: Desk, dataset_id: DatasetId, rows: Iterator[NewRow]) -> Size:
+async def _store_rows(unit: ProjectUnit, dataset_id: DatasetId, rows: Iterator[NewRow]) -> Size:
     """Store the rows chunk by chunk; how many they are and how long."""
     count = length = 0
     async for chunk in in_chunks(rows, _CHUNK_ROWS):
-        await desk.datasets.add_rows(dataset_id, chunk)
+        await unit.datasets.add_rows(dataset_id, chunk)
         count += len(chunk)
         length += sum(row.size_bytes for row in chunk)
     return Size(rows=count, bytes=length)

@@ -40,7 +40,7 @@ class AnchorLabels:
 async def load_problem(store: Store, scorer: Scorer, claimed: ClaimedShard, left_out: Collection[Row] = ()) -> Problem:
     """Read the shard's rows but those left out, and the anchor's labelled rows if there is one. Raises BackendError."""
     anchor = None
-    async with store.workbench() as unit:
+    async with store.worker_unit() as unit:
         rows = await unit.rows.of(claimed.dataset_id, claimed.lease.shard)
         if claimed.lease.shard != ANCHOR and claimed.config.method.reads_anchor:
             saved = await unit.shards.checkpoint(claimed.lease.job_id, ANCHOR)

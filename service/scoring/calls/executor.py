@@ -61,7 +61,7 @@ class _Call:
     attempts: Attempts = field(default_factory=Attempts)
 
 
-class Driver:
+class CallExecutor:
     """Makes attempts at one server, never more than `concurrency` at once, again while a failure may pass.
 
     Calls are served in the order they came, also when tried again. While nothing is answered for

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from service.errors import BackendUnavailable
-from service.scoring.calls.executor import Driver
+from service.scoring.calls.executor import CallExecutor
 from service.scoring.probing.label_trial import largest_difference, likeliest
 from service.scoring.wires.wire import Prompt, Wire
 
@@ -46,7 +46,9 @@ class CacheTrial:
     _samples: dict[int, Sample] = field(default_factory=dict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def go_on(self, wire: Wire, driver: Driver, *, context_tokens: int | None, seconds: float) -> CacheFindings:
+    async def go_on(
+        self, wire: Wire, executor: CallExecutor, *, context_tokens: int | None, seconds: float
+    ) -> CacheFindings:
         """Take the samples that are missing and fit the context, as far as these seconds go. Raises BackendRefused.
 
         Costs at most the sum of the lengths in computed tokens, twice that without a cache.
@@ -55,7 +57,7 @@ class CacheTrial:
             async with asyncio.timeout(seconds), self._turn:
                 for length in LENGTHS_TOKENS:
                     if length not in self._samples and length + _SPARE_TOKENS <= (context_tokens or math.inf):
-                        self._samples[length] = await _sent_twice(wire, driver, length)
+                        self._samples[length] = await _sent_twice(wire, executor, length)
         except (TimeoutError, BackendUnavailable):  # busy: the rest is found out another time
             pass
         return concluded(list(self._samples.values()))
@@ -79,11 +81,11 @@ def _block(hits: Sequence[int], found_all: Sequence[bool]) -> int | None:
     return math.gcd(*hits) if len(hits) > 1 else None
 
 
-async def _sent_twice(wire: Wire, driver: Driver, length: int) -> Sample:
-    prompt = await _fresh_prompt(wire, driver, length)
-    cold = await driver.call(lambda: wire.next_token(prompt, ()), measured=False)
+async def _sent_twice(wire: Wire, executor: CallExecutor, length: int) -> Sample:
+    prompt = await _fresh_prompt(wire, executor, length)
+    cold = await executor.call(lambda: wire.next_token(prompt, ()), measured=False)
     wanted = (likeliest(cold),)
-    warm = await driver.call(lambda: wire.next_token(prompt, wanted), measured=False)
+    warm = await executor.call(lambda: wire.next_token(prompt, wanted), measured=False)
     difference = None if warm.relative else largest_difference([cold, warm], wanted)
     if warm.tokens_sent is None or warm.tokens_computed is None or warm.requests > 1:
         return Sample(None, found_all=False, difference_nats=difference)  # a sum over requests tells of no prompt
@@ -91,10 +93,10 @@ async def _sent_twice(wire: Wire, driver: Driver, length: int) -> Sample:
     return Sample(found, found_all=warm.tokens_computed == 1, difference_nats=difference)
 
 
-async def _fresh_prompt(wire: Wire, driver: Driver, length: int) -> Prompt:
+async def _fresh_prompt(wire: Wire, executor: CallExecutor, length: int) -> Prompt:
     """A prompt of so many tokens (a text may have one more or less) that begins with what was never sent."""
     text = fresh_text(length)
-    tokens = (await driver.call(lambda: wire.encode(text, special=True), measured=False))[:length]
+    tokens = (await executor.call(lambda: wire.encode(text, special=True), measured=False))[:length]
     ids = tuple(token.id for token in tokens) if wire.takes_token_ids else None
     return Prompt(text[: tokens[-1].end], ids)  # servers that take ids need not tell where tokens end
 

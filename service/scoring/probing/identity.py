@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 from service.errors import BackendError, BackendUnavailable
 from service.records.scoring import BackendIdentity, BackendInfo, ServerFacts
-from service.scoring.calls.executor import Driver
+from service.scoring.calls.executor import CallExecutor
 
 # Prompts that leave much open: how sure a model is of its likeliest next token then differs from model to model.
 CANARY_PROMPTS = (
@@ -44,14 +44,14 @@ class Recognition:
     def __init__(
         self,
         kind: str,
-        driver: Driver,
+        executor: CallExecutor,
         *,
         facts: Callable[[], Awaitable[ServerFacts]],
         canary: Callable[[], Awaitable[Canary]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kind = kind
-        self._driver = driver
+        self._executor = executor
         self._facts = facts
         self._measure = canary
         self._clock = clock
@@ -60,7 +60,7 @@ class Recognition:
     async def identify(self) -> BackendIdentity:
         """What the server is just now. Raises BackendError."""
         facts = await self._facts()
-        last, disconnections = self._last, self._driver.disconnections
+        last, disconnections = self._last, self._executor.disconnections
         if last is None or last.disconnections != disconnections or self._clock() - last.at > CANARY_SECONDS:
             last = self._last = _Measured(await self._measure(), self._clock(), disconnections)
         return BackendIdentity(described("", self._kind, facts).fingerprint, last.canary)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from service.errors import BackendRefused, LabelUnreachable
-from service.scoring.calls.executor import Driver
+from service.scoring.calls.executor import CallExecutor
 from service.scoring.calls.gather import together
 from service.scoring.tokenization.encoding import Encoder
 from service.scoring.tokenization.label_paths import Encode
@@ -78,14 +78,14 @@ class Finder:
             return False
 
 
-async def try_labels(wire: Wire, driver: Driver, asked: AskedLabels) -> LabelFindings:
+async def try_labels(wire: Wire, executor: CallExecutor, asked: AskedLabels) -> LabelFindings:
     """Encode the labels behind several prompts and score them after one, some of it repeatedly.
 
     Costs a prompt of a dozen tokens for each token that labels begin with, and three more. Raises BackendUnavailable.
     """
-    encoder, found = Encoder(wire, driver), LabelFindings()
+    encoder, found = Encoder(wire, executor), LabelFindings()
     finder = Finder(encoder.tokens, asked)
-    trial = _Trial(wire, driver, encoder)
+    trial = _Trial(wire, executor, encoder)
     try:
         tokens = await finder.behind()
         found.calls = len(tokens.calls)
@@ -99,9 +99,9 @@ async def try_labels(wire: Wire, driver: Driver, asked: AskedLabels) -> LabelFin
 
 
 class _Trial:
-    def __init__(self, wire: Wire, driver: Driver, encoder: Encoder) -> None:
+    def __init__(self, wire: Wire, executor: CallExecutor, encoder: Encoder) -> None:
         self._wire = wire
-        self._driver = driver
+        self._executor = executor
         self._encoder = encoder
 
     async def reach(self, tokens: LabelTokens, found: LabelFindings) -> None:
@@ -140,7 +140,7 @@ class _Trial:
         if self._wire.takes_token_ids:
             ids = (*(token.id for token in await self._encoder.tokens(PROBE_TEXT, special=True)), *call.ids)
         prompt = Prompt(PROBE_TEXT + call.text, ids)
-        return await self._driver.call(lambda: self._wire.next_token(prompt, wanted), measured=False)
+        return await self._executor.call(lambda: self._wire.next_token(prompt, wanted), measured=False)
 
 
 def likeliest(answer: NextToken) -> int:

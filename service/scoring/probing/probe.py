@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind
 from service.records.scoring import BackendInfo, ServerFacts
-from service.scoring.calls.executor import Driver
+from service.scoring.calls.executor import CallExecutor
 from service.scoring.probing.cache_trial import CacheFindings, CacheTrial
 from service.scoring.probing.identity import described, not_ready
 from service.scoring.probing.label_trial import AskedLabels, LabelFindings, Unreachable, try_labels
@@ -30,14 +30,14 @@ _CACHE_TRIAL_SECONDS = 5.0
 async def examine(
     name: str,
     wire: Wire,
-    driver: Driver,
+    executor: CallExecutor,
     labels: Sequence[str] = (),
     *,
     all_spellings: bool = False,
     separator: str = "",
 ) -> BackendInfo:
     """What the server is and whether it can score these labels, with nothing remembered from before."""
-    return await Examiner()(name, wire, driver, labels, all_spellings=all_spellings, separator=separator)
+    return await Examiner()(name, wire, executor, labels, all_spellings=all_spellings, separator=separator)
 
 
 class Examiner:
@@ -56,7 +56,7 @@ class Examiner:
         self,
         name: str,
         wire: Wire,
-        driver: Driver,
+        executor: CallExecutor,
         labels: Sequence[str] = (),
         *,
         all_spellings: bool = False,
@@ -75,16 +75,18 @@ class Examiner:
             return info
         asked = AskedLabels(labels or EXAMPLES, all_spellings, separator, as_text=not wire.takes_token_ids)
         try:
-            return await self._tried_out(info, wire, driver, asked)
+            return await self._tried_out(info, wire, executor, asked)
         except BackendError as error:
             reachable = not isinstance(error, BackendUnavailable)
             return replace(info, ready=False, reachable=reachable, problems=(str(error),))
 
-    async def _tried_out(self, info: BackendInfo, wire: Wire, driver: Driver, asked: AskedLabels) -> BackendInfo:
+    async def _tried_out(
+        self, info: BackendInfo, wire: Wire, executor: CallExecutor, asked: AskedLabels
+    ) -> BackendInfo:
         """The server's own words and what all trials found. Raises BackendError."""
-        found = await try_labels(wire, driver, asked)
+        found = await try_labels(wire, executor, asked)
         cache = await self._cache_trial.go_on(
-            wire, driver, context_tokens=info.context_tokens, seconds=_CACHE_TRIAL_SECONDS
+            wire, executor, context_tokens=info.context_tokens, seconds=_CACHE_TRIAL_SECONDS
         )
         if info.max_top_tokens is not None:  # a lower cap may have shown itself in a refusal by now
             info = replace(info, max_top_tokens=(await wire.facts()).max_top_tokens)

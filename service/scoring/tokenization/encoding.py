@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from cachetools import LRUCache
 
-from service.scoring.calls.executor import Driver
+from service.scoring.calls.executor import CallExecutor
 from service.scoring.calls.gather import together
 from service.scoring.wires.wire import Token, Wire
 
@@ -18,16 +18,16 @@ _PARTS = ("I think this claim is True\n\n", "Question: 12 + 5\n", "Claim: 17\n\n
 class Encoder:
     """Encodes through a wire; holds the most recent texts up to a bounded number of tokens."""
 
-    def __init__(self, wire: Wire, driver: Driver, *, remembered_tokens: int = _REMEMBERED_TOKENS) -> None:
+    def __init__(self, wire: Wire, executor: CallExecutor, *, remembered_tokens: int = _REMEMBERED_TOKENS) -> None:
         self._wire = wire
-        self._driver = driver
+        self._executor = executor
         self._known = LRUCache[str, "array[int]"](remembered_tokens, lambda ids: len(ids) + _ENTRY_TOKENS)
         self._beginning: array[int] | None = None
         self._joins: bool | None = None
 
     async def tokens(self, text: str, *, special: bool = False) -> list[Token]:
         """The tokens of a text with their places; nothing is remembered. Raises BackendError."""
-        return await self._driver.call(lambda: self._wire.encode(text, special=special), measured=False)
+        return await self._executor.call(lambda: self._wire.encode(text, special=special), measured=False)
 
     async def ids(self, texts: Sequence[str]) -> list["array[int]"]:
         """The token ids of each text by itself, special tokens not among them. Raises BackendError."""

@@ -7,7 +7,7 @@ from typing import Any
 from cachetools import LRUCache
 
 from service.errors import BackendRefused
-from service.scoring.calls.executor import Driver
+from service.scoring.calls.executor import CallExecutor
 from service.scoring.calls.gather import together
 from service.scoring.wires.http import JsonHttp
 
@@ -19,9 +19,9 @@ _BATCH_CHARACTERS = 1_000_000  # well within the embedded server's longest body
 class BatchTokenCounter:
     """The embedded server's `/v1/count_tokens`."""
 
-    def __init__(self, http: JsonHttp, driver: Driver) -> None:
+    def __init__(self, http: JsonHttp, executor: CallExecutor) -> None:
         self._http = http
-        self._driver = driver
+        self._executor = executor
         self._counts = LRUCache[str, int](_REMEMBERED_TEXTS)
 
     async def count(self, texts: Sequence[str]) -> list[int]:
@@ -39,7 +39,7 @@ class BatchTokenCounter:
 
     async def _count(self, batch: list[str]) -> dict[str, int]:
         post = partial(self._http.post, "/v1/count_tokens", {"texts": batch})
-        answer: Any = await self._driver.call(post, measured=False)
+        answer: Any = await self._executor.call(post, measured=False)
         try:
             return {text: int(count) for text, count in zip(batch, answer["counts"], strict=True)}
         except (KeyError, TypeError, ValueError) as error:

@@ -7,7 +7,7 @@ from functools import partial
 
 from service.errors import BackendError, LabelUnreachable
 from service.identifiers import Row
-from service.scoring.calls.executor import Driver
+from service.scoring.calls.executor import CallExecutor
 from service.scoring.calls.gather import together
 from service.scoring.probing.identity import CANARY_PROMPTS
 from service.scoring.tokenization.label_paths import Ids
@@ -27,13 +27,13 @@ class TreeReading:
     """Asks for the leaves of a layout as `Walk` says; `labels` has each leaf's, `ids` is None for prompts as text."""
 
     def __init__(
-        self, layout: Layout, labels: Sequence[LabelTokens], ids: TreeIds | None, wire: Wire, driver: Driver
+        self, layout: Layout, labels: Sequence[LabelTokens], ids: TreeIds | None, wire: Wire, executor: CallExecutor
     ) -> None:
         self._layout = layout
         self._labels = labels
         self._ids = ids
         self._wire = wire
-        self._driver = driver
+        self._executor = executor
         self._control = partial(wire.next_token, Prompt(CANARY_PROMPTS[0]), ())
         self._known: list[dict[Ids, Mapping[int, float]]] = [{} for _ in layout.leaves]
         self.tally = Tally(layout)
@@ -83,7 +83,7 @@ class TreeReading:
         attempt = partial(self._wire.next_token, prompt, call.wanted_ids)
         with self._about(leaf):
             with self._named(leaf, call):
-                answer = await self._driver.call(attempt, control=self._control)
+                answer = await self._executor.call(attempt, control=self._control)
             self._take(leaf, call, answer)
 
     async def _ask_many(self, group: Group, call: LabelCall) -> None:
@@ -93,7 +93,7 @@ class TreeReading:
         items = [tuple(self._ids.leaves[leaf]) for leaf in group]
         attempt = partial(self._wire.next_tokens, beginning, items, call.wanted_ids)
         with self._named(group[0], call):
-            answers = await self._driver.call(attempt, control=self._control)
+            answers = await self._executor.call(attempt, control=self._control)
         for leaf, answer in zip(group, answers, strict=True):
             with self._about(leaf):
                 self._take(leaf, call, answer)

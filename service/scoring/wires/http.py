@@ -26,7 +26,7 @@ _SENT = "http11.send_request_body.complete"  # httpcore's word for it: from now 
 class JsonHttp:
     """JSON over a pool of connections to one server; failures become backend errors.
 
-    Connections are kept and used again. How many calls are under way is for the driver to say, so
+    Connections are kept and used again. How many calls are under way is for the executor to say, so
     that waiting for a connection has no time-out. A call that is cancelled closes its connection,
     by which servers notice that they need not go on. `api_key` travels as a bearer token (RFC 6750)
     and is in no error's text. Raises ValueError for a key that no header can hold.

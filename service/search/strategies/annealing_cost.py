@@ -8,7 +8,7 @@ from service.search.predictions.prompt_tree import Usage
 from service.search.state.problem import Parameters
 from service.search.state.steps import Strategy
 from service.search.strategies.cost import Asked, ShardLengths
-from service.search.strategies.cost_simulation import Rehearsal
+from service.search.strategies.cost_simulation import CostSimulation
 
 _EVALUATIONS_PER_DRAW = 0.7  # leave-one-outs per draw: unchanged labels need none, repairs several
 
@@ -18,10 +18,10 @@ class AnnealingCost:
 
     def alone(
         self, strategy: Strategy, parameters: Parameters, shard: ShardLengths, check_wanted: Callable[[], None]
-    ) -> Rehearsal:
+    ) -> CostSimulation:
         """N L (log2 N + 1) tokens for each leave-one-out."""
         del strategy, check_wanted  # a formula takes no time
-        return Rehearsal(_annealing(parameters, shard))
+        return CostSimulation(_annealing(parameters, shard))
 
     def behind(self, parameters: Parameters, shard: ShardLengths, asked: Asked) -> Usage:
         """The same behind the anchor's demonstrations, which travel with every prompt."""

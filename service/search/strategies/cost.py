@@ -8,7 +8,7 @@ from service.identifiers import Row
 from service.search.predictions.prompt_tree import Usage
 from service.search.state.problem import Parameters
 from service.search.state.steps import Strategy
-from service.search.strategies.cost_simulation import Rehearsal, made_up_problem, rehearsed
+from service.search.strategies.cost_simulation import CostSimulation, made_up_problem, rehearsed
 
 _DOUBTFUL_SHARE = 0.1  # of the rows behind an anchor or by a panel's first members, which are asked for again
 
@@ -43,7 +43,7 @@ class Cost(Protocol):
 
     def alone(
         self, strategy: Strategy, parameters: Parameters, shard: ShardLengths, check_wanted: Callable[[], None]
-    ) -> Rehearsal:
+    ) -> CostSimulation:
         """A shard that reads no anchor; what `check_wanted` raises ends a long prediction."""
 
     def behind(self, parameters: Parameters, shard: ShardLengths, asked: Asked) -> Usage:
@@ -55,7 +55,7 @@ class SimulatedCost:
 
     def alone(
         self, strategy: Strategy, parameters: Parameters, shard: ShardLengths, check_wanted: Callable[[], None]
-    ) -> Rehearsal:
+    ) -> CostSimulation:
         """What the run asks for, and the panel that it makes."""
         problem = made_up_problem(
             shard.groups, shard.tokens, shard.classes, parameters, shard.budget_tokens, known=shard.known

@@ -24,7 +24,7 @@ _BREAK = "\n"  # between the made-up demonstrations, whose text is the row's num
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsal:
+class CostSimulation:
     """What the search costs with an ideal prefix cache, and the panel it has for later shards, if it makes one."""
 
     usage: Usage
@@ -42,7 +42,7 @@ def rehearsed(
     lead_tokens: int,
     tail_tokens: int,
     check_wanted: Callable[[], None] = nobody_has_left,
-) -> Rehearsal:
+) -> CostSimulation:
     """The search of such a problem.
 
     `lead_tokens` is the length of what all texts begin with, `tail_tokens` that of a label
@@ -55,7 +55,7 @@ def rehearsed(
         answer = [scorer.score(tree) for tree in request]
         usage = sum((scores.usage for scores in answer), usage)
         search.tell(answer)
-    return Rehearsal(usage, search.state.panel)
+    return CostSimulation(usage, search.state.panel)
 
 
 def made_up_problem(

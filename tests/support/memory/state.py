@@ -1,6 +1,6 @@
 """What the store in memory holds, and how it applies what `service.lifecycle` decides."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, assert_never
@@ -27,6 +27,7 @@ class ShardRecord:
     progress: Progress = field(default_factory=Progress)
     remembered: int = 0
     modelled: bool = False
+    summary: Mapping[str, Any] | None = None
 
 
 @dataclass

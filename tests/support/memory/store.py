@@ -8,9 +8,9 @@ from typing import Any, cast
 
 from service.identifiers import DEFAULT_PROJECT
 from service.records.access import Caller
-from service.storage.units import DeskUnit, WorkbenchUnit
-from tests.support.memory import desk as api
-from tests.support.memory import workbench as workers
+from service.storage.units import PostgresProjectUnit, PostgresWorkerUnit
+from tests.support.memory import project_unit as api
+from tests.support.memory import worker_unit as workers
 from tests.support.memory.state import State
 
 _NOWHERE: Any = None  # parts that no test of use cases needs
@@ -20,7 +20,7 @@ class MemoryStore:
     """Lives as long as the object does. Units of work wait for each other, so one must not be opened in another."""
 
     connections_in_use = max_connections = 0
-    gate = upkeep = follow_events = census = ping = _NOWHERE
+    access_unit = upkeep = follow_events = job_statistics = ping = _NOWHERE
 
     def __init__(self, *, max_crashes: int = 5, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.state = State(now)
@@ -28,10 +28,10 @@ class MemoryStore:
         self._turn = asyncio.Lock()
 
     @asynccontextmanager
-    async def desk(self, caller: Caller) -> AsyncIterator[DeskUnit]:
+    async def project_unit(self, caller: Caller) -> AsyncIterator[PostgresProjectUnit]:
         assert caller.project == DEFAULT_PROJECT, "projects are kept apart in Postgres"
         async with self._transaction() as state:
-            yield DeskUnit(
+            yield PostgresProjectUnit(
                 datasets=api.MemoryDatasets(state),
                 jobs=cast("Any", api.MemoryJobs(state)),
                 labels=cast("Any", api.MemoryLabels(state)),
@@ -45,9 +45,9 @@ class MemoryStore:
             )
 
     @asynccontextmanager
-    async def workbench(self) -> AsyncIterator[WorkbenchUnit]:
+    async def worker_unit(self) -> AsyncIterator[PostgresWorkerUnit]:
         async with self._transaction() as state:
-            yield WorkbenchUnit(
+            yield PostgresWorkerUnit(
                 shards=workers.MemoryShards(state, max_crashes=self._max_crashes),
                 rows=workers.MemoryRows(state),
                 labels=workers.MemoryLabelWriter(state),

@@ -87,7 +87,7 @@ class Service:
 
     async def claim(self) -> ClaimedShard | None:
         """What a worker does first."""
-        async with self.store.workbench() as unit:
+        async with self.store.worker_unit() as unit:
             return await unit.shards.claim(WORKER, 60.0)
 
     async def work(self) -> None:

@@ -313,7 +313,7 @@ async def test_a_refused_upload_is_not_read(guarded: Service) -> None:
 
 
 class UnreachableStore(ScratchStore):
-    def gate(self) -> Any:
+    def access_unit(self) -> Any:
         raise StorageUnavailable("Postgres cannot be reached")
 
 
@@ -338,9 +338,9 @@ async def test_what_is_done_is_in_the_audit_log_and_in_the_logs(guarded: Service
         await guarded.client.post(f"/v1/jobs/{cancelled['id']}/cancel")
         await guarded.client.post(f"/v1/jobs/{new_job_id()}/cancel")
     await revoke_key(guarded.store, key.id)
-    async with guarded.store.gate() as gate:
-        entries = [(entry.action, entry.target) for entry in await gate.audit.latest(limit=99)][::-1]
-        taken = [entry for entry in await gate.audit.latest(limit=99) if entry.request_id == "taken"]
+    async with guarded.store.access_unit() as unit:
+        entries = [(entry.action, entry.target) for entry in await unit.audit.latest(limit=99)][::-1]
+        taken = [entry for entry in await unit.audit.latest(limit=99) if entry.request_id == "taken"]
     assert entries == [
         ("key.created", key.id),
         ("job.created", job["id"]),

@@ -109,7 +109,7 @@ class FailingStore(ScratchStore):
         super().__init__()
         self._error = error
 
-    def desk(self, caller: Caller) -> NoReturn:
+    def project_unit(self, caller: Caller) -> NoReturn:
         raise self._error
 
     async def ping(self) -> None:

@@ -5,11 +5,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from api.labelling.event_reads import EventReads
-from service.access.desks import CallerDesks
+from service.access.caller_store import CallerStore
 from service.errors import JobNotFound
 from service.identifiers import JobId
 from service.records.access import LOCAL_CALLER, Caller
-from service.storage.units import DeskUnit
+from service.storage.units import PostgresProjectUnit
 from tests.behaviour.stored import cancel, queued
 from tests.support.stores import ScratchStore
 
@@ -21,27 +21,27 @@ class CountingStore(ScratchStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self.desks = 0
+        self.project_store = 0
         self.asked = asyncio.Event()
         self.may_open = asyncio.Event()
         self.may_open.set()
 
     @asynccontextmanager
-    async def desk(self, caller: Caller) -> AsyncIterator[DeskUnit]:
-        self.desks += 1
+    async def project_unit(self, caller: Caller) -> AsyncIterator[PostgresProjectUnit]:
+        self.project_store += 1
         self.asked.set()
         await self.may_open.wait()
-        async with super().desk(caller) as desk:
-            yield desk
+        async with super().project_unit(caller) as unit:
+            yield unit
 
 
 async def test_streams_that_wait_for_the_same_page_share_it() -> None:
     store, reads = CountingStore(), EventReads()
     job_id = await queued(store)
-    store.desks = 0
-    desks = CallerDesks(store, LOCAL_CALLER)
-    found = await asyncio.gather(*(reads.after(desks, job_id, 0) for _ in range(50)))
-    assert store.desks == 1
+    store.project_store = 0
+    project_store = CallerStore(store, LOCAL_CALLER)
+    found = await asyncio.gather(*(reads.after(project_store, job_id, 0) for _ in range(50)))
+    assert store.project_store == 1
     assert {page.text for page in found} == {found[0].text}
     assert found[0].text.startswith(b"event: job.created")
 
@@ -49,26 +49,26 @@ async def test_streams_that_wait_for_the_same_page_share_it() -> None:
 async def test_who_asks_while_a_page_is_read_gets_one_that_is_read_later() -> None:
     store, reads = CountingStore(), EventReads()
     job_id = await queued(store)
-    desks = CallerDesks(store, LOCAL_CALLER)
-    store.desks = 0
+    project_store = CallerStore(store, LOCAL_CALLER)
+    store.project_store = 0
     store.asked.clear()
     store.may_open.clear()
-    early = asyncio.create_task(reads.after(desks, job_id, 0))
+    early = asyncio.create_task(reads.after(project_store, job_id, 0))
     await asyncio.wait_for(store.asked.wait(), PATIENCE_SECONDS)  # now it is being read
-    late = asyncio.create_task(reads.after(desks, job_id, 0))
+    late = asyncio.create_task(reads.after(project_store, job_id, 0))
     await asyncio.sleep(0)
     store.may_open.set()
     await asyncio.wait_for(asyncio.gather(early, late), PATIENCE_SECONDS)
-    assert store.desks == 2
+    assert store.project_store == 2
     await cancel(store, job_id)
-    assert (await reads.after(desks, job_id, 0)).job_has_ended
+    assert (await reads.after(project_store, job_id, 0)).job_has_ended
 
 
 async def test_a_stream_that_leaves_takes_no_page_from_the_others() -> None:
     store, reads = CountingStore(), EventReads()
     job_id = await queued(store)
-    desks = CallerDesks(store, LOCAL_CALLER)
-    first, second = (asyncio.create_task(reads.after(desks, job_id, 0)) for _ in range(2))
+    project_store = CallerStore(store, LOCAL_CALLER)
+    first, second = (asyncio.create_task(reads.after(project_store, job_id, 0)) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
     assert (await asyncio.wait_for(second, PATIENCE_SECONDS)).text
@@ -77,7 +77,7 @@ async def test_a_stream_that_leaves_takes_no_page_from_the_others() -> None:
 
 
 async def test_an_unknown_job_is_unknown_to_all_who_share() -> None:
-    reads, desks = EventReads(), CallerDesks(ScratchStore(), LOCAL_CALLER)
+    reads, project_store = EventReads(), CallerStore(ScratchStore(), LOCAL_CALLER)
     unknown = JobId("job_unknown")
-    found = await asyncio.gather(*(reads.after(desks, unknown, 0) for _ in range(3)), return_exceptions=True)
+    found = await asyncio.gather(*(reads.after(project_store, unknown, 0) for _ in range(3)), return_exceptions=True)
     assert [type(error) for error in found] == [JobNotFound] * 3

@@ -2,7 +2,7 @@ from dataclasses import replace
 from typing import Any
 
 from service.errors import BackendUnavailable
-from service.scoring.calls.executor import Driver
+from service.scoring.calls.executor import CallExecutor
 from service.scoring.probing.probe import Examiner
 from service.scoring.prompts import PromptScorer
 from service.scoring.wires import tgi
@@ -13,7 +13,7 @@ from tests.unit.scoring.twin_wire import FACTS, TwinWire
 
 def service_over(wire: TwinWire) -> Service:
     """A service whose backend is this server."""
-    return Service(ScratchStore(), PromptScorer("default", wire, Driver(concurrency=4), probe=Examiner()))
+    return Service(ScratchStore(), PromptScorer("default", wire, CallExecutor(concurrency=4), probe=Examiner()))
 
 
 async def submitted(service: Service, path: str = "/v1/jobs") -> tuple[int, dict[str, Any]]:

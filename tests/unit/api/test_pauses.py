@@ -77,8 +77,8 @@ async def test_who_paused_and_resumed_is_in_the_audit_log(service: Service) -> N
     job = await service.post()
     await asked(service, job, "pause")
     await asked(service, job, "resume")
-    async with service.store.gate() as gate:
-        entries = [(entry.action, entry.target) for entry in await gate.audit.latest(limit=2)]
+    async with service.store.access_unit() as unit:
+        entries = [(entry.action, entry.target) for entry in await unit.audit.latest(limit=2)]
     assert entries == [("job.resumed", job["id"]), ("job.paused", job["id"])]
 
 

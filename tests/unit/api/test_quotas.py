@@ -83,8 +83,8 @@ async def test_a_data_set_larger_than_the_whole_quota_is_too_large(store: Store,
 async def test_nothing_of_a_refused_job_is_stored(store: Store) -> None:
     service = limited(store, bytes=8)
     assert (await post(service.client, key="k")).status_code == 413
-    async with store.desk(LOCAL_CALLER) as desk:
-        found = await desk.account.usage()
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        found = await unit.account.usage()
         assert (found.rows, found.bytes, found.jobs_in_flight) == (0, 0, 0)
 
 

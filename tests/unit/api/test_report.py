@@ -58,11 +58,11 @@ class Page(HTMLParser):
 
 async def tell(service: Service, job_id: str, facts: Mapping[str, Any]) -> None:
     """Let the anchor's search have said more than it did."""
-    async with service.store.desk(LOCAL_CALLER) as desk:
-        log = await desk.events.after(JobId(job_id), 0, limit=1000)
+    async with service.store.project_unit(LOCAL_CALLER) as unit:
+        log = await unit.events.after(JobId(job_id), 0, limit=1000)
         summary = next(event.data["summary"] for event in log if event.type == "shard.finished")
         said = {"shard": 0, "summary": {**summary, **facts}}
-        await desk.events.append(JobId(job_id), "shard.finished", said)
+        await unit.events.append(JobId(job_id), "shard.finished", said)
 
 
 async def page(service: Service, job_id: str, **headers: str) -> str:

@@ -247,8 +247,8 @@ async def test_what_is_done_is_audited(service: Service) -> None:
     await service.client.post(f"{path}/deliveries/{sent['id']}/resend")
     await service.client.delete(path)
     await service.client.patch(path, json={"description": "b"})  # refused, so not told
-    async with service.store.gate() as gate:
-        entries = await gate.audit.latest(limit=20)
+    async with service.store.access_unit() as unit:
+        entries = await unit.audit.latest(limit=20)
     assert [(entry.action, entry.target) for entry in entries][::-1] == [
         ("webhook.created", webhook["id"]),
         ("webhook.changed", webhook["id"]),

@@ -1,6 +1,6 @@
 import pytest
 
-from service.access.desks import CallerDesks
+from service.access.caller_store import CallerStore
 from service.errors import JobNotFound
 from service.jobs.export.results import find_result, stream_result
 from service.ports.store import Store
@@ -11,12 +11,12 @@ from tests.behaviour.stored import cancel, queued
 
 @pytest.mark.parametrize("form", list(ResultFormat))
 async def test_a_download_of_a_job_that_is_removed_meanwhile_breaks_off(store: Store, form: ResultFormat) -> None:
-    desks = CallerDesks(store, LOCAL_CALLER)
+    project_store = CallerStore(store, LOCAL_CALLER)
     job_id = await queued(store, 4_100)
     await cancel(store, job_id)
-    parts = stream_result(desks, await find_result(desks, job_id, partial=True), form)
+    parts = stream_result(project_store, await find_result(project_store, job_id, partial=True), form)
     assert await anext(parts)
-    async with store.desk(LOCAL_CALLER) as desk:
-        await desk.jobs.remove(job_id)
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        await unit.jobs.remove(job_id)
     with pytest.raises(JobNotFound):
         assert [part async for part in parts] == []

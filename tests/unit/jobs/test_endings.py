@@ -12,7 +12,7 @@ from service.jobs.checks.rows import FaultLog
 from service.jobs.checks.survey import MAX_ENDINGS
 from service.jobs.submission.estimate import estimate
 from service.ports.scoring import Scorer
-from service.scoring.calls.executor import Driver
+from service.scoring.calls.executor import CallExecutor
 from service.scoring.prompts import PromptScorer
 from service.scoring.registry import ConfiguredScorers
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
@@ -28,7 +28,7 @@ async def faults_behind(
     task, rows = config(template).task, [{"q": text} for text in texts]
     faults = FaultLog(100)
     await check_endings(
-        scorer or PromptScorer("default", MERGED, Driver(concurrency=4)),
+        scorer or PromptScorer("default", MERGED, CallExecutor(concurrency=4)),
         source(*rows),
         task,
         survey(task, *rows),

@@ -1,6 +1,6 @@
 """Scorers over wires with the options that tests want."""
 
-from service.scoring.calls.executor import Driver
+from service.scoring.calls.executor import CallExecutor
 from service.scoring.prompts import PromptScorer
 from service.scoring.wires.tgi import TgiWire
 from service.scoring.wires.vllm import VllmWire
@@ -11,10 +11,10 @@ def tgi_scorer(
 ) -> PromptScorer:
     """A server that speaks TGI's wire."""
     wire = TgiWire(url, timeout_seconds=timeout_seconds, connections=64, max_top_tokens=max_top_tokens)
-    return PromptScorer("default", wire, Driver(concurrency=64, patience_seconds=patience_seconds))
+    return PromptScorer("default", wire, CallExecutor(concurrency=64, patience_seconds=patience_seconds))
 
 
 def vllm_scorer(url: str, *, timeout_seconds: float = 30.0) -> PromptScorer:
     """A server that speaks vLLM's wire, its prompts as token ids."""
     wire = VllmWire(url, timeout_seconds=timeout_seconds, connections=64)
-    return PromptScorer("default", wire, Driver(concurrency=64))
+    return PromptScorer("default", wire, CallExecutor(concurrency=64))

@@ -7,7 +7,7 @@ import pytest
 
 from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind
 from service.records.observations import CallEnd
-from service.scoring.calls.executor import Driver
+from service.scoring.calls.executor import CallExecutor
 
 
 class Clock:
@@ -33,9 +33,9 @@ class Observer:
         self.told.append((how, seconds > 0))
 
 
-def driven(observer: Observer) -> Driver:
+def driven(observer: Observer) -> CallExecutor:
     clock = Clock()
-    return Driver(concurrency=2, patience_seconds=0.0, observer=observer, clock=clock.now, sleep=clock.sleep)
+    return CallExecutor(concurrency=2, patience_seconds=0.0, observer=observer, clock=clock.now, sleep=clock.sleep)
 
 
 def fails(error: Exception) -> Callable[[], Awaitable[str]]:
@@ -73,8 +73,8 @@ async def test_a_refusal_and_an_attempt_that_nobody_waits_for_are_told_apart() -
 
 
 async def test_a_server_that_is_left_alone_says_so() -> None:
-    driver = driven(Observer())
-    assert not driver.left_alone
+    executor = driven(Observer())
+    assert not executor.left_alone
     with pytest.raises(BackendError):
-        await driver.call(fails(BackendUnavailable("away", kind=FailureKind.DISCONNECTED)))
-    assert driver.left_alone
+        await executor.call(fails(BackendUnavailable("away", kind=FailureKind.DISCONNECTED)))
+    assert executor.left_alone

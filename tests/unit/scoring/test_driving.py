@@ -8,7 +8,7 @@ import pytest
 
 from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
 from service.scoring.calls.circuit_breaker import LONGEST_PAUSE_SECONDS
-from service.scoring.calls.executor import Driver
+from service.scoring.calls.executor import CallExecutor
 from service.scoring.calls.retry_rules import MAX_FAILURES
 from tests.unit.scoring.simulated_time import in_simulated_time, now
 
@@ -57,8 +57,8 @@ class Server:
             raise BackendUnavailable("busy", self.retry_after_seconds, kind=FailureKind.OVERLOADED)
 
 
-def driver(concurrency: int = 64, patience_seconds: float = PATIENCE_SECONDS) -> Driver:
-    return Driver(concurrency=concurrency, patience_seconds=patience_seconds, clock=now, rng=Random(0))
+def executor(concurrency: int = 64, patience_seconds: float = PATIENCE_SECONDS) -> CallExecutor:
+    return CallExecutor(concurrency=concurrency, patience_seconds=patience_seconds, clock=now, rng=Random(0))
 
 
 def failing(*errors: BaseException, then: str = "answer") -> Callable[[], Awaitable[str]]:
@@ -99,7 +99,7 @@ async def outcome_of(call: Awaitable[str]) -> str | BackendError:
 def test_a_call_is_tried_until_it_has_an_answer(kind: FailureKind) -> None:
     async def scenario() -> None:
         failures = [BackendUnavailable("no", kind=kind) for _ in range(4)]
-        assert await driver().call(failing(*failures)) == "answer"
+        assert await executor().call(failing(*failures)) == "answer"
 
     in_simulated_time(scenario())
 
@@ -107,7 +107,7 @@ def test_a_call_is_tried_until_it_has_an_answer(kind: FailureKind) -> None:
 @pytest.mark.parametrize("error", [BackendRefused("no"), LabelUnreachable("no label"), ZeroDivisionError("a defect")])
 def test_any_other_error_is_passed_on_at_once(error: Exception) -> None:
     async def scenario() -> None:
-        driving = driver(concurrency=1)
+        driving = executor(concurrency=1)
         with pytest.raises(type(error)) as raised:
             await driving.call(failing(error))
         assert raised.value is error
@@ -119,7 +119,7 @@ def test_any_other_error_is_passed_on_at_once(error: Exception) -> None:
 def test_the_servers_wish_when_to_come_back_is_obeyed() -> None:
     async def scenario() -> None:
         busy = BackendUnavailable("busy", 20.0, kind=FailureKind.OVERLOADED)
-        assert await driver().call(failing(busy, busy)) == "answer"
+        assert await executor().call(failing(busy, busy)) == "answer"
         assert 40 <= now() <= 42
 
     in_simulated_time(scenario())
@@ -130,7 +130,7 @@ def test_the_servers_wish_when_to_come_back_is_obeyed() -> None:
 @pytest.mark.parametrize("slots", [1, 8, 64])
 def test_throughput_is_near_ideal(slots: int, retry_after: float | None, *, refuses: bool) -> None:
     async def scenario() -> None:
-        server, driving = Server(slots, 0.5, refuses, retry_after), driver(concurrency=128)
+        server, driving = Server(slots, 0.5, refuses, retry_after), executor(concurrency=128)
         calls = 80 * slots
         await asyncio.gather(*(driving.call(server.answer) for _ in range(calls)))
         assert server.answers == calls
@@ -142,7 +142,7 @@ def test_throughput_is_near_ideal(slots: int, retry_after: float | None, *, refu
 @pytest.mark.parametrize("concurrency", [1, 3, 64])
 def test_no_more_calls_are_under_way_than_the_operator_allows(concurrency: int) -> None:
     async def scenario() -> None:
-        server, driving = Server(slots=1000), driver(concurrency)
+        server, driving = Server(slots=1000), executor(concurrency)
         await asyncio.gather(*(driving.call(server.answer) for _ in range(2000)))
         assert server.most_under_way == concurrency
 
@@ -151,7 +151,7 @@ def test_no_more_calls_are_under_way_than_the_operator_allows(concurrency: int) 
 
 def test_calls_are_served_in_the_order_they_came_also_when_tried_again() -> None:
     async def scenario() -> None:
-        driving, done = driver(concurrency=1), list[int]()
+        driving, done = executor(concurrency=1), list[int]()
         failures: dict[int, list[BaseException]] = {3: [BackendUnavailable("no", kind=FailureKind.SERVER)]}
 
         async def one(number: int) -> None:
@@ -168,7 +168,7 @@ def test_calls_are_served_in_the_order_they_came_also_when_tried_again() -> None
 @pytest.mark.parametrize("kind", [FailureKind.DISCONNECTED, FailureKind.SERVER, FailureKind.OVERLOADED])
 def test_every_call_is_answered_after_an_outage_within_the_patience(kind: FailureKind) -> None:
     async def scenario() -> None:
-        server, driving = Server(64, 0.5, down=until(602, kind, start=2)), driver(patience_seconds=3600)
+        server, driving = Server(64, 0.5, down=until(602, kind, start=2)), executor(patience_seconds=3600)
         assert await asyncio.gather(*(driving.call(server.answer) for _ in range(1000))) == ["answer"] * 1000
         assert 602 < now() < 602 + LONGEST_PAUSE_SECONDS + 25
 
@@ -178,7 +178,7 @@ def test_every_call_is_answered_after_an_outage_within_the_patience(kind: Failur
 @pytest.mark.parametrize("kind", [FailureKind.DISCONNECTED, FailureKind.OVERLOADED])
 def test_a_server_that_is_down_or_busy_with_others_is_asked_rarely(kind: FailureKind) -> None:
     async def scenario() -> None:
-        server, driving = Server(down=until(602, kind, start=2)), driver(patience_seconds=3600)
+        server, driving = Server(down=until(602, kind, start=2)), executor(patience_seconds=3600)
         await asyncio.gather(*(driving.call(server.answer) for _ in range(1000)))
         assert sum(60 < call < 600 for call in server.calls) <= 540 / LONGEST_PAUSE_SECONDS
 
@@ -188,7 +188,7 @@ def test_a_server_that_is_down_or_busy_with_others_is_asked_rarely(kind: Failure
 @pytest.mark.parametrize("kind", list(FailureKind))
 def test_an_outage_beyond_the_patience_ends_every_call(kind: FailureKind) -> None:
     async def scenario() -> None:
-        server, driving = Server(down=until(10_000, kind)), driver()
+        server, driving = Server(down=until(10_000, kind)), executor()
         outcomes = await asyncio.gather(*(outcome_of(driving.call(server.answer)) for _ in range(500)))
         assert PATIENCE_SECONDS <= now() <= PATIENCE_SECONDS + 25
         for error in outcomes:
@@ -202,7 +202,7 @@ def test_an_outage_beyond_the_patience_ends_every_call(kind: FailureKind) -> Non
 
 def test_calls_that_come_in_a_long_outage_fail_at_once_and_still_find_out_when_it_is_over() -> None:
     async def scenario() -> None:
-        server, driving = Server(down=until(300)), driver()
+        server, driving = Server(down=until(300)), executor()
         waited, asked = list[float](), list[int]()
         while not isinstance(outcome := await outcome_of(driving.call(server.answer)), str):
             assert isinstance(outcome, BackendUnavailable)
@@ -220,7 +220,7 @@ def test_calls_that_come_in_a_long_outage_fail_at_once_and_still_find_out_when_i
 
 def test_after_a_few_slow_failures_calls_fail_at_once_too() -> None:
     async def scenario() -> None:
-        driving, tries = driver(), list[float]()
+        driving, tries = executor(), list[float]()
 
         async def hanging() -> str:
             tries.append(now())
@@ -237,7 +237,7 @@ def test_after_a_few_slow_failures_calls_fail_at_once_too() -> None:
 
 def test_calls_wait_for_a_trial_rather_than_fail_beside_it() -> None:
     async def scenario() -> None:
-        server, driving = Server(64, 5.0, down=until(100)), driver()
+        server, driving = Server(64, 5.0, down=until(100)), executor()
         await outcome_of(driving.call(server.answer))
         await asyncio.sleep(100)
         assert await asyncio.gather(*(driving.call(server.answer) for _ in range(100))) == ["answer"] * 100
@@ -247,7 +247,7 @@ def test_calls_wait_for_a_trial_rather_than_fail_beside_it() -> None:
 
 def test_a_trial_that_is_cancelled_is_made_by_another_call() -> None:
     async def scenario() -> None:
-        server, driving = Server(64, 5.0, down=until(100)), driver()
+        server, driving = Server(64, 5.0, down=until(100)), executor()
         await outcome_of(driving.call(server.answer))
         await asyncio.sleep(100)
         trial = asyncio.create_task(driving.call(server.answer))
@@ -263,7 +263,7 @@ def test_a_trial_that_is_cancelled_is_made_by_another_call() -> None:
 
 def test_an_outage_that_has_ended_does_not_shorten_the_patience_with_the_next() -> None:
     async def scenario() -> None:
-        driving = driver()
+        driving = executor()
         patient = asyncio.create_task(driving.call(always(BackendUnavailable("no", kind=FailureKind.DISCONNECTED))))
         await asyncio.sleep(1)
         patient.cancel()
@@ -276,7 +276,7 @@ def test_an_outage_that_has_ended_does_not_shorten_the_patience_with_the_next() 
 @pytest.mark.parametrize("kind", [FailureKind.SERVER, FailureKind.MALFORMED])
 def test_a_prompt_that_fails_again_and_again_is_refused_and_the_others_are_answered(kind: FailureKind) -> None:
     async def scenario() -> None:
-        server, driving, tries = Server(8), driver(), list[float]()
+        server, driving, tries = Server(8), executor(), list[float]()
 
         async def poison() -> str:
             tries.append(now())
@@ -293,7 +293,7 @@ def test_a_prompt_that_fails_again_and_again_is_refused_and_the_others_are_answe
 
 def test_slow_calls_under_way_keep_a_failing_one_from_being_taken_for_an_outage() -> None:
     async def scenario() -> None:
-        server, driving = Server(64, seconds=100), driver()
+        server, driving = Server(64, seconds=100), executor()
         others = [asyncio.create_task(driving.call(server.answer)) for _ in range(3)]
         await asyncio.sleep(1)
         error = await outcome_of(driving.call(always(BackendUnavailable("cannot", kind=FailureKind.SERVER))))
@@ -307,7 +307,7 @@ def test_slow_calls_under_way_keep_a_failing_one_from_being_taken_for_an_outage(
 def test_a_call_that_fails_where_no_other_is_answered_means_an_outage() -> None:
     async def scenario() -> None:
         with pytest.raises(BackendUnavailable, match="no call has been answered for 6"):
-            await driver().call(always(BackendUnavailable("failed", kind=FailureKind.SERVER, status=500)))
+            await executor().call(always(BackendUnavailable("failed", kind=FailureKind.SERVER, status=500)))
 
     in_simulated_time(scenario())
 
@@ -315,7 +315,7 @@ def test_a_call_that_fails_where_no_other_is_answered_means_an_outage() -> None:
 def test_without_patience_the_first_failure_ends_a_call() -> None:
     async def scenario() -> None:
         with pytest.raises(BackendUnavailable):
-            await driver(patience_seconds=0).call(failing(BackendUnavailable("no", kind=FailureKind.DISCONNECTED)))
+            await executor(patience_seconds=0).call(failing(BackendUnavailable("no", kind=FailureKind.DISCONNECTED)))
         assert now() < 0.1
 
     in_simulated_time(scenario())
@@ -323,7 +323,7 @@ def test_without_patience_the_first_failure_ends_a_call() -> None:
 
 def test_times_the_server_was_gone_are_counted() -> None:
     async def scenario() -> None:
-        driving = driver()
+        driving = executor()
         gone = BackendUnavailable("broken", kind=FailureKind.DISCONNECTED)
         loading = BackendUnavailable("loading", kind=FailureKind.SERVER, status=503)
         late = BackendUnavailable("late", kind=FailureKind.TIMED_OUT)
@@ -335,7 +335,7 @@ def test_times_the_server_was_gone_are_counted() -> None:
 
 def test_calls_that_are_cancelled_leave_their_slots_to_others() -> None:
     async def scenario() -> None:
-        server, driving = Server(4, seconds=50), driver(concurrency=4)
+        server, driving = Server(4, seconds=50), executor(concurrency=4)
         tasks = [asyncio.create_task(driving.call(server.answer)) for _ in range(20)]
         await asyncio.sleep(10)
         for task in tasks:
@@ -350,7 +350,7 @@ def test_calls_that_are_cancelled_leave_their_slots_to_others() -> None:
 
 def test_time_outs_reduce_the_calls_under_way() -> None:
     async def scenario() -> None:
-        server, driving = Server(4, seconds=1.0), driver(concurrency=64)
+        server, driving = Server(4, seconds=1.0), executor(concurrency=64)
 
         async def in_time() -> str:
             try:
@@ -367,7 +367,7 @@ def test_time_outs_reduce_the_calls_under_way() -> None:
 
 def test_calls_of_another_sort_use_slots_but_do_not_raise_their_number() -> None:
     async def scenario() -> None:
-        server, driving = Server(64), driver()
+        server, driving = Server(64), executor()
         await asyncio.gather(*(driving.call(server.answer, measured=False) for _ in range(100)))
         assert server.most_under_way == driving.limit == 4
 
@@ -379,7 +379,7 @@ def test_a_clock_and_a_sleep_of_its_own_scale_time_down() -> None:
         async def sleep(seconds: float) -> None:
             await asyncio.sleep(seconds / 1000)
 
-        driving = Driver(concurrency=4, clock=lambda: 1000 * now(), sleep=sleep, rng=Random(0))
+        driving = CallExecutor(concurrency=4, clock=lambda: 1000 * now(), sleep=sleep, rng=Random(0))
         with pytest.raises(BackendUnavailable, match="no call has been answered for"):
             await driving.call(always(BackendUnavailable("no", kind=FailureKind.DISCONNECTED)))
         assert now() < 0.3

@@ -7,14 +7,14 @@ from random import Random
 import pytest
 
 from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind
-from service.scoring.calls.executor import Driver
+from service.scoring.calls.executor import CallExecutor
 from tests.unit.scoring.simulated_time import in_simulated_time, now
 
 PATIENCE_SECONDS = 60.0
 
 
-def driver(patience_seconds: float = PATIENCE_SECONDS) -> Driver:
-    return Driver(concurrency=8, patience_seconds=patience_seconds, clock=now, rng=Random(0))
+def executor(patience_seconds: float = PATIENCE_SECONDS) -> CallExecutor:
+    return CallExecutor(concurrency=8, patience_seconds=patience_seconds, clock=now, rng=Random(0))
 
 
 def always(error: BackendError) -> Callable[[], Awaitable[str]]:
@@ -36,7 +36,7 @@ def test_a_prompt_that_fails_alone_while_the_server_is_well_is_no_outage(
     kind: FailureKind, patience_seconds: float
 ) -> None:
     async def scenario() -> None:
-        driving = driver(patience_seconds)
+        driving = executor(patience_seconds)
         with pytest.raises(BackendRefused, match="failed 6 times while the server answered other calls"):
             await driving.call(always(BackendUnavailable("boom", kind=kind, status=500)), control=well)
         assert now() < PATIENCE_SECONDS
@@ -49,7 +49,7 @@ def test_a_call_and_a_control_that_both_fail_mean_an_outage() -> None:
     async def scenario() -> None:
         failed = always(BackendUnavailable("failed", kind=FailureKind.SERVER, status=500))
         with pytest.raises(BackendUnavailable, match="no call has been answered for 6"):
-            await driver().call(failed, control=failed)
+            await executor().call(failed, control=failed)
 
     in_simulated_time(scenario())
 
@@ -58,7 +58,7 @@ def test_an_overload_is_never_a_prompts_fault() -> None:
     async def scenario() -> None:
         busy = always(BackendUnavailable("busy", kind=FailureKind.OVERLOADED))
         with pytest.raises(BackendUnavailable, match="no call has been answered"):
-            await driver().call(busy, control=well)
+            await executor().call(busy, control=well)
 
     in_simulated_time(scenario())
 
@@ -109,7 +109,7 @@ def test_a_call_that_ends_the_server_is_told_after_one_death_once_the_server_is_
     async def scenario() -> None:
         server = Mortal(away_seconds)
         with pytest.raises(BackendUnavailable, match="ended while it was to answer this") as caught:
-            await driver().call(server.fatal, control=server.control)
+            await executor().call(server.fatal, control=server.control)
         assert caught.value.died
         assert server.deaths == 1
         assert now() >= away_seconds
@@ -119,7 +119,7 @@ def test_a_call_that_ends_the_server_is_told_after_one_death_once_the_server_is_
 
 def test_calls_that_a_death_breaks_together_find_out_by_one_control_at_a_time() -> None:
     async def scenario() -> None:
-        server, driving = Mortal(0.9), driver()
+        server, driving = Mortal(0.9), executor()
         calls = [server.fatal, *[server.slow] * 6]
         ends = await asyncio.gather(
             *(driving.call(call, control=server.control) for call in calls), return_exceptions=True
@@ -135,7 +135,7 @@ def test_a_server_that_stays_away_is_an_outage() -> None:
     async def scenario() -> None:
         server = Mortal(1000.0)
         with pytest.raises(BackendUnavailable, match="no call has been answered for") as caught:
-            await driver().call(server.fatal, control=server.control)
+            await executor().call(server.fatal, control=server.control)
         assert not caught.value.died
 
     in_simulated_time(scenario())
@@ -151,6 +151,6 @@ def test_a_connection_that_breaks_while_the_server_stays_is_tried_again() -> Non
                 raise failures.pop()
             return "answer"
 
-        assert await driver().call(attempt, control=well) == "answer"
+        assert await executor().call(attempt, control=well) == "answer"
 
     in_simulated_time(scenario())

@@ -2,7 +2,7 @@ from array import array
 
 import pytest
 
-from service.scoring.calls.executor import Driver
+from service.scoring.calls.executor import CallExecutor
 from service.scoring.tokenization.encoding import Encoder
 from service.scoring.trees.flat_tree import lay_out
 from service.scoring.trees.tree_ids import encode_tree
@@ -11,7 +11,7 @@ from tests.unit.scoring.toy_wire import BEGINNING, ToyWire, token_id
 
 
 def encoder_of(wire: ToyWire, *, remembered_tokens: int = 10_000) -> Encoder:
-    return Encoder(wire, Driver(concurrency=4), remembered_tokens=remembered_tokens)
+    return Encoder(wire, CallExecutor(concurrency=4), remembered_tokens=remembered_tokens)
 
 
 async def test_a_text_is_encoded_once_and_nothing_is_asked_for_an_empty_one() -> None:

@@ -6,7 +6,7 @@ import pytest
 from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind
 from service.records.scoring import BackendInfo
 from service.scoring import embedded
-from service.scoring.calls.executor import Driver
+from service.scoring.calls.executor import CallExecutor
 from service.scoring.kinds import KINDS
 from service.scoring.probing.cache_trial import LENGTHS_TOKENS
 from service.scoring.probing.label_trial import PROBE_TEXT
@@ -23,7 +23,7 @@ def twin(kind: str, **defects: object) -> TwinWire:
 
 
 async def probed(wire: TwinWire, *labels: str, all_spellings: bool = False) -> BackendInfo:
-    return await examine("default", wire, Driver(concurrency=8), labels, all_spellings=all_spellings)
+    return await examine("default", wire, CallExecutor(concurrency=8), labels, all_spellings=all_spellings)
 
 
 @pytest.mark.parametrize("kind", SERVERS)
@@ -213,17 +213,17 @@ async def test_a_refusal_is_a_problem_of_a_server_that_answers(method: str) -> N
 
 async def test_what_the_prefix_cache_does_is_found_out_once_for_a_server() -> None:
     wire, examiner = twin("vllm"), Examiner()
-    first = await examiner("default", wire, Driver(concurrency=8))
+    first = await examiner("default", wire, CallExecutor(concurrency=8))
     asked = len(wire.asked)
-    assert await examiner("default", wire, Driver(concurrency=8)) == first
+    assert await examiner("default", wire, CallExecutor(concurrency=8)) == first
     assert asked - 2 * len(LENGTHS_TOKENS) == len(wire.asked) - asked
 
 
 async def test_a_server_that_has_changed_is_examined_anew() -> None:
     wire, examiner = twin("vllm"), Examiner()
-    await examiner("default", wire, Driver(concurrency=8))
+    await examiner("default", wire, CallExecutor(concurrency=8))
     other = twin("vllm", told=replace(FACTS, revision="def"), block=32)
-    assert (await examiner("default", other, Driver(concurrency=8))).cache_block_tokens == 32
+    assert (await examiner("default", other, CallExecutor(concurrency=8))).cache_block_tokens == 32
 
 
 async def test_a_cache_trial_that_is_cut_off_goes_on_where_it_was() -> None:
@@ -238,7 +238,7 @@ async def test_a_cache_trial_that_is_cut_off_goes_on_where_it_was() -> None:
     info = await examiner("default", wire, _Impatient(concurrency=8))
     assert (info.ready, info.prefix_cache, info.cache_block_tokens) == (True, True, None)
     wire.fail = lambda _: None
-    info = await examiner("default", wire, Driver(concurrency=8))
+    info = await examiner("default", wire, CallExecutor(concurrency=8))
     assert (info.ready, info.cache_block_tokens) == (True, 16)
     tokens = [len(prompt.token_ids or ()) for prompt, _ in wire.asked]
     assert [tokens.count(length) for length in LENGTHS_TOKENS] == [2] * len(LENGTHS_TOKENS)
@@ -261,7 +261,7 @@ async def test_a_server_of_another_kind_is_named_with_the_setting_to_change(
         return KINDS[found].of_kind
 
     wire = twin(configured, fail=lambda _: None if answers else BackendRefused("404"))
-    info = await Examiner(detect)("default", wire, Driver(concurrency=8))
+    info = await Examiner(detect)("default", wire, CallExecutor(concurrency=8))
     [problem] = info.problems
     assert (info.ready, info.reachable) == (False, True)
     assert f"`kind` to {found!r}" in problem
@@ -278,8 +278,8 @@ async def test_a_server_of_the_right_or_an_unknown_kind_is_tried(configured: str
         return KINDS[found].of_kind if found else None
 
     examiner, wire = Examiner(detect), twin(configured)
-    assert (await examiner("default", wire, Driver(concurrency=8))).ready
-    assert (await examiner("default", wire, Driver(concurrency=8))).ready
+    assert (await examiner("default", wire, CallExecutor(concurrency=8))).ready
+    assert (await examiner("default", wire, CallExecutor(concurrency=8))).ready
     assert looked == 1
 
 
@@ -287,7 +287,7 @@ async def test_the_embedded_server_by_the_tgi_wire_is_ready_with_advice_to_use_i
     async def detect() -> Kind | None:
         return embedded.KIND
 
-    info = await Examiner(detect)("default", twin("tgi"), Driver(concurrency=8))
+    info = await Examiner(detect)("default", twin("tgi"), CallExecutor(concurrency=8))
     assert info.ready
     assert "'embedded'" in info.advice[0]
 
@@ -297,10 +297,10 @@ async def test_a_kind_is_not_looked_for_where_nothing_answers() -> None:
         raise AssertionError
 
     wire = twin("vllm", fail=lambda _: BackendUnavailable("gone", kind=FailureKind.DISCONNECTED))
-    assert not (await Examiner(detect)("default", wire, Driver(concurrency=8))).reachable
+    assert not (await Examiner(detect)("default", wire, CallExecutor(concurrency=8))).reachable
 
 
-class _Impatient(Driver):
+class _Impatient(CallExecutor):
     """Makes one attempt."""
 
     async def call(self, attempt, *, measured=True, control=None):  # type: ignore[no-untyped-def]  # as the method it stands for

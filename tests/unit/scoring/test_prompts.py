@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.errors import BackendRefused, LabelUnreachable
 from service.identifiers import Row
-from service.scoring.calls.executor import Driver
+from service.scoring.calls.executor import CallExecutor
 from service.scoring.probing.identity import CANARY_PROMPTS, Recognition
 from service.scoring.prompts import PromptScorer
 from service.scoring.wires.wire import Prompt
@@ -24,7 +24,7 @@ FLAT = PromptTree("Paris is in France, not in Italy.\n\n", tuple(Query(Row(row),
 
 
 def scorer_of(wire: ToyWire, *, concurrency: int = 8, worth_characters: int = 0) -> PromptScorer:
-    return PromptScorer("toy", wire, Driver(concurrency=concurrency), worth_characters=worth_characters)
+    return PromptScorer("toy", wire, CallExecutor(concurrency=concurrency), worth_characters=worth_characters)
 
 
 def scored(
@@ -228,20 +228,20 @@ async def test_the_canary_is_measured_anew_once_it_is_old() -> None:
         measured.append(now[0])
         return (-1.0,)
 
-    wire, driver = ToyWire(), Driver(concurrency=2)
-    recognition = Recognition("toy", driver, facts=wire.facts, canary=measure, clock=lambda: now[0])
+    wire, executor = ToyWire(), CallExecutor(concurrency=2)
+    recognition = Recognition("toy", executor, facts=wire.facts, canary=measure, clock=lambda: now[0])
     for now[0] in (0.0, 30.0, 59.0, 61.0, 100.0, 122.0):
         await recognition.identify()
     assert measured == [0.0, 61.0, 122.0]
 
 
 async def test_the_canary_is_measured_anew_after_a_connection_broke() -> None:
-    wire, driver = ToyWire(), Driver(concurrency=2)
-    scorer = PromptScorer("toy", wire, driver)
+    wire, executor = ToyWire(), CallExecutor(concurrency=2)
+    scorer = PromptScorer("toy", wire, executor)
     first = await scorer.identify()
     wire.shift = -1.0
     assert await scorer.identify() == first
-    driver.disconnections += 1
+    executor.disconnections += 1
     changed = await scorer.identify()
     assert first.fingerprint == changed.fingerprint == "toy|toy|1|2"
     assert not first.agrees_with(changed)

@@ -25,8 +25,8 @@ async def workplace() -> Workplace:
 
 
 async def labels(workplace: Workplace, job_id: JobId) -> list[LabelState]:
-    async with workplace.store.desk(LOCAL_CALLER) as desk:
-        return [row.state async for row in desk.labels.result(job_id)]
+    async with workplace.store.project_unit(LOCAL_CALLER) as unit:
+        return [row.state async for row in unit.labels.result(job_id)]
 
 
 async def undisturbed(*shard_rows: int) -> list[LabelState]:

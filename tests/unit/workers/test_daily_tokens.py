@@ -126,13 +126,13 @@ async def test_other_jobs_of_the_project_wait_as_well_and_those_of_other_project
     await exhausted(limited)
     fish = Caller(project=ProjectName("fish"))
     await create_key(limited.store, project=fish.project, name="a", scopes=[Scope.READ])
-    async with limited.store.desk(fish) as desk:
-        other_id = await added(desk, ROWS)
+    async with limited.store.project_unit(fish) as unit:
+        other_id = await added(unit, ROWS)
     own_id = await queued(limited.store, ROWS // 2)  # with fewer demonstrations its prompts are others
     await work(limited)
     assert (await limited.job(own_id)).status is JobStatus.PAUSED
-    async with limited.store.desk(fish) as desk:
-        assert (await desk.jobs.get(other_id)).status is JobStatus.SUCCEEDED
+    async with limited.store.project_unit(fish) as unit:
+        assert (await unit.jobs.get(other_id)).status is JobStatus.SUCCEEDED
 
 
 async def test_what_is_remembered_costs_nothing_and_is_not_kept_back(workplace: Workshop) -> None:
@@ -182,5 +182,5 @@ async def work(workplace: Workshop) -> None:
 
 
 async def labels(workplace: Workshop, job_id: JobId) -> list[LabeledRow]:
-    async with workplace.store.desk(LOCAL_CALLER) as desk:
-        return [row async for row in desk.labels.result(job_id)]
+    async with workplace.store.project_unit(LOCAL_CALLER) as unit:
+        return [row async for row in unit.labels.result(job_id)]

@@ -110,8 +110,8 @@ async def test_a_message_arrives_signed_and_is_recorded(store: Store, receivers:
 
 async def test_after_a_rotation_receivers_verify_with_either_secret(store: Store, receivers: Receivers) -> None:
     server, webhook = await receivers(store)
-    async with store.desk(LOCAL_CALLER) as desk:
-        rotated = await desk.webhooks.rotate(webhook.id, new_secret(), overlap_seconds=60.0)
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        rotated = await unit.webhooks.rotate(webhook.id, new_secret(), overlap_seconds=60.0)
     await send(store, webhook)
     await dispatcher(store).turn()
     [headers], [(_, body)] = headers_of(server), server.requests
@@ -220,11 +220,11 @@ class Forgetful(ScratchStore):
 
     claimed = False
 
-    def workbench(self) -> Any:
+    def worker_unit(self) -> Any:
         if self.claimed:
             raise StorageUnavailable("Postgres cannot be reached")
         self.claimed = True
-        return super().workbench()
+        return super().worker_unit()
 
 
 async def test_a_try_that_cannot_be_recorded_is_left_to_its_lease(receivers: Receivers) -> None:

@@ -46,8 +46,8 @@ async def asked(workplace: Workplace, rows: int, faulty: int, error: BackendErro
 
 
 async def found(workplace: Workplace, job_id: JobId) -> list[LabeledRow]:
-    async with workplace.store.desk(LOCAL_CALLER) as desk:
-        return [row async for row in desk.labels.result(job_id)]
+    async with workplace.store.project_unit(LOCAL_CALLER) as unit:
+        return [row async for row in unit.labels.result(job_id)]
 
 
 def unlabeled(rows: list[LabeledRow]) -> list[LabelState]:

@@ -25,10 +25,10 @@ def store(clock: Clock) -> ScratchStore:
 
 
 async def use_keys(store: ScratchStore, number: int) -> None:
-    async with store.desk(LOCAL_CALLER) as desk:
+    async with store.project_unit(LOCAL_CALLER) as unit:
         for _ in range(number):
             job_id = new_job_id()
-            await desk.idempotency.claim(f"key of {job_id}", "0" * 64, job_id)
+            await unit.idempotency.claim(f"key of {job_id}", "0" * 64, job_id)
 
 
 async def test_what_was_removed_is_logged_and_counted(store: ScratchStore, clock: Clock) -> None:

@@ -10,7 +10,7 @@ from service.identifiers import JobId
 from service.ports.store import Store
 from service.records.jobs import Job, JobStatus, Lease
 from tests.behaviour.stored import cancel, claim, event_types, let_go_on, put_on_hold, queued
-from tests.support.memory.workbench import MemoryShards
+from tests.support.memory.worker_unit import MemoryShards
 from tests.unit.workers.workplace import Workplace
 
 PATIENCE_SECONDS = 60.0

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from service.access.desks import CallerDesks
+from service.access.caller_store import CallerStore
 from service.bootstrap import Application, build_application
 from service.identifiers import WorkerId
 from service.jobs.submission.submit import submit
@@ -49,7 +49,7 @@ async def test_a_task_says_whether_all_spellings_of_a_label_count(task: dict[str
     wired = build_application(Settings(), store=store)
     worker = Worker(Application(wired.settings, store, scorers), WorkerId("worker"))
     rows = source(*({"q": f"row {number}"} for number in range(4)))
-    desks = CallerDesks(store, LOCAL_CALLER)
-    await submit(config(**task), rows, desks, scorers, idempotency_key=None, max_reported_faults=10)
+    project_store = CallerStore(store, LOCAL_CALLER)
+    await submit(config(**task), rows, project_store, scorers, idempotency_key=None, max_reported_faults=10)
     assert await worker.work_once()
     assert (scorer.probed, scorer.scored) == ({expected}, {expected})

@@ -46,8 +46,8 @@ async def test_a_backend_that_refuses_fails_the_job_and_says_why(workplace: Work
     failed = await workplace.job(job_id)
     assert failed.status is JobStatus.FAILED
     assert failed.error == {"code": "BackendRefused", "message": "no log-probabilities"}
-    async with workplace.store.desk(LOCAL_CALLER) as desk:
-        states = [row.state async for row in desk.labels.result(job_id)]
+    async with workplace.store.project_unit(LOCAL_CALLER) as unit:
+        states = [row.state async for row in unit.labels.result(job_id)]
     assert {state.status for state in states} == {LabelStatus.UNLABELED}
 
 

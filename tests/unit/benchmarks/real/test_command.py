@@ -26,9 +26,9 @@ class TestCells:
             problem(small, long)
 
     def test_a_cell_says_what_was_found_and_what_it_cost(self, small: Loaded, data: Path) -> None:
-        bench = Bench(small, data)
+        unit = Bench(small, data)
         raw, even = (
-            bench.measure(Cell(task="larger_than", model="small", seed=0, method=name, rows=ROWS))
+            unit.measure(Cell(task="larger_than", model="small", seed=0, method=name, rows=ROWS))
             for name in ("zero_shot", "zero_shot_calibrated")
         )
         assert raw["tokens_computed"] == even["tokens_computed"] <= raw["tokens_sent"]

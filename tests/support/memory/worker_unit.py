@@ -68,6 +68,8 @@ class MemoryShards:
         error: Mapping[str, Any] | None = None,
         summary: Mapping[str, Any] | None = None,
     ) -> JobStatus:
+        key = lease.job_id, lease.shard
+        self._state.records[key] = replace(self._state.records[key], summary=summary)
         self._happen(self._state.held(lease), ended(status, error=error, summary=summary))
         return self._state.lives[lease.job_id].status
 

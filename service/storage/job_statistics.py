@@ -5,12 +5,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.lifecycle import OPEN_JOB
 from service.records.jobs import JobStatus, ShardStatus
-from service.records.observations import Census
+from service.records.observations import JobStatistics
 from service.storage.journal import may_be_tried
 from service.storage.tables import jobs, shards
 
 
-async def take_census(connection: AsyncConnection) -> Census:
+async def take_census(connection: AsyncConnection) -> JobStatistics:
     """Jobs by status from an index alone; shards of those jobs that have not ended, of which there are few."""
     counted = select(jobs.c.status, func.count()).group_by(jobs.c.status)
     by_status = dict.fromkeys(JobStatus, 0)
@@ -32,7 +32,7 @@ async def take_census(connection: AsyncConnection) -> Census:
     for status, number, crashed, waited in await connection.execute(live):
         of_shards[ShardStatus(status)] = number
         oldest, crashes = max(oldest, waited or 0.0), crashes + crashed
-    return Census(jobs=by_status, shards=of_shards, oldest_queued_seconds=oldest, crashes=crashes)
+    return JobStatistics(jobs=by_status, shards=of_shards, oldest_queued_seconds=oldest, crashes=crashes)
 
 
 def _seconds_queued() -> ColumnElement[float]:

@@ -54,7 +54,7 @@ _STALLED = text("""
 """)
 
 
-class UpkeepTables:
+class RetentionTables:
     """One transaction of the maintainer."""
 
     def __init__(self, connection: AsyncConnection) -> None:

@@ -10,12 +10,12 @@ import structlog
 from service.access.authentication import confirm
 from service.errors import NotAuthenticated
 from service.identifiers import JobId
-from service.ports.store import Desk, Desks, News, Store
+from service.ports.store import News, ProjectStore, ProjectUnit, Store
 from service.records.access import NO_QUOTAS, Caller, Quotas
 
 
 @dataclass(frozen=True, slots=True)
-class CallerDesks:
+class CallerStore:
     """Opens units of work on behalf of one caller, and logs what the audit log was told once it is stored."""
 
     store: Store
@@ -23,11 +23,11 @@ class CallerDesks:
     quotas: Quotas = NO_QUOTAS  # of projects that have none of their own
 
     @asynccontextmanager
-    async def desk(self) -> AsyncIterator[Desk]:
+    async def project_unit(self) -> AsyncIterator[ProjectUnit]:
         """A unit of work on the caller's behalf."""
-        async with self.store.desk(self.caller) as desk:
-            yield desk
-        for entry in desk.audit.recorded:
+        async with self.store.project_unit(self.caller) as unit:
+            yield unit
+        for entry in unit.audit.recorded:
             structlog.get_logger("audit").info(
                 "audit",
                 action=entry.action,
@@ -51,32 +51,32 @@ class CallerDesks:
 
 
 @dataclass(frozen=True, slots=True)
-class DesksInTurn:
-    """Desks for what goes on for long, few at a time: what is in a hurry needs the database's connections, too."""
+class LimitedProjectStore:
+    """A project store for long reads, few units at a time: short requests need database connections, too."""
 
-    desks: Desks
+    project_store: ProjectStore
     turns: asyncio.Semaphore
 
     @property
     def caller(self) -> Caller:
         """On whose behalf units of work are opened."""
-        return self.desks.caller
+        return self.project_store.caller
 
     @property
     def quotas(self) -> Quotas:
         """How much a project may have that has no quotas of its own."""
-        return self.desks.quotas
+        return self.project_store.quotas
 
     @asynccontextmanager
-    async def desk(self) -> AsyncIterator[Desk]:
+    async def project_unit(self) -> AsyncIterator[ProjectUnit]:
         """A unit of work on the caller's behalf, once it is its turn."""
-        async with self.turns, self.desks.desk() as desk:
-            yield desk
+        async with self.turns, self.project_store.project_unit() as unit:
+            yield unit
 
     async def is_welcome(self) -> bool:
         """Whether the caller's key is still good."""
-        return await self.desks.is_welcome()
+        return await self.project_store.is_welcome()
 
     def follow_events(self, job_id: JobId) -> AbstractContextManager[News]:
         """Hear of the job's events for as long as the context lasts."""
-        return self.desks.follow_events(job_id)
+        return self.project_store.follow_events(job_id)

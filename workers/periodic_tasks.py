@@ -13,7 +13,7 @@ logger = structlog.get_logger(__name__)
 RETRY_SECONDS = 5.0  # after a turn that failed
 
 
-class Duty(Protocol):
+class PeriodicTask(Protocol):
     """Something to be done every now and then, whichever worker process does it."""
 
     @property
@@ -24,20 +24,20 @@ class Duty(Protocol):
         """Do what there is to do; the seconds until the next turn. Raises StorageUnavailable."""
 
 
-async def attend(duties: Sequence[Duty]) -> None:
+async def attend(duties: Sequence[PeriodicTask]) -> None:
     """Do every duty, turn after turn, until cancelled; what fails is tried again, and the others go on."""
     async with asyncio.TaskGroup() as group:
         for duty in duties:
             group.create_task(_attend(duty), name=duty.name)
 
 
-async def _attend(duty: Duty) -> None:
+async def _attend(duty: PeriodicTask) -> None:
     while True:
         pause_seconds = await _turn(duty)
         await asyncio.sleep(pause_seconds)
 
 
-async def _turn(duty: Duty) -> float:
+async def _turn(duty: PeriodicTask) -> float:
     """One turn, and how long to wait after it."""
     try:
         return await duty.turn()

@@ -1,6 +1,7 @@
 """What the API does with the store in memory."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from typing import Any
 
 from service.identifiers import DatasetId, JobId
 from service.lifecycle import JobState, ShardState, created, decide_job
@@ -54,6 +55,10 @@ class MemoryJobs:
     async def columns(self, job_id: JobId) -> tuple[tuple[str, ...], str | None]:
         dataset = self._state.datasets[self._state.job(job_id).dataset_id]
         return dataset.columns, dataset.gold_field
+
+    async def summaries(self, job_id: JobId) -> dict[int, Mapping[str, Any] | None]:
+        shards = [shard for (job, shard), s in self._state.shards.items() if job == job_id and s.status == "succeeded"]
+        return {shard: self._state.records[job_id, shard].summary for shard in sorted(shards)}
 
     async def arrow_schema(self, job_id: JobId) -> bytes | None:
         return self._state.datasets[self._state.job(job_id).dataset_id].arrow_schema

@@ -4,8 +4,8 @@ from collections.abc import Callable
 import pytest
 
 from service.errors import StorageUnavailable
-from workers import duties
-from workers.duties import attend
+from workers import periodic_tasks
+from workers.periodic_tasks import attend
 
 
 class Counted:
@@ -28,7 +28,7 @@ class Counted:
 
 @pytest.fixture(autouse=True)
 def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duties, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(periodic_tasks, "RETRY_SECONDS", 0.0)
 
 
 async def attended(*all_of_them: Counted) -> None:
