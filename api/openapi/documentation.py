@@ -30,7 +30,10 @@ _EXAMPLES = [
     {"id": "2", "question": "What is the capital of France?", "choice": "Rome", "label": "False"},
 ]
 _ABOUT_KEYS = "An API key, `icm_...`; not needed where the API listens on the loopback address and nobody asks for one"
-_DATASET_TYPES = "application/jsonl, text/csv, application/vnd.apache.parquet, application/gzip"
+_DATASET_TYPES = (
+    "application/jsonl, text/csv, application/vnd.apache.parquet, "
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet, application/gzip"
+)
 _CONFIG_SCHEMA = {"$ref": _REFERENCE.format(model="JobConfig")}
 
 

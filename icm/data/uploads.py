@@ -37,6 +37,7 @@ _CONTENT_TYPES = {
     ".json": "application/json",
     ".csv": "text/csv",
     ".parquet": "application/vnd.apache.parquet",
+    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     ".gz": "application/gzip",
 }
 

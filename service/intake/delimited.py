@@ -32,7 +32,7 @@ def read_csv(file: IO[bytes], limits: Limits, faults: FaultLog, dialect: Dialect
             next(source, None)
         records = enumerate(_records(reader, source))
         blank, first = _first(records, limits)
-        header = _header(first, source.record_line, faults) if first else None
+        header = header_of(first, source.record_line, faults) if first else None
         if header is None:
             return
         checks = _Checks(header, source, faults)
@@ -111,7 +111,7 @@ def _first(records: Iterator[tuple[int, list[str]]], limits: Limits) -> tuple[in
     return 0, []
 
 
-def _header(cells: list[str], line: int, faults: FaultLog) -> list[str] | None:
+def header_of(cells: list[str], line: int, faults: FaultLog) -> list[str] | None:
     """The columns' names; None where they cannot be used. A name that is blank is made, and said."""
     before, not_utf8 = len(faults), NotUtf8(faults)
     if len(cells) > 1 and not any(cell.strip() for cell in cells):

@@ -13,10 +13,14 @@ from service.errors import UnsupportedFormat
 SNIFFED_BYTES = 4096
 _GZIP_MAGIC = b"\x1f\x8b"
 _PARQUET_MAGIC = b"PAR1"
+_ZIP_MAGIC = b"PK\x03\x04"
 _BOM = b"\xef\xbb\xbf"
 _OTHERS = {
     _GZIP_MAGIC: ("packed by gzip twice", "pack it once"),
-    b"PK\x03\x04": ("a zip archive or a spreadsheet (.xlsx, .ods)", "unpack it, or save the sheet as CSV in UTF-8"),
+    _ZIP_MAGIC: (
+        "a zip archive, or a spreadsheet that is not named .xlsx",
+        "unpack it, or save the sheet as .xlsx or CSV",
+    ),
     b"\xd0\xcf\x11\xe0": ("an old Excel or Office file", "save the sheet as CSV in UTF-8"),
     b"ARROW1": ("an Arrow or Feather file", "write it as Parquet"),
     b"FEA1": ("a Feather file", "write it as Parquet"),
@@ -44,9 +48,16 @@ class Format(StrEnum):
     CSV = "csv"
     TSV = "tsv"
     PARQUET = "parquet"
+    XLSX = "xlsx"  # a workbook of Excel
 
 
-_NAMES = {Format.JSONL: "JSON", Format.CSV: "CSV", Format.TSV: "tab-separated text", Format.PARQUET: "Parquet"}
+_NAMES = {
+    Format.JSONL: "JSON",
+    Format.CSV: "CSV",
+    Format.TSV: "tab-separated text",
+    Format.PARQUET: "Parquet",
+    Format.XLSX: "Excel",
+}
 _BY_SUFFIX = {
     ".jsonl": Format.JSONL,
     ".ndjson": Format.JSONL,
@@ -56,6 +67,8 @@ _BY_SUFFIX = {
     ".tab": Format.TSV,
     ".parquet": Format.PARQUET,
     ".pq": Format.PARQUET,
+    ".xlsx": Format.XLSX,
+    ".xlsm": Format.XLSX,
 }
 _BY_CONTENT_TYPE = {
     "application/jsonl": Format.JSONL,
@@ -69,6 +82,7 @@ _BY_CONTENT_TYPE = {
     "application/csv": Format.CSV,
     "application/vnd.apache.parquet": Format.PARQUET,
     "application/x-parquet": Format.PARQUET,
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": Format.XLSX,
 }
 
 
@@ -95,8 +109,12 @@ class Detected:
 
 def detect_format(upload: Upload, head: bytes) -> Detected:
     """The format of a file whose unpacked content begins with `head`, as UTF-8. Raises UnsupportedFormat."""
-    _refuse_others(head)
     declared = _by_name(upload.filename or "") or _by_content_type(upload.content_type or "")
+    if declared is Format.XLSX:
+        if head.startswith(_ZIP_MAGIC):
+            return Detected(Format.XLSX)
+        declared = None  # whatever it is, it is no workbook
+    _refuse_others(head)
     found = _certain(head)
     if declared is None:
         return Detected(found or _sniff(head))

@@ -1,4 +1,4 @@
-"""Turns a Parquet file into JSON lines, as a process that may fall over it and take nothing down.
+"""Turns a Parquet file or an Excel workbook into JSON lines, as a process that may fall over it and take nothing down.
 
 Reads the file from its standard input, writes the lines to the open file whose number it is
 given, and says on its standard output what came of it: see `Outcome`. It keeps itself within a
@@ -9,6 +9,7 @@ batches and the count of unpacked bytes stand between a bomb and the machine.
 import resource
 import sys
 from base64 import b64encode
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -19,6 +20,7 @@ from service.errors import Fault, PayloadTooLarge
 from service.intake.columnar import parquet_as_lines
 from service.intake.limits import Limits
 from service.intake.scratch import is_no_room
+from service.intake.spreadsheet import spreadsheet_as_lines
 from service.jobs.checks.rows import FaultLog
 
 MAX_FAULTS = 1_000  # told in full
@@ -32,6 +34,7 @@ class Order:
 
     lines_fd: int
     limits: Limits
+    form: str = "Parquet"  # or "Excel"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,34 +45,40 @@ class Outcome:
     counts: tuple[tuple[str | None, int], ...] = ()
     assumptions: tuple[str, ...] = ()
     arrow_schema: str | None = None  # in base 64
+    doubt_about_names: str | None = None
     too_large: str | None = None
     no_room: bool = False
 
 
-def unpack(file: IO[bytes], lines_fd: int, limits: Limits) -> Outcome:
+def unpack(file: IO[bytes], lines_fd: int, limits: Limits, form: str = "Parquet") -> Outcome:
     """Write every row to the open file of this number, which is closed; rows with a fault are empty lines."""
     log = FaultLog(MAX_FAULTS)
     try:
         with open(lines_fd, "wb") as lines:
-            lines.writelines(line + b"\n" for line in parquet_as_lines(file, limits, log))
+            lines.writelines(line + b"\n" for line in _reader(form)(file, limits, log))
     except PayloadTooLarge as error:
         return Outcome(too_large=str(error))
     except MemoryError:
         _lift_limits()
-        needed = f"reading the Parquet file takes more than {limits.max_parquet_memory_bytes} bytes of memory"
+        needed = f"reading the {form} file takes more than {limits.max_parquet_memory_bytes} bytes of memory"
         return Outcome(too_large=f"{needed}; write smaller pages and row groups")
     except OSError as error:
         if is_no_room(error):
             return Outcome(no_room=True)
-        log.add(f"the file is not readable as Parquet: {error}")
+        log.add(f"the file is not readable as {form}: {error}")
     except Exception as error:  # noqa: BLE001 - a file made for it raises anything; whatever it is, the file is at fault
-        log.add(f"the file is not readable as Parquet: {error}")
+        log.add(f"the file is not readable as {form}: {error}")
     return Outcome(
         faults=tuple(log.reported),
         counts=tuple(log.counts.items()),
         assumptions=log.assumptions,
         arrow_schema=None if log.arrow_schema is None else b64encode(log.arrow_schema).decode(),
+        doubt_about_names=log.doubt_about_names,
     )
+
+
+def _reader(form: str) -> Callable[[IO[bytes], Limits, FaultLog], Iterator[bytes]]:
+    return spreadsheet_as_lines if form == "Excel" else parquet_as_lines
 
 
 def main() -> None:
@@ -78,7 +87,7 @@ def main() -> None:
     limits = Limits(**order["limits"])
     _limit_self(limits.max_parquet_memory_bytes)
     with open(0, "rb", buffering=0) as file:
-        outcome = unpack(file, order["lines_fd"], limits)
+        outcome = unpack(file, order["lines_fd"], limits, order["form"])
     sys.stdout.buffer.write(orjson.dumps(outcome, default=str))
 
 

@@ -121,14 +121,14 @@ class FileSource:
                 yield from _read_json(content, head, self._limits, faults)
             case Format.CSV | Format.TSV as form:
                 yield from _read_cells(content, head, form, self._limits, faults)
-            case Format.PARQUET:
-                yield from self._read_parquet(content, faults)
+            case Format.PARQUET | Format.XLSX as form:
+                yield from self._read_unpacked(content, "Excel" if form is Format.XLSX else "Parquet", faults)
 
-    def _read_parquet(self, content: io.BufferedReader, faults: FaultLog) -> Iterator[SourceRow]:
+    def _read_unpacked(self, content: io.BufferedReader, form: str, faults: FaultLog) -> Iterator[SourceRow]:
         if self._parquet is None:
             with scratch_space(), tempfile.TemporaryFile() as copy:  # the process that reads it needs a file on disk
                 _copy(content, copy, self._limits)
-                self._parquet = unpack_parquet(copy, self._limits, self._watch.check_wanted)
+                self._parquet = unpack_parquet(copy, self._limits, self._watch.check_wanted, form=form)
                 self._watch.restart()
         yield from self._parquet.rows(faults)
 

@@ -1,4 +1,4 @@
-"""Has Parquet files unpacked by a process of their own, whose memory and time are limited."""
+"""Has Parquet files and Excel workbooks unpacked by a process of their own, whose memory and time are limited."""
 
 import os
 import subprocess
@@ -39,6 +39,7 @@ class UnpackedParquet:
             faults.assume(assumption)
         packed = self._outcome.arrow_schema
         faults.arrow_schema = None if packed is None else b64decode(packed)
+        faults.doubt_about_names = self._outcome.doubt_about_names
         self._lines.seek(0)
         yield from read_jsonl(self._lines, self._limits, faults)
 
@@ -47,7 +48,9 @@ class UnpackedParquet:
         self._lines.close()
 
 
-def unpack_parquet(file: IO[bytes], limits: Limits, check_wanted: Callable[[], None] = lambda: None) -> UnpackedParquet:
+def unpack_parquet(
+    file: IO[bytes], limits: Limits, check_wanted: Callable[[], None] = lambda: None, *, form: str = "Parquet"
+) -> UnpackedParquet:
     """The rows of a file that has a descriptor. Raises PayloadTooLarge and SpoolFull.
 
     Blocks until the process has ended, a few minutes at most: call it in a thread. What `check_wanted`
@@ -55,16 +58,16 @@ def unpack_parquet(file: IO[bytes], limits: Limits, check_wanted: Callable[[], N
     """
     lines = tempfile.TemporaryFile()  # noqa: SIM115 - it outlives this call as part of what is returned
     try:
-        return UnpackedParquet(lines, _outcome(_run(file, lines, limits, check_wanted)), limits)
+        return UnpackedParquet(lines, _outcome(_run(file, lines, limits, check_wanted, form), form), limits)
     except BaseException:
         lines.close()
         raise
 
 
 def _run(
-    file: IO[bytes], lines: IO[bytes], limits: Limits, check_wanted: Callable[[], None]
+    file: IO[bytes], lines: IO[bytes], limits: Limits, check_wanted: Callable[[], None], form: str = "Parquet"
 ) -> "subprocess.CompletedProcess[bytes]":
-    order = Order(lines_fd=lines.fileno(), limits=limits)
+    order = Order(lines_fd=lines.fileno(), limits=limits, form=form)
     with subprocess.Popen(  # noqa: S603 - nothing in it comes from a user
         [sys.executable, "-P", "-m", "service.intake.parquet_process", orjson.dumps(asdict(order)).decode()],
         stdin=file,
@@ -102,16 +105,16 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _outcome(done: "subprocess.CompletedProcess[bytes]") -> Outcome:
+def _outcome(done: "subprocess.CompletedProcess[bytes]", form: str = "Parquet") -> Outcome:
     """What the process said. Raises PayloadTooLarge and SpoolFull; RuntimeError where it could not even begin."""
     if done.returncode == -SIGXCPU:
         raise _too_slow()
     if done.returncode < 0:
         name = Signals(-done.returncode).name
-        fault = Fault(f"the file is not readable as Parquet within the limits of memory: its reader crashed ({name})")
+        fault = Fault(f"the file is not readable as {form} within the limits of memory: its reader crashed ({name})")
         return Outcome(faults=(fault,), counts=((None, 1),))
     if done.returncode:
-        raise RuntimeError(f"Parquet cannot be read here: {done.stderr.decode(errors='replace')[-1_000:]}")
+        raise RuntimeError(f"{form} files cannot be read here: {done.stderr.decode(errors='replace')[-1_000:]}")
     said: dict[str, Any] = orjson.loads(done.stdout)
     if said["too_large"] is not None:
         raise PayloadTooLarge(said["too_large"])
@@ -120,7 +123,13 @@ def _outcome(done: "subprocess.CompletedProcess[bytes]") -> Outcome:
     counts = tuple((field, count) for field, count in said["counts"])
     faults = tuple(Fault(**fault) for fault in said["faults"])
     assumptions = tuple(said["assumptions"])
-    return Outcome(faults=faults, counts=counts, assumptions=assumptions, arrow_schema=said["arrow_schema"])
+    return Outcome(
+        faults=faults,
+        counts=counts,
+        assumptions=assumptions,
+        arrow_schema=said["arrow_schema"],
+        doubt_about_names=said["doubt_about_names"],
+    )
 
 
 def _too_slow() -> PayloadTooLarge:

@@ -1,0 +1,81 @@
+"""Excel workbooks (.xlsx) as JSON lines: the first sheet that has cells; its first row names the columns.
+
+Runs in the process of `parquet_process` alone, as any zip archive may unpack to more than it seems to hold.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, time, timedelta
+from typing import IO, Any
+
+import orjson
+from python_calamine import CalamineSheet, CalamineWorkbook, SheetVisibleEnum
+
+from service.intake.delimited import header_of
+from service.intake.limits import Limits
+from service.jobs.checks.rows import FaultLog
+
+
+def spreadsheet_as_lines(file: IO[bytes], limits: Limits, faults: FaultLog) -> Iterator[bytes]:
+    """A line for each row of the sheet, under the row's number; empty for the header, blank rows and rows with a fault.
+
+    Raises PayloadTooLarge, and what the library makes of a damaged file.
+    """
+    sheet = _sheet(CalamineWorkbook.from_filelike(file), faults)
+    if sheet is None:
+        return
+    names: list[str] | None = None
+    row = unpacked = 0
+    for cells in sheet.iter_rows():
+        row += 1
+        limits.check_rows(row)
+        if names is None:
+            if any(cell != "" for cell in cells):
+                names = header_of([str(_value(cell) or "") for cell in cells], row, faults)
+                if names is None:
+                    return
+            yield b""
+            continue
+        line = _as_line(names, cells, row, limits, faults)
+        unpacked += len(line) + 1
+        limits.check_bytes(unpacked)
+        yield line
+
+
+def _sheet(workbook: CalamineWorkbook, faults: FaultLog) -> CalamineSheet | None:
+    """The first visible sheet with cells; that there are others is said."""
+    visible = [sheet.name for sheet in workbook.sheets_metadata if sheet.visible is SheetVisibleEnum.Visible]
+    sheets = [sheet for name in visible if (sheet := workbook.get_sheet_by_name(name)).height]
+    if not sheets:
+        return None
+    if others := [sheet.name for sheet in sheets[1:]]:
+        faults.assume(f"the sheet {sheets[0].name!r} was read, and {', '.join(map(repr, others[:5]))} was not")
+    return sheets[0]
+
+
+def _as_line(names: list[str], cells: Sequence[Any], row: int, limits: Limits, faults: FaultLog) -> bytes:
+    values = [_value(cell) for cell in cells]
+    if all(value is None for value in values):
+        return b""
+    fields = dict(zip(names, values, strict=True))
+    before = len(faults)
+    for name, value in fields.items():
+        if isinstance(value, str) and "\0" in value:
+            faults.add("a NUL character, which cannot be stored", line=row, field=name)
+    line = orjson.dumps(fields)
+    if len(line) > limits.max_row_bytes:
+        faults.add(f"the row has more than {limits.max_row_bytes} bytes", line=row)
+    return b"" if len(faults) > before else line
+
+
+def _value(cell: Any) -> Any:
+    """As JSON has it: an empty cell is null, a whole number has no fraction, dates are text (ISO 8601)."""
+    if cell == "":
+        return None
+    if isinstance(cell, float):
+        return int(cell) if cell.is_integer() and abs(cell) < 2**53 else cell if math.isfinite(cell) else str(cell)
+    if isinstance(cell, datetime):
+        return cell.isoformat(sep=" ")
+    if isinstance(cell, date | time):
+        return cell.isoformat()
+    return str(cell) if isinstance(cell, timedelta) else cell
