@@ -21,7 +21,7 @@ from service.intake.json_values import is_json_values, read_json_values
 from service.intake.jsonl import read_jsonl
 from service.intake.limits import Limits
 from service.intake.scratch import scratch_space
-from service.intake.unpacking import UnpackedParquet, unpack_parquet
+from service.intake.unpacked.unpacking import UnpackedParquet, unpack_parquet
 from service.intake.watching import Watch, WatchedFile
 from service.jobs.checks.rows import FaultLog, SourceRow
 

@@ -113,7 +113,9 @@ class NewDataset:
     gold_field: str | None
     rows: int
     sha256: str
-    arrow_schema: bytes | None = None  # the columns' types, where the file had them: service/intake/arrow_schema.py
+    arrow_schema: bytes | None = (
+        None  # the columns' types, where the file had them: service/intake/unpacked/arrow_schema.py
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

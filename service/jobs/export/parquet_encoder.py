@@ -23,7 +23,7 @@ _FOUND = {
 class ColumnKinds:
     """Finds a type for each of the user's columns in which no value changes: the one of their Parquet file, if any.
 
-    `arrow_schema` is what `service.intake.arrow_schema` has kept of that file.
+    `arrow_schema` is what `service.intake.unpacked.arrow_schema` has kept of that file.
     """
 
     def __init__(self, columns: Sequence[str], found: Sequence[str], arrow_schema: bytes | None = None) -> None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from service.errors import Fault, PayloadTooLarge
-from service.intake.parquet_process import unpack
+from service.intake.unpacked.process import unpack
 from tests.unit.intake.helpers import SMALL, assumed, faults_in, read
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from service.errors import InvalidDataset, PayloadTooLarge, SpoolFull
-from service.intake.unpacking import _environment, _outcome, _run, unpack_parquet
+from service.intake.unpacked.unpacking import _environment, _outcome, _run, unpack_parquet
 from service.jobs.checks.rows import FaultLog
 from tests.unit.intake.helpers import SMALL
 

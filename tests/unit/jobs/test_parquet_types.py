@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 
-from service.intake.arrow_schema import KeptTypes
 from service.intake.limits import Limits
-from service.intake.parquet_process import unpack
+from service.intake.unpacked.arrow_schema import KeptTypes
+from service.intake.unpacked.process import unpack
 from service.jobs.checks.survey import RESULT_COLUMNS
 from service.jobs.export.parquet_encoder import ParquetEncoder
 from tests.long import LONG

@@ -16,7 +16,7 @@ import orjson
 from service.errors import Fault, PayloadTooLarge, SpoolFull
 from service.intake.jsonl import read_jsonl
 from service.intake.limits import Limits
-from service.intake.parquet_process import CPU_SECONDS, Order, Outcome
+from service.intake.unpacked.process import CPU_SECONDS, Order, Outcome
 from service.jobs.checks.rows import FaultLog, SourceRow
 
 _WALL_SECONDS = 2.0 * CPU_SECONDS  # on a machine that is busy with other things
@@ -69,7 +69,7 @@ def _run(
 ) -> "subprocess.CompletedProcess[bytes]":
     order = Order(lines_fd=lines.fileno(), limits=limits, form=form)
     with subprocess.Popen(  # noqa: S603 - nothing in it comes from a user
-        [sys.executable, "-P", "-m", "service.intake.parquet_process", orjson.dumps(asdict(order)).decode()],
+        [sys.executable, "-P", "-m", "service.intake.unpacked.process", orjson.dumps(asdict(order)).decode()],
         stdin=file,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,6 +1,6 @@
 """Excel workbooks (.xlsx) as JSON lines: the first sheet that has cells; its first row names the columns.
 
-Runs in the process of `parquet_process` alone, as any zip archive may unpack to more than it seems to hold.
+Runs in the process of `process` alone, as any zip archive may unpack to more than it seems to hold.
 """
 
 import math

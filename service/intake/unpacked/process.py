@@ -17,10 +17,10 @@ from typing import IO
 import orjson
 
 from service.errors import Fault, PayloadTooLarge
-from service.intake.columnar import parquet_as_lines
 from service.intake.limits import Limits
 from service.intake.scratch import is_no_room
-from service.intake.spreadsheet import spreadsheet_as_lines
+from service.intake.unpacked.columnar import parquet_as_lines
+from service.intake.unpacked.spreadsheet import spreadsheet_as_lines
 from service.jobs.checks.rows import FaultLog
 
 MAX_FAULTS = 1_000  # told in full

@@ -1,6 +1,6 @@
 """Parquet as JSON lines, in batches only: what a file unpacks to is not known from its metadata.
 
-Runs in the process of `parquet_process` alone: no batch is small where one value is a gigabyte,
+Runs in the process of `process` alone: no batch is small where one value is a gigabyte,
 and a reader written in C++ may fall over a file made for that.
 """
 
@@ -13,9 +13,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from service.intake.arrow_schema import KeptTypes
 from service.intake.limits import Limits
 from service.intake.strict_json import MAX_DEPTH
+from service.intake.unpacked.arrow_schema import KeptTypes
 from service.jobs.checks.arrow_types import as_read, is_written_as_text
 from service.jobs.checks.rows import FaultLog
 from service.jobs.checks.survey import MAX_COLUMNS
