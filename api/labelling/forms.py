@@ -12,7 +12,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from api.labelling.uploads import Spool
 from service.errors import Fault, InvalidConfig, UnsupportedFormat
-from service.intake.scratch import scratch_space
+from service.intake.bounds.scratch import scratch_space
 
 _MAX_PARTS = 2  # of files, and of fields
 

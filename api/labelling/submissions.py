@@ -17,10 +17,10 @@ from api.labelling.turns import Turns
 from api.labelling.uploads import Spool
 from service.config import JobConfig
 from service.errors import Fault, InvalidConfig, InvalidDataset, PayloadTooLarge, RequestTooSlow, UnsupportedFormat
+from service.intake.bounds.limits import Limits
 from service.intake.formats import Upload
-from service.intake.limits import Limits
 from service.intake.sources import FileSource, InlineSource
-from service.intake.strict_json import BadJson, parse
+from service.intake.text.strict_json import BadJson, parse
 from service.jobs.checks.configuration import parse_config
 from service.jobs.checks.rows import RowSource
 from service.settings import ServerSettings, UploadSettings

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from api.edge.bodies import media_type, read_within
 from api.schemas import Body, read_at
 from service.errors import Fault, InvalidInput, UnsupportedFormat
-from service.intake.strict_json import BadJson, parse
+from service.intake.text.strict_json import BadJson, parse
 from service.jobs.checks.plain_words import sentence, unknown_field
 from service.records.webhooks import DeliveryStatus, WebhookChange, WebhookEvent
 from service.webhooks.addresses import LONGEST_URL

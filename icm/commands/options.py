@@ -10,7 +10,7 @@ import typer
 
 from icm.commands.failures import BadConfigFile, VerdictRefused
 from icm.commands.output import AS_JSON
-from service.intake.strict_json import BadJson, parse
+from service.intake.text.strict_json import BadJson, parse
 
 
 def _remember(context: typer.Context, value: bool) -> bool:  # noqa: FBT001 - typer passes it by position

@@ -13,16 +13,16 @@ from typing import IO, Any, Self
 import orjson
 
 from service.errors import UnsupportedFormat
-from service.intake.delimited import read_csv
-from service.intake.dialects import detect_dialect
-from service.intake.encodings import UTF16_ASSUMED, FromUtf16, is_utf16, unread_encoding
+from service.intake.bounds.limits import Limits
+from service.intake.bounds.scratch import scratch_space
+from service.intake.bounds.watching import Watch, WatchedFile
 from service.intake.formats import SNIFFED_BYTES, Format, Upload, detect_format, is_gzip
-from service.intake.json_values import is_json_values, read_json_values
-from service.intake.jsonl import read_jsonl
-from service.intake.limits import Limits
-from service.intake.scratch import scratch_space
+from service.intake.text.delimited import read_csv
+from service.intake.text.dialects import detect_dialect
+from service.intake.text.encodings import UTF16_ASSUMED, FromUtf16, is_utf16, unread_encoding
+from service.intake.text.json_values import is_json_values, read_json_values
+from service.intake.text.jsonl import read_jsonl
 from service.intake.unpacked.unpacking import UnpackedParquet, unpack_parquet
-from service.intake.watching import Watch, WatchedFile
 from service.jobs.checks.rows import FaultLog, SourceRow
 
 _BUFFER_BYTES = 131_072

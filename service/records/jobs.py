@@ -113,9 +113,7 @@ class NewDataset:
     gold_field: str | None
     rows: int
     sha256: str
-    arrow_schema: bytes | None = (
-        None  # the columns' types, where the file had them: service/intake/unpacked/arrow_schema.py
-    )
+    arrow_schema: bytes | None = None  # the columns' types, where the file had them (`arrow_schema`)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ import pytest
 from service.access.caller_store import CallerStore
 from service.config import JobConfig
 from service.identifiers import JobId, Row, WorkerId
-from service.intake.limits import Limits
+from service.intake.bounds.limits import Limits
 from service.intake.sources import InlineSource
 from service.jobs.running.run import run_shard
 from service.jobs.submission.submit import submit

@@ -10,7 +10,7 @@ from typing import Any
 from service.access.caller_store import CallerStore
 from service.config import JobConfig
 from service.identifiers import JobId
-from service.intake.limits import Limits
+from service.intake.bounds.limits import Limits
 from service.intake.sources import InlineSource
 from service.jobs.running.answer_cache import Memory
 from service.jobs.running.run import run_shard

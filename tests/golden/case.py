@@ -12,7 +12,7 @@ import orjson
 from service.access.caller_store import CallerStore
 from service.config import JobConfig
 from service.identifiers import JobId, Label, Row, WorkerId
-from service.intake.limits import Limits
+from service.intake.bounds.limits import Limits
 from service.intake.sources import InlineSource
 from service.jobs.export.results import find_result, stream_result
 from service.jobs.running.run import ShardOutcome, run_shard

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.intake.limits import Limits
+from service.intake.bounds.limits import Limits
 from tests.hostile.parquet_cases import dictionary_bomb, list_bomb, page_bomb
 from tests.long import LONG
 
@@ -19,7 +19,7 @@ READING = """
 import json, resource, sys
 from service.errors import PayloadTooLarge
 from service.intake.formats import Upload
-from service.intake.limits import Limits
+from service.intake.bounds.limits import Limits
 from service.intake.sources import FileSource
 from service.jobs.checks.rows import FaultLog
 

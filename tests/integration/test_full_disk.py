@@ -12,7 +12,7 @@ import pytest
 
 from service.errors import SpoolFull
 from service.identifiers import WorkerId
-from service.intake.scratch import scratch_space
+from service.intake.bounds.scratch import scratch_space
 from service.storage.engine import driver_address
 from tests.acceptance.whole import whole_service
 from tests.unit.api.harness import CONFIG, pairs

@@ -9,7 +9,7 @@ from service.access.caller_store import CallerStore
 from service.config import JobConfig
 from service.errors import BackendRefused
 from service.identifiers import WorkerId
-from service.intake.limits import Limits
+from service.intake.bounds.limits import Limits
 from service.intake.sources import InlineSource
 from service.jobs.reporting.report import Report, report
 from service.jobs.reporting.verdicts import Verdict

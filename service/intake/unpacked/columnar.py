@@ -13,8 +13,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from service.intake.limits import Limits
-from service.intake.strict_json import MAX_DEPTH
+from service.intake.bounds.limits import Limits
+from service.intake.text.strict_json import MAX_DEPTH
 from service.intake.unpacked.arrow_schema import KeptTypes
 from service.jobs.checks.arrow_types import as_read, is_written_as_text
 from service.jobs.checks.rows import FaultLog

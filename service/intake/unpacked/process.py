@@ -17,8 +17,8 @@ from typing import IO
 import orjson
 
 from service.errors import Fault, PayloadTooLarge
-from service.intake.limits import Limits
-from service.intake.scratch import is_no_room
+from service.intake.bounds.limits import Limits
+from service.intake.bounds.scratch import is_no_room
 from service.intake.unpacked.columnar import parquet_as_lines
 from service.intake.unpacked.spreadsheet import spreadsheet_as_lines
 from service.jobs.checks.rows import FaultLog

@@ -11,8 +11,8 @@ from typing import IO, Any
 import orjson
 from python_calamine import CalamineSheet, CalamineWorkbook, SheetVisibleEnum
 
-from service.intake.delimited import header_of
-from service.intake.limits import Limits
+from service.intake.bounds.limits import Limits
+from service.intake.text.delimited import header_of
 from service.jobs.checks.rows import FaultLog
 
 

@@ -14,8 +14,8 @@ from typing import IO, Any
 import orjson
 
 from service.errors import Fault, PayloadTooLarge, SpoolFull
-from service.intake.jsonl import read_jsonl
-from service.intake.limits import Limits
+from service.intake.bounds.limits import Limits
+from service.intake.text.jsonl import read_jsonl
 from service.intake.unpacked.process import CPU_SECONDS, Order, Outcome
 from service.jobs.checks.rows import FaultLog, SourceRow
 

@@ -3,8 +3,8 @@
 import io
 
 from service.errors import Fault, InvalidDataset
+from service.intake.bounds.limits import Limits
 from service.intake.formats import Upload
-from service.intake.limits import Limits
 from service.intake.sources import FileSource
 from service.jobs.checks.rows import FaultLog, SourceRow
 

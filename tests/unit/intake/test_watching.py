@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from service.errors import PayloadTooLarge, RequestTooSlow
+from service.intake.bounds.limits import Limits
+from service.intake.bounds.watching import Watch, WatchedFile
 from service.intake.formats import Upload
-from service.intake.limits import Limits
 from service.intake.sources import FileSource
-from service.intake.watching import Watch, WatchedFile
 from service.jobs.checks.rows import FaultLog
 
 LIMITS = Limits(max_bytes=100_000_000, max_rows=100_000_000, max_row_bytes=1_000)

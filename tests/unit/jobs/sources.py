@@ -5,7 +5,7 @@ from typing import Any
 
 from service.config import JobConfig, Task
 from service.errors import Fault, InvalidDataset
-from service.intake.limits import Limits
+from service.intake.bounds.limits import Limits
 from service.intake.sources import InlineSource
 from service.jobs.checks.survey import Survey, survey_rows
 from service.records.scoring import BackendInfo

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 
-from service.intake.limits import Limits
+from service.intake.bounds.limits import Limits
 from service.intake.unpacked.arrow_schema import KeptTypes
 from service.intake.unpacked.process import unpack
 from service.jobs.checks.survey import RESULT_COLUMNS

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import IO
 
-from service.intake.dialects import Dialect
-from service.intake.encodings import NotUtf8
-from service.intake.limits import Limits
-from service.intake.lines import lines
+from service.intake.bounds.limits import Limits
+from service.intake.text.dialects import Dialect
+from service.intake.text.encodings import NotUtf8
+from service.intake.text.lines import lines
 from service.jobs.checks.rows import FaultLog, SourceRow
 
 _NUL = "not storable: it holds a NUL character"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Protocol
 
-from service.intake.limits import Limits
+from service.intake.bounds.limits import Limits
 
 _BOM = b"\xef\xbb\xbf"
 _SKIPPED_BYTES = 65_536

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import IO
 
-from service.intake.encodings import NotUtf8
-from service.intake.limits import Limits
-from service.intake.lines import Line, lines
-from service.intake.strict_json import BadJson, is_utf8, parse
+from service.intake.bounds.limits import Limits
+from service.intake.text.encodings import NotUtf8
+from service.intake.text.lines import Line, lines
+from service.intake.text.strict_json import BadJson, is_utf8, parse
 from service.jobs.checks.rows import FaultLog, SourceRow
 
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
-from service.intake.encodings import NotUtf8
-from service.intake.limits import Limits
-from service.intake.strict_json import BadJson, is_utf8, parse
+from service.intake.bounds.limits import Limits
+from service.intake.text.encodings import NotUtf8
+from service.intake.text.strict_json import BadJson, is_utf8, parse
 from service.jobs.checks.rows import FaultLog, SourceRow
 
 _BOM = b"\xef\xbb\xbf"
