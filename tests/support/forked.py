@@ -7,6 +7,7 @@ import importlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class _Start:
         threading.Thread(target=_end_with_parent, daemon=True).start()
         os.environ.clear()
         os.environ.update(self.environment)
+        sys.argv = [self.module]  # not the words that the tests were started with
         if self.output is not None:
             _write_to(self.output)
         main: Callable[..., None] = importlib.import_module(self.module).main
