@@ -21,7 +21,8 @@ from tests.mutations.mutation import Mutation
 from tests.mutations.table import MUTATIONS
 
 ROOT = Path(__file__).parents[2]
-LEFT_OUT = (".git", ".venv*", "__pycache__", ".*_cache", ".hypothesis", "out", "build", "dist", "data", "*.egg-info")
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info")
+LEFT_OUT_AT_THE_TOP = {"out", "build", "dist", "data"}  # written by runs; packages have folders of such names
 SUCCEEDED, FAILED = 0, 1  # how pytest ends; anything else is a mistake of the table
 LONGEST_SECONDS = 600.0
 
@@ -31,8 +32,13 @@ def copied_project() -> Iterator[Path]:
     """The project in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="icm-mutations-") as folder:
         copy = Path(folder) / "project"
-        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        shutil.copytree(ROOT, copy, ignore=_left_out)
         yield copy
+
+
+def _left_out(folder: str, names: list[str]) -> set[str]:
+    top = LEFT_OUT_AT_THE_TOP & set(names) if Path(folder) == ROOT else set()
+    return LEFT_OUT(folder, names) | top
 
 
 def status_of(copy: Path, tests: Sequence[str]) -> tuple[int, str]:
