@@ -26,6 +26,7 @@ from service.jobs.checks.rows import FaultLog
 MAX_FAULTS = 1_000  # told in full
 CPU_SECONDS = 300
 _STATM = Path("/proc/self/statm")
+_SMALLER = {"Parquet": "write smaller pages and row groups", "Excel": "send the sheet as CSV"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,7 @@ def unpack(file: IO[bytes], lines_fd: int, limits: Limits, form: str = "Parquet"
     except MemoryError:
         _lift_limits()
         needed = f"reading the {form} file takes more than {limits.max_parquet_memory_bytes} bytes of memory"
-        return Outcome(too_large=f"{needed}; write smaller pages and row groups")
+        return Outcome(too_large=f"{needed}; {_SMALLER[form]}")
     except OSError as error:
         if is_no_room(error):
             return Outcome(no_room=True)

@@ -1,4 +1,4 @@
-"""Sums over a shard's probabilities, from which the report estimates how frequent labels are (health/population.py)."""
+"""Sums over a shard's probabilities, from which the report estimates label shares (`reporting.population`)."""
 
 import math
 from collections.abc import Sequence
