@@ -74,14 +74,13 @@ check: lint ## what CI checks besides the tests, and those of the architecture
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n0 -q tests/architecture
 
-lint: $(VENV)/.develops ## what CI checks and no test does: style, types, audit
+lint: $(VENV)/.develops ## what CI checks and no test does: style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m scripts.audit
 
-audit: $(VENV)/.develops ## look for known vulnerabilities of pinned packages (ICM_AUDIT=required: fail where nobody can be asked)
-	$(BIN)/python -m scripts.audit
+audit: $(VENV)/.develops ## ask OSV (https://osv.dev) for known vulnerabilities of the pinned packages; needs a network
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --vulnerability-service osv --strict
 
 format: $(VENV)/.develops ## bring every file into the house format
 	$(BIN)/ruff check --fix
