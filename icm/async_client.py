@@ -1,4 +1,8 @@
-"""The service from asynchronous Python: the calls of `icm.client.Client`, awaited."""
+"""The service from Python: every call of the HTTP interface as a method.
+
+Engineers edit `AsyncClient`, which runs under asyncio and trio; `scripts/write_client.py` writes the blocking `Client`
+from it. Both do the I/O alone: `calls` says what they send and how they read answers, `flows` when they ask again.
+"""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -7,11 +11,10 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import anyio
-import anyio.to_thread
 import httpx
 
 from icm import calls
+from icm.async_webhooks import AsyncWebhooks
 from icm.calls import Call, Page
 from icm.data.files import saved
 from icm.data.tables import read_dataset, read_frame, read_table
@@ -19,6 +22,7 @@ from icm.data.uploads import Source, prepared
 from icm.documents import Event, Job
 from icm.errors import api_error
 from icm.flows import Flow, Pause, Send
+from icm.pace import async_run, async_sleep
 from icm.requests import (
     DEFAULT_URL,
     EVENTS_TIMEOUT,
@@ -31,13 +35,18 @@ from icm.requests import (
 )
 from icm.retries import Outcome, RetryPolicy
 from icm.sse import EventCursor
-from icm.webhooks import AsyncWebhooks
 
 T = TypeVar("T")
 
 
 class AsyncClient(Requests):
-    """A connection to the service under asyncio or trio; arguments and errors are those of `Client`."""
+    """A connection to the service; use it as a context manager or close it.
+
+    Every call may raise ApiError where the service refuses and ServerUnreachable where
+    there is no answer. Calls that do no more when they are made twice are repeated after
+    connection errors, 429 and 503. `headers` go with every request, and so does the API key,
+    which a service beyond this machine asks for.
+    """
 
     def __init__(
         self,
@@ -74,27 +83,34 @@ class AsyncClient(Requests):
         idempotency_key: str | None = None,
         filename: str | None = None,
     ) -> Job:
-        """See `Client.create_job`."""
+        """Send a data set to be labelled: a file's path, an open file, bytes, a table, or rows.
+
+        A table is one of pyarrow, pandas, polars or `datasets`; NaN, NaT and NA of pandas are sent as null.
+        Nothing is stored where any row is bad; the ApiError names the lines and fields. What cannot even be sent raises
+        UnsendableData with row and column.
+        Without a key of your own one is made, so that the call can be repeated safely.
+        `filename` tells the format of bytes or of an open file by its ending, JSON lines without it.
+        """
         with prepared(dataset, filename=filename) as upload:
             return await self._call(calls.create_job(upload, config, idempotency_key=idempotency_key))
 
     async def estimate(
         self, dataset: Source, config: Mapping[str, Any], *, filename: str | None = None
     ) -> calls.Document:
-        """See `Client.estimate`."""
+        """What a job would cost, with a sample prompt and warnings; nothing is stored."""
         with prepared(dataset, filename=filename) as upload:
             return await self._call(calls.estimate(upload, config))
 
     async def job(self, job_id: str) -> Job:
-        """See `Client.job`."""
+        """The job as it is now."""
         return await self._call(calls.job(job_id))
 
     def jobs(self, *, status: str | None = None) -> AsyncIterator[Job]:
-        """See `Client.jobs`."""
+        """All jobs, newest first, fetched page by page as they are read."""
         return self._items(calls.jobs(status=status, page_size=100))
 
     def labels(self, job_id: str, *, order: str = "position") -> AsyncIterator[calls.Document]:
-        """See `Client.labels`."""
+        """The label states as they are now, by `position`, or by `confidence` from the least on."""
         return self._items(calls.labels(job_id, order=order, page_size=PAGE_SIZE))
 
     async def result(
@@ -107,58 +123,63 @@ class AsyncClient(Requests):
         formula_safe: bool = False,
         raw_probability: bool = False,
     ) -> Path:
-        """See `Client.result`."""
+        """Download the labelled data set; the format follows the file's ending if not given.
+
+        The file appears when it is whole. `partial` also takes what a cancelled job has. `formula_safe`
+        is for CSV that is opened in a spreadsheet: no cell is run as a formula. `raw_probability` adds the column
+        icm_raw_probability: the label's probability before calibration.
+        """
         flags = {"partial": partial, "formula_safe": formula_safe, "raw_probability": raw_probability}
         return await self._call(self._download(job_id, to, result_format, **flags))
 
     async def result_table(self, job_id: str, *, partial: bool = False, raw_probability: bool = False) -> Any:
-        """See `Client.result_table`."""
+        """The labelled data set as a `pyarrow.Table`, with the types that a table or Parquet file was sent with."""
         return await self._result_by(read_table, job_id, partial=partial, raw_probability=raw_probability)
 
     async def result_frame(self, job_id: str, *, partial: bool = False, raw_probability: bool = False) -> Any:
-        """See `Client.result_frame`."""
+        """The labelled data set as a `pandas.DataFrame`. Raises MissingLibrary."""
         return await self._result_by(read_frame, job_id, partial=partial, raw_probability=raw_probability)
 
     async def result_dataset(self, job_id: str, *, partial: bool = False, raw_probability: bool = False) -> Any:
-        """See `Client.result_dataset`."""
+        """The labelled data set as a `datasets.Dataset`. Raises MissingLibrary."""
         return await self._result_by(read_dataset, job_id, partial=partial, raw_probability=raw_probability)
 
     async def _result_by(self, read: Callable[[Path], Any], job_id: str, **flags: bool) -> Any:
         with TemporaryDirectory() as folder:
             path = await self._call(self._download(job_id, Path(folder) / "result.parquet", "parquet", **flags))
-            return await anyio.to_thread.run_sync(read, path)
+            return await async_run(read, path)
 
     async def report(self, job_id: str) -> calls.Document:
-        """See `Client.report`."""
+        """How far the labels deserve trust, and why."""
         return await self._call(calls.report(job_id))
 
     async def report_html(self, job_id: str, *, to: str | Path) -> Path:
-        """See `Client.report_html`."""
+        """Download the report as one HTML page with plots; the file appears when it is whole."""
         return await self._call(calls.report_page(job_id, Path(to)))
 
     async def models(self) -> list[calls.Document]:
-        """See `Client.models`."""
+        """The scoring backends that a configuration can name, the default first."""
         return await self._call(calls.models())
 
     async def pause(self, job_id: str) -> Job:
-        """See `Client.pause`."""
+        """Let a job wait until it is resumed; what workers have begun is saved."""
         return await self._call(calls.pause(job_id))
 
     async def resume(self, job_id: str) -> Job:
-        """See `Client.resume`."""
+        """Let a paused job go on where it stopped; one that waits for its backend or for tokens is tried at once."""
         return await self._call(calls.resume(job_id))
 
     @property
     def webhooks(self) -> AsyncWebhooks:
-        """See `Client.webhooks`."""
+        """The project's webhooks."""
         return AsyncWebhooks(self._call, self._items)
 
     async def cancel(self, job_id: str) -> Job:
-        """See `Client.cancel`."""
+        """Ask a job to stop; it keeps the labels found so far."""
         return await self._call(calls.cancel(job_id))
 
     async def delete(self, job_id: str) -> None:
-        """See `Client.delete`."""
+        """Remove a finished job with its rows and labels."""
         await self._call(calls.delete(job_id))
 
     async def wait(
@@ -169,11 +190,11 @@ class AsyncClient(Requests):
         poll_seconds: float = POLL_SECONDS,
         on_change: Callable[[Job], None] | None = None,
     ) -> Job:
-        """See `Client.wait`."""
+        """Wait until a job has ended, in whatever way. Raises TimeoutError."""
         return await self._drive(self._until_final(job_id, timeout_seconds, poll_seconds, on_change))
 
     async def events(self, job_id: str, *, after: int = 0) -> AsyncIterator[Event]:
-        """See `Client.events`."""
+        """A job's events as they happen, until it has ended; broken connections are made good."""
         cursor = EventCursor(after)
         while not cursor.is_done:
             headers = cursor.connect(job_is_final=(await self.job(job_id)).is_final)
@@ -181,7 +202,7 @@ class AsyncClient(Requests):
                 async for event in self._stream(job_id, headers, cursor):
                     yield event
             if not cursor.is_done:
-                await anyio.sleep(RECONNECT_SECONDS)
+                await async_sleep(RECONNECT_SECONDS)
 
     async def _stream(self, job_id: str, headers: Mapping[str, str], cursor: EventCursor) -> AsyncIterator[Event]:
         path = f"{calls.job_path(job_id)}/events"
@@ -217,7 +238,7 @@ class AsyncClient(Requests):
 
     async def _do(self, step: Send | Pause) -> Outcome | None:
         if isinstance(step, Pause):
-            await anyio.sleep(step.seconds)
+            await async_sleep(step.seconds)
             return None
         return await self._send(step.call)
 
@@ -230,7 +251,7 @@ class AsyncClient(Requests):
                     else:
                         with saved(call.save_to) as file:
                             async for chunk in response.aiter_bytes():
-                                await anyio.to_thread.run_sync(file.write, chunk)
+                                await async_run(file.write, chunk)
                     return response
         except httpx.TransportError as error:
             return error

@@ -1,11 +1,11 @@
-"""The service from Python, blocking; `AsyncClient` has the same calls.
+# `python -m scripts.write_client` writes this file from async_client.py: edit that one.
+"""The service from Python: every call of the HTTP interface as a method.
 
-Both are thin: `calls` says what is sent and how answers are read, `flows` when to ask
-again; here is only the I/O.
+Engineers edit `AsyncClient`, which runs under asyncio and trio; `scripts/write_client.py` writes the blocking `Client`
+from it. Both do the I/O alone: `calls` says what they send and how they read answers, `flows` when they ask again.
 """
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +22,7 @@ from icm.data.uploads import Source, prepared
 from icm.documents import Event, Job
 from icm.errors import api_error
 from icm.flows import Flow, Pause, Send
+from icm.pace import run, sleep
 from icm.requests import (
     DEFAULT_URL,
     EVENTS_TIMEOUT,
@@ -144,7 +145,8 @@ class Client(Requests):
 
     def _result_by(self, read: Callable[[Path], Any], job_id: str, **flags: bool) -> Any:
         with TemporaryDirectory() as folder:
-            return read(self._call(self._download(job_id, Path(folder) / "result.parquet", "parquet", **flags)))
+            path = self._call(self._download(job_id, Path(folder) / "result.parquet", "parquet", **flags))
+            return run(read, path)
 
     def report(self, job_id: str) -> calls.Document:
         """How far the labels deserve trust, and why."""
@@ -194,11 +196,12 @@ class Client(Requests):
         """A job's events as they happen, until it has ended; broken connections are made good."""
         cursor = EventCursor(after)
         while not cursor.is_done:
-            headers = cursor.connect(job_is_final=self.job(job_id).is_final)
+            headers = cursor.connect(job_is_final=(self.job(job_id)).is_final)
             with contextlib.suppress(httpx.TransportError):
-                yield from self._stream(job_id, headers, cursor)
+                for event in self._stream(job_id, headers, cursor):
+                    yield event
             if not cursor.is_done:
-                time.sleep(RECONNECT_SECONDS)
+                sleep(RECONNECT_SECONDS)
 
     def _stream(self, job_id: str, headers: Mapping[str, str], cursor: EventCursor) -> Iterator[Event]:
         path = f"{calls.job_path(job_id)}/events"
@@ -207,14 +210,16 @@ class Client(Requests):
                 response.read()
                 raise api_error(response)
             for chunk in response.iter_bytes():
-                yield from cursor.feed(chunk)
+                for event in cursor.feed(chunk):
+                    yield event
             cursor.closed()
 
     def _items(self, first: Call[Page[T]]) -> Iterator[T]:
         following: Call[Page[T]] | None = first
         while following is not None:
             page = self._call(following)
-            yield from page.items
+            for item in page.items:
+                yield item
             following = page.following
 
     def _call(self, call: Call[T]) -> T:
@@ -232,19 +237,20 @@ class Client(Requests):
 
     def _do(self, step: Send | Pause) -> Outcome | None:
         if isinstance(step, Pause):
-            time.sleep(step.seconds)
+            sleep(step.seconds)
             return None
         return self._send(step.call)
 
     def _send(self, call: Call[Any]) -> Outcome:
         try:
-            with call.arguments() as arguments, self._http.stream(call.method, call.path, **arguments) as response:
-                if call.save_to is None or not response.is_success:
-                    response.read()
-                else:
-                    with saved(call.save_to) as file:
-                        for chunk in response.iter_bytes():
-                            file.write(chunk)
-                return response
+            with call.arguments() as arguments:
+                with self._http.stream(call.method, call.path, **arguments) as response:
+                    if call.save_to is None or not response.is_success:
+                        response.read()
+                    else:
+                        with saved(call.save_to) as file:
+                            for chunk in response.iter_bytes():
+                                run(file.write, chunk)
+                    return response
         except httpx.TransportError as error:
             return error

@@ -1,6 +1,7 @@
-"""The webhooks of a project from Python, blocking and not."""
+# `python -m scripts.write_client` writes this file from async_webhooks.py: edit that one.
+"""The webhooks of a project from Python; `scripts/write_client.py` makes the blocking module of this one."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from icm import webhook_calls as calls
@@ -17,16 +18,8 @@ class _Paging(Protocol):
     def __call__(self, first: Call[Page[T]], /) -> Iterator[T]: ...
 
 
-class _MakingLater(Protocol):
-    async def __call__(self, call: Call[T], /) -> T: ...
-
-
-class _PagingLater(Protocol):
-    def __call__(self, first: Call[Page[T]], /) -> AsyncIterator[T]: ...
-
-
 class Webhooks:
-    """What `Client.webhooks` is; documents are the service's JSON."""
+    """A project's webhooks (docs/webhooks.md); documents are the service's JSON."""
 
     def __init__(self, make: _Making, pages: _Paging) -> None:
         self._make = make
@@ -67,47 +60,3 @@ class Webhooks:
     def resend(self, webhook_id: str, delivery_id: str) -> Document:
         """Send a message again under its old id."""
         return self._make(calls.resend(webhook_id, delivery_id))
-
-
-class AsyncWebhooks:
-    """What `AsyncClient.webhooks` is; see `Webhooks`."""
-
-    def __init__(self, make: _MakingLater, pages: _PagingLater) -> None:
-        self._make = make
-        self._pages = pages
-
-    async def create(self, url: str, *, events: Sequence[str] = (), description: str = "") -> Document:
-        """See `Webhooks.create`."""
-        return await self._make(calls.create(url, events, description))
-
-    async def list(self) -> list[Document]:
-        """See `Webhooks.list`."""
-        return await self._make(calls.listed())
-
-    async def get(self, webhook_id: str) -> Document:
-        """See `Webhooks.get`."""
-        return await self._make(calls.get(webhook_id))
-
-    async def update(self, webhook_id: str, **changes: Any) -> Document:
-        """See `Webhooks.update`."""
-        return await self._make(calls.update(webhook_id, changes))
-
-    async def delete(self, webhook_id: str) -> None:
-        """See `Webhooks.delete`."""
-        await self._make(calls.delete(webhook_id))
-
-    async def rotate(self, webhook_id: str) -> Document:
-        """See `Webhooks.rotate`."""
-        return await self._make(calls.rotate(webhook_id))
-
-    async def test(self, webhook_id: str) -> Document:
-        """See `Webhooks.test`."""
-        return await self._make(calls.send_test(webhook_id))
-
-    def deliveries(self, webhook_id: str) -> AsyncIterator[Document]:
-        """See `Webhooks.deliveries`."""
-        return self._pages(calls.deliveries(webhook_id, page_size=100))
-
-    async def resend(self, webhook_id: str, delivery_id: str) -> Document:
-        """See `Webhooks.resend`."""
-        return await self._make(calls.resend(webhook_id, delivery_id))

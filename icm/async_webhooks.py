@@ -1,0 +1,61 @@
+"""The webhooks of a project from Python; `scripts/write_client.py` makes the blocking module of this one."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+from icm import webhook_calls as calls
+from icm.calls import Call, Document, Page
+
+T = TypeVar("T")
+
+
+class _Making(Protocol):
+    async def __call__(self, call: Call[T], /) -> T: ...
+
+
+class _Paging(Protocol):
+    def __call__(self, first: Call[Page[T]], /) -> AsyncIterator[T]: ...
+
+
+class AsyncWebhooks:
+    """A project's webhooks (docs/webhooks.md); documents are the service's JSON."""
+
+    def __init__(self, make: _Making, pages: _Paging) -> None:
+        self._make = make
+        self._pages = pages
+
+    async def create(self, url: str, *, events: Sequence[str] = (), description: str = "") -> Document:
+        """Have an address told of ends and pauses of jobs, or of these events; `secret` is in this answer alone."""
+        return await self._make(calls.create(url, events, description))
+
+    async def list(self) -> list[Document]:
+        """All of the project's, the oldest first."""
+        return await self._make(calls.listed())
+
+    async def get(self, webhook_id: str) -> Document:
+        """One of them."""
+        return await self._make(calls.get(webhook_id))
+
+    async def update(self, webhook_id: str, **changes: Any) -> Document:
+        """Change url, events, description or enabled."""
+        return await self._make(calls.update(webhook_id, changes))
+
+    async def delete(self, webhook_id: str) -> None:
+        """Remove one with its log."""
+        await self._make(calls.delete(webhook_id))
+
+    async def rotate(self, webhook_id: str) -> Document:
+        """A new `secret`, in this answer alone; the old one signs beside it for 24 hours."""
+        return await self._make(calls.rotate(webhook_id))
+
+    async def test(self, webhook_id: str) -> Document:
+        """Send a `webhook.test` message."""
+        return await self._make(calls.send_test(webhook_id))
+
+    def deliveries(self, webhook_id: str) -> AsyncIterator[Document]:
+        """What it was sent, newest first, fetched page by page as it is read."""
+        return self._pages(calls.deliveries(webhook_id, page_size=100))
+
+    async def resend(self, webhook_id: str, delivery_id: str) -> Document:
+        """Send a message again under its old id."""
+        return await self._make(calls.resend(webhook_id, delivery_id))
