@@ -54,7 +54,6 @@ def build_store(settings: Settings) -> Store:
     return PostgresStore(
         settings.database_url.get_secret_value(),
         pool_size=settings.database.pool_size,
-        statement_timeout_seconds=settings.database.statement_timeout_seconds,
         max_crashes=settings.queue.max_crashes,
     )
 

@@ -26,7 +26,6 @@ class DatabaseSettings(_Group):
     """Connections to Postgres 15-18."""
 
     pool_size: int = 10
-    statement_timeout_seconds: float = 60.0
 
 
 class QueueSettings(_Group):
@@ -56,7 +55,6 @@ class UploadSettings(_Group):
     max_bytes: int = 2_000_000_000
     max_rows: int = 1_000_000
     max_row_bytes: int = 64_000
-    max_ratio: int = Field(200, ge=1, description="how many times longer than the file its content may be")
     max_parquet_memory_bytes: int = Field(
         512_000_000, ge=64_000_000, description="of the process that reads a Parquet file; two run at once"
     )
@@ -72,7 +70,6 @@ class ServerSettings(_Group):
     stalled_seconds: float = Field(60.0, gt=0, description="in which a reader has to take min_bytes of an answer")
     min_bytes: int = Field(10_000, ge=1, description="fewer are too slow, unless there are no more")
     uploads_at_once: int = Field(2, ge=1, description="large data sets that are checked and stored at once")
-    upload_wait_seconds: float = Field(120.0, gt=0, description="the longest that one waits for its turn")
     min_free_bytes: int = Field(100_000_000, ge=0, description="of disk space that uploads leave to others")
     ready_with_backend: bool = Field(
         default=False, description="/health/ready says 503 until the default backend has answered once"

@@ -30,6 +30,7 @@ T = TypeVar("T")
 MAX_INLINE_BYTES = 10_000_000  # a JSON body is held in memory; longer data sets come as files
 MAX_INLINE_VALUES = 1_000_000  # an empty list has two bytes in JSON and dozens in memory
 _UNPACKING_AT_ONCE = 2
+_LONGEST_WAIT_SECONDS = 120.0  # for a turn at being checked; whoever waits longer gets 503
 _MAX_CONFIG_BYTES = 1_000_000
 _PARTS = ("dataset", "config")
 
@@ -73,7 +74,7 @@ class Rooms:
 def rooms_of(server: ServerSettings) -> Rooms:
     """As much as the operator allows."""
     return Rooms(
-        turns=Turns(server.uploads_at_once, server.upload_wait_seconds),
+        turns=Turns(server.uploads_at_once, _LONGEST_WAIT_SECONDS),
         spool=Spool(server.min_free_bytes),
         unpacking=CapacityLimiter(_UNPACKING_AT_ONCE),
     )
@@ -114,7 +115,6 @@ def _limits(upload: UploadSettings) -> Limits:
         max_bytes=upload.max_bytes,
         max_rows=upload.max_rows,
         max_row_bytes=upload.max_row_bytes,
-        max_ratio=upload.max_ratio,
         max_parquet_memory_bytes=upload.max_parquet_memory_bytes,
     )
 
