@@ -1,4 +1,4 @@
-"""Decides within the transaction that stores a job whether its project has room for it."""
+"""Checks a new job against the quotas of its project, within the transaction that stores the job."""
 
 from service.access.quotas import check_room, limits_jobs, overridden
 from service.identifiers import DatasetId
@@ -7,21 +7,21 @@ from service.records.access import Quotas, Size
 
 
 async def quotas_of(unit: ProjectUnit, quotas: Quotas) -> Quotas:
-    """The quotas that count for the project unit's project, where these are the operator's for all."""
+    """The quotas of the unit's project: its own where it has any, otherwise the operator's, which are given."""
     return overridden(quotas, await unit.account.overrides())
 
 
 async def refuse_early(unit: ProjectUnit, quotas: Quotas, size: Size) -> None:
-    """Refuse what has no room just now before anything is stored; `admit` has the last word. Raises QuotaExceeded."""
+    """Refuse a job beyond the quotas before anything is stored; `admit` decides finally. Raises QuotaExceeded."""
     quotas = await quotas_of(unit, quotas)
     if limits_jobs(quotas):
         check_room(quotas, await unit.account.usage(), size)
 
 
 async def admit(unit: ProjectUnit, quotas: Quotas, size: Size, dataset_id: DatasetId) -> None:
-    """Refuse a job without room, its data set being stored already, or keep the room for it until the commit.
+    """Refuse a job beyond the quotas, or reserve its share of them until the commit; its data set is already stored.
 
-    The project is locked from here on, so that of many who come at once no more than fit are let in.
+    The transaction locks the project from here on, so that concurrent jobs cannot exceed the quotas together.
     Raises QuotaExceeded.
     """
     quotas = await quotas_of(unit, quotas)

@@ -1,4 +1,4 @@
-"""Lets callers in: from what came with a request to the caller it stands for."""
+"""Authenticates callers by their API key, and checks the scopes of the key."""
 
 import ipaddress
 from contextlib import suppress
@@ -14,14 +14,14 @@ _NO_SECRET = bytes(32)  # no key has this SHA-256
 
 
 def needs_key(host: str, *, required: bool) -> bool:
-    """Whether callers must show a key: always beyond loopback; on loopback where the operator wants it."""
+    """Whether requests need a key: always beyond loopback; on loopback only if the operator requires it."""
     return required or not is_loopback(host)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only programs on this machine can connect to what listens at this address.
+    """Whether only programs on this machine can connect to a server that listens at this address.
 
-    A name other than localhost counts as reachable from elsewhere, whatever it means today.
+    Every name but localhost counts as reachable from elsewhere, whatever it resolves to now.
     """
     if host == "localhost":
         return True
@@ -32,9 +32,9 @@ def is_loopback(host: str) -> bool:
 
 
 async def authenticate(store: Store, presented: str, *, request_id: str | None = None) -> Caller:
-    """The caller whose key this is. Raises NotAuthenticated, with the same words for every key that is no good.
+    """The caller with this key. Raises NotAuthenticated, with the same message for unknown, revoked and expired keys.
 
-    The key is looked up every time, so that a revoked one is refused from the next request on.
+    Every call looks the key up, so that the next request after a revocation is already refused.
     """
     key = read_key(presented)
     async with store.access_unit() as unit:
@@ -48,14 +48,14 @@ async def authenticate(store: Store, presented: str, *, request_id: str | None =
 
 
 async def _note_use(store: Store, key_id: KeyId) -> None:
-    """Note that the key was used; where the disk is full people may still read what they have."""
+    """Record that the key was used; ignores a full disk, so that callers can still read."""
     with suppress(StorageFull):
         async with store.access_unit() as unit:
             await unit.keys.touch(key_id)
 
 
 async def confirm(store: Store, caller: Caller) -> None:
-    """Make sure that the caller's key is still good; for answers that go on for long. Raises NotAuthenticated."""
+    """Check during a long answer that the caller's key is still valid. Raises NotAuthenticated."""
     if caller.key_id is None:
         return
     async with store.access_unit() as unit:
@@ -65,6 +65,6 @@ async def confirm(store: Store, caller: Caller) -> None:
 
 
 def permit(caller: Caller, scope: Scope) -> None:
-    """Raise NotPermitted where the caller's key is not good for this."""
+    """Raise NotPermitted if the caller's key lacks this scope."""
     if not caller.may(scope):
         raise NotPermitted(f"the API key lacks the scope {scope}", scope)

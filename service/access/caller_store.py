@@ -1,4 +1,4 @@
-"""The store narrowed to one caller, so that nobody who is given it can forget whose data it is about."""
+"""The store restricted to one caller, so that use cases can only reach the data of the caller's project."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,15 +16,15 @@ from service.records.access import NO_QUOTAS, Caller, Quotas
 
 @dataclass(frozen=True, slots=True)
 class CallerStore:
-    """Opens units of work on behalf of one caller, and logs what the audit log was told once it is stored."""
+    """Opens units of work on behalf of one caller, and logs their audit entries once these are committed."""
 
     store: Store
     caller: Caller
-    quotas: Quotas = NO_QUOTAS  # of projects that have none of their own
+    quotas: Quotas = NO_QUOTAS  # for projects without quotas of their own
 
     @asynccontextmanager
     async def project_unit(self) -> AsyncIterator[ProjectUnit]:
-        """A unit of work on the caller's behalf."""
+        """See ProjectStore."""
         async with self.store.project_unit(self.caller) as unit:
             yield unit
         for entry in unit.audit.recorded:
@@ -38,7 +38,7 @@ class CallerStore:
             )
 
     async def is_welcome(self) -> bool:
-        """Whether the caller's key is still good; for answers that go on for long."""
+        """See ProjectStore."""
         try:
             await confirm(self.store, self.caller)
         except NotAuthenticated:
@@ -52,29 +52,29 @@ class CallerStore:
 
 @dataclass(frozen=True, slots=True)
 class LimitedProjectStore:
-    """A project store for long reads, few units at a time: short requests need database connections, too."""
+    """A project store for long reads; it limits the units open at once, to leave database connections for others."""
 
     project_store: ProjectStore
     turns: asyncio.Semaphore
 
     @property
     def caller(self) -> Caller:
-        """On whose behalf units of work are opened."""
+        """See ProjectStore."""
         return self.project_store.caller
 
     @property
     def quotas(self) -> Quotas:
-        """How much a project may have that has no quotas of its own."""
+        """See ProjectStore."""
         return self.project_store.quotas
 
     @asynccontextmanager
     async def project_unit(self) -> AsyncIterator[ProjectUnit]:
-        """A unit of work on the caller's behalf, once it is its turn."""
+        """See ProjectStore; waits while too many units are open."""
         async with self.turns, self.project_store.project_unit() as unit:
             yield unit
 
     async def is_welcome(self) -> bool:
-        """Whether the caller's key is still good."""
+        """See ProjectStore."""
         return await self.project_store.is_welcome()
 
     def follow_events(self, job_id: JobId) -> AbstractContextManager[News]:

@@ -1,7 +1,7 @@
-"""The names that a door answers to, against DNS rebinding (docs/decisions/0026).
+"""Checks the Host header of requests, as a protection against DNS rebinding (docs/decisions/0026).
 
-A website can give its own name this machine's address. A browser here then takes our answers for the website's and
-lets its scripts read them. Neither Origin nor Fetch Metadata tells of it: only the Host that was asked for does.
+A website can let its own name resolve to this machine's address. A browser on this machine then takes our answers
+for the website's and lets its scripts read them. Origin and Fetch Metadata do not show this; only Host does.
 """
 
 import ipaddress
@@ -13,17 +13,17 @@ from service.access.authentication import is_loopback
 from service.errors import HostNotAllowed
 
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{0,5})?")
-# Ends of names that no public DNS has: RFC 6762, RFC 8375, ICANN's `.internal`, Kubernetes' services.
+# Suffixes of names that never exist in public DNS: RFC 6762, RFC 8375, ICANN's `.internal`, Kubernetes' services.
 _INNER_ENDS = (".local", ".home.arpa", ".internal", ".svc")
 _SHOWN_CHARACTERS = 100
 
 
 class AllowedHosts:
-    """Which Host headers get an answer from what listens at an address.
+    """Decides which Host headers a server that listens at an address accepts.
 
-    Loopback names and addresses, the address itself and `named` always do. What listens beyond loopback also answers to
-    any address in numbers, to this machine's name and to names that no public DNS has, such as those of services in
-    Compose and Kubernetes: no website can have these.
+    It always accepts loopback names and addresses, the address itself, and `named`. A server beyond loopback also
+    accepts any numeric address, this machine's name, and names that never exist in public DNS, such as those of
+    services in Compose and Kubernetes: no website can have these.
     """
 
     def __init__(self, listening: str, named: Iterable[str] = ()) -> None:
@@ -33,7 +33,7 @@ class AllowedHosts:
         self._ends = tuple(name[1:] for name in self._names if name.startswith("*."))
 
     def check(self, hosts: Sequence[str]) -> None:
-        """Raise HostNotAllowed unless the request has one Host header, and one that is allowed."""
+        """Raise HostNotAllowed unless the request has exactly one Host header and it is allowed."""
         if len(hosts) != 1:
             raise HostNotAllowed("the request must have one Host header")
         if not self.allows(hosts[0]):
@@ -43,7 +43,7 @@ class AllowedHosts:
             )
 
     def allows(self, header: str) -> bool:
-        """Whether a Host header, with or without a port, is a name of ours."""
+        """Whether a Host header, with or without a port, is allowed."""
         if "*" in self._names:
             return True
         found = _HOST.fullmatch(header)
@@ -65,5 +65,5 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _is_inner(name: str) -> bool:
-    """Whether no public DNS has the name."""
+    """Whether the name never exists in public DNS."""
     return bool(name) and ("." not in name or name.endswith(_INNER_ENDS))

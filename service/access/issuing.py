@@ -1,4 +1,4 @@
-"""What the operator does about access, by the command line alone: keys, projects, the audit log."""
+"""The operator's commands for API keys, quotas of projects and the audit log; only the command line calls them."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ LONGEST_NAME = 200
 
 
 def project_name(text: str) -> ProjectName:
-    """The project of this name. Raises InvalidInput."""
+    """Check the name of a project. Raises InvalidInput."""
     if not _PROJECT.fullmatch(text):
         fault = Fault("1 to 63 lower-case letters, digits and hyphens, no hyphen at the ends", field="project")
         raise InvalidInput(f"{text!r} cannot be the name of a project", [fault])
@@ -26,7 +26,7 @@ def project_name(text: str) -> ProjectName:
 async def create_key(
     store: Store, *, project: str, name: str, scopes: Iterable[Scope], lifetime: timedelta | None = None
 ) -> tuple[ApiKey, Key]:
-    """Store a fresh key, and its project where that is new. The secret is in the answer and nowhere else.
+    """Create and store a key, and its project if that is new. Only the returned `Key` has the secret.
 
     Raises InvalidInput.
     """
@@ -51,7 +51,7 @@ async def list_projects(store: Store) -> list[Project]:
 
 
 async def limit_project(store: Store, name: str, changes: Mapping[str, int | None]) -> Project:
-    """Give a project quotas of its own; None takes one back. Raises InvalidInput and ProjectNotFound."""
+    """Set a project's own quotas; None removes one. Raises InvalidInput and ProjectNotFound."""
     project = project_name(name)
     async with store.access_unit() as unit:
         known = {found.name: found.quotas for found in await unit.projects.listed()}
@@ -62,19 +62,19 @@ async def limit_project(store: Store, name: str, changes: Mapping[str, int | Non
 
 
 async def latest_entries(store: Store, *, limit: int, project: str | None = None) -> list[AuditEntry]:
-    """The newest entries of the audit log first: all, or those of a project. Raises InvalidInput."""
+    """The newest entries of the audit log, of all projects or of one, newest first. Raises InvalidInput."""
     async with store.access_unit() as unit:
         return await unit.audit.latest(limit=limit, project=None if project is None else project_name(project))
 
 
 async def list_keys(store: Store, *, project: str | None = None) -> list[ApiKey]:
-    """All keys, or those of a project; the oldest first. Raises InvalidInput."""
+    """The keys of all projects or of one, oldest first. Raises InvalidInput."""
     async with store.access_unit() as unit:
         return await unit.keys.listed(None if project is None else project_name(project))
 
 
 async def revoke_key(store: Store, key_id: str) -> ApiKey:
-    """Make a key good for nothing from now on. Repeated, the same answer. Raises KeyNotFound."""
+    """Revoke a key at once; revoking it again gives the same result. Raises KeyNotFound."""
     key_id = key_id.removeprefix("icm_")
     if not is_key_id(key_id):
         raise KeyNotFound("there is no API key of this id; `icm keys list` shows the ids")

@@ -1,8 +1,8 @@
-"""The form of API keys: `icm_<public id>_<secret and checksum>`, all of it lower-case letters and the digits 2 to 7.
+"""Creates and checks API keys: `icm_<public id>_<secret and checksum>`, in lower-case letters and the digits 2 to 7.
 
-The public id finds the key in the database and may be shown anywhere. The secret has 256 random bits,
-so a plain SHA-256 keeps it: what makes slow password hashes necessary is guessing, and nobody guesses
-256 bits. The checksum tells a mistyped or cut key from an unknown one without a look at the database.
+The public id finds the key in the database and may be shown anywhere. The secret has 256 random bits. So
+the database can store its plain SHA-256: slow password hashes are a protection against guessing, and nobody
+can guess 256 bits. The checksum detects a mistyped or truncated key without a query.
 """
 
 import base64
@@ -22,16 +22,16 @@ _SECRET_LENGTH = 52  # 256 bits at 5 a letter
 _CHECKSUM_LENGTH = 7  # 32 bits at 5 a letter
 _LETTER = "[a-z2-7]"
 _FORM = re.compile(rf"icm_({_LETTER}{{{_ID_LENGTH}}})_({_LETTER}{{{_SECRET_LENGTH + _CHECKSUM_LENGTH}}})")
-# Also what was cut short, or had something put behind it, still has most of its secret.
+# Also matches truncated keys and keys with a suffix, since they contain most of their secret.
 _SHOWN = re.compile(rf"(icm_{_LETTER}{{{_ID_LENGTH}}}_)[A-Za-z0-9]+", re.IGNORECASE)
-# That of a webhook, in either form of base64.
+# The secret of a webhook, in either alphabet of base64.
 _WEBHOOK_SECRET = re.compile(r"(whsec_)[A-Za-z0-9+/=_-]+")
 _KEY_ID = re.compile(rf"{_LETTER}{{{_ID_LENGTH}}}")
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A whole key. Neither `str` nor `repr` gives the secret away."""
+    """A whole key, secret included. Neither `str` nor `repr` shows the secret."""
 
     id: KeyId
     text: str
@@ -43,16 +43,16 @@ class Key:
 
     @property
     def sha256(self) -> bytes:
-        """What is stored in the secret's place."""
+        """The hash that the database stores instead of the key."""
         return hashlib.sha256(self.text.encode()).digest()
 
     def matches(self, sha256: bytes) -> bool:
-        """Whether this key is the stored one; takes equally long wherever they differ."""
+        """Whether this key has the stored hash; compares in constant time."""
         return hmac.compare_digest(self.sha256, sha256)
 
 
 def new_key() -> Key:
-    """A fresh key from the system's source of randomness."""
+    """Create a key from the system's source of randomness."""
     return key_of(_letters(secrets.token_bytes(8))[:_ID_LENGTH], secrets.token_bytes(SECRET_BYTES))
 
 
@@ -63,7 +63,7 @@ def key_of(key_id: str, secret: bytes) -> Key:
 
 
 def read_key(text: str) -> Key:
-    """The key in this text. Raises NotAuthenticated where it cannot be one; the text is never repeated."""
+    """Parse a key. Raises NotAuthenticated if the text cannot be one; the error never contains the text."""
     found = _FORM.fullmatch(text)
     if found is None or _checksum(text[:-_CHECKSUM_LENGTH]) != text[-_CHECKSUM_LENGTH:]:
         raise NotAuthenticated("the API key is mistyped or cut short", key_was_sent=True)
@@ -71,12 +71,12 @@ def read_key(text: str) -> Key:
 
 
 def is_key_id(text: str) -> bool:
-    """Whether this can be the public id of a key."""
+    """Whether the text has the form of a key's public id."""
     return _KEY_ID.fullmatch(text) is not None
 
 
 def redacted(text: str) -> str:
-    """The text with the secret of every API key and webhook in it taken out."""
+    """The text with the secrets of all API keys and webhooks replaced."""
     return _WEBHOOK_SECRET.sub(r"\1***", _SHOWN.sub(r"\1***", text))
 
 

@@ -1,4 +1,4 @@
-"""How much a project may have: pure rules over what it has already."""
+"""The rules of a project's quotas: pure checks of its present usage plus a new job against its limits."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -6,18 +6,18 @@ from dataclasses import replace
 from service.errors import Fault, InvalidInput, QuotaExceeded, QuotaExhausted, QuotaState, QuotaTooSmall
 from service.records.access import Holdings, Quotas, Size
 
-JOB_RETRY_SECONDS = 30.0  # nobody knows when a job will end
+JOB_RETRY_SECONDS = 30.0  # a guess, since the end of a job cannot be predicted
 
 QUOTA_NAMES = tuple(Quotas.__slots__)
 
 
 def overridden(quotas: Quotas, overrides: Mapping[str, int]) -> Quotas:
-    """The operator's quotas with those that a project has of its own; names of later releases are passed over."""
+    """The operator's quotas, replaced by a project's own where it has any; ignores names of later releases."""
     return replace(quotas, **{name: limit for name, limit in overrides.items() if name in QUOTA_NAMES})
 
 
 def parsed_overrides(given: Mapping[str, int | None], before: Mapping[str, int]) -> dict[str, int]:
-    """A project's own quotas after a change; None takes one back. Raises InvalidInput."""
+    """A project's own quotas after a change; None removes one. Raises InvalidInput."""
     faults = [Fault(f"is none of {', '.join(QUOTA_NAMES)}", field=name) for name in given if name not in QUOTA_NAMES]
     faults += [Fault("0 (no limit) or more", field=name) for name, limit in given.items() if limit and limit < 0]
     if faults:
@@ -26,12 +26,12 @@ def parsed_overrides(given: Mapping[str, int | None], before: Mapping[str, int])
 
 
 def limits_jobs(quotas: Quotas) -> bool:
-    """Whether anything has to be counted before a job is taken in."""
+    """Whether some quota applies to new jobs, so that the usage must be counted."""
     return any((quotas.jobs_in_flight, quotas.rows, quotas.bytes, quotas.tokens_per_day))
 
 
 def check_room(quotas: Quotas, usage: Holdings, new: Size) -> None:
-    """Raise QuotaExceeded where one more job of this size would be too much beside what there is."""
+    """Raise QuotaExceeded if the project's usage plus a job of this size exceeds a quota."""
     for name, limit, used, more in (
         ("rows", quotas.rows, usage.rows, new.rows),
         ("bytes", quotas.bytes, usage.bytes, new.bytes),
@@ -50,7 +50,7 @@ def check_room(quotas: Quotas, usage: Holdings, new: Size) -> None:
 
 
 def check_tokens(quotas: Quotas, used: int, seconds_left_today: float) -> None:
-    """Raise QuotaExhausted where the project has had computed today what it may have in a day."""
+    """Raise QuotaExhausted if the project has used up its tokens of the day."""
     if quotas.tokens_per_day and used >= quotas.tokens_per_day:
         state = QuotaState(quota="tokens_per_day", limit=quotas.tokens_per_day, used=used)
         message = f"the project has had {state.used} of {state.limit} tokens computed today (UTC)"
@@ -58,7 +58,7 @@ def check_tokens(quotas: Quotas, used: int, seconds_left_today: float) -> None:
 
 
 def check_streams(quotas: Quotas, open_streams: int) -> None:
-    """Raise QuotaExhausted where one more event stream would be too much."""
+    """Raise QuotaExhausted if one more event stream would exceed the quota."""
     limit = quotas.event_streams
     if limit and open_streams >= limit:
         state = QuotaState(quota="event_streams", limit=limit, used=open_streams)

@@ -1,4 +1,4 @@
-"""How often one API key may ask: a bucket of requests that fills up steadily."""
+"""Limits the request rate of each API key by a token bucket."""
 
 import math
 from collections.abc import Callable
@@ -8,25 +8,25 @@ from service.errors import TooManyRequests
 from service.identifiers import KeyId
 
 WINDOW_SECONDS = 60.0
-_MOST_BUCKETS = 10_000  # full ones are forgotten beyond it; a full one and none are the same
+_MOST_BUCKETS = 10_000  # with more buckets, the limiter drops the full ones: a full bucket equals none
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is left of a bucket, and in how many seconds it is full again."""
+    """The state of a key's bucket after a request: the requests left, and the time until it is full again."""
 
     limit: int
     remaining: int
     full_in_seconds: float
-    wait_seconds: float = 0.0  # before the next request, where this one was one too many
+    wait_seconds: float = 0.0  # until the next request is allowed, if this one exceeded the limit
 
     def check(self) -> None:
-        """Raises TooManyRequests where this request was one too many."""
+        """Raises TooManyRequests if this request exceeded the limit."""
         if self.wait_seconds:
             raise TooManyRequests(f"an API key may ask {self.limit} times a minute", self.wait_seconds)
 
     def headers(self) -> dict[str, str]:
-        """As of draft-ietf-httpapi-ratelimit-headers-10: the policy, and what is left of it."""
+        """The response headers of draft-ietf-httpapi-ratelimit-headers-10: the policy, and the requests left."""
         return {
             "RateLimit-Policy": f'"key";q={self.limit};w={WINDOW_SECONDS:.0f}',
             "RateLimit": f'"key";r={self.remaining};t={math.ceil(self.full_in_seconds)}',
@@ -34,7 +34,7 @@ class Standing:
 
 
 class RateLimiter:
-    """Buckets of so many requests, one for each key; an empty one fills up within a minute. 0 is no limit."""
+    """One token bucket for each key, of `requests_per_minute` requests; it refills within a minute. 0: no limit."""
 
     def __init__(self, requests_per_minute: int, now: Callable[[], float]) -> None:
         self._limit = requests_per_minute
@@ -43,7 +43,7 @@ class RateLimiter:
         self._full_at: dict[KeyId, float] = {}
 
     def take(self, key_id: KeyId) -> Standing | None:
-        """Count a request that is not too many; what is left then, or None without a limit."""
+        """Count a request if the limit allows it; return the bucket's state, or None if there is no limit."""
         if not self._limit:
             return None
         now = self._now()

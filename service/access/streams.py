@@ -1,4 +1,4 @@
-"""Counts the event streams that are open in this process, by project."""
+"""Counts the open event streams of this process by project, for the quota of streams."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,18 +10,18 @@ from service.records.access import Quotas
 
 
 class StreamCounter:
-    """Open streams of one process; several API processes count each for itself."""
+    """Counts open streams by project; each API process counts only its own."""
 
     def __init__(self) -> None:
         self._open: Counter[ProjectName] = Counter()
 
     def open_streams(self, project: ProjectName) -> int:
-        """How many streams the project has open here."""
+        """The number of streams that the project has open in this process."""
         return self._open[project]
 
     @contextmanager
     def counted(self, project: ProjectName, quotas: Quotas) -> Iterator[None]:
-        """One more stream for as long as the context lasts. Raises QuotaExhausted."""
+        """Count one more stream during the context. Raises QuotaExhausted."""
         check_streams(quotas, self._open[project])
         self._open[project] += 1
         try:

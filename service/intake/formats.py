@@ -1,6 +1,6 @@
-"""Finds out which format an upload has: by its name, else its content type, else its first bytes.
+"""Detects the format of an upload: by its name, otherwise by its content type, otherwise by its first bytes.
 
-A name or content type that the first bytes contradict for certain does not count.
+The first bytes overrule the name and the content type if they allow only one format.
 """
 
 import re
@@ -42,13 +42,13 @@ _JSON_BEGINS = re.compile(rb'\s*(?:\{\s*(?:"|\}|\Z)|\[\s*\{)')
 
 
 class Format(StrEnum):
-    """What can be read."""
+    """The formats that the service reads."""
 
-    JSONL = "jsonl"  # any JSON: lines, a list, objects over several lines
+    JSONL = "jsonl"  # any JSON: one object per line, a list, or objects over several lines
     CSV = "csv"
     TSV = "tsv"
     PARQUET = "parquet"
-    XLSX = "xlsx"  # a workbook of Excel
+    XLSX = "xlsx"  # an Excel workbook
 
 
 _NAMES = {
@@ -88,32 +88,32 @@ _BY_CONTENT_TYPE = {
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What the sender says about a file."""
+    """The name and content type that the sender declares for a file."""
 
     filename: str | None
     content_type: str | None
 
 
 def is_gzip(head: bytes) -> bool:
-    """Whether a file that begins so is packed by gzip."""
+    """Whether a file with this beginning is compressed by gzip."""
     return head.startswith(_GZIP_MAGIC)
 
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """A file's format, and what was assumed about it."""
+    """The detected format of a file, and an assumption to report to the sender."""
 
     format: Format
     assumption: str | None = None
 
 
 def detect_format(upload: Upload, head: bytes) -> Detected:
-    """The format of a file whose unpacked content begins with `head`, as UTF-8. Raises UnsupportedFormat."""
+    """Detect the format of a file whose uncompressed content begins with `head`, as UTF-8. Raises UnsupportedFormat."""
     declared = _by_name(upload.filename or "") or _by_content_type(upload.content_type or "")
     if declared is Format.XLSX:
         if head.startswith(_ZIP_MAGIC):
             return Detected(Format.XLSX)
-        declared = None  # whatever it is, it is no workbook
+        declared = None  # it is not a workbook, so its name does not count
     _refuse_others(head)
     found = _certain(head)
     if declared is None:
@@ -136,14 +136,14 @@ def _by_content_type(content_type: str) -> Format | None:
 
 
 def _certain(head: bytes) -> Format | None:
-    """The format that these first bytes can only have."""
+    """The only format that allows these first bytes; None if there are several."""
     if head.startswith(_PARQUET_MAGIC):
         return Format.PARQUET
     return Format.JSONL if _JSON_BEGINS.match(head.removeprefix(_BOM)) else None
 
 
 def _refuse_others(head: bytes) -> None:
-    """Raises UnsupportedFormat for a file that is known, and not read."""
+    """Raises UnsupportedFormat if the first bytes show a known format that the service does not read."""
     for magic, (what, remedy) in _OTHERS.items():
         if head.startswith(magic):
             raise UnsupportedFormat(f"the file is {what}, which is not read; {remedy}")
@@ -154,10 +154,10 @@ def _refuse_others(head: bytes) -> None:
 
 
 def _refuse_what_is_no_json(head: bytes) -> None:
-    """One message in place of one for each line. Raises UnsupportedFormat."""
+    """Refuse a file that is not JSON by one message instead of one for each line. Raises UnsupportedFormat."""
     text = head.removeprefix(_BOM).lstrip()
     if text.startswith((b"{", b"[")):
-        return  # some line of it will say what is wrong
+        return  # the reader will report the faulty line
     line = text.partition(b"\n")[0]
     looks = "; it looks like CSV: name it .csv or .tsv" if any(sign in line for sign in _CELL_SIGNS) else ""
     raise UnsupportedFormat(

@@ -1,4 +1,4 @@
-"""Data sets as they arrive: an uploaded file, or examples written into the request."""
+"""Reads the rows of a data set, from an uploaded file of any format or from examples in the request."""
 
 import contextlib
 import gzip
@@ -27,13 +27,13 @@ from service.jobs.checks.rows import FaultLog, SourceRow
 
 _BUFFER_BYTES = 131_072
 _BLOCK_BYTES = 1_048_576
-_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)  # what a gzip file that is cut or changed raises
+_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)  # errors of truncated or damaged gzip files
 
 
 class FileSource:
-    """An uploaded file, read from its beginning each time; not to be read twice at once.
+    """The rows of an uploaded file; each reading starts at its beginning, and only one may run at a time.
 
-    To be closed in the end; the file itself stays the caller's.
+    The caller closes the source in the end, and still owns the file itself.
     """
 
     def __init__(self, file: IO[bytes], upload: Upload, limits: Limits) -> None:
@@ -52,16 +52,16 @@ class FileSource:
         self.close()
 
     def cancel(self) -> None:
-        """Whoever sent the file has left: what reads it, in whichever thread, ends with RequestTooSlow."""
+        """The client has left: end a reading in any thread with RequestTooSlow."""
         self._watch.cancel()
 
     def close(self) -> None:
-        """Give back what was put on disk for reading."""
+        """Delete the temporary files of the reading."""
         if self._parquet is not None:
             self._parquet.close()
 
     def prepare(self) -> None:
-        """Do now what the first reading would have to do before its first row, which is much for Parquet.
+        """Do the work of a reading up to its first row; for Parquet this converts the whole file.
 
         Raises PayloadTooLarge, UnsupportedFormat and SpoolFull.
         """
@@ -70,7 +70,7 @@ class FileSource:
         rows.close()
 
     def rows(self, faults: FaultLog) -> Generator[SourceRow, None, None]:
-        """Every row that can be read. Raises PayloadTooLarge, UnsupportedFormat and RequestTooSlow."""
+        """Every readable row; `faults` gets the others. Raises PayloadTooLarge, UnsupportedFormat, RequestTooSlow."""
         yield from self._watch.over(self._rows(faults))
 
     def _rows(self, faults: FaultLog) -> Iterator[SourceRow]:
@@ -87,17 +87,20 @@ class FileSource:
             faults.add(f"the gzip file is damaged or incomplete: {error}")
 
     def sha256(self) -> str:
-        """Over the file's bytes and the format they are read as."""
+        """The hash of the file's bytes and of its detected format."""
         digest = hashlib.sha256()
         self._file.seek(0)
         while block := self._file.read(_BLOCK_BYTES):
             digest.update(block)
-        with contextlib.suppress(*_DAMAGED, UnsupportedFormat), self._unpacked() as content:  # reading tells of it
+        with (
+            contextlib.suppress(*_DAMAGED, UnsupportedFormat),
+            self._unpacked() as content,
+        ):  # the reading reports these errors
             digest.update(detect_format(self._upload, _as_utf8(content).peek(SNIFFED_BYTES)).format.encode())
         return digest.hexdigest()
 
     def _unpacked(self) -> io.BufferedReader:
-        """The content from its beginning. The upload itself stays open when this is closed."""
+        """The uncompressed content from its beginning. Closing it leaves the upload open."""
         raw = _Unclosing(self._file)
         packed = self._is_packed()
         content = gzip.GzipFile(fileobj=raw) if packed else raw
@@ -126,7 +129,7 @@ class FileSource:
 
     def _read_unpacked(self, content: io.BufferedReader, form: str, faults: FaultLog) -> Iterator[SourceRow]:
         if self._parquet is None:
-            with scratch_space(), tempfile.TemporaryFile() as copy:  # the process that reads it needs a file on disk
+            with scratch_space(), tempfile.TemporaryFile() as copy:  # the reader's process needs a file on disk
                 _copy(content, copy, self._limits)
                 self._parquet = unpack_parquet(copy, self._limits, self._watch.check_wanted, form=form)
                 self._watch.restart()
@@ -134,7 +137,7 @@ class FileSource:
 
 
 def _as_utf8(content: io.BufferedReader) -> io.BufferedReader:
-    """The content, from where it is, with its characters as UTF-8 has them."""
+    """The rest of the content, converted to UTF-8 if it is UTF-16."""
     if is_utf16(content.peek(SNIFFED_BYTES)):
         return io.BufferedReader(FromUtf16(content), _BUFFER_BYTES)
     return content
@@ -157,7 +160,7 @@ def _read_cells(content: IO[bytes], head: bytes, form: Format, limits: Limits, f
 
 
 class _Unclosing(io.RawIOBase):
-    """A view of a file that leaves it open when closed."""
+    """A view of a file whose closing leaves the file open."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -191,7 +194,7 @@ def _copy(content: IO[bytes], copy: IO[bytes], limits: Limits) -> None:
 
 
 class InlineSource:
-    """Examples written into the request."""
+    """The rows of a data set that the request itself contains as `examples`."""
 
     def __init__(self, examples: Sequence[Any], limits: Limits) -> None:
         self._examples = examples
@@ -199,11 +202,11 @@ class InlineSource:
         self._watch = Watch()
 
     def cancel(self) -> None:
-        """Whoever sent the examples has left: what reads them, in whichever thread, ends with RequestTooSlow."""
+        """The client has left: end a reading in any thread with RequestTooSlow."""
         self._watch.cancel()
 
     def rows(self, faults: FaultLog) -> Iterator[SourceRow]:
-        """Every example that is an object; they are counted from 1. Raises PayloadTooLarge and RequestTooSlow."""
+        """Every example that is an object, numbered from 1. Raises PayloadTooLarge and RequestTooSlow."""
         yield from self._watch.over(self._rows(faults))
 
     def _rows(self, faults: FaultLog) -> Iterator[SourceRow]:
@@ -217,5 +220,5 @@ class InlineSource:
                 yield SourceRow(number, example)
 
     def sha256(self) -> str:
-        """Over the examples' canonical form."""
+        """The hash of the examples, serialised as JSON."""
         return hashlib.sha256(orjson.dumps(self._examples)).hexdigest()

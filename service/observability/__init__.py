@@ -1,4 +1,4 @@
-"""What operators see of a process: its logs, its metrics, its traces."""
+"""Logs, metrics and traces of a process, for its operators."""
 
 from service.observability.logs import configure_logging
 

@@ -1,8 +1,8 @@
-"""Logs: a sentence for people with bound fields for machines.
+"""Configures the logs: each line has a sentence for people and fields for machines.
 
-Every line has `timestamp`, `level`, `logger` and `event`. What it belongs to is bound by whoever knows it:
-`request_id`, `project` and `key_id` by the API; `worker`, `job`, `shard` and `epoch` by workers, who add the
-`request_id` of the request that made the job. So one id leads from there to the last shard (docs/operations.md).
+Every line has `timestamp`, `level`, `logger` and `event`. The API binds `request_id`, `project` and `key_id`.
+Workers bind `worker`, `job`, `shard` and `epoch`, and add the `request_id` of the request that created the job.
+So one id leads from a request to the last shard of its job (docs/operations.md).
 """
 
 import logging
@@ -18,7 +18,7 @@ from service.terminal import visible
 
 
 def configure_logging(log_format: Literal["console", "json"], level: str) -> None:
-    """Send structlog and the standard library's logging to stderr in one form; call once per process."""
+    """Send structlog and the standard library's logging to stderr in the same format; call once per process."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -32,7 +32,7 @@ def configure_logging(log_format: Literal["console", "json"], level: str) -> Non
         if log_format == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
-    shown = [] if log_format == "json" else [_visible]  # JSON escapes by itself
+    shown = [] if log_format == "json" else [_visible]  # JSON already escapes control characters
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -53,7 +53,7 @@ def configure_logging(log_format: Literal["console", "json"], level: str) -> Non
 
 
 def _with_trace_id(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """The line with the trace that it was written in, where there is one."""
+    """Add the id of the current trace, if there is one."""
     trace_id = current_trace_id()
     if trace_id is not None:
         line["trace_id"] = trace_id
@@ -61,12 +61,12 @@ def _with_trace_id(_logger: object, _method: str, line: structlog.typing.EventDi
 
 
 def _visible(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """The line as a terminal may show it, whatever paths and answers of servers are in it."""
+    """Make control characters visible, since paths and answers of servers may contain some."""
     return {name: visible(value) if isinstance(value, str) else value for name, value in line.items()}
 
 
 def _log_the_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What Python would write on its own, as a line like all others and without secrets."""
+    """Log an uncaught exception in the usual format and without secrets, in place of Python's own output."""
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)
         return
@@ -74,5 +74,5 @@ def _log_the_end(kind: type[BaseException], error: BaseException, trace: Traceba
 
 
 def _without_secrets(_logger: object, _method: str, line: structlog.typing.EventDict) -> str:
-    """The finished line, whatever it was made from, without the secret of any API key."""
+    """Remove secrets of API keys and webhooks from the finished line."""
     return redacted(str(line))

@@ -1,7 +1,7 @@
-"""Metrics that both doors have: backends as they are driven, the pool of connections, the process itself.
+"""The metrics that API and workers share: calls to backends, the pool of database connections, the process.
 
-`api/metrics.py` and `workers/metrics.py` add what only one of them can know. Labels have few values: names of
-backends, numbers of their servers, ways that things end. Job ids, paths and projects are never among them.
+`api/metrics.py` and `workers/metrics.py` add the metrics of one of them. Labels have few values: names of
+backends, numbers of their servers, outcomes. Job ids, paths and projects are never labels.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _CALL_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 6
 
 
 class ServiceMetrics:
-    """One process's metrics, in a registry of their own."""
+    """The shared metrics of one process, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -35,7 +35,7 @@ class ServiceMetrics:
         )
         self._seconds = Histogram(
             "icm_backend_call_duration_seconds",
-            "Time from a call's beginning to its end, waits for a place not counted",
+            "Duration of a call, without the wait for a slot",
             ["backend"],
             buckets=_CALL_SECONDS,
             registry=self.registry,
@@ -44,17 +44,17 @@ class ServiceMetrics:
         self.registry.register(self._loads)
 
     def calls_to(self, backend: str) -> "CallMetrics":
-        """What the executor of a backend's server tells of its calls; every outcome counts from 0 on."""
+        """The observer that counts the calls to a backend; every outcome starts at 0."""
         return CallMetrics(
             {end: self._calls.labels(backend, end.value) for end in CallEnd}, self._seconds.labels(backend)
         )
 
     def watch_server(self, backend: str, number: int, load: ServerLoad) -> None:
-        """Show how a server is driven whenever metrics are asked for."""
+        """Read the load of this server at every scrape."""
         self._loads.servers[backend, str(number)] = load
 
     def watch_pool(self, load: PoolLoad) -> None:
-        """Show the use of the database connections whenever metrics are asked for."""
+        """Read the use of the database connections at every scrape."""
         self._loads.pool = load
 
     def exposition(self) -> bytes:
@@ -63,32 +63,32 @@ class ServiceMetrics:
 
 
 class CallMetrics:
-    """Counts the calls to one backend."""
+    """Counts the calls to one backend, and measures their duration."""
 
     def __init__(self, ends: dict[CallEnd, Counter], seconds: Histogram) -> None:
         self._ends = ends
         self._seconds = seconds
 
     def called(self, seconds: float, how: CallEnd) -> None:
-        """A call has ended after so long on its way."""
+        """See CallObserver."""
         self._ends[how].inc()
         self._seconds.observe(seconds)
 
 
 class _Loads(Collector):
-    """Reads what is under way when asked."""
+    """Collects gauges of servers and of the connection pool at each scrape."""
 
     def __init__(self) -> None:
         self.servers: dict[tuple[str, str], ServerLoad] = {}
         self.pool: PoolLoad | None = None
 
     def collect(self) -> Iterator[Metric]:
-        """The gauges as of now."""
+        """The gauges with their present values."""
         names = ["backend", "server"]
-        under_way = GaugeMetricFamily("icm_backend_calls_in_flight", "Calls under way at a server", labels=names)
-        limit = GaugeMetricFamily("icm_backend_calls_limit", "Calls that may be under way just now", labels=names)
+        under_way = GaugeMetricFamily("icm_backend_calls_in_flight", "Calls in flight at a server", labels=names)
+        limit = GaugeMetricFamily("icm_backend_calls_limit", "Current limit of calls in flight", labels=names)
         circuit = GaugeMetricFamily(
-            "icm_backend_circuit_open", "1 while a server is left alone since it does not answer", labels=names
+            "icm_backend_circuit_open", "1 while the circuit breaker of a server is open", labels=names
         )
         for which, load in list(self.servers.items()):
             under_way.add_metric(which, load.under_way)
@@ -98,4 +98,6 @@ class _Loads(Collector):
         if self.pool is not None:
             used, most = self.pool.connections_in_use, self.pool.max_connections
             yield GaugeMetricFamily("icm_database_connections_in_use", "Connections in use by this process", value=used)
-            yield GaugeMetricFamily("icm_database_connections_max", "Connections that it may have", value=most)
+            yield GaugeMetricFamily(
+                "icm_database_connections_max", "Largest number of connections of this process", value=most
+            )

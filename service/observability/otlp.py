@@ -1,4 +1,4 @@
-"""OpenTelemetry's SDK, set up; imported only where traces are sent, since the extra `telemetry` has it."""
+"""Sets up OpenTelemetry's SDK to export spans; imported only to send traces, since the SDK is an optional extra."""
 
 import os
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-_LAST_SECONDS = 3.0  # for trying to send the last spans again, below what supervisors wait before they kill
+_LAST_SECONDS = 3.0  # for retries of the last spans; shorter than the time after which supervisors kill a process
 _PATH = "/v1/traces"  # of the OTLP/HTTP specification, below a base address
 
 
 @contextmanager
 def exporting(service_name: str, endpoint: str) -> Iterator[None]:
-    """Send spans in batches; `OTEL_SERVICE_NAME` goes before the name given here."""
+    """Export spans in batches during the context; `OTEL_SERVICE_NAME` overrides the name given here."""
     name = os.environ.get("OTEL_SERVICE_NAME") or service_name
     resource = Resource.create({SERVICE_NAME: name, SERVICE_VERSION: version("icm-service")})
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
@@ -32,7 +32,7 @@ def exporting(service_name: str, endpoint: str) -> Iterator[None]:
 
 
 def _send_the_rest(provider: TracerProvider, exporter: OTLPSpanExporter) -> None:
-    """Send what is left; a collector that is away must not keep the process from its end."""
+    """Send the remaining spans; a collector that does not answer must not keep the process from ending."""
     enough = Timer(_LAST_SECONDS, exporter.shutdown)
     enough.start()
     try:

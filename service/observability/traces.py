@@ -1,8 +1,8 @@
-"""Traces: whether any are sent, and where to.
+"""Decides whether a process sends traces, and to which endpoint.
 
-The code makes spans by OpenTelemetry's API alone (`service/spans.py`). Only here, and only where the operator names an
-endpoint, its SDK is loaded and told to send them by OTLP over HTTP; everything else about them is set by the
-standard variables (`OTEL_TRACES_SAMPLER`, `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_BSP_...`).
+The rest of the code creates spans only by OpenTelemetry's API (`service/spans.py`). If the operator names an
+endpoint, this module loads the SDK, which sends them by OTLP over HTTP. The standard variables configure
+everything else (`OTEL_TRACES_SAMPLER`, `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_BSP_...`).
 """
 
 import os
@@ -13,15 +13,15 @@ _STANDARD = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 class TelemetryNotInstalled(SystemExit):
-    """Traces are asked for, and the packages that send them are not there: the process ends before it has begun."""
+    """The operator asks for traces, but the packages that send them are not installed; the process exits at once."""
 
 
 @contextmanager
 def sent_traces(service_name: str, endpoint: str) -> Iterator[None]:
-    """Send the process's spans for as long as the context lasts, the last ones at its end.
+    """Send the process's spans during the context, the last ones at its end.
 
-    To this endpoint, such as `http://collector:4318`; where it is empty, to the one of OpenTelemetry's own
-    variables; where neither is set nothing is loaded. Raises TelemetryNotInstalled.
+    The spans go to this endpoint, such as `http://collector:4318`. If it is empty, OpenTelemetry's own variables
+    name the endpoint. If neither is set, the SDK is not loaded. Raises TelemetryNotInstalled.
     """
     if not (endpoint or any(os.environ.get(name) for name in _STANDARD)):
         yield

@@ -1,4 +1,4 @@
-"""Of a comparison and its swapped twin, exactly one has the label."""
+"""The relation `antisymmetric`: of a comparison and its twin in opposite order, exactly one has the label."""
 
 from collections import Counter
 from collections.abc import Hashable
@@ -18,25 +18,25 @@ class AntisymmetricRelation(Comparison):
     kind: Literal["antisymmetric"]
 
     def room(self, found: RelationCount, rows: int) -> tuple[int, int]:
-        """One row of each pair of twins; where several rows compare the same, more of them."""
+        """Exactly one row per pair of twins; if several rows compare the same things, that is only a lower bound."""
         are_pairs = found.rows == 2 * found.constraints
         return found.constraints, rows - found.constraints if are_pairs else rows
 
     def group_key(self, row: Fields) -> Key:
-        """The group's columns and the two things in whichever order. Raises UnusableValue."""
+        """The values of the group's columns and the two things, whatever their order. Raises UnusableValue."""
         return (*values_of(self.group, row), *sorted(self.compared(row), key=repr))
 
     def constraint(self, clusters: Clusters, label: Label) -> Constraint | None:
-        """One of the twins; none where a row has no twin."""
+        """The rule that exactly one of the twins has the label; None if a row has no twin."""
         return Constraint(Rule.EXACTLY_ONE, tuple(clusters.values()), label) if len(clusters) > 1 else None
 
     def tie(self) -> "TwinTie":
-        """What finds the twins."""
+        """An empty TwinTie for this relation."""
         return TwinTie(self, self.kind)
 
 
 class TwinTie(GroupTie):
-    """Ties twins, and counts the rows whose twin is not there."""
+    """Ties twins, and counts the rows without a twin."""
 
     def __init__(self, relation: AntisymmetricRelation, kind: str) -> None:
         super().__init__(relation, kind)
@@ -51,5 +51,5 @@ class TwinTie(GroupTie):
         self._pairs[hash(key), hash(twin)] += 1
 
     def rows_lacking_their_twin(self) -> int:
-        """Rows without a twin."""
+        """The number of rows without a twin."""
         return sum(count for (pair, twin), count in self._pairs.items() if (twin, pair) not in self._pairs)

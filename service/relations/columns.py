@@ -1,4 +1,4 @@
-"""Reads the columns of a relation."""
+"""Reads the values and ids that a relation needs from the columns of a row."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Annotated, Any
@@ -7,13 +7,13 @@ from pydantic import Field
 
 from service.values import as_text, is_blank
 
-Fields = Mapping[str, Any]  # one row
-Key = tuple[Hashable, ...]  # what rows have in common that belong together
+Fields = Mapping[str, Any]  # one row: value by column
+Key = tuple[Hashable, ...]  # equal for rows that belong together
 Columns = Annotated[str | list[str], Field(description="one column or several")]
 
 
 class UnusableValue(ValueError):
-    """A column that a relation reads holds a list or an object where it must not."""
+    """A column of a relation holds a list or an object, which the relation cannot use."""
 
     def __init__(self, field: str, needed: str = "a relation needs text, a number or true/false") -> None:
         super().__init__(f"field {field!r} holds a list or an object; {needed}")
@@ -21,7 +21,7 @@ class UnusableValue(ValueError):
 
 
 def names_of(columns: str | Sequence[str] | None) -> tuple[str, ...]:
-    """One column, several or none as a tuple."""
+    """The columns as a tuple, given one column, several or none."""
     return () if columns is None else (columns,) if isinstance(columns, str) else tuple(columns)
 
 
@@ -39,7 +39,7 @@ def value_of(column: str, row: Fields) -> Hashable:
 
 
 def references(column: str, row: Fields) -> list[str]:
-    """The ids of other rows that the column holds; none where it is null or blank. Raises UnusableValue."""
+    """The ids of other rows in the column; none if it is null or blank. Raises UnusableValue."""
     value = row[column]
     ids = value if isinstance(value, list) else [value]
     if isinstance(value, dict) or any(isinstance(item, list | dict) for item in ids):
@@ -48,10 +48,10 @@ def references(column: str, row: Fields) -> list[str]:
 
 
 def _text_of_number(value: float) -> tuple[str, str]:
-    """Equal for equal numbers, of which true and false are none.
+    """A key for a number, equal for equal numbers; true and false differ from 1 and 0.
 
-    Text, since Python's hash of a number is known to everybody: a data set could be made of a million numbers
-    that all fall together in a dictionary and take hours. The hash of text is another one in each process.
+    The key is text, since Python's hash of a number is predictable: an attacker could send a million numbers that
+    collide in a dictionary and take hours. The hash of text differs in each process.
     """
     if isinstance(value, bool):
         return "bool", str(value)

@@ -1,4 +1,4 @@
-"""What the relations share whose rows say something of an ordered pair of things."""
+"""The common part of relations whose rows compare two things in order, such as "a is larger than b"."""
 
 from collections.abc import Hashable
 
@@ -10,7 +10,7 @@ from service.values import is_blank
 
 
 class Comparison(KeyedRelation):
-    """A rule over rows that say something of an ordered pair of things."""
+    """A relation whose rows compare two things, named by the columns `first` and `second`."""
 
     first: str
     second: str
@@ -19,7 +19,7 @@ class Comparison(KeyedRelation):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns the rule reads."""
+        """See BaseRelation."""
         return (self.first, self.second, *names_of(self.group))
 
     def compared(self, row: Fields) -> tuple[Hashable, Hashable]:
@@ -27,10 +27,10 @@ class Comparison(KeyedRelation):
         return value_of(self.first, row), value_of(self.second, row)
 
     def compares_with_itself(self, row: Fields) -> bool:
-        """Whether the two things are one. Raises UnusableValue."""
+        """Whether the two things are the same. Raises UnusableValue."""
         first, second = self.compared(row)
         return bool(first == second and not is_blank(row[self.first]))
 
-    def cluster_key(self, position: int, row: Fields) -> Key:  # noqa: ARG002  # rows that compare the same count as one
-        """The two things, in order. Raises UnusableValue."""
+    def cluster_key(self, position: int, row: Fields) -> Key:  # noqa: ARG002  # the row's position does not matter
+        """The two things, in order: rows that compare the same things count as one. Raises UnusableValue."""
         return self.compared(row)

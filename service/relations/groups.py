@@ -1,4 +1,4 @@
-"""Rules over the rows that agree in some columns: one kind of relation for each rule that needs nothing but rows."""
+"""The relations over rows that agree in some columns, such as `at_most_one`: one kind for each rule over rows."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -12,13 +12,13 @@ from service.search.rules.consistency import Constraint
 from service.search.rules.registry import RULE_NAMED, Rule
 
 if TYPE_CHECKING:
-    GroupRule = str  # a type checker cannot read names that are only there at run time
+    GroupRule = str  # type checkers cannot evaluate names that exist only at run time
 else:
     GroupRule = Literal[tuple(name for name, rule in RULE_NAMED.items() if not rule.kind.compares_things)]
 
 
 class GroupRelation(KeyedRelation):
-    """A rule over the rows that agree in the `group` columns."""
+    """A rule over the rows that agree in the columns of `group`."""
 
     kind: GroupRule
     group: Columns
@@ -27,22 +27,22 @@ class GroupRelation(KeyedRelation):
 
     @property
     def rule(self) -> Rule:
-        """The rule of that name."""
+        """The rule that the relation applies."""
         return RULE_NAMED[self.kind]
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns the rule reads."""
+        """See BaseRelation."""
         group = names_of(self.group)
         return group if self.distinct is None else (*group, self.distinct)
 
     @property
     def may_contradict_itself(self) -> bool:
-        """A group may have more clusters than there are labels, if each needs its own."""
+        """True if each cluster needs a label of its own: a group may have more clusters than there are labels."""
         return self.rule.kind.most_clusters(2) is not None
 
     def room(self, found: RelationCount, rows: int) -> tuple[int, int] | None:
-        """The fewest and the most of so many rows that can have the label; None: any number."""
+        """See BaseRelation."""
         bounds = self.rule.kind.clusters_with_label
         if bounds is None:
             return None
@@ -56,15 +56,15 @@ class GroupRelation(KeyedRelation):
         return values_of(self.group, row)
 
     def cluster_key(self, position: int, row: Fields) -> Key:
-        """The value of `distinct`, or a key of the row's own. Raises UnusableValue."""
+        """The value of `distinct`; without `distinct` a key that no other row has. Raises UnusableValue."""
         return (position,) if self.distinct is None else (value_of(self.distinct, row),)
 
     def constraint(self, clusters: Clusters, label: Label) -> Constraint | None:
-        """The rule over the group's clusters."""
+        """The rule over the group's clusters; None if they cannot break it."""
         if len(clusters) < 2 and not self.rule.kind.binds_one_cluster:
             return None
         return Constraint(self.rule, tuple(clusters.values()), label)
 
     def tie(self) -> GroupTie:
-        """What finds the rows that the relation ties."""
+        """An empty GroupTie for this relation."""
         return GroupTie(self, self.kind, binds_one_cluster=self.rule.kind.binds_one_cluster)

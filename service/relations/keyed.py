@@ -1,4 +1,4 @@
-"""What the relations share that tie rows by what they have in common in some columns."""
+"""The common part of relations that tie rows by a key, which they compute from some columns."""
 
 from abc import abstractmethod
 from array import array
@@ -10,29 +10,29 @@ from service.relations.relation import BaseRelation, Tie
 from service.search.rules.consistency import Constraint
 from service.values import is_blank
 
-Clusters = Mapping[Key, tuple[Row, ...]]  # the rows of a group, those together that count as one
+Clusters = Mapping[Key, tuple[Row, ...]]  # the rows of a group; those of a cluster count as one
 
 
 class KeyedRelation(BaseRelation):
-    """Rows with one key form a group, and those of them that count as one a cluster."""
+    """A relation that groups rows by one key, and by another key divides each group into clusters that count as one."""
 
     @abstractmethod
     def group_key(self, row: Fields) -> Key:
-        """What the rows of one group have in common. Raises UnusableValue."""
+        """The key that all rows of a group share. Raises UnusableValue."""
 
     @abstractmethod
     def cluster_key(self, position: int, row: Fields) -> Key:
-        """What the rows of a group have in common that count as one. Raises UnusableValue."""
+        """The key that all rows of a cluster share within their group. Raises UnusableValue."""
 
     @abstractmethod
     def constraint(self, clusters: Clusters, label: Label) -> Constraint | None:
-        """The constraint on a group; None where it cannot be broken."""
+        """The constraint on a group; None if no labelling can break it."""
 
     def takes_part(self, row: Fields) -> bool:
-        """Whether the relation speaks of the row.
+        """Whether the relation applies to the row.
 
-        Not where a column it reads is null or blank (as in SQL null equals nothing), nor where a
-        thing would be compared with itself.
+        It does not if one of its columns is null or blank (as in SQL, null equals nothing), or if the row
+        compares a thing with itself.
         """
         return not self.leaves_out(row) and not self.compares_with_itself(row)
 
@@ -41,16 +41,16 @@ class KeyedRelation(BaseRelation):
         return any(is_blank(row[column]) for column in self.columns)
 
     def compares_with_itself(self, row: Fields) -> bool:  # noqa: ARG002  # most relations compare nothing
-        """Whether the row says something of one thing twice. Raises UnusableValue."""
+        """Whether the row compares a thing with itself. Raises UnusableValue."""
         return False
 
     def constraints(
         self,
         label: Label,
         rows: Mapping[Row, Fields],
-        positions: Mapping[str, Row],  # noqa: ARG002  # rows are not named by their ids
+        positions: Mapping[str, Row],  # noqa: ARG002  # only `pairs` needs ids
     ) -> Iterator[Constraint]:
-        """A constraint for each group."""
+        """A constraint for each group that can break the rule."""
         groups: dict[Key, dict[Key, list[Row]]] = {}
         for position, row in rows.items():
             if self.takes_part(row):
@@ -63,14 +63,14 @@ class KeyedRelation(BaseRelation):
 
 
 class KeyedTie(Tie):
-    """Counts the rows that take no part."""
+    """Passes on the rows to which the relation applies, and counts the others."""
 
     def __init__(self, relation: KeyedRelation, kind: str) -> None:
         super().__init__(kind)
         self._relation = relation
 
-    def add(self, position: int, row: Fields, row_id: str) -> None:  # noqa: ARG002  # rows are not named by their ids
-        """Take in the next row. Raises UnusableValue."""
+    def add(self, position: int, row: Fields, row_id: str) -> None:  # noqa: ARG002  # only `pairs` needs ids
+        """See Tie."""
         if self._relation.takes_part(row):
             self._take(position, row)
             return
@@ -79,19 +79,19 @@ class KeyedTie(Tie):
 
     @abstractmethod
     def _take(self, position: int, row: Fields) -> None:
-        """Take in a row that takes part."""
+        """Add a row to which the relation applies."""
 
 
 class GroupTie(KeyedTie):
-    """Ties the rows of a group that has several clusters; one is enough where the rule `binds_one_cluster`."""
+    """Ties the rows of each group with several clusters; with `binds_one_cluster`, also of groups with one."""
 
     def __init__(self, relation: KeyedRelation, kind: str, *, binds_one_cluster: bool = False) -> None:
         super().__init__(relation, kind)
         self._binds_one_cluster = binds_one_cluster
         self._number: dict[Key, int] = {}
-        self._first = array("I")  # row of each key
-        self._cluster = array("q")  # hash of the first row's cluster: a collision would only miscount
-        self._divided = bytearray()  # 1 where rows of different clusters have the key
+        self._first = array("I")  # by key: its first row
+        self._cluster = array("q")  # by key: hash of the first row's cluster; a collision would only miscount
+        self._divided = bytearray()  # by key: 1 if its rows are tied
         self._member_key, self._members = array("I"), array("I")
 
     def _take(self, position: int, row: Fields) -> None:
@@ -106,11 +106,11 @@ class GroupTie(KeyedTie):
         self._member_key.append(number)
 
     def links(self) -> Iterator[tuple[int, int]]:
-        """Pairs of rows that connect each group."""
+        """See Tie."""
         for number, member in zip(self._member_key, self._members, strict=True):
             if self._divided[number]:
                 yield self._first[number], member
 
     def constraints(self) -> int:
-        """How many groups can be in conflict."""
+        """The number of groups that can be in conflict."""
         return sum(self._divided)

@@ -1,4 +1,4 @@
-"""Rules over pairs of rows that are named by their ids."""
+"""The relation `pairs`: a rule over pairs of rows that the user names by their ids."""
 
 import itertools
 from array import array
@@ -16,7 +16,7 @@ from service.search.rules.registry import RULE_NAMED
 
 
 class PairsRelation(BaseRelation):
-    """A rule over pairs of rows that are named by their ids: here, or in a column of the data set."""
+    """A rule over pairs of rows, named by their ids in the configuration or in a column of the data set."""
 
     kind: Literal["pairs"]
     rule: GroupRule
@@ -28,17 +28,17 @@ class PairsRelation(BaseRelation):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns the rule reads."""
+        """See BaseRelation."""
         return () if self.column is None else (self.column,)
 
     @property
     def reads_ids(self) -> bool:
-        """Its column holds nothing else."""
+        """True: its column holds only ids."""
         return True
 
     @property
     def may_contradict_itself(self) -> bool:
-        """Pairs may go in a circle, which only one label for all rows is sure to survive."""
+        """True unless one label for all rows keeps the rule: pairs may form a cycle."""
         return not RULE_NAMED[self.rule].kind.kept_by_one_label
 
     @field_validator("pairs")
@@ -62,7 +62,7 @@ class PairsRelation(BaseRelation):
     def constraints(
         self, label: Label, rows: Mapping[Row, Fields], positions: Mapping[str, Row]
     ) -> Iterator[Constraint]:
-        """A constraint for each pair of different rows; ids of rows that are not here belong to other shards."""
+        """A constraint for each pair of different rows; skips ids of rows in other shards."""
         named = [(positions.get(one), positions.get(other)) for one, other in self.pairs or ()]
         if self.column is not None:
             named += [
@@ -74,21 +74,21 @@ class PairsRelation(BaseRelation):
                 yield Constraint(RULE_NAMED[self.rule], ((one,), (other,)), label)
 
     def tie(self) -> "IdTie":
-        """What finds the rows that the relation ties."""
+        """An empty IdTie for this relation."""
         return IdTie(self)
 
 
 class IdTie(Tie):
-    """Rows that are named together are tied; an id may be named before its row comes."""
+    """Ties the rows of each pair; a pair may name an id before its row has been added."""
 
     def __init__(self, relation: PairsRelation) -> None:
         super().__init__(relation.kind)
         self._column, self._pairs = relation.column, relation.pairs or ()
         self._position: dict[str, int] = {}
-        self._namers, self._named = array("I"), list[str]()  # the row that names, the id it names
+        self._namers, self._named = array("I"), list[str]()  # a row, and the id in its column
 
     def add(self, position: int, row: Fields, row_id: str) -> None:
-        """Take in the next row. Raises UnusableValue."""
+        """See Tie."""
         ids = [] if self._column is None else references(self._column, row)
         self._position[row_id] = position
         for id_ in ids:
@@ -99,7 +99,7 @@ class IdTie(Tie):
                 self._named.append(id_)
 
     def links(self) -> Iterator[tuple[int, int]]:
-        """The pairs of rows that are both there."""
+        """The pairs whose rows are both in the data set."""
         named = itertools.chain(
             zip(self._namers, map(self._position.get, self._named), strict=True),
             ((self._position.get(one), self._position.get(other)) for one, other in self._pairs),
@@ -107,11 +107,11 @@ class IdTie(Tie):
         return ((one, other) for one, other in named if one is not None and other is not None)
 
     def constraints(self) -> int:
-        """How many different pairs there are."""
+        """The number of different pairs."""
         return len({(min(pair), max(pair)) for pair in self.links()})
 
     def unknown_ids(self, relation: int) -> Iterator[UnknownId]:
-        """The ids that the pairs name and no row has."""
+        """The ids in pairs that no row has."""
         for pair in self._pairs:
             yield from (UnknownId(relation, id_, pair) for id_ in pair if id_ not in self._position)
         ids = {row: id_ for id_, row in self._position.items()} if self._namers else {}

@@ -1,4 +1,4 @@
-"""The kinds of relations there are. To add one, write its module and give it a line here."""
+"""Lists every kind of relation. To add a kind, write its module and give it a line here."""
 
 from typing import Annotated
 

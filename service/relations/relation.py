@@ -1,4 +1,4 @@
-"""What one kind of relation brings: what users write, which rows it ties, and the constraints it puts on them.
+"""The interface of a kind of relation: its configuration, the rows that it ties, and the constraints on them.
 
 Each kind is a module beside this one and a line of `registry.py`.
 """
@@ -17,56 +17,56 @@ from service.union_find import UnionFind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelationCount:
-    """What one relation makes of a data set."""
+    """Counts of what one relation does to a data set."""
 
     kind: str
-    rows: int  # it speaks of
-    constraints: int  # groups, pairs, or triples of things, that can be in conflict
-    largest_group: int  # rows it ties together by itself
-    rows_related_to_themselves: int  # left out: they say nothing
-    rows_left_blank: int  # left out: a column it reads is null or blank there; of `pairs` none, which need no partner
+    rows: int  # rows that the relation ties to others
+    constraints: int  # groups, pairs, or triples of things that can be in conflict
+    largest_group: int  # size of the largest set of rows that this relation alone ties together
+    rows_related_to_themselves: int  # ignored, since they state nothing
+    rows_left_blank: int  # ignored, since a column of the relation is null or blank; 0 for `pairs`
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownId:
-    """A pair names an id that no row has."""
+    """An id in a pair that no row has."""
 
     relation: int
     id: str
     pair: tuple[str, str]
-    row: int | None = None  # that names it in this column; None where the configuration does
+    row: int | None = None  # the row whose `column` names it; None if the configuration names it
     column: str | None = None
 
 
 class Tie(ABC):
-    """Which rows one relation ties, as they stream by; keeps a few numbers of each, and the keys seen."""
+    """Finds out which rows one relation ties, from a stream of rows; keeps only keys and a few numbers per row."""
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
-        self._themselves = self._blank = 0  # rows that are left out
+        self._themselves = self._blank = 0  # rows that the relation ignores
 
     @abstractmethod
     def add(self, position: int, row: Fields, row_id: str) -> None:
-        """Take in the next row. Raises UnusableValue."""
+        """Add the next row. Raises UnusableValue."""
 
     @abstractmethod
     def links(self) -> Iterator[tuple[int, int]]:
-        """Pairs of rows that connect each group."""
+        """Pairs of rows that connect all rows of each tied group."""
 
     @abstractmethod
     def constraints(self) -> int:
-        """How many constraints the relation puts on the rows."""
+        """The number of constraints that the relation puts on the rows."""
 
     def unknown_ids(self, relation: int) -> Iterator[UnknownId]:  # noqa: ARG002  # few kinds read ids
-        """The ids that the relation with this number names and no row has."""
+        """The ids named by this relation, whose number is given, that no row has."""
         return iter(())
 
     def rows_lacking_their_twin(self) -> int:
-        """Rows whose swapped twin is not there, where the relation needs one."""
+        """The number of rows without the twin that the relation needs."""
         return 0
 
     def count(self, rows: int) -> RelationCount:
-        """What the relation makes of so many rows."""
+        """The counts for a data set of this many rows, after all of them were added."""
         forest, touched = UnionFind(rows), set[int]()
         for pair in self.links():
             forest.join(*pair)
@@ -83,7 +83,7 @@ class Tie(ABC):
 
 
 class BaseRelation(StrictModel, ABC):
-    """A relation as users write it. Where a method has a body, that is the answer of most kinds."""
+    """A relation as users write it in the configuration. The method bodies here are defaults, which fit most kinds."""
 
     @property
     @abstractmethod
@@ -92,24 +92,24 @@ class BaseRelation(StrictModel, ABC):
 
     @property
     def reads_ids(self) -> bool:
-        """Whether its columns hold ids of other rows, and so may hold lists."""
+        """Whether its columns hold ids of other rows, and thus may hold lists."""
         return False
 
     @property
     def may_contradict_itself(self) -> bool:
-        """Whether no labelling may keep the relation, even where it stands alone."""
+        """Whether there can be data sets for which no labelling keeps the relation, even without other relations."""
         return False
 
     def room(self, found: RelationCount, rows: int) -> tuple[int, int] | None:  # noqa: ARG002  # few kinds count a label
-        """The fewest and the most of so many rows that can have its label, as far as counts tell; None: any number."""
+        """The fewest and the most of `rows` rows that can have the relation's label; None if it sets no bounds."""
         return None
 
     @abstractmethod
     def tie(self) -> Tie:
-        """What finds the rows that the relation ties."""
+        """An empty tie, to which the caller adds all rows."""
 
     @abstractmethod
     def constraints(
         self, label: Label, rows: Mapping[Row, Fields], positions: Mapping[str, Row]
     ) -> Iterator[Constraint]:
-        """The constraints on these rows, those that cannot be broken left out; `positions` gives the row of each id."""
+        """The constraints on these rows that a labelling can break; `positions` has the row of each id."""

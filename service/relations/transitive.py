@@ -1,4 +1,4 @@
-"""Comparisons follow from one another: whoever says (a, b) and (b, c) says (a, c)."""
+"""The relation `transitive`: if (a, b) and (b, c) have the label, then so has (a, c)."""
 
 from array import array
 from collections.abc import Hashable, Iterator
@@ -12,16 +12,16 @@ from service.search.rules.consistency import Constraint, Rule
 
 
 class TransitiveRelation(Comparison):
-    """If the rows (a, b) and (b, c) have `label`, so has the row (a, c); and none has it in a circle."""
+    """If the rows (a, b) and (b, c) have `label`, so has the row (a, c); rows with the label form no cycle."""
 
     kind: Literal["transitive"]
 
     def group_key(self, row: Fields) -> Key:
-        """The values of the group's columns: among the rows with one key the things tie them. Raises UnusableValue."""
+        """The values of the group's columns; only rows with the same key are tied by things. Raises UnusableValue."""
         return values_of(self.group, row)
 
     def constraint(self, clusters: Clusters, label: Label) -> Constraint:
-        """The rule over all pairs of the group's things, which get numbers."""
+        """The rule over all pairs of the group's things, which are numbered here."""
         numbers: dict[Hashable, int] = {}
         pairs = tuple(
             (numbers.setdefault(first, len(numbers)), numbers.setdefault(second, len(numbers)))
@@ -30,12 +30,12 @@ class TransitiveRelation(Comparison):
         return Constraint(Rule.TRANSITIVE, tuple(clusters.values()), label, pairs)
 
     def tie(self) -> "ThingTie":
-        """What finds the rows that the relation ties."""
+        """An empty ThingTie for this relation."""
         return ThingTie(self)
 
 
 class ThingTie(KeyedTie):
-    """Rows that compare things of which three are compared with each other are tied by the things they share."""
+    """Ties rows that share a thing, if they compare two of three things that are all compared with each other."""
 
     def __init__(self, relation: TransitiveRelation) -> None:
         super().__init__(relation, relation.kind)
@@ -53,7 +53,7 @@ class ThingTie(KeyedTie):
         self._seconds.append(second)
 
     def links(self) -> Iterator[tuple[int, int]]:
-        """Pairs of rows that connect each group."""
+        """See Tie."""
         neighbours, row_of_thing = self._neighbours(), dict[int, int]()
         for row, first, second in zip(self._rows, self._firsts, self._seconds, strict=True):
             if not neighbours[first].isdisjoint(neighbours[second]):
@@ -61,13 +61,13 @@ class ThingTie(KeyedTie):
                 yield row_of_thing.setdefault(second, row), row
 
     def constraints(self) -> int:
-        """How many triples of things are compared with each other."""
+        """The number of triples of things that are all compared with each other."""
         neighbours = self._neighbours()
         pairs = ((one, other) for one, others in enumerate(neighbours) for other in others if one < other)
         return sum(len(neighbours[one] & neighbours[other]) for one, other in pairs) // 3
 
     def _neighbours(self) -> list[set[int]]:
-        """The things that each thing is compared with."""
+        """For each thing, the things with which some row compares it."""
         neighbours: list[set[int]] = [set() for _ in self._number]
         for first, second in zip(self._firsts, self._seconds, strict=True):
             neighbours[first].add(second)

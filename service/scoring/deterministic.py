@@ -1,4 +1,4 @@
-"""The in-memory twin of an inference server: a pure function of the prompt, for tests and dry runs."""
+"""A scoring backend without a server: scores are a pure function of the prompt, for tests and benchmarks."""
 
 import hashlib
 import math
@@ -10,12 +10,12 @@ from service.scoring.wires.kind import Kind
 from service.scoring.wires.settings import BackendSettings
 from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 
-Oracle = Callable[[str, int], int]  # (text, number of labels) -> the label the twin holds for true
+Oracle = Callable[[str, int], int]  # (text, number of labels) -> the true label
 
 CONTEXT_TOKENS = 8192
-_CERTAINTY = 6.0  # nats between the labels where all demonstrations agree
-_PRIOR = 0.6  # weight of "as the oracle says" against one demonstration
-_BIAS = 0.4  # nats by which the first label is preferred without demonstrations
+_CERTAINTY = 6.0  # nats between the labels if all demonstrations agree
+_PRIOR = 0.6  # weight of the unpermuted label set against one demonstration
+_BIAS = 0.4  # nats by which the scorer prefers the first label without demonstrations
 
 KIND = Kind(name="deterministic", title="the deterministic twin")
 
@@ -26,12 +26,12 @@ def hashed_label(text: str, classes: int) -> int:
 
 
 class DeterministicScorer:
-    """Scores as a small world would have it.
+    """Imitates a language model that knows one true label per row.
 
-    The twin holds an oracle's label for true and reads from the demonstrations how labels
-    are shifted against it; the more they agree on a shift, the surer it is. So the truth is
-    the best optimum and every permutation of it a local one, as with a language model.
-    Tokens are words; an ideal prefix cache is assumed within a tree.
+    The oracle gives the true label. The demonstrations vote on the cyclic shift of their labels against
+    it; the more they agree, the more certain the scores. So the true labelling is the best optimum and
+    every shift of it a local one, as with a language model. Tokens are words, and token counts assume an
+    ideal prefix cache within a tree.
     """
 
     def __init__(self, *, oracle: Oracle = hashed_label, separator: str = "\n\n", name: str = "default") -> None:
@@ -42,7 +42,7 @@ class DeterministicScorer:
     async def probe(
         self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
     ) -> BackendInfo:
-        """Always ready; every label can be scored."""
+        """Report a backend that is ready and can score every label."""
         del labels, all_spellings, separator
         return BackendInfo(
             name=self._name,
@@ -59,13 +59,13 @@ class DeterministicScorer:
         )
 
     async def identify(self) -> BackendIdentity:
-        """Always the same."""
+        """Always the same identity."""
         return BackendIdentity("deterministic")
 
     async def score(
         self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
     ) -> TreeScores:
-        """Log-probabilities over the labels alone, which sum to one; no label has another spelling or needs an end."""
+        """Score with log-probabilities over the label set; ignores other spellings and the separator."""
         del all_spellings, separator
         scores, usage = {}, Usage(tokens_computed=sum(_words(node.text) for node in _nodes(tree)))
         for row, prompt in tree.prompts():
@@ -75,7 +75,7 @@ class DeterministicScorer:
         return TreeScores(scores, usage)
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Words."""
+        """The number of words in each text."""
         return [_words(text) for text in texts]
 
     async def close(self) -> None:
@@ -105,12 +105,12 @@ def _words(text: str) -> int:
 
 
 class DeterministicBackend(BackendSettings):
-    """The settings of a backend of this kind, which asks no server."""
+    """The settings of a backend of kind `deterministic`, which needs no server."""
 
     of_kind: ClassVar[Kind] = KIND
 
     kind: Literal["deterministic"] = "deterministic"
 
     def scorer(self) -> DeterministicScorer:
-        """The twin, within this process."""
+        """The scorer, in this process."""
         return DeterministicScorer(name=self.name)

@@ -1,6 +1,6 @@
-"""Scores through the embedded server's own wire: a whole prompt tree in one call.
+"""Scores a whole prompt tree in one call to the embedded server, by that server's own wire.
 
-Each segment of a tree travels once, whatever the number of prompts that begin with it. The
+The call sends each segment of a tree once, whatever the number of prompts that begin with it. The
 server finds the labels' tokens and applies the chain rule.
 """
 
@@ -21,14 +21,14 @@ from service.scoring.trees.flat_tree import Layout, lay_out
 from service.scoring.wires.detection import DetectKind
 from service.scoring.wires.http import JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
-from service.scoring.wires.replies import log_probability, of_one_distribution, reading
+from service.scoring.wires.replies import check_one_distribution, log_probability, reading
 from service.scoring.wires.server_info import read_info
 from service.scoring.wires.settings import BackendSettings
 from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 
-# A tree that a server answers that is well.
+# The control of `CallExecutor.call`: a minimal tree, which a healthy server always answers.
 _CONTROL = {"nodes": [{"parent": None, "text": CANARY_PROMPTS[0]}], "queries": [{"node": 0, "text": ""}]}
-_QUERIES_AT_ONCE = 64  # that a server is given one time-out for
+_QUERIES_AT_ONCE = 64  # the time-out grows by one `timeout_seconds` for each 64 queries in flight
 _ROUTER = "icm-inference"
 
 
@@ -58,9 +58,9 @@ KIND = Kind(
 
 
 class EmbeddedScorer:
-    """A server with `/v1/score_tree` and `/v1/count_tokens`; at most `concurrency` trees are under way.
+    """Scores by a server's `/v1/score_tree` and `/v1/count_tokens`, at most `concurrency` trees at once.
 
-    `timeout_seconds` is the longest wait where up to 64 queries are under way, and grows with them.
+    `timeout_seconds` is the longest wait while up to 64 queries are in flight; it grows in proportion with more.
     """
 
     def __init__(
@@ -88,17 +88,17 @@ class EmbeddedScorer:
     async def probe(
         self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
     ) -> BackendInfo:
-        """Ask for `/info`, score small trees repeatedly; what is wrong is in the answer's problems."""
+        """Read `/info` and score small trees repeatedly; errors become problems of the result."""
         return await self._examine(self._name, labels, all_spellings=all_spellings, separator=separator)
 
     async def identify(self) -> BackendIdentity:
-        """What `/info` says, and the likeliest tokens' log-probabilities. Raises BackendError."""
+        """Identify the server by `/info` and by the likeliest tokens' log-probabilities. Raises BackendError."""
         return await self._recognition.identify()
 
     async def score(
         self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
     ) -> TreeScores:
-        """All queries in one call, tried again while a failure may pass. Raises BackendError."""
+        """Score all queries in one call; the executor retries transient failures. Raises BackendError."""
         layout = lay_out(tree)
         if not layout.leaves:
             return TreeScores({})
@@ -124,7 +124,7 @@ class EmbeddedScorer:
             return read_info(info)
 
     async def _canary(self) -> Canary:
-        """By the server's OpenAI wire, since a tree has scores of labels alone. Raises BackendError."""
+        """Measure the canary by the server's OpenAI wire, since trees score only labels. Raises BackendError."""
         body = {"prompt": list(CANARY_PROMPTS), "max_tokens": 1, "temperature": 0, "logprobs": 1}
         post = partial(self._http.post, "/v1/completions", body)
         answer = await self._executor.call(post, measured=False)
@@ -142,14 +142,14 @@ class EmbeddedScorer:
 
 
 class EmbeddedBackend(BackendSettings):
-    """The settings of a backend of this kind."""
+    """The settings of a backend of kind `embedded`."""
 
     of_kind: ClassVar[Kind] = KIND
 
     kind: Literal["embedded"] = "embedded"
 
     def scorer(self, url: str, executor: CallExecutor, detect: DetectKind) -> EmbeddedScorer:
-        """What scores by one of the backend's servers."""
+        """The scorer for one of the backend's servers."""
         return EmbeddedScorer(
             self.name,
             url,
@@ -162,7 +162,7 @@ class EmbeddedBackend(BackendSettings):
 
 
 def _body(layout: Layout, labels: Sequence[str], *, all_spellings: bool, separator: str) -> dict[str, Any]:
-    """The tree as the flat lists that the server takes; the label's own spelling needs no mention."""
+    """The request body: the tree as flat lists; `spellings` leaves out the label's own, which the server adds."""
     body: dict[str, Any] = {
         "nodes": [{"parent": segment.parent, "text": segment.text} for segment in layout.segments],
         "queries": [{"node": leaf.segment, "text": leaf.text} for leaf in layout.leaves],
@@ -176,7 +176,7 @@ def _body(layout: Layout, labels: Sequence[str], *, all_spellings: bool, separat
 
 
 def _read(answer: Mapping[str, Any], rows: Sequence[Row], labels: Sequence[str]) -> TreeScores:
-    """The server's answer; JSON has no infinity, so a label of probability 0 comes as null. Raises LabelUnreachable."""
+    """Read the server's answer; null is a label of probability 0, as JSON has no infinity. Raises LabelUnreachable."""
     scores: dict[Row, LogProbabilities] = {}
     failure: LabelUnreachable | None = None
     for row, values in zip(rows, answer["log_probabilities"], strict=True):
@@ -186,8 +186,8 @@ def _read(answer: Mapping[str, Any], rows: Sequence[Row], labels: Sequence[str])
             failure.row = row if failure.row is None else failure.row
             continue
         scores[row] = tuple(map(log_probability, values))
-        for each in scores[row]:  # one by one: without a separator one label may be the beginning of another
-            of_one_distribution([each])
+        for each in scores[row]:  # one by one: without a separator, one label may be a prefix of another
+            check_one_distribution([each])
     if failure is not None:
         failure.answered = dict[int, LogProbabilities](scores.items())
         raise failure

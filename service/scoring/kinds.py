@@ -1,4 +1,4 @@
-"""The kinds of scoring backends there are, each named once; its module brings its settings, its sign and its advice."""
+"""Lists every kind of scoring backend; each kind's module defines its settings, how to detect it, and advice."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, get_args
@@ -26,7 +26,7 @@ OPTIONS = frozenset(name for backend in KINDS.values() for name in backend.model
 
 
 def _with_settings_of_its_kind(given: Any) -> Any:
-    """Settings with a kind, and without those that other kinds alone have: a compose file passes on all there are."""
+    """Add the default kind, and drop options of other kinds: a compose file passes the options of all kinds."""
     if not isinstance(given, Mapping):
         return given
     chosen = {"kind": DEFAULT.of_kind.name, **given}
@@ -40,15 +40,15 @@ _READER = TypeAdapter[AnyBackend](Backend)
 
 
 def backend_of(**given: object) -> AnyBackend:
-    """The settings of a backend. Raises pydantic's ValidationError."""
+    """The settings of a backend from keyword arguments. Raises pydantic's ValidationError."""
     return _READER.validate_python(given)
 
 
 def detector(url: str, *, api_key: str | None = None) -> DetectKind:
-    """Looks which of all kinds answers at this address."""
+    """A function that detects which kind of server answers at this address."""
     return detection.detector(url, kinds(), api_key=api_key)
 
 
 def kinds() -> tuple[Kind, ...]:
-    """What is known of every kind."""
+    """The record of every kind."""
     return tuple(backend.of_kind for backend in KINDS.values())

@@ -1,8 +1,8 @@
-"""Scores prompt trees over any server: one call a prompt, one generated token, the labels by the chain rule.
+"""Scores prompt trees through any wire: each call generates one token, and the chain rule gives the labels' scores.
 
-Prompt log-probabilities are never asked for, since they defeat every server's prefix cache.
-Where the server takes token ids, every text of a tree is encoded once and the ids are put
-together; so what is shared is shared to the token, whatever the server adds to a text.
+No call asks for log-probabilities of the prompt, since they defeat every server's prefix cache.
+If the server takes token ids, each text of a tree is encoded once and the prompts are joined from
+these ids. So prompts share exactly the same tokens, whatever the server adds to a text.
 """
 
 from collections.abc import Callable, Coroutine, Sequence
@@ -19,19 +19,19 @@ from service.scoring.probing.identity import CANARY_PROMPTS, Canary, Recognition
 from service.scoring.probing.probe import examine
 from service.scoring.tokenization.encoding import Encoder
 from service.scoring.tokenization.labels import LabelTokens, find_label_tokens
-from service.scoring.trees.execution import TreeReading
+from service.scoring.trees.execution import TreeExecution
 from service.scoring.trees.flat_tree import Layout, lay_out
 from service.scoring.trees.tree_ids import encode_tree
-from service.scoring.trees.warmup_schedule import WORTH_A_ROUND_CHARACTERS, Walk
+from service.scoring.trees.warmup_schedule import WORTH_A_ROUND_CHARACTERS, WarmupSchedule
 from service.scoring.wires.wire import Prompt, Wire
 from service.search.predictions.prompt_tree import ENDING_CHARACTERS, PromptTree, TreeScores, ending
 
 _REMEMBERED_LABELS = 1_000
-_AHEAD = 2  # groups handed to the executor for each it may have under way, so that no slot waits for the next
+_AHEAD = 2  # groups queued at the executor per slot, so that a free slot never waits for the next group
 
 
 class Probe(Protocol):
-    """Finds out what a server is and whether it can serve these labels; `examine` of probe.py is one."""
+    """Examines a server and tries whether it can score these labels; `examine` of probe.py is one."""
 
     async def __call__(
         self,
@@ -43,11 +43,11 @@ class Probe(Protocol):
         all_spellings: bool,
         separator: str,
     ) -> BackendInfo:
-        """Problems are in the answer."""
+        """Examine the server; errors become problems of the result."""
 
 
 class PromptScorer:
-    """A server spoken to through a wire, every attempt made by the executor."""
+    """Scores by a server behind a wire; the executor makes every attempt."""
 
     def __init__(
         self,
@@ -71,21 +71,21 @@ class PromptScorer:
     async def probe(
         self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
     ) -> BackendInfo:
-        """What the server is and whether it can serve these labels."""
+        """Examine the server and whether it can score these labels."""
         return await self._probe(
             self._name, self._wire, self._executor, labels, all_spellings=all_spellings, separator=separator
         )
 
     async def identify(self) -> BackendIdentity:
-        """What the server says of itself, and the likeliest tokens' log-probabilities. Raises BackendError."""
+        """Identify the server by its facts and by the likeliest tokens' log-probabilities. Raises BackendError."""
         return await self._recognition.identify()
 
     async def score(
         self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
     ) -> TreeScores:
-        """All queries, shared beginnings first (see walk.py).
+        """Score all queries, warming up shared prefixes first (see warmup_schedule.py).
 
-        Raises BackendError; then, and when it is cancelled, the calls under way are cancelled too.
+        Raises BackendError. An error or a cancellation also cancels all other calls of the tree.
         """
         layout = lay_out(tree)
         if not layout.leaves:
@@ -95,20 +95,20 @@ class PromptScorer:
             self._found_behind, labels, all_spellings=all_spellings, separator=separator, as_text=ids is None
         )
         tokens = await _behind_leaves(layout, find)
-        reading = TreeReading(layout, tokens, ids, self._wire, self._executor)
-        walk = Walk(
+        execution = TreeExecution(layout, tokens, ids, self._wire, self._executor)
+        schedule = WarmupSchedule(
             layout,
-            reading.ask,
+            execution.ask,
             slots=lambda: _AHEAD * self._executor.limit,
-            grouped=reading.grouped,
+            grouped=execution.grouped,
             worth_characters=self._worth_characters,
         )
         try:
-            await walk.run()
+            await schedule.run()
         except BackendError as error:
-            error.answered = reading.answered()
+            error.answered = execution.answered()
             raise
-        return TreeScores(reading.scores(), await reading.tally.usage(self._encoder))
+        return TreeScores(execution.scores(), await execution.tally.usage(self._encoder))
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens by the server's tokenizer, special tokens not counted. Raises BackendError."""
@@ -121,7 +121,7 @@ class PromptScorer:
     async def _found_behind(
         self, labels: Sequence[str], behind: str, *, all_spellings: bool, separator: str, as_text: bool
     ) -> LabelTokens:
-        """The labels' tokens behind prompts that end so. Raises BackendError."""
+        """The labels' tokens behind prompts that end with `behind`, from memory if possible. Raises BackendError."""
         key = (tuple(labels), behind, all_spellings, separator, as_text)
         found = self._labels.get(key)
         if found is None:
@@ -137,7 +137,7 @@ class PromptScorer:
         return found
 
     async def _canary(self) -> Canary:
-        """Log-probabilities of the likeliest tokens. Raises BackendError."""
+        """The log-probability of the likeliest token after each canary prompt. Raises BackendError."""
         prompts = map(Prompt, CANARY_PROMPTS)
         calls = [self._executor.call(partial(self._wire.next_token, prompt, ())) for prompt in prompts]
         answers = await together(calls)
@@ -147,7 +147,7 @@ class PromptScorer:
 
 
 async def _behind_leaves(layout: Layout, find: Callable[[str], Coroutine[Any, Any, LabelTokens]]) -> list[LabelTokens]:
-    """The labels' tokens behind each leaf, found once for each way in which prompts end. Raises BackendError."""
+    """The labels' tokens behind each leaf; looks them up once for each distinct prompt ending. Raises BackendError."""
     endings = [ending(layout.last_characters(leaf, ENDING_CHARACTERS)) for leaf in range(len(layout.leaves))]
     distinct = list(dict.fromkeys(endings))
     found = dict(zip(distinct, await together(map(find, distinct)), strict=True))

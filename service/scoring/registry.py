@@ -1,4 +1,4 @@
-"""The scoring backends the operator configured, by name."""
+"""Finds the operator's scoring backends by name."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ from service.ports.scoring import Scorer
 
 
 class ConfiguredScorers:
-    """A fixed set of backends; the first is the default."""
+    """The configured backends by name; the first is the default."""
 
     def __init__(self, scorers: Mapping[str, Scorer]) -> None:
         self._scorers = dict(scorers)

@@ -1,4 +1,4 @@
-"""Several servers with the same model behind one name: whole trees stay on one, which has their prefix in its cache."""
+"""Distributes prompt trees over several servers with the same model, so that each tree meets a warm prefix cache."""
 
 import asyncio
 import hashlib
@@ -16,13 +16,13 @@ from service.search.predictions.prompt_tree import PromptTree, TreeScores
 
 _Answer = TypeVar("_Answer")
 _Number = TypeVar("_Number", int, float)
-BEGINNING_CHARACTERS = 2000  # of a tree's first prompt; trees that agree in them share a prefix worth keeping
-FAR_BUSIER = 1.25  # than the mean, in prompts under way: the bound of "consistent hashing with bounded loads"
-_DOWN_SECONDS = 5.0  # for which a replica is passed over that did not say how long
+BEGINNING_CHARACTERS = 2000  # of a tree's first prompt; trees that agree in these share a prefix worth keeping
+FAR_BUSIER = 1.25  # times the mean of prompts in flight: the bound of "consistent hashing with bounded loads"
+_DOWN_SECONDS = 5.0  # pause of a replica that failed without saying when to retry
 
 
 class _Replica:
-    """One server, what it is busy with, and whether it answers."""
+    """One server with its number of prompts in flight and its state: up, or down until some time."""
 
     def __init__(self, number: int, scorer: Scorer) -> None:
         self.number = number
@@ -32,7 +32,7 @@ class _Replica:
 
     @contextmanager
     def busy_with(self, prompts: int) -> Iterator[None]:
-        """Count the prompts as under way."""
+        """Count the prompts as in flight meanwhile."""
         self.prompts += prompts
         try:
             yield
@@ -40,17 +40,17 @@ class _Replica:
             self.prompts -= prompts
 
     def passed_over(self, now: float) -> bool:
-        """Whether it is down, or was and is just being tried."""
+        """True while the replica is down or undergoing a recovery trial."""
         return self.down_until is not None and (now < self.down_until or self.prompts > 0)
 
 
 class ReplicatedScorer:
-    """Scores through whichever replica is best for a tree: the one that trees of the same beginning went to before.
+    """Scores each tree by one replica: the one that has scored trees with the same beginning before.
 
-    A replica that is far busier than the mean, or does not answer, is passed over; what it failed
-    to answer goes to another. What one refuses all would refuse. Replicas are numbered from 1 in
-    the operator's order. Each process prefers other replicas for a beginning (`salt`), so that
-    workers with the same demonstrations do not all turn to one.
+    The scorer passes over a replica that is far busier than the mean or does not answer, and sends a tree
+    that one replica failed to answer to the next. It raises a refusal at once, since all replicas would
+    refuse. Replicas are numbered from 1 in the operator's order. `salt` differs between processes, so that
+    workers with the same demonstrations prefer different replicas.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class ReplicatedScorer:
     async def probe(
         self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
     ) -> BackendInfo:
-        """All replicas; that they differ is a problem, that one cannot be reached is advice."""
+        """Probe all replicas; differences between them become problems, an unreachable one becomes advice."""
         infos = await asyncio.gather(
             *(one.scorer.probe(labels, all_spellings=all_spellings, separator=separator) for one in self._replicas)
         )
@@ -86,7 +86,7 @@ class ReplicatedScorer:
         return _merged(self._name, reached, missing, replicas=len(infos))
 
     async def identify(self) -> BackendIdentity:
-        """What all replicas that answer agree on. Raises BackendChanged, BackendUnavailable."""
+        """The identity on which all replicas that answer agree. Raises BackendChanged, BackendUnavailable."""
         asked = [one for one in self._replicas if not one.passed_over(self._clock())] or self._replicas
         outcomes = await asyncio.gather(*(self._identity(one) for one in asked), return_exceptions=True)
         found = dict[int, BackendIdentity]()
@@ -109,7 +109,7 @@ class ReplicatedScorer:
     async def score(
         self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
     ) -> TreeScores:
-        """The whole tree on one replica. Raises BackendError: unavailable where none answers."""
+        """Score the whole tree on one replica. Raises BackendError; BackendUnavailable if no replica answers."""
         prompts = sum(1 for _ in _queries(tree))
 
         async def on(replica: _Replica) -> TreeScores:
@@ -119,7 +119,7 @@ class ReplicatedScorer:
         return await self._first_answer(_beginning(tree), on)
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Tokens by the tokenizer that all have. Raises BackendError."""
+        """Count tokens by the tokenizer that all replicas share. Raises BackendError."""
         return await self._first_answer("", lambda replica: replica.scorer.count_tokens(texts))
 
     async def close(self) -> None:
@@ -128,7 +128,7 @@ class ReplicatedScorer:
             await replica.scorer.close()
 
     async def _first_answer(self, key: str, ask: Callable[[_Replica], Awaitable[_Answer]]) -> _Answer:
-        """From the first replica in order of preference that answers."""
+        """Ask the replicas in order of preference until one answers."""
         failures = list[BackendUnavailable]()
         left = self._preferred(key)
         while left:
@@ -147,7 +147,7 @@ class ReplicatedScorer:
         raise _all_down(failures)
 
     def _preferred(self, key: str) -> list[_Replica]:
-        """Rendezvous hashing: a replica that is added or lost moves only its own share of keys."""
+        """Order the replicas by rendezvous hashing: adding or losing a replica moves only its own share of keys."""
 
         def weight(replica: _Replica) -> bytes:
             return hashlib.sha256(f"{self._salt}\0{replica.number}\0{key}".encode(errors="surrogatepass")).digest()
@@ -155,7 +155,7 @@ class ReplicatedScorer:
         return sorted(self._replicas, key=weight, reverse=True)
 
     def _next(self, left: Sequence[_Replica]) -> _Replica:
-        """The most preferred that answers and is not far busier than the mean; those passed over come last."""
+        """The most preferred replica that is up and not far busier than the mean; if none is up, the first."""
         now = self._clock()
         up = [replica for replica in left if not replica.passed_over(now)]
         if not up:
@@ -171,7 +171,7 @@ class ReplicatedScorer:
             raise
 
     async def _still_the_same(self, replica: _Replica) -> None:
-        """Raises BackendChanged where a replica that was down has come back as another."""
+        """Check a replica that was down. Raises BackendChanged if it now has another identity."""
         identity = await self._identity(replica)
         if self._agreed is not None:
             _same(self._agreed, identity, f"replica {replica.number} was away and has come back as another")
@@ -186,7 +186,7 @@ def _queries(tree: PromptTree) -> Iterator[object]:
 
 
 def _beginning(tree: PromptTree) -> str:
-    """What most of the tree's prompts begin with: the text on the way to its first leaf."""
+    """The beginning that most of the tree's prompts share: the text on the way to its first leaf."""
     text = tree.text
     while len(text) < BEGINNING_CHARACTERS and tree.children:
         tree = tree.children[0]
@@ -195,26 +195,26 @@ def _beginning(tree: PromptTree) -> str:
 
 
 def _same(one: BackendIdentity, other: BackendIdentity, otherwise: str) -> None:
-    """Raises BackendChanged."""
+    """Check that two identities agree. Raises BackendChanged, with `otherwise` as the beginning of its message."""
     if not one.agrees_with(other):
-        told = (
+        difference = (
             "their log-probabilities of fixed prompts differ"
             if one.fingerprint == other.fingerprint
             else f"{one.fingerprint} and {other.fingerprint}"
         )
-        raise BackendChanged(f"{otherwise}: {told}")
+        raise BackendChanged(f"{otherwise}: {difference}")
 
 
 def _all_down(failures: Sequence[BackendUnavailable]) -> BackendUnavailable:
-    """What every replica's call ended with; the first that may be back says when to try again."""
+    """Combine the failures of all replicas into one error; the shortest Retry-After counts."""
     waits = [error.retry_after_seconds for error in failures if error.retry_after_seconds is not None]
-    told = "; ".join(dict.fromkeys(map(str, failures)))
-    message = f"none of {len(failures)} replicas answers: {told}"
+    reasons = "; ".join(dict.fromkeys(map(str, failures)))
+    message = f"none of {len(failures)} replicas answers: {reasons}"
     return BackendUnavailable(message, min(waits, default=None), kind=failures[-1].kind, status=failures[-1].status)
 
 
 def _merged(name: str, infos: dict[int, BackendInfo], missing: Sequence[str], *, replicas: int) -> BackendInfo:
-    """One description of all replicas that were reached."""
+    """Merge the probe results of all replicas that were reached into one."""
     each = list(infos.values())
     contexts = {number: info.context_tokens for number, info in infos.items() if info.context_tokens is not None}
     problems = [
@@ -243,23 +243,23 @@ def _merged(name: str, infos: dict[int, BackendInfo], missing: Sequence[str], *,
 
 
 def _least(values: Iterable[int | None]) -> int | None:
-    """The least of those that are known."""
+    """The least of the known values; None if there are none."""
     return min((value for value in values if value is not None), default=None)
 
 
 def _most(values: Iterable[_Number | None]) -> _Number | None:
-    """The most of those that are known."""
+    """The greatest of the known values; None if there are none."""
     return max((value for value in values if value is not None), default=None)
 
 
 def _all(values: Iterable[bool | None]) -> bool | None:
-    """Whether it is so of every replica; not known where nobody says otherwise and one says nothing."""
-    told = list(values)
-    return False if False in told else None if None in told else True
+    """False if any value is False, None (unknown) if any is None, otherwise True."""
+    known = list(values)
+    return False if False in known else None if None in known else True
 
 
 def _differing(what: str, values: Mapping[int, object]) -> Iterator[str]:
-    """A problem where the replicas do not agree."""
+    """The problem, if the replicas differ in this property."""
     if len(set(values.values())) > 1:
-        told = ", ".join(f"{value} (replica {number})" for number, value in values.items())
-        yield f"replicas must be alike, and {what} {told}"
+        found = ", ".join(f"{value} (replica {number})" for number, value in values.items())
+        yield f"replicas must be alike, and {what} {found}"

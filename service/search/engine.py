@@ -1,4 +1,4 @@
-"""Drives a search from outside by ask and tell; whoever drives it does the waiting."""
+"""Runs a strategy step by step (ask and tell): the caller scores the prompts it asks for and sends the scores back."""
 
 from dataclasses import replace
 
@@ -7,11 +7,11 @@ from service.search.state.steps import Answer, Phase, Request, State, Step, Stra
 
 
 class Search:
-    """A strategy at work on a problem.
+    """One run of a strategy on one problem.
 
-    `ask` gives the prompt trees whose scores are needed next, `tell` takes the answers.
-    `state` changes only when a step has ended; before that, nothing of the step has left
-    a trace, so a stored state is always a place to go on from.
+    `ask` returns the prompt trees that the search needs scored next, `tell` takes their scores.
+    `state` changes only at the end of a step. So the caller can store it at any time and later
+    resume the search from it.
     """
 
     def __init__(self, problem: Problem, strategy: Strategy, state: State | None = None) -> None:
@@ -22,14 +22,14 @@ class Search:
         self._request: Request | None = None
 
     def ask(self) -> Request | None:
-        """What must be scored next; nothing once the search is done. Asked again, the same answer."""
+        """Return the prompt trees to score next, None once the search is done. Repeated calls return the same trees."""
         while self._request is None and self.state.phase is not Phase.DONE:
             self._step = self._strategy.step(self.problem, self.state)
             self._advance(None)
         return self._request
 
     def tell(self, answer: Answer) -> bool:
-        """Take the scores that `ask` asked for, in its order; says whether a step has ended."""
+        """Take the scores of the trees that `ask` returned, in the same order; return True if that ended a step."""
         if self._request is None or len(answer) != len(self._request):
             raise ValueError("tell answers what ask has asked for, tree by tree")
         step = self.state.step

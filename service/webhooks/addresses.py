@@ -1,8 +1,8 @@
-"""Which addresses a stranger may make this service connect to: public ones, and those the operator allows.
+"""Decides whether webhooks may be sent to a URL or address: public addresses, and those that the operator allows.
 
-Pure: names are resolved elsewhere. What is refused by its look is refused when a webhook is made, so that its
-owner sees why; what counts is the check of every resolved address just before it is connected to
-(`service.webhooks.http.network`), since a name can mean something else each time it is asked for.
+Pure: other modules resolve names. The check of a URL when a webhook is created gives its owner an early error.
+The decisive check is that of every resolved address just before connecting to it (`service.webhooks.http.network`),
+since a name can resolve to another address each time.
 """
 
 import ipaddress
@@ -17,13 +17,13 @@ IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 LONGEST_URL = 2_000
 _LONGEST_NAME = 253
 _PORTS = {"https": 443, "http": 80}
-_FIRST_FREE_PORT = 1024  # below it are mail, shells and name servers; a web server has 80 or 443 there
+_FIRST_FREE_PORT = 1024  # lower ports belong to mail, shells and name servers; web servers use 80 and 443 there
 _SENDABLE = re.compile(r"[\x21-\x7e]+")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 _HERE = {"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"}
 
-# IANA's registries of special-purpose addresses and, of IPv6, all that is no global unicast address. Written out,
+# IANA's registries of special-purpose addresses; `_GLOBAL_UNICAST` excludes the rest of IPv6. They are listed here
 # since Python's `is_global` is True for multicast, for NAT64 and 6to4 with a private address inside, and
 # differs between releases.
 _SPECIAL = tuple(
@@ -58,12 +58,12 @@ _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # NAT64, mapped, local and 
 
 
 class AddressRefused(Exception):
-    """There is nothing to connect to here; says why without saying what a name stands for."""
+    """The service may not connect to this URL; the message gives the reason, but never the address behind a name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a URL leads."""
+    """The scheme, host and port of a URL."""
 
     scheme: str
     host: str
@@ -72,13 +72,13 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """What the operator allows beyond https to public addresses."""
+    """The operator's rules for webhook URLs: https to public addresses, plus the exceptions given here."""
 
     allowed: tuple[IpNetwork, ...] = ()  # receivers inside the operator's own network
     allow_http: bool = False
 
     def check_url(self, url: str) -> Target:
-        """Where the URL leads, as far as that shows. Raises AddressRefused."""
+        """Check a URL without resolving its host. Raises AddressRefused."""
         if not _SENDABLE.fullmatch(url) or len(url) > LONGEST_URL or "\\" in url:
             raise AddressRefused(
                 f"must be at most {LONGEST_URL} printable ASCII characters, without a backslash; "
@@ -101,9 +101,9 @@ class AddressPolicy:
         return Target(parts.scheme, host, port)
 
     def check_addresses(self, found: Iterable[str]) -> list[IpAddress]:
-        """The addresses that a name was resolved to, in their order. Raises AddressRefused where any is refused.
+        """Check all addresses of a name, and return them in order. Raises AddressRefused if any is refused.
 
-        One that is refused beside good ones is no accident: whoever made the name hopes that it is tried.
+        A mixture of refused and allowed addresses suggests an attack, so the whole name is refused.
         """
         addresses = [_address(text) for text in found]
         if not addresses:
@@ -120,7 +120,7 @@ class AddressPolicy:
             raise AddressRefused("leads to an address that is not public")
 
     def _check_host(self, host: str, *, bracketed: bool) -> None:
-        """What can be told of a host without resolving it. Raises AddressRefused."""
+        """Check a host without resolving it. Raises AddressRefused."""
         if bracketed:
             self.check_address(_address(host))
             return
@@ -128,14 +128,14 @@ class AddressPolicy:
             self.check_address(ipaddress.IPv4Address("127.0.0.1"))
             return
         last = host.rstrip(".").rpartition(".")[2]
-        if _NUMBER.fullmatch(last):  # whatever ends in a number is read as an IPv4 address by somebody
+        if _NUMBER.fullmatch(last):  # some software reads every host that ends in a number as an IPv4 address
             self.check_address(_plain_ipv4(host))
         elif len(host) > _LONGEST_NAME or not all(map(_LABEL.fullmatch, host.split("."))):
             raise AddressRefused("has a host that is no name to be looked up; it may not end in a dot")
 
 
 def is_public(address: IpAddress) -> bool:
-    """Whether everybody on the internet can be at this address, and nobody only we can reach."""
+    """Whether the address belongs to the public internet."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return is_public(address.ipv4_mapped)
@@ -155,7 +155,7 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
 
 
 def _plain_ipv4(host: str) -> ipaddress.IPv4Address:
-    """An IPv4 address in its one plain form: others (octal, hexadecimal, short) mean this here and that there."""
+    """An IPv4 address in dotted decimal form; refuses octal, hexadecimal and short forms, which are ambiguous."""
     try:
         return ipaddress.IPv4Address(host)
     except ValueError as error:
@@ -163,7 +163,7 @@ def _plain_ipv4(host: str) -> ipaddress.IPv4Address:
 
 
 def _address(text: str) -> IpAddress:
-    """An address as a resolver or a URL gives it; a mapped one as the IPv4 address that it stands for."""
+    """Parse an address from a resolver or a URL; an IPv4-mapped one becomes its IPv4 address."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError as error:

@@ -1,7 +1,7 @@
-"""Sends one message and records how that went: never within a transaction, at least once.
+"""Sends one webhook message and records the attempt; delivers at least once, and sends outside of transactions.
 
-Between the answer and its record the process may die. The lease runs out then, and the message is sent again
-under the same `webhook-id`, by which receivers know it.
+If the process dies between the receiver's answer and the record, the lease expires and another attempt sends the
+message again under the same `webhook-id`, by which receivers recognise it.
 """
 
 import random
@@ -22,7 +22,7 @@ USER_AGENT = "icm-service-webhooks/1"
 
 
 async def deliver(store: Store, sender: Sender, due: DueDelivery) -> None:
-    """One try to deliver what was claimed. Raises StorageUnavailable, and then it is tried again."""
+    """Make one attempt at a claimed delivery. Raises StorageUnavailable; then another attempt follows."""
     begun = time.monotonic()
     answer, error = await _posted(sender, due)
     attempt = Attempt(
@@ -41,7 +41,7 @@ async def deliver(store: Store, sender: Sender, due: DueDelivery) -> None:
 
 
 async def _posted(sender: Sender, due: DueDelivery) -> tuple[Answer | None, str | None]:
-    """The answer, where there was one, and what was wrong, where something was."""
+    """The answer, if there was one, and the error, if there was one."""
     headers = {
         "content-type": "application/json",
         "user-agent": USER_AGENT,
@@ -57,7 +57,7 @@ async def _posted(sender: Sender, due: DueDelivery) -> tuple[Answer | None, str 
 
 
 def _tell(due: DueDelivery, attempt: Attempt, verdict: Verdict) -> None:
-    """One line of the log; neither address nor body nor secret is in it."""
+    """Log the attempt, without address, body or secret."""
     logger.info(
         "webhook sent" if attempt.error is None else "webhook failed",
         webhook=due.lease.webhook_id,

@@ -1,4 +1,4 @@
-"""Makes, changes and removes webhooks."""
+"""Use cases that create, list, change and delete the webhooks of a project."""
 
 from service.errors import Fault, InvalidInput
 from service.identifiers import WebhookId, new_webhook_id
@@ -9,13 +9,13 @@ from service.webhooks.addresses import AddressPolicy, AddressRefused
 from service.webhooks.signing import new_secret
 
 DEFAULT_EVENTS = (WebhookEvent.SUCCEEDED, WebhookEvent.FAILED, WebhookEvent.CANCELLED, WebhookEvent.PAUSED)
-ROTATION_SECONDS = 24 * 3600.0  # in which receivers can go over to the new secret
+ROTATION_SECONDS = 24 * 3600.0  # time for receivers to change to the new secret
 
 
 async def create_webhook(
     store: ProjectStore, policy: AddressPolicy, *, url: str, events: tuple[str, ...], description: str, at_most: int
 ) -> Webhook:
-    """An endpoint of the caller's project; its secret is told this once. Raises InvalidInput, QuotaExceeded."""
+    """Create a webhook for the caller; only this result shows its secret. Raises InvalidInput, QuotaExceeded."""
     _check_url(policy, url)
     new = NewWebhook(
         id=new_webhook_id(),
@@ -31,13 +31,13 @@ async def create_webhook(
 
 
 async def list_webhooks(store: ProjectStore) -> list[Webhook]:
-    """The project's endpoints, the oldest first."""
+    """The project's webhooks, oldest first."""
     async with store.project_unit() as unit:
         return await unit.webhooks.listed()
 
 
 async def read_webhook(store: ProjectStore, webhook_id: WebhookId) -> Webhook:
-    """One endpoint. Raises WebhookNotFound."""
+    """One webhook. Raises WebhookNotFound."""
     async with store.project_unit() as unit:
         return await unit.webhooks.get(webhook_id)
 
@@ -45,9 +45,9 @@ async def read_webhook(store: ProjectStore, webhook_id: WebhookId) -> Webhook:
 async def change_webhook(
     store: ProjectStore, policy: AddressPolicy, webhook_id: WebhookId, change: WebhookChange
 ) -> Webhook:
-    """Change an endpoint. Raises WebhookNotFound, InvalidInput."""
+    """Change a webhook. Raises WebhookNotFound, InvalidInput."""
     async with store.project_unit() as unit:
-        await unit.webhooks.get(webhook_id)  # what is not the caller's is not found, whatever else is wrong
+        await unit.webhooks.get(webhook_id)  # another project's webhook is "not found", whatever else is wrong
         if change.url is not None:
             _check_url(policy, change.url)
         webhook = await unit.webhooks.change(webhook_id, change)
@@ -56,7 +56,7 @@ async def change_webhook(
 
 
 async def rotate_secret(store: ProjectStore, webhook_id: WebhookId) -> Webhook:
-    """Give an endpoint another secret, told this once; for a day messages are signed with both.
+    """Give a webhook a new secret, which only this result shows; for a day both secrets sign each message.
 
     Raises WebhookNotFound.
     """
@@ -67,7 +67,7 @@ async def rotate_secret(store: ProjectStore, webhook_id: WebhookId) -> Webhook:
 
 
 async def delete_webhook(store: ProjectStore, webhook_id: WebhookId) -> None:
-    """Remove an endpoint with its log. Raises WebhookNotFound."""
+    """Delete a webhook with its log. Raises WebhookNotFound."""
     async with store.project_unit() as unit:
         await unit.webhooks.remove(webhook_id)
         await unit.audit.record(AuditEntry.by(store.caller, AuditAction.WEBHOOK_DELETED, webhook_id))

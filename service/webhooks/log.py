@@ -1,4 +1,4 @@
-"""Shows what a webhook was sent, and sends it again."""
+"""Use cases for the delivery log of a webhook: list it, send a message again, send a test message."""
 
 from service.identifiers import DeliveryId, WebhookId, new_delivery_id
 from service.ports.store import ProjectStore
@@ -9,7 +9,7 @@ from service.records.webhooks import Delivery
 async def list_deliveries(
     store: ProjectStore, webhook_id: WebhookId, *, limit: int, before: tuple[str, str] | None
 ) -> tuple[list[Delivery], bool]:
-    """The log, newest first, older than the (created_at, id) given, and whether more follow.
+    """A page of the log, newest first, older than the given (created_at, id), and whether more follow.
 
     Raises WebhookNotFound and InvalidCursor.
     """
@@ -19,7 +19,7 @@ async def list_deliveries(
 
 
 async def resend(store: ProjectStore, webhook_id: WebhookId, delivery_id: DeliveryId) -> Delivery:
-    """Send a message again under its old id. Raises WebhookNotFound, DeliveryNotFound, WebhookDisabled."""
+    """Queue a message again under its old id. Raises WebhookNotFound, DeliveryNotFound, WebhookDisabled."""
     async with store.project_unit() as unit:
         delivery = await unit.webhooks.resend(webhook_id, delivery_id)
         await unit.audit.record(AuditEntry.by(store.caller, AuditAction.WEBHOOK_RESENT, delivery_id))
@@ -27,7 +27,7 @@ async def resend(store: ProjectStore, webhook_id: WebhookId, delivery_id: Delive
 
 
 async def send_test(store: ProjectStore, webhook_id: WebhookId) -> Delivery:
-    """Queue a message that only shows whether messages arrive. Raises WebhookNotFound, WebhookDisabled."""
+    """Queue a test message. Raises WebhookNotFound, WebhookDisabled."""
     async with store.project_unit() as unit:
         delivery = await unit.webhooks.send_test(webhook_id, new_delivery_id())
         await unit.audit.record(AuditEntry.by(store.caller, AuditAction.WEBHOOK_TESTED, webhook_id))

@@ -1,4 +1,4 @@
-"""The message that only shows that messages arrive; those that tell of a job are in `service.lifecycle.messages`."""
+"""Composes the test message of a webhook; `service.lifecycle.messages` composes the messages about jobs."""
 
 from datetime import datetime
 
@@ -7,5 +7,5 @@ from service.records.webhooks import TEST_EVENT
 
 
 def trial_message(at: datetime) -> bytes:
-    """The body of a message that only shows that messages arrive."""
+    """The body of the test message."""
     return message_body(TEST_EVENT, at, {"message": "This is a test of this webhook; nothing has happened."})

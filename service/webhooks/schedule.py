@@ -1,7 +1,7 @@
-"""When a message is sent again, and when that is given up. Nothing here waits or sends.
+"""Decides when to retry a webhook message, and when to give it up or disable its webhook. Pure.
 
-The waits are those that Standard Webhooks proposes: ten tries within a little more than three days, so that
-a receiver that fails on a Friday evening is served on Monday.
+The waits are those of Standard Webhooks: ten attempts within a little more than three days, so that a
+receiver that fails on a Friday evening gets its messages on Monday.
 """
 
 from collections.abc import Callable
@@ -23,17 +23,17 @@ WAITS_SECONDS = (
     24 * _HOUR,
 )
 MAX_TRIES = len(WAITS_SECONDS) + 1
-JITTER = 0.2  # a wait is longer by up to this share, so that what failed together does not come back together
-MAX_RETRY_AFTER_SECONDS = 24 * _HOUR  # a receiver may ask for more time, within this
-PATIENCE = timedelta(days=5)  # with an endpoint that nothing has reached
+JITTER = 0.2  # a wait is longer by up to this share, so that messages which failed together spread out
+MAX_RETRY_AFTER_SECONDS = 24 * _HOUR  # upper bound for a receiver's Retry-After
+PATIENCE = timedelta(days=5)  # time without a successful delivery after which a webhook is disabled
 
 GONE = "gone: the receiver has answered 410, which means that it wants nothing more"
 
 
 def wait_seconds(tries: int, *, random: Callable[[], float], retry_after_seconds: float | None = None) -> float | None:
-    """How long to wait after so many tries in vain; None where that was the last one.
+    """The wait after `tries` failed attempts; None if there is no further attempt.
 
-    `random` gives numbers in [0, 1). A receiver can make a wait longer, never shorter.
+    `random` gives numbers in [0, 1). A receiver's Retry-After can make a wait longer, never shorter.
     """
     if tries >= MAX_TRIES:
         return None
@@ -42,9 +42,9 @@ def wait_seconds(tries: int, *, random: Callable[[], float], retry_after_seconds
 
 
 def judge(answer: Answer | None, *, tries: int, random: Callable[[], float]) -> Verdict:
-    """What follows from a try: `answer` is None where no answer came, `tries` counts this one.
+    """Decide after an attempt; `answer` is None if there was none, `tries` includes this attempt.
 
-    Every status but 2xx is a failure: a redirect is not followed, since it would lead to where nobody has looked.
+    Every status but 2xx is a failure. Redirects are not followed, since they may lead to an unchecked address.
     """
     if answer is not None and answer.status // 100 == 2:
         return Verdict(status=DeliveryStatus.DELIVERED)
@@ -58,7 +58,7 @@ def judge(answer: Answer | None, *, tries: int, random: Callable[[], float]) -> 
 
 
 def given_up(failing_since: datetime | None, now: datetime) -> str | None:
-    """Why an endpoint is to be disabled after one more try in vain; None where it is not."""
+    """The reason to disable a webhook after a further failed attempt; None if it stays enabled."""
     if failing_since is None or now - failing_since < PATIENCE:
         return None
     return f"failing: nothing has been delivered since {failing_since:%Y-%m-%d %H:%M} UTC"

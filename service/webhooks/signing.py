@@ -1,7 +1,7 @@
-"""Secrets and signatures by Standard Webhooks, specification version 1.0.0 (standardwebhooks.com).
+"""Creates secrets and signs webhook messages by Standard Webhooks, version 1.0.0 (standardwebhooks.com).
 
-Signing is a few lines of the standard library here, and the tests verify with the public library: two
-independent readings of the specification check each other.
+Signing takes only a few lines of the standard library. The tests verify the signatures with the public library,
+so that two independent implementations of the specification check each other.
 """
 
 import base64
@@ -16,12 +16,12 @@ _SECRET_BYTES = 32  # the specification: between 24 and 64
 
 
 def new_secret() -> str:
-    """A fresh secret from the system's source of randomness, in the form that receivers' libraries read."""
+    """Create a secret from the system's source of randomness, in the form that receivers' libraries read."""
     return PREFIX + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
 
 
 def signed_headers(message_id: str, body: bytes, keys: Sequence[str], at: datetime) -> dict[str, str]:
-    """The headers by which a receiver knows that a body is from here and not an old one; one signature a secret."""
+    """The headers that prove a message's origin and time to its receiver, with one signature per secret."""
     timestamp = str(int(at.timestamp()))
     return {
         "webhook-id": message_id,

@@ -225,8 +225,8 @@ MUTATIONS = (
     Mutation(
         "a label that another begins with is not ended",
         "service/scoring/tokenization/labels.py",
-        "        spellings = await told_apart(finder, spellings)\n",
-        "        await told_apart(finder, spellings)\n",
+        "        spellings = await made_distinct(finder, spellings)\n",
+        "        await made_distinct(finder, spellings)\n",
         ("tests/unit/scoring/test_labels.py",),
     ),
     Mutation(

@@ -1,25 +1,25 @@
-"""How much of an upload is read."""
+"""The limits of a data set's size, and the checks that refuse a larger one."""
 
 from dataclasses import dataclass, replace
 
 from service.errors import PayloadTooLarge
 
-_FREE_BYTES = 10_000_000  # up to here it does not matter how well a file was packed
+_FREE_BYTES = 10_000_000  # below this size the compression ratio does not matter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the operator allows; `max_bytes` counts what comes out of a gzip or a Parquet file."""
+    """The operator's limits; `max_bytes` bounds the uncompressed content of a gzip or Parquet file."""
 
     max_bytes: int
     max_rows: int
     max_row_bytes: int
-    max_ratio: int = 200  # how many times longer than the file its content may be
-    max_parquet_memory_bytes: int = 512_000_000  # beside what the reader needs to start
-    note: str = ""  # why `max_bytes` is what it is, where the operator did not say so
+    max_ratio: int = 200  # largest ratio of uncompressed content to file size
+    max_parquet_memory_bytes: int = 512_000_000  # in addition to what the reader needs at its start
+    note: str = ""  # the reason for `max_bytes`, if it is not the operator's value
 
     def for_file(self, size_bytes: int) -> "Limits":
-        """The limits of a file of this size: what unpacks to hundreds of times its size is a bomb, not a data set."""
+        """The limits for a file of this size: a file with a ratio above `max_ratio` is a decompression bomb."""
         allowed = max(_FREE_BYTES, self.max_ratio * size_bytes)
         if allowed >= self.max_bytes:
             return self
@@ -27,12 +27,12 @@ class Limits:
         return replace(self, max_bytes=allowed, note=note)
 
     def check_bytes(self, count: int) -> None:
-        """Raises PayloadTooLarge."""
+        """Check the number of uncompressed bytes so far. Raises PayloadTooLarge."""
         if count > self.max_bytes:
             raise PayloadTooLarge(f"the data set has more than {self.max_bytes} bytes unpacked{self.note}")
 
     def check_rows(self, count: int, *, blank: int = 0) -> None:
-        """A blank line costs as much to read as a row and counts as one. Raises PayloadTooLarge."""
+        """Check the number of rows and blank lines so far, which cost equally much to read. Raises PayloadTooLarge."""
         if count + blank > self.max_rows:
             blanks = f", {blank} blank lines among them; leave those out" if blank else ""
             raise PayloadTooLarge(f"the data set has more than {self.max_rows} rows{blanks}")

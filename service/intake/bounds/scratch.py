@@ -1,4 +1,4 @@
-"""Temporary files for uploads: a disk without room for them is no fault of the upload."""
+"""Reports a full disk during the use of temporary files as SpoolFull, since the upload is not at fault."""
 
 import errno
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_no_room(error: OSError) -> bool:
-    """Whether a write failed for want of space on the disk, or of quota."""
+    """Whether a write failed because the disk or the quota is full."""
     return error.errno in _NO_ROOM
 
 
 @contextmanager
 def scratch_space() -> Iterator[None]:
-    """Raise SpoolFull where a temporary file finds no room."""
+    """Raise SpoolFull if the disk has no room for a temporary file."""
     try:
         yield
     except OSError as error:

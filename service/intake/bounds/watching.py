@@ -1,4 +1,4 @@
-"""Watches over the reading of one data set: it takes no longer than it may, and ends once nobody wants it."""
+"""Ends the reading of a data set if it takes too long or if its client has left."""
 
 import io
 import threading
@@ -8,13 +8,13 @@ from typing import Any, Protocol, TypeVar
 
 from service.errors import PayloadTooLarge, RequestTooSlow
 
-READING_SECONDS = 120.0  # of one reading, what is done with its rows not counted; two gigabytes take half of it
+READING_SECONDS = 120.0  # for one reading, without the work on its rows; two gigabytes take about half of it
 
 _Item = TypeVar("_Item")
 
 
 class Watch:
-    """Counts the seconds of one reading, and may be told from any thread to end all readings."""
+    """Measures the time of one reading; any thread can cancel it and all later readings."""
 
     def __init__(self, seconds: float = READING_SECONDS, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
@@ -24,11 +24,11 @@ class Watch:
         self._since = clock()
 
     def cancel(self) -> None:
-        """Whoever sent the data set has left."""
+        """The client has left: end all readings."""
         self._left_alone.set()
 
     def check(self) -> None:
-        """Raises PayloadTooLarge where the reading has taken too long, and RequestTooSlow where nobody wants it."""
+        """Raises PayloadTooLarge if the reading has taken too long, and RequestTooSlow if the client has left."""
         self.check_wanted()
         if self._spent + self._clock() - self._since > self._seconds:
             raise PayloadTooLarge(
@@ -36,16 +36,16 @@ class Watch:
             )
 
     def check_wanted(self) -> None:
-        """Raises RequestTooSlow where nobody wants the data set any more."""
+        """Raises RequestTooSlow if the client has left."""
         if self._left_alone.is_set():
             raise RequestTooSlow("the client left before its data set was read; nothing of it was kept")
 
     def restart(self) -> None:
-        """What was done so far has limits of its own, and is not counted."""
+        """Start measuring anew: the work so far has limits of its own."""
         self._spent, self._since = 0.0, self._clock()
 
     def over(self, items: Iterator[_Item]) -> Generator[_Item, None, None]:
-        """A reading from its beginning: the same items, the time between them not counted."""
+        """Watch a reading from its beginning; does not count the time that the caller spends between items."""
         self.restart()
         for item in items:
             self.check()
@@ -59,14 +59,14 @@ class _Readable(Protocol):
 
 
 class WatchedFile(io.RawIOBase):
-    """A stream, looked at before each block: what yields no row for long is noticed all the same."""
+    """A stream that checks its watch before each block, so that also a reading without rows is ended in time."""
 
     def __init__(self, file: _Readable, watch: Watch) -> None:
         self._file = file
         self._watch = watch
 
     def readable(self) -> bool:
-        """It is there to be read."""
+        """True."""
         return True
 
     def readinto(self, buffer: Any, /) -> int:

@@ -1,4 +1,4 @@
-"""CSV with a header row, its cells separated by commas or as its beginning shows, read strictly: every cell is text."""
+"""Reads CSV and similar formats strictly: the header row names the columns, and every cell is text."""
 
 import csv
 import re
@@ -15,17 +15,17 @@ from service.jobs.checks.rows import FaultLog, SourceRow
 _NUL = "not storable: it holds a NUL character"
 _NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?([eE][-+]?\d+)?")
 _WORDS_OF_A_SENTENCE = 6
-_SLACK = 4  # a record may be this many times too long and still be read to its end, to go on behind it
+_SLACK = 4  # the reader skips a record up to this many times too long, and stops at a longer one
 
 
 def read_csv(file: IO[bytes], limits: Limits, faults: FaultLog, dialect: Dialect | None = None) -> Iterator[SourceRow]:
-    """Every record under the header's names; blank lines are skipped. Raises PayloadTooLarge.
+    """Every record as a row with the header's names, without blank lines. Raises PayloadTooLarge.
 
-    After a broken quote or an endless record nothing more can be told apart, so reading stops there.
+    Reading stops at a broken quote or an endless record, since the next record's beginning is then unknown.
     """
     dialect = dialect or Dialect()
     source = _Source(file, limits, dialect.line_end)
-    csv.field_size_limit(max(csv.field_size_limit(), source.max_record_bytes))  # the module keeps one for all
+    csv.field_size_limit(max(csv.field_size_limit(), source.max_record_bytes))  # the limit is global to the csv module
     reader = csv.reader(source, delimiter=dialect.separator, strict=True)
     try:
         for _ in range(dialect.skipped_lines):
@@ -55,16 +55,16 @@ _PLAIN_WORDS = {
 
 
 def _in_plain_words(message: str) -> str:
-    """What the csv module says, as people who write files would."""
+    """Translate a message of the csv module for the people who write files."""
     return next((words for said, words in _PLAIN_WORDS.items() if said in message), message)
 
 
 class _EndlessRecord(Exception):
-    """A record goes on and on, most likely behind an open quote."""
+    """A record is far too long, most likely because of an open quote."""
 
 
 class _Source:
-    """Feeds the csv module with lines and knows where the current record began."""
+    """Feeds lines to the csv module, and records the line at which the current record began."""
 
     def __init__(self, file: IO[bytes], limits: Limits, line_end: bytes) -> None:
         self.max_record_bytes = _SLACK * limits.max_row_bytes
@@ -83,17 +83,17 @@ class _Source:
         self.record_bytes += self.max_record_bytes + 1 if line.content is None else len(line.content)
         if line.content is None or self.record_bytes > self.max_record_bytes:
             raise _EndlessRecord(f"the row has more than {self.max_record_bytes} bytes")
-        # What is not UTF-8 becomes lone surrogates, which are looked for cell by cell.
+        # Bytes that are not UTF-8 become lone surrogates, for which `_Checks` searches each cell.
         return line.content.decode("utf-8", errors="surrogateescape")
 
     def begin_record(self) -> None:
-        """The next line begins a record."""
+        """Note that the next line begins a record."""
         self.record_line = self._next_line
         self.record_bytes = 0
 
 
 def _records(reader: Iterator[list[str]], source: _Source) -> Iterator[list[str]]:
-    """Every record's cells; a blank line has none."""
+    """The cells of every record; a blank line has none."""
     while True:
         source.begin_record()
         cells = next(reader, None)
@@ -103,7 +103,7 @@ def _records(reader: Iterator[list[str]], source: _Source) -> Iterator[list[str]
 
 
 def _first(records: Iterator[tuple[int, list[str]]], limits: Limits) -> tuple[int, list[str]]:
-    """The first record that is not blank, if any, and how many are before it. Raises PayloadTooLarge."""
+    """The number of leading blank lines, and the first record behind them, if any. Raises PayloadTooLarge."""
     for blank, cells in records:
         if cells:
             return blank, cells
@@ -112,7 +112,7 @@ def _first(records: Iterator[tuple[int, list[str]]], limits: Limits) -> tuple[in
 
 
 def header_of(cells: list[str], line: int, faults: FaultLog) -> list[str] | None:
-    """The columns' names; None where they cannot be used. A name that is blank is made, and said."""
+    """The columns' names, or None if they are unusable; makes up blank names and reports that as an assumption."""
     before, not_utf8 = len(faults), NotUtf8(faults)
     if len(cells) > 1 and not any(cell.strip() for cell in cells):
         faults.add("the first line is blank, and should name the columns; write their names into it", line=line)
@@ -139,14 +139,14 @@ def header_of(cells: list[str], line: int, faults: FaultLog) -> list[str] | None
 
 
 def _reads_like_a_row(cells: list[str]) -> bool:
-    """Whether it has numbers or sentences where names should be; pandas numbers columns that have no names from 0."""
+    """Whether a header has numbers or sentences in place of names; pandas' column numbers from 0 count as names."""
     if cells == [str(number) for number in range(len(cells))]:
         return False
     return any(_NUMBER.fullmatch(cell.strip()) or len(cell.split()) >= _WORDS_OF_A_SENTENCE for cell in cells)
 
 
 def _without_blanks(cells: list[str], faults: FaultLog) -> list[str]:
-    """As spreadsheets and data frames write them: an index without a name, a comma too many at the end."""
+    """Make up names for blank header cells: spreadsheets and data frames write unnamed indexes and trailing commas."""
     names: list[str] = []
     for number, cell in enumerate(cells, 1):
         name = cell
@@ -160,14 +160,14 @@ def _without_blanks(cells: list[str], faults: FaultLog) -> list[str]:
 
 
 class _Checks:
-    """What every record must fulfil."""
+    """Checks that a record can be used: its size, its number of cells and its characters."""
 
     def __init__(self, header: list[str], source: _Source, faults: FaultLog) -> None:
         self._header, self._source, self._faults = header, source, faults
         self._not_utf8 = NotUtf8(faults)
 
     def passes(self, cells: list[str]) -> bool:
-        """Whether the record can be used; what is wrong with it goes to the faults."""
+        """Whether the record can be used; adds its faults to the log."""
         line, limit, header = self._source.record_line, self._source.max_row_bytes, self._header
         if self._source.record_bytes > limit:
             self._faults.add(f"the row has more than {limit} bytes", line=line)
@@ -187,7 +187,7 @@ class _Checks:
 
 
 def _is_text(text: str) -> bool:
-    """Whether all of it was UTF-8: what was not has become halves of surrogate pairs."""
+    """Whether the text was valid UTF-8: invalid bytes have become lone surrogates."""
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 

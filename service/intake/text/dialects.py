@@ -1,4 +1,4 @@
-"""Finds out by a CSV file's beginning what separates its cells and what ends its lines."""
+"""Detects the cell separator and the line end of a CSV file by the file's beginning."""
 
 import csv
 import io
@@ -16,32 +16,32 @@ _BOM = "\ufeff"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """How a file is to be read."""
+    """The format of a CSV file, with the assumptions behind it, or the problem that prevents reading it."""
 
     separator: str = ","
-    line_end: bytes = b"\n"  # or a carriage return alone; a return before a line feed belongs to the line
+    line_end: bytes = b"\n"  # or a lone carriage return; a return before a line feed counts as part of the line
     skipped_lines: int = 0  # before the header
     assumptions: tuple[str, ...] = ()
-    problem: str | None = None  # why the file cannot be read in one certain way
+    problem: str | None = None  # the reason why the format is ambiguous
     problem_line: int | None = None
 
 
 def detect_dialect(head: bytes, default: str, *, cut: bool) -> Dialect:
-    """The dialect of a file that begins so, and goes on where it is `cut`; `default` separates unless it cannot."""
+    """Detect the dialect of a file with this beginning (`cut`: the file is longer); prefers the `default` separator."""
     returns = b"\r" in head and b"\n" not in head
     line_end = b"\r" if returns else b"\n"
     notes = ("lines end with a carriage return alone, as in old Mac files",) if returns else ()
     text = head.decode("utf-8", errors="surrogateescape").removeprefix(_BOM)
     if (said := _SEPARATOR_LINE.match(text)) is not None and said[1] not in '"\r\n':
-        told = f"cells are separated by {_name(said[1])}, as the file's first line says ({said[0].strip()})"
-        return Dialect(separator=said[1], line_end=line_end, skipped_lines=1, assumptions=(*notes, told))
+        note = f"cells are separated by {_name(said[1])}, as the file's first line says ({said[0].strip()})"
+        return Dialect(separator=said[1], line_end=line_end, skipped_lines=1, assumptions=(*notes, note))
     samples = {separator: _sample(text, separator, cut=cut) for separator in SEPARATORS}
     fitting = [separator for separator, sample in samples.items() if sample.fits and sample.columns > 1]
     if default in fitting or (samples[default].columns > 1 and not fitting):
         return Dialect(separator=default, line_end=line_end, assumptions=notes)
     if len(fitting) == 1:
-        told = f"cells are separated by {SEPARATORS[fitting[0]]}, not {SEPARATORS[default]}, and were read so"
-        return Dialect(separator=fitting[0], line_end=line_end, assumptions=(*notes, told))
+        note = f"cells are separated by {SEPARATORS[fitting[0]]}, not {SEPARATORS[default]}, and were read so"
+        return Dialect(separator=fitting[0], line_end=line_end, assumptions=(*notes, note))
     if len(fitting) > 1:
         problem = f"cells could be separated by {' or by '.join(SEPARATORS[found] for found in fitting)}"
         return Dialect(problem=f"{problem}; {_remedy(fitting[0])}", problem_line=1)
@@ -49,7 +49,7 @@ def detect_dialect(head: bytes, default: str, *, cut: bool) -> Dialect:
 
 
 def _without_fit(samples: "dict[str, _Sample]", default: str, plain: Dialect) -> Dialect:
-    """One column, where that fits; else the one thing that is wrong with the separator that the header has most of."""
+    """A single column if that fits; otherwise the problem with the separator that occurs most often in the header."""
     if samples[default].fits:
         return plain
     likely = max(samples, key=lambda separator: samples[separator].columns)
@@ -65,10 +65,10 @@ def _without_fit(samples: "dict[str, _Sample]", default: str, plain: Dialect) ->
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sample:
-    """The first records, read with one separator."""
+    """The result of reading the first records with one separator."""
 
     columns: int
-    odd: str | None = None  # what the first record is like that does not fit the header
+    odd: str | None = None  # describes the first record that does not fit the header
     odd_line: int | None = None
 
     @property
@@ -91,7 +91,7 @@ def _sample(text: str, separator: str, *, cut: bool) -> _Sample:
     except csv.Error:
         broken = "its quotes do not match"
     if cut and broken is None and len(records) < _SAMPLE_RECORDS:
-        records = records[:-1]  # the last one may go on
+        records = records[:-1]  # the last one may be incomplete
     filled = [(at, cells) for at, cells in records if cells]
     columns = len(filled[0][1]) if filled else 1
     for at, found in filled:

@@ -1,4 +1,4 @@
-"""Text in other encodings than UTF-8: read where the file itself says which, otherwise told once."""
+"""Handles text that is not UTF-8: converts UTF-16 with a byte order mark, and reports other encodings once."""
 
 import codecs
 import io
@@ -12,20 +12,20 @@ UTF16_ASSUMED = "the file is UTF-16, as its byte order mark says, and was read s
 _UTF32_MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 _SAMPLE_BYTES = 4096
 _BLOCK_BYTES = 65_536
-_WIDE_SHARE = 4  # a file in which one byte of so many is NUL has characters of two or four bytes
+_WIDE_SHARE = 4  # if at least one byte in four is NUL, characters have two or four bytes
 _PRINTABLE = bytes(range(32, 127)) + b"\t\r\n"
-_NO_UTF8 = b"\xff"  # stands where bytes are no characters; no UTF-8 text holds it
+_NO_UTF8 = b"\xff"  # replaces invalid UTF-16; never occurs in UTF-8
 _NOT_ASCII = re.compile(rb"[\x80-\xff]+")
 _SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 
 
 def is_utf16(head: bytes) -> bool:
-    """Whether a file that begins so says that it is UTF-16."""
+    """Whether a file with this beginning has the byte order mark of UTF-16."""
     return head.startswith(UTF16_MARKS) and not head.startswith(_UTF32_MARKS)
 
 
 def unread_encoding(head: bytes) -> str | None:
-    """What to do about a file that begins so, where its characters have several bytes and are not read, if so."""
+    """The fault of a file with this beginning, if its encoding is UTF-32 or UTF-16 without a mark; otherwise None."""
     if head.startswith(_UTF32_MARKS):
         return "the file is UTF-32; save it as UTF-8"
     sample = head[:_SAMPLE_BYTES]
@@ -38,14 +38,14 @@ def unread_encoding(head: bytes) -> str | None:
 
 
 def _is_wide(sample: bytes) -> bool:
-    """Whether every other byte is NUL and the others are mostly letters of ASCII: no binary format looks so."""
+    """Whether every other byte is NUL and the others are mostly printable ASCII, unlike in binary formats."""
     nuls = max(sample[::2].count(0), sample[1::2].count(0))
     others = sample.replace(b"\0", b"")
     return nuls * _WIDE_SHARE >= len(sample) > 1 and len(others.translate(None, _PRINTABLE)) * 10 <= len(others)
 
 
 class FromUtf16(io.RawIOBase):
-    """A UTF-16 file with its byte order mark, as UTF-8. What is no character becomes a byte that no UTF-8 has."""
+    """Converts a UTF-16 file with a byte order mark to UTF-8; invalid characters become a byte that UTF-8 never has."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -54,11 +54,11 @@ class FromUtf16(io.RawIOBase):
         self._ended = False
 
     def readable(self) -> bool:
-        """It is there to be read."""
+        """True."""
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        """The next block."""
+        """Read the next block."""
         while not self._pending and not self._ended:
             self._pending = self._next_block()
         block, self._pending = self._pending[: len(buffer)], self._pending[len(buffer) :]
@@ -75,23 +75,23 @@ class FromUtf16(io.RawIOBase):
             return _NO_UTF8
 
     def close(self) -> None:
-        """Close what is read, too."""
+        """Close the file, too."""
         self._file.close()
         super().close()
 
 
 class NotUtf8:
-    """Tells of the first row that is not UTF-8, and not of the others: it is the file that has another encoding."""
+    """Reports only the first row that is not UTF-8, since the whole file is then in another encoding."""
 
     def __init__(self, faults: FaultLog) -> None:
         self._faults = faults
-        self._told = False
+        self._reported = False
 
     def add(self, raw: bytes, *, line: int, field: str | None = None) -> None:
-        """Take down that this text, in this row, is not UTF-8."""
-        if not self._told:
+        """Report this text unless one was reported before."""
+        if not self._reported:
             self._faults.add(f"not valid UTF-8{_remedy(raw)}", line=line, field=field)
-        self._told = True
+        self._reported = True
 
 
 def _remedy(raw: bytes) -> str:

@@ -1,4 +1,4 @@
-"""JSON values that are not one a line: a list of objects, or objects printed over several lines behind each other."""
+"""Reads JSON that is not one object per line: a list of objects, or objects over several lines."""
 
 import re
 from collections.abc import Iterator
@@ -20,20 +20,20 @@ _OBJECT_OVER_LINES = re.compile(rb"\s*\{[ \t]*\r?[\n\r]")
 
 
 def is_list_of_objects(head: bytes) -> bool:
-    """Whether a file that begins so is a JSON array of objects."""
+    """Whether a file with this beginning is a JSON array of objects."""
     return _LIST_OF_OBJECTS.match(head.removeprefix(_BOM)) is not None
 
 
 def is_json_values(head: bytes) -> bool:
-    """Whether a file that begins so is a JSON array, or objects that are printed over several lines."""
+    """Whether a file with this beginning is a JSON array, or has objects over several lines."""
     text = head.removeprefix(_BOM)
     return text.lstrip().startswith(b"[") or _OBJECT_OVER_LINES.match(text) is not None
 
 
 def read_json_values(file: IO[bytes], limits: Limits, faults: FaultLog) -> Iterator[SourceRow]:
-    """Every object with the line where it begins. Raises PayloadTooLarge.
+    """Every object as a row with the line where it begins. Raises PayloadTooLarge.
 
-    Between broken objects nothing can be told apart, so reading stops at the first text that is none.
+    Reading stops at the first invalid text between objects, since the next object's beginning is then unknown.
     """
     not_utf8 = NotUtf8(faults)
     try:
@@ -61,7 +61,7 @@ def _fields(content: bytes, line: int, faults: FaultLog) -> "dict[str, object] |
 @dataclass(frozen=True, slots=True)
 class _Value:
     line: int
-    content: bytes | None  # None where there was more than may be read
+    content: bytes | None  # None if the object is too long
 
 
 class _OutOfPlace(Exception):
@@ -71,7 +71,7 @@ class _OutOfPlace(Exception):
 
 
 def _values(file: IO[bytes], limits: Limits) -> Iterator[_Value]:
-    """Every object on the outermost level, as it is written. Raises _OutOfPlace and PayloadTooLarge."""
+    """The text of every object on the outermost level. Raises _OutOfPlace and PayloadTooLarge."""
     between = _Between()
     text = _Text(file, limits)
     while (start := text.next_sign()) is not None:
@@ -86,7 +86,7 @@ def _values(file: IO[bytes], limits: Limits) -> Iterator[_Value]:
 
 
 class _Between:
-    """What stands between objects: the brackets of a list and its commas, or nothing."""
+    """Checks the text between objects: the brackets and commas of a list, or only white space."""
 
     def __init__(self) -> None:
         self._is_list: bool | None = None  # None before the first sign
@@ -94,7 +94,7 @@ class _Between:
         self._after_object = self._after_comma = False
 
     def begin_object(self, line: int) -> None:
-        """An object begins here."""
+        """Check that an object may begin here."""
         if self._closed:
             raise _OutOfPlace("something stands behind the end of the list", line)
         if self._is_list and self._after_object:
@@ -103,7 +103,7 @@ class _Between:
         self._after_object, self._after_comma = True, False
 
     def take(self, sign: int, line: int) -> None:
-        """A sign that begins no object."""
+        """Check a character between objects."""
         if sign == b"["[0] and self._is_list is None:
             self._is_list = True
         elif sign == b","[0] and self._is_list and self._after_object:
@@ -116,13 +116,13 @@ class _Between:
             raise _OutOfPlace('there is something other than objects such as {"text": ...}, one for each row', line)
 
     def end(self, line: int) -> None:
-        """The file ends."""
+        """Check that the file may end here."""
         if self._is_list and not self._closed:
             raise _OutOfPlace("the list ends without ']'", line)
 
 
 class _Text:
-    """The file's text, of which no more is kept than one object may have."""
+    """A scanner over the file's text that keeps at most one object of allowed size in memory."""
 
     def __init__(self, file: IO[bytes], limits: Limits) -> None:
         self._file, self._limits = file, limits
@@ -131,7 +131,7 @@ class _Text:
         self.line = 1
 
     def next_sign(self) -> int | None:
-        """The next byte that is no white space; None at the file's end."""
+        """The next byte that is not white space; None at the end of the file."""
         while (found := _SIGN.search(self._buffer, self._at)) is None:
             self.advance(len(self._buffer) - self._at)
             if not self._refill():
@@ -140,14 +140,14 @@ class _Text:
         return found[0][0]
 
     def advance(self, count: int) -> bytes:
-        """Go on by so many bytes of what was read, which are given back."""
+        """Consume `count` bytes of the buffer and return them."""
         passed = self._buffer[self._at : self._at + count]
         self.line += passed.count(b"\n")
         self._at += count
         return passed
 
     def object(self) -> bytes | None:
-        """The object that begins here; None where it is too long. Raises _OutOfPlace where it has no end."""
+        """Consume and return the object that begins here; None if it is too long. Raises _OutOfPlace without an end."""
         start, depth, inside = self.line, 0, False
         kept, size, skip = bytearray(), 0, 0
         while True:
@@ -171,7 +171,7 @@ class _Text:
 
 
 def _scan(text: bytes, at: int, depth: int, *, inside: bool) -> tuple[int, bool, int, int]:
-    """Go on in an object: depth, whether in a string, bytes to skip in the next block, and where it ended."""
+    """Scan within an object; return the depth, whether in a string, bytes to skip in the next block, and the end."""
     while (found := (_INSIDE_STRING if inside else _OUTSIDE_STRING).search(text, at)) is not None:
         sign, at = found[0], found.end()
         if sign == b"\\":

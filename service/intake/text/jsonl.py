@@ -1,4 +1,4 @@
-"""JSON lines: one object a line."""
+"""Reads JSON lines: one object per line."""
 
 from collections.abc import Iterator
 from typing import IO
@@ -11,7 +11,7 @@ from service.jobs.checks.rows import FaultLog, SourceRow
 
 
 def read_jsonl(file: IO[bytes], limits: Limits, faults: FaultLog, *, line_end: bytes = b"\n") -> Iterator[SourceRow]:
-    """Every line's object; blank lines are skipped. Raises PayloadTooLarge."""
+    """Every line's object as a row, without blank lines. Raises PayloadTooLarge."""
     rows = blank = 0
     not_utf8 = NotUtf8(faults)
     for line in lines(file, limits, limits.max_row_bytes, line_end):
@@ -28,7 +28,7 @@ def read_jsonl(file: IO[bytes], limits: Limits, faults: FaultLog, *, line_end: b
 
 
 def _fields(line: Line, content: bytes, faults: FaultLog, not_utf8: NotUtf8) -> "dict[str, object] | None":
-    """The line's object; None where it is none."""
+    """The line's object; None, and a fault in the log, if the line is not one."""
     try:
         value = parse(content)
     except BadJson as error:

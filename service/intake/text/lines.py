@@ -1,4 +1,4 @@
-"""Physical lines of a file, none of them read further than it may be long."""
+"""Splits a file into lines, without keeping more of a line in memory than its maximal length."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ _SKIPPED_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line with its line break; `content` is None where there was more than may be read."""
+    """One line with its line break; `content` is None if the line is too long."""
 
     number: int
     content: bytes | None
 
 
 def lines(file: IO[bytes], limits: Limits, max_line_bytes: int, end: bytes = b"\n") -> Iterator[Line]:
-    """Every line, numbered from 1, without the byte order mark; `end` is its last byte. Raises PayloadTooLarge."""
+    """Every line, numbered from 1, without the byte order mark; lines end with `end`. Raises PayloadTooLarge."""
     source = file if end == b"\n" else _Returns(file)
     total = number = 0
     while content := source.readline(max_line_bytes + 2):
@@ -38,7 +38,7 @@ class _Readable(Protocol):
 
 
 class _Returns:
-    """A file whose lines end with a carriage return alone."""
+    """A file whose lines end with a lone carriage return."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -46,7 +46,7 @@ class _Returns:
         self._at = 0
 
     def readline(self, size: int, /) -> bytes:
-        """A line with its end, or so many bytes of it."""
+        """A line with its end, or its first `size` bytes."""
         line = b""
         while len(line) < size:
             if self._at == len(self._block):
@@ -63,7 +63,7 @@ class _Returns:
 
 
 def _skip_rest(file: _Readable, limits: Limits, total: int, end: bytes) -> int:
-    """Read up to the next line break without keeping anything; the bytes read so far."""
+    """Skip to the next line break; return the total of bytes read so far."""
     while rest := file.readline(_SKIPPED_BYTES):
         total += len(rest)
         limits.check_bytes(total)

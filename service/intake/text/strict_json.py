@@ -1,4 +1,4 @@
-"""Reads JSON and refuses whatever could not be stored and given back as it was."""
+"""Parses JSON strictly: refuses values that the service could not store and return unchanged."""
 
 import json
 import re
@@ -6,23 +6,23 @@ from typing import Any
 
 import orjson
 
-MAX_DEPTH = 64  # lists and objects inside each other
-_MAX_DIGITS = 18  # an integer of up to so many digits fits 64 bits
+MAX_DEPTH = 64  # levels of nested lists and objects
+_MAX_DIGITS = 18  # an integer with at most this many digits fits 64 bits
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (_MAX_DIGITS + 1))
 _KEY = re.compile(rb'"\s*:')
 _NOT_A_NUMBER = re.compile(r"-?(NaN|Infinity)")
 
 
 class BadJson(ValueError):
-    """The text is not JSON, or holds something that cannot be kept as it is."""
+    """The text is not JSON, or contains a value that the service cannot store unchanged."""
 
 
 def parse(raw: bytes) -> Any:
-    """The value in this JSON text. Raises BadJson.
+    """Parse a JSON text. Raises BadJson.
 
-    Refused, beside what is not JSON: numbers out of range (an integer beyond 64 bits would
+    Besides invalid JSON it refuses: numbers out of range (an integer beyond 64 bits would
     silently become a float), NUL characters (Postgres cannot store them), lone surrogates,
-    a key given twice, and deep nesting.
+    repeated keys, and deep nesting.
     """
     try:
         value = orjson.loads(raw)
@@ -39,7 +39,7 @@ def parse(raw: bytes) -> Any:
 
 
 def _read_slowly(raw: bytes) -> None:
-    """Look at every key and integer as it is written; orjson does not show them."""
+    """Check every key and integer in the text, which orjson's result no longer shows."""
     json.loads(raw, object_pairs_hook=_without_repeats, parse_int=_in_range)
 
 
@@ -70,7 +70,7 @@ def _explain(error: orjson.JSONDecodeError, raw: bytes) -> str:
 
 
 def is_utf8(raw: bytes) -> bool:
-    """Whether all of it is characters."""
+    """Whether the bytes are valid UTF-8."""
     try:
         raw.decode()
     except UnicodeDecodeError:
@@ -79,7 +79,7 @@ def is_utf8(raw: bytes) -> bool:
 
 
 def _depth(value: Any) -> int:
-    """Counted level by level; orjson has bounded it already."""
+    """The nesting depth, computed level by level; orjson has already limited it."""
     depth, level = 0, [value]
     while level := [inner for outer in level for inner in _members(outer)]:
         depth += 1

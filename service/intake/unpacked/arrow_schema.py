@@ -1,7 +1,7 @@
-"""Keeps the types of a Parquet file's columns for its result, as an Arrow stream without rows.
+"""Records the column types of a Parquet file for its result, as an Arrow stream without rows.
 
 The stream has the file's schema with its metadata, and the values of top-level dictionaries (pandas' categories) in
-their order, of which rows need not use all.
+their order, including values that no row uses.
 """
 
 import math
@@ -11,20 +11,20 @@ from typing import Any
 import pyarrow as pa
 
 MAX_BYTES = 500_000
-_MAX_WIDTH = 8_192  # values that Arrow writes for a row of nulls
-_MAX_CATEGORIES = 10_000  # of a column
+_MAX_WIDTH = 8_192  # limit of the values that Arrow writes for one row of nulls
+_MAX_CATEGORIES = 10_000  # per column
 
 
 class KeptTypes:
-    """Takes in one batch after the other."""
+    """Collects the types and categories of a file, batch by batch."""
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema if _width(schema) <= _MAX_WIDTH else pa.schema(map(_unfixed, schema), schema.metadata)
-        self._seen: dict[str, pa.Array] = {}  # the dictionary that was looked at last
+        self._seen: dict[str, pa.Array] = {}  # by column: the dictionary of the last batch
         self._categories = {f.name: dict[Any, None]() for f in schema if pa.types.is_dictionary(f.type)}
 
     def look_at(self, batch: pa.RecordBatch) -> None:
-        """Take in the dictionaries' values; row groups may have different ones."""
+        """Add the values of the batch's dictionaries; row groups may have different ones."""
         for name, values in list(self._categories.items()):
             dictionary = batch.column(name).dictionary
             if name in self._seen and self._seen[name].equals(dictionary):
@@ -35,7 +35,7 @@ class KeptTypes:
                 del self._categories[name]
 
     def packed(self) -> bytes | None:
-        """The stream; where it would be long without dictionaries, then without metadata, else None."""
+        """The stream; if it is too long, without dictionaries, then also without metadata, and finally None."""
         content = self._stream(self._schema)
         if len(content) > MAX_BYTES:
             self._categories.clear()
@@ -61,7 +61,7 @@ class KeptTypes:
 
 
 def _listed(dictionary: pa.Array) -> dict[Any, None]:
-    """The values in their order; a null among them where one is not text."""
+    """The values in their order; only None if some value is not valid text."""
     try:
         return dict.fromkeys(dictionary.to_pylist())
     except UnicodeDecodeError:
@@ -69,7 +69,7 @@ def _listed(dictionary: pa.Array) -> dict[Any, None]:
 
 
 def _width(fields: Iterable[pa.Field]) -> float:
-    """How many values Arrow writes for one row of nulls; without end where lists hold lists of a fixed size."""
+    """The number of values that Arrow writes for one row of nulls; infinite for lists of lists of a fixed size."""
     return sum((_width_of(field.type) for field in fields), 0.0)
 
 
@@ -84,7 +84,7 @@ def _width_of(kind: pa.DataType) -> float:
 
 
 def _unfixed(field: pa.Field) -> pa.Field:
-    """The field with lists of any size in place of lists of a fixed one, whose nulls take as much room as values."""
+    """The field with variable-size lists in place of fixed-size lists, whose nulls take as much space as values."""
     kind = field.type
     if pa.types.is_struct(kind):
         return field.with_type(pa.struct(list(map(_unfixed, kind))))

@@ -1,7 +1,7 @@
-"""Parquet as JSON lines, in batches only: what a file unpacks to is not known from its metadata.
+"""Converts a Parquet file to JSON lines in small batches, since its metadata does not show its uncompressed size.
 
-Runs in the process of `process` alone: no batch is small where one value is a gigabyte,
-and a reader written in C++ may fall over a file made for that.
+Runs only in the separate process of `process.py`: a batch with a value of a gigabyte is never small, and a
+malicious file may crash a reader written in C++.
 """
 
 import math
@@ -25,9 +25,9 @@ _NOT_UTF8 = "not valid UTF-8"
 
 
 def parquet_as_lines(file: IO[bytes], limits: Limits, faults: FaultLog) -> Iterator[bytes]:
-    """Every row as a JSON object, an empty line for a row with a fault; rows are counted from 1.
+    """Every row as a JSON object; an empty line for a row with a fault. Faults number rows from 1.
 
-    Raises PayloadTooLarge, and what pyarrow makes of a damaged file.
+    Raises PayloadTooLarge, and pyarrow's errors for a damaged file.
     """
     parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=65_536)
     if not _usable(parquet.schema_arrow, faults):
@@ -43,7 +43,9 @@ def parquet_as_lines(file: IO[bytes], limits: Limits, faults: FaultLog) -> Itera
             row += 1
             size = _least_bytes(fields)
             line = b"" if size > limits.max_row_bytes else _as_line(fields, row, faults)
-            written += max(size, len(line)) + 1  # a batch counts a text once that a dictionary gives to all of its rows
+            written += (
+                max(size, len(line)) + 1
+            )  # `batch.nbytes` counts a dictionary's text once, though many rows may have it
             limits.check_bytes(written)
             if max(size, len(line)) > limits.max_row_bytes:
                 faults.add(f"the row has more than {limits.max_row_bytes} bytes", line=row)
@@ -70,7 +72,7 @@ def _usable(schema: pa.Schema, faults: FaultLog) -> bool:
 
 
 def _readable(kind: pa.DataType, depth: int = 1) -> bool:
-    """Whether the values are the same in JSON, or are written as text in one way."""
+    """Whether JSON can represent the values, directly or as text of one standard form."""
     types = pa.types
     if depth > MAX_DEPTH:
         return False
@@ -87,7 +89,7 @@ def _readable(kind: pa.DataType, depth: int = 1) -> bool:
 
 
 def _with_texts(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The same rows, with what JSON does not have as text: 2020-01-31, 2020-01-31 12:00:00, 0.10."""
+    """The same rows, with types that JSON lacks converted to text: 2020-01-31, 2020-01-31 12:00:00, 0.10."""
     arrays = [array.cast(as_read(array.type)) for array in batch.columns]
     return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
 
@@ -100,7 +102,7 @@ def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
 
 
 def _value(batch: pa.RecordBatch, name: str, row: int) -> Any:
-    """One value; the error in its place where it is not text."""
+    """One value; the error in its place if it is not valid UTF-8."""
     try:
         return batch.column(name)[row].as_py()
     except UnicodeDecodeError as error:
@@ -108,7 +110,7 @@ def _value(batch: pa.RecordBatch, name: str, row: int) -> Any:
 
 
 def _least_bytes(fields: dict[str, Any]) -> int:
-    """What the row has as JSON, at the least: found out without writing a row that is too long."""
+    """A lower bound of the row's size as JSON, computed without serialising a row that is too long."""
     return sum(len(value) for value in fields.values() if isinstance(value, str | list | dict))
 
 
@@ -121,7 +123,7 @@ def _as_line(fields: dict[str, Any], row: int, faults: FaultLog) -> bytes:
 
 
 def _unstorable(value: Any) -> str | None:
-    """Why the value could not be stored and given back as it is, if so."""
+    """The reason why the service cannot store and return the value unchanged; None if it can."""
     if isinstance(value, str):
         return "a NUL character, which cannot be stored" if "\0" in value else None
     if isinstance(value, float):

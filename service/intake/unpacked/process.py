@@ -1,9 +1,8 @@
-"""Turns a Parquet file or an Excel workbook into JSON lines, as a process that may fall over it and take nothing down.
+"""A separate process that converts a Parquet file or Excel workbook to JSON lines, so that a crash harms nothing else.
 
-Reads the file from its standard input, writes the lines to the open file whose number it is
-given, and says on its standard output what came of it: see `Outcome`. It keeps itself within a
-limit of memory and one of CPU time. The memory limit needs Linux; elsewhere nothing but the
-batches and the count of unpacked bytes stand between a bomb and the machine.
+It reads the file from standard input, writes the lines to an inherited file descriptor, and writes an
+`Outcome` to standard output. It limits its own memory and CPU time. The memory limit needs Linux; on other
+systems only small batches and the count of uncompressed bytes protect against decompression bombs.
 """
 
 import resource
@@ -23,7 +22,7 @@ from service.intake.unpacked.columnar import parquet_as_lines
 from service.intake.unpacked.spreadsheet import spreadsheet_as_lines
 from service.jobs.checks.rows import FaultLog
 
-MAX_FAULTS = 1_000  # told in full
+MAX_FAULTS = 1_000  # listed one by one; further ones are only counted
 CPU_SECONDS = 300
 _STATM = Path("/proc/self/statm")
 _SMALLER = {"Parquet": "write smaller pages and row groups", "Excel": "send the sheet as CSV"}
@@ -31,7 +30,7 @@ _SMALLER = {"Parquet": "write smaller pages and row groups", "Excel": "send the 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What the process is told on its command line, as JSON."""
+    """The process's argument on its command line, as JSON."""
 
     lines_fd: int
     limits: Limits
@@ -40,7 +39,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of it: faults, those told and all by field; assumptions, types; or a limit passed, or a full disk."""
+    """The result: listed faults, counts of all faults by field, assumptions, types; or the reason why it failed."""
 
     faults: tuple[Fault, ...] = ()
     counts: tuple[tuple[str | None, int], ...] = ()
@@ -52,7 +51,7 @@ class Outcome:
 
 
 def unpack(file: IO[bytes], lines_fd: int, limits: Limits, form: str = "Parquet") -> Outcome:
-    """Write every row to the open file of this number, which is closed; rows with a fault are empty lines."""
+    """Write every row as a line to this file descriptor, and close it; a row with a fault gives an empty line."""
     log = FaultLog(MAX_FAULTS)
     try:
         with open(lines_fd, "wb") as lines:
@@ -67,7 +66,7 @@ def unpack(file: IO[bytes], lines_fd: int, limits: Limits, form: str = "Parquet"
         if is_no_room(error):
             return Outcome(no_room=True)
         log.add(f"the file is not readable as {form}: {error}")
-    except Exception as error:  # noqa: BLE001 - a file made for it raises anything; whatever it is, the file is at fault
+    except Exception as error:  # noqa: BLE001 - a malicious file may raise any error; the file is at fault in every case
         log.add(f"the file is not readable as {form}: {error}")
     return Outcome(
         faults=tuple(log.reported),
@@ -83,7 +82,7 @@ def _reader(form: str) -> Callable[[IO[bytes], Limits, FaultLog], Iterator[bytes
 
 
 def main() -> None:
-    """Read the order, keep within it, and answer."""
+    """Read the argument, limit this process, convert the file, and write the outcome."""
     order = orjson.loads(sys.argv[1])
     limits = Limits(**order["limits"])
     _limit_self(limits.max_parquet_memory_bytes)
@@ -101,7 +100,7 @@ def _limit_self(memory_bytes: int) -> None:
 
 
 def _lift_limits() -> None:
-    """Room to say what happened."""
+    """Remove the memory limit, so that the process can report the outcome."""
     resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 

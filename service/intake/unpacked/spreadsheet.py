@@ -1,6 +1,6 @@
-"""Excel workbooks (.xlsx) as JSON lines: the first sheet that has cells; its first row names the columns.
+"""Converts the first non-empty sheet of an Excel workbook (.xlsx) to JSON lines; its first row names the columns.
 
-Runs in the process of `process` alone, as any zip archive may unpack to more than it seems to hold.
+Runs only in the separate process of `process.py`, since a zip archive may be a decompression bomb.
 """
 
 import math
@@ -17,9 +17,10 @@ from service.jobs.checks.rows import FaultLog
 
 
 def spreadsheet_as_lines(file: IO[bytes], limits: Limits, faults: FaultLog) -> Iterator[bytes]:
-    """A line for each row of the sheet, under the row's number; empty for the header, blank rows and rows with a fault.
+    """One line for each row of the sheet, so that line numbers are row numbers.
 
-    Raises PayloadTooLarge, and what the library makes of a damaged file.
+    The line is empty for the header, for a blank row and for a row with a fault. Raises PayloadTooLarge, and the
+    library's errors for a damaged file.
     """
     sheet = _sheet(CalamineWorkbook.from_filelike(file), faults)
     if sheet is None:
@@ -43,7 +44,7 @@ def spreadsheet_as_lines(file: IO[bytes], limits: Limits, faults: FaultLog) -> I
 
 
 def _sheet(workbook: CalamineWorkbook, faults: FaultLog) -> CalamineSheet | None:
-    """The first visible sheet with cells; that there are others is said."""
+    """The first visible sheet with cells; reports other such sheets as an assumption."""
     visible = [sheet.name for sheet in workbook.sheets_metadata if sheet.visible is SheetVisibleEnum.Visible]
     sheets = [sheet for name in visible if (sheet := workbook.get_sheet_by_name(name)).height]
     if not sheets:
@@ -69,7 +70,7 @@ def _as_line(names: list[str], cells: Sequence[Any], row: int, limits: Limits, f
 
 
 def _value(cell: Any) -> Any:
-    """As JSON has it: an empty cell is null, a whole number has no fraction, dates are text (ISO 8601)."""
+    """The cell as a JSON value: null for an empty cell, an integer for a whole number, text (ISO 8601) for a date."""
     if cell == "":
         return None
     if isinstance(cell, float):

@@ -1,4 +1,4 @@
-"""Has Parquet files and Excel workbooks unpacked by a process of their own, whose memory and time are limited."""
+"""Runs a separate process with limited memory and time to convert Parquet files and Excel workbooks to JSON lines."""
 
 import os
 import subprocess
@@ -19,13 +19,13 @@ from service.intake.text.jsonl import read_jsonl
 from service.intake.unpacked.process import CPU_SECONDS, Order, Outcome
 from service.jobs.checks.rows import FaultLog, SourceRow
 
-_WALL_SECONDS = 2.0 * CPU_SECONDS  # on a machine that is busy with other things
-_LOOK_SECONDS = 0.5  # between two looks whether anybody still waits
+_WALL_SECONDS = 2.0 * CPU_SECONDS  # other processes may slow this one down
+_LOOK_SECONDS = 0.5  # interval of the checks whether the client still waits
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "LANG", "LC_ALL")
 
 
 class UnpackedParquet:
-    """The rows of a Parquet file as JSON lines in a file without a name, to be read any number of times."""
+    """The rows of a Parquet file or workbook as JSON lines in a temporary file, which can be read repeatedly."""
 
     def __init__(self, lines: IO[bytes], outcome: Outcome, limits: Limits) -> None:
         self._lines = lines
@@ -33,7 +33,7 @@ class UnpackedParquet:
         self._limits = limits
 
     def rows(self, faults: FaultLog) -> Iterator[SourceRow]:
-        """Every row without a fault, under its number in the file."""
+        """Every row without a fault, with its number in the file; adds the faults of the others."""
         faults.add_all(self._outcome.faults, dict(self._outcome.counts))
         for assumption in self._outcome.assumptions:
             faults.assume(assumption)
@@ -44,19 +44,19 @@ class UnpackedParquet:
         yield from read_jsonl(self._lines, self._limits, faults)
 
     def close(self) -> None:
-        """Give the disk space back."""
+        """Delete the temporary file."""
         self._lines.close()
 
 
 def unpack_parquet(
     file: IO[bytes], limits: Limits, check_wanted: Callable[[], None] = lambda: None, *, form: str = "Parquet"
 ) -> UnpackedParquet:
-    """The rows of a file that has a descriptor. Raises PayloadTooLarge and SpoolFull.
+    """Convert a file, which must have a file descriptor. Raises PayloadTooLarge and SpoolFull.
 
-    Blocks until the process has ended, a few minutes at most: call it in a thread. What `check_wanted`
-    raises now and then ends the process.
+    Blocks until the process has ended, a few minutes at most, so call it in a thread. `check_wanted` is called
+    regularly and may raise an error, which ends the process.
     """
-    lines = tempfile.TemporaryFile()  # noqa: SIM115 - it outlives this call as part of what is returned
+    lines = tempfile.TemporaryFile()  # noqa: SIM115 - the result keeps it open
     try:
         return UnpackedParquet(lines, _outcome(_run(file, lines, limits, check_wanted, form), form), limits)
     except BaseException:
@@ -68,7 +68,7 @@ def _run(
     file: IO[bytes], lines: IO[bytes], limits: Limits, check_wanted: Callable[[], None], form: str = "Parquet"
 ) -> "subprocess.CompletedProcess[bytes]":
     order = Order(lines_fd=lines.fileno(), limits=limits, form=form)
-    with subprocess.Popen(  # noqa: S603 - nothing in it comes from a user
+    with subprocess.Popen(  # noqa: S603 - no argument comes from a user
         [sys.executable, "-P", "-m", "service.intake.unpacked.process", orjson.dumps(asdict(order)).decode()],
         stdin=file,
         stdout=subprocess.PIPE,
@@ -84,7 +84,7 @@ def _run(
 
 
 def _awaited(process: "subprocess.Popen[bytes]", check_wanted: Callable[[], None]) -> tuple[bytes, bytes]:
-    """What the process wrote. Raises PayloadTooLarge where it takes too long, and what `check_wanted` raises."""
+    """The process's standard output and error. Raises PayloadTooLarge if it takes too long, and by `check_wanted`."""
     deadline = time.monotonic() + _WALL_SECONDS
     while True:
         try:
@@ -96,7 +96,7 @@ def _awaited(process: "subprocess.Popen[bytes]", check_wanted: Callable[[], None
 
 
 def _environment() -> dict[str, str]:
-    """No secrets, the modules that are known here, and memory taken from the system as it is needed."""
+    """The process's environment: no secrets, this process's module path, and the system's memory allocator."""
     known = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return {
         **known,
@@ -106,7 +106,7 @@ def _environment() -> dict[str, str]:
 
 
 def _outcome(done: "subprocess.CompletedProcess[bytes]", form: str = "Parquet") -> Outcome:
-    """What the process said. Raises PayloadTooLarge and SpoolFull; RuntimeError where it could not even begin."""
+    """Read the process's outcome. Raises PayloadTooLarge and SpoolFull; RuntimeError if the process failed to start."""
     if done.returncode == -SIGXCPU:
         raise _too_slow()
     if done.returncode < 0:

@@ -10,7 +10,7 @@ from service.jobs.task.problem import ANCHOR_SHARE, SPECIAL_TOKENS, cost_of, sea
 from service.search.predictions.panel import Panel
 from service.search.predictions.prompt_tree import Usage
 from service.search.strategies.cost import Asked, ShardLengths
-from service.search.strategies.cost_simulation import nobody_has_left
+from service.search.strategies.cost_simulation import never_cancelled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ def predict_usage(
     lengths: Lengths,
     known: Collection[Row] = (),
     *,
-    check_wanted: Callable[[], None] = nobody_has_left,
+    check_wanted: Callable[[], None] = never_cancelled,
 ) -> Usage:
     """Prompts, tokens sent and tokens computed, as if the server's prefix cache were ideal.
 

@@ -16,7 +16,7 @@ from service.jobs.submission.preparation import Preparation, prepare
 from service.ports.scoring import Scorers
 from service.relations.relation import RelationCount
 from service.search.predictions.prompt_tree import Usage
-from service.search.strategies.cost_simulation import nobody_has_left
+from service.search.strategies.cost_simulation import never_cancelled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ async def estimate(
     scorers: Scorers,
     *,
     max_reported_faults: int,
-    check_wanted: Callable[[], None] = nobody_has_left,
+    check_wanted: Callable[[], None] = never_cancelled,
 ) -> Estimate:
     """Check the data set as for a job and predict its cost; what `check_wanted` raises ends the prediction.
 

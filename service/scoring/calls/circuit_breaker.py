@@ -1,6 +1,6 @@
-"""A circuit breaker: leaves a server alone that does not answer, and finds out when it is back.
+"""A circuit breaker: stops calls to a server that does not answer, and tries one now and then until it does.
 
-Pure: the time is passed in, in seconds of any clock that never goes back.
+Pure: callers pass in the time, in seconds of any monotonic clock.
 """
 
 import math
@@ -11,11 +11,11 @@ LONGEST_PAUSE_SECONDS = 10.0
 
 
 class Circuit:
-    """Closed: calls go through. Open: none does, until a pause is over. Then one goes as a trial.
+    """Decides whether a call may begin. Closed: yes. Open: no, until a pause is over; then one call as a trial.
 
-    Several failures in a row open it, and so does `trip`. A failed trial doubles the pause; any
-    answer closes the circuit. `failing_since` is when the first call failed after the last
-    answer, None where the last call was answered.
+    Several failures in a row open the circuit, and so does `trip`. A failed trial doubles the pause; any
+    answer closes the circuit. `failing_since` is the time of the first failure since the last answer, None
+    if the last call was answered.
     """
 
     def __init__(
@@ -42,42 +42,42 @@ class Circuit:
 
     @property
     def trying(self) -> bool:
-        """Whether a trial is under way, which will close the circuit or not."""
+        """Whether a trial is under way."""
         return self._trying
 
     def wait_seconds(self, now: float) -> float:
-        """For how long no call may begin; infinite while a trial is under way."""
+        """The time until a call may begin; infinite while a trial is under way."""
         if self._closed_until_trial is None:
             return 0.0
         return math.inf if self._trying else max(0.0, self._closed_until_trial - now)
 
     def outage_seconds(self, now: float) -> float:
-        """For how long nothing has been answered."""
+        """The duration of the current outage; 0 if the last call was answered."""
         return 0.0 if self.failing_since is None else now - self.failing_since
 
     def pass_through(self) -> bool:
-        """A call begins, for which there is nothing to wait; says whether it is the trial."""
+        """Start a call that `wait_seconds` allows; return True if it is the half-open trial."""
         self._trying = not self.closed
         return self._trying
 
     def answered(self, now: float) -> None:
-        """A call was answered, be it with a refusal: the server is there."""
+        """Record an answer, be it a refusal: the server is up."""
         self.answered_at = now
         self.failing_since = None
         self._close()
 
     def overloaded(self, now: float) -> None:
-        """The server is there, though too many calls at once kept it from answering this one."""
+        """Record that the server refused a call because of load: the server is up, but the outage clock runs."""
         if self.failing_since is None:
             self.failing_since = now
         self._close()
 
     def failed(self, now: float, *, trial: bool, retry_after_seconds: float | None = None) -> None:
-        """A call failed in a way that may mean an outage. Of failures during a pause only a trial's prolongs it."""
+        """Record a failure that may mean an outage; in an open circuit only a failed trial prolongs the pause."""
         if self.failing_since is None:
             self.failing_since = now
         self._failures += 1
-        trial = trial and self._trying  # else a late answer has closed the circuit in the meantime
+        trial = trial and self._trying  # a late answer may have closed the circuit in the meantime
         if trial:
             self._trying = False
             self._pause_seconds = min(2 * self._pause_seconds, self._longest_pause_seconds)
@@ -86,17 +86,17 @@ class Circuit:
             self._closed_until_trial = now + max(self._pause_seconds, asked)
 
     def abandoned(self, *, trial: bool) -> None:
-        """A call ended without telling anything of the server; the next may be the trial in its place."""
+        """Record a call that ended without an outcome; if it was the trial, the next call may take its place."""
         if trial:
             self._trying = False
 
     def trip(self, now: float) -> None:
-        """Open, whatever the number of failures."""
+        """Open the circuit, whatever the number of failures."""
         if self.closed:
             self._closed_until_trial = now + self._pause_seconds
 
     def idle(self) -> None:
-        """Nobody asks any more. While calls go through, later failures have nothing to do with those so far."""
+        """Record that no call is left: if the circuit is closed, forget the failures so far."""
         if self.closed:
             self.failing_since = None
             self._failures = 0

@@ -1,7 +1,7 @@
-"""Drives calls to one server: how many are under way, and what becomes of those that fail.
+"""Executes calls to one server with bounded concurrency, retries and a circuit breaker.
 
-What to do is decided by pure parts: `concurrency_limit.py` (how many at once), `circuit_breaker.py` (whether to
-ask at all) and `retry_rules.py` (whether to ask again). This one counts, waits and asks.
+Pure modules decide: `concurrency_limit.py` (how many calls at once), `circuit_breaker.py` (whether to call
+at all) and `retry_rules.py` (whether to retry). This module counts, waits and calls.
 """
 
 import asyncio
@@ -20,30 +20,30 @@ from service.errors import BackendRefused, BackendUnavailable, FailureKind
 from service.ports.observers import UNOBSERVED, CallObserver
 from service.records.observations import CallEnd
 from service.scoring.calls.circuit_breaker import Circuit
-from service.scoring.calls.concurrency_limit import AdaptiveLimit, Begun
-from service.scoring.calls.priority_semaphore import Slots
-from service.scoring.calls.retry_rules import Attempts, Retry, decide, died, outage_error, speaks_of_absence
+from service.scoring.calls.concurrency_limit import AdaptiveLimit, CallStart
+from service.scoring.calls.priority_semaphore import PrioritySemaphore
+from service.scoring.calls.retry_rules import Attempts, Retry, crash_error, decide, means_absence, outage_error
 from service.spans import span
 
 _Answer = TypeVar("_Answer")
-_SHORTEST_SLEEP_SECONDS = 0.001  # so that a remainder that rounding left is not waited for again and again
-_FAILURES_BEFORE_DOUBT = 2  # of one call, while nothing else is asked; then a control tells whose fault it is
+_SHORTEST_SLEEP_SECONDS = 0.001  # so that rounding errors do not lead to many tiny sleeps
+_FAILURES_BEFORE_DOUBT = 2  # failures of a lone call before a control finds out whether the server is at fault
 _CONTROL_PAUSE_SECONDS = 0.5
-_RETRY_AFTER_SECONDS = 5.0  # told to callers where a trial is under way and nobody knows how it ends
+_RETRY_AFTER_SECONDS = 5.0  # Retry-After while a trial is under way, whose end nobody can predict
 
 
 @dataclass(slots=True)
 class _UnderWay:
-    """An attempt."""
+    """An attempt in flight."""
 
     began: float
-    limit: Begun
+    limit: CallStart
     trial: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    """An attempt that failed: when it did, when the server last answered another call, and for how long it has not."""
+    """A failed attempt: its time, when the server last answered another call, and how long the outage has lasted."""
 
     error: BackendUnavailable
     at: float
@@ -53,22 +53,20 @@ class _Failed:
 
 @dataclass(slots=True)
 class _Call:
-    """A call: what is asked to find out whether the server is well, and how it went so far."""
+    """A call with its control (see `CallExecutor.call`) and its failures so far."""
 
     control: Callable[[], Awaitable[object]] | None
     measured: bool
-    since: float  # the last failure, or the beginning
+    since: float  # the time of the last failure, or of the call's begin
     attempts: Attempts = field(default_factory=Attempts)
 
 
 class CallExecutor:
-    """Makes attempts at one server, never more than `concurrency` at once, again while a failure may pass.
+    """Executes calls to one server: at most `concurrency` attempts at once, with retries of transient failures.
 
-    Calls are served in the order they came, also when tried again. While nothing is answered for
-    longer than `patience_seconds` calls fail at once, except for one at a time that finds out
-    whether the server is back. `name` is the backend's, for spans; the observer is told of every
-    attempt. `clock`, `sleep` and `rng` are those of the machine unless a test
-    brings its own.
+    The executor serves calls in the order of their arrival, also on retries. Once the server has not answered
+    for `patience_seconds`, calls fail at once, except for one trial at a time. Spans carry the backend's
+    `name`; the observer hears of every attempt. Tests may replace `clock`, `sleep` and `rng`.
     """
 
     def __init__(
@@ -84,7 +82,7 @@ class CallExecutor:
     ) -> None:
         self._limit = AdaptiveLimit(concurrency)
         self._circuit = Circuit()
-        self._slots = Slots(lambda: self._limit.limit)
+        self._slots = PrioritySemaphore(lambda: self._limit.limit)
         self._patience_seconds = patience_seconds
         self._name = name
         self._observer = observer
@@ -97,22 +95,22 @@ class CallExecutor:
         self._calls = 0
         self._last_error: BackendUnavailable | None = None
         self._recovering = asyncio.Lock()
-        self._absent_at = -math.inf  # when nobody was there to answer, as of the last time
-        self.disconnections = 0  # times the server was gone so far: it may have become another one
+        self._absent_at = -math.inf  # the last time at which no server listened
+        self.disconnections = 0  # how often the server was absent so far: it may have come back with another model
 
     @property
     def limit(self) -> int:
-        """How many attempts may be under way just now."""
+        """The number of attempts that may be in flight now."""
         return self._limit.limit
 
     @property
     def under_way(self) -> int:
-        """How many attempts are."""
+        """The number of attempts in flight."""
         return len(self._under_way)
 
     @property
     def left_alone(self) -> bool:
-        """Whether no attempt but a trial goes through, since none was answered lately."""
+        """Whether the circuit is open, so that only trials go through."""
         return not self._circuit.closed
 
     async def call(
@@ -122,12 +120,12 @@ class CallExecutor:
         measured: bool = True,
         control: Callable[[], Awaitable[object]] | None = None,
     ) -> _Answer:
-        """The answer of the first attempt that has one. Raises BackendError.
+        """Attempt a call until the server answers, and return the answer. Raises BackendError.
 
-        Not `measured`: the call is of another sort than scoring, say counting tokens, so that how
-        fast it is answered says nothing of how many to score at once. The `control` is an attempt that
-        every server answers that is well. It is made where the call fails and no other tells whether the
-        server answers at all, and tells a prompt that the server always fails on from an outage.
+        `measured=False` marks a call other than scoring, such as counting tokens: its speed says nothing
+        about how many prompts to score at once. `control` is an attempt that every healthy server answers.
+        The executor makes it when the call fails and no other call shows whether the server is up. So it
+        can distinguish a prompt on which the server always fails from an outage.
         """
         self._calls += 1
         try:
@@ -164,20 +162,20 @@ class CallExecutor:
                 raise self._given_up(verdict) from error
             await self._sleep(verdict.after_seconds)
             if error.broke and control is not None and await self._was_gone(ticket, control, outcome.at):
-                raise died(error) from error
+                raise crash_error(error) from error
 
     async def _was_gone(self, ticket: int, control: Callable[[], Awaitable[object]], since: float) -> bool:
-        """Whether the server was away after a connection broke, and answers again.
+        """Wait until the server answers again after a broken connection; return whether it was absent meanwhile.
 
-        One call finds that out for all whose connections broke with its own. Raises BackendUnavailable where the server
-        is left alone for longer than the patience.
+        One call finds that out for all calls whose connections broke at that time. Raises BackendUnavailable
+        if the circuit stays open for longer than the patience.
         """
         async with self._recovering:
             while self._circuit.answered_at <= since:
-                with suppress(BackendRefused):  # which is an answer
+                with suppress(BackendRefused):  # a refusal is an answer, too
                     outcome = await self._in_slot(ticket, control, _Call(None, measured=False, since=self._clock()))
                     if isinstance(outcome, _Failed):
-                        if not speaks_of_absence(outcome.error) or outcome.outage_seconds >= self._patience_seconds:
+                        if not means_absence(outcome.error) or outcome.outage_seconds >= self._patience_seconds:
                             return False
                         await self._sleep(_CONTROL_PAUSE_SECONDS)
         return self._absent_at > since
@@ -196,13 +194,13 @@ class CallExecutor:
                 self._limit.unused()
 
     def _is_in_doubt(self, failed: _Failed, call: _Call) -> bool:
-        """Whether nobody can tell the call's own fault from an outage."""
+        """Whether it is unclear if the call itself or an outage is the cause."""
         if failed.error.kind is FailureKind.OVERLOADED or failed.others_answered_at > call.since or self._under_way:
             return False
         return call.attempts.failures >= _FAILURES_BEFORE_DOUBT or failed.outage_seconds >= self._patience_seconds
 
     async def _controlled(self, ticket: int, failed: _Failed, control: Callable[[], Awaitable[object]]) -> _Failed:
-        """The failure, beside what the server says to the control."""
+        """Make the control; if the server answers it, return the failure as one during which others were answered."""
         with suppress(BackendRefused):
             if not isinstance(await self._make(ticket, control, measured=False), _Failed):
                 now = self._clock()
@@ -210,11 +208,11 @@ class CallExecutor:
         return failed
 
     async def _until_let_through(self) -> None:
-        """Wait while the server is left alone. Raises BackendUnavailable where that takes longer than the patience."""
+        """Wait while the circuit is open. Raises BackendUnavailable once that exceeds the patience."""
         while (wait := self._circuit.wait_seconds(self._clock())) > 0:
             outage = self._outage_seconds(self._clock(), began=self._clock())
             left = self._patience_seconds - outage
-            if self._circuit.trying:  # its end decides, so nobody gives up before
+            if self._circuit.trying:  # the trial's outcome decides, so no call gives up before
                 await self._circuit_changed.wait()
             elif left <= 0 and self._last_error is not None:
                 raise outage_error(self._last_error, outage, retry_after_seconds=wait)
@@ -222,7 +220,7 @@ class CallExecutor:
                 await self._sleep_or_change(max(min(wait, left), _SHORTEST_SLEEP_SECONDS))
 
     async def _sleep_or_change(self, seconds: float) -> None:
-        """Until the time is over, or the circuit has changed."""
+        """Sleep for some time, or until the circuit changes."""
         waits = [asyncio.ensure_future(self._sleep(seconds)), asyncio.ensure_future(self._circuit_changed.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -233,7 +231,7 @@ class CallExecutor:
     async def _make(
         self, ticket: int, attempt: Callable[[], Awaitable[_Answer]], *, measured: bool
     ) -> _Answer | _Failed:
-        """One attempt, and what it tells of the server."""
+        """Make one attempt and report its outcome to limit, circuit and observer."""
         now = self._clock()
         this = _UnderWay(now, self._limit.begin(now, measured=measured), self._circuit.pass_through())
         self._under_way[ticket] = this
@@ -267,7 +265,7 @@ class CallExecutor:
         now = self._clock()
         others_answered_at = self._circuit.answered_at
         self._last_error = error
-        self.disconnections += speaks_of_absence(error)
+        self.disconnections += means_absence(error)
         if error.kind is FailureKind.DISCONNECTED and not error.broke:
             self._absent_at = now
         if error.kind is FailureKind.OVERLOADED:
@@ -278,18 +276,18 @@ class CallExecutor:
             self._limit.dropped(this.limit)
         if error.kind is FailureKind.OVERLOADED and len(self._under_way) > 1:
             self._circuit.overloaded(now)
-        else:  # that a single call is too much is no fault of ours: others keep the server busy
+        else:  # a single call cannot overload the server: other clients keep it busy
             self._circuit.failed(now, trial=this.trial, retry_after_seconds=error.retry_after_seconds)
         return _Failed(error, now, others_answered_at, self._outage_seconds(now, began=this.began))
 
     def _outage_seconds(self, now: float, *, began: float) -> float:
-        """For how long nothing has been answered; none while a call that began earlier than this may still be."""
+        """The duration of the outage; 0 while an attempt that began earlier may still be answered."""
         if any(other.began < began for other in self._under_way.values()):
             return 0.0
         return self._circuit.outage_seconds(now)
 
     def _given_up(self, verdict: BackendUnavailable | BackendRefused) -> BackendUnavailable | BackendRefused:
-        """The error that a call ends with; where it means an outage, calls to come do not wait it out anew."""
+        """The error that ends a call; if it means an outage, open the circuit so that later calls fail at once."""
         now = self._clock()
         if isinstance(verdict, BackendUnavailable) and self._circuit.outage_seconds(now) >= self._patience_seconds:
             self._circuit.trip(now)
@@ -300,6 +298,6 @@ class CallExecutor:
         return verdict
 
     def _tell_change(self) -> None:
-        """Wake whoever waits for the circuit."""
+        """Wake all calls that wait for the circuit."""
         self._circuit_changed.set()
         self._circuit_changed.clear()

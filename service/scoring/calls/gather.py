@@ -1,4 +1,4 @@
-"""Tasks that belong together: when one fails the others are cancelled, and that one error is raised."""
+"""Runs tasks together: if one fails, cancels the others and raises that one error instead of an exception group."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
@@ -11,7 +11,7 @@ _Result = TypeVar("_Result")
 
 
 async def together(work: Iterable[Coroutine[Any, Any, _Result]]) -> list[_Result]:
-    """The results in order. Raises the error of whichever fails, once all others have ended."""
+    """Run all at once and return the results in order. Raises the error of one that fails, once all have ended."""
     async with task_group() as group:
         tasks = [group.create_task(one) for one in work]
     return [task.result() for task in tasks]
@@ -19,7 +19,7 @@ async def together(work: Iterable[Coroutine[Any, Any, _Result]]) -> list[_Result
 
 @asynccontextmanager
 async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
-    """A task group that raises one error in place of a group of them."""
+    """A task group that raises one error instead of an exception group."""
     failure: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as group:
@@ -31,7 +31,7 @@ async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
 
 
 def _worst(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """A defect of ours must not hide behind a failure of the server; else the first to come."""
+    """The first error that is not a BackendError, since it shows a defect of ours; otherwise the first error."""
     errors = list(_single(failures))
     return next((error for error in errors if not isinstance(error, BackendError)), errors[0])
 

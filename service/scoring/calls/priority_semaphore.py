@@ -1,12 +1,12 @@
-"""Slots for calls: a number that may change at any time, given to those who came first."""
+"""A semaphore with priorities and a size that may change at any time, for the slots of calls to a server."""
 
 import asyncio
 import heapq
 from collections.abc import Callable
 
 
-class Slots:
-    """At most `size()` are taken, as it is when one is asked for or given back; the lowest ticket is served first."""
+class PrioritySemaphore:
+    """A semaphore of `size()` slots, whose current value counts at each `take` and `give_back`; lowest ticket first."""
 
     def __init__(self, size: Callable[[], int]) -> None:
         self._size = size
@@ -15,11 +15,11 @@ class Slots:
 
     @property
     def spare(self) -> bool:
-        """Whether a slot is free that nobody waits for."""
+        """Whether a slot is free."""
         return self.taken < self._size()
 
     async def take(self, ticket: int) -> None:
-        """Wait for a slot. No two that wait have the same ticket."""
+        """Wait for a slot. Tickets of waiting callers must differ."""
         if not self._waiting and self.spare:
             self.taken += 1
             return
@@ -29,18 +29,18 @@ class Slots:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it was granted just before
+            if turn.done() and not turn.cancelled():  # the slot was granted just before the cancellation
                 self.give_back()
             raise
 
     def give_back(self) -> None:
-        """Give a slot back, to the next that waits if there are not too many taken."""
+        """Release a slot, and grant it to the next waiting ticket unless too many are taken."""
         self.taken -= 1
         self._grant()
 
     def _grant(self) -> None:
         while self._waiting and self.taken < self._size():
             _, turn = heapq.heappop(self._waiting)
-            if not turn.done():  # else whoever waited was cancelled
+            if not turn.done():  # a done one was cancelled
                 self.taken += 1
                 turn.set_result(None)

@@ -1,7 +1,8 @@
-"""Decides what to do about a failed call; pure, so that every rule can be tested as a table.
+"""Decides whether a failed call is retried, refused or reported as an outage.
 
-First what an HTTP answer means, then whether the call that got it is made again. No rule
-makes a score out of a failure: a call ends with the server's answer or with an error.
+Pure, so that tests can state every rule as a table. The first rules interpret an HTTP answer, the
+others decide about the call. No rule makes a score out of a failure: a call ends with the server's
+answer or with an error.
 """
 
 import math
@@ -15,10 +16,10 @@ from service.errors import BackendRefused, BackendUnavailable, FailureKind
 
 FIRST_DELAY_SECONDS = 0.25
 MAX_DELAY_SECONDS = 10.0
-MAX_RETRY_AFTER_SECONDS = 60.0  # a server that asks for more is tried again sooner
+MAX_RETRY_AFTER_SECONDS = 60.0  # upper bound for the Retry-After that a server may ask for
 
-# Failures of one call before it is given up, counted only while the server answers other calls. A server
-# that fails on a prompt each time would do so for ever; a lost connection says little of the prompt.
+# Failures of one call before the executor gives it up, counted only while the server answers other calls: a server
+# may fail on a certain prompt every time. A lost connection says little about the prompt, so it counts less.
 MAX_FAILURES = {
     FailureKind.SERVER: 6,
     FailureKind.MALFORMED: 6,
@@ -26,19 +27,19 @@ MAX_FAILURES = {
     FailureKind.DISCONNECTED: 12,
 }
 
-_PASSING = frozenset({408, 424, 425})  # say nothing against the request: with 424 TGI means a failure of its own
-_NEVER = frozenset({501, 505})  # server errors that another attempt does not mend: the server cannot do this
+_PASSING = frozenset({408, 424, 425})  # transient, the request is not at fault: TGI sends 424 for a failure of its own
+_NEVER = frozenset({501, 505})  # permanent server errors: the server cannot do this at all
 _NO_SERVER = frozenset({502, 503, 504})  # a gateway without a server behind it, or a server that loads its model
-# What vLLM, SGLang and llama.cpp say with a 503 when their queue is full, in lower case.
+# Phrases by which vLLM, SGLang and llama.cpp say in a 503 that their queue is full, in lower case.
 _FULL_QUEUE = ("queue is full", "currently busy", "backlog limit", "waiting timeout", "overloaded", "too many requests")
 
 
 def failed_answer(
     status: int, text: str, *, where: str, retry_after_seconds: float | None = None
 ) -> BackendUnavailable | BackendRefused:
-    """What an HTTP answer other than success means: 429 and a full queue, a failure that may pass, or a refusal.
+    """Classify an HTTP answer other than success: overload, a transient failure, or a refusal.
 
-    `where` names the call in the message. Statuses: what vLLM, SGLang, TGI and llama.cpp give, and RFC 9110, 15.
+    `where` names the call in the message. Statuses as vLLM, SGLang, TGI and llama.cpp use them, and RFC 9110, 15.
     """
     message = f"{where} answered {status}: {text[:500]}"
     if status == 429 or (status == 503 and _full_queue(text)):
@@ -50,10 +51,10 @@ def failed_answer(
     return BackendUnavailable(message, retry_after_seconds, kind=kind, status=status)
 
 
-def said_error(error: object, text: str, *, where: str) -> BackendUnavailable | BackendRefused:
-    """What a good answer means that holds an error: the same as an answer of the status that the error names.
+def error_in_body(error: object, text: str, *, where: str) -> BackendUnavailable | BackendRefused:
+    """Classify an HTTP 200 whose body is an error, as if the answer had the status that the error names.
 
-    Some servers and gateways answer 200 before they know how it ends. An error that names no status is the server's.
+    Some servers and gateways send the status before they know the outcome. An error without a status counts as 500.
     """
     code = error.get("code") or error.get("status") if isinstance(error, Mapping) else None
     status = int(code) if isinstance(code, int | str) and str(code).isdecimal() else 500
@@ -69,16 +70,16 @@ def _full_queue(text: str) -> bool:
     return any(phrase in said for phrase in _FULL_QUEUE)
 
 
-def speaks_of_absence(error: BackendUnavailable) -> bool:
-    """Whether the server was not there: what answers when it is back may be another one."""
+def means_absence(error: BackendUnavailable) -> bool:
+    """Whether the error means that no server was there; the one that comes back may hold another model."""
     loading = error.kind is FailureKind.SERVER and error.status in _NO_SERVER
     return error.kind is FailureKind.DISCONNECTED or loading
 
 
 def retry_after_seconds(header: str | None, *, now: datetime | None = None) -> float | None:
-    """The seconds of a Retry-After header, which holds them or a date (RFC 9110, 10.2.3).
+    """The seconds of a Retry-After header, which holds seconds or a date (RFC 9110, 10.2.3); None if unusable.
 
-    Dates are read against `now`, best the answer's own Date header, and not used without it; nonsense never is.
+    A date counts from `now`, best the answer's own Date header; without `now` the result is None.
     """
     try:
         seconds = float(header or "")
@@ -89,7 +90,7 @@ def retry_after_seconds(header: str | None, *, now: datetime | None = None) -> f
 
 
 def moment(header: str | None) -> datetime | None:
-    """The time of an HTTP date (RFC 9110, 5.6.7); None where there is none."""
+    """The time of an HTTP date (RFC 9110, 5.6.7); None if the header holds none."""
     try:
         then = parsedate_to_datetime(header or "")
     except ValueError:
@@ -99,10 +100,10 @@ def moment(header: str | None) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """How often one call has failed.
+    """The number of failures of one call, by cause.
 
-    `overloads` with the server's word that it had too much to do; `failures` in any other way;
-    `alone` those of the failures during which the server answered other calls.
+    `overloads`: the server said it was overloaded. `failures`: all other failures. `alone`: those of the
+    `failures` during which the server answered other calls.
     """
 
     overloads: int = 0
@@ -110,7 +111,7 @@ class Attempts:
     alone: int = 0
 
     def with_failure(self, kind: FailureKind, *, others_answered: bool) -> "Attempts":
-        """One failure more. An overloaded server is no fault of the call's and not held against it."""
+        """Add one failure. An overload counts apart, since it is not the call's fault."""
         if kind is FailureKind.OVERLOADED:
             return replace(self, overloads=self.overloads + 1)
         return replace(self, failures=self.failures + 1, alone=self.alone + others_answered)
@@ -129,13 +130,13 @@ Verdict = Retry | BackendUnavailable | BackendRefused
 def decide(
     error: BackendUnavailable, attempts: Attempts, rng: Random, *, outage_seconds: float, patience_seconds: float
 ) -> Verdict:
-    """When a call that has just failed is tried again, or the error it ends with.
+    """Decide after a failure when to retry the call, or with which error to end it.
 
-    `outage_seconds` is for how long no call at all has been answered. Refused: the server fails
-    on this call again and again while it answers others. Unavailable: nothing has been answered
-    for as long as the operator's patience lasts, or this call does not get through.
+    `outage_seconds` is the time for which the server has answered no call at all. BackendRefused: the server
+    fails on this call again and again while it answers others. BackendUnavailable: the server has answered
+    nothing for as long as the operator's patience, or this call does not get through.
     """
-    allowed = MAX_FAILURES.get(FailureKind.DISCONNECTED if speaks_of_absence(error) else error.kind, math.inf)
+    allowed = MAX_FAILURES.get(FailureKind.DISCONNECTED if means_absence(error) else error.kind, math.inf)
     if attempts.alone >= allowed:
         return _given_up(error, attempts.alone)
     if outage_seconds >= patience_seconds:
@@ -146,13 +147,13 @@ def decide(
 def outage_error(
     last: BackendUnavailable, outage_seconds: float, *, retry_after_seconds: float | None
 ) -> BackendUnavailable:
-    """What a call ends with in an outage: the last failure, whichever call's it was, and how long nothing else came."""
+    """The error that ends a call in an outage: the last failure of any call, and the duration of the outage."""
     message = f"no call has been answered for {outage_seconds:.0f} s; at last: {last}"
     return BackendUnavailable(message, retry_after_seconds, kind=last.kind, status=last.status)
 
 
-def died(last: BackendUnavailable) -> BackendUnavailable:
-    """What a call ends with during which the server itself ended, if others are answered since it is back."""
+def crash_error(last: BackendUnavailable) -> BackendUnavailable:
+    """The error that ends a call during which the server crashed, if the server answers other calls since."""
     message = f"the inference server ended while it was to answer this, and answers others since it is back: {last}"
     error = BackendUnavailable(message, kind=last.kind, status=last.status)
     error.died = True
@@ -161,13 +162,13 @@ def died(last: BackendUnavailable) -> BackendUnavailable:
 
 def _given_up(error: BackendUnavailable, failures: int) -> BackendUnavailable | BackendRefused:
     message = f"failed {failures} times while the server answered other calls; at last: {error}"
-    if error.kind in (FailureKind.SERVER, FailureKind.MALFORMED) and not speaks_of_absence(error):
+    if error.kind in (FailureKind.SERVER, FailureKind.MALFORMED) and not means_absence(error):
         return BackendRefused(message)
     return BackendUnavailable(message, error.retry_after_seconds, kind=error.kind, status=error.status)
 
 
 def _delay_seconds(error: BackendUnavailable, attempts: Attempts, rng: Random) -> float:
-    """Exponential back-off with full jitter, on top of what the server asks for, lest calls return all together."""
+    """Exponential back-off with full jitter, so that calls do not return together, on top of a Retry-After."""
     overloaded = error.kind is FailureKind.OVERLOADED
     failed = max(1, attempts.overloads if overloaded else attempts.failures)
     ceiling = min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** min(failed - 1, 30))

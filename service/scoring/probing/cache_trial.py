@@ -1,4 +1,4 @@
-"""Finds out what a server's prefix cache does, by prompts that nobody can have sent before."""
+"""Measures a server's prefix cache by sending prompts twice that no one has sent before."""
 
 import asyncio
 import math
@@ -11,18 +11,18 @@ from service.scoring.calls.executor import CallExecutor
 from service.scoring.probing.label_trial import largest_difference, likeliest
 from service.scoring.wires.wire import Prompt, Wire
 
-# With a cache of blocks of b tokens, of a prompt of n tokens sent twice floor((n - 1) / b) * b are found: for
-# these lengths the greatest common divisor of that is b itself, for b of 1, 8, 16, 32, 64, 128 and 256 alike.
+# If the cache has blocks of b tokens, the second sending of a prompt of n tokens finds floor((n - 1) / b) * b of
+# them. For these lengths the greatest common divisor of the results is b, for b of 1, 8, 16, 32, 64, 128 and 256.
 LENGTHS_TOKENS = (70, 150, 300, 600)
-_SPARE_TOKENS = 2  # of the context: for the token that is generated, and one that begins a prompt
+_SPARE_TOKENS = 2  # of the context: for the generated token, and for a special token that begins a prompt
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one prompt sent twice told; None where it did not.
+    """The measurement of one prompt sent twice; None for what the server does not report.
 
-    Tokens that were found in the cache the second time, whether these were all that can be, and by
-    how many nats log-probabilities moved.
+    It has the tokens that the server found in its cache the second time, whether it found all that it
+    could, and by how many nats the log-probabilities moved.
     """
 
     tokens_found: int | None
@@ -32,7 +32,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheFindings:
-    """What the samples say together; None where they do not."""
+    """The properties of a prefix cache that follow from the samples; None for what they leave open."""
 
     prefix_cache: bool | None = None
     block_tokens: int | None = None
@@ -41,15 +41,15 @@ class CacheFindings:
 
 @dataclass
 class CacheTrial:
-    """The samples of one server, each taken once: a trial cut off by a time limit goes on where it was."""
+    """The trial of one server's cache; it takes each sample once, so that a trial cut short can be resumed."""
 
     _samples: dict[int, Sample] = field(default_factory=dict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def go_on(
+    async def resume(
         self, wire: Wire, executor: CallExecutor, *, context_tokens: int | None, seconds: float
     ) -> CacheFindings:
-        """Take the samples that are missing and fit the context, as far as these seconds go. Raises BackendRefused.
+        """Take the missing samples that fit the context, within the time limit. Raises BackendRefused.
 
         Costs at most the sum of the lengths in computed tokens, twice that without a cache.
         """
@@ -58,13 +58,13 @@ class CacheTrial:
                 for length in LENGTHS_TOKENS:
                     if length not in self._samples and length + _SPARE_TOKENS <= (context_tokens or math.inf):
                         self._samples[length] = await _sent_twice(wire, executor, length)
-        except (TimeoutError, BackendUnavailable):  # busy: the rest is found out another time
+        except (TimeoutError, BackendUnavailable):  # the server is busy: the next trial takes the rest
             pass
-        return concluded(list(self._samples.values()))
+        return infer_cache(list(self._samples.values()))
 
 
-def concluded(samples: Sequence[Sample]) -> CacheFindings:
-    """Whether there is a cache, the size of its blocks, and the largest difference."""
+def infer_cache(samples: Sequence[Sample]) -> CacheFindings:
+    """Infer whether there is a cache, the size of its blocks, and the largest difference."""
     differences = [sample.difference_nats for sample in samples if sample.difference_nats is not None]
     found = [sample.tokens_found for sample in samples if sample.tokens_found is not None]
     hits = [tokens for tokens in found if tokens > 0]
@@ -88,21 +88,23 @@ async def _sent_twice(wire: Wire, executor: CallExecutor, length: int) -> Sample
     warm = await executor.call(lambda: wire.next_token(prompt, wanted), measured=False)
     difference = None if warm.relative else largest_difference([cold, warm], wanted)
     if warm.tokens_sent is None or warm.tokens_computed is None or warm.requests > 1:
-        return Sample(None, found_all=False, difference_nats=difference)  # a sum over requests tells of no prompt
+        return Sample(
+            None, found_all=False, difference_nats=difference
+        )  # a sum over requests says nothing about one prompt
     found = warm.tokens_sent - warm.tokens_computed
     return Sample(found, found_all=warm.tokens_computed == 1, difference_nats=difference)
 
 
 async def _fresh_prompt(wire: Wire, executor: CallExecutor, length: int) -> Prompt:
-    """A prompt of so many tokens (a text may have one more or less) that begins with what was never sent."""
+    """A prompt of `length` tokens (as text one more or less) that begins with a text never sent before."""
     text = fresh_text(length)
     tokens = (await executor.call(lambda: wire.encode(text, special=True), measured=False))[:length]
     ids = tuple(token.id for token in tokens) if wire.takes_token_ids else None
-    return Prompt(text[: tokens[-1].end], ids)  # servers that take ids need not tell where tokens end
+    return Prompt(text[: tokens[-1].end], ids)  # servers that take ids need not say where tokens end
 
 
 def fresh_text(claims: int) -> str:
-    """A text that begins with what was never sent, and goes on with so many claims of ten words."""
+    """A text that begins with a random word, never sent before, followed by claims of about ten words."""
     return f"Notes {uuid4().hex}\n\n" + "".join(_claims(claims))
 
 

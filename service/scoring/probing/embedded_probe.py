@@ -1,4 +1,4 @@
-"""Finds out what the embedded server is and whether it can score a job's labels, by its own wire."""
+"""Probes the embedded server by its own wire: which model it serves, and whether it can score a job's labels."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
@@ -7,32 +7,32 @@ from service.errors import BackendRefused, BackendUnavailable
 from service.identifiers import Row
 from service.records.scoring import BackendInfo, ServerFacts
 from service.scoring.calls.gather import together
-from service.scoring.probing.cache_trial import CacheFindings, Sample, concluded, fresh_text
+from service.scoring.probing.cache_trial import CacheFindings, Sample, fresh_text, infer_cache
 from service.scoring.probing.identity import not_ready
 from service.scoring.probing.label_trial import PROBE_TEXT, AskedLabels, Finder, LabelFindings
-from service.scoring.probing.probe import EXAMPLES, judged, told
+from service.scoring.probing.probe import EXAMPLES, server_info, with_findings
 from service.scoring.wires.detection import DetectKind, misconfigured
 from service.scoring.wires.http import JsonHttp
 from service.scoring.wires.kind import Kind
 from service.scoring.wires.wire import Token
 from service.search.predictions.prompt_tree import PromptTree, Query, TreeScores
 
-_CLAIMS = 8  # of the cache trial's prompt: about a hundred tokens
+_CLAIMS = 8  # in the prompt of the cache trial: about a hundred tokens
 
 
 class Score(Protocol):
-    """Scores a tree."""
+    """A function that scores a prompt tree."""
 
     async def __call__(
         self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
     ) -> TreeScores:
-        """Raises BackendError."""
+        """Score the tree. Raises BackendError."""
 
 
 class EmbeddedExaminer:
-    """Examines the embedded server behind `http`: `facts` are its own words, `score` scores its trees.
+    """Probes the embedded server behind `http`: `facts` reads its description, `score` scores trees by it.
 
-    `detect` says what kind of server answers at its address; without it the settings are believed.
+    `detect` finds out which kind of server answers at the address; without it the probe trusts the settings.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class EmbeddedExaminer:
         self._cache = CacheFindings()
 
     async def __call__(self, name: str, labels: Sequence[str], *, all_spellings: bool, separator: str) -> BackendInfo:
-        """What the server is and whether it can score these labels; errors are in the answer's problems."""
+        """Probe the server, and whether it can score these labels; errors become problems of the result."""
         asked = AskedLabels(labels or EXAMPLES, all_spellings, separator, as_text=False)
         try:
-            info = told(name, self._kind, await self._facts(), token_id_prompts=False)
+            info = server_info(name, self._kind, await self._facts(), token_id_prompts=False)
             found = await self._try_labels(asked)
             if not found.refusals:
                 await self._try_cache(info, asked)
@@ -67,14 +67,14 @@ class EmbeddedExaminer:
             return not_ready(name, self._kind.name, error if other_kind is None else BackendRefused(other_kind))
         if found.refusals and (other_kind := await self._other_kind()) is not None:
             return not_ready(name, self._kind.name, BackendRefused(other_kind))
-        return judged(self._kind, info, found, self._cache)
+        return with_findings(self._kind, info, found, self._cache)
 
     async def _other_kind(self) -> str | None:
-        """What to change, where another kind of server gave a refusal."""
+        """Advice on the setting to change, if another kind of server gave a refusal."""
         return misconfigured(self._kind, await self._detect()) if self._detect else None
 
     async def _try_labels(self, asked: AskedLabels) -> LabelFindings:
-        """Score one prompt by itself, then two at once. Raises BackendUnavailable."""
+        """Score one prompt alone, then two at once. Raises BackendUnavailable."""
         found, tree = LabelFindings(reports_tokens_computed=True), PromptTree("", (Query(Row(0), PROBE_TEXT),))
         try:
             alone = await self._ask(tree, asked)
@@ -86,21 +86,21 @@ class EmbeddedExaminer:
         finder = Finder(self._encode, asked)
         try:
             found.other_endings = await finder.other_endings(await finder.behind())
-        except BackendRefused:  # the server finds the labels' tokens by itself; telling them is an extra
+        except BackendRefused:  # the server finds the labels' tokens itself; `/tokenize` is optional
             found.other_endings = None
         return found
 
     async def _try_cache(self, info: BackendInfo, asked: AskedLabels) -> None:
-        """Score a prompt twice that nobody has sent before; once for a server. Raises BackendError."""
+        """Score a prompt twice that no one has sent before, once for each server. Raises BackendError."""
         if info.fingerprint == self._fingerprint:
             return
-        half = (info.context_tokens or 0) // 2  # a character is a token at most
+        half = (info.context_tokens or 0) // 2  # a character has at most one token
         tree = PromptTree(fresh_text(_CLAIMS)[:half], (Query(Row(0), PROBE_TEXT),))
         cold, warm = [await self._ask(tree, asked) for _ in range(2)]
         usage = warm.usage
-        found_all = usage.tokens_computed == usage.prompts  # the last token of a prompt is always computed
+        found_all = usage.tokens_computed == usage.prompts  # servers always compute a prompt's last token
         sample = Sample(usage.tokens_sent - usage.tokens_computed, found_all, _difference(cold, warm))
-        self._cache, self._fingerprint = concluded([sample]), info.fingerprint
+        self._cache, self._fingerprint = infer_cache([sample]), info.fingerprint
 
     async def _ask(self, tree: PromptTree, asked: AskedLabels) -> TreeScores:
         return await self._score(tree, asked.labels, all_spellings=asked.all_spellings, separator=asked.separator)
@@ -111,6 +111,6 @@ class EmbeddedExaminer:
 
 
 def _difference(one: TreeScores, other: TreeScores) -> float:
-    """By how many nats labels differ, at most."""
+    """The largest difference of a label's log-probability between two answers, nats."""
     pairs = zip(one.log_probabilities[Row(0)], other.log_probabilities[Row(0)], strict=True)
     return max(abs(left - right) for left, right in pairs)

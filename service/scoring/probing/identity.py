@@ -1,4 +1,4 @@
-"""Recognises a server: by what it says of itself, and by what it answers to a few fixed prompts."""
+"""Identifies a server by its own description and by its log-probabilities of fixed prompts (the canary)."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ from service.errors import BackendError, BackendUnavailable
 from service.records.scoring import BackendIdentity, BackendInfo, ServerFacts
 from service.scoring.calls.executor import CallExecutor
 
-# Prompts that leave much open: how sure a model is of its likeliest next token then differs from model to model.
+# Prompts with many plausible continuations: the probability of the likeliest one differs from model to model.
 CANARY_PROMPTS = (
     "The capital of France is",
     "Question: Is water wet?\nAnswer:",
@@ -20,14 +20,14 @@ CANARY_PROMPTS = (
     "17 4 9 2",
 )
 
-CANARY_SECONDS = 60.0  # a server may restart while nobody speaks to it; later than this, that is noticed
+CANARY_SECONDS = 60.0  # a canary older than this is measured again: an idle server may restart unnoticed
 
 Canary = tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """A canary, when it was measured (seconds), and how many connections had broken before."""
+    """A canary, its time (seconds), and the number of broken connections before it."""
 
     canary: Canary
     at: float
@@ -35,10 +35,10 @@ class _Measured:
 
 
 class Recognition:
-    """Identifies a server; its canary is measured again after a connection has broken, and now and then.
+    """Identifies one server again and again; it repeats the canary after a broken connection, and after a minute.
 
-    A server can only become another one by restarting. That breaks the calls under way; where
-    there were none, the next connection is opened without a word.
+    A server can change its model only by restarting. A restart breaks the calls in flight, but if there
+    are none, the next connection opens without any sign of it.
     """
 
     def __init__(
@@ -58,21 +58,21 @@ class Recognition:
         self._last: _Measured | None = None
 
     async def identify(self) -> BackendIdentity:
-        """What the server is just now. Raises BackendError."""
+        """The server's present identity. Raises BackendError."""
         facts = await self._facts()
         last, disconnections = self._last, self._executor.disconnections
         if last is None or last.disconnections != disconnections or self._clock() - last.at > CANARY_SECONDS:
             last = self._last = _Measured(await self._measure(), self._clock(), disconnections)
-        return BackendIdentity(described("", self._kind, facts).fingerprint, last.canary)
+        return BackendIdentity(info_from_facts("", self._kind, facts).fingerprint, last.canary)
 
 
-def described(name: str, kind: str, facts: ServerFacts) -> BackendInfo:
-    """A backend that answers; ready where there are no problems."""
-    told = {fact.name: getattr(facts, fact.name) for fact in fields(ServerFacts)}
-    return BackendInfo(name=name, kind=kind, ready=not facts.problems, **told)
+def info_from_facts(name: str, kind: str, facts: ServerFacts) -> BackendInfo:
+    """The probe result for a server that answers: its facts; ready if these have no problems."""
+    reported = {fact.name: getattr(facts, fact.name) for fact in fields(ServerFacts)}
+    return BackendInfo(name=name, kind=kind, ready=not facts.problems, **reported)
 
 
 def not_ready(name: str, kind: str, error: BackendError) -> BackendInfo:
-    """A backend that gave an error in place of an answer."""
+    """The probe result for a server that failed to answer."""
     reachable = not isinstance(error, BackendUnavailable)
     return BackendInfo(name=name, kind=kind, ready=False, reachable=reachable, problems=(str(error),))

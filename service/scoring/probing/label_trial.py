@@ -1,4 +1,4 @@
-"""Finds out whether a server can score labels: their tokens, their log-probabilities, and whether these stay."""
+"""Tries whether a server can score labels: finds their tokens and log-probabilities, and whether these repeat."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -13,12 +13,12 @@ from service.scoring.tokenization.labels import LabelCall, LabelTokens, find_lab
 from service.scoring.wires.wire import NextToken, Prompt, Wire
 
 PROBE_TEXT = "The sky is blue. I think this claim is"
-_ENDINGS = ("?", ".", ":", '"', ")", "\n")  # other ends of a prompt than a letter
+_ENDINGS = ("?", ".", ":", '"', ")", "\n")  # prompt endings other than a letter
 
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """A token without a log-probability: the label up to and with it, and the prompt asked after."""
+    """A token without a log-probability: the label's text up to its end, and the prompt before it."""
 
     text: str
     prompt: str
@@ -26,21 +26,21 @@ class Unreachable:
 
 @dataclass(kw_only=True)
 class LabelFindings:
-    """What the trials of a set of labels found; None where they did not come so far."""
+    """The results of the trials of a set of labels; None for a trial that was not reached."""
 
     refusals: list[str] = field(default_factory=list)
     unreachable: list[Unreachable] = field(default_factory=list)
-    other_endings: tuple[str, ...] | None = None  # behind which a label has other tokens
-    joins: bool | None = None  # text is split alike whatever stands before the separator
-    difference_nats: float | None = None  # between identical calls, alone and in company
-    calls: int = 0  # that decide a prompt's labels
+    other_endings: tuple[str, ...] | None = None  # prompt endings behind which a label has other tokens
+    joins: bool | None = None  # texts have the same tokens alone as joined to others
+    difference_nats: float | None = None  # between identical calls, alone and concurrent
+    calls: int = 0  # needed to score one prompt's labels
     relative: bool = False
     reports_tokens_computed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class AskedLabels:
-    """What a probe is to try: a task's labels, as `Scorer` has them; `as_text` where prompts are sent so."""
+    """The labels that a probe tries, with the options of `Scorer`; `as_text` if prompts are sent as text."""
 
     labels: Sequence[str]
     all_spellings: bool
@@ -50,13 +50,13 @@ class AskedLabels:
 
 @dataclass(frozen=True, slots=True)
 class Finder:
-    """Finds the tokens of labels."""
+    """Finds the tokens of the labels behind different prompt endings."""
 
     encode: Encode
     asked: AskedLabels
 
     async def behind(self, ending: str = "") -> LabelTokens:
-        """The labels' tokens behind prompts that end so. Raises BackendError."""
+        """The labels' tokens behind prompts with this ending. Raises BackendError."""
         return await find_label_tokens(
             self.encode,
             self.asked.labels,
@@ -67,7 +67,7 @@ class Finder:
         )
 
     async def other_endings(self, tokens: LabelTokens) -> tuple[str, ...]:
-        """Ends of prompts behind which the labels' tokens are others, or part of the end. Raises BackendUnavailable."""
+        """Prompt endings behind which the labels have other tokens or none of their own. Raises BackendUnavailable."""
         agreeing = await together(self._agrees(tokens, ending) for ending in _ENDINGS)
         return tuple(ending for ending, agrees in zip(_ENDINGS, agreeing, strict=True) if not agrees)
 
@@ -79,9 +79,9 @@ class Finder:
 
 
 async def try_labels(wire: Wire, executor: CallExecutor, asked: AskedLabels) -> LabelFindings:
-    """Encode the labels behind several prompts and score them after one, some of it repeatedly.
+    """Encode the labels behind several prompts, score them behind one, and repeat one call to compare.
 
-    Costs a prompt of a dozen tokens for each token that labels begin with, and three more. Raises BackendUnavailable.
+    Costs one prompt of a dozen tokens per call that the labels need, and three more. Raises BackendUnavailable.
     """
     encoder, found = Encoder(wire, executor), LabelFindings()
     finder = Finder(encoder.tokens, asked)
@@ -99,13 +99,15 @@ async def try_labels(wire: Wire, executor: CallExecutor, asked: AskedLabels) -> 
 
 
 class _Trial:
+    """The calls of a trial, and their findings."""
+
     def __init__(self, wire: Wire, executor: CallExecutor, encoder: Encoder) -> None:
         self._wire = wire
         self._executor = executor
         self._encoder = encoder
 
     async def reach(self, tokens: LabelTokens, found: LabelFindings) -> None:
-        """Ask for every token of every label; those without a log-probability are found one by one."""
+        """Score every token of every label; if a call fails, find the tokens without a log-probability one by one."""
         for call in tokens.calls:
             answer = await self._answer(call, call.wanted_ids)
             if answer is not None:
@@ -117,7 +119,7 @@ class _Trial:
                     found.unreachable.append(Unreachable(token.text, PROBE_TEXT + call.text))
 
     async def _answer(self, call: LabelCall, wanted: Sequence[int]) -> NextToken | None:
-        """None where one of the wanted tokens has no log-probability."""
+        """The answer; None if one of the wanted tokens has no log-probability."""
         try:
             answer = await self.ask(call, wanted)
         except LabelUnreachable:
@@ -125,7 +127,7 @@ class _Trial:
         return answer if all(math.isfinite(answer.by_id.get(token, -math.inf)) for token in wanted) else None
 
     async def repeat(self, tokens: LabelTokens, found: LabelFindings) -> None:
-        """One call by itself and two at once, all the same: in company a server may compute in another order."""
+        """Make the same call alone and twice at once: in a batch, a server may compute in another order."""
         call = tokens.calls[0]
         wanted = call.wanted_ids
         if found.unreachable:
@@ -135,7 +137,7 @@ class _Trial:
         found.difference_nats = largest_difference([alone, *company], wanted)
 
     async def ask(self, call: LabelCall, wanted: Sequence[int]) -> NextToken:
-        """The server's answer after the probe's text and what the call adds to it. Raises BackendError."""
+        """The server's answer to the probe's text plus the tokens that the call adds. Raises BackendError."""
         ids = None
         if self._wire.takes_token_ids:
             ids = (*(token.id for token in await self._encoder.tokens(PROBE_TEXT, special=True)), *call.ids)
@@ -144,17 +146,17 @@ class _Trial:
 
 
 def likeliest(answer: NextToken) -> int:
-    """The likeliest of the tokens that the server named. Raises BackendRefused where it named none."""
+    """The likeliest of the tokens that the server named. Raises BackendRefused if it named none."""
     if not answer.by_id:
         raise BackendRefused("the server names no token for a prompt")
     return max(answer.by_id, key=lambda token: answer.by_id[token])
 
 
 def largest_difference(answers: Sequence[NextToken], wanted: Sequence[int]) -> float | None:
-    """By how many nats a wanted token's log-probability differs between answers, at most.
+    """The largest difference of a wanted token's log-probability between the answers, nats.
 
-    Of answers that are shifted by an unknown amount only differences between tokens count:
-    None where there is one token.
+    In answers that are shifted by an unknown amount only differences between tokens count; with a single
+    token the result is then None.
     """
     rows = [[answer.by_id[token] for token in wanted] for answer in answers]
     if any(answer.relative for answer in answers):

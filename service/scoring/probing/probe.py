@@ -1,8 +1,8 @@
-"""Finds out what a server is and whether it can score a job's labels, by trials over its wire.
+"""Probes a server through its wire: which model it serves, and whether it can score a job's labels.
 
 A problem keeps a job from running, advice does not; each says what to change. Every trial costs
-a few tokens; those of the prefix cache are made once, and remembered for as long as the server
-says that it is the same.
+a few tokens. The trial of the prefix cache runs once and is remembered until the server's fingerprint
+changes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,18 +12,18 @@ from service.errors import BackendError, BackendRefused, BackendUnavailable, Fai
 from service.records.scoring import BackendInfo, ServerFacts
 from service.scoring.calls.executor import CallExecutor
 from service.scoring.probing.cache_trial import CacheFindings, CacheTrial
-from service.scoring.probing.identity import described, not_ready
+from service.scoring.probing.identity import info_from_facts, not_ready
 from service.scoring.probing.label_trial import AskedLabels, LabelFindings, Unreachable, try_labels
 from service.scoring.wires.detection import DetectKind, misconfigured
 from service.scoring.wires.kind import Kind, Remedies
 from service.scoring.wires.wire import Wire
 
-EXAMPLES = ("True", "False")  # labels tried where none are given
-STEADY_NATS = 1e-3  # differences below do not matter: single precision is steady to 1e-6
+EXAMPLES = ("True", "False")  # labels to try if the caller gives none
+STEADY_NATS = 1e-3  # smaller differences do not matter: single precision is accurate to 1e-6
 # Half precision moves log-probabilities by about 0.06 nats between a cold and a warm prefix cache
-# (vllm-project/vllm issue 5543); four times that is no rounding any more.
+# (vllm-project/vllm issue 5543); rounding does not explain four times that.
 UNSTEADY_NATS = 0.25
-COARSE_BLOCK_TOKENS = 64  # rows of a usual data set are not longer, so that their last block is found by none
+COARSE_BLOCK_TOKENS = 64  # rows are rarely longer, so that with larger blocks the cache finds hardly any row
 _CACHE_TRIAL_SECONDS = 5.0
 
 
@@ -36,14 +36,14 @@ async def examine(
     all_spellings: bool = False,
     separator: str = "",
 ) -> BackendInfo:
-    """What the server is and whether it can score these labels, with nothing remembered from before."""
+    """Probe a server once, without results of earlier probes."""
     return await Examiner()(name, wire, executor, labels, all_spellings=all_spellings, separator=separator)
 
 
 class Examiner:
-    """Examines one server again and again.
+    """Probes one server repeatedly; it repeats the costly trials only if the server has changed.
 
-    `detect` says what kind of server answers at the wire's address; without it the settings are believed.
+    `detect` finds out which kind of server answers at the wire's address; without it the probe trusts the settings.
     """
 
     def __init__(self, detect: DetectKind | None = None) -> None:
@@ -62,13 +62,13 @@ class Examiner:
         all_spellings: bool = False,
         separator: str = "",
     ) -> BackendInfo:
-        """What the server is and whether it can score these labels; errors are in the answer's problems."""
+        """Probe the server, and whether it can score these labels; errors become problems of the result."""
         try:
             facts = await wire.facts()
         except BackendError as error:
             other_kind = await self._other_kind(wire.kind, error)
             return not_ready(name, wire.kind.name, error if other_kind is None else BackendRefused(other_kind))
-        info = told(name, wire.kind, facts, token_id_prompts=wire.takes_token_ids)
+        info = server_info(name, wire.kind, facts, token_id_prompts=wire.takes_token_ids)
         if (wrong := await self._check_kind(wire.kind, info)) is not None:
             return replace(info, ready=False, problems=(wrong,))
         if info.problems:
@@ -83,24 +83,24 @@ class Examiner:
     async def _tried_out(
         self, info: BackendInfo, wire: Wire, executor: CallExecutor, asked: AskedLabels
     ) -> BackendInfo:
-        """The server's own words and what all trials found. Raises BackendError."""
+        """Run all trials and add their results to the server's description. Raises BackendError."""
         found = await try_labels(wire, executor, asked)
-        cache = await self._cache_trial.go_on(
+        cache = await self._cache_trial.resume(
             wire, executor, context_tokens=info.context_tokens, seconds=_CACHE_TRIAL_SECONDS
         )
-        if info.max_top_tokens is not None:  # a lower cap may have shown itself in a refusal by now
+        if info.max_top_tokens is not None:  # a refusal during the trials may have revealed a lower cap
             info = replace(info, max_top_tokens=(await wire.facts()).max_top_tokens)
-        return judged(wire.kind, info, found, cache, found_kind=self._found_kind)
+        return with_findings(wire.kind, info, found, cache, found_kind=self._found_kind)
 
     async def _other_kind(self, configured: Kind, error: BackendError) -> str | None:
-        """What to change, where a server of another kind gave the error."""
+        """Advice on the setting to change, if a server of another kind gave the error."""
         answered = isinstance(error, BackendRefused) or (
             isinstance(error, BackendUnavailable) and error.kind is FailureKind.MALFORMED
         )
         return misconfigured(configured, await self._detect()) if self._detect and answered else None
 
     async def _check_kind(self, configured: Kind, info: BackendInfo) -> str | None:
-        """What to change where another kind answers; looked at when the server is new or has changed."""
+        """Advice on the setting to change, if another kind answers; detects it only for a new or changed server."""
         if info.fingerprint != self._fingerprint:
             self._cache_trial = CacheTrial()
             self._found_kind = await self._detect() if self._detect else None
@@ -108,18 +108,18 @@ class Examiner:
         return misconfigured(configured, self._found_kind)
 
 
-def told(name: str, kind: Kind, facts: ServerFacts, *, token_id_prompts: bool) -> BackendInfo:
-    """What the server says of itself; a problem where it hides what no job can do without."""
+def server_info(name: str, kind: Kind, facts: ServerFacts, *, token_id_prompts: bool) -> BackendInfo:
+    """The server's description; with a problem if it lacks the context length, which every job needs."""
     if facts.context_tokens is None and not facts.problems:
         hidden = f"the server does not say how many tokens it reads at once: {kind.remedies.context}"
         facts = replace(facts, problems=(hidden,))
-    return replace(described(name, kind.name, facts), token_id_prompts=token_id_prompts)
+    return replace(info_from_facts(name, kind.name, facts), token_id_prompts=token_id_prompts)
 
 
-def judged(
+def with_findings(
     kind: Kind, info: BackendInfo, found: LabelFindings, cache: CacheFindings, *, found_kind: Kind | None = None
 ) -> BackendInfo:
-    """What the server says and what the trials found, with what to change."""
+    """The server's description with the results of the trials, and the problems and advice that follow."""
     tried = replace(
         info,
         reports_tokens_computed=found.reports_tokens_computed or cache.prefix_cache is not None,
@@ -151,7 +151,7 @@ def _problems(remedies: Remedies, info: BackendInfo, found: LabelFindings) -> It
 
 
 def _places(unreachable: Sequence[Unreachable]) -> str:
-    """Each prompt once, with all tokens that have no log-probability after it."""
+    """The unreachable tokens in words, grouped by prompt."""
     prompts = dict.fromkeys(token.prompt for token in unreachable)
     tokens = (", ".join(repr(token.text) for token in unreachable if token.prompt == prompt) for prompt in prompts)
     return "; ".join(f"{texts} after {prompt!r}" for texts, prompt in zip(tokens, prompts, strict=True))
@@ -177,7 +177,7 @@ def _advice(remedies: Remedies, info: BackendInfo, found: LabelFindings) -> Iter
 
 
 def _differences(info: BackendInfo) -> Iterator[tuple[str, float]]:
-    """What was measured, in words, and in nats."""
+    """Each measured difference: its name in words, and its size in nats."""
     if info.repeat_difference_nats is not None:
         yield "the log-probabilities of identical calls", info.repeat_difference_nats
     if info.warm_difference_nats is not None:

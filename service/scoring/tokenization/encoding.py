@@ -1,4 +1,4 @@
-"""Token ids of texts by the server's own tokenizer, each text asked for once while it is remembered."""
+"""Encodes texts to token ids by the server's own tokenizer, with a cache of recent texts."""
 
 from array import array
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from service.scoring.calls.gather import together
 from service.scoring.wires.wire import Token, Wire
 
 _REMEMBERED_TOKENS = 4_000_000
-_ENTRY_TOKENS = 32  # what remembering a text costs besides its tokens
+_ENTRY_TOKENS = 32  # overhead of a cache entry, in tokens
 _PARTS = ("I think this claim is True\n\n", "Question: 12 + 5\n", "Claim: 17\n\n", "The city of Rome")
 
 
 class Encoder:
-    """Encodes through a wire; holds the most recent texts up to a bounded number of tokens."""
+    """Encodes texts through a wire, with a least-recently-used cache that is bounded in tokens."""
 
     def __init__(self, wire: Wire, executor: CallExecutor, *, remembered_tokens: int = _REMEMBERED_TOKENS) -> None:
         self._wire = wire
@@ -26,11 +26,11 @@ class Encoder:
         self._joins: bool | None = None
 
     async def tokens(self, text: str, *, special: bool = False) -> list[Token]:
-        """The tokens of a text with their places; nothing is remembered. Raises BackendError."""
+        """The tokens of a text with their offsets, without the cache. Raises BackendError."""
         return await self._executor.call(lambda: self._wire.encode(text, special=special), measured=False)
 
     async def ids(self, texts: Sequence[str]) -> list["array[int]"]:
-        """The token ids of each text by itself, special tokens not among them. Raises BackendError."""
+        """The token ids of each text by itself, without special tokens. Raises BackendError."""
         found: dict[str, array[int]] = {"": array("I")}
         for text in dict.fromkeys(texts):
             if (known := self._known.get(text)) is not None:
@@ -38,16 +38,16 @@ class Encoder:
         missing = [text for text in dict.fromkeys(texts) if text not in found]
         for text, tokens in zip(missing, await together(map(self.tokens, missing)), strict=True):
             found[text] = array("I", [token.id for token in tokens])
-            with suppress(ValueError):  # longer than all that may be remembered
+            with suppress(ValueError):  # the text is larger than the whole cache
                 self._known[text] = found[text]
         return [found[text] for text in texts]
 
     async def count(self, texts: Sequence[str]) -> list[int]:
-        """The number of tokens of each text, special tokens not counted. Raises BackendError."""
+        """The number of tokens of each text, without special tokens. Raises BackendError."""
         return list(map(len, await self.ids(texts)))
 
     async def beginning(self) -> "array[int]":
-        """The special tokens that the server puts before a prompt given as text. Raises BackendError."""
+        """The special tokens that the server puts in front of a prompt sent as text. Raises BackendError."""
         if self._beginning is None:
             bare = [token.id for token in await self.tokens(_PARTS[0])]
             whole = [token.id for token in await self.tokens(_PARTS[0], special=True)]
@@ -57,9 +57,9 @@ class Encoder:
         return self._beginning
 
     async def joins(self) -> bool:
-        """Whether texts may be encoded part by part: not where the tokenizer puts a space before each.
+        """Whether texts can be encoded part by part; some tokenizers put a space in front of each part.
 
-        Only a first look that spares every tree the attempt. Raises BackendError.
+        This quick check on fixed texts saves each tree the attempt. Raises BackendError.
         """
         if self._joins is None:
             *parts, whole = await self.ids([*_PARTS, "".join(_PARTS)])

@@ -1,10 +1,9 @@
-"""Ends labels that others begin with, so that no label wins by being short.
+"""Ends labels that are a prefix of another label, so that no label wins by being short.
 
-Whatever begins with " 10" begins with " 1": log p(" 1") is never below log p(" 10"). So a spelling
-whose tokens those of another label begin with is read to its end, that is with the first token of
-the separator, as it follows a label in every demonstration; " 1" and then the separator is an event
-apart from " 10". The other spellings stay as they are: they are events apart already, and
-each of them ended would cost one more call for every prompt.
+Any text that begins with " 10" begins with " 1", so log p(" 1") is never below log p(" 10"). Therefore a
+spelling whose tokens are a prefix of another label's gets the first token of the separator appended, which
+follows the label in every demonstration: " 1" plus separator and " 10" are disjoint events. All other
+spellings are disjoint already and stay unchanged, since each ending costs one more call per prompt.
 """
 
 from collections.abc import Sequence
@@ -17,9 +16,9 @@ from service.scoring.tokenization.label_paths import EndedPath, Ids, Path, PathF
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """A text that stands for a label, given by its number, and its tokens behind the prompt.
+    """A text that stands for a label (given by its number), and the text's tokens behind the prompt.
 
-    `ended` is there once the spelling is read past its end.
+    `ended` is set once separator tokens are appended.
     """
 
     label: int
@@ -29,11 +28,11 @@ class Spelling:
     ended: EndedPath | None = None
 
 
-async def told_apart(finder: PathFinder, spellings: Sequence[Spelling]) -> list[Spelling]:
-    """The spellings, each read as far as none of another label begins with it.
+async def made_distinct(finder: PathFinder, spellings: Sequence[Spelling]) -> list[Spelling]:
+    """The spellings, with separator tokens appended until none is a prefix of another label's.
 
-    Another spelling than the label's own is left out where it cannot be ended. Raises BackendRefused
-    where the label's own cannot, and BackendUnavailable.
+    Drops a spelling that cannot be ended, unless it is the label's own. Raises BackendRefused if a label's
+    own spelling cannot be ended, and BackendUnavailable.
     """
     found = list(spellings)
     while numbers := _beginnings([(spelling.label, ids_of(spelling.path)) for spelling in found]):
@@ -45,7 +44,7 @@ async def told_apart(finder: PathFinder, spellings: Sequence[Spelling]) -> list[
 
 
 def _beginnings(paths: Sequence[tuple[int, Ids]]) -> list[int]:
-    """The places of those paths that a path of another label begins with, or is."""
+    """The positions of the paths that are a prefix of another label's path, or equal to it."""
     labels_behind: dict[Ids, set[int]] = {}
     for label, ids in paths:
         for depth in range(1, len(ids) + 1):
@@ -54,7 +53,7 @@ def _beginnings(paths: Sequence[tuple[int, Ids]]) -> list[int]:
 
 
 async def _longer(finder: PathFinder, spelling: Spelling) -> Spelling | None:
-    """The spelling read one token further; None where that cannot be and it is not the label's own."""
+    """The spelling with one more separator token; None if that is impossible and it is not the label's own."""
     try:
         ended = spelling.ended or await finder.ended_path(spelling.text, spelling.path)
         path = ended.first(ended.least if spelling.ended is None else len(spelling.path) + 1)

@@ -1,4 +1,4 @@
-"""The tokens that one spelling of a label takes behind a prompt, and those that end it in a demonstration."""
+"""Finds the tokens of one spelling of a label behind a prompt, and the separator tokens that end it."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from service.scoring.wires.wire import Token
 Encode = Callable[[str], Coroutine[Any, Any, Sequence[Token]]]
 Ids = tuple[int, ...]
 
-# What the next demonstration may begin with: some tokenizers split white space by what stands behind it.
+# Possible beginnings of the next demonstration: some tokenizers split white space by the character behind it.
 _NEXT_DEMONSTRATIONS = ("The", "7", '"')
 
 
 @dataclass(frozen=True, slots=True)
 class LabelToken:
-    """One token of a spelling; `text` is the spelling up to and with it, a leading space included.
+    """One token of a spelling; `text` is the spelling up to the token's end, including a leading space.
 
-    Where a server does not say where a token ends, it is the whole spelling. The tokens that end a
-    spelling are the separator's, and `text` goes on with it.
+    If the server does not say where the token ends, `text` is the whole spelling. For a separator token that
+    ends the spelling, `text` includes the separator up to there.
     """
 
     id: int
@@ -32,13 +32,13 @@ Path = tuple[LabelToken, ...]
 
 @dataclass(frozen=True, slots=True)
 class EndedPath:
-    """A spelling's tokens with the separator's behind them; the first `least` hold the spelling and go past its end."""
+    """A spelling's tokens plus the separator's; at least the first `least` are needed to go past the spelling's end."""
 
     path: Path
     least: int
 
     def first(self, count: int) -> Path:
-        """The first tokens. Raises Unusable where there are fewer."""
+        """The first `count` tokens. Raises Unusable if there are fewer."""
         if count > len(self.path):
             raise Unusable(
                 "with the separator behind it, it reads as another label begins; take another separator or other labels"
@@ -47,12 +47,12 @@ class EndedPath:
 
 
 class Unusable(Exception):
-    """A spelling has no tokens of its own behind the prompt."""
+    """A spelling cannot be scored behind the prompt; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class PathFinder:
-    """Finds paths behind the text `before`, whose tokens are `before_ids`; `as_text` where prompts are sent so."""
+    """Finds paths behind the text `before` with the tokens `before_ids`; `as_text` if prompts are sent as text."""
 
     encode: Encode
     before: str
@@ -61,7 +61,7 @@ class PathFinder:
     as_text: bool
 
     async def path(self, spelling: str) -> Path:
-        """The spelling's tokens. Raises Unusable where they change those before them or cannot be sent as text."""
+        """The spelling's tokens. Raises Unusable if they merge with the text before, or cannot be sent as text."""
         whole = self.before + spelling
         tokens = self._behind(await self.encode(whole))
         if not tokens:
@@ -74,9 +74,9 @@ class PathFinder:
         return path
 
     async def ended_path(self, spelling: str, own: Path) -> EndedPath:
-        """The spelling as demonstrations have it: with the separator, as far as its tokens depend on nothing behind it.
+        """The tokens of the spelling and the separator behind it, as far as they do not depend on the text after that.
 
-        Where the tokenizer merges the spelling's end with the separator, the merged token ends it. Raises Unusable.
+        If the tokenizer merges the spelling's end with the separator, the merged token ends it. Raises Unusable.
         """
         whole = self.before + spelling + self.separator
         tokens = self._behind(await self._whatever_follows(whole))
@@ -89,7 +89,7 @@ class PathFinder:
         return EndedPath(self._path(whole, tokens), least)
 
     async def check_sendable(self, path: Path) -> None:
-        """Raises Unusable where prompts are sent as text and a beginning of the path has other tokens by itself."""
+        """Raises Unusable if prompts are sent as text and some prefix of the path has other tokens by itself."""
         for depth in range(1, len(path) if self.as_text else 0):
             text = path[depth - 1].text
             tokens = await self.encode(self.before + text)
@@ -97,7 +97,7 @@ class PathFinder:
                 raise Unusable(f"as text, {text!r} has other tokens than as a beginning of it")
 
     def _behind(self, tokens: Sequence[Token]) -> Sequence[Token]:
-        """The tokens behind those of the text before; none where the text before has others here."""
+        """The tokens behind those of `before`; none if the tokens of `before` have changed."""
         start = len(self.before_ids)
         return tokens[start:] if ids_of(tokens[:start]) == self.before_ids else ()
 
@@ -107,7 +107,7 @@ class PathFinder:
         return tuple(LabelToken(token.id, whole[len(self.before) : token.end]) for token in tokens)
 
     async def _whatever_follows(self, text: str) -> Sequence[Token]:
-        """The first tokens of the text, which are the same whatever demonstration stands behind it."""
+        """The first tokens of the text that are the same whatever demonstration follows."""
         first, *others = await together(self.encode(text + following) for following in _NEXT_DEMONSTRATIONS)
         columns = takewhile(lambda column: len(set(ids_of(column))) == 1, zip(first, *others, strict=False))
         return [token for token, *_ in columns if token.end is None or token.end <= len(text)]
@@ -119,9 +119,9 @@ def ids_of(tokens: Sequence[Token | LabelToken]) -> Ids:
 
 
 def _least(tokens: Sequence[Token], own: Path, end: int) -> int:
-    """How many of these tokens hold a spelling that ends at this character, and go past it.
+    """How many of these tokens are needed to go past a spelling that ends at this character.
 
-    Where the tokenizer merges its end and the server does not say where tokens end, all of them are taken.
+    If the tokenizer merges its end with the separator and the server does not say where tokens end: all of them.
     """
     if ids_of(tokens[: len(own)]) == ids_of(own):
         return len(own) + 1

@@ -1,7 +1,7 @@
-"""The tokens of the labels, as the server's tokenizer makes them.
+"""Finds the token paths of all labels by the server's tokenizer, and computes label scores from token scores.
 
 With all spellings, the probability of a label is the sum over the token paths of its spellings.
-The authors' code sums likewise, over those of the 20 likeliest tokens that hold "true" in any case.
+The authors' code sums in a similar way, over those of the 20 likeliest tokens that contain "true" in any case.
 """
 
 import math
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 
 from service.errors import BackendRefused
 from service.scoring.calls.gather import together
-from service.scoring.tokenization.label_ends import Spelling, told_apart
+from service.scoring.tokenization.label_ends import Spelling, made_distinct
 from service.scoring.tokenization.label_paths import Encode, Ids, LabelToken, Path, PathFinder, Unusable, ids_of
 from service.search.predictions.prompt_tree import LogProbabilities
 
-_BEFORE = "I think this claim is"  # any word will do; a label's tokens may depend on what follows it (see `ending`)
+_BEFORE = "I think this claim is"  # any word will do; only the characters behind the last word matter (see `ending`)
 
 
 @dataclass(frozen=True, slots=True)
 class LabelCall:
-    """One call: what is sent behind the prompt, as ids and as text, and the tokens wanted after it."""
+    """One call: the label tokens to append to the prompt, as ids and as text, and the tokens to score after them."""
 
     ids: Ids
     text: str
@@ -34,22 +34,22 @@ class LabelCall:
 
 @dataclass(frozen=True, slots=True)
 class LabelTokens:
-    """Every label as the paths of tokens that its spellings take behind the prompt."""
+    """The token paths of every label's spellings behind a prompt, and the calls that score them."""
 
     paths: tuple[tuple[Path, ...], ...]
-    calls: tuple[LabelCall, ...]  # one for each beginning that paths share, the empty one first
+    calls: tuple[LabelCall, ...]  # one for each distinct proper prefix of the paths, the empty one first
 
     def log_probabilities(self, known: Mapping[Ids, Mapping[int, float]]) -> LogProbabilities:
-        """Log-probability of each label in nats, `known` having those after each call's ids.
+        """The log-probability of each label, nats; `known` has the tokens' log-probabilities by each call's ids.
 
         Chain rule along a path: the sum over its tokens of log p(token | prompt and the tokens
-        before); over the paths of a label, the logarithm of the sum of probabilities.
+        before). Over the paths of a label: the logarithm of the sum of their probabilities.
         """
         return tuple(_log_sum([_chain(path, known) for path in paths]) for paths in self.paths)
 
 
 def spellings_of(label: str) -> list[str]:
-    """As it is, in lower case, in upper case, with a capital: each with a space before it, then each without."""
+    """The label unchanged, in lower case, in upper case and capitalized: first with a leading space, then without."""
     cases = dict.fromkeys((label, label.lower(), label.upper(), label.capitalize()))
     return [*(f" {spelling}" for spelling in cases), *cases]
 
@@ -63,12 +63,11 @@ async def find_label_tokens(
     all_spellings: bool = False,
     as_text: bool = False,
 ) -> LabelTokens:
-    """The labels' tokens behind prompts that end so (see `ending`), to be sent as ids or `as_text`.
+    """Find the labels' tokens behind prompts that end with `behind` (see `ending`), to send as ids or `as_text`.
 
-    A label that another one begins with is read to its end, which the `separator` makes (see label_ends.py);
-    without one it is not. Another spelling than the label's own is left out where the tokenizer merges it with the
-    text before it. Raises BackendRefused where it does so with the label's own, where two labels
-    share a path, or where a label cannot be ended, and BackendUnavailable.
+    A label that is a prefix of another is ended by the `separator` (see label_ends.py), if there is one. Leaves out
+    a spelling that the tokenizer merges with the text before it, unless it is the label's own. Raises BackendRefused
+    if it merges the label's own, if two labels share a path, or if a label cannot be ended; and BackendUnavailable.
     """
     before = _BEFORE + behind
     finder = PathFinder(encode, before, ids_of(await encode(before)), separator, as_text)
@@ -76,13 +75,13 @@ async def find_label_tokens(
     spellings = [spelling for own in await together(each) for spelling in own]
     _check_distinct(labels, spellings, all_spellings=all_spellings)
     if separator:
-        spellings = await told_apart(finder, spellings)
+        spellings = await made_distinct(finder, spellings)
     paths = [tuple(one.path for one in spellings if one.label == number) for number in range(len(labels))]
     return LabelTokens(tuple(paths), tuple(_calls(paths)))
 
 
 async def _spellings(finder: PathFinder, number: int, label: str, *, all_spellings: bool) -> list[Spelling]:
-    """The label's spellings, each path once, its own spelling first. Raises BackendRefused."""
+    """The label's spellings with distinct paths, its own spelling first. Raises BackendRefused."""
     own, *others = spellings_of(label) if all_spellings else [f" {label}"]
     try:
         found = [Spelling(number, own, await finder.path(own), is_own=True)]
@@ -97,7 +96,7 @@ async def _spellings(finder: PathFinder, number: int, label: str, *, all_spellin
 
 
 def _check_distinct(labels: Sequence[str], spellings: Sequence[Spelling], *, all_spellings: bool) -> None:
-    """Raises BackendRefused where two labels share a path."""
+    """Raises BackendRefused if two labels share a path."""
     owners: dict[Ids, int] = {}
     for spelling in spellings:
         first = owners.setdefault(ids_of(spelling.path), spelling.label)

@@ -1,4 +1,4 @@
-"""Counts tokens by the embedded server's own tokenizer, many texts a call, with a memory of recent texts."""
+"""Counts tokens by the embedded server's tokenizer, many texts per call, with a cache of recent texts."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -17,7 +17,7 @@ _BATCH_CHARACTERS = 1_000_000  # well within the embedded server's longest body
 
 
 class BatchTokenCounter:
-    """The embedded server's `/v1/count_tokens`."""
+    """Counts tokens by the embedded server's `/v1/count_tokens`."""
 
     def __init__(self, http: JsonHttp, executor: CallExecutor) -> None:
         self._http = http
@@ -25,7 +25,7 @@ class BatchTokenCounter:
         self._counts = LRUCache[str, int](_REMEMBERED_TEXTS)
 
     async def count(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text, special tokens not counted. Raises BackendError."""
+        """The number of tokens of each text, without special tokens. Raises BackendError."""
         counts = {"": 0}
         for text in dict.fromkeys(texts):
             if (known := self._counts.get(text)) is not None:
@@ -47,7 +47,7 @@ class BatchTokenCounter:
 
 
 def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    """The texts in runs of a bounded number of texts and characters; a longer text goes alone."""
+    """Divide the texts into batches with a bounded number of texts and characters; a longer text goes alone."""
     batch, characters = list[str](), 0
     for text in texts:
         if batch and (len(batch) >= _BATCH_TEXTS or characters + len(text) > _BATCH_CHARACTERS):

@@ -1,4 +1,4 @@
-"""Adds up what a tree's calls cost: by the server's own counts, or as an ideal prefix cache would have it."""
+"""Adds up the cost of a tree's calls, by the server's own counts or for an ideal prefix cache."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ from service.search.predictions.prompt_tree import Usage
 @dataclass(slots=True)
 class _LeafCost:
     requests: int = 0
-    label_tokens_sent: int = 0  # behind the prompt
-    label_tokens_new: int = 0  # every beginning that is sent has one token that no shorter one has
+    label_tokens_sent: int = 0  # label tokens behind the prompt, in all requests
+    label_tokens_new: int = 0  # each non-empty prefix sent adds one token that no shorter prefix has
 
 
-class Tally:
-    """The cost of one tree. Every request counts, those that had to be made again for more alternatives included."""
+class CostTally:
+    """Adds up the cost of one tree. Every request counts, also repeated ones that ask for more alternatives."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -39,7 +39,7 @@ class Tally:
         self._says_computed = self._says_computed and answer.tokens_computed is not None
 
     async def usage(self, encoder: Encoder) -> Usage:
-        """What the tree cost, modelled where the server did not say for every call. Raises BackendError."""
+        """The cost of the tree; modelled if the server did not report it for every call. Raises BackendError."""
         requests = sum(leaf.requests for leaf in self._leaves)
         if self._says_sent and self._says_computed:
             return Usage(requests, self._tokens_sent, self._tokens_computed)
@@ -52,7 +52,7 @@ class Tally:
         )
 
     async def _modelled(self, encoder: Encoder) -> tuple[int, int]:
-        """Tokens sent and computed, where every segment and every query is computed once."""
+        """Tokens sent and computed if the server computes every segment and every query exactly once."""
         segments = await encoder.count([segment.text for segment in self._layout.segments])
         queries = await encoder.count([leaf.text for leaf in self._layout.leaves])
         special = len(await encoder.beginning())

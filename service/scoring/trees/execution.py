@@ -1,4 +1,4 @@
-"""The calls that read one tree, and what came of them."""
+"""Makes the calls that score one prompt tree, and collects their answers."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,19 +12,22 @@ from service.scoring.calls.gather import together
 from service.scoring.probing.identity import CANARY_PROMPTS
 from service.scoring.tokenization.label_paths import Ids
 from service.scoring.tokenization.labels import LabelCall, LabelTokens
-from service.scoring.trees.cost import Tally
+from service.scoring.trees.cost import CostTally
 from service.scoring.trees.flat_tree import Layout
 from service.scoring.trees.tree_ids import TreeIds
 from service.scoring.trees.warmup_schedule import Group
 from service.scoring.wires.wire import ManyWire, NextToken, Prompt, Wire
 from service.search.predictions.prompt_tree import LogProbabilities
 
-FEWEST_TOGETHER = 8  # queries that are worth a call for all of them
-_MOST_TOGETHER = 64  # so that a call that fails does not lose much, and concurrency can adapt
+FEWEST_TOGETHER = 8  # at least this many queries are worth one call for all of them
+_MOST_TOGETHER = 64  # so that a failed call does not lose much, and concurrency can adapt
 
 
-class TreeReading:
-    """Asks for the leaves of a layout as `Walk` says; `labels` has each leaf's, `ids` is None for prompts as text."""
+class TreeExecution:
+    """Scores the leaves of a layout in the groups that `WarmupSchedule` gives; `labels` has each leaf's label tokens.
+
+    `ids` is None if the prompts are sent as text.
+    """
 
     def __init__(
         self, layout: Layout, labels: Sequence[LabelTokens], ids: TreeIds | None, wire: Wire, executor: CallExecutor
@@ -36,7 +39,7 @@ class TreeReading:
         self._executor = executor
         self._control = partial(wire.next_token, Prompt(CANARY_PROMPTS[0]), ())
         self._known: list[dict[Ids, Mapping[int, float]]] = [{} for _ in layout.leaves]
-        self.tally = Tally(layout)
+        self.tally = CostTally(layout)
 
     def scores(self) -> dict[Row, LogProbabilities]:
         """The log-probabilities of every leaf's labels."""
@@ -46,7 +49,7 @@ class TreeReading:
         }
 
     def answered(self) -> dict[int, LogProbabilities]:
-        """The same of those leaves whose calls have all been answered."""
+        """The log-probabilities of those leaves whose calls have all been answered."""
         complete = zip(self._layout.leaves, self._labels, self._known, strict=True)
         return {
             leaf.row: labels.log_probabilities(known)
@@ -55,7 +58,7 @@ class TreeReading:
         }
 
     def grouped(self, leaves: Group) -> list[Group]:
-        """The leaves behind one segment: many in one call where the server and the labels allow it."""
+        """Group the leaves behind one segment: many per call if the server and the labels allow it."""
         by_labels: dict[LabelTokens, list[int]] = {}
         for leaf in leaves:
             by_labels.setdefault(self._labels[leaf], []).append(leaf)
@@ -66,7 +69,7 @@ class TreeReading:
         return groups
 
     async def ask(self, group: Group, warm: Callable[[], None]) -> None:
-        """Make the calls for these leaves. Raises BackendError: LabelUnreachable where a token has no score."""
+        """Make the calls for these leaves. Raises BackendError; LabelUnreachable if a token has no score."""
         first, *others = self._labels[group[0]].calls
         if len(group) == 1:
             await self._ask_one(group[0], first)
@@ -103,7 +106,7 @@ class TreeReading:
         return Prompt(text, None if self._ids is None else (*self._ids.prompt(leaf), *call.ids))
 
     def _take(self, leaf: int, call: LabelCall, answer: NextToken) -> None:
-        """Keep an answer in which every wanted token has a score that means something. Raises LabelUnreachable."""
+        """Keep an answer that scores every wanted token. Raises LabelUnreachable if a score is missing or unusable."""
         for token in call.wanted:
             if not math.isfinite(answer.by_id.get(token.id, -math.inf)):
                 raise LabelUnreachable(f"no log-probability for {token.text!r} after {self._end(leaf, call)!r}")
@@ -117,7 +120,7 @@ class TreeReading:
 
     @contextmanager
     def _about(self, leaf: int) -> Iterator[None]:
-        """Errors within are about this leaf's row."""
+        """Add this leaf's row to errors raised within."""
         try:
             yield
         except BackendError as error:
@@ -126,7 +129,7 @@ class TreeReading:
 
     @contextmanager
     def _named(self, leaf: int, call: LabelCall) -> Iterator[None]:
-        """Wires know tokens by their ids; this says which texts these are."""
+        """Add the tokens' texts to LabelUnreachable raised within, since wires only know token ids."""
         try:
             yield
         except LabelUnreachable as error:

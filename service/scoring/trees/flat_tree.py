@@ -1,4 +1,4 @@
-"""A prompt tree laid out flat in depth-first order: its depth is no matter to what walks it."""
+"""Flattens a prompt tree into lists in depth-first order, so that code over deep trees needs no recursion."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from service.search.predictions.prompt_tree import PromptTree
 
 @dataclass(slots=True)
 class Segment:
-    """A node of the tree: its text, and by their places the parent, the children and the leaves right behind it."""
+    """A node of the tree: its text, and the positions of its parent, its children and the leaves right behind it."""
 
     parent: int | None
     text: str
@@ -19,7 +19,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A query behind a segment."""
+    """A query right behind a segment."""
 
     segment: int
     row: Row
@@ -28,7 +28,7 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Every segment stands behind its parent, every leaf in the order in which it is best asked for."""
+    """A flattened prompt tree: every segment comes after its parent, and the leaves are in depth-first order."""
 
     segments: Sequence[Segment]
     leaves: Sequence[Leaf]
@@ -43,12 +43,12 @@ class Layout:
         return path[::-1]
 
     def prompt(self, leaf: int) -> str:
-        """A leaf's whole prompt."""
+        """The whole prompt of a leaf."""
         asked = self.leaves[leaf]
         return "".join([*(self.segments[place].text for place in self.path(asked.segment)), asked.text])
 
     def last_characters(self, leaf: int, count: int) -> str:
-        """The end of a leaf's prompt."""
+        """The last `count` characters of a leaf's prompt."""
         asked = self.leaves[leaf]
         text = asked.text[-count:]
         place: int | None = asked.segment
@@ -58,7 +58,7 @@ class Layout:
         return text
 
     def longest_leaf(self) -> int:
-        """The leaf whose prompt has most characters."""
+        """The leaf with the longest prompt in characters."""
         before: list[int] = []
         for segment in self.segments:
             before.append((0 if segment.parent is None else before[segment.parent]) + len(segment.text))
@@ -66,7 +66,7 @@ class Layout:
 
 
 def lay_out(tree: PromptTree) -> Layout:
-    """The tree's segments and leaves, depth first; in a segment the leaves come before the children."""
+    """Flatten a tree depth first; the leaves of a segment come before those of its children."""
     segments, leaves = list[Segment](), list[Leaf]()
     ahead: list[tuple[PromptTree, int | None]] = [(tree, None)]
     while ahead:

@@ -1,4 +1,4 @@
-"""The token ids of a tree's prompts, put together from those of its texts."""
+"""Encodes a prompt tree: joins the token ids of its prompts from those of its texts."""
 
 from array import array
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from service.scoring.trees.flat_tree import Layout
 
 @dataclass(frozen=True, slots=True)
 class TreeIds:
-    """The ids of every segment and leaf; `beginning` has the special tokens that stand before each prompt."""
+    """The token ids of every segment and leaf; `beginning` has the special tokens in front of each prompt."""
 
     layout: Layout
     beginning: "array[int]"
@@ -18,22 +18,22 @@ class TreeIds:
     leaves: Sequence["array[int]"]
 
     def before(self, segment: int) -> "array[int]":
-        """What stands before the leaves of a segment."""
+        """The token ids in front of the leaves of a segment."""
         ids = self.beginning[:]
         for place in self.layout.path(segment):
             ids += self.segments[place]
         return ids
 
     def prompt(self, leaf: int) -> "array[int]":
-        """A leaf's whole prompt."""
+        """The token ids of a leaf's whole prompt."""
         return self.before(self.layout.leaves[leaf].segment) + self.leaves[leaf]
 
 
 async def encode_tree(encoder: Encoder, layout: Layout) -> TreeIds | None:
-    """The tree's ids; None where they are not those of its prompts as whole texts.
+    """The token ids of the tree; None if they differ from those of its prompts encoded as whole texts.
 
-    A tokenizer may merge what two texts meet with, or put a space before every text. The
-    longest prompt is encoded whole to find that out. Raises BackendError.
+    A tokenizer may merge the end of one text with the beginning of the next, or put a space in front of
+    every text. To find that out, the longest prompt is also encoded as a whole. Raises BackendError.
     """
     if not await encoder.joins():
         return None

@@ -1,10 +1,10 @@
-"""The order in which a tree's leaves are asked for, so that a prefix cache is used as it is meant.
+"""Schedules the calls of a prompt tree so that shared prefixes are in the server's prefix cache when needed.
 
-Servers keep a prefix only once a request that has it has ended (text-generation-inference), or
-miss it when cold requests arrive together. So where several prompts share a beginning, one of
-them goes alone. Once it has answered, every segment on its path is warm, and what branches off
-that path starts at once, each branch again with one leaf first. Among what may start the
-earliest in depth-first order does, so that few paths are in the cache at a time.
+Servers store a prefix only when a request with it has ended (text-generation-inference), or miss
+it if cold requests arrive together. So if several prompts share a prefix, the schedule first sends
+one of them alone. Once the server has answered it, every segment on its path is warm. Then all
+branches off that path start at once, each again with one leaf first. Among the calls that are
+ready, the first in depth-first order starts, so that few paths are in the cache at a time.
 """
 
 import asyncio
@@ -14,19 +14,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from service.scoring.calls.gather import task_group
 from service.scoring.trees.flat_tree import Layout
 
-WORTH_A_ROUND_CHARACTERS = 1_000  # about 250 tokens: computed in the time that one more round of calls takes
+WORTH_A_ROUND_CHARACTERS = 1_000  # about 250 tokens, which a server computes in the time of one more round of calls
 
-Group = Sequence[int]  # leaves that are asked for in one call
+Group = Sequence[int]  # leaves that one call scores
 Ask = Callable[[Group, Callable[[], None]], Awaitable[None]]
 
 
-class Walk:
-    """Asks for every leaf of a tree once.
+class WarmupSchedule:
+    """Runs the schedule: asks for every leaf of a tree exactly once.
 
-    `ask` is awaited for each group and calls what it is given once the group's prompts are in
-    the server's cache. `slots` says how many groups may be under way just now, `grouped` puts
-    the leaves right behind one segment into groups. A beginning is warmed up where the others
-    that share it would compute at least `worth_characters` again.
+    `ask` scores a group, and calls its second argument once the group's prompts are in the server's
+    cache. `slots` gives the number of groups that may be in flight now; `grouped` divides the leaves
+    right behind one segment into groups. The schedule warms up a prefix only if the other prompts that
+    share it would otherwise compute at least `worth_characters` again.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class Walk:
         self._grouped = grouped
         self._worth_characters = worth_characters
         self._leaves, self._longest = _measured(layout)
-        self._ready: list[tuple[int, Group, Sequence[int]]] = []  # first leaf, all leaves, segments that get warm
+        self._ready: list[tuple[int, Group, Sequence[int]]] = []  # first leaf, all leaves, segments that they warm up
         self._under_way = 0
 
     async def run(self) -> None:
-        """Returns once every group has been asked for. Raises the error of whichever fails first."""
+        """Run until every group has been asked for. Raises the error of a group that fails."""
         async with task_group() as tasks:
             self._release([0])
             self._start(tasks)
@@ -69,7 +69,7 @@ class Walk:
         self._start(tasks)
 
     def _release(self, segments: Sequence[int]) -> None:
-        """Make ready what is behind these segments, whose parents are warm or not worth warming."""
+        """Add the calls behind these segments, whose parents are warm or not worth warming up."""
         ahead = list(segments)
         while ahead:
             place = ahead.pop()
@@ -84,7 +84,7 @@ class Walk:
                 ahead += segment.children
 
     def _branch_off(self, group: Group, warmed: Sequence[int]) -> None:
-        """Make ready what is behind these segments and was not asked for in order to warm them."""
+        """Add the calls behind these warm segments, except for the group that has warmed them up."""
         on_path = set(warmed)
         for place in warmed:
             segment = self._layout.segments[place]
@@ -96,7 +96,7 @@ class Walk:
             heapq.heappush(self._ready, (group[0], group, ()))
 
     def _path_down(self, place: int) -> list[int]:
-        """The segments down to the one with leaves whose path is longest, which warms most."""
+        """The longest path from this segment down to one with leaves, since that warms up most."""
         path = [place]
         while children := [child for child in self._layout.segments[path[-1]].children if self._leaves[child]]:
             path.append(max(children, key=self._longest.__getitem__))
@@ -104,7 +104,7 @@ class Walk:
 
 
 def _measured(layout: Layout) -> tuple[list[int], list[int]]:
-    """For each segment the leaves behind it, and the characters of the longest path down from it to one."""
+    """For each segment: the number of leaves below it, and the characters of the longest path down to a leaf."""
     leaves, longest = [0] * len(layout.segments), [0] * len(layout.segments)
     for place in reversed(range(len(layout.segments))):
         segment = layout.segments[place]

@@ -1,4 +1,4 @@
-"""Tells which kind of inference server answers at an address, from what only that kind serves."""
+"""Detects which kind of inference server answers at an address, by documents that only that kind serves."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
@@ -9,14 +9,14 @@ from service.scoring.wires.kind import GetDocument, Kind
 
 DetectKind = Callable[[], Awaitable[Kind | None]]
 
-_TIMEOUT_SECONDS = 5.0  # for answers that take no computing
+_TIMEOUT_SECONDS = 5.0  # for answers that need no computation
 
 
 async def kind_at(http: JsonHttp, kinds: Iterable[Kind]) -> Kind | None:
-    """The kind whose sign the server gives; None where no known server answers.
+    """The kind whose sign the server shows; None if no known kind of server answers.
 
-    Kinds are tried one after the other until one fits, those that speak other kinds' wires first, since
-    they give the others' signs as well. Each document is asked for once.
+    Tries one kind after the other. Kinds that also speak another kind's wire come first, since they show
+    that kind's sign, too. Requests each document only once.
     """
     get = _documents(http)
     for kind in sorted(kinds, key=lambda kind: not kind.speaks):
@@ -26,7 +26,7 @@ async def kind_at(http: JsonHttp, kinds: Iterable[Kind]) -> Kind | None:
 
 
 def detector(url: str, kinds: Iterable[Kind], *, api_key: str | None = None) -> DetectKind:
-    """Looks for one of these kinds at this address, with connections of its own that it closes again."""
+    """A function that detects which of these kinds answers at this address, over a connection of its own."""
 
     async def detect() -> Kind | None:
         http = JsonHttp(url, timeout_seconds=_TIMEOUT_SECONDS, connections=1, api_key=api_key)
@@ -39,7 +39,7 @@ def detector(url: str, kinds: Iterable[Kind], *, api_key: str | None = None) -> 
 
 
 def misconfigured(configured: Kind, found: Kind | None) -> str | None:
-    """What to change where another kind of server answers than the settings say; None where they agree."""
+    """Advice on the setting to change, if the server is of another kind than configured; None if they agree."""
     if found is None or found.name == configured.name or configured.name in found.speaks:
         return None
     return (
@@ -49,7 +49,7 @@ def misconfigured(configured: Kind, found: Kind | None) -> str | None:
 
 
 def _documents(http: JsonHttp) -> GetDocument:
-    """Gets JSON objects, and remembers them."""
+    """A function that gets JSON objects and caches them; an empty one if there is none."""
     known: dict[str, Mapping[str, Any]] = {}
 
     async def get(path: str) -> Mapping[str, Any]:

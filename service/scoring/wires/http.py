@@ -1,4 +1,4 @@
-"""The one place where this service speaks HTTP to inference servers by itself."""
+"""The HTTP client for inference servers: JSON requests with time-outs, and failures as backend errors."""
 
 import asyncio
 import json
@@ -11,25 +11,25 @@ import orjson
 import structlog
 
 from service.errors import BackendRefused, BackendUnavailable, FailureKind
-from service.scoring.calls.retry_rules import failed_answer, moment, retry_after_seconds, said_error
+from service.scoring.calls.retry_rules import error_in_body, failed_answer, moment, retry_after_seconds
 
 logger = structlog.get_logger(__name__)
 
 _CONNECT_SECONDS = 10.0
-_WRITE_SECONDS = 30.0  # without a byte going out
+_WRITE_SECONDS = 30.0  # longest time without a byte sent
 _KEEPALIVE_SECONDS = 4.0  # uvicorn, below vLLM and SGLang, closes idle connections after 5 s
-_SHOWN_CHARACTERS = 500  # of an answer, in an error
+_SHOWN_CHARACTERS = 500  # of an answer, in an error message
 _HEADERS = {"Content-Type": "application/json"}
-_SENT = "http11.send_request_body.complete"  # httpcore's word for it: from now on the answer is waited for
+_SENT = "http11.send_request_body.complete"  # httpcore's event for a request fully sent
 
 
 class JsonHttp:
-    """JSON over a pool of connections to one server; failures become backend errors.
+    """Sends and receives JSON over a pool of connections to one server; failures become backend errors.
 
-    Connections are kept and used again. How many calls are under way is for the executor to say, so
-    that waiting for a connection has no time-out. A call that is cancelled closes its connection,
-    by which servers notice that they need not go on. `api_key` travels as a bearer token (RFC 6750)
-    and is in no error's text. Raises ValueError for a key that no header can hold.
+    The pool reuses connections. The executor limits the number of calls, so waiting for a connection has no
+    time-out. Cancelling a call closes its connection, which tells the server to stop. The client sends
+    `api_key` as a bearer token (RFC 6750), and removes it from every error text. Raises ValueError for a key
+    that no header can hold.
     """
 
     def __init__(self, url: str, *, timeout_seconds: float, connections: int, api_key: str | None = None) -> None:
@@ -55,7 +55,7 @@ class JsonHttp:
         return await self._send("GET", path, None, None)
 
     async def post(self, path: str, body: object, *, timeout_seconds: float | None = None) -> Any:
-        """The JSON answer to this body, waited for as long as usual or as asked.
+        """The JSON answer to this body; `timeout_seconds` replaces the client's time-out.
 
         Raises BackendUnavailable, BackendRefused.
         """
@@ -69,7 +69,7 @@ class JsonHttp:
         answer_seconds = timeout_seconds or self._timeout_seconds
         phases = httpx.Timeout(answer_seconds, connect=_CONNECT_SECONDS, write=_WRITE_SECONDS, pool=None)
         async with self._translated(path, answer_seconds):
-            # A phase's time-out is for one piece of data: whoever sends a byte now and then keeps within it for ever.
+            # httpx's time-outs hold for one chunk of data: a server that sends a byte now and then never exceeds them.
             async with asyncio.timeout(None) as deadline:
 
                 async def trace(event: str, info: object) -> None:
@@ -94,14 +94,14 @@ class JsonHttp:
             message = f"{path} answered something that is not JSON: {self._shown(reply)!r}"
             raise BackendUnavailable(message, kind=FailureKind.MALFORMED) from error
         if isinstance(content, dict) and content.get("error"):
-            raise said_error(content["error"], self._redacted(_told(content["error"])), where=path)
+            raise error_in_body(content["error"], self._redacted(_error_text(content["error"])), where=path)
         return content
 
     @asynccontextmanager
     async def _translated(self, where: str, answer_seconds: float) -> AsyncIterator[None]:
-        """Failures to get an answer at all as errors of ours.
+        """Translate transport failures to backend errors.
 
-        Users read these: the server's address, which is the operator's alone, is in the log.
+        Users read these errors, so the server's address, which only operators may see, goes to the log instead.
         """
         try:
             yield
@@ -114,7 +114,7 @@ class JsonHttp:
             raise BackendUnavailable(message, kind=FailureKind.MALFORMED) from error
 
     def _failure(self, where: str, answer_seconds: float, error: Exception) -> BackendUnavailable | BackendRefused:
-        """What a call without an answer means."""
+        """The backend error for a call without an answer."""
         match error:
             case httpx.ReadTimeout() | httpx.WriteTimeout() | httpx.PoolTimeout() | TimeoutError():
                 message = f"{where}: no answer within {answer_seconds:g} s"
@@ -127,25 +127,25 @@ class JsonHttp:
         return failure
 
     def _shown(self, reply: httpx.Response) -> str:
-        """What an error tells of an answer."""
+        """The excerpt of an answer for an error message."""
         text = self._redacted(reply.text)[:_SHOWN_CHARACTERS]
         if reply.status_code != 401:
             return text
         return f"{text} (the backend's api_key {'is not the right one' if self._secret else 'is not set'})"
 
     def _redacted(self, text: str) -> str:
-        """The text without the key, in case a server or a library repeats it."""
+        """The text without the API key, which a server or a library may repeat."""
         return text.replace(self._secret, "***") if self._secret else text
 
 
-def _told(error: object) -> str:
-    """A server's own words for what went wrong."""
+def _error_text(error: object) -> str:
+    """The message of an error in a server's JSON."""
     message = error.get("message") if isinstance(error, dict) else error
     return message if isinstance(message, str) and message else json.dumps(error, ensure_ascii=False)
 
 
 def _parsed(content: bytes) -> Any:
-    """JSON, and the infinities that Python servers put into it. Raises ValueError, RecursionError."""
+    """Parse JSON, including the infinities that Python servers write. Raises ValueError, RecursionError."""
     try:
         return orjson.loads(content)
     except ValueError:

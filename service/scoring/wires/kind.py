@@ -1,4 +1,4 @@
-"""What the service knows of one kind of inference server beside its wire: its name, its sign, and what to change there.
+"""Describes one kind of inference server beside its wire: its name, how to detect it, and advice for its operator.
 
 Every wire module has one such record; `service/scoring/kinds.py` lists them all.
 """
@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 GetDocument = Callable[[str], Awaitable[Mapping[str, Any]]]
-"""The JSON object that a server answers at a path; an empty one where there is none."""
+"""Returns the JSON object that a server serves at a path; an empty one if there is none."""
 
 Sign = Callable[[GetDocument], Awaitable[bool]]
-"""Whether a server is of the kind, by a few GETs for which it computes nothing."""
+"""Decides whether a server is of the kind, by a few GETs that need no computation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remedies:
-    """What to change about a server: one sentence for each thing that may be wrong, without a full stop.
+    """Advice on how to configure a server: one sentence for each possible problem, without a full stop.
 
     Sources: the launch options documented by vLLM 0.33, SGLang 0.5, text-generation-inference 3.3 and llama.cpp.
     """
@@ -34,8 +34,8 @@ class Kind:
     """One kind of inference server.
 
     `name` is what operators write as a backend's `kind`, `title` what people call the server. A kind without
-    a `sign` is never found at an address. `speaks` names the kinds whose wires the server speaks beside its own,
-    each with what to tell an operator who has configured that kind; empty text where there is nothing to tell.
+    a `sign` is never detected at an address. `speaks` names the kinds whose wires the server also speaks, each
+    with advice for an operator who has configured that kind; an empty text if there is no advice.
     """
 
     name: str

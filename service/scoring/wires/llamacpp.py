@@ -1,10 +1,9 @@
-"""llama.cpp's `llama-server`: log-probabilities of the likeliest tokens from `POST /completion`.
+"""The wire to llama.cpp's `llama-server`: log-probabilities of the likeliest tokens from `POST /completion`.
 
-Read in llama.cpp's `tools/server` (`README.md`, `server-schema.cpp`, `server-task.cpp`,
+Source: llama.cpp's `tools/server` (`README.md`, `server-schema.cpp`, `server-task.cpp`,
 `server-context.cpp`). With `post_sampling_probs` off, `n_probs` gives a softmax over the whole
-vocabulary, which samplers and biases do not touch. A wanted token that is not among the
-likeliest is looked for among ten times as many, up to the vocabulary; the prompt is in the cache
-by then.
+vocabulary, before samplers and biases. If a wanted token is not among the likeliest, the wire asks
+for ten times as many, up to the vocabulary; the prompt is in the server's cache by then.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,25 +15,25 @@ from service.scoring.wires.http import JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.replies import (
     Completion,
+    check_not_truncated,
     computed_tokens,
     count,
     log_probability,
     next_token,
     positive_or_none,
     reading,
-    sent_whole,
     text_or_none,
     token_ids,
 )
 from service.scoring.wires.settings import WireBackend
-from service.scoring.wires.special_tokens import in_ids
-from service.scoring.wires.token_offsets import SHORT_CHARACTERS, placed
+from service.scoring.wires.special_tokens import with_token_ids
+from service.scoring.wires.token_offsets import SHORT_CHARACTERS, with_offsets
 from service.scoring.wires.wire import NextToken, Prompt, Token
 
 _FIRST_ALTERNATIVES = 200
 _GROWTH = 10
 _FLOOR = -3.4e38  # `completion_token_output::logarithm` writes the lowest float for the logarithm of 0
-_FORCED = 1e4  # added to a logit, more than any two differ by
+_FORCED = 1e4  # a logit bias larger than any difference of logits
 
 
 async def _answers(get: GetDocument) -> bool:
@@ -58,7 +57,7 @@ KIND = Kind(
 
 
 class LlamaCppWire:
-    """A `llama-server` with one language model."""
+    """The wire to a `llama-server` with one language model."""
 
     kind = KIND
     takes_token_ids = True
@@ -67,13 +66,13 @@ class LlamaCppWire:
         self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=connections, api_key=api_key)
 
     async def facts(self) -> ServerFacts:
-        """From `/props` and `/v1/models`. Raises BackendError."""
+        """Read `/props` and `/v1/models`. Raises BackendError."""
         props = await self._http.get("/props")
         with reading("/props"):
             return read_facts(props, await self._model())
 
     async def encode(self, text: str, *, special: bool = False) -> list[Token]:
-        """The tokens by `/tokenize`, those of a short text with their places in it. Raises BackendError."""
+        """Encode by `/tokenize`; for a short text, with the tokens' offsets. Raises BackendError."""
         with_pieces = len(text) <= SHORT_CHARACTERS
         body = {"content": text, "add_special": special, "parse_special": False, "with_pieces": with_pieces}
         reply = await self._http.post("/tokenize", body)
@@ -81,11 +80,11 @@ class LlamaCppWire:
             if not with_pieces:
                 return [Token(token) for token in token_ids(reply["tokens"])]
             ids = token_ids([token["id"] for token in reply["tokens"]])
-            return placed(text, ids, [[_piece(token["piece"]) for token in reply["tokens"]]])
+            return with_offsets(text, ids, [[_piece(token["piece"]) for token in reply["tokens"]]])
 
     async def next_token(self, prompt: Prompt, wanted: Sequence[int]) -> NextToken:
-        """One call, or several where a wanted token is not among the likeliest. Raises BackendError."""
-        prompt = await in_ids(prompt, self.encode)
+        """Make one call, or several if a wanted token is not among the likeliest. Raises BackendError."""
+        prompt = await with_token_ids(prompt, self.encode)
         alternatives = _FIRST_ALTERNATIVES
         answers = await self._complete(prompt, alternatives, wanted)
         while any(token not in answers[-1].by_id for token in wanted):
@@ -108,17 +107,17 @@ class LlamaCppWire:
         await self._http.close()
 
     async def _model(self) -> Mapping[str, Any]:
-        """What `/v1/models` says of the first model, its `meta` (`n_vocab`, `n_ctx_train`) among it."""
+        """The entry of the first model in `/v1/models`, merged with its `meta` (`n_vocab`, `n_ctx_train`)."""
         models = await self._http.get("/v1/models")
         with reading("/v1/models"):
             model = models["data"][0]
             return {"id": model["id"], **(model.get("meta") or {})}
 
     async def _complete(self, prompt: Prompt, alternatives: int, wanted: Sequence[int]) -> list[Completion]:
-        """The answer, behind one without log-probabilities where it took two calls.
+        """The answers of one or two calls; only the last one counts for log-probabilities.
 
-        The server withholds them where the generated token is a part of a character; then a wanted
-        token is generated instead of the likeliest, which changes none of them.
+        The server withholds log-probabilities if the generated token is a part of a character. Then the second
+        call forces a wanted token in place of the likeliest, which does not change the log-probabilities.
         """
         body = {
             "prompt": prompt.text if prompt.token_ids is None else list(prompt.token_ids),
@@ -140,12 +139,12 @@ class LlamaCppWire:
         with reading("/completion"):
             answer = read_completion(reply)
         if given is not None:
-            sent_whole(given, answer.sent)
+            check_not_truncated(given, answer.sent)
         return answer
 
 
 class LlamaCppBackend(WireBackend):
-    """The settings of a backend of this kind."""
+    """The settings of a backend of kind `llamacpp`."""
 
     of_kind: ClassVar[Kind] = KIND
 
@@ -157,9 +156,10 @@ class LlamaCppBackend(WireBackend):
 
 
 def read_completion(reply: Any) -> Completion:
-    """A reply to `/completion`; its `tokens_cached` counts what is cached afterwards, not what was found.
+    """Read a reply to `/completion`; its `tokens_cached` counts the cache after the call, so it is not used.
 
-    Raises what `reading` translates, BackendRefused where the prompt was cut, BackendUnavailable where the call was.
+    Raises what `reading` translates; BackendRefused if the server truncated the prompt, BackendUnavailable if it
+    ended the call early.
     """
     if reply.get("truncated"):
         raise BackendRefused("llama-server cut the prompt: raise its --ctx-size, of which every slot gets its share")
@@ -173,10 +173,10 @@ def read_completion(reply: Any) -> Completion:
 
 
 def _pairs(reply: Mapping[str, Any]) -> Iterator[tuple[int, float]]:
-    """The likeliest tokens; the README's sample calls their list `probs`.
+    """The likeliest tokens with their log-probabilities; some releases call the list `probs`, as the README does.
 
-    What is said of the generated token itself is not read: 1 is its probability until it is found
-    among the others. Nor is anything where more than one was generated, to complete a character.
+    The entry of the generated token itself is unreliable: the server writes probability 1 unless it finds the token
+    among the likeliest. If the server generated more than one token, to complete a character, there are no pairs.
     """
     if reply["tokens_predicted"] == 1:
         for generated in (reply.get("completion_probabilities") or reply.get("probs") or [])[:1]:
@@ -185,14 +185,14 @@ def _pairs(reply: Mapping[str, Any]) -> Iterator[tuple[int, float]]:
 
 
 def _piece(piece: str | list[int]) -> bytes:
-    """A piece that is no text by itself comes as the values of its bytes."""
+    """The bytes of a piece; the server sends a piece that is not valid text as a list of bytes."""
     return piece.encode() if isinstance(piece, str) else bytes(piece)
 
 
 def read_facts(props: Mapping[str, Any], model: Mapping[str, Any]) -> ServerFacts:
-    """What the server says of itself. Raises what `reading` translates.
+    """The facts in the server's description. Raises what `reading` translates.
 
-    `n_ctx` is that of one slot. A prompt of all tokens but one would be answered, but as `truncated`.
+    `n_ctx` is that of one slot. The limit is two tokens less: with one token less, the answer is `truncated`.
     """
     context = positive_or_none(props["default_generation_settings"].get("n_ctx"))
     return ServerFacts(

@@ -1,4 +1,4 @@
-"""Reads replies of inference servers: what is in them, or an error; nothing is made up."""
+"""Reads and checks values in the replies of inference servers; what is missing or wrong becomes an error."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,14 +9,14 @@ from typing import Any
 from service.errors import BackendRefused, BackendUnavailable, FailureKind, LabelUnreachable
 from service.scoring.wires.wire import NextToken
 
-_PROBABILITIES_SUM_TO = 1.01  # at most, in the arithmetic of a server
+_PROBABILITIES_SUM_TO = 1.01  # upper bound of a sum of probabilities, with a server's rounding errors
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One call's answer: log-probabilities (nats) by token, none where the server withholds them, and counts of tokens.
+    """The answer to one call: log-probabilities by token (nats), empty if the server withholds them, and token counts.
 
-    `computed` is None where the server does not tell tokens found in its prefix cache.
+    `computed` is None if the server does not report the tokens found in its prefix cache.
     """
 
     by_id: Mapping[int, float]
@@ -26,7 +26,7 @@ class Completion:
 
 @contextmanager
 def reading(path: str) -> Iterator[None]:
-    """Reads the answer of this path; raises BackendUnavailable where it has another form than the server's kind has."""
+    """Translate errors while reading the answer of this path to BackendUnavailable: the answer is malformed."""
     try:
         yield
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
@@ -35,37 +35,37 @@ def reading(path: str) -> Iterator[None]:
 
 
 def count(value: object) -> int:
-    """A number of tokens, or a token's id. Raises ValueError."""
+    """Check a number of tokens, or a token's id. Raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError(f"{value!r} is no count")
     return value
 
 
 def log_probability(value: object, *, floor: float = -math.inf) -> float:
-    """In nats; minus infinity at or below the floor, a server's own sign of it. Raises ValueError."""
+    """Check a log-probability, nats; a value at or below the server's `floor` is minus infinity. Raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or value == math.inf:
         raise ValueError(f"{value!r} is no log-probability")
     return -math.inf if value <= floor else float(value)
 
 
 def text_or_none(value: object) -> str | None:
-    """What a server says of itself, where it is a text and not empty."""
+    """The value if it is a non-empty text, otherwise None."""
     return value if isinstance(value, str) and value else None
 
 
 def positive_or_none(value: object) -> int | None:
-    """What a server says of itself, where it is a positive whole number."""
+    """The value if it is a positive integer, otherwise None."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
-def sent_whole(given: int, read: int) -> None:
-    """Raises BackendRefused where the server read another number of tokens than it was given: it truncates."""
+def check_not_truncated(given: int, read: int) -> None:
+    """Raises BackendRefused if the server read another number of tokens than it was given: it truncates prompts."""
     if read != given:
         raise BackendRefused(f"the server was given {given} tokens and read {read}: it must not cut prompts")
 
 
 def computed_tokens(sent: int, cached: object) -> int | None:
-    """Tokens that were not found in the prefix cache; None where the server does not tell. Raises ValueError."""
+    """The tokens not found in the prefix cache; None if the server does not report it. Raises ValueError."""
     if cached is None:
         return None
     if count(cached) > sent:
@@ -73,8 +73,8 @@ def computed_tokens(sent: int, cached: object) -> int | None:
     return sent - count(cached)
 
 
-def of_one_distribution(values: Iterable[float]) -> None:
-    """Raises BackendRefused where the probabilities of different tokens sum to more than 1."""
+def check_one_distribution(values: Iterable[float]) -> None:
+    """Raises BackendRefused if the probabilities of different tokens sum to more than 1."""
     if sum(math.exp(min(value, 1.0)) for value in values) > _PROBABILITIES_SUM_TO:
         raise BackendRefused("the server's log-probabilities are not those of the whole vocabulary: they sum to over 1")
 
@@ -87,7 +87,7 @@ def next_token(
     computed: int | None = None,
     requests: int = 1,
 ) -> NextToken:
-    """An answer with a number for every wanted token. Raises LabelUnreachable, BackendRefused, BackendUnavailable."""
+    """Check that every wanted token has a score. Raises LabelUnreachable, BackendRefused, BackendUnavailable."""
     for token in wanted:
         if by_id.get(token, -math.inf) == -math.inf:
             why = "the language model holds it for impossible" if token in by_id else "the server left it out"
@@ -95,12 +95,12 @@ def next_token(
     known = {token: value for token, value in by_id.items() if value > -math.inf}
     if not known:
         raise BackendUnavailable("the server gave no log-probability at all", kind=FailureKind.MALFORMED)
-    of_one_distribution(known.values())
+    check_one_distribution(known.values())
     return NextToken(known, sent, computed, requests=requests)
 
 
 def token_ids(values: Any) -> list[int]:
-    """A list of token ids. Raises ValueError, TypeError."""
+    """Check a list of token ids. Raises ValueError, TypeError."""
     if not isinstance(values, list):
         raise TypeError(f"{type(values).__name__} in place of a list of token ids")
     return [count(value) for value in values]

@@ -1,4 +1,4 @@
-"""What a server says of itself at `GET /info`: text-generation-inference, and the embedded server as it does."""
+"""Reads `GET /info`, by which text-generation-inference and the embedded server describe themselves."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from service.scoring.wires.replies import positive_or_none, text_or_none
 
 
 def read_info(info: Mapping[str, Any]) -> ServerFacts:
-    """The facts in a reply. TGI keeps its cap on alternatives to itself, the embedded server tells it."""
+    """The facts in a reply. Only the embedded server's reply has the cap on alternatives (`max_top_n_tokens`)."""
     return ServerFacts(
         model=text_or_none(info.get("model_id")),
         revision=text_or_none(info.get("model_sha")),

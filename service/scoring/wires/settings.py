@@ -1,4 +1,4 @@
-"""What an operator decides about a scoring backend, whatever its kind; each kind adds its own settings and its wire."""
+"""The operator's settings for a scoring backend of any kind; each kind adds its own settings and its wire."""
 
 from abc import ABC, abstractmethod
 from typing import Annotated, ClassVar, TypedDict
@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, f
 from service.scoring.wires.kind import Kind
 from service.scoring.wires.wire import Wire
 
-# A variable that is left empty in a compose file is not set.
+# A compose file passes an unset variable on as an empty text.
 _EMPTY_IS_NONE = BeforeValidator(lambda value: None if value == "" else value)
 OptionalText = Annotated[str | None, _EMPTY_IS_NONE]
 ServedModel = Annotated[OptionalText, Field(description="the served model's name; else the first one listed")]
@@ -41,12 +41,12 @@ class BackendSettings(BaseModel):
 
     @property
     def bearer_token(self) -> str | None:
-        """The API key as it travels."""
+        """The API key in clear, to send as a bearer token."""
         return None if self.api_key is None else self.api_key.get_secret_value()
 
     @property
     def connection(self) -> Connection:
-        """What a wire needs to connect to one of the backend's servers, beside its address."""
+        """The arguments with which a wire connects to one of the backend's servers, besides the address."""
         return {
             "timeout_seconds": self.timeout_seconds,
             "connections": self.concurrency,
@@ -71,11 +71,11 @@ class BackendSettings(BaseModel):
 
 
 class WireBackend(BackendSettings, ABC):
-    """A backend whose server is spoken to through a wire."""
+    """The settings of a backend that is reached through a wire."""
 
     @abstractmethod
     def wire(self, url: str) -> Wire:
-        """The wire to one of the backend's servers; nothing is connected to before its first use."""
+        """The wire to one of the backend's servers; it connects at its first use."""
 
 
 def _is_web_address(url: str) -> bool:

@@ -1,8 +1,8 @@
-"""SGLang: log-probabilities of chosen tokens from its own `POST /generate`, many prompts behind one from `/v1/score`.
+"""The wire to SGLang: scores chosen tokens by `POST /generate`, and many queries behind one prefix by `/v1/score`.
 
-Read in SGLang 0.5.23 (`srt/managers/io_struct.py`, `srt/managers/tokenizer_manager.py`,
-`srt/entrypoints/http_server.py`, `srt/entrypoints/openai/protocol.py`). `logprob_start_len` of -1
-leaves the prefix cache in use, which log-probabilities of the prompt itself would not.
+Source: SGLang 0.5.23 (`srt/managers/io_struct.py`, `srt/managers/tokenizer_manager.py`,
+`srt/entrypoints/http_server.py`, `srt/entrypoints/openai/protocol.py`). `logprob_start_len` of -1 asks
+for no log-probabilities of the prompt, since these would bypass the prefix cache.
 """
 
 import math
@@ -17,23 +17,23 @@ from service.scoring.calls.retry_rules import failed_answer
 from service.scoring.wires.http import JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.replies import (
+    check_not_truncated,
     computed_tokens,
     count,
     log_probability,
     next_token,
     positive_or_none,
     reading,
-    sent_whole,
     text_or_none,
     token_ids,
 )
 from service.scoring.wires.settings import ServedModel, WireBackend
-from service.scoring.wires.special_tokens import encode_cut, in_ids, lookalikes
+from service.scoring.wires.special_tokens import encode_in_parts, lookalikes, with_token_ids
 from service.scoring.wires.token_offsets import SHORT_CHARACTERS
 from service.scoring.wires.wire import NextToken, Prompt, Token
 
 _REMEMBERED_TEXTS = 10_000
-_TOO_LONG = ("longer than", "exceeds the")  # in the messages of tokenizer_manager.py and managers/utils.py
+_TOO_LONG = ("longer than", "exceeds the")  # phrases in the messages of tokenizer_manager.py and managers/utils.py
 _ADVICE = {
     "disable_radix_cache": "launch SGLang without --disable-radix-cache: every prompt is computed anew",
     "enable_mis": "launch SGLang without --enable-mis: it turns the prefix cache off",
@@ -61,7 +61,7 @@ KIND = Kind(
 
 
 class SglangWire:
-    """An SGLang server; `model` is checked against the names it serves, of which a call need not name one."""
+    """The wire to an SGLang server; `facts` checks `model` against the served names, but no call sends it."""
 
     kind = KIND
     takes_token_ids = True
@@ -81,15 +81,15 @@ class SglangWire:
         self._is_atom = LRUCache[str, bool](_REMEMBERED_TEXTS)
 
     async def facts(self) -> ServerFacts:
-        """From `/model_info`, `/server_info` and `/v1/models`. Raises BackendError."""
+        """Read `/model_info`, `/server_info` and `/v1/models`. Raises BackendError."""
         model, server = await self._about("model_info"), await self._about("server_info")
         with reading("/model_info"):
             return read_facts(model, server, (await self._http.get("/v1/models"))["data"], self._model)
 
     async def encode(self, text: str, *, special: bool = False) -> list[Token]:
-        """The tokens by `/tokenize`, those of a short text with their places in it. Raises BackendError."""
+        """Encode by `/tokenize`; for a short text, with the tokens' offsets. Raises BackendError."""
         if atoms := await self._atoms(lookalikes(text)):
-            return await encode_cut(text, atoms, self.encode, special=special)
+            return await encode_in_parts(text, atoms, self.encode, special=special)
         reply = await self._http.post("/tokenize", {"prompt": text, "add_special_tokens": special})
         with reading("/tokenize"):
             ids = token_ids(reply["tokens"])
@@ -100,8 +100,8 @@ class SglangWire:
             return [Token(token, _end(text, part)) for token, part in zip(ids, reply["text"], strict=True)]
 
     async def next_token(self, prompt: Prompt, wanted: Sequence[int]) -> NextToken:
-        """One call. Raises BackendError."""
-        prompt = await in_ids(prompt, self.encode)
+        """Make one call. Raises BackendError."""
+        prompt = await with_token_ids(prompt, self.encode)
         given = {"text": prompt.text} if prompt.token_ids is None else {"input_ids": list(prompt.token_ids)}
         reply = await self._http.post("/generate", {**given, **_generating(wanted)})
         with reading("/generate"):
@@ -110,11 +110,11 @@ class SglangWire:
     async def next_tokens(
         self, beginning: tuple[int, ...], items: Sequence[tuple[int, ...]], wanted: Sequence[int]
     ) -> list[NextToken]:
-        """log p(token | beginning and item) for every wanted token, item by item; the beginning travels once.
+        """Score by `/v1/score`, which sends the beginning once, or by `/generate` with whole prompts (see ManyWire).
 
-        `/v1/score` counts the tokens of all prompts together, in the first answer here, and tells
-        of none found in the prefix cache. Releases whose `/v1/score` gives no log-probabilities
-        are asked through `/generate`, which takes whole prompts and tells of both. Raises BackendError.
+        `/v1/score` reports only the token count of all prompts together, which the first answer carries, and
+        not the tokens found in the prefix cache. `/generate` reports both; the wire uses it for releases whose
+        `/v1/score` gives no log-probabilities. Raises BackendError.
         """
         tries_items = self._scores_items and bool(wanted)
         if tries_items:
@@ -125,7 +125,9 @@ class SglangWire:
         reply = await self._http.post("/generate", {"input_ids": prompts, **_generating(wanted)})
         with reading("/generate"):
             answers = [read_generated(one, wanted, len(ids)) for ids, one in zip(prompts, reply, strict=True)]
-        self._scores_items = self._scores_items and not tries_items  # it is the release that has no other way
+        self._scores_items = (
+            self._scores_items and not tries_items
+        )  # `/generate` works, so this release has no usable `/v1/score`
         return answers
 
     async def close(self) -> None:
@@ -133,7 +135,7 @@ class SglangWire:
         await self._http.close()
 
     async def _atoms(self, suspects: Sequence[str]) -> list[str]:
-        """Those texts that the tokenizer takes for one token each, asked about once."""
+        """Those texts that the tokenizer encodes as a single token; asks about each text once."""
         found = {suspect: self._is_atom.get(suspect) for suspect in suspects}
         if unknown := [suspect for suspect, is_atom in found.items() if is_atom is None]:
             reply = await self._http.post("/tokenize", {"prompt": unknown, "add_special_tokens": False})
@@ -146,7 +148,7 @@ class SglangWire:
     async def _score(
         self, beginning: Sequence[int], items: Sequence[Sequence[int]], wanted: Sequence[int]
     ) -> list[NextToken] | None:
-        """By `/v1/score`; None where it gives no log-probabilities."""
+        """Score by `/v1/score`; None if it gives no log-probabilities."""
         body = {
             "query": list(beginning),
             "items": [list(item) for item in items],
@@ -155,7 +157,7 @@ class SglangWire:
         }
         try:
             reply = await self._http.post("/v1/score", body)
-        except BackendRefused:  # a release without the route; what is wrong with the prompts `/generate` says as well
+        except BackendRefused:  # a release without the route; if the prompts are at fault, `/generate` refuses, too
             return None
         with reading("/v1/score"):
             if reply.get("token_logprobs") is None:
@@ -163,7 +165,7 @@ class SglangWire:
             return read_scored(reply, wanted, len(items), sum(len(beginning) + len(item) for item in items))
 
     async def _about(self, path: str) -> Mapping[str, Any]:
-        """What the server says of itself, under the path of older releases too; nothing where it keeps that private."""
+        """The server's description at this path or at that of older releases; empty if it refuses both."""
         for each in (f"/{path}", f"/get_{path}"):
             try:
                 found = await self._http.get(each)
@@ -175,7 +177,7 @@ class SglangWire:
 
 
 class SglangBackend(WireBackend):
-    """The settings of a backend of this kind."""
+    """The settings of a backend of kind `sglang`."""
 
     of_kind: ClassVar[Kind] = KIND
 
@@ -188,7 +190,7 @@ class SglangBackend(WireBackend):
 
 
 def _generating(wanted: Sequence[int]) -> dict[str, Any]:
-    """Temperature 0 is taken as 1 with the likeliest token drawn, so that log-probabilities stay as they are."""
+    """Fields that request one token. SGLang treats temperature 0 as greedy and leaves log-probabilities unscaled."""
     return {
         "sampling_params": {"max_new_tokens": 1, "temperature": 0},
         "return_logprob": True,
@@ -198,44 +200,44 @@ def _generating(wanted: Sequence[int]) -> dict[str, Any]:
 
 
 def read_generated(reply: Any, wanted: Iterable[int], given: int | None) -> NextToken:
-    """One prompt's reply to `/generate`; `given` is its number of tokens, where it was sent as ids.
+    """Read one prompt's reply to `/generate`; `given` is its number of tokens, if it was sent as ids.
 
-    Raises what `reading` translates, BackendError.
+    Raises what `reading` translates, and BackendError.
     """
     meta = reply["meta_info"]
     if meta["finish_reason"]["type"] not in ("length", "stop"):
         raise _aborted(meta["finish_reason"])
     sent = count(meta["prompt_tokens"])
     if given is not None:
-        sent_whole(given, sent)
+        check_not_truncated(given, sent)
     return next_token(dict(_pairs(meta)), wanted, sent=sent, computed=computed_tokens(sent, meta.get("cached_tokens")))
 
 
 def read_scored(reply: Any, wanted: Sequence[int], items: int, given: int) -> list[NextToken]:
-    """A reply to `/v1/score`, where `given` is the number of tokens of all prompts. Raises as `read_generated` does."""
+    """Read a reply to `/v1/score`; `given` is the number of tokens of all prompts. Raises as `read_generated` does."""
     sent = count(reply["usage"]["prompt_tokens"])
-    sent_whole(given, sent)
+    check_not_truncated(given, sent)
     counts = [sent] + [0] * (items - 1)
     rows = [dict(zip(wanted, map(_value, row), strict=True)) for row in reply["token_logprobs"]]
     return [next_token(row, wanted, sent=each) for row, each in zip(rows, counts, strict=True)]
 
 
 def _pairs(meta: Mapping[str, Any]) -> Iterator[tuple[int, float]]:
-    """The generated token, then those that were asked for: [log-probability, id, text] each."""
+    """The generated token, then the requested ones; the reply lists [log-probability, id, text] for each."""
     chosen = meta.get("output_token_ids_logprobs") or [[]]
     for value, token, *_ in [meta["output_token_logprobs"][0], *(chosen[0] or [])]:
         yield count(token), _value(value)
 
 
 def _value(value: object) -> float:
-    """JSON has no infinity: SGLang writes null."""
+    """A log-probability; SGLang writes minus infinity as null."""
     return -math.inf if value is None else log_probability(value)
 
 
 def _aborted(reason: Mapping[str, Any]) -> BackendRefused | BackendUnavailable:
-    """What an abort within an HTTP 200 means; older releases give one for a prompt that is too long as well.
+    """Classify an abort within an HTTP 200; in older releases, a prompt that is too long also ends in one.
 
-    Newer ones tell the status that it would have had (sgl-project/sglang issue 31802).
+    Newer releases add the status that the answer would have had (sgl-project/sglang issue 31802).
     """
     message = str(reason.get("message"))
     too_long = any(sign in message for sign in _TOO_LONG)
@@ -244,7 +246,7 @@ def _aborted(reason: Mapping[str, Any]) -> BackendRefused | BackendUnavailable:
 
 
 def _end(text: str, part: str) -> int | None:
-    """Characters of the text that its first tokens make; a character of which they have a part decodes as U+FFFD."""
+    """The number of characters in the decoded first tokens; an incomplete character decodes as U+FFFD."""
     whole = part.rstrip("\ufffd")
     return len(whole) if text.startswith(whole) else None
 
@@ -252,7 +254,7 @@ def _end(text: str, part: str) -> int | None:
 def read_facts(
     model: Mapping[str, Any], server: Mapping[str, Any], models: Iterable[Mapping[str, Any]], chosen: str | None
 ) -> ServerFacts:
-    """What the server says of its model and of the options it was launched with. Raises what `reading` translates."""
+    """The facts in the server's description of its model and launch options. Raises what `reading` translates."""
     served = {each["id"]: each for each in models}
     problems = []
     if chosen is not None and chosen not in served:
@@ -274,6 +276,6 @@ def read_facts(
 
 
 def _revision(revision: object, weights: object) -> str | None:
-    """The model's revision, and the version of weights that were put in place of its own."""
+    """The model's revision, followed by the version of its weights if these were replaced."""
     replaced = None if weights == "default" else text_or_none(weights)
     return " ".join(part for part in (text_or_none(revision), replaced) if part) or None

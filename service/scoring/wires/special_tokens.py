@@ -1,7 +1,7 @@
-"""Special tokens in rows are text: `<s>` or `<|im_end|>` in a row must neither begin nor end anything.
+"""Encodes texts that look like special tokens, such as `<s>` in a row, as plain text.
 
-Tokenizers of servers look for their special tokens in whatever text they are given. llama.cpp can be asked not to. The
-others are given such a text in two parts, cut within the special token, and the ids are put together.
+Tokenizers of servers recognise their special tokens in any text. Only llama.cpp can be told not to. For the other
+servers, the wires cut such a text within each special token, encode the parts and join their ids.
 """
 
 import re
@@ -11,33 +11,33 @@ from typing import Protocol
 
 from service.scoring.wires.wire import Prompt, Token
 
-# What special tokens look like in published tokenizers: <s>, <|im_end|>, <start_of_turn>, [INST], [/INST], [CLS].
-_LOOKS_SPECIAL = re.compile(r"(?=(<[^<>\s]{1,60}>))|(?=(\[/?[A-Z_]{2,30}\]))")  # one may stand within another
-_BEFORE = "\n"  # stands before a part, so that no tokenizer takes it for the beginning of a text
+# The forms of special tokens in published tokenizers: <s>, <|im_end|>, <start_of_turn>, [INST], [/INST], [CLS].
+_LOOKS_SPECIAL = re.compile(r"(?=(<[^<>\s]{1,60}>))|(?=(\[/?[A-Z_]{2,30}\]))")  # matches may overlap
+_BEFORE = "\n"  # put in front of a part, so that no tokenizer treats the part as the beginning of a text
 
 
 class Encode(Protocol):
-    """A wire's `encode`."""
+    """The type of a wire's `encode`."""
 
     def __call__(self, text: str, *, special: bool = False) -> Awaitable[list[Token]]:
-        """The tokens of a text."""
+        """Encode a text, with the special tokens in front of a prompt if `special`."""
 
 
 def lookalikes(text: str) -> list[str]:
-    """Whatever in a text a tokenizer might take for a special token, each once."""
+    """All parts of a text that a tokenizer might recognise as a special token, without duplicates."""
     return list(dict.fromkeys(match[1] or match[2] for match in _LOOKS_SPECIAL.finditer(text)))
 
 
-async def in_ids(prompt: Prompt, encode: Encode) -> Prompt:
-    """The prompt as token ids where its text might be misread by a server that takes both."""
+async def with_token_ids(prompt: Prompt, encode: Encode) -> Prompt:
+    """The prompt, with token ids if a server might recognise special tokens in its text."""
     if prompt.token_ids is not None or not lookalikes(prompt.text):
         return prompt
     tokens = await encode(prompt.text, special=True)
     return Prompt(prompt.text, tuple(token.id for token in tokens))
 
 
-async def encode_cut(text: str, atoms: Collection[str], encode: Encode, *, special: bool) -> list[Token]:
-    """The tokens of a text in which the tokenizer would take these `atoms` for one token each."""
+async def encode_in_parts(text: str, atoms: Collection[str], encode: Encode, *, special: bool) -> list[Token]:
+    """Encode a text in which the tokenizer would recognise these `atoms` as special tokens."""
     first, *others = _parts(text, atoms)
     tokens = list(await encode(first, special=special))
     before = await encode(_BEFORE) if others else []
@@ -49,7 +49,7 @@ async def encode_cut(text: str, atoms: Collection[str], encode: Encode, *, speci
 
 
 async def _going_on(part: str, before: Sequence[Token], encode: Encode) -> list[Token]:
-    """The tokens of a text that stands within another."""
+    """The tokens of a part in the middle of a text."""
     whole = await encode(_BEFORE + part)
     if [token.id for token in whole[: len(before)]] == [token.id for token in before]:
         return _moved(whole[len(before) :], -len(_BEFORE))
@@ -61,7 +61,7 @@ def _moved(tokens: Sequence[Token], characters: int) -> list[Token]:
 
 
 def _parts(text: str, atoms: Collection[str]) -> Iterator[str]:
-    """The text, cut behind the first character of each atom."""
+    """The parts of the text, cut behind the first character of each atom."""
     at = 0
     for match in re.finditer("|".join(map(re.escape, sorted(atoms, key=len, reverse=True))), text):
         yield text[at : match.start() + 1]

@@ -1,9 +1,9 @@
-"""text-generation-inference, by its public client: TGI itself, and the embedded server through TGI's wire.
+"""The wire to text-generation-inference (TGI) by its public client; the embedded server also speaks it.
 
-One generated token with the likeliest alternatives gives the log-probabilities of the wanted
-tokens; prompt log-probabilities are never asked for, since they defeat TGI's prefix cache.
-TGI takes text alone, and names at most as many alternatives as it was launched to (TGI 3.3.7:
-router/src/validation.rs), a cap that `GET /info` does not tell.
+One generated token with its likeliest alternatives gives the log-probabilities of the wanted
+tokens. The wire never asks for log-probabilities of the prompt, since they defeat TGI's prefix cache.
+TGI takes only text. It limits the number of alternatives by a launch option (TGI 3.3.7:
+router/src/validation.rs), which `GET /info` does not report.
 """
 
 import math
@@ -24,7 +24,7 @@ from service.records.scoring import ServerFacts
 from service.scoring.calls.retry_rules import failed_answer, moment, retry_after_seconds
 from service.scoring.wires.http import JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
-from service.scoring.wires.replies import count, log_probability, of_one_distribution, reading
+from service.scoring.wires.replies import check_one_distribution, count, log_probability, reading
 from service.scoring.wires.server_info import read_info
 from service.scoring.wires.settings import WireBackend
 from service.scoring.wires.token_offsets import whole_characters
@@ -32,8 +32,8 @@ from service.scoring.wires.wire import NextToken, Prompt, Token
 
 _FIRST_TOP_TOKENS = 5  # TGI's own cap, enough for most label sets
 _TOP_TOKENS_GROWTH = 10
-_SPARE_TOP_TOKENS = 2  # times as many as were needed, since the next prompt may need more
-_KEPT_TOP_TOKENS = 0.9  # of what was asked for; an odd prompt is forgotten after a few dozen others
+_SPARE_TOP_TOKENS = 2  # times the number that the last prompt needed, since the next one may need more
+_KEPT_TOP_TOKENS = 0.9  # of the last request's number, so that an odd prompt loses its effect after a few dozen others
 _CAP = re.compile(r"`top_n_tokens` must be >= 0 and <= (\d+)")
 _REMEMBERED = 10_000  # texts of tokens, and sets of wanted tokens
 _NO_ROOM = "raise the server's --max-top-n-tokens and the backend's max_top_tokens"
@@ -62,7 +62,7 @@ KIND = Kind(
 
 
 class TgiWire:
-    """A server that speaks TGI's `/generate`, `/info` and `/tokenize`."""
+    """The wire to a server with TGI's `/generate`, `/info` and `/tokenize`."""
 
     kind = KIND
     takes_token_ids = False
@@ -77,14 +77,14 @@ class TgiWire:
         self._texts = LRUCache[int, str](_REMEMBERED)
 
     async def facts(self) -> ServerFacts:
-        """From `/info`. Raises BackendError."""
+        """Read `/info`. Raises BackendError."""
         info = await self._http.get("/info")
         with reading("/info"):
-            told = read_info(info)
-        return replace(told, max_top_tokens=min(self._cap, told.max_top_tokens or self._cap))
+            facts = read_info(info)
+        return replace(facts, max_top_tokens=min(self._cap, facts.max_top_tokens or self._cap))
 
     async def encode(self, text: str, *, special: bool = False) -> list[Token]:
-        """The tokens by `/tokenize`, which tells those that the server adds by their having no place in the text."""
+        """Encode by `/tokenize`, where special tokens that the server adds have an empty range in the text."""
         if not text and not special:
             return []
         reply = await self._http.post("/tokenize", {"inputs": text})
@@ -95,9 +95,9 @@ class TgiWire:
             return [token for token, _ in tokens]
 
     async def next_token(self, prompt: Prompt, wanted: Sequence[int]) -> NextToken:
-        """As many alternatives as were needed last time, then more, at last a grammar. Raises BackendError.
+        """Ask for as many alternatives as the last call needed, then for more, and finally use a grammar.
 
-        The counts are those of all requests.
+        The token counts are sums over all requests. Raises BackendError.
         """
         key, answers = tuple(wanted), list[NextToken]()
         top = min(max(_FIRST_TOP_TOKENS, len(key), self._needed.get(key) or 0), self._cap)
@@ -119,22 +119,22 @@ class TgiWire:
         await self._http.close()
 
     async def _within_cap(self, text: str, top: int) -> tuple[NextToken, int]:
-        """An answer with so many alternatives, or with as many as the server names in refusing them."""
+        """An answer with `top` alternatives, or with the server's maximum if it refuses and names that."""
         try:
             return await self._generate(text, top), top
         except BackendRefused as refusal:
-            told = _CAP.search(str(refusal))
-            if told is None or not 0 < int(told[1]) < top:
+            cap = _CAP.search(str(refusal))
+            if cap is None or not 0 < int(cap[1]) < top:
                 raise
-            self._cap = int(told[1])
+            self._cap = int(cap[1])
         return await self._generate(text, self._cap), self._cap
 
     async def _by_grammar(self, text: str, wanted: Sequence[int], top: int) -> NextToken:
-        """The wanted tokens made the only ones allowed. Raises LabelUnreachable.
+        """Score the wanted tokens under a grammar that allows no others. Raises LabelUnreachable.
 
-        TGI takes the logarithm of the softmax after it has masked what the regular expression does
-        not allow (server/text_generation_server/utils/tokens.py), which leaves differences as they
-        are. Beginnings of the tokens' texts are allowed too and may take places among the alternatives.
+        TGI computes the log-softmax after masking all tokens that the regular expression forbids
+        (server/text_generation_server/utils/tokens.py). That preserves differences between tokens. Tokens
+        that are prefixes of the wanted texts are allowed, too, and may take up alternatives.
         """
         texts = [self._texts.get(token) or "" for token in wanted]
         missing = f"no log-probability for a wanted token among the {top} likeliest; {_NO_ROOM}"
@@ -159,7 +159,7 @@ class TgiWire:
 
 
 class TgiBackend(WireBackend):
-    """The settings of a backend of this kind."""
+    """The settings of a backend of kind `tgi`."""
 
     of_kind: ClassVar[Kind] = KIND
 
@@ -174,10 +174,10 @@ class TgiBackend(WireBackend):
 
 
 def _placed(text: str, pieces: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Token, int]]:
-    """The tokens, and where each begins, in characters.
+    """The tokens, each with the character at which it begins.
 
-    TGI's router gives what the tokenizer library's `encode` gives, which counts bytes of UTF-8; the
-    embedded server counts characters. Either way the last token ends where the text does.
+    TGI's router returns the offsets of the tokenizer library's `encode`, which count bytes of UTF-8; the
+    embedded server counts characters. In both cases the last token ends with the text.
     """
     counts_bytes = max((count(piece["stop"]) for piece in pieces), default=0) > len(text)
     place: Callable[[int], int] = whole_characters(text).__getitem__ if counts_bytes else int
@@ -186,20 +186,20 @@ def _placed(text: str, pieces: Sequence[Mapping[str, Any]]) -> Iterator[tuple[To
 
 
 def _read(output: TextGenerationOutput) -> NextToken:
-    """The alternatives of the generated token; `details` may carry counts that TGI itself does not give."""
+    """The alternatives of the generated token; only the embedded server adds token counts to `details`."""
     details = output.details
     if details is None or not details.top_tokens:
         raise BackendRefused("the server answered without `details.top_tokens`, which scoring needs")
     alternatives: Sequence[dict[str, Any]] = details.top_tokens[0]  # the client leaves the inner list as it came
     named = {count(token["id"]): token["logprob"] for token in alternatives}
     by_id = {token: log_probability(value) for token, value in named.items() if value is not None}  # null is log 0
-    of_one_distribution(by_id.values())
+    check_one_distribution(by_id.values())
     sent, computed = details.get("prompt_tokens"), details.get("computed_tokens")
     return NextToken(by_id, None if sent is None else count(sent), None if computed is None else count(computed))
 
 
 def _literal(text: str) -> str:
-    """A regular expression for this text alone; what needs no escape has none, since TGI's parser is not Python's."""
+    """A regular expression that matches only this text, with as few escapes as possible for TGI's own parser."""
     return re.sub(r"[\\.^$*+?{}\[\]|()]", r"\\\g<0>", text)
 
 
@@ -208,13 +208,13 @@ def _missing(answer: NextToken, wanted: Sequence[int]) -> bool:
 
 
 def _rank(answer: NextToken, wanted: Sequence[int]) -> int:
-    """How many of the likeliest alternatives hold all wanted tokens."""
+    """The number of likeliest alternatives needed to include all wanted tokens."""
     least = min((answer.by_id[token] for token in wanted), default=0.0)
     return sum(value >= least for value in answer.by_id.values())
 
 
 def _summed(answers: Sequence[NextToken]) -> NextToken:
-    """The last answer, at the cost of all."""
+    """The last answer, with the summed cost of all."""
     last = answers[-1]
     return NextToken(
         last.by_id,
@@ -232,7 +232,7 @@ def _sum(counts: Sequence[int | None]) -> int | None:
 
 @asynccontextmanager
 async def _translated_errors() -> AsyncIterator[None]:
-    """The public client's errors as ours; where it makes one of an HTTP answer, that is the error's cause."""
+    """Translate the public client's errors to backend errors; the HTTP answer may be the error's cause."""
     try:
         yield
     except InferenceTimeoutError as error:
@@ -240,7 +240,7 @@ async def _translated_errors() -> AsyncIterator[None]:
     except httpx2.TransportError as error:
         message = f"/generate: {type(error).__name__} {error}".strip()
         raise BackendUnavailable(message, kind=FailureKind.DISCONNECTED) from error
-    except RecursionError as error:  # the client compares what it sets with what it has, and NaN equals nothing
+    except RecursionError as error:  # the client compares values while setting them, and NaN never equals itself
         raise BackendUnavailable("/generate gave NaN for a number", kind=FailureKind.MALFORMED) from error
     except (HfHubHTTPError, TextGenerationError) as error:
         answered = error if isinstance(error, HfHubHTTPError) else error.__cause__

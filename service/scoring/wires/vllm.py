@@ -1,9 +1,9 @@
-"""vLLM: log-probabilities of chosen tokens from `POST /v1/completions`, its prompts as token ids.
+"""The wire to vLLM: scores chosen tokens by `POST /v1/completions`, with prompts as token ids.
 
-Read in vLLM 0.32 (`entrypoints/openai/completion`, `entrypoints/serve/tokenize`). Servers from
-before `logprob_token_ids` (pull request 43463 of vllm-project/vllm) take that field and ignore
-it; they answer with their likeliest tokens, and a wanted token that is not among these is then
-made the only one allowed, one call for each.
+Source: vLLM 0.32 (`entrypoints/openai/completion`, `entrypoints/serve/tokenize`). Servers older than
+`logprob_token_ids` (pull request 43463 of vllm-project/vllm) ignore that field and answer with their
+likeliest tokens. For each wanted token that is not among these, the wire makes one call that allows
+only this token.
 """
 
 import re
@@ -16,25 +16,25 @@ from service.scoring.wires.http import JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.replies import (
     Completion,
+    check_not_truncated,
     computed_tokens,
     count,
     log_probability,
     next_token,
     positive_or_none,
     reading,
-    sent_whole,
     text_or_none,
     token_ids,
 )
 from service.scoring.wires.settings import ServedModel, WireBackend
-from service.scoring.wires.special_tokens import encode_cut, in_ids, lookalikes
-from service.scoring.wires.token_offsets import SHORT_CHARACTERS, byte_level, placed, sentence_piece
+from service.scoring.wires.special_tokens import encode_in_parts, lookalikes, with_token_ids
+from service.scoring.wires.token_offsets import SHORT_CHARACTERS, byte_level, sentence_piece, with_offsets
 from service.scoring.wires.wire import NextToken, Prompt, Token
 
 _MAX_TOKEN_IDS = 128  # MAX_LOGPROB_TOKEN_IDS in vllm/sampling_params.py
 _MAX_LOGPROBS = 20  # vLLM's default of --max-logprobs
 _MAX_ALLOWED = re.compile(r"max(?:imum)? allowed: (\d+)")
-_FLOOR = -9999.0  # what vLLM writes for minus infinity
+_FLOOR = -9999.0  # vLLM writes this for minus infinity
 _ID_KEY = "token_id:"
 
 
@@ -62,7 +62,7 @@ KIND = Kind(
 
 
 class VllmWire:
-    """A vLLM server; `model` is the name it serves the language model under, its first one where it is not given."""
+    """The wire to a vLLM server; `model` is a name under which it serves the language model, by default its first."""
 
     kind = KIND
     takes_token_ids = True
@@ -82,27 +82,27 @@ class VllmWire:
         self._tells_cached = False
 
     async def facts(self) -> ServerFacts:
-        """From `/v1/models` and `/version`. Raises BackendError."""
+        """Read `/v1/models` and `/version`. Raises BackendError."""
         models = await self._http.get("/v1/models")
         try:
             version = await self._http.get("/version")
-        except BackendRefused:  # a gateway that passes `/v1` alone
+        except BackendRefused:  # a gateway that forwards only `/v1`
             version = {}
         with reading("/v1/models"):
             return read_facts(models["data"], version.get("version"), self._of_model.get("model"))
 
     async def encode(self, text: str, *, special: bool = False) -> list[Token]:
-        """The tokens by `/tokenize`, those of a short text with their places in it. Raises BackendError."""
+        """Encode by `/tokenize`; for a short text, with the tokens' offsets. Raises BackendError."""
         if not text and not special:
             return []
         suspects = lookalikes(text)
         tokens, spelled = await self._tokenize(text, special=special, spells=bool(suspects))
         atoms = [suspect for suspect in suspects if suspect in spelled]
-        return await encode_cut(text, atoms, self.encode, special=special) if atoms else tokens
+        return await encode_in_parts(text, atoms, self.encode, special=special) if atoms else tokens
 
     async def next_token(self, prompt: Prompt, wanted: Sequence[int]) -> NextToken:
-        """One call, or several for more tokens than one call names. Raises BackendError."""
-        prompt = await in_ids(prompt, self.encode)
+        """Make one call, or several if there are more wanted tokens than one call can score. Raises BackendError."""
+        prompt = await with_token_ids(prompt, self.encode)
         batches = [wanted[start : start + _MAX_TOKEN_IDS] for start in range(0, len(wanted), _MAX_TOKEN_IDS)]
         answers = [await self._named(prompt, batch) for batch in batches or [()]]
         left_out = [token for token in wanted if not any(token in answer.by_id for answer in answers)]
@@ -118,17 +118,17 @@ class VllmWire:
         await self._http.close()
 
     async def _tokenize(self, text: str, *, special: bool, spells: bool) -> tuple[list[Token], list[str]]:
-        """The tokens as the server finds them, and, for a short text or where asked for, how it spells them."""
+        """The server's tokens, and their spellings for a short text or if `spells`."""
         spells = spells or len(text) <= SHORT_CHARACTERS
         body = {"prompt": text, "add_special_tokens": special, "return_token_strs": spells}
         reply = await self._http.post("/tokenize", {**body, **self._of_model})
         with reading("/tokenize"):
             pieces = reply.get("token_strs") or []
             spellings = (list(map(spell, pieces)) for spell in (byte_level, sentence_piece))
-            return placed(text, token_ids(reply["tokens"]), spellings), pieces
+            return with_offsets(text, token_ids(reply["tokens"]), spellings), pieces
 
     async def _named(self, prompt: Prompt, tokens: Sequence[int]) -> Completion:
-        """The log-probabilities of these tokens, or the likeliest ones; asked again within a cap that was too low."""
+        """The log-probabilities of these tokens, or of the likeliest; retries once within the server's cap."""
         fields = {"logprob_token_ids": list(tokens)} if tokens else {}
         tried = self._alternatives
         try:
@@ -145,7 +145,7 @@ class VllmWire:
             "prompt": prompt.text if prompt.token_ids is None else list(prompt.token_ids),
             "max_tokens": 1,
             "temperature": 0,
-            "logprobs": self._alternatives,  # of no account beside `logprob_token_ids`, where that is known
+            "logprobs": self._alternatives,  # ignored by servers that know `logprob_token_ids`
             "return_tokens_as_token_ids": True,  # two tokens may have one text (vllm-project/vllm issue 44319)
             **self._of_model,
             **fields,
@@ -155,12 +155,12 @@ class VllmWire:
             answer = read_completion(reply, tells_cached=self._tells_cached)
         self._tells_cached = answer.computed is not None
         if prompt.token_ids is not None:
-            sent_whole(len(prompt.token_ids), answer.sent)
+            check_not_truncated(len(prompt.token_ids), answer.sent)
         return answer
 
 
 class VllmBackend(WireBackend):
-    """The settings of a backend of this kind."""
+    """The settings of a backend of kind `vllm`."""
 
     of_kind: ClassVar[Kind] = KIND
 
@@ -173,10 +173,10 @@ class VllmBackend(WireBackend):
 
 
 def read_completion(reply: Any, *, tells_cached: bool = False) -> Completion:
-    """A reply to `/v1/completions`. Raises what `reading` translates, BackendError.
+    """Read a reply to `/v1/completions`. Raises what `reading` translates, and BackendError.
 
-    Older servers that were told to report cached tokens leave them out where there were none, so
-    that one that did once (`tells_cached`) means zero.
+    Older servers with the option to report cached tokens leave the field out if there are none. So for a
+    server that has reported it once (`tells_cached`), a missing field means zero.
     """
     (choice,) = reply["choices"]
     if choice["finish_reason"] not in ("length", "stop"):
@@ -197,7 +197,7 @@ def _read_tokens(log_probabilities: Any) -> dict[int, float]:
 
 
 def read_facts(models: Iterable[Mapping[str, Any]], version: object, chosen: str | None) -> ServerFacts:
-    """What the list of models says of the chosen one. Raises what `reading` translates."""
+    """The facts in the list of models about the chosen one. Raises what `reading` translates."""
     served = {model["id"]: model for model in models}
     if chosen is not None and chosen not in served:
         problem = f"the server has no model {chosen!r}; set the backend's model to one of: {', '.join(served)}"

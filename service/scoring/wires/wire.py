@@ -1,8 +1,8 @@
-"""What an adapter knows about its server, and nothing else: the requests and replies of one kind.
+"""The interface of a wire, which translates single calls to the requests and replies of one kind of server.
 
-A wire makes single attempts. How many are under way, when one is made again and when a
-server is left alone is decided in `executor.py`; what is asked, and how log-probabilities of
-labels come out of the answers, in `prompts.py`. So the two are the same for every server.
+`executor.py` decides how many calls are in flight, when to retry and when to stop calling a server.
+`prompts.py` decides what to ask, and computes label scores from the answers. So both work for every
+kind of server.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ from service.scoring.wires.kind import Kind
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt as text, and as token ids where the server takes them and its tokenizer agrees.
+    """A prompt as text, and as token ids if the server takes them and its tokenizer allows joining them.
 
-    The ids hold everything, the special tokens that begin a prompt included; a server that is
-    given text adds those itself.
+    The ids are complete: they include the special tokens in front of a prompt. A server that gets text
+    adds these itself.
     """
 
     text: str
@@ -27,14 +27,13 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class NextToken:
-    """What one call tells of the token after a prompt.
+    """The log-probabilities of the token after a prompt.
 
-    `by_id` has log p(token | prompt) in nats, over the whole vocabulary, for every token that
-    was asked for, and for whatever else the server names, the likeliest token among it.
-    `tokens_sent` and `tokens_computed` (not found in the prefix cache) are the server's own
-    counts, None where it gives none; both are sums over `requests`, where the wire had to ask
-    more than once. `relative` says that the values are shifted by an unknown
-    common amount, so that only their differences mean something.
+    `by_id` has log p(token | prompt) in nats, over the whole vocabulary, for every wanted token and for
+    all others that the server names, the likeliest token among them. `tokens_sent` and `tokens_computed`
+    (not found in the prefix cache) are the server's own counts, None if it reports none; they are sums
+    over all `requests` of the wire. `relative` says that an unknown constant shifts all values, so
+    that only their differences count.
     """
 
     by_id: Mapping[int, float]
@@ -46,9 +45,9 @@ class NextToken:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token of a text; `end` is the number of the text's characters up to and with it.
+    """One token of a text; `end` is the number of the text's characters up to its end.
 
-    A server that takes token ids need not tell where they end in the text: None.
+    `end` is None if the server does not report it, which is allowed for servers that take token ids.
     """
 
     id: int
@@ -56,11 +55,11 @@ class Token:
 
 
 class Wire(Protocol):
-    """One server, spoken to in its own way.
+    """Single calls to one server in the form of its kind.
 
-    Every method is one attempt and raises BackendUnavailable where another may succeed,
-    BackendRefused where none will. A reply that lacks what was asked for is never filled in:
-    LabelUnreachable where a token has no log-probability.
+    Every method makes one attempt. It raises BackendUnavailable if another attempt may succeed,
+    BackendRefused if none will, and LabelUnreachable if the reply has no log-probability for a wanted
+    token: a wire never makes up a missing value.
     """
 
     @property
@@ -69,16 +68,16 @@ class Wire(Protocol):
 
     @property
     def takes_token_ids(self) -> bool:
-        """Whether `Prompt.token_ids` is sent, rather than the text."""
+        """Whether the wire sends `Prompt.token_ids` rather than the text."""
 
     async def facts(self) -> ServerFacts:
-        """What the server says of itself."""
+        """The server's own description."""
 
     async def encode(self, text: str, *, special: bool = False) -> list[Token]:
-        """The tokens of a text by the server's tokenizer; `special`: with those that it puts before a prompt."""
+        """Encode a text by the server's tokenizer; if `special`, with the special tokens in front of a prompt."""
 
     async def next_token(self, prompt: Prompt, wanted: Sequence[int]) -> NextToken:
-        """log p(token | prompt) for every wanted token; with none wanted, that of the likeliest token at least."""
+        """log p(token | prompt) for every wanted token; if there are none, at least for the likeliest token."""
 
     async def close(self) -> None:
         """Close every connection."""
@@ -86,12 +85,12 @@ class Wire(Protocol):
 
 @runtime_checkable
 class ManyWire(Protocol):
-    """A wire whose server takes many queries behind one beginning in one call, so that it travels once."""
+    """A wire whose server scores many queries behind one beginning in one call, which sends the beginning once."""
 
     async def next_tokens(
         self, beginning: tuple[int, ...], items: Sequence[tuple[int, ...]], wanted: Sequence[int]
     ) -> list[NextToken]:
-        """log p(token | beginning and item) for every wanted token, item by item; one attempt, as `Wire` has it.
+        """log p(token | beginning and item) for every wanted token, one answer per item, in one attempt (see Wire).
 
-        Counts that the server gives for the whole call stand in the first answer, and 0 in the others.
+        Token counts of the whole call are in the first answer; the others then have 0.
         """

@@ -1,4 +1,4 @@
-"""How alike labellings of the same rows are."""
+"""Measures how alike labellings of the same rows are."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,20 +8,20 @@ from service.search.rules.consistency import Labels
 
 
 def agreement(others: Sequence[Labels], own: Labels) -> float:
-    """How alike other labellings are to this one, a mirror image being the same find; 1 where there is no other."""
+    """How alike other labellings are to this one, from 0 to 1; a mirror image counts as the same. 1 without others."""
     likenesses = [min(_purity(own, other), _purity(other, own)) for other in others]
     return sum(likenesses) / len(likenesses) if likenesses else 1.0
 
 
 def share_of_equal_labels(one: Labels, other: Labels) -> float:
-    """The share of rows that both label alike."""
+    """The share of rows to which both give the same label."""
     return sum(other[row] == label for row, label in one.items()) / max(1, len(one))
 
 
 def kappa(one: Labels, other: Labels) -> float | None:
-    """Agreement on the rows of both beyond chance (Cohen 1960): 0 for labels dealt out by lot, 1 for equal ones.
+    """Agreement beyond chance on the rows of both (Cohen 1960): 0 for random labels, 1 for equal ones.
 
-    None where there is no row, or one label only, of which chance explains all.
+    None if they share no row, or if both use one label only, so that chance explains all agreement.
     """
     both = [row for row in one if row in other]
     of_one, of_other = Counter(one[row] for row in both), Counter(other[row] for row in both)
@@ -32,7 +32,7 @@ def kappa(one: Labels, other: Labels) -> float | None:
 
 
 def _purity(one: Labels, other: Labels) -> float:
-    """The share of rows that have the label which is commonest in the other labelling among those labelled alike."""
+    """Cluster purity: the share of rows whose `other` label is the commonest among the rows with their `one` label."""
     pairs = Counter((label, other[row]) for row, label in one.items())
     commonest: dict[Label, int] = {}
     for (label, _), count in pairs.items():

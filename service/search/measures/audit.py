@@ -1,5 +1,4 @@
-"""Facts about a finished labelling that the report judges it by: is there a concept, which way round is it, and
-what would have been found without a search."""
+"""Scores a finished labelling against its permutations, shuffled labels and baselines, as evidence for the report."""
 
 from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,19 +16,19 @@ from service.search.state.objective import mean_log_probability
 from service.search.state.problem import Problem
 from service.search.state.steps import Answer, Candidate, Request, State, Step, as_candidate, ask
 
-SAMPLE_ROWS = 64  # scored again with permuted and with shuffled labels
-EXACT_ROWS = 16  # of a sample no larger every row is a fold, which costs little and tells mirror images apart
-BASELINE_ROWS = 128  # labelled by the baselines, too
-RANDOM_DEMONSTRATIONS = 8  # of the baseline `few_shot_random`
+SAMPLE_ROWS = 64  # rows that the audit scores again with permuted and with shuffled labels
+EXACT_ROWS = 16  # in a sample up to this size every row is a fold, which costs little and separates mirror images
+BASELINE_ROWS = 128  # rows that the baselines label, too
+RANDOM_DEMONSTRATIONS = 8  # demonstrations of the baseline `few_shot_random`
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What is to be said of a labelling besides its scores.
+    """Evidence about a labelling: its score on a sample beside those of its permutations and of shuffled labels.
 
-    The sample's rows are scored alike each time, by two folds, or exactly where they are few. `joint` is the mean
-    log-probability of short sequences, nats, of the labelling and of each permutation.
-    `baselines` gives the labels that the methods without a search have for some of the rows.
+    All are scored in the same way: by two folds, or exactly if the sample is small. `joint` has the mean
+    log-probability of short sequences, nats: first of the labelling, then of each permutation.
+    `baselines` has the labels that each baseline gives to some of the rows.
     """
 
     own: Candidate
@@ -41,24 +40,24 @@ class Audit:
 
     @property
     def rival(self) -> int | None:
-        """Which permutation comes closest in utility."""
+        """The number of the permutation with the highest utility; None if there is no permutation."""
         return max(range(len(self.permuted)), key=lambda number: self.permuted[number].utility, default=None)
 
     @property
-    def beforehand_nats(self) -> float:
-        """By how much the language model holds the rival for likelier to begin with."""
+    def prior_nats(self) -> float:
+        """The language model's prior log-odds of the rival against the labelling, nats."""
         return 0.0 if self.rival is None else self.joint[1 + self.rival] - self.joint[0]
 
     def better_reading(self, problem: Problem) -> Labels | None:
-        """The permutation that should take the labelling's place, if any."""
+        """The permutation that should replace the labelling; None if the labelling should stay."""
         if self.rival is None:
             return None
-        rival, nats = self.permuted[self.rival], self.beforehand_nats
-        turned = polarity.is_better(problem, rival, self.own, beforehand_nats=nats)
+        rival, nats = self.permuted[self.rival], self.prior_nats
+        turned = polarity.is_better(problem, rival, self.own, prior_nats=nats)
         return self.permutations[self.rival] if turned else None
 
     def facts(self) -> SearchFacts:
-        """For the report."""
+        """The evidence as facts for the report."""
         facts: SearchFacts = {
             "sample_rows": len(self.own.labels),
             "sample_utility": self.own.utility,
@@ -69,12 +68,12 @@ class Audit:
         }
         if self.rival is not None:
             facts["permuted_utility"] = self.permuted[self.rival].utility
-            facts["polarity_nats"] = -self.beforehand_nats
+            facts["polarity_nats"] = -self.prior_nats
         return facts
 
 
 def audit(problem: Problem, labels: Labels, scores: Scores, rng: Random) -> Generator[Request, Answer, Audit]:
-    """Score a sample as it is, under permutations and shuffled, and ask the baselines: two requests."""
+    """Score a sample under the labelling, its permutations and shuffled labels, and run the baselines."""
     permutations = polarity.permutations(problem, labels, scores)
     sample = whole_groups(problem, labels, SAMPLE_ROWS)
     labellings = [labels, *permutations, shuffled(labels, sample, rng)]
@@ -86,15 +85,15 @@ def audit(problem: Problem, labels: Labels, scores: Scores, rng: Random) -> Gene
 
 
 def audited(problem: Problem, state: State) -> Step:
-    """The state with an audit's facts, and nothing else changed."""
+    """A step that only adds an audit's facts to the state."""
     found = yield from audit(problem, state.labels, state.scores, problem.random("audit"))
     return state.noting(**found.facts())
 
 
 def whole_groups(problem: Problem, labels: Labels, count: int) -> list[Row]:
-    """The first labelled rows in the order of prompts, at least so many where there are, groups kept whole.
+    """The first labelled rows in the order of prompts: whole groups, until there are at least `count` rows.
 
-    Of a group that alone has more, the first so many: there are less than twice as many rows.
+    A group with more than `count` rows gives only its first `count`. So the result has fewer than 2 * `count` rows.
     """
     rows: list[Row] = []
     for group in dict.fromkeys(problem.constraints.group_of[row] for row in problem.order if row in labels):
@@ -107,7 +106,7 @@ def whole_groups(problem: Problem, labels: Labels, count: int) -> list[Row]:
 def _scored(
     problem: Problem, sample: Sequence[Row], shown: Sequence[Row], labellings: Sequence[Labels]
 ) -> Generator[Request, Answer, list[Candidate]]:
-    """The sample under each labelling, by two folds of the rows that are shown; the others behind all of these."""
+    """The sample's scores under each labelling: demonstrations by two folds, the other rows behind all of them."""
     size = 1 if len(shown) <= EXACT_ROWS else (len(shown) + 1) // 2
     parts = [shown[start : start + size] for start in range(0, len(shown), size)]
     rest = [row for row in sample if row not in shown]
@@ -119,7 +118,7 @@ def _scored(
 
 
 def shuffled(labels: Labels, sample: Sequence[Row], rng: Random) -> dict[Row, Label]:
-    """The sample's labels dealt out at random among its rows: the same shares, no concept."""
+    """The sample's labels in random order: the same shares, but no concept."""
     values = [labels[row] for row in sample]
     rng.shuffle(values)
     return dict(zip(sample, values, strict=True))
@@ -128,13 +127,13 @@ def shuffled(labels: Labels, sample: Sequence[Row], rng: Random) -> dict[Row, La
 def _baselines(
     problem: Problem, rows: Sequence[Row], rng: Random
 ) -> Generator[Request, Answer, dict[str, list[tuple[Row, Label]]]]:
-    """What the rows are labelled without demonstrations, and behind a few with random labels."""
+    """The labels of these rows by each baseline: without demonstrations, and behind a few with random labels."""
     blind, few = yield from ask(planner.behind(problem, (), {}, rows), random_few_shot(problem, rows, rng))
     return {"zero_shot": _likeliest(blind, rows), "few_shot_random": _likeliest(few, rows)}
 
 
 def random_few_shot(problem: Problem, rows: Sequence[Row], rng: Random) -> PromptTree:
-    """All rows behind a few of them with random labels; a demonstration's own row behind the others."""
+    """Queries for all rows behind a few of them with random labels; a demonstration is no context for its own row."""
     seeds = rng.sample(list(rows), min(RANDOM_DEMONSTRATIONS, len(rows)))
     drawn = {row: rng.choice(problem.label_range) for row in seeds}
     shown = keep_fitting(problem, drawn, rng)

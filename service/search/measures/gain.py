@@ -1,14 +1,14 @@
-"""Information gain of a labelling, the objective of strategy `folds` unless the paper's utility is asked for.
+"""Computes the information gain of a labelling, the default objective of strategy `folds`.
 
-The paper's utility is highest, near 0, where every row has the same label: each label is then
-certain to follow the others. What such a labelling says is nothing. The gain
+The paper's utility is highest, near 0, if every row has the same label: the others then make each
+label certain. But such a labelling carries no information. The gain
 
     G(D) = P(D) + H(D),   P(D) = mean over rows of log p(y_i | x_i, D without i),   H(D) = entropy of the labels
 
-counts, in nats a row, what text and demonstrations tell of a label beyond the shares: 0 for one label
-everywhere, below 0 for noise. Where relations fix the shares, H is constant and G is the paper's objective.
-P is measured on views (views.py), each calibrated to the labelling's shares beforehand (calibration.py): a
-language model that leans towards a label would otherwise be charged for leaning, not for knowing little.
+measures, in nats per row, how much better text and demonstrations predict a label than the label shares do:
+0 for one label everywhere, below 0 for noise. If relations fix the shares, H is constant and maximising G is
+maximising P as in the paper. P is measured on views (views.py), each first calibrated to the labelling's shares
+(calibration.py): otherwise G would punish a language model's bias towards a label rather than its ignorance.
 """
 
 import math
@@ -19,21 +19,21 @@ from service.search.predictions.scores import Scores
 from service.search.rules.consistency import Labels
 from service.search.state.problem import Problem
 
-LEAST_WEIGHT = 0.01  # nats; of a view that tells nothing, so that there is a mean where no view tells anything
+LEAST_WEIGHT = 0.01  # nats; for a view without any gain, so that views have a weighted mean even if none has a gain
 
 
 def gain(labels: Labels, scores: Scores, classes: int) -> float:
-    """G of the labels by one view's scores, nats a row; rows without scores are left out, 0 of nothing."""
+    """G of the labels by one view's scores, nats per row; ignores rows without scores, 0 if there are none."""
     rows = [row for row in labels if row in scores]
     if not rows:
         return 0.0
     shares = label_shares(labels, rows, classes)
-    told = calibrated({row: scores[row] for row in rows}, shares)
-    return math.fsum(told[row][labels[row]] for row in rows) / len(rows) + label_entropy(labels, rows, shares)
+    predicted = calibrated({row: scores[row] for row in rows}, shares)
+    return math.fsum(predicted[row][labels[row]] for row in rows) / len(rows) + label_entropy(labels, rows, shares)
 
 
 def mean_gain(labels: Labels, views: Sequence[Scores], classes: int) -> float:
-    """The mean of the views' gains, nats a row."""
+    """The mean of the views' gains, nats per row."""
     return math.fsum(gain(labels, scores, classes) for scores in views) / max(1, len(views))
 
 
@@ -43,10 +43,10 @@ def gain_utility(problem: Problem, labels: Labels, gain_nats: float) -> float:
 
 
 def gain_of(problem: Problem, labels: Labels, gained: float) -> float:
-    """G of a labelling by its `gain_utility`, nats a row: what its conflicts have cost is given back."""
+    """G of a labelling from its `gain_utility`, nats per row: the inverse of that function."""
     return (gained + len(problem.constraints.conflicts(labels))) / problem.parameters.alpha
 
 
 def view_weight(labels: Labels, scores: Scores, classes: int) -> float:
-    """How far to trust a view: by the gain of the labels there, nats."""
+    """The weight of a view in a pooled prediction: the gain of the labels by its scores, nats."""
     return max(LEAST_WEIGHT, gain(labels, scores, classes))

@@ -1,4 +1,4 @@
-"""Facts about a labelling found by information gain: its rivals' gains, and what simpler methods say."""
+"""Measures a labelling found by information gain against its permutations, shuffled labels and baselines."""
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ from service.search.state.facts import SearchFacts
 from service.search.state.problem import Problem
 from service.search.state.steps import Answer, Candidate, Request, ask
 
-VIEW_SIZES = (8, 32)  # demonstrations of the views that a sample is measured by
+VIEW_SIZES = (8, 32)  # demonstrations of the views that measure the sample
 
 Baselines = Mapping[str, Sequence[tuple[Row, Label]]]
 
 
 @dataclass(frozen=True, slots=True)
 class GainAudit:
-    """The labelling, its likeliest permutation and the same labels dealt out at random, all on one sample.
+    """Evidence about a labelling: its gain on a sample, beside its likeliest permutation's and that of shuffled labels.
 
-    `own_nats` and `shuffled_nats` are G of these two, without what conflicts cost, nats a row.
-    `impression_nats` is by how much the calibrated first impression prefers the labelling to the permutation,
-    for as many rows as `polarity.joint_log_probabilities` reads, nats.
+    `own_nats` and `shuffled_nats` are G of the labelling and of the shuffled labels, nats per row, without the cost
+    of conflicts. `impression_nats` is by how much the calibrated first impression prefers the labelling to the
+    permutation, for as many rows as `polarity.joint_log_probabilities` reads, nats.
     """
 
     own: Candidate
@@ -42,8 +42,10 @@ class GainAudit:
     baselines: Baselines
 
     def better_reading(self) -> Labels | None:
-        """The permutation that should take the labelling's place: where it gains more, or as much and the impression
-        prefers it; never where the impression prefers the labelling.
+        """The permutation that should replace the labelling; None if the labelling should stay.
+
+        The permutation must gain more, or about as much if the impression clearly prefers it. If the impression
+        clearly prefers the labelling, the labelling stays.
         """
         if self.rival is None:
             return None
@@ -53,7 +55,7 @@ class GainAudit:
         return self.permuted if turned and self.impression_nats < polarity.DECISIVE_NATS else None
 
     def facts(self) -> SearchFacts:
-        """For the report; predictabilities are the gains without the entropy of the shares, conflicts not counted."""
+        """The evidence as facts for the report; predictabilities are the gains less the entropy of the shares."""
         facts: SearchFacts = {
             "sample_rows": len(self.own.labels),
             "sample_utility": self.own.utility,
@@ -73,7 +75,7 @@ class GainAudit:
 def audit_gain(
     problem: Problem, labels: Labels, scores: Scores, impression: Scores
 ) -> Generator[Request, Answer, GainAudit]:
-    """Measure a sample as it is, permuted and shuffled, by views of the same sizes, and ask the baselines."""
+    """Measure a sample under the labelling, its permutations and shuffled labels, and run the baselines."""
     sample = whole_groups(problem, labels, SAMPLE_ROWS)
     permutations = _likely_permutations(problem, labels, scores)
     labellings = [labels, shuffled(labels, sample, problem.random("shuffled")), *permutations]
@@ -95,7 +97,7 @@ def audit_gain(
 
 
 def _likely_permutations(problem: Problem, labels: Labels, scores: Scores) -> list[dict[Row, Label]]:
-    """All permutations of up to three labels, of more the likeliest; none where known labels fix the reading."""
+    """All permutations of up to three labels, the likeliest one of more; none if known labels fix the polarity."""
     if problem.known:
         return []
     permutations = polarity.permutations(problem, labels, scores)
@@ -105,7 +107,7 @@ def _likely_permutations(problem: Problem, labels: Labels, scores: Scores) -> li
 def _measured(
     problem: Problem, labellings: Sequence[Labels], sample: Sequence[Row]
 ) -> Generator[Request, Answer, list[Candidate]]:
-    """The sample under each labelling with its gain, by views that show the same rows where they can."""
+    """The gain of the sample under each labelling; the views draw from the same randomness, so that gains compare."""
     found = []
     for labels in labellings:
         own = {row: labels[row] for row in sample}
@@ -116,13 +118,13 @@ def _measured(
 
 
 def _preference(problem: Problem, labels: Labels, permuted: Labels, impression: Scores) -> float:
-    """By how much the impression prefers the labelling, nats over SEQUENCE_ROWS rows; each with its own shares."""
+    """By how much the impression prefers the labelling, nats over SEQUENCE_ROWS rows."""
     return SEQUENCE_ROWS * (gain(labels, impression, problem.classes) - gain(permuted, impression, problem.classes))
 
 
 def _baselines(problem: Problem, rows: Sequence[Row], impression: Scores) -> Generator[Request, Answer, Baselines]:
-    """What the rows are labelled without demonstrations, raw and calibrated, and behind a few with random labels."""
-    told = calibrated(impression, even_shares(problem.classes))
+    """The labels of these rows by each baseline: zero-shot, zero-shot calibrated, and few-shot with random labels."""
+    blind = calibrated(impression, even_shares(problem.classes))
     [few] = yield from ask(random_few_shot(problem, rows, problem.random("few-shot")))
-    methods = {"zero_shot": impression, "zero_shot_calibrated": told, "few_shot_random": few}
+    methods = {"zero_shot": impression, "zero_shot_calibrated": blind, "few_shot_random": few}
     return {name: [(row, likeliest(scores[row])) for row in rows] for name, scores in methods.items()}

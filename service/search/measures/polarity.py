@@ -1,4 +1,4 @@
-"""Which way round a labelling is: every permutation of the label set is nearly as coherent as the labelling itself."""
+"""Chooses the polarity of a labelling: exchanging the labels gives a labelling that is nearly as coherent."""
 
 import itertools
 import math
@@ -13,19 +13,19 @@ from service.search.rules.consistency import Labels
 from service.search.state.problem import Problem
 from service.search.state.steps import Answer, Candidate, Request, ask
 
-SEQUENCES, SEQUENCE_ROWS = 8, 8  # short: the more demonstrations, the less a language model's own view counts
+SEQUENCES, SEQUENCE_ROWS = 8, 8  # short: the more demonstrations, the less the language model's prior counts
 DECISIVE_NATS = 0.7  # odds of two to one between mirrored labellings; below that, utility decides
-CLOSE_NATS = 0.1  # per row; where utilities differ by more, they decide alone
-MOST_PERMUTATIONS = 5  # all of them for three labels
+CLOSE_NATS = 0.1  # per row; if utilities differ by more, they alone decide
+MOST_PERMUTATIONS = 5  # three labels have no more than these
 
 Order = tuple[Label, ...]
 
 
 def permutations(problem: Problem, labels: Labels, scores: Scores) -> list[dict[Row, Label]]:
-    """The labelling under other orders of the label set: for two labels its complement.
+    """The labelling under permutations of the label set; for two labels its complement.
 
-    For more than three labels only exchanges of two, since all orders are too many, and of
-    those the ones that the scores make likeliest.
+    More than three labels have too many permutations. So these are then only exchanges of two
+    labels, those first that the scores make likeliest.
     """
     identity = problem.label_range
     if problem.classes <= 3:
@@ -39,16 +39,16 @@ def permutations(problem: Problem, labels: Labels, scores: Scores) -> list[dict[
     ]
 
 
-def is_better(problem: Problem, rival: Candidate, own: Candidate, *, beforehand_nats: float) -> bool:
-    """Whether a permuted labelling is the better reading of the same rows.
+def is_better(problem: Problem, rival: Candidate, own: Candidate, *, prior_nats: float) -> bool:
+    """Whether a permuted labelling should replace the labelling of the same rows.
 
-    `beforehand_nats` is by how much the language model holds it for likelier to begin with
-    (`joint_log_probabilities`): it decides where utilities are close, and otherwise they do.
+    `prior_nats` is the language model's prior log-odds of the permuted labelling (from
+    `joint_log_probabilities`). They decide if the utilities are close; otherwise the utilities decide.
     """
     gain = rival.utility - own.utility
     close = abs(gain) < CLOSE_NATS * problem.parameters.alpha * (1 if problem.parameters.mean else len(own.labels))
-    if close and abs(beforehand_nats) >= DECISIVE_NATS:
-        return beforehand_nats > 0
+    if close and abs(prior_nats) >= DECISIVE_NATS:
+        return prior_nats > 0
     return gain > 0
 
 
@@ -58,18 +58,18 @@ def _exchanged(identity: Order, one: Label, other: Label) -> Order:
 
 
 def _own_log_probability(labels: Labels, scores: Scores, order: Order) -> float:
-    """What the labels under an order would score if the demonstrations kept theirs, nats."""
+    """The log-probability of the permuted labels behind demonstrations that keep their labels, nats."""
     return math.fsum(scores[row][order[label]] for row, label in labels.items() if row in scores)
 
 
 def joint_log_probabilities(
     problem: Problem, labellings: Sequence[Labels], rng: Random
 ) -> Generator[Request, Answer, list[float]]:
-    """log p(y_1, ..., y_n | x_1, ..., x_n) of short sequences of rows, nats, the mean over random sequences.
+    """log p(y_1, ..., y_n | x_1, ..., x_n) of each labelling, nats: the mean over short random sequences of rows.
 
-    By the chain rule, each label given those before it. Scores behind many demonstrations all
-    but forget which of two mirrored labellings a language model holds for likelier to begin
-    with, since the demonstrations have told it; here that is counted in full.
+    By the chain rule, each label is predicted given those before it. Behind many demonstrations,
+    scores hardly depend on which of two mirrored labellings the language model finds likelier a
+    priori. Short sequences count that prior in full.
     """
     drawn = [_sequence(problem, labellings[0], rng) for _ in range(SEQUENCES)]
     trees = [planner.chain(problem, sequence, labels) for labels in labellings for sequence in drawn]
@@ -82,6 +82,6 @@ def joint_log_probabilities(
 
 
 def _sequence(problem: Problem, labels: Labels, rng: Random) -> list[Row]:
-    """A few labelled rows in random order, as many as fit a prompt."""
+    """Draw a few labelled rows in random order, as many as fit a prompt."""
     rows = rng.sample(list(labels), min(SEQUENCE_ROWS, len(labels)))
     return keep_fitting(problem, {row: labels[row] for row in rows}, rng)

@@ -1,4 +1,4 @@
-"""What the report ranks the labellings by that a search has measured: information gain, all in one measure."""
+"""Lists the labellings that a search has measured with their information gains, so that the report can rank them."""
 
 from collections.abc import Sequence
 
@@ -18,8 +18,8 @@ def measured_labellings(
 ) -> list[MeasuredLabelling]:
     """The labelling found, then that of the first impression and the best of each start, on all rows of the shard.
 
-    Each was measured behind demonstrations of its own labels, by views of at most so many of them
-    (`view_sizes`, the found labelling's last); no prompt is asked for the report.
+    Each was measured during the search, by views that show at most `view_sizes` demonstrations with its own
+    labels (the last of `view_sizes` belongs to the labelling found). The report sends no prompt of its own.
     """
     *of_starts, own = view_sizes
     named = [(FOUND, found, own), *zip(_STARTS, starts, of_starts, strict=False)]

@@ -1,8 +1,8 @@
-"""Redraws in which every label has about as many rows as the user says: the shares of a task as counts.
+"""Redraws all rows so that each label gets about as many rows as the user's shares say.
 
-Rules go first, bounds of the counts next, scores last. Without rules between the rows this is
-a transportation problem, whose linear model has whole-numbered vertices; with rules it is the
-model of `optimum` over all groups at once.
+Rules come first, the bounds of the counts second, scores last. Without rules between the rows this is
+a transportation problem, whose linear model has integral vertices. With rules it is the model of
+`optimum` over all groups at once.
 """
 
 import math
@@ -19,15 +19,15 @@ from service.search.rules.consistency import Labels
 from service.search.rules.optimum import Counts, best_labelling, missed
 from service.search.state.problem import Problem
 
-TOLERANCE = 1e-9  # rows: 0.7 of 10 is 7, though not to a float
+TOLERANCE = 1e-9  # rows: 0.7 of 10 is 7, but floating-point arithmetic gives slightly more or less
 
 
 @dataclass(frozen=True, slots=True)
 class Within:
     """Labels after a redraw within bounds.
 
-    `missed` says by how many rows the counts still lie outside their bounds, which no
-    labelling meets then, where `proven` says that it is the best.
+    `missed` is the number of rows by which the counts still lie outside their bounds. If `proven`
+    is True, no labelling comes closer.
     """
 
     labels: dict[Row, Label]
@@ -36,15 +36,15 @@ class Within:
 
 
 def counts_for(problem: Problem, rows: Sequence[Row]) -> dict[Label, tuple[int, int]]:
-    """The fewest and the most of these rows that may have a label by the problem's shares, rounded outwards.
+    """For each label the fewest and the most of these rows that may have it, by the problem's shares, rounded outwards.
 
-    The shares are those of all rows of the problem; a part of them may well have others.
+    The shares hold for all rows of the problem; a part of the rows may well have other shares.
     """
     return counts_within(problem.shares, len(rows))
 
 
 def counts_within(shares: Mapping[Label, tuple[float, float]], rows: int) -> dict[Label, tuple[int, int]]:
-    """Shares as counts among `rows` rows, rounded outwards: a share of 0.4 of 7 rows is 2 or 3 of them."""
+    """Convert shares to bounds of counts among `rows` rows, rounded outwards: a share of 0.4 of 7 rows is 2 to 3."""
     return {
         label: (math.floor(least * rows + TOLERANCE), math.ceil(most * rows - TOLERANCE))
         for label, (least, most) in shares.items()
@@ -54,12 +54,12 @@ def counts_within(shares: Mapping[Label, tuple[float, float]], rows: int) -> dic
 def redraw_within(
     problem: Problem, log_probabilities: Scores, bounds: Counts, *, labels: Labels = MappingProxyType({})
 ) -> Within:
-    """The likeliest labelling that breaks no rule and has as many rows of each label as the bounds say.
+    """The likeliest labelling that breaks no rule and in which the count of each label lies within its bounds.
 
-    As in `redraw_groups` at temperature 0, the rows with log-probabilities are redrawn, those
-    with labels alone keep them, and known rows have their known labels; all of these are
-    counted. Labels without bounds are not. Bounds that no labelling meets are met as nearly as
-    can be. A group that cannot be without conflict is labelled as without bounds.
+    As in `redraw_groups` at temperature 0, rows with log-probabilities get new labels, rows
+    that only have a label keep it, and known rows have their known labels. The counts include
+    all of these rows. If no labelling meets the bounds, the result comes as close as possible. A
+    group that has a conflict in every labelling is labelled as if there were no bounds.
     """
     drawn = redraw_groups(problem, labels, log_probabilities, temperature=0.0, rng=Random(0))
     if not missed(bounds, drawn.labels.values()):
@@ -79,13 +79,13 @@ def redraw_within(
 
 
 def _free(problem: Problem, drawn: Redrawn, scores: Scores) -> list[Row]:
-    """The rows that may be labelled otherwise: with scores, not known, and in a group without conflict."""
+    """The rows whose label may change: they have scores, are not known, and their group has no conflict."""
     conflicts = problem.constraints.conflicts({**problem.known, **drawn.labels})
     stuck = {problem.constraints.group_of[conflict[0]] for conflict in conflicts}
     return [row for row in scores if row not in problem.known and problem.constraints.group_of[row] not in stuck]
 
 
 def _left(bounds: Counts, labels: Iterable[Label]) -> Counts:
-    """The bounds for the other rows, where these labels stay; below 0 where there are too many already."""
+    """The bounds left for the other rows if these labels stay; below 0 if a label has too many rows already."""
     counted = Counter(labels)
     return {label: (least - counted[label], most - counted[label]) for label, (least, most) in bounds.items()}

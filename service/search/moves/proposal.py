@@ -1,4 +1,4 @@
-"""Which rows are labelled at random first, and which is (re)labelled next (Algorithm 1, lines 1 and 5)."""
+"""Draws the rows that begin with random labels, and the next row to relabel (Algorithm 1, lines 1 and 5)."""
 
 from random import Random
 
@@ -10,18 +10,18 @@ RELATED_WEIGHT = 100.0  # of an unlabelled row tied to a labelled one; every oth
 
 
 def free_rows(problem: Problem) -> tuple[Row, ...]:
-    """The rows whose labels are searched for: all but the known ones, in the user's order."""
+    """The rows that the search labels: all but the known ones, in the user's order."""
     return tuple(row for row in problem.rows if row not in problem.known)
 
 
 def seed_rows(problem: Problem, rng: Random) -> list[Row]:
-    """The rows that begin with random labels: with the known rows there are K examples, or the known ones alone."""
+    """Draw rows to begin with random labels: K less the number of known rows, but at least none."""
     free = free_rows(problem)
     return rng.sample(free, min(max(0, problem.parameters.seed_labels - len(problem.known)), len(free)))
 
 
 def propose_row(problem: Problem, labels: Labels, rng: Random) -> Row:
-    """Draw a row that is not known, rows tied to labelled ones far more often, so that rules are met early."""
+    """Draw a row that is not known; rows tied to labelled ones come far more often, so that rules apply early."""
     rows = free_rows(problem)
     return rng.choices(rows, [_weight(problem, row, labels) for row in rows])[0]
 

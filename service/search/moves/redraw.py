@@ -1,4 +1,4 @@
-"""Joint redraw of related rows among the labellings that break no rule."""
+"""Draws new labels for related rows jointly, among the labellings that break no rule."""
 
 import math
 from collections.abc import Sequence
@@ -12,34 +12,34 @@ from service.search.rules.consistency import Constraints, Labels, TooManySteps
 from service.search.rules.optimum import best_labelling
 from service.search.state.problem import Problem
 
-EXACT_LABELLINGS = 1024  # a group with more consistent labellings is drawn by perturbation
-EXACT_STEPS = 8192  # labels tried in search of them
-_COLDEST = 1e-3  # nats; below this a draw is the best labelling
+EXACT_LABELLINGS = 1024  # a group with more consistent labellings is drawn by perturb-and-MAP
+EXACT_STEPS = 8192  # labels that the listing of consistent labellings may try
+_COLDEST = 1e-3  # nats; at or below this temperature a draw is the best labelling
 
 
 @dataclass(frozen=True, slots=True)
 class Redrawn:
-    """Labels after a redraw, and of how many groups it is not known whether their draw was the best."""
+    """Labels after a redraw, and the number of groups whose labelling is not proven to be the best."""
 
     labels: dict[Row, Label]
     unproven_groups: int
 
 
 def redraw(problem: Problem, labels: Labels, scores: Scores, *, temperature: float, rng: Random) -> dict[Row, Label]:
-    """The labels of `redraw_groups` alone."""
+    """Like `redraw_groups`, but return only the labels."""
     return redraw_groups(problem, labels, scores, temperature=temperature, rng=rng).labels
 
 
 def redraw_groups(problem: Problem, labels: Labels, scores: Scores, *, temperature: float, rng: Random) -> Redrawn:
     """Redraw all groups that have scores; the others keep their labels.
 
-    A group's labelling is drawn with weight exp(sum of log p / temperature) among those
-    that break no rule, given the labels of its members without scores. Where there are too
-    many to list, noise is added to the scores and the best labelling is taken
-    (*perturb-and-MAP*); where there is none, the one with the fewest conflicts.
+    A group's labelling is drawn with weight exp(sum of log p / temperature) among those that break
+    no rule, given the labels of its members without scores. If these are too many to list, the draw
+    adds noise to the scores and takes the best labelling (*perturb-and-MAP*). If every labelling
+    breaks a rule, the draw takes one with the fewest conflicts.
 
-    Known rows are never redrawn: where they have a label or scores they get their known label,
-    and their groups are drawn beside it whether they have either or not.
+    Known rows are never redrawn. A known row with a label or scores gets its known label; every known
+    row constrains the draw of its group.
     """
     known = problem.known
     result, unproven = {row: known.get(row, label) for row, label in labels.items()}, 0
@@ -64,13 +64,13 @@ def redraw_groups(problem: Problem, labels: Labels, scores: Scores, *, temperatu
 
 
 def _fixed(problem: Problem, group: Sequence[Row], labels: Labels, scores: Scores) -> dict[Row, Label]:
-    """The labels of a group that stay: those of known rows, and those of rows without scores."""
+    """The labels of a group that the draw keeps: those of known rows and of rows without scores."""
     stay = {row: labels[row] for row in group if row in labels and row not in scores}
     return stay | {row: problem.known[row] for row in group if row in problem.known}
 
 
 def _few_options(problem: Problem, members: Sequence[Row], fixed: Labels) -> list[dict[Row, Label]]:
-    """Every consistent labelling of the members; nothing if there are too many, or none."""
+    """Every consistent labelling of the members; empty if there are too many to list, or none."""
     options: list[dict[Row, Label]] = []
     try:
         for option in problem.constraints.consistent(members, fixed, problem.classes, EXACT_STEPS):
@@ -91,7 +91,7 @@ def _draw(options: Sequence[dict[Row, Label]], scores: Scores, temperature: floa
 
 
 def _free(problem: Problem, members: Sequence[Row]) -> list[Row]:
-    """One row of each set of members whose labels follow from one another: noise for each would be too much."""
+    """One row per set of members with mutually determined labels; perturbing each would add too much noise."""
     inside = set(members)
     bonds = [
         constraint
@@ -102,7 +102,7 @@ def _free(problem: Problem, members: Sequence[Row]) -> list[Row]:
 
 
 def _perturbed(scores: LogProbabilities, temperature: float, rng: Random) -> LogProbabilities:
-    """Scores plus Gumbel noise: for a row that no rule ties, its best label is a draw from exp(score / temperature)."""
+    """Scores plus Gumbel noise: the best label of a row without rules is then a draw from exp(score / temperature)."""
     if temperature <= _COLDEST:
         return scores
     return tuple(score - temperature * math.log(rng.expovariate(1.0)) for score in scores)

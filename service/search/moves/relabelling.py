@@ -1,4 +1,4 @@
-"""The next labels by what views say of the rows, with the shares of the labels where they should be."""
+"""Draws a sweep's next labels from the pooled prediction of its views, and keeps label shares plausible."""
 
 from dataclasses import replace
 
@@ -10,11 +10,11 @@ from service.search.rules.consistency import Labels
 from service.search.state.problem import Problem
 from service.search.state.steps import State
 
-_LEAST_SHARE = 1e-3  # no scores can be calibrated to a share of 0
+_LEAST_SHARE = 1e-3  # calibration cannot reach a share of 0
 
 
 def expected_shares(problem: Problem, shares: Shares) -> Shares:
-    """The shares to calibrate to: halfway from those of the last labels to even ones, within the user's bounds."""
+    """The shares to calibrate to: halfway between the last labels' shares and even ones, within the user's bounds."""
     expected = list(moderate(shares))
     for label, (least, most) in problem.shares.items():
         expected[label] = min(max(expected[label], least), most)
@@ -28,7 +28,7 @@ def expected_shares(problem: Problem, shares: Shares) -> Shares:
 
 
 def relabelled(problem: Problem, labels: Labels, scores: Scores) -> Redrawn:
-    """The likeliest labelling that breaks no rule and keeps to the shares that the user knows."""
+    """The likeliest labelling that breaks no rule and keeps to the user's shares."""
     if problem.shares:
         within = redraw_within(problem, scores, counts_for(problem, problem.rows), labels=labels)
         return Redrawn(within.labels, 0 if within.proven else 1)
@@ -36,7 +36,7 @@ def relabelled(problem: Problem, labels: Labels, scores: Scores) -> Redrawn:
 
 
 def counted(problem: Problem, state: State, before: Labels, drawn: Redrawn) -> State:
-    """The state with the groups that were redrawn counted."""
+    """The state with its counters advanced by a redraw of all groups."""
     after = drawn.labels
     changed = sum(any(before.get(row) != after.get(row) for row in group) for group in problem.groups)
     return replace(

@@ -1,4 +1,4 @@
-"""Consistency fix (Algorithm 2): rows in conflict are relabelled where that raises utility."""
+"""Consistency fix (Algorithm 2): relabels rows in conflict if that raises utility."""
 
 import itertools
 from collections.abc import Generator, Iterator, Sequence
@@ -11,14 +11,14 @@ from service.search.rules.consistency import Conflict, Labels
 from service.search.state.problem import Problem
 from service.search.state.steps import Answer, Candidate, Request
 
-MAX_OPTIONS = 8  # scored for one conflict: all there are for two labels and up to three rows, or three and two rows
-MAX_RELABELLINGS = 4096  # of a conflict's rows; where there are more, those that change one row or two
+MAX_OPTIONS = 8  # scored per conflict: all options for two labels and up to three rows, or three labels and two rows
+MAX_RELABELLINGS = 4096  # of a conflict's rows; if there are more, only those that change one row or two
 
 
 def repair(problem: Problem, candidate: Candidate, rng: Random) -> Generator[Request, Answer, Candidate]:
-    """Take conflicts at random, try the consistent options for each, keep what raises utility.
+    """Take conflicts at random, score the consistent options of each, and keep an option that raises utility.
 
-    Utility never falls. Ends without conflicts or after M rounds.
+    Utility never falls. The repair ends after M rounds, or as soon as there is no conflict left.
     """
     for _ in range(problem.parameters.repair_rounds):  # line 1
         conflicts = problem.constraints.conflicts(candidate.labels)
@@ -37,10 +37,9 @@ def repair(problem: Problem, candidate: Candidate, rng: Random) -> Generator[Req
 
 
 def consistent_options(problem: Problem, labels: Labels, conflict: Conflict) -> list[dict[Row, Label]]:
-    """The labelling with every relabelling of the conflict's rows under which it is gone.
+    """The labelling with each relabelling of the conflict's rows that resolves the conflict.
 
-    Of rows so many, or with so many labels, that there are more than MAX_RELABELLINGS, at
-    most two are relabelled at a time. Known rows are not relabelled.
+    If there are more than MAX_RELABELLINGS, an option relabels at most two rows. No option relabels a known row.
     """
     return [
         {**labels, **choice}
@@ -52,10 +51,10 @@ def consistent_options(problem: Problem, labels: Labels, conflict: Conflict) -> 
 def most_promising(
     problem: Problem, options: list[dict[Row, Label]], conflict: Conflict, scores: Scores
 ) -> list[dict[Row, Label]]:
-    """The options of highest utility by the scores at hand, at most MAX_OPTIONS, in the order they came.
+    """The options of highest utility by the labelling's present scores, at most MAX_OPTIONS, in their order.
 
-    Algorithm 2 scores every option, which for many labels are hundreds of passes over all
-    rows; the scores of the labelling as it is tell most of them from the good ones.
+    Algorithm 2 scores every option, which with many labels means hundreds of passes over all
+    rows. The present scores suffice to discard most of the options.
     """
     if len(options) <= MAX_OPTIONS:
         return options
@@ -64,7 +63,7 @@ def most_promising(
 
 
 def _expected_utility(problem: Problem, labels: Labels, conflict: Conflict, scores: Scores) -> float:
-    """U, eq. 2, but for what the relabelled rows do not change."""
+    """The part of U, eq. 2, that depends on the relabelled rows."""
     own = sum(scores[row][labels[row]] for row in conflict if row in scores)
     weight = problem.parameters.alpha / (len(labels) if problem.parameters.mean else 1)
     return weight * own - len(problem.constraints.conflicts_of(conflict, labels))

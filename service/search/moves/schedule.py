@@ -5,11 +5,11 @@ from random import Random
 
 from service.search.state.problem import Parameters
 
-FEWEST_DRAWS = 100  # with n per row a row is never drawn with probability exp(-n), and keeps a seed's random label
+FEWEST_DRAWS = 100  # with n draws per row, a row is never drawn, and keeps its random label, with probability exp(-n)
 
 
 def draws(parameters: Parameters, rows: int) -> int:
-    """How many iterations there are for so many rows (N, line 3); none where there is nothing to label."""
+    """The number of iterations for `rows` rows to label (N, line 3)."""
     if not rows:
         return 0
     return max(FEWEST_DRAWS, math.ceil(parameters.draws_per_row * rows))
@@ -22,5 +22,5 @@ def temperature(parameters: Parameters, iteration: int) -> float:
 
 
 def accepts(gain: float, temperature: float, rng: Random) -> bool:
-    """Whether a change of utility is accepted: always upwards, else with probability exp(gain / T) (lines 9-12)."""
+    """Decide about a change of utility: accept a gain, else accept with probability exp(gain / T) (lines 9-12)."""
     return gain > 0 or rng.random() < math.exp(gain / temperature)

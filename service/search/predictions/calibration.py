@@ -1,8 +1,8 @@
-"""Batch calibration: removes a language model's leaning towards a label from its scores (arXiv 2309.17249).
+"""Batch calibration: removes a language model's bias towards some label from its scores (arXiv 2309.17249).
 
-A language model answers some label more often than the rows call for: the commoner word, the
-label of the last demonstrations, the one that most demonstrations have. The leaning is nearly
-the same for every row, so that one constant for each label takes it out.
+A language model favours some labels whatever the row says: a common word, the label of the last
+demonstrations, the label of most demonstrations. This bias is nearly the same for every row, so
+one constant for each label removes it.
 """
 
 import math
@@ -14,46 +14,46 @@ from service.search.predictions.prompt_tree import LogProbabilities
 from service.search.predictions.scores import Scores, normalized
 from service.search.rules.consistency import Labels
 
-Shares = Sequence[float]  # of each label among some rows; they add up to 1
+Shares = Sequence[float]  # the share of each label among some rows; they add up to 1
 Shift = tuple[float, ...]  # nats, added to each label's log-probability
 
 SMOOTHING_ROWS = 0.5  # added to each label's count, so that an absent label keeps a share above zero
 _MOST_ROUNDS = 200
-_CLOSE = 1e-6  # of a share to its mean probability, relatively
-_TINY = 1e-300  # a mean probability below it is taken for it
+_CLOSE = 1e-6  # relative difference between a share and its mean probability at which the fitting ends
+_TINY = 1e-300  # lower bound of a mean probability, which keeps the arithmetic finite
 
 
 def label_shares(labels: Labels, rows: Iterable[Row], classes: int) -> Shares:
-    """The share of each label among these labelled rows, smoothed."""
+    """The smoothed share of each label among these labelled rows."""
     counts = Counter(labels[row] for row in rows)
     total = counts.total() + SMOOTHING_ROWS * classes
     return tuple((counts[Label(label)] + SMOOTHING_ROWS) / total for label in range(classes))
 
 
 def even_shares(classes: int) -> Shares:
-    """All labels equally often."""
+    """The same share for every label."""
     return (1 / classes,) * classes
 
 
 def moderate(shares: Shares) -> Shares:
-    """Halfway between these shares and even ones.
+    """The mean of these shares and even ones.
 
-    Relabelling to the shares of the last labels lets them drift towards the commonest label; to even ones,
-    it never finds that a label is rare. Halfway, shares move for evidence and what moved them by chance fades.
+    If every sweep relabels to the shares of the last labels, the shares drift towards the commonest label. If it
+    relabels to even shares, it never finds a rare label. At the mean, evidence moves the shares and chance fades.
     """
     return tuple((share + 1 / len(shares)) / 2 for share in shares)
 
 
 def entropy(shares: Shares) -> float:
-    """H of the shares, nats: what a row's label costs somebody who knows the shares alone."""
+    """H of the shares, nats: the uncertainty about a row's label if only the shares are known."""
     return -math.fsum(share * math.log(share) for share in shares)
 
 
 def label_entropy(labels: Labels, rows: Collection[Row], shares: Shares) -> float:
-    """What these rows' labels cost somebody who knows the shares alone, nats a row.
+    """The cross-entropy of these rows' labels under the shares, nats per row.
 
-    The entropy of the shares, but for their smoothing: of few rows with one label that would count
-    as much for what the label tells.
+    This is the entropy of the shares except for their smoothing. With few rows and one label, the entropy
+    of the smoothed shares would count as information about the rows.
     """
     return -math.fsum(math.log(shares[labels[row]]) for row in rows) / len(rows)
 
@@ -61,10 +61,10 @@ def label_entropy(labels: Labels, rows: Collection[Row], shares: Shares) -> floa
 def shift_to(scores: Collection[LogProbabilities], shares: Shares) -> Shift:
     """The constants that make the mean predicted probability of each label equal its share.
 
-    Found by proportional fitting; the first label's constant is 0.
+    Computed by iterative proportional fitting; the first label's constant is 0.
     """
     rows = [_relative_probabilities(values) for values in scores]
-    factors = [1.0] * len(shares)  # exponentials of the constants: one exponential for each row, not one each round
+    factors = [1.0] * len(shares)  # exp of the constants, so that no round computes an exponential for each row
     for _ in range(_MOST_ROUNDS if rows else 0):
         steps = [
             share / max(mean, _TINY) for share, mean in zip(shares, _mean_probabilities(rows, factors), strict=True)
@@ -76,17 +76,17 @@ def shift_to(scores: Collection[LogProbabilities], shares: Shares) -> Shift:
 
 
 def shifted(scores: Scores, shift: Shift) -> dict[Row, LogProbabilities]:
-    """Log-probabilities with a constant for each label added, normalized over the label set."""
+    """The log-probabilities plus a constant for each label, normalized over the label set."""
     return {row: _shifted(values, shift) for row, values in scores.items()}
 
 
 def calibrated(scores: Scores, shares: Shares) -> dict[Row, LogProbabilities]:
-    """The scores with the mean predicted probability of each label at its share."""
+    """The scores shifted so that the mean predicted probability of each label equals its share."""
     return shifted(scores, shift_to(scores.values(), shares))
 
 
 def _relative_probabilities(values: LogProbabilities) -> list[float]:
-    """Probabilities up to a factor, the greatest of them 1."""
+    """Probabilities scaled so that the largest is 1."""
     top = max(values)
     return [math.exp(value - top) for value in values]
 

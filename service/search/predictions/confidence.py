@@ -1,7 +1,7 @@
-"""How sure to be of what several views say of a row.
+"""Turns the pooled prediction of several views into calibrated confidence: sharpens it, and shrinks it by disagreement.
 
-The mean of several views is right more often than any of them, and less sure than most: it has to be
-sharpened. Where the views contradict one another, the mean is what chance has left, and has to be shrunk.
+The mean of several views is right more often than each of them, but less confident than most, so it needs
+sharpening. If the views contradict one another, their mean is mostly chance, so it needs shrinking.
 """
 
 import math
@@ -12,23 +12,21 @@ from service.search.predictions.prompt_tree import LogProbabilities
 from service.search.predictions.scores import Scores, normalized
 
 _FACTORS = (0.5, 4.0)  # the least and the greatest sharpness tried
-_STEPS = 50  # between them, evenly spaced in the logarithm
-_LEAST_PART = (
-    0.02  # of a mean that is left however much the views scatter, so that it still says which label is likelier
-)
-_SEVERAL = 1.1  # views, by their weights, from which there is a scatter to be measured
+_STEPS = 50  # steps between them, evenly spaced in the logarithm
+_LEAST_PART = 0.02  # kept of a mean however much the views scatter, so that its likeliest label stays the likeliest
+_SEVERAL = 1.1  # effective number of views from which their scatter can be measured
 
 
 def sharpened(values: LogProbabilities, factor: float) -> LogProbabilities:
-    """Log-probabilities with all differences among them multiplied."""
+    """The log-probabilities with all differences between labels multiplied by the factor."""
     return normalized(tuple(factor * value for value in values))
 
 
 def best_sharpness(scores: Scores, witness: Mapping[Row, Label]) -> float:
-    """The factor with which scores predict a witness's labels best.
+    """The sharpening factor with which these scores predict the labels of a witness best.
 
-    A witness that took no part in the scores tells how sure they may be: labels that it shares are
-    likelier right.
+    The witness is a labelling that the scores do not depend on. The better the scores predict it, the
+    more confident they may be.
     """
     rows = [row for row in witness if row in scores]
     if not rows:
@@ -41,8 +39,8 @@ def best_sharpness(scores: Scores, witness: Mapping[Row, Label]) -> float:
 def part_left(opinions: Sequence[LogProbabilities], weights: Sequence[float]) -> float:
     """The part of the views' weighted mean to keep, from 0 to 1: the positive-part James-Stein estimate.
 
-    Of views that answer by lot the mean is by chance far from no opinion, by about its standard
-    error, which the scatter of the views tells.
+    The mean of random views differs from indifference by chance, by about its standard error. The
+    scatter of the views gives an estimate of that error.
     """
     total = math.fsum(weights)
     shares = [weight / total for weight in weights]
@@ -62,7 +60,7 @@ def part_left(opinions: Sequence[LogProbabilities], weights: Sequence[float]) ->
 
 
 def _centred(values: LogProbabilities) -> LogProbabilities:
-    """Log-probabilities as preferences among the labels: their mean is 0."""
+    """The log-probabilities less their mean: a row's preferences among the labels."""
     middle = math.fsum(values) / len(values)
     return tuple(value - middle for value in values)
 

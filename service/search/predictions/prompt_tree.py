@@ -1,4 +1,4 @@
-"""Prompt trees: the unit of scoring."""
+"""Prompt trees, the unit of scoring: prompts that share their beginnings, and the scores that answer them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ ENDING_CHARACTERS = 16
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A row whose label is asked for; the prompt ends with its text, the label follows after a space."""
+    """A row that needs a label: its prompt ends with the row's text, and the label follows after a space."""
 
     row: Row
     text: str
@@ -18,10 +18,10 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class PromptTree:
-    """A run of demonstrations, the queries read right behind it, and the runs that continue it.
+    """A node of prompts: a run of demonstrations, the queries right behind it, and the nodes that continue it.
 
     The prompt of a query is the text of every node from the root to its own, then the
-    query's text. A row is asked for at most once in a tree.
+    query's text. A tree has at most one query for each row.
     """
 
     text: str
@@ -39,11 +39,11 @@ class PromptTree:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What scoring cost.
+    """The cost of scoring.
 
-    `tokens_sent` counts the tokens of all prompts, `tokens_computed` those among them
-    that the server did not find in its prefix cache; `modelled` says that the server
-    does not report this and the number is that of an ideal cache.
+    `tokens_sent` counts the tokens of all prompts, `tokens_computed` those that the server did not
+    find in its prefix cache. If `modelled` is True, the server does not report this number and it is
+    that of an ideal cache.
     """
 
     prompts: int = 0
@@ -52,7 +52,7 @@ class Usage:
     modelled: bool = False
 
     def __add__(self, other: "Usage") -> "Usage":
-        """The cost of both."""
+        """The sum of both costs."""
         return Usage(
             self.prompts + other.prompts,
             self.tokens_sent + other.tokens_sent,
@@ -73,7 +73,7 @@ class TreeScores:
 
 
 def ending(prompt: str) -> str:
-    """What the tokens of a label depend on: the characters behind a prompt's last letter or digit, a few at most."""
+    """The characters behind a prompt's last letter or digit, at most a few: the tokens of a label depend on them."""
     length = 0
     while length < min(len(prompt), ENDING_CHARACTERS) and not prompt[-1 - length].isalnum():
         length += 1

@@ -1,4 +1,4 @@
-"""Scores of rows: log-probabilities of their labels, and what follows from one row's alone."""
+"""Scores: the log-probabilities of each row's labels, with the likeliest label and the margin of a row."""
 
 import math
 from collections.abc import Mapping
@@ -10,11 +10,10 @@ Scores = Mapping[Row, LogProbabilities]
 
 
 def normalized(log_probabilities: LogProbabilities) -> LogProbabilities:
-    """Log-probabilities over the label set alone, nats.
+    """The log-probabilities renormalized over the label set, nats.
 
-    The probability mass a language model spends on other continuations says nothing about
-    which label is right; without it, servers that renormalize over a grammar agree with
-    servers that do not.
+    The probability of other continuations says nothing about which label is right. Without it,
+    servers that renormalize over a grammar agree with servers that do not.
     """
     top = max(log_probabilities)
     normalizer = top + math.log(sum(math.exp(value - top) for value in log_probabilities))
@@ -22,10 +21,10 @@ def normalized(log_probabilities: LogProbabilities) -> LogProbabilities:
 
 
 def likeliest(log_probabilities: LogProbabilities) -> Label:
-    """argmax_y p(y | x, D), Algorithm 1 line 6; of equals the first."""
+    """argmax_y p(y | x, D), Algorithm 1 line 6; the first of equal labels."""
     return Label(max(range(len(log_probabilities)), key=log_probabilities.__getitem__))
 
 
 def margin(log_probabilities: LogProbabilities, label: Label) -> float:
-    """Nats from the label to the best of the others; negative where another is likelier."""
+    """The label's log-probability less the best of the others, nats; negative if another is likelier."""
     return log_probabilities[label] - max(v for other, v in enumerate(log_probabilities) if other != label)

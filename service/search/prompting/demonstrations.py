@@ -1,4 +1,4 @@
-"""Which labelled rows stand in a prompt as demonstrations when not all of them fit."""
+"""Chooses the labelled rows that a prompt shows as demonstrations if not all of them fit."""
 
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from service.search.state.problem import Problem
 
 
 def keep_fitting(problem: Problem, labels: Labels, rng: Random) -> list[Row]:
-    """The labelled rows that serve as demonstrations, in the labelling's order; all of them where they fit."""
+    """The labelled rows to show as demonstrations, in the labelling's order; all of them if they fit."""
     rows = list(labels)
     if has_room(problem, rows):
         return rows
@@ -19,11 +19,11 @@ def keep_fitting(problem: Problem, labels: Labels, rng: Random) -> list[Row]:
 
 
 def balanced_beginning(problem: Problem, labels: Labels, rng: Random) -> list[Row]:
-    """As many labelled rows as fit, balanced over the labels as found.
+    """As many labelled rows as fit, balanced over the labels.
 
-    Whole groups of related rows in random order, each time the next one that holds the label
-    shown least so far, so that a rare label is not crowded out of the prompt. With less room
-    the same seed gives a beginning of the same list: prompts of different lengths share it.
+    Takes whole groups of related rows in random order, each time the next group with the label
+    that was taken least so far. So frequent labels do not crowd a rare one out of the prompt. With
+    less room, the same seed gives a beginning of the same list, so prompts of any length share it.
     """
     kept: list[Row] = []
     for group in _balanced(problem, labels, rng):
@@ -34,12 +34,12 @@ def balanced_beginning(problem: Problem, labels: Labels, rng: Random) -> list[Ro
 
 
 def balanced_order(problem: Problem, labels: Labels, rng: Random) -> list[Row]:
-    """All labelled rows in random order, related ones side by side; every beginning is balanced over the labels."""
+    """All labelled rows in random order, related ones side by side; every prefix of it is balanced over the labels."""
     return [row for group in _balanced(problem, labels, rng) for row in group]
 
 
 def _balanced(problem: Problem, labels: Labels, rng: Random) -> Iterator[list[Row]]:
-    """Every group with labelled rows once, from the queue of the label that is rarest so far."""
+    """Each group with labelled rows once; the next group comes from the queue of the label taken least so far."""
     waiting = [[row for row in group if row in labels] for group in rng.sample(problem.groups, len(problem.groups))]
     queues = {
         label: deque(group for group in waiting if any(labels[row] == label for row in group))

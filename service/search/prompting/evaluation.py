@@ -1,4 +1,4 @@
-"""Asking for the scores of a labelling: exactly, by leave-one-out, or cheaply, by folds."""
+"""Requests the scores of a labelling: exactly, by leave-one-out, or cheaply, by folds."""
 
 import math
 from collections.abc import Generator, Iterator, Sequence
@@ -15,7 +15,7 @@ Scoring = Generator[Request, Answer, Scores]
 
 
 def leave_one_out(problem: Problem, *labellings: Labels) -> Generator[Request, Answer, list[Candidate]]:
-    """Exact scores of whole labellings, asked for at once: every labelled row given all other labels."""
+    """Exact scores of whole labellings in one request: each labelled row given all other labels."""
     trees = []
     for labels in labellings:
         ordered = problem.in_order(labels)
@@ -27,11 +27,11 @@ def leave_one_out(problem: Problem, *labellings: Labels) -> Generator[Request, A
 
 
 def by_folds(problem: Problem, labels: Labels, folds: int) -> Scoring:
-    """Every labelled row given the labels outside its fold; related rows share a fold, unless most rows are related.
+    """Each labelled row given the labels outside its fold; related rows share a fold, unless most rows are related.
 
-    The folds are runs of the labelling's own order, so that half of the prompts begin with
+    The folds are consecutive in the labelling's own order. So half of the prompts begin with
     demonstrations that growth has already put into the server's prefix cache. Rows that do not
-    fit as demonstrations are asked for behind all that do.
+    fit as demonstrations are scored behind all those that do.
     """
     kept = set(keep_fitting(problem, labels, problem.random("fitting")))
     groups = _in_order(problem, list(labels))
@@ -42,7 +42,7 @@ def by_folds(problem: Problem, labels: Labels, folds: int) -> Scoring:
 
 
 def predict(problem: Problem, labels: Labels, rows: Sequence[Row]) -> Scoring:
-    """Rows given all labels but their own, in the labelling's order; none of the rows may be labelled."""
+    """Scores of unlabelled rows given all labels, with the demonstrations in the labelling's order."""
     demonstrations = keep_fitting(problem, labels, problem.random("fitting"))
     [scores] = yield from ask(planner.behind(problem, demonstrations, labels, rows))
     return scores
@@ -57,7 +57,7 @@ def _in_order(problem: Problem, rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def _deal(groups: Sequence[Sequence[Row]], folds: int) -> list[list[Row]]:
-    """Groups cut into consecutive parts that are about equally large."""
+    """Divide the groups into consecutive parts of about the same number of rows."""
     total, seen = sum(map(len, groups)), 0
     parts: dict[int, list[Row]] = {}
     for piece in _pieces(groups, total, folds):
@@ -67,7 +67,7 @@ def _deal(groups: Sequence[Sequence[Row]], folds: int) -> list[list[Row]]:
 
 
 def _pieces(groups: Sequence[Sequence[Row]], total: int, folds: int) -> Iterator[Sequence[Row]]:
-    """The groups; one of more than half of all rows in pieces, or those rows would be shown hardly any labels."""
+    """The groups; a group with more than half of all rows in pieces, or its rows would see hardly any labels."""
     size = math.ceil(total / folds)
     for group in groups:
         step = size if 2 * len(group) > total else len(group)

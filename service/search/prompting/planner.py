@@ -9,7 +9,7 @@ from service.search.state.problem import Problem
 
 
 def behind(problem: Problem, demonstrations: Sequence[Row], labels: Labels, queries: Sequence[Row]) -> PromptTree:
-    """All queries behind the same demonstrations: N rows of L tokens compute N L tokens, and the prefix once."""
+    """All queries behind the same demonstrations: N rows of L tokens cost N L computed tokens, plus the prefix once."""
     text = problem.prefix + problem.demonstrations(demonstrations, labels)
     return PromptTree(text, tuple(map(problem.query, queries)))
 
@@ -21,12 +21,12 @@ def held_out(
     *,
     also: Sequence[Row] = (),
 ) -> PromptTree:
-    """Each part's rows are asked for given the labels of all other parts, in divide-and-conquer order.
+    """Queries for each part's rows given the labels of all other parts, in divide-and-conquer order.
 
-    To ask for the parts of S behind a context: split S in A and B; descend into A with B
-    put behind the context, into B with A. Over G parts of N rows of L tokens this computes
-    N L (log2 G + 1) tokens instead of N N L. Rows of `also` are asked for
-    behind the labels of everything.
+    To score the parts of S behind a context: split S into A and B; descend into A with B
+    appended to the context, and into B with A appended. For G parts of N rows of L tokens this
+    costs N L (log2 G + 1) computed tokens instead of N N L. Rows of `also` are scored behind the
+    labels of all parts.
     """
     root = _descend(problem, problem.prefix, list(parts), labels)
     if not also:
@@ -37,12 +37,12 @@ def held_out(
 
 
 def leave_one_out(problem: Problem, rows: Sequence[Row], labels: Labels, also: Sequence[Row] = ()) -> PromptTree:
-    """Each row given all other labels: the conditioning sets of eq. 1, in divide-and-conquer order."""
+    """Queries for each row given all other labels: the conditioning sets of eq. 1, in divide-and-conquer order."""
     return held_out(problem, [(row,) for row in rows], labels, also=also)
 
 
 def chain(problem: Problem, rows: Sequence[Row], labels: Labels) -> PromptTree:
-    """Each row given the labels of the rows before it: the chain rule over a sequence, N L tokens for the prefixes."""
+    """Queries for each row given the labels of the rows before it, by the chain rule: about N L computed tokens."""
     tree: PromptTree | None = None
     for position in reversed(range(len(rows))):
         text = problem.demonstrations(rows[position - 1 : position], labels) if position else problem.prefix

@@ -1,8 +1,8 @@
-"""Takes out of prompt trees what has been answered before, and puts the answers together again.
+"""Removes prompts with stored answers from prompt trees, and merges stored and new answers afterwards.
 
-A prompt is known by a key: 16 bytes of BLAKE2b over its text, the labels it is asked about and the project
-that asks, so that nobody can tell by time or cost what others have asked. A node's text is hashed once for all
-prompts that begin with it.
+The key of a prompt is 16 bytes of BLAKE2b over its text, the label set and the project. The project is part of
+it so that no project can find out by time or cost what others have asked. A node's text is hashed only once
+for all prompts that begin with it.
 """
 
 import hashlib
@@ -22,19 +22,19 @@ _Keys = Mapping[Row, PromptKey]
 
 @dataclass(frozen=True, slots=True)
 class KeyedRequest:
-    """Prompt trees that are to be scored, with the key of each query's prompt."""
+    """Prompt trees to score, with the key of each query's prompt."""
 
     trees: Sequence[PromptTree]
     keys: Sequence[_Keys]
 
     @property
     def distinct_keys(self) -> set[PromptKey]:
-        """Every prompt once."""
+        """The key of every prompt, without duplicates."""
         return {key for keys in self.keys for key in keys.values()}
 
     @property
     def prompts(self) -> int:
-        """How many queries there are."""
+        """The number of queries."""
         return sum(map(len, self.keys))
 
 
@@ -48,8 +48,8 @@ def keyed(
 ) -> KeyedRequest:
     """The trees with a key for each prompt.
 
-    Another project, label set, order of labels or way to spell makes other keys; and so does another
-    separator, where it may end a label.
+    The keys also depend on the project, on the labels and their order, on `all_spellings`, and, if it may
+    end a label, on the separator.
     """
     ends = (separator,) if _may_be_ended(labels) else ()
     beginning = _beginning(project, (str(len(labels)), *labels, *ends), all_spellings=all_spellings)
@@ -57,7 +57,7 @@ def keyed(
 
 
 def unanswered(request: KeyedRequest, known: Answers) -> list[KeyedRequest]:
-    """What is left to ask, tree by tree, each prompt once; branches and trees without a question are gone."""
+    """The parts of the trees without an answer, each prompt once; branches and trees without a query are removed."""
     seen = set(known)
     left = []
     for tree, keys in zip(request.trees, request.keys, strict=True):
@@ -69,21 +69,21 @@ def unanswered(request: KeyedRequest, known: Answers) -> list[KeyedRequest]:
 
 
 def by_key(keys: Mapping[Row, PromptKey], scores: TreeScores) -> dict[PromptKey, LogProbabilities]:
-    """The answers to a tree by the keys of its prompts."""
+    """The scores of a tree, indexed by the keys of its prompts."""
     return {key: scores.log_probabilities[row] for row, key in keys.items()}
 
 
 def answered(request: KeyedRequest, answers: Answers) -> list[TreeScores]:
-    """What the trees would have been answered, from the answers to all of their prompts; they cost nothing here."""
+    """The scores of the trees, put together from the answers to all of their prompts, at no cost."""
     return [TreeScores({row: answers[key] for row, key in keys.items()}) for keys in request.keys]
 
 
 def _may_be_ended(labels: Sequence[str]) -> bool:
-    """Whether a label may begin as another one does, which the separator then ends (`label_ends`).
+    """Whether one label may begin with another, so that scoring needs the separator behind them (`label_ends`).
 
-    Of other label sets the separator is left out: what was answered stays an answer. That is told by the
-    labels' texts, in any case, since tokens are the backend's. Texts beyond ASCII may be the same
-    tokens all the same: some tokenizers have one token for all they do not know.
+    The keys of all other label sets leave the separator out, so that answers stored without it stay valid.
+    The decision rests on the labels' texts, ignoring case, since only the backend knows the tokens. Texts
+    beyond ASCII may have equal tokens: some tokenizers have one token for all unknown characters.
     """
     texts = [label.casefold() for label in labels]
     begun = any(one != other and other.startswith(one) for one in texts for other in texts)
@@ -91,7 +91,7 @@ def _may_be_ended(labels: Sequence[str]) -> bool:
 
 
 def _beginning(project: ProjectName, asked: Sequence[str], *, all_spellings: bool) -> "hashlib.blake2b":
-    """A hash of everything but the prompt; lengths stand before texts, so that no two of them look alike."""
+    """A hash of everything but the prompt; a length precedes each text, so that no two inputs hash the same bytes."""
     beginning = hashlib.blake2b(b"all" if all_spellings else b"one", digest_size=KEY_BYTES)
     for text in (project, *asked):
         encoded = text.encode()
@@ -115,7 +115,7 @@ def _continued(before: "hashlib.blake2b", text: str) -> "hashlib.blake2b":
 
 
 def _open(keys: _Keys, seen: set[PromptKey]) -> dict[Row, PromptKey]:
-    """The rows whose prompt nobody has seen; they are seen from now on."""
+    """The rows whose prompt is not in `seen`; adds their keys to `seen`."""
     found = {}
     for row, key in keys.items():
         if key not in seen:
@@ -125,7 +125,7 @@ def _open(keys: _Keys, seen: set[PromptKey]) -> dict[Row, PromptKey]:
 
 
 def pruned(tree: PromptTree, rows: Mapping[Row, object]) -> PromptTree | None:
-    """The tree with the queries of these rows alone; nothing where none is left."""
+    """The tree with only the queries of these rows; None if there are none."""
     queries: tuple[Query, ...] = tuple(query for query in tree.queries if query.row in rows)
     children = tuple(kept for child in tree.children if (kept := pruned(child, rows)) is not None)
     if not queries and not children:

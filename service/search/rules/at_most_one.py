@@ -1,4 +1,4 @@
-"""At most one cluster of rows has the label."""
+"""The rule `at_most_one`: at most one cluster of rows has the label."""
 
 import itertools
 from collections import defaultdict
@@ -10,22 +10,22 @@ from service.search.rules.rule import Broken, Literal, RuleKind, RuleModel, Scop
 
 
 class AtMostOneTally:
-    """Which clusters have the label (without one: each of the labels), and how many rows have no label yet."""
+    """Counts the clusters that have the label (`label=None`: any one label) and the rows that have no label yet."""
 
     def __init__(self, clusters: Sequence[Sequence[Row]], label: Label | None) -> None:
         self._cluster = {row: number for number, cluster in enumerate(clusters) for row in cluster}
         self._label = label
         self._unlabelled = len(self._cluster)
-        self._with: dict[Label, dict[int, set[Row]]] = defaultdict(dict)  # no empty sets in it
+        self._with: dict[Label, dict[int, set[Row]]] = defaultdict(dict)  # cluster -> its rows; never an empty set
 
-    def put(self, row: Row, label: Label) -> None:
-        """Take in a row's label."""
+    def add(self, row: Row, label: Label) -> None:
+        """Add a row with its label."""
         self._unlabelled -= 1
         if self._label in (None, label):
             self._with[label].setdefault(self._cluster[row], set()).add(row)
 
-    def take(self, row: Row, label: Label) -> None:
-        """Undo `put`."""
+    def remove(self, row: Row, label: Label) -> None:
+        """Undo `add`."""
         self._unlabelled += 1
         if self._label in (None, label):
             rows = self._with[label][self._cluster[row]]
@@ -33,12 +33,12 @@ class AtMostOneTally:
             if not rows:
                 del self._with[label][self._cluster[row]]
 
-    def breaks(self, row: Row, label: Label) -> bool:  # noqa: ARG002  # every row with the label shares in what is broken
+    def breaks(self, row: Row, label: Label) -> bool:  # noqa: ARG002  # every row with the label is in the conflict
         """Whether the row, which has this label, is part of a conflict."""
         return self._label in (None, label) and len(self._with[label]) > 1
 
     def broken(self) -> Iterator[Broken]:
-        """The pairs of rows in different clusters that have one label."""
+        """The pairs of rows in different clusters that have the same label."""
         for label, clusters in self._with.items():
             for one, other in itertools.combinations(clusters.values(), 2):
                 for pair in itertools.product(one, other):
@@ -46,7 +46,7 @@ class AtMostOneTally:
 
 
 def demand_at_most_one(scope: Scope, label: Label, model: RuleModel) -> None:
-    """Say in the model that at most one cluster has the label."""
+    """Add rows to the linear model which say that at most one cluster has the label."""
     singles: list[Literal] = []
     clusters: dict[int, float] = {}
     for cluster in scope.clusters:
@@ -62,7 +62,7 @@ def demand_at_most_one(scope: Scope, label: Label, model: RuleModel) -> None:
 
 
 class AtMostOne(RuleKind):
-    """No two clusters have the label."""
+    """At most one cluster has the label."""
 
     name: ClassVar = "at_most_one"
     kept_by_one_label: ClassVar = True

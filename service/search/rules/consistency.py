@@ -1,4 +1,4 @@
-"""Logical consistency: rules between rows, the conflicts a labelling has, the labellings that have none."""
+"""Logical consistency: finds the conflicts of a labelling with the rules, and lists the labellings without any."""
 
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -13,15 +13,15 @@ __all__ = ["Broken", "Clause", "Conflict", "Constraint", "Constraints", "Labels"
 
 
 class TooManySteps(Exception):
-    """The consistent labellings are too many, or too hard to find, to be listed."""
+    """The search for consistent labellings tried its maximum of labels before it was through."""
 
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """A rule over clusters of rows; the rows of a cluster count as one.
+    """A rule applied to clusters of rows; the rows of a cluster count as one.
 
-    Under a rule about ordered pairs of things, `pairs` gives the pair that each cluster
-    compares: numbers of things from 0, no pair twice.
+    A rule about ordered pairs of things needs `pairs`: for each cluster the two things that it
+    compares, numbered from 0. No two clusters compare the same pair.
     """
 
     rule: Rule
@@ -31,7 +31,7 @@ class Constraint:
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """Every row the rule speaks of."""
+        """The rows of all clusters."""
         return tuple(itertools.chain.from_iterable(self.clusters))
 
     def tally(self) -> Tally:
@@ -39,7 +39,7 @@ class Constraint:
         return self.rule.kind.tally(self)
 
     def around(self, rows: Collection[Row]) -> "Constraint":
-        """The part of the rule that can put these rows in conflict."""
+        """The same constraint over only those clusters that can be in conflict with these rows."""
         numbers = self.rule.kind.around(self, rows)
         if len(numbers) == len(self.clusters):
             return self
@@ -47,7 +47,7 @@ class Constraint:
         return Constraint(self.rule, tuple(self.clusters[number] for number in numbers), self.label, pairs)
 
     def without(self, left_out: Collection[Row]) -> "Constraint | None":
-        """What the constraint says of the other rows; nothing where it cannot be broken without these."""
+        """The constraint that is left for the other rows; None if they cannot break it."""
         if not any(row in left_out for row in self.rows):
             return self
         kept = [tuple(row for row in cluster if row not in left_out) for cluster in self.clusters]
@@ -60,21 +60,21 @@ class Constraint:
         return Constraint(RULE_NAMED[kind.name], clusters, self.label, pairs)
 
     def lacks_labels(self, classes: int) -> bool:
-        """Whether so many labels are too few for the clusters."""
+        """Whether `classes` labels are too few for all clusters to keep the rule."""
         most = self.rule.kind.most_clusters(classes)
         return most is not None and len(self.clusters) > most
 
     def broken(self, labels: Labels) -> Iterator[Broken]:
-        """The conflicts of labelled rows, each with what must not be so at once."""
+        """The conflicts among labelled rows, each with the clause that the labels violate."""
         tally = self.tally()
         for row in self.rows:
             if row in labels:
-                tally.put(row, labels[row])
+                tally.add(row, labels[row])
         return tally.broken()
 
 
 class Constraints:
-    """All rules of a problem, with the rules that touch a row and the groups that rules tie together."""
+    """All constraints of a problem; finds those of a row, and the groups of rows that constraints tie together."""
 
     def __init__(self, rows: Sequence[Row], constraints: Sequence[Constraint]) -> None:
         self._all = tuple(constraints)
@@ -86,7 +86,7 @@ class Constraints:
         self.group_of = {row: group for group in self.groups for row in group}
 
     def _connect(self, rows: Sequence[Row]) -> tuple[tuple[Row, ...], ...]:
-        """Connected components: rows that no rule ties to another stand alone."""
+        """The connected components; a row that no rule ties to another is a group of its own."""
         place = {row: number for number, row in enumerate(rows)}
         forest = UnionFind(len(rows))
         for constraint in self._all:
@@ -108,11 +108,11 @@ class Constraints:
         return tuple(mate for mate in self.group_of[row] if mate != row)
 
     def conflicts(self, labels: Labels) -> list[Conflict]:
-        """Every conflict, each once, in a fixed order: the I(D) of eq. 2 is their number."""
+        """Every conflict once, in a fixed order; I(D) of eq. 2 is their number."""
         return sorted({conflict for constraint in self._all for conflict, _ in constraint.broken(labels)})
 
     def conflicts_of(self, rows: Sequence[Row], labels: Labels) -> list[Conflict]:
-        """The conflicts that any of the rows is part of, found by looking at the rules that touch them alone."""
+        """The conflicts of any of these rows; checks only the rules that touch them."""
         wanted = set(rows)
         found = {conflict for rule in self.of(rows) for conflict, _ in rule.around(wanted).broken(labels)}
         return sorted(conflict for conflict in found if not wanted.isdisjoint(conflict))
@@ -124,17 +124,17 @@ class Constraints:
     def consistent(
         self, rows: Sequence[Row], fixed: Labels, classes: int, max_steps: int | None = None
     ) -> Iterator[dict[Row, Label]]:
-        """Every labelling of these rows beside the fixed labels in which none of them is part of a conflict.
+        """Every labelling of these rows in which, beside the fixed labels, none of them is part of a conflict.
 
-        In a fixed order, depth first; a branch is left at the first broken rule, so that the
-        usual rules cost what their consistent labellings number, not what all labellings do.
+        The search goes depth first in a fixed order and abandons a branch at the first broken rule. So
+        for the usual rules its cost grows with the number of consistent labellings, not of all labellings.
         Raises TooManySteps after trying `max_steps` labels.
         """
         board = _Board(self._all, {row: self._of_row[row] for row in rows})
         board.place(self._numbers(rows), fixed)
         steps = itertools.count(1)
         chosen: list[int] = []
-        candidate = 0  # the label to be tried next for rows[len(chosen)]
+        candidate = 0  # the label to try next for rows[len(chosen)]
         while True:
             if len(chosen) == len(rows):
                 yield dict(zip(rows, map(Label, chosen), strict=True))
@@ -155,7 +155,7 @@ class Constraints:
 
 
 class _Board:
-    """Labels put down one at a time, with a tally for every rule that watches them."""
+    """A partial labelling of some rows, with a tally for every rule that touches them."""
 
     def __init__(self, constraints: Sequence[Constraint], watched: Mapping[Row, Sequence[int]]) -> None:
         self._constraints = constraints
@@ -163,22 +163,22 @@ class _Board:
         self._of_row = {row: [self._tallies[n] for n in dict.fromkeys(ns)] for row, ns in watched.items()}
 
     def place(self, numbers: Sequence[int], fixed: Labels) -> None:
-        """Put down labels that stay."""
+        """Add labels that never change."""
         for number in numbers:
             for row in self._constraints[number].rows:
                 if row in fixed and row not in self._of_row:
-                    self._tallies[number].put(row, fixed[row])
+                    self._tallies[number].add(row, fixed[row])
 
     def accepts(self, row: Row, label: Label) -> bool:
-        """Put the label down if that makes the row part of no conflict."""
+        """Add the label unless the row is then part of a conflict; return whether it was added."""
         for tally in self._of_row[row]:
-            tally.put(row, label)
+            tally.add(row, label)
         if not any(tally.breaks(row, label) for tally in self._of_row[row]):
             return True
         self.remove(row, label)
         return False
 
     def remove(self, row: Row, label: Label) -> None:
-        """Take the label away."""
+        """Remove the row's label."""
         for tally in self._of_row[row]:
-            tally.take(row, label)
+            tally.remove(row, label)

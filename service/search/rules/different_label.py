@@ -1,4 +1,4 @@
-"""No two clusters of rows share a label."""
+"""The rule `different_label`: no two clusters of rows share a label."""
 
 from collections.abc import Iterable
 from typing import ClassVar
@@ -9,7 +9,7 @@ from service.search.rules.rule import RuleKind, RuleModel, Scope
 
 
 class DifferentLabel(RuleKind):
-    """Of every label, at most one cluster has it."""
+    """Each label occurs in at most one cluster."""
 
     name: ClassVar = "different_label"
     kept_by_one_label: ClassVar = False
@@ -23,10 +23,10 @@ class DifferentLabel(RuleKind):
         return classes
 
     def determines(self, scope: Scope, classes: int) -> bool:
-        """Of two rows and two labels, the one tells the other."""
+        """With two rows and two labels, the label of one row determines the other's."""
         return classes == 2 and len(scope.clusters) == len(scope.rows) == 2
 
-    def watched(self, scope: Scope, classes: int) -> Iterable[Label]:  # noqa: ARG002  # whichever label is counted
+    def watched(self, scope: Scope, classes: int) -> Iterable[Label]:  # noqa: ARG002  # the rule counts every label
         """All labels."""
         return map(Label, range(classes))
 

@@ -1,4 +1,4 @@
-"""Exactly one cluster of rows has the label."""
+"""The rule `exactly_one`: exactly one cluster of rows has the label."""
 
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
@@ -9,19 +9,19 @@ from service.search.rules.rule import Broken, RuleKind, RuleModel, Scope
 
 
 class ExactlyOneTally(AtMostOneTally):
-    """Which clusters have the label; that one lacks is known once all rows are labelled."""
+    """Counts the clusters that have the label; "none has it" is a conflict only once all rows are labelled."""
 
     def __init__(self, clusters: Sequence[Sequence[Row]], label: Label) -> None:
         super().__init__(clusters, label)
         self._counted = label
 
-    def breaks(self, row: Row, label: Label) -> bool:  # noqa: ARG002  # every row of the rule shares in what is broken
+    def breaks(self, row: Row, label: Label) -> bool:  # noqa: ARG002  # every row of the rule is in the conflict
         """Whether the row, which has this label, is part of a conflict."""
         having = self._with[self._counted]
         return (label == self._counted and len(having) > 1) if having else not self._unlabelled
 
     def broken(self) -> Iterator[Broken]:
-        """The conflicting pairs; all rows where none has the label."""
+        """The conflicting pairs; all rows together if no row has the label."""
         yield from super().broken()
         if not self._unlabelled and not self._with[self._counted]:
             rows = tuple(sorted(self._cluster))
@@ -29,7 +29,7 @@ class ExactlyOneTally(AtMostOneTally):
 
 
 class ExactlyOne(RuleKind):
-    """One cluster has the label, the others have not."""
+    """Exactly one cluster has the label."""
 
     name: ClassVar = "exactly_one"
     binds_one_cluster: ClassVar = True
@@ -41,15 +41,15 @@ class ExactlyOne(RuleKind):
         return ExactlyOneTally(scope.clusters, scope.label)
 
     def determines(self, scope: Scope, classes: int) -> bool:
-        """Of two rows and two labels, the one tells the other."""
+        """With two rows and two labels, the label of one row determines the other's."""
         return classes == 2 and len(scope.clusters) == len(scope.rows) == 2
 
     def without_a_cluster(self) -> AtMostOne:
-        """The cluster that is left out may be the one."""
+        """At most one: the cluster that is left out may be the one with the label."""
         return AtMostOne()
 
     def demand(self, scope: Scope, model: RuleModel) -> None:
-        """Put the rule into the model; one is needed only where every row takes part."""
+        """Put the rule into the model; demand at least one only if the model knows every row."""
         demand_at_most_one(scope, scope.label, model)
         if all(map(model.knows, scope.rows)):
             model.demand([(row, scope.label, True) for row in scope.rows], lower=1.0)

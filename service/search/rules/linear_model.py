@@ -1,7 +1,8 @@
-"""A linear model over columns from 0 to 1, or without an upper end, solved by HiGHS; the one place that knows it.
+"""A linear program, solved by HiGHS; the only module that imports the solver.
 
-HiGHS is called as a function: one thread, its own fixed seed, no files, no output, and limits
-that count work, never seconds. The same model gives the same solution on every machine.
+Columns run from 0 to 1 or have no upper bound. HiGHS runs as a function: one thread, its own fixed seed,
+no files, no output, and limits that count work, never seconds. So the same model gives the same solution
+on every machine.
 """
 
 from dataclasses import dataclass
@@ -15,31 +16,31 @@ INFINITY = float("inf")
 
 
 class Proof(StrEnum):
-    """What a solution is known to be."""
+    """What the solver proved about its solution."""
 
     OPTIMAL = "optimal"
-    FEASIBLE = "feasible"  # the limits came first
-    INFEASIBLE = "infeasible"  # there is none
-    NONE_FOUND = "none_found"  # the limits came first
+    FEASIBLE = "feasible"  # a solution, but a limit ended the search before the proof
+    INFEASIBLE = "infeasible"  # the model has no solution
+    NONE_FOUND = "none_found"  # a limit ended the search before it found a solution
 
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """The value of each column, where there is one."""
+    """The value of each column (none if the solver found no solution), and what is proven about it."""
 
     proof: Proof
     values: tuple[float, ...] = ()
 
 
 class _Highs(highspy.Highs):
-    """HiGHS without its callbacks, which nobody here needs and whose set-up prints a banner."""
+    """HiGHS without callbacks: this module needs none, and their set-up prints a banner."""
 
     def enableCallbacks(self) -> None:  # noqa: N802  # the library's name
-        """Enable none."""
+        """Enable no callback."""
 
 
 class LinearModel:
-    """Grows by columns and rows and can be solved again after each; a solution starts from the last."""
+    """A linear program that can be solved again after each new column or row, starting from the last solution."""
 
     def __init__(self) -> None:
         self._highs = _Highs()  # type: ignore[no-untyped-call]  # the library's constructor has no annotations
@@ -48,11 +49,11 @@ class LinearModel:
 
     @property
     def columns(self) -> int:
-        """How many columns there are."""
+        """The number of columns."""
         return len(self._uppers)
 
     def add_column(self, value: float = 0.0, *, upper: float = 1.0) -> int:
-        """A column of this value to the objective, which is made as large as possible; its number."""
+        """Add a column with this coefficient in the objective, which the solver maximises; return its number."""
         self._highs.addCol(-value, 0.0, upper, 0, [], [])
         self._uppers.append(upper)
         return self.columns - 1
@@ -62,21 +63,21 @@ class LinearModel:
         self._highs.addRow(lower, upper, len(terms), list(terms), list(terms.values()))
 
     def fix(self, column: int, value: float) -> None:
-        """From now on the column has this value."""
+        """Fix the column at this value."""
         self._highs.changeColBounds(column, value, value)
 
     def free(self, column: int) -> None:
-        """The column may have any value from 0 to its upper end again."""
+        """Undo `fix`: allow any value from 0 to the column's upper bound."""
         self._highs.changeColBounds(column, 0.0, self._uppers[column])
 
     def demand_whole_numbers(self, *, max_nodes: int, max_improvements: int) -> None:
-        """From now on every column is a whole number; a search ends after so many nodes or better solutions."""
+        """Demand integers from now on; `solve` ends after `max_nodes` nodes or `max_improvements` better solutions."""
         for column in range(self.columns):
             self._highs.changeColIntegrality(column, highspy.HighsVarType.kInteger)
         self._set(mip_max_nodes=max_nodes, mip_max_improving_sols=max_improvements, mip_rel_gap=0.0)
 
     def solve(self) -> Solution:
-        """The best values, as far as the limits let them be found."""
+        """Return the best solution that the solver finds within its limits."""
         self._highs.run()
         match self._highs.getModelStatus():
             case highspy.HighsModelStatus.kOptimal | highspy.HighsModelStatus.kModelEmpty:

@@ -1,10 +1,10 @@
-"""The best labelling of related rows: fewest conflicts first, then the largest sum of values, by a linear model.
+"""Finds the best labelling of related rows: fewest conflicts first, then the largest sum of values.
 
-A *cutting-plane* search: most of what the rules forbid never comes up, so a clause is put
-into the model only once a solution violates it, and the model is solved again. If no labelling
-keeps every rule, a second model lets clauses be violated at a price no sum of values outweighs.
+A *cutting-plane* search over a linear model: no solution ever comes near most of the clauses, so the
+search adds a clause only once a solution violates it, and solves the model again. If no labelling keeps
+every rule, a second model allows violated clauses at a price that no sum of values outweighs.
 
-Labels may also be counted over all rows: then rules go first, bounds of the counts next, values last.
+The caller may also bound how many rows get each label. Rules then come first, these bounds second, values last.
 """
 
 from collections import Counter
@@ -18,24 +18,24 @@ from service.search.rules.consistency import Constraint
 from service.search.rules.linear_model import INFINITY, LinearModel, Proof
 from service.search.rules.rule import Broken, Clause, Conflict, Labels, Literal, Terms
 
-Values = Mapping[Row, Sequence[float]]  # of every label
+Values = Mapping[Row, Sequence[float]]  # one value for each label, the larger the better
 Counts = Mapping[Label, tuple[int, int]]  # the fewest and the most rows with a label
 
 NO_COUNTS: Counts = MappingProxyType({})
 
-MAX_CLAUSES = 500  # the most violated ones that a round adds to the model
+MAX_CLAUSES = 500  # a round adds at most this many violated clauses, the most violated first
 MAX_ROUNDS = 100
 MAX_NODES = 2_000  # of a branch-and-bound tree
-LARGE_COLUMNS = 400  # in a larger model fractions are rounded by diving
-FEW_FRACTIONS = 64  # unless labels are counted and no more are left, which branching decides quickly
+LARGE_COLUMNS = 400  # a model with more columns rounds its fractions by diving instead of branching
+FEW_FRACTIONS = 64  # with bounded counts and no more fractions than this, branching is quick in large models, too
 MAX_LARGE_ROUNDS = 5
-DIVE_PARTS = 4  # the part of the undecided columns that is decided at a time
+DIVE_PARTS = 4  # each dive fixes one part in four of the undecided columns
 TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Optimum:
-    """The best labelling found, and whether it is known that there is none better."""
+    """The best labelling found, and whether the solver proved that no other is better."""
 
     labels: dict[Row, Label]
     proven: bool
@@ -44,24 +44,24 @@ class Optimum:
 def best_labelling(
     constraints: Sequence[Constraint], values: Values, fixed: Labels, start: Labels, counts: Counts = NO_COUNTS
 ) -> Optimum:
-    """Label the rows that have values, beside the fixed labels; rows with neither are left out of account.
+    """Label the rows that have values, given the fixed labels; rows with neither are ignored.
 
-    `start` is a labelling of the same rows, or nothing: where the limits keep the solver from a
-    proof, the result is at least as good. `counts` bounds how many of the rows that have values
-    get a label. The limits count work, so that the result does not depend on the machine.
+    `start` is a labelling of the same rows, or empty. If a limit ends the search before the solver has a
+    proof, the result is at least as good as `start`. `counts` bounds how many of the rows with values
+    get each label. The limits count work, so the result does not depend on the machine.
     """
     known = dict(start) or {row: _likeliest(row_values) for row, row_values in values.items()}
     strict = _Model(constraints, values, fixed, counts)
     strict.demand_rules()
     if (found := strict.strict_optimum(known)) is not None:
         return found
-    price = _price(values) * (1 + (2 * len(values) if counts else 0))  # more than a label on every row that misses
+    price = _price(values) * (1 + (2 * len(values) if counts else 0))  # more than all rows outside the counts cost
     lenient = _Model(constraints, values, fixed, counts, price=price)
     return lenient.by_branching(known, brief=lenient.is_large) or Optimum(known, proven=False)
 
 
 def missed(counts: Counts, labels: Iterable[Label]) -> int:
-    """By how many rows the labels lie outside the bounds of their counts, all labels together."""
+    """By how many rows the counts of the labels lie outside their bounds, summed over the labels."""
     counted = Counter(labels)
     return sum(max(0, least - counted[label], counted[label] - most) for label, (least, most) in counts.items())
 
@@ -71,12 +71,12 @@ def _likeliest(values: Sequence[float]) -> Label:
 
 
 def _price(values: Values) -> float:
-    """More than any two labellings differ in value."""
+    """A number larger than the difference in value between any two labellings."""
     return 1.0 + sum(max(row) - min(row) for row in values.values())
 
 
 class _Model:
-    """Labels as columns of a linear model, with the clauses that were violated so far."""
+    """The linear model of a labelling problem: labels are columns, violated clauses are rows added round by round."""
 
     def __init__(
         self,
@@ -89,17 +89,17 @@ class _Model:
         self._constraints, self._values, self._fixed, self._price = constraints, values, fixed, price
         self._counts = counts
         self._model = LinearModel()
-        self._columns: dict[Row, dict[Label, int]] = {}  # of all labels but the row's reference
+        self._columns: dict[Row, dict[Label, int]] = {}  # for every watched label but the row's reference
         self._reference: dict[Row, Label] = {}
         self._clauses: set[Clause] = set()
         self._unavoidable: set[Conflict] = set()  # conflicts that the fixed labels have among themselves
-        self._excuses: dict[Conflict, int] = {}  # columns that are 1 where a conflict is put up with
+        self._slacks: dict[Conflict, int] = {}  # slack columns: 1 where the model accepts the conflict
         for row, labels in _watched_labels(constraints, values).items():
             self._add_row(row, labels.union(counts))
         self._bound_counts()
 
     def _add_row(self, row: Row, watched: set[Label]) -> None:
-        """A column for each label a rule watches; the best of the other labels stands for all of these."""
+        """Add a column for each watched label; of the other labels only the best, the reference, can be chosen."""
         values = self._values[row]
         others = [Label(label) for label in range(len(values)) if label not in watched]
         reference = max(others or watched, key=lambda label: (values[label], -label))
@@ -111,28 +111,28 @@ class _Model:
             self._model.add_row(dict.fromkeys(self._columns[row].values(), 1.0), upper=1.0)
 
     def _bound_counts(self) -> None:
-        """Let counts miss their bounds at a price that no sum of values outweighs: so there always is a solution."""
+        """Bound the counts by slack columns whose price no sum of values outweighs, so a solution always exists."""
         for label, (least, most) in self._counts.items():
             literals = [(row, label, True) for row in self._values]
             lacking, beyond = (self._model.add_column(-_price(self._values), upper=INFINITY) for _ in range(2))
             self.demand(literals, {lacking: 1.0, beyond: -1.0}, lower=float(least), upper=float(most))
 
     def demand_rules(self) -> None:
-        """Put in what each rule says in a few rows; the rest comes clause by clause."""
+        """Add the few rows by which each rule describes itself; violated clauses follow one by one."""
         for constraint in self._constraints:
             constraint.rule.kind.demand(constraint, self)
 
     @property
     def classes(self) -> int:
-        """How many labels there are."""
+        """The number of labels."""
         return len(next(iter(self._values.values())))
 
     def knows(self, row: Row) -> bool:
-        """Whether the row has a label or gets one."""
+        """Whether the row has a fixed label or gets one from this model."""
         return row in self._values or row in self._fixed
 
     def add_column(self) -> int:
-        """A column of no value."""
+        """Add a column that counts nothing in the objective."""
         return self._model.add_column()
 
     def demand(
@@ -143,7 +143,7 @@ class _Model:
         lower: float | None = None,
         upper: float | None = None,
     ) -> None:
-        """Bound how many of the literals are true, plus extra columns."""
+        """Bound the number of true literals plus the sum of the extra columns."""
         terms: dict[int, float] = dict(extra or {})
         constant = 0.0
         for literal in literals:
@@ -155,7 +155,7 @@ class _Model:
         self._model.add_row(terms, **{name: bound - constant for name, bound in bounds.items() if bound is not None})
 
     def _terms(self, literal: Literal) -> tuple[Terms, float]:
-        """A literal's truth as columns and a constant."""
+        """The truth of a literal (0 to 1) as a linear expression: columns and a constant."""
         row, label, wanted = literal
         if row in self._fixed:
             return {}, float((self._fixed[row] == label) == wanted)
@@ -168,45 +168,45 @@ class _Model:
 
     @property
     def is_large(self) -> bool:
-        """Whether a search by branching must be brief."""
+        """Whether branch and bound to the end would take too long."""
         return self._model.columns > LARGE_COLUMNS
 
     def strict_optimum(self, start: Labels) -> Optimum | None:
-        """The best labelling that keeps every rule; None where there is none or none was found."""
-        values = self._relaxed()
+        """The best labelling that keeps every rule; None if there is none, or the limits ended the search first."""
+        values = self._solve_relaxed()
         if values is None:
             return None
         fractions = _fractions(values)
-        if not fractions:  # so it is for most data
+        if not fractions:  # the usual case
             return Optimum(self._labels(values), proven=True)
         if not self.is_large or (self._counts and len(fractions) <= FEW_FRACTIONS):
             return self.by_branching(start, brief=False)
-        if (dived := self._dived(values)) is None:
+        if (rounded := self._dive(values)) is None:
             return None
-        return Optimum(min(self._labels(dived), dict(start), key=self._badness), proven=False)
+        return Optimum(min(self._labels(rounded), dict(start), key=self._badness), proven=False)
 
-    def _relaxed(self) -> tuple[float, ...] | None:
-        """The best solution in fractions; None where there is none, or the limits came first."""
+    def _solve_relaxed(self) -> tuple[float, ...] | None:
+        """The best solution of the relaxed model; None if there is none, or the limits ended the search first."""
         for _ in range(MAX_ROUNDS):
             solution = self._model.solve()
             if solution.proof is not Proof.OPTIMAL:
                 return None
             if not self._add(self._violated_by(solution.values)):
-                return None if self._is_hopeless else solution.values
+                return None if self._is_infeasible else solution.values
         return None
 
     @property
-    def _is_hopeless(self) -> bool:
-        """Whether every rule must be kept and the fixed labels break one."""
+    def _is_infeasible(self) -> bool:
+        """Whether this model allows no broken rule, but the fixed labels already break one."""
         return self._price is None and bool(self._unavoidable)
 
-    def _dived(self, values: tuple[float, ...]) -> tuple[float, ...] | None:
-        """Fix the fractions nearest to whole numbers there, again and again, until none is left."""
+    def _dive(self, values: tuple[float, ...]) -> tuple[float, ...] | None:
+        """Round by diving: fix the fractions nearest to 0 or 1, solve again, until no fraction is left."""
         while undecided := _fractions(values):
             for batch in (undecided[: 1 + len(undecided) // DIVE_PARTS], undecided[:1]):
                 for column in batch:
                     self._model.fix(column, round(values[column]))
-                if (deeper := self._relaxed()) is not None:
+                if (deeper := self._solve_relaxed()) is not None:
                     break
                 for column in batch:
                     self._model.free(column)
@@ -216,26 +216,26 @@ class _Model:
         return values
 
     def by_branching(self, start: Labels, *, brief: bool) -> Optimum | None:
-        """The best labelling by branch and bound; None where it is clear that none keeps the rules.
+        """The best labelling by branch and bound; None if the solver proves that none keeps the rules.
 
-        A brief search ends with the first better labelling.
+        A brief search ends at the first labelling that is better than the last.
         """
         self._model.demand_whole_numbers(max_nodes=MAX_NODES, max_improvements=1 if brief else MAX_NODES)
-        met = [dict(start)]
+        found_labels = [dict(start)]
         for _ in range(MAX_LARGE_ROUNDS if brief else MAX_ROUNDS):
             solution = self._model.solve()
             if solution.proof is Proof.INFEASIBLE:
                 return None
             if solution.proof is Proof.NONE_FOUND:
                 break
-            met.append(self._labels(solution.values))
-            if not self._add(self._broken_by(met[-1])):
-                if self._is_hopeless:
+            found_labels.append(self._labels(solution.values))
+            if not self._add(self._broken_by(found_labels[-1])):
+                if self._is_infeasible:
                     return None
                 if solution.proof is Proof.OPTIMAL:
-                    return Optimum(met[-1], proven=True)
+                    return Optimum(found_labels[-1], proven=True)
                 break
-        return Optimum(min(met, key=self._badness), proven=False)
+        return Optimum(min(found_labels, key=self._badness), proven=False)
 
     def _labels(self, values: Sequence[float]) -> dict[Row, Label]:
         labels = {}
@@ -265,47 +265,47 @@ class _Model:
         return constant + sum(coefficient * values[column] for column, coefficient in terms.items())
 
     def _add(self, violated: Iterable[tuple[float, Broken]]) -> bool:
-        """Put the most violated clauses into the model; whether there was any that is new."""
+        """Add the most violated clauses to the model; return whether that changed the model."""
         new = [(excess, broken) for excess, broken in violated if broken[1] not in self._clauses]
         new.sort(key=lambda found: (-found[0], found[1]))
-        added = self._excuse({conflict for _, (conflict, clause) in new if self._is_decided(clause)})
+        added = self._accept_unavoidable({conflict for _, (conflict, clause) in new if self._is_decided(clause)})
         for _, (conflict, clause) in new[:MAX_CLAUSES]:
             if self._is_decided(clause):
                 continue
             self._clauses.add(clause)
-            self.demand(clause, self._lenience(conflict), upper=len(clause) - 1.0)
+            self.demand(clause, self._slack_terms(conflict), upper=len(clause) - 1.0)
             added = True
         return added
 
-    def _excuse(self, unavoidable: set[Conflict]) -> bool:
-        """Put up with conflicts that nothing can be done about; whether any was to be avoided until now."""
-        known = [conflict for conflict in unavoidable - self._unavoidable if conflict in self._excuses]
+    def _accept_unavoidable(self, unavoidable: set[Conflict]) -> bool:
+        """Accept unavoidable conflicts at no price; return whether the model has tried to avoid any of them."""
+        known = [conflict for conflict in unavoidable - self._unavoidable if conflict in self._slacks]
         self._unavoidable.update(unavoidable)
         for conflict in known:
-            self._model.fix(self._excuses[conflict], 1)
+            self._model.fix(self._slacks[conflict], 1)
         return bool(known)
 
     def _is_decided(self, clause: Clause) -> bool:
-        """Whether fixed labels alone break or keep a clause: nothing can be done about it."""
+        """Whether all rows of the clause have fixed labels, so that no labelling can change its truth."""
         return all(row in self._fixed for row, _, _ in clause)
 
-    def _lenience(self, conflict: Conflict) -> Terms:
+    def _slack_terms(self, conflict: Conflict) -> Terms:
         if self._price is None:
             return {}
-        if conflict not in self._excuses:
+        if conflict not in self._slacks:
             price = 0.0 if conflict in self._unavoidable else self._price
-            self._excuses[conflict] = self._model.add_column(-price)
-        return {self._excuses[conflict]: -1.0}
+            self._slacks[conflict] = self._model.add_column(-price)
+        return {self._slacks[conflict]: -1.0}
 
 
 def _fractions(values: Sequence[float]) -> list[int]:
-    """The columns that are neither 0 nor 1, those nearest to either first."""
+    """The columns whose value is neither 0 nor 1, those nearest to 0 or 1 first."""
     distance = {column: abs(value - round(value)) for column, value in enumerate(values)}
     return sorted((column for column, away in distance.items() if away > TOLERANCE), key=lambda c: (distance[c], c))
 
 
 def _watched_labels(constraints: Sequence[Constraint], values: Values) -> dict[Row, set[Label]]:
-    """The labels of each row that a rule tells from the others."""
+    """For each row, the labels that some rule distinguishes from the others."""
     watched: dict[Row, set[Label]] = {row: set() for row in values}
     for constraint in constraints:
         for row in constraint.rows:

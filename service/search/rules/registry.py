@@ -1,4 +1,4 @@
-"""The rules there are. To add one, write its module and give it a line here."""
+"""Lists every rule between rows. To add a rule, write its module and give it a line here."""
 
 from enum import Enum
 from typing import Self
@@ -12,7 +12,7 @@ from service.search.rules.transitive import Transitive
 
 
 class Rule(Enum):
-    """What a constraint demands; a member's value is the rule's name, its `kind` what the rule brings."""
+    """The rules by name; a member's `kind` implements the rule."""
 
     kind: RuleKind
 
@@ -23,7 +23,7 @@ class Rule(Enum):
     TRANSITIVE = Transitive()
 
     def __new__(cls, kind: RuleKind) -> Self:
-        """A member that is found by the rule's name."""
+        """Make a member whose value is the rule's name."""
         member = object.__new__(cls)
         member._value_ = kind.name
         member.kind = kind

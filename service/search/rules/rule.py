@@ -1,4 +1,4 @@
-"""What one rule between rows brings: what it counts, when it is broken, and its rows of the linear model.
+"""The interface of a rule between rows: it finds the conflicts of a labelling and describes itself to a linear model.
 
 Each rule is a module beside this one and a member of `Rule` in `registry.py`.
 """
@@ -12,13 +12,13 @@ from service.identifiers import Label, Row
 Labels = Mapping[Row, Label]
 Conflict = tuple[Row, ...]  # rows that together break a rule, in order
 Literal = tuple[Row, Label, bool]  # the row has the label, or (False) has another one
-Clause = tuple[Literal, ...]  # not all of these at once
+Clause = tuple[Literal, ...]  # the rule forbids that all of these are true at once
 Broken = tuple[Conflict, Clause]
 Terms = Mapping[int, float]  # column of the linear model: coefficient
 
 
 class Scope(Protocol):
-    """The rows that one constraint is about."""
+    """The rows and the label to which a constraint applies its rule."""
 
     @property
     def clusters(self) -> tuple[tuple[Row, ...], ...]:
@@ -26,11 +26,11 @@ class Scope(Protocol):
 
     @property
     def label(self) -> Label:
-        """The label that is counted, where the rule counts one."""
+        """The label that the rule counts; some rules ignore it."""
 
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
-        """Of a rule about ordered pairs of things: the pair that each cluster compares, as numbers from 0."""
+        """For a rule about ordered pairs of things: the two things that each cluster compares, numbered from 0."""
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -38,33 +38,33 @@ class Scope(Protocol):
 
 
 class Tally(Protocol):
-    """A rule's count over a labelling that grows and shrinks by single rows, so that one more row is judged at once."""
+    """A rule's running count over a partial labelling; it says at once whether one more row causes a conflict."""
 
-    def put(self, row: Row, label: Label) -> None:
-        """Take in a row's label."""
+    def add(self, row: Row, label: Label) -> None:
+        """Add a row with its label."""
 
-    def take(self, row: Row, label: Label) -> None:
-        """Undo `put`."""
+    def remove(self, row: Row, label: Label) -> None:
+        """Undo `add`."""
 
     def breaks(self, row: Row, label: Label) -> bool:
         """Whether the row, which has this label, is part of a conflict."""
 
     def broken(self) -> Iterator[Broken]:
-        """The conflicts, each with a clause that the labels violate; a conflict may come with several."""
+        """The conflicts, each with a clause that the labels violate; a conflict appears once for each such clause."""
 
 
 class RuleModel(Protocol):
-    """A linear model of labels, as a rule sees it that puts its rows in."""
+    """The linear model of a labelling, as far as a rule needs it to add its rows."""
 
     @property
     def classes(self) -> int:
-        """How many labels there are."""
+        """The number of labels."""
 
     def knows(self, row: Row) -> bool:
-        """Whether the row has a label or gets one; any other row is left out of account."""
+        """Whether the row has a fixed label or gets one; the model ignores all other rows."""
 
     def add_column(self) -> int:
-        """A column from 0 to 1 of the rule's own; its number."""
+        """Add an auxiliary column from 0 to 1 for the rule; return its number."""
 
     def demand(
         self,
@@ -74,15 +74,15 @@ class RuleModel(Protocol):
         lower: float | None = None,
         upper: float | None = None,
     ) -> None:
-        """Bound how many of the literals are true, plus extra columns."""
+        """Bound the number of true literals plus the sum of the extra columns."""
 
 
 class RuleKind(Protocol):
-    """A rule. Where a method has a body, that is the answer of most rules."""
+    """One kind of rule. The method bodies here are the defaults, which fit most rules."""
 
     name: ClassVar[str]
-    compares_things: ClassVar[bool] = False  # it needs `Scope.pairs`, so that a group or a pair of rows cannot have it
-    binds_one_cluster: ClassVar[bool] = False  # a cluster that stands alone can break it
+    compares_things: ClassVar[bool] = False  # it needs `Scope.pairs`, so it cannot apply to a group or a pair of rows
+    binds_one_cluster: ClassVar[bool] = False  # a single cluster can break it
     kept_by_one_label: ClassVar[bool]  # some labelling with a single label keeps it, whatever the clusters are
     clusters_with_label: ClassVar[tuple[int, int | None] | None] = None  # the fewest and the most; None: no bound
 
@@ -91,37 +91,37 @@ class RuleKind(Protocol):
         """An empty tally."""
 
     def around(self, scope: Scope, rows: Collection[Row]) -> Sequence[int]:  # noqa: ARG002  # few rules use the rows
-        """The numbers of the clusters that can be in conflict together with any of the rows."""
+        """The numbers of the clusters that can be in one conflict with any of these rows."""
         return range(len(scope.clusters))
 
-    def most_clusters(self, classes: int) -> int | None:  # noqa: ARG002  # few rules need so many labels
-        """How many clusters can keep the rule with so many labels; None: any number."""
+    def most_clusters(self, classes: int) -> int | None:  # noqa: ARG002  # few rules depend on it
+        """The largest number of clusters that can keep the rule with `classes` labels; None: no limit."""
         return None
 
     def determines(self, scope: Scope, classes: int) -> bool:  # noqa: ARG002  # few rules do
-        """Whether the label of any one row tells those of the others."""
+        """Whether the label of any one row determines those of all others."""
         return False
 
     def without_a_cluster(self) -> "RuleKind | None":
-        """What is left of the rule where a cluster exists whose label nobody will know; None: nothing."""
+        """The rule that holds among the other clusters if one cluster never gets a label; None: no rule."""
         return self
 
     def watched(self, scope: Scope, classes: int) -> Iterable[Label]:  # noqa: ARG002  # few rules watch all labels
-        """The labels that the rule tells from the others."""
+        """The labels that the rule distinguishes from the others."""
         return (scope.label,)
 
     @abstractmethod
     def demand(self, scope: Scope, model: RuleModel) -> None:
-        """Put rows into the model that say the rule, as far as a few rows can."""
+        """Add rows that describe the rule to the model, as far as a few rows can; `violated` finds the rest."""
 
     def violated(
         self,
-        scope: Scope,  # noqa: ARG002  # most rules have said all in `demand`
+        scope: Scope,  # noqa: ARG002  # most rules describe themselves fully in `demand`
         knows: Callable[[Row], bool],  # noqa: ARG002
         truth: Callable[[Row, Label], float],  # noqa: ARG002
     ) -> Iterator[tuple[float, Clause]]:
-        """The clauses that a solution in fractions violates beyond what `demand` said, and by how much.
+        """The clauses that a fractional solution violates although it satisfies the rows of `demand`, and by how much.
 
-        `truth` tells how far a row that `knows` names has a label, from 0 to 1.
+        `truth` gives the value from 0 to 1 with which a row has a label, for every row that the model `knows`.
         """
         return iter(())

@@ -1,4 +1,4 @@
-"""All rows have the same label."""
+"""The rule `same_label`: all rows have the same label."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -12,14 +12,14 @@ class SameLabelTally:
     """The rows by label."""
 
     def __init__(self) -> None:
-        self._rows: dict[Label, set[Row]] = {}  # no empty sets in it
+        self._rows: dict[Label, set[Row]] = {}  # never an empty set
 
-    def put(self, row: Row, label: Label) -> None:
-        """Take in a row's label."""
+    def add(self, row: Row, label: Label) -> None:
+        """Add a row with its label."""
         self._rows.setdefault(label, set()).add(row)
 
-    def take(self, row: Row, label: Label) -> None:
-        """Undo `put`."""
+    def remove(self, row: Row, label: Label) -> None:
+        """Undo `add`."""
         self._rows[label].remove(row)
         if not self._rows[label]:
             del self._rows[label]
@@ -29,27 +29,27 @@ class SameLabelTally:
         return len(self._rows) > 1
 
     def broken(self) -> Iterator[Broken]:
-        """The pairs that disagree."""
+        """The pairs of rows with different labels."""
         for (label, rows), (_, others) in itertools.combinations(self._rows.items(), 2):
             for row, other in itertools.product(rows, others):
                 yield tuple(sorted((row, other))), ((row, label, True), (other, label, False))
 
 
 class SameLabel(RuleKind):
-    """All rows agree, whether they are of one cluster or of several."""
+    """All rows have the same label, within a cluster and across clusters."""
 
     name: ClassVar = "same_label"
     kept_by_one_label: ClassVar = True
 
-    def tally(self, scope: Scope) -> SameLabelTally:  # noqa: ARG002  # the labels alone are counted
+    def tally(self, scope: Scope) -> SameLabelTally:  # noqa: ARG002  # the tally needs only the labels
         """An empty tally."""
         return SameLabelTally()
 
-    def determines(self, scope: Scope, classes: int) -> bool:  # noqa: ARG002  # of any rows
+    def determines(self, scope: Scope, classes: int) -> bool:  # noqa: ARG002  # true of any rows
         """Every row has the label of every other."""
         return True
 
-    def watched(self, scope: Scope, classes: int) -> Iterable[Label]:  # noqa: ARG002  # whichever label is counted
+    def watched(self, scope: Scope, classes: int) -> Iterable[Label]:  # noqa: ARG002  # the rule counts every label
         """All labels."""
         return map(Label, range(classes))
 

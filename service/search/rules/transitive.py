@@ -1,7 +1,7 @@
-"""Where (a, b) and (b, c) have the label, (a, c) has it too: a strict order, so nothing goes in a circle.
+"""The rule `transitive`: if (a, b) and (b, c) have the label, (a, c) has it too; a strict order, without cycles.
 
-What a whole data set of comparisons forbids are far too many clauses for a linear model, so none
-is put in beforehand: `violated` finds those that a solution violates (*separation*).
+A data set of comparisons has far too many clauses for a linear model. So the rule adds none in advance:
+`violated` finds those that a solution violates (*separation*).
 """
 
 import itertools
@@ -15,7 +15,7 @@ TOLERANCE = 1e-6
 
 
 class Transitive(RuleKind):
-    """If the clusters that say (a, b) and (b, c) have the label, the one that says (a, c) has it too."""
+    """If the clusters that compare (a, b) and (b, c) have the label, the cluster that compares (a, c) has it too."""
 
     name: ClassVar = "transitive"
     compares_things: ClassVar = True
@@ -26,28 +26,28 @@ class Transitive(RuleKind):
         return TransitiveTally(scope)
 
     def around(self, scope: Scope, rows: Collection[Row]) -> Sequence[int]:
-        """The pairs that share a thing with a pair that one of the rows compares."""
+        """The clusters that share a thing with a cluster of these rows."""
         pairs = list(zip(scope.pairs, scope.clusters, strict=True))
         things = {thing for pair, cluster in pairs if not set(cluster).isdisjoint(rows) for thing in pair}
         return [number for number, pair in enumerate(scope.pairs) if not things.isdisjoint(pair)]
 
     def demand(self, scope: Scope, model: RuleModel) -> None:
-        """Nothing beforehand: `violated` brings clause by clause."""
+        """Add nothing: `violated` supplies the clauses as they are needed."""
 
     def violated(
         self, scope: Scope, knows: Callable[[Row], bool], truth: Callable[[Row, Label], float]
     ) -> Iterator[tuple[float, Clause]]:
-        """The paths of two claims that are truer than what closes them allows."""
+        """The clauses of all paths (a, b), (b, c) whose truth exceeds what (a, c) allows."""
         return _Paths(scope, knows, truth).violated()
 
 
 class TransitiveTally:
-    """Which pairs of things hold and which are denied.
+    """Counts which pairs of things hold and which are denied.
 
     A pair *holds* as soon as one of its rows has the label, and is *denied* once all its rows
-    are labelled otherwise. Of three things with a path a, b, c that holds it is a conflict if
-    (a, c) is denied, or if (a, c) has no rows and (c, a) holds. Sets of things are the
-    bits of whole numbers: the intersections are what all the work consists of.
+    have other labels. If (a, b) and (b, c) hold, that is a conflict if (a, c) is denied, or if
+    (a, c) has no rows and (c, a) holds. Sets of things are bits of integers, since intersections
+    are all the work.
     """
 
     def __init__(self, scope: Scope) -> None:
@@ -56,21 +56,21 @@ class TransitiveTally:
         self._pair = {row: pair for pair, rows in pairs.items() for row in rows}
         self._labels: dict[tuple[int, int], dict[Row, Label]] = {pair: {} for pair in pairs}
         size = 1 + max(itertools.chain.from_iterable(pairs), default=-1)
-        self._holds, self._held_by = [0] * size, [0] * size  # [a]: things b with (a, b), with (b, a), that holds
+        self._holds, self._held_by = [0] * size, [0] * size  # [a]: the things b such that (a, b), or (b, a), holds
         self._denied, self._denied_by = [0] * size, [0] * size
         self._rowless, self._rowless_by = [-1] * size, [-1] * size
         for one, other in pairs:
             self._rowless[one] &= ~(1 << other)
             self._rowless_by[other] &= ~(1 << one)
 
-    def put(self, row: Row, label: Label) -> None:
-        """Take in a row's label."""
+    def add(self, row: Row, label: Label) -> None:
+        """Add a row with its label."""
         pair = self._pair[row]
         self._labels[pair][row] = label
         self._update(pair)
 
-    def take(self, row: Row, label: Label) -> None:  # noqa: ARG002  # undoes `put`, which needs it
-        """Undo `put`."""
+    def remove(self, row: Row, label: Label) -> None:  # noqa: ARG002  # the counterpart of `add`, which needs it
+        """Undo `add`."""
         pair = self._pair[row]
         del self._labels[pair][row]
         self._update(pair)
@@ -86,12 +86,12 @@ class TransitiveTally:
         self._denied_by[other] = _with_bit(self._denied_by[other], one, on=denied)
 
     def breaks(self, row: Row, label: Label) -> bool:  # noqa: ARG002  # the pair's other rows count as well
-        """Whether the row's pair, as it is now, lies between two of three things in conflict."""
+        """Whether the row's pair is part of a conflict among three things."""
         one, other = self._pair[row]
         return self._broken_beside(one, other) or self._broken_beside(other, one)
 
     def _broken_beside(self, one: int, other: int) -> bool:
-        """Whether a third thing is in conflict with both, by a path on which `one` comes before `other`."""
+        """Whether some third thing completes a conflict in which `one` comes before `other` on the path."""
         between = self._holds[one] & self._held_by[other] if self._not_after(one) >> other & 1 else 0
         if not self._holds[one] >> other & 1:
             return bool(between)
@@ -108,7 +108,7 @@ class TransitiveTally:
         return self._denied_by[thing] | (self._rowless_by[thing] & self._holds[thing])
 
     def broken(self) -> Iterator[Broken]:
-        """The triples of things in conflict, as the labelled rows between any two of them; a clause for each path."""
+        """For each path in conflict: the labelled rows between any two of its three things, and the violated clause."""
         for one, reached in enumerate(self._holds):
             forbidden = self._not_after(one)
             for other in _bits(reached):
@@ -130,29 +130,26 @@ class TransitiveTally:
 
 
 class _Paths:
-    """The pairs as a solution in fractions has them, as far as their rows are known."""
+    """The truth of every pair in a fractional solution; finds the paths that violate the rule."""
 
     def __init__(self, scope: Scope, knows: Callable[[Row], bool], truth: Callable[[Row, Label], float]) -> None:
         self._rows = dict(zip(scope.pairs, scope.clusters, strict=True))
         self._label = scope.label
         self._truth = {row: truth(row, scope.label) for row in scope.rows if knows(row)}
-        self._claims: dict[int, dict[int, float]] = {}  # [a][b]: how far (a, b) holds
-        self._allowed: dict[int, dict[int, float]] = {}  # [a][c]: how true a path from a to c may be
+        self._claims: dict[int, dict[int, float]] = {}  # [a][b]: truth of (a, b)
+        self._allowed: dict[int, dict[int, float]] = {}  # [a][c]: largest truth allowed for a path from a to c
         for (one, other), rows in self._rows.items():
             truths = [self._truth[row] for row in rows if row in self._truth]
             if not truths:
                 continue
             self._claims.setdefault(one, {})[other] = max(truths)
-            if len(truths) == len(rows):  # a row without a label may yet have it
+            if len(truths) == len(rows):  # a row that the model does not know may have the label
                 self._allowed.setdefault(one, {})[other] = 1.0 + sum(truths)
             if (other, one) not in self._rows:
                 self._allowed.setdefault(other, {})[one] = 2.0 - max(truths)
 
     def violated(self) -> Iterator[tuple[float, Clause]]:
-        """The clauses of which more is true than all but one literal, and by how much.
-
-        A path of two claims must not be truer than what closes it allows.
-        """
+        """The violated clauses, each with its excess: the truth of its path above what (a, c) allows."""
         for one, seconds in self._claims.items():
             allowed = self._allowed.get(one, {})
             for other, first in seconds.items():
@@ -161,7 +158,7 @@ class _Paths:
                         yield first + second - allowed[third], self._clause(one, other, third)
 
     def _clause(self, one: int, other: int, third: int) -> Clause:
-        """The claims of the path, and what closes it."""
+        """The clause of a path: its two claims, and the rows that deny (a, c) or claim (c, a)."""
         path = [self._claimant(one, other), self._claimant(other, third)]
         if (one, third) in self._rows:
             return (*((row, self._label, True) for row in path), *self._denial(one, third))
@@ -179,7 +176,7 @@ def _with_bit(bits: int, number: int, *, on: bool) -> int:
 
 
 def _bits(bits: int) -> Iterator[int]:
-    """The numbers in a set, from the smallest."""
+    """The numbers in a set of bits, the smallest first."""
     while bits:
         lowest = bits & -bits
         yield lowest.bit_length() - 1

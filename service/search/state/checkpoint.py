@@ -1,4 +1,4 @@
-"""A search's state as plain JSON values, and back."""
+"""Converts a search's state to plain JSON values and back, so that a worker can store and resume it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,19 +10,19 @@ from service.search.rules.consistency import Labels
 from service.search.state.steps import Candidate, Phase, State, StopReason
 
 VERSION = 3
-_READ = (2, 3)  # version 2 knew no first impression and no panel
+_READ = (2, 3)  # version 2 had no first impression and no panel
 
 
 class OtherVersion(ValueError):
-    """The state was stored by a release whose searches went other ways."""
+    """Another release stored the state; this one cannot resume it."""
 
 
 class LaterVersion(OtherVersion):
-    """The state was stored by a later release, so that a worker of that release can go on with it."""
+    """A later release stored the state; a worker of that release can resume it."""
 
 
 def to_json(state: State) -> dict[str, Any]:
-    """Plain values that `from_json` turns back into an equal state."""
+    """The state as plain values, from which `from_json` makes an equal state."""
     return {
         "version": VERSION,
         "phase": state.phase.value,
@@ -45,7 +45,7 @@ def to_json(state: State) -> dict[str, Any]:
 
 
 def from_json(values: Mapping[str, Any]) -> State:
-    """The state that was stored. Raises OtherVersion, LaterVersion."""
+    """The state from stored values. Raises OtherVersion, LaterVersion."""
     if values["version"] not in _READ:
         kind = LaterVersion if values["version"] > VERSION else OtherVersion
         raise kind(f"this checkpoint has version {values['version']}, not {VERSION}")
@@ -70,7 +70,7 @@ def from_json(values: Mapping[str, Any]) -> State:
 
 
 def panel_of(values: Mapping[str, Any]) -> Panel | None:
-    """The panel of a stored state; none where it has none, or is of another version."""
+    """The panel of a stored state; None if it has none, or if another version stored it."""
     return from_json(values).panel if values["version"] in _READ else None
 
 

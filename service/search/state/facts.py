@@ -1,41 +1,41 @@
-"""What a search says about itself: facts for the report, stored with the state as they are (docs/verdicts.md)."""
+"""Facts that a search records about itself for the report; they are stored with its state (docs/verdicts.md)."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 
 class MeasuredLabelling(TypedDict):
-    """A labelling that the search has met, and what it was measured to be worth."""
+    """A labelling that the search has measured, and its information gain."""
 
     name: str
     gain_nats: float  # G, nats a row
     conflicts: int
     rows: int
-    demonstrations: list[int]  # of each view that measured it, at most
-    agreement: float  # share of rows labelled as by the labelling found
+    demonstrations: list[int]  # the most that each view of the measurement shows
+    agreement: float  # share of rows with the same label as in the result
     kappa: float | None
 
 
 class SearchFacts(TypedDict, total=False):
-    """Facts by name. Utilities are eq. 1 and 2 of arXiv 2506.10139, or G in their place; nats unless stated."""
+    """Facts by name. Utilities are eq. 2 of arXiv 2506.10139, or with G in place of P; nats unless stated."""
 
-    utility: float  # of the labelling found, on all rows of the shard
+    utility: float  # of the result, on all rows of the shard
     sweep_utilities: list[float]  # of every labelling that a sweep has measured
     restart_utilities: list[float]
-    restart_agreement: float | None  # share of rows labelled alike by the other starts
-    sample_rows: int  # scored again for the comparisons that follow
+    restart_agreement: float | None  # share of rows to which the other starts give the same label
+    sample_rows: int  # rows that the audit scored again for the comparisons below
     sample_utility: float
     permuted_utility: float  # of the best labelling with its labels permuted
-    shuffled_utility: float  # of the same labels dealt out at random over the same rows
-    polarity_nats: float  # by how much the labelling is preferred to its likeliest permutation beforehand
+    shuffled_utility: float  # of the same labels shuffled over the same rows
+    polarity_nats: float  # prior log-odds of the labelling against its likeliest permutation
     predictability: float  # P alone, nats per row, conflicts not counted
     shuffled_predictability: float
     gain_nats: float  # G of the sample, conflicts not counted
     entropy_nats: float  # of the label shares on the sample
     impression_utility: float
-    impression_confirmed: bool  # whether demonstrations bear the first impression out
-    known_rows: int  # asked for without being shown
-    known_right: int  # of these
+    impression_confirmed: bool  # whether demonstrations confirm the first impression
+    known_rows: int  # known rows that the views predict without showing them
+    known_right: int  # of these, the rows whose known label is the likeliest
     baselines: Mapping[str, Sequence[Sequence[int]]]  # by method: pairs of row and label
     labellings: list[MeasuredLabelling]
-    rows_asked_again: int  # of a later shard: doubtful rows
+    rows_asked_again: int  # doubtful rows of a later shard, which were scored a second time

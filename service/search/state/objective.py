@@ -1,4 +1,4 @@
-"""Utility of a labelling: mutual predictability and logical consistency (arXiv 2506.10139, eq. 1 and 2)."""
+"""Computes the utility of a labelling: mutual predictability and logical consistency (arXiv 2506.10139, eq. 1, 2)."""
 
 import math
 from enum import StrEnum
@@ -9,20 +9,20 @@ from service.search.state.problem import Problem
 
 
 class Objective(StrEnum):
-    """What a search raises."""
+    """The quantity that a search maximises."""
 
-    GAIN = "gain"  # information gain: what text and demonstrations tell of a label beyond the label shares
+    GAIN = "gain"  # information gain: how much better labels are predicted than from the label shares alone
     UTILITY = "utility"  # U(D) of arXiv 2506.10139, eq. 2
 
 
 def mutual_predictability(problem: Problem, labels: Labels, scores: Scores) -> float:
-    """P(D), eq. 1: log p(y_i | x_i, D without i) over the labelled rows, nats; their mean, or the sum as printed."""
+    """P(D), eq. 1: log p(y_i | x_i, D without i) over the labelled rows, nats; the mean, or the sum as in the paper."""
     mean = mean_log_probability(labels, scores)
     return mean if problem.parameters.mean else mean * len(labels)
 
 
 def mean_log_probability(labels: Labels, scores: Scores) -> float:
-    """The mean over rows of log p(own label), nats; 0 of nothing."""
+    """The mean over rows of log p(own label), nats; 0 if there are no rows."""
     own = [scores[row][label] for row, label in labels.items()]
     return math.fsum(own) / len(own) if own else 0.0
 

@@ -1,4 +1,4 @@
-"""What a search is about: rows as text, the label set, the rules, the demonstrations that stand before all."""
+"""The input of a search: rows as text, the label set, the rules, and the demonstrations in front of every prompt."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from service.search.rules.consistency import Constraint, Constraints, Labels
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters:
-    """Numbers of the search, by the names of arXiv 2506.10139 where it has them."""
+    """The parameters of the search; comments give their names in arXiv 2506.10139."""
 
     seed: int = 0
     alpha: float = 50.0  # weight of mutual predictability, eq. 2
@@ -29,23 +29,23 @@ class Parameters:
     initial_rows: int = 24
     sweeps: int = 5
     rounds: int = 4  # of a bootstrap
-    consistency: bool = True  # whether a bootstrap heeds the rules
-    exact_scores: bool = True  # leave-one-out scores at the end instead of those of the last sweep
+    consistency: bool = True  # whether a bootstrap keeps the rules
+    exact_scores: bool = True  # leave-one-out scores at the end; False: the scores of the last sweep
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One shard to be labelled. There is no gold here, nor any way to it.
+    """One shard to label. It has no gold labels and no access to them.
 
-    `prefix` is the text of demonstrations that stand before every prompt (the anchor's labelled
-    rows), `other_prefixes` has the same ones in other orders; `budget_tokens` and
-    `max_demonstrations` bound the demonstrations behind it, whose lengths
-    `demonstration_tokens` gives.
+    `prefix` is the text of the demonstrations in front of every prompt (the anchor's labelled
+    rows); `other_prefixes` has the same demonstrations in other orders. `budget_tokens` and
+    `max_demonstrations` bound the demonstrations that the search adds behind it, whose lengths
+    are `demonstration_tokens`.
 
     `panel` labels the rows of a later shard; `panel_prefixes` has the text of each member's demonstrations.
-    `known` holds the labels that the user is sure of: no search changes them. `shares` bounds
-    what share of this problem's rows, known ones included, has a label; labels that it does
-    not name may be as frequent as they are.
+    `known` has the labels that the user is sure of: no search changes them. `shares` bounds, by
+    label, its share of this problem's rows, known ones included; a label that it does not name
+    has no bounds.
     """
 
     texts: Mapping[Row, str]
@@ -70,7 +70,7 @@ class Problem:
 
     @property
     def classes(self) -> int:
-        """How many labels there are."""
+        """The number of labels."""
         return len(self.labels)
 
     @property
@@ -80,7 +80,7 @@ class Problem:
 
     @cached_property
     def constraints(self) -> Constraints:
-        """The rules and the groups they tie."""
+        """The rules, and the groups of rows that they tie together."""
         return Constraints(self.rows, self.constraint_list)
 
     @property
@@ -90,9 +90,9 @@ class Problem:
 
     @cached_property
     def order(self) -> tuple[Row, ...]:
-        """The order of rows in prompts: random, related rows side by side; the seed alone decides it.
+        """The order of rows in prompts: random by the seed alone, with related rows side by side.
 
-        Groups with known rows stand before all others, and in each of them the known rows before its other rows.
+        Groups with known rows come first, and within them the known rows come first.
         """
         groups = self.random("prompt order").sample(self.groups, len(self.groups))
         groups.sort(key=self.known.keys().isdisjoint)
@@ -107,17 +107,17 @@ class Problem:
         return f"{self.texts[row]} {self.labels[label]}{self.separator}"
 
     def demonstrations(self, rows: Iterable[Row], labels: Labels) -> str:
-        """Those of the rows that have a label, in this order."""
+        """The text of all these rows that have a label, as demonstrations in this order."""
         return "".join(self.demonstration(row, labels[row]) for row in rows if row in labels)
 
     def query(self, row: Row) -> Query:
-        """The row as a question."""
+        """The row as a query: its text, for which the language model predicts the label."""
         return Query(row, self.texts[row])
 
     def random(self, *key: object) -> Random:
-        """Randomness derived from the seed and a key: the same on every machine and after every restart."""
+        """A random generator seeded by the seed and a key: the same on every machine and after every restart."""
         return Random(":".join(map(str, (self.parameters.seed, *key))))
 
     def tokens(self, rows: Iterable[Row]) -> int:
-        """The length of these rows as demonstrations, in tokens."""
+        """The total length of these rows as demonstrations, in tokens."""
         return sum(self.demonstration_tokens.get(row, 0) for row in rows)

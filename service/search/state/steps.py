@@ -1,9 +1,9 @@
-"""The form of every search: a state, and steps that ask for scores and lead to the next state.
+"""The interface of a strategy: a state, and steps that ask for scores and return the next state.
 
-A step is a generator: it yields the prompt trees whose scores it needs, is sent the
-answers, and returns the next state. Between steps a state is a plain value that can be
-stored; a step that was cut off is taken again from its beginning, with the same randomness,
-since that depends on the seed and the step's number alone.
+A step is a generator: it yields the prompt trees whose scores it needs, receives the
+answers, and returns the next state. Between steps the state is a plain value that can be
+stored. A step that was interrupted runs again from its beginning with the same randomness,
+which depends only on the seed and the step's number.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -31,9 +31,9 @@ class StopReason(StrEnum):
     SWEEPS_DONE = "sweeps_done"  # the planned sweeps were made
     DRAWS_DONE = "draws_done"  # the planned iterations of Algorithm 1 were made
     ROUNDS_DONE = "rounds_done"  # the planned rounds of a bootstrap were made
-    ASKED_ONCE = "asked_once"  # every row was asked for once: a baseline, or a shard behind its anchor
-    NOT_BORNE_OUT = "not_borne_out"  # demonstrations tell nothing, and the labels of the first impression stand
-    LIMIT = "limit"  # a limit of the job was reached
+    ASKED_ONCE = "asked_once"  # every row was scored once: a baseline, or a shard behind its anchor
+    NOT_BORNE_OUT = "not_borne_out"  # demonstrations did not help, so the labels are those of the first impression
+    LIMIT = "limit"  # the job reached one of its limits
 
 
 class Phase(StrEnum):
@@ -43,16 +43,16 @@ class Phase(StrEnum):
     GROW = "grow"  # label more rows
     SWEEP = "sweep"  # rescore and redraw
     DRAW = "draw"  # one iteration of Algorithm 1
-    COMPLETE = "complete"  # label what is left
+    COMPLETE = "complete"  # label the remaining rows
     POLARITY = "polarity"  # try the permutations of the label set
-    SCORE = "score"  # every row given all others, exactly
-    AUDIT = "audit"  # permuted and shuffled labels, baselines: facts for the report
+    SCORE = "score"  # score every row given all others, exactly
+    AUDIT = "audit"  # score permuted and shuffled labels and baselines: facts for the report
     DONE = "done"
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A labelling of all rows at hand, the scores of its rows given the others, and its utility."""
+    """A labelling with its utility and the scores of each row given the other rows' labels."""
 
     labels: Mapping[Row, Label]
     scores: Scores
@@ -61,28 +61,28 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """All a search needs to go on."""
+    """All that a search needs to resume: where it is, its labels and scores, and the facts recorded so far."""
 
     phase: Phase = Phase.START
     step: int = 0  # steps taken in all
     round: int = 0  # steps taken in this phase
     labels: Mapping[Row, Label] = field(default_factory=dict)
-    scores: Scores = field(default_factory=dict)  # of the labels as they are, where known
-    raw: Scores = field(default_factory=dict)  # where `scores` are calibrated: what the language model said, pooled
+    scores: Scores = field(default_factory=dict)  # of rows under the current labels, as far as they were computed
+    raw: Scores = field(default_factory=dict)  # if `scores` are calibrated: the same pooled scores, uncalibrated
     impression: Scores = field(default_factory=dict)  # of all rows, without demonstrations
     best: Candidate | None = None
     starts: Sequence[Candidate] = ()  # labellings of the small set, one for each start
     iterations: int = 0  # changes proposed: draws of Algorithm 1, groups redrawn by sweeps
     accepted: int = 0  # changes made
-    unproven: int = 0  # redraws of large groups whose best labelling was not proven to be the best
-    turned: bool = False  # whether a permutation has taken the labelling's place
-    panel: Panel | None = None  # what later shards are labelled by
-    facts: SearchFacts = field(default_factory=SearchFacts)  # for the report; no search is steered by them
+    unproven: int = 0  # redraws of large groups without a proof that the labelling found is the best
+    turned: bool = False  # whether the search has replaced the labelling by one of its permutations
+    panel: Panel | None = None  # labels the rows of later shards
+    facts: SearchFacts = field(default_factory=SearchFacts)  # for the report; no search decides by them
     stop: StopReason | None = None
 
     @property
     def raw_scores(self) -> Scores:
-        """Scores that nothing has calibrated; none before the end of a search that calibrates by its impression."""
+        """The uncalibrated scores; empty until the end of a search that calibrates by its first impression."""
         return self.raw if self.raw or self.impression else self.scores
 
     def enter(self, phase: Phase, **changes: object) -> "State":
@@ -98,23 +98,23 @@ Step = Generator[Request, Answer, State]
 
 
 class Strategy(Protocol):
-    """A way to search."""
+    """A search algorithm: a function from each state to the step that leads to the next."""
 
     def step(self, problem: Problem, state: State) -> Step:
-        """One step from this state; never called in phase DONE."""
+        """Begin the next step from this state; never called in phase DONE."""
 
 
 def ask(*trees: PromptTree) -> Generator[Request, Answer, list[Scores]]:
-    """Ask for trees at once; normalized scores of each."""
+    """Request the scores of these trees together; return each tree's scores, normalized."""
     answers = yield trees
     return [{row: normalized(values) for row, values in answer.log_probabilities.items()} for answer in answers]
 
 
 def better(first: Candidate | None, second: Candidate) -> Candidate:
-    """The one of higher utility; of equals the first."""
+    """The candidate of higher utility; the first if they are equal."""
     return second if first is None or second.utility > first.utility else first
 
 
 def as_candidate(problem: Problem, labels: Labels, scores: Scores) -> Candidate:
-    """A labelling with the utility that these scores give it."""
+    """A labelling with its scores and the utility that follows from them."""
     return Candidate(dict(labels), dict(scores), utility(problem, labels, scores))

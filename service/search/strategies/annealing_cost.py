@@ -1,4 +1,4 @@
-"""What simulated annealing over single rows costs, by a formula: Algorithm 1 is too long for made-up scores."""
+"""Predicts the cost of simulated annealing (Algorithm 1) by a formula, since a simulation of it would take too long."""
 
 import math
 from collections.abc import Callable
@@ -14,17 +14,17 @@ _EVALUATIONS_PER_DRAW = 0.7  # leave-one-outs per draw: unchanged labels need no
 
 
 class AnnealingCost:
-    """A leave-one-out over the rows labelled so far for most of the draws, in every shard."""
+    """The cost of a search that makes a leave-one-out over the rows labelled so far for most draws, in every shard."""
 
     def alone(
         self, strategy: Strategy, parameters: Parameters, shard: ShardLengths, check_wanted: Callable[[], None]
     ) -> CostSimulation:
-        """N L (log2 N + 1) tokens for each leave-one-out."""
+        """Count N L (log2 N + 1) tokens for each leave-one-out."""
         del strategy, check_wanted  # a formula takes no time
         return CostSimulation(_annealing(parameters, shard))
 
     def behind(self, parameters: Parameters, shard: ShardLengths, asked: Asked) -> Usage:
-        """The same behind the anchor's demonstrations, which travel with every prompt."""
+        """Add the anchor's demonstrations, which every prompt sends again."""
         inside = _annealing(parameters, shard)
         return inside + Usage(0, inside.prompts * asked.first[0], 0, modelled=True)
 

@@ -1,4 +1,4 @@
-"""What a way to label is made of, for the names that a configuration can give (`registry.py`)."""
+"""Describes a strategy or baseline for the registry: what to run, and how to predict its cost (`registry.py`)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ _SIMULATED = SimulatedCost()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approach:
-    """A strategy of the search for coherent labels: what searches by each objective, the default one first."""
+    """A strategy of the search for coherent labels: the search for each objective it supports, its default first."""
 
     searches: Mapping[Objective, Strategy]
     cost: Cost = _SIMULATED
 
     @property
     def default_objective(self) -> Objective:
-        """What the search raises where a configuration names nothing."""
+        """The objective of a search whose configuration names none."""
         return next(iter(self.searches))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """A method that does without that search; with `reads_anchor` its later shards stand behind the anchor's labels."""
+    """A method without that search; with `reads_anchor`, it labels later shards behind the anchor's demonstrations."""
 
     build: Callable[[Parameters], Strategy]
     reads_anchor: bool = False

@@ -1,12 +1,14 @@
-"""Strategy `authors`: what the released code of arXiv 2506.10139 does where it differs from the paper; a yardstick.
+"""Strategy `authors`: Algorithm 1 as the released code of arXiv 2506.10139 runs it; a yardstick.
 
-The differences: mutual predictability is the mean log-odds of the labels, which can be
-positive; the seeds are balanced; a proposal that changes nothing costs nothing more; repair
-tries two options for a conflict, in random order of the conflicts, and its first repair of a
-proposal is taken whatever it does to utility; the temperature falls with the changes
-accepted, with 2 in the place of beta; the last labelling is returned, not the best, and what
-has no label by then has none. Known rows are among the seeds and keep their labels. Its keys
-that are made from gold labels are not followed: conflicts come from the relations alone.
+The code differs from the paper in these points. Mutual predictability is the mean log-odds of the
+labels, which can be positive. The seeds are balanced over the labels. A proposal that changes no label
+needs no further scores. Repair visits the conflicts in random order, tries two options for each, and
+keeps its first repair of a proposal even if utility falls. The temperature falls with the number of
+accepted changes, with 2 in place of beta. The search returns the last labelling instead of the best,
+and leaves rows unlabelled that no draw has met.
+
+Known rows are among the seeds and keep their labels. The released code also makes keys from gold
+labels; this one does not: conflicts come from the relations alone.
 """
 
 import math
@@ -27,15 +29,15 @@ from service.search.state.steps import Answer, Candidate, Phase, Request, State,
 from service.search.strategies.annealing_cost import AnnealingCost
 from service.search.strategies.approach import Approach
 
-COOLING = 2.0  # in the place of beta
+COOLING = 2.0  # in place of beta
 
 
 @dataclass(frozen=True)
 class Authors:
-    """Simulated annealing over single rows, as released."""
+    """Simulated annealing over single rows, as in the released code."""
 
     def step(self, problem: Problem, state: State) -> Step:
-        """One draw, or one of the steps around it."""
+        """Run one draw, the start or the audit."""
         match state.phase:
             case Phase.START:
                 return self._start(problem, state)
@@ -46,15 +48,15 @@ class Authors:
         raise AssertionError(state.phase)
 
     def _start(self, problem: Problem, state: State) -> Step:
-        """Label K rows, every label equally often, and repair."""
+        """Label K rows with each label equally often, and repair."""
         rng = problem.random("start")
         rows = [] if problem.prefix else seed_rows(problem, rng)
         labels = {row: problem.label_range[number % problem.classes] for number, row in enumerate(rows)}
         candidate = yield from _repaired(problem, {**labels, **problem.known}, rng)
-        return _at(state.enter(Phase.DRAW), candidate)
+        return _moved_to(state.enter(Phase.DRAW), candidate)
 
     def _draw(self, problem: Problem, state: State) -> Step:
-        """Propose the likeliest label of a random row; take it by the change in utility."""
+        """Propose the likeliest label of a random row; accept or reject it by the change in utility."""
         if state.round >= draws(problem.parameters, len(free_rows(problem))):
             after = Phase.DONE if problem.prefix else Phase.AUDIT
             return state.enter(after, stop=StopReason.DRAWS_DONE).noting(utility=_current(problem, state).utility)
@@ -70,7 +72,7 @@ class Authors:
         gain = proposed.utility - _current(problem, state).utility
         if not accepts(gain, temperature(problem, state.accepted), rng):
             return state
-        return _at(replace(state, accepted=state.accepted + 1), proposed)
+        return _moved_to(replace(state, accepted=state.accepted + 1), proposed)
 
     def _audit(self, problem: Problem, state: State) -> Step:
         state = yield from audited(problem, state)
@@ -84,7 +86,7 @@ def temperature(problem: Problem, accepted: int) -> float:
 
 
 def as_released(problem: Problem, labels: Labels, found: Candidate) -> Candidate:
-    """The labelling with the utility of the released code: alpha times the mean log-odds, less the conflicts."""
+    """The labelling with the released code's utility: alpha times the mean log-odds, less the number of conflicts."""
     odds = [margin(found.scores[row], label) for row, label in labels.items()]
     predictability = math.fsum(odds) / len(odds) if odds else 0.0
     utility = problem.parameters.alpha * predictability - len(problem.constraints.conflicts(labels))
@@ -92,9 +94,10 @@ def as_released(problem: Problem, labels: Labels, found: Candidate) -> Candidate
 
 
 def two_options(problem: Problem, labels: Labels, conflict: Conflict) -> list[dict[Row, Label]]:
-    """Rows that must not agree get two different labels, either way; rows that must agree either of theirs.
+    """The two options of the released code for a conflict.
 
-    An option that would change a known row's label is left out.
+    If both rows have the same label, the options give them different ones, either way round; if the rows
+    differ, the options give both the label of one of them. Options that change a known row's label are left out.
     """
     first, last = conflict[0], conflict[-1]
     one, other = labels[first], labels[last]
@@ -108,7 +111,7 @@ def two_options(problem: Problem, labels: Labels, conflict: Conflict) -> list[di
 
 
 def _repaired(problem: Problem, labels: Labels, rng: Random) -> Generator[Request, Answer, Candidate]:
-    """The labelling after the released code's repair, scored; without conflicts as it is."""
+    """The labelling after the released code's repair, with its scores; unchanged if it has no conflicts."""
     best: Candidate | None = None
     for _ in range(problem.parameters.repair_rounds):
         better = yield from _first_improvement(problem, labels if best is None else best.labels, best, rng)
@@ -124,7 +127,10 @@ def _repaired(problem: Problem, labels: Labels, rng: Random) -> Generator[Reques
 def _first_improvement(
     problem: Problem, labels: Labels, best: Candidate | None, rng: Random
 ) -> Generator[Request, Answer, Candidate | None]:
-    """The better option of the first conflict, in random order, that raises utility; any does so at first."""
+    """The better option of the first conflict, in random order, whose option raises utility.
+
+    While there is no `best` yet, the first conflict's better option counts as an improvement.
+    """
     conflicts = problem.constraints.conflicts(labels)
     for conflict in rng.sample(conflicts, len(conflicts)):
         if not (options := two_options(problem, labels, conflict)):
@@ -141,7 +147,7 @@ def _current(problem: Problem, state: State) -> Candidate:
     return as_released(problem, state.labels, Candidate(state.labels, state.scores, 0.0))
 
 
-def _at(state: State, candidate: Candidate) -> State:
+def _moved_to(state: State, candidate: Candidate) -> State:
     return replace(state, labels=candidate.labels, scores=candidate.scores)
 
 

@@ -1,6 +1,7 @@
-"""Ways to label without a search, to compare with: `zero_shot`, `few_shot_random` and `bootstrap`.
+"""The baselines `zero_shot`, `few_shot_random` and `bootstrap`: simple labelling methods to compare the search with.
 
-Known rows keep their labels in all of them, and stand among the few that are shown with random labels.
+In all of them known rows keep their labels. Where a baseline shows a few rows with random labels, the known
+rows are among these with their known labels.
 """
 
 from collections.abc import Generator
@@ -24,7 +25,7 @@ from service.search.strategies.extension import extended
 
 @dataclass(frozen=True)
 class ZeroShot:
-    """The likeliest label of each row by itself, rules ignored."""
+    """Gives each row its likeliest label without demonstrations; ignores the rules."""
 
     def step(self, problem: Problem, state: State) -> Step:
         """Ask for all rows at once."""
@@ -34,7 +35,7 @@ class ZeroShot:
 
 @dataclass(frozen=True)
 class FewShotRandom:
-    """The likeliest label of each row behind a few demonstrations with random labels, rules ignored."""
+    """Gives each row its likeliest label behind a few demonstrations with random labels; ignores the rules."""
 
     def step(self, problem: Problem, state: State) -> Step:
         """Ask for all rows at once."""
@@ -44,16 +45,16 @@ class FewShotRandom:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Rounds of relabelling: first behind random labels, then behind twice as many labels of the last round.
+    """Relabels all rows in rounds: first behind random labels, then behind twice as many labels of the last round.
 
-    `consistent` takes the likeliest labelling of related rows that breaks no rule in each
-    round; otherwise rules are ignored.
+    If `consistent`, each round takes the likeliest labelling of related rows that breaks no rule;
+    otherwise it ignores the rules.
     """
 
     consistent: bool = True
 
     def step(self, problem: Problem, state: State) -> Step:
-        """One round."""
+        """Run one round, the audit, or all of a later shard."""
         if state.phase is Phase.AUDIT:
             state = yield from audited(problem, state)
             return state.enter(Phase.DONE)
@@ -92,7 +93,7 @@ class Bootstrap:
 
 
 def _row_by_row(problem: Problem, scores: Scores) -> dict[Row, Label]:
-    """The known labels, and the likeliest one of each other row."""
+    """The known labels, and the likeliest label of each other row."""
     return {row: problem.known.get(row, likeliest(scores[row])) for row in problem.rows}
 
 
@@ -104,7 +105,7 @@ def _behind_random_labels(problem: Problem) -> Generator[Request, Answer, Scores
 
 
 def _known_few_shot(problem: Problem, rng: Random) -> PromptTree:
-    """All rows behind the known ones and, up to RANDOM_DEMONSTRATIONS, others with random labels."""
+    """Queries for all rows behind the known ones, filled up to RANDOM_DEMONSTRATIONS with randomly labelled rows."""
     free = free_rows(problem)
     count = min(max(0, RANDOM_DEMONSTRATIONS - len(problem.known)), len(free))
     drawn = {**problem.known, **{row: rng.choice(problem.label_range) for row in rng.sample(free, count)}}

@@ -1,4 +1,4 @@
-"""What the search of a shard costs, said before it runs: every way to label names the rule that holds for it."""
+"""Predicts the prompts and tokens of a shard's search before it runs; each strategy names the rule that fits it."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -8,30 +8,30 @@ from service.identifiers import Row
 from service.search.predictions.prompt_tree import Usage
 from service.search.state.problem import Parameters
 from service.search.state.steps import Strategy
-from service.search.strategies.cost_simulation import CostSimulation, made_up_problem, rehearsed
+from service.search.strategies.cost_simulation import CostSimulation, made_up_problem, simulate_search
 
-_DOUBTFUL_SHARE = 0.1  # of the rows behind an anchor or by a panel's first members, which are asked for again
+_DOUBTFUL_SHARE = 0.1  # expected share of a later shard's rows that are scored a second time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardLengths:
-    """The rows of a shard without their text; lengths are in the backend's tokens."""
+    """The lengths of a shard's rows, in the backend's tokens: all that a prediction of its cost needs."""
 
-    groups: Sequence[int]  # of each row
-    tokens: Sequence[int]  # of each row with its label and the separator
+    groups: Sequence[int]  # the number of each row's group
+    tokens: Sequence[int]  # the length of each row with its label and the separator
     known: Collection[Row]  # rows whose label the user is sure of, by their place in the shard
     classes: int
-    budget_tokens: int  # that the demonstrations of a prompt may have
-    lead_tokens: int  # of what all texts begin with
-    tail_tokens: int  # of a label and the separator alone
-    shared_beginnings: float  # share of the texts that the row before begins with, too
+    budget_tokens: int  # maximum length of a prompt's demonstrations
+    lead_tokens: int  # length of the beginning that all texts share
+    tail_tokens: int  # length of a label and the separator
+    shared_beginnings: float  # mean share of a text that it has in common with the beginning of the row before
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """How a later shard asks: every row behind each of the first texts, doubtful rows behind the others, too.
+    """The texts of demonstrations behind which a later shard scores its rows, by their lengths in tokens.
 
-    In tokens of the demonstrations that stand there.
+    The shard scores every row behind each of the `first` texts, and doubtful rows behind the `others`, too.
     """
 
     first: Sequence[int]
@@ -39,32 +39,34 @@ class Asked:
 
 
 class Cost(Protocol):
-    """A rule that predicts prompts and tokens, as if the server's prefix cache were ideal and a label one token."""
+    """A rule that predicts prompts and tokens, assuming an ideal prefix cache and labels of one token."""
 
     def alone(
         self, strategy: Strategy, parameters: Parameters, shard: ShardLengths, check_wanted: Callable[[], None]
     ) -> CostSimulation:
-        """A shard that reads no anchor; what `check_wanted` raises ends a long prediction."""
+        """Predict a shard without an anchor; `check_wanted` may raise an error to end a long prediction."""
 
     def behind(self, parameters: Parameters, shard: ShardLengths, asked: Asked) -> Usage:
-        """A shard behind the anchor's demonstrations, which are in the cache by then."""
+        """Predict a shard behind the anchor's demonstrations, assuming that the cache already holds them."""
 
 
 class SimulatedCost:
-    """The strategy is run on made-up scores; behind an anchor every row is asked for once, doubtful ones again."""
+    """Runs the strategy on made-up scores; counts, for later shards, each row once and doubtful rows again."""
 
     def alone(
         self, strategy: Strategy, parameters: Parameters, shard: ShardLengths, check_wanted: Callable[[], None]
     ) -> CostSimulation:
-        """What the run asks for, and the panel that it makes."""
+        """Run the strategy on a made-up problem of these lengths."""
         problem = made_up_problem(
             shard.groups, shard.tokens, shard.classes, parameters, shard.budget_tokens, known=shard.known
         )
         lead = max(shard.lead_tokens, _shared_tokens(shard))
-        return rehearsed(strategy, problem, lead_tokens=lead, tail_tokens=shard.tail_tokens, check_wanted=check_wanted)
+        return simulate_search(
+            strategy, problem, lead_tokens=lead, tail_tokens=shard.tail_tokens, check_wanted=check_wanted
+        )
 
     def behind(self, parameters: Parameters, shard: ShardLengths, asked: Asked) -> Usage:
-        """The rows' own tokens once for each text that they are asked behind."""
+        """Count the rows' own tokens once for each text of demonstrations in front of them."""
         del parameters
         times = len(asked.first) + _DOUBTFUL_SHARE * len(asked.others)
         before = sum(asked.first) + _DOUBTFUL_SHARE * sum(asked.others)
@@ -75,6 +77,6 @@ class SimulatedCost:
 
 
 def _shared_tokens(shard: ShardLengths) -> int:
-    """Tokens that a text has in common with its neighbour: characters shared end within a token, which is new."""
+    """Tokens that a text shares with its neighbour: one less, since the shared characters may end within a token."""
     mean = sum(shard.tokens) / len(shard.tokens) - shard.tail_tokens
     return round(max(0.0, shard.shared_beginnings * mean - 1))

@@ -1,7 +1,7 @@
-"""Runs a search on made-up scores to find out what the real one will cost: the same prompts, no backend.
+"""Predicts the cost of a search by running it on made-up scores, without a backend, and counting its prompts.
 
-A search decides by its scores how often it sweeps and what it asks again, so that no formula
-tells its cost; but any scores of the usual kind make it ask for about as much.
+A search decides by its scores how often it sweeps and which rows it scores again. So no formula
+gives its cost, but any plausible scores lead to about as many prompts.
 """
 
 import zlib
@@ -17,36 +17,37 @@ from service.search.rules.consistency import Constraint, Rule
 from service.search.state.problem import Parameters, Problem
 from service.search.state.steps import Strategy
 
-DOUBTFUL_SHARE = 0.1  # of the rows, whose label depends on what stands before
-WAVERING_NATS = 0.3  # by how much it does
-CERTAINTY_NATS = 3.0  # by which the other rows' labels are likelier
-_BREAK = "\n"  # between the made-up demonstrations, whose text is the row's number and label
+DOUBTFUL_SHARE = 0.1  # share of the rows whose scores vary with the prompt
+WAVERING_NATS = 0.3  # standard deviation of that variation
+CERTAINTY_NATS = 3.0  # margin of the likeliest label of all other rows
+_BREAK = "\n"  # separates the made-up demonstrations, whose text is the row's number and label
 
 
 @dataclass(frozen=True, slots=True)
 class CostSimulation:
-    """What the search costs with an ideal prefix cache, and the panel it has for later shards, if it makes one."""
+    """The cost of a simulated search with an ideal prefix cache, and its panel for later shards, if it fits one."""
 
     usage: Usage
     panel: Panel | None = None
 
 
-def nobody_has_left() -> None:
-    """For whoever cannot leave."""
+def never_cancelled() -> None:
+    """The `check_wanted` of a caller that never cancels."""
 
 
-def rehearsed(
+def simulate_search(
     strategy: Strategy,
     problem: Problem,
     *,
     lead_tokens: int,
     tail_tokens: int,
-    check_wanted: Callable[[], None] = nobody_has_left,
+    check_wanted: Callable[[], None] = never_cancelled,
 ) -> CostSimulation:
-    """The search of such a problem.
+    """Run the search of such a problem on made-up scores and count its cost.
 
-    `lead_tokens` is the length of what all texts begin with, `tail_tokens` that of a label
-    with its separator, which a query does not have. What `check_wanted` raises ends it between two steps.
+    `lead_tokens` is the length of the beginning that all texts share, `tail_tokens` that of a label
+    with its separator, which a query lacks. `check_wanted` may raise an error between two requests to end
+    the simulation.
     """
     scorer = _MadeUpScorer(problem, lead_tokens, tail_tokens)
     search, usage = Search(problem, strategy), Usage(modelled=True)
@@ -67,9 +68,9 @@ def made_up_problem(
     *,
     known: Collection[Row] = (),
 ) -> Problem:
-    """A problem with rows of these lengths; of each group at most one has the first label.
+    """A problem with rows of these lengths and one rule: at most one row of a group has the first label.
 
-    Known rows have made-up labels that break no rule: what they are changes the cost but little.
+    Known rows have made-up labels that break no rule, since their choice hardly affects the cost.
     """
     rows = list(map(Row, range(len(tokens))))
     members: dict[int, list[Row]] = {}
@@ -95,7 +96,7 @@ def made_up_problem(
 
 @dataclass(slots=True)
 class _Prefix:
-    """A run of demonstrations that an ideal prefix cache holds, and the rows whose text it holds behind them."""
+    """A node of the ideal prefix cache: the demonstrations and the row texts that it holds behind one prefix."""
 
     read: dict[str, "_Prefix"] = field(default_factory=dict)
     texts: set[Row] = field(default_factory=set)
@@ -103,7 +104,7 @@ class _Prefix:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where in a tree the scorer is: the cached prefix, its length in tokens, and a number that stands for its text."""
+    """The scorer's position in a prompt tree: the cached prefix, its length in tokens, and a hash of its text."""
 
     prefix: _Prefix
     tokens: int = 0
@@ -111,7 +112,7 @@ class _Place:
 
 
 class _MadeUpScorer:
-    """Holds one label of each row for likely; of a few rows it is unsure and may change its mind."""
+    """Prefers one fixed label per row; for the doubtful share of the rows the preference varies with the prompt."""
 
     def __init__(self, problem: Problem, lead_tokens: int, tail_tokens: int) -> None:
         self._tokens = problem.demonstration_tokens
@@ -119,10 +120,10 @@ class _MadeUpScorer:
         self._tail = tail_tokens
         self._classes = problem.classes
         self._root = _Prefix()
-        self._held = _consistent_labels(problem)
+        self._preferred = _consistent_labels(problem)
 
     def score(self, tree: PromptTree) -> TreeScores:
-        """Scores and cost of a tree, behind everything that was read before."""
+        """Score a tree; its cost takes into account all that the prefix cache holds from earlier trees."""
         scores: dict[Row, LogProbabilities] = {}
         return TreeScores(scores, self._visit(tree, _Place(self._root), scores))
 
@@ -131,7 +132,7 @@ class _MadeUpScorer:
         usage = Usage(tokens_computed=computed, modelled=True)
         for query in tree.queries:
             length = max(1, self._tokens[query.row] - self._tail)
-            computed = self._new_tokens(query.row, place.prefix) or 1  # a prompt's last token always is
+            computed = self._new_tokens(query.row, place.prefix) or 1  # a server always computes a prompt's last token
             usage += Usage(1, place.tokens + length, computed, modelled=True)
             scores[query.row] = self._scores(query.row, place.text)
         for child in tree.children:
@@ -139,7 +140,7 @@ class _MadeUpScorer:
         return usage
 
     def _read(self, text: str, place: _Place) -> tuple[_Place, int]:
-        """The place behind these demonstrations, and how many tokens of them were new."""
+        """The position behind these demonstrations, and how many of their tokens the cache did not hold."""
         computed = 0
         for demonstration in text.split(_BREAK)[:-1]:
             row = Row(int(demonstration.split()[0]))
@@ -151,7 +152,7 @@ class _MadeUpScorer:
         return place, computed
 
     def _new_tokens(self, row: Row, prefix: _Prefix) -> int:
-        """How much of a row's text is not held behind this prefix; from now on all of it is."""
+        """How many tokens of a row's text the cache does not hold behind this prefix; adds the text to the cache."""
         if row in prefix.texts:
             return 0
         lead = self._lead if prefix.texts else 0
@@ -161,12 +162,12 @@ class _MadeUpScorer:
     def _scores(self, row: Row, text: int) -> LogProbabilities:
         of_row, of_prompt = Random(f"{row}"), Random(f"{row} {text}")
         if of_row.random() >= DOUBTFUL_SHARE:
-            return tuple(0.0 if label == self._held[row] else -CERTAINTY_NATS for label in range(self._classes))
+            return tuple(0.0 if label == self._preferred[row] else -CERTAINTY_NATS for label in range(self._classes))
         return tuple(of_row.gauss(0.0, 1.0) + of_prompt.gauss(0.0, WAVERING_NATS) for _ in range(self._classes))
 
 
 def _consistent_labels(problem: Problem) -> Mapping[Row, Label]:
-    """A label for each row, the first one for one row of each group at most."""
+    """A label for each row, such that at most one row of each group has the first label."""
     rng, labels = Random(0), dict[Row, Label]()
     for group in problem.groups:
         labels |= {row: Label(rng.randrange(1, problem.classes)) for row in group}

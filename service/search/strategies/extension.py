@@ -1,4 +1,4 @@
-"""Labels for the rows of a later shard, behind the anchor's demonstrations."""
+"""Labels the rows of a later shard behind the anchor's demonstrations, without a search of its own."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
@@ -14,16 +14,15 @@ from service.search.rules.consistency import Labels
 from service.search.state.problem import Problem
 from service.search.state.steps import Answer, Candidate, Phase, Request, State, Step, StopReason, as_candidate, ask
 
-DOUBT_NATS = 1.0  # a group of related rows with a smaller margin is asked for again
+DOUBT_NATS = 1.0  # a group with a row of smaller margin is scored again
 
 
 def extended(problem: Problem, state: State, *, consistent: bool = True) -> Step:
-    """Ask for every row once, for doubtful ones again, and take the likeliest labelling of related rows.
+    """Score every row once and doubtful rows again; take the likeliest labelling of related rows.
 
-    Sweeps over the shard's own labels were tried and moved almost none of them: behind a
-    hundred demonstrations of one concept, more of them tell the language model little. What
-    does depend on the prompt is the order of the demonstrations, so doubtful rows are also
-    asked for behind other arrangements of the same ones.
+    Sweeps over the shard's own labels are not worth their cost: behind a hundred demonstrations of
+    one concept, further ones changed almost no label in our trials. But the scores depend on the
+    order of the demonstrations, so doubtful rows are also scored behind other orders of them.
     """
     scores = yield from evaluation.predict(problem, {}, problem.rows)
     labels = _labels(problem, scores, consistent=consistent)
@@ -37,21 +36,20 @@ def extended(problem: Problem, state: State, *, consistent: bool = True) -> Step
 
 
 def extended_by_panel(problem: Problem, panel: Panel, state: State) -> Step:
-    """Label the rows by the anchor's panel: its first members for every row, all of them for doubtful ones.
+    """Label the rows by the anchor's panel: every row by its first members, doubtful rows by all of them.
 
-    The calibration is the anchor's: a later shard may hold other shares of the labels, and what
-    calibration takes out is the language model's leaning, which is the same for both.
+    The shard uses the anchor's calibration. Its own label shares may differ, but calibration removes the
+    language model's bias, which is the same for both.
     """
     views = yield from _by_members(problem, problem.panel_prefixes[: panel.first], problem.rows)
-    said, scores, raw = (
-        told(views) for told in (panel.leading.scores, panel.leading.confidences, panel.leading.uncalibrated)
-    )
-    labels = _labels(problem, said, consistent=True)
+    leading = panel.leading
+    pooled, scores, raw = leading.scores(views), leading.confidences(views), leading.uncalibrated(views)
+    labels = _labels(problem, pooled, consistent=True)
     doubtful = _doubtful(problem, labels, scores) if panel.first < len(panel.members) else []
     if doubtful:
         others = yield from _by_members(problem, problem.panel_prefixes[panel.first :], doubtful)
         seen = [*({row: view[row] for row in doubtful} for view in views), *others]
-        labels = _labels(problem, {**said, **panel.scores(seen)}, consistent=True)
+        labels = _labels(problem, {**pooled, **panel.scores(seen)}, consistent=True)
         scores, raw = {**scores, **panel.confidences(seen)}, {**raw, **panel.uncalibrated(seen)}
     utility = gain_utility(problem, labels, mean_gain(labels, views, problem.classes))
     found = Candidate(labels, scores, utility)
@@ -73,14 +71,14 @@ def _labels(problem: Problem, scores: Scores, *, consistent: bool) -> dict[Row, 
 
 
 def _doubtful(problem: Problem, labels: Labels, scores: Scores) -> list[Row]:
-    """Groups in which some label is hardly likelier than another."""
+    """The rows of all groups in which some row's margin is below DOUBT_NATS."""
     unsure = (row for row, label in labels.items() if margin(scores[row], label) < DOUBT_NATS)
     groups = dict.fromkeys(problem.constraints.group_of[row] for row in unsure)
     return [row for group in groups for row in group]
 
 
 def _second_opinions(problem: Problem, rows: Sequence[Row], first: Scores) -> Generator[Request, Answer, Scores]:
-    """The rows' scores behind every arrangement of the demonstrations, the mean of the log-probabilities."""
+    """The mean log-probabilities of the rows over every order of the demonstrations, the first one included."""
     arranged = (replace(problem, prefix=prefix) for prefix in problem.other_prefixes)
     others = yield from ask(*(planner.behind(other, (), {}, rows) for other in arranged))
     opinions = [first, *others]

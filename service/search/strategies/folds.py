@@ -1,14 +1,14 @@
-"""Strategy `folds`, the default: everything the language model is asked shares long prefixes.
+"""Strategy `folds`, the default, under the paper's utility: grows a labelling and sweeps it by folds.
 
-A few starts on a small set; growth of the best by doubling, each time behind the demonstrations
-that the server has read already; a sweep that scores every row given the rows outside its fold
-and redraws related rows jointly, until nothing changes; leave-one-out for the scores that are
-handed out. At the end the labelling is held against its permutations. Behind an anchor every row
-is asked for once, doubtful ones again.
+The search makes a few starts on a small set and grows the best by doubling, each time behind
+demonstrations that the server has already read. Then it sweeps until nothing changes: it scores every
+row given the rows outside its fold, and redraws related rows jointly. Leave-one-out gives the final
+scores. At the end the search compares the labelling with its permutations. Behind an anchor it scores
+every row once and doubtful rows again. Under the default objective, `gain_search.py` searches instead.
 
-All prompts keep to one order of the rows (`Problem.order`). So the server's prefix cache holds
-what is unchanged from one sweep to the next, and the folds of a sweep show a row its context in
-the same arrangement as leave-one-out does: what a sweep settles on, the exact utility bears out.
+All prompts use one order of the rows (`Problem.order`). So the server's prefix cache holds all that
+does not change from one sweep to the next. And a fold shows a row its context in the same order as
+leave-one-out does, so the exact utility confirms the labelling on which the sweeps settle.
 """
 
 from collections.abc import Sequence
@@ -27,16 +27,16 @@ from service.search.strategies.approach import Approach
 from service.search.strategies.extension import extended
 from service.search.strategies.gain_search import GainSearch
 
-EXACT_REDRAWS = 1  # by leave-one-out scores; each costs another leave-one-out
-AGREEMENT = 0.9  # share of equal labels from which two starts have found the same labelling
+EXACT_REDRAWS = 1  # redraws by leave-one-out scores; each costs another leave-one-out
+AGREEMENT = 0.9  # two starts with at least this share of equal labels have found the same labelling
 
 
 @dataclass(frozen=True)
 class Folds:
-    """Growth and fold sweeps over groups of related rows."""
+    """The search: growth and sweeps by folds over groups of related rows."""
 
     def step(self, problem: Problem, state: State) -> Step:
-        """One start, doubling or sweep."""
+        """Run one start, doubling, sweep, exact scoring or audit."""
         match state.phase:
             case Phase.START if problem.prefix:
                 return extended(problem, state)
@@ -53,16 +53,16 @@ class Folds:
         raise AssertionError(state.phase)
 
     def _start(self, problem: Problem, state: State) -> Step:
-        """One independent start; when two agree or there were enough, the best of them grows."""
+        """Make one independent start; once two agree or there are enough, enter growth with the best."""
         rng = problem.random("start", state.round)
         found = yield from starts.start(problem, rng, seeded=state.round % 2 == 1)
         state = replace(state, round=state.round + 1, starts=(*state.starts, found))
         best = max(state.starts, key=lambda candidate: candidate.utility)
         state = replace(state, labels=best.labels, scores=best.scores)
-        may_end = state.round >= starts.fewest(problem) and _found_again(state.starts, best)
-        if state.round < starts.most(problem) and not may_end:
+        may_end = state.round >= starts.min_starts(problem) and _found_again(state.starts, best)
+        if state.round < starts.max_starts(problem) and not may_end:
             return state
-        best = yield from starts.turned_right(problem, best, problem.random("turn"))
+        best = yield from starts.choose_polarity(problem, best, problem.random("turn"))
         state = state.noting(
             restart_utilities=[candidate.utility for candidate in state.starts],
             restart_agreement=agreement([start.labels for start in state.starts if start is not best], best.labels),
@@ -70,10 +70,10 @@ class Folds:
         return state.enter(Phase.GROW, labels=best.labels, scores=best.scores, starts=())
 
     def _grow(self, problem: Problem, state: State) -> Step:
-        """Double the labelled set: predict new rows given the current ones."""
+        """Double the labelled set: label new rows given the current ones."""
         if len(state.labels) == len(problem.rows):
             return state.enter(Phase.SWEEP)
-        new = starts.take(problem, state.labels, min(len(state.labels), len(problem.rows) - len(state.labels)))
+        new = starts.next_rows(problem, state.labels, min(len(state.labels), len(problem.rows) - len(state.labels)))
         scores = yield from evaluation.predict(problem, state.labels, new)
         rng = problem.random("grow", state.round)
         drawn = redraw_groups(problem, state.labels, scores, temperature=0.0, rng=rng)
@@ -81,7 +81,7 @@ class Folds:
         return replace(state, round=state.round + 1, labels=drawn.labels, scores={**state.scores, **scores})
 
     def _sweep(self, problem: Problem, state: State) -> Step:
-        """Score by folds, keep the labelling if it is the best so far, redraw; until nothing changes."""
+        """Score by folds, remember the labelling if it is the best so far, and redraw; end once nothing changes."""
         labels = problem.in_order(state.labels)
         scores = yield from evaluation.by_folds(problem, labels, problem.parameters.folds)
         best = better(state.best, as_candidate(problem, labels, scores))
@@ -95,15 +95,15 @@ class Folds:
         return replace(state, labels=drawn.labels, scores=scores)
 
     def _audit(self, problem: Problem, state: State) -> Step:
-        """Hold the labelling against its permutations and against chance; turned once at most, it is swept again."""
+        """Compare the labelling with its permutations and with chance; sweep again from a better permutation, once."""
         found = yield from audit(problem, state.labels, state.scores, problem.random("audit"))
-        turned = found.better_reading(problem)
-        if turned is not None and not state.turned:
-            return state.enter(Phase.SWEEP, labels=turned, best=None, turned=True)
+        permuted = found.better_reading(problem)
+        if permuted is not None and not state.turned:
+            return state.enter(Phase.SWEEP, labels=permuted, best=None, turned=True)
         return state.enter(Phase.DONE).noting(**found.facts())
 
     def _score(self, problem: Problem, state: State) -> Step:
-        """Every row given all others; as long as that raises utility, the labelling is redrawn by these scores."""
+        """Score every row given all others; redraw by these scores as long as that raises utility."""
         [exact] = yield from evaluation.leave_one_out(problem, state.labels)
         best = better(state.best, exact)
         rng = problem.random("score", state.round)
@@ -124,7 +124,7 @@ def _found(state: State, after: Phase, best: Candidate) -> State:
 
 
 def _found_again(candidates: Sequence[Candidate], best: Candidate) -> bool:
-    """Whether another start has come to the best labelling, too."""
+    """Whether another start has found the best labelling, too."""
     others = [candidate for candidate in candidates if candidate is not best]
     return any(share_of_equal_labels(best.labels, other.labels) >= AGREEMENT for other in others)
 

@@ -1,9 +1,9 @@
-"""Strategy `paper`: Algorithm 1 of arXiv 2506.10139 with the repair of Algorithm 2, to the letter.
+"""Strategy `paper`: Algorithm 1 of arXiv 2506.10139 with the repair of Algorithm 2, to the letter; a yardstick.
 
-Two things are added where the paper is silent: rows still unlabelled after the last draw
-are labelled given all others, and of the labellings of all rows that were met, and of their
-label permutations, the one with the highest utility is returned. Known rows are among the K
-examples, are never proposed or repaired, and keep their labels in every permutation.
+It adds two things that the paper leaves open. It labels the rows that are still unlabelled after the last
+draw, given all others. And it returns the complete labelling of highest utility that it has met, or a label
+permutation of it with a higher one. Known rows are among the K examples, are never proposed or repaired,
+and keep their labels in every permutation.
 """
 
 from collections.abc import Generator, Sequence
@@ -28,10 +28,10 @@ from service.search.strategies.approach import Approach
 
 @dataclass(frozen=True)
 class Paper:
-    """Simulated annealing over single rows."""
+    """Simulated annealing over single rows, as in the paper."""
 
     def step(self, problem: Problem, state: State) -> Step:
-        """One iteration of the algorithm, or one of the steps around it."""
+        """Run one iteration of the algorithm, or one of the steps before and after the iterations."""
         match state.phase:
             case Phase.START:
                 return self._start(problem, state)
@@ -46,16 +46,16 @@ class Paper:
         raise AssertionError(state.phase)
 
     def _start(self, problem: Problem, state: State) -> Step:
-        """Label K rows at random and repair (lines 1-2); behind an anchor there is nothing to break the tie of."""
+        """Label K rows at random and repair (lines 1-2); behind an anchor, its demonstrations replace the K rows."""
         rng = problem.random("start")
         rows = [] if problem.prefix else seed_rows(problem, rng)
         labels = {row: rng.choice(problem.label_range) for row in rows}
         [candidate] = yield from evaluation.leave_one_out(problem, {**labels, **problem.known})
         candidate = yield from repair(problem, candidate, rng)
-        return _at(state.enter(Phase.DRAW), candidate, problem)
+        return _moved_to(state.enter(Phase.DRAW), candidate, problem)
 
     def _draw(self, problem: Problem, state: State) -> Step:
-        """One iteration (lines 4-12)."""
+        """Run one iteration (lines 4-12)."""
         rng = problem.random("draw", state.round)
         cooled = temperature(problem.parameters, state.round + 1)  # line 4
         row = propose_row(problem, state.labels, rng)  # line 5
@@ -70,10 +70,10 @@ class Paper:
         gain = proposed.utility - _current(problem, state).utility
         if not accepts(gain, cooled, rng):  # lines 9-12
             return state
-        return _at(replace(state, accepted=state.accepted + 1), proposed, problem)
+        return _moved_to(replace(state, accepted=state.accepted + 1), proposed, problem)
 
     def _complete(self, problem: Problem, state: State) -> Step:
-        """Label the rows that are left given all others, consistently where their mates allow it."""
+        """Label the remaining rows given all others, consistently if the labels of related rows allow it."""
         rest = [row for row in problem.rows if row not in state.labels]
         candidate = _current(problem, state)
         if rest:
@@ -81,7 +81,7 @@ class Paper:
         best = better(state.best, candidate)
         after = Phase.DONE if problem.prefix else Phase.POLARITY
         stop = StopReason.DRAWS_DONE if after is Phase.DONE else None
-        return _at(state.enter(after, stop=stop), best, problem).noting(utility=best.utility)
+        return _moved_to(state.enter(after, stop=stop), best, problem).noting(utility=best.utility)
 
     def _with_rest(
         self, problem: Problem, candidate: Candidate, rest: Sequence[Row], rng: Random
@@ -93,12 +93,12 @@ class Paper:
         return complete
 
     def _polarity(self, problem: Problem, state: State) -> Step:
-        """Score the label permutations too and keep the best."""
+        """Score the label permutations, too, and keep the best."""
         candidate = _current(problem, state)
         permutations = polarity.permutations(problem, candidate.labels, candidate.scores)
         permuted = yield from evaluation.leave_one_out(problem, *permutations)
         best = max([candidate, *permuted], key=lambda labelling: labelling.utility)
-        state = _at(state.enter(Phase.AUDIT, stop=StopReason.DRAWS_DONE), best, problem)
+        state = _moved_to(state.enter(Phase.AUDIT, stop=StopReason.DRAWS_DONE), best, problem)
         return state.noting(utility=best.utility)
 
     def _audit(self, problem: Problem, state: State) -> Step:
@@ -110,8 +110,8 @@ def _current(problem: Problem, state: State) -> Candidate:
     return as_candidate(problem, state.labels, state.scores)
 
 
-def _at(state: State, candidate: Candidate, problem: Problem) -> State:
-    """The state moved to a labelling; remembered as best where it labels all rows and none was better."""
+def _moved_to(state: State, candidate: Candidate, problem: Problem) -> State:
+    """The state with this labelling; also as its best, if the labelling is complete and none was better."""
     complete = len(candidate.labels) == len(problem.rows)
     best = better(state.best, candidate) if complete else state.best
     return replace(state, labels=candidate.labels, scores=candidate.scores, best=best)

@@ -1,4 +1,4 @@
-"""The ways to label that a configuration can name, each named once."""
+"""Lists the strategies and baselines that a configuration can name."""
 
 from enum import StrEnum
 from typing import Self
@@ -8,40 +8,40 @@ from service.search.strategies.approach import Approach, Baseline
 
 
 class StrategyName(StrEnum):
-    """How the search for coherent labels goes about it."""
+    """The strategies of the search by name; a member's `approach` describes the strategy."""
 
     approach: Approach
 
     def __new__(cls, name: str, approach: Approach) -> Self:
-        """A name, and what stands behind it."""
+        """Make a member from a name and its strategy."""
         member = str.__new__(cls, name)
         member._value_ = name
         member.approach = approach
         return member
 
-    FOLDS = "folds", folds.APPROACH  # growth by doubling and sweeps over folds that share prompt prefixes
+    FOLDS = "folds", folds.APPROACH  # sweeps over all rows, with prompts that share long prefixes
     PAPER = "paper", paper.APPROACH  # Algorithms 1 and 2 of arXiv 2506.10139 to the letter
-    AUTHORS = "authors", authors.APPROACH  # the same as the code released with the paper does it
+    AUTHORS = "authors", authors.APPROACH  # the same algorithms as the released code runs them
 
 
 class Method(StrEnum):
-    """How labels are found."""
+    """The methods by name: the search itself (`icm`), and the baselines to compare with."""
 
     baseline: Baseline | None
 
     def __new__(cls, name: str, baseline: Baseline | None = None) -> Self:
-        """A name, and the baseline behind it; without one a strategy searches."""
+        """Make a member from a name and its baseline; the member without a baseline runs a strategy."""
         member = str.__new__(cls, name)
         member._value_ = name
         member.baseline = baseline
         return member
 
     ICM = "icm"  # Internal Coherence Maximization
-    ZERO_SHOT = "zero_shot", baselines.ZERO_SHOT  # each row alone, no demonstrations
+    ZERO_SHOT = "zero_shot", baselines.ZERO_SHOT  # each row alone, without demonstrations
     FEW_SHOT_RANDOM = "few_shot_random", baselines.FEW_SHOT_RANDOM  # each row behind a few with random labels
-    BOOTSTRAP = "bootstrap", baselines.BOOTSTRAP  # rounds of relabelling from random labels on
+    BOOTSTRAP = "bootstrap", baselines.BOOTSTRAP  # rounds of relabelling that begin with random labels
 
     @property
     def reads_anchor(self) -> bool:
-        """Whether later shards are labelled behind the anchor's labels."""
+        """Whether the method labels later shards behind the anchor's demonstrations."""
         return self.baseline is None or self.baseline.reads_anchor

@@ -1,4 +1,4 @@
-"""Independent beginnings of strategy `folds` on a small set of rows."""
+"""Makes the independent starts of strategy `folds`: labellings of a small set of rows, the best of which grows."""
 
 from collections.abc import Generator, Sequence
 from random import Random
@@ -14,52 +14,51 @@ from service.search.state.steps import Answer, Candidate, Request, as_candidate,
 
 Labelling = Generator[Request, Answer, dict[Row, Label]]
 
-LONGEST_RUN = 4  # one new row for so many labelled ones is asked for at once
-TINY_ROWS, TINY_STARTS = 16, 4  # so few rows cost little and mislead often: so many times the starts
-POLISHING_SWEEPS = 3  # at most; a start that no longer changes has arrived
+LONGEST_RUN = 4  # a request adds one new row for every four labelled ones
+TINY_ROWS, TINY_STARTS = 16, 4  # a set of up to 16 rows costs little and misleads often: four times the starts
+POLISHING_SWEEPS = 3  # at most; a start that no longer changes has converged
 
 
-def small_set(problem: Problem) -> list[tuple[Row, ...]]:
-    """The groups that every start labels, the first ones in prompts: the same for all starts, so that they compare."""
-    rows = take(problem, {}, problem.parameters.initial_rows)
+def start_groups(problem: Problem) -> list[tuple[Row, ...]]:
+    """The groups that every start labels: the first in the order of prompts, the same for all starts."""
+    rows = next_rows(problem, {}, problem.parameters.initial_rows)
     return list(dict.fromkeys(problem.constraints.group_of[row] for row in rows))
 
 
-def fewest(problem: Problem) -> int:
-    """How many starts there are even if two agree before; on a tiny set all, since two may well mislead alike."""
-    return most(problem) if len(problem.rows) <= TINY_ROWS else 2
+def min_starts(problem: Problem) -> int:
+    """The number of starts to make even if two agree earlier; on a tiny set all, since two may agree by chance."""
+    return max_starts(problem) if len(problem.rows) <= TINY_ROWS else 2
 
 
-def most(problem: Problem) -> int:
-    """How many starts there are if no two agree."""
+def max_starts(problem: Problem) -> int:
+    """The number of starts to make if no two agree."""
     return problem.parameters.restarts * (TINY_STARTS if len(problem.rows) <= TINY_ROWS else 1)
 
 
 def start(problem: Problem, rng: Random, *, seeded: bool) -> Generator[Request, Answer, Candidate]:
-    """One labelling of the small set, its scores by folds, and its utility.
+    """Label the small set once; return the labelling with its scores by folds and its utility.
 
-    A seeded start begins with K random labels (Algorithm 1, line 1); the others with none, so
-    that the language model's own first impression seeds them.
+    A seeded start begins with K random labels (Algorithm 1, line 1). The others begin with none, so
+    that the language model's first impression seeds them.
     """
-    groups = rng.sample(order := small_set(problem), len(order))
+    groups = rng.sample(order := start_groups(problem), len(order))
     labels = _random_labels(problem, groups, rng) if seeded else {}
     labels = yield from _sampled(problem, labels, groups, rng)
     return (yield from _polished(problem, problem.in_order(labels), rng))
 
 
 def _random_labels(problem: Problem, groups: Sequence[Sequence[Row]], rng: Random) -> dict[Row, Label]:
-    """K rows labelled at random among the labellings that break no rule."""
+    """Random labels for K rows that break no rule."""
     seeds = _first(groups, {}, problem.parameters.seed_labels)
     blind: Scores = dict.fromkeys(seeds, (0.0,) * problem.classes)
     return redraw(problem, {}, blind, temperature=1.0, rng=rng)
 
 
 def _sampled(problem: Problem, labels: Labels, groups: Sequence[Sequence[Row]], rng: Random) -> Labelling:
-    """Labels drawn from the language model's own joint distribution, each given those before it.
+    """Draw labels from the language model's joint distribution, each given those before it (ancestral sampling).
 
-    This is ancestral sampling: a concept that the model holds for likely beforehand is found
-    likelier than its mirror image. Later rows come several at a time, when the demonstrations
-    outnumber them.
+    So a start finds a concept that is likely a priori more often than its mirror image. Later rows are
+    drawn several at a time, once the demonstrations far outnumber them.
     """
     labels, size = dict(labels), sum(map(len, groups))
     while len(labels) < size:
@@ -70,7 +69,7 @@ def _sampled(problem: Problem, labels: Labels, groups: Sequence[Sequence[Row]], 
 
 
 def _polished(problem: Problem, labels: Labels, rng: Random) -> Generator[Request, Answer, Candidate]:
-    """Greedy sweeps until nothing changes; the best labelling met."""
+    """Sweep greedily until nothing changes; return the best labelling met."""
     best: Candidate | None = None
     for _ in range(POLISHING_SWEEPS):
         scores = yield from evaluation.by_folds(problem, labels, problem.parameters.folds)
@@ -84,20 +83,20 @@ def _polished(problem: Problem, labels: Labels, rng: Random) -> Generator[Reques
     return best
 
 
-def turned_right(problem: Problem, found: Candidate, rng: Random) -> Generator[Request, Answer, Candidate]:
-    """The labelling, or a permutation of it as coherent that the language model holds for likelier beforehand."""
+def choose_polarity(problem: Problem, found: Candidate, rng: Random) -> Generator[Request, Answer, Candidate]:
+    """The labelling, or a permutation of it if the language model clearly prefers that a priori and utility agrees."""
     permuted = polarity.permutations(problem, found.labels, found.scores)
     own, *others = yield from polarity.joint_log_probabilities(problem, [found.labels, *permuted], rng)
     best = max(range(len(others)), key=others.__getitem__)
-    beforehand = others[best] - own
-    if beforehand < polarity.DECISIVE_NATS:
+    prior_nats = others[best] - own
+    if prior_nats < polarity.DECISIVE_NATS:
         return found
     rival = yield from _polished(problem, permuted[best], rng)
-    return rival if polarity.is_better(problem, rival, found, beforehand_nats=beforehand) else found
+    return rival if polarity.is_better(problem, rival, found, prior_nats=prior_nats) else found
 
 
-def take(problem: Problem, labels: Labels, count: int) -> list[Row]:
-    """The next unlabelled rows in the order of prompts, whole groups, until there are enough."""
+def next_rows(problem: Problem, labels: Labels, count: int) -> list[Row]:
+    """The next unlabelled rows in the order of prompts: whole groups, until there are at least `count` rows."""
     rows: list[Row] = []
     for row in problem.order:
         new = not rows or problem.constraints.group_of[row] != problem.constraints.group_of[rows[-1]]
@@ -109,7 +108,7 @@ def take(problem: Problem, labels: Labels, count: int) -> list[Row]:
 
 
 def _first(groups: Sequence[Sequence[Row]], labels: Labels, count: int) -> list[Row]:
-    """Unlabelled rows, whole groups at a time, until there are enough."""
+    """Unlabelled rows of these groups: whole groups, until there are at least `count` rows."""
     rows: list[Row] = []
     for group in groups:
         if len(rows) >= count:

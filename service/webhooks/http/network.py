@@ -1,8 +1,8 @@
-"""Connections to addresses that strangers have named: looked up once, checked, and then connected to as checked.
+"""Opens connections for webhooks safely: resolves a name once, checks its addresses, and connects to a checked one.
 
-A client that checks a name and then lets its library look the name up again can be given a good address the
-first time and a private one the second (DNS rebinding). Here the library is given the address itself. Names in
-the certificate and in the Host header stay those of the URL, since httpcore takes them from there.
+If a client checks a name and its library then resolves the name again, an attacker can return a public address the
+first time and a private one the second time (DNS rebinding). Here the library gets the checked address itself. It
+takes the names for the certificate and the Host header from the URL.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from service.webhooks.addresses import AddressPolicy
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
-_ADDRESSES_TRIED = 4  # of one name; a name with dead addresses must not use up the time of the try
+_ADDRESSES_TRIED = 4  # per name, so that a name with many dead addresses does not use up the attempt's time
 
 
 class SystemResolver:
-    """Looks names up as everything on this machine does, in threads of its own.
+    """Resolves names by the system's resolver, in a limited number of threads.
 
-    A lookup can take minutes where a name server is silent, and nothing ends it sooner: who waits leaves,
-    the thread stays, and only so many are ever at it.
+    With a silent name server a lookup can take minutes, and it cannot be cancelled. Then the caller stops waiting,
+    but the thread continues, so their number is limited.
     """
 
     def __init__(self, lookups_at_once: int = 8) -> None:
@@ -38,7 +38,7 @@ class SystemResolver:
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Opens TCP connections for httpcore, to checked addresses and nowhere else."""
+    """Opens TCP connections for httpcore, only to checked addresses."""
 
     def __init__(self, policy: AddressPolicy, resolve: Resolve) -> None:
         self._policy = policy
@@ -53,9 +53,9 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """A connection to the first of the host's addresses that takes one.
+        """Connect to the first of the host's addresses that accepts a connection.
 
-        Raises AddressRefused where any of them is refused, and OSError where the name cannot be resolved.
+        Raises AddressRefused if any address is refused, and OSError if the name cannot be resolved.
         """
         addresses = self._policy.check_addresses(await self._resolve(host, port))
         failure: Exception = httpcore.ConnectError()
@@ -72,7 +72,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """There is no such address in a URL."""
+        """Not supported: webhook URLs cannot name Unix sockets."""
         raise NotImplementedError
 
     async def sleep(self, seconds: float) -> None:

@@ -1,7 +1,7 @@
-"""Sends one message over HTTP to an address that a stranger has given.
+"""Sends one webhook message over HTTP to a URL that a user has given and that may be hostile.
 
-httpcore, the engine inside httpx, is used by itself: it follows no redirects, reads no proxies from the
-environment and unpacks no bodies, and connections are opened by a backend of ours through its public interface.
+It uses httpcore, the transport of httpx, directly: httpcore follows no redirects, reads no proxies from the
+environment, decompresses no bodies, and lets `network.py` open its connections.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ from service.webhooks.addresses import AddressPolicy, AddressRefused
 from service.webhooks.http.network import GuardedBackend, Resolve, SystemResolver
 
 _CONNECT_SECONDS = 10.0
-# An answer's body, at which nobody looks, is heard out where it is short, so that the receiver sees no broken
-# connection; a long or slow one is cut off. Its status has been said by then.
+# The sender ignores an answer's body, but reads a short one to its end so that the receiver sees no broken
+# connection. It drops a long or slow body; by then it has the status.
 _READ_BYTES = 16_384
 _READ_SECONDS = 2.0
 
 
 class HttpSender:
-    """Each message has a connection of its own, which is closed behind it.
+    """Sends each message over a connection of its own, and closes it afterwards.
 
-    `timeout_seconds` is for everything: name, connection, sending, answer.
+    `timeout_seconds` covers everything: resolving the name, connecting, sending, and the answer.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class HttpSender:
         self._trust = trust or httpx.create_ssl_context()
 
     async def post(self, url: str, body: bytes, headers: dict[str, str]) -> Answer:
-        """One try. Raises NotDelivered."""
+        """Make one attempt. Raises NotDelivered."""
         with self._translated():
-            self._policy.check_url(url)  # again: the operator may allow less by now
+            self._policy.check_url(url)  # again, since the operator may have restricted the rules
             async with asyncio.timeout(self._timeout_seconds), self._answered(url, body, headers) as answer:
-                await _hear_out(answer)
+                await _drain(answer)
                 return Answer(status=answer.status, retry_after_seconds=_retry_after(answer))
 
     @asynccontextmanager
@@ -63,7 +63,7 @@ class HttpSender:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Whatever keeps an answer from coming, by a name of ours; texts of libraries may hold addresses."""
+        """Translate errors to NotDelivered with texts of our own, since those of libraries may contain addresses."""
         try:
             yield
         except AddressRefused as error:
@@ -80,8 +80,8 @@ class HttpSender:
             raise NotDelivered("name_unknown", "the receiver's name cannot be resolved") from error
 
 
-async def _hear_out(answer: httpcore.Response) -> None:
-    """Read the answer's body as far as it is short and comes at once."""
+async def _drain(answer: httpcore.Response) -> None:
+    """Read the answer's body up to a limit of size and time, and discard it."""
     read = 0
     with suppress(TimeoutError, httpcore.NetworkError, httpcore.ProtocolError):
         async with asyncio.timeout(_READ_SECONDS):
@@ -92,12 +92,12 @@ async def _hear_out(answer: httpcore.Response) -> None:
 
 
 def _retry_after(answer: httpcore.Response) -> float | None:
-    """Seconds that the receiver asks to be left alone (RFC 9110 §10.2.3); None where it does not say so readably."""
+    """The seconds of the receiver's Retry-After (RFC 9110 §10.2.3); None if it is missing or unreadable."""
     text = _header(answer, b"retry-after")
     if text.isascii() and text.isdigit() and len(text) < 10:
         return float(text)
     try:
-        now = parsedate_to_datetime(_header(answer, b"date"))  # by the receiver's clock, as the other one is
+        now = parsedate_to_datetime(_header(answer, b"date"))  # both dates are by the receiver's clock
         return max(0.0, (parsedate_to_datetime(text) - now).total_seconds())
     except (ValueError, TypeError):  # no date; or one without a time zone
         return None
@@ -108,7 +108,7 @@ def _header(answer: httpcore.Response, wanted: bytes) -> str:
 
 
 def _cause(error: BaseException, kind: type[BaseException]) -> BaseException | None:
-    """The nearest error of this kind that led to the error."""
+    """The nearest error of this kind in the chain of causes."""
     seen: BaseException | None = error
     while seen is not None and not isinstance(seen, kind):
         seen = seen.__cause__ or seen.__context__

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from random import Random
 
-from service.scoring.calls.concurrency_limit import AdaptiveLimit, Begun
+from service.scoring.calls.concurrency_limit import AdaptiveLimit, CallStart
 
 _TRAVEL_SECONDS = 0.002  # at most; calls overtake each other on the way
 
@@ -42,9 +42,9 @@ class Simulation:
 
     def __post_init__(self) -> None:
         self._rng = Random(self.seed)
-        self._events: list[tuple[float, int, str, Begun | None]] = []
+        self._events: list[tuple[float, int, str, CallStart | None]] = []
         self._numbers = count()
-        self._queue: deque[tuple[Begun, float]] = deque()
+        self._queue: deque[tuple[CallStart, float]] = deque()
         self._busy = self._under_way = 0
 
     def run(self, until: float, *, demand: int | None = None) -> "Simulation":
@@ -70,7 +70,7 @@ class Simulation:
             self._under_way += 1
             self._later(self._rng.uniform(0, _TRAVEL_SECONDS), "arrived", self.limit.begin(self.now))
 
-    def _arrived(self, call: Begun) -> None:
+    def _arrived(self, call: CallStart) -> None:
         if self._busy < self.server.slots:
             self._work_on(call, self.now)
         elif self.server.refuses:
@@ -78,14 +78,14 @@ class Simulation:
         else:
             self._queue.append((call, self.now))
 
-    def _work_on(self, call: Begun, began: float) -> None:
+    def _work_on(self, call: CallStart, began: float) -> None:
         self._busy += 1
         spread = self.server.spread
         seconds = self.server.seconds * (1 - spread + (self._rng.expovariate(1) * spread if spread else 0))
         late = self.now + seconds - began > self.server.patience_seconds
         self._later(seconds, "timed_out" if late else "answered", call)
 
-    def _later(self, seconds: float, event: str, call: Begun | None) -> None:
+    def _later(self, seconds: float, event: str, call: CallStart | None) -> None:
         heapq.heappush(self._events, (self.now + seconds, next(self._numbers), event, call))
 
     def _ended(self) -> None:
@@ -94,17 +94,17 @@ class Simulation:
         while self._queue and self._busy < self.server.slots:
             self._work_on(*self._queue.popleft())
 
-    def _answered(self, call: Begun) -> None:
+    def _answered(self, call: CallStart) -> None:
         self._ended()
         self.answered_at.append(self.now)
         self.limit.answered(call, self.now)
 
-    def _timed_out(self, call: Begun) -> None:
+    def _timed_out(self, call: CallStart) -> None:
         self._ended()
         self.timed_out_at.append(self.now)
         self.limit.timed_out(call)
 
-    def _refused(self, call: Begun) -> None:
+    def _refused(self, call: CallStart) -> None:
         self._under_way -= 1
         self.refused_at.append(self.now)
         self.limit.overloaded(call)

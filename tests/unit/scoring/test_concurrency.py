@@ -9,7 +9,7 @@ from service.scoring.calls.concurrency_limit import (
     LONGEST_PAUSE_SECONDS,
     START,
     AdaptiveLimit,
-    Begun,
+    CallStart,
 )
 from tests.unit.scoring.simulated_server import Server, Simulation, rates, simulate
 
@@ -156,7 +156,7 @@ def test_it_looks_for_more_ever_more_rarely_while_that_is_in_vain() -> None:
     ends=st.lists(st.tuples(st.sampled_from(["answered", "overloaded", "timed_out", "dropped"]), st.integers(0, 1000))),
 )
 def test_the_limit_is_never_below_one_nor_above_the_operators(most: int, ends: list[tuple[str, int]]) -> None:
-    limit, under_way, now = AdaptiveLimit(most), list[Begun](), 0.0
+    limit, under_way, now = AdaptiveLimit(most), list[CallStart](), 0.0
     for end, place in ends:
         while len(under_way) < limit.limit:
             under_way.append(limit.begin(now))

@@ -14,8 +14,8 @@ from service.scoring.calls.retry_rules import (
     Verdict,
     decide,
     failed_answer,
+    means_absence,
     retry_after_seconds,
-    speaks_of_absence,
 )
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
@@ -71,7 +71,7 @@ def test_an_answer_that_would_be_the_same_next_time_is_a_refusal(status: int) ->
     ids=str,
 )
 def test_a_server_that_was_gone_may_be_another_one(error: BackendUnavailable, *, absent: bool) -> None:
-    assert speaks_of_absence(error) is absent
+    assert means_absence(error) is absent
 
 
 @pytest.mark.parametrize(

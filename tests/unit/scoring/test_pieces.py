@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.scoring.wires.token_offsets import byte_level, placed, sentence_piece
+from service.scoring.wires.token_offsets import byte_level, sentence_piece, with_offsets
 from service.scoring.wires.wire import Token
 
 
@@ -21,7 +21,7 @@ def test_tokens_of_byte_level_vocabularies_end_where_their_bytes_do(
     text: str, pieces: list[str], ends: list[int]
 ) -> None:
     ids = list(range(len(pieces)))
-    assert placed(text, ids, [list(map(byte_level, pieces))]) == list(map(Token, ids, ends))
+    assert with_offsets(text, ids, [list(map(byte_level, pieces))]) == list(map(Token, ids, ends))
 
 
 @pytest.mark.parametrize(
@@ -36,11 +36,11 @@ def test_tokens_of_byte_level_vocabularies_end_where_their_bytes_do(
 )
 def test_tokens_of_sentencepiece_end_where_their_text_does(text: str, pieces: list[str], ends: list[int]) -> None:
     ids = list(range(len(pieces)))
-    assert placed(text, ids, [list(map(sentence_piece, pieces))]) == list(map(Token, ids, ends))
+    assert with_offsets(text, ids, [list(map(sentence_piece, pieces))]) == list(map(Token, ids, ends))
 
 
 def test_places_that_cannot_be_told_are_left_out() -> None:
     pieces = [[b"the ", b"city"], [b"The", b" city"]]
-    assert placed("The City", [1, 2], pieces) == [Token(1), Token(2)]
-    assert placed("The city", [1, 2, 3], pieces) == [Token(1), Token(2), Token(3)]
-    assert placed("The city", [1, 2], pieces) == [Token(1, 3), Token(2, 8)]
+    assert with_offsets("The City", [1, 2], pieces) == [Token(1), Token(2)]
+    assert with_offsets("The city", [1, 2, 3], pieces) == [Token(1), Token(2), Token(3)]
+    assert with_offsets("The city", [1, 2], pieces) == [Token(1, 3), Token(2, 8)]

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from service.scoring.wires.special_tokens import encode_cut, in_ids, lookalikes
+from service.scoring.wires.special_tokens import encode_in_parts, lookalikes, with_token_ids
 from service.scoring.wires.wire import Prompt, Token
 
 ATOMS = ("<s>", "</s>", "<|im_end|>", "[INST]")
@@ -23,7 +23,7 @@ async def encode(text: str, *, special: bool = False) -> list[Token]:
 async def test_no_atom_is_left_and_every_token_keeps_its_place(text: str, special: bool) -> None:
     atoms = [suspect for suspect in lookalikes(text) if suspect in ATOMS]
     expected = [Token(1, 0)] * special + [Token(ord(letter), end + 1) for end, letter in enumerate(text)]
-    assert await encode_cut(text, atoms, encode, special=special) == expected
+    assert await encode_in_parts(text, atoms, encode, special=special) == expected
 
 
 @pytest.mark.parametrize(
@@ -46,5 +46,5 @@ def test_published_special_tokens_are_suspected_also_within_others(token: str) -
 
 async def test_only_a_prompt_given_as_text_that_might_be_misread_goes_as_ids() -> None:
     for harmless in (Prompt("is 1 < 2 > 0"), Prompt("a <s>", (5,))):
-        assert await in_ids(harmless, encode) is harmless
-    assert (await in_ids(Prompt("<b>"), encode)).token_ids == (1, *map(ord, "<b>"))
+        assert await with_token_ids(harmless, encode) is harmless
+    assert (await with_token_ids(Prompt("<b>"), encode)).token_ids == (1, *map(ord, "<b>"))

@@ -79,7 +79,7 @@ def test_random_labels_of_related_rows_break_no_rule() -> None:
 def test_every_start_labels_the_same_first_rows_in_prompts() -> None:
     world = ToyWorld(60, 2, True, 0)
     problem = world.problem(initial_rows=20)
-    small = [row for group in starts.small_set(problem) for row in group]
+    small = [row for group in starts.start_groups(problem) for row in group]
     assert small == list(problem.order[:20])
     for seed in range(3):
         found = resolve(world, starts.start(problem, problem.random("start", seed), seeded=seed % 2 == 1))
@@ -92,7 +92,7 @@ def test_a_start_that_found_the_mirror_image_is_turned_right() -> None:
     mirrored = {row: Label(1 - label) for row, label in world.planted.items()}
     found = resolve(world, starts._polished(problem, problem.in_order(mirrored), problem.random("polish")))
     assert found.labels == mirrored
-    assert resolve(world, starts.turned_right(problem, found, problem.random("turn"))).labels == world.planted
+    assert resolve(world, starts.choose_polarity(problem, found, problem.random("turn"))).labels == world.planted
 
 
 def test_growth_labels_twice_as_many_rows_each_time() -> None:

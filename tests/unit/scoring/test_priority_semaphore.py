@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from service.scoring.calls.priority_semaphore import Slots
+from service.scoring.calls.priority_semaphore import PrioritySemaphore
 
 
 class Size:
@@ -19,7 +19,7 @@ async def turns(count: int = 20) -> None:
 
 
 async def test_no_more_are_taken_than_there_are() -> None:
-    slots, taken = Slots(Size(3)), list[int]()
+    slots, taken = PrioritySemaphore(Size(3)), list[int]()
 
     async def take(ticket: int) -> None:
         await slots.take(ticket)
@@ -37,7 +37,7 @@ async def test_no_more_are_taken_than_there_are() -> None:
 
 
 async def test_whoever_came_first_is_served_first_though_he_waits_again() -> None:
-    slots, served = Slots(Size(1)), list[int]()
+    slots, served = PrioritySemaphore(Size(1)), list[int]()
     await slots.take(0)
 
     async def take(ticket: int) -> None:
@@ -54,7 +54,7 @@ async def test_whoever_came_first_is_served_first_though_he_waits_again() -> Non
 
 async def test_slots_follow_a_size_that_changes() -> None:
     size = Size(4)
-    slots = Slots(size)
+    slots = PrioritySemaphore(size)
     for ticket in range(4):
         await slots.take(ticket)
     waiting = [asyncio.create_task(slots.take(ticket)) for ticket in range(4, 8)]
@@ -72,7 +72,7 @@ async def test_slots_follow_a_size_that_changes() -> None:
 
 @pytest.mark.parametrize("granted", [False, True])
 async def test_whoever_is_cancelled_while_waiting_holds_no_slot(*, granted: bool) -> None:
-    slots = Slots(Size(1))
+    slots = PrioritySemaphore(Size(1))
     await slots.take(0)
     waiting = asyncio.create_task(slots.take(1))
     await turns()

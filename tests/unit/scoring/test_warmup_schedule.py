@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from service.identifiers import Row
 from service.scoring.trees.flat_tree import Layout, lay_out
-from service.scoring.trees.warmup_schedule import Group, Walk
+from service.scoring.trees.warmup_schedule import Group, WarmupSchedule
 from service.search.predictions.prompt_tree import PromptTree, Query
 from tests.long import examples
 from tests.unit.scoring.toy_trees import chained, halves, trees
@@ -30,7 +30,7 @@ class Rounds:
         await answered.wait()
         warm()
 
-    async def answer_all(self, walk: Walk) -> None:
+    async def answer_all(self, walk: WarmupSchedule) -> None:
         running = asyncio.create_task(walk.run())
         for _ in range(1_000):
             for _ in range(20):  # until nothing more comes by itself
@@ -47,7 +47,7 @@ class Rounds:
 def rounds_of(tree: PromptTree, *, slots: int = 1_000, worth_characters: int = 0) -> list[list[int]]:
     layout = lay_out(tree)
     rounds = Rounds(layout)
-    walk = Walk(
+    walk = WarmupSchedule(
         layout,
         rounds.ask,
         slots=lambda: slots,

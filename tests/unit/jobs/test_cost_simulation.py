@@ -7,7 +7,7 @@ from service.jobs.submission.sharding import plan_shards
 from service.search.predictions.prompt_tree import Usage
 from service.search.state.problem import Parameters, Problem
 from service.search.strategies.baselines import ZeroShot
-from service.search.strategies.cost_simulation import made_up_problem, rehearsed
+from service.search.strategies.cost_simulation import made_up_problem, simulate_search
 from service.search.strategies.folds import Folds
 from service.search.strategies.gain_search import GainSearch
 
@@ -37,18 +37,18 @@ def cost_of(rows: int, known: int = 0, *, prompts_per_query: float = 1.0, **conf
 
 
 def test_zero_shot_costs_every_text_once_and_what_they_begin_with_once() -> None:
-    usage = rehearsed(ZeroShot(), problem_of(10), lead_tokens=LEAD, tail_tokens=TAIL).usage
+    usage = simulate_search(ZeroShot(), problem_of(10), lead_tokens=LEAD, tail_tokens=TAIL).usage
     assert usage == Usage(10, 10 * 9, 9 + 9 * 7, modelled=True)
 
 
-def test_a_rehearsal_is_the_same_every_time() -> None:
-    first, again = (rehearsed(Folds(), problem_of(60), lead_tokens=LEAD, tail_tokens=TAIL) for _ in range(2))
+def test_a_simulation_is_the_same_every_time() -> None:
+    first, again = (simulate_search(Folds(), problem_of(60), lead_tokens=LEAD, tail_tokens=TAIL) for _ in range(2))
     assert first == again
 
 
 @pytest.mark.parametrize("rows", [64, 128, 256])
 def test_a_search_costs_a_number_of_tokens_per_row_that_hardly_grows(rows: int) -> None:
-    usage = rehearsed(Folds(), problem_of(rows), lead_tokens=LEAD, tail_tokens=TAIL).usage
+    usage = simulate_search(Folds(), problem_of(rows), lead_tokens=LEAD, tail_tokens=TAIL).usage
     assert 8 < usage.tokens_computed / (12 * rows) < 30
     assert usage.tokens_sent > 10 * usage.tokens_computed
 
@@ -69,9 +69,9 @@ def test_each_further_beginning_of_a_label_costs_a_prompt_and_a_token(rows: int)
     assert three.tokens_sent == 3 * one.tokens_sent + 3 * one.prompts  # one token more, two tokens more
 
 
-def test_no_prompt_of_a_rehearsal_has_more_demonstrations_than_fit() -> None:
-    roomy = rehearsed(Folds(), problem_of(100), lead_tokens=0, tail_tokens=TAIL).usage
-    tight = rehearsed(Folds(), problem_of(100, budget=120), lead_tokens=0, tail_tokens=TAIL).usage
+def test_no_prompt_of_a_simulation_has_more_demonstrations_than_fit() -> None:
+    roomy = simulate_search(Folds(), problem_of(100), lead_tokens=0, tail_tokens=TAIL).usage
+    tight = simulate_search(Folds(), problem_of(100, budget=120), lead_tokens=0, tail_tokens=TAIL).usage
     assert tight.tokens_sent / tight.prompts <= 120 + 12
     assert roomy.tokens_sent / roomy.prompts > 120 + 12
 
@@ -86,7 +86,7 @@ def test_rows_behind_an_anchor_cost_their_own_tokens_and_little_more() -> None:
 def test_rows_of_a_later_shard_are_asked_once_by_each_of_the_panel_s_first_members_and_doubtful_ones_by_all(
     anchor: int,
 ) -> None:
-    panel = rehearsed(GainSearch(), problem_of(anchor), lead_tokens=LEAD, tail_tokens=TAIL).panel
+    panel = simulate_search(GainSearch(), problem_of(anchor), lead_tokens=LEAD, tail_tokens=TAIL).panel
     assert panel is not None
     asked = panel.first + 0.1 * (len(panel.members) - panel.first)
     small, large = (cost_of(rows, search={"anchor_rows": anchor}) for rows in (1000, 3000))
@@ -97,13 +97,14 @@ def test_rows_of_a_later_shard_are_asked_once_by_each_of_the_panel_s_first_membe
 
 def test_a_search_by_gain_costs_a_number_of_prompts_per_row_that_does_not_grow() -> None:
     counts = [
-        rehearsed(GainSearch(), problem_of(n), lead_tokens=LEAD, tail_tokens=TAIL).usage.prompts for n in (32, 128)
+        simulate_search(GainSearch(), problem_of(n), lead_tokens=LEAD, tail_tokens=TAIL).usage.prompts
+        for n in (32, 128)
     ]
     assert 8 * 32 < counts[0] < 30 * 32
     assert counts[1] < 4.2 * counts[0]
 
 
-def test_known_rows_are_rehearsed_as_known_ones() -> None:
+def test_known_rows_are_simulated_as_known_ones() -> None:
     problem = problem_of(64, known=16)
     assert list(problem.known) == list(map(Row, range(16)))
     assert problem.constraints.conflicts(problem.known) == []
@@ -117,7 +118,7 @@ def test_algorithm_1_is_told_to_cost_hundreds_of_times_as_much() -> None:
 
 
 @pytest.mark.parametrize("method", ["zero_shot", "few_shot_random", "bootstrap"])
-def test_baselines_are_rehearsed_too(method: str) -> None:
+def test_baselines_are_simulated_too(method: str) -> None:
     usage = cost_of(600, method=method)
     assert usage.prompts >= 600
     assert 0 < usage.tokens_computed <= usage.tokens_sent
