@@ -3,14 +3,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Packages that only the pinned versions of constraints.txt may satisfy.
+# A change of either file makes pip install again.
 PINNED := constraints.txt pyproject.toml
 PORT ?= 8000
 DATA_DIR ?=
-# Of `demo-real`: a pretrained language model.
+# For `demo-real`: a pretrained language model.
 MODEL ?=
 BENCH ?=
-# Of `bench-real` (docs/real_models.md): the folder with the tasks' files, and language models by names of yours.
+# For `bench-real` (docs/real_models.md): the folder with the tasks' files, and language models under names that you choose.
 DATA ?=
 MODELS ?=
 CHAOS ?=
@@ -18,15 +18,15 @@ MUTATIONS ?=
 TRIALS ?=
 FUZZ ?=
 MODEL_DIR ?= inference/small_model
-# vLLM needs other versions of nearly everything, so it has an environment of its own.
+# vLLM needs other versions of nearly everything, so it gets a separate environment.
 VLLM_VENV := .venv-vllm
-# So has llama.cpp's server; with GEMMA=yes, a real language model of 250 MB lies beside it (under Gemma's terms).
+# llama.cpp's server gets one, too; GEMMA=yes adds a real language model of 250 MB (under Gemma's terms).
 LLAMACPP_VENV := .venv-llamacpp
 GEMMA ?=
-# More words for pip as it installs vLLM: where to find PyTorch's builds for the CPU (docs/servers/vllm.md).
+# Further arguments of pip for vLLM: where to find PyTorch's builds for the CPU (docs/servers/vllm.md).
 PIP_ARGS ?=
 
-# Tests start hundreds of processes, and pytest rewrites every test module: bytecode is kept, whatever the shell says.
+# Tests start hundreds of processes, and pytest rewrites every test module: Python keeps bytecode, whatever the shell sets.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -36,7 +36,7 @@ help: ## print this list
 	@echo "usage: make <target>"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.runs ## label examples/demo.jsonl through every part, compare with gold, stop every part
+demo: $(VENV)/.runs ## start every part, label examples/demo.jsonl, compare with gold, stop every part
 	$(BIN)/python -m examples.demo
 
 demo-real: $(if $(MODEL),$(VENV)/.runs) ## label 64 film reviews with a pretrained language model: MODEL=HUB_NAME, a folder or a GGUF file
@@ -45,32 +45,32 @@ demo-real: $(if $(MODEL),$(VENV)/.runs) ## label 64 film reviews with a pretrain
 	    echo "for example: make demo-real MODEL=HuggingFaceTB/SmolLM2-135M-Instruct" >&2; exit 2; }
 	$(BIN)/python -m examples.demo --example reviews --model '$(MODEL)'
 
-test: $(VENV)/.develops ## run all tests, random walks and repetitions in their short form
+test: $(VENV)/.develops ## run all tests in their short form
 	$(BIN)/pytest -n auto --dist worksteal
 
-test-long: $(VENV)/.develops ## run all tests in their long form: more repetitions, seeds and variants (before a release)
+test-long: $(VENV)/.develops ## run all tests with more repetitions, seeds and variants (before a release)
 	ICM_TESTS=long $(BIN)/pytest -n auto --dist worksteal -m "long or not long"
 
-test-vllm: $(VENV)/.develops $(VLLM_VENV)/.runs ## the vllm adapter and a whole job against a real vLLM on the CPU (installs 2.5 GB)
+test-vllm: $(VENV)/.develops $(VLLM_VENV)/.runs ## test the vllm adapter and a whole job against a real vLLM on the CPU (installs 2.5 GB)
 	$(BIN)/pytest -n0 tests/live/vllm_adapter.py tests/live/vllm_job.py
 
-test-llamacpp: $(VENV)/.develops $(LLAMACPP_VENV)/.runs $(if $(GEMMA),$(LLAMACPP_VENV)/.gemma) ## the llamacpp adapter and a whole job against a real llama.cpp on the CPU (34 MB; GEMMA=yes: Gemma too)
+test-llamacpp: $(VENV)/.develops $(LLAMACPP_VENV)/.runs $(if $(GEMMA),$(LLAMACPP_VENV)/.gemma) ## test the llamacpp adapter and a whole job against a real llama.cpp on the CPU (34 MB; GEMMA=yes: Gemma too)
 	$(BIN)/pytest -n0 tests/live/llamacpp_adapter.py tests/live/llamacpp_job.py
 
-fuzz: $(VENV)/.develops ## the API against its OpenAPI document, the life of jobs, long (an hour; FUZZ="--seed 7")
+fuzz: $(VENV)/.develops ## test the API against its OpenAPI document, and the life of jobs, at random (an hour; FUZZ="--seed 7")
 	$(BIN)/python -m tests.fuzz $(FUZZ)
 	HYPOTHESIS_PROFILE=long $(BIN)/pytest -n auto -q --timeout 3000 tests/lifecycle tests/unit/search/test_properties.py
 
-chaos: $(VENV)/.develops ## kill workers, Postgres and the inference server 350 times, half an hour (CHAOS=--help: options)
+chaos: $(VENV)/.develops ## kill workers, Postgres and the inference server 350 times (half an hour; CHAOS=--help: options)
 	$(BIN)/python -m tests.chaos $(CHAOS)
 
-endure: $(VENV)/.develops ## kill Postgres and the API, fill the disk, for minutes: figures, and whether all survived (TRIALS=: some)
+endure: $(VENV)/.develops ## kill Postgres and the API, fill the disk, and print what survived (minutes; TRIALS=: some)
 	$(BIN)/python -m tests.endurance $(TRIALS)
 
-mutations: $(VENV)/.develops ## break promises of the code on purpose; tests must notice (MUTATIONS=fence: some of them)
+mutations: $(VENV)/.develops ## break promises of the code on purpose and check that tests notice (MUTATIONS=fence: some)
 	$(BIN)/python -m tests.mutations $(MUTATIONS)
 
-check: lint ## what CI checks besides the tests, and those of the architecture
+check: lint ## run CI's checks and the architecture tests, without the other tests
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n0 -q tests/architecture
 
@@ -82,27 +82,27 @@ lint: $(VENV)/.develops ## what CI checks and no test does: style and types
 audit: $(VENV)/.develops ## ask OSV (https://osv.dev) for known vulnerabilities of the pinned packages; needs a network
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --vulnerability-service osv --strict
 
-format: $(VENV)/.develops ## bring every file into the house format
+format: $(VENV)/.develops ## format every file
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 serve: $(VENV)/.runs ## start every part on port 8000 with its data in ./data (or PORT=, DATA_DIR=)
 	$(BIN)/icm serve --port $(PORT) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
-bench: $(VENV)/.develops ## compare every strategy, repeat the paper's experiments: docs/benchmarks.md (BENCH=--quick: tiny)
+bench: $(VENV)/.develops ## compare every strategy and repeat the paper's experiments: docs/benchmarks.md (BENCH=--quick: tiny)
 	$(BIN)/python -m benchmarks $(BENCH)
 
 bench-real: $(VENV)/.develops ## compare methods on real language models (DATA=FOLDER MODELS="NAME=FOLDER_OR_HUB_NAME ..."): docs/real_models.md
 	$(BIN)/python -m benchmarks.real $(if $(DATA),--data '$(DATA)') $(if $(MODELS),--models $(MODELS)) $(BENCH)
 	$(BIN)/python -m benchmarks.real.page
 
-load: $(VENV)/.develops ## measure what others notice of 200 stalled streams and 50 uploads, and claims: docs/load.md
+load: $(VENV)/.develops ## measure latency beside 200 stalled streams and 50 uploads, and claims: docs/load.md
 	$(BIN)/python -m benchmarks.load
 
-soak: $(VENV)/.develops ## a simulated day of small jobs: do memory, descriptors, connections and tables stay bounded?
+soak: $(VENV)/.develops ## simulate a day of small jobs, and measure memory, descriptors, connections and tables
 	$(BIN)/python -m benchmarks.soak
 
-pretrain: $(VENV)/.runs ## pretrain the small language model anew and measure what it knows (two hours on two cores)
+pretrain: $(VENV)/.runs ## pretrain the small language model anew and measure its knowledge (two hours on two cores)
 	$(BIN)/python -m inference.pretraining.train --out $(MODEL_DIR)
 	$(BIN)/python -m inference.pretraining.evaluate --model $(MODEL_DIR) --out docs/small_model.md
 
@@ -122,7 +122,7 @@ $(VENV)/.runs: $(VENV)/.made $(PINNED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded]'
 	@touch $@
 
-# Has all that .runs has; in one step, pip resolves and builds once.
+# Includes all of .runs: in one step, pip resolves and builds once.
 $(VENV)/.develops: $(VENV)/.made $(PINNED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,training,dev,bench,telemetry]'
 	@touch $(VENV)/.runs $@

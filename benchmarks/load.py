@@ -52,27 +52,28 @@ _HEAD = (
 )
 _TEXT = """# Load
 
-Written by `python -m benchmarks.load` on {cores} cores, which API, Postgres, workers and all clients share.{note}
+This page shows how a crowd of clients slows down others, and how fast workers claim jobs. `python -m benchmarks.load`
+writes it. The run had {cores} cores, shared by API, Postgres, workers and all clients.{note}
 
-## What others notice of a crowd
+## Latency under a crowd
 
-*Others* ask for a job, the list of jobs, label states and a new job of four rows in turn, {rate} times a second,
-whatever is answered; latency counts from when a request was due. *Streams*: {streams} clients who follow {followed}
-jobs, each with {events} events of {bytes} bytes and another one every second, and read nothing. *Uploads*: {uploads}
-data sets of 200, 2,000 and 10,000 rows sent at once, a fifth of them in pieces over ten seconds; they were answered
-{uploaded}. *Downloads*: {downloads} clients who ask for a result of {downloaded:,} rows and read nothing.
+*Others* request a job, the list of jobs, label states and a new job of four rows in turn, {rate} times a second,
+without waiting for answers; latency counts from the time a request was due. *Streams*: {streams} clients follow
+{followed} jobs, each with {events} events of {bytes} bytes and another one every second, and read nothing. *Uploads*:
+{uploads} concurrent data sets of 200, 2,000 and 10,000 rows, a fifth of them in pieces over ten seconds; the API
+answered {uploaded}. *Downloads*: {downloads} clients request a result of {downloaded:,} rows and read nothing.
 Target: p99 below 250 ms beside streams and uploads.
 
 {others}
-## Connections to Postgres that stalled downloads hold
+## Connections to Postgres under stalled downloads
 
-While the {downloads} downloads were stalled, {samples} looks at the server found at most {most} of the pool's
+While the {downloads} downloads were stalled, {samples} samples of the server showed at most {most} of the pool's
 connections in a transaction, and in the median {median}.
 
 ## Claims
 
-Jobs of four rows, {workers} worker processes. A claim lasts from asking for a connection to knowing the shard, as the
-worker measures it. Target: each shard once (epoch 1), p99 below 50 ms.
+Jobs of four rows, {workers} worker processes. The worker measures a claim from its request for a connection until it
+has the shard. Target: each shard once (epoch 1), p99 below 50 ms.
 
 {claims}"""
 

@@ -9,29 +9,31 @@ LIMIT_NATS = 1e-3  # between the scores of the same prompt
 
 _PAGE = """# One job, three ways to score it
 
-Written by `python -m benchmarks.servers` (`make test-vllm` installs vLLM for it). The same job, {rows} generated
-comparisons in {pairs} pairs of twins, seed 0, through the whole service on the small model in float32: through vLLM
-0.32 **on the CPU**, and through the embedded server by its `tgi` wire and by its tree call. Server and service share
-two CPU cores, of which the language model has one; each run gets a fresh server; runs of all ways alternate. No GPU was
-involved: what is said of scores and tokens holds there in kind, what is said of time does not.
+This page shows whether vLLM and the embedded server give the same labels, and at what cost. `python -m
+benchmarks.servers` writes it (`make test-vllm` installs vLLM for it). Every run labels the same {rows} generated
+comparisons in {pairs} pairs of twins, seed 0, through the whole service on the small model in float32. The ways are
+vLLM 0.32 **on the CPU**, and the embedded server by its `tgi` wire and by its tree call. Server and service share two
+CPU cores, of which the language model has one. Each run gets a fresh server, and runs of all ways alternate. We used
+no GPU: a GPU behaves alike in scores and tokens, but not in time.
 
-## What came out
+## Labels and scores
 {outcome}
-Scores are compared prompt by prompt, for both labels, over the {common} different prompts that all runs asked.
+The comparison covers both labels of the {common} different prompts that all runs asked.
 {verdict}
 
-## What it cost
-L is the mean length of a row, {length:.1f} tokens. *Computed* is what the adapter summed up from the server's replies;
-*by its counters* is what vLLM's `/metrics` say of the same time, `prefix_cache_queries` less `prefix_cache_hits`.
+## Cost
+L is the mean length of a row, {length:.1f} tokens. *Computed* is the adapter's sum over the server's replies;
+*by its counters* is the figure of vLLM's `/metrics` for the same time, `prefix_cache_queries` less `prefix_cache_hits`.
 Time is the worker's, the median of {repeats} runs, as a multiple of the tree call's{spread}.
 
 {cost}
 {counters}
 ## What blocks mean for short rows
-vLLM's prefix cache shares whole blocks. A prompt computes anew whatever lies behind its last full block that was known:
-half a block on average, beside its own part. On the CPU a block has 128 tokens, or a multiple of 32 that
-`--block-size` names (16 is refused with "No common block size for 16"); on a GPU it has 16. What a cache that
-forgets nothing computes for this job's {asked:,} prompts, one after the other in the order of the search:
+vLLM's prefix cache shares whole blocks. vLLM computes the tokens after a prompt's last known full block anew: half a
+block on average, and the prompt's own part. On the CPU a block has 128 tokens, or a multiple of 32 that
+`--block-size` names (vLLM refuses 16 with "No common block size for 16"); on a GPU it has 16. The table shows how
+many tokens a cache that forgets nothing computes for this job's {asked:,} prompts, one after the other in the order
+of the search:
 
 {blocks}
 For rows of {length:.0f} tokens half a block of 128 is several rows, so `--block-size 32` is worth it on the CPU;
@@ -118,8 +120,7 @@ def _counters(comparison: Comparison) -> str:
 
 
 _CANARY = """\
-What vLLM counts besides the job's prompts are those of the canary, by which a worker makes sure that the server still
-has the model it had before:"""
+vLLM also counts the prompts of the canary, with which a worker checks that the server still has the same model:"""
 
 
 def _spread(comparison: Comparison) -> str:

@@ -35,27 +35,30 @@ _HEAD = (
     "| server above its slots | slots | latency (s) | calls | seconds | of ideal, whole run | of ideal, settled "
     "| lost (rounds) | refused | limit found |\n|---|---|---|---|---|---|---|---|---|---|\n"
 )
-_TEXT = """# Throughput of the driver
+_TEXT = """# Throughput of the call executor
 
-Written by `python -m benchmarks.throughput`. A server on loopback takes so many calls at once (slots) and the same
-time for each (latency); ideal are slots / latency answers a second. It either lets further calls wait, or refuses them
-with 429, with `Retry-After: 1` or without. The operator's `concurrency` is {concurrency}: how many slots there are
-the driver has to find out (`service/scoring/calls/executor.py`, over `service/scoring/wires/http.py`).
+This page shows how much of an inference server's throughput the service uses. `python -m benchmarks.throughput`
+writes it. A server on loopback handles a fixed number of concurrent calls (slots) and takes the same time for each
+(latency); the ideal is slots / latency answers a second. The server either queues further calls, or refuses them with
+429, with or without `Retry-After: 1`. The operator's `concurrency` is {concurrency}; the executor has to find out the
+number of slots (`service/scoring/calls/executor.py`, over `service/scoring/wires/http.py`).
 
 {table}
 - *Whole run*: ideal seconds / seconds from the first call on a cold start to the last answer.
-- *Settled*: answers a second of ideal, after the first third of the run and while calls were still waiting.
-- *Lost*: by how much the whole run took longer than the ideal one, in rounds of the server's latency. The driver begins
-  with {start} calls under way and doubles each round while throughput grows: on 64 slots the rounds with 4, 8, 16 and
-  32 calls lose 3.1 rounds, however long the job. The last round, with fewer calls than slots, is in it too.
-- *Refused*: answers 429, each of which was tried again.
-- *Limit found*: calls allowed under way at the end. A server that lets calls wait neither gains nor loses from more
-  than it has slots.
+- *Settled*: answers a second as a share of the ideal, after the first third of the run and while calls were still
+  waiting.
+- *Lost*: the time beyond the ideal run, in rounds of the server's latency. The executor starts with {start}
+  concurrent calls and doubles them each round while throughput grows. On 64 slots the rounds with 4, 8, 16 and 32
+  calls lose 3.1 rounds, whatever the length of the job. The figure includes the last round, with fewer calls than
+  slots.
+- *Refused*: answers 429; the executor retried each call.
+- *Limit found*: the limit of concurrent calls at the end. A server that queues calls neither gains nor loses from a
+  limit above its slots.
 
-Latencies are such that the machine does not limit the rate: two cores, shared with other work, above which the
-benchmark was put by `nice -n -10`. With a fixed latency all slots fall free at once, so that client and server work in
-bursts; a call costs the client 2 to 3 ms of a core. How the limit is found, and what happens when a server becomes
-slower, faster or overloaded, is tested in simulated time: `tests/unit/scoring/test_concurrency.py`,
+We chose latencies at which the machine does not limit the rate. It had two cores, shared with other work, and the
+benchmark ran under `nice -n -10`. With a fixed latency all slots become free at once, so client and server work in
+bursts; a call costs the client 2 to 3 ms of a core. Tests in simulated time cover how the executor finds the limit,
+and servers that become slower, faster or overloaded: `tests/unit/scoring/test_concurrency.py`,
 `tests/unit/scoring/test_driving.py`.
 """
 

@@ -22,10 +22,17 @@ from tests.planted.healthy import healthy
 from tests.planted.labelling import Case, reported
 
 RESULTS = Path(__file__).parent.parent / "docs/real_models/results.jsonl"
+_HEAD = """# Verdicts on planted data
+
+This page compares the [verdicts](verdicts.md) that planted data sets should get with those that they get.
+`python -m benchmarks.verdicts` prints it.
+
+"""
 _REAL = """
 ## On real language models
-Runs of docs/real_models.md. Labels are *right* where they are at most {near} below calibrated gold many-shot
-prompting of the same rows; a right labelling may still deserve no use, where gold prompting knows nothing either.
+These are the runs of docs/real_models.md. Labels are *right* if their accuracy is at most {near} below that of
+calibrated gold many-shot prompting of the same rows. A right labelling may still be useless, if gold prompting knows
+nothing either.
 
 {table}"""
 
@@ -79,7 +86,7 @@ def on_real_models(results: Path) -> str:
 def main() -> None:
     """Print both tables; the exit status says whether every case was judged rightly."""
     outcomes = [asyncio.run(outcome(case)) for case in (*failing(), *healthy())]
-    sys.stdout.write("# Verdicts on planted data\n\n`python -m benchmarks.verdicts` prints this page.\n\n")
+    sys.stdout.write(_HEAD)
     sys.stdout.write("\n".join([*confusion(outcomes), "", *by_mode(outcomes), ""]))
     sys.stdout.write(on_real_models(RESULTS))
     sys.exit(not all(found.is_right for found in outcomes))

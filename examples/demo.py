@@ -1,8 +1,8 @@
-"""Labels an example through every part of a private service, and compares with gold labels the search never saw.
+"""Label an example through every part of a private service, and compare with gold labels that the search never sees.
 
-`python -m examples.demo` starts the service, labels the rows of `demo.jsonl` by ICM and once more by
-asking the language model about each row alone, downloads both results, and stops everything it started.
-`--example reviews` takes film reviews, which need a language model that was pretrained on real text.
+`python -m examples.demo` starts the service and labels the rows of `demo.jsonl` twice: by ICM, and by asking the
+language model about each row alone. It downloads both results and stops everything it started.
+`--example reviews` takes film reviews, which need a language model pretrained on real text.
 """
 
 import argparse
@@ -29,7 +29,7 @@ METHODS = {"icm": "ICM", "zero_shot": "zero-shot"}
 SMALL_MODELS_OWN, REVIEWS = "demo", "reviews"  # examples, by the names of their files
 NEEDS_MODEL = (
     "the film reviews need a language model that was pretrained on real text, and the repository has none: name one, "
-    "as in `make demo-real MODEL=HuggingFaceTB/SmolLM2-135M-Instruct`; a folder or a GGUF file of yours will do as well"
+    "as in `make demo-real MODEL=HuggingFaceTB/SmolLM2-135M-Instruct`, or a folder or a GGUF file of yours"
 )
 _NEARLY_PERFECT = 0.95
 
@@ -43,7 +43,7 @@ class Outcome:
     report: dict[str, Any]
 
     def agreement(self) -> dict[str, float]:
-        """By task, the share of rows whose label is the gold label; nothing where the rows are of one task."""
+        """By task, the share of rows whose label is the gold label; empty if the rows name no task."""
         hits: defaultdict[str, list[bool]] = defaultdict(list)
         with self.path.open(encoding="utf-8") as lines:
             for row in map(json.loads, lines):
@@ -53,7 +53,7 @@ class Outcome:
 
 
 def run(console: Console, *, example: str, language_model: str | None, out: Path) -> ExitCode:
-    """The whole demo; raises what the client and the private service raise."""
+    """Run the whole demo. Raises every error of the client and the private service."""
     out.mkdir(parents=True, exist_ok=True)
     data = HERE / f"{example}.jsonl"
     config = json.loads(data.with_suffix(".json").read_text(encoding="utf-8"))
@@ -64,7 +64,7 @@ def run(console: Console, *, example: str, language_model: str | None, out: Path
         outcomes = {method: _label(client, data, {**config, "method": method}, out) for method in METHODS}
     show(console, outcomes, usual_accuracy=_NEARLY_PERFECT if example == SMALL_MODELS_OWN else 0.0)
     console.print(f"labelled: {outcomes['icm'].path}", highlight=False, soft_wrap=True)
-    console.print(f"everything that was started is stopped; {time.monotonic() - started:.0f} s in all")
+    console.print(f"stopped every part; the demo took {time.monotonic() - started:.0f} s")
     unlabeled = sum(outcome.job.progress.rows - outcome.job.progress.labeled for outcome in outcomes.values())
     return ExitCode.JOB_ENDED_BADLY if unlabeled else ExitCode.OK
 
@@ -81,7 +81,7 @@ def _label(client: Client, data: Path, config: dict[str, Any], out: Path) -> Out
 
 
 def show(console: Console, outcomes: dict[str, Outcome], *, usual_accuracy: float) -> None:
-    """Both methods side by side, and whether ICM found fewer gold labels than usual."""
+    """Print both methods side by side, and say whether ICM found fewer gold labels than usual."""
     table = Table(title="share of rows that agree with the gold labels")
     table.add_column("")
     for method in outcomes:
@@ -91,7 +91,7 @@ def show(console: Console, outcomes: dict[str, Outcome], *, usual_accuracy: floa
     console.print(table)
     accuracy = outcomes["icm"].report["accuracy"]
     if accuracy is not None and accuracy < usual_accuracy:
-        console.print("ICM found labels that differ from gold in more places than usual; see the reasons below")
+        console.print("more of ICM's labels than usual differ from gold; see the reasons below")
     for reason in outcomes["icm"].report["reasons"]:
         write_line(console, f"  {reason['code']}: {reason['message']}")
 
@@ -109,11 +109,11 @@ def _lines(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, ...]]:
 
 
 def main() -> int:
-    """Command line; its exit codes are those of `icm`."""
+    """Run the command line, with the exit codes of `icm`."""
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
     parser.add_argument("--example", choices=(SMALL_MODELS_OWN, REVIEWS), default=SMALL_MODELS_OWN)
     parser.add_argument("--model", help="folder, hub name or GGUF file of another language model")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="where the labelled files go")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the labelled files")
     given = parser.parse_args()
     if given.example == REVIEWS and not given.model:
         parser.error(NEEDS_MODEL)

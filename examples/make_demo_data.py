@@ -1,4 +1,4 @@
-"""Writes examples/demo.jsonl: claims of six tasks, with the columns that relations need and a gold label.
+"""Write examples/demo.jsonl: claims of six tasks, with the columns that relations need and a gold label.
 
 `python -m examples.make_demo_data` always writes the same file.
 """
@@ -18,10 +18,7 @@ _SEED = 1
 
 @dataclass(frozen=True)
 class Reading:
-    """How the slots of a task's claims answer a question; both are templates over the slots.
-
-    `first` and `second` are what the claim puts in relation.
-    """
+    """Templates over the slots of a task's claims: a question, its answer, and the two things that a claim relates."""
 
     question: str
     answer: str
@@ -42,7 +39,7 @@ READINGS: Mapping[str, Reading] = {
 
 
 def demo_rows() -> list[dict[str, str | bool]]:
-    """All rows, tasks mixed: half of the claims are true, and some questions have two answers to choose from."""
+    """Draw all rows and mix the tasks. Half of the claims are true, and some questions have two answers."""
     rng = Random(_SEED)
     rows = [row for task in TASKS for row in _rows(task, rng)]
     rng.shuffle(rows)
@@ -60,7 +57,7 @@ def _rows(task: Task, rng: Random) -> list[dict[str, str | bool]]:
 
 
 def _claims_on_one_question(task: Task, reading: Reading, rng: Random) -> Iterator[Claim]:
-    """A claim and its swapped twin; or a true claim, a false one, or one of each."""
+    """Yield a claim and its swapped twin; or a true claim, a false one, or one of each."""
     claim = task.draw(rng, rng.random() < 0.5)
     yield claim
     if reading.has_twins:
@@ -92,7 +89,7 @@ def _question(reading: Reading, claim: Claim) -> str:
 
 
 def main() -> None:
-    """Write the file anew."""
+    """Write the file."""
     lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in demo_rows())
     DATA.write_text("".join(lines), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""The command line `icm`; each command is a function in `icm.commands`, whose module is loaded when it is used."""
+"""The command line `icm`. Each command is a function in `icm.commands`; using it loads its module."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,14 +16,14 @@ _DISTRIBUTION = "icm-service"
 _OURS = frozenset({"icm", "service", "api", "workers", "migrations", "inference"})
 _HELP = """Label data sets that nobody has labelled, with a pretrained language model.
 
-Exit codes: 0 done; 1 the job failed or was cancelled; 2 wrong usage; 3 rows or configuration cannot be used (lines
-and fields are listed); 4 no answer from the service; 5 the service refused; 6 a part of the service started here
-failed; 7 the verdict is one that --fail-on names; 130 interrupted, or a question answered with no."""
+Exit codes: 0 done; 1 the job failed or was cancelled; 2 wrong usage; 3 the service cannot use rows or configuration
+(the message lists lines and fields); 4 no answer from the service; 5 the service refused; 6 a part of the service
+started here failed; 7 --fail-on refuses the verdict; 130 interrupted, or you answered a question with no."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A command as the list of all shows it, and the function that it is, or that builds the group that it is."""
+    """A command's name and summary, and the function that runs it or builds its group."""
 
     name: str
     module: str
@@ -33,11 +33,11 @@ class Entry:
     is_hidden: bool = False
 
     def listed(self) -> TyperCommand:
-        """The command for the list of all."""
+        """The command as the help lists it, without its module."""
         return TyperCommand(self.name, help=self.summary, hidden=self.is_hidden)
 
     def loaded(self) -> Any:
-        """The command itself."""
+        """The command with its module."""
         found = getattr(self._imported(), self.function)
         if self.is_group:
             return get_command(found())
@@ -54,7 +54,7 @@ class Entry:
             raise import_module("icm.errors").OnlyTheClient(self.name, error.name) from error
 
 
-# What stands here of a command is the beginning of its own help, which a test compares.
+# A summary is the beginning of the command's help; a test compares the two.
 ENTRIES = (
     Entry("serve", "serve", "serve", "Run API, workers, database and inference server until SIGTERM or Ctrl-C."),
     Entry("label", "label", "label", "Label a data set and download it."),
@@ -62,49 +62,56 @@ ENTRIES = (
         "estimate",
         "label",
         "estimate",
-        "Say what labelling a data set would cost, and show a prompt; nothing is stored.",
+        "Estimate the cost of labelling a data set and show a prompt; store nothing.",
     ),
-    Entry("convert", "convert", "convert", "Make a published data set into rows that its preset fits."),
+    Entry("convert", "convert", "convert", "Convert a published data set into rows for its preset."),
     Entry("submit", "submit", "submit", "Create a job on a running service and print its id."),
-    Entry("jobs", "jobs", "jobs", "List jobs, newest first; with --json one line for each."),
-    Entry("show", "jobs", "show", "Show a job as it is now."),
-    Entry("watch", "jobs", "watch", "Follow a job to its end; with --json a line for every change."),
+    Entry("jobs", "jobs", "jobs", "List jobs, newest first; --json prints one line for each."),
+    Entry("show", "jobs", "show", "Show the present state of a job."),
+    Entry("watch", "jobs", "watch", "Follow a job to its end; --json prints a line for every change."),
     Entry("result", "jobs", "result", "Download a labelled data set."),
-    Entry("report", "jobs", "report", "Say how far a job's labels deserve trust."),
-    Entry("pause", "jobs", "pause", "Let a job wait until it is resumed; what workers have begun is saved."),
-    Entry("resume", "jobs", "resume", "Let a paused job go on where it stopped."),
-    Entry("cancel", "jobs", "cancel", "Ask a job to stop; it keeps the labels found so far."),
-    Entry("delete", "jobs", "delete", "Remove a finished job with its rows, labels and report, for good."),
+    Entry("report", "jobs", "report", "Show how far you can trust a job's labels."),
+    Entry("pause", "jobs", "pause", "Pause a job until somebody resumes it; workers save their current steps."),
+    Entry("resume", "jobs", "resume", "Resume a paused job from its last checkpoints."),
+    Entry("cancel", "jobs", "cancel", "Cancel a job; it keeps its labels so far."),
+    Entry("delete", "jobs", "delete", "Delete a finished job with its rows, labels and report, for good."),
     Entry(
         "models",
         "models",
         "models",
-        "List the scoring backends that a configuration can name, with what a probe found; with --json one line for "
-        "each.",
+        "List the scoring backends for configurations, with the findings of a probe; --json prints one line for each.",
     ),
-    Entry("audit", "audit", "audit", "Show who did what, the newest first; with --json one line for each."),
-    Entry("keys", "keys", "build_group", "API keys: create, list, revoke.", is_group=True),
-    Entry("projects", "projects", "build_group", "Projects: list, limit.", is_group=True),
-    Entry("webhooks", "webhooks", "build_group", "Webhooks: who is told when a job ends.", is_group=True),
+    Entry(
+        "audit", "audit", "audit", "Show the audit log, newest first: who did what; --json prints one line for each."
+    ),
+    Entry("keys", "keys", "build_group", "Create, list and revoke API keys.", is_group=True),
+    Entry("projects", "projects", "build_group", "List projects and limit them.", is_group=True),
+    Entry(
+        "webhooks",
+        "webhooks",
+        "build_group",
+        "Manage webhooks, which notify an address when a job ends.",
+        is_group=True,
+    ),
     Entry(
         "serve-private",
         "serve",
         "serve_private",
-        "Run every part on free ports for as long as another process lives, and keep nothing.",
+        "Run every part on free ports while another process lives, and keep nothing.",
         is_hidden=True,
     ),
 )
 
 
 class _Commands(TyperGroup):
-    """Loads the command that is used, and turns every expected error into a message and an exit code."""
+    """Load the command on use, and turn every expected error into a message and an exit code."""
 
     def __init__(self, **named: Any) -> None:
         super().__init__(**named)
         self.commands = {entry.name: entry.listed() for entry in ENTRIES}
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """Find the command that is meant, and load it."""
+        """Find the command by its name, and load it."""
         name, command, rest = super().resolve_command(ctx, args)
         entry = next((entry for entry in ENTRIES if entry.name == name), None)
         return name, command if entry is None else entry.loaded(), rest
@@ -128,13 +135,13 @@ def _options(
     context: typer.Context,
     *,
     version: Annotated[bool, typer.Option("--version", help="Show the version and end.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The version as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Show the version as JSON.")] = False,
 ) -> None:
     if version:
         _show_version(version_of(_DISTRIBUTION), as_json=as_json)
         raise typer.Exit
     if as_json:
-        raise typer.BadParameter("stands behind the command: icm COMMAND --json", param_hint="--json")
+        raise typer.BadParameter("put --json behind the command: icm COMMAND --json", param_hint="--json")
     if context.invoked_subcommand is None:
         context.fail("Missing command.")
 
@@ -147,12 +154,12 @@ def _show_version(number: str, *, as_json: bool) -> None:
 
 
 def build_app() -> typer.Typer:
-    """The command line with all its commands."""
+    """Build the command line with all its commands."""
     app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     app.callback(invoke_without_command=True, help=_HELP)(_options)
     return app
 
 
 def main() -> None:
-    """The entry point `icm`."""
+    """Run `icm`."""
     build_app()()

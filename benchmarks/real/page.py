@@ -22,44 +22,48 @@ from service.config import JobConfig
 
 _HEAD = """# Real language models and real text
 
-Written by `make bench-real`. Every method gets the same rows of a task, drawn by the seed, on the same pretrained
-language model; related rows come together or not at all. N = {rows} rows where a line does not say otherwise; up to
-{seeds} seeds, and the tables of costs say how many runs there are. Gold labels are for the comparison; a method that is
-given some says so. Tokens are per row, in units of L, the mean length of a row as a demonstration: *sent* counts all
-prompts in full, *computed* what the prefix cache did not hold. With N = {rows}, an accuracy of 0.75 has a standard
-error of {error:.2f}. The raw numbers are in `real_models/results.jsonl`.
+This page compares labelling methods on pretrained language models: accuracy, cost, verdicts. `make bench-real` writes
+it. Every method gets the same rows of a task, drawn by the seed, on the same language model; related rows stay
+together. N = {rows} rows unless a line says otherwise, with up to {seeds} seeds; the tables of costs give the number
+of runs. Gold labels serve the comparison; the tables name the methods that receive some. Tokens are per row, in units
+of L, the mean length of a row as a demonstration: *sent* counts all prompts in full, *computed* the tokens outside
+the prefix cache. With N = {rows}, an accuracy of 0.75 has a standard error of {error:.2f}. The raw numbers are in
+`real_models/results.jsonl`.
 
 ## How to run it
 ```sh
 make bench-real DATA=FOLDER MODELS="small=FOLDER_OR_HUB_NAME large=FOLDER_OR_HUB_NAME" BENCH="--rows 64 --seeds 3"
 ```
-A language model is a folder as Hugging Face's `save_pretrained` writes it, or a name on the hub; the repository has
-none of these, and nothing is downloaded unless you name it. On a machine without a hub, copy the folder there first
+A language model is a folder from Hugging Face's `save_pretrained`, or a name on the hub. The repository has none of
+these, and the command downloads only what you name. On a machine without access to the hub, copy the folder there first
 (`hf download NAME --local-dir FOLDER` on another one). `DATA` holds the files of the table below, one JSON object a
-line, which the repository does not have either. Each cell is stored as it ends: stopped and started again with the
-same words, the command goes on where it was. `python -m benchmarks.real --help` lists every choice;
+line, which the repository does not have either. The command stores each cell as it ends: if you stop it and start it
+again with the same arguments, it resumes. `python -m benchmarks.real --help` lists every option;
 `python -m benchmarks.real.page` writes this page from the stored cells alone.
 
 {tasks}
 """
 _METHODS = """
 ## Methods
-- `zero_shot`: each row by itself. `zero_shot_calibrated`: the same with batch calibration (arXiv 2309.17249): a
-  constant is added to each label's log-probability that makes the mean prediction over the rows uniform.
+- `zero_shot`: each row alone. `zero_shot_calibrated`: the same with batch calibration (arXiv 2309.17249), which adds a
+  constant to each label's log-probability so that the mean prediction over the rows is uniform.
 - `few_shot_random`, `bootstrap`: the baselines of the service.
-- `joint_inference` (arXiv 2504.02349): from zero-shot labels on, 8 rounds in which every row is asked behind 16
-  demonstrations drawn balanced over the current labels; majority of 5 draws, no calibration. A quarter of the rows
-  shares its draws; `joint_inference_per_row` draws for every row, as its authors do, and costs about ten times as much.
-- `iterpsd` (arXiv 2503.03062): rows are annotated in chunks, the most confident first, behind the confident half of
-  those annotated so far.
-- `paper`, `authors`: Algorithm 1 of arXiv 2506.10139 as printed and as released. `default`: what the service does.
+- `joint_inference` (arXiv 2504.02349) starts from zero-shot labels and makes 8 rounds. In each it scores every row
+  behind 16 demonstrations, balanced over the current labels, and takes the majority of 5 draws without calibration. A
+  quarter of the rows shares its draws; `joint_inference_per_row` draws for every row, as its authors do, at about ten
+  times the cost.
+- `iterpsd` (arXiv 2503.03062) annotates rows in chunks, the most confident first, behind the confident half of the rows
+  annotated so far.
+- `paper`, `authors`: Algorithm 1 of arXiv 2506.10139 as printed and as released. `default`: the service's default
+  search.
 - `gold_few_shot`: behind {known} other rows with gold labels; `gold_many_shot`: behind the gold labels of all rows
-  outside the row's fold, an eighth of the rows, or as many as fit. Both also calibrated. They show what labels can do.
+  outside the row's fold, an eighth of the rows, or as many as fit. Both exist calibrated, too. They show how far
+  labels help.
 """
 _ACCURACY = """
 ## Accuracy
-Mean and standard deviation over seeds; in brackets how many runs collapsed, which is to say that 95 % of the rows or
-more have one label.
+The cells give mean and standard deviation over seeds, and in brackets the number of collapsed runs, in which 95 % of
+the rows or more have one label.
 """
 _BESIDE = """
 ## Beside its yardsticks
@@ -72,40 +76,42 @@ it is reached if the mean is at least that and no run is more than 0.05 below ca
 _PLOTS = """
 ![Accuracy by method, task and language model; open points are collapsed labellings](real_models/accuracy.svg)
 
-## What it costs, and what else the scores say
-Means over tasks and seeds. *AUROC*: how well the margin tells the gold labels apart whatever the threshold, for tasks
-with two labels; 0.5 is chance. *Calibration error*: the expected one of the confidence, in ten bins. *U*: utility
-(mean form, alpha = 50) under the scores that the method itself had last.
+## Cost and quality of scores
+The cells are means over tasks and seeds. *AUROC*: how well the margin separates the gold labels over all thresholds,
+for tasks with two labels; 0.5 is chance. *Calibration error*: the expected calibration error of the confidence, in
+ten bins. *U*: utility (mean form, alpha = 50) under the method's own last scores.
 """
 _COST = """
 ![Accuracy against tokens computed per row](real_models/cost.svg)
 """
 _MEASURE = """
 ## Does the measure choose well?
-A search meets many labellings and ends with the one that its measure likes best. *Rank correlation*: Spearman's rho
+A search visits many labellings and ends with the one that its measure ranks first. *Rank correlation*: Spearman's rho
 between measure and accuracy over the labellings of a run, the mean over runs. *Chosen well*: the share of runs that
-ended within {near} of the best accuracy they met; *lost*: the mean distance to it.
+ended within {near} of the best accuracy they visited; *lost*: the mean distance to it.
 
 {table}
 ![Accuracy of the labellings met against the measure; dotted: where the run ended](real_models/measure.svg)
 """
 _VERDICTS = """
-## Does the verdict tell?
-What the report says of the labels of `default` and `default_known`. They are *right* where they are at most {near}
-below calibrated gold many-shot prompting of the same rows.
+## Does the verdict warn?
+The tables give the report's verdicts on the labels of `default` and `default_known`. Labels are *right* if their
+accuracy is at most {near} below that of calibrated gold many-shot prompting of the same rows.
 
 {table}
 {surprises}"""
 _ABLATIONS = """
 ## What each piece is worth
-The last look of `default`, read again without one of its pieces at no further question: the accuracy then, less that
-of the search as it is; mean and standard deviation over the runs whose demonstrations bore the first impression out.
+The table takes the final look of `default` and leaves out one piece, without further prompts. It gives the accuracy
+without the piece less the accuracy of the complete search: mean and standard deviation over the runs whose
+demonstrations confirmed the first impression.
 
 """
 _KNOWN = """
 ## Known rows
-What the report estimates of the accuracy from {known} known rows, each left out of what its prompts show, against the
-accuracy on the other rows: *covered* is the share of runs whose 95 % interval holds it.
+The report estimates the accuracy from {known} known rows, none of which a prompt shows while it is scored. The table
+compares that estimate with the accuracy on the other rows: *covered* is the share of runs whose 95 % interval
+contains it.
 
 {table}
 """

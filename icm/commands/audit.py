@@ -1,4 +1,4 @@
-"""The command that shows the audit log; like those about keys it speaks to the database."""
+"""The command that shows the audit log. Like those about keys it uses the database."""
 
 from typing import Annotated
 
@@ -13,13 +13,13 @@ from service.records.access import AuditEntry
 
 def audit(
     *,
-    project: Annotated[str | None, typer.Option(help="Only this project's.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many, at most.")] = 50,
+    project: Annotated[str | None, typer.Option(help="Show only the entries of this project.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of entries.")] = 50,
     database_url: DatabaseUrl = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Show who did what, the newest first; with --json one line for each."""
+    """Show the audit log, newest first: who did what; --json prints one line for each."""
     table = plain_table("time", "action", "target", "project", "key", "request")
     entries = with_store(lambda store: latest_entries(store, limit=limit, project=project), database_url, data_dir)
     for entry in entries:

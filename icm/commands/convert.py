@@ -1,4 +1,4 @@
-"""The command that makes a published data set into rows for its preset."""
+"""The command that converts a published data set into rows for its preset."""
 
 import json
 from pathlib import Path
@@ -12,11 +12,14 @@ from icm.commands.output import on_stdout, write_json, write_line
 from icm.data.conversion import Published, converted
 from icm.data.files import saved
 
-_Preset = Annotated[Published, typer.Argument(metavar="PRESET", help="truthfulqa or gsm8k.")]
+_Preset = Annotated[Published, typer.Argument(metavar="PRESET", help="Preset: truthfulqa or gsm8k.")]
 _File = Annotated[
     Path,
     typer.Argument(
-        metavar="FILE", exists=True, dir_okay=False, help="TruthfulQA.csv, or GSM8K's example_model_solutions.jsonl."
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="Published file: TruthfulQA.csv, or GSM8K's example_model_solutions.jsonl.",
     ),
 ]
 
@@ -24,14 +27,14 @@ _File = Annotated[
 def convert(
     preset: _Preset,
     file: _File,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Ends in .jsonl.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File for the rows; its name ends in .jsonl.")],
     *,
     as_json: Json = False,
 ) -> None:
-    """Make a published data set into rows that its preset fits."""
+    """Convert a published data set into rows for its preset."""
     if output.suffix.lower() != ".jsonl":
         raise typer.BadParameter(
-            f"{output}: rows are written as JSON lines; use the ending .jsonl", param_hint="--output"
+            f"{output}: the command writes JSON lines; use the ending .jsonl", param_hint="--output"
         )
     check_folder(output, "--output")
     rows, questions = 0, set[str]()

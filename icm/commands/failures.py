@@ -1,4 +1,4 @@
-"""Exit codes, and how errors are told to people and to scripts."""
+"""Exit codes, and messages about errors for people and scripts."""
 
 import json
 import sys
@@ -22,14 +22,14 @@ class ExitCode(IntEnum):
     """How a command ended; part of the command line's contract."""
 
     OK = 0
-    JOB_ENDED_BADLY = 1  # it failed or was cancelled
+    JOB_ENDED_BADLY = 1  # the job failed or was cancelled
     USAGE = 2  # wrong arguments, or a file that cannot be read or written
-    INVALID_INPUT = 3  # rows or configuration cannot be used; lines and fields are listed
+    INVALID_INPUT = 3  # the service cannot use rows or configuration; the message lists lines and fields
     UNREACHABLE = 4  # no answer from the service
     REFUSED = 5  # the service will not do it: no such job, job not finished, internal error
-    SERVICE_FAILED = 6  # a part of the service started here did not come up, or died
-    VERDICT = 7  # the labels are there, and their verdict is one that --fail-on names
-    INTERRUPTED = 130  # Ctrl-C, or a question answered with no
+    SERVICE_FAILED = 6  # a part of the service did not start here, or died
+    VERDICT = 7  # the labels are there, and --fail-on refuses their verdict
+    INTERRUPTED = 130  # Ctrl-C, or a person answered no
 
 
 class BadConfigFile(IcmError):
@@ -37,11 +37,11 @@ class BadConfigFile(IcmError):
 
 
 class NotConfirmed(IcmError):
-    """A person was asked and did not say yes."""
+    """A person did not confirm."""
 
 
 class VerdictRefused(IcmError):
-    """The report's verdict is one that the caller does not accept; what was asked for is written all the same."""
+    """The caller does not accept the report's verdict; the command has written its files all the same."""
 
 
 class JobEndedBadly(IcmError):
@@ -56,7 +56,7 @@ class JobEndedBadly(IcmError):
 
 EXPECTED = (IcmError, PartFailed, ServiceError, OSError)
 
-# The first that fits counts.
+# The first match counts.
 _CODES: tuple[tuple[tuple[type[Exception], ...], ExitCode], ...] = (
     ((JobEndedBadly,), ExitCode.JOB_ENDED_BADLY),
     ((VerdictRefused,), ExitCode.VERDICT),
@@ -69,17 +69,17 @@ _CODES: tuple[tuple[tuple[type[Exception], ...], ExitCode], ...] = (
 )
 
 
-_OF_CALLERS = (ExitCode.USAGE, ExitCode.INVALID_INPUT)  # what a private service was given is what its caller was given
+_OF_CALLERS = (ExitCode.USAGE, ExitCode.INVALID_INPUT)  # a private service gets the arguments of its caller
 
 
 def report_failure(error: Exception, *, as_json: bool) -> ExitCode:
-    """Tell an expected error on stderr, and say how the process shall end."""
+    """Print an expected error on stderr and return the exit code."""
     code = exit_code(error)
     if as_json:
         sys.stderr.write(json.dumps({"error": _document(error), "exit_code": int(code)}) + "\n")
         return code
     console = on_stderr()
-    # What a service says is a line; what ends a part of ours comes with the last lines of its log.
+    # A service's message is one line; the failure of a part includes the last lines of its log.
     said = error.detail if isinstance(error, ApiError) else str(error)
     told = visible_line(said) if isinstance(error, ApiError | JobEndedBadly | PartMisused) else said
     console.print(f"Error: {told}", style="red", highlight=False, soft_wrap=True)
@@ -97,7 +97,7 @@ def report_failure(error: Exception, *, as_json: bool) -> ExitCode:
 
 
 def exit_code(error: Exception) -> ExitCode:
-    """Which exit code stands for this error."""
+    """The exit code of this error."""
     if isinstance(error, ApiError):
         return ExitCode.INVALID_INPUT if error.is_invalid_input else ExitCode.REFUSED
     if isinstance(error, PrivateServiceFailed) and error.exit_code in _OF_CALLERS:

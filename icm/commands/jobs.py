@@ -1,4 +1,4 @@
-"""Commands about jobs that a service has: list, show, watch, download, judge, pause, resume, cancel, delete."""
+"""Commands about a service's jobs: list, show, watch, download, report, pause, resume, cancel, delete."""
 
 import sys
 from collections.abc import Iterator
@@ -22,13 +22,13 @@ from service.terminal import visible_line
 
 def jobs(
     *,
-    status: Annotated[str | None, typer.Option(help="Only jobs of this status.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many, at most.")] = 20,
+    status: Annotated[str | None, typer.Option(help="List only jobs of this status.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of jobs.")] = 20,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
-    """List jobs, newest first; with --json one line for each."""
+    """List jobs, newest first; --json prints one line for each."""
     table = plain_table("id", "name", "status", "rows", "labelled", "created")
     with Client(url, api_key=api_key) as client:
         for _, job in zip(range(limit), client.jobs(status=status), strict=False):
@@ -41,7 +41,7 @@ def jobs(
 
 
 def show(job_id: JobId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:
-    """Show a job as it is now."""
+    """Show the present state of a job."""
     with Client(url, api_key=api_key) as client:
         job = client.job(job_id)
     if as_json:
@@ -52,7 +52,7 @@ def show(job_id: JobId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_js
 
 
 def watch(job_id: JobId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:
-    """Follow a job to its end; with --json a line for every change."""
+    """Follow a job to its end; --json prints a line for every change."""
     with Client(url, api_key=api_key) as client, shown_progress(as_json=as_json) as show:
         job = client.wait(job_id, on_change=show)
     if job.status != "succeeded":
@@ -61,14 +61,14 @@ def watch(job_id: JobId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_j
 
 def result(
     job_id: JobId,
-    output: Annotated[Path, typer.Option("--output", "-o", help=f"Ends in {ENDINGS}.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help=f"File for the result; its name ends in {ENDINGS}.")],
     *,
-    partial: Annotated[bool, typer.Option(help="Also what a cancelled or failed job has.")] = False,
+    partial: Annotated[bool, typer.Option(help="Accept a cancelled or failed job with its labels so far.")] = False,
     formula_safe: Annotated[
-        bool, typer.Option(help="For .csv opened in a spreadsheet: text like =A1 gets an apostrophe in front.")
+        bool, typer.Option(help="For .csv in a spreadsheet: put an apostrophe before text like =A1.")
     ] = False,
     raw_probability: Annotated[
-        bool, typer.Option(help="Also a column icm_raw_probability: the label's probability before calibration.")
+        bool, typer.Option(help="Add the column icm_raw_probability: the label's probability before calibration.")
     ] = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
@@ -78,7 +78,7 @@ def result(
     check_output(output)
     if formula_safe and not result_format_of(output).for_spreadsheets:
         endings = in_words(form.suffix for form in ResultFormat if form.for_spreadsheets)
-        raise typer.BadParameter(f"only for an --output that ends in {endings}", param_hint="--formula-safe")
+        raise typer.BadParameter(f"works only with an --output that ends in {endings}", param_hint="--formula-safe")
     with Client(url, api_key=api_key) as client:
         client.result(job_id, to=output, partial=partial, formula_safe=formula_safe, raw_probability=raw_probability)
     if as_json:
@@ -88,13 +88,13 @@ def result(
 def report(
     job_id: JobId,
     *,
-    html: Annotated[Path | None, typer.Option(help="Also save it here, as one HTML page with plots.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also save the report here as one HTML page with plots.")] = None,
     fail_on: Failing = None,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
-    """Say how far a job's labels deserve trust."""
+    """Show how far you can trust a job's labels."""
     if html is not None:
         check_folder(html, "--html")
     with Client(url, api_key=api_key) as client:
@@ -115,19 +115,19 @@ def _show_report(document: Document) -> None:
 
 
 def pause(job_id: JobId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:
-    """Let a job wait until it is resumed; what workers have begun is saved."""
+    """Pause a job until somebody resumes it; workers save their current steps."""
     with Client(url, api_key=api_key) as client:
         _show(client.pause(job_id), as_json=as_json)
 
 
 def resume(job_id: JobId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:
-    """Let a paused job go on where it stopped."""
+    """Resume a paused job from its last checkpoints."""
     with Client(url, api_key=api_key) as client:
         _show(client.resume(job_id), as_json=as_json)
 
 
 def cancel(job_id: JobId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:
-    """Ask a job to stop; it keeps the labels found so far."""
+    """Cancel a job; it keeps its labels so far."""
     with Client(url, api_key=api_key) as client:
         _show(client.cancel(job_id), as_json=as_json)
 
@@ -135,12 +135,12 @@ def cancel(job_id: JobId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_
 def delete(
     job_id: JobId,
     *,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
-    """Remove a finished job with its rows, labels and report, for good."""
+    """Delete a finished job with its rows, labels and report, for good."""
     if not yes:
         _ask_before_deleting(job_id, may_ask=not as_json and a_person_is_there())
     with Client(url, api_key=api_key) as client:
@@ -152,22 +152,23 @@ def delete(
 
 
 def a_person_is_there() -> bool:
-    """Whether a question would reach somebody."""
+    """Whether a person can answer a question."""
     return sys.stdin.isatty()
 
 
 def _ask_before_deleting(job_id: str, *, may_ask: bool) -> None:
-    """Go on only where a person says so."""
+    """Ask a person for confirmation. Raises BadParameter if there is nobody to ask, and NotConfirmed."""
     if not may_ask:
         raise typer.BadParameter(
-            "needed where nobody can be asked: rows and labels are removed for good", param_hint="--yes"
+            "needed because nobody can answer a question here: the command deletes rows and labels for good",
+            param_hint="--yes",
         )
-    if not typer.confirm(f"Remove {visible_line(job_id)} with its rows, labels and report, for good?", err=True):
-        raise NotConfirmed("nothing was removed")
+    if not typer.confirm(f"Delete {visible_line(job_id)} with its rows, labels and report, for good?", err=True):
+        raise NotConfirmed("the job was not deleted")
 
 
 def _described(job: Job) -> Iterator[str]:
-    """All about a job that people ask for, a line each."""
+    """The lines of `icm show`."""
     yield f"{job.id}  {job.name}"
     yield f"status: {job.status}"
     yield f"rows: {job.progress.labeled} of {job.progress.rows} labelled"
@@ -184,7 +185,7 @@ def _described(job: Job) -> Iterator[str]:
 
 
 def _show(job: Job, *, as_json: bool) -> None:
-    """One line about a job, or all the service says of it."""
+    """Print one line about a job, or its JSON document."""
     if as_json:
         write_json(job.document)
         return
@@ -193,7 +194,7 @@ def _show(job: Job, *, as_json: bool) -> None:
 
 
 def check_output(path: Path) -> None:
-    """Refuse a file that could not be written in the end, before anything is paid for."""
+    """Refuse an unusable output file before the job costs anything."""
     try:
         result_format_of(path)
     except ValueError as error:
@@ -202,6 +203,6 @@ def check_output(path: Path) -> None:
 
 
 def check_folder(path: Path, option: str) -> None:
-    """Refuse a file whose folder is not there."""
+    """Refuse a file whose folder does not exist."""
     if not path.absolute().parent.is_dir():
         raise typer.BadParameter(f"{path.parent}: no such folder", param_hint=option)

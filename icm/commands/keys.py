@@ -1,4 +1,4 @@
-"""Commands about API keys. They speak to the database, not to the API: the first key needs no key."""
+"""Commands about API keys. They use the database, not the API, so that making the first key needs no key."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -21,24 +21,28 @@ T = TypeVar("T")
 
 DatabaseUrl = Annotated[
     str | None,
-    typer.Option("--database-url", envvar=["ICM_DATABASE_URL", "DATABASE_URL"], help="The service's Postgres."),
+    typer.Option("--database-url", envvar=["ICM_DATABASE_URL", "DATABASE_URL"], help="URL of the service's Postgres."),
 ]
 DataDir = Annotated[
-    Path | None, typer.Option(help="The folder given to `icm serve`; goes before a database URL. [default: data]")
+    Path | None, typer.Option(help="Folder of `icm serve`; takes precedence over a database URL. [default: data]")
 ]
 
 
 def create(
-    name: Annotated[str, typer.Argument(help="What the key is for; only shown.")],
+    name: Annotated[str, typer.Argument(help="Purpose of the key, for lists.")],
     *,
-    project: Annotated[str, typer.Option(help="Whose jobs the key opens; made if it is new.")] = DEFAULT_PROJECT,
-    scope: Annotated[list[Scope] | None, typer.Option(help="May be repeated. [default: read and write]")] = None,
-    days: Annotated[float | None, typer.Option(min=0, help="Days until it expires; without it, never.")] = None,
+    project: Annotated[str, typer.Option(help="Project that the key opens; a new name creates it.")] = DEFAULT_PROJECT,
+    scope: Annotated[
+        list[Scope] | None, typer.Option(help="Scope of the key; repeat for several. [default: read and write]")
+    ] = None,
+    days: Annotated[
+        float | None, typer.Option(min=0, help="Days until the key expires; by default it never does.")
+    ] = None,
     database_url: DatabaseUrl = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Make an API key and print it, this once."""
+    """Create an API key and print it, once."""
     scopes = scope or [Scope.READ, Scope.WRITE]
     lifetime = None if days is None else timedelta(days=days)
     key, made = with_store(
@@ -50,17 +54,17 @@ def create(
         write_json({**_document(key), "key": made.text})
         return
     write_line(on_stdout(), made.text)
-    write_line(on_stderr(), f"key {key.id} of project {key.project}; it is not shown again")
+    write_line(on_stderr(), f"key {key.id} of project {key.project}; no command shows it again")
 
 
 def list_(
     *,
-    project: Annotated[str | None, typer.Option(help="Only this project's.")] = None,
+    project: Annotated[str | None, typer.Option(help="List only the keys of this project.")] = None,
     database_url: DatabaseUrl = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """List API keys, without their secrets; with --json one line for each."""
+    """List API keys without their secrets; --json prints one line for each."""
     found = with_store(lambda store: list_keys(store, project=project), database_url, data_dir)
     table = plain_table("id", "project", "name", "scopes", "state", "created", "last used")
     for key in found:
@@ -74,13 +78,13 @@ def list_(
 
 
 def revoke(
-    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, as `list` shows it.")],
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the key, as `icm keys list` shows it.")],
     *,
     database_url: DatabaseUrl = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Make an API key good for nothing, at once and for ever."""
+    """Revoke an API key, at once and for ever."""
     key = with_store(lambda store: revoke_key(store, key_id), database_url, data_dir)
     if as_json:
         write_json(_document(key))
@@ -89,8 +93,8 @@ def revoke(
 
 
 def build_group() -> typer.Typer:
-    """`icm keys` with its commands."""
-    group = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True, add_completion=False)
+    """Build `icm keys` with its commands."""
+    group = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True, add_completion=False)
     group.command()(create)
     group.command("list")(list_)
     group.command()(revoke)
@@ -98,7 +102,7 @@ def build_group() -> typer.Typer:
 
 
 def with_store(action: Callable[[Store], Awaitable[T]], database_url: str | None, data_dir: Path | None) -> T:
-    """What this action finds or does in the service's database."""
+    """Run an action on the service's database and return its value."""
 
     async def act(address: str) -> T:
         store = PostgresStore(address, pool_size=1)

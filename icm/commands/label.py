@@ -1,4 +1,4 @@
-"""Commands that send a data set: label it, or say what that would cost."""
+"""Commands that send a data set: label it, or estimate the cost."""
 
 import time
 from collections.abc import Iterator
@@ -30,26 +30,27 @@ from icm.requests import DEFAULT_URL
 from service.result_formats import ENDINGS
 
 OptionalUrl = Annotated[
-    str | None, typer.Option("--url", envvar="ICM_URL", help="The service; without it a private one runs meanwhile.")
+    str | None,
+    typer.Option("--url", envvar="ICM_URL", help="URL of the service. Without it the command starts a private one."),
 ]
 LanguageModel = Annotated[
     str | None,
-    typer.Option("--model", help="Folder, GGUF file or hub name of the language model for the private service."),
+    typer.Option("--model", help="Language model of the private service: a folder, GGUF file or hub name."),
 ]
-# Whoever listens there may be somebody else, keeps what it is sent and may hold another language model.
+# That service may belong to somebody else, it keeps the rows, and it may hold another language model.
 _PASSED_BY = (
-    f"a service answers at {DEFAULT_URL} and is not used: it keeps the rows that it is sent, and its language model "
-    f"may be another one; to use it, add --url {DEFAULT_URL}"
+    f"a service answers at {DEFAULT_URL}, and this command does not use it: that service keeps the rows it receives, "
+    f"and its language model may be another one; to use it, add --url {DEFAULT_URL}"
 )
-Workers = Annotated[int, typer.Option(min=1, help="Workers of the private service.")]
+Workers = Annotated[int, typer.Option(min=1, help="Worker processes of the private service.")]
 
 
-Page = Annotated[Path | None, typer.Option("--report", help="Also save the report here, as one HTML page with plots.")]
+Page = Annotated[Path | None, typer.Option("--report", help="Also save the report here as one HTML page with plots.")]
 
 
 def label(  # noqa: PLR0913 - each is an option that people give
     data: Data,
-    output: Annotated[Path, typer.Option("--output", "-o", help=f"Ends in {ENDINGS}.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help=f"File for the result; its name ends in {ENDINGS}.")],
     config: Config,
     *,
     page: Page = None,
@@ -93,7 +94,7 @@ def estimate(
     api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
-    """Say what labelling a data set would cost, and show a prompt; nothing is stored."""
+    """Estimate the cost of labelling a data set and show a prompt; store nothing."""
     content = read_config(config, name=data.stem)
     with connected(url, model, 1, api_key=api_key, quiet=as_json) as client:
         found = client.estimate(data, content)
@@ -109,10 +110,12 @@ def estimate(
 def connected(
     url: str | None, language_model: str | None, workers: int, *, api_key: str | None, quiet: bool
 ) -> Iterator[Client]:
-    """A client of the service, or of a private one, which asks for no key, for as long as it is needed."""
+    """Yield a client of the service at `url`, or of a private service, which needs no key and ends with the context."""
     if url is not None:
         if language_model is not None:
-            raise typer.BadParameter("goes with a private service; with --url name a backend in the configuration")
+            raise typer.BadParameter(
+                "works only with a private service; with --url name a backend in the configuration"
+            )
         with Client(url, api_key=api_key) as client:
             yield client
         return
@@ -146,7 +149,7 @@ def _follow(client: Client, job: Job, *, hint: bool, as_json: bool) -> Job:
             return client.wait(job.id, on_change=show)
     except KeyboardInterrupt:
         if hint:
-            write_line(on_stderr(), f"the job goes on: icm watch {job.id}, icm cancel {job.id}")
+            write_line(on_stderr(), f"the job continues: icm watch {job.id}, icm cancel {job.id}")
         raise
 
 
@@ -155,7 +158,7 @@ def _estimate_lines(found: dict[str, Any]) -> list[str]:
     lines = [
         f"{found['rows']} rows in {found['shards']} shards, {found['groups']} groups of related rows",
         f"about {count(found['prompts'])} prompts, {sent} tokens sent, {computed} computed",
-        *known_lines(found.get("known") or {}),  # a service of an earlier release tells nothing of known rows
+        *known_lines(found.get("known") or {}),  # a service of an earlier release reports no known rows
         *(f"warning: {warning}" for warning in found["warnings"]),
         "a prompt:",
     ]

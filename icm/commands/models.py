@@ -1,4 +1,4 @@
-"""The command that says what scoring backends a service has, and what is wrong with them."""
+"""The command that shows the scoring backends of a service and the findings of their probe."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,9 +12,9 @@ _UNKNOWN = "?"
 
 
 def models(*, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:
-    """List the scoring backends that a configuration can name, with what a probe found; with --json one line for each.
+    """List the scoring backends for configurations, with the findings of a probe; --json prints one line for each.
 
-    Problems keep jobs from running, advice does not; both say what to change.
+    A problem stops jobs, advice does not; both say what to change.
     """
     with Client(url, api_key=api_key) as client:
         backends = client.models()
@@ -54,7 +54,7 @@ def _prefix_cache(backend: Mapping[str, Any]) -> str:
 
 
 def _steadiness(backend: Mapping[str, Any]) -> str:
-    """The larger of the two differences that the probe measures."""
+    """The larger of the probe's two differences, in nats."""
     measured = (backend.get("repeat_difference_nats"), backend.get("warm_difference_nats"))
     known = [difference for difference in measured if difference is not None]
     return f"{max(known):.2g}" if known else _UNKNOWN

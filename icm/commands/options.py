@@ -19,20 +19,26 @@ def _remember(context: typer.Context, value: bool) -> bool:  # noqa: FBT001 - ty
 
 
 Json = Annotated[
-    bool, typer.Option("--json", callback=_remember, help="JSON on standard output, and nothing else there.")
+    bool, typer.Option("--json", callback=_remember, help="Print JSON on standard output, and nothing else there.")
 ]
-Url = Annotated[str, typer.Option("--url", envvar="ICM_URL", help="The service.")]
+Url = Annotated[str, typer.Option("--url", envvar="ICM_URL", help="URL of the service.")]
 ApiKey = Annotated[
     str | None,
-    typer.Option("--api-key", envvar="ICM_API_KEY", help="Safer in the environment, which no list of processes shows."),
+    typer.Option(
+        "--api-key",
+        envvar="ICM_API_KEY",
+        help="Your API key. The environment is safer: lists of processes do not show it.",
+    ),
 ]
-JobId = Annotated[str, typer.Argument(metavar="ID", help="The job.")]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="Id of the job.")]
 Data = Annotated[
     Path,
-    typer.Argument(metavar="DATA", exists=True, dir_okay=False, help="JSONL, CSV or Parquet, each optionally .gz."),
+    typer.Argument(
+        metavar="DATA", exists=True, dir_okay=False, help="Data set: JSONL, CSV, Excel or Parquet, optionally .gz."
+    ),
 ]
 Config = Annotated[
-    Path, typer.Option("--config", "-c", exists=True, dir_okay=False, help="The job's configuration, a JSON file.")
+    Path, typer.Option("--config", "-c", exists=True, dir_okay=False, help="Configuration of the job, a JSON file.")
 ]
 
 
@@ -43,25 +49,25 @@ class FailOn(StrEnum):
     DO_NOT_USE = "do_not_use"
 
     def refuses(self, verdict: str) -> bool:
-        """Whether this verdict is as grave; one that is not known here is graver than `ok`."""
+        """Whether this verdict is at least as grave; a verdict of a newer release counts as graver than `ok`."""
         return verdict == FailOn.DO_NOT_USE or (self is FailOn.SUSPICIOUS and verdict != "ok")
 
 
 Failing = Annotated[
     FailOn | None,
-    typer.Option("--fail-on", help="End with exit code 7 where the verdict is this one or a graver one."),
+    typer.Option("--fail-on", help="End with exit code 7 if the verdict is this one or a graver one."),
 ]
 
 
 def check_verdict(fail_on: FailOn | None, report: Mapping[str, Any]) -> None:
-    """Raise VerdictRefused where the caller does not accept the report's verdict."""
+    """Raise VerdictRefused if the caller does not accept the report's verdict."""
     verdict = str(report.get("verdict"))
     if fail_on is not None and fail_on.refuses(verdict):
-        raise VerdictRefused(f"the verdict is {verdict}, and --fail-on {fail_on} was given")
+        raise VerdictRefused(f"the verdict is {verdict}, which --fail-on {fail_on} refuses")
 
 
 def check_model(model: str | None) -> None:
-    """Refuse a language model that is no name of the hub and not there either, before anything is started."""
+    """Refuse a language model that is neither a hub name nor an existing file, before any part starts."""
     if model is None or not (model.startswith(("/", ".", "~")) or model.count("/") > 1 or model.endswith(".gguf")):
         return
     if not Path(model).exists():
@@ -69,7 +75,7 @@ def check_model(model: str | None) -> None:
 
 
 def read_json(raw: bytes, name: str) -> Any:
-    """The value in a JSON text, read as strictly as the service reads it. Raises BadConfigFile."""
+    """Parse a JSON text as strictly as the service does. Raises BadConfigFile."""
     try:
         return parse(raw.removeprefix(codecs.BOM_UTF8))
     except BadJson as error:
@@ -80,5 +86,5 @@ def read_config(path: Path, *, name: str) -> dict[str, Any]:
     """Read a job's configuration, named after its data if it has no name. Raises BadConfigFile."""
     content = read_json(path.read_bytes(), str(path))
     if not isinstance(content, dict):
-        raise BadConfigFile(f"{path}: a JSON object is needed")
+        raise BadConfigFile(f"{path}: the configuration must be a JSON object")
     return {"name": name, **content}

@@ -1,4 +1,4 @@
-"""Shows how a job comes along: a bar in a terminal, lines elsewhere, JSON lines for scripts."""
+"""Show the progress of a job: a bar in a terminal, lines elsewhere, JSON lines for scripts."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -21,14 +21,14 @@ from icm.documents import Job
 from service.terminal import visible_line
 
 _LINE_SECONDS = 2.0  # between lines at first;
-_LINE_SHARE = 0.05  # later this share of the time gone by, so that logs of long jobs stay short
+_LINE_SHARE = 0.05  # later this share of the elapsed time, so that logs of long jobs stay short
 
 Observer = Callable[[Job], None]
 
 
 @contextmanager
 def shown_progress(*, as_json: bool, console: Console | None = None) -> Iterator[Observer]:
-    """Something to be told of every change of a job."""
+    """Yield an observer that shows every change of a job."""
     console = console or on_stderr()
     if as_json:
         yield lambda job: write_json(job.document)
@@ -40,7 +40,7 @@ def shown_progress(*, as_json: bool, console: Console | None = None) -> Iterator
 
 
 def figures(job: Job) -> str:
-    """What a paused job waits for, utility, acceptance, tokens and time left, as far as they are known."""
+    """The known figures of a job: the reason of a pause, utility, acceptance, tokens and time left."""
     return "  ".join(filter(None, (_measures(job), _time_left(job))))
 
 
@@ -62,7 +62,7 @@ def _measures(job: Job) -> str:
 
 
 class _Rest(ProgressColumn):
-    """What stands behind the bar, as far as there is room; nothing before it gives way."""
+    """The text behind the bar, shortened to the room that the columns before it leave."""
 
     def render(self, task: Task) -> Text:
         """One line, however narrow."""

@@ -1,4 +1,4 @@
-"""Commands about projects, which own jobs; like those about keys they speak to the database."""
+"""Commands about projects, which own jobs. Like those about keys they use the database."""
 
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ from service.records.access import Project
 
 
 def list_(*, database_url: DatabaseUrl = None, data_dir: DataDir = None, as_json: Json = False) -> None:
-    """List projects with the quotas of their own; with --json one line for each."""
+    """List projects with their special quotas; --json prints one line for each."""
     table = plain_table("name", "created", "quotas")
     for project in with_store(list_projects, database_url, data_dir):
         if as_json:
@@ -24,28 +24,28 @@ def list_(*, database_url: DatabaseUrl = None, data_dir: DataDir = None, as_json
 
 
 def limit(
-    name: Annotated[str, typer.Argument(help="The project.")],
+    name: Annotated[str, typer.Argument(help="Name of the project.")],
     quotas: Annotated[
         list[str],
-        typer.Argument(help=f"QUOTA=NUMBER, 0 for no limit, or QUOTA=default; of {', '.join(QUOTA_NAMES)}."),
+        typer.Argument(help=f"QUOTA=NUMBER (0 means no limit) or QUOTA=default. Quotas: {', '.join(QUOTA_NAMES)}."),
     ],
     *,
     database_url: DatabaseUrl = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Give a project quotas of its own."""
+    """Set special quotas for a project."""
     changes = dict(map(_parsed, quotas))
     project = with_store(lambda store: limit_project(store, name, changes), database_url, data_dir)
     if as_json:
         write_json(_document(project))
         return
-    write_line(on_stdout(), f"{project.name}: {_told(project) or 'the quotas of all'}")
+    write_line(on_stdout(), f"{project.name}: {_told(project) or 'the default quotas'}")
 
 
 def build_group() -> typer.Typer:
-    """`icm projects` with its commands."""
-    group = typer.Typer(help="Projects: list, limit.", no_args_is_help=True, add_completion=False)
+    """Build `icm projects` with its commands."""
+    group = typer.Typer(help="List projects and limit them.", no_args_is_help=True, add_completion=False)
     group.command("list")(list_)
     group.command()(limit)
     return group
@@ -56,7 +56,7 @@ def _parsed(text: str) -> tuple[str, int | None]:
     if number == "default":
         return name, None
     if not (number.isascii() and number.isdecimal()):
-        raise typer.BadParameter(f"{text}: QUOTA=NUMBER or QUOTA=default is needed")
+        raise typer.BadParameter(f"{text}: write QUOTA=NUMBER or QUOTA=default")
     return name, int(number)
 
 

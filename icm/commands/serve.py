@@ -29,7 +29,7 @@ _DEFAULT_FOLDER = Path("data")
 
 
 class StopRequest:
-    """Whether a signal asked us to stop, or the process we run for is gone."""
+    """A request to stop: by a signal, or by the end of the process that we run for."""
 
     def __init__(self, parent: int | None) -> None:
         self._parent = parent
@@ -38,7 +38,7 @@ class StopRequest:
             signal.signal(number, self._take_note)
 
     def is_made(self) -> bool:
-        """Whether it is time to stop."""
+        """Whether somebody has requested a stop."""
         return self._was_signalled or (self._parent is not None and os.getppid() != self._parent)
 
     def _take_note(self, _number: int, _frame: FrameType | None) -> None:
@@ -47,17 +47,17 @@ class StopRequest:
 
 def serve(
     *,
-    host: Annotated[str, typer.Option(help="Address the API listens on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 takes a free one.")] = 8000,
-    data_dir: Annotated[Path | None, typer.Option(help="Database and logs. [default: data]")] = None,
+    host: Annotated[str, typer.Option(help="Address that the API listens on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 chooses a free one.")] = 8000,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder for database and logs. [default: data]")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
     model: Annotated[
         str | None,
-        typer.Option(help="Folder, GGUF file or hub name of a causal language model for the embedded server."),
+        typer.Option(help="Language model of the embedded server: a folder, GGUF file or hub name."),
     ] = None,
-    database_url: Annotated[str | None, typer.Option(help="A Postgres of your own, 15 to 18.")] = None,
+    database_url: Annotated[str | None, typer.Option(help="URL of a Postgres of yours, version 15 to 18.")] = None,
     backends: Annotated[
-        str | None, typer.Option(help="Scoring backends of your own: JSON, or a file with it (ICM_BACKENDS).")
+        str | None, typer.Option(help="Your scoring backends: JSON, or a file with it (ICM_BACKENDS).")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -85,17 +85,17 @@ def serve(
 
 
 def serve_private(
-    parent: Annotated[int, typer.Argument(help="The process to run for.")],
+    parent: Annotated[int, typer.Argument(help="Id of the process to run for.")],
     *,
     workers: Annotated[int, typer.Option(min=1)] = 1,
     model: Annotated[str | None, typer.Option()] = None,
     as_json: Json = False,
 ) -> None:
-    """Run every part on free ports for as long as another process lives, and keep nothing."""
+    """Run every part on free ports while another process lives, and keep nothing."""
     stop = StopRequest(parent)
     with tempfile.TemporaryDirectory(prefix="icm-", ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary)
-        folder.chmod(0o711)  # the user that Postgres runs as where we are root must get through
+        folder.chmod(0o711)  # as root, we run Postgres as another user, which must be able to enter
         options = StackOptions(
             data_folder=folder,
             folder_was_named=False,
@@ -109,25 +109,25 @@ def serve_private(
 
 
 def read_backends(given: str) -> Backends:
-    """Backends from JSON or from a file with it. Raises BadConfigFile, and BadParameter where there is no file."""
+    """Read backends from JSON or from a file with it. Raises BadConfigFile, and BadParameter if there is no file."""
     try:
         text = given if given.lstrip().startswith(("[", "{")) else Path(given).read_text(encoding="utf-8")
     except OSError as error:
-        message = f"{given} is neither JSON nor a file that can be read: {error.strerror}"
+        message = f"{given} is neither JSON nor a readable file: {error.strerror}"
         raise typer.BadParameter(message, param_hint="--backends") from error
     except ValueError as error:
         raise BadConfigFile(f"--backends: {given} is not UTF-8; save it as UTF-8") from error
     content = read_json(text.encode(), "--backends")
     found = content if isinstance(content, list) else [content]
     if not found or not all(isinstance(backend, dict) for backend in found):
-        raise BadConfigFile("--backends: a list of objects is needed")
+        raise BadConfigFile("--backends: give a list of objects")
     return found
 
 
 def check_settings(host: str, port: int, backends: Backends | None) -> None:
-    """Refuse what API and workers would not start with, before anything is started. Raises InvalidConfig.
+    """Check the settings of API and workers before any part starts. Raises InvalidConfig.
 
-    Their other settings come from the environment that we were started in.
+    Their other settings come from our environment.
     """
     given: dict[str, object] = {"host": host, "port": port, "backends": [{}] if backends is None else backends}
     try:
@@ -151,12 +151,12 @@ def _run(
 
 
 def _tell_stage(stage: str) -> None:
-    """A line for `PrivateService`, which reads them up to the one with the URL."""
+    """Print a line for `PrivateService`, which reads lines up to the one with the URL."""
     write_json({"stage": stage})
 
 
 def _say(line: str, *, as_json: bool) -> None:
-    """Tell whoever runs the service what they should know of its database."""
+    """Print a notice for the operator on standard error."""
     if as_json:
         sys.stderr.write(json.dumps({"notice": line}) + "\n")
         sys.stderr.flush()

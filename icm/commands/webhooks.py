@@ -1,4 +1,4 @@
-"""Commands about webhooks: who is told when a job ends, and what they were told."""
+"""Commands about webhooks, which notify an address when a job ends, and about their messages."""
 
 from itertools import islice
 from typing import Annotated, Any
@@ -11,29 +11,29 @@ from icm.commands.options import ApiKey, Json, Url
 from icm.commands.output import on_stderr, on_stdout, plain_table, write_json, write_line
 from icm.requests import DEFAULT_URL
 
-WebhookId = Annotated[str, typer.Argument(metavar="ID", help="The webhook.")]
-Events = Annotated[list[str] | None, typer.Option("--event", help="Such as job.failed; may be repeated.")]
-Enabled = Annotated[bool | None, typer.Option("--enable/--disable", help="Whether anything is sent.")]
+WebhookId = Annotated[str, typer.Argument(metavar="ID", help="Id of the webhook.")]
+Events = Annotated[list[str] | None, typer.Option("--event", help="Event such as job.failed; repeat for several.")]
+Enabled = Annotated[bool | None, typer.Option("--enable/--disable", help="Send messages or not.")]
 _FIELDS = ("id", "url", "events", "description", "enabled", "disabled_reason", "failing_since", "former_secret_until")
 
 
 def create(
-    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Where to send: https://...")],
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Address of the receiver: https://...")],
     *,
     event: Events = None,
-    description: Annotated[str, typer.Option(help="What it is for; only shown.")] = "",
+    description: Annotated[str, typer.Option(help="Purpose of the webhook, for lists.")] = "",
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
-    """Have an address told of ends and pauses of jobs, and print the secret that it verifies by, this once."""
+    """Create a webhook, which notifies an address when jobs end or pause; print its secret, once."""
     with Client(url, api_key=api_key) as client:
         webhook = client.webhooks.create(address, events=event or (), description=description)
     _show_secret(webhook, as_json=as_json)
 
 
 def list_(*, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:
-    """List the project's webhooks; with --json one line for each."""
+    """List the project's webhooks; --json prints one line for each."""
     with Client(url, api_key=api_key) as client:
         found = client.webhooks.list()
     table = plain_table("id", "address", "events", "state")
@@ -54,15 +54,15 @@ def show(webhook_id: WebhookId, *, url: Url = DEFAULT_URL, api_key: ApiKey = Non
 def update(
     webhook_id: WebhookId,
     *,
-    address: Annotated[str | None, typer.Option(help="Where to send from now on.")] = None,
+    address: Annotated[str | None, typer.Option(help="New address of the receiver.")] = None,
     event: Events = None,
-    description: Annotated[str | None, typer.Option(help="What it is for; only shown.")] = None,
+    description: Annotated[str | None, typer.Option(help="Purpose of the webhook, for lists.")] = None,
     enabled: Enabled = None,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
-    """Change what is named; the rest stays."""
+    """Change the given properties of a webhook."""
     given = {"url": address, "events": event, "description": description, "enabled": enabled}
     changes = {name: value for name, value in given.items() if value is not None}
     with Client(url, api_key=api_key) as client:
@@ -70,7 +70,7 @@ def update(
 
 
 def delete(webhook_id: WebhookId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:
-    """Remove a webhook with its log."""
+    """Delete a webhook with its log."""
     with Client(url, api_key=api_key) as client:
         client.webhooks.delete(webhook_id)
     if as_json:
@@ -78,13 +78,13 @@ def delete(webhook_id: WebhookId, *, url: Url = DEFAULT_URL, api_key: ApiKey = N
 
 
 def rotate(webhook_id: WebhookId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:
-    """Make a new secret and print it, this once; the old one signs beside it for 24 hours."""
+    """Create a new secret and print it, once; for 24 hours the old one signs as well."""
     with Client(url, api_key=api_key) as client:
         _show_secret(client.webhooks.rotate(webhook_id), as_json=as_json)
 
 
 def send_test(webhook_id: WebhookId, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:
-    """Send a message that only shows whether messages arrive; `deliveries` tells what became of it."""
+    """Send a test message; `icm webhooks deliveries` shows whether it arrived."""
     with Client(url, api_key=api_key) as client:
         _show_delivery(client.webhooks.test(webhook_id), as_json=as_json)
 
@@ -92,12 +92,12 @@ def send_test(webhook_id: WebhookId, *, url: Url = DEFAULT_URL, api_key: ApiKey 
 def deliveries(
     webhook_id: WebhookId,
     *,
-    limit: Annotated[int, typer.Option(min=1, help="How many, at most.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of messages.")] = 20,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
-    """List what a webhook was sent, newest first; with --json one line for each."""
+    """List the messages to a webhook, newest first; --json prints one line for each."""
     table = plain_table("id", "event", "status", "tries", "answer", "created", "next try", "error")
     with Client(url, api_key=api_key) as client:
         for sent in islice(client.webhooks.deliveries(webhook_id), limit):
@@ -110,7 +110,9 @@ def deliveries(
 
 def resend(
     webhook_id: WebhookId,
-    delivery_id: Annotated[str, typer.Argument(metavar="DELIVERY", help="As `deliveries` shows it.")],
+    delivery_id: Annotated[
+        str, typer.Argument(metavar="DELIVERY", help="Id of the delivery, as `icm webhooks deliveries` shows it.")
+    ],
     *,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
@@ -122,8 +124,10 @@ def resend(
 
 
 def build_group() -> typer.Typer:
-    """`icm webhooks` with its commands."""
-    group = typer.Typer(help="Webhooks: who is told when a job ends.", no_args_is_help=True, add_completion=False)
+    """Build `icm webhooks` with its commands."""
+    group = typer.Typer(
+        help="Manage webhooks, which notify an address when a job ends.", no_args_is_help=True, add_completion=False
+    )
     group.command("list")(list_)
     group.command("test")(send_test)
     for command in (create, show, update, delete, rotate, deliveries, resend):
@@ -136,7 +140,7 @@ def _show_secret(webhook: Document, *, as_json: bool) -> None:
         write_json(webhook)
         return
     write_line(on_stdout(), webhook["secret"])
-    write_line(on_stderr(), f"the secret of webhook {webhook['id']}; it is not shown again")
+    write_line(on_stderr(), f"the secret of webhook {webhook['id']}; no command shows it again")
 
 
 def _show(webhook: Document, *, as_json: bool) -> None:

@@ -128,11 +128,11 @@ def report(language_model: LanguageModel) -> str:
     rows = [evaluation.row(task, form, style) for task in TASKS for form, style in forms(task).items()]
     return (
         "# What the small model knows\n\n"
-        "Written by `python -m inference.pretraining.evaluate`. Accuracy on "
-        f"{QUERIES} fresh claims per line, half of them true: without demonstrations, behind "
-        f"{RANDOM_DEMONSTRATIONS} demonstrations with random labels, behind {DEMONSTRATIONS} demonstrations with gold "
-        f"labels (both the mean over {DRAWS} draws of demonstrations). "
-        "*says True*: share of True among the zero-shot answers.\n\n"
+        "This page shows which claims the small model judges right. `python -m inference.pretraining.evaluate` writes "
+        f"it. Each line gives the accuracy on {QUERIES} fresh claims, half of them true: without demonstrations, "
+        f"behind {RANDOM_DEMONSTRATIONS} demonstrations with random labels, and behind {DEMONSTRATIONS} demonstrations "
+        f"with gold labels (both are means over {DRAWS} draws of demonstrations). "
+        "*says True*: the share of True among the zero-shot answers.\n\n"
         f"{table(rows)}\n"
     )
 

@@ -74,11 +74,11 @@ class Report:
             "seed of the plan": self.plan.seed,
             "jobs, shards": f"{len(self.plan.jobs)}, {what['succeeded']}",
             "workers at once, lease": f"{self.workers}, {self.lease_seconds:g} s",
-            "crashes of all of Postgres": self.server_crashes,
-            "faults that met a job at work": f"{len(self.inflicted)} of {len(self.plan.faults)} planned",
+            "crashes of the whole Postgres server": self.server_crashes,
+            "faults that met a running job": f"{len(self.inflicted)} of {len(self.plan.faults)} planned",
             "committed steps": what[SAVED],
             "claims": what[CLAIMED],
-            "workers told to end that gave their shard back": self.handed_over,
+            "workers told to end that released their shard": self.handed_over,
             "violations: results that differ, steps twice, backward or missing, stale writes, jobs given up": len(
                 self.violations
             ),

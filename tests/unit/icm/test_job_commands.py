@@ -97,7 +97,7 @@ def test_where_nobody_can_be_asked_nothing_is_deleted_without_yes(
     monkeypatch.setattr(jobs, "a_person_is_there", lambda: bool(options))  # scripts are asked nothing either way
     done = CliRunner().invoke(build_app(), ["delete", "job_1", *options])
     assert done.exit_code == ExitCode.USAGE
-    assert "nobody can be asked" in " ".join(done.stderr.split())
+    assert "nobody can answer a question" in " ".join(done.stderr.split())
     assert service.requests == []
 
 
@@ -107,7 +107,7 @@ def test_a_person_is_asked_before_a_job_is_deleted(answer: str, code: int, monke
     monkeypatch.setattr(jobs, "a_person_is_there", lambda: True)
     done = CliRunner().invoke(build_app(), ["delete", "job_1"], input=answer)
     assert done.exit_code == code
-    assert "Remove job_1" in done.stderr
+    assert "Delete job_1" in done.stderr
     assert bool(service.requests) is (code == 0)
 
 

@@ -100,9 +100,9 @@ def test_a_service_that_runs_is_named_with_the_reason_why_it_is_not_used(
 ) -> None:
     monkeypatch.setattr(label, "service_answers", lambda url: url == DEFAULT_URL)
     told = run("ok").stderr
-    assert f"a service answers at {DEFAULT_URL} and is not used: it keeps the rows" in told
+    assert f"a service answers at {DEFAULT_URL}, and this command does not use it: that service keeps the rows" in told
     assert f"--url {DEFAULT_URL}" in told
-    assert "is not used" not in run("ok", "--url", DEFAULT_URL).stderr
+    assert "does not use it" not in run("ok", "--url", DEFAULT_URL).stderr
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_a_taken_port_is_told_before_anything_is_started(tmp_path: Path) -> None
         ('{"api_key": "a\\nb"}', "--backends[0].api_key: has characters", 3),
         ('[{"name": "a"}, {"name": "a"}]', "--backends: two backends have the same name", 3),
         ("[{]", "--backends: ", 3),
-        ("nowhere.json", "nowhere.json is neither JSON nor a file", 2),
+        ("nowhere.json", "nowhere.json is neither JSON nor a readable file", 2),
     ],
 )
 def test_backends_that_cannot_be_used_are_told_before_anything_is_started(
