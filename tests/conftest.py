@@ -1,5 +1,6 @@
 """A real Postgres for every test that asks for one: a server per test process, an empty database per test."""
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from functools import cache
@@ -14,7 +15,7 @@ from service.storage.engine import driver_address
 from service.storage.store import PostgresStore
 from tests.long import examples
 from tests.support.databases import DATABASES, database
-from tests.support.stores import ScratchStore, close_stores
+from tests.support.stores import ScratchStore, ThriftyStore, close_stores
 
 MAX_CRASHES = 3  # of the stores that tests are given
 
@@ -61,7 +62,9 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session", autouse=True)
 async def one_loop(anyio_backend: str) -> AsyncIterator[None]:
     """All asynchronous tests run in one event loop, so that a store can be closed behind its test."""
-    yield  # noqa: PT022 - the loop lives until this fixture ends
+    ThriftyStore.loop = asyncio.get_running_loop()
+    yield
+    await ThriftyStore.dispose_kept()
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +115,7 @@ async def operator(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture
 async def postgres_store(database_url: str, anyio_backend: str) -> AsyncIterator[PostgresStore]:
     """A store in a database of this test's own."""
-    store = PostgresStore(database_url, max_crashes=MAX_CRASHES)
+    store = ThriftyStore(database_url, max_crashes=MAX_CRASHES)
     yield store
     await store.close()
 

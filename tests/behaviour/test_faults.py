@@ -92,6 +92,9 @@ def attempts(server: FakeServer) -> int:
     return max(Counter(seen.raw for seen in server.scored).values())
 
 
+THOROUGH = ("vllm", "embedded")  # one kind of either scorer meets every fault by itself, the others a storm of them
+
+
 def passing(kind: str) -> list[Fault]:
     """Faults that another attempt gets over, but for silence, which takes time."""
     return [
@@ -99,7 +102,7 @@ def passing(kind: str) -> list[Fault]:
     ]
 
 
-@pytest.mark.parametrize(("kind", "fault"), [(kind, fault) for kind in (*KINDS, "embedded") for fault in passing(kind)])
+@pytest.mark.parametrize(("kind", "fault"), [(kind, fault) for kind in THOROUGH for fault in passing(kind)])
 async def test_a_fault_that_passes_leaves_no_trace_in_the_scores(kind: str, fault: Fault, server: FakeServer) -> None:
     plan = Plan.once(fault)
     async with rig_of(kind, server, patience_seconds=PATIENT) as rig:
@@ -133,8 +136,13 @@ async def test_a_storm_of_faults_changes_no_score(kind: str, seed: int, server: 
             assert_same(await scored(rig), expected, plan)
 
 
-@adapters
-@pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.OVERLOADED, Fault.RESET_BEFORE, Fault.MALFORMED])
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [
+        *((kind, Fault.UNAVAILABLE) for kind in (*KINDS, "embedded")),
+        *(("vllm", fault) for fault in (Fault.OVERLOADED, Fault.RESET_BEFORE, Fault.MALFORMED)),
+    ],
+)
 async def test_a_fault_that_does_not_pass_ends_in_an_error_once_patience_is_over(
     kind: str, fault: Fault, server: FakeServer
 ) -> None:
@@ -198,8 +206,11 @@ async def test_values_that_cannot_be_are_never_scores(kind: str, fault: Fault, s
             await scored(rig)
 
 
-@adapters
-@pytest.mark.parametrize("fault", IMPOSSIBLE)
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [(kind, Fault.NULL_VALUES) for kind in KINDS]
+    + [(kind, fault) for kind in THOROUGH for fault in IMPOSSIBLE if (kind, fault) != ("vllm", Fault.NULL_VALUES)],
+)
 async def test_values_that_cannot_be_for_once_are_asked_for_again_or_refused(
     kind: str, fault: Fault, server: FakeServer
 ) -> None:

@@ -93,7 +93,10 @@ async def test_the_end_of_a_label_is_asked_for_with_what_continues_it(kind: str,
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("answer", ["no", pytest.param("yes", marks=pytest.mark.long), "yes and no"])
+@pytest.mark.parametrize(
+    "answer",
+    [*(pytest.param(answer, marks=pytest.mark.long) for answer in ("no", "yes")), "yes and no"],
+)
 async def test_words_win_in_all_their_spellings(answer: str, kind: str, urls: Urls) -> None:
     async with scorer_whose_model_says(answer, kind, urls) as scorer:
         rows = await scored(scorer, WORDS, all_spellings=True)

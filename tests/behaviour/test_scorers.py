@@ -59,6 +59,10 @@ async def scorer(request: pytest.FixtureRequest) -> AsyncIterator[Scorer]:
             yield rig.scorer
 
 
+# Of the fake servers, test_wires.py says more: their scores are the language model's own.
+beside_fakes = pytest.mark.parametrize("scorer", ["deterministic", *EMBEDDED], indirect=True)
+
+
 async def test_every_row_asked_for_gets_a_log_probability_for_each_label(scorer: Scorer) -> None:
     found = (await scorer.score(TREE, LABELS)).log_probabilities
     assert list(found) == [7, 3, 5]
@@ -66,6 +70,7 @@ async def test_every_row_asked_for_gets_a_log_probability_for_each_label(scorer:
     assert all(sum(map(math.exp, values)) <= 1 + 1e-9 for values in found.values())
 
 
+@beside_fakes
 async def test_a_tree_scores_as_its_prompts_do_by_themselves(scorer: Scorer) -> None:
     found = (await scorer.score(TREE, LABELS)).log_probabilities
     for row, prompt in TREE.prompts():
@@ -73,11 +78,13 @@ async def test_a_tree_scores_as_its_prompts_do_by_themselves(scorer: Scorer) -> 
         assert found[row] == pytest.approx(alone.log_probabilities[row], abs=1e-5)
 
 
+@beside_fakes
 async def test_twenty_labels_are_answered(scorer: Scorer) -> None:
     found = (await scorer.score(TREE, MANY_LABELS)).log_probabilities
     assert [len(values) for values in found.values()] == [20, 20, 20]
 
 
+@beside_fakes
 async def test_a_shared_beginning_is_computed_once(scorer: Scorer) -> None:
     queries = tuple(Query(Row(number), f"Oslo is {number}.") for number in range(40))
     usage = (await scorer.score(PromptTree(DEMONSTRATIONS, queries), LABELS)).usage
@@ -105,6 +112,7 @@ async def test_tokens_are_counted_text_by_text(scorer: Scorer) -> None:
     assert await scorer.count_tokens([]) == []
 
 
+@beside_fakes
 async def test_a_label_is_likelier_in_all_its_spellings_than_in_one(scorer: Scorer) -> None:
     one = (await scorer.score(TREE, LABELS)).log_probabilities
     every = (await scorer.score(TREE, LABELS, all_spellings=True)).log_probabilities

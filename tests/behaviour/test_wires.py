@@ -76,17 +76,18 @@ async def test_all_spellings_of_a_label_are_summed(kind: str) -> None:
     assert_scores(await scored(server, all_spellings=True), expected)
 
 
-@kinds
 @pytest.mark.parametrize(
-    ("separator", "all_spellings"), [("\n\n", False), ("\n\n", True), (";\n", False), ("\n\n###\n\n", True)]
+    ("kind", "separator", "all_spellings"),
+    [*((kind, "\n\n", True) for kind in KINDS), ("vllm", ";\n", False), ("vllm", "\n\n###\n\n", True)],
 )
 async def test_labels_that_others_begin_with_are_scored_with_their_end(
-    separator: str, all_spellings: bool, kind: str
+    kind: str, separator: str, all_spellings: bool
 ) -> None:
     server = naming_all(kind)
     labels = ("1", "10", "yes", "yes and no", "1000")
-    found = await scored(server, SMALL, labels, all_spellings=all_spellings, separator=separator)
-    expected = own_scores(server.model, SMALL, labels, all_spellings=all_spellings, separator=separator)
+    tree = PromptTree(SHARED, QUERIES[:1])
+    found = await scored(server, tree, labels, all_spellings=all_spellings, separator=separator)
+    expected = own_scores(server.model, tree, labels, all_spellings=all_spellings, separator=separator)
     assert_scores(found, expected)
 
 
@@ -175,7 +176,7 @@ async def test_a_tokenizer_without_a_beginning_token_is_scored_without_one(kind:
 @kinds
 async def test_two_hundred_labels_are_scored(kind: str) -> None:
     server = naming_all(kind)
-    labels = tuple(f"{one}{two}" for one in "abcdefghij" for two in "klmnopqrstuvwxyzabcd")
+    labels = tuple(f"{first}{second}" for first in "abcdefghij" for second in "klmnopqrstuvwxyzabcd")
     one = PromptTree("", QUERIES[:1])
     assert_scores(await scored(server, one, labels), own_scores(server.model, one, labels))
 

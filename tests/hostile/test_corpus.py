@@ -1,11 +1,18 @@
-"""The corpus through the real application: what is healthy comes back as it was, of the rest nothing is kept."""
+"""The corpus through the real application: what is healthy comes back as it was, of the rest nothing is kept.
 
-from typing import Any
+The cases of a kind are sent one after the other to one service, which has to bear that, too.
+"""
+
+import os
+from collections.abc import Callable
+from typing import IO, Any
 
 import httpx
 import orjson
 import pytest
 
+from service.intake.bounds.limits import Limits
+from service.intake.unpacked.process import unpack
 from service.settings import Settings, UploadSettings
 from tests.hostile.case import Case
 from tests.hostile.corpus import CORPUS
@@ -14,14 +21,46 @@ from tests.unit.api.harness import Service
 
 FOUND = ("icm_label", "icm_confidence", "icm_margin", "icm_status")
 PROBLEM = "application/problem+json"
-
-
 # The corpus' bombs are small ones, since they are made anew in every run.
 SETTINGS = Settings(upload=UploadSettings(max_parquet_memory_bytes=128_000_000))
+KINDS = ["jsonl", "csv", "parquet", "inline", "config", "form", "name"]
 
 
-def named(case: Case) -> str:
-    return case.name
+def of(kind: str, *, accepted: bool) -> list[Case]:
+    return [case for case in CORPUS if case.name.startswith(f"{kind}-") and case.is_accepted is accepted]
+
+
+ACCEPTED = [kind for kind in KINDS if of(kind, accepted=True)]
+REFUSED = [kind for kind in KINDS if of(kind, accepted=False) and kind != "parquet"]
+# Files that may overwhelm their reader, and those that it reads to a value that it tells of.
+BURSTING = [case for case in of("parquet", accepted=False) if case.status == 413]
+UNREADABLE = [case for case in of("parquet", accepted=False) if case.status != 413 and case.line == case.field is None]
+READABLE = [case for case in of("parquet", accepted=False) if not (case.line == case.field is None)]
+
+
+@pytest.fixture
+def reader_without_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parquet files that harm no reader are read in this process: half a second less for each.
+
+    The process of its own, its limits and its end are what `tests/unit/intake/test_unpacking.py` and `test_bombs.py`
+    are about.
+    """
+
+    def run(file: IO[bytes], lines: IO[bytes], limits: Limits, check_wanted: Callable[[], None], form: str) -> Any:
+        with os.fdopen(os.dup(file.fileno()), "rb", buffering=0) as own:
+            outcome = unpack(own, os.dup(lines.fileno()), limits, form)
+        return Done(orjson.dumps(outcome, default=str))
+
+    monkeypatch.setattr("service.intake.unpacked.unpacking._run", run)
+
+
+class Done:
+    """A process that has ended well."""
+
+    returncode = 0
+
+    def __init__(self, said: bytes) -> None:
+        self.stdout = said
 
 
 async def sent(service: Service, case: Case) -> httpx.Response:
@@ -32,30 +71,56 @@ def test_the_corpus_is_large_and_its_names_differ() -> None:
     names = [case.name for case in CORPUS]
     assert len(set(names)) == len(names)
     assert len(names) >= 60
+    healthy = [case for kind in ACCEPTED for case in of(kind, accepted=True)]
+    refused = [case for kind in REFUSED for case in of(kind, accepted=False)]
+    assert {case.name for case in (*healthy, *refused, *BURSTING, *UNREADABLE, *READABLE)} == set(names)
 
 
-@pytest.mark.parametrize("case", [case for case in CORPUS if not case.is_accepted], ids=named)
-async def test_what_cannot_be_used_is_refused_with_its_place_and_not_kept(case: Case) -> None:
+async def assert_refused_and_not_kept(cases: list[Case]) -> None:
     store = ScratchStore()
     service = Service(store, settings=SETTINGS)
     async with service.client:
-        answer = await sent(service, case)
-        assert (answer.status_code, answer.headers["Content-Type"]) == (case.status, PROBLEM), answer.text
-        assert case.told in answer.text
-        if case.line is not None or case.field is not None:
-            fault = answer.json()["errors"][0]
-            assert (fault["line"], fault["field"]) == (case.line, case.field)
+        assert {case.name: told(case, await sent(service, case)) for case in cases} == {
+            case.name: (case.status, PROBLEM, case.told, (case.line, case.field)) for case in cases
+        }
         assert set((await row_counts(store.url)).values()) == {0}
         assert (await service.client.get("/v1/jobs")).json()["data"] == []
 
 
-@pytest.mark.parametrize("case", [case for case in CORPUS if case.is_accepted], ids=named)
-async def test_what_is_healthy_comes_back_as_it_was(case: Case) -> None:
+def told(case: Case, answer: httpx.Response) -> tuple[int, str, str, tuple[Any, Any]]:
+    """What is told of a case, as the case has it; where it has no place, any place will do."""
+    place = (None, None)
+    if case.line is not None or case.field is not None:
+        fault = answer.json()["errors"][0]
+        place = (fault["line"], fault["field"])
+    said = case.told if case.told in answer.text else answer.text
+    return answer.status_code, answer.headers["Content-Type"], said, place
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+async def test_what_cannot_be_used_is_refused_with_its_place_and_not_kept(kind: str) -> None:
+    await assert_refused_and_not_kept(of(kind, accepted=False))
+
+
+@pytest.mark.usefixtures("reader_without_a_process")
+async def test_a_parquet_file_with_values_that_cannot_be_used_is_refused_with_their_place_and_not_kept() -> None:
+    await assert_refused_and_not_kept(READABLE)
+
+
+@pytest.mark.parametrize("cases", [BURSTING, UNREADABLE], ids=["bursting", "unreadable"])
+async def test_a_parquet_file_that_cannot_be_read_is_refused_and_not_kept(cases: list[Case]) -> None:
+    await assert_refused_and_not_kept(cases)
+
+
+@pytest.mark.parametrize("kind", ACCEPTED)
+@pytest.mark.usefixtures("reader_without_a_process")
+async def test_what_is_healthy_comes_back_as_it_was(kind: str) -> None:
     service = Service(ScratchStore(), settings=SETTINGS)
     async with service.client:
-        answer = await sent(service, case)
-        assert answer.status_code == 202, answer.text
-        assert await given_back(service, answer.json()) == case.rows
+        for case in of(kind, accepted=True):
+            answer = await sent(service, case)
+            assert answer.status_code == 202, (case.name, answer.text)
+            assert await given_back(service, answer.json()) == case.rows, case.name
 
 
 async def given_back(service: Service, job: dict[str, Any]) -> list[dict[str, Any]]:

@@ -9,23 +9,32 @@ from tests.mutations.table import MUTATIONS
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(params=MUTATIONS, ids=lambda mutation: mutation.name)
-def mutation(request: pytest.FixtureRequest) -> Mutation:
-    found: Mutation = request.param
-    return found
-
-
-def test_a_mutation_changes_the_code_as_it_is_today(mutation: Mutation) -> None:
+def adapted(mutation: Mutation) -> bool:
+    """Whether the row fits the code as it is today, and changes what it does."""
     source = (ROOT / mutation.file).read_text("utf-8")
-    assert ast.dump(ast.parse(mutation.applied(source))) != ast.dump(ast.parse(source))
+    try:
+        return ast.dump(ast.parse(mutation.applied(source))) != ast.dump(ast.parse(source))
+    except ValueError:
+        return False
 
 
-def test_the_tests_that_must_notice_it_exist(mutation: Mutation) -> None:
-    for test in mutation.tests:
-        file, _, name = test.partition("::")
-        tree = ast.parse((ROOT / file).read_text("utf-8"))
-        names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
-        assert (name in names) if name else any(found.startswith("test_") for found in names)
+def test_every_mutation_changes_the_code_as_it_is_today() -> None:
+    assert [mutation.name for mutation in MUTATIONS if not adapted(mutation)] == []
+
+
+def names_in(file: str) -> set[str]:
+    tree = ast.parse((ROOT / file).read_text("utf-8"))
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def test_the_tests_that_must_notice_them_exist() -> None:
+    named = {test.partition("::")[::2] for mutation in MUTATIONS for test in mutation.tests}
+    known = {file: names_in(file) for file, _ in named}
+    assert [
+        (file, name)
+        for file, name in named
+        if not (name in known[file] if name else any(found.startswith("test_") for found in known[file]))
+    ] == []
 
 
 @pytest.mark.parametrize("source", ["", "a = 1\na = 1\n"], ids=["gone", "twice"])

@@ -18,7 +18,7 @@ import orjson
 
 from tests.servers.connections import Connections
 from tests.servers.faults import RETRY_AFTER_SECONDS, WITH_RETRY_AFTER, Fault, Plan
-from tests.servers.language_model import ToyLanguageModel, ToyTokenizer
+from tests.servers.language_model import ToyLanguageModel, usual_model
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -119,7 +119,7 @@ class FakeServer(ABC):
         load: Load | None = None,
         api_key: str | None = None,
     ) -> None:
-        self.model = model or ToyLanguageModel(ToyTokenizer())
+        self.model = model or usual_model()
         self.plan = plan or Plan()
         self.latency_seconds = latency_seconds
         self.load = load or Load()

@@ -8,7 +8,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from string import ascii_letters, ascii_lowercase, digits, punctuation
 
 import numpy as np
@@ -71,6 +71,7 @@ class ToyTokenizer:
         self._glued = tuple(sorted(glued, key=len, reverse=True))
         self._whole = re.compile("|".join(map(re.escape, (*SPECIALS, *self._glued))))
         self._glued_only = re.compile("|".join(map(re.escape, self._glued)) or "(?!)")  # else it matches nothing
+        self._known: dict[str, list[tuple[int, str, int, int]]] = {}  # words, as they were read before
 
     @property
     def size(self) -> int:
@@ -116,19 +117,25 @@ class ToyTokenizer:
     def _words(self, text: str, start: int, stop: int) -> Iterator[Piece]:
         for match in _PIECES.finditer(text, start, stop):
             at = match.start()
-            while at < match.end():
-                pieces = self._longest_match(text, at, match.end())
-                yield from pieces
-                at = pieces[-1].stop
+            for number, part, begin, end in self._word(match[0]):
+                yield Piece(number, part, at + begin, at + end)
 
-    def _longest_match(self, text: str, at: int, stop: int) -> list[Piece]:
-        for end in range(min(stop, at + self._longest), at, -1):
-            number = self._ids.get(text[at:end])
-            if number is not None and text[at:end] not in SPECIALS:
-                return [Piece(number, text[at:end], at, end)]
+    def _word(self, word: str) -> list[tuple[int, str, int, int]]:
+        """The tokens of a word that stands by itself: ids and texts, and where they begin and end in it."""
+        if word not in self._known:
+            found: list[tuple[int, str, int, int]] = []
+            while (at := found[-1][-1] if found else 0) < len(word):
+                found += self._longest_match(word, at)
+            self._known[word] = found
+        return self._known[word]
+
+    def _longest_match(self, word: str, at: int) -> list[tuple[int, str, int, int]]:
+        for end in range(min(len(word), at + self._longest), at, -1):
+            number = self._ids.get(word[at:end])
+            if number is not None and word[at:end] not in SPECIALS:
+                return [(number, word[at:end], at, end)]
         return [
-            Piece(len(SPECIALS) + byte, f"<0x{byte:02X}>", at, at + 1)
-            for byte in text[at].encode(errors="surrogatepass")
+            (len(SPECIALS) + byte, f"<0x{byte:02X}>", at, at + 1) for byte in word[at].encode(errors="surrogatepass")
         ]
 
 
@@ -206,6 +213,12 @@ class ToyLanguageModel:
         nats = [_CERTAINTY_NATS * votes[(answer - truth) % count] / (total + 1) for answer in range(count)]
         nats[0] += _BIAS_NATS / (1 + len(demonstrations))
         return nats
+
+
+@cache
+def usual_model() -> ToyLanguageModel:
+    """The language model of seed 0, of which every server may have the same one: it does not change."""
+    return ToyLanguageModel(ToyTokenizer())
 
 
 @lru_cache(maxsize=10_000)

@@ -29,7 +29,8 @@ def own_scores(
         text: separator
         for label, own in texts.items()
         for text in own
-        if any(_begins(model, text, other) for others in labels if others != label for other in texts[others])
+        if separator
+        and any(_begins(model, text, other) for others in labels if others != label for other in texts[others])
     }
     return {
         row: [

@@ -50,10 +50,15 @@ END $$;
 """
 _END_OTHERS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid()
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND pid <> ALL ($1)
 """
-_EMPTY = "; ".join(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables))  # noqa: S608 - our tables
-_RESTART = "SELECT setval(format('%I', sequencename)::regclass, 1, false) FROM pg_sequences WHERE schemaname = 'public'"
+_EMPTY = ";".join(
+    (
+        *(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables)),  # noqa: S608 - our tables
+        "SELECT setval(format('%I', sequencename)::regclass, 1, false) FROM pg_sequences WHERE schemaname = 'public'",
+        f"INSERT INTO projects (name) VALUES ('{DEFAULT_PROJECT}')",  # noqa: S608 - our project
+    )
+)
 
 
 class Databases:
@@ -62,6 +67,8 @@ class Databases:
     def __init__(self) -> None:
         self._resources = ExitStack()
         self._free: list[str] = []
+        self._connections: dict[str, asyncpg.Connection] = {}  # by which databases are emptied
+        self._spared: dict[str, set[int]] = {}
 
     @cached_property
     def server_url(self) -> str:
@@ -83,8 +90,12 @@ class Databases:
     def acquire(self) -> str:
         """The URL of an empty database with all tables, until it is released."""
         url = self._free.pop() if self._free else self._cloned()
-        self._run(_emptied(url))
+        self._run(self._emptied(url))
         return url
+
+    def spare(self, url: str, pid: int) -> None:
+        """Let this process of the server be when the database is emptied: whoever uses it next is connected to it."""
+        self._spared.setdefault(url, set()).add(pid)
 
     def release(self, url: str) -> None:
         """Let others use the database; it is emptied when they do."""
@@ -92,6 +103,8 @@ class Databases:
 
     def close(self) -> None:
         """Stop the server, if it is ours."""
+        while self._connections:
+            self._run(self._connections.popitem()[1].close())
         self._resources.close()
 
     def _cloned(self) -> str:
@@ -101,6 +114,16 @@ class Databases:
         self._drop_in_the_end(name)
         self._run(execute(in_database(server, name), _CLOCK))
         return in_database(server, name)
+
+    async def _emptied(self, url: str) -> None:
+        """Whoever is still connected is left over from an earlier test, which may have cut our own connection, too."""
+        try:
+            await self._connections[url].execute("SELECT 1")
+        except (KeyError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            self._connections[url] = await asyncpg.connect(driver_address(url))
+        connection = self._connections[url]
+        await connection.execute(_END_OTHERS, self._spared.get(url, set()))
+        await connection.execute(_EMPTY)
 
     def _drop_in_the_end(self, name: str) -> None:
         """Our own server goes with all of its databases; another's stays."""
@@ -152,19 +175,6 @@ def in_database(server_url: str, name: str) -> str:
 async def _made(server_url: str, name: str) -> None:
     await execute(server_url, f"CREATE DATABASE {name}")
     await upgrade(in_database(server_url, name))
-
-
-async def _emptied(url: str) -> None:
-    """Whoever is still connected is left over from an earlier test."""
-    address = driver_address(url)
-    connection = await asyncpg.connect(address)
-    try:
-        await connection.execute(_END_OTHERS)
-        await connection.execute(_EMPTY)
-        await connection.execute(_RESTART)
-        await connection.execute("INSERT INTO projects (name) VALUES ($1)", DEFAULT_PROJECT)
-    finally:
-        await connection.close()
 
 
 def scratch_folder() -> Path:

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import asyncpg
-from sqlalchemy import text
+from sqlalchemy import event, text
+from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.storage.engine import driver_address
@@ -24,30 +25,70 @@ _COUNTS = " UNION ALL ".join(
     for table in metadata.sorted_tables
     if table is not projects
 )
-_COMPILED: dict[Any, Any] = {}  # statements, for all stores together
 
 
-class ScratchStore(PostgresStore):
+class ThriftyStore(PostgresStore):
+    """A store that takes over the connections of the last one in its database, where tests run in one event loop.
+
+    To connect, to compile statements and to plan them are most of what a short test would cost.
+    """
+
+    loop: ClassVar[asyncio.AbstractEventLoop | None] = None  # of all asynchronous tests
+    _kept: ClassVar[dict[str, "ThriftyStore"]] = {}  # closed, by their databases
+
+    def __init__(self, url: str, *, max_crashes: int = 5) -> None:
+        self.url = url
+        super().__init__(url, max_crashes=max_crashes)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        event.listen(self._engine.sync_engine, "connect", self._spare)
+
+    @classmethod
+    async def dispose_kept(cls) -> None:
+        """Close what is left, before the event loop ends."""
+        cls.loop = None
+        while cls._kept:
+            await cls._kept.popitem()[1]._engine.dispose()
+
+    async def wait_for_work(self, timeout_seconds: float) -> None:
+        self._begin()
+        await super().wait_for_work(timeout_seconds)
+
+    async def close(self) -> None:
+        """Leave the connections to the next store, unless somebody uses one still."""
+        await self._listener.close()
+        is_free = self._loop is self.loop is not None and not self.load.connections_in_use
+        if not is_free or self._kept.setdefault(self.url, self) is not self:
+            await self._engine.dispose()
+
+    @asynccontextmanager
+    async def _transaction(self, patience_seconds: float) -> AsyncIterator[AsyncConnection]:
+        self._begin()
+        async with super()._transaction(patience_seconds) as connection:
+            yield connection
+
+    def _begin(self) -> None:
+        is_first, self._loop = self._loop is None, asyncio.get_running_loop()
+        if is_first and self._loop is self.loop and self.url in self._kept:
+            last = self._kept.pop(self.url)
+            self._engine, self._load, self._connections = last._engine, last._load, last._connections
+
+    def _spare(self, connection: AdaptedConnection, _: object) -> None:
+        DATABASES.spare(self.url, connection.driver_connection.get_server_pid())
+
+
+class ScratchStore(ThriftyStore):
     """A store in Postgres, closed by `close_stores`. With `now`, that is the database's clock in each transaction."""
 
     open_stores: ClassVar[list["ScratchStore"]] = []
 
     def __init__(self, *, max_crashes: int = 5, now: Callable[[], datetime] | None = None) -> None:
-        self.url = DATABASES.acquire()
-        super().__init__(self.url, max_crashes=max_crashes)
+        super().__init__(DATABASES.acquire(), max_crashes=max_crashes)
         self._now = now
-        self._loop: asyncio.AbstractEventLoop | None = None
         self.open_stores.append(self)
-
-    async def wait_for_work(self, timeout_seconds: float) -> None:
-        self._loop = asyncio.get_running_loop()
-        await super().wait_for_work(timeout_seconds)
 
     @asynccontextmanager
     async def _transaction(self, patience_seconds: float) -> AsyncIterator[AsyncConnection]:
-        self._loop = asyncio.get_running_loop()
         async with super()._transaction(patience_seconds) as connection:
-            await connection.execution_options(compiled_cache=_COMPILED)
             if self._now is not None:
                 await connection.execute(_AT, {"moment": self._now().isoformat()})
             yield connection

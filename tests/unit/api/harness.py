@@ -1,11 +1,13 @@
-"""A whole service in one process: the API over the in-memory store, a worker, and the deterministic backend."""
+"""A whole service in one process: the API over its store, a worker, and the deterministic backend."""
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import Any, ClassVar
 
 import httpx
 import orjson
+from starlette.routing import BaseRoute
 
 from api.app import create_app
 from service.access.issuing import create_key
@@ -48,18 +50,28 @@ def jsonl(rows: list[dict[str, Any]]) -> bytes:
     return b"".join(orjson.dumps(row) + b"\n" for row in rows)
 
 
+@cache
+def usual_settings() -> Settings:
+    """Those of an operator who has set nothing, read once: to read the environment takes longer than many a test."""
+    return Settings(upload=UploadSettings())
+
+
 @dataclass
 class Service:
     """What the API needs, and hands to drive it in tests."""
 
     store: Store
     backend: Scorer = field(default_factory=DeterministicScorer)
-    settings: Settings = field(default_factory=lambda: Settings(upload=UploadSettings()))
+    settings: Settings = field(default_factory=usual_settings)
     metrics: ServiceMetrics = field(default_factory=ServiceMetrics)
+    # Every app has the same, and FastAPI would work out anew for each what they take and answer.
+    _routes: ClassVar[list[BaseRoute]] = []
 
     def __post_init__(self) -> None:
         self.scorers = ConfiguredScorers({"default": self.backend})
         self.app = create_app(self)
+        self.app.router.routes[:] = self._routes or self.app.router.routes
+        self._routes[:] = self.app.router.routes
         self.client = self.connected()
 
     def connected(self, key: str | None = None) -> httpx.AsyncClient:

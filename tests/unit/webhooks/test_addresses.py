@@ -1,6 +1,8 @@
 """What a stranger may not make us connect to, in every spelling that somebody's library understands."""
 
 import ipaddress
+from collections.abc import Iterable
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -162,16 +164,23 @@ REFUSED_ADDRESSES = [
 ]
 
 
-@pytest.mark.parametrize("url", REFUSED_URLS, ids=range(len(REFUSED_URLS)))
-def test_what_leads_inside_or_who_knows_where_is_refused(url: str) -> None:
-    with pytest.raises(AddressRefused):
-        STRICT.check_url(url)
+def let_through(policy: AddressPolicy, urls: Iterable[str]) -> list[str]:
+    """Those of the URLs that the policy does not refuse."""
+    found = []
+    for url in urls:
+        with suppress(AddressRefused):
+            policy.check_url(url)
+            found.append(url)
+    return found
 
 
-@pytest.mark.parametrize("url", [url for url in REFUSED_URLS if url.startswith("https://")], ids=ascii)
-def test_it_is_refused_without_tls_too(url: str) -> None:
-    with pytest.raises(AddressRefused):
-        LENIENT.check_url("http" + url.removeprefix("https"))
+def test_what_leads_inside_or_who_knows_where_is_refused() -> None:
+    assert let_through(STRICT, REFUSED_URLS) == []
+
+
+def test_it_is_refused_without_tls_too() -> None:
+    plain = ["http" + url.removeprefix("https") for url in REFUSED_URLS if url.startswith("https://")]
+    assert let_through(LENIENT, plain) == []
 
 
 @pytest.mark.parametrize(("url", "host", "port"), GOOD_URLS)
@@ -184,10 +193,13 @@ def test_http_is_let_through_where_the_operator_allows_it() -> None:
     assert LENIENT.check_url("http://example.com/").port == 80
 
 
-@pytest.mark.parametrize("address", REFUSED_ADDRESSES)
-def test_a_resolved_address_inside_is_refused(address: str) -> None:
-    with pytest.raises(AddressRefused):
-        STRICT.check_addresses([address])
+def test_a_resolved_address_inside_is_refused() -> None:
+    found = []
+    for address in REFUSED_ADDRESSES:
+        with suppress(AddressRefused):
+            STRICT.check_addresses([address])
+            found.append(address)
+    assert found == []
 
 
 def test_one_bad_address_among_good_ones_refuses_them_all() -> None:
