@@ -102,7 +102,7 @@ class Worker:
             raise
         finally:
             turn.set_attribute("icm.outcome", how.value)
-            self._observer.ended(how)
+            self._observer.ended(claimed.kind, how)
         return how
 
     async def _work(self, claimed: ClaimedWork, monitor: LeaseMonitor) -> TurnEnd:

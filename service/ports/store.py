@@ -37,7 +37,7 @@ from service.records.jobs import (
 from service.records.labels import LabeledRow, LabelState
 from service.records.observations import JobStatistics
 from service.records.scoring import BackendIdentity
-from service.records.work import ClaimedWork, Lease
+from service.records.work import ClaimedWork, Lease, WorkKind
 from service.search.predictions.prompt_tree import Usage
 
 
@@ -300,8 +300,8 @@ class Store(Protocol):
     def load(self) -> PoolLoad:
         """The connections to the database."""
 
-    async def job_statistics(self) -> JobStatistics:
-        """How many jobs and shards all projects have, and how long work has waited. Raises StorageUnavailable."""
+    async def job_statistics(self) -> Mapping[WorkKind, JobStatistics]:
+        """How many jobs and work items of each kind there are, and how long they wait. Raises StorageUnavailable."""
 
     async def ping(self) -> None:
         """Raises StorageUnavailable where the database cannot be reached or is not migrated."""
