@@ -45,6 +45,7 @@ STATUS_OF: Mapping[type[errors.ServiceError], int] = {
     errors.KeyNotFound: 404,
     errors.ProjectNotFound: 404,
     errors.JobNotFound: 404,
+    errors.TrainingNotFound: 404,
     errors.WebhookNotFound: 404,
     errors.DeliveryNotFound: 404,
     errors.ModelNotFound: 422,  # the address exists; the configuration names something that does not
@@ -62,6 +63,8 @@ STATUS_OF: Mapping[type[errors.ServiceError], int] = {
     errors.RequestTooSlow: 408,
     errors.Overloaded: 503,
     errors.SpoolFull: 507,
+    errors.ArtifactsUnavailable: 503,
+    errors.ArtifactMissing: 404,
     errors.StorageUnavailable: 503,
     errors.StorageFull: 507,
     errors.LeaseLost: 409,

@@ -17,6 +17,7 @@ ServiceError
 ├── KeyNotFound                there is no API key of this id
 ├── ProjectNotFound
 ├── JobNotFound
+├── TrainingNotFound
 ├── WebhookNotFound
 ├── DeliveryNotFound           the webhook has no delivery of this id
 ├── ModelNotFound              no scoring backend of that name is configured
@@ -155,6 +156,10 @@ class JobNotFound(ServiceError):
     """There is no job of this id."""
 
 
+class TrainingNotFound(ServiceError):
+    """There is no training of this id."""
+
+
 class WebhookNotFound(ServiceError):
     """There is no webhook of this id."""
 
@@ -258,6 +263,14 @@ class Overloaded(ServiceError):
 
 class SpoolFull(ServiceError):
     """The disk that uploads wait on has no room for this one; the same call may succeed later."""
+
+
+class ArtifactsUnavailable(ServiceError):
+    """The place where files of trainings are kept cannot be reached; the same call may succeed later."""
+
+
+class ArtifactMissing(ServiceError):
+    """The files of a training are not where they were stored, or not as they were."""
 
 
 class StorageUnavailable(ServiceError):

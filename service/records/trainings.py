@@ -32,3 +32,19 @@ class TrainingOutcome:
     reason: str = ""
     artifact: Path | None = None
     sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A folder of files that was stored, named by its content (docs/training.md#what-is-left-in-dir)."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactFile:
+    """One file of an artifact; its name has `/` between folders."""
+
+    name: str
+    bytes: int
