@@ -12,7 +12,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,11 +25,11 @@ from benchmarks.ingest import CONFIG, rows
 from service.bootstrap import build_application
 from service.identifiers import WorkerId
 from service.observability import configure_logging
-from service.records.jobs import ClaimedShard
+from service.ports.store import WorkerUnit
+from service.records.work import ClaimedWork, WorkKind
 from service.settings import Settings
 from service.storage.engine import driver_address
 from service.storage.store import PostgresStore
-from service.storage.units import PostgresWorkerUnit
 from workers.worker import Worker
 
 WORKERS = 4
@@ -73,7 +73,7 @@ async def measure_claims(client: httpx.AsyncClient, database_url: str, jobs: int
     connection = await asyncpg.connect(driver_address(database_url))
     try:
         succeeded = await connection.fetchval("SELECT count(*) FROM jobs WHERE status = 'succeeded'")
-        epochs = await connection.fetch("SELECT epoch, count(*) FROM shards GROUP BY epoch")
+        epochs = await connection.fetch("SELECT epoch, count(*) FROM work_items GROUP BY epoch")
     finally:
         await connection.close()
     return Claims(
@@ -116,19 +116,19 @@ class TimedStore(PostgresStore):
         self.claim_seconds: list[float] = []
 
     @asynccontextmanager
-    async def worker_unit(self) -> AsyncIterator[PostgresWorkerUnit]:
+    async def worker_unit(self) -> AsyncIterator[WorkerUnit]:
         """A unit of work for a worker."""
         asked = time.perf_counter()
         async with super().worker_unit() as unit:
-            claim = unit.shards.claim
+            claim = unit.work.claim
 
-            async def timed(worker_id: WorkerId, lease_seconds: float) -> ClaimedShard | None:
-                found = await claim(worker_id, lease_seconds)
+            async def timed(kinds: Sequence[WorkKind], worker_id: WorkerId, lease_seconds: float) -> ClaimedWork | None:
+                found = await claim(kinds, worker_id, lease_seconds)
                 if found is not None:
                     self.claim_seconds.append(time.perf_counter() - asked)
                 return found
 
-            unit.shards.claim = timed  # type: ignore[method-assign]  # the one call that is timed
+            unit.work.claim = timed  # type: ignore[method-assign]  # the one call that is timed
             yield unit
 
 

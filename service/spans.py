@@ -62,6 +62,11 @@ def span_of_turn(name: str, attributes: Attributes, *, traceparent: str | None) 
         context.detach(token)
 
 
+def annotate(attributes: Attributes) -> None:
+    """Say more of the current span, where there is one."""
+    trace.get_current_span().set_attributes(attributes)
+
+
 def current_traceparent() -> str | None:
     """The current span as others can refer to it, the caller's own where there is no SDK; None where there is none."""
     carrier = dict[str, str]()

@@ -8,7 +8,7 @@ import structlog
 
 from service.errors import LeaseLost, StorageUnavailable
 from service.ports.store import Store
-from service.records.jobs import Lease
+from service.records.work import Lease
 
 logger = structlog.get_logger(__name__)
 
@@ -17,7 +17,7 @@ RENEWALS_PER_LEASE = 3
 
 @dataclass
 class LeaseMonitor:
-    """What the heart has heard: `stop` is set when the shard must be given back, whatever becomes of it then."""
+    """What the heart has heard: `stop` is set when the work item must be given back, whatever becomes of it then."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -26,7 +26,7 @@ async def keep_lease(store: Store, lease: Lease, lease_seconds: float, monitor: 
     """Renew the lease every third of its length; return once it is lost, and with it the right to write.
 
     A lease that could not be renewed before it ran out counts as lost, since another
-    worker may have the shard by now.
+    worker may have the item by now.
     """
     pause = lease_seconds / RENEWALS_PER_LEASE
     renewed = time.monotonic()
@@ -35,7 +35,7 @@ async def keep_lease(store: Store, lease: Lease, lease_seconds: float, monitor: 
         asked = time.monotonic()
         try:
             async with asyncio.timeout(pause), store.worker_unit() as unit:
-                must_stop = await unit.shards.renew(lease, lease_seconds)
+                must_stop = await unit.work.renew(lease, lease_seconds)
             renewed = asked
             if must_stop:
                 monitor.stop.set()

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from service.lifecycle.states import JobState, ShardState
+from service.lifecycle.states import JobState, WorkState
 
 
 class Siblings(Enum):
-    """What becomes of the job's other shards."""
+    """What becomes of the job's other work items."""
 
     UNBLOCK = "unblock"  # queue those that are blocked
-    CANCEL_IDLE = "cancel idle"  # cancel those that `ShardState.is_idle` is true of
+    CANCEL_IDLE = "cancel idle"  # cancel those that `WorkState.is_idle` is true of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,9 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settling:
-    """The shards' states have changed: count them, and let `settle` say whether the job has ended."""
+    """The items' states have changed: count them, and let `settle` say whether the job has ended."""
 
-    failed: bool = False  # a shard has failed for good
+    failed: bool = False  # an item has failed for good
     error: Mapping[str, Any] | None = None  # of the job, if it ends now
 
 
@@ -36,17 +36,17 @@ class Settling:
 class Changes:
     """What a store writes, in the order of the fields."""
 
-    shard: ShardState | None = None  # as it is now; None where the event is about no shard
-    of_shard: Mapping[str, Any] = field(default_factory=dict)  # its fields that have changed
+    work: WorkState | None = None  # as it is now; None where the event is about no item
+    of_work: Mapping[str, Any] = field(default_factory=dict)  # its fields that have changed
     job: JobState
     of_job: Mapping[str, Any] = field(default_factory=dict)
     siblings: Siblings | None = None
     entries: tuple[Entry, ...] = ()
     wakes_workers: bool = False  # there may be work now
-    interrupts: bool = False  # the worker is to give the shard back
+    interrupts: bool = False  # the worker is to give the item back
     settling: Settling | None = None
 
     @property
     def is_claimed(self) -> bool:
-        """Whether the shard has a new lease."""
-        return "epoch" in self.of_shard
+        """Whether the item has a new lease."""
+        return "epoch" in self.of_work

@@ -1,6 +1,8 @@
 """Looks an event up in the table and makes the moves that stand there."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from service.lifecycle import log
 from service.lifecycle.changes import Changes, Settling
@@ -12,22 +14,23 @@ from service.lifecycle.events import (
     Event,
     GivenBack,
     JobEvent,
-    ShardEvent,
+    WorkEvent,
 )
 from service.lifecycle.moves import Draft, end_pause
-from service.lifecycle.states import IllegalTransition, JobState, ShardCounts, ShardState
+from service.lifecycle.states import IllegalTransition, JobState, WorkCounts, WorkState
 from service.lifecycle.table import REACTIONS
-from service.records.jobs import JobStatus, Progress, ShardStatus
+from service.records.jobs import JobStatus
+from service.records.work import WorkStatus
 
 
-def decide(job: JobState, shard: ShardState, event: ShardEvent, *, now: datetime, max_crashes: int) -> Changes:
-    """What becomes of a shard and its job by what a worker does. Raises IllegalTransition.
+def decide(job: JobState, work: WorkState, event: WorkEvent, *, now: datetime, max_crashes: int) -> Changes:
+    """What becomes of a work item and its job by what a worker does. Raises IllegalTransition.
 
-    A worker's lease is the store's to check: an event under a lease that is lost never comes here. A shard
+    A worker's lease is the store's to check: an event under a lease that is lost never comes here. An item
     that ended `max_crashes` workers without progress in between fails.
     """
-    _check_shard(shard, event, now)
-    return _react(Draft(job, shard, _seen(job, shard, event, now, max_crashes), now), job)
+    _check_work(work, event, now)
+    return _react(Draft(job, work, _seen(job, work, event, now, max_crashes), now), job)
 
 
 def decide_job(job: JobState, event: JobEvent, *, now: datetime) -> Changes:
@@ -35,10 +38,12 @@ def decide_job(job: JobState, event: JobEvent, *, now: datetime) -> Changes:
     return _react(Draft(job, None, event, now), job)
 
 
-def settle(job: JobState, counts: ShardCounts, settling: Settling, *, progress: Progress, now: datetime) -> Changes:
-    """Whether the job has ended by what became of its shards; a final status stays.
+def settle(
+    job: JobState, counts: WorkCounts, settling: Settling, *, progress: Mapping[str, Any], now: datetime
+) -> Changes:
+    """Whether the job has ended by what became of its work items; a final status stays.
 
-    A paused job ends like a running one: by the shards that were under way, or by a cancellation.
+    A paused job ends like a running one: by the items that were under way, or by a cancellation.
     """
     draft = Draft(job, None, None, now)
     status = _settled_status(job, counts, failed=settling.failed)
@@ -58,27 +63,27 @@ def _react(draft: Draft, job: JobState) -> Changes:
     return draft.changes()
 
 
-def _check_shard(shard: ShardState, event: ShardEvent, now: datetime) -> None:
-    """A queued or expired shard can be claimed; everything else happens under a lease. Raises IllegalTransition."""
+def _check_work(work: WorkState, event: WorkEvent, now: datetime) -> None:
+    """A queued or expired item can be claimed; everything else happens under a lease. Raises IllegalTransition."""
     if isinstance(event, Claimed):
-        if shard.status is not ShardStatus.QUEUED and not shard.has_expired(now):
-            raise IllegalTransition(f"a shard that is {shard.status} cannot be claimed")
-    elif shard.status is not ShardStatus.RUNNING:
-        raise IllegalTransition(f"{type(event).__name__} cannot happen to a shard that is {shard.status}")
+        if work.status is not WorkStatus.QUEUED and not work.has_expired(now):
+            raise IllegalTransition(f"a {work.kind.noun} that is {work.status} cannot be claimed")
+    elif work.status is not WorkStatus.RUNNING:
+        raise IllegalTransition(f"{type(event).__name__} cannot happen to a {work.kind.noun} that is {work.status}")
 
 
-def _seen(job: JobState, shard: ShardState, event: ShardEvent, now: datetime, max_crashes: int) -> Event:
-    """The event, or what it is with regard to the clock and to the shard's crashes."""
+def _seen(job: JobState, work: WorkState, event: WorkEvent, now: datetime, max_crashes: int) -> Event:
+    """The event, or what it is with regard to the clock and to the item's crashes."""
     if isinstance(event, Claimed) and job.waits(now):
         return ClaimedTooEarly()
     if isinstance(event, Claimed | GivenBack):
-        crashed = shard.status is ShardStatus.RUNNING if isinstance(event, Claimed) else isinstance(event, Crashed)
-        crashes = shard.crashes + int(crashed)
+        crashed = work.status is WorkStatus.RUNNING if isinstance(event, Claimed) else isinstance(event, Crashed)
+        crashes = work.crashes + int(crashed)
         return CrashedTooOften(crashes=crashes) if crashes >= max_crashes else event
     return event
 
 
-def _settled_status(job: JobState, counts: ShardCounts, *, failed: bool) -> JobStatus:
+def _settled_status(job: JobState, counts: WorkCounts, *, failed: bool) -> JobStatus:
     if job.status.is_final:
         return job.status
     if failed:

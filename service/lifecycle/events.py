@@ -6,12 +6,13 @@ from typing import Any, assert_never
 
 from service.identifiers import WorkerId
 from service.lifecycle.states import IllegalTransition
-from service.records.jobs import Backoff, ClaimedShard, PauseReason, Progress, ShardStatus
+from service.records.jobs import Backoff, PauseReason
+from service.records.work import WorkStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """A worker wants the shard, which is queued or whose lease has expired."""
+    """A worker wants the item, which is queued or whose lease has expired."""
 
     worker_id: WorkerId
     lease_seconds: float
@@ -19,12 +20,12 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedTooEarly:
-    """A worker wants a shard of a paused job before its wait is over. `decide` makes it of `Claimed`."""
+    """A worker wants an item of a paused job before its wait is over. `decide` makes it of `Claimed`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrashedTooOften:
-    """The shard has ended too many workers. `decide` makes it of `Claimed`, `GivenBack` and `Crashed`."""
+    """The item has ended too many workers. `decide` makes it of `Claimed`, `GivenBack` and `Crashed`."""
 
     crashes: int
 
@@ -41,23 +42,23 @@ class Saved:
     """The worker has stored a checkpoint."""
 
     advanced: bool  # it differs from the checkpoint before
-    progress: Progress  # of the whole job, this checkpoint included
+    progress: Mapping[str, Any]  # of the whole job, this checkpoint included, as the log tells it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenBack:
-    """The worker was told to stop, and returns the shard to the queue."""
+    """The worker was told to stop, and returns the item to the queue."""
 
     delay_seconds: float = 0.0  # before anybody may claim it
 
 
 class Crashed(GivenBack):
-    """The worker met an error that nobody expected, and returns the shard to the queue."""
+    """The worker met an error that nobody expected, and returns the item to the queue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lacked:
-    """While working on the shard, the worker found its backend away or its project's tokens spent."""
+    """While working on the item, the worker found its backend away or its project's tokens spent."""
 
     reason: PauseReason
     message: str
@@ -76,18 +77,18 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Succeeded:
-    """The worker has labelled the shard."""
+    """The worker has done what the item asks for."""
 
     error: Mapping[str, Any] | None = None
     summary: Mapping[str, Any] | None = None  # for the report
 
 
 class Failed(Succeeded):
-    """The shard can never be labelled: the backend refuses, or is back with another language model."""
+    """The item can never be done: a backend refuses, for example, or is back with another language model."""
 
 
 class Stopped(Succeeded):
-    """The worker gave up the shard because somebody wants the job to stop."""
+    """The worker gave up the item because somebody wants the job to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,32 +111,30 @@ class DeleteAsked:
     """A person wants nothing to be left of the job."""
 
 
-ShardEnded = Succeeded | Failed | Stopped
-ShardEvent = Claimed | Renewed | Saved | GivenBack | Crashed | Lacked | LookedInVain | Found | ShardEnded
+WorkEnded = Succeeded | Failed | Stopped
+WorkEvent = Claimed | Renewed | Saved | GivenBack | Crashed | Lacked | LookedInVain | Found | WorkEnded
 JobEvent = PauseAsked | ResumeAsked | CancelAsked | DeleteAsked
-Event = ShardEvent | JobEvent | ClaimedTooEarly | CrashedTooOften
+Event = WorkEvent | JobEvent | ClaimedTooEarly | CrashedTooOften
 
 
-def lacking(
-    claimed: ClaimedShard, reason: PauseReason, message: str, *, backoff: Backoff, at_least_seconds: float
-) -> Lacked:
-    """What it means for the job that this worker found something missing."""
-    kind = LookedInVain if claimed.paused else Lacked
+def lacking(reason: PauseReason, message: str, *, tried: bool, backoff: Backoff, at_least_seconds: float) -> Lacked:
+    """What it means for the job that a worker found something missing, who maybe `tried` whether a pause is over."""
+    kind = LookedInVain if tried else Lacked
     return kind(reason=reason, message=message, backoff=backoff, at_least_seconds=at_least_seconds)
 
 
 def ended(
-    status: ShardStatus, *, error: Mapping[str, Any] | None = None, summary: Mapping[str, Any] | None = None
-) -> ShardEnded:
-    """The event that ends a shard in this state. Raises IllegalTransition for a state that is no end."""
+    status: WorkStatus, *, error: Mapping[str, Any] | None = None, summary: Mapping[str, Any] | None = None
+) -> WorkEnded:
+    """The event that ends a work item in this state. Raises IllegalTransition for a state that is no end."""
     match status:
-        case ShardStatus.SUCCEEDED:
+        case WorkStatus.SUCCEEDED:
             return Succeeded(error=error, summary=summary)
-        case ShardStatus.FAILED:
+        case WorkStatus.FAILED:
             return Failed(error=error, summary=summary)
-        case ShardStatus.CANCELLED:
+        case WorkStatus.CANCELLED:
             return Stopped(error=error, summary=summary)
-        case ShardStatus.BLOCKED | ShardStatus.QUEUED | ShardStatus.RUNNING:
-            raise IllegalTransition(f"no shard ends as {status}")
+        case WorkStatus.BLOCKED | WorkStatus.QUEUED | WorkStatus.RUNNING:
+            raise IllegalTransition(f"no work item ends as {status}")
         case _:
             assert_never(status)

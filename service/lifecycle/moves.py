@@ -1,4 +1,4 @@
-"""The moves that the table of reactions is made of. Each changes one thing about a job or its shard."""
+"""The moves that the table of reactions is made of. Each changes one thing about a job or its work item."""
 
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
@@ -18,23 +18,24 @@ from service.lifecycle.events import (
     Saved,
     Succeeded,
 )
-from service.lifecycle.states import JOB, SHARD, IllegalTransition, JobState, ShardState, Standing
-from service.records.jobs import JobStatus, PauseReason, ShardStatus
+from service.lifecycle.states import JOB, WORK, IllegalTransition, JobState, Standing, WorkState
+from service.records.jobs import JobStatus, PauseReason
+from service.records.work import WorkStatus
 
 # How long nobody else tries whether a paused job can go on, while one worker does.
 TRIAL_SECONDS = 60.0
 
 T = TypeVar("T")
-S = TypeVar("S", JobState, ShardState)
+S = TypeVar("S", JobState, WorkState)
 
 
 class Draft:
     """The changes that an event makes, as they come together move by move."""
 
-    def __init__(self, job: JobState, shard: ShardState | None, event: Event | None, now: datetime) -> None:
-        self._job_before, self._shard_before = job, shard
+    def __init__(self, job: JobState, work: WorkState | None, event: Event | None, now: datetime) -> None:
+        self._job_before, self._work_before = job, work
         self.job = job
-        self._shard = shard
+        self._work = work
         self._event = event
         self.now = now
         self.siblings: Siblings | None = None
@@ -44,11 +45,11 @@ class Draft:
         self.settling: Settling | None = None
 
     @property
-    def shard(self) -> ShardState:
-        """The shard that the event is about. Raises IllegalTransition where it is about none."""
-        if self._shard is None:
-            raise IllegalTransition(f"{self._event} is about no shard")
-        return self._shard
+    def work(self) -> WorkState:
+        """The work item that the event is about. Raises IllegalTransition where it is about none."""
+        if self._work is None:
+            raise IllegalTransition(f"{self._event} is about no work item")
+        return self._work
 
     @property
     def kind(self) -> type[Event]:
@@ -69,29 +70,29 @@ class Draft:
             raise IllegalTransition(f"a job that is {self.job.status} cannot become {status}")
         self.job = replace(self.job, status=status, **also)
 
-    def shard_becomes(self, status: ShardStatus, **also: Any) -> None:
-        """Change the shard's status. Raises IllegalTransition where the new one may not follow."""
-        if status not in SHARD[self.shard.status]:
-            raise IllegalTransition(f"a shard that is {self.shard.status} cannot become {status}")
-        self._shard = replace(self.shard, status=status, **also)
+    def work_becomes(self, status: WorkStatus, **also: Any) -> None:
+        """Change the item's status. Raises IllegalTransition where the new one may not follow."""
+        if status not in WORK[self.work.status]:
+            raise IllegalTransition(f"a {self.work.kind.noun} that is {self.work.status} cannot become {status}")
+        self._work = replace(self.work, status=status, **also)
 
-    def shard_ends(self, status: ShardStatus) -> None:
-        """End the shard and note it in the log."""
+    def work_ends(self, status: WorkStatus) -> None:
+        """End the item and note it in the log."""
         ended = self._event if isinstance(self._event, Succeeded) else Succeeded()
         error = self.error
-        self.shard_becomes(status, worker_id=None, lease_until=None)
-        self.note("shard.finished", log.finished(self.shard, error, ended.summary))
+        self.work_becomes(status, worker_id=None, lease_until=None)
+        self.note_work("finished", log.finished(self.work, error, ended.summary))
 
     @property
     def has_failed(self) -> bool:
-        """Whether the shard has failed for good."""
-        return self._shard is not None and self._shard.status is ShardStatus.FAILED
+        """Whether the item has failed for good."""
+        return self._work is not None and self._work.status is WorkStatus.FAILED
 
     @property
     def error(self) -> dict[str, Any] | None:
         """What the event says went wrong."""
         if isinstance(self._event, CrashedTooOften):
-            return log.crash_error(self.shard.shard, self._event.crashes)
+            return log.crash_error(self.work, self._event.crashes)
         if isinstance(self._event, Succeeded) and self._event.error is not None:
             return dict(self._event.error)
         return None
@@ -100,11 +101,15 @@ class Draft:
         """Add an entry to the log; webhooks are told of the job as it is now."""
         self.entries.append(log.entry(event_type, data, self.job, self.now))
 
+    def note_work(self, what: str, data: dict[str, Any]) -> None:
+        """Add an entry about the item, by what its kind calls it."""
+        self.note(f"{self.work.kind.noun}.{what}", data)
+
     def changes(self) -> Changes:
         """Everything that has come together."""
         return Changes(
-            shard=self._shard,
-            of_shard={} if self._shard is None else _changed(self._shard_before or self._shard, self._shard),
+            work=self._work,
+            of_work={} if self._work is None else _changed(self._work_before or self._work, self._work),
             job=self.job,
             of_job=_changed(self._job_before, self.job),
             siblings=self.siblings,
@@ -116,86 +121,86 @@ class Draft:
 
 
 def lease(draft: Draft) -> None:
-    """Give the shard to the worker; a lease that has expired counts as a crash."""
-    claimed, shard = draft.event(Claimed), draft.shard
-    draft.shard_becomes(
-        ShardStatus.RUNNING,
-        epoch=shard.epoch + 1,
+    """Give the item to the worker; a lease that has expired counts as a crash."""
+    claimed, work = draft.event(Claimed), draft.work
+    draft.work_becomes(
+        WorkStatus.RUNNING,
+        epoch=work.epoch + 1,
         worker_id=claimed.worker_id,
         lease_until=draft.now + timedelta(seconds=claimed.lease_seconds),
-        crashes=shard.crashes + int(shard.status is ShardStatus.RUNNING),
+        crashes=work.crashes + int(work.status is WorkStatus.RUNNING),
     )
 
 
 def renew(draft: Draft) -> None:
     """Let the lease last longer."""
     until = draft.now + timedelta(seconds=draft.event(Renewed).lease_seconds)
-    draft.shard_becomes(ShardStatus.RUNNING, lease_until=until)
+    draft.work_becomes(WorkStatus.RUNNING, lease_until=until)
 
 
 def interrupt(draft: Draft) -> None:
-    """Tell the worker to give the shard back."""
+    """Tell the worker to give the item back."""
     draft.interrupts = True
 
 
 def forgive(draft: Draft) -> None:
-    """Forget the shard's crashes where it has advanced since."""
+    """Forget the item's crashes where it has advanced since."""
     if draft.event(Saved).advanced:
-        draft.shard_becomes(ShardStatus.RUNNING, crashes=0)
+        draft.work_becomes(WorkStatus.RUNNING, crashes=0)
 
 
 def requeue(draft: Draft) -> None:
-    """Return the shard to the queue, at once or after a delay."""
+    """Return the item to the queue, at once or after a delay."""
     returned = draft.event(GivenBack)
-    draft.shard_becomes(
-        ShardStatus.QUEUED,
+    draft.work_becomes(
+        WorkStatus.QUEUED,
         worker_id=None,
         lease_until=None,
         run_after=draft.now + timedelta(seconds=returned.delay_seconds),
-        crashes=draft.shard.crashes + int(isinstance(returned, Crashed)),
+        crashes=draft.work.crashes + int(isinstance(returned, Crashed)),
     )
     draft.wakes_workers = not returned.delay_seconds
 
 
 def set_aside(draft: Draft) -> None:
-    """Return the shard to the queue of a job that waits."""
-    draft.shard_becomes(ShardStatus.QUEUED, worker_id=None, lease_until=None)
+    """Return the item to the queue of a job that waits."""
+    draft.work_becomes(WorkStatus.QUEUED, worker_id=None, lease_until=None)
 
 
 def succeed(draft: Draft) -> None:
-    """End the shard with labels."""
-    draft.shard_ends(ShardStatus.SUCCEEDED)
+    """End the item as done."""
+    draft.work_ends(WorkStatus.SUCCEEDED)
 
 
 def fail(draft: Draft) -> None:
-    """End the shard by an error."""
-    draft.shard_ends(ShardStatus.FAILED)
+    """End the item by an error."""
+    draft.work_ends(WorkStatus.FAILED)
 
 
 def drop(draft: Draft) -> None:
-    """End the shard because its job is to stop."""
-    draft.shard_ends(ShardStatus.CANCELLED)
+    """End the item because its job is to stop."""
+    draft.work_ends(WorkStatus.CANCELLED)
 
 
 def unblock(draft: Draft) -> None:
     """Queue the shards that wait for the anchor, if it is the anchor that has ended."""
-    if draft.shard.shard == 0:
+    if draft.work.is_anchor:
         draft.siblings = Siblings.UNBLOCK
         draft.wakes_workers = True
 
 
 def cancel_idle(draft: Draft) -> None:
-    """Cancel the shards that nobody works on."""
+    """Cancel the items that nobody works on."""
     draft.siblings = Siblings.CANCEL_IDLE
 
 
 def count(draft: Draft) -> None:
-    """Have the shards counted, whether the job has ended with this."""
+    """Have the items counted, whether the job has ended with this."""
     draft.settling = Settling(failed=draft.has_failed, error=draft.error)
 
 
 def begin(draft: Draft) -> None:
-    """The job's first shard is claimed."""
+    """The job's first work item is claimed."""
     if draft.job.status is JobStatus.QUEUED:
         draft.job_becomes(JobStatus.RUNNING, started_at=draft.job.started_at or draft.now)
         draft.note("job.running", {"status": JobStatus.RUNNING.value})
@@ -243,24 +248,24 @@ def recover(draft: Draft) -> None:
 
 
 def stop(draft: Draft) -> None:
-    """Let no further shard of the job begin."""
+    """Let no further item of the job begin."""
     draft.job = replace(draft.job, cancel_requested=True)
 
 
 def note_started(draft: Draft) -> None:
-    """Say in the log that a worker labels the shard."""
-    draft.note("shard.started", log.started(draft.shard))
+    """Say in the log that a worker has begun with the item."""
+    draft.note_work("started", log.started(draft.work))
 
 
 def note_released(draft: Draft) -> None:
-    """Say in the log that the worker no longer labels the shard."""
+    """Say in the log that the worker has given the item back."""
     crashed = isinstance(draft.event(GivenBack), Crashed)
-    draft.note("shard.released", {"shard": draft.shard.shard, "crashed": crashed})
+    draft.note_work("released", log.released(draft.work, crashed=crashed))
 
 
 def note_progress(draft: Draft) -> None:
     """Say in the log how far the job has come."""
-    draft.note("job.progress", log.progressed(draft.event(Saved).progress))
+    draft.note("job.progress", dict(draft.event(Saved).progress))
 
 
 def note_stop(draft: Draft) -> None:

@@ -1,4 +1,4 @@
-"""The table of reactions: what a job and its shard do about an event, by what the job allows at the moment.
+"""The table of reactions: what a job and its work item do about an event, by what the job allows at the moment.
 
 One row for each kind of event, one column for each `Standing`. A cell lists moves in their order; an empty one means
 that nothing is to be done. `NEVER` marks pairs that no store can report: `decide` raises IllegalTransition.
@@ -44,8 +44,8 @@ Cell = tuple[Move, ...] | None
 NEVER: Cell = None
 START: Cell = (lease, begin, note_started)
 TRY: Cell = (lease, postpone)
-GIVE_UP: Cell = (fail, cancel_idle, count)  # the job fails with its shard
-CANCEL: Cell = (drop, cancel_idle, count)  # the job is cancelled with its last leased shard
+GIVE_UP: Cell = (fail, cancel_idle, count)  # the job fails with its item
+CANCEL: Cell = (drop, cancel_idle, count)  # the job is cancelled with its last leased item
 KEEP: Cell = (renew,)
 INTERRUPT: Cell = (renew, interrupt)
 SAVE: Cell = (forgive, note_progress)

@@ -1,6 +1,7 @@
 """What access asks of the store: keys, projects, quotas, the audit log."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from service.identifiers import DatasetId, KeyId, ProjectName
@@ -72,7 +73,8 @@ class Spendings(Protocol):
         """What the project has had computed since midnight, as of now."""
 
 
-class AccessUnit(Protocol):
+@dataclass(slots=True, kw_only=True)
+class AccessUnit:
     """One unit of work for whoever lets callers in, and for the operator."""
 
     keys: ApiKeys

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Protocol
 
 from service.identifiers import BackendId
-from service.records.jobs import Lease
+from service.records.work import Lease
 from service.search.predictions.prompt_tree import LogProbabilities
 from service.search.prompting.recall import Answers, PromptKey
 

@@ -9,36 +9,35 @@ lease (a write under an outdated epoch raises LeaseLost and changes nothing).
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from service.identifiers import BackendId, DatasetId, JobId, Label, Row, WorkerId
+from service.identifiers import BackendId, DatasetId, JobId, Label, Row
 from service.ports.access import AccessUnit, Account, Audit, Spendings
 from service.ports.answers import RememberedAnswers
 from service.ports.observers import PoolLoad
 from service.ports.retention import RetentionStore
 from service.ports.webhooks import Deliveries, Webhooks
+from service.ports.work import Work
 from service.records.access import Caller, Quotas
 from service.records.jobs import (
-    Backoff,
     ClaimedShard,
     Event,
     Job,
     JobStatus,
     KnownBackend,
-    Lease,
     NewDataset,
     NewJob,
     NewRow,
     NewShard,
-    PauseReason,
     Progress,
     ShardRow,
-    ShardStatus,
     StoredRequest,
 )
 from service.records.labels import LabeledRow, LabelState
 from service.records.observations import JobStatistics
 from service.records.scoring import BackendIdentity
+from service.records.work import ClaimedWork, Lease
 from service.search.predictions.prompt_tree import Usage
 
 
@@ -158,7 +157,8 @@ class Backends(Protocol):
         """The oldest stored identity that agrees with this one; where there is none, it is stored."""
 
 
-class ProjectUnit(Protocol):
+@dataclass(slots=True, kw_only=True)
+class ProjectUnit:
     """One unit of work for the API, on behalf of one project: what belongs to others is not found."""
 
     datasets: Datasets
@@ -205,48 +205,13 @@ class ProjectStore(Protocol):
 
 
 class Shards(Protocol):
-    """The queue: shards are leased to workers."""
+    """What leased work items that label have of their own."""
 
-    async def claim(self, worker_id: WorkerId, lease_seconds: float) -> ClaimedShard | None:
-        """Lease the oldest queued shard, or one whose lease has run out; None where there is none.
-
-        A lease that has run out counts as a crash, which the next save that advances forgives.
-        A shard that crashed its workers too often without progress is failed instead.
-        """
-
-    async def renew(self, lease: Lease, lease_seconds: float) -> bool:
-        """Renew the lease; says whether to give the shard back. Raises LeaseLost.
-
-        That is to be done where the job is to be cancelled, has failed or was paused by a person.
-        """
-
-    async def checkpoint(self, job_id: JobId, shard: int) -> bytes | None:
-        """How far a shard of the job has come, as it was saved last; None where nothing was."""
+    async def of(self, work: ClaimedWork) -> ClaimedShard:
+        """The shard that a work item is about. Raises LeaseLost where it was deleted meanwhile."""
 
     async def save(self, lease: Lease, *, checkpoint: bytes, progress: Progress) -> None:
         """Record how far the shard has come, with a `job.progress` event. Raises LeaseLost."""
-
-    async def finish(
-        self,
-        lease: Lease,
-        status: ShardStatus,
-        *,
-        error: Mapping[str, Any] | None = None,
-        summary: Mapping[str, Any] | None = None,
-    ) -> JobStatus:
-        """End the shard; the job's status after it. The summary goes into the event `shard.finished`.
-
-        The anchor's success unblocks the others; the last success ends the job; a failure
-        ends the job and all its shards that are not running; a cancellation does so once no
-        shard is running. Raises LeaseLost.
-        """
-
-    async def release(self, lease: Lease, *, delay_seconds: float = 0.0, crashed: bool = False) -> None:
-        """Give the shard back to the queue, to be gone on with after the delay. Raises LeaseLost.
-
-        Where the job is to be cancelled or has failed, the shard is cancelled instead.
-        `crashed` counts as a crash of the worker: too many without progress fail the shard.
-        """
 
     async def spend(self, lease: Lease, usage: Usage, *, remembered: int) -> None:
         """Record what the shard has cost so far, and how many prompts memory has answered. Raises LeaseLost.
@@ -254,25 +219,8 @@ class Shards(Protocol):
         Unlike `save` it says nothing of how far the search has come, and adds no event.
         """
 
-    async def pause(
-        self, claimed: ClaimedShard, reason: PauseReason, message: str, *, backoff: Backoff, at_least_seconds: float
-    ) -> None:
-        """Give the shard back and let the job wait. Raises LeaseLost.
-
-        A running job becomes paused, with a `job.paused` event. None of its shards can be claimed
-        until the wait is over, and then one at a time, to see whether the job can go on; where it
-        can't, it is paused again, for longer, without an event unless it is for another reason. What a
-        person has paused stays so.
-        """
-
-    async def resume(self, claimed: ClaimedShard) -> None:
-        """What the job has waited for is there: all of its shards can be claimed again. Raises LeaseLost.
-
-        The events are `job.resumed` and then this shard's `shard.started`.
-        """
-
-    async def warn(self, lease: Lease, warning: str) -> None:
-        """Add to the warnings of the shard's job. Raises LeaseLost."""
+    async def summarize(self, lease: Lease, summary: Mapping[str, Any]) -> None:
+        """Keep what the shard says of its search, for the report. Raises LeaseLost."""
 
     async def job_totals(self, job_id: JobId) -> tuple[int, float]:
         """Tokens computed by the whole job so far, and seconds since it started, those of pauses not counted."""
@@ -312,9 +260,11 @@ class BackendsOfJobs(Protocol):
         """The backend that the job began with; a job that has none begins with this one. Raises LeaseLost."""
 
 
-class WorkerUnit(Protocol):
+@dataclass(slots=True, kw_only=True)
+class WorkerUnit:
     """One unit of work for a worker."""
 
+    work: Work
     shards: Shards
     rows: ShardRows
     labels: LabelsWrite
@@ -341,7 +291,7 @@ class Store(Protocol):
         """A unit of work for the maintainer."""
 
     async def wait_for_work(self, timeout_seconds: float) -> None:
-        """Return when shards may have been queued, or after the time-out."""
+        """Return when work may have been queued, or after the time-out."""
 
     def follow_events(self, job_id: JobId) -> AbstractContextManager[News]:
         """Hear of the job's events for as long as the context lasts."""

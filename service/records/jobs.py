@@ -7,18 +7,19 @@ from enum import StrEnum
 from typing import Any
 
 from service.config import JobConfig
-from service.identifiers import BackendId, DatasetId, JobId, ProjectName, Row, WorkerId
+from service.identifiers import BackendId, DatasetId, JobId, ProjectName, Row
 from service.records.scoring import BackendIdentity
+from service.records.work import UNKNOWN_ORIGIN, Lease, Origin
 
 
 class JobStatus(StrEnum):
     """Where a job stands."""
 
     QUEUED = "queued"  # stored; no worker has begun
-    RUNNING = "running"  # at least one shard was claimed
+    RUNNING = "running"  # at least one of its work items was claimed
     PAUSED = "paused"  # waits for its backend, for tokens or for a person
-    SUCCEEDED = "succeeded"  # every shard is done; the result can be downloaded
-    FAILED = "failed"  # a shard failed for good; `error` says why
+    SUCCEEDED = "succeeded"  # every work item is done; the result can be downloaded
+    FAILED = "failed"  # a work item failed for good; `error` says why
     CANCELLED = "cancelled"  # stopped on request; partial results can be downloaded
 
     @property
@@ -35,17 +36,6 @@ class PauseReason(StrEnum):
     REQUESTED = "requested"  # a person asked for it; a person ends it
 
 
-class ShardStatus(StrEnum):
-    """Where a shard stands."""
-
-    BLOCKED = "blocked"  # waits for the anchor shard's labels
-    QUEUED = "queued"  # any worker may claim it
-    RUNNING = "running"  # leased to a worker
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """What has been done and what it cost; sums over shards, `utility` the mean over rows."""
@@ -60,17 +50,6 @@ class Progress:
     tokens_sent: int = 0
     tokens_computed: int = 0
     eta_seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """The request that a job was made by, so that logs and traces lead from one to the other."""
-
-    request_id: str | None = None
-    traceparent: str | None = None  # the request's span, as W3C Trace Context has it
-
-
-UNKNOWN_ORIGIN = Origin()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,18 +129,8 @@ class ShardRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
-    """The right of one worker to write one shard, as long as the epoch stands."""
-
-    job_id: JobId
-    shard: int
-    epoch: int
-    worker_id: WorkerId
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedShard:
-    """A shard with everything a worker needs to begin or to go on."""
+    """A leased shard with everything a worker needs to begin or to go on."""
 
     lease: Lease
     project: ProjectName  # whose job it is
@@ -175,7 +144,6 @@ class ClaimedShard:
     paused: bool = False  # the job waits for its backend or tokens; this worker is to see whether it can go on
     remembered: int = 0  # prompts that were answered from memory so far
     modelled: bool = False  # whether tokens computed so far are those of an ideal cache
-    origin: Origin = UNKNOWN_ORIGIN
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from service.records.jobs import JobStatus, ShardStatus
+from service.records.jobs import JobStatus
+from service.records.work import WorkStatus
 
 
 class TurnEnd(StrEnum):
@@ -38,6 +39,6 @@ class JobStatistics:
     """What is stored of all projects together, as of now."""
 
     jobs: Mapping[JobStatus, int] = field(default_factory=dict)
-    shards: Mapping[ShardStatus, int] = field(default_factory=dict)  # of jobs that have not ended
+    shards: Mapping[WorkStatus, int] = field(default_factory=dict)  # of jobs that have not ended
     oldest_queued_seconds: float = 0.0  # since the shard that waits longest could be claimed; 0 where none waits
     crashes: int = 0  # of shards of jobs that have not ended, since each was saved last

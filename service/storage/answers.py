@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import BackendId
-from service.records.jobs import Lease
+from service.records.work import Lease
 from service.search.predictions.prompt_tree import LogProbabilities
 from service.search.prompting.recall import Answers, PromptKey
 from service.storage.fence import hold

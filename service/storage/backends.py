@@ -6,10 +6,11 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import BackendId
-from service.records.jobs import KnownBackend, Lease
+from service.records.jobs import KnownBackend
 from service.records.scoring import BackendIdentity
+from service.records.work import Lease
 from service.storage.fence import hold
-from service.storage.tables import backend_identities, jobs
+from service.storage.tables import backend_identities, labellings
 
 _LOCK = 1_187_023_364  # a number of our own: the first of the two that name an advisory lock
 
@@ -43,16 +44,16 @@ class BackendTable:
         if known is not None:
             return known
         backend_id = await self.recognized(measured)
-        unknown = (jobs.c.id == lease.job_id) & jobs.c.backend_id.is_(None)
-        await self._connection.execute(update(jobs).where(unknown).values(backend_id=backend_id))
+        unknown = (labellings.c.job_id == lease.job_id) & labellings.c.backend_id.is_(None)
+        await self._connection.execute(update(labellings).where(unknown).values(backend_id=backend_id))
         adopted = await self._known(lease)  # a rival's, where one was faster
         return adopted or KnownBackend(backend_id, measured)
 
     async def _known(self, lease: Lease) -> KnownBackend | None:
         query = (
             select(backend_identities)
-            .join(jobs, jobs.c.backend_id == backend_identities.c.id)
-            .where(jobs.c.id == lease.job_id)
+            .join(labellings, labellings.c.backend_id == backend_identities.c.id)
+            .where(labellings.c.job_id == lease.job_id)
         )
         row = (await self._connection.execute(query)).first()
         return None if row is None else KnownBackend(row.id, BackendIdentity(row.fingerprint, tuple(row.canary)))

@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import JobId, ProjectName
 from service.lifecycle import Entry
-from service.records.jobs import Event, Lease
+from service.records.jobs import Event
+from service.records.work import Lease
 from service.storage.fence import hold
 from service.storage.journal import Journal
 from service.storage.progress import owned

@@ -4,48 +4,50 @@ from sqlalchemy import ColumnElement, RowMapping, and_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import LeaseLost
-from service.lifecycle import ShardState
-from service.records.jobs import Lease, ShardStatus
-from service.storage.tables import shards
+from service.lifecycle import WorkState
+from service.records.work import Lease, WorkKind, WorkStatus
+from service.storage.tables import work_items
 
-SHARD_STATE = (
-    shards.c.job_id,
-    shards.c.shard,
-    shards.c.rows,
-    shards.c.status,
-    shards.c.epoch,
-    shards.c.worker_id,
-    shards.c.lease_until,
-    shards.c.run_after,
-    shards.c.crashes,
+WORK_STATE = (
+    work_items.c.job_id,
+    work_items.c.number,
+    work_items.c.kind,
+    work_items.c.payload,
+    work_items.c.status,
+    work_items.c.epoch,
+    work_items.c.worker_id,
+    work_items.c.lease_until,
+    work_items.c.run_after,
+    work_items.c.crashes,
 )
 
 
 def holds(lease: Lease) -> ColumnElement[bool]:
-    """True of the leased shard as long as the lease stands."""
+    """True of the leased item as long as the lease stands."""
     return and_(
-        shards.c.job_id == lease.job_id,
-        shards.c.shard == lease.shard,
-        shards.c.epoch == lease.epoch,
-        shards.c.worker_id == lease.worker_id,
-        shards.c.status == ShardStatus.RUNNING,
+        work_items.c.job_id == lease.job_id,
+        work_items.c.number == lease.number,
+        work_items.c.epoch == lease.epoch,
+        work_items.c.worker_id == lease.worker_id,
+        work_items.c.status == WorkStatus.RUNNING,
     )
 
 
-async def hold(connection: AsyncConnection, lease: Lease) -> ShardState:
-    """Keep the shard from being claimed until the transaction ends. Raises LeaseLost."""
-    query = select(*SHARD_STATE).where(holds(lease)).with_for_update(key_share=True)
+async def hold(connection: AsyncConnection, lease: Lease) -> WorkState:
+    """Keep the item from being claimed until the transaction ends. Raises LeaseLost."""
+    query = select(*WORK_STATE).where(holds(lease)).with_for_update(key_share=True)
     row = (await connection.execute(query)).mappings().first()
     if row is None:
         raise lease_lost(lease)
-    return shard_state(row)
+    return work_state(row)
 
 
-def shard_state(row: RowMapping) -> ShardState:
-    """The shard told by the columns of `SHARD_STATE`."""
-    return ShardState(**{**row, "status": ShardStatus(row["status"])})
+def work_state(row: RowMapping) -> WorkState:
+    """The item told by the columns of `WORK_STATE`."""
+    told = {"kind": WorkKind(row["kind"]), "status": WorkStatus(row["status"])}
+    return WorkState(**{**{column.name: row[column.name] for column in WORK_STATE}, **told})
 
 
 def lease_lost(lease: Lease) -> LeaseLost:
     """The error for a write that came too late."""
-    return LeaseLost(f"{lease.worker_id} no longer holds shard {lease.shard} of {lease.job_id} (epoch {lease.epoch})")
+    return LeaseLost(f"{lease.worker_id} no longer holds item {lease.number} of {lease.job_id} (epoch {lease.epoch})")

@@ -10,7 +10,7 @@ from service.records.labels import LabelState
 from service.storage.labels import CHUNK_ROWS, STATE, state_from
 from service.storage.progress import owned
 from service.storage.records import gold_text
-from service.storage.tables import gold_labels, jobs, label_states
+from service.storage.tables import gold_labels, jobs, label_states, labellings
 
 
 class GoldTable:
@@ -26,7 +26,8 @@ class GoldTable:
         query = (
             select(gold_labels.c.position, gold_labels.c.value, *STATE)
             .select_from(jobs)
-            .join(gold_labels, gold_labels.c.dataset_id == jobs.c.dataset_id)
+            .join(labellings, labellings.c.job_id == jobs.c.id)
+            .join(gold_labels, gold_labels.c.dataset_id == labellings.c.dataset_id)
             .outerjoin(label_states, found)
             .where(owned(job_id, self._project))
             .order_by(gold_labels.c.position)

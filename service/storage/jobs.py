@@ -1,20 +1,22 @@
-"""Jobs as the API sees them: those of one project."""
+"""Jobs that label, as the API sees them: those of one project."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import func, insert, select, tuple_
+from sqlalchemy import ColumnElement, Select, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import JobId, ProjectName
-from service.lifecycle import created, decide_job
+from service.lifecycle import JobState
 from service.lifecycle.events import CancelAsked, DeleteAsked, JobEvent, PauseAsked, ResumeAsked
-from service.records.jobs import Job, JobStatus, NewJob, NewShard, ShardStatus
-from service.storage.journal import WORK_CHANNEL, Journal
+from service.records.jobs import Job, JobStatus, NewJob, NewShard
+from service.records.work import NewWork, WorkStatus
+from service.storage.journal import Journal
 from service.storage.progress import get_job, job_from, job_not_found, owned, select_jobs
 from service.storage.records import parsed_time
-from service.storage.removal import erase, hold_shards
-from service.storage.tables import datasets, jobs, shards
+from service.storage.removal import erase, hold_items
+from service.storage.tables import datasets, jobs, labellings, shards, work_items
+from service.storage.work_queue import queue_job
 
 
 class JobTable:
@@ -27,32 +29,17 @@ class JobTable:
 
     async def add(self, job: NewJob, new_shards: Sequence[NewShard]) -> None:
         """Store a job as of now and queue its shards; workers are notified when the transaction commits."""
-        values = {
-            "id": job.id,
-            "project": self._project,
-            "dataset_id": job.dataset_id,
-            "config": job.config.model_dump(mode="json"),
-            "status": JobStatus.QUEUED,
-            "created_at": func.now(),
-            "backend_id": job.backend_id,
-            "warnings": list(job.warnings),
-            "request_id": job.origin.request_id,
-            "traceparent": job.origin.traceparent,
-        }
-        stored = insert(jobs).values(values).returning(func.clock_timestamp())
-        now = (await self._connection.execute(stored)).scalar_one()
-        queued = [
-            {
-                "job_id": job.id,
-                "shard": shard.index,
-                "rows": shard.rows,
-                "status": ShardStatus.BLOCKED if shard.blocked else ShardStatus.QUEUED,
-            }
-            for shard in new_shards
-        ]
-        await self._connection.execute(insert(shards).values(queued_at=func.now()), queued)
-        await self._journal.append(job.id, created(job, new_shards, now))
-        await self._journal.notify(WORK_CHANNEL, job.id)
+        state = JobState(id=job.id, name=job.config.name, status=JobStatus.QUEUED)
+        items = [NewWork(number=one.index, payload={"rows": one.rows}, blocked=one.blocked) for one in new_shards]
+        size = {"rows": sum(shard.rows for shard in new_shards), "shards": len(new_shards)}
+        await queue_job(
+            self._connection, self._project, state, items, size=size, warnings=job.warnings, origin=job.origin
+        )
+        config = job.config.model_dump(mode="json")
+        own = {"job_id": job.id, "dataset_id": job.dataset_id, "config": config, "backend_id": job.backend_id}
+        await self._connection.execute(insert(labellings).values(own))
+        rows = [{"job_id": job.id, "shard": shard.index, "rows": shard.rows} for shard in new_shards]
+        await self._connection.execute(insert(shards), rows)
 
     async def get(self, job_id: JobId) -> Job:
         """The job with its progress summed over shards. Raises JobNotFound."""
@@ -83,17 +70,13 @@ class JobTable:
 
     async def remove(self, job_id: JobId) -> None:
         """Delete a finished job with all that belongs to it. Raises JobNotFound, WrongState."""
-        await hold_shards(self._connection, owned(job_id, self._project))
+        await hold_items(self._connection, owned(job_id, self._project))
         await self._happen(job_id, DeleteAsked())
         await erase(self._connection, job_id)
 
     async def columns(self, job_id: JobId) -> tuple[tuple[str, ...], str | None]:
         """The data set's columns in the user's order, and the name of its gold column. Raises JobNotFound."""
-        query = (
-            select(datasets.c.columns, datasets.c.gold_field)
-            .join(jobs, jobs.c.dataset_id == datasets.c.id)
-            .where(owned(job_id, self._project))
-        )
+        query = self._of_dataset(job_id, datasets.c.columns, datasets.c.gold_field)
         row = (await self._connection.execute(query)).first()
         if row is None:
             raise job_not_found(job_id)
@@ -101,11 +84,11 @@ class JobTable:
 
     async def summaries(self, job_id: JobId) -> dict[int, Mapping[str, Any] | None]:
         """What each shard that succeeded says of its search. Raises JobNotFound."""
+        done = (work_items.c.job_id == jobs.c.id) & (work_items.c.status == WorkStatus.SUCCEEDED)
+        own = (shards.c.job_id == work_items.c.job_id) & (shards.c.shard == work_items.c.number)
         query = (
             select(shards.c.shard, shards.c.summary)
-            .select_from(
-                jobs.outerjoin(shards, (shards.c.job_id == jobs.c.id) & (shards.c.status == ShardStatus.SUCCEEDED))
-            )
+            .select_from(jobs.outerjoin(work_items, done).outerjoin(shards, own))
             .where(owned(job_id, self._project))
             .order_by(shards.c.shard)
         )
@@ -116,18 +99,20 @@ class JobTable:
 
     async def arrow_schema(self, job_id: JobId) -> bytes | None:
         """The types of the data set's columns where its file had them, as an Arrow stream. Raises JobNotFound."""
-        query = (
-            select(datasets.c.arrow_schema)
-            .join(jobs, jobs.c.dataset_id == datasets.c.id)
-            .where(owned(job_id, self._project))
-        )
-        row = (await self._connection.execute(query)).first()
+        row = (await self._connection.execute(self._of_dataset(job_id, datasets.c.arrow_schema))).first()
         if row is None:
             raise job_not_found(job_id)
         return None if row.arrow_schema is None else bytes(row.arrow_schema)
 
     async def _happen(self, job_id: JobId, event: JobEvent) -> Job:
         """Let what a person asks for happen; the job as it is afterwards."""
-        job, now = await self._journal.lock(job_id, owned(job_id, self._project))
-        await self._journal.apply(decide_job(job, event, now=now))
+        await self._journal.happen(job_id, event, owned(job_id, self._project))
         return await self.get(job_id)
+
+    def _of_dataset(self, job_id: JobId, *columns: ColumnElement[Any]) -> "Select[Any]":
+        return (
+            select(*columns)
+            .join_from(datasets, labellings, labellings.c.dataset_id == datasets.c.id)
+            .join(jobs, jobs.c.id == labellings.c.job_id)
+            .where(owned(job_id, self._project))
+        )

@@ -1,6 +1,7 @@
 """Locks a job and writes what `service.lifecycle` decides about it: states, entries of the log, messages."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, assert_never
 
@@ -8,18 +9,21 @@ from sqlalchemy import ColumnElement, RowMapping, Select, func, insert, literal,
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import JobId
-from service.lifecycle import WAITING_SHARD, Changes, Entry, JobState, Settling, ShardCounts, Siblings, settle
-from service.records.jobs import JobStatus, PauseReason, Progress, ShardStatus
+from service.lifecycle import WAITING_WORK, Changes, Entry, JobState, Settling, Siblings, WorkCounts, decide_job, settle
+from service.lifecycle.events import JobEvent
+from service.records.jobs import JobStatus, PauseReason
+from service.records.work import WorkKind, WorkStatus
 from service.storage.outbox import queue_messages
 from service.storage.progress import get_job, job_not_found
-from service.storage.tables import events, jobs, shards
+from service.storage.tables import events, jobs, work_items
 
 WORK_CHANNEL = "icm_work"
 EVENTS_CHANNEL = "icm_events"
 
 _STATE = (
     jobs.c.id,
-    jobs.c.config["name"].as_string().label("name"),
+    jobs.c.name,
+    jobs.c.kind,
     jobs.c.status,
     jobs.c.cancel_requested,
     jobs.c.error,
@@ -95,9 +99,23 @@ class Journal:
         """Tell every listener, once the transaction commits."""
         await self._connection.execute(select(func.pg_notify(channel, payload)))
 
-    async def progress(self, job_id: JobId) -> Progress:
-        """The job's progress as this transaction sees it."""
-        return (await get_job(self._connection, jobs.c.id == job_id, job_id)).progress
+    async def progress(self, job_id: JobId, kind: WorkKind) -> Mapping[str, Any]:
+        """The job's progress as this transaction sees it, by what its kind counts."""
+        match kind:
+            case WorkKind.LABEL:
+                return asdict((await get_job(self._connection, jobs.c.id == job_id, job_id)).progress)
+            case WorkKind.TRAIN | WorkKind.DELIVER:
+                return {}
+            case _:
+                assert_never(kind)
+
+    async def happen(self, job_id: JobId, event: JobEvent, which: ColumnElement[bool]) -> None:
+        """Let what a person asks for happen to the job, if `which` is true of it.
+
+        Raises JobNotFound, JobFinished, WrongState.
+        """
+        job, now = await self.lock(job_id, which)
+        await self.apply(decide_job(job, event, now=now))
 
     async def _state(self, query: "Select[Any]", job_id: JobId) -> tuple[JobState, datetime]:
         row = (await self._connection.execute(query)).mappings().first()
@@ -128,42 +146,42 @@ class Journal:
                 assert_never(changes.siblings)
 
     async def _unblock(self, job_id: JobId) -> None:
-        blocked = (shards.c.job_id == job_id) & (shards.c.status == ShardStatus.BLOCKED)
-        await self._connection.execute(update(shards).where(blocked).values(status=ShardStatus.QUEUED))
+        blocked = (work_items.c.job_id == job_id) & (work_items.c.status == WorkStatus.BLOCKED)
+        await self._connection.execute(update(work_items).where(blocked).values(status=WorkStatus.QUEUED))
 
     async def _cancel_idle(self, job_id: JobId) -> None:
-        """A shard that a worker is claiming at this moment is skipped, since waiting for it could never end;
-        that worker finds the job stopped and cancels the shard itself.
+        """An item that a worker is claiming at this moment is skipped, since waiting for it could never end;
+        that worker finds the job stopped and cancels the item itself.
         """
         idle = or_(
-            shards.c.status.in_(WAITING_SHARD),
-            (shards.c.status == ShardStatus.RUNNING) & (shards.c.lease_until < func.clock_timestamp()),
+            work_items.c.status.in_(WAITING_WORK),
+            (work_items.c.status == WorkStatus.RUNNING) & (work_items.c.lease_until < func.clock_timestamp()),
         )
         found = (
-            select(shards.c.shard)
-            .where(shards.c.job_id == job_id, idle)
+            select(work_items.c.number)
+            .where(work_items.c.job_id == job_id, idle)
             .with_for_update(skip_locked=True, key_share=True)
             .cte("found")
         )
         change = (
-            update(shards)
-            .where(shards.c.job_id == job_id, shards.c.shard.in_(select(found.c.shard)))
-            .values(status=ShardStatus.CANCELLED, worker_id=None, lease_until=None)
+            update(work_items)
+            .where(work_items.c.job_id == job_id, work_items.c.number.in_(select(found.c.number)))
+            .values(status=WorkStatus.CANCELLED, worker_id=None, lease_until=None)
         )
         await self._connection.execute(change)
 
     async def _settled(self, job: JobState, settling: Settling) -> Changes:
-        counts, now = await self._count_shards(job.id)
-        return settle(job, counts, settling, progress=await self.progress(job.id), now=now)
+        counts, now = await self._count_items(job.id)
+        return settle(job, counts, settling, progress=await self.progress(job.id, job.kind), now=now)
 
-    async def _count_shards(self, job_id: JobId) -> tuple[ShardCounts, datetime]:
-        def number(*statuses: ShardStatus) -> Any:
-            return func.count().filter(shards.c.status.in_(statuses))
+    async def _count_items(self, job_id: JobId) -> tuple[WorkCounts, datetime]:
+        def number(*statuses: WorkStatus) -> Any:
+            return func.count().filter(work_items.c.status.in_(statuses))
 
-        numbers = number(*WAITING_SHARD), number(ShardStatus.RUNNING), number(ShardStatus.SUCCEEDED), func.count()
-        query = select(*numbers, func.clock_timestamp()).where(shards.c.job_id == job_id)
+        numbers = number(*WAITING_WORK), number(WorkStatus.RUNNING), number(WorkStatus.SUCCEEDED), func.count()
+        query = select(*numbers, func.clock_timestamp()).where(work_items.c.job_id == job_id)
         waiting, running, succeeded, total, now = (await self._connection.execute(query)).one()
-        return ShardCounts(waiting, running, succeeded, total), now
+        return WorkCounts(waiting, running, succeeded, total), now
 
 
 def _job_state(row: RowMapping) -> JobState:
@@ -173,7 +191,7 @@ def _job_state(row: RowMapping) -> JobState:
     return JobState(
         **{
             **values,
-            "name": values["name"] or "",
+            "kind": WorkKind(values["kind"]),
             "status": JobStatus(values["status"]),
             "pause_reason": None if reason is None else PauseReason(reason),
         }

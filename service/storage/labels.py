@@ -8,12 +8,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import DatasetId, JobId, Label, ProjectName, Row
-from service.records.jobs import Lease
 from service.records.labels import LabeledRow, LabelState, LabelStatus
+from service.records.work import Lease
 from service.storage.fence import hold
 from service.storage.progress import job_not_found, owned
 from service.storage.records import unlabeled
-from service.storage.tables import dataset_rows, gold_labels, jobs, label_states
+from service.storage.tables import dataset_rows, gold_labels, jobs, label_states, labellings
 
 CHUNK_ROWS = 1000  # how many rows a download takes from the database at once
 
@@ -64,7 +64,8 @@ class LabelReader:
                 yield LabeledRow(id=row["id"], data=row["data"], gold=row["gold"], state=state_from(row))
 
     async def _dataset_of(self, job_id: JobId) -> DatasetId:
-        query = select(jobs.c.dataset_id).where(owned(job_id, self._project))
+        of_job = select(labellings.c.dataset_id).join(jobs, jobs.c.id == labellings.c.job_id)
+        query = of_job.where(owned(job_id, self._project))
         found = (await self._connection.execute(query)).scalar()
         if found is None:
             raise job_not_found(job_id)
@@ -110,8 +111,8 @@ class LabelWriter:
         """What is known of a shard's rows, in their order."""
         query = (
             select(label_states.c.position, what)
-            .join(jobs, jobs.c.id == label_states.c.job_id)
-            .join(dataset_rows, _same_row(jobs.c.dataset_id))
+            .join(labellings, labellings.c.job_id == label_states.c.job_id)
+            .join(dataset_rows, _same_row(labellings.c.dataset_id))
             .where(label_states.c.job_id == job_id, dataset_rows.c.shard == shard, what.is_not(None))
             .order_by(label_states.c.position)
         )

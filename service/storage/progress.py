@@ -1,4 +1,4 @@
-"""Jobs as the database tells them: one row each, with progress summed over the shards."""
+"""Jobs that label as the database tells them: one row each, with progress summed over the shards."""
 
 from typing import Any
 
@@ -9,16 +9,19 @@ from sqlalchemy.sql.selectable import LateralFromClause
 from service.config import JobConfig
 from service.errors import JobNotFound
 from service.identifiers import JobId, ProjectName
-from service.records.jobs import Job, JobStatus, Origin, Progress, ShardStatus
+from service.records.jobs import Job, JobStatus, Progress
+from service.records.work import Origin, WorkStatus
 from service.storage.records import MOST_OF_A_SHARD, SUMMED, eta_seconds
-from service.storage.tables import jobs, shards
+from service.storage.tables import jobs, labellings, shards, work_items
 
 
 def select_jobs() -> "Select[Any]":
-    """Every job with the sums over its shards; narrow it down with `where`."""
+    """Every job that labels, with the sums over its shards; narrow it down with `where`."""
     totals = _totals()
     elapsed = elapsed_seconds().label("elapsed_seconds")
-    return select(*jobs.c, *totals.c, elapsed).select_from(jobs).join(totals, true())
+    labelling = (labellings.c.dataset_id, labellings.c.config, labellings.c.backend_id)
+    query = select(*jobs.c, *labelling, *totals.c, elapsed).join(labellings, labellings.c.job_id == jobs.c.id)
+    return query.join(totals, true())
 
 
 def elapsed_seconds() -> ColumnElement[Any]:
@@ -69,7 +72,7 @@ def _totals() -> LateralFromClause:
     known = shards.c.utility.is_not(None)
     sums: list[ColumnElement[Any]] = [func.coalesce(func.sum(shards.c[name]), 0).label(name) for name in SUMMED]
     under_way = func.least(shards.c.labeled, MOST_OF_A_SHARD * shards.c.rows)
-    done = case((shards.c.status == ShardStatus.SUCCEEDED, shards.c.rows), else_=under_way)
+    done = case((work_items.c.status == WorkStatus.SUCCEEDED, shards.c.rows), else_=under_way)
     mean_utility = func.sum(shards.c.utility * shards.c.rows) / func.sum(shards.c.rows).filter(known)
     return (
         select(
@@ -78,6 +81,7 @@ def _totals() -> LateralFromClause:
             func.coalesce(func.sum(done), 0).label("rows_done"),
             mean_utility.label("utility"),
         )
+        .join(work_items, (work_items.c.job_id == shards.c.job_id) & (work_items.c.number == shards.c.shard))
         .where(shards.c.job_id == jobs.c.id)
         .lateral("totals")
     )

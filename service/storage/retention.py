@@ -31,7 +31,7 @@ from service.records.access import AuditAction
 from service.records.jobs import Swept
 from service.records.webhooks import DeliveryStatus
 from service.storage.account import TODAY
-from service.storage.removal import erase, hold_shards
+from service.storage.removal import erase, hold_items
 from service.storage.tables import (
     audit_log,
     dataset_rows,
@@ -40,6 +40,7 @@ from service.storage.tables import (
     idempotency_keys,
     jobs,
     label_states,
+    labellings,
     project_tokens,
     webhook_deliveries,
 )
@@ -131,7 +132,8 @@ class RetentionTables:
 
     async def erase_retired_jobs(self, *, at_most: int) -> Swept:
         """Delete rows of one retired job, and in the end the job."""
-        query = select(jobs.c.id, jobs.c.dataset_id).where(jobs.c.retired_at.is_not(None))
+        query = select(jobs.c.id, labellings.c.dataset_id).outerjoin(labellings, labellings.c.job_id == jobs.c.id)
+        query = query.where(jobs.c.retired_at.is_not(None))
         job = (await self._connection.execute(query.order_by(jobs.c.retired_at, jobs.c.id).limit(1))).first()
         if job is None:
             return Swept(0, is_done=True)
@@ -139,14 +141,16 @@ class RetentionTables:
             swept = await self._drop(table, own, *table.primary_key.columns, at_most=at_most)
             if swept.removed:
                 return Swept(swept.removed, is_done=False)
-        await hold_shards(self._connection, jobs.c.id == job.id)
+        await hold_items(self._connection, jobs.c.id == job.id)
         await erase(self._connection, job.id)
         return Swept(1, is_done=False)
 
-    async def _large_parts(self, job_id: JobId, dataset_id: DatasetId) -> list[tuple[Table, ColumnElement[bool]]]:
+    async def _large_parts(
+        self, job_id: JobId, dataset_id: DatasetId | None
+    ) -> list[tuple[Table, ColumnElement[bool]]]:
         """The tables that have many rows of a job."""
         parts = [(table, table.c.job_id == job_id) for table in (label_states, events)]
-        shared = exists().where(jobs.c.dataset_id == dataset_id, jobs.c.id != job_id)
+        shared = exists().where(labellings.c.dataset_id == dataset_id, labellings.c.job_id != job_id)
         if not (await self._connection.execute(select(shared))).scalar_one():
             parts += [(table, table.c.dataset_id == dataset_id) for table in (gold_labels, dataset_rows)]
         return parts

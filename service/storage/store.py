@@ -7,7 +7,8 @@ from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import JobId
-from service.ports.store import News
+from service.ports.access import AccessUnit
+from service.ports.store import News, ProjectUnit, WorkerUnit
 from service.records.access import Caller
 from service.records.observations import JobStatistics
 from service.storage.access import ApiKeyTable, AuditTable, ProjectTable
@@ -25,11 +26,11 @@ from service.storage.jobs import JobTable
 from service.storage.labels import LabelReader, LabelWriter
 from service.storage.listener import Listener
 from service.storage.retention import RetentionTables
-from service.storage.shards import ShardQueue
+from service.storage.shards import ShardTable
 from service.storage.tables import metadata
-from service.storage.units import PostgresAccessUnit, PostgresProjectUnit, PostgresWorkerUnit
 from service.storage.webhook_queue import DeliveryQueue
 from service.storage.webhooks import WebhookTable
+from service.storage.work_queue import WorkTable
 
 
 class PostgresStore:
@@ -45,10 +46,10 @@ class PostgresStore:
         self._max_crashes = max_crashes
 
     @asynccontextmanager
-    async def project_unit(self, caller: Caller) -> AsyncIterator[PostgresProjectUnit]:
+    async def project_unit(self, caller: Caller) -> AsyncIterator[ProjectUnit]:
         """A unit of work for the API, on behalf of the caller's project. Raises StorageUnavailable."""
         async with self._transaction(REQUEST_PATIENCE_SECONDS) as connection:
-            yield PostgresProjectUnit(
+            yield ProjectUnit(
                 datasets=DatasetTable(connection, caller.project),
                 jobs=JobTable(connection, caller.project),
                 labels=LabelReader(connection, caller.project),
@@ -62,19 +63,21 @@ class PostgresStore:
             )
 
     @asynccontextmanager
-    async def access_unit(self) -> AsyncIterator[PostgresAccessUnit]:
+    async def access_unit(self) -> AsyncIterator[AccessUnit]:
         """A unit of work for whoever lets callers in. Raises StorageUnavailable."""
         async with self._transaction(REQUEST_PATIENCE_SECONDS) as connection:
-            yield PostgresAccessUnit(
+            yield AccessUnit(
                 keys=ApiKeyTable(connection), projects=ProjectTable(connection), audit=AuditTable(connection)
             )
 
     @asynccontextmanager
-    async def worker_unit(self) -> AsyncIterator[PostgresWorkerUnit]:
+    async def worker_unit(self) -> AsyncIterator[WorkerUnit]:
         """A unit of work for a worker. Raises StorageUnavailable."""
         async with self._transaction(WORKER_PATIENCE_SECONDS) as connection:
-            yield PostgresWorkerUnit(
-                shards=ShardQueue(connection, max_crashes=self._max_crashes),
+            work = WorkTable(connection, max_crashes=self._max_crashes)
+            yield WorkerUnit(
+                work=work,
+                shards=ShardTable(connection, work),
                 rows=ShardRowTable(connection),
                 labels=LabelWriter(connection),
                 events=LeasedEventLog(connection),

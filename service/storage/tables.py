@@ -5,6 +5,7 @@ database's clock. JSON columns are `json`, not `jsonb`: nothing queries into the
 `json` keeps what users wrote as it was. Rows are kept as bytes for the same reason.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from sqlalchemy import (
@@ -32,9 +33,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from service.records.jobs import JobStatus, ShardStatus
+from service.records.jobs import JobStatus
 from service.records.labels import LabelStatus
 from service.records.webhooks import DeliveryStatus
+from service.records.work import JOB_KINDS, WorkStatus
 
 metadata = MetaData(
     naming_convention={
@@ -47,7 +49,7 @@ metadata = MetaData(
 )
 
 
-def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
+def _one_of(column: str, values: Iterable[StrEnum]) -> CheckConstraint:
     listed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({listed})", name=column)
 
@@ -146,8 +148,8 @@ jobs = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("project", ForeignKey(projects.c.name), nullable=False),
-    Column("dataset_id", ForeignKey(datasets.c.id), nullable=False, index=True),
-    Column("config", JSON, nullable=False),
+    Column("kind", Text, nullable=False, server_default=text("'label'")),
+    Column("name", Text, nullable=False, server_default=text("''")),  # the user's
     Column("status", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("started_at", DateTime(timezone=True)),
@@ -155,17 +157,17 @@ jobs = Table(
     Column("cancel_requested", Boolean, nullable=False, server_default=false()),
     Column("error", JSON(none_as_null=True)),
     Column("last_event", Integer, nullable=False, server_default=text("0")),
-    Column("backend_id", ForeignKey(backend_identities.c.id)),  # of older jobs unknown until a worker begins
     Column("pause_reason", Text),  # while the job is paused
     Column("paused_at", DateTime(timezone=True)),
-    Column("retry_at", DateTime(timezone=True)),  # before that, no shard of a paused job is claimed
-    Column("tries", Integer, nullable=False, server_default=text("0")),  # in vain, since a shard was saved last
+    Column("retry_at", DateTime(timezone=True)),  # before that, no item of a paused job is claimed
+    Column("tries", Integer, nullable=False, server_default=text("0")),  # in vain, since an item was saved last
     Column("paused_seconds", Double, nullable=False, server_default=text("0")),  # in pauses that are over
     Column("warnings", JSON(none_as_null=True)),  # texts; unknown of older jobs
     Column("request_id", Text),  # of the request that made it; unknown of older jobs
     Column("traceparent", Text),  # its span, as W3C Trace Context has it
     Column("log_shortened", Boolean, nullable=False, server_default=false()),  # events that need not last are gone
     Column("retired_at", DateTime(timezone=True)),  # since then nobody finds it; it is erased bit by bit
+    _one_of("kind", JOB_KINDS),
     _one_of("status", JobStatus),
     Index("ix_jobs_project_created_at", "project", "created_at", "id"),
     Index("ix_jobs_project_status_created_at", "project", "status", "created_at", "id"),
@@ -174,13 +176,14 @@ jobs = Table(
     Index("ix_jobs_retired_at", "retired_at", postgresql_where=text("retired_at IS NOT NULL")),
 )
 
-# The queue. A worker holds a shard while `epoch` stands; each claim raises it by one.
-shards = Table(
-    "shards",
+# The queue, for work of any kind. A worker holds an item while `epoch` stands; each claim raises it by one.
+work_items = Table(
+    "work_items",
     metadata,
     Column("job_id", ForeignKey(jobs.c.id, ondelete="CASCADE"), primary_key=True),
-    Column("shard", Integer, primary_key=True, autoincrement=False),
-    Column("rows", Integer, nullable=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("payload", JSON, nullable=False),
     Column("status", Text, nullable=False),
     Column("queued_at", DateTime(timezone=True), nullable=False),  # the job's creation: first come, first served
     Column("run_after", DateTime(timezone=True), nullable=False, server_default=func.now()),
@@ -188,6 +191,40 @@ shards = Table(
     Column("worker_id", Text),
     Column("lease_until", DateTime(timezone=True)),
     Column("crashes", Integer, nullable=False, server_default=text("0")),  # since the last save that advanced
+    _one_of("kind", JOB_KINDS),
+    _one_of("status", WorkStatus),
+    Index("ix_work_items_queued", "kind", "queued_at", "job_id", "number", postgresql_where=text("status = 'queued'")),
+    Index("ix_work_items_leased", "kind", "lease_until", postgresql_where=text("status = 'running'")),
+)
+
+# Apart from the items, so that renewing a lease never copies a checkpoint.
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("job_id", Text, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("saved_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    ForeignKeyConstraint(["job_id", "number"], [work_items.c.job_id, work_items.c.number], ondelete="CASCADE"),
+)
+
+# What jobs that label have beside their life.
+labellings = Table(
+    "labellings",
+    metadata,
+    Column("job_id", ForeignKey(jobs.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("dataset_id", ForeignKey(datasets.c.id), nullable=False, index=True),
+    Column("config", JSON, nullable=False),
+    Column("backend_id", ForeignKey(backend_identities.c.id)),  # of older jobs unknown until a worker begins
+)
+
+# What work items that label have beside their life: how far they are, and what that has cost.
+shards = Table(
+    "shards",
+    metadata,
+    Column("job_id", Text, primary_key=True),
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    Column("rows", Integer, nullable=False),
     Column("labeled", Integer, nullable=False, server_default=text("0")),
     Column("iterations", Integer, nullable=False, server_default=text("0")),
     Column("accepted", Integer, nullable=False, server_default=text("0")),
@@ -198,23 +235,9 @@ shards = Table(
     Column("tokens_computed", BigInteger, nullable=False, server_default=text("0")),
     Column("tokens_modelled", Boolean, nullable=False, server_default=false()),
     Column("remembered", BigInteger, nullable=False, server_default=text("0")),  # prompts answered from memory
-    Column(
-        "summary", JSON(none_as_null=True)
-    ),  # what a finished shard says of its search; absent where an earlier release finished it
-    _one_of("status", ShardStatus),
-    Index("ix_shards_queued", "queued_at", "job_id", "shard", postgresql_where=text("status = 'queued'")),
-    Index("ix_shards_leased", "lease_until", postgresql_where=text("status = 'running'")),
-)
-
-# Apart from the shards, so that renewing a lease never copies a checkpoint.
-checkpoints = Table(
-    "checkpoints",
-    metadata,
-    Column("job_id", Text, primary_key=True),
-    Column("shard", Integer, primary_key=True, autoincrement=False),
-    Column("data", LargeBinary, nullable=False),
-    Column("saved_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    ForeignKeyConstraint(["job_id", "shard"], [shards.c.job_id, shards.c.shard], ondelete="CASCADE"),
+    # What a finished shard says of its search; absent where an earlier release finished it.
+    Column("summary", JSON(none_as_null=True)),
+    ForeignKeyConstraint(["job_id", "shard"], [work_items.c.job_id, work_items.c.number], ondelete="CASCADE"),
 )
 
 # Narrow on purpose: a step of the search rewrites only the rows it changed.

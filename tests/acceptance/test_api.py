@@ -17,6 +17,7 @@ from service.jobs.running.run import run_shard
 from service.scoring.deterministic import DeterministicScorer
 from service.storage.store import PostgresStore
 from tests.acceptance.api_process import ApiProcess, api_process
+from tests.support.claiming import claim_shard
 from tests.unit.api.harness import CONFIG, jsonl, pairs
 
 NOWHERE = "postgresql+asyncpg://icm:icm@127.0.0.1:1/icm"
@@ -52,7 +53,7 @@ async def work(database_url: str) -> None:
 
 async def _claim(store: PostgresStore) -> Any:
     async with store.worker_unit() as unit:
-        return await unit.shards.claim(WorkerId("worker"), 60.0)
+        return await claim_shard(unit, WorkerId("worker"), 60.0)
 
 
 async def test_a_data_set_goes_in_packed_and_comes_back_labelled(api: ApiProcess, database_url: str) -> None:

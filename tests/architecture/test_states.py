@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md draws the states of jobs and shards as `service.lifecycle` has them."""
+"""ARCHITECTURE.md draws the states of jobs and work items as `service.lifecycle` has them."""
 
 import re
 from collections.abc import Mapping
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from service.lifecycle.states import JOB, SHARD
+from service.lifecycle.states import JOB, WORK
 
 ARROW = re.compile(r"^    (\w+) --> (\w+)", re.MULTILINE)
 
 
-@pytest.mark.parametrize(("number", "table"), [(0, JOB), (1, SHARD)], ids=["job", "shard"])
+@pytest.mark.parametrize(("number", "table"), [(0, JOB), (1, WORK)], ids=["job", "work item"])
 def test_the_diagram_has_the_arrows_of_the_table(
     root: Path, number: int, table: Mapping[StrEnum, frozenset[StrEnum]]
 ) -> None:

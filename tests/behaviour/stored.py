@@ -11,7 +11,6 @@ from service.identifiers import BackendId, JobId, Label, Row, WorkerId, new_data
 from service.ports.store import ProjectUnit, Store
 from service.records.access import LOCAL_CALLER
 from service.records.jobs import (
-    UNKNOWN_ORIGIN,
     Backoff,
     ClaimedShard,
     Event,
@@ -21,13 +20,13 @@ from service.records.jobs import (
     NewJob,
     NewRow,
     NewShard,
-    Origin,
     PauseReason,
     Progress,
-    ShardStatus,
 )
 from service.records.labels import LabelState, LabelStatus
+from service.records.work import UNKNOWN_ORIGIN, ClaimedWork, Origin, WorkKind, WorkStatus
 from service.search.predictions.prompt_tree import Usage
+from tests.support.claiming import claim_shard
 
 ALICE, BOB = WorkerId("alice"), WorkerId("bob")
 LONG = 60.0  # a lease that does not run out during a test, in seconds
@@ -88,13 +87,19 @@ async def added(
 
 async def claim(store: Store, worker: WorkerId = ALICE, lease_seconds: float = LONG) -> ClaimedShard | None:
     async with store.worker_unit() as unit:
-        return await unit.shards.claim(worker, lease_seconds)
+        return await claim_shard(unit, worker, lease_seconds)
 
 
 async def claimed(store: Store, worker: WorkerId = ALICE, lease_seconds: float = LONG) -> ClaimedShard:
     found = await claim(store, worker, lease_seconds)
     assert found is not None
     return found
+
+
+async def claim_work(store: Store, *kinds: WorkKind, lease_seconds: float = LONG) -> ClaimedWork | None:
+    """A work item of one of these kinds, leased to Alice."""
+    async with store.worker_unit() as unit:
+        return await unit.work.claim(kinds or (WorkKind.LABEL,), ALICE, lease_seconds)
 
 
 async def save(store: Store, shard: ClaimedShard, checkpoint: bytes = b"one", **progress: Any) -> None:
@@ -105,17 +110,19 @@ async def save(store: Store, shard: ClaimedShard, checkpoint: bytes = b"one", **
 async def finish(
     store: Store,
     shard: ClaimedShard,
-    status: ShardStatus = ShardStatus.SUCCEEDED,
+    status: WorkStatus = WorkStatus.SUCCEEDED,
     *,
     summary: Mapping[str, Any] | None = None,
 ) -> JobStatus:
     async with store.worker_unit() as unit:
-        return await unit.shards.finish(shard.lease, status, summary=summary)
+        if summary is not None:
+            await unit.shards.summarize(shard.lease, summary)
+        return await unit.work.finish(shard.lease, status, summary=summary)
 
 
 async def release(store: Store, shard: ClaimedShard, *, delay_seconds: float = 0.0, crashed: bool = False) -> None:
     async with store.worker_unit() as unit:
-        await unit.shards.release(shard.lease, delay_seconds=delay_seconds, crashed=crashed)
+        await unit.work.release(shard.lease, delay_seconds=delay_seconds, crashed=crashed)
 
 
 async def pause(
@@ -123,8 +130,13 @@ async def pause(
 ) -> None:
     """The backend of the shard's job is away; it is tried again after 5 seconds, then 10, 20 and so on."""
     async with store.worker_unit() as unit:
-        await unit.shards.pause(
-            shard, PauseReason.BACKEND_UNAVAILABLE, "away", backoff=backoff, at_least_seconds=at_least_seconds
+        await unit.work.pause(
+            shard.lease,
+            PauseReason.BACKEND_UNAVAILABLE,
+            "away",
+            tried=shard.paused,
+            backoff=backoff,
+            at_least_seconds=at_least_seconds,
         )
 
 
@@ -135,7 +147,7 @@ async def outage(store: Store, shard: ClaimedShard, backoff: Backoff = AT_ONCE) 
 
 async def resume(store: Store, shard: ClaimedShard) -> None:
     async with store.worker_unit() as unit:
-        await unit.shards.resume(shard)
+        await unit.work.resume(shard.lease)
 
 
 async def spend(store: Store, shard: ClaimedShard, usage: Usage = NOTHING, *, remembered: int = 0) -> None:
@@ -145,7 +157,7 @@ async def spend(store: Store, shard: ClaimedShard, usage: Usage = NOTHING, *, re
 
 async def renew(store: Store, shard: ClaimedShard) -> bool:
     async with store.worker_unit() as unit:
-        return await unit.shards.renew(shard.lease, LONG)
+        return await unit.work.renew(shard.lease, LONG)
 
 
 async def write(store: Store, shard: ClaimedShard, *states: LabelState) -> None:

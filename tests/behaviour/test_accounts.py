@@ -9,7 +9,7 @@ from service.errors import InvalidInput, ProjectNotFound
 from service.identifiers import DEFAULT_PROJECT, JobId, ProjectName
 from service.ports.store import Store
 from service.records.access import Caller, Holdings, Scope
-from service.records.jobs import ShardStatus
+from service.records.work import WorkStatus
 from service.search.predictions.prompt_tree import Usage
 from tests.behaviour.aging import DAY, aging_postgres
 from tests.behaviour.stored import added, claimed, finish, release, renew, save, spend
@@ -108,7 +108,7 @@ async def test_tokens_of_yesterday_do_not_count() -> None:
     async with store.worker_unit() as unit:
         today = await unit.spendings.today(BIRDS.project)
     assert (today.tokens, today.seconds_left_today) == (0, 24 * 3600.0)
-    await finish(store, shard, ShardStatus.SUCCEEDED)
+    await finish(store, shard, WorkStatus.SUCCEEDED)
 
 
 async def test_workers_see_what_each_project_has_had_computed_today_and_its_own_quotas(projects: Store) -> None:

@@ -4,8 +4,22 @@ from service.access.issuing import create_key
 from service.identifiers import ProjectName
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER, Caller, Scope
-from service.records.jobs import JobStatus, Origin, ShardStatus
-from tests.behaviour.stored import ALICE, LONG, NO_TIME, added, cancel, claim, claimed, finish, pause, queued, release
+from service.records.jobs import JobStatus
+from service.records.work import Origin, WorkStatus
+from tests.behaviour.stored import (
+    ALICE,
+    LONG,
+    NO_TIME,
+    added,
+    cancel,
+    claim,
+    claim_work,
+    claimed,
+    finish,
+    pause,
+    queued,
+    release,
+)
 
 FROM = Origin(request_id="r-1", traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 
@@ -13,7 +27,7 @@ FROM = Origin(request_id="r-1", traceparent="00-0af7651916cd43dd8448eb211c80319c
 async def test_a_store_without_jobs_counts_none_of_any_status(store: Store) -> None:
     job_statistics = await store.job_statistics()
     assert job_statistics.jobs == dict.fromkeys(JobStatus, 0)
-    assert job_statistics.shards == dict.fromkeys(ShardStatus, 0)
+    assert job_statistics.shards == dict.fromkeys(WorkStatus, 0)
     assert (job_statistics.oldest_queued_seconds, job_statistics.crashes) == (0.0, 0)
 
 
@@ -32,13 +46,13 @@ async def test_jobs_of_all_projects_are_counted_and_shards_of_those_that_have_no
         JobStatus.CANCELLED: 1,
     }
     assert job_statistics.shards == {
-        **dict.fromkeys(ShardStatus, 0),
-        ShardStatus.RUNNING: 1,
-        ShardStatus.BLOCKED: 2,
-        ShardStatus.QUEUED: 1,
+        **dict.fromkeys(WorkStatus, 0),
+        WorkStatus.RUNNING: 1,
+        WorkStatus.BLOCKED: 2,
+        WorkStatus.QUEUED: 1,
     }
     await finish(store, running)
-    assert (await store.job_statistics()).shards[ShardStatus.QUEUED] == 3
+    assert (await store.job_statistics()).shards[WorkStatus.QUEUED] == 3
 
 
 async def test_the_oldest_shard_that_can_be_claimed_says_how_long_work_waits(store: Store) -> None:
@@ -72,11 +86,15 @@ async def test_crashes_are_counted_until_the_job_has_ended(store: Store) -> None
 async def test_workers_are_told_which_request_made_a_job(store: Store) -> None:
     async with store.project_unit(LOCAL_CALLER) as unit:
         job_id = await added(unit, origin=FROM)
-    assert (await claimed(store)).origin == FROM
+    work = await claim_work(store)
+    assert work is not None
+    assert work.origin == FROM
     async with store.project_unit(LOCAL_CALLER) as unit:
         assert (await unit.jobs.get(job_id)).origin == FROM
 
 
 async def test_a_job_of_which_nobody_knows_the_request_is_worked_on_all_the_same(store: Store) -> None:
     await queued(store)
-    assert (await claimed(store)).origin == Origin()
+    work = await claim_work(store)
+    assert work is not None
+    assert work.origin == Origin()

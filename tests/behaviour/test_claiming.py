@@ -31,7 +31,7 @@ async def test_a_claimed_shard_comes_with_everything_its_worker_needs(store: Sto
     job_id = await queued(store, 2, 3)
     shard = await claimed(store)
     assert shard.lease.job_id == job_id
-    assert (shard.lease.shard, shard.lease.epoch, shard.lease.worker_id) == (0, 1, ALICE)
+    assert (shard.lease.number, shard.lease.epoch, shard.lease.worker_id) == (0, 1, ALICE)
     assert (shard.shards, shard.rows, shard.checkpoint, shard.progress) == (2, 2, None, Progress(rows=2))
     assert shard.job_rows == 5
     assert shard.config.name == "sums"
@@ -49,13 +49,13 @@ async def test_a_shard_is_claimed_by_one_worker_only(store: Store) -> None:
 async def test_many_workers_at_once_never_share_a_shard(store: Store) -> None:
     job_id = await queued(store, *[1] * 12)
     found = await asyncio.gather(*(claim(store, WorkerId(f"worker-{i}")) for i in range(16)))
-    assert sorted(shard.lease.shard for shard in found if shard is not None) == list(range(12))
+    assert sorted(shard.lease.number for shard in found if shard is not None) == list(range(12))
     assert (await job(store, job_id)).status is JobStatus.RUNNING
 
 
 async def test_the_oldest_job_comes_first_and_its_shards_in_order(store: Store) -> None:
     first, second = await queued(store, 1, 1), await queued(store, 1)
-    order = [(shard.lease.job_id, shard.lease.shard) for shard in [await claimed(store) for _ in range(3)]]
+    order = [(shard.lease.job_id, shard.lease.number) for shard in [await claimed(store) for _ in range(3)]]
     assert order == [(first, 0), (first, 1), (second, 0)]
 
 
@@ -85,7 +85,7 @@ async def test_a_shard_whose_lease_ran_out_goes_on_where_it_was_saved(store: Sto
 async def test_a_shard_whose_lease_ran_out_comes_before_new_ones(store: Store) -> None:
     await queued(store, 1, 1)
     await claimed(store, ALICE, NO_TIME)
-    assert (await claimed(store, BOB)).lease.shard == 0
+    assert (await claimed(store, BOB)).lease.number == 0
 
 
 async def test_a_renewed_lease_does_not_run_out(store: Store) -> None:
@@ -131,7 +131,7 @@ async def test_a_worker_who_comes_back_does_not_hold_the_lease_it_had_before(sto
 async def test_a_shard_that_ends_workers_without_progress_is_given_up(store: Store) -> None:
     job_id = await queued(store, 1, 1)
     for _ in range(3):
-        assert (await claimed(store, ALICE, NO_TIME)).lease.shard == 0
+        assert (await claimed(store, ALICE, NO_TIME)).lease.number == 0
     assert await claim(store, BOB) is None
     failed = await job(store, job_id)
     assert failed.status is JobStatus.FAILED
@@ -200,4 +200,4 @@ async def test_a_checkpoint_can_still_be_read_when_its_shard_is_finished(store: 
 
 async def stored_checkpoint(store: Store, job_id: JobId, shard: int) -> bytes | None:
     async with store.worker_unit() as unit:
-        return await unit.shards.checkpoint(job_id, shard)
+        return await unit.work.checkpoint(job_id, shard)

@@ -6,7 +6,8 @@ from service.errors import JobFinished, JobNotFound, WrongState
 from service.identifiers import JobId
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER
-from service.records.jobs import JobStatus, ShardStatus
+from service.records.jobs import JobStatus
+from service.records.work import WorkStatus
 from tests.behaviour.stored import (
     ALICE,
     BOB,
@@ -33,7 +34,7 @@ async def test_later_shards_wait_for_the_anchor(store: Store) -> None:
     anchor = await claimed(store)
     assert await claim(store) is None
     assert await finish(store, anchor) is JobStatus.RUNNING
-    assert [(await claimed(store)).lease.shard for _ in range(2)] == [1, 2]
+    assert [(await claimed(store)).lease.number for _ in range(2)] == [1, 2]
     assert (await job(store, job_id)).status is JobStatus.RUNNING
 
 
@@ -60,7 +61,7 @@ async def test_what_a_shard_found_out_stands_in_the_log(store: Store) -> None:
     job_id = await queued(store)
     shard = await claimed(store)
     async with store.worker_unit() as unit:
-        await unit.shards.finish(shard.lease, ShardStatus.SUCCEEDED, summary={"restarts": [-0.5, None]})
+        await unit.work.finish(shard.lease, WorkStatus.SUCCEEDED, summary={"restarts": [-0.5, None]})
     finished = next(event for event in await events(store, job_id) if event.type == "shard.finished")
     assert finished.data == {"shard": 0, "status": "succeeded", "summary": {"restarts": [-0.5, None]}}
 
@@ -70,12 +71,12 @@ async def test_a_failed_shard_fails_the_job_and_stops_the_others(store: Store) -
     failing, running = await claimed(store), await claimed(store)
     error = {"code": "BackendRefused", "message": "no log-probabilities"}
     async with store.worker_unit() as unit:
-        assert await unit.shards.finish(failing.lease, ShardStatus.FAILED, error=error) is JobStatus.FAILED
+        assert await unit.work.finish(failing.lease, WorkStatus.FAILED, error=error) is JobStatus.FAILED
     failed = await job(store, job_id)
     assert (failed.status, failed.error) == (JobStatus.FAILED, error)
     assert await claim(store) is None
     assert await renew(store, running) is True
-    assert await finish(store, running, ShardStatus.CANCELLED) is JobStatus.FAILED
+    assert await finish(store, running, WorkStatus.CANCELLED) is JobStatus.FAILED
 
 
 async def test_a_queued_job_is_cancelled_at_once(store: Store) -> None:
@@ -94,8 +95,8 @@ async def test_a_running_job_is_cancelled_when_its_last_worker_lets_go(store: St
     assert (asked.status, asked.cancel_requested) == (JobStatus.RUNNING, True)
     assert await claim(store) is None
     assert await renew(store, first) is True
-    assert await finish(store, first, ShardStatus.CANCELLED) is JobStatus.RUNNING
-    assert await finish(store, second, ShardStatus.CANCELLED) is JobStatus.CANCELLED
+    assert await finish(store, first, WorkStatus.CANCELLED) is JobStatus.RUNNING
+    assert await finish(store, second, WorkStatus.CANCELLED) is JobStatus.CANCELLED
 
 
 async def test_labels_found_before_a_cancellation_stay(store: Store) -> None:
@@ -103,7 +104,7 @@ async def test_labels_found_before_a_cancellation_stay(store: Store) -> None:
     shard = await claimed(store)
     await write(store, shard, label_state(1, 1))
     await cancel(store, job_id)
-    await finish(store, shard, ShardStatus.CANCELLED)
+    await finish(store, shard, WorkStatus.CANCELLED)
     async with store.worker_unit() as unit:
         assert await unit.labels.of_shard(job_id, 0) == {1: 1}
 
@@ -128,7 +129,7 @@ async def test_an_expired_shard_of_a_job_to_be_cancelled_ends_with_the_next_clai
     shard = await claimed(store, ALICE)
     await cancel(store, job_id)
     async with store.worker_unit() as unit:
-        await unit.shards.renew(shard.lease, NO_TIME)
+        await unit.work.renew(shard.lease, NO_TIME)
     assert await claim(store, BOB) is None
     assert (await job(store, job_id)).status is JobStatus.CANCELLED
 
@@ -137,7 +138,7 @@ async def test_cancelling_again_gives_the_same_answer(store: Store) -> None:
     job_id = await queued(store, 1, 1)
     shard = await claimed(store)
     assert await cancel(store, job_id) == await cancel(store, job_id)
-    await finish(store, shard, ShardStatus.CANCELLED)
+    await finish(store, shard, WorkStatus.CANCELLED)
     assert await cancel(store, job_id) == await cancel(store, job_id)
     assert (await event_types(store, job_id)).count("job.cancel_requested") == 1
 

@@ -26,7 +26,7 @@ async def test_a_warning_of_a_worker_joins_those_of_the_job(store: Store) -> Non
     before = (await job(store, job_id)).warnings
     shard = await claimed(store)
     async with store.worker_unit() as unit:
-        await unit.shards.warn(shard.lease, "1 row is unlabeled")
+        await unit.work.warn(shard.lease, "1 row is unlabeled")
     assert (await job(store, job_id)).warnings == (*before, "1 row is unlabeled")
 
 

@@ -19,6 +19,7 @@ from tests.servers.adapters import fake_of, rig_of
 from tests.servers.asking import KINDS
 from tests.servers.faults import PASSING, Fault, Plan
 from tests.servers.language_model import labels_of
+from tests.support.claiming import claim_shard
 from tests.support.memory import MemoryStore
 
 CITIES, COUNTRIES = ("Paris", "Rome", "Oslo"), ("France", "Norway")
@@ -45,7 +46,7 @@ async def labelled(scorer: Scorer) -> list[str]:
 
 async def _claimed(store: MemoryStore) -> ClaimedShard | None:
     async with store.worker_unit() as unit:
-        return await unit.shards.claim(WorkerId("worker"), 600.0)
+        return await claim_shard(unit, WorkerId("worker"), 600.0)
 
 
 async def _labels(store: MemoryStore, job_id: JobId) -> list[str]:

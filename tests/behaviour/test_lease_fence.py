@@ -8,8 +8,9 @@ from service.errors import LeaseLost
 from service.identifiers import DEFAULT_PROJECT, BackendId, DatasetId
 from service.ports.store import Store, WorkerUnit
 from service.records.access import LOCAL_CALLER
-from service.records.jobs import Backoff, ClaimedShard, Lease, PauseReason, Progress, ShardStatus
+from service.records.jobs import Backoff, ClaimedShard, PauseReason, Progress
 from service.records.scoring import BackendIdentity
+from service.records.work import Lease, WorkStatus
 from service.search.predictions.prompt_tree import Usage
 from service.search.prompting.recall import PromptKey
 from tests.behaviour.stored import (
@@ -46,19 +47,22 @@ def zombie(lease: Lease) -> ClaimedShard:
 Write = Callable[[WorkerUnit, Lease], Awaitable[object]]
 
 WRITES: dict[str, Write] = {
-    "renew": lambda unit, lease: unit.shards.renew(lease, LONG),
+    "renew": lambda unit, lease: unit.work.renew(lease, LONG),
     "save": lambda unit, lease: unit.shards.save(lease, checkpoint=b"zombie", progress=Progress(labeled=9)),
-    "finish": lambda unit, lease: unit.shards.finish(lease, ShardStatus.SUCCEEDED),
-    "fail": lambda unit, lease: unit.shards.finish(lease, ShardStatus.FAILED, error={"code": "x", "message": "y"}),
-    "release": lambda unit, lease: unit.shards.release(lease),
-    "crash": lambda unit, lease: unit.shards.release(lease, crashed=True),
+    "finish": lambda unit, lease: unit.work.finish(lease, WorkStatus.SUCCEEDED),
+    "fail": lambda unit, lease: unit.work.finish(lease, WorkStatus.FAILED, error={"code": "x", "message": "y"}),
+    "release": lambda unit, lease: unit.work.release(lease),
+    "crash": lambda unit, lease: unit.work.release(lease, crashed=True),
     "labels": lambda unit, lease: unit.labels.write(lease, [label_state(0, 1)]),
     "no labels": lambda unit, lease: unit.labels.write(lease, []),
     "spend": lambda unit, lease: unit.shards.spend(lease, Usage(prompts=9), remembered=9),
-    "pause": lambda unit, lease: unit.shards.pause(
-        zombie(lease), PauseReason.BACKEND_UNAVAILABLE, "away", backoff=Backoff(), at_least_seconds=0.0
+    "checkpoint": lambda unit, lease: unit.work.save(lease, b"zombie"),
+    "summary": lambda unit, lease: unit.shards.summarize(lease, {"phase": "zombie"}),
+    "warning": lambda unit, lease: unit.work.warn(lease, "zombie"),
+    "pause": lambda unit, lease: unit.work.pause(
+        lease, PauseReason.BACKEND_UNAVAILABLE, "away", tried=False, backoff=Backoff(), at_least_seconds=0.0
     ),
-    "resume": lambda unit, lease: unit.shards.resume(zombie(lease)),
+    "resume": lambda unit, lease: unit.work.resume(lease),
     "backend": lambda unit, lease: unit.backends.of_job(lease, BackendIdentity("another")),
     "answers": lambda unit, lease: unit.answers.record(lease, BackendId(1), {PromptKey(b"k" * 16): (-0.5, -0.9)}),
     "no answers": lambda unit, lease: unit.answers.record(lease, BackendId(1), {}),
@@ -85,7 +89,7 @@ async def test_a_zombie_writes_nothing_once_another_worker_has_the_shard(store: 
     assert await everything(store, job_id) == before
     async with store.worker_unit() as unit:
         assert await unit.labels.of_shard(job_id, 0) == {0: 0}
-        assert await unit.shards.renew(successor.lease, LONG) is False
+        assert await unit.work.renew(successor.lease, LONG) is False
 
 
 async def test_a_zombie_writes_nothing_once_the_shard_is_finished(store: Store, zombie_write: Write) -> None:
@@ -112,7 +116,7 @@ async def test_a_lost_lease_takes_back_everything_its_unit_of_work_did(store: St
 async def test_nobody_holds_a_shard_of_a_job_that_was_removed(store: Store, zombie_write: Write) -> None:
     job_id = await queued(store, 1, 1)
     failing, running = await claimed(store), await claimed(store)
-    await finish(store, failing, ShardStatus.FAILED)
+    await finish(store, failing, WorkStatus.FAILED)
     async with store.project_unit(LOCAL_CALLER) as unit:
         await unit.jobs.remove(job_id)
     with pytest.raises(LeaseLost):

@@ -12,8 +12,9 @@ from service.errors import (
 )
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER, Scope
-from service.records.jobs import JobStatus, ShardStatus
+from service.records.jobs import JobStatus
 from service.records.webhooks import DeliveryStatus, Verdict
+from service.records.work import WorkStatus
 from service.webhooks import schedule
 from tests.behaviour.hooks import (
     AT_ONCE,
@@ -60,7 +61,7 @@ async def test_the_end_of_a_job_is_told_with_its_error(store: Store) -> None:
     shard = await claimed(store)
     async with store.worker_unit() as unit:
         error = {"code": "backend_refused", "message": "no"}
-        assert await unit.shards.finish(shard.lease, ShardStatus.FAILED, error=error) is JobStatus.FAILED
+        assert await unit.work.finish(shard.lease, WorkStatus.FAILED, error=error) is JobStatus.FAILED
     [due] = await claim(store)
     assert body_of(due)["data"] | {"links": {}} == {
         "job": job_id,

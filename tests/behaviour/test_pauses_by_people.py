@@ -9,7 +9,8 @@ from service.errors import JobFinished
 from service.identifiers import JobId, WorkerId
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER
-from service.records.jobs import Backoff, ClaimedShard, Job, JobStatus, ShardStatus
+from service.records.jobs import Backoff, ClaimedShard, Job, JobStatus
+from service.records.work import WorkStatus
 from tests.behaviour.stored import (
     ALICE,
     BOB,
@@ -82,7 +83,7 @@ async def test_a_running_job_is_paused_at_once_and_its_workers_hear_of_it_with_t
     assert await claim(store) is None
     for shard in (first, second):
         assert await renew(store, shard) is True
-        await write(store, shard, label_state(shard.lease.shard))
+        await write(store, shard, label_state(shard.lease.number))
         await save(store, shard)
         await release(store, shard)
     assert (await job(store, job_id)).status is JobStatus.PAUSED
@@ -132,7 +133,7 @@ async def test_the_anchor_may_end_in_a_pause_and_the_rest_waits(store: Store) ->
     assert await finish(store, anchor) is JobStatus.PAUSED
     assert await claim(store) is None
     await let_go_on(store, job_id)
-    assert (await claimed(store)).lease.shard == 1
+    assert (await claimed(store)).lease.number == 1
 
 
 async def test_a_job_whose_last_shard_ends_before_its_worker_hears_of_the_pause_succeeds(store: Store) -> None:
@@ -149,7 +150,7 @@ async def test_a_job_whose_shard_fails_for_good_in_a_pause_fails(store: Store) -
     job_id = await queued(store, 1, 1)
     shard = await claimed(store)
     await put_on_hold(store, job_id)
-    assert await finish(store, shard, ShardStatus.FAILED) is JobStatus.FAILED
+    assert await finish(store, shard, WorkStatus.FAILED) is JobStatus.FAILED
     with pytest.raises(JobFinished):
         await let_go_on(store, job_id)
 
@@ -195,9 +196,9 @@ async def test_a_job_that_is_being_cancelled_can_be_neither_paused_nor_resumed(
 
 
 @pytest.mark.parametrize("asked", [put_on_hold, let_go_on], ids=["pause", "resume"])
-@pytest.mark.parametrize("ending", [ShardStatus.SUCCEEDED, ShardStatus.FAILED, ShardStatus.CANCELLED])
+@pytest.mark.parametrize("ending", [WorkStatus.SUCCEEDED, WorkStatus.FAILED, WorkStatus.CANCELLED])
 async def test_a_job_that_has_ended_can_be_neither_paused_nor_resumed(
-    store: Store, asked: Callable[[Store, JobId], Awaitable[Job]], ending: ShardStatus
+    store: Store, asked: Callable[[Store, JobId], Awaitable[Job]], ending: WorkStatus
 ) -> None:
     job_id = await queued(store)
     await finish(store, await claimed(store), ending)

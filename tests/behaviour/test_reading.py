@@ -7,8 +7,9 @@ from service.errors import InvalidCursor, JobNotFound
 from service.identifiers import JobId
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER
-from service.records.jobs import Job, JobStatus, ShardStatus, StoredRequest
+from service.records.jobs import Job, JobStatus, StoredRequest
 from service.records.labels import LabelState, LabelStatus
+from service.records.work import WorkStatus
 from tests.behaviour.stored import (
     ARROW_TYPES,
     CONFIG,
@@ -332,8 +333,8 @@ def unlabeled(position: int) -> LabelState:
 async def test_a_cancelled_shard_keeps_the_job_failed_if_it_failed_before(store: Store) -> None:
     job_id = await queued(store, 1, 1)
     failing, running = await claimed(store), await claimed(store)
-    await finish(store, failing, ShardStatus.FAILED)
-    await finish(store, running, ShardStatus.SUCCEEDED)
+    await finish(store, failing, WorkStatus.FAILED)
+    await finish(store, running, WorkStatus.SUCCEEDED)
     assert (await job(store, job_id)).status is JobStatus.FAILED
 
 

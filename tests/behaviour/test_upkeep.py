@@ -14,8 +14,9 @@ from service.jobs.retention import tidy
 from service.lifecycle import LASTING_EVENTS
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER, AuditAction, AuditEntry
-from service.records.jobs import JobStatus, ShardStatus
+from service.records.jobs import JobStatus
 from service.records.webhooks import DeliveryStatus
+from service.records.work import WorkStatus
 from service.search.predictions.prompt_tree import Usage
 from service.storage.store import PostgresStore
 from tests.behaviour.aging import DAY, Aging, aging_postgres, kept
@@ -180,8 +181,8 @@ async def test_jobs_that_the_maintainer_removed_are_in_the_audit_log(aging: Agin
     )
 
 
-@pytest.mark.parametrize("ending", [ShardStatus.CANCELLED, ShardStatus.FAILED])
-async def test_however_a_job_ended_it_goes_by_its_end(aging: Aging, ending: ShardStatus) -> None:
+@pytest.mark.parametrize("ending", [WorkStatus.CANCELLED, WorkStatus.FAILED])
+async def test_however_a_job_ended_it_goes_by_its_end(aging: Aging, ending: WorkStatus) -> None:
     await queued(aging.store)
     await finish(aging.store, await claimed(aging.store), ending)
     await aging.let_pass(8 * DAY)

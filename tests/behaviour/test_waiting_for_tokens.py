@@ -39,8 +39,13 @@ async def run_out(store: Store, *, at_least_seconds: float = 0.0) -> None:
     """A worker finds that there are no tokens left."""
     shard = await claimed(store)
     async with store.worker_unit() as unit:
-        await unit.shards.pause(
-            shard, PauseReason.QUOTA_EXHAUSTED, "spent", backoff=AT_ONCE, at_least_seconds=at_least_seconds
+        await unit.work.pause(
+            shard.lease,
+            PauseReason.QUOTA_EXHAUSTED,
+            "spent",
+            tried=shard.paused,
+            backoff=AT_ONCE,
+            at_least_seconds=at_least_seconds,
         )
 
 
@@ -78,7 +83,14 @@ async def test_what_a_person_has_paused_stays_so(store: Store) -> None:
     shard = await claimed(store)
     await put_on_hold(store, job_id)
     async with store.worker_unit() as unit:
-        await unit.shards.pause(shard, PauseReason.QUOTA_EXHAUSTED, "spent", backoff=PATIENT, at_least_seconds=0.0)
+        await unit.work.pause(
+            shard.lease,
+            PauseReason.QUOTA_EXHAUSTED,
+            "spent",
+            tried=False,
+            backoff=PATIENT,
+            at_least_seconds=0.0,
+        )
     assert await reasons(store, job_id) == ["requested"]
     assert await claim(store) is None
 

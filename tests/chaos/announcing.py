@@ -7,19 +7,20 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.records.jobs import ClaimedShard, Lease
+from service.ports.store import WorkerUnit
+from service.records.work import Lease
 from service.storage.store import PostgresStore
-from service.storage.units import PostgresWorkerUnit
 
 
 class AnnouncingStore(PostgresStore):
     """The store itself; only one statement comes before each write."""
 
     @asynccontextmanager
-    async def worker_unit(self) -> AsyncIterator[PostgresWorkerUnit]:
+    async def worker_unit(self) -> AsyncIterator[WorkerUnit]:
         async with super().worker_unit() as unit:
-            connection: AsyncConnection = unit.shards._connection  # type: ignore[attr-defined] # of the Postgres kind
-            yield PostgresWorkerUnit(
+            connection: AsyncConnection = unit.labels._connection  # type: ignore[attr-defined] # of the Postgres kind
+            yield WorkerUnit(
+                work=_Announcing(unit.work, connection),
                 shards=_Announcing(unit.shards, connection),
                 rows=unit.rows,
                 labels=_Announcing(unit.labels, connection),
@@ -43,15 +44,14 @@ class _Announcing:
 
         async def announced(*arguments: Any, **named: Any) -> Any:
             first = arguments[0] if arguments else None
-            lease = first.lease if isinstance(first, ClaimedShard) else first
-            if isinstance(lease, Lease):
-                await self._announce(lease)
+            if isinstance(first, Lease):
+                await self._announce(first)
             return await method(*arguments, **named)
 
         return announced
 
     async def _announce(self, lease: Lease) -> None:
-        place, held = f"{lease.job_id}/{lease.shard}", f"{lease.epoch} {lease.worker_id}"
+        place, held = f"{lease.job_id}/{lease.number}", f"{lease.epoch} {lease.worker_id}"
         for_this_transaction = True
         await self._connection.execute(
             select(

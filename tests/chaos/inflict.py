@@ -92,9 +92,10 @@ async def _victim(stage: Stage, job_id: str, choice: int) -> Victim | None:
     found: list[Victim] = []
 
     async def at_work_or_over() -> bool:
-        query = "SELECT shard, epoch, worker_id FROM shards WHERE job_id = $1 AND status = 'running' ORDER BY shard"
+        query = """SELECT number, epoch, worker_id FROM work_items WHERE job_id = $1 AND status = 'running'
+            ORDER BY number"""
         rows = await stage.observer.fetch(query, job_id)
-        held = [Victim(job_id, row["shard"], row["epoch"], _pid(row["worker_id"])) for row in rows]
+        held = [Victim(job_id, row["number"], row["epoch"], _pid(row["worker_id"])) for row in rows]
         found[:] = [victim for victim in held if victim.pid in stage.pool.running]
         return bool(found) or await is_over(stage, job_id)
 
@@ -134,7 +135,7 @@ async def _stop(stage: Stage, victim: Victim, _random: Random) -> None:
     """Until another worker has the shard."""
     stage.pool.stop(victim.pid)
     stage.pool.fill()
-    query = "SELECT epoch > $3 OR status <> 'running' FROM shards WHERE job_id = $1 AND shard = $2"
+    query = "SELECT epoch > $3 OR status <> 'running' FROM work_items WHERE job_id = $1 AND number = $2"
 
     async def taken_over() -> bool:
         return bool((await stage.observer.fetch(query, victim.job_id, victim.shard, victim.epoch))[0][0])

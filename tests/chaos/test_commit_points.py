@@ -78,7 +78,7 @@ async def disturbed(place: SmallService, fatal: int, end: End) -> Outcome:
     await execute(place.store, "TRUNCATE remembered_answers")  # so that it asks as the first job did
     job_id = await place.submitted()
     first, _ = await died(place, fatal, end)
-    await execute(place.store, "UPDATE shards SET lease_until = now() WHERE status = 'running'")
+    await execute(place.store, "UPDATE work_items SET lease_until = now() WHERE status = 'running'")
     second, _ = await died(place, None, end)
     assert (first, second) == (True, False)
     return await outcome(place, job_id)

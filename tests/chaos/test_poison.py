@@ -44,7 +44,7 @@ async def supervised(lab: Laboratory, database_url: str, pool: Pool, *job_ids: J
         nonlocal deaths
         for pid in pool.vanished():
             pool.running.discard(pid)
-            await operator.execute("UPDATE shards SET lease_until = now() WHERE status = 'running'")
+            await operator.execute("UPDATE work_items SET lease_until = now() WHERE status = 'running'")
             deaths += 1
         pool.fill()
         return all([(await lab.job(job_id)).status.is_final for job_id in job_ids])

@@ -8,7 +8,8 @@ import pytest
 
 from service.errors import LeaseLost
 from service.identifiers import JobId
-from service.jobs.running.run import ShardOutcome, run_shard
+from service.jobs.running.run import run_shard
+from service.records.work import WorkOutcome
 from service.scoring.deterministic import DeterministicScorer
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
 from service.storage.engine import driver_address
@@ -39,7 +40,7 @@ class Sleeper(DeterministicScorer):
         return await super().score(tree, labels, all_spellings=all_spellings, separator=separator)
 
 
-async def run(place: SmallService, scorer: DeterministicScorer, name: str, lease_seconds: float) -> ShardOutcome:
+async def run(place: SmallService, scorer: DeterministicScorer, name: str, lease_seconds: float) -> WorkOutcome:
     """A worker's turn with the shard that it finds."""
     shard = await claimed(place.store, ALICE if name == "alice" else BOB, lease_seconds)
     return await run_shard(place.store, scorer, shard, checkpoint_seconds=0.0, stop=asyncio.Event())
@@ -78,7 +79,7 @@ async def test_a_sleeper_that_wakes_while_another_works_leaves_no_trace(own_data
         await work_off(place)
         await assert_nothing_happened(connection, place, job_id, expected)
         assert isinstance(slept.exception(), LeaseLost)
-        assert worked.result() is ShardOutcome.SUCCEEDED
+        assert worked.result() is WorkOutcome.SUCCEEDED
     await connection.close()
 
 

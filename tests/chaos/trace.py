@@ -43,7 +43,7 @@ $$;
 CREATE FUNCTION chaos.note_shard() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     standing text := OLD.epoch || ' ' || OLD.worker_id;
-    announced text := chaos.announced(NEW.job_id, NEW.shard);
+    announced text := chaos.announced(NEW.job_id, NEW.number);
     what text;
 BEGIN
     IF NEW.epoch <> OLD.epoch THEN
@@ -56,7 +56,7 @@ BEGIN
         RETURN NULL;
     END IF;
     INSERT INTO chaos.commits (job_id, shard, what, standing, claimed, epoch, crashes)
-        VALUES (NEW.job_id, NEW.shard, what, standing, announced, NEW.epoch, NEW.crashes);
+        VALUES (NEW.job_id, NEW.number, what, standing, announced, NEW.epoch, NEW.crashes);
     RETURN NULL;
 END $$;
 
@@ -65,9 +65,9 @@ DECLARE
     held record;
 BEGIN
     SELECT epoch || ' ' || worker_id AS lease, epoch, crashes INTO held
-        FROM shards WHERE job_id = NEW.job_id AND shard = NEW.shard;
+        FROM work_items WHERE job_id = NEW.job_id AND number = NEW.number;
     INSERT INTO chaos.commits (job_id, shard, what, standing, claimed, epoch, crashes, step, checkpoint)
-        VALUES (NEW.job_id, NEW.shard, 'saved', held.lease, chaos.announced(NEW.job_id, NEW.shard), held.epoch,
+        VALUES (NEW.job_id, NEW.number, 'saved', held.lease, chaos.announced(NEW.job_id, NEW.number), held.epoch,
             held.crashes, (convert_from(NEW.data, 'UTF8')::json ->> 'step')::integer, md5(NEW.data));
     INSERT INTO chaos.progress VALUES (NEW.job_id, 1)
         ON CONFLICT (job_id) DO UPDATE SET steps = chaos.progress.steps + 1;
@@ -80,17 +80,17 @@ DECLARE
     place text := current_setting('chaos.shard', true);
     held record;
 BEGIN
-    SELECT shards.shard, epoch, crashes, epoch || ' ' || worker_id AS lease INTO held FROM shards
-        WHERE job_id = NEW.job_id AND job_id || '/' || shards.shard = place;
+    SELECT number, epoch, crashes, epoch || ' ' || worker_id AS lease INTO held FROM work_items
+        WHERE job_id = NEW.job_id AND job_id || '/' || number = place;
     IF held.lease IS DISTINCT FROM writer OR writer IS NULL THEN
         INSERT INTO chaos.commits (job_id, shard, what, standing, claimed, epoch, crashes)
-            VALUES (NEW.job_id, coalesce(held.shard, -1), 'stale', held.lease, writer, coalesce(held.epoch, -1),
+            VALUES (NEW.job_id, coalesce(held.number, -1), 'stale', held.lease, writer, coalesce(held.epoch, -1),
                 coalesce(held.crashes, -1));
     END IF;
     RETURN NULL;
 END $$;
 
-CREATE TRIGGER note AFTER UPDATE ON shards FOR EACH ROW EXECUTE FUNCTION chaos.note_shard();
+CREATE TRIGGER note AFTER UPDATE ON work_items FOR EACH ROW EXECUTE FUNCTION chaos.note_shard();
 CREATE TRIGGER note AFTER INSERT OR UPDATE ON checkpoints FOR EACH ROW EXECUTE FUNCTION chaos.note_checkpoint();
 CREATE TRIGGER note AFTER INSERT OR UPDATE ON label_states FOR EACH ROW EXECUTE FUNCTION chaos.note_label();
 """

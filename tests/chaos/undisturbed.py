@@ -12,10 +12,10 @@ import httpx
 from api.app import create_app
 from service.bootstrap import build_application
 from service.identifiers import JobId
-from service.records.jobs import Lease
+from service.ports.store import WorkerUnit
+from service.records.work import Lease
 from service.scoring.kinds import backend_of
 from service.settings import MemorySettings, QueueSettings, Settings
-from service.storage.units import PostgresWorkerUnit
 from tests.acceptance.whole import finished_job
 from tests.support.memory import MemoryStore
 
@@ -43,13 +43,13 @@ class _NotingStore(MemoryStore):
         self.saved: dict[int, list[str]] = defaultdict(list)
 
     @asynccontextmanager
-    async def worker_unit(self) -> AsyncIterator[PostgresWorkerUnit]:
+    async def worker_unit(self) -> AsyncIterator[WorkerUnit]:
         async with super().worker_unit() as unit:
             save = unit.shards.save
 
             async def noted(lease: Lease, **values: Any) -> None:
                 await save(lease, **values)
-                self._note(lease.shard, values["checkpoint"])
+                self._note(lease.number, values["checkpoint"])
 
             unit.shards.save = noted  # type: ignore[method-assign] # this unit of work's alone
             yield unit

@@ -15,16 +15,18 @@ from service.identifiers import JobId, Label, Row, WorkerId
 from service.intake.bounds.limits import Limits
 from service.intake.sources import InlineSource
 from service.jobs.export.results import find_result, stream_result
-from service.jobs.running.run import ShardOutcome, run_shard
+from service.jobs.running.run import run_shard
 from service.jobs.submission.submit import submit
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER
 from service.records.jobs import ClaimedShard, Progress
 from service.records.labels import LabelState, LabelStatus
+from service.records.work import WorkOutcome
 from service.result_formats import ResultFormat
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
+from tests.support.claiming import claim_shard
 
 HERE = Path(__file__).parent
 LIMITS = Limits(max_bytes=1_000_000, max_rows=1_000, max_row_bytes=64_000)
@@ -112,7 +114,7 @@ async def submitted(
 async def claimed(store: Store) -> ClaimedShard:
     """The shard, leased."""
     async with store.worker_unit() as unit:
-        found = await unit.shards.claim(WORKER, LEASE_SECONDS)
+        found = await claim_shard(unit, WORKER, LEASE_SECONDS)
     assert found is not None
     return found
 
@@ -120,7 +122,7 @@ async def claimed(store: Store) -> ClaimedShard:
 async def given_back(store: Store, shard: ClaimedShard) -> None:
     """The shard in the queue again."""
     async with store.worker_unit() as unit:
-        await unit.shards.release(shard.lease)
+        await unit.work.release(shard.lease)
 
 
 async def left_half_way(store: Store, golden: Golden, checkpoint: bytes | None = None) -> JobId:
@@ -135,11 +137,11 @@ async def left_half_way(store: Store, golden: Golden, checkpoint: bytes | None =
     return job_id
 
 
-async def run(store: Store, scorer: StoppingScorer) -> ShardOutcome:
+async def run(store: Store, scorer: StoppingScorer) -> WorkOutcome:
     """Go on with the only shard, as a worker does."""
     shard = await claimed(store)
     outcome = await run_shard(store, scorer, shard, checkpoint_seconds=0.0, stop=scorer.stop)
-    if outcome is ShardOutcome.STOPPED:
+    if outcome is WorkOutcome.STOPPED:
         await given_back(store, shard)
     return outcome
 

@@ -12,11 +12,12 @@ from service.access.issuing import create_key, limit_project
 from service.identifiers import JobId
 from service.jobs.control import pause
 from service.jobs.running.answer_cache import Memory
-from service.jobs.running.run import ShardOutcome, run_shard
+from service.jobs.running.run import run_shard
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER, Scope
 from service.records.jobs import ClaimedShard
 from service.records.webhooks import Answer
+from service.records.work import WorkOutcome
 from service.webhooks.addresses import AddressPolicy
 from service.webhooks.dispatch import deliver
 from service.webhooks.endpoints import create_webhook
@@ -107,12 +108,12 @@ async def _come_half_way(store: Store, last_call: int) -> ClaimedShard:
     """A shard whose worker has come to the middle of it, and is not heard of again."""
     shard = await claimed(store)
     outcome = await _run(store, StoppingScorer(last_call), Memory(store), shard)
-    if outcome is not ShardOutcome.STOPPED:
+    if outcome is not WorkOutcome.STOPPED:
         raise RuntimeError("the shard has no middle")
     return shard
 
 
-async def _run(store: Store, scorer: StoppingScorer, memory: Memory, shard: ClaimedShard) -> ShardOutcome:
+async def _run(store: Store, scorer: StoppingScorer, memory: Memory, shard: ClaimedShard) -> WorkOutcome:
     return await run_shard(store, scorer, shard, checkpoint_seconds=0.0, stop=scorer.stop, memory=memory)
 
 

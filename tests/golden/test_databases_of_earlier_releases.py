@@ -31,6 +31,7 @@ from tests.golden.dump import Dump, restored, taken
 from tests.golden.installation import DATABASES, QUOTAS, Installation, set_up
 from tests.golden.make_database import main
 from tests.golden.test_jobs_of_earlier_releases import rounded
+from tests.support.claiming import claim_shard
 from workers.dispatch import WebhookDispatch
 from workers.worker import Worker
 
@@ -122,13 +123,13 @@ async def test_a_job_left_half_way_ends_as_it_would_have_there(heir: Heir) -> No
 async def test_a_worker_of_that_release_has_lost_its_lease_once_it_was_taken_over(heir: Heir) -> None:
     job_id = heir.job_id("half-run")
     async with heir.store.worker_unit() as unit:
-        taken_over = await unit.shards.claim(WorkerId("heir"), 60.0)
+        taken_over = await claim_shard(unit, WorkerId("heir"), 60.0)
     assert taken_over is not None
     assert (taken_over.lease.job_id, taken_over.checkpoint is None) == (job_id, False)
     former = replace(taken_over.lease, epoch=taken_over.lease.epoch - 1, worker_id=WORKER)
     with pytest.raises(LeaseLost):
         async with heir.store.worker_unit() as unit:
-            await unit.shards.renew(former, 60.0)
+            await unit.work.renew(former, 60.0)
 
 
 async def test_shards_that_were_done_there_are_not_begun_again(heir: Heir) -> None:

@@ -8,10 +8,10 @@ import pytest
 
 from service.errors import CheckpointTooNew
 from service.identifiers import JobId
-from service.jobs.running.run import ShardOutcome
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER
 from service.records.jobs import Job, JobStatus
+from service.records.work import WorkOutcome
 from service.search.state.checkpoint import VERSION
 from tests.golden.case import (
     CONFIGS,
@@ -42,7 +42,7 @@ async def test_it_ends_as_it_would_have_there(store: Store, path: Path) -> None:
     golden = Golden.read(path)
     job_id = await left_half_way(store, golden)
     scorer = StoppingScorer()
-    assert await run(store, scorer) is ShardOutcome.SUCCEEDED
+    assert await run(store, scorer) is WorkOutcome.SUCCEEDED
     found = [orjson.loads(line) for line in await result_lines(store, job_id)]
     expected = [orjson.loads(line) for line in golden.result]
     assert [rounded(row) for row in found] == [rounded(row) for row in expected]
@@ -80,7 +80,7 @@ async def test_a_search_that_a_later_release_stored_is_left_as_it_is(store: Stor
 async def test_a_search_that_an_earlier_release_stored_begins_anew(store: Store) -> None:
     golden = Golden.read(HERE / "v0.1" / "folds.json")
     job_id = await left_half_way(store, golden, checkpoint=orjson.dumps({"version": 1}))
-    assert await run(store, StoppingScorer()) is ShardOutcome.SUCCEEDED
+    assert await run(store, StoppingScorer()) is WorkOutcome.SUCCEEDED
     assert len(await result_lines(store, job_id)) == len(golden.rows)
 
 

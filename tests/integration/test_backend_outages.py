@@ -67,10 +67,10 @@ async def claimed_again(database_url: str, *, times: int) -> None:
     """Wait until shards were claimed so many times more."""
     address = driver_address(database_url)
     connection = await asyncpg.connect(address)
-    before = await connection.fetchval("SELECT sum(epoch) FROM shards")
+    before = await connection.fetchval("SELECT sum(epoch) FROM work_items")
 
     async def often_enough() -> bool:
-        return bool(await connection.fetchval("SELECT sum(epoch) FROM shards") >= before + times)
+        return bool(await connection.fetchval("SELECT sum(epoch) FROM work_items") >= before + times)
 
     try:
         await until(often_enough)

@@ -5,7 +5,8 @@ from random import Random
 from service.errors import JobFinished, JobNotFound, LeaseLost, WrongState
 from service.identifiers import JobId, WorkerId
 from service.records.access import LOCAL_CALLER
-from service.records.jobs import Job, JobStatus, Progress, ShardStatus
+from service.records.jobs import Job, JobStatus, Progress
+from service.records.work import WorkStatus
 from service.storage.store import PostgresStore
 from tests.behaviour.stored import CONFIG, LONG, NO_TIME, claim, event_types, finish, job, label_state, queued
 
@@ -21,7 +22,7 @@ async def test_many_workers_empty_the_queue_without_doing_anything_twice(postgre
         while (shard := await claim(postgres_store, worker)) is not None:
             assert shard.lease.epoch == 1
             await finish(postgres_store, shard)
-            done[shard.lease.job_id, shard.lease.shard] += 1
+            done[shard.lease.job_id, shard.lease.number] += 1
 
     await asyncio.wait_for(asyncio.gather(*(work(WorkerId(f"w{i}")) for i in range(WORKERS))), PATIENCE_SECONDS)
     assert done == {(job_id, shard): 1 for job_id in job_ids for shard in range(10)}
@@ -54,15 +55,15 @@ async def work_badly(store: PostgresStore, worker: WorkerId, random: Random) -> 
             continue
         try:
             async with store.worker_unit() as unit:
-                await unit.labels.write(shard.lease, [label_state(shard.lease.shard)])
+                await unit.labels.write(shard.lease, [label_state(shard.lease.number)])
                 await unit.shards.save(shard.lease, checkpoint=b"%d" % random.getrandbits(32), progress=Progress())
                 await unit.events.append(shard.lease, "note", {})
             async with store.worker_unit() as unit:
                 if random.random() < 0.3:
-                    await unit.shards.release(shard.lease, crashed=random.random() < 0.5)
+                    await unit.work.release(shard.lease, crashed=random.random() < 0.5)
                 else:
-                    endings = [*[ShardStatus.SUCCEEDED] * 6, ShardStatus.CANCELLED, ShardStatus.FAILED]
-                    await unit.shards.finish(shard.lease, random.choice(endings))
+                    endings = [*[WorkStatus.SUCCEEDED] * 6, WorkStatus.CANCELLED, WorkStatus.FAILED]
+                    await unit.work.finish(shard.lease, random.choice(endings))
         except LeaseLost:
             continue
 

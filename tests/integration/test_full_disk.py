@@ -73,7 +73,7 @@ async def test_a_full_disk_is_told_as_507_and_the_same_request_succeeds_once_the
 async def test_a_job_waits_out_a_full_disk_and_no_crash_is_counted(
     disk: Disk, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.worker.FULL_DISK_DELAY_SECONDS", 0.0)
+    monkeypatch.setattr("workers.endings.FULL_DISK_DELAY_SECONDS", 0.0)
     async with whole_service(disk.url) as (client, application):
         posted = (await post(client)).json()
         worker = Worker(application, WorkerId("worker"))

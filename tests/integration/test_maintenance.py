@@ -64,7 +64,7 @@ async def full_life(store: PostgresStore) -> JobId:
         await unit.audit.record(AuditEntry.by(LOCAL_CALLER, AuditAction.JOB_CREATED, job_id))
     for _ in range(2):
         shard = await claimed(store)
-        await write(store, shard, label_state(2 * shard.lease.shard, 1))
+        await write(store, shard, label_state(2 * shard.lease.number, 1))
         await save(store, shard, labeled=1)
         await spend(store, shard, Usage(tokens_computed=5))
         async with store.worker_unit() as unit:
@@ -98,7 +98,7 @@ async def test_every_table_that_tells_a_time_is_limited_or_goes_with_its_job(agi
     limited = {"idempotency_keys", "project_tokens", "audit_log", "jobs", "datasets", "events", "checkpoints"}
     limited |= {"webhook_deliveries", "webhook_attempts"}
     timed = {t.name for t in metadata.sorted_tables if any(isinstance(c.type, DateTime | Date) for c in t.columns)}
-    assert timed - limited - KEPT_FOR_GOOD.keys() == {"shards"}
+    assert timed - limited - KEPT_FOR_GOOD.keys() == {"work_items"}
 
 
 async def test_of_a_deleted_job_nothing_is_left_but_what_is_meant_to_outlive_it(

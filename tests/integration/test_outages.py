@@ -8,7 +8,8 @@ from sqlalchemy.exc import IntegrityError
 from service.errors import StorageUnavailable
 from service.identifiers import BackendId, DatasetId, JobId
 from service.records.access import LOCAL_CALLER
-from service.records.jobs import Lease, NewDataset
+from service.records.jobs import NewDataset
+from service.records.work import Lease
 from service.search.prompting.recall import Answers, PromptKey
 from service.storage.engine import database_url as with_driver
 from service.storage.store import PostgresStore

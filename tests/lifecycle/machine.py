@@ -11,16 +11,18 @@ from service.errors import JobFinished, JobNotFound, LeaseLost, ServiceError, Wr
 from service.identifiers import JobId, WorkerId
 from service.ports.store import ProjectUnit, WorkerUnit
 from service.records.access import LOCAL_CALLER, Holdings
-from service.records.jobs import Backoff, ClaimedShard, Event, Job, PauseReason, Progress, ShardStatus
+from service.records.jobs import Backoff, ClaimedShard, Event, Job, PauseReason, Progress
 from service.records.labels import LabelState
+from service.records.work import WorkStatus
 from service.search.predictions.prompt_tree import Usage
 from tests.behaviour.stored import CONFIG, NO_TIME, added, label_state
 from tests.lifecycle.model import LONG_SECONDS, Model, ModelJob
 from tests.lifecycle.worlds import World
+from tests.support.claiming import claim_shard
 
 T = TypeVar("T")
 WORKERS = st.sampled_from([WorkerId("alice"), WorkerId("bob"), WorkerId("carol")])
-ENDS = st.sampled_from([ShardStatus.SUCCEEDED, ShardStatus.SUCCEEDED, ShardStatus.FAILED, ShardStatus.CANCELLED])
+ENDS = st.sampled_from([WorkStatus.SUCCEEDED, WorkStatus.SUCCEEDED, WorkStatus.FAILED, WorkStatus.CANCELLED])
 SIZES = st.lists(st.integers(1, 2), min_size=1, max_size=3)
 BACK = st.sampled_from([0, 0, 0, 0, 1, 1, 1, 2, 3, 5])  # how many claims ago
 WHICH = st.integers(0, 2)
@@ -76,14 +78,18 @@ class LifeOfJobs(RuleBasedStateMachine):
     def claim(self, worker: WorkerId) -> None:
         self.model.tick()
         expected = self.model.claim(worker)
-        found = self.at_bench(lambda unit: unit.shards.claim(worker, LONG_SECONDS))
+        found = self.at_bench(lambda unit: claim_shard(unit, worker, LONG_SECONDS))
         if expected is None or found is None:
             assert (expected, found) == (None, None)
             return
         job, shard = expected
-        index = shard.shard
-        assert (found.lease.job_id, found.lease.shard, found.lease.epoch) == (job.id, index, shard.epoch)
-        assert (found.checkpoint, found.rows, found.shards) == (job.checkpoints.get(index), shard.rows, len(job.shards))
+        index = shard.number
+        assert (found.lease.job_id, found.lease.number, found.lease.epoch) == (job.id, index, shard.epoch)
+        assert (found.checkpoint, found.rows, found.shards) == (
+            job.checkpoints.get(index),
+            len(job.rows[index]),
+            len(job.shards),
+        )
         assert found.progress.tokens_computed == job.tokens.get(index, 0)
         assert found.paused == (job.state.status == "paused")
         self.claims.append(found)
@@ -100,7 +106,7 @@ class LifeOfJobs(RuleBasedStateMachine):
         """For long; or for no time, as a worker does that stalls and then dies."""
         claimed = self.claimed(back)
         lease = claimed.lease
-        self.agree(lambda: self.model.renew(lease, seconds), lambda unit: unit.shards.renew(lease, seconds))
+        self.agree(lambda: self.model.renew(lease, seconds), lambda unit: unit.work.renew(lease, seconds))
 
     @rule(back=BACK, checkpoint=st.sampled_from([b"one", b"two"]), label=st.integers(0, 1), tokens=st.integers(0, 9))
     @precondition(has_claims)
@@ -131,13 +137,13 @@ class LifeOfJobs(RuleBasedStateMachine):
 
     @rule(back=BACK, status=ENDS)
     @precondition(has_claims)
-    def finish(self, back: int, status: ShardStatus) -> None:
+    def finish(self, back: int, status: WorkStatus) -> None:
         claimed = self.claimed(back)
-        code = "BackendRefused" if status is ShardStatus.FAILED else None
+        code = "BackendRefused" if status is WorkStatus.FAILED else None
         error = None if code is None else {"code": code, "message": "no"}
         self.agree(
             lambda: self.model.finish(claimed.lease, status, code),
-            lambda unit: unit.shards.finish(claimed.lease, status, error=error),
+            lambda unit: unit.work.finish(claimed.lease, status, error=error),
         )
 
     @rule(back=BACK, crashed=st.booleans())
@@ -146,7 +152,7 @@ class LifeOfJobs(RuleBasedStateMachine):
         claimed = self.claimed(back)
         self.agree(
             lambda: self.model.release(claimed.lease, crashed=crashed),
-            lambda unit: unit.shards.release(claimed.lease, crashed=crashed),
+            lambda unit: unit.work.release(claimed.lease, crashed=crashed),
         )
 
     @rule(back=BACK, seconds=WAITS, reason=LACKS)
@@ -156,14 +162,16 @@ class LifeOfJobs(RuleBasedStateMachine):
         backoff = Backoff(first_seconds=seconds, longest_seconds=seconds)
         self.agree(
             lambda: self.model.pause(claimed.lease, reason, tried=claimed.paused, wait_seconds=seconds),
-            lambda unit: unit.shards.pause(claimed, reason, "away", backoff=backoff, at_least_seconds=0.0),
+            lambda unit: unit.work.pause(
+                claimed.lease, reason, "away", tried=claimed.paused, backoff=backoff, at_least_seconds=0.0
+            ),
         )
 
     @rule(back=BACK)
     @precondition(has_claims)
     def find_it_there_again(self, back: int) -> None:
         claimed = self.claimed(back)
-        self.agree(lambda: self.model.resume(claimed.lease), lambda unit: unit.shards.resume(claimed))
+        self.agree(lambda: self.model.resume(claimed.lease), lambda unit: unit.work.resume(claimed.lease))
 
     @precondition(seldom)
     @rule(which=WHICH)
@@ -202,7 +210,7 @@ class LifeOfJobs(RuleBasedStateMachine):
         for one in found:
             self.compare(one, self.model.jobs[one.job.id])
         jobs = self.model.jobs.values()
-        rows = sum(shard.rows for job in jobs for shard in job.shards)
+        rows = sum(len(rows) for job in jobs for rows in job.rows)
         assert (usage.jobs_in_flight, usage.rows) == (sum(not job.state.status.is_final for job in jobs), rows)
 
     def compare(self, found: "Everything", expected: ModelJob) -> None:
@@ -225,7 +233,7 @@ class LifeOfJobs(RuleBasedStateMachine):
 
     def labels_of(self, claimed: ClaimedShard, label: int) -> dict[int, int]:
         job = self.model.jobs.get(claimed.lease.job_id)
-        return {} if job is None else dict.fromkeys(job.rows[claimed.lease.shard], label)
+        return {} if job is None else dict.fromkeys(job.rows[claimed.lease.number], label)
 
     def agree(self, expected: Callable[[], T], work: Callable[[WorkerUnit], Awaitable[T]]) -> None:
         """Both give the same, or refuse with the same error."""

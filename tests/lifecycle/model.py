@@ -11,12 +11,12 @@ from typing import assert_never
 from service.errors import LeaseLost
 from service.identifiers import JobId, WorkerId
 from service.lifecycle import (
-    WAITING_SHARD,
+    WAITING_WORK,
     Changes,
     JobState,
-    ShardCounts,
-    ShardState,
     Siblings,
+    WorkCounts,
+    WorkState,
     decide,
     decide_job,
     settle,
@@ -35,10 +35,11 @@ from service.lifecycle.events import (
     Renewed,
     ResumeAsked,
     Saved,
-    ShardEvent,
+    WorkEvent,
     ended,
 )
-from service.records.jobs import Backoff, JobStatus, Lease, PauseReason, Progress, ShardStatus
+from service.records.jobs import Backoff, JobStatus, PauseReason
+from service.records.work import Lease, WorkStatus
 
 MAX_CRASHES = 2
 LONG_SECONDS = 3_600.0  # a lease or a wait that ends only where a rule says so
@@ -51,7 +52,7 @@ class ModelJob:
 
     number: int  # jobs are queued in this order
     state: JobState
-    shards: list[ShardState]
+    shards: list[WorkState]
     rows: list[range]
     checkpoints: dict[int, bytes] = field(default_factory=dict)
     tokens: dict[int, int] = field(default_factory=dict)
@@ -83,11 +84,11 @@ class Model:
         """A job of shards with so many rows; later ones wait for an anchor."""
         starts = [sum(sizes[:index]) for index in range(len(sizes))]
         shards = [
-            ShardState(
+            WorkState(
                 job_id=job_id,
-                shard=index,
-                rows=size,
-                status=ShardStatus.BLOCKED if anchor and index else ShardStatus.QUEUED,
+                number=index,
+                payload={"rows": size},
+                status=WorkStatus.BLOCKED if anchor and index else WorkStatus.QUEUED,
             )
             for index, size in enumerate(sizes)
         ]
@@ -95,20 +96,20 @@ class Model:
         state = JobState(id=job_id, name="", status=JobStatus.QUEUED)
         self.jobs[job_id] = ModelJob(number, state, shards, rows)
 
-    def claim(self, worker: WorkerId) -> tuple[ModelJob, ShardState] | None:
+    def claim(self, worker: WorkerId) -> tuple[ModelJob, WorkState] | None:
         """The job and shard that the next worker gets."""
         while (found := self._first()) is not None:
             job, shard = found
             changes = self._happen(job, shard, Claimed(worker_id=worker, lease_seconds=LONG_SECONDS))
             if changes.is_claimed:
-                return job, job.shards[shard.shard]
+                return job, job.shards[shard.number]
         return None
 
     def holds(self, lease: Lease) -> bool:
         """Whether the lease still stands."""
         job = self.jobs.get(lease.job_id)
-        shard = None if job is None else job.shards[lease.shard]
-        return shard is not None and (shard.epoch, shard.status) == (lease.epoch, ShardStatus.RUNNING)
+        shard = None if job is None else job.shards[lease.number]
+        return shard is not None and (shard.epoch, shard.status) == (lease.epoch, WorkStatus.RUNNING)
 
     def renew(self, lease: Lease, seconds: float) -> bool:
         """Whether the worker is told to stop. Raises LeaseLost."""
@@ -117,12 +118,12 @@ class Model:
     def save(self, lease: Lease, checkpoint: bytes, labels: dict[int, int], tokens: int) -> None:
         """Labels, checkpoint and cost, together. Raises LeaseLost."""
         job = self._held(lease)
-        advanced = job.checkpoints.get(lease.shard) != checkpoint
+        advanced = job.checkpoints.get(lease.number) != checkpoint
         job.labels |= labels
-        job.checkpoints[lease.shard], job.tokens[lease.shard] = checkpoint, tokens
-        self._under(lease, Saved(advanced=advanced, progress=Progress()))
+        job.checkpoints[lease.number], job.tokens[lease.number] = checkpoint, tokens
+        self._under(lease, Saved(advanced=advanced, progress={}))
 
-    def finish(self, lease: Lease, status: ShardStatus, code: str | None) -> JobStatus:
+    def finish(self, lease: Lease, status: WorkStatus, code: str | None) -> JobStatus:
         """The job's status afterwards. Raises LeaseLost."""
         self._under(lease, ended(status, error=None if code is None else {"code": code, "message": "no"}))
         return self.jobs[lease.job_id].state.status
@@ -157,16 +158,16 @@ class Model:
         self._asked(job, DeleteAsked())
         del self.jobs[job.id]
 
-    def _under(self, lease: Lease, event: ShardEvent) -> Changes:
+    def _under(self, lease: Lease, event: WorkEvent) -> Changes:
         job = self._held(lease)
-        return self._happen(job, job.shards[lease.shard], event)
+        return self._happen(job, job.shards[lease.number], event)
 
     def _held(self, lease: Lease) -> ModelJob:
         if not self.holds(lease):
             raise LeaseLost("the shard is another's, or nobody's")
         return self.jobs[lease.job_id]
 
-    def _happen(self, job: ModelJob, shard: ShardState, event: ShardEvent) -> Changes:
+    def _happen(self, job: ModelJob, shard: WorkState, event: WorkEvent) -> Changes:
         changes = decide(job.state, shard, event, now=self.now, max_crashes=MAX_CRASHES)
         self._apply(job, changes)
         return changes
@@ -176,27 +177,27 @@ class Model:
 
     def _apply(self, job: ModelJob, changes: Changes) -> None:
         """What a store does, in the same order."""
-        if changes.shard is not None:
-            job.shards[changes.shard.shard] = changes.shard
+        if changes.work is not None:
+            job.shards[changes.work.number] = changes.work
         job.state = changes.job
         if changes.siblings is not None:
             job.shards = [self._sibling(shard, changes.siblings) for shard in job.shards]
         job.events += [entry.type for entry in changes.entries]
         if changes.settling is not None:
             counts = _counts(job.shards)
-            self._apply(job, settle(job.state, counts, changes.settling, progress=Progress(), now=self.now))
+            self._apply(job, settle(job.state, counts, changes.settling, progress={}, now=self.now))
 
-    def _sibling(self, shard: ShardState, siblings: Siblings) -> ShardState:
+    def _sibling(self, shard: WorkState, siblings: Siblings) -> WorkState:
         match siblings:
             case Siblings.UNBLOCK:
-                is_blocked = shard.status is ShardStatus.BLOCKED
-                return replace(shard, status=ShardStatus.QUEUED) if is_blocked else shard
+                is_blocked = shard.status is WorkStatus.BLOCKED
+                return replace(shard, status=WorkStatus.QUEUED) if is_blocked else shard
             case Siblings.CANCEL_IDLE:
-                return replace(shard, status=ShardStatus.CANCELLED) if shard.is_idle(self.now) else shard
+                return replace(shard, status=WorkStatus.CANCELLED) if shard.is_idle(self.now) else shard
             case _:
                 assert_never(siblings)
 
-    def _first(self) -> tuple[ModelJob, ShardState] | None:
+    def _first(self) -> tuple[ModelJob, WorkState] | None:
         """The shard whose lease ran out first, else the one that is queued for longest."""
         open_to_claims = [
             (job, shard)
@@ -205,21 +206,21 @@ class Model:
             for shard in job.shards
         ]
         expired = [(shard.lease_until, job, shard) for job, shard in open_to_claims if shard.has_expired(self.now)]
-        queued = [(job.number, shard.shard, job, shard) for job, shard in open_to_claims if _is_queued(shard)]
+        queued = [(job.number, shard.number, job, shard) for job, shard in open_to_claims if _is_queued(shard)]
         if expired:
             return min(expired, key=lambda found: found[0] or self.now)[1:]
         return min(queued, key=lambda found: found[:2])[2:] if queued else None
 
 
-def _is_queued(shard: ShardState) -> bool:
-    return shard.status is ShardStatus.QUEUED
+def _is_queued(shard: WorkState) -> bool:
+    return shard.status is WorkStatus.QUEUED
 
 
-def _counts(shards: Sequence[ShardState]) -> ShardCounts:
+def _counts(shards: Sequence[WorkState]) -> WorkCounts:
     statuses = [shard.status for shard in shards]
-    return ShardCounts(
-        waiting=sum(status in WAITING_SHARD for status in statuses),
-        running=statuses.count(ShardStatus.RUNNING),
-        succeeded=statuses.count(ShardStatus.SUCCEEDED),
+    return WorkCounts(
+        waiting=sum(status in WAITING_WORK for status in statuses),
+        running=statuses.count(WorkStatus.RUNNING),
+        succeeded=statuses.count(WorkStatus.SUCCEEDED),
         total=len(statuses),
     )

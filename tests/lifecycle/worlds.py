@@ -30,7 +30,7 @@ class World:
 
     def later(self) -> None:
         """Let every lease run out and every wait be over."""
-        self.run(self._connection.execute("UPDATE shards SET lease_until = lease_until - $1::interval", _STEP))
+        self.run(self._connection.execute("UPDATE work_items SET lease_until = lease_until - $1::interval", _STEP))
         self.run(self._connection.execute("UPDATE jobs SET retry_at = retry_at - $1::interval", _STEP))
 
     def clear(self) -> None:

@@ -9,8 +9,9 @@ from prometheus_client import Metric
 
 from api.metrics import ApiMetrics
 from service.observability.metrics import ServiceMetrics
-from service.records.jobs import JobStatus, ShardStatus
+from service.records.jobs import JobStatus
 from service.records.observations import JobStatistics
+from service.records.work import WorkStatus
 from service.scoring.calls.executor import CallExecutor
 from service.search.predictions.prompt_tree import Usage
 from tests.support.memory import MemoryStore
@@ -66,7 +67,7 @@ async def _api() -> ServiceMetrics:
 
 
 async def _no_jobs() -> JobStatistics:
-    no_jobs, no_shards = dict.fromkeys(JobStatus, 0), dict.fromkeys(ShardStatus, 0)
+    no_jobs, no_shards = dict.fromkeys(JobStatus, 0), dict.fromkeys(WorkStatus, 0)
     return JobStatistics(jobs=no_jobs, shards=no_shards, oldest_queued_seconds=0.0, crashes=0)
 
 

@@ -7,7 +7,7 @@ still runs; the few tests that are there for it. `make mutations` shows that the
 from tests.mutations.mutation import Mutation
 from tests.mutations.training import TRAINING
 
-FENCE = "        shards.c.epoch == lease.epoch,\n        shards.c.worker_id == lease.worker_id,\n"
+FENCE = "        work_items.c.epoch == lease.epoch,\n        work_items.c.worker_id == lease.worker_id,\n"
 ANY_LEASE = ("service/storage/fence.py", FENCE, "")
 CLAIMING = "tests/behaviour/test_claiming.py"
 LIFE = "tests/unit/lifecycle/test_decisions.py"
@@ -21,42 +21,42 @@ MUTATIONS = (
     Mutation(
         "the fence ignores the epoch",
         "service/storage/fence.py",
-        "        shards.c.epoch == lease.epoch,\n",
+        "        work_items.c.epoch == lease.epoch,\n",
         "",
         (f"{CLAIMING}::test_a_worker_who_comes_back_does_not_hold_the_lease_it_had_before",),
     ),
     Mutation(
         "a lost lease is no reason to stop",
         "service/storage/fence.py",
-        "    query = select(*SHARD_STATE).where(holds(lease)).with_for_update(key_share=True)\n",
-        "    leased = (shards.c.job_id == lease.job_id) & (shards.c.shard == lease.shard)\n"
-        "    query = select(*SHARD_STATE).where(leased).with_for_update(key_share=True)\n",
+        "    query = select(*WORK_STATE).where(holds(lease)).with_for_update(key_share=True)\n",
+        "    leased = (work_items.c.job_id == lease.job_id) & (work_items.c.number == lease.number)\n"
+        "    query = select(*WORK_STATE).where(leased).with_for_update(key_share=True)\n",
         ("tests/behaviour/test_lease_fence.py",),
     ),
     Mutation(
         "leases never count as run out",
-        "service/storage/shards.py",
-        "(shards.c.status == ShardStatus.RUNNING) & (shards.c.lease_until < func.now())",
-        "(shards.c.status == ShardStatus.RUNNING) & (shards.c.lease_until < shards.c.queued_at)",
+        "service/storage/work_queue.py",
+        "(work_items.c.status == WorkStatus.RUNNING) & (work_items.c.lease_until < func.now())",
+        "(work_items.c.status == WorkStatus.RUNNING) & (work_items.c.lease_until < work_items.c.queued_at)",
         (f"{CLAIMING}::test_a_shard_whose_lease_ran_out_goes_on_where_it_was_saved",),
     ),
     Mutation(
         "leases always count as run out",
-        "service/storage/shards.py",
-        "(shards.c.status == ShardStatus.RUNNING) & (shards.c.lease_until < func.now())",
-        "(shards.c.status == ShardStatus.RUNNING)",
+        "service/storage/work_queue.py",
+        "(work_items.c.status == WorkStatus.RUNNING) & (work_items.c.lease_until < func.now())",
+        "(work_items.c.status == WorkStatus.RUNNING)",
         (f"{CLAIMING}::test_a_shard_is_claimed_by_one_worker_only",),
     ),
     Mutation(
         "crashes are forgotten by no progress",
         "service/lifecycle/moves.py",
-        "draft.shard_becomes(ShardStatus.RUNNING, crashes=0)",
-        "draft.shard_becomes(ShardStatus.RUNNING)",
+        "draft.work_becomes(WorkStatus.RUNNING, crashes=0)",
+        "draft.work_becomes(WorkStatus.RUNNING)",
         (f"{CLAIMING}::test_a_shard_that_advances_between_crashes_is_never_given_up",),
     ),
     Mutation(
         "saving the same again counts as progress",
-        "service/storage/shards.py",
+        "service/storage/work_queue.py",
         "Saved(advanced=advanced, progress",
         "Saved(advanced=True, progress",
         (f"{CLAIMING}::test_saving_the_same_again_is_no_progress",),
@@ -64,8 +64,8 @@ MUTATIONS = (
     Mutation(
         "a lease that ran out counts as no crash",
         "service/lifecycle/moves.py",
-        "crashes=shard.crashes + int(shard.status is ShardStatus.RUNNING),",
-        "crashes=shard.crashes,",
+        "crashes=work.crashes + int(work.status is WorkStatus.RUNNING),",
+        "crashes=work.crashes,",
         (f"{CLAIMING}::test_a_shard_that_ends_workers_without_progress_is_given_up",),
     ),
     Mutation(

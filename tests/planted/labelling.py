@@ -17,8 +17,10 @@ from service.jobs.running.run import run_shard
 from service.jobs.submission.submit import submit
 from service.ports.scoring import Scorer
 from service.records.access import LOCAL_CALLER
-from service.records.jobs import ClaimedShard, ShardStatus
+from service.records.jobs import ClaimedShard
+from service.records.work import WorkStatus
 from service.scoring.registry import ConfiguredScorers
+from tests.support.claiming import claim_shard
 from tests.support.memory import MemoryStore
 
 LIMITS = Limits(max_bytes=10_000_000, max_rows=10_000, max_row_bytes=64_000)
@@ -68,7 +70,7 @@ async def _reported(case: Case) -> Report:
 
 async def _claim(store: MemoryStore) -> ClaimedShard | None:
     async with store.worker_unit() as unit:
-        return await unit.shards.claim(WorkerId("worker"), 600.0)
+        return await claim_shard(unit, WorkerId("worker"), 600.0)
 
 
 async def _run(store: MemoryStore, scorer: Scorer, claimed: ClaimedShard) -> None:
@@ -77,4 +79,4 @@ async def _run(store: MemoryStore, scorer: Scorer, claimed: ClaimedShard) -> Non
         await run_shard(store, scorer, claimed, checkpoint_seconds=0.0, stop=asyncio.Event())
     except BackendRefused as error:
         async with store.worker_unit() as unit:
-            await unit.shards.finish(claimed.lease, ShardStatus.FAILED, error={"message": str(error)})
+            await unit.work.finish(claimed.lease, WorkStatus.FAILED, error={"message": str(error)})

@@ -37,7 +37,7 @@ async def begin_with(store: Store, scorer: Scorer, claimed: ClaimedShard) -> Sam
         known = await unit.backends.of_job(claimed.lease, measured)
         _compare(known.identity, measured)
         if claimed.paused:
-            await unit.shards.resume(claimed)
+            await unit.work.resume(claimed.lease)
     return SameBackend(scorer, known)
 
 

@@ -21,7 +21,7 @@ _TOLD_CHARACTERS = 200  # of a reason; the label states have it whole
 async def rows_left_out(store: Store, claimed: ClaimedShard) -> dict[Row, str]:
     """Those that were recorded so far, with the reason."""
     async with store.worker_unit() as unit:
-        return await unit.labels.unscorable(claimed.lease.job_id, claimed.lease.shard)
+        return await unit.labels.unscorable(claimed.lease.job_id, claimed.lease.number)
 
 
 async def leave_out(

@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 import orjson
@@ -23,8 +22,9 @@ from service.ports.observers import UNOBSERVED, WorkObserver
 from service.ports.scoring import Scorer
 from service.ports.store import Store
 from service.records.access import NO_QUOTAS, Quotas
-from service.records.jobs import ClaimedShard, Progress, ShardStatus
+from service.records.jobs import ClaimedShard, Progress
 from service.records.labels import LabelState, LabelStatus
+from service.records.work import WorkOutcome, WorkStatus
 from service.search.engine import Search
 from service.search.predictions.prompt_tree import PromptTree
 from service.search.predictions.scores import Scores, margin
@@ -34,13 +34,6 @@ from service.search.state.steps import Phase, State, StopReason
 from service.spans import span
 
 UNCERTAIN_MARGIN_NATS = 0.5  # below this the runner-up has more than 3/8 of the two labels' probability
-
-
-class ShardOutcome(StrEnum):
-    """How a run ended."""
-
-    SUCCEEDED = "succeeded"  # the shard is finished and recorded as such
-    STOPPED = "stopped"  # asked to stop; everything up to the last step is saved
 
 
 async def run_shard(
@@ -53,7 +46,7 @@ async def run_shard(
     memory: Memory | None = None,
     observer: WorkObserver = UNOBSERVED,
     quotas: Quotas = NO_QUOTAS,
-) -> ShardOutcome:
+) -> WorkOutcome:
     """Search the shard's labels to the end, or until told to stop; a paused job goes on.
 
     Rows that the backend gives no scores for are left out, and the search begins again without them; what was
@@ -87,9 +80,9 @@ async def run_shard(
             break
     if stop.is_set() and run.search.state.phase is not Phase.DONE:
         await run.save()
-        return ShardOutcome.STOPPED
+        return WorkOutcome.STOPPED
     await run.finish(StopReason.LIMIT if limited else run.search.state.stop)
-    return ShardOutcome.SUCCEEDED
+    return WorkOutcome.SUCCEEDED
 
 
 def _stored_state(claimed: ClaimedShard) -> State | None:
@@ -102,7 +95,7 @@ def _stored_state(claimed: ClaimedShard) -> State | None:
     try:
         return checkpoint.from_json(orjson.loads(claimed.checkpoint))
     except checkpoint.LaterVersion as error:
-        message = f"a later release has worked on shard {claimed.lease.shard}, and this one cannot go on: {error}"
+        message = f"a later release has worked on shard {claimed.lease.number}, and this one cannot go on: {error}"
         raise CheckpointTooNew(message) from error
     except checkpoint.OtherVersion:
         return None
@@ -200,9 +193,11 @@ class _Run:
         await self.save()
         async with self.store.worker_unit() as unit:
             if self.left_out:
-                rows = await unit.rows.of(self.claimed.dataset_id, self.claimed.lease.shard)
-                await unit.shards.warn(self.claimed.lease, told(self.left_out, rows, self.claimed.config.task))
-            await unit.shards.finish(self.claimed.lease, ShardStatus.SUCCEEDED, summary=self.summary(reason))
+                rows = await unit.rows.of(self.claimed.dataset_id, self.claimed.lease.number)
+                await unit.work.warn(self.claimed.lease, told(self.left_out, rows, self.claimed.config.task))
+            summary = self.summary(reason)
+            await unit.shards.summarize(self.claimed.lease, summary)
+            await unit.work.finish(self.claimed.lease, WorkStatus.SUCCEEDED, summary=summary)
 
     def progress(self) -> Progress:
         """How far the shard is and what it has cost."""

@@ -18,8 +18,9 @@ from service.jobs.submission.preparation import Preparation, prepare
 from service.ports.scoring import Scorers
 from service.ports.store import ProjectStore, ProjectUnit
 from service.records.access import AuditAction, AuditEntry, Size
-from service.records.jobs import Job, NewDataset, NewJob, NewRow, Origin, StoredRequest
+from service.records.jobs import Job, NewDataset, NewJob, NewRow, StoredRequest
 from service.records.scoring import BackendIdentity
+from service.records.work import Origin
 from service.spans import current_traceparent, span
 from service.values import as_text
 

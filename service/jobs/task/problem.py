@@ -41,9 +41,9 @@ async def load_problem(store: Store, scorer: Scorer, claimed: ClaimedShard, left
     """Read the shard's rows but those left out, and the anchor's labelled rows if there is one. Raises BackendError."""
     anchor = None
     async with store.worker_unit() as unit:
-        rows = await unit.rows.of(claimed.dataset_id, claimed.lease.shard)
-        if claimed.lease.shard != ANCHOR and claimed.config.method.reads_anchor:
-            saved = await unit.shards.checkpoint(claimed.lease.job_id, ANCHOR)
+        rows = await unit.rows.of(claimed.dataset_id, claimed.lease.number)
+        if claimed.lease.number != ANCHOR and claimed.config.method.reads_anchor:
+            saved = await unit.work.checkpoint(claimed.lease.job_id, ANCHOR)
             anchor = AnchorLabels(
                 await unit.rows.of(claimed.dataset_id, ANCHOR),
                 await unit.labels.of_shard(claimed.lease.job_id, ANCHOR),

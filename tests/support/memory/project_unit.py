@@ -4,11 +4,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from service.identifiers import DatasetId, JobId
-from service.lifecycle import JobState, ShardState, created, decide_job
+from service.lifecycle import JobState, WorkState, created, decide_job
 from service.lifecycle.events import CancelAsked, JobEvent, PauseAsked, ResumeAsked
 from service.records.access import AuditEntry, Holdings
-from service.records.jobs import Event, Job, JobStatus, NewDataset, NewJob, NewRow, NewShard, ShardStatus
+from service.records.jobs import Event, Job, JobStatus, NewDataset, NewJob, NewRow, NewShard
 from service.records.labels import LabeledRow, LabelState
+from service.records.work import WorkStatus
 from service.storage.records import gold_text, unlabeled
 from tests.support.memory.state import ShardRecord, State
 
@@ -34,11 +35,13 @@ class MemoryJobs:
         self._state.jobs[job.id] = Job(**values, created_at=now)
         self._state.lives[job.id] = JobState(id=job.id, name=job.config.name, status=JobStatus.QUEUED)
         for shard in shards:
-            status = ShardStatus.BLOCKED if shard.blocked else ShardStatus.QUEUED
-            state = ShardState(job_id=job.id, shard=shard.index, rows=shard.rows, status=status, run_after=now)
-            self._state.shards[job.id, shard.index] = state
-            self._state.records[job.id, shard.index] = ShardRecord(queued_at=now)
-        self._state.append(job.id, created(job, shards, now))
+            status = WorkStatus.BLOCKED if shard.blocked else WorkStatus.QUEUED
+            payload = {"rows": shard.rows}
+            state = WorkState(job_id=job.id, number=shard.index, payload=payload, status=status, run_after=now)
+            self._state.items[job.id, shard.index] = state
+            self._state.shards[job.id, shard.index] = ShardRecord(queued_at=now, rows=shard.rows)
+        size = {"rows": sum(shard.rows for shard in shards), "shards": len(shards)}
+        self._state.append(job.id, created(self._state.lives[job.id], size, now))
 
     async def get(self, job_id: JobId) -> Job:
         return self._state.job(job_id)
@@ -57,8 +60,8 @@ class MemoryJobs:
         return dataset.columns, dataset.gold_field
 
     async def summaries(self, job_id: JobId) -> dict[int, Mapping[str, Any] | None]:
-        shards = [shard for (job, shard), s in self._state.shards.items() if job == job_id and s.status == "succeeded"]
-        return {shard: self._state.records[job_id, shard].summary for shard in sorted(shards)}
+        done = [item.number for item in self._state.items_of(job_id) if item.status == "succeeded"]
+        return {shard: self._state.shards[job_id, shard].summary for shard in done}
 
     async def arrow_schema(self, job_id: JobId) -> bytes | None:
         return self._state.datasets[self._state.job(job_id).dataset_id].arrow_schema

@@ -1,7 +1,7 @@
 """What the store in memory holds, and how it applies what `service.lifecycle` decides."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, assert_never
 
@@ -9,10 +9,11 @@ import orjson
 
 from service.errors import JobNotFound, LeaseLost
 from service.identifiers import BackendId, DatasetId, JobId, Row
-from service.lifecycle import WAITING_SHARD, Changes, Entry, JobState, ShardCounts, ShardState, Siblings, settle
-from service.records.jobs import Event, Job, Lease, NewDataset, NewRow, Progress, ShardStatus
+from service.lifecycle import WAITING_WORK, Changes, Entry, JobState, Siblings, WorkCounts, WorkState, settle
+from service.records.jobs import Event, Job, NewDataset, NewRow, Progress
 from service.records.labels import LabelState
 from service.records.scoring import BackendIdentity
+from service.records.work import Lease, WorkStatus
 from service.search.predictions.prompt_tree import LogProbabilities
 from service.search.prompting.recall import PromptKey
 from service.storage.records import SUMMED
@@ -23,6 +24,7 @@ class ShardRecord:
     """A shard and what is stored of it beside its state."""
 
     queued_at: datetime
+    rows: int
     checkpoint: bytes | None = None
     progress: Progress = field(default_factory=Progress)
     remembered: int = 0
@@ -39,8 +41,8 @@ class State:
     rows: dict[DatasetId, tuple[NewRow, ...]] = field(default_factory=dict)
     jobs: dict[JobId, Job] = field(default_factory=dict)  # as they were made
     lives: dict[JobId, JobState] = field(default_factory=dict)
-    shards: dict[tuple[JobId, int], ShardState] = field(default_factory=dict)
-    records: dict[tuple[JobId, int], ShardRecord] = field(default_factory=dict)
+    items: dict[tuple[JobId, int], WorkState] = field(default_factory=dict)
+    shards: dict[tuple[JobId, int], ShardRecord] = field(default_factory=dict)
     labels: dict[tuple[JobId, Row], LabelState] = field(default_factory=dict)
     events: dict[JobId, tuple[Event, ...]] = field(default_factory=dict)
     tokens: dict[date, int] = field(default_factory=dict)
@@ -67,36 +69,36 @@ class State:
             progress=self._progress(life),
         )
 
-    def shards_of(self, job_id: JobId) -> list[ShardState]:
-        """The job's shards in their order."""
-        return [shard for (job, _), shard in sorted(self.shards.items()) if job == job_id]
+    def items_of(self, job_id: JobId) -> list[WorkState]:
+        """The job's work items in their order."""
+        return [self.items[key] for key in sorted(self.items) if key[0] == job_id]
 
-    def held(self, lease: Lease) -> ShardState:
-        """The leased shard. Raises LeaseLost where it is not the worker's any more."""
-        shard = self.shards.get((lease.job_id, lease.shard))
-        held = None if shard is None else (shard.epoch, shard.worker_id, shard.status)
-        if shard is None or held != (lease.epoch, lease.worker_id, ShardStatus.RUNNING):
-            raise LeaseLost(f"{lease.worker_id} no longer holds shard {lease.shard} of {lease.job_id}")
-        return shard
+    def held(self, lease: Lease) -> WorkState:
+        """The leased item. Raises LeaseLost where it is not the worker's any more."""
+        item = self.items.get((lease.job_id, lease.number))
+        held = None if item is None else (item.epoch, item.worker_id, item.status)
+        if item is None or held != (lease.epoch, lease.worker_id, WorkStatus.RUNNING):
+            raise LeaseLost(f"{lease.worker_id} no longer holds item {lease.number} of {lease.job_id}")
+        return item
 
     def put_record(self, lease: Lease, **changes: Any) -> None:
         """Change what is stored of a shard."""
-        key = (lease.job_id, lease.shard)
-        self.records[key] = replace(self.records[key], **changes)
+        key = (lease.job_id, lease.number)
+        self.shards[key] = replace(self.shards[key], **changes)
 
     def apply(self, changes: Changes) -> None:
         """Write what was decided, and whether the job has ended with it."""
         job_id = changes.job.id
-        if changes.shard is not None:
-            self.shards[job_id, changes.shard.shard] = changes.shard
+        if changes.work is not None:
+            self.items[job_id, changes.work.number] = changes.work
         self.lives[job_id] = changes.job
         if changes.siblings is not None:
-            for shard in self.shards_of(job_id):
-                self.shards[job_id, shard.shard] = self._sibling(shard, changes.siblings)
+            for item in self.items_of(job_id):
+                self.items[job_id, item.number] = self._sibling(item, changes.siblings)
         for entry in changes.entries:
             self.append(job_id, entry)
         if changes.settling is not None:
-            counts, progress = self._counts(job_id), self.job(job_id).progress
+            counts, progress = self._counts(job_id), asdict(self.job(job_id).progress)
             self.apply(settle(changes.job, counts, changes.settling, progress=progress, now=self.now()))
 
     def append(self, job_id: JobId, entry: Entry) -> None:
@@ -126,30 +128,30 @@ class State:
             return None
         return ((life.paused_at or self.now()) - life.started_at).total_seconds() - life.paused_seconds
 
-    def _sibling(self, shard: ShardState, siblings: Siblings) -> ShardState:
+    def _sibling(self, item: WorkState, siblings: Siblings) -> WorkState:
         match siblings:
             case Siblings.UNBLOCK:
-                is_blocked = shard.status is ShardStatus.BLOCKED
-                return replace(shard, status=ShardStatus.QUEUED) if is_blocked else shard
+                is_blocked = item.status is WorkStatus.BLOCKED
+                return replace(item, status=WorkStatus.QUEUED) if is_blocked else item
             case Siblings.CANCEL_IDLE:
-                idle = replace(shard, status=ShardStatus.CANCELLED, worker_id=None, lease_until=None)
-                return idle if shard.is_idle(self.now()) else shard
+                idle = replace(item, status=WorkStatus.CANCELLED, worker_id=None, lease_until=None)
+                return idle if item.is_idle(self.now()) else item
             case _:
                 assert_never(siblings)
 
-    def _counts(self, job_id: JobId) -> ShardCounts:
-        statuses = [shard.status for shard in self.shards_of(job_id)]
-        waiting = sum(status in WAITING_SHARD for status in statuses)
-        succeeded = statuses.count(ShardStatus.SUCCEEDED)
-        return ShardCounts(waiting, statuses.count(ShardStatus.RUNNING), succeeded, len(statuses))
+    def _counts(self, job_id: JobId) -> WorkCounts:
+        statuses = [item.status for item in self.items_of(job_id)]
+        waiting = sum(status in WAITING_WORK for status in statuses)
+        succeeded = statuses.count(WorkStatus.SUCCEEDED)
+        return WorkCounts(waiting, statuses.count(WorkStatus.RUNNING), succeeded, len(statuses))
 
     def _progress(self, life: JobState) -> Progress:
-        pairs = [(shard, self.records[life.id, shard.shard].progress) for shard in self.shards_of(life.id)]
-        rows = sum(shard.rows for shard, _ in pairs)
-        known = [(progress.utility, shard.rows) for shard, progress in pairs if progress.utility is not None]
+        shards = [self.shards[life.id, item.number] for item in self.items_of(life.id)]
+        rows = sum(shard.rows for shard in shards)
+        known = [(one.progress.utility, one.rows) for one in shards if one.progress.utility is not None]
         weight = sum(size for _, size in known)
         return Progress(
             rows=rows,
             utility=sum(utility * size for utility, size in known) / weight if weight else None,
-            **{name: sum(getattr(progress, name) for _, progress in pairs) for name in SUMMED},
+            **{name: sum(getattr(one.progress, name) for one in shards) for name in SUMMED},
         )

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from service.identifiers import DEFAULT_PROJECT
+from service.ports.store import ProjectUnit, WorkerUnit
 from service.records.access import Caller
-from service.storage.units import PostgresProjectUnit, PostgresWorkerUnit
 from tests.support.memory import project_unit as api
 from tests.support.memory import worker_unit as workers
 from tests.support.memory.state import State
@@ -28,10 +28,10 @@ class MemoryStore:
         self._turn = asyncio.Lock()
 
     @asynccontextmanager
-    async def project_unit(self, caller: Caller) -> AsyncIterator[PostgresProjectUnit]:
+    async def project_unit(self, caller: Caller) -> AsyncIterator[ProjectUnit]:
         assert caller.project == DEFAULT_PROJECT, "projects are kept apart in Postgres"
         async with self._transaction() as state:
-            yield PostgresProjectUnit(
+            yield ProjectUnit(
                 datasets=api.MemoryDatasets(state),
                 jobs=cast("Any", api.MemoryJobs(state)),
                 labels=cast("Any", api.MemoryLabels(state)),
@@ -45,10 +45,12 @@ class MemoryStore:
             )
 
     @asynccontextmanager
-    async def worker_unit(self) -> AsyncIterator[PostgresWorkerUnit]:
+    async def worker_unit(self) -> AsyncIterator[WorkerUnit]:
         async with self._transaction() as state:
-            yield PostgresWorkerUnit(
-                shards=workers.MemoryShards(state, max_crashes=self._max_crashes),
+            work = workers.MemoryWork(state, max_crashes=self._max_crashes)
+            yield WorkerUnit(
+                work=work,
+                shards=workers.MemoryShards(state, work),
                 rows=workers.MemoryRows(state),
                 labels=workers.MemoryLabelWriter(state),
                 events=_NOWHERE,

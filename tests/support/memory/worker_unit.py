@@ -1,75 +1,55 @@
 """What workers do with the store in memory."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from service.identifiers import DEFAULT_PROJECT, BackendId, DatasetId, JobId, Label, ProjectName, Row, WorkerId
-from service.lifecycle import Changes, ShardState, decide
-from service.lifecycle.events import Claimed, Crashed, Found, GivenBack, Renewed, Saved, ShardEvent, ended, lacking
+from service.lifecycle import Changes, WorkState, decide
+from service.lifecycle.events import Claimed, Crashed, Found, GivenBack, Renewed, Saved, WorkEvent, ended, lacking
 from service.records.access import Spending
-from service.records.jobs import (
-    Backoff,
-    ClaimedShard,
-    JobStatus,
-    KnownBackend,
-    Lease,
-    PauseReason,
-    Progress,
-    ShardRow,
-    ShardStatus,
-)
+from service.records.jobs import Backoff, ClaimedShard, JobStatus, KnownBackend, PauseReason, Progress, ShardRow
 from service.records.labels import LabelState
 from service.records.scoring import BackendIdentity
+from service.records.work import ClaimedWork, Lease, WorkKind, WorkStatus
 from service.search.predictions.prompt_tree import LogProbabilities, Usage
 from service.search.prompting.recall import Answers, PromptKey
 from tests.support.memory.state import State
 
 
-class MemoryShards:
+class MemoryWork:
     def __init__(self, state: State, *, max_crashes: int) -> None:
         self._state = state
         self._max_crashes = max_crashes
 
-    async def claim(self, worker_id: WorkerId, lease_seconds: float) -> ClaimedShard | None:
-        while (shard := self._first()) is not None:
-            changes = self._happen(shard, Claimed(worker_id=worker_id, lease_seconds=lease_seconds))
+    async def claim(self, kinds: Sequence[WorkKind], worker_id: WorkerId, lease_seconds: float) -> ClaimedWork | None:
+        while (item := self._first(kinds)) is not None:
+            changes = self._happen(item, Claimed(worker_id=worker_id, lease_seconds=lease_seconds))
             if changes.is_claimed:
-                return self._claimed(self._state.shards[shard.job_id, shard.shard], changes)
+                return self._claimed(self._state.items[item.job_id, item.number], changes)
         return None
 
     async def renew(self, lease: Lease, lease_seconds: float) -> bool:
         return self._happen(self._state.held(lease), Renewed(lease_seconds=lease_seconds)).interrupts
 
-    async def checkpoint(self, job_id: JobId, shard: int) -> bytes | None:
-        record = self._state.records.get((job_id, shard))
+    async def checkpoint(self, job_id: JobId, number: int) -> bytes | None:
+        record = self._state.shards.get((job_id, number))
         return None if record is None else record.checkpoint
 
-    async def save(self, lease: Lease, *, checkpoint: bytes, progress: Progress) -> None:
-        shard, before = self._state.held(lease), self._state.records[lease.job_id, lease.shard]
-        self._state.put_record(lease, checkpoint=checkpoint, progress=progress)
-        job_progress = self._state.job(lease.job_id).progress
-        self._happen(shard, Saved(advanced=before.checkpoint != checkpoint, progress=job_progress))
-        self._state.charge(progress.tokens_computed - before.progress.tokens_computed)
-
-    async def spend(self, lease: Lease, usage: Usage, *, remembered: int) -> None:
-        self._state.held(lease)
-        before = self._state.records[lease.job_id, lease.shard].progress
-        cost = {name: getattr(usage, name) for name in ("prompts", "tokens_sent", "tokens_computed")}
-        progress = replace(before, **cost)
-        self._state.put_record(lease, progress=progress, remembered=remembered, modelled=usage.modelled)
-        self._state.charge(usage.tokens_computed - before.tokens_computed)
+    async def save(self, lease: Lease, checkpoint: bytes) -> None:
+        item, before = self._state.held(lease), await self.checkpoint(lease.job_id, lease.number)
+        self._state.put_record(lease, checkpoint=checkpoint)
+        progress = asdict(self._state.job(lease.job_id).progress)
+        self._happen(item, Saved(advanced=before != checkpoint, progress=progress))
 
     async def finish(
         self,
         lease: Lease,
-        status: ShardStatus,
+        status: WorkStatus,
         *,
         error: Mapping[str, Any] | None = None,
         summary: Mapping[str, Any] | None = None,
     ) -> JobStatus:
-        key = lease.job_id, lease.shard
-        self._state.records[key] = replace(self._state.records[key], summary=summary)
         self._happen(self._state.held(lease), ended(status, error=error, summary=summary))
         return self._state.lives[lease.job_id].status
 
@@ -78,65 +58,109 @@ class MemoryShards:
         self._happen(self._state.held(lease), kind(delay_seconds=delay_seconds))
 
     async def pause(
-        self, claimed: ClaimedShard, reason: PauseReason, message: str, *, backoff: Backoff, at_least_seconds: float
+        self,
+        lease: Lease,
+        reason: PauseReason,
+        message: str,
+        *,
+        tried: bool,
+        backoff: Backoff,
+        at_least_seconds: float,
     ) -> None:
-        event = lacking(claimed, reason, message, backoff=backoff, at_least_seconds=at_least_seconds)
-        self._happen(self._state.held(claimed.lease), event)
+        event = lacking(reason, message, tried=tried, backoff=backoff, at_least_seconds=at_least_seconds)
+        self._happen(self._state.held(lease), event)
 
-    async def resume(self, claimed: ClaimedShard) -> None:
-        self._happen(self._state.held(claimed.lease), Found())
+    async def resume(self, lease: Lease) -> None:
+        self._happen(self._state.held(lease), Found())
 
     async def warn(self, lease: Lease, warning: str) -> None:
         job = self._state.jobs[self._state.held(lease).job_id]
         self._state.jobs[job.id] = replace(job, warnings=(*job.warnings, warning))
 
-    async def job_totals(self, job_id: JobId) -> tuple[int, float]:
-        seconds = self._state.elapsed_seconds(self._state.lives[job_id]) or 0.0
-        return self._state.job(job_id).progress.tokens_computed, seconds
-
-    def _happen(self, shard: ShardState, event: ShardEvent) -> Changes:
-        job = self._state.lives[shard.job_id]
-        changes = decide(job, shard, event, now=self._state.now(), max_crashes=self._max_crashes)
+    def _happen(self, item: WorkState, event: WorkEvent) -> Changes:
+        job = self._state.lives[item.job_id]
+        changes = decide(job, item, event, now=self._state.now(), max_crashes=self._max_crashes)
         self._state.apply(changes)
         return changes
 
-    def _first(self) -> ShardState | None:
-        """The shard whose lease ran out first, else the one that is queued for longest."""
+    def _first(self, kinds: Sequence[WorkKind]) -> WorkState | None:
+        """The item whose lease ran out first, else the one that is queued for longest."""
         now = self._state.now()
-        shards = [shard for shard in self._state.shards.values() if self._may_be_claimed(shard)]
-        expired = [shard for shard in shards if shard.has_expired(now)]
+        items = [item for item in self._state.items.values() if item.kind in kinds and self._may_be_claimed(item)]
+        expired = [item for item in items if item.has_expired(now)]
         if expired:
-            return min(expired, key=lambda shard: (shard.lease_until or now, shard.job_id, shard.shard))
-        queued = [shard for shard in shards if shard.status is ShardStatus.QUEUED and (shard.run_after or now) <= now]
+            return min(expired, key=lambda item: (item.lease_until or now, item.job_id, item.number))
+        queued = [item for item in items if item.status is WorkStatus.QUEUED and (item.run_after or now) <= now]
         return min(
             queued,
-            key=lambda shard: (self._state.records[shard.job_id, shard.shard].queued_at, shard.job_id, shard.shard),
+            key=lambda item: (self._state.shards[item.job_id, item.number].queued_at, item.job_id, item.number),
             default=None,
         )
 
-    def _may_be_claimed(self, shard: ShardState) -> bool:
-        job = self._state.lives[shard.job_id]
+    def _may_be_claimed(self, item: WorkState) -> bool:
+        job = self._state.lives[item.job_id]
         return job.cancel_requested or not job.waits(self._state.now())
 
-    def _claimed(self, shard: ShardState, changes: Changes) -> ClaimedShard:
-        job, record = self._state.jobs[shard.job_id], self._state.records[shard.job_id, shard.shard]
-        shards = self._state.shards_of(job.id)
-        lease = {name: getattr(shard, name) for name in ("job_id", "shard", "epoch", "worker_id")}
-        return ClaimedShard(
+    def _claimed(self, item: WorkState, changes: Changes) -> ClaimedWork:
+        lease = {name: getattr(item, name) for name in ("job_id", "number", "epoch", "worker_id")}
+        return ClaimedWork(
             lease=Lease(**lease),
+            kind=item.kind,
             project=DEFAULT_PROJECT,
+            payload=item.payload,
+            checkpoint=self._state.shards[item.job_id, item.number].checkpoint,
+            crashes=item.crashes,
+            paused=changes.job.status is JobStatus.PAUSED,
+            origin=self._state.jobs[item.job_id].origin,
+        )
+
+
+class MemoryShards:
+    def __init__(self, state: State, work: MemoryWork) -> None:
+        self._state = state
+        self._work = work
+
+    async def of(self, work: ClaimedWork) -> ClaimedShard:
+        job = self._state.jobs[work.lease.job_id]
+        record = self._state.shards[job.id, work.lease.number]
+        shards = [shard for (job_id, _), shard in self._state.shards.items() if job_id == job.id]
+        return ClaimedShard(
+            lease=work.lease,
+            project=work.project,
             dataset_id=job.dataset_id,
             config=job.config,
             shards=len(shards),
             job_rows=sum(one.rows for one in shards),
-            rows=shard.rows,
-            checkpoint=record.checkpoint,
-            progress=replace(record.progress, rows=shard.rows),
-            paused=changes.job.status is JobStatus.PAUSED,
+            rows=record.rows,
+            checkpoint=work.checkpoint,
+            progress=replace(record.progress, rows=record.rows),
+            paused=work.paused,
             remembered=record.remembered,
             modelled=record.modelled,
-            origin=job.origin,
         )
+
+    async def save(self, lease: Lease, *, checkpoint: bytes, progress: Progress) -> None:
+        self._state.held(lease)
+        before = self._state.shards[lease.job_id, lease.number].progress
+        self._state.put_record(lease, progress=progress)
+        await self._work.save(lease, checkpoint)
+        self._state.charge(progress.tokens_computed - before.tokens_computed)
+
+    async def spend(self, lease: Lease, usage: Usage, *, remembered: int) -> None:
+        self._state.held(lease)
+        before = self._state.shards[lease.job_id, lease.number].progress
+        cost = {name: getattr(usage, name) for name in ("prompts", "tokens_sent", "tokens_computed")}
+        progress = replace(before, **cost)
+        self._state.put_record(lease, progress=progress, remembered=remembered, modelled=usage.modelled)
+        self._state.charge(usage.tokens_computed - before.tokens_computed)
+
+    async def summarize(self, lease: Lease, summary: Mapping[str, Any]) -> None:
+        self._state.held(lease)
+        self._state.put_record(lease, summary=summary)
+
+    async def job_totals(self, job_id: JobId) -> tuple[int, float]:
+        seconds = self._state.elapsed_seconds(self._state.lives[job_id]) or 0.0
+        return self._state.job(job_id).progress.tokens_computed, seconds
 
 
 class MemoryRows:

@@ -19,6 +19,7 @@ from service.records.jobs import ClaimedShard
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
 from service.settings import Settings, UploadSettings
+from tests.support.claiming import claim_shard
 
 WORKER = WorkerId("worker")
 CONFIG: dict[str, Any] = {
@@ -88,7 +89,7 @@ class Service:
     async def claim(self) -> ClaimedShard | None:
         """What a worker does first."""
         async with self.store.worker_unit() as unit:
-            return await unit.shards.claim(WORKER, 60.0)
+            return await claim_shard(unit, WORKER, 60.0)
 
     async def work(self) -> None:
         """What workers do: label everything that is queued."""

@@ -8,8 +8,8 @@ from api.labelling.event_reads import EventReads
 from service.access.caller_store import CallerStore
 from service.errors import JobNotFound
 from service.identifiers import JobId
+from service.ports.store import ProjectUnit
 from service.records.access import LOCAL_CALLER, Caller
-from service.storage.units import PostgresProjectUnit
 from tests.behaviour.stored import cancel, queued
 from tests.support.stores import ScratchStore
 
@@ -27,7 +27,7 @@ class CountingStore(ScratchStore):
         self.may_open.set()
 
     @asynccontextmanager
-    async def project_unit(self, caller: Caller) -> AsyncIterator[PostgresProjectUnit]:
+    async def project_unit(self, caller: Caller) -> AsyncIterator[ProjectUnit]:
         self.project_store += 1
         self.asked.set()
         await self.may_open.wait()

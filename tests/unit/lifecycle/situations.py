@@ -1,13 +1,14 @@
-"""Jobs and shards in every state, for tests of what becomes of them."""
+"""Jobs and work items in every state, for tests of what becomes of them."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from service.identifiers import JobId, WorkerId
-from service.lifecycle import Changes, JobState, ShardState
+from service.lifecycle import Changes, JobState, WorkState
 from service.lifecycle import events as e
 from service.lifecycle.states import Standing
-from service.records.jobs import Backoff, JobStatus, PauseReason, Progress, ShardStatus
+from service.records.jobs import Backoff, JobStatus, PauseReason
+from service.records.work import WorkStatus
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -29,10 +30,10 @@ JOBS: dict[Standing, dict[str, Any]] = {
     Standing.ENDED: {"status": JobStatus.FAILED, "error": NO, "finished_at": NOW},
 }
 
-SHARD_EVENTS: dict[str, e.ShardEvent] = {
+WORK_EVENTS: dict[str, e.WorkEvent] = {
     "Claimed": e.Claimed(worker_id=ALICE, lease_seconds=60.0),
     "Renewed": e.Renewed(lease_seconds=60.0),
-    "Saved": e.Saved(advanced=True, progress=Progress()),
+    "Saved": e.Saved(advanced=True, progress={}),
     "GivenBack": e.GivenBack(),
     "Crashed": e.Crashed(),
     "Lacked": e.Lacked(**AWAY),
@@ -55,23 +56,23 @@ def job(standing: Standing = Standing.OPEN, **changes: Any) -> JobState:
     return JobState(**{"id": JOB, "name": "birds", "started_at": NOW - HOUR, "tries": 1, **JOBS[standing], **changes})
 
 
-def shard(status: ShardStatus = ShardStatus.RUNNING, **changes: Any) -> ShardState:
+def shard(status: WorkStatus = WorkStatus.RUNNING, **changes: Any) -> WorkState:
     """The anchor; a running one is leased for an hour."""
-    leased = {"worker_id": ALICE, "lease_until": NOW + HOUR} if status is ShardStatus.RUNNING else {}
-    usual = {"job_id": JOB, "shard": 0, "rows": 4, "status": status, "epoch": 1, "crashes": 1}
-    return ShardState(**{**usual, **leased, **changes})
+    leased = {"worker_id": ALICE, "lease_until": NOW + HOUR} if status is WorkStatus.RUNNING else {}
+    usual = {"job_id": JOB, "number": 0, "payload": {"rows": 4}, "status": status, "epoch": 1, "crashes": 1}
+    return WorkState(**{**usual, **leased, **changes})
 
 
 def told(changes: Changes) -> str:
     """The statuses, what becomes of the other shards, and the entries of the log, in one line."""
-    found = [] if changes.shard is None else [changes.shard.status.value]
+    found = [] if changes.work is None else [changes.work.status.value]
     found.append(changes.job.status.value)
     found += ["stopping"] if changes.job.cancel_requested else []
     found += [] if changes.siblings is None else [changes.siblings.value]
     found += ["count"] if changes.settling is not None else []
     found += ["interrupt"] if changes.interrupts else []
     found += ["wake"] if changes.wakes_workers else []
-    found += ["forgive"] if changes.of_shard.get("crashes") == 0 else []
+    found += ["forgive"] if changes.of_work.get("crashes") == 0 else []
     found += ["forget tries"] if changes.of_job.get("tries") == 0 else []
     if (retry_at := changes.of_job.get("retry_at")) is not None:
         found.append(f"retry in {(retry_at - NOW).total_seconds():.0f} s")

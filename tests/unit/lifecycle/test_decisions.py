@@ -1,7 +1,7 @@
 """What becomes of a job and its shard by each event and by what the job allows; `situations.told` writes the cells."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any, get_args
 
@@ -9,12 +9,13 @@ import orjson
 import pytest
 
 from service.errors import JobFinished
-from service.lifecycle import Changes, IllegalTransition, Settling, ShardCounts, decide, decide_job, settle
+from service.lifecycle import Changes, IllegalTransition, Settling, WorkCounts, decide, decide_job, settle
 from service.lifecycle import events as e
-from service.lifecycle.states import JOB, SHARD, Standing
+from service.lifecycle.states import JOB, WORK, Standing
 from service.lifecycle.table import NEVER, REACTIONS
-from service.records.jobs import Backoff, JobStatus, PauseReason, Progress, ShardStatus
-from tests.unit.lifecycle.situations import AWAY, HOUR, JOB_EVENTS, MAX_CRASHES, NO, NOW, SHARD_EVENTS, job, shard, told
+from service.records.jobs import Backoff, JobStatus, PauseReason, Progress
+from service.records.work import WorkStatus
+from tests.unit.lifecycle.situations import AWAY, HOUR, JOB_EVENTS, MAX_CRASHES, NO, NOW, WORK_EVENTS, job, shard, told
 
 CANCEL = [
     "cancelled running stopping cancel idle count +shard.finished",
@@ -22,7 +23,7 @@ CANCEL = [
     "cancelled failed cancel idle count +shard.finished",
 ]
 # In the order of `Standing`: open, suspended, on hold, stopping, cancelled, ended.
-SHARD_OUTCOMES = {
+WORK_OUTCOMES = {
     "Claimed": ["running running +shard.started", "running paused retry in 60 s", "queued paused", *CANCEL],
     "Renewed": [
         "running running",
@@ -103,7 +104,7 @@ JOB_OUTCOMES = {
     ],
     "DeleteAsked": [*["WrongState"] * 4, "cancelled stopping", "failed"],
 }
-CELLS = [(name, standing) for name in (*SHARD_OUTCOMES, *JOB_OUTCOMES) for standing in Standing]
+CELLS = [(name, standing) for name in (*WORK_OUTCOMES, *JOB_OUTCOMES) for standing in Standing]
 
 
 def outcome(work: Callable[[], Changes]) -> str:
@@ -114,17 +115,17 @@ def outcome(work: Callable[[], Changes]) -> str:
         return type(error).__name__
 
 
-def reaction(event: e.ShardEvent, standing: Standing = Standing.OPEN, **of_shard: Any) -> Changes:
+def reaction(event: e.WorkEvent, standing: Standing = Standing.OPEN, **of_shard: Any) -> Changes:
     """To an event of the running anchor, or of the queued one where it is claimed."""
-    status = ShardStatus.QUEUED if isinstance(event, e.Claimed) else ShardStatus.RUNNING
+    status = WorkStatus.QUEUED if isinstance(event, e.Claimed) else WorkStatus.RUNNING
     return decide(job(standing), shard(**{"status": status, **of_shard}), event, now=NOW, max_crashes=MAX_CRASHES)
 
 
 @pytest.mark.parametrize(("name", "standing"), CELLS, ids=[f"{name}, {standing.value}" for name, standing in CELLS])
 def test_the_table_says_what_becomes_of_job_and_shard(name: str, standing: Standing) -> None:
     column = list(Standing).index(standing)
-    if name in SHARD_OUTCOMES:
-        assert outcome(lambda: reaction(SHARD_EVENTS[name], standing)) == SHARD_OUTCOMES[name][column]
+    if name in WORK_OUTCOMES:
+        assert outcome(lambda: reaction(WORK_EVENTS[name], standing)) == WORK_OUTCOMES[name][column]
     else:
         assert outcome(lambda: decide_job(job(standing), JOB_EVENTS[name], now=NOW)) == JOB_OUTCOMES[name][column]
 
@@ -132,8 +133,8 @@ def test_the_table_says_what_becomes_of_job_and_shard(name: str, standing: Stand
 def test_every_event_has_its_row_and_every_standing_its_column() -> None:
     assert set(REACTIONS) == set(get_args(e.Event))
     assert all(list(row) == list(Standing) for row in REACTIONS.values())
-    assert {type(event) for event in (*SHARD_EVENTS.values(), *JOB_EVENTS.values())} == set(
-        get_args(e.ShardEvent | e.JobEvent)
+    assert {type(event) for event in (*WORK_EVENTS.values(), *JOB_EVENTS.values())} == set(
+        get_args(e.WorkEvent | e.JobEvent)
     )
 
 
@@ -147,17 +148,17 @@ def test_only_a_claim_can_meet_what_never_happens() -> None:
     }
 
 
-@pytest.mark.parametrize("status", [status for status in ShardStatus if status is not ShardStatus.RUNNING])
-@pytest.mark.parametrize("name", [name for name in SHARD_EVENTS if name != "Claimed"])
-def test_nothing_happens_to_a_shard_that_nobody_holds(name: str, status: ShardStatus) -> None:
+@pytest.mark.parametrize("status", [status for status in WorkStatus if status is not WorkStatus.RUNNING])
+@pytest.mark.parametrize("name", [name for name in WORK_EVENTS if name != "Claimed"])
+def test_nothing_happens_to_a_shard_that_nobody_holds(name: str, status: WorkStatus) -> None:
     with pytest.raises(IllegalTransition, match=f"shard that is {status}"):
-        reaction(SHARD_EVENTS[name], status=status)
+        reaction(WORK_EVENTS[name], status=status)
 
 
-@pytest.mark.parametrize("status", [status for status in ShardStatus if status is not ShardStatus.QUEUED])
-def test_only_a_queued_shard_can_be_claimed_or_one_whose_lease_has_expired(status: ShardStatus) -> None:
+@pytest.mark.parametrize("status", [status for status in WorkStatus if status is not WorkStatus.QUEUED])
+def test_only_a_queued_shard_can_be_claimed_or_one_whose_lease_has_expired(status: WorkStatus) -> None:
     with pytest.raises(IllegalTransition, match=f"shard that is {status} cannot be claimed"):
-        reaction(SHARD_EVENTS["Claimed"], status=status)
+        reaction(WORK_EVENTS["Claimed"], status=status)
 
 
 @pytest.mark.parametrize("standing", Standing)
@@ -169,16 +170,16 @@ def test_every_standing_follows_from_the_status_and_from_who_paused(standing: St
 
 
 def test_a_claim_after_an_expired_lease_counts_a_crash_and_raises_the_epoch() -> None:
-    expired: dict[str, Any] = {"status": ShardStatus.RUNNING, "lease_until": NOW - HOUR, "crashes": 0, "epoch": 4}
-    claimed = reaction(SHARD_EVENTS["Claimed"], **expired)
+    expired: dict[str, Any] = {"status": WorkStatus.RUNNING, "lease_until": NOW - HOUR, "crashes": 0, "epoch": 4}
+    claimed = reaction(WORK_EVENTS["Claimed"], **expired)
     assert claimed.is_claimed
-    assert claimed.of_shard == {"epoch": 5, "crashes": 1, "lease_until": NOW + timedelta(seconds=60)}
+    assert claimed.of_work == {"epoch": 5, "crashes": 1, "lease_until": NOW + timedelta(seconds=60)}
 
 
 @pytest.mark.parametrize("standing", [Standing.OPEN, Standing.SUSPENDED])
 def test_a_claim_of_a_shard_that_crashed_too_often_fails_the_job(standing: Standing) -> None:
-    expired: dict[str, Any] = {"status": ShardStatus.RUNNING, "lease_until": NOW - HOUR, "crashes": MAX_CRASHES - 1}
-    given_up = reaction(SHARD_EVENTS["Claimed"], standing, **expired)
+    expired: dict[str, Any] = {"status": WorkStatus.RUNNING, "lease_until": NOW - HOUR, "crashes": MAX_CRASHES - 1}
+    given_up = reaction(WORK_EVENTS["Claimed"], standing, **expired)
     assert not given_up.is_claimed
     assert given_up.settling is not None
     assert given_up.settling.failed
@@ -191,27 +192,27 @@ def test_a_claim_of_a_shard_that_crashed_too_often_fails_the_job(standing: Stand
 @pytest.mark.parametrize("standing", [Standing.OPEN, Standing.SUSPENDED, Standing.ON_HOLD])
 def test_one_crash_too_many_fails_the_job_whatever_it_waits_for(standing: Standing) -> None:
     given_up = reaction(e.Crashed(), standing, crashes=MAX_CRASHES - 1)
-    assert given_up.shard is not None
-    assert (given_up.shard.status, given_up.settling and given_up.settling.failed) == (ShardStatus.FAILED, True)
+    assert given_up.work is not None
+    assert (given_up.work.status, given_up.settling and given_up.settling.failed) == (WorkStatus.FAILED, True)
 
 
 def test_a_paused_job_that_is_to_be_cancelled_is_not_waited_for() -> None:
     stopping = job(Standing.ON_HOLD, cancel_requested=True)
-    queued = shard(ShardStatus.QUEUED)
-    claimed = decide(stopping, queued, SHARD_EVENTS["Claimed"], now=NOW, max_crashes=MAX_CRASHES)
+    queued = shard(WorkStatus.QUEUED)
+    claimed = decide(stopping, queued, WORK_EVENTS["Claimed"], now=NOW, max_crashes=MAX_CRASHES)
     assert told(claimed) == "cancelled paused stopping cancel idle count +shard.finished"
 
 
 def test_nothing_of_a_suspended_job_is_claimed_before_its_wait_is_over() -> None:
     waiting = job(Standing.SUSPENDED, retry_at=NOW + HOUR)
-    queued = shard(ShardStatus.QUEUED)
-    claimed = decide(waiting, queued, SHARD_EVENTS["Claimed"], now=NOW, max_crashes=MAX_CRASHES)
-    assert (claimed.of_job, claimed.of_shard, claimed.entries) == ({}, {}, ())
+    queued = shard(WorkStatus.QUEUED)
+    claimed = decide(waiting, queued, WORK_EVENTS["Claimed"], now=NOW, max_crashes=MAX_CRASHES)
+    assert (claimed.of_job, claimed.of_work, claimed.entries) == ({}, {}, ())
 
 
 def test_the_first_claim_of_a_job_begins_it() -> None:
     queued = job(status=JobStatus.QUEUED, started_at=None)
-    begun = decide(queued, shard(ShardStatus.QUEUED), SHARD_EVENTS["Claimed"], now=NOW, max_crashes=MAX_CRASHES)
+    begun = decide(queued, shard(WorkStatus.QUEUED), WORK_EVENTS["Claimed"], now=NOW, max_crashes=MAX_CRASHES)
     assert told(begun) == "running running +job.running +shard.started"
     assert begun.job.started_at == NOW
 
@@ -251,12 +252,12 @@ def test_a_pause_on_a_pause_is_one_pause() -> None:
 
 def test_a_shard_given_back_for_later_wakes_nobody() -> None:
     later = reaction(e.GivenBack(delay_seconds=30.0))
-    assert later.shard is not None
-    assert (later.wakes_workers, later.shard.run_after) == (False, NOW + timedelta(seconds=30))
+    assert later.work is not None
+    assert (later.wakes_workers, later.work.run_after) == (False, NOW + timedelta(seconds=30))
 
 
 def test_a_later_shards_end_unblocks_nothing() -> None:
-    assert reaction(e.Succeeded(), shard=1).siblings is None
+    assert reaction(e.Succeeded(), number=1).siblings is None
 
 
 def test_refusals_say_whether_the_job_has_ended_or_is_about_to() -> None:
@@ -274,30 +275,30 @@ def test_webhooks_are_told_of_the_job_as_it_is_after_the_event() -> None:
         "paused",
         "requested",
     )
-    [progress] = reaction(SHARD_EVENTS["Saved"]).entries
+    [progress] = reaction(WORK_EVENTS["Saved"]).entries
     assert progress.message is None
 
 
 @pytest.mark.parametrize(
     ("standing", "counts", "failed", "status"),
     [
-        (Standing.OPEN, ShardCounts(0, 0, 2, 2), False, "succeeded"),
-        (Standing.OPEN, ShardCounts(1, 0, 1, 2), False, "running"),
-        (Standing.OPEN, ShardCounts(0, 1, 1, 2), False, "running"),
-        (Standing.OPEN, ShardCounts(0, 1, 0, 2), True, "failed"),
-        (Standing.SUSPENDED, ShardCounts(0, 0, 2, 2), False, "succeeded"),
-        (Standing.ON_HOLD, ShardCounts(1, 0, 1, 2), False, "paused"),
-        (Standing.STOPPING, ShardCounts(0, 1, 1, 2), False, "running"),
-        (Standing.STOPPING, ShardCounts(0, 0, 1, 2), False, "cancelled"),
-        (Standing.STOPPING, ShardCounts(0, 0, 2, 2), False, "cancelled"),
-        (Standing.STOPPING, ShardCounts(0, 1, 0, 2), True, "failed"),
-        (Standing.CANCELLED, ShardCounts(0, 0, 2, 2), True, "cancelled"),
-        (Standing.ENDED, ShardCounts(0, 0, 2, 2), False, "failed"),
+        (Standing.OPEN, WorkCounts(0, 0, 2, 2), False, "succeeded"),
+        (Standing.OPEN, WorkCounts(1, 0, 1, 2), False, "running"),
+        (Standing.OPEN, WorkCounts(0, 1, 1, 2), False, "running"),
+        (Standing.OPEN, WorkCounts(0, 1, 0, 2), True, "failed"),
+        (Standing.SUSPENDED, WorkCounts(0, 0, 2, 2), False, "succeeded"),
+        (Standing.ON_HOLD, WorkCounts(1, 0, 1, 2), False, "paused"),
+        (Standing.STOPPING, WorkCounts(0, 1, 1, 2), False, "running"),
+        (Standing.STOPPING, WorkCounts(0, 0, 1, 2), False, "cancelled"),
+        (Standing.STOPPING, WorkCounts(0, 0, 2, 2), False, "cancelled"),
+        (Standing.STOPPING, WorkCounts(0, 1, 0, 2), True, "failed"),
+        (Standing.CANCELLED, WorkCounts(0, 0, 2, 2), True, "cancelled"),
+        (Standing.ENDED, WorkCounts(0, 0, 2, 2), False, "failed"),
     ],
 )
-def test_a_job_ends_as_its_shards_call_for(standing: Standing, counts: ShardCounts, failed: bool, status: str) -> None:
+def test_a_job_ends_as_its_shards_call_for(standing: Standing, counts: WorkCounts, failed: bool, status: str) -> None:
     before, settling = job(standing), Settling(failed=failed, error=NO if failed else None)
-    after = settle(before, counts, settling, progress=Progress(rows=4, eta_seconds=9.0), now=NOW)
+    after = settle(before, counts, settling, progress=asdict(Progress(rows=4, eta_seconds=9.0)), now=NOW)
     assert after.job.status == status
     if after.job.status is before.status:
         assert (after.of_job, after.entries) == ({}, ())
@@ -316,13 +317,13 @@ def test_a_job_ends_as_its_shards_call_for(standing: Standing, counts: ShardCoun
     )
 
 
-@pytest.mark.parametrize("status", ShardStatus)
-def test_a_shard_ends_in_a_final_status_only(status: ShardStatus) -> None:
-    if SHARD[status]:
+@pytest.mark.parametrize("status", WorkStatus)
+def test_a_shard_ends_in_a_final_status_only(status: WorkStatus) -> None:
+    if WORK[status]:
         with pytest.raises(IllegalTransition):
             e.ended(status)
     else:
-        assert reaction(e.ended(status)).of_shard["status"] is status
+        assert reaction(e.ended(status)).of_work["status"] is status
 
 
 def test_a_final_status_is_left_by_nothing() -> None:

@@ -146,7 +146,7 @@ async def test_nothing_is_stored_of_what_a_backend_says_once_it_is_another(workp
 def contents(workplace: Workplace) -> object:
     """Everything that is stored of answers, labels, checkpoints and cost."""
     state = workplace.store.state
-    shards = [(record.checkpoint, record.progress) for record in state.records.values()]
+    shards = [(record.checkpoint, record.progress) for record in state.shards.values()]
     return list(state.answers.items()), list(state.labels.items()), shards
 
 

@@ -56,7 +56,7 @@ async def test_the_next_turn_comes_at_once_where_there_is_more(
 
 def test_every_worker_process_may_be_the_maintainer(store: ScratchStore) -> None:
     application = build_application(Settings(), store=store)
-    assert "maintenance" in [duty.name for duty in _duties(application)]
+    assert "maintenance" in [duty.name for duty in _duties(application, ())]
 
 
 def test_no_days_are_for_good() -> None:

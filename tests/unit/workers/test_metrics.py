@@ -67,8 +67,8 @@ async def test_a_lease_that_is_lost_is_counted_though_the_turn_has_no_end(workpl
 
     def another_takes_it() -> None:
         workplace.clock.advance(60.0)
-        shard = workplace.store.state.shards[job_id, 0]
-        workplace.store.state.shards[job_id, 0] = replace(shard, epoch=shard.epoch + 1)
+        shard = workplace.store.state.items[job_id, 0]
+        workplace.store.state.items[job_id, 0] = replace(shard, epoch=shard.epoch + 1)
 
     workplace.backend.at_call[1] = another_takes_it
     with pytest.raises(LeaseLost):

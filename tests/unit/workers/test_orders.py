@@ -8,9 +8,10 @@ import pytest
 
 from service.identifiers import JobId
 from service.ports.store import Store
-from service.records.jobs import Job, JobStatus, Lease
+from service.records.jobs import Job, JobStatus
+from service.records.work import Lease
 from tests.behaviour.stored import cancel, claim, event_types, let_go_on, put_on_hold, queued
-from tests.support.memory.worker_unit import MemoryShards
+from tests.support.memory.worker_unit import MemoryWork
 from tests.unit.workers.workplace import Workplace
 
 PATIENCE_SECONDS = 60.0
@@ -43,13 +44,13 @@ class Heartbeats:
 def heartbeats(monkeypatch: pytest.MonkeyPatch) -> Heartbeats:
     """The heartbeats of every worker."""
     heard = Heartbeats()
-    renew = MemoryShards.renew
+    renew = MemoryWork.renew
 
-    async def counted(self: MemoryShards, lease: Lease, lease_seconds: float) -> bool:
+    async def counted(self: MemoryWork, lease: Lease, lease_seconds: float) -> bool:
         heard.hear()
         return await renew(self, lease, lease_seconds)
 
-    monkeypatch.setattr(MemoryShards, "renew", counted)
+    monkeypatch.setattr(MemoryWork, "renew", counted)
     return heard
 
 

@@ -162,7 +162,7 @@ async def all_ended(workplace: Workplace, job_ids: list[JobId]) -> bool:
 
 
 def lease_until(workplace: Workplace, job_id: JobId) -> datetime:
-    shard = workplace.store.state.shards[job_id, 0]
+    shard = workplace.store.state.items[job_id, 0]
     assert shard.lease_until is not None
     return shard.lease_until
 

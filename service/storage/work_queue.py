@@ -1,0 +1,217 @@
+"""The lease queue in Postgres, for work of any kind: claim, renew, save, finish, give back."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.identifiers import JobId, ProjectName, WorkerId
+from service.lifecycle import Changes, JobState, WorkState, created, decide
+from service.lifecycle.events import Claimed, Crashed, Found, GivenBack, Renewed, Saved, WorkEvent, ended, lacking
+from service.records.jobs import Backoff, JobStatus, PauseReason
+from service.records.work import UNKNOWN_ORIGIN, ClaimedWork, Lease, NewWork, Origin, WorkKind, WorkStatus
+from service.storage.fence import WORK_STATE, hold, work_state
+from service.storage.journal import WORK_CHANNEL, Journal, may_be_tried
+from service.storage.tables import checkpoints, jobs, work_items
+
+
+class WorkTable:
+    """Leases work items to workers by the database's clock alone, so a worker's own clock cannot matter.
+
+    What becomes of an item and its job, `service.lifecycle` decides.
+    """
+
+    def __init__(self, connection: AsyncConnection, *, max_crashes: int) -> None:
+        self._connection = connection
+        self._journal = Journal(connection)
+        self._max_crashes = max_crashes
+
+    async def claim(self, kinds: Sequence[WorkKind], worker_id: WorkerId, lease_seconds: float) -> ClaimedWork | None:
+        """Lease an item of the first of these kinds that has one to claim; None where none has."""
+        event = Claimed(worker_id=worker_id, lease_seconds=lease_seconds)
+        for kind in kinds:
+            while (work := await self._expired(kind) or await self._queued(kind)) is not None:
+                changes, _ = await self._happen(work, event)
+                if changes.is_claimed:
+                    return await self._claimed(changes)
+                # It is cancelled or given up; or its job was paused at this moment, which we see from now on.
+        return None
+
+    async def renew(self, lease: Lease, lease_seconds: float) -> bool:
+        """Renew the lease; says whether to stop. Raises LeaseLost."""
+        work = await hold(self._connection, lease)
+        job, now = await self._journal.look(lease.job_id)  # no lock: heartbeats wait for nobody
+        event = Renewed(lease_seconds=lease_seconds)
+        changes = decide(job, work, event, now=now, max_crashes=self._max_crashes)
+        await self._write(work, changes)
+        return changes.interrupts
+
+    async def checkpoint(self, job_id: JobId, number: int) -> bytes | None:
+        """How far an item of the job has come, as it was saved last; None where nothing was."""
+        which = (checkpoints.c.job_id == job_id) & (checkpoints.c.number == number)
+        data: bytes | None = (await self._connection.execute(select(checkpoints.c.data).where(which))).scalar()
+        return data
+
+    async def save(self, lease: Lease, checkpoint: bytes) -> None:
+        """Record how far the item has come; what differs from the checkpoint before has advanced. Raises LeaseLost."""
+        work = await hold(self._connection, lease)
+        advanced = await self._store_checkpoint(lease, checkpoint)
+        progress = await self._journal.progress(lease.job_id, work.kind)
+        await self._happen(work, Saved(advanced=advanced, progress=progress))
+
+    async def finish(
+        self,
+        lease: Lease,
+        status: WorkStatus,
+        *,
+        error: Mapping[str, Any] | None = None,
+        summary: Mapping[str, Any] | None = None,
+    ) -> JobStatus:
+        """End the item; the job's status after it. Raises LeaseLost."""
+        work = await hold(self._connection, lease)
+        _, job_status = await self._happen(work, ended(status, error=error, summary=summary))
+        return job_status
+
+    async def release(self, lease: Lease, *, delay_seconds: float = 0.0, crashed: bool = False) -> None:
+        """Give the item back to the queue, to be gone on with after the delay. Raises LeaseLost."""
+        kind = Crashed if crashed else GivenBack
+        await self._happen(await hold(self._connection, lease), kind(delay_seconds=delay_seconds))
+
+    async def pause(
+        self,
+        lease: Lease,
+        reason: PauseReason,
+        message: str,
+        *,
+        tried: bool,
+        backoff: Backoff,
+        at_least_seconds: float,
+    ) -> None:
+        """Give the item back and let the job wait. Raises LeaseLost."""
+        event = lacking(reason, message, tried=tried, backoff=backoff, at_least_seconds=at_least_seconds)
+        await self._happen(await hold(self._connection, lease), event)
+
+    async def resume(self, lease: Lease) -> None:
+        """What the job has waited for is there: all of its items can be claimed again. Raises LeaseLost."""
+        await self._happen(await hold(self._connection, lease), Found())
+
+    async def warn(self, lease: Lease, warning: str) -> None:
+        """Add to the warnings of the item's job. Raises LeaseLost."""
+        await hold(self._connection, lease)
+        await self._journal.lock(lease.job_id)
+        this = jobs.c.id == lease.job_id
+        known = (await self._connection.execute(select(jobs.c.warnings).where(this))).scalar()
+        await self._connection.execute(update(jobs).where(this).values(warnings=[*(known or ()), warning]))
+
+    async def _happen(self, work: WorkState, event: WorkEvent) -> tuple[Changes, JobStatus]:
+        """Let the event happen to an item that is locked already; the job's status afterwards."""
+        job, now = await self._journal.lock(work.job_id)
+        changes = decide(job, work, event, now=now, max_crashes=self._max_crashes)
+        await self._write(work, changes)
+        return changes, await self._journal.apply(changes)
+
+    async def _write(self, work: WorkState, changes: Changes) -> None:
+        if changes.of_work:
+            which = (work_items.c.job_id == work.job_id) & (work_items.c.number == work.number)
+            await self._connection.execute(update(work_items).where(which).values(**changes.of_work))
+
+    async def _queued(self, kind: WorkKind) -> WorkState | None:
+        ready = (work_items.c.status == WorkStatus.QUEUED) & (work_items.c.run_after <= func.now())
+        return await self._lock_first(kind, ready, work_items.c.queued_at, work_items.c.job_id, work_items.c.number)
+
+    async def _expired(self, kind: WorkKind) -> WorkState | None:
+        expired = (work_items.c.status == WorkStatus.RUNNING) & (work_items.c.lease_until < func.now())
+        return await self._lock_first(kind, expired, work_items.c.lease_until)
+
+    async def _lock_first(
+        self, kind: WorkKind, condition: ColumnElement[bool], *order: ColumnElement[Any]
+    ) -> WorkState | None:
+        """Lock the first item that nobody else has locked. Each status and each kind has a query of its own, in the
+        order of a partial index: one query with OR reads the whole table."""
+        query = (
+            select(*WORK_STATE)
+            .join(jobs, jobs.c.id == work_items.c.job_id)
+            .where(work_items.c.kind == kind, condition, or_(may_be_tried(), jobs.c.cancel_requested))
+            .order_by(*order)
+            .limit(1)
+            .with_for_update(of=work_items, skip_locked=True, key_share=True)
+        )
+        row = (await self._connection.execute(query)).mappings().first()
+        return None if row is None else work_state(row)
+
+    async def _claimed(self, changes: Changes) -> ClaimedWork:
+        work = changes.work
+        if work is None or work.worker_id is None:
+            raise RuntimeError("a claim is about a work item, and gives it to a worker")
+        saved = (checkpoints.c.job_id == work.job_id) & (checkpoints.c.number == work.number)
+        query = (
+            select(jobs.c.project, jobs.c.request_id, jobs.c.traceparent, checkpoints.c.data)
+            .outerjoin_from(jobs, checkpoints, saved)
+            .where(jobs.c.id == work.job_id)
+        )
+        row = (await self._connection.execute(query)).one()
+        return ClaimedWork(
+            lease=Lease(job_id=work.job_id, number=work.number, epoch=work.epoch, worker_id=work.worker_id),
+            kind=work.kind,
+            project=row.project,
+            payload=work.payload,
+            checkpoint=row.data,
+            crashes=work.crashes,
+            paused=changes.job.status is JobStatus.PAUSED,
+            origin=Origin(request_id=row.request_id, traceparent=row.traceparent),
+        )
+
+    async def _store_checkpoint(self, lease: Lease, data: bytes) -> bool:
+        """Replace the checkpoint; whether it differs from the one before."""
+        new = postgresql.insert(checkpoints).values(job_id=lease.job_id, number=lease.number, data=data)
+        upsert = new.on_conflict_do_update(
+            index_elements=[checkpoints.c.job_id, checkpoints.c.number],
+            set_={"data": new.excluded.data, "saved_at": func.clock_timestamp()},
+            where=checkpoints.c.data.is_distinct_from(new.excluded.data),
+        )
+        return (await self._connection.execute(upsert)).rowcount > 0
+
+
+async def queue_job(
+    connection: AsyncConnection,
+    project: ProjectName,
+    job: JobState,
+    items: Sequence[NewWork],
+    *,
+    size: Mapping[str, Any],
+    warnings: Sequence[str] = (),
+    origin: Origin = UNKNOWN_ORIGIN,
+) -> None:
+    """Store a job of any kind as of now, queue its work items, and begin its log by saying how much there is to do.
+
+    Workers hear of it when the transaction commits.
+    """
+    values = {
+        "id": job.id,
+        "project": project,
+        "kind": job.kind,
+        "name": job.name,
+        "status": job.status,
+        "created_at": func.now(),
+        "warnings": list(warnings),
+        "request_id": origin.request_id,
+        "traceparent": origin.traceparent,
+    }
+    stored = insert(jobs).values(values).returning(func.clock_timestamp())
+    now = (await connection.execute(stored)).scalar_one()
+    queued = [
+        {
+            "job_id": job.id,
+            "number": item.number,
+            "kind": job.kind,
+            "payload": dict(item.payload),
+            "status": WorkStatus.BLOCKED if item.blocked else WorkStatus.QUEUED,
+        }
+        for item in items
+    ]
+    await connection.execute(insert(work_items).values(queued_at=func.now()), queued)
+    journal = Journal(connection)
+    await journal.append(job.id, created(job, size, now))
+    await journal.notify(WORK_CHANNEL, job.id)

@@ -1,0 +1,69 @@
+"""Who does which kind of work: one handler for each kind of work item, and one duty that sends webhooks."""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from service.bootstrap import Application, build_sender
+from service.jobs.running.answer_cache import Memory
+from service.jobs.running.run import run_shard
+from service.ports.observers import WorkObserver
+from service.records.access import Quotas
+from service.records.work import ClaimedWork, WorkKind, WorkOutcome
+from service.spans import annotate
+from workers.dispatch import WebhookDispatch
+from workers.heartbeat import LeaseMonitor
+from workers.periodic_tasks import PeriodicTask
+
+
+class Handler(Protocol):
+    """Does one kind of work."""
+
+    async def run(self, claimed: ClaimedWork, monitor: LeaseMonitor) -> WorkOutcome:
+        """Do what the item asks for, or as much of it as comes before `monitor.stop`.
+
+        The handler writes under the item's lease. It records the success itself, together with what it has found;
+        everything else the worker records. Raises LeaseLost and StorageUnavailable; BackendUnavailable and
+        QuotaExhausted where the job has to wait, any other ServiceError where the item can never be done.
+        """
+
+
+class LabelHandler:
+    """Searches the labels of shards."""
+
+    def __init__(self, application: Application, observer: WorkObserver) -> None:
+        self._application = application
+        self._observer = observer
+        self._quotas = Quotas(**application.settings.quota.model_dump())
+        self._memory = Memory(application.store, application.settings.memory.max_answers)
+
+    async def run(self, claimed: ClaimedWork, monitor: LeaseMonitor) -> WorkOutcome:
+        """Search the labels of the shard that the item is about."""
+        store = self._application.store
+        async with store.worker_unit() as unit:
+            shard = await unit.shards.of(claimed)
+        annotate({"icm.data.rows": shard.rows, "icm.backend": shard.config.model})
+        return await run_shard(
+            store,
+            self._application.scorers.get(shard.config.model),
+            shard,
+            checkpoint_seconds=self._application.settings.queue.checkpoint_seconds,
+            stop=monitor.stop,
+            memory=self._memory,
+            observer=self._observer,
+            quotas=self._quotas,
+        )
+
+
+def _dispatch(application: Application) -> PeriodicTask:
+    settings = application.settings
+    return WebhookDispatch(application.store, build_sender(settings), settings.webhooks)
+
+
+# Kinds whose items are in the lease queue, and kinds that have a duty of their own.
+HANDLERS: Mapping[WorkKind, Callable[[Application, WorkObserver], Handler]] = {WorkKind.LABEL: LabelHandler}
+DUTIES: Mapping[WorkKind, Callable[[Application], PeriodicTask]] = {WorkKind.DELIVER: _dispatch}
+
+
+def all_kinds() -> tuple[WorkKind, ...]:
+    """Everything that this installation can do."""
+    return tuple(kind for kind in WorkKind if kind in HANDLERS or kind in DUTIES)
