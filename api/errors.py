@@ -51,6 +51,7 @@ STATUS_OF: Mapping[type[errors.ServiceError], int] = {
     errors.ModelNotFound: 422,  # the address exists; the configuration names something that does not
     errors.WrongState: 409,
     errors.JobNotFinished: 409,
+    errors.TrainingNotFinished: 409,
     errors.JobFinished: 409,
     errors.WebhookDisabled: 409,
     errors.IdempotencyMismatch: 422,
@@ -65,6 +66,7 @@ STATUS_OF: Mapping[type[errors.ServiceError], int] = {
     errors.SpoolFull: 507,
     errors.ArtifactsUnavailable: 503,
     errors.ArtifactMissing: 404,
+    errors.TrainingFailed: 422,
     errors.StorageUnavailable: 503,
     errors.StorageFull: 507,
     errors.LeaseLost: 409,

@@ -16,7 +16,7 @@ from icm.calls import Call, Page
 from icm.data.files import saved
 from icm.data.tables import read_dataset, read_frame, read_table
 from icm.data.uploads import Source, prepared
-from icm.documents import Event, Job
+from icm.documents import Event, Job, Training
 from icm.errors import api_error
 from icm.flows import Flow, Pause, Send
 from icm.requests import (
@@ -31,6 +31,7 @@ from icm.requests import (
 )
 from icm.retries import Outcome, RetryPolicy
 from icm.sse import EventCursor
+from icm.trainings import AsyncTrainings
 from icm.webhooks import AsyncWebhooks
 
 T = TypeVar("T")
@@ -147,6 +148,20 @@ class AsyncClient(Requests):
     async def resume(self, job_id: str) -> Job:
         """See `Client.resume`."""
         return await self._call(calls.resume(job_id))
+
+    async def train(self, *job_ids: str, idempotency_key: str | None = None, **settings: Any) -> Training:
+        """See `Client.train`."""
+        return await self.trainings.create(*job_ids, idempotency_key=idempotency_key, **settings)
+
+    @property
+    def trainings(self) -> AsyncTrainings:
+        """See `Client.trainings`."""
+        return AsyncTrainings(self._call, self._items, self._wait_for_training)
+
+    async def _wait_for_training(
+        self, training_id: str, seconds: float | None, on_change: Callable[[Training], None] | None
+    ) -> Training:
+        return await self._drive(self._until_trained(training_id, seconds, POLL_SECONDS, on_change))
 
     @property
     def webhooks(self) -> AsyncWebhooks:

@@ -75,6 +75,9 @@ ENTRIES = (
     Entry("resume", "jobs", "resume", "Let a paused job go on where it stopped."),
     Entry("cancel", "jobs", "cancel", "Ask a job to stop; it keeps the labels found so far."),
     Entry("delete", "jobs", "delete", "Remove a finished job with its rows, labels and report, for good."),
+    Entry("train", "trainings", "train", "Train a language model on the labels of finished jobs, and print its id."),
+    Entry("trainings", "trainings", "trainings", "List trainings, newest first; with --json one line for each."),
+    Entry("adapters", "trainings", "adapters", "Download what a training has trained into a new folder."),
     Entry(
         "models",
         "models",

@@ -23,6 +23,7 @@ ServiceError
 ├── ModelNotFound              no scoring backend of that name is configured
 ├── WrongState                 the job's status does not allow the request
 │   ├── JobNotFinished         results were asked for before the end
+│   ├── TrainingNotFinished    a training's report or adapter was asked for before its end
 │   ├── JobFinished            cancel or pause of a job that has ended
 │   └── WebhookDisabled        something was to be sent to an endpoint that gets nothing
 ├── IdempotencyMismatch        the same Idempotency-Key came with another request
@@ -180,6 +181,10 @@ class JobNotFinished(WrongState):
     """Results were asked for before the job ended."""
 
 
+class TrainingNotFinished(WrongState):
+    """The report or the adapter of a training was asked for before it has succeeded."""
+
+
 class JobFinished(WrongState):
     """The job has already ended."""
 
@@ -267,6 +272,10 @@ class SpoolFull(ServiceError):
 
 class ArtifactsUnavailable(ServiceError):
     """The place where files of trainings are kept cannot be reached; the same call may succeed later."""
+
+
+class TrainingFailed(ServiceError):
+    """A training cannot be done; the text is the reason that its process gave."""
 
 
 class ArtifactMissing(ServiceError):

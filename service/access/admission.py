@@ -18,8 +18,8 @@ async def refuse_early(unit: ProjectUnit, quotas: Quotas, size: Size) -> None:
         check_room(quotas, await unit.account.usage(), size)
 
 
-async def admit(unit: ProjectUnit, quotas: Quotas, size: Size, dataset_id: DatasetId) -> None:
-    """Refuse a job without room, its data set being stored already, or keep the room for it until the commit.
+async def admit(unit: ProjectUnit, quotas: Quotas, size: Size, dataset_id: DatasetId | None = None) -> None:
+    """Refuse a job without room, its data set being stored already if it has one, or keep the room until the commit.
 
     The project is locked from here on, so that of many who come at once no more than fit are let in.
     Raises QuotaExceeded.

@@ -23,21 +23,21 @@ class TrainingKind(StrEnum):
     REWARD = "reward"  # gives a text a number: the better of two gets the higher one
 
 
-class Method(StrEnum):
+class TrainingMethod(StrEnum):
     """Which weights are trained."""
 
     LORA = "lora"  # two small matrices beside every linear layer: an adapter
     FULL = "full"
 
 
-class Weights(StrEnum):
+class RowWeights(StrEnum):
     """How much each row counts."""
 
     NONE = "none"
     CONFIDENCE = "confidence"
 
 
-class Control(StrEnum):
+class TrainingControl(StrEnum):
     """A further training, to compare with (docs/training.md#controls)."""
 
     SHUFFLED = "shuffled"
@@ -46,7 +46,7 @@ class Control(StrEnum):
     NOISE = "noise"
 
 
-GOLD_CONTROLS = (Control.GOLD, Control.NOISE)
+GOLD_CONTROLS = (TrainingControl.GOLD, TrainingControl.NOISE)
 
 
 class RowSelection(StrictModel):
@@ -61,7 +61,7 @@ class RowSelection(StrictModel):
     holdout: Annotated[float, Field(strict=True, ge=0, le=0.9)] = Field(
         0.1, description="the share of rows to measure with; related rows stay together"
     )
-    weights: Weights = Field(Weights.NONE, description="confidence: a row counts by its confidence")
+    weights: RowWeights = Field(RowWeights.NONE, description="confidence: a row counts by its confidence")
 
     @model_validator(mode="after")
     def _statuses_have_labels(self) -> Self:
@@ -78,14 +78,14 @@ class TrainingRequest(StrictModel):
     base: str | None = Field(
         None, description="the language model to start from, by the operator's name for it; null: the jobs' model"
     )
-    method: Method = Method.LORA
+    method: TrainingMethod = TrainingMethod.LORA
     rank: Whole = Field(16, ge=1, le=1024, description="of LoRA")
     epochs: Whole = Field(3, ge=1, le=1000)
     learning_rate: Annotated[Number, Field(gt=0, lt=1)] | None = Field(
         None, description="at the first step; null: 0.001 with lora, 0.00001 with full"
     )
     rows: RowSelection = RowSelection()
-    controls: list[Control] = Field(default_factory=list, description="further trainings to compare with")
+    controls: list[TrainingControl] = Field(default_factory=list, description="further trainings to compare with")
     seed: Whole = Field(0, ge=0, lt=2**31)
     force: Truth = Field(default=False, description="train on labels whose report says do_not_use all the same")
 
@@ -98,7 +98,7 @@ class TrainingRequest(StrictModel):
 
     @model_validator(mode="after")
     def _controls_fit_the_kind(self) -> Self:
-        if self.kind is TrainingKind.REWARD and set(self.controls) - {Control.SHUFFLED}:
+        if self.kind is TrainingKind.REWARD and set(self.controls) - {TrainingControl.SHUFFLED}:
             raise ValueError("controls: shuffled is the only one for kind reward")
         return self
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-from service.config import Task
 from service.errors import Fault, InvalidConfig, JobNotFound
 from service.identifiers import JobId
 from service.jobs.reporting.report import report
@@ -73,11 +72,6 @@ def _lacking(jobs: Sequence[Job]) -> Iterator[Fault]:
                 f"the job {job.id} compares nothing: kind reward needs a relation antisymmetric in its task.relations",
                 field=f"job_ids.{number}",
             )
-
-
-def shared_task(jobs: Sequence[Job]) -> Task:
-    """The task of all jobs as far as labels, template and separator go."""
-    return jobs[0].config.task
 
 
 def _shown(value: object) -> str:

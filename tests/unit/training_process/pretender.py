@@ -1,5 +1,6 @@
 """Stands in for `python -m training`: does what its specification says under `base`, one step after the other."""
 
+import hashlib
 import json
 import os
 import signal
@@ -40,6 +41,38 @@ def taken(_rest: str) -> None:
         end(4, "failed", "another process is training")
 
 
+def make(content: str) -> None:
+    """What a training leaves at its end, told with the hash that the files have."""
+    adapter = folder / "adapter"
+    adapter.mkdir(parents=True, exist_ok=True)
+    (adapter / "weights").write_text(content)
+    sha256 = hashlib.sha256(content.encode()).hexdigest()
+    named = hashlib.sha256(f"{sha256}  weights\n".encode()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps({"artifact": {"sha256": named}}))
+    (folder / "report.json").write_text(json.dumps({"training": {"steps": 2, "tokens": 20, "seconds": 0.5}}))
+    tell("end", outcome="finished", artifact="adapter", sha256=named)
+
+
+def note(content: str) -> None:
+    """Something that a restart goes on from."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / content).touch()
+
+
+def left(_rest: str) -> None:
+    rows = len((spec.parent / "examples.jsonl").read_text("utf-8").splitlines())
+    names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    tell("evaluation", found=names, rows=rows)
+
+
+def once(step: str) -> None:
+    """A step that is done at the first start alone."""
+    if not (folder / "once").exists():
+        note("once")
+        word, _, rest = step.partition(" ")
+        STEPS[word](rest)
+
+
 STEPS: dict[str, Callable[[str], object]] = {
     "tell": lambda loss: tell("step", loss=float(loss)),
     "say": lambda words: sys.stderr.write(words + "\n"),
@@ -54,6 +87,11 @@ STEPS: dict[str, Callable[[str], object]] = {
     "fail": lambda status: end(int(status), "failed", "rank: must be greater"),
     "die": lambda number: os.kill(os.getpid(), int(number)),
     "quit": lambda status: sys.exit(int(status)),
+    "make": make,
+    "note": note,
+    "left": left,
+    "once": once,
+    "checkpoint": lambda step: tell("checkpoint", stage="training", step=int(step)),
     "finish": lambda _: tell("end", outcome="finished", artifact="adapter", sha256="abc"),
 }
 
