@@ -41,16 +41,17 @@ def _pretended(monkeypatch: pytest.MonkeyPatch) -> None:
     handler = partial(TrainHandler, program=PROGRAM)
     monkeypatch.setattr(handlers, "HANDLERS", {WorkKind.TRAIN: handler})
     monkeypatch.setattr("workers.worker.HANDLERS", {WorkKind.TRAIN: handler})
+    monkeypatch.setattr("workers.heartbeat.RENEWALS_PER_LEASE", 100)  # so that workers hear soon of what people ask
 
 
 class Place:
     """Where trainings are asked for, and workers that share nothing but the database and the files stored."""
 
-    def __init__(self, store: Store, folder: Path, *steps: str, lease_seconds: float = 30.0) -> None:
+    def __init__(self, store: Store, folder: Path, *steps: str) -> None:
         self.store = store
         self.folder = folder
         self._bases = {"pretended": "\n".join(steps)}
-        self._queue = QueueSettings(lease_seconds=lease_seconds, poll_seconds=0.01)
+        self._queue = QueueSettings(lease_seconds=20.0, poll_seconds=0.01)
         self.artifacts = FileSystemArtifacts(str(folder / "artifacts"))
 
     def application(self, machine: str = "one") -> Application:
@@ -143,7 +144,7 @@ async def test_the_process_is_told_what_was_asked_for(store: Store, tmp_path: Pa
 
 @pytest.mark.parametrize("what", ["pause", "request_cancel"])
 async def test_a_person_who_pauses_or_cancels_ends_the_process(store: Store, tmp_path: Path, what: str) -> None:
-    place = Place(store, tmp_path, "polite", "tell 0.5", "left", "wait", lease_seconds=0.6)
+    place = Place(store, tmp_path, "polite", "tell 0.5", "left", "wait")
     training_id = await place.asked()
     running = asyncio.create_task(place.worker().work_once())
     await place.heard(training_id, "training.evaluation")
@@ -155,7 +156,7 @@ async def test_a_person_who_pauses_or_cancels_ends_the_process(store: Store, tmp
 
 
 async def test_a_paused_training_goes_on_on_another_machine_where_it_was(store: Store, tmp_path: Path) -> None:
-    place = Place(store, tmp_path, "polite", "note half", "left", "once wait", "make whole", lease_seconds=0.6)
+    place = Place(store, tmp_path, "polite", "note half", "left", "once wait", "make whole")
     training_id = await place.asked()
     running = asyncio.create_task(place.worker("one").work_once())
     await place.heard(training_id, "training.evaluation")
@@ -229,7 +230,7 @@ async def test_a_process_that_dies_again_and_again_is_given_up(store: Store, tmp
 
 
 async def test_a_worker_that_lost_its_lease_ends_the_process_and_writes_nothing(store: Store, tmp_path: Path) -> None:
-    place = Place(store, tmp_path, "deaf", "left", "wait", lease_seconds=0.6)
+    place = Place(store, tmp_path, "deaf", "left", "wait")
     training_id = await place.asked()
     loser = asyncio.create_task(place.worker("one").work_once())
     await place.heard(training_id, "training.evaluation")
