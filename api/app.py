@@ -16,16 +16,19 @@ from api.edge.limits import BodyLimit, BodyPace, ConnectionLimit, HeadLimit
 from api.edge.middleware import RequestContext
 from api.errors import install_handlers
 from api.labelling import events, jobs, results
-from api.labelling.event_reads import EventReads
+from api.labelling.event_reads import EventReads, read_turns
 from api.labelling.submissions import rooms_of
 from api.metrics import ApiMetrics
 from api.openapi.documentation import install_openapi
 from api.readiness import FirstAnswer
+from api.training import routes as trainings
 from api.webhooks import routes as webhooks
 from api.webhooks.bodies import NewWebhookBody, WebhookChangeBody
 from service.access.hosts import AllowedHosts
 from service.access.streams import StreamCounter
 from service.jobs.backends import ModelDirectory
+from service.trainings import control
+from service.trainings.request import TrainingRequest
 
 _FORM_BYTES = 2_000_000  # what a request may have beside the file itself
 _DOWNLOADS_AT_ONCE = 2  # that read the database; their readers take their time with what was read
@@ -61,12 +64,15 @@ def create_app(application: Application) -> FastAPI:
     app.state.models = ModelDirectory(application.scorers)
     app.state.signer = CursorSigner(application.settings.database_url.get_secret_value())
     app.state.streams = StreamCounter()
-    app.state.event_reads = EventReads()
+    turns = read_turns()
+    app.state.event_reads = EventReads(turns=turns)
+    app.state.training_event_reads = EventReads(control.list_events, control.read_stream_quotas, turns)
     app.state.downloads = asyncio.Semaphore(_DOWNLOADS_AT_ONCE)
     app.state.rooms = rooms_of(application.settings.server)
     app.state.first_answer = FirstAnswer(application.scorers, is_awaited=application.settings.server.ready_with_backend)
     app.state.stopping = asyncio.Event()
-    for router in (jobs.router, results.router, events.router, webhooks.router, operations.router, docs_page.router):
+    labelling = (jobs.router, results.router, events.router)
+    for router in (*labelling, trainings.router, webhooks.router, operations.router, docs_page.router):
         app.include_router(router)
     server = application.settings.server
     app.add_middleware(BodyLimit, max_bytes=application.settings.upload.max_bytes + _FORM_BYTES)
@@ -77,7 +83,7 @@ def create_app(application: Application) -> FastAPI:
     app.add_middleware(HeadLimit)
     app.add_middleware(RequestContext, metrics=metrics)
     install_handlers(app)
-    install_openapi(app, NewWebhookBody, WebhookChangeBody)
+    install_openapi(app, NewWebhookBody, WebhookChangeBody, TrainingRequest)
     return app
 
 

@@ -15,6 +15,7 @@ from service.errors import Fault, InvalidInput, JobNotFound
 from service.identifiers import JobId
 from service.jobs.backends import ModelDirectory
 from service.observability.metrics import ServiceMetrics
+from service.ports.artifacts import Artifacts
 from service.ports.scoring import Scorers
 from service.ports.store import ProjectStore, Store
 from service.records.access import Quotas
@@ -38,6 +39,10 @@ class Application(Protocol):
     @property
     def scorers(self) -> Scorers:
         """The scoring backends."""
+
+    @property
+    def artifacts(self) -> Artifacts:
+        """Where files of trainings are kept."""
 
     @property
     def metrics(self) -> ServiceMetrics:

@@ -14,12 +14,13 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from icm import calls
+from icm.async_trainings import AsyncTrainings
 from icm.async_webhooks import AsyncWebhooks
 from icm.calls import Call, Page
 from icm.data.files import saved
 from icm.data.tables import read_dataset, read_frame, read_table
 from icm.data.uploads import Source, prepared
-from icm.documents import Event, Job
+from icm.documents import Event, Job, Training
 from icm.errors import api_error
 from icm.flows import Flow, Pause, Send
 from icm.pace import async_run, async_sleep
@@ -168,6 +169,20 @@ class AsyncClient(Requests):
     async def resume(self, job_id: str) -> Job:
         """Let a paused job go on where it stopped; one that waits for its backend or for tokens is tried at once."""
         return await self._call(calls.resume(job_id))
+
+    async def train(self, *job_ids: str, idempotency_key: str | None = None, **settings: Any) -> Training:
+        """Train on the labels of finished jobs; the settings are the fields of the request (docs/training.md)."""
+        return await self.trainings.create(*job_ids, idempotency_key=idempotency_key, **settings)
+
+    @property
+    def trainings(self) -> AsyncTrainings:
+        """The project's trainings."""
+        return AsyncTrainings(self._call, self._items, self._wait_for_training)
+
+    async def _wait_for_training(
+        self, training_id: str, seconds: float | None, on_change: Callable[[Training], None] | None
+    ) -> Training:
+        return await self._drive(self._until_trained(training_id, seconds, POLL_SECONDS, on_change))
 
     @property
     def webhooks(self) -> AsyncWebhooks:

@@ -19,7 +19,7 @@ from icm.calls import Call, Page
 from icm.data.files import saved
 from icm.data.tables import read_dataset, read_frame, read_table
 from icm.data.uploads import Source, prepared
-from icm.documents import Event, Job
+from icm.documents import Event, Job, Training
 from icm.errors import api_error
 from icm.flows import Flow, Pause, Send
 from icm.pace import run, sleep
@@ -35,6 +35,7 @@ from icm.requests import (
 )
 from icm.retries import Outcome, RetryPolicy
 from icm.sse import EventCursor
+from icm.trainings import Trainings
 from icm.webhooks import Webhooks
 
 T = TypeVar("T")
@@ -167,6 +168,20 @@ class Client(Requests):
     def resume(self, job_id: str) -> Job:
         """Let a paused job go on where it stopped; one that waits for its backend or for tokens is tried at once."""
         return self._call(calls.resume(job_id))
+
+    def train(self, *job_ids: str, idempotency_key: str | None = None, **settings: Any) -> Training:
+        """Train on the labels of finished jobs; the settings are the fields of the request (docs/training.md)."""
+        return self.trainings.create(*job_ids, idempotency_key=idempotency_key, **settings)
+
+    @property
+    def trainings(self) -> Trainings:
+        """The project's trainings."""
+        return Trainings(self._call, self._items, self._wait_for_training)
+
+    def _wait_for_training(
+        self, training_id: str, seconds: float | None, on_change: Callable[[Training], None] | None
+    ) -> Training:
+        return self._drive(self._until_trained(training_id, seconds, POLL_SECONDS, on_change))
 
     @property
     def webhooks(self) -> Webhooks:

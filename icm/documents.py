@@ -1,4 +1,4 @@
-"""What the service tells about jobs, read leniently: unknown statuses and fields are for newer clients."""
+"""What the service tells of jobs and trainings, read leniently: unknown statuses and fields are for newer clients."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -71,6 +71,41 @@ class Job:
         if self.started_at is None or self.finished_at is None:
             return None
         return (self.finished_at - self.started_at).total_seconds()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A training; `document` is all that the service said about it."""
+
+    id: str
+    status: str
+    created_at: datetime
+    finished_at: datetime | None
+    rows: int
+    progress: Mapping[str, Any]  # of the stage under way: stage, step, steps, loss, tokens_per_second, seconds_left
+    error: Mapping[str, Any] | None
+    warnings: tuple[str, ...] = ()
+    document: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Self:
+        """Read the service's JSON."""
+        return cls(
+            id=document["id"],
+            status=document["status"],
+            created_at=datetime.fromisoformat(document["created_at"]),
+            finished_at=_time(document.get("finished_at")),
+            rows=document.get("rows") or 0,
+            progress=document.get("progress") or {},
+            error=document.get("error"),
+            warnings=tuple(document.get("warnings") or ()),
+            document=document,
+        )
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the training will never change again, also in a status not known here."""
+        return self.finished_at is not None or self.status in FINAL_STATUSES
 
 
 @dataclass(frozen=True, kw_only=True)

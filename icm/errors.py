@@ -5,6 +5,7 @@ IcmError
 ├── OnlyTheClient       a command needs parts of the service that are not installed
 ├── UnusableKey         the API key has characters that no request can carry
 ├── UnsendableData      a data set that cannot be sent, with row and column
+├── DamagedDownload     an archive that is not what the service said, or asks for what none may
 ├── MissingLibrary      the result was asked for as a table of a library that is not installed
 └── ServerUnreachable   there was no answer, however often it was asked
 """
@@ -46,6 +47,10 @@ class UnusableKey(IcmError, ValueError):
 
 class UnsendableData(IcmError, ValueError, TypeError):
     """A data set that cannot be sent; the text names row (from 1) and column, and what to do."""
+
+
+class DamagedDownload(IcmError):
+    """An archive cannot be unpacked, or its files are not those that the service named."""
 
 
 class MissingLibrary(IcmError, ImportError):

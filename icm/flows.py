@@ -14,13 +14,13 @@ from typing import Any, TypeVar
 
 import httpx
 
-from icm import calls
 from icm.calls import Call
-from icm.documents import Job
+from icm.documents import Job, Training
 from icm.errors import ServerUnreachable, api_error
 from icm.retries import Outcome, RetryPolicy
 
 T = TypeVar("T")
+Followed = TypeVar("Followed", Job, Training)
 
 _LEAST_SECONDS = 0.1  # for an answer; a job is looked at once, however short the time
 _ERROR_NUMBER = re.compile(r"^\[Errno -?\d+\] ")
@@ -57,28 +57,29 @@ def exchange(call: Call[T], policy: RetryPolicy, draw: Callable[[], float]) -> F
 
 
 def until_final(
-    job_id: str,
-    fetch: Callable[[Call[Job]], Flow[Job]],
+    look: Call[Followed],
+    fetch: Callable[[Call[Followed]], Flow[Followed]],
     *,
+    name: str,
     poll_seconds: float,
     timeout_seconds: float | None,
-    on_change: Callable[[Job], None] | None,
-) -> Flow[Job]:
-    """Look at a job until it has ended. Raises TimeoutError, and what `fetch` raises."""
+    on_change: Callable[[Followed], None] | None,
+) -> Flow[Followed]:
+    """Look at a job or a training until it has ended. Raises TimeoutError, and what `fetch` raises."""
     deadline = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
-    seen: Job | None = None
+    seen: Followed | None = None
     try:
         while True:
-            job = yield from _before(deadline, fetch(calls.job(job_id)))
-            if on_change is not None and job != seen:
-                on_change(job)
-            seen = job
-            if job.is_final:
-                return job
+            found = yield from _before(deadline, fetch(look))
+            if on_change is not None and found != seen:
+                on_change(found)
+            seen = found
+            if found.is_final:
+                return found
             yield Pause(min(poll_seconds, _left(deadline)))
     except _Late:
         state = "has not been told about" if seen is None else f"is still {seen.status}"
-        raise TimeoutError(f"{job_id} {state} after {timeout_seconds:g} s") from None
+        raise TimeoutError(f"{name} {state} after {timeout_seconds:g} s") from None
 
 
 class _Late(Exception):

@@ -7,10 +7,10 @@ from typing import TypeVar
 
 import httpx
 
-from icm import calls
+from icm import calls, training_calls
 from icm.calls import Call
 from icm.data.files import result_format_of
-from icm.documents import Job
+from icm.documents import Job, Training
 from icm.errors import UnusableKey
 from icm.flows import Flow, exchange, until_final
 from icm.retries import RetryPolicy
@@ -49,4 +49,23 @@ class Requests:
     def _until_final(
         self, job_id: str, timeout: float | None, poll: float, on_change: Callable[[Job], None] | None
     ) -> Flow[Job]:
-        return until_final(job_id, self._exchange, poll_seconds=poll, timeout_seconds=timeout, on_change=on_change)
+        return until_final(
+            calls.job(job_id),
+            self._exchange,
+            name=job_id,
+            poll_seconds=poll,
+            timeout_seconds=timeout,
+            on_change=on_change,
+        )
+
+    def _until_trained(
+        self, training_id: str, timeout: float | None, poll: float, on_change: Callable[[Training], None] | None
+    ) -> Flow[Training]:
+        return until_final(
+            training_calls.get(training_id),
+            self._exchange,
+            name=training_id,
+            poll_seconds=poll,
+            timeout_seconds=timeout,
+            on_change=on_change,
+        )

@@ -12,17 +12,19 @@ from pathlib import Path
 import unasync
 
 ICM = Path(__file__).parents[1] / "icm"
-MODULES = {"async_client.py": "client.py", "async_webhooks.py": "webhooks.py"}
+MODULES = {"async_client.py": "client.py", "async_trainings.py": "trainings.py", "async_webhooks.py": "webhooks.py"}
 NAMES = {
     "AsyncBaseTransport": "BaseTransport",
     "AsyncClient": "Client",
     "AsyncIterator": "Iterator",
+    "AsyncTrainings": "Trainings",
     "AsyncWebhooks": "Webhooks",
     "aclose": "close",
     "aiter_bytes": "iter_bytes",
     "aread": "read",
     "async_run": "run",
     "async_sleep": "sleep",
+    "async_trainings": "trainings",
     "async_webhooks": "webhooks",
 }
 _NOTE = "# `python -m scripts.write_client` writes this file from {source}: edit that one.\n"

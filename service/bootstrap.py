@@ -1,9 +1,12 @@
 """The composition root: settings in, wired application out; the only module that names every adapter."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import assert_never
 
+from service.artifacts.file_systems import FileSystemArtifacts
 from service.observability.metrics import ServiceMetrics
+from service.ports.artifacts import Artifacts
 from service.ports.scoring import Scorer
 from service.ports.store import Store
 from service.scoring.calls.executor import CallExecutor
@@ -29,6 +32,11 @@ class Application:
     store: Store
     scorers: ConfiguredScorers
     metrics: ServiceMetrics = field(default_factory=ServiceMetrics)
+
+    @cached_property
+    def artifacts(self) -> Artifacts:
+        """Where files of trainings are kept; nothing is connected to before its first use."""
+        return FileSystemArtifacts(self.settings.artifacts_place)
 
     async def close(self) -> None:
         """Release every connection."""

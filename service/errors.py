@@ -17,11 +17,13 @@ ServiceError
 ├── KeyNotFound                there is no API key of this id
 ├── ProjectNotFound
 ├── JobNotFound
+├── TrainingNotFound
 ├── WebhookNotFound
 ├── DeliveryNotFound           the webhook has no delivery of this id
 ├── ModelNotFound              no scoring backend of that name is configured
 ├── WrongState                 the job's status does not allow the request
 │   ├── JobNotFinished         results were asked for before the end
+│   ├── TrainingNotFinished    a training's report or adapter was asked for before its end
 │   ├── JobFinished            cancel or pause of a job that has ended
 │   └── WebhookDisabled        something was to be sent to an endpoint that gets nothing
 ├── IdempotencyMismatch        the same Idempotency-Key came with another request
@@ -155,6 +157,10 @@ class JobNotFound(ServiceError):
     """There is no job of this id."""
 
 
+class TrainingNotFound(ServiceError):
+    """There is no training of this id."""
+
+
 class WebhookNotFound(ServiceError):
     """There is no webhook of this id."""
 
@@ -173,6 +179,10 @@ class WrongState(ServiceError):
 
 class JobNotFinished(WrongState):
     """Results were asked for before the job ended."""
+
+
+class TrainingNotFinished(WrongState):
+    """The report or the adapter of a training was asked for before it has succeeded."""
 
 
 class JobFinished(WrongState):
@@ -258,6 +268,18 @@ class Overloaded(ServiceError):
 
 class SpoolFull(ServiceError):
     """The disk that uploads wait on has no room for this one; the same call may succeed later."""
+
+
+class ArtifactsUnavailable(ServiceError):
+    """The place where files of trainings are kept cannot be reached; the same call may succeed later."""
+
+
+class TrainingFailed(ServiceError):
+    """A training cannot be done; the text is the reason that its process gave."""
+
+
+class ArtifactMissing(ServiceError):
+    """The files of a training are not where they were stored, or not as they were."""
 
 
 class StorageUnavailable(ServiceError):

@@ -22,6 +22,11 @@ def new_job_id() -> JobId:
     return JobId(f"job_{uuid.uuid4().hex}")
 
 
+def new_training_id() -> JobId:
+    """A fresh id of a job that trains: "train_" and 32 hexadecimal digits."""
+    return JobId(f"train_{uuid.uuid4().hex}")
+
+
 def new_webhook_id() -> WebhookId:
     """A fresh id of a webhook endpoint: "wh_" and 32 hexadecimal digits."""
     return WebhookId(f"wh_{uuid.uuid4().hex}")

@@ -156,6 +156,18 @@ class WorkerSettings(_Group):
     metrics_host: str = "127.0.0.1"
 
 
+class TrainingSettings(_Group):
+    """Trainings (docs/training.md)."""
+
+    bases: dict[str, str] = Field(
+        default_factory=dict,
+        description="language models to start from: by the name of a backend, a folder or a name on the hub",
+    )
+    artifacts: str = Field("", description="where files of trainings are kept: a folder, or a URL such as s3://bucket")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = Field(1, ge=1, description="of torch on the CPU; more than 1 gives other bytes")
+
+
 class TelemetrySettings(_Group):
     """Traces by OpenTelemetry, which need the extra `telemetry`; its own variables (OTEL_...) hold besides."""
 
@@ -203,9 +215,20 @@ class Settings(BaseSettings):
     quota: QuotaSettings = QuotaSettings()
     webhooks: WebhookSettings = WebhookSettings()
     worker: WorkerSettings = WorkerSettings()
+    training: TrainingSettings = TrainingSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     retention: RetentionSettings = RetentionSettings()
     backends: tuple[Backend, ...] = (DEFAULT(),)
+
+    @property
+    def artifacts_place(self) -> str:
+        """Where files of trainings are kept, as all processes find them."""
+        return self.training.artifacts or str(self.data_dir / "artifacts")
+
+    @property
+    def training_folder(self) -> Path:
+        """Where a worker trains, on its own machine."""
+        return self.data_dir / "trainings"
 
     @field_validator("backends")
     @classmethod

@@ -10,9 +10,12 @@ from service.ports.observers import WorkObserver
 from service.records.access import Quotas
 from service.records.work import ClaimedWork, WorkKind, WorkOutcome
 from service.spans import annotate
+from service.training_process.installed import can_train
+from workers.artifacts import ArtifactCleaning
 from workers.dispatch import WebhookDispatch
 from workers.heartbeat import LeaseMonitor
 from workers.periodic_tasks import PeriodicTask
+from workers.training import TrainHandler
 
 
 class Handler(Protocol):
@@ -59,11 +62,24 @@ def _dispatch(application: Application) -> PeriodicTask:
     return WebhookDispatch(application.store, build_sender(settings), settings.webhooks)
 
 
+def _cleaning(application: Application) -> PeriodicTask:
+    return ArtifactCleaning(application.store, application.artifacts, application.settings.training_folder)
+
+
 # Kinds whose items are in the lease queue, and kinds that have a duty of their own.
-HANDLERS: Mapping[WorkKind, Callable[[Application, WorkObserver], Handler]] = {WorkKind.LABEL: LabelHandler}
-DUTIES: Mapping[WorkKind, Callable[[Application], PeriodicTask]] = {WorkKind.DELIVER: _dispatch}
+HANDLERS: Mapping[WorkKind, Callable[[Application, WorkObserver], Handler]] = {
+    WorkKind.LABEL: LabelHandler,
+    WorkKind.TRAIN: TrainHandler,
+}
+DUTIES: Mapping[WorkKind, Callable[[Application], PeriodicTask]] = {
+    WorkKind.DELIVER: _dispatch,
+    WorkKind.TRAIN: _cleaning,
+}
 
 
 def all_kinds() -> tuple[WorkKind, ...]:
     """Everything that this installation can do."""
-    return tuple(kind for kind in WorkKind if kind in HANDLERS or kind in DUTIES)
+    able = {kind for kind in WorkKind if kind in HANDLERS or kind in DUTIES} - (
+        set() if can_train() else {WorkKind.TRAIN}
+    )
+    return tuple(kind for kind in WorkKind if kind in able)

@@ -1,21 +1,33 @@
 """Reads event logs for many streams at little cost: those that wait for the same page share it."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from fastapi.sse import format_sse_event
 
 from api.schemas import EventBody
 from service.identifiers import JobId, ProjectName
-from service.jobs.listing import list_events, read_stream_quotas
+from service.jobs.listing import Slice, list_events, read_stream_quotas
 from service.ports.store import ProjectStore
 from service.records.access import Quotas
-from service.records.jobs import Event
+from service.records.jobs import Event, Job
+from service.records.trainings import Training
 
 _AT_ONCE = 2  # so many of the process's connections to the database are the streams' at most
 _PAGE = 200  # events: reading and writing them takes a few milliseconds, in which nobody else is served
 
 _Wanted = tuple[ProjectName, JobId, int]
+
+
+class ListsEvents(Protocol):
+    """Reads what a log is of, and then a page of it."""
+
+    async def __call__(
+        self, store: ProjectStore, job_id: JobId, /, *, after: int, limit: int
+    ) -> tuple[Job | Training, Slice[Event]]:
+        """The events behind a sequence number. Raises JobNotFound, or what stands for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +40,23 @@ class EventsRead:
     job_has_ended: bool
 
 
+def read_turns() -> asyncio.Semaphore:
+    """So many may read at once, of all logs together that share it."""
+    return asyncio.Semaphore(_AT_ONCE)
+
+
 class EventReads:
     """Reads pages one after the other; one event may wake hundreds of streams, and others need the database, too."""
 
-    def __init__(self) -> None:
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+    def __init__(
+        self,
+        listed: ListsEvents = list_events,
+        quotas_for: Callable[[ProjectStore, JobId], Awaitable[Quotas]] = read_stream_quotas,
+        turns: asyncio.Semaphore | None = None,
+    ) -> None:
+        self._listed = listed
+        self._quotas_for = quotas_for
+        self._turns = turns or read_turns()
         self._waiting: dict[_Wanted, asyncio.Task[EventsRead]] = {}
 
     async def after(self, store: ProjectStore, job_id: JobId, sequence: int) -> EventsRead:
@@ -44,10 +68,15 @@ class EventReads:
             reading.add_done_callback(_look_at_error)
         return await asyncio.shield(reading)  # whoever began it may leave; others wait for it
 
+    async def page(self, store: ProjectStore, job_id: JobId, *, after: int, limit: int) -> Slice[Event]:
+        """One page for one reader, as it is now. Raises JobNotFound."""
+        _, found = await self._listed(store, job_id, after=after, limit=limit)
+        return found
+
     async def quotas(self, store: ProjectStore, job_id: JobId) -> Quotas:
         """What the project of a stream may have, once it is sure that the job is the project's. Raises JobNotFound."""
         async with self._turns:
-            return await read_stream_quotas(store, job_id)
+            return await self._quotas_for(store, job_id)
 
     async def is_welcome(self, store: ProjectStore) -> bool:
         """Whether the caller's key is still good."""
@@ -58,7 +87,7 @@ class EventReads:
         async with self._turns:
             del self._waiting[wanted]  # who comes from now on may have heard of an event that this does not see
             _, job_id, after = wanted
-            job, found = await list_events(store, job_id, after=after, limit=_PAGE)
+            job, found = await self._listed(store, job_id, after=after, limit=_PAGE)
         return EventsRead(
             text=b"".join(map(_encode, found.items)),
             last=found.items[-1].sequence if found.items else None,

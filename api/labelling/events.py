@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractContextManager, ExitStack, aclosing, suppress
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Self
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse
@@ -20,7 +20,6 @@ from api.schemas import EventBody, EventPage
 from service.access.streams import StreamCounter
 from service.errors import InvalidCursor, StorageUnavailable
 from service.identifiers import JobId, ProjectName
-from service.jobs.listing import list_events
 from service.ports.store import News, ProjectStore
 from service.records.access import Quotas
 
@@ -84,12 +83,39 @@ async def get_events(
     last_event_id: LastEventId = None,
 ) -> Response:
     """Events as they happen until the job has ended; with `Accept: application/json` those there are."""
-    after = _sequence(last_event_id)
-    if not _wants_json(request):
+    asked = EventsAsked.of(request, limit, last_event_id)
+    return await answer(store, job_id, asked, reads=reads, places=places, stopping=stopping)
+
+
+@dataclass(frozen=True, slots=True)
+class EventsAsked:
+    """What a reader wants of a log."""
+
+    after: int
+    limit: int
+    wants_json: bool
+
+    @classmethod
+    def of(cls, request: Request, limit: int, last_event_id: str | None) -> Self:
+        """What the request says. Raises InvalidCursor."""
+        return cls(_sequence(last_event_id), limit, wants_json=_wants_json(request))
+
+
+async def answer(
+    store: ProjectStore,
+    job_id: JobId,
+    asked: EventsAsked,
+    *,
+    reads: EventReads,
+    places: _Places,
+    stopping: asyncio.Event,
+) -> Response:
+    """A page of the log, or a stream of it that holds a place for as long as it lasts."""
+    if not asked.wants_json:
         quotas = await reads.quotas(store, job_id)
         taken = places.taken(store.caller.project, quotas)
-        return _CountedStream(_live(store, job_id, reads, after, stopping), *taken)
-    _, found = await list_events(store, job_id, after=after, limit=limit)
+        return _CountedStream(_live(store, job_id, reads, asked.after, stopping), *taken)
+    found = await reads.page(store, job_id, after=asked.after, limit=asked.limit)
     page = EventPage(data=[EventBody.model_validate(event) for event in found.items], has_more=found.has_more)
     return Response(page.model_dump_json(), media_type="application/json")
 

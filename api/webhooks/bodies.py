@@ -4,15 +4,13 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
-from anyio import to_thread
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
-from api.edge.bodies import media_type, read_within
+from api.edge.bodies import read_json
 from api.schemas import Body, read_at
-from service.errors import Fault, InvalidInput, UnsupportedFormat
-from service.intake.text.strict_json import BadJson, parse
+from service.errors import Fault, InvalidInput
 from service.jobs.checks.plain_words import sentence, unknown_field
 from service.records.webhooks import DeliveryStatus, WebhookChange, WebhookEvent
 from service.webhooks.addresses import LONGEST_URL
@@ -128,14 +126,9 @@ async def read_body(request: Request, body: type[M]) -> M:
 
     Raises UnsupportedFormat, PayloadTooLarge, and InvalidInput with a fault for each field.
     """
-    kind = media_type(request)
-    if kind != "application/json":
-        raise UnsupportedFormat(f"Content-Type {kind or '(none)'} is not read here; send application/json")
-    raw = await read_within(request, _MAX_BYTES, f"the body may have {_MAX_BYTES} bytes")
+    content = await read_json(request, _MAX_BYTES)
     try:
-        return body.model_validate_json(json.dumps(await to_thread.run_sync(parse, raw)))
-    except BadJson as error:
-        raise InvalidInput("the body cannot be read", [Fault(str(error), field="body")]) from error
+        return body.model_validate_json(json.dumps(content))
     except ValidationError as error:
         faults = [
             Fault(_words(found, body), field=".".join(map(str, found["loc"])) or "body") for found in error.errors()

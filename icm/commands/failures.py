@@ -7,8 +7,8 @@ from typing import Any
 
 from icm.commands.output import on_stderr, write_line
 from icm.data.conversion import NotAsPublished
-from icm.documents import Job
-from icm.errors import ApiError, IcmError, OnlyTheClient, ServerUnreachable
+from icm.documents import Job, Training
+from icm.errors import ApiError, DamagedDownload, IcmError, OnlyTheClient, ServerUnreachable
 from icm.local_stack.postgres_binaries import EmbeddedPostgresError
 from icm.local_stack.supervisor import PartFailed, PartMisused
 from icm.local_stack.temporary_service import PrivateServiceFailed
@@ -45,12 +45,13 @@ class VerdictRefused(IcmError):
 
 
 class JobEndedBadly(IcmError):
-    """The job failed or was cancelled."""
+    """The job, or the training, failed or was cancelled."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job | Training) -> None:
         error = job.error or {}
         why = f": {error['message']}" if error.get("message") else ""
-        super().__init__(f"job {job.id} {job.status}{why}")
+        what = "training" if isinstance(job, Training) else "job"
+        super().__init__(f"{what} {job.id} {job.status}{why}")
         self.job = job
 
 
@@ -65,7 +66,7 @@ _CODES: tuple[tuple[tuple[type[Exception], ...], ExitCode], ...] = (
     ((PartFailed, EmbeddedPostgresError, PrivateServiceFailed, OnlyTheClient), ExitCode.SERVICE_FAILED),
     ((ServerUnreachable, StorageUnavailable), ExitCode.UNREACHABLE),
     ((BadConfigFile, NotAsPublished, InvalidInput), ExitCode.INVALID_INPUT),
-    ((ServiceError,), ExitCode.REFUSED),
+    ((ServiceError, DamagedDownload), ExitCode.REFUSED),
 )
 
 
@@ -110,5 +111,6 @@ def _document(error: Exception) -> dict[str, Any]:
         case ApiError():
             return error.document()
         case JobEndedBadly():
-            return {"detail": str(error), "job": dict(error.job.document)}
+            what = "training" if isinstance(error.job, Training) else "job"
+            return {"detail": str(error), what: dict(error.job.document)}
     return {"detail": str(error)}

@@ -1,4 +1,4 @@
-"""Show the progress of a job: a bar in a terminal, lines elsewhere, JSON lines for scripts."""
+"""Show the progress of a job or training: a bar in a terminal, lines elsewhere, JSON lines for scripts."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -17,13 +17,13 @@ from rich.progress import (
 from rich.text import Text
 
 from icm.commands.output import count, on_stderr, write_json, write_line
-from icm.documents import Job
+from icm.documents import Job, Training
 from service.terminal import visible_line
 
 _LINE_SECONDS = 2.0  # between lines at first;
 _LINE_SHARE = 0.05  # later this share of the elapsed time, so that logs of long jobs stay short
 
-Observer = Callable[[Job], None]
+Observer = Callable[[Job | Training], None]
 
 
 @contextmanager
@@ -39,26 +39,49 @@ def shown_progress(*, as_json: bool, console: Console | None = None) -> Iterator
         yield _Lines(console).update
 
 
-def figures(job: Job) -> str:
-    """The known figures of a job: the reason of a pause, utility, acceptance, tokens and time left."""
+def figures(job: Job | Training) -> str:
+    """The known figures: the reason of a pause, utility or loss, acceptance, tokens and time left."""
     return "  ".join(filter(None, (_measures(job), _time_left(job))))
 
 
-def _time_left(job: Job) -> str:
-    seconds = job.progress.eta_seconds
+def done(job: Job | Training) -> tuple[int, int, str]:
+    """How much is done of how much, and of what."""
+    if isinstance(job, Training):
+        return job.progress.get("step", 0), job.progress.get("steps", 0), "steps"
+    return job.progress.labeled, job.progress.rows, "rows"
+
+
+def _time_left(job: Job | Training) -> str:
+    seconds = job.progress.get("seconds_left") if isinstance(job, Training) else job.progress.eta_seconds
     return "" if seconds is None or job.is_final else f"{seconds:.0f} s left"
 
 
-def _measures(job: Job) -> str:
+def _measures(job: Job | Training) -> str:
+    waits = job.status == "paused" and job.error is not None
+    reason = [f"waits: {job.error.get('message', job.error.get('code'))}"] if waits and job.error is not None else []
+    return "  ".join(reason + (_training_measures(job) if isinstance(job, Training) else _job_measures(job)))
+
+
+def _training_measures(training: Training) -> list[str]:
+    progress = training.progress
+    parts = [] if progress.get("loss") is None else [f"loss {progress['loss']:.3f} nats"]
+    if progress.get("tokens_per_second"):
+        parts.append(f"{count(round(progress['tokens_per_second']))} tokens/s")
+    return parts
+
+
+def _job_measures(job: Job) -> list[str]:
     progress = job.progress
     parts = [] if progress.utility is None else [f"utility {progress.utility:.2f}"]
-    if job.status == "paused" and job.error is not None:
-        parts.insert(0, f"waits: {job.error.get('message', job.error.get('code'))}")
     if progress.iterations:
         parts.append(f"accepted {progress.accepted / progress.iterations:.0%}")
     if progress.tokens_sent:
         parts.append(f"tokens {count(progress.tokens_sent)} sent, {count(progress.tokens_computed)} computed")
-    return "  ".join(parts)
+    return parts
+
+
+def _name(job: Job | Training) -> str:
+    return job.id if isinstance(job, Training) else job.name or job.id
 
 
 class _Rest(ProgressColumn):
@@ -83,12 +106,13 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def update(self, job: Job) -> None:
+    def update(self, job: Job | Training) -> None:
+        completed, total, _ = done(job)
         self._progress.update(
             self._task,
-            description=visible_line("  ".join(filter(None, (job.status, _measures(job), job.name or job.id)))),
-            completed=job.progress.labeled,
-            total=job.progress.rows or None,
+            description=visible_line("  ".join(filter(None, (job.status, _measures(job), _name(job))))),
+            completed=completed,
+            total=total or None,
             left=_time_left(job),
         )
 
@@ -100,11 +124,12 @@ class _Lines:
         self._started = time.monotonic()
         self._next_line = self._started
 
-    def update(self, job: Job) -> None:
+    def update(self, job: Job | Training) -> None:
         now = time.monotonic()
         if job.status == self._status and now < self._next_line:
             return
         self._status = job.status
         self._next_line = now + max(_LINE_SECONDS, _LINE_SHARE * (now - self._started))
-        text = f"{job.name or job.id} {job.status}  {job.progress.labeled}/{job.progress.rows} rows  {figures(job)}"
+        completed, total, what = done(job)
+        text = f"{_name(job)} {job.status}  {completed}/{total} {what}  {figures(job)}"
         write_line(self._console, text.rstrip())

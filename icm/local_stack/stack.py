@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from icm.local_stack.embedded_postgres import EmbeddedPostgres, reachable_root
 from icm.local_stack.free_ports import free_port
 from icm.local_stack.postgres_supervisor import PostgresSupervisor
 from icm.local_stack.supervisor import POLL_SECONDS, Part, PartFailed, Supervisor
+from service.training_process.installed import can_train
 
 _MIGRATION_SECONDS = 120.0
 _READY_SECONDS = 120.0  # for the API; the inference server may have to download its language model first
@@ -29,6 +31,7 @@ NOTICE_SECONDS = 10.0  # a person who waits longer wants to know what for
 _PROBE_SECONDS = 2.0
 _MODEL_UNUSABLE = 3  # how `python -m inference` ends where it cannot load the language model it was given
 _METRICS_PORT = "ICM_WORKER__METRICS_PORT"
+_BASES = "ICM_TRAINING__BASES"
 
 Backends = Sequence[dict[str, Any]]
 
@@ -158,10 +161,15 @@ def _start_service(stack: Stack, environment: dict[str, str]) -> None:
     listeners = stack.options.listeners
     handed = [word for descriptor in listeners for word in ("--fd", str(descriptor))]
     doors = [("api", _python("api", *handed), environment)]
+    apart = can_train() and not stack.options.private  # a training lasts for hours, in which nobody else would label
+    kinds = ("--kinds", "label,deliver") if apart else ()
     doors += [
-        (f"worker-{number}", _python("workers"), {**environment, **metrics_port(number)})
+        (f"worker-{number}", _python("workers", *kinds), {**environment, **metrics_port(number)})
         for number in range(1, stack.options.workers + 1)
     ]
+    if apart:
+        number = stack.options.workers + 1
+        doors.append(("trainer", _python("workers", "--kinds", "train"), {**environment, **metrics_port(number)}))
     for name, command, its_environment in doors:
         often = _RESTARTS_ONCE_READY if name == "api" else _OFTEN_ONCE_READY
         part = Part(
@@ -193,9 +201,19 @@ def _environment(stack: Stack, backends: Backends) -> dict[str, str]:
         "ICM_DATA_DIR": str(options.data_folder),
         "ICM_HOST": options.host,
         "ICM_PORT": str(options.port),
+        **training_bases(options),
         "NO_PROXY": ",".join(filter(None, without_proxy)),
         **api_settings(options),
     }
+
+
+def training_bases(options: StackOptions) -> dict[str, str]:
+    """Trainings start from the language model of the embedded inference server, unless the environment has others."""
+    found = find_spec("inference")
+    if options.backends is not None or _BASES in os.environ or found is None or found.origin is None:
+        return {}
+    model = options.language_model or str(Path(found.origin).parent / "small_model")
+    return {} if model.endswith(".gguf") else {_BASES: json.dumps({"default": model})}
 
 
 def api_settings(options: StackOptions) -> dict[str, str]:

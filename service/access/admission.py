@@ -18,8 +18,10 @@ async def refuse_early(unit: ProjectUnit, quotas: Quotas, size: Size) -> None:
         check_room(quotas, await unit.account.usage(), size)
 
 
-async def admit(unit: ProjectUnit, quotas: Quotas, size: Size, dataset_id: DatasetId) -> None:
-    """Refuse a job beyond the quotas, or reserve its share of them until the commit; its data set is already stored.
+async def admit(unit: ProjectUnit, quotas: Quotas, size: Size, dataset_id: DatasetId | None = None) -> None:
+    """Refuse a job beyond the quotas, or reserve its share of them until the commit.
+
+    The caller has stored the data set already, if the job has one.
 
     The transaction locks the project from here on, so that concurrent jobs cannot exceed the quotas together.
     Raises QuotaExceeded.

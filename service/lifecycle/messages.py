@@ -6,12 +6,14 @@ from typing import Any
 import orjson
 
 from service.lifecycle.states import JobState
+from service.records.work import WorkKind
 
 MAX_BODY_BYTES = 20_000  # what Standard Webhooks recommends at most
 _LONGEST_MESSAGE = 1_000  # characters of an error; at most 6 bytes each in JSON
 _LONGEST_CODE = 100
 
-_LINKED = ("result", "report", "events")
+_PLACES = {WorkKind.LABEL: "jobs", WorkKind.TRAIN: "trainings"}
+_LINKED = {WorkKind.LABEL: ("result", "report", "events"), WorkKind.TRAIN: ("adapter", "report", "events")}
 
 
 def is_told(event_type: str) -> bool:
@@ -21,12 +23,12 @@ def is_told(event_type: str) -> bool:
 
 def job_message(event_type: str, at: datetime, job: JobState) -> bytes:
     """The body that tells of a job's event: thin, so that the receiver asks for the job as it is by then."""
-    here = f"/v1/jobs/{job.id}"
+    here = f"/v1/{_PLACES[job.kind]}/{job.id}"
     data: dict[str, Any] = {"job": job.id, "name": _sayable(job.name), "status": job.status.value}
     if job.error is not None:
         code, message = str(job.error.get("code", "")), str(job.error.get("message", ""))
         data["error"] = {"code": _sayable(code, _LONGEST_CODE), "message": _sayable(message)}
-    data["links"] = {"self": here} | {name: f"{here}/{name}" for name in _LINKED}
+    data["links"] = {"self": here} | {name: f"{here}/{name}" for name in _LINKED[job.kind]}
     return message_body(event_type, at, data)
 
 

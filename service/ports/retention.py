@@ -7,10 +7,11 @@ lasts long or holds much.
 from datetime import timedelta
 from typing import Protocol
 
+from service.ports.trainings import ArtifactNames
 from service.records.jobs import Swept
 
 
-class RetentionStore(Protocol):
+class RetentionStore(ArtifactNames, Protocol):
     """One unit of work of the maintainer, who knows all projects."""
 
     async def is_elected(self) -> bool:

@@ -17,6 +17,7 @@ from service.ports.access import AccessUnit, Account, Audit, Spendings
 from service.ports.answers import RememberedAnswers
 from service.ports.observers import PoolLoad
 from service.ports.retention import RetentionStore
+from service.ports.trainings import Trainings, TrainingsWrite
 from service.ports.webhooks import Deliveries, Webhooks
 from service.ports.work import Work
 from service.records.access import Caller, Quotas
@@ -171,6 +172,7 @@ class ProjectUnit:
     audit: Audit
     backends: Backends
     webhooks: Webhooks
+    trainings: Trainings
 
 
 class News(Protocol):
@@ -273,6 +275,7 @@ class WorkerUnit:
     answers: RememberedAnswers
     deliveries: Deliveries
     spendings: Spendings
+    trainings: TrainingsWrite
 
 
 class Store(Protocol):

@@ -28,6 +28,12 @@ class AuditAction(StrEnum):
     JOB_CANCELLED = "job.cancelled"
     JOB_DELETED = "job.deleted"
     JOB_EXPIRED = "job.expired"  # by the operator's retention; nobody asked for it
+    TRAINING_CREATED = "training.created"
+    TRAINING_PAUSED = "training.paused"
+    TRAINING_RESUMED = "training.resumed"
+    TRAINING_CANCELLED = "training.cancelled"
+    TRAINING_DELETED = "training.deleted"
+    ADAPTER_DOWNLOADED = "adapter.downloaded"
     RESULT_DOWNLOADED = "result.downloaded"
     WEBHOOK_CREATED = "webhook.created"
     WEBHOOK_CHANGED = "webhook.changed"

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Date, Select, cast, extract, func, select, text
+from sqlalchemy import ColumnElement, Date, Select, case, cast, extract, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import DatasetId, JobId, ProjectName
 from service.lifecycle import OPEN_JOB
 from service.records.access import Holdings, Spending
-from service.storage.tables import datasets, jobs, project_tokens, projects
+from service.storage.tables import datasets, jobs, project_tokens, projects, trainings
 
 _NOW: ColumnElement[Any] = func.timezone("UTC", func.clock_timestamp())
 TODAY: ColumnElement[Any] = cast(_NOW, Date)
@@ -40,10 +40,11 @@ class AccountTable:
             func.coalesce(func.sum(datasets.c.bytes), 0).label("bytes"),
         ).where(datasets.c.project == self._project, datasets.c.id != (besides or ""))
         row = (await self._connection.execute(stored)).one()
+        files = await self._number(self._bytes_of_trainings())
         return Holdings(
             jobs_in_flight=await self._number(self._jobs_in_flight()),
             rows=int(row.rows),
-            bytes=int(row.bytes),
+            bytes=int(row.bytes) + files,
             tokens_today=await self._number(self._tokens_today()),
             seconds_left_today=float(await self._number(_seconds_left_today())),
         )
@@ -51,6 +52,17 @@ class AccountTable:
     def _jobs_in_flight(self) -> "Select[Any]":
         return (
             select(func.count()).select_from(jobs).where(jobs.c.project == self._project, jobs.c.status.in_(OPEN_JOB))
+        )
+
+    def _bytes_of_trainings(self) -> "Select[Any]":
+        """Of what was trained; of trainings that have not ended, of their rows and checkpoints, too."""
+        under_way = case(
+            (jobs.c.status.in_(OPEN_JOB), trainings.c.examples_bytes + trainings.c.checkpoint_bytes), else_=0
+        )
+        return (
+            select(func.sum(trainings.c.artifact_bytes + under_way))
+            .join(jobs, jobs.c.id == trainings.c.job_id)
+            .where(jobs.c.project == self._project)
         )
 
     def _tokens_today(self) -> "Select[Any]":

@@ -15,7 +15,7 @@ from service.records.jobs import JobStatus, PauseReason
 from service.records.work import WorkKind, WorkStatus
 from service.storage.outbox import queue_messages
 from service.storage.progress import get_job, job_not_found
-from service.storage.tables import events, jobs, work_items
+from service.storage.tables import events, jobs, trainings, work_items
 
 WORK_CHANNEL = "icm_work"
 EVENTS_CHANNEL = "icm_events"
@@ -104,7 +104,10 @@ class Journal:
         match kind:
             case WorkKind.LABEL:
                 return asdict((await get_job(self._connection, jobs.c.id == job_id, job_id)).progress)
-            case WorkKind.TRAIN | WorkKind.DELIVER:
+            case WorkKind.TRAIN:
+                query = select(trainings.c.progress).where(trainings.c.job_id == job_id)
+                return (await self._connection.execute(query)).scalar() or {}
+            case WorkKind.DELIVER:
                 return {}
             case _:
                 assert_never(kind)

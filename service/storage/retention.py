@@ -4,6 +4,7 @@ Rows that somebody has locked are left for the next time, so the maintainer wait
 itself are rows of jobs that ended long ago, which no claim looks at.
 """
 
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
@@ -44,6 +45,7 @@ from service.storage.tables import (
     project_tokens,
     webhook_deliveries,
 )
+from service.storage.trainings import named_artifacts
 
 _ELECTION = 4_932_685_001  # any number that nobody else uses for an advisory lock in this database
 _MOST_LOGS = 100  # shortened in one transaction
@@ -144,6 +146,10 @@ class RetentionTables:
         await hold_items(self._connection, jobs.c.id == job.id)
         await erase(self._connection, job.id)
         return Swept(1, is_done=False)
+
+    async def named_artifacts(self, owners: Collection[JobId]) -> dict[JobId, frozenset[str] | None]:
+        """The artifacts that those of these trainings name that there are; None of one that has not ended."""
+        return await named_artifacts(self._connection, owners)
 
     async def _large_parts(
         self, job_id: JobId, dataset_id: DatasetId | None

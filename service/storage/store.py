@@ -29,6 +29,7 @@ from service.storage.listener import Listener
 from service.storage.retention import RetentionTables
 from service.storage.shards import ShardTable
 from service.storage.tables import metadata
+from service.storage.trainings import LeasedTrainings, TrainingTable
 from service.storage.webhook_queue import DeliveryQueue
 from service.storage.webhooks import WebhookTable
 from service.storage.work_queue import WorkTable
@@ -61,6 +62,7 @@ class PostgresStore:
                 audit=AuditTable(connection),
                 backends=BackendTable(connection),
                 webhooks=WebhookTable(connection, caller.project),
+                trainings=TrainingTable(connection, caller.project),
             )
 
     @asynccontextmanager
@@ -86,6 +88,7 @@ class PostgresStore:
                 answers=AnswerTable(connection),
                 deliveries=DeliveryQueue(connection),
                 spendings=SpendingTable(connection),
+                trainings=LeasedTrainings(connection),
             )
 
     @asynccontextmanager

@@ -240,6 +240,26 @@ shards = Table(
     ForeignKeyConstraint(["job_id", "shard"], [work_items.c.job_id, work_items.c.number], ondelete="CASCADE"),
 )
 
+# What jobs that train have beside their life. Hashes name artifacts, which are kept elsewhere (docs/decisions/0034).
+trainings = Table(
+    "trainings",
+    metadata,
+    Column("job_id", ForeignKey(jobs.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("config", JSON, nullable=False),
+    Column("base", Text, nullable=False),  # the operator's name of the language model to start from
+    Column("spec", JSON, nullable=False),  # for the command, without base and examples
+    Column("rows", Integer, nullable=False),
+    Column("progress", JSON(none_as_null=True)),
+    Column("examples_sha256", Text, nullable=False),
+    Column("examples_bytes", BigInteger, nullable=False),
+    Column("checkpoint_sha256", Text),
+    Column("checkpoint_bytes", BigInteger, nullable=False, server_default=text("0")),
+    Column("artifact_sha256", Text),
+    Column("artifact_bytes", BigInteger, nullable=False, server_default=text("0")),
+    Column("manifest", JSON(none_as_null=True)),
+    Column("report", JSON(none_as_null=True)),
+)
+
 # Narrow on purpose: a step of the search rewrites only the rows it changed.
 label_states = Table(
     "label_states",

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from service.config import JobConfig, Task
-from service.identifiers import BackendId, JobId, Label, Row, WorkerId, new_dataset_id, new_job_id
+from service.identifiers import BackendId, JobId, Label, Row, WorkerId, new_dataset_id, new_job_id, new_training_id
 from service.ports.store import ProjectUnit, Store
 from service.records.access import LOCAL_CALLER
 from service.records.jobs import (
@@ -24,6 +24,7 @@ from service.records.jobs import (
     Progress,
 )
 from service.records.labels import LabelState, LabelStatus
+from service.records.trainings import Artifact, NewTraining
 from service.records.work import UNKNOWN_ORIGIN, ClaimedWork, Origin, WorkKind, WorkStatus
 from service.search.predictions.prompt_tree import Usage
 from tests.support.claiming import claim_shard
@@ -100,6 +101,28 @@ async def claim_work(store: Store, *kinds: WorkKind, lease_seconds: float = LONG
     """A work item of one of these kinds, leased to Alice."""
     async with store.worker_unit() as unit:
         return await unit.work.claim(kinds or (WorkKind.LABEL,), ALICE, lease_seconds)
+
+
+async def asked_for_training(store: Store) -> JobId:
+    """A training of two rows, stored and queued."""
+    examples = Artifact("e" * 64, 20)
+    new = NewTraining(
+        id=new_training_id(), config={}, base="default", spec={"kind": "label"}, rows=2, examples=examples
+    )
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        await unit.trainings.add(new)
+    return new.id
+
+
+async def trained(store: Store) -> JobId:
+    """A training that a worker has finished."""
+    training_id = await asked_for_training(store)
+    work = await claim_work(store, WorkKind.TRAIN)
+    assert work is not None
+    async with store.worker_unit() as unit:
+        await unit.trainings.finish(work.lease, Artifact("a" * 64, 7), manifest={}, report={})
+        await unit.work.finish(work.lease, WorkStatus.SUCCEEDED)
+    return training_id
 
 
 async def save(store: Store, shard: ClaimedShard, checkpoint: bytes = b"one", **progress: Any) -> None:

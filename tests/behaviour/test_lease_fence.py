@@ -10,6 +10,7 @@ from service.ports.store import Store, WorkerUnit
 from service.records.access import LOCAL_CALLER
 from service.records.jobs import Backoff, ClaimedShard, PauseReason, Progress
 from service.records.scoring import BackendIdentity
+from service.records.trainings import Artifact
 from service.records.work import Lease, WorkStatus
 from service.search.predictions.prompt_tree import Usage
 from service.search.prompting.recall import PromptKey
@@ -67,6 +68,12 @@ WRITES: dict[str, Write] = {
     "answers": lambda unit, lease: unit.answers.record(lease, BackendId(1), {PromptKey(b"k" * 16): (-0.5, -0.9)}),
     "no answers": lambda unit, lease: unit.answers.record(lease, BackendId(1), {}),
     "event": lambda unit, lease: unit.events.append(lease, "zombie", {}),
+    "progress of a training": lambda unit, lease: unit.trainings.progress(lease, {"step": 9}),
+    "checkpoint of a training": lambda unit, lease: unit.trainings.save(lease, Artifact("z" * 64, 9)),
+    "end of a training": lambda unit, lease: unit.trainings.finish(
+        lease, Artifact("z" * 64, 9), manifest={}, report={}
+    ),
+    "order of a training": lambda unit, lease: unit.trainings.order(lease),
 }
 
 

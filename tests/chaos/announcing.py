@@ -29,6 +29,7 @@ class AnnouncingStore(PostgresStore):
                 answers=_Announcing(unit.answers, connection),
                 deliveries=unit.deliveries,
                 spendings=unit.spendings,
+                trainings=_Announcing(unit.trainings, connection),
             )
 
 

@@ -36,6 +36,20 @@ MUTATIONS = (
         ("tests/behaviour/test_lease_fence.py",),
     ),
     Mutation(
+        "a worker that lost its lease still names what it trained",
+        "service/storage/trainings.py",
+        "        await hold(self._connection, lease)\n        own = ",
+        "        own = ",
+        ("tests/behaviour/test_lease_fence.py",),
+    ),
+    Mutation(
+        "a training outlives its worker",
+        "service/training_process/tied.py",
+        "prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)",
+        "prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)",
+        ("tests/unit/training_process/test_child.py::test_a_child_does_not_outlive_a_killed_parent",),
+    ),
+    Mutation(
         "leases never count as run out",
         "service/storage/fence.py",
         "return table.c.lease_until < func.now()",

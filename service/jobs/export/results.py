@@ -100,7 +100,7 @@ async def stream_result(
                 yield part
 
 
-async def _batches(store: ProjectStore, job: Job) -> AsyncGenerator[list[LabeledRow], None]:
+async def batches_of(store: ProjectStore, job: Job) -> AsyncGenerator[list[LabeledRow], None]:
     """The rows in lists of bounded size. Raises JobNotFound where the job is removed meanwhile.
 
     Each list is a unit of work of its own, so that a reader who is slow, or reads nothing at all, holds no
@@ -133,11 +133,11 @@ async def _batch_behind(store: ProjectStore, job_id: JobId, position: int | None
 
 async def _encoded(store: ProjectStore, result: Result, encoder: Encoder) -> AsyncGenerator[bytes, None]:
     if encoder.reads_twice:
-        async with aclosing(_batches(store, result.job)) as batches:
+        async with aclosing(batches_of(store, result.job)) as batches:
             async for batch in batches:
                 await to_thread.run_sync(lambda rows: encoder.look_at(_all_fields(result, rows)), batch)
     yield await to_thread.run_sync(encoder.header)
-    async with aclosing(_batches(store, result.job)) as batches:
+    async with aclosing(batches_of(store, result.job)) as batches:
         async for batch in batches:
             yield await to_thread.run_sync(lambda rows: encoder.encode(_all_fields(result, rows)), batch)
     yield await to_thread.run_sync(encoder.footer)

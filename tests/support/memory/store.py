@@ -42,6 +42,7 @@ class MemoryStore:
                 audit=api.MemoryAudit(),
                 backends=workers.MemoryBackends(state),
                 webhooks=_NOWHERE,
+                trainings=_NOWHERE,
             )
 
     @asynccontextmanager
@@ -58,6 +59,7 @@ class MemoryStore:
                 answers=cast("Any", workers.MemoryAnswers(state)),
                 deliveries=_NOWHERE,
                 spendings=workers.MemorySpendings(state),
+                trainings=_NOWHERE,
             )
 
     async def wait_for_work(self, timeout_seconds: float) -> None:

@@ -11,9 +11,11 @@ from starlette.routing import BaseRoute
 
 from api.app import create_app
 from service.access.issuing import create_key
+from service.artifacts.file_systems import FileSystemArtifacts
 from service.identifiers import WorkerId
 from service.jobs.running.run import run_shard
 from service.observability.metrics import ServiceMetrics
+from service.ports.artifacts import Artifacts
 from service.ports.scoring import Scorer
 from service.ports.store import Store
 from service.records.access import Scope
@@ -69,6 +71,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self.scorers = ConfiguredScorers({"default": self.backend})
+        self.artifacts: Artifacts = FileSystemArtifacts(self.settings.artifacts_place)
         self.app = create_app(self)
         self.app.router.routes[:] = self._routes or self.app.router.routes
         self._routes[:] = self.app.router.routes

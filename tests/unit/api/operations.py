@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from service.identifiers import new_delivery_id, new_job_id, new_webhook_id
+from service.identifiers import new_delivery_id, new_job_id, new_training_id, new_webhook_id
 
 OPEN = {"/health/live", "/health/ready"}
 ACCEPTED = ("*/*", "application/json", "text/html", "text/event-stream")
@@ -14,6 +14,7 @@ ACCEPTED = ("*/*", "application/json", "text/html", "text/event-stream")
 # What can stand for a parameter of a path: an id that nothing has. A new kind of id belongs here.
 PATH_PARAMETERS: dict[str, Callable[[], str]] = {
     "job_id": new_job_id,
+    "training_id": new_training_id,
     "webhook_id": new_webhook_id,
     "delivery_id": new_delivery_id,
 }

@@ -1,0 +1,53 @@
+"""Bodies of answers about trainings; the request's is `service.trainings.request.TrainingRequest`."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from api.schemas import Body, JobError, read_at
+from service.trainings.request import TrainingRequest
+
+_LINKED = ("report", "adapter", "events", "pause", "resume", "cancel")
+
+
+def _links(training_id: str) -> dict[str, str]:
+    here = f"/v1/trainings/{training_id}"
+    return {"self": here} | {name: f"{here}/{name}" for name in _LINKED}
+
+
+class ArtifactBody(Body):
+    """What was trained."""
+
+    sha256: str = Field(description="of its files' names and content, as `sha256sum * | sha256sum` has it")
+    bytes: int
+
+
+class TrainingBody(Body):
+    """A training."""
+
+    id: str
+    object: Literal["training"] = "training"
+    status: str = Field(description="queued, running, paused, succeeded, failed, cancelled; tolerate new ones")
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    config: TrainingRequest
+    base: str = Field(description="the language model that it starts from, by the operator's name")
+    rows: int = Field(description="examples, those held out among them")
+    progress: dict[str, Any] = Field(
+        description="of the stage under way: stage, step, steps, loss (nats), tokens_per_second, seconds_left"
+    )
+    error: JobError | None
+    warnings: list[str]
+    artifact: ArtifactBody | None = Field(description="what was trained, once it has succeeded")
+    links: Annotated[dict[str, str], BeforeValidator(_links)] = read_at("id")
+
+
+class TrainingReportBody(Body):
+    """What a training measured and what it was made of (docs/training.md)."""
+
+    object: Literal["training_report"] = "training_report"
+    training_id: str = read_at("training", "id")
+    manifest: dict[str, Any] = Field(description="base, settings, libraries, digest of the rows, files with their hash")
+    report: dict[str, Any] = Field(description="measured before and after, curves, tokens, seconds, memory, controls")

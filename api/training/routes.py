@@ -1,0 +1,195 @@
+"""Trainings: create, read, list, follow, pause, resume, cancel, remove; their report and what was trained."""
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
+from starlette.responses import StreamingResponse
+
+from api.dependencies import (
+    Cursor,
+    IdempotencyKey,
+    Limit,
+    Stopping,
+    TheApplication,
+    TheSigner,
+    TheStore,
+)
+from api.edge.bodies import read_json
+from api.labelling.event_reads import EventReads
+from api.labelling.events import EventsAsked, LastEventId, ThePlaces, answer
+from api.openapi.documentation import documented_headers, problems
+from api.schemas import EventPage, Page
+from api.training.bodies import TrainingBody, TrainingReportBody
+from api.webhooks.bodies import documented
+from service.errors import TrainingNotFound
+from service.identifiers import JobId
+from service.records.jobs import JobStatus
+from service.records.trainings import Training
+from service.trainings import control
+from service.trainings.create import create_training
+from service.trainings.download import find_artifact, tar_stream
+from service.trainings.request import TrainingRequest, parse_request
+
+router = APIRouter(tags=["trainings"])
+
+_TRAINING_ID = re.compile(r"train_[0-9a-f]{32}")
+_MAX_BYTES = 100_000  # of a request
+_POLL_SECONDS = "1"
+_TAR = "application/x-tar"
+_BODY = documented(TrainingRequest, {"job_ids": ["job_" + "0" * 32], "epochs": 3, "rows": {"min_confidence": 0.9}})
+_CREATED = documented_headers(Location="where the training is", Retry_After="seconds after which to look at it")
+
+
+def _training_id(
+    training_id: Annotated[str, Path(description="the training's id", examples=["train_" + "0" * 32])],
+) -> JobId:
+    """Ids that were never handed out do not reach the database."""
+    if not _TRAINING_ID.fullmatch(training_id):
+        raise TrainingNotFound(f"there is no training {training_id!r}")
+    return JobId(training_id)
+
+
+def _event_reads(request: Request) -> EventReads:
+    reads: EventReads = request.app.state.training_event_reads
+    return reads
+
+
+TheTrainingId = Annotated[JobId, Depends(_training_id)]
+_TheEventReads = Annotated[EventReads, Depends(_event_reads)]
+
+
+@router.post(
+    "/v1/trainings",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=TrainingBody,
+    openapi_extra=_BODY,
+    responses={**problems(400, 408, 413, 415, 503), 202: {"headers": _CREATED}},
+)
+async def create(request: Request, application: TheApplication, store: TheStore, key: IdempotencyKey) -> Response:
+    """Train a language model on the labels that finished jobs have found; nothing is stored where anything is wrong."""
+    wanted = parse_request(await read_json(request, _MAX_BYTES))
+    bases = application.settings.training.bases
+    receipt = await create_training(wanted, store, application.artifacts, bases, idempotency_key=key)
+    headers = {"Location": f"/v1/trainings/{receipt.training.id}"}
+    return _accepted(receipt.training, headers | ({"Idempotency-Replayed": "true"} if receipt.replayed else {}))
+
+
+@router.get("/v1/trainings", responses=problems(400, 503))
+async def get_trainings(
+    store: TheStore,
+    signer: TheSigner,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+    training_status: Annotated[JobStatus | None, Query(alias="status")] = None,
+) -> Page[TrainingBody]:
+    """Trainings, newest first."""
+    scope = f"trainings {store.caller.project}"
+    before = None
+    if cursor is not None:
+        created_at, training_id = signer.read(scope, cursor)
+        before = (created_at, training_id)
+    found = await control.list_trainings(store, limit=limit, before=before, status=training_status)
+    last = found.items[-1] if found.has_more else None
+    return Page(
+        data=[TrainingBody.model_validate(training) for training in found.items],
+        has_more=found.has_more,
+        next_cursor=last and signer.sign(scope, (last.created_at.isoformat(), last.id)),
+    )
+
+
+@router.get("/v1/trainings/{training_id}", responses=problems(404, 503))
+async def get_training(training_id: TheTrainingId, store: TheStore) -> TrainingBody:
+    """A training as it is now."""
+    return TrainingBody.model_validate(await control.read_training(store, training_id))
+
+
+@router.get(
+    "/v1/trainings/{training_id}/events",
+    response_model=EventPage,
+    responses={
+        **problems(400, 404, 503),
+        200: {"description": "Events behind Last-Event-ID", "content": {"text/event-stream": {}}},
+    },
+)
+async def get_training_events(
+    request: Request,
+    training_id: TheTrainingId,
+    store: TheStore,
+    stopping: Stopping,
+    *,
+    places: ThePlaces,
+    reads: _TheEventReads,
+    limit: Limit = 100,
+    last_event_id: LastEventId = None,
+) -> Response:
+    """Events as they happen until the training has ended; with `Accept: application/json` those there are."""
+    asked = EventsAsked.of(request, limit, last_event_id)
+    return await answer(store, training_id, asked, reads=reads, places=places, stopping=stopping)
+
+
+@router.get("/v1/trainings/{training_id}/report", responses=problems(404, 409, 503))
+async def get_training_report(training_id: TheTrainingId, store: TheStore) -> TrainingReportBody:
+    """What a training that has succeeded measured, and what it was made of."""
+    return TrainingReportBody.model_validate(await control.read_report(store, training_id))
+
+
+@router.get(
+    "/v1/trainings/{training_id}/adapter",
+    response_class=StreamingResponse,
+    responses={**problems(404, 409, 503), 200: {"description": "A tar archive", "content": {_TAR: {}}}},
+)
+async def get_adapter(training_id: TheTrainingId, application: TheApplication, store: TheStore) -> Response:
+    """What was trained, as a tar archive of safetensors and JSON."""
+    download = await find_artifact(store, application.artifacts, training_id)
+    headers = {
+        "Content-Disposition": f'attachment; filename="{training_id}.tar"',
+        "Content-Length": str(download.bytes),
+        "ETag": f'"{download.sha256}"',
+    }
+    return StreamingResponse(tar_stream(application.artifacts, download), headers=headers, media_type=_TAR)
+
+
+@router.post(
+    "/v1/trainings/{training_id}/pause",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=TrainingBody,
+    responses=problems(404, 409, 503),
+)
+async def pause_training(training_id: TheTrainingId, store: TheStore) -> Response:
+    """Let a training wait until it is resumed; it goes on from where it was saved, to the same bytes."""
+    return _accepted(await control.pause(store, training_id))
+
+
+@router.post(
+    "/v1/trainings/{training_id}/resume",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=TrainingBody,
+    responses=problems(404, 409, 503),
+)
+async def resume_training(training_id: TheTrainingId, store: TheStore) -> Response:
+    """Let a paused training go on."""
+    return _accepted(await control.resume(store, training_id))
+
+
+@router.post(
+    "/v1/trainings/{training_id}/cancel",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=TrainingBody,
+    responses=problems(404, 409, 503),
+)
+async def cancel_training(training_id: TheTrainingId, store: TheStore) -> Response:
+    """Ask a training to stop; nothing of it is kept."""
+    return _accepted(await control.cancel(store, training_id))
+
+
+@router.delete("/v1/trainings/{training_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 409, 503))
+async def delete_training(training_id: TheTrainingId, application: TheApplication, store: TheStore) -> None:
+    """Remove a training that has ended, with all its files; its Idempotency-Key is free again."""
+    await control.remove(store, application.artifacts, training_id)
+
+
+def _accepted(training: Training, headers: dict[str, str] | None = None) -> Response:
+    body = TrainingBody.model_validate(training).model_dump_json()
+    told = {"Retry-After": _POLL_SECONDS, **(headers or {})}
+    return Response(body, status.HTTP_202_ACCEPTED, told, "application/json")

@@ -1,0 +1,86 @@
+"""The trainings of a project from Python; `scripts/write_client.py` makes the blocking module of this one."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol, TypeVar
+
+from icm import training_calls as calls
+from icm.calls import Call, Document, Page
+from icm.data.archives import unpack
+from icm.documents import Training
+from icm.pace import async_run
+
+T = TypeVar("T")
+OnChange = Callable[[Training], None]
+_ARCHIVE = "adapter.tar"
+
+
+class _Making(Protocol):
+    async def __call__(self, call: Call[T], /) -> T: ...
+
+
+class _Paging(Protocol):
+    def __call__(self, first: Call[Page[T]], /) -> AsyncIterator[T]: ...
+
+
+class _Waiting(Protocol):
+    async def __call__(self, training_id: str, seconds: float | None, on_change: OnChange | None, /) -> Training: ...
+
+
+class AsyncTrainings:
+    """A project's trainings (docs/training.md)."""
+
+    def __init__(self, make: _Making, pages: _Paging, wait: _Waiting) -> None:
+        self._make = make
+        self._pages = pages
+        self._wait = wait
+
+    async def create(self, *job_ids: str, idempotency_key: str | None = None, **settings: Any) -> Training:
+        """Train on the labels of finished jobs; the settings are the fields of the request (docs/training.md).
+
+        Without a key of your own one is made, so that the call can be repeated safely.
+        """
+        return await self._make(calls.create(job_ids, settings, idempotency_key=idempotency_key))
+
+    async def get(self, training_id: str) -> Training:
+        """The training as it is now."""
+        return await self._make(calls.get(training_id))
+
+    def list(self, *, status: str | None = None) -> AsyncIterator[Training]:
+        """All trainings, newest first, fetched page by page as they are read."""
+        return self._pages(calls.listed(status=status, page_size=100))
+
+    async def wait(
+        self, training_id: str, *, timeout_seconds: float | None = None, on_change: OnChange | None = None
+    ) -> Training:
+        """Wait until a training has ended, in whatever way. Raises TimeoutError."""
+        return await self._wait(training_id, timeout_seconds, on_change)
+
+    async def report(self, training_id: str) -> Document:
+        """What a training that has succeeded measured, and what it was made of."""
+        return await self._make(calls.report(training_id))
+
+    async def adapter(self, training_id: str, *, to: str | Path) -> Path:
+        """Download what was trained into a new folder, which appears once it is whole. Raises DamagedDownload."""
+        sha256 = calls.sha256_of(await self.get(training_id))
+        with TemporaryDirectory() as folder:
+            archive = await self._make(calls.adapter(training_id, Path(folder) / _ARCHIVE))
+            await async_run(unpack, archive, Path(to), sha256)
+        return Path(to)
+
+    async def pause(self, training_id: str) -> Training:
+        """Let a training wait until it is resumed."""
+        return await self._make(calls.control(training_id, "pause"))
+
+    async def resume(self, training_id: str) -> Training:
+        """Let a paused training go on, to the same bytes."""
+        return await self._make(calls.control(training_id, "resume"))
+
+    async def cancel(self, training_id: str) -> Training:
+        """Ask a training to stop; nothing of it is kept."""
+        return await self._make(calls.control(training_id, "cancel"))
+
+    async def delete(self, training_id: str) -> None:
+        """Remove a training that has ended, with all its files."""
+        await self._make(calls.delete(training_id))

@@ -1,0 +1,66 @@
+"""The calls about trainings, as values."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from icm.calls import Call, Document, Page, document_of, listing, nothing
+from icm.documents import Training
+
+_TRAININGS = "/v1/trainings"
+
+
+def create(job_ids: Sequence[str], settings: Mapping[str, Any], *, idempotency_key: str | None) -> Call[Training]:
+    """The key makes the call repeatable: the service answers a second one with the first one's training."""
+    headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+    body = {"job_ids": list(job_ids), **settings}
+    return Call(method="POST", path=_TRAININGS, read=_training, headers=headers, body=body)
+
+
+def get(training_id: str) -> Call[Training]:
+    """The training as it is now."""
+    return Call(method="GET", path=_path(training_id), read=_training)
+
+
+def listed(*, status: str | None, page_size: int) -> Call[Page[Training]]:
+    """Newest first."""
+    params = {"limit": str(page_size)} | ({} if status is None else {"status": status})
+    return listing(_TRAININGS, params, Training.read)
+
+
+def report(training_id: str) -> Call[Document]:
+    """What it measured, and what it was made of."""
+    return Call(method="GET", path=f"{_path(training_id)}/report", read=document_of)
+
+
+def adapter(training_id: str, to: Path) -> Call[Path]:
+    """What was trained, as a tar archive that is there once it is whole."""
+    return Call(method="GET", path=f"{_path(training_id)}/adapter", read=lambda _: to, save_to=to)
+
+
+def control(training_id: str, what: str) -> Call[Training]:
+    """Pause, resume or cancel; repeated, the same answer."""
+    return Call(method="POST", path=f"{_path(training_id)}/{what}", read=_training)
+
+
+def delete(training_id: str) -> Call[None]:
+    """Removes one that has ended, with all its files."""
+    return Call(method="DELETE", path=_path(training_id), read=nothing)
+
+
+def _path(training_id: str) -> str:
+    return f"{_TRAININGS}/{quote(training_id, safe='')}"
+
+
+def _training(response: httpx.Response) -> Training:
+    return Training.read(document_of(response))
+
+
+def sha256_of(training: Training) -> str | None:
+    """The content hash of the training's files; None before it has succeeded."""
+    artifact: Document = training.document.get("artifact") or {}
+    return artifact.get("sha256")

@@ -1,0 +1,123 @@
+"""Makes pairs of comparisons: what `python -m training` reads for kind reward (docs/training.md#reward-models).
+
+A row of an antisymmetric relation says whether its `first` text is better than its `second`. Its swapped twin says the
+same once more, so both make one pair.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import orjson
+
+from service.config import Task
+from service.records.labels import LabeledRow
+from service.relations.antisymmetric import AntisymmetricRelation
+from service.relations.columns import Fields, names_of
+from service.trainings.examples import Example, Selection
+from service.trainings.request import RowSelection
+from service.values import as_text
+
+_BINARY = 2
+
+
+def comparison_of(task: Task) -> AntisymmetricRelation | None:
+    """The relation that says which rows compare what; none where the task compares nothing."""
+    return next((found for found in task.relations if isinstance(found, AntisymmetricRelation)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What one row says of a pair."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+    confidence: float
+    chosen_first: bool
+
+    @property
+    def key(self) -> bytes:
+        """The same for a row and its twin, whichever is preferred."""
+        return _digest((self.prompt, *sorted((self.chosen, self.rejected))))
+
+    @property
+    def verdict(self) -> bytes:
+        """The same for rows that prefer the same text."""
+        return _digest((self.prompt, self.chosen, self.rejected))
+
+
+@dataclass(slots=True)
+class _Votes:
+    verdict: bytes
+    confidences: list[float]
+    orders: set[bool]
+    is_contradicted: bool = False
+    is_told: bool = False
+
+
+class Pairs:
+    """Takes in the rows of a job once to count what they say, then once more to tell each pair once."""
+
+    def __init__(self, task: Task, comparison: AntisymmetricRelation, rows: RowSelection) -> None:
+        self._relation = comparison
+        positive = 0 if comparison.label is None else task.labels.index(comparison.label)
+        self._positive, self._is_binary = positive, len(task.labels) == _BINARY
+        self._selection = Selection(task, rows)
+        self._votes: dict[bytes, _Votes] = {}
+
+    @property
+    def contradicted(self) -> int:
+        """Pairs that are left out because rows prefer different texts."""
+        return sum(votes.is_contradicted for votes in self._votes.values())
+
+    def add(self, row: LabeledRow) -> None:
+        """Count what the next row says."""
+        told = self._told(row)
+        if told is None:
+            return
+        votes = self._votes.setdefault(told.key, _Votes(told.verdict, [], set()))
+        votes.is_contradicted |= votes.verdict != told.verdict
+        votes.confidences.append(told.confidence)
+        votes.orders.add(told.chosen_first)
+
+    def of(self, row: LabeledRow, group: str) -> Example | None:
+        """The pair that the row speaks of, if rows agree on it and it was not told before."""
+        told = self._told(row)
+        votes = None if told is None else self._votes[told.key]
+        if told is None or votes is None or votes.is_contradicted or votes.is_told:
+            return None
+        votes.is_told = True
+        pair = {
+            "prompt": told.prompt,
+            "chosen": told.chosen,
+            "rejected": told.rejected,
+            "weight": fmean(votes.confidences),
+            "group": group,
+            "id": row.id,
+        }
+        return pair | ({"chosen_first": told.chosen_first} if len(votes.orders) == 1 else {})
+
+    def _told(self, row: LabeledRow) -> _Told | None:
+        """What the row says; nothing where it is left out, or its texts are equal or empty."""
+        fields: Fields = orjson.loads(row.data)
+        chosen = self._selection.of(row, fields)
+        first, second = (as_text(fields[name]) for name in (self._relation.first, self._relation.second))
+        if chosen is None or first == second:
+            return None
+        is_first = chosen.label == self._positive
+        if not is_first and not self._is_binary:
+            return None  # of several other labels none says that `second` is better
+        better, worse = (first, second) if is_first else (second, first)
+        prompt = _prompt([as_text(fields[name]) for name in names_of(self._relation.group)])
+        return _Told(prompt, better, worse, chosen.confidence, is_first) if better and worse else None
+
+
+def _prompt(values: Sequence[str]) -> str:
+    """What stands in front of both texts: the columns that things are compared within, a line each."""
+    return "".join(f"{value}\n" for value in values)
+
+
+def _digest(parts: Sequence[str]) -> bytes:
+    return hashlib.blake2b(orjson.dumps(parts), digest_size=16).digest()

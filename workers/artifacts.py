@@ -1,0 +1,52 @@
+"""The duty of removing files that no training needs any more, where they are stored and on this machine."""
+
+import shutil
+from functools import partial
+from pathlib import Path
+
+import structlog
+from anyio import to_thread
+
+from service.errors import ArtifactsUnavailable
+from service.identifiers import JobId
+from service.ports.artifacts import Artifacts
+from service.ports.store import Store
+from service.trainings.sweep import ArtifactSweep
+
+logger = structlog.get_logger(__name__)
+
+EVERY_SECONDS = 3_600.0
+
+
+class ArtifactCleaning:
+    """Sweeps every hour."""
+
+    name = "artifacts"
+
+    def __init__(self, store: Store, artifacts: Artifacts, folders: Path) -> None:
+        self._store = store
+        self._sweep = ArtifactSweep(store, artifacts)
+        self._folders = folders
+
+    async def turn(self) -> float:
+        """Sweep once; the seconds until the next turn. Raises StorageUnavailable."""
+        await self._clear_folders()
+        try:
+            removed = await self._sweep.turn()
+        except ArtifactsUnavailable as error:
+            logger.warning("files of trainings cannot be looked through", reason=str(error))
+            return EVERY_SECONDS
+        if removed:
+            logger.info("removed files that no training names", artifacts=removed)
+        return EVERY_SECONDS
+
+    async def _clear_folders(self) -> None:
+        """Remove the folders of trainings that have ended or are gone; the others may go on there."""
+        if not self._folders.is_dir():
+            return
+        found = {JobId(path.name): path for path in self._folders.iterdir()}
+        async with self._store.upkeep() as unit:
+            named = await unit.named_artifacts(found.keys())
+        for training_id, folder in found.items():
+            if named.get(training_id, frozenset()) is not None:
+                await to_thread.run_sync(partial(shutil.rmtree, folder, ignore_errors=True))
