@@ -1,0 +1,63 @@
+"""Stands in for `python -m training`: does what its specification says under `base`, one step after the other."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+folder = Path(sys.argv[sys.argv.index("--out") + 1])
+spec = Path(sys.argv[2])
+
+
+def tell(event: str, **facts: object) -> None:
+    sys.stdout.write(json.dumps({"event": event, **facts}) + "\n")
+    sys.stdout.flush()
+
+
+def end(status: int, outcome: str, reason: str) -> None:
+    tell("end", outcome=outcome, reason=reason, status=status)
+    raise SystemExit(status)
+
+
+def wait(_rest: str) -> None:
+    tell("waiting", pid=os.getpid())
+    while True:
+        time.sleep(60)
+
+
+def leave(_rest: str) -> None:
+    child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"])
+    tell("left", pid=child.pid)
+
+
+def taken(_rest: str) -> None:
+    if not folder.exists():
+        folder.mkdir()
+        end(4, "failed", "another process is training")
+
+
+STEPS: dict[str, Callable[[str], object]] = {
+    "tell": lambda loss: tell("step", loss=float(loss)),
+    "say": lambda words: sys.stderr.write(words + "\n"),
+    "write": lambda words: sys.stdout.write(words + "\n"),
+    "long": lambda length: sys.stdout.write("x" * int(length) + "\n"),
+    "environment": lambda _: tell("environment", names=sorted(os.environ)),
+    "deaf": lambda _: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+    "polite": lambda _: signal.signal(signal.SIGTERM, lambda *_: end(75, "stopped", "told to stop")),
+    "wait": wait,
+    "leave": leave,
+    "taken": taken,
+    "fail": lambda status: end(int(status), "failed", "rank: must be greater"),
+    "die": lambda number: os.kill(os.getpid(), int(number)),
+    "quit": lambda status: sys.exit(int(status)),
+    "finish": lambda _: tell("end", outcome="finished", artifact="adapter", sha256="abc"),
+}
+
+if __name__ == "__main__":
+    for step in json.loads(spec.read_text("utf-8"))["base"].split("\n"):
+        word, _, rest = step.partition(" ")
+        STEPS[word](rest)
