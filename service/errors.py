@@ -30,6 +30,7 @@ ServiceError
 │   ├── BackendRefused         answered, but cannot do what scoring needs: no use in trying again
 │   │   └── LabelUnreachable   gave no log-probability for a label
 │   └── BackendChanged         holds another model than the one the job began with
+├── TrainingFailed             a training that a search asked for ended without scores: no use in trying again
 ├── CheckpointTooNew           a later release stored where the search stands, and this one cannot read it
 ├── RequestTooSlow             a request whose bytes come too slowly to wait for them
 ├── Overloaded                 this process has as much to do as it takes on: worth another try
@@ -242,6 +243,10 @@ class LabelUnreachable(BackendRefused):
 
 class BackendChanged(BackendError):
     """The inference server holds another model than the one the job began with; their labels are not mixed."""
+
+
+class TrainingFailed(ServiceError):
+    """A training that a search asked for ended without scores; the same training would end so again."""
 
 
 class CheckpointTooNew(ServiceError):

@@ -159,6 +159,17 @@ class WorkerSettings(_Group):
     metrics_host: str = "127.0.0.1"
 
 
+class TrainingSettings(_Group):
+    """Trainings (docs/training.md)."""
+
+    bases: dict[str, str] = Field(
+        default_factory=dict,
+        description="language models to start from: by the name of a backend, a folder or a name on the hub",
+    )
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    at_once: int = Field(1, ge=1, description="trainings of searches side by side in one worker process")
+
+
 class TelemetrySettings(_Group):
     """Traces by OpenTelemetry, which need the extra `telemetry`; its own variables (OTEL_...) hold besides."""
 
@@ -206,6 +217,7 @@ class Settings(BaseSettings):
     quota: QuotaSettings = QuotaSettings()
     webhooks: WebhookSettings = WebhookSettings()
     worker: WorkerSettings = WorkerSettings()
+    training: TrainingSettings = TrainingSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     retention: RetentionSettings = RetentionSettings()
     backends: tuple[Backend, ...] = (DEFAULT(),)

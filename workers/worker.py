@@ -170,6 +170,7 @@ class Worker:
             memory=self._memory,
             observer=self._observer,
             quotas=self._quotas,
+            trainer=self._application.scorers.trainer(claimed.config.model),
         )
 
     async def _release(self, claimed: ClaimedShard, delay_seconds: float, *, crashed: bool = False) -> TurnEnd:

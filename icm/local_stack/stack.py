@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ NOTICE_SECONDS = 10.0  # a person who waits longer wants to know what for
 _PROBE_SECONDS = 2.0
 _MODEL_UNUSABLE = 3  # how `python -m inference` ends where it cannot load the language model it was given
 _METRICS_PORT = "ICM_WORKER__METRICS_PORT"
+_BASES = "ICM_TRAINING__BASES"
 
 Backends = Sequence[dict[str, Any]]
 
@@ -194,8 +196,18 @@ def _environment(stack: Stack, backends: Backends) -> dict[str, str]:
         "ICM_HOST": options.host,
         "ICM_PORT": str(options.port),
         "NO_PROXY": ",".join(filter(None, without_proxy)),
+        **training_bases(options),
         **api_settings(options),
     }
+
+
+def training_bases(options: StackOptions) -> dict[str, str]:
+    """Trainings start from the language model of the embedded inference server, unless the environment has others."""
+    found = find_spec("inference")
+    if options.backends is not None or _BASES in os.environ or found is None or found.origin is None:
+        return {}
+    model = options.language_model or str(Path(found.origin).parent / "small_model")
+    return {} if model.endswith(".gguf") else {_BASES: json.dumps({"default": model})}
 
 
 def api_settings(options: StackOptions) -> dict[str, str]:

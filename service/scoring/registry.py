@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 
 from service.errors import ModelNotFound
 from service.ports.scoring import Scorer
+from service.ports.trained_scores import TrainedScorer
 
 
 class ConfiguredScorers:
-    """A fixed set of backends; the first is the default."""
+    """A fixed set of backends; the first is the default. `trainers` has those whose base may be trained."""
 
-    def __init__(self, scorers: Mapping[str, Scorer]) -> None:
+    def __init__(self, scorers: Mapping[str, Scorer], trainers: Mapping[str, TrainedScorer] | None = None) -> None:
         self._scorers = dict(scorers)
+        self._trainers = dict(trainers or {})
 
     def names(self) -> Sequence[str]:
         """All names, the default first."""
@@ -21,6 +23,11 @@ class ConfiguredScorers:
         if name not in self._scorers:
             raise ModelNotFound(f"there is no model {name!r}; configured are: {', '.join(self._scorers)}")
         return self._scorers[name]
+
+    def trainer(self, name: str) -> TrainedScorer | None:
+        """Who trains the base of this backend; None where the operator has named none. Raises ModelNotFound."""
+        self.get(name)
+        return self._trainers.get(name)
 
     async def close(self) -> None:
         """Release every backend's connections."""

@@ -13,6 +13,11 @@ from inference.app import create_app
 from inference.engine import CacheLimits, Engine
 from inference.model.language_model import Source, load
 from inference.settings import SMALL_MODEL, Limits
+from service.identifiers import Label, Row
+from service.search.predictions.prompt_tree import Query
+from service.search.predictions.training import TrainAndScore, TrainingExample
+from service.training_process.trained_files import examples_of, questions_of, read_scores, spec_of
+from service.training_process.trained_files import write_rows as write_search_rows
 from tests.training.conftest import Finished
 from tests.training.running import refused, run
 from tests.training.written import LABELS, comparisons, write_rows, write_spec
@@ -134,3 +139,28 @@ def test_a_reward_model_says_no_labels(tmp_path: Path) -> None:
     status, end = refused(spec, tmp_path / "out")
     assert status == 2
     assert "score: leave it out for kind reward" in end["reason"]
+
+
+def test_what_a_search_asks_for_is_what_the_command_takes_and_gives(forks: ForkServerContext, tmp_path: Path) -> None:
+    """The files of both sides: the service's and the command's."""
+    rows = comparisons(24)
+    asked = TrainAndScore(
+        examples=tuple(
+            TrainingExample(Row(n), row["prompt"], Label(LABELS.index(row["label"])), weight=0.5 + n % 2 / 2)
+            for n, row in enumerate(rows)
+        ),
+        queries=tuple(Query(Row(100 + n), row["prompt"]) for n, row in enumerate(comparisons(8, seed=3))),
+        epochs=2,
+        learning_rate=0.01,
+        seed=5,
+    )
+    write_search_rows(tmp_path, examples_of(asked, LABELS), questions_of(asked))
+    spec = {"base": str(SMALL_MODEL), "examples": "examples.jsonl", "device": "cpu"}
+    (tmp_path / "spec.json").write_text(json.dumps({**spec, **spec_of(asked, LABELS, "\n\n")}), "utf-8")
+    status, training = run(forks, tmp_path / "spec.json", tmp_path / "out")
+    assert status == 0, training.errors.read_text("utf-8")
+    found = read_scores(tmp_path / "out", asked, len(LABELS))
+    assert list(found.log_probabilities) == [Row(100 + n) for n in range(8)]
+    assert list(scores_of(tmp_path / "out").values()) == [list(values) for values in found.log_probabilities.values()]
+    tokens = json.loads((tmp_path / "out/report.json").read_text("utf-8"))["rows"]["tokens"]
+    assert found.usage.tokens_trained == 2 * tokens

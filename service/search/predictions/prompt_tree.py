@@ -43,13 +43,16 @@ class Usage:
 
     `tokens_sent` counts the tokens of all prompts, `tokens_computed` those among them
     that the server did not find in its prefix cache; `modelled` says that the server
-    does not report this and the number is that of an ideal cache.
+    does not report this and the number is that of an ideal cache. `tokens_trained` counts those that trainings
+    read, once for each epoch; they are among the tokens sent and computed.
     """
 
     prompts: int = 0
     tokens_sent: int = 0
     tokens_computed: int = 0
     modelled: bool = False
+    trainings: int = 0
+    tokens_trained: int = 0
 
     def __add__(self, other: "Usage") -> "Usage":
         """The cost of both."""
@@ -58,6 +61,8 @@ class Usage:
             self.tokens_sent + other.tokens_sent,
             self.tokens_computed + other.tokens_computed,
             self.modelled or other.modelled,
+            self.trainings + other.trainings,
+            self.tokens_trained + other.tokens_trained,
         )
 
 

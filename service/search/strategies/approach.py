@@ -13,10 +13,14 @@ _SIMULATED = SimulatedCost()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approach:
-    """A strategy of the search for coherent labels: what searches by each objective, the default one first."""
+    """A strategy of the search for coherent labels: what searches by each objective, the default one first.
+
+    One that `trains` needs a base that may be trained, and all rows in one search.
+    """
 
     searches: Mapping[Objective, Strategy]
     cost: Cost = _SIMULATED
+    trains: bool = False
 
     @property
     def default_objective(self) -> Objective:

@@ -13,9 +13,10 @@ from service.identifiers import Label, Row
 from service.search.engine import Search
 from service.search.predictions.panel import Panel
 from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
+from service.search.predictions.training import TrainAndScore, Trainings
 from service.search.rules.consistency import Constraint, Rule
 from service.search.state.problem import Parameters, Problem
-from service.search.state.steps import Strategy
+from service.search.state.steps import Request, Strategy
 
 DOUBTFUL_SHARE = 0.1  # of the rows, whose label depends on what stands before
 WAVERING_NATS = 0.3  # by how much it does
@@ -52,7 +53,7 @@ def rehearsed(
     search, usage = Search(problem, strategy), Usage(modelled=True)
     while (request := search.ask()) is not None:
         check_wanted()
-        answer = [scorer.score(tree) for tree in request]
+        answer = scorer.answer(request)
         usage = sum((scores.usage for scores in answer), usage)
         search.tell(answer)
     return CostSimulation(usage, search.state.panel)
@@ -120,6 +121,20 @@ class _MadeUpScorer:
         self._classes = problem.classes
         self._root = _Prefix()
         self._held = _consistent_labels(problem)
+
+    def answer(self, request: Request | Trainings) -> list[TreeScores]:
+        """Scores and cost of all trees, or of all trainings."""
+        if isinstance(request, Trainings):
+            return [self.trained(asked) for asked in request.asked]
+        return [self.score(tree) for tree in request]
+
+    def trained(self, asked: TrainAndScore) -> TreeScores:
+        """Scores and cost of a training: every example is read once in each epoch, every query once."""
+        text = zlib.crc32(str([(example.row, example.label) for example in asked.examples]).encode())
+        read = sum(max(1, self._tokens[query.row] - self._tail) for query in asked.queries)
+        learned = asked.epochs * sum(self._tokens[example.row] for example in asked.examples)
+        usage = Usage(len(asked.queries), learned + read, learned + read, True, 1, learned)  # noqa: FBT003 - modelled
+        return TreeScores({query.row: self._scores(query.row, text) for query in asked.queries}, usage)
 
     def score(self, tree: PromptTree) -> TreeScores:
         """Scores and cost of a tree, behind everything that was read before."""

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Self
 
-from service.search.strategies import authors, baselines, folds, paper
+from service.search.strategies import authors, baselines, folds, iterative, paper, scalable
 from service.search.strategies.approach import Approach, Baseline
 
 
@@ -22,6 +22,8 @@ class StrategyName(StrEnum):
     FOLDS = "folds", folds.APPROACH  # growth by doubling and sweeps over folds that share prompt prefixes
     PAPER = "paper", paper.APPROACH  # Algorithms 1 and 2 of arXiv 2506.10139 to the letter
     AUTHORS = "authors", authors.APPROACH  # the same as the code released with the paper does it
+    SCALABLE = "scalable", scalable.APPROACH  # trainings on all folds but one relabel that one, round after round
+    ITERATIVE = "iterative", iterative.APPROACH  # each batch is labelled by a training on the batches before it
 
 
 class Method(StrEnum):
