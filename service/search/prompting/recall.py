@@ -63,7 +63,8 @@ def trained_keys(
     """The key of each query of a training: over everything that its answer depends on.
 
     That is `trainer`, which names base and settings, the examples with their labels and weights, the numbers of the
-    training, labels and separator, and the query's text. No prompt has such a key, since it holds no text of one.
+    training, labels and separator, and the query's text. No prompt has such a key: where "training" is hashed here,
+    the number of labels is there.
     """
     numbers = (str(asked.epochs), str(asked.learning_rate), str(asked.seed))
     examples = (text for one in asked.examples for text in (one.text, str(one.label), repr(one.weight)))
