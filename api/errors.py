@@ -60,6 +60,7 @@ STATUS_OF: Mapping[type[errors.ServiceError], int] = {
     errors.BackendRefused: 422,
     errors.LabelUnreachable: 422,
     errors.BackendChanged: 409,
+    errors.TrainingFailed: 502,
     errors.CheckpointTooNew: 409,
     errors.RequestTooSlow: 408,
     errors.Overloaded: 503,

@@ -188,6 +188,10 @@ class EstimateBody(Body):
     prompts: int = read_at("usage", "prompts")
     tokens_sent: int = read_at("usage", "tokens_sent")
     tokens_computed: int = read_at("usage", "tokens_computed")
+    trainings: int = read_at("usage", "trainings", description="of strategies `scalable` and `iterative`")
+    tokens_trained: int = read_at(
+        "usage", "tokens_trained", description="read by trainings, once in each epoch; among the tokens computed"
+    )
     sample_prompt: str = Field(description="the first row behind one demonstration, whose label only shows the form")
     relations: RelationPreview
     known: dict[str, int] = Field(description="known rows of each label; empty without a known_field")

@@ -25,7 +25,7 @@ from service.search.predictions.prompt_tree import LogProbabilities, PromptTree,
 from service.search.predictions.scores import normalized
 from service.search.prompting import evaluation, planner
 from service.search.state.problem import Problem
-from service.search.state.steps import Strategy, ask
+from service.search.state.steps import Strategy, ask, trees_of
 
 _ALONE_NATS = 2.0  # how strongly a row's score without demonstrations counts, against one nat per demonstration
 Symbol = tuple[Row, Label]  # a demonstration
@@ -36,7 +36,7 @@ def count(problem: Problem, gold: Mapping[Row, Label], strategy: Strategy, score
     counter = Counter(problem, Lookup.of(problem, gold, scorer), scorer.count, ModelledCache(scorer.cache_tokens))
     running = Search(problem, strategy)
     while (request := running.ask()) is not None:
-        running.tell([counter.answer(tree) for tree in request])
+        running.tell([counter.answer(tree) for tree in trees_of(request)])
     length = mean_demonstration_tokens(problem, scorer)
     unit = length * len(problem.rows)
     return {

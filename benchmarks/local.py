@@ -11,7 +11,7 @@ from service.identifiers import Row
 from service.search.engine import Search
 from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 from service.search.state.problem import Problem
-from service.search.state.steps import Answer, Phase, Request, State, Strategy
+from service.search.state.steps import Answer, Phase, Request, State, Strategy, trees_of
 
 T = TypeVar("T")
 
@@ -110,7 +110,7 @@ def search(
     before = scorer.usage
     running = Search(problem, strategy, state)
     while running.state.phase is not until and (request := running.ask()) is not None:
-        running.tell(scorer.answer(request))
+        running.tell(scorer.answer(trees_of(request)))
     return Found(running.state, _since(before, scorer.usage))
 
 

@@ -9,6 +9,7 @@ from service.observability.metrics import ServiceMetrics
 from service.ports.artifacts import Artifacts
 from service.ports.scoring import Scorer
 from service.ports.store import Store
+from service.ports.trained_scores import TrainedScorer
 from service.scoring.calls.executor import CallExecutor
 from service.scoring.deterministic import DeterministicBackend
 from service.scoring.embedded import EmbeddedBackend
@@ -20,6 +21,7 @@ from service.scoring.replicas import ReplicatedScorer
 from service.scoring.wires.settings import BackendSettings, WireBackend
 from service.settings import Settings
 from service.storage.store import PostgresStore
+from service.training_process.trained_scorer import Base, ChildTrainer
 from service.webhooks.addresses import AddressPolicy
 from service.webhooks.http.sender import HttpSender
 
@@ -52,9 +54,20 @@ def build_application(settings: Settings, *, store: Store | None = None) -> Appl
     return Application(
         settings=settings,
         store=store,
-        scorers=ConfiguredScorers({backend.name: _scorer(backend, metrics) for backend in settings.backends}),
+        scorers=ConfiguredScorers(
+            {backend.name: _scorer(backend, metrics) for backend in settings.backends}, _trainers(settings)
+        ),
         metrics=metrics,
     )
+
+
+def _trainers(settings: Settings) -> dict[str, TrainedScorer]:
+    """Who trains for searches, by the name of the backend whose base is trained."""
+    training, folder = settings.training, settings.data_dir / "trainings-of-searches"
+    return {
+        name: ChildTrainer(Base(name=base, device=training.device, at_once=training.at_once), folder)
+        for name, base in training.bases.items()
+    }
 
 
 def build_store(settings: Settings) -> Store:

@@ -11,6 +11,7 @@ from service.placeholders import template_fields
 from service.presets import PRESETS, Preset
 from service.relations.registry import Relation
 from service.search.state.objective import Objective
+from service.search.state.problem import Start
 from service.search.strategies.registry import Method, StrategyName
 from service.strict_model import StrictModel
 
@@ -168,7 +169,10 @@ class SearchConfig(StrictModel):
     )
     repair_rounds: Whole = Field(10, ge=1, le=_MOST_ROUNDS, description="M: repairs tried per proposal (Algorithm 2)")
     folds: Whole = Field(
-        4, ge=2, le=_MOST_ROUNDS, description="G: parts a sweep of `folds` divides the rows into, under `utility`"
+        4,
+        ge=2,
+        le=_MOST_ROUNDS,
+        description="G: parts a sweep of `folds` divides the rows into, under `utility`; F: of `scalable`",
     )
     restarts: Whole = Field(
         4,
@@ -182,7 +186,17 @@ class SearchConfig(StrictModel):
     sweeps: Whole = Field(
         5, ge=1, le=_MOST_ROUNDS, description="sweeps of `folds` over all rows under `utility`, at most"
     )
-    rounds: Whole = Field(4, ge=1, le=_MOST_ROUNDS, description="rounds of `bootstrap`, at most")
+    rounds: Whole = Field(4, ge=1, le=_MOST_ROUNDS, description="rounds of `bootstrap` and of `scalable`, at most")
+    start: Start = Field(
+        Start.ANCHOR,
+        description="which labels the first trainings of `scalable` learn: what a search of anchor_rows finds, or "
+        "random ones, from which the inverse of the right labels is as likely to be found",
+    )
+    batch_rows: Whole = Field(256, ge=2, le=_MOST_ROWS, description="rows of each batch of `iterative`")
+    epochs: Whole = Field(3, ge=1, le=_MOST_ROUNDS, description="of each training of `scalable` and `iterative`")
+    learning_rate: Number | None = Field(
+        None, gt=0, lt=1, description="of each training; null: 0.001, which suits small language models (LoRA)"
+    )
     consistency: Truth = Field(default=True, description="whether `bootstrap` heeds the relations")
     exact_confidence: Truth = Field(
         default=True,
@@ -208,6 +222,12 @@ class SearchConfig(StrictModel):
             own = " or ".join(repr(each.value) for each in raised)
             told = f"objective {self.objective.value!r} is for strategy {able}"
             raise ValueError(f"{told}; {self.strategy.value!r} raises {own}")
+        return self
+
+    @model_validator(mode="after")
+    def _starts_at_random_where_that_can_be(self) -> Self:
+        if self.start is Start.RANDOM and self.strategy is not StrategyName.SCALABLE:
+            raise ValueError(f"start {self.start.value!r} is for strategy 'scalable', not for {self.strategy.value!r}")
         return self
 
     @property
@@ -245,6 +265,11 @@ class JobConfig(StrictModel):
     )
     search: SearchConfig = SearchConfig()
     limits: Limits = Limits()
+
+    @property
+    def trains(self) -> bool:
+        """Whether labels are found by trainings."""
+        return self.method.baseline is None and self.search.strategy.approach.trains
 
     @classmethod
     def stored(cls, values: Mapping[str, Any]) -> Self:

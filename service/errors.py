@@ -32,6 +32,7 @@ ServiceError
 │   ├── BackendRefused         answered, but cannot do what scoring needs: no use in trying again
 │   │   └── LabelUnreachable   gave no log-probability for a label
 │   └── BackendChanged         holds another model than the one the job began with
+├── TrainingFailed             a training ended without a result: no use in trying again
 ├── CheckpointTooNew           a later release stored where the search stands, and this one cannot read it
 ├── RequestTooSlow             a request whose bytes come too slowly to wait for them
 ├── Overloaded                 this process has as much to do as it takes on: worth another try
@@ -254,6 +255,10 @@ class BackendChanged(BackendError):
     """The inference server holds another model than the one the job began with; their labels are not mixed."""
 
 
+class TrainingFailed(ServiceError):
+    """A training ended without a result and would end so again; the text is the reason that its process gave."""
+
+
 class CheckpointTooNew(ServiceError):
     """A later release stored where the search stands; what it has found stays, and only it can go on."""
 
@@ -272,10 +277,6 @@ class SpoolFull(ServiceError):
 
 class ArtifactsUnavailable(ServiceError):
     """The place where files of trainings are kept cannot be reached; the same call may succeed later."""
-
-
-class TrainingFailed(ServiceError):
-    """A training cannot be done; the text is the reason that its process gave."""
 
 
 class ArtifactMissing(ServiceError):

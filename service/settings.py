@@ -166,6 +166,7 @@ class TrainingSettings(_Group):
     artifacts: str = Field("", description="where files of trainings are kept: a folder, or a URL such as s3://bucket")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(1, ge=1, description="of torch on the CPU; more than 1 gives other bytes")
+    at_once: int = Field(1, ge=1, description="trainings of searches side by side in one worker process")
 
 
 class TelemetrySettings(_Group):

@@ -11,9 +11,10 @@ from typing import TypeVar
 from service.identifiers import Label, Row
 from service.search.engine import Search
 from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
+from service.search.predictions.training import TrainAndScore, Trainings
 from service.search.rules.consistency import Constraint, Rule
 from service.search.state.problem import Parameters, Problem
-from service.search.state.steps import Answer, Request, State, Strategy
+from service.search.state.steps import Answer, Request, State, Strategy, trees_of
 
 LABELS = ("True", "False", "Unknown", *(f"Label-{number}" for number in range(3, 20)))
 T = TypeVar("T")
@@ -89,6 +90,18 @@ class ToyWorld:
             for labels in itertools.product(range(self.classes), repeat=self.rows)
         )
 
+    def answers(self, request: Request | Trainings) -> list[TreeScores]:
+        """Answer all trees, or all trainings, of a request."""
+        if isinstance(request, Trainings):
+            return [self.trained(asked) for asked in request.asked]
+        return [self.answer(tree) for tree in request]
+
+    def trained(self, asked: TrainAndScore) -> TreeScores:
+        """What is learned by weights counts as much as what is read in a prompt."""
+        learned = {example.row: example.label for example in asked.examples}
+        scores = {query.row: self.log_probabilities(query.row, learned) for query in asked.queries}
+        return TreeScores(scores, Usage(len(scores), trainings=1, tokens_trained=asked.epochs * len(learned)))
+
     def answer(self, tree: PromptTree) -> TreeScores:
         """Score a tree by reading its prompts as a language model would: from their text alone."""
         scores = {row: self._read(prompt) for row, prompt in tree.prompts()}
@@ -108,17 +121,17 @@ def drive(world: ToyWorld, problem: Problem, strategy: Strategy, state: State | 
     search = Search(problem, strategy, state)
     states = [search.state]
     while (request := search.ask()) is not None:
-        if search.tell([world.answer(tree) for tree in request]):
+        if search.tell(world.answers(request)):
             states.append(search.state)
     return [*states, search.state]
 
 
-def resolve(world: ToyWorld, asking: Generator[Request, Answer, T]) -> T:
+def resolve(world: ToyWorld, asking: Generator[Request | Trainings, Answer, T]) -> T:
     """Answer a part of a search until it returns."""
     try:
         request = next(asking)
         while True:
-            request = asking.send([world.answer(tree) for tree in request])
+            request = asking.send(world.answers(request))
     except StopIteration as end:
         result: T = end.value
         return result
@@ -128,6 +141,6 @@ def prompts(world: ToyWorld, problem: Problem, strategy: Strategy) -> list[tuple
     """All that a search asks from beginning to end."""
     search, asked = Search(problem, strategy), list[tuple[Row, str]]()
     while (request := search.ask()) is not None:
-        asked += [prompt for tree in request for prompt in tree.prompts()]
-        search.tell([world.answer(tree) for tree in request])
+        asked += [prompt for tree in trees_of(request) for prompt in tree.prompts()]
+        search.tell(world.answers(request))
     return asked

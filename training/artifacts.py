@@ -10,12 +10,21 @@ from typing import Any
 from training.optimisation.adapters import save_adapter
 from training.optimisation.bench import Bench
 from training.optimisation.files import files_of, name_within, publish_folder, sha256_of
+from training.scores import scores_told
 from training.spec import Method
 
-MANIFEST, REPORT = "manifest.json", "report.json"
+MANIFEST, REPORT, SCORES = "manifest.json", "report.json", "scores.jsonl"
 _FORMAT = 1
 _FOLDERS = {Method.LORA: "adapter", Method.FULL: "model"}
-_PATHS = ("base", "examples", "controls", "checkpoint_steps", "device", "rows_at_once")  # no part of what comes out
+_PATHS = (
+    "base",
+    "examples",
+    "score",
+    "controls",
+    "checkpoint_steps",
+    "device",
+    "rows_at_once",
+)  # no part of what comes out
 _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "trl")
 # Of the base: what a whole language model needs besides its weights, to be loaded by name.
 _TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.jinja")
@@ -59,6 +68,7 @@ def manifest(bench: Bench, examples: Mapping[str, Any]) -> dict[str, Any]:
         "examples": examples,
         "libraries": {name: version(name) for name in _LIBRARIES},
         "artifact": {"folder": folder.name, "sha256": content_hash(folder), "files": files},
+        **scores_told(bench.folder / SCORES),
     }
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from training.artifacts import MANIFEST, REPORT, artifact_folder, content_hash, manifest, publish
+from training.artifacts import MANIFEST, REPORT, SCORES, artifact_folder, content_hash, manifest, publish
 from training.base import device_of, find_base
 from training.errors import FolderTaken, Refused
 from training.kinds import label_training, reward_training
@@ -17,12 +17,13 @@ from training.optimisation.files import sha256_of, write_json
 from training.optimisation.stage import Stage, log_if_finished, train
 from training.progress import Progress
 from training.reporting import peak_memory, polarity, summary
-from training.spec import Control, Kind, Spec, read_spec
+from training.scores import Scored, scores_told, write_scores
+from training.spec import Control, Kind, read_spec
 from training.supervision import LOCK, StopRequest
 
 IDENTITY = "run.json"  # what the folder's run is a run of
 _PARTS, _CHECKPOINTS = "parts", "checkpoints"
-_PATHS = ("base", "examples")  # what they lead to counts, not where it lies
+_PATHS = ("base", "examples", "score")  # what they lead to counts, not where it lies
 
 
 class Training(Protocol):
@@ -39,6 +40,9 @@ class Training(Protocol):
 
     def control(self, control: Control) -> Stage:
         """A further one, to compare with."""
+
+    def scores(self, module: Any) -> Scored | None:
+        """What a trained language model says of the rows that are to be scored; None where there are none."""
 
 
 _PREPARED: Mapping[Kind, Callable[[Bench, Path], Training]] = {
@@ -59,10 +63,10 @@ def run(spec_file: Path, options: Options, progress: Progress, stop: StopRequest
     """Do whatever of the run is not done yet; the folder is locked by the caller. Raises TrainingError."""
     spec = read_spec(spec_file)
     base = find_base(spec.base, spec_file.parent, download=options.download)
-    examples = spec_file.parent / Path(spec.examples).expanduser()
-    bench = Bench(spec, base, device_of(spec.device), options.out, progress, stop)
+    bench = Bench(spec, base, device_of(spec.device), spec_file.parent, options.out, progress, stop)
+    examples = bench.file(spec.examples)
     if bench.is_first:
-        _claim(options.out, _identity(spec, base.fingerprint, examples))
+        _claim(options.out, _identity(bench, examples))
     if not (options.out / MANIFEST).exists():
         _do(bench, _PREPARED[spec.kind](bench, examples))
     if bench.is_first:
@@ -75,7 +79,7 @@ def _do(bench: Bench, training: Training) -> None:
     bench.progress.tell("rows", **facts, device=str(bench.device), base=bench.base.identity)
     before = _part(bench, "before", training.before)
     bench.progress.tell("evaluation", stage="before", epoch=0, **before)
-    after = _part(bench, "training", lambda: _train(bench, training.stage()))
+    after = _part(bench, "training", lambda: _train(bench, training))
     controls = {
         str(control): _part(bench, control, partial(_control, bench, training.control(control)))
         for control in bench.spec.controls
@@ -84,6 +88,8 @@ def _do(bench: Bench, training: Training) -> None:
         return
     report: dict[str, Any] = {"kind": bench.spec.kind, "rows": facts, "before": before, "training": after}
     report["controls"] = controls
+    if "scored" in after:
+        report["scored"] = after.pop("scored")
     if inverted := controls.get(Control.INVERTED):
         report["polarity"] = polarity(after, inverted)
     write_json(bench.folder / REPORT, report)
@@ -106,12 +112,19 @@ def _part(bench: Bench, name: str, make: Callable[[], dict[str, Any]]) -> dict[s
     return made
 
 
-def _train(bench: Bench, stage: Stage) -> dict[str, Any]:
-    """The training whose outcome is kept."""
-    trainer = train(bench, stage)
+def _train(bench: Bench, training: Training) -> dict[str, Any]:
+    """The training whose outcome is kept, with the scores that it gives."""
+    trainer = train(bench, training.stage())
+    module = trainer.accelerator.unwrap_model(trainer.model)
+    scored = training.scores(module)
     if bench.is_first:
-        publish(trainer.accelerator.unwrap_model(trainer.model), bench)
-    return {**summary(trainer.state.log_history), "peak_memory": peak_memory()}
+        publish(module, bench)
+    found = {**summary(trainer.state.log_history), "peak_memory": peak_memory()}
+    if scored is None:
+        return found
+    if bench.is_first:
+        write_scores(bench.folder / SCORES, scored)
+    return {**found, "scored": {"rows": len(scored.ids), "tokens": scored.tokens}}
 
 
 def _control(bench: Bench, stage: Stage) -> dict[str, Any]:
@@ -119,12 +132,14 @@ def _control(bench: Bench, stage: Stage) -> dict[str, Any]:
     return summary(log_if_finished(bench, stage) or train(bench, stage).state.log_history)
 
 
-def _identity(spec: Spec, base: str, examples: Path) -> dict[str, Any]:
-    """What must be the same for a run to go on. Raises Refused where there are no examples."""
-    if not examples.is_file():
-        raise Refused(f"examples: there is no file {str(examples)!r}")
-    settings = {name: value for name, value in spec.model_dump(mode="json").items() if name not in _PATHS}
-    return {"base": base, "examples": sha256_of(examples), **settings}
+def _identity(bench: Bench, examples: Path) -> dict[str, Any]:
+    """What must be the same for a run to go on. Raises Refused where there are no rows."""
+    files = {"examples": examples, **({"score": bench.file(bench.spec.score)} if bench.spec.score else {})}
+    for field, file in files.items():
+        if not file.is_file():
+            raise Refused(f"{field}: there is no file {str(file)!r}")
+    settings = {name: value for name, value in bench.spec.model_dump(mode="json").items() if name not in _PATHS}
+    return {"base": bench.base.fingerprint, **{name: sha256_of(file) for name, file in files.items()}, **settings}
 
 
 def _claim(folder: Path, identity: Mapping[str, Any]) -> None:
@@ -152,10 +167,12 @@ def _is_ours(path: Path) -> bool:
 
 def _tell_end(bench: Bench) -> None:
     """Say what came out. Raises Refused where it is not what was written."""
-    made = json.loads((bench.folder / MANIFEST).read_text("utf-8"))["artifact"]
-    folder = artifact_folder(bench)
-    if not folder.is_dir() or content_hash(folder) != made["sha256"]:
-        raise Refused(
-            f"{made['folder']!r} in {str(bench.folder)!r} is not as it was written; train again in another folder"
-        )
+    manifest_told = json.loads((bench.folder / MANIFEST).read_text("utf-8"))
+    made, folder = manifest_told["artifact"], artifact_folder(bench)
+    is_whole = {
+        made["folder"]: folder.is_dir() and content_hash(folder) == made["sha256"],
+        SCORES: manifest_told.get("scores") == scores_told(bench.folder / SCORES).get("scores"),
+    }
+    for name in (name for name, whole in is_whole.items() if not whole):
+        raise Refused(f"{name!r} in {str(bench.folder)!r} is not as it was written; train again in another folder")
     bench.progress.tell("end", outcome="finished", artifact=made["folder"], sha256=made["sha256"])

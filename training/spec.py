@@ -63,6 +63,7 @@ class Spec(BaseModel):
     base: Text
     kind: Kind = Kind.LABEL
     examples: Text
+    score: Text | None = None
     labels: tuple[Text, ...] = ()
     separator: str = ""
     method: Method = Method.LORA
@@ -106,6 +107,8 @@ def _faults_between(spec: Spec) -> Iterator[str]:
         yield "labels: leave labels and separator out for kind reward, whose rows are pairs of texts"
     if spec.kind is Kind.REWARD and set(spec.controls) - {Control.SHUFFLED}:
         yield "controls: shuffled is the only one for kind reward"
+    if spec.kind is Kind.REWARD and spec.score:
+        yield "score: leave it out for kind reward, which says no labels"
     if len(set(spec.controls)) < len(spec.controls):
         yield "controls: each may stand there once"
     if spec.batch_rows % (spec.rows_at_once or spec.batch_rows):

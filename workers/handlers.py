@@ -52,6 +52,7 @@ class LabelHandler:
             checkpoint_seconds=self._application.settings.queue.checkpoint_seconds,
             stop=monitor.stop,
             memory=self._memory,
+            trainer=self._application.scorers.trainer(shard.config.model),
             observer=self._observer,
             quotas=self._quotas,
         )

@@ -15,7 +15,7 @@ from service.search.engine import Search
 from service.search.prompting import evaluation, planner
 from service.search.rules.consistency import Labels
 from service.search.state.problem import Problem
-from service.search.state.steps import Candidate, Phase, State, ask
+from service.search.state.steps import Candidate, Phase, State, ask, trees_of
 
 MANY_SHOT_FOLDS = 8  # a row is shown the gold labels of seven eighths of the rows
 SHARED_PARTS = 4  # of the rows, each with draws of its own
@@ -58,7 +58,7 @@ def _searched(config: JobConfig, problem: Problem) -> Finding:
     ablated: dict[str, Labels] = {}
     while (request := running.ask()) is not None:
         before = running.state
-        answer = yield request
+        answer = yield trees_of(request)
         running.tell(answer)
         if before.phase is Phase.SCORE and before.impression:
             ablated = ablations.readings(problem, before, answer)

@@ -158,8 +158,16 @@ def _estimate_lines(found: dict[str, Any]) -> list[str]:
     lines = [
         f"{found['rows']} rows in {found['shards']} shards, {found['groups']} groups of related rows",
         f"about {count(found['prompts'])} prompts, {sent} tokens sent, {computed} computed",
+        *_training_lines(found),
         *known_lines(found.get("known") or {}),  # a service of an earlier release reports no known rows
         *(f"warning: {warning}" for warning in found["warnings"]),
         "a prompt:",
     ]
     return lines + [f"    {line}" for line in found["sample_prompt"].split("\n")]
+
+
+def _training_lines(found: dict[str, Any]) -> list[str]:
+    """What trainings cost; a service of an earlier release tells of none."""
+    if not found.get("trainings"):
+        return []
+    return [f"about {count(found['trainings'])} trainings, {count(found['tokens_trained'])} of these tokens trained on"]

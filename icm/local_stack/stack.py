@@ -203,6 +203,7 @@ def _environment(stack: Stack, backends: Backends) -> dict[str, str]:
         "ICM_PORT": str(options.port),
         **training_bases(options),
         "NO_PROXY": ",".join(filter(None, without_proxy)),
+        **training_bases(options),
         **api_settings(options),
     }
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from service.ports.trained_scores import TrainedScorer
 from service.records.scoring import BackendIdentity, BackendInfo
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
 
@@ -49,3 +50,6 @@ class Scorers(Protocol):
 
     def get(self, name: str) -> Scorer:
         """The backend of this name. Raises ModelNotFound."""
+
+    def trainer(self, name: str) -> TrainedScorer | None:
+        """Who trains the base of this backend; None where the operator has named none. Raises ModelNotFound."""

@@ -4,13 +4,18 @@ from collections.abc import Mapping, Sequence
 
 from service.errors import ModelNotFound
 from service.ports.scoring import Scorer
+from service.ports.trained_scores import TrainedScorer
 
 
 class ConfiguredScorers:
-    """The configured backends by name; the first is the default."""
+    """The configured backends by name; the first is the default.
 
-    def __init__(self, scorers: Mapping[str, Scorer]) -> None:
+    `trainers` holds those whose base workers may train.
+    """
+
+    def __init__(self, scorers: Mapping[str, Scorer], trainers: Mapping[str, TrainedScorer] | None = None) -> None:
         self._scorers = dict(scorers)
+        self._trainers = dict(trainers or {})
 
     def names(self) -> Sequence[str]:
         """All names, the default first."""
@@ -21,6 +26,11 @@ class ConfiguredScorers:
         if name not in self._scorers:
             raise ModelNotFound(f"there is no model {name!r}; configured are: {', '.join(self._scorers)}")
         return self._scorers[name]
+
+    def trainer(self, name: str) -> TrainedScorer | None:
+        """Who trains the base of this backend; None where the operator has named none. Raises ModelNotFound."""
+        self.get(name)
+        return self._trainers.get(name)
 
     async def close(self) -> None:
         """Release every backend's connections."""

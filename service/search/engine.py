@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from service.search.predictions.training import Trainings
 from service.search.state.problem import Problem
 from service.search.state.steps import Answer, Phase, Request, State, Step, Strategy
 
@@ -9,7 +10,7 @@ from service.search.state.steps import Answer, Phase, Request, State, Step, Stra
 class Search:
     """One run of a strategy on one problem.
 
-    `ask` returns the prompt trees that the search needs scored next, `tell` takes their scores.
+    `ask` returns the prompt trees or the trainings whose scores the search needs next, `tell` takes the answers.
     `state` changes only at the end of a step. So the caller can store it at any time and later
     resume the search from it.
     """
@@ -19,10 +20,10 @@ class Search:
         self.state = state or State()
         self._strategy = strategy
         self._step: Step | None = None
-        self._request: Request | None = None
+        self._request: Request | Trainings | None = None
 
-    def ask(self) -> Request | None:
-        """Return the prompt trees to score next, None once the search is done. Repeated calls return the same trees."""
+    def ask(self) -> Request | Trainings | None:
+        """Return what to score next, None once the search is done. Repeated calls return the same."""
         while self._request is None and self.state.phase is not Phase.DONE:
             self._step = self._strategy.step(self.problem, self.state)
             self._advance(None)
@@ -31,7 +32,7 @@ class Search:
     def tell(self, answer: Answer) -> bool:
         """Take the scores of the trees that `ask` returned, in the same order; return True if that ended a step."""
         if self._request is None or len(answer) != len(self._request):
-            raise ValueError("tell answers what ask has asked for, tree by tree")
+            raise ValueError("tell answers what ask has asked for, tree by tree or training by training")
         step = self.state.step
         self._advance(answer)
         return self.state.step > step

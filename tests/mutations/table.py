@@ -14,6 +14,8 @@ ANY_LEASE = ("service/storage/fence.py", FENCE, "        work_items.c.status == 
 CLAIMING = "tests/behaviour/test_claiming.py"
 LIFE = "tests/unit/lifecycle/test_decisions.py"
 KEYS = "tests/unit/access/test_authentication.py"
+RECALL = "tests/unit/search/test_recall.py"
+SEARCHES = "tests/unit/search/test_training_strategies.py"
 
 MUTATIONS = (
     Mutation("the fence asks for no lease", *ANY_LEASE, ("tests/behaviour/test_lease_fence.py",)),
@@ -132,6 +134,34 @@ MUTATIONS = (
         "                answers = await unit.answers.record(self._lease, self._backend.id, answers)\n",
         "                pass\n",
         ("tests/behaviour/test_resuming.py::test_a_job_asks_nothing_that_another_one_has_asked",),
+    ),
+    Mutation(
+        "what a training has said is not remembered",
+        "service/jobs/running/trained_answers.py",
+        "await self.scorer.remembered_answers(set(keys.values()))",
+        "{}",
+        ("tests/unit/workers/test_searches_that_train.py",),
+    ),
+    Mutation(
+        "trainings are remembered whatever they learned",
+        "service/search/prompting/recall.py",
+        "for text in (one.text, str(one.label), repr(one.weight)))",
+        "for text in (one.text, repr(one.weight)))",
+        (f"{RECALL}::test_a_training_is_another_one_wherever_anything_of_it_differs",),
+    ),
+    Mutation(
+        "a fold is asked of a training that has seen it",
+        "service/search/strategies/scalable.py",
+        "sorted(everything.difference(fold)), sorted(fold), number)",
+        "sorted(everything), sorted(fold), number)",
+        (SEARCHES,),
+    ),
+    Mutation(
+        "related rows are parted among folds",
+        "service/search/strategies/scalable.py",
+        "        min(folds, key=len).extend(group)\n",
+        "        for row in group:\n            min(folds, key=len).append(row)\n",
+        (SEARCHES,),
     ),
     Mutation(
         "a search begins anew with each worker, as the trace of commits sees it",

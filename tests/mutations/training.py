@@ -72,8 +72,8 @@ TRAINING = (
     Mutation(
         "an adapter is not looked at again",
         "training/run.py",
-        'content_hash(folder) != made["sha256"]',
-        'not made["sha256"]',
+        'content_hash(folder) == made["sha256"]',
+        'bool(made["sha256"])',
         (f"{RUN}::test_a_changed_adapter_is_noticed",),
     ),
     Mutation(

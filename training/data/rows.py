@@ -1,31 +1,35 @@
 """Reads a JSONL file of rows, each checked, with the line at fault named."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from training.errors import Refused
 
 Fields = Mapping[str, tuple[type, ...]]  # by name: what a field's value may be
+EXAMPLES = "examples"  # the field of the specification that names the file with labelled rows
 
 
-def read_rows(path: Path, wanted: Fields, optional: Fields) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Every row with its line number, from 1; empty lines are passed over. Raises Refused."""
+def read_rows(path: Path, wanted: Fields, optional: Fields, of: str = EXAMPLES) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Every row with its line number, from 1; empty lines are passed over.
+
+    Raises Refused, which says of which field of the specification the file is.
+    """
     try:
         with path.open(encoding="utf-8") as file:
             for line, text in enumerate(file, 1):
                 if text.strip():
-                    yield line, _checked(line, text, wanted, optional)
+                    yield line, _checked(line, text, {**wanted, **optional}, wanted, of)
     except OSError as error:
-        raise Refused(f"examples: {str(path)!r} cannot be read: {(error.strerror or 'unreadable').lower()}") from error
+        raise Refused(f"{of}: {str(path)!r} cannot be read: {(error.strerror or 'unreadable').lower()}") from error
     except UnicodeDecodeError as error:
-        raise Refused(f"examples: {str(path)!r} is not UTF-8 text") from error
+        raise Refused(f"{of}: {str(path)!r} is not UTF-8 text") from error
 
 
-def refused(line: int, what: str) -> Refused:
-    """A fault of the row on a line."""
-    return Refused(f"examples, line {line}: {what}")
+def refused(line: int, what: str, of: str = EXAMPLES) -> Refused:
+    """A fault of the row on a line of a file."""
+    return Refused(f"{of}, line {line}: {what}")
 
 
 def weight_of(line: int, row: Mapping[str, Any]) -> float:
@@ -36,24 +40,23 @@ def weight_of(line: int, row: Mapping[str, Any]) -> float:
     return float(weight)
 
 
-def _checked(line: int, text: str, wanted: Fields, optional: Fields) -> dict[str, Any]:
+def _checked(line: int, text: str, known: Fields, wanted: Iterable[str], of: str) -> dict[str, Any]:
     try:
         row = json.loads(text)
     except ValueError as error:
-        raise refused(line, "is not JSON; each line must hold one JSON object") from error
+        raise refused(line, "is not JSON; each line must hold one JSON object", of) from error
     if not isinstance(row, dict):
-        raise refused(line, "is no JSON object")
-    known = {**wanted, **optional}
+        raise refused(line, "is no JSON object", of)
     for name in wanted:
         if name not in row:
-            raise refused(line, f"{name}: is missing")
+            raise refused(line, f"{name}: is missing", of)
     for name, value in row.items():
         if name not in known:
-            raise refused(line, f"{name}: there is no such field; the fields are {', '.join(known)}")
+            raise refused(line, f"{name}: there is no such field; the fields are {', '.join(known)}", of)
         if not isinstance(value, known[name]) or (isinstance(value, bool) and bool not in known[name]):
-            raise refused(line, f"{name}: must be {_kind(known[name])}, not {json.dumps(value)[:60]}")
+            raise refused(line, f"{name}: must be {_kind(known[name])}, not {json.dumps(value)[:60]}", of)
         if isinstance(value, str) and not _is_text(value):
-            raise refused(line, f"{name}: has half a surrogate pair (\\ud800 to \\udfff), which is no character")
+            raise refused(line, f"{name}: has half a surrogate pair (\\ud800 to \\udfff), which is no character", of)
     return row
 
 

@@ -8,14 +8,14 @@ of text is added: what does not fit is refused.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from transformers import PreTrainedTokenizerBase
 
 from inference.errors import InvalidRequest
 from inference.label_tokens import Prompt, Spelling, labels_behind
 from inference.model.tokenization import Piece, PromptTokenizer
-from training.data.examples import Example
-from training.data.rows import refused
+from training.data.rows import EXAMPLES, refused
 
 Ids = tuple[int, ...]
 
@@ -28,14 +28,30 @@ class TokenisedPrompt:
     labels: tuple[Ids, ...]
 
 
-class RowTokenizer:
-    """Tokenises rows for a language model that reads `context_tokens` at once."""
+class Row(Protocol):
+    """What stands in front of a label, and on which line of its file."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, context_tokens: int) -> None:
+    @property
+    def line(self) -> int:
+        """From 1."""
+
+    @property
+    def prompt(self) -> str:
+        """The whole text in front of the label."""
+
+
+class RowTokenizer:
+    """Tokenises rows for a language model that reads `context_tokens` at once.
+
+    `of` is the field of the specification that names the rows' file: faults are told by it.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, context_tokens: int, of: str = EXAMPLES) -> None:
         self._tokenizer = PromptTokenizer(tokenizer)
         self._context_tokens = context_tokens
+        self._of = of
 
-    def prompts(self, rows: Sequence[Example], labels: Sequence[str], separator: str) -> list[TokenisedPrompt]:
+    def prompts(self, rows: Sequence[Row], labels: Sequence[str], separator: str) -> list[TokenisedPrompt]:
         """Each row's prompt with all labels behind it. Raises Refused, which names the line."""
         spellings = [Spelling(number, f" {label}", is_own=True) for number, label in enumerate(labels)]
         return [self._prompt(row, spellings, separator) for row in rows]
@@ -46,7 +62,7 @@ class RowTokenizer:
         self._check_length(line, field, len(ids))
         return ids
 
-    def _prompt(self, row: Example, spellings: Sequence[Spelling], separator: str) -> TokenisedPrompt:
+    def _prompt(self, row: Row, spellings: Sequence[Spelling], separator: str) -> TokenisedPrompt:
         texts = [row.prompt, *(row.prompt + spelling.text for spelling in spellings)]
         ids, *with_labels = self._tokenizer.encode_all(texts)
         prompt = Prompt(row.line, ids, len(row.prompt), partial(_pieces, self._tokenizer, row.prompt))
@@ -55,7 +71,7 @@ class RowTokenizer:
         except InvalidRequest as error:
             reason = str(error).removesuffix(f", of query {row.line}")
             advice = "" if "; take " in reason else "; take other labels, or let prompts end differently"
-            raise refused(row.line, reason + advice) from error
+            raise refused(row.line, reason + advice, self._of) from error
         behind = {label: path for path, label in found.items()}
         self._check_length(row.line, "prompt", len(ids) + max(map(len, behind.values())))
         return TokenisedPrompt(tuple(ids), tuple(behind[spelling.label] for spelling in spellings))
@@ -66,6 +82,7 @@ class RowTokenizer:
                 line,
                 f"{field}: takes {tokens} tokens, and the language model reads {self._context_tokens} at once; "
                 "shorten it or leave the row out, since nothing is ever cut off",
+                self._of,
             )
 
 

@@ -12,6 +12,7 @@ from training.base import context_tokens, load_tokenizer
 from training.data.collation import Forward, LabelCollator, Target, forward_of
 from training.data.examples import Example, read_examples
 from training.data.holdout import Split, split
+from training.data.questions import SCORE, Question, read_questions
 from training.data.tokenization import RowTokenizer, TokenisedPrompt
 from training.errors import Refused
 from training.kinds.controls import control_labels
@@ -19,6 +20,7 @@ from training.kinds.evaluation import ROWS_AT_ONCE, Scores, calibrated, label_sc
 from training.optimisation.bench import Bench
 from training.optimisation.stage import Stage
 from training.optimisation.trainer import LabelTrainer
+from training.scores import Scored
 from training.spec import GOLD_CONTROLS, Control, Weights
 
 _MEASURED_ROWS = 256  # of those trained on, at the end of each epoch
@@ -35,6 +37,8 @@ class LabelTraining:
     gold: Sequence[int | None]
     weights: Sequence[float]  # of the rows that are trained on, 1 in the mean
     digest: str
+    asked: Sequence[Question] = ()
+    asked_prompts: Sequence[TokenisedPrompt] = ()
 
     def facts(self) -> dict[str, Any]:
         """How many rows there are of which kind, and the tokens of an epoch, each row's label among them."""
@@ -69,11 +73,20 @@ class LabelTraining:
         labels = control_labels(control, found, gold, len(spec.labels), spec.seed)
         return self._stage(control, labels, 1 if control is Control.INVERTED else spec.epochs)
 
+    def scores(self, module: Any) -> Scored | None:
+        """Every label's log-probability behind each prompt that is to be scored."""
+        if not self.asked:
+            return None
+        forward, at_once = forward_of(_plain(module)), self.bench.spec.rows_at_once or ROWS_AT_ONCE
+        found = label_scores(module, forward, self.asked_prompts, self.bench.stop.check, at_once)
+        tokens = sum(len(prompt.ids) + max(map(len, prompt.labels)) for prompt in self.asked_prompts)
+        return Scored([question.id for question in self.asked], found.tolist(), tokens)
+
     def _stage(self, name: str, labels: Sequence[int], epochs: int) -> Stage:
         measured = Random(self.bench.spec.seed).sample(range(len(labels)), min(_MEASURED_ROWS, len(labels)))
 
         def evaluate(module: Any) -> dict[str, Any]:
-            forward = forward_of(module.get_base_model() if hasattr(module, "get_base_model") else module)
+            forward = forward_of(_plain(module))
             places = [self.parts.trained[place] for place in measured]
             on_trained = self._scores(module, forward, places)
             return {
@@ -85,7 +98,7 @@ class LabelTraining:
 
     def _trainer(self, name: str, labels: Sequence[int]) -> LabelTrainer:
         module = self.bench.trainable()
-        forward = forward_of(module.get_base_model() if hasattr(module, "get_base_model") else module)
+        forward = forward_of(_plain(module))
         return LabelTrainer(
             model=module,
             args=self.bench.arguments(name, TrainingArguments),
@@ -111,17 +124,25 @@ def prepare(bench: Bench, file: Path) -> LabelTraining:
     """Check and tokenise every row before anything is trained. Raises Refused and BaseUnusable."""
     spec = bench.spec
     examples = read_examples(file, spec.labels)
-    asked = [control for control in spec.controls if control in GOLD_CONTROLS]
-    if asked and (lines := examples.without_gold()):
+    by_gold = [control for control in spec.controls if control in GOLD_CONTROLS]
+    if by_gold and (lines := examples.without_gold()):
         raise Refused(
-            f"controls: {asked[0]} needs a gold label on every row, and line {lines[0]} has none "
+            f"controls: {by_gold[0]} needs a gold label on every row, and line {lines[0]} has none "
             f"({len(lines)} rows in all); add them or leave the control out"
         )
-    tokenizer = RowTokenizer(load_tokenizer(bench.base), context_tokens(bench.base))
-    prompts = tokenizer.prompts(examples.rows, spec.labels, spec.separator)
+    read, context = load_tokenizer(bench.base), context_tokens(bench.base)
+    prompts = RowTokenizer(read, context).prompts(examples.rows, spec.labels, spec.separator)
+    asked = read_questions(bench.file(spec.score)) if spec.score else []
+    asked_prompts = RowTokenizer(read, context, SCORE).prompts(asked, spec.labels, spec.separator)
     parts = split([row.group for row in examples.rows], spec.holdout, spec.seed)
     weights = mean_one([examples.rows[row].weight for row in parts.trained], spec.weights)
-    return LabelTraining(bench, examples.rows, prompts, parts, examples.gold, weights, examples.digest)
+    gold, digest = examples.gold, examples.digest
+    return LabelTraining(bench, examples.rows, prompts, parts, gold, weights, digest, asked, asked_prompts)
+
+
+def _plain(module: Any) -> Any:
+    """The language model itself, without what PEFT has put around it."""
+    return module.get_base_model() if hasattr(module, "get_base_model") else module
 
 
 def mean_one(given: Sequence[float], weights: Weights) -> list[float]:

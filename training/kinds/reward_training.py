@@ -68,6 +68,10 @@ class RewardTraining:
         rng = Random(f"{self.bench.spec.seed} {control}")
         return self._stage(control, [rng.random() < 0.5 for _ in self.parts.trained])
 
+    def scores(self, module: Any) -> None:
+        """A reward model says no labels; the specification refuses rows to be scored."""
+        del module
+
     def _stage(self, name: str, turned: Sequence[bool]) -> Stage:
         def evaluate(module: Any) -> dict[str, Any]:
             return {"held_out": self._quality(module)}

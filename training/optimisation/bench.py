@@ -24,6 +24,7 @@ class Bench:
     spec: Spec
     base: Base
     device: torch.device
+    beside: Path  # the folder that paths of the specification are meant from
     folder: Path
     progress: Progress
     stop: StopRequest
@@ -32,6 +33,10 @@ class Bench:
     def is_first(self) -> bool:
         """Whether this process is the one of its run, or the first of several, which alone writes results."""
         return os.environ.get("RANK", "0") == "0"
+
+    def file(self, named: str) -> Path:
+        """A file that the specification names."""
+        return self.beside / Path(named).expanduser()
 
     def module(self) -> Any:
         """The base as it is; what it may lack of weights is drawn by the seed."""

@@ -15,6 +15,16 @@ Labelling = Mapping[Row, Label]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PolarityTrial:
+    """Which way round the labels are learned faster: an epoch on some rows, then the mean -log p(label) of others."""
+
+    rows: int  # asked for
+    found_nats: float  # a row, after an epoch on the labels found
+    permuted_nats: float  # after one on the permutation of them that was learned fastest: of two labels the inverse
+    error_nats: float  # standard error of the difference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SearchFacts:
     """What the search said about itself; null where it said nothing. Utilities are those of the anchor."""
 
@@ -39,6 +49,10 @@ class SearchFacts:
     demonstrations_dropped: int | None = None  # rows that did not fit among the demonstrations
     unproven_redraws: int | None = None  # of large groups, whose best labelling was not proven to be the best
     stop_reasons: dict[str, int] = field(default_factory=dict)  # how many shards stopped why
+    trainings: int | None = None  # of strategies that train
+    tokens_trained: int | None = None  # read by these, about, once in each epoch
+    changed_shares: list[float] = field(default_factory=list)  # of the labels, that each round of trainings changed
+    polarity_trial: PolarityTrial | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +89,10 @@ class Summaries:
             demonstrations_dropped=self.anchor.get("demonstrations_dropped"),
             unproven_redraws=self.unproven_redraws,
             stop_reasons=dict(self.stop_reasons),
+            trainings=self.anchor.get("trainings"),
+            tokens_trained=self.anchor.get("tokens_trained"),
+            changed_shares=list(self.anchor.get("changed_shares") or ()),
+            polarity_trial=PolarityTrial(**trial) if (trial := self.anchor.get("polarity_trial")) else None,
         )
 
     def labellings(self) -> Sequence[Mapping[str, Any]]:

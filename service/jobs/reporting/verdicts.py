@@ -18,6 +18,7 @@ IMBALANCE = 0.95  # share of the commonest label from which the rarer ones may b
 UNCERTAIN = (0.2, 0.5)  # share of rows without a sure label: suspicious; as good as drawn by lot: not to be used
 CONFLICTS = 0.05  # unresolved conflicts per row from which the labels are not to be used
 POLARITY_SEQUENCE_NATS = 1.5  # per short sequence: beyond odds of four to one the polarity is the model's own
+POLARITY_TRIAL_ERRORS = 3.0  # standard errors by which swapped labels must be learned better
 POLARITY_NATS = 0.02  # per row: so near the complement's utility, the labels may be inverted as a whole
 NO_CONCEPT_SHARE = 0.1  # of the cost of shuffled labels: a search finds as much in noise, however many the rows
 WEAK_CONCEPT_SHARE = 0.3  # of that cost: the labels hold together, but most of it stays unexplained
@@ -222,6 +223,18 @@ def _polarity(evidence: Evidence) -> list[Reason]:
     return _suspicious("polarity", message)
 
 
+def _polarity_trial(evidence: Evidence) -> list[Reason]:
+    """Whether the labels turned round are learned faster, which what a language model knows beforehand makes them."""
+    trial = evidence.search.polarity_trial
+    if trial is None or trial.found_nats - trial.permuted_nats <= POLARITY_TRIAL_ERRORS * trial.error_nats:
+        return []
+    message = (
+        f"after an epoch on some rows, {trial.rows} others cost {trial.permuted_nats:.3f} nats each with the labels "
+        f"swapped and {trial.found_nats:.3f} as they are: swapped ones are learned faster, so they may be inverted"
+    )
+    return _suspicious("polarity_trial", message)
+
+
 def _restarts(evidence: Evidence) -> list[Reason]:
     agreement = evidence.coherence.restart_agreement
     if agreement is None or agreement >= RESTARTS_AGREE:
@@ -262,6 +275,7 @@ RULES: tuple[Callable[[Evidence], list[Reason]], ...] = (
     _conflicts,
     _concept,
     _polarity,
+    _polarity_trial,
     _restarts,
     _shortcut,
 )

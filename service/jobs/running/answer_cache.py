@@ -111,13 +111,16 @@ class CachedScorer:
             all_spellings=self._all_spellings,
             separator=self._separator,
         )
-        answers = dict[PromptKey, LogProbabilities]()
-        if self._memory.max_answers:
-            answers = await self._recalled(request.distinct_keys)
+        answers = await self.remembered_answers(request.distinct_keys)
         return Question(request, answers, await asyncio.to_thread(unanswered, request, answers))
 
-    async def _recalled(self, keys: set[PromptKey]) -> dict[PromptKey, LogProbabilities]:
-        """Those of the answers that are stored; a search comes back to most prompts, which are kept here."""
+    async def remembered_answers(self, keys: set[PromptKey]) -> dict[PromptKey, LogProbabilities]:
+        """Those of the answers that are stored; a search comes back to most prompts, which are kept here.
+
+        Raises StorageUnavailable.
+        """
+        if not self._memory.max_answers:
+            return {}
         answers = self._kept.of(keys)
         if len(answers) < len(keys):
             async with self._store.worker_unit() as unit:
@@ -132,15 +135,13 @@ class CachedScorer:
         Raises BackendError, LeaseLost and StorageUnavailable; RowsUnscorable where a few rows have no answer and all
         others have, which are stored, and TooManyUnscorable where it is more than a few.
         """
-        recalled = question.request.prompts - sum(asked.prompts for asked in question.open)
-        self.remembered += recalled
-        self._observer.recalled(self._backend_name, recalled)
+        self.note_remembered(question.request.prompts - sum(asked.prompts for asked in question.open))
         isolation = Isolation(self._scored, most=most_unscorable(self._rows) - self.left_out)
         tasks = {asyncio.create_task(self._score(asked, isolation)) for asked in question.open}
         try:
             await self._store_while(tasks, question)
         except BackendUnavailable:  # who knows what the backend is when it is back; only the cost is sure
-            await self._write({}, self._take().usage)
+            await self.store({}, self._take().usage)
             raise
         finally:
             for task in tasks:
@@ -149,6 +150,11 @@ class CachedScorer:
         if isolation.reasons:
             raise RowsUnscorable(isolation.reasons)
         return answered(question.request, question.answers)
+
+    def note_remembered(self, prompts: int) -> None:
+        """Count prompts that were answered from memory."""
+        self.remembered += prompts
+        self._observer.recalled(self._backend_name, prompts)
 
     async def _store_while(self, tasks: "Collection[asyncio.Task[None]]", question: Question) -> None:
         """Store answers now and then while they come in, the last ones at the end."""
@@ -187,15 +193,18 @@ class CachedScorer:
             except BackendUnavailable:
                 self._fresh = self._fresh.with_scores({}, fresh.usage)
                 raise
-            question.answers.update(await self._write(fresh.answers, fresh.usage))
+            question.answers.update(await self.store(fresh.answers, fresh.usage))
         self._store_at = time.monotonic() + self._store_seconds
 
     def _take(self) -> "_Fresh":
         taken, self._fresh = self._fresh, _Fresh()
         return taken
 
-    async def _write(self, answers: Answers, cost: Usage) -> Answers:
-        """Store answers and what they have cost, in one transaction; the answers that count."""
+    async def store(self, answers: Answers, cost: Usage) -> Answers:
+        """Store answers and what they have cost, in one transaction; the answers that count.
+
+        Raises LeaseLost and StorageUnavailable.
+        """
         usage = self.usage + cost
         async with self._store.worker_unit() as unit:
             if self._memory.max_answers:

@@ -5,11 +5,13 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import orjson
+from opentelemetry.trace import Span
 
-from service.errors import CheckpointTooNew, QuotaExhausted
+from service.errors import CheckpointTooNew, QuotaExhausted, TrainingFailed
 from service.identifiers import Label, Row
 from service.jobs.running.allowance import Allowance
 from service.jobs.running.answer_cache import CachedScorer, Memory
@@ -17,10 +19,12 @@ from service.jobs.running.backend import begin_with
 from service.jobs.running.expected_counts import expected_counts
 from service.jobs.running.isolation import RowsUnscorable, TooManyUnscorable
 from service.jobs.running.left_out import leave_out, rows_left_out, told
+from service.jobs.running.trained_answers import CachedTrainer
 from service.jobs.task.problem import load_problem, strategy_of
 from service.ports.observers import UNOBSERVED, WorkObserver
 from service.ports.scoring import Scorer
 from service.ports.store import Store
+from service.ports.trained_scores import TrainedScorer
 from service.records.access import NO_QUOTAS, Quotas
 from service.records.jobs import ClaimedShard, Progress
 from service.records.labels import LabelState, LabelStatus
@@ -28,15 +32,16 @@ from service.records.work import WorkOutcome, WorkStatus
 from service.search.engine import Search
 from service.search.predictions.prompt_tree import PromptTree
 from service.search.predictions.scores import Scores, margin
+from service.search.predictions.training import Trainings
 from service.search.prompting.demonstrations import keep_fitting
 from service.search.state import checkpoint
-from service.search.state.steps import Phase, State, StopReason
+from service.search.state.steps import Answer, Phase, Request, State, StopReason
 from service.spans import span
 
 UNCERTAIN_MARGIN_NATS = 0.5  # below this the runner-up has more than 3/8 of the two labels' probability
 
 
-async def run_shard(
+async def run_shard(  # noqa: PLR0913 - the caller names each of them
     store: Store,
     scorer: Scorer,
     claimed: ClaimedShard,
@@ -44,6 +49,7 @@ async def run_shard(
     checkpoint_seconds: float,
     stop: asyncio.Event,
     memory: Memory | None = None,
+    trainer: TrainedScorer | None = None,
     observer: WorkObserver = UNOBSERVED,
     quotas: Quotas = NO_QUOTAS,
 ) -> WorkOutcome:
@@ -53,8 +59,9 @@ async def run_shard(
     answered is remembered.
 
     The search's state follows from stored answers alone, and those are checked to come from the
-    backend that the job began with. Raises BackendError, CheckpointTooNew, LeaseLost, StorageUnavailable, and
-    QuotaExhausted between two steps, everything being saved, where the project has no tokens left today.
+    backend that the job began with. Raises BackendError, CheckpointTooNew, LeaseLost, StorageUnavailable,
+    TrainingFailed where a training that the search needs fails, and QuotaExhausted between two steps, everything
+    being saved, where the project has no tokens left today.
     """
     allowance = Allowance(store, claimed, quotas)
     if claimed.paused:
@@ -70,7 +77,7 @@ async def run_shard(
         cached_scorer.left_out = len(left_out)
         problem = await load_problem(store, scorer, claimed, left_out)
         search = Search(problem, strategy_of(claimed.config), state)
-        run = _Run(store, claimed, search, cached_scorer, allowance, observer, left_out)
+        run = _Run(store, claimed, search, cached_scorer, trainer, allowance, observer, left_out)
         try:
             limited = await run.search_on(checkpoint_seconds, stop)
         except RowsUnscorable as error:
@@ -109,6 +116,7 @@ class _Run:
     claimed: ClaimedShard
     search: Search
     cached_scorer: CachedScorer
+    trainer: TrainedScorer | None
     allowance: Allowance
     observer: WorkObserver
     left_out: Mapping[Row, str] = field(default_factory=dict)  # rows without scores, with the reason
@@ -117,6 +125,16 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.labelled = self.claimed.progress.labeled
+
+    @cached_property
+    def cached_trainer(self) -> CachedTrainer:
+        """Answers trainings. Raises TrainingFailed where nobody can train."""
+        if self.trainer is None:
+            raise TrainingFailed(
+                f"the strategy trains a language model, and this worker knows of none that it may train for the model "
+                f"{self.claimed.config.model!r}: ICM_TRAINING__BASES names its folder or hub name"
+            )
+        return CachedTrainer(self.cached_scorer, self.trainer, self.claimed)
 
     async def search_on(self, checkpoint_seconds: float, stop: asyncio.Event) -> bool:
         """Search until the end, a limit or a stop, saving now and then; says whether a limit was reached.
@@ -144,16 +162,28 @@ class _Run:
         saved = time.monotonic()
         while (request := self.search.ask()) is not None and not stop.is_set():
             with span("search.step", {"icm.phase": self.search.state.phase.value}) as step:
-                question = await self.cached_scorer.recall(request)
-                step.set_attribute("icm.prompts", question.request.prompts)
-                if question.open and not await self.may_ask():
-                    return True
-                answer = await self.cached_scorer.answer(question)
+                answer = await self._answer(request, stop, step)
+                if answer is None:
+                    return not stop.is_set()
                 is_good_to_save = await asyncio.to_thread(self.search.tell, answer)
             if is_good_to_save and time.monotonic() - saved >= checkpoint_seconds:
                 await self.save()
                 saved = time.monotonic()
         return False
+
+    async def _answer(self, request: Request | Trainings, stop: asyncio.Event, step: Span) -> Answer | None:
+        """The answers to a request; None where a limit of the job keeps from asking, or `stop` was set meanwhile."""
+        if isinstance(request, Trainings):
+            step.set_attribute("icm.trainings", len(request))
+            trainings = await self.cached_trainer.recall(request)
+            if trainings.open and not await self.may_ask():
+                return None
+            return await self.cached_trainer.answer(trainings, stop)
+        question = await self.cached_scorer.recall(request)
+        step.set_attribute("icm.prompts", question.request.prompts)
+        if question.open and not await self.may_ask():
+            return None
+        return await self.cached_scorer.answer(question)
 
     async def may_ask(self) -> bool:
         """Whether the job's own limits leave room. Raises QuotaExhausted where the project's tokens of the day do not.

@@ -46,7 +46,7 @@ def predict_usage(
     usage = _with_one_prompt_each(config, shards, lengths, check_wanted)
     more = lengths.prompts_per_query - 1
     further = round(usage.prompts * more)
-    sent = round(usage.tokens_sent * more + further * (more + 1) / 2)
+    sent = round((usage.tokens_sent - usage.tokens_trained) * more + further * (more + 1) / 2)
     return usage + Usage(further, sent, further, modelled=True)
 
 

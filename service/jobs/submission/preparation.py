@@ -12,6 +12,7 @@ from service.jobs.checks.endings import check_endings
 from service.jobs.checks.label_words import try_labels
 from service.jobs.checks.rows import FaultLog, RowSource
 from service.jobs.checks.survey import Survey, survey_rows
+from service.jobs.checks.trainings import check_trainings
 from service.jobs.submission.cost import Lengths
 from service.jobs.submission.sharding import ShardPlan, plan_shards
 from service.jobs.submission.tokens import check_rows_fit, demonstration_tokens, tail_of
@@ -36,10 +37,12 @@ class Preparation:
 async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max_reported_faults: int) -> Preparation:
     """Check the data set, ask the backend about labels and lengths, and plan the shards.
 
-    Raises InvalidDataset, PayloadTooLarge, UnsupportedFormat, ModelNotFound and BackendError.
+    Raises InvalidConfig where its strategy cannot train here, InvalidDataset, PayloadTooLarge, UnsupportedFormat,
+    ModelNotFound and BackendError.
     """
     scorer = scorers.get(config.model)
     survey = await to_thread.run_sync(lambda: survey_rows(source, config.task, max_reported_faults=max_reported_faults))
+    await check_trainings(config, survey.groups, scorers.trainer(config.model))
     backend = await _fit_backend(scorer, config)
     context_tokens = _context_tokens(backend)
     faults = FaultLog(max_reported_faults)

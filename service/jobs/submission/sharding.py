@@ -26,15 +26,16 @@ def plan_shards(
 ) -> ShardPlan:
     """Deal groups of related rows out to shards; `groups` gives each row's group.
 
-    A small data set is one shard; otherwise shard 0 is the anchor, drawn evenly over the
-    data set, and the rest follows in the user's order. Groups with known rows come into the
-    anchor first, every label's in turn, until known rows are KNOWN_SHARE of it.
+    A small data set is one shard, and so is any whose strategy trains on all of it; otherwise
+    shard 0 is the anchor, drawn evenly over the data set, and the rest follows in the user's
+    order. Groups with known rows come into the anchor first, every label's in turn, until
+    known rows are KNOWN_SHARE of it.
     """
     sizes = Counter(groups)
     search = config.search
     if not config.method.reads_anchor:
         return _plan(groups, _fill(sizes, list(sizes), search.shard_rows), blocked=False)
-    if len(groups) <= 2 * search.anchor_rows:
+    if config.trains or len(groups) <= 2 * search.anchor_rows:
         return _plan(groups, [list(sizes)], blocked=False)
     anchor = _anchor(sizes, search.anchor_rows, _labels_of_groups(groups, known))
     taken = set(anchor)

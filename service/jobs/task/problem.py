@@ -17,7 +17,7 @@ from service.ports.scoring import Scorer
 from service.ports.store import Store
 from service.records.jobs import ClaimedShard, ShardRow
 from service.search.predictions.panel import Panel
-from service.search.prompting.demonstrations import balanced_beginning, has_room
+from service.search.prompting.demonstrations import balanced_beginning, beginning_text
 from service.search.state import checkpoint
 from service.search.state.problem import Parameters, Problem
 from service.search.state.steps import Strategy
@@ -87,7 +87,7 @@ async def build_problem(
 
 def _behind_panel(own: Problem, before: Problem, panel: Panel) -> Problem:
     """The problem with the text of each member's demonstrations."""
-    prefixes = tuple(_prefix(before, dict(member.demonstrations)) for member in panel.members)
+    prefixes = tuple(beginning_text(before, dict(member.demonstrations)) for member in panel.members)
     return replace(own, panel=panel, panel_prefixes=prefixes)
 
 
@@ -97,14 +97,6 @@ def _behind_anchor(own: Problem, before: Problem, labels: Mapping[Row, Label], a
     prefix, *others = _arrangements(before, shown, labels, arrangements)
     budget = None if own.budget_tokens is None else own.budget_tokens - before.tokens(shown)
     return replace(own, prefix=prefix, other_prefixes=tuple(others), budget_tokens=budget)
-
-
-def _prefix(problem: Problem, labels: Mapping[Row, Label]) -> str:
-    """These labelled rows in this order, without the last of them where not all fit."""
-    shown = list(labels)
-    while not has_room(problem, shown):
-        shown.pop()
-    return problem.demonstrations(shown, labels)
 
 
 def _arrangements(problem: Problem, shown: Sequence[Row], labels: Mapping[Row, Label], count: int) -> list[str]:
@@ -155,9 +147,12 @@ async def _room(scorer: Scorer) -> int | None:
 def search_parameters(config: JobConfig) -> Parameters:
     """The search's numbers from the job's configuration, which calls most of them the same."""
     search = config.search
-    own = {"mean": search.normalization is Normalization.MEAN, "exact_scores": search.exact_confidence}
+    own: dict[str, Any] = {
+        "mean": search.normalization is Normalization.MEAN,
+        "exact_scores": search.exact_confidence,
+    }
     same = {field.name: getattr(search, field.name) for field in fields(Parameters) if field.name not in own}
-    return Parameters(**same, **own)
+    return Parameters(**{**same, **own})
 
 
 def strategy_of(config: JobConfig) -> Strategy:

@@ -7,9 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from service.config import Task
 from service.identifiers import Label, Row
 from service.relations.relation import RelationCount
-from service.search.moves.cardinality import counts_within
-
-STANDARD_ERRORS = 2.0  # by which a shard's shares may differ from those of all rows: 95 of 100 shards keep within
+from service.search.moves.cardinality import counts_within, shares_of_part
 
 
 def shares_of_shard(
@@ -17,34 +15,10 @@ def shares_of_shard(
 ) -> dict[Label, tuple[float, float]]:
     """The least and the most share of a shard's rows that each label named in the task's shares has.
 
-    `known` are the shard's known rows, `rows` of `job_rows` is how many rows it has. A shard of
-    n of N rows is like a sample drawn without replacement: a label with share p of all rows has
-    a share of the shard with a standard error of sqrt(p (1 - p) / n (1 - n / N)), and the bounds
-    are two of them apart from p; for a shard of all rows there is none. Known rows were not
-    drawn but chosen: they are counted as they are, and the others are the sample of the rest.
+    `known` are the shard's known rows, `rows` of `job_rows` is how many rows it has.
     """
-    free, job_free = rows - len(known), job_rows - len(known)
-    counted = Counter(known.values())
-    shares = {}
-    for name, bounds in task.share_ranges.items():
-        label = Label(task.labels.index(name))
-        least, most = (_share_of_rest(share, counted[label], job_rows, job_free) for share in bounds)
-        lower = counted[label] + free * max(0.0, least - _error(least, free, job_free))
-        upper = counted[label] + free * min(1.0, most + _error(most, free, job_free))
-        shares[label] = (lower / rows, upper / rows)
-    return shares
-
-
-def _share_of_rest(share: float, known: int, job_rows: int, job_free: int) -> float:
-    """The label's share of the rows that are not known here, where `share` is that of all rows."""
-    return min(1.0, max(0.0, (share * job_rows - known) / job_free)) if job_free else 0.0
-
-
-def _error(share: float, drawn: int, all_rows: int) -> float:
-    """How far a sample's share may be from that of all rows."""
-    if not drawn:
-        return 0.0
-    return STANDARD_ERRORS * math.sqrt(share * (1 - share) / drawn * (1 - drawn / all_rows))
+    ranges = {Label(task.labels.index(name)): bounds for name, bounds in task.share_ranges.items()}
+    return shares_of_part(ranges, list(known.values()), rows, job_rows)
 
 
 def unmet_by_known(task: Task, known: Mapping[Row, Label], rows: int) -> Iterator[str]:

@@ -7,7 +7,7 @@ a transportation problem, whose linear model has integral vertices. With rules i
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from types import MappingProxyType
@@ -19,6 +19,7 @@ from service.search.rules.consistency import Labels
 from service.search.rules.optimum import Counts, best_labelling, missed
 from service.search.state.problem import Problem
 
+STANDARD_ERRORS = 2.0  # by which a part's shares may differ from those of all rows: 95 of 100 parts keep within
 TOLERANCE = 1e-9  # rows: 0.7 of 10 is 7, but floating-point arithmetic gives slightly more or less
 
 
@@ -49,6 +50,39 @@ def counts_within(shares: Mapping[Label, tuple[float, float]], rows: int) -> dic
         label: (math.floor(least * rows + TOLERANCE), math.ceil(most * rows - TOLERANCE))
         for label, (least, most) in shares.items()
     }
+
+
+def shares_of_part(
+    shares: Mapping[Label, tuple[float, float]], known: Collection[Label], rows: int, all_rows: int
+) -> dict[Label, tuple[float, float]]:
+    """The least and the most share that labels have among a part of the rows, where `shares` are those of all rows.
+
+    `known` are the labels of the part's known rows, `rows` of `all_rows` is how many rows it has. A part of
+    n of N rows is like a sample drawn without replacement: a label with share p of all rows has
+    a share of the part with a standard error of sqrt(p (1 - p) / n (1 - n / N)), and the bounds
+    are two of them apart from p; for a part of all rows there is none. Known rows were not
+    drawn but chosen: they are counted as they are, and the others are the sample of the rest.
+    """
+    free, all_free = rows - len(known), all_rows - len(known)
+    counted, found = Counter(known), {}
+    for label, bounds in shares.items():
+        least, most = (_share_of_rest(share, counted[label], all_rows, all_free) for share in bounds)
+        lower = counted[label] + free * max(0.0, least - _error(least, free, all_free))
+        upper = counted[label] + free * min(1.0, most + _error(most, free, all_free))
+        found[label] = (lower / rows, upper / rows)
+    return found
+
+
+def _share_of_rest(share: float, known: int, all_rows: int, all_free: int) -> float:
+    """The label's share of the rows that are not known here, where `share` is that of all rows."""
+    return min(1.0, max(0.0, (share * all_rows - known) / all_free)) if all_free else 0.0
+
+
+def _error(share: float, drawn: int, all_rows: int) -> float:
+    """How far a sample's share may be from that of all rows."""
+    if not drawn:
+        return 0.0
+    return STANDARD_ERRORS * math.sqrt(share * (1 - share) / drawn * (1 - drawn / all_rows))
 
 
 def redraw_within(

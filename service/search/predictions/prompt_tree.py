@@ -43,13 +43,16 @@ class Usage:
 
     `tokens_sent` counts the tokens of all prompts, `tokens_computed` those that the server did not
     find in its prefix cache. If `modelled` is True, the server does not report this number and it is
-    that of an ideal cache.
+    that of an ideal cache. `tokens_trained` counts the tokens that trainings
+    read, once for each epoch; `tokens_sent` and `tokens_computed` include them.
     """
 
     prompts: int = 0
     tokens_sent: int = 0
     tokens_computed: int = 0
     modelled: bool = False
+    trainings: int = 0
+    tokens_trained: int = 0
 
     def __add__(self, other: "Usage") -> "Usage":
         """The sum of both costs."""
@@ -58,6 +61,8 @@ class Usage:
             self.tokens_sent + other.tokens_sent,
             self.tokens_computed + other.tokens_computed,
             self.modelled or other.modelled,
+            self.trainings + other.trainings,
+            self.tokens_trained + other.tokens_trained,
         )
 
 

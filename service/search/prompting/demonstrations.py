@@ -33,6 +33,14 @@ def balanced_beginning(problem: Problem, labels: Labels, rng: Random) -> list[Ro
     return kept
 
 
+def beginning_text(problem: Problem, labels: Labels) -> str:
+    """These labelled rows as text in this order, without the last of them where not all fit."""
+    shown = list(labels)
+    while not has_room(problem, shown):
+        shown.pop()
+    return problem.demonstrations(shown, labels)
+
+
 def balanced_order(problem: Problem, labels: Labels, rng: Random) -> list[Row]:
     """All labelled rows in random order, related ones side by side; every prefix of it is balanced over the labels."""
     return [row for group in _balanced(problem, labels, rng) for row in group]

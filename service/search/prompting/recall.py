@@ -12,6 +12,7 @@ from typing import NewType
 
 from service.identifiers import ProjectName, Row
 from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, Query, TreeScores
+from service.search.predictions.training import TrainAndScore
 
 KEY_BYTES = 16  # among 2**32 prompts, two share a key with a probability of 2**-65
 
@@ -54,6 +55,22 @@ def keyed(
     ends = (separator,) if _may_be_ended(labels) else ()
     beginning = _beginning(project, (str(len(labels)), *labels, *ends), all_spellings=all_spellings)
     return KeyedRequest(trees, [_keys(tree, beginning) for tree in trees])
+
+
+def trained_keys(
+    asked: TrainAndScore, labels: Sequence[str], *, project: ProjectName, trainer: str, separator: str
+) -> dict[Row, PromptKey]:
+    """The key of each query of a training: over everything that its answer depends on.
+
+    That is `trainer`, which names base and settings, the examples with their labels and weights, the numbers of the
+    training, labels and separator, and the query's text. No prompt has such a key: where "training" is hashed here,
+    the number of labels is there.
+    """
+    numbers = (str(asked.epochs), str(asked.learning_rate), str(asked.seed))
+    examples = (text for one in asked.examples for text in (one.text, str(one.label), repr(one.weight)))
+    told = ("training", trainer, *numbers, str(len(labels)), *labels, separator, str(len(asked.examples)), *examples)
+    beginning = _beginning(project, told, all_spellings=False)
+    return {query.row: PromptKey(_continued(beginning, query.text).digest()) for query in asked.queries}
 
 
 def unanswered(request: KeyedRequest, known: Answers) -> list[KeyedRequest]:

@@ -16,6 +16,15 @@ class MeasuredLabelling(TypedDict):
     kappa: float | None
 
 
+class PolarityTrial(TypedDict):
+    """Which labels a language model learns faster: those found, or the permutation of them that it learns fastest."""
+
+    rows: int  # asked for after an epoch on others
+    found_nats: float  # mean -log p(label), nats a row
+    permuted_nats: float
+    error_nats: float  # standard error of the difference of the two
+
+
 class SearchFacts(TypedDict, total=False):
     """Facts by name. Utilities are eq. 2 of arXiv 2506.10139, or with G in place of P; nats unless stated."""
 
@@ -39,3 +48,7 @@ class SearchFacts(TypedDict, total=False):
     baselines: Mapping[str, Sequence[Sequence[int]]]  # by method: pairs of row and label
     labellings: list[MeasuredLabelling]
     rows_asked_again: int  # doubtful rows of a later shard, which were scored a second time
+    trainings: int
+    tokens_trained: int  # read by trainings, once for each epoch
+    changed_shares: list[float]  # share of the labels that each round of trainings changed
+    polarity_trial: PolarityTrial

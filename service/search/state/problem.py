@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from random import Random
 
@@ -9,6 +10,13 @@ from service.identifiers import Label, Row
 from service.search.predictions.panel import Panel
 from service.search.predictions.prompt_tree import Query
 from service.search.rules.consistency import Constraint, Constraints, Labels
+
+
+class Start(StrEnum):
+    """Which labels the first trainings of strategy `scalable` learn."""
+
+    ANCHOR = "anchor"  # a part of the rows is searched in context, the others are labelled by what that has found
+    RANDOM = "random"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +39,11 @@ class Parameters:
     rounds: int = 4  # of a bootstrap
     consistency: bool = True  # whether a bootstrap keeps the rules
     exact_scores: bool = True  # leave-one-out scores at the end; False: the scores of the last sweep
+    start: Start = Start.ANCHOR
+    anchor_rows: int = 128  # of the first part, which is searched in context
+    batch_rows: int = 256
+    epochs: int = 3  # of every training
+    learning_rate: float | None = None  # None: the trainer's own
 
 
 @dataclass(frozen=True, kw_only=True)

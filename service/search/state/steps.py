@@ -1,6 +1,6 @@
 """The interface of a strategy: a state, and steps that ask for scores and return the next state.
 
-A step is a generator: it yields the prompt trees whose scores it needs, receives the
+A step is a generator: it yields the prompt trees or trainings whose scores it needs, receives the
 answers, and returns the next state. Between steps the state is a plain value that can be
 stored. A step that was interrupted runs again from its beginning with the same randomness,
 which depends only on the seed and the step's number.
@@ -15,13 +15,14 @@ from service.identifiers import Label, Row
 from service.search.predictions.panel import Panel
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
 from service.search.predictions.scores import Scores, normalized
+from service.search.predictions.training import TrainAndScore, Trainings
 from service.search.rules.consistency import Labels
 from service.search.state.facts import SearchFacts
 from service.search.state.objective import utility
 from service.search.state.problem import Problem
 
 Request = Sequence[PromptTree]
-Answer = Sequence[TreeScores]
+Answer = Sequence[TreeScores]  # tree by tree, or training by training
 
 
 class StopReason(StrEnum):
@@ -30,7 +31,8 @@ class StopReason(StrEnum):
     CONVERGED = "converged"  # a sweep changed no label
     SWEEPS_DONE = "sweeps_done"  # the planned sweeps were made
     DRAWS_DONE = "draws_done"  # the planned iterations of Algorithm 1 were made
-    ROUNDS_DONE = "rounds_done"  # the planned rounds of a bootstrap were made
+    ROUNDS_DONE = "rounds_done"  # the planned rounds of a bootstrap, or of trainings, were made
+    BATCHES_DONE = "batches_done"  # every batch was labelled once
     ASKED_ONCE = "asked_once"  # every row was scored once: a baseline, or a shard behind its anchor
     NOT_BORNE_OUT = "not_borne_out"  # demonstrations did not help, so the labels are those of the first impression
     LIMIT = "limit"  # the job reached one of its limits
@@ -44,6 +46,9 @@ class Phase(StrEnum):
     SWEEP = "sweep"  # rescore and redraw
     DRAW = "draw"  # one iteration of Algorithm 1
     COMPLETE = "complete"  # label the remaining rows
+    EXTEND = "extend"  # label the other rows as the search labelled the first part
+    TRAIN = "train"  # train on labelled rows, label others
+    TRIAL = "trial"  # train for an epoch on labels and on their permutations: facts for the report
     POLARITY = "polarity"  # try the permutations of the label set
     SCORE = "score"  # score every row given all others, exactly
     AUDIT = "audit"  # score permuted and shuffled labels and baselines: facts for the report
@@ -94,7 +99,7 @@ class State:
         return replace(self, facts={**self.facts, **facts})
 
 
-Step = Generator[Request, Answer, State]
+Step = Generator[Request | Trainings, Answer, State]
 
 
 class Strategy(Protocol):
@@ -108,6 +113,22 @@ def ask(*trees: PromptTree) -> Generator[Request, Answer, list[Scores]]:
     """Request the scores of these trees together; return each tree's scores, normalized."""
     answers = yield trees
     return [{row: normalized(values) for row, values in answer.log_probabilities.items()} for answer in answers]
+
+
+def train(*asked: TrainAndScore) -> Generator[Trainings, Answer, list[TreeScores]]:
+    """Ask for trainings at once; the answers of each with normalized scores, and what they cost."""
+    answers = yield Trainings(asked)
+    return [
+        TreeScores({row: normalized(values) for row, values in answer.log_probabilities.items()}, answer.usage)
+        for answer in answers
+    ]
+
+
+def trees_of(request: Request | Trainings) -> Request:
+    """The prompt trees of a request, for whoever can answer nothing else. Raises TypeError for trainings."""
+    if isinstance(request, Trainings):
+        raise TypeError("this search asks for trainings, and nobody here can train")
+    return request
 
 
 def better(first: Candidate | None, second: Candidate) -> Candidate:

@@ -13,10 +13,14 @@ _SIMULATED = SimulatedCost()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approach:
-    """A strategy of the search for coherent labels: the search for each objective it supports, its default first."""
+    """A strategy of the search for coherent labels: the search for each objective it supports, its default first.
+
+    A strategy that `trains` needs a base that workers may train, and all rows in one search.
+    """
 
     searches: Mapping[Objective, Strategy]
     cost: Cost = _SIMULATED
+    trains: bool = False
 
     @property
     def default_objective(self) -> Objective:

@@ -13,9 +13,10 @@ from service.identifiers import Label, Row
 from service.search.engine import Search
 from service.search.predictions.panel import Panel
 from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
+from service.search.predictions.training import TrainAndScore, Trainings
 from service.search.rules.consistency import Constraint, Rule
 from service.search.state.problem import Parameters, Problem
-from service.search.state.steps import Strategy
+from service.search.state.steps import Request, Strategy
 
 DOUBTFUL_SHARE = 0.1  # share of the rows whose scores vary with the prompt
 WAVERING_NATS = 0.3  # standard deviation of that variation
@@ -53,7 +54,7 @@ def simulate_search(
     search, usage = Search(problem, strategy), Usage(modelled=True)
     while (request := search.ask()) is not None:
         check_wanted()
-        answer = [scorer.score(tree) for tree in request]
+        answer = scorer.answer(request)
         usage = sum((scores.usage for scores in answer), usage)
         search.tell(answer)
     return CostSimulation(usage, search.state.panel)
@@ -121,6 +122,20 @@ class _MadeUpScorer:
         self._classes = problem.classes
         self._root = _Prefix()
         self._preferred = _consistent_labels(problem)
+
+    def answer(self, request: Request | Trainings) -> list[TreeScores]:
+        """Scores and cost of all trees, or of all trainings."""
+        if isinstance(request, Trainings):
+            return [self.trained(asked) for asked in request.asked]
+        return [self.score(tree) for tree in request]
+
+    def trained(self, asked: TrainAndScore) -> TreeScores:
+        """Scores and cost of a training: every example is read once in each epoch, every query once."""
+        text = zlib.crc32(str([(example.row, example.label) for example in asked.examples]).encode())
+        read = sum(max(1, self._tokens[query.row] - self._tail) for query in asked.queries)
+        learned = asked.epochs * sum(self._tokens[example.row] for example in asked.examples)
+        usage = Usage(len(asked.queries), learned + read, learned + read, True, 1, learned)  # noqa: FBT003 - modelled
+        return TreeScores({query.row: self._scores(query.row, text) for query in asked.queries}, usage)
 
     def score(self, tree: PromptTree) -> TreeScores:
         """Score a tree; its cost takes into account all that the prefix cache holds from earlier trees."""

@@ -97,7 +97,7 @@ class GainSearch:
             raise AssertionError("a start has at least one sweep")
         state = replace(state, starts=(*state.starts, state.best), best=None, round=0)
         if len(state.starts) == 2:
-            return replace(state, labels=_random_labels(problem), scores={})
+            return replace(state, labels=random_labels(problem), scores={})
         chosen = state.starts[-1] if state.turned else _chosen(problem, state)
         return state.enter(Phase.AUDIT, labels=chosen.labels, scores=chosen.scores, best=chosen)
 
@@ -193,7 +193,7 @@ def _together(views: list[Scores], shares: Shares) -> Scores:
     return panel.fit([()] * len(views), views, [1.0] * len(views), shares).scores(views)
 
 
-def _random_labels(problem: Problem) -> dict[Row, Label]:
+def random_labels(problem: Problem) -> dict[Row, Label]:
     """Every row labelled at random among the labellings that break no rule."""
     blind: Scores = dict.fromkeys(problem.rows, (0.0,) * problem.classes)
     return redraw(problem, {}, blind, temperature=1.0, rng=problem.random("random labels"))

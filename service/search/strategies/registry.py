@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Self
 
-from service.search.strategies import authors, baselines, folds, paper
+from service.search.strategies import authors, baselines, folds, iterative, paper, scalable
 from service.search.strategies.approach import Approach, Baseline
 
 
@@ -22,6 +22,8 @@ class StrategyName(StrEnum):
     FOLDS = "folds", folds.APPROACH  # sweeps over all rows, with prompts that share long prefixes
     PAPER = "paper", paper.APPROACH  # Algorithms 1 and 2 of arXiv 2506.10139 to the letter
     AUTHORS = "authors", authors.APPROACH  # the same algorithms as the released code runs them
+    SCALABLE = "scalable", scalable.APPROACH  # trainings on all folds but one relabel that one, round after round
+    ITERATIVE = "iterative", iterative.APPROACH  # a training on the batches before it labels each batch
 
 
 class Method(StrEnum):

@@ -1,7 +1,9 @@
+import json
 import os
 import socket
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -10,7 +12,15 @@ from api import __main__ as api_main
 from icm.cli import build_app
 from icm.commands.failures import ExitCode, exit_code
 from icm.local_stack.free_ports import PortUnusable, free_port, listening
-from icm.local_stack.stack import NOTICE_SECONDS, LoadingNotice, StackOptions, api_settings, metrics_port
+from icm.local_stack.stack import (
+    NOTICE_SECONDS,
+    LoadingNotice,
+    StackOptions,
+    api_settings,
+    metrics_port,
+    training_bases,
+)
+from inference.settings import SMALL_MODEL
 
 
 def test_a_port_that_is_taken_is_not_called_free() -> None:
@@ -137,6 +147,18 @@ def test_our_own_inference_server_is_waited_for_and_other_peoples_are_not() -> N
     waiting = {"ICM_SERVER__READY_WITH_BACKEND": "true"}
     assert api_settings(StackOptions(data_folder=Path("d"))) == waiting
     assert api_settings(StackOptions(data_folder=Path("d"), backends=[{}])) == {}
+
+
+def test_the_language_model_of_our_own_inference_server_may_be_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ICM_TRAINING__BASES", raising=False)
+    for model, base in ((None, str(SMALL_MODEL)), ("gpt2", "gpt2")):
+        found = training_bases(StackOptions(data_folder=Path("d"), language_model=model))
+        assert json.loads(found["ICM_TRAINING__BASES"]) == {"default": base}
+    none: list[dict[str, Any]] = [{"language_model": "model.gguf"}, {"backends": [{}]}]
+    for options in none:
+        assert training_bases(StackOptions(data_folder=Path("d"), **options)) == {}
+    monkeypatch.setenv("ICM_TRAINING__BASES", "{}")
+    assert training_bases(StackOptions(data_folder=Path("d"))) == {}
 
 
 def test_a_free_port_can_be_listened_on() -> None:

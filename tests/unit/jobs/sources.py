@@ -1,6 +1,7 @@
 """Data sets and backends for tests of the use cases."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from service.config import JobConfig, Task
@@ -10,6 +11,8 @@ from service.intake.sources import InlineSource
 from service.jobs.checks.survey import Survey, survey_rows
 from service.records.scoring import BackendInfo
 from service.scoring.deterministic import DeterministicScorer
+from service.search.predictions.prompt_tree import PromptTree, TreeScores, Usage
+from service.search.predictions.training import TrainAndScore
 
 LIMITS = Limits(max_bytes=10_000_000, max_rows=10_000, max_row_bytes=64_000)
 
@@ -70,3 +73,41 @@ class CountingScorer(DeterministicScorer):
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         self.counted += texts
         return await super().count_tokens(texts)
+
+
+class PretendTrainer:
+    """Learns by weights what the deterministic twin reads from a prompt; keeps what it was asked.
+
+    `at_training` has what happens just before the n-th training, from 1.
+    """
+
+    def __init__(self, *, problem: str | None = None) -> None:
+        self.trainings: list[TrainAndScore] = []
+        self.stopped = 0
+        self.base = "base"
+        self.at_training = dict[int, Callable[[], None]]()
+        self._problem = problem
+        self._twin = DeterministicScorer()
+
+    async def problem(self) -> str | None:
+        return self._problem
+
+    async def identify(self) -> str:
+        return self.base
+
+    async def train_and_score(
+        self, asked: TrainAndScore, labels: Sequence[str], *, separator: str, stop: asyncio.Event
+    ) -> TreeScores | None:
+        self.trainings.append(asked)
+        if happens := self.at_training.get(len(self.trainings)):
+            happens()
+        await asyncio.sleep(0)
+        if stop.is_set():
+            self.stopped += 1
+            return None
+        shown = "".join(f"{example.text} {labels[example.label]}{separator}" for example in asked.examples)
+        found = await self._twin.score(PromptTree(shown, asked.queries), labels)
+        learned = asked.epochs * len(asked.examples)
+        read = learned + len(asked.queries)
+        usage = Usage(len(asked.queries), read, read, trainings=1, tokens_trained=learned)
+        return TreeScores(found.log_probabilities, usage)

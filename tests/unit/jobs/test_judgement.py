@@ -9,7 +9,7 @@ import pytest
 from service.identifiers import DatasetId, JobId
 from service.jobs.reporting import verdicts
 from service.jobs.reporting.coherence import Coherence, coherence
-from service.jobs.reporting.facts import SearchFacts
+from service.jobs.reporting.facts import PolarityTrial, SearchFacts
 from service.jobs.reporting.ranking import RankedLabelling
 from service.jobs.reporting.shortcuts import FeatureKind, Shortcut
 from service.jobs.reporting.tally import LabelShare
@@ -124,6 +124,18 @@ def test_labels_that_could_as_well_be_swapped_are_suspicious(
 ) -> None:
     job = replace(JOB, config=config(search={"normalization": normalization, "alpha": 50}))
     assert judged(job=job, search=replace(SAMPLE, complement_utility=complement)) == expected
+
+
+@pytest.mark.parametrize(
+    ("found", "permuted", "codes"),
+    [(0.5, 1.2, set()), (0.8, 0.8, set()), (1.0, 0.75, set()), (1.2, 0.5, {"polarity_trial"})],
+    ids=["learned faster", "learned alike", "within three errors", "learned more slowly"],
+)
+def test_labels_that_are_learned_faster_when_swapped_may_be_inverted(
+    found: float, permuted: float, codes: set[str]
+) -> None:
+    trial = PolarityTrial(rows=200, found_nats=found, permuted_nats=permuted, error_nats=0.1)
+    assert judged(search=replace(NO_FACTS, polarity_trial=trial)) == dict.fromkeys(codes, Verdict.SUSPICIOUS)
 
 
 @pytest.mark.parametrize(("nats", "codes"), [(1.4, {"polarity"}), (1.6, set())])

@@ -10,7 +10,9 @@ from service.search.state.steps import Phase, State, Strategy
 from service.search.strategies.authors import Authors
 from service.search.strategies.baselines import Bootstrap, FewShotRandom
 from service.search.strategies.folds import Folds
+from service.search.strategies.iterative import Iterative
 from service.search.strategies.paper import Paper
+from service.search.strategies.scalable import Scalable
 from tests.toy import ToyWorld, drive
 
 STRATEGIES = [
@@ -19,6 +21,8 @@ STRATEGIES = [
     pytest.param(Authors(), id="authors"),
     pytest.param(Bootstrap(), id="bootstrap"),
     pytest.param(FewShotRandom(), id="few_shot_random"),
+    pytest.param(Scalable(), id="scalable"),
+    pytest.param(Iterative(), id="iterative"),
 ]
 
 
@@ -53,7 +57,7 @@ def test_a_step_cut_off_half_way_leaves_the_state_as_it_was(strategy: Strategy) 
     search = Search(world.problem(), strategy)
     while (request := search.ask()) is not None:
         before = copy.deepcopy(search.state)
-        if not search.tell([world.answer(tree) for tree in request]):
+        if not search.tell(world.answers(request)):
             assert search.state == before
 
 

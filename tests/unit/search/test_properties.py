@@ -18,7 +18,7 @@ from service.search.rules.consistency import Constraints
 from service.search.state.checkpoint import from_json, to_json
 from service.search.state.objective import mutual_predictability, utility
 from service.search.state.problem import Parameters, Problem
-from service.search.state.steps import Candidate, Phase, State, Strategy
+from service.search.state.steps import Candidate, Phase, State, Strategy, trees_of
 from service.search.strategies.authors import Authors
 from service.search.strategies.baselines import Bootstrap, FewShotRandom, ZeroShot
 from service.search.strategies.folds import Folds
@@ -137,12 +137,12 @@ def test_no_prompt_is_longer_than_the_budget(
     )
     search = Search(problem, strategy)
     while (request := search.ask()) is not None:
-        for _, prompt in [prompt for tree in request for prompt in tree.prompts()]:
+        for _, prompt in [prompt for tree in trees_of(request) for prompt in tree.prompts()]:
             *shown, _query = prompt.split("\n")
             rows = [Row(int(demonstration.split(" ")[1])) for demonstration in shown]
             assert sum(tokens[row] for row in rows) <= budget
             assert len(rows) == len(set(rows))
-        search.tell([world.answer(tree) for tree in request])
+        search.tell(world.answers(request))
 
 
 @given(constraint_sets(), st.randoms(use_true_random=False), st.data())

@@ -3,15 +3,26 @@
 import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.identifiers import ProjectName, Row
+from service.identifiers import Label, ProjectName, Row
 from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, Query, TreeScores, Usage
-from service.search.prompting.recall import KEY_BYTES, KeyedRequest, PromptKey, answered, by_key, keyed, unanswered
+from service.search.predictions.training import TrainAndScore, TrainingExample
+from service.search.prompting.recall import (
+    KEY_BYTES,
+    KeyedRequest,
+    PromptKey,
+    answered,
+    by_key,
+    keyed,
+    trained_keys,
+    unanswered,
+)
 
 LABELS = ("True", "False")
 BIRDS, FISH = ProjectName("birds"), ProjectName("fish")
@@ -135,3 +146,45 @@ def keys_by_separator(labels: tuple[str, ...]) -> set[PromptKey]:
     return {
         keyed([tree], labels, project=BIRDS, separator=separator).keys[0][Row(0)] for separator in ("", "\n", "\n\n")
     }
+
+
+TRAINING = TrainAndScore(
+    examples=(TrainingExample(Row(0), "a", Label(0)), TrainingExample(Row(1), "b", Label(1))),
+    queries=(Query(Row(2), "c"), Query(Row(3), "d")),
+    epochs=3,
+)
+
+
+def keys_of(asked: TrainAndScore = TRAINING, labels: Sequence[str] = LABELS, **others: str) -> dict[Row, PromptKey]:
+    told = {"project": BIRDS, "trainer": "base", "separator": "\n", **others}
+    return trained_keys(asked, labels, **told)  # type: ignore[arg-type]  # a project's name is a text
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        keys_of(replace(TRAINING, epochs=2)),
+        keys_of(replace(TRAINING, learning_rate=0.1)),
+        keys_of(replace(TRAINING, seed=1)),
+        keys_of(replace(TRAINING, examples=TRAINING.examples[:1])),
+        keys_of(replace(TRAINING, examples=TRAINING.examples[::-1])),
+        keys_of(replace(TRAINING, examples=tuple(replace(one, label=Label(0)) for one in TRAINING.examples))),
+        keys_of(replace(TRAINING, examples=tuple(replace(one, text="c") for one in TRAINING.examples))),
+        keys_of(replace(TRAINING, examples=tuple(replace(one, weight=0.5) for one in TRAINING.examples))),
+        keys_of(replace(TRAINING, queries=tuple(replace(query, text="e") for query in TRAINING.queries))),
+        keys_of(labels=LABELS[::-1]),
+        keys_of(project=FISH),
+        keys_of(trainer="other"),
+        keys_of(separator=" "),
+    ],
+)
+def test_a_training_is_another_one_wherever_anything_of_it_differs(other: Mapping[Row, PromptKey]) -> None:
+    assert set(keys_of().values()).isdisjoint(other.values())
+
+
+def test_a_row_has_the_same_key_whatever_else_is_asked_of_a_training() -> None:
+    alone = replace(TRAINING, queries=TRAINING.queries[1:])
+    assert keys_of(alone) == {Row(3): keys_of()[Row(3)]}
+    assert len(set(keys_of().values())) == 2
+    prompts = keyed([PromptTree("", TRAINING.queries)], LABELS, project=BIRDS)
+    assert prompts.distinct_keys.isdisjoint(keys_of().values())

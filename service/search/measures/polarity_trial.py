@@ -1,0 +1,65 @@
+"""Which way round labels are learned faster, by weights: an epoch on few of them, and the others asked for.
+
+What a language model half knows it learns in a few steps; the same labels turned round contradict what it
+knows and take longer (docs/scalable.md has measurements). After several epochs on many rows both are learned
+equally well, so that coherence by training tells nothing of polarity any more.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from service.identifiers import Row
+from service.search.measures import polarity
+from service.search.measures.audit import whole_groups
+from service.search.predictions.prompt_tree import TreeScores
+from service.search.predictions.scores import Scores
+from service.search.predictions.training import TrainAndScore, TrainingExample
+from service.search.rules.consistency import Labels
+from service.search.state.facts import PolarityTrial
+from service.search.state.problem import Problem
+
+LEARNED_ROWS, ASKED_ROWS = 64, 256  # a few steps of training, and enough rows for a standard error
+MOST_LEARNED_SHARE = 0.5  # of the rows, where there are few
+FEWEST_ASKED = 8  # rows, of which there is a standard error worth the name
+MOST_PERMUTATIONS = 2  # trained on; of more labels those that the scores make likeliest
+
+
+def trials(problem: Problem, labels: Labels, scores: Scores) -> list[tuple[TrainAndScore, Labels]]:
+    """An epoch on the labels of some groups, and one on each permutation of them; both are asked for other groups.
+
+    The labels found come first, each training with its labelling. None where there are no rows to ask.
+    """
+    learned = whole_groups(problem, labels, min(LEARNED_ROWS, int(MOST_LEARNED_SHARE * len(labels))))
+    taken = set(learned)
+    asked = [row for row in problem.order if row in labels and row not in taken and row not in problem.known]
+    if not learned or len(asked) < FEWEST_ASKED:
+        return []
+    others = polarity.permutations(problem, labels, scores)[:MOST_PERMUTATIONS]
+    return [(_training(problem, learned, asked[:ASKED_ROWS], labelling), labelling) for labelling in (labels, *others)]
+
+
+def told(answers: Sequence[TreeScores], labellings: Sequence[Labels]) -> PolarityTrial:
+    """How well trainings on some rows tell the others: the labels found against the permutation that is told best."""
+    found, *others = (
+        [-values[labels[row]] for row, values in answer.log_probabilities.items()]
+        for answer, labels in zip(answers, labellings, strict=True)
+    )
+    fastest = min(others, key=math.fsum)
+    gaps = [one - other for one, other in zip(found, fastest, strict=True)]
+    return {
+        "rows": len(found),
+        "found_nats": statistics.fmean(found),
+        "permuted_nats": statistics.fmean(fastest),
+        "error_nats": statistics.stdev(gaps) / math.sqrt(len(gaps)),
+    }
+
+
+def _training(problem: Problem, learned: Sequence[Row], asked: Sequence[Row], labels: Labels) -> TrainAndScore:
+    return TrainAndScore(
+        examples=tuple(TrainingExample(row, problem.texts[row], labels[row]) for row in learned),
+        queries=tuple(problem.query(row) for row in asked),
+        epochs=1,
+        learning_rate=problem.parameters.learning_rate,
+        seed=problem.random("polarity trial").randrange(2**31),
+    )

@@ -1,0 +1,68 @@
+"""A training that a search asks for, as files: what the command is given, and what it has made of further rows."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from service.errors import TrainingFailed
+from service.identifiers import Row
+from service.search.predictions.prompt_tree import TreeScores, Usage
+from service.search.predictions.training import TrainAndScore
+from service.training_process.child import write_examples
+
+_QUESTIONS, _SCORES, _REPORT = "questions.jsonl", "scores.jsonl", "report.json"
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def examples_of(asked: TrainAndScore, labels: Sequence[str]) -> Rows:
+    """The labelled rows."""
+    return [_row(example.text, labels[example.label], example.weight) for example in asked.examples]
+
+
+def questions_of(asked: TrainAndScore) -> Rows:
+    """The rows to be scored, each known by its position."""
+    return [{"prompt": query.text, "id": str(query.row)} for query in asked.queries]
+
+
+def spec_of(asked: TrainAndScore, labels: Sequence[str], separator: str) -> dict[str, Any]:
+    """The specification without base, device and examples; no row is held out, since the search measures by itself."""
+    rate = {} if asked.learning_rate is None else {"learning_rate": asked.learning_rate}
+    weighted = any(example.weight != 1 for example in asked.examples)
+    return {
+        "labels": list(labels),
+        "separator": separator,
+        "score": _QUESTIONS,
+        "holdout": 0,
+        "epochs": asked.epochs,
+        "seed": asked.seed,
+        "weights": "confidence" if weighted else "none",
+        **rate,
+    }
+
+
+def write_rows(folder: Path, examples: Rows, questions: Rows) -> None:
+    """Both files, each whole or not at all."""
+    write_examples(folder, examples)
+    staged = folder / f".{_QUESTIONS}.partial"
+    staged.write_text("".join(json.dumps(question, ensure_ascii=False) + "\n" for question in questions), "utf-8")
+    staged.replace(folder / _QUESTIONS)
+
+
+def _row(text: str, label: str, weight: float) -> dict[str, Any]:
+    return {"prompt": text, "label": label, **({} if weight == 1 else {"weight": weight})}
+
+
+def read_scores(out: Path, asked: TrainAndScore, classes: int) -> TreeScores:
+    """The scores and the cost of a finished training. Raises TrainingFailed where a row has none."""
+    lines = (out / _SCORES).read_text("utf-8").splitlines()
+    told = {row["id"]: tuple(map(float, row["log_probabilities"])) for row in map(json.loads, lines)}
+    found = {query.row: told[str(query.row)] for query in asked.queries if str(query.row) in told}
+    if len(found) < len(asked.queries) or any(len(values) != classes for values in found.values()):
+        raise TrainingFailed("a training ended without the scores of all rows")
+    report = json.loads((out / _REPORT).read_text("utf-8"))
+    learned = asked.epochs * report["rows"]["tokens"]
+    read = learned + report["scored"]["tokens"]
+    usage = Usage(len(found), read, read, trainings=1, tokens_trained=learned)
+    return TreeScores({Row(row): values for row, values in found.items()}, usage)

@@ -1,0 +1,134 @@
+"""Trains the base that a backend names in child processes, and reads what each of them makes of further rows."""
+
+import asyncio
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+from service.errors import TrainingFailed
+from service.records.trainings import TrainingEnd, TrainingEvent
+from service.search.predictions.prompt_tree import TreeScores
+from service.search.predictions.training import TrainAndScore
+from service.training_process.child import TRAINING, TrainingChild
+from service.training_process.trained_files import examples_of, questions_of, read_scores, spec_of, write_rows
+
+NEEDED = ("training", "torch", "transformers", "peft", "trl", "accelerate", "datasets")  # the extra `training`
+TRIES = 3  # of a training that is killed or ends without a word; each goes on from the last one's checkpoint
+_END_BYTES = 65_536  # of each end of a file, by which it is told from others
+
+
+def missing_modules() -> tuple[str, ...]:
+    """What of the extra `training` is not installed here."""
+    return tuple(name for name in NEEDED if find_spec(name) is None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """What may be trained, by folder or hub name; on which device, and how many trainings run side by side."""
+
+    name: str
+    device: str = "auto"
+    at_once: int = 1
+
+
+class ChildTrainer:
+    """Trainings in a folder of their own each, below `folder`; one that was stopped goes on there."""
+
+    def __init__(self, base: Base, folder: Path, *, program: Sequence[str] = TRAINING) -> None:
+        self._base = base
+        self._folder = folder
+        self._program = program
+        self._turn = asyncio.Semaphore(base.at_once)
+
+    async def problem(self) -> str | None:
+        """What is missing here."""
+        if missing := missing_modules():
+            return (
+                f"training needs {', '.join(missing)}, which is not installed here: install the extra `training` "
+                "wherever the API and workers run (docs/training.md)"
+            )
+        try:
+            await self.identify()
+        except TrainingFailed as error:
+            return str(error)
+        return None
+
+    async def identify(self) -> str:
+        """A hash of the base's files, and the device. Raises TrainingFailed where there are none."""
+        found = await asyncio.to_thread(_fingerprint, self._base.name)
+        return f"{found} {self._base.device}"
+
+    async def train_and_score(
+        self, asked: TrainAndScore, labels: Sequence[str], *, separator: str, stop: asyncio.Event
+    ) -> TreeScores | None:
+        """Run a child to its end, or until `stop` is set. Raises TrainingFailed."""
+        spec = spec_of(asked, labels, separator)
+        spec |= {"base": _as_folder(self._base.name), "device": self._base.device}
+        examples, questions = examples_of(asked, labels), questions_of(asked)
+        told = json.dumps([await self.identify(), spec, examples, questions]).encode()
+        folder = self._folder / hashlib.sha256(told).hexdigest()[:32]
+        async with self._turn:
+            await asyncio.to_thread(write_rows, folder, examples, questions)
+            if not await self._finished(TrainingChild(folder, spec, program=self._program), stop):
+                return None
+            found = await asyncio.to_thread(read_scores, folder / "out", asked, len(labels))
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        return found
+
+    async def _finished(self, child: TrainingChild, stop: asyncio.Event) -> bool:
+        """Whether the training came to its end; not where it was told to stop. Raises TrainingFailed."""
+        for _ in range(TRIES):
+            outcome = await child.run(_unheeded, stop)
+            match outcome.end:
+                case TrainingEnd.FINISHED:
+                    return True
+                case TrainingEnd.STOPPED:
+                    return False
+                case TrainingEnd.FAILED:
+                    raise TrainingFailed(f"a training of {self._base.name!r} failed: {outcome.reason}")
+        raise TrainingFailed(f"a training of {self._base.name!r} failed {TRIES} times: {outcome.reason}")
+
+
+async def _unheeded(event: TrainingEvent) -> None:
+    """A search waits for the scores alone."""
+    del event
+
+
+def _as_folder(name: str) -> str:
+    """The whole path of a folder, since the training runs elsewhere; a hub name as it is."""
+    folder = Path(name).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else name
+
+
+def _fingerprint(name: str) -> str:
+    """Tells one base from another: SHA-256 over the name, the size and both ends of each of its files."""
+    digest = hashlib.sha256()
+    for path in sorted(_files(name)):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_END_BYTES))
+            file.seek(max(_END_BYTES, size - _END_BYTES))
+            digest.update(file.read())
+    return digest.hexdigest()
+
+
+def _files(name: str) -> Iterator[Path]:
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        with suppress(LocalEntryNotFoundError, HFValidationError):
+            folder = Path(snapshot_download(name, local_files_only=True))
+    if not (folder / "config.json").is_file():
+        raise TrainingFailed(
+            f"{name!r}, the base that may be trained, is neither the folder of a Hugging Face model nor one "
+            "that was downloaded before"
+        )
+    return (path for path in folder.iterdir() if path.is_file())

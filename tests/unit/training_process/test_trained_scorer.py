@@ -1,0 +1,142 @@
+"""Trainings of a search as child processes: scores come back by row, stops and deaths cost no more than they must."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.errors import TrainingFailed
+from service.identifiers import Label, Row
+from service.records.trainings import TrainingEvent
+from service.search.predictions.prompt_tree import Query, TreeScores, Usage
+from service.search.predictions.training import TrainAndScore, TrainingExample
+from service.training_process import trained_scorer
+from service.training_process.trained_files import examples_of, spec_of
+from service.training_process.trained_scorer import TRIES, Base, ChildTrainer
+
+PROGRAM = (sys.executable, "-S", str(Path(__file__).with_name("scorer_pretender.py")))
+LABELS = ("True", "False")
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    folder = tmp_path / "base"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+def trainer(base: Path, at_once: int = 1) -> ChildTrainer:
+    return ChildTrainer(Base(name=str(base), at_once=at_once), base.parent / "work", program=PROGRAM)
+
+
+def asked(first: str = "a", *, seed: int = 0, weight: float = 1.0) -> TrainAndScore:
+    examples = (TrainingExample(Row(0), first, Label(1), weight), TrainingExample(Row(1), "b", Label(0)))
+    return TrainAndScore(
+        examples=examples, queries=(Query(Row(7), "four"), Query(Row(5), "sixsix")), epochs=3, seed=seed
+    )
+
+
+async def scored(base: Path, training: TrainAndScore, stop: asyncio.Event | None = None) -> TreeScores | None:
+    return await trainer(base).train_and_score(training, LABELS, separator="\n\n", stop=stop or asyncio.Event())
+
+
+async def test_scores_and_cost_come_back_and_nothing_is_left(base: Path) -> None:
+    found = await scored(base, asked())
+    assert found == TreeScores(
+        {Row(7): (-4.0, -2.0), Row(5): (-6.0, -2.0)}, Usage(2, 74, 74, trainings=1, tokens_trained=60)
+    )
+    assert list((base.parent / "work").iterdir()) == []
+
+
+def test_a_training_is_specified_as_the_search_asks_for_it() -> None:
+    spec = spec_of(asked(seed=4), LABELS, "\n")
+    assert {name: spec[name] for name in ("labels", "separator", "epochs", "seed", "holdout", "weights")} == {
+        "labels": ["True", "False"],
+        "separator": "\n",
+        "epochs": 3,
+        "seed": 4,
+        "holdout": 0,
+        "weights": "none",
+    }
+    assert "learning_rate" not in spec
+    assert examples_of(asked("x"), LABELS) == [{"prompt": "x", "label": "False"}, {"prompt": "b", "label": "True"}]
+    assert spec_of(asked(weight=0.5), LABELS, "\n")["weights"] == "confidence"
+    assert examples_of(asked(weight=0.5), LABELS)[0]["weight"] == 0.5
+
+
+async def test_a_training_that_fails_says_why(base: Path) -> None:
+    with pytest.raises(TrainingFailed, match="rank: must be greater"):
+        await scored(base, asked("fail"))
+
+
+async def test_one_that_dies_is_started_again_where_it_was(base: Path) -> None:
+    assert await scored(base, asked(f"die {TRIES - 1}")) is not None
+
+
+async def test_one_that_dies_each_time_is_given_up(base: Path) -> None:
+    with pytest.raises(TrainingFailed, match=f"failed {TRIES} times: the training was ended by SIGKILL"):
+        await scored(base, asked("die 99"))
+
+
+async def test_scores_of_fewer_rows_are_none(base: Path) -> None:
+    with pytest.raises(TrainingFailed, match="without the scores of all rows"):
+        await scored(base, asked("forget"))
+
+
+@pytest.fixture
+def stop(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set as soon as a training waits."""
+    stop = asyncio.Event()
+
+    async def heed(event: TrainingEvent) -> None:
+        if event.name == "waiting":
+            stop.set()
+
+    monkeypatch.setattr(trained_scorer, "_unheeded", heed)
+    return stop
+
+
+async def test_told_to_stop_it_leaves_its_folder_and_goes_on_there(base: Path, stop: asyncio.Event) -> None:
+    assert await scored(base, asked("wait"), stop) is None
+    [folder] = (base.parent / "work").iterdir()
+    assert await scored(base, asked("wait")) is not None
+    assert not folder.exists()
+
+
+async def test_no_more_run_side_by_side_than_the_operator_allows(base: Path, stop: asyncio.Event) -> None:
+    made = trainer(base)
+    both = [made.train_and_score(asked("wait", seed=seed), LABELS, separator="", stop=stop) for seed in (1, 2)]
+    assert await asyncio.gather(*both) == [None, None]
+    assert len(list((base.parent / "work").glob("*/runs"))) == 1
+
+
+async def test_another_content_of_the_base_is_another_base(base: Path) -> None:
+    before = await trainer(base).identify()
+    assert await trainer(base).identify() == before
+    (base / "model.safetensors").write_bytes(b"Weights")
+    assert await trainer(base).identify() != before
+    assert await ChildTrainer(Base(name=str(base), device="cpu"), base).identify() != before
+
+
+async def test_what_keeps_from_training_is_told(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await trainer(base).problem() is None
+    problem = await trainer(base.parent / "nowhere").problem()
+    assert problem is not None
+    assert "is neither the folder of a Hugging Face model nor one that was downloaded before" in problem
+    monkeypatch.setattr(trained_scorer, "NEEDED", ("training", "no_such_module"))
+    problem = await trainer(base).problem()
+    assert problem is not None
+    assert problem.startswith("training needs no_such_module, which is not installed here: install the extra")
+
+
+async def test_a_child_is_told_nothing_of_paths_beside_its_own(base: Path) -> None:
+    stop = asyncio.Event()
+    stop.set()
+    assert await scored(base, asked(), stop) is None
+    [folder] = (base.parent / "work").iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == ["SPEC.json", "examples.jsonl", "questions.jsonl"]
+    assert json.loads((folder / "SPEC.json").read_text("utf-8"))["score"] == "questions.jsonl"
