@@ -8,13 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from training.artifacts import MANIFEST, REPORT, artifact_folder, content_hash, manifest, publish
+from training.artifacts import MANIFEST, REPORT, artifact_folder, content_hash, manifest, publish, publish_kept
 from training.base import device_of, find_base
 from training.errors import FolderTaken, Refused
 from training.kinds import label_training, reward_training
 from training.optimisation.bench import Bench
 from training.optimisation.files import sha256_of, write_json
 from training.optimisation.stage import Stage, log_if_finished, train
+from training.optimisation.watcher import Log
+from training.policy import policy_training
+from training.policy.reward_models import Finished, find_reward_models
 from training.progress import Progress
 from training.reporting import peak_memory, polarity, summary
 from training.spec import Control, Kind, Spec, read_spec
@@ -60,13 +63,21 @@ def run(spec_file: Path, options: Options, progress: Progress, stop: StopRequest
     spec = read_spec(spec_file)
     base = find_base(spec.base, spec_file.parent, download=options.download)
     examples = spec_file.parent / Path(spec.examples).expanduser()
+    models = find_reward_models(spec, spec_file.parent)
     bench = Bench(spec, base, device_of(spec.device), options.out, progress, stop)
     if bench.is_first:
-        _claim(options.out, _identity(spec, base.fingerprint, examples))
+        hashes = {f"policy.{field}": model.sha256 for field, model in models.items()}
+        _claim(options.out, {**_identity(spec, base.fingerprint, examples), **hashes})
     if not (options.out / MANIFEST).exists():
-        _do(bench, _PREPARED[spec.kind](bench, examples))
+        _do(bench, _prepared(bench, examples, models))
     if bench.is_first:
         _tell_end(bench)
+
+
+def _prepared(bench: Bench, examples: Path, models: Mapping[str, Finished]) -> Training:
+    if bench.spec.kind is Kind.POLICY:
+        return policy_training.prepare(bench, examples, models)
+    return _PREPARED[bench.spec.kind](bench, examples)
 
 
 def _do(bench: Bench, training: Training) -> None:
@@ -75,7 +86,9 @@ def _do(bench: Bench, training: Training) -> None:
     bench.progress.tell("rows", **facts, device=str(bench.device), base=bench.base.identity)
     before = _part(bench, "before", training.before)
     bench.progress.tell("evaluation", stage="before", epoch=0, **before)
-    after = _part(bench, "training", lambda: _train(bench, training.stage()))
+    stage = training.stage()
+    after = _part(bench, "training", lambda: _train(bench, stage))
+    published = {"after": _part(bench, "after", stage.extras.after)} if stage.extras.after else {}
     controls = {
         str(control): _part(bench, control, partial(_control, bench, training.control(control)))
         for control in bench.spec.controls
@@ -83,7 +96,7 @@ def _do(bench: Bench, training: Training) -> None:
     if not bench.is_first:
         return
     report: dict[str, Any] = {"kind": bench.spec.kind, "rows": facts, "before": before, "training": after}
-    report["controls"] = controls
+    report |= {**published, "controls": controls}
     if inverted := controls.get(Control.INVERTED):
         report["polarity"] = polarity(after, inverted)
     write_json(bench.folder / REPORT, report)
@@ -107,11 +120,18 @@ def _part(bench: Bench, name: str, make: Callable[[], dict[str, Any]]) -> dict[s
 
 
 def _train(bench: Bench, stage: Stage) -> dict[str, Any]:
-    """The training whose outcome is kept."""
-    trainer = train(bench, stage)
-    if bench.is_first:
-        publish(trainer.accelerator.unwrap_model(trainer.model), bench)
-    return {**summary(trainer.state.log_history), "peak_memory": peak_memory()}
+    """The training whose outcome is kept: the language model at its end, or an adapter chosen of those kept."""
+    if stage.extras.chosen is None:
+        trainer = train(bench, stage)
+        log: Log = trainer.state.log_history
+        if bench.is_first:
+            publish(trainer.accelerator.unwrap_model(trainer.model), bench)
+    else:
+        log = log_if_finished(bench, stage) or train(bench, stage).state.log_history
+        chosen = stage.extras.chosen(log)
+        if bench.is_first:
+            publish_kept(chosen, bench)
+    return {**summary(log, stage.extras.figures), "peak_memory": peak_memory()}
 
 
 def _control(bench: Bench, stage: Stage) -> dict[str, Any]:
@@ -123,7 +143,7 @@ def _identity(spec: Spec, base: str, examples: Path) -> dict[str, Any]:
     """What must be the same for a run to go on. Raises Refused where there are no examples."""
     if not examples.is_file():
         raise Refused(f"examples: there is no file {str(examples)!r}")
-    settings = {name: value for name, value in spec.model_dump(mode="json").items() if name not in _PATHS}
+    settings = {name: value for name, value in spec.without_folders.items() if name not in _PATHS}
     return {"base": base, "examples": sha256_of(examples), **settings}
 
 
