@@ -30,7 +30,7 @@ PIP_ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-real test test-long test-vllm test-llamacpp fuzz chaos endure mutations check lint audit format serve bench bench-real load soak pretrain clean
+.PHONY: help demo demo-real demo-train test test-long test-vllm test-llamacpp fuzz chaos endure mutations check lint audit format serve bench bench-real load soak pretrain clean
 
 help: ## print this list
 	@echo "usage: make <target>"
@@ -44,6 +44,9 @@ demo-real: $(if $(MODEL),$(VENV)/.runs) ## label 64 film reviews with a pretrain
 	    echo "make demo-real needs MODEL=: the hub name, folder or GGUF file of a language model pretrained on real text," >&2; \
 	    echo "for example: make demo-real MODEL=HuggingFaceTB/SmolLM2-135M-Instruct" >&2; exit 2; }
 	$(BIN)/python -m examples.demo --example reviews --model '$(MODEL)'
+
+demo-train: $(VENV)/.trains ## label 256 rows, train an adapter on the labels, serve it, label 256 fresh rows with it
+	$(BIN)/python -m examples.demo_train
 
 test: $(VENV)/.develops ## run all tests in their short form
 	$(BIN)/pytest -n auto --dist worksteal
@@ -122,10 +125,14 @@ $(VENV)/.runs: $(VENV)/.made $(PINNED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded]'
 	@touch $@
 
-# Includes all of .runs: in one step, pip resolves and builds once.
+$(VENV)/.trains: $(VENV)/.made $(PINNED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,training]'
+	@touch $(VENV)/.runs $@
+
+# Includes all of .runs and .trains: in one step, pip resolves and builds once.
 $(VENV)/.develops: $(VENV)/.made $(PINNED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,training,dev,bench,telemetry]'
-	@touch $(VENV)/.runs $@
+	@touch $(VENV)/.runs $(VENV)/.trains $@
 
 $(VLLM_VENV)/.runs: requirements-vllm.txt
 	$(PYTHON) -m venv $(VLLM_VENV)

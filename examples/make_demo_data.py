@@ -41,19 +41,20 @@ READINGS: Mapping[str, Reading] = {
 def demo_rows() -> list[dict[str, str | bool]]:
     """Draw all rows and mix the tasks. Half of the claims are true, and some questions have two answers."""
     rng = Random(_SEED)
-    rows = [row for task in TASKS for row in _rows(task, rng)]
+    rows = [row for task in TASKS for row in task_rows(task, rng, ROWS_PER_TASK)]
     rng.shuffle(rows)
     return [{"id": f"{number:03d}", **row} for number, row in enumerate(rows)]
 
 
-def _rows(task: Task, rng: Random) -> list[dict[str, str | bool]]:
+def task_rows(task: Task, rng: Random, count: int) -> list[dict[str, str | bool]]:
+    """Different rows of one task; the rows about one question follow each other."""
     reading = READINGS[task.name]
     rows: dict[tuple[str, str], dict[str, str | bool]] = {}
-    while len(rows) < ROWS_PER_TASK:
+    while len(rows) < count:
         for claim in _claims_on_one_question(task, reading, rng):
             row = _row(task, reading, claim)
             rows.setdefault((str(row["question"]), str(row["answer"])), row)
-    return list(rows.values())[:ROWS_PER_TASK]
+    return list(rows.values())[:count]
 
 
 def _claims_on_one_question(task: Task, reading: Reading, rng: Random) -> Iterator[Claim]:

@@ -47,6 +47,14 @@ def publish(module: Any, bench: Bench) -> None:
     publish_folder(staged, artifact_folder(bench))
 
 
+def publish_kept(kept: Path, bench: Bench) -> None:
+    """Make an adapter that was kept on the way the artifact, whole or not at all."""
+    staged = bench.folder / ".artifact.staged"
+    shutil.rmtree(staged, ignore_errors=True)
+    shutil.copytree(kept, staged)
+    publish_folder(staged, artifact_folder(bench))
+
+
 def content_hash(folder: Path) -> str:
     """SHA-256 over the lines that `sha256sum` prints for the folder's files, in the order of their names as bytes."""
     lines = [f"{sha256_of(file)}  {name_within(file, folder)}\n" for file in files_of(folder)]
@@ -60,7 +68,7 @@ def manifest(bench: Bench, examples: Mapping[str, Any]) -> dict[str, Any]:
         {"name": name_within(file, folder), "bytes": file.stat().st_size, "sha256": sha256_of(file)}
         for file in files_of(folder)
     ]
-    settings = {name: value for name, value in bench.spec.model_dump(mode="json").items() if name not in _PATHS}
+    settings = {name: value for name, value in bench.spec.without_folders.items() if name not in _PATHS}
     return {
         "format": _FORMAT,
         "base": bench.base.identity,

@@ -73,6 +73,7 @@ def load_module(base: Base, kind: Kind, method: Method, device: torch.device) ->
     """
     loader, words, new = {
         Kind.LABEL: (AutoModelForCausalLM, {}, set[str]()),
+        Kind.POLICY: (AutoModelForCausalLM, {}, set[str]()),
         Kind.REWARD: (AutoModelForSequenceClassification, {"num_labels": 1}, {"score.weight"}),
     }[kind]
     halved = device.type == "cuda" and method is Method.LORA

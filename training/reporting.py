@@ -2,22 +2,28 @@
 
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 import torch
 
-from training.optimisation.stage import Log
+from training.optimisation.watcher import Log
 
 
-def summary(log: Log) -> dict[str, Any]:
-    """A training in numbers: the loss by step, what was measured behind each epoch, and what it cost."""
+def summary(log: Log, figures: Sequence[str] = ()) -> dict[str, Any]:
+    """A training in numbers: the loss by step, what was measured behind each epoch, and what it cost.
+
+    With `figures` of the steps there are curves of them, and the reason of an early end, if there was one.
+    """
     steps = [entry for entry in log if "loss" in entry]
     measured = [{"epoch": entry["epoch"], **entry["evaluation"]} for entry in log if "evaluation" in entry]
     last = steps[-1]
     tokens, seconds = int(last["num_input_tokens_seen"]), last["seconds"]
+    curves = {name: [[entry["step"], entry[name]] for entry in steps] for name in figures}
+    ended = next((entry["ended_early"] for entry in log if "ended_early" in entry), None)
     return {
+        **({"curves": curves, "ended_early": ended} if figures else {}),
         "steps": last["step"],
         "loss": [[entry["step"], entry["loss"]] for entry in steps],
         "first_epoch_nats": fmean(entry["loss"] for entry in steps if entry["epoch"] <= 1),

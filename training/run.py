@@ -8,13 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from training.artifacts import MANIFEST, REPORT, SCORES, artifact_folder, content_hash, manifest, publish
+from training.artifacts import MANIFEST, REPORT, SCORES, artifact_folder, content_hash, manifest, publish, publish_kept
 from training.base import device_of, find_base
 from training.errors import FolderTaken, Refused
 from training.kinds import label_training, reward_training
 from training.optimisation.bench import Bench
 from training.optimisation.files import sha256_of, write_json
 from training.optimisation.stage import Stage, log_if_finished, train
+from training.optimisation.watcher import Log
+from training.policy import policy_training
+from training.policy.reward_models import Finished, find_reward_models
 from training.progress import Progress
 from training.reporting import peak_memory, polarity, summary
 from training.scores import Scored, scores_told, write_scores
@@ -63,14 +66,22 @@ def run(spec_file: Path, options: Options, progress: Progress, stop: StopRequest
     """Do whatever of the run is not done yet; the folder is locked by the caller. Raises TrainingError."""
     spec = read_spec(spec_file)
     base = find_base(spec.base, spec_file.parent, download=options.download)
+    models = find_reward_models(spec, spec_file.parent)
     bench = Bench(spec, base, device_of(spec.device), spec_file.parent, options.out, progress, stop)
     examples = bench.file(spec.examples)
     if bench.is_first:
-        _claim(options.out, _identity(bench, examples))
+        hashes = {f"policy.{field}": model.sha256 for field, model in models.items()}
+        _claim(options.out, {**_identity(bench, examples), **hashes})
     if not (options.out / MANIFEST).exists():
-        _do(bench, _PREPARED[spec.kind](bench, examples))
+        _do(bench, _prepared(bench, examples, models))
     if bench.is_first:
         _tell_end(bench)
+
+
+def _prepared(bench: Bench, examples: Path, models: Mapping[str, Finished]) -> Training:
+    if bench.spec.kind is Kind.POLICY:
+        return policy_training.prepare(bench, examples, models)
+    return _PREPARED[bench.spec.kind](bench, examples)
 
 
 def _do(bench: Bench, training: Training) -> None:
@@ -79,7 +90,9 @@ def _do(bench: Bench, training: Training) -> None:
     bench.progress.tell("rows", **facts, device=str(bench.device), base=bench.base.identity)
     before = _part(bench, "before", training.before)
     bench.progress.tell("evaluation", stage="before", epoch=0, **before)
-    after = _part(bench, "training", lambda: _train(bench, training))
+    stage = training.stage()
+    after = _part(bench, "training", lambda: _train(bench, training, stage))
+    published = {"after": _part(bench, "after", stage.extras.after)} if stage.extras.after else {}
     controls = {
         str(control): _part(bench, control, partial(_control, bench, training.control(control)))
         for control in bench.spec.controls
@@ -87,7 +100,7 @@ def _do(bench: Bench, training: Training) -> None:
     if not bench.is_first:
         return
     report: dict[str, Any] = {"kind": bench.spec.kind, "rows": facts, "before": before, "training": after}
-    report["controls"] = controls
+    report |= {**published, "controls": controls}
     if "scored" in after:
         report["scored"] = after.pop("scored")
     if inverted := controls.get(Control.INVERTED):
@@ -112,19 +125,30 @@ def _part(bench: Bench, name: str, make: Callable[[], dict[str, Any]]) -> dict[s
     return made
 
 
-def _train(bench: Bench, training: Training) -> dict[str, Any]:
-    """The training whose outcome is kept, with the scores that it gives."""
-    trainer = train(bench, training.stage())
-    module = trainer.accelerator.unwrap_model(trainer.model)
+def _train(bench: Bench, training: Training, stage: Stage) -> dict[str, Any]:
+    """The training whose outcome is kept: the language model at its end, or an adapter chosen of those kept."""
+    if stage.extras.chosen is None:
+        trainer = train(bench, stage)
+        log: Log = trainer.state.log_history
+        scored = _publish_with_scores(bench, training, trainer.accelerator.unwrap_model(trainer.model))
+    else:
+        log, scored = log_if_finished(bench, stage) or train(bench, stage).state.log_history, {}
+        chosen = stage.extras.chosen(log)
+        if bench.is_first:
+            publish_kept(chosen, bench)
+    return {**summary(log, stage.extras.figures), "peak_memory": peak_memory(), **scored}
+
+
+def _publish_with_scores(bench: Bench, training: Training, module: Any) -> dict[str, Any]:
+    """Publish the language model, and its scores of further rows where the specification names some."""
     scored = training.scores(module)
     if bench.is_first:
         publish(module, bench)
-    found = {**summary(trainer.state.log_history), "peak_memory": peak_memory()}
     if scored is None:
-        return found
+        return {}
     if bench.is_first:
         write_scores(bench.folder / SCORES, scored)
-    return {**found, "scored": {"rows": len(scored.ids), "tokens": scored.tokens}}
+    return {"scored": {"rows": len(scored.ids), "tokens": scored.tokens}}
 
 
 def _control(bench: Bench, stage: Stage) -> dict[str, Any]:
@@ -138,7 +162,7 @@ def _identity(bench: Bench, examples: Path) -> dict[str, Any]:
     for field, file in files.items():
         if not file.is_file():
             raise Refused(f"{field}: there is no file {str(file)!r}")
-    settings = {name: value for name, value in bench.spec.model_dump(mode="json").items() if name not in _PATHS}
+    settings = {name: value for name, value in bench.spec.without_folders.items() if name not in _PATHS}
     return {"base": bench.base.fingerprint, **{name: sha256_of(file) for name, file in files.items()}, **settings}
 
 

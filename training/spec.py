@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 from training.errors import Refused
 
 DEFAULT_RATES = {"lora": 1e-3, "full": 1e-5}
+DEFAULT_POLICY_RATE = 1e-4  # LoRA's rate for labels makes the KL divergence explode
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -19,6 +20,7 @@ class Kind(StrEnum):
 
     LABEL = "label"  # says the label behind a prompt
     REWARD = "reward"  # gives a text a number: the better of two gets the higher one
+    POLICY = "policy"  # continues prompts so that a reward model gives it high rewards
 
 
 class Method(StrEnum):
@@ -55,6 +57,20 @@ class Device(StrEnum):
 GOLD_CONTROLS = (Control.GOLD, Control.NOISE)
 
 
+class PolicySettings(BaseModel):
+    """What kind policy needs besides. `reward` and `judge` are the folders of finished trainings of kind reward."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reward: Text
+    judge: Text | None = None  # measures and takes no part in the training
+    completions: int = Field(default=4, ge=2, le=1024)
+    completion_tokens: int = Field(default=64, ge=1)
+    stop: Text | None = None  # a text of one token that ends a completion
+    kl_weight: float = Field(default=0.05, gt=0)
+    kl_limit: float = Field(default=10.0, gt=0)
+
+
 class Spec(BaseModel):
     """A training. Paths are meant from the folder that holds the specification."""
 
@@ -79,11 +95,19 @@ class Spec(BaseModel):
     controls: tuple[Control, ...] = ()
     checkpoint_steps: int = Field(default=50, ge=1)
     device: Device = Device.AUTO
+    policy: PolicySettings | None = None
 
     @property
     def rate(self) -> float:
         """The learning rate at the first step; from there it falls to zero in a straight line."""
-        return DEFAULT_RATES[self.method] if self.learning_rate is None else self.learning_rate
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return DEFAULT_POLICY_RATE if self.kind is Kind.POLICY else DEFAULT_RATES[self.method]
+
+    @property
+    def without_folders(self) -> dict[str, Any]:
+        """Every field as JSON, but for the folders of reward models, which stand elsewhere by their content."""
+        return self.model_dump(mode="json", exclude={"policy": {"reward", "judge"}})
 
     @property
     def scale(self) -> int:
@@ -103,16 +127,34 @@ def _faults_between(spec: Spec) -> Iterator[str]:
         yield "labels: at least two are needed for kind label"
     if len(set(spec.labels)) < len(spec.labels):
         yield "labels: each may stand there once"
-    if spec.kind is Kind.REWARD and (spec.labels or spec.separator):
-        yield "labels: leave labels and separator out for kind reward, whose rows are pairs of texts"
+    if spec.kind is not Kind.LABEL and (spec.labels or spec.separator):
+        yield f"labels: leave labels and separator out for kind {spec.kind}, whose rows have no labels"
     if spec.kind is Kind.REWARD and set(spec.controls) - {Control.SHUFFLED}:
         yield "controls: shuffled is the only one for kind reward"
-    if spec.kind is Kind.REWARD and spec.score:
-        yield "score: leave it out for kind reward, which says no labels"
+    if spec.kind is not Kind.LABEL and spec.score:
+        yield f"score: leave it out for kind {spec.kind}, which predicts no labels"
+    yield from _faults_of_policy(spec)
     if len(set(spec.controls)) < len(spec.controls):
         yield "controls: each may stand there once"
     if spec.batch_rows % (spec.rows_at_once or spec.batch_rows):
         yield "rows_at_once: must divide batch_rows"
+
+
+def _faults_of_policy(spec: Spec) -> Iterator[str]:
+    if spec.kind is not Kind.POLICY:
+        if spec.policy is not None:
+            yield "policy: is for kind policy alone"
+        return
+    if spec.policy is None:
+        yield "policy: is missing; it names the reward model"
+    if spec.method is not Method.LORA:
+        yield "method: lora is the only one for kind policy"
+    if spec.controls:
+        yield "controls: there are none for kind policy"
+    if spec.weights is not Weights.NONE:
+        yield "weights: none is the only choice for kind policy, whose rows are prompts"
+    if not spec.holdout:
+        yield "holdout: kind policy is measured on held-out prompts, so it needs some"
 
 
 def read_spec(path: Path) -> Spec:

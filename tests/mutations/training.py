@@ -3,6 +3,7 @@
 from tests.mutations.mutation import Mutation
 
 RUN, INTERRUPTIONS = "tests/training/test_run.py", "tests/training/test_interruptions.py"
+HACKING = "tests/training/test_hacking.py"
 LEARNING, FILES = "tests/training/test_learning.py", "tests/training/test_files.py"
 
 TRAINING = (
@@ -103,5 +104,33 @@ TRAINING = (
         '    HF_HUB_OFFLINE="1",\n    HF_HUB_DISABLE_TELEMETRY="1",\n',
         '    HF_HUB_OFFLINE="0",\n    HF_HUB_DISABLE_TELEMETRY="0",\n',
         ("tests/training/test_command_line.py",),
+    ),
+    Mutation(
+        "every epoch of a policy reads its prompts in the same order",
+        "training/optimisation/policy_trainer.py",
+        "manual_seed(self._seed * 1_000_003 + self._epoch)",
+        "manual_seed(self._seed * 1_000_003)",
+        (f"{HACKING}::test_the_order_of_prompts_depends_on_seed_and_epoch_alone",),
+    ),
+    Mutation(
+        "a policy over the KL limit is kept",
+        "training/policy/rules.py",
+        'within = [one for one in measurements(log) if one["kl_nats"] <= kl_limit]',
+        "within = measurements(log)",
+        (f"{HACKING}::test_the_policy_with_the_highest_reward_within_the_limit_is_kept",),
+    ),
+    Mutation(
+        "measuring a policy moves the draws of its training",
+        "training/policy/sampling.py",
+        "with torch.random.fork_rng(devices=devices):",
+        "with torch.random.fork_rng(devices=devices, enabled=False):",
+        (f"{HACKING}::test_draws_depend_on_their_seed_and_leave_torchs_generator_alone",),
+    ),
+    Mutation(
+        "what a gain goes along with is read off the difference of base and policy alone",
+        "training/policy/hacking.py",
+        "[values - values.mean() for values in one]",
+        "list(one)",
+        (f"{HACKING}::test_a_reward_that_does_not_heed_length_gains_without_it_however_long_the_policy_gets",),
     ),
 )

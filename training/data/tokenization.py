@@ -56,6 +56,16 @@ class RowTokenizer:
         spellings = [Spelling(number, f" {label}", is_own=True) for number, label in enumerate(labels)]
         return [self._prompt(row, spellings, separator) for row in rows]
 
+    def check_room(self, line: int, prompt: Ids, completion_tokens: int) -> None:
+        """Raises Refused, which names the line, where a prompt and its completion do not fit the context."""
+        if len(prompt) + completion_tokens > self._context_tokens:
+            raise refused(
+                line,
+                f"prompt: takes {len(prompt)} tokens and its completion up to {completion_tokens}, and the language "
+                f"model reads {self._context_tokens} at once; shorten it, leave the row out, or lower "
+                "policy.completion_tokens",
+            )
+
     def text(self, line: int, field: str, text: str) -> Ids:
         """A whole text's tokens. Raises Refused, which names line and field, where they are too many."""
         ids = tuple(self._tokenizer.encode(text))

@@ -12,19 +12,23 @@ from training.spec import Kind, Spec
 
 CONFIG = "adapter_config.json"
 _CARD = "README.md"  # PEFT writes one with the base's path in it
-_TASKS = {Kind.LABEL: TaskType.CAUSAL_LM, Kind.REWARD: TaskType.SEQ_CLS}
+_TASKS = {Kind.LABEL: TaskType.CAUSAL_LM, Kind.REWARD: TaskType.SEQ_CLS, Kind.POLICY: TaskType.CAUSAL_LM}
 
 
 def with_adapter(module: Any, spec: Spec) -> Any:
     """The language model with fresh matrices, drawn from torch's generator, which alone are trained."""
-    config = LoraConfig(
+    return get_peft_model(module, lora_config(spec))
+
+
+def lora_config(spec: Spec) -> LoraConfig:
+    """Which layers get matrices of which rank."""
+    return LoraConfig(
         r=spec.rank,
         lora_alpha=spec.scale,
         lora_dropout=0.0,
         target_modules="all-linear",
         task_type=_TASKS[spec.kind],
     )
-    return get_peft_model(module, config)
 
 
 def save_adapter(module: Any, folder: Path, base: Base) -> None:

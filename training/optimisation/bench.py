@@ -56,4 +56,4 @@ class Bench:
         """What a trainer is told, in the form that it takes. Raises Refused."""
         staging = str(self.checkpoints(stage).staging)
         processes = int(os.environ.get("WORLD_SIZE", "1"))
-        return on_one_device(form(**arguments(self.spec, staging, self.device, processes), **others))
+        return on_one_device(form(**{**arguments(self.spec, staging, self.device, processes), **others}))

@@ -1,15 +1,13 @@
 """One training from the base to its end, taken up where a checkpoint left it."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from training.optimisation.bench import Bench
 from training.optimisation.trainer import CheckpointingTrainer
-from training.optimisation.watcher import Evaluate, Watcher
-
-Log = Sequence[dict[str, Any]]  # the trainer's: an entry for each step, and one for each epoch's measurement
+from training.optimisation.watcher import NO_EXTRAS, EndedEarly, Evaluate, Extras, Log, Watcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +18,7 @@ class Stage:
     trainer: Callable[[], CheckpointingTrainer]
     evaluate: Evaluate
     stop_after_epochs: int
+    extras: Extras = NO_EXTRAS
 
 
 def train(bench: Bench, stage: Stage) -> CheckpointingTrainer:
@@ -27,10 +26,18 @@ def train(bench: Bench, stage: Stage) -> CheckpointingTrainer:
     bench.stop.check()
     trainer = stage.trainer()
     checkpoints = bench.checkpoints(stage.name)
-    watcher = Watcher(stage.name, bench.progress, bench.stop, stage.evaluate, stop_after_epochs=stage.stop_after_epochs)
+    watcher = Watcher(
+        stage.name,
+        bench.progress,
+        bench.stop,
+        stage.evaluate,
+        stop_after_epochs=stage.stop_after_epochs,
+        extras=stage.extras,
+    )
     trainer.attach(checkpoints, watcher)
     newest = checkpoints.newest()
-    trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    with suppress(EndedEarly):
+        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     bench.stop.check()
     return trainer
 
@@ -41,5 +48,7 @@ def log_if_finished(bench: Bench, stage: Stage) -> Log | None:
     if newest is None:
         return None
     state = json.loads((newest / "trainer_state.json").read_text("utf-8"))
-    measured = [entry["epoch"] for entry in state["log_history"] if "evaluation" in entry]
-    return state["log_history"] if stage.stop_after_epochs in measured else None
+    log: Log = state["log_history"]
+    measured = [entry["epoch"] for entry in log if "evaluation" in entry]
+    ended = stage.stop_after_epochs in measured or any("ended_early" in entry for entry in log)
+    return log if ended else None

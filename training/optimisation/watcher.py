@@ -2,7 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,20 +15,52 @@ from training.errors import Stopped, TrainingError
 from training.progress import Progress
 from training.supervision import StopRequest
 
+Log = Sequence[dict[str, Any]]  # the trainer's: an entry for each step, and one for each epoch's measurement
 Evaluate = Callable[[Any], dict[str, Any]]  # of the language model as it is
+
+
+class EndedEarly(Exception):
+    """A training that was taken up again has already met a rule that ends it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What a kind of training wants beyond the others.
+
+    `figures` of each step are told; `keep` gets the language model with the number of an epoch before that is measured;
+    `ends_early` reads the log behind each step and says why the training stops there, or None. `chosen` reads the log
+    of the whole training and gives the kept adapter to publish; `after` measures what was published.
+    """
+
+    figures: Sequence[str] = ()
+    keep: Callable[[Any, int], None] = lambda _module, _epoch: None
+    ends_early: Callable[[Log], str | None] = lambda _log: None
+    chosen: Callable[[Log], Path] | None = None
+    after: Callable[[], dict[str, Any]] | None = None
+
+
+NO_EXTRAS = Extras()
 
 
 class Watcher(TrainerCallback):
     """One for each training. What it notes in the trainer's log is in checkpoints, so that curves survive restarts."""
 
     def __init__(
-        self, stage: str, progress: Progress, stop: StopRequest, evaluate: Evaluate, *, stop_after_epochs: int
+        self,
+        stage: str,
+        progress: Progress,
+        stop: StopRequest,
+        evaluate: Evaluate,
+        *,
+        stop_after_epochs: int,
+        extras: Extras = NO_EXTRAS,
     ) -> None:
         self._stage = stage
         self._progress = progress
         self._stop = stop
         self._evaluate = evaluate
         self._epochs = stop_after_epochs
+        self._extras = extras
         self._seconds = self._cpu_seconds = 0.0  # before this process began
         self._began = self._cpu_began = 0.0
         self._first_step = self._first_tokens = 0
@@ -44,6 +78,8 @@ class Watcher(TrainerCallback):
         )
         if self._ends_epoch(state) and state.log_history[-1].get("evaluation") is None:
             self._measure(state, others["model"])
+            if self._ends_early(state):
+                raise EndedEarly
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any) -> None:
         """Save and stop where somebody asked for it."""
@@ -80,22 +116,36 @@ class Watcher(TrainerCallback):
             epoch=round(state.epoch or 0.0, 4),
             loss=logs["loss"],
             learning_rate=logs["learning_rate"],
+            **{name: logs[name] for name in self._extras.figures},
             tokens_per_second=round((int(state.num_input_tokens_seen) - self._first_tokens) / max(elapsed, 1e-9), 1),
             seconds_left=round(elapsed / max(done, 1) * left, 1),
         )
         if self._ends_epoch(state) and not self._stop.asked:
             self._measure(state, others["model"])
+        is_due = not self._ends_epoch(state) or "evaluation" in state.log_history[-1]
+        if is_due and self._ends_early(state):
+            control.should_save = control.should_training_stop = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any) -> None:
         """Tell that whatever was done so far is safe."""
         self._progress.tell("checkpoint", stage=self._stage, step=state.global_step)
 
+    def _ends_early(self, state: TrainerState) -> bool:
+        """Whether a rule ends the training here; noted in the log, so that it is not taken up again."""
+        log: list[dict[str, Any]] = state.log_history
+        reason = self._extras.ends_early(log)
+        if reason is not None:
+            log[-1]["ended_early"] = reason
+            self._progress.tell("ended_early", stage=self._stage, step=state.global_step, reason=reason)
+        return reason is not None
+
     def _measure(self, state: TrainerState, module: Any) -> None:
+        epoch = round(state.global_step / self._steps_of_epoch(state))
         try:
+            self._extras.keep(module, epoch)
             measured = self._evaluate(module)
         except Stopped:
             return  # asked in the midst of it: the next process makes up for it
-        epoch = round(state.global_step / self._steps_of_epoch(state))
         log: list[dict[str, Any]] = state.log_history  # not only numbers: whatever is JSON
         log.append({"step": state.global_step, "epoch": float(epoch), "evaluation": measured})
         self._progress.tell("evaluation", stage=self._stage, epoch=epoch, **measured)

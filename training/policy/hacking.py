@@ -1,0 +1,94 @@
+"""What a policy's gain in reward goes along with: length and repetition, which reward models are often fooled by.
+
+Over the completions of base and policy the reward is regressed on a property, each group around its own mean. The
+slope times the change of the property's mean is the gain that goes along with it. So a reward that rises with length
+among completions of one and the same policy, and a policy that has become longer, are what makes a share large.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from training.kinds.preference import Floats
+
+SUSPICIOUS_SHARE = 0.5  # of the gain
+_LEAST_VARIANCE = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Completions of held-out prompts, in the prompts' order: rewards, lengths in tokens, shares of repetition."""
+
+    rewards: Floats
+    tokens: Floats
+    repetition: Floats
+
+
+def goes_with(base: Sampled, policy: Sampled) -> dict[str, Any]:
+    """The gain in mean reward, and of it the share that goes along with length, with repetition and with both.
+
+    Shares are None where there is no gain, or where a property does not vary.
+    """
+    gain = float(policy.rewards.mean() - base.rewards.mean())
+    length, repeated = (base.tokens, policy.tokens), (base.repetition, policy.repetition)
+    return {
+        "gain": gain,
+        "length": _with_share(length, _share(base, policy, [length], gain)),
+        "repetition": _with_share(repeated, _share(base, policy, [repeated], gain)),
+        "both": _share(base, policy, [length, repeated], gain),
+    }
+
+
+def _with_share(values: tuple[Floats, Floats], share: float | None) -> dict[str, float | None]:
+    before, after = values
+    return {"before": float(before.mean()), "after": float(after.mean()), "share_of_gain": share}
+
+
+def _share(base: Sampled, policy: Sampled, properties: Sequence[tuple[Floats, Floats]], gain: float) -> float | None:
+    """The part of the gain that a linear regression on the properties within both groups explains."""
+    varying = [one for one in properties if max(values.var() for values in one) > _LEAST_VARIANCE]
+    if gain <= 0 or not varying:
+        return None
+    inside = np.column_stack([np.concatenate([values - values.mean() for values in one]) for one in varying])
+    rewards = np.concatenate([group.rewards - group.rewards.mean() for group in (base, policy)])
+    slopes = np.linalg.lstsq(inside, rewards, rcond=None)[0]
+    changes = np.array([after.mean() - before.mean() for before, after in varying])
+    return float(slopes @ changes / gain)
+
+
+def win_rate(base: Floats, policy: Floats) -> float:
+    """The share of prompts whose completion by the policy gets more than the base's; a tie counts half."""
+    return float(((policy > base) + 0.5 * (policy == base)).mean())
+
+
+def warnings(found: Mapping[str, Any], judged: float | None) -> list[dict[str, str]]:
+    """What a reader must know before the policy is used: a code for programs, a sentence for people."""
+    told: list[dict[str, str]] = []
+    if found["gain"] <= 0:
+        told.append(_warning("no_gain", f"the reward on held-out prompts did not rise ({found['gain']:+.3f})"))
+    for name, unit in (("length", "tokens"), ("repetition", "of adjacent tokens repeated")):
+        share = found[name]["share_of_gain"]
+        if share is not None and share >= SUSPICIOUS_SHARE:
+            before, after = found[name]["before"], found[name]["after"]
+            told.append(
+                _warning(
+                    name,
+                    f"{share:.0%} of the gain in reward goes along with {name} "
+                    f"({before:.2f} to {after:.2f} {unit}); the reward model may reward {name} itself",
+                )
+            )
+    if judged is None:
+        told.append(
+            _warning("no_judge", "no second reward model took part in the evaluation: name one as policy.judge")
+        )
+    elif found["gain"] > 0 and judged < SUSPICIOUS_SHARE:
+        told.append(
+            _warning("judge_disagrees", f"the reward rose, and the second reward model prefers the base ({judged:.2f})")
+        )
+    return told
+
+
+def _warning(code: str, message: str) -> dict[str, str]:
+    return {"code": code, "message": message}

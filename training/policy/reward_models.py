@@ -1,0 +1,128 @@
+"""Finished reward models: found by their folder, checked, and loaded to give texts their rewards."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from peft import PeftModel
+
+from training.artifacts import MANIFEST, content_hash
+from training.base import Base, context_tokens, find_base, load_module, load_tokenizer
+from training.data.tokenization import Ids, RowTokenizer
+from training.errors import Refused
+from training.kinds.evaluation import ROWS_AT_ONCE
+from training.kinds.preference import Floats
+from training.kinds.reward_training import rewards_of
+from training.spec import Kind, Method, Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A reward model on the disk; `field` of the specification names it."""
+
+    field: str
+    artifact: Path
+    sha256: str
+    method: Method
+    base_fingerprint: str
+    pad: int
+
+
+def find_reward_models(spec: Spec, beside: Path) -> dict[str, Finished]:
+    """The reward model and the judge that a specification names, by their fields. Raises Refused."""
+    if spec.policy is None:
+        return {}
+    named = {"reward": spec.policy.reward, "judge": spec.policy.judge}
+    found = {field: find_reward_model(field, name, beside) for field, name in named.items() if name is not None}
+    if "judge" in found and found["judge"].sha256 == found["reward"].sha256:
+        raise Refused("policy.judge: is the reward model itself; name one that takes no part in the training")
+    return found
+
+
+def find_reward_model(field: str, named: str, beside: Path) -> Finished:
+    """The finished training of kind reward in a folder, named from `beside` on. Raises Refused."""
+    folder = beside / Path(named).expanduser()
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text("utf-8"))
+        kind, made = manifest["settings"]["kind"], manifest["artifact"]
+        method, base = Method(manifest["settings"]["method"]), manifest["base"]["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Refused(
+            f"policy.{field}: {named!r} holds no finished training; name the folder that `--out` named when a "
+            "reward model was trained"
+        ) from error
+    if kind != Kind.REWARD:
+        raise Refused(f"policy.{field}: {named!r} holds a training of kind {kind}; name one of kind reward")
+    artifact = folder / made["folder"]
+    if not artifact.is_dir() or content_hash(artifact) != made["sha256"]:
+        raise Refused(f"policy.{field}: the reward model in {named!r} is not as it was written; train it again")
+    return Finished(field, artifact, made["sha256"], method, base, manifest["examples"]["pad_token_id"])
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """How a reward model reads texts; its weights are not loaded yet."""
+
+    finished: Finished
+    base: Base
+    tokenizer: RowTokenizer
+    context_tokens: int
+
+    @classmethod
+    def of(cls, finished: Finished, policy_base: Base) -> "Reader":
+        """Raises Refused and BaseUnusable."""
+        base = _base_of(finished, policy_base)
+        tokens = context_tokens(base)
+        return cls(finished, base, RowTokenizer(load_tokenizer(base), tokens), tokens)
+
+    def ids(self, number: int, text: str) -> Ids:
+        """A text's tokens. Raises Refused where they are too many."""
+        return self.tokenizer.text(number, f"policy.{self.finished.field}", text)
+
+    def check_room(self, prompts: Sequence[str], completion_tokens: int) -> None:
+        """Raises Refused for a prompt that does not fit its context with a completion of so many tokens."""
+        for number, prompt in enumerate(prompts, 1):
+            tokens = len(self.ids(number, prompt))
+            if tokens + completion_tokens > self.context_tokens:
+                raise Refused(
+                    f"policy.{self.finished.field}: the prompt that begins {prompt[:40]!r} takes {tokens} tokens and "
+                    f"its completion up to {completion_tokens}, and this reward model reads {self.context_tokens} at "
+                    "once; shorten the prompt or lower policy.completion_tokens"
+                )
+
+
+class RewardModel:
+    """Gives texts their rewards, each text by itself: no reward depends on what shares a batch but for rounding."""
+
+    def __init__(self, reader: Reader, device: torch.device) -> None:
+        module = load_module(reader.base, Kind.REWARD, Method.FULL, device)
+        if reader.finished.method is Method.LORA:
+            module = PeftModel.from_pretrained(module, reader.finished.artifact)
+        self._module = module.eval().requires_grad_(requires_grad=False)
+        self._reader = reader
+
+    def rewards(self, texts: Sequence[str]) -> Floats:
+        """The reward of each text. Raises Refused for a text over the reward model's context."""
+        ids = [self._reader.ids(number, text) for number, text in enumerate(texts, 1)]
+        order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
+        found = np.zeros(len(ids))
+        for start in range(0, len(order), ROWS_AT_ONCE):
+            places = order[start : start + ROWS_AT_ONCE]
+            found[places] = rewards_of(self._module, [ids[place] for place in places], self._reader.finished.pad)
+        return found
+
+
+def _base_of(finished: Finished, base: Base) -> Base:
+    """What the reward model's weights belong to: itself where all were trained, else the policy's own base."""
+    if finished.method is Method.FULL:
+        return find_base(str(finished.artifact), Path())
+    if finished.base_fingerprint != base.fingerprint:
+        raise Refused(
+            f"policy.{finished.field}: this reward model is an adapter of another base than {base.name!r}; "
+            "name one that was trained on that base, or one of method full"
+        )
+    return base
