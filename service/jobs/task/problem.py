@@ -87,7 +87,7 @@ async def build_problem(
 
 def _behind_panel(own: Problem, before: Problem, panel: Panel) -> Problem:
     """The problem with the text of each member's demonstrations."""
-    prefixes = tuple(_prefix(before, dict(member.demonstrations)) for member in panel.members)
+    prefixes = tuple(_prefix(before, member.demonstrations) for member in panel.members)
     return replace(own, panel=panel, panel_prefixes=prefixes)
 
 
@@ -99,12 +99,12 @@ def _behind_anchor(own: Problem, before: Problem, labels: Mapping[Row, Label], a
     return replace(own, prefix=prefix, other_prefixes=tuple(others), budget_tokens=budget)
 
 
-def _prefix(problem: Problem, labels: Mapping[Row, Label]) -> str:
-    """These labelled rows in this order, without the last of them where not all fit."""
-    shown = list(labels)
-    while not has_room(problem, shown):
+def _prefix(problem: Problem, demonstrations: Sequence[tuple[Row, Label]]) -> str:
+    """These rows with their labels in this order, some perhaps several times, without the last where not all fit."""
+    shown = list(demonstrations)
+    while not has_room(problem, [row for row, _ in shown]):
         shown.pop()
-    return problem.demonstrations(shown, labels)
+    return "".join(problem.demonstration(row, label) for row, label in shown)
 
 
 def _arrangements(problem: Problem, shown: Sequence[Row], labels: Mapping[Row, Label], count: int) -> list[str]:

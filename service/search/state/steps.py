@@ -69,7 +69,8 @@ class State:
     labels: Mapping[Row, Label] = field(default_factory=dict)
     scores: Scores = field(default_factory=dict)  # of the labels as they are, where known
     raw: Scores = field(default_factory=dict)  # where `scores` are calibrated: what the language model said, pooled
-    impression: Scores = field(default_factory=dict)  # of all rows, without demonstrations
+    impression: Scores = field(default_factory=dict)  # of all rows, without demonstrations that were found
+    source: Panel | None = None  # of the impression, where known rows stand before it
     best: Candidate | None = None
     starts: Sequence[Candidate] = ()  # labellings of the small set, one for each start
     iterations: int = 0  # changes proposed: draws of Algorithm 1, groups redrawn by sweeps
