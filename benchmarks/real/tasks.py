@@ -96,7 +96,7 @@ def draw(name: str, folder: Path, rows: int, seed: int, *, known: int = KNOWN_RO
     groups = _groups(config, source)
     drawer = _Drawer(Random(f"{task.file} {seed}").sample(groups, len(groups)), gold)
     inside = drawer.take(rows, _quota(task, config, rows))
-    outside = drawer.take(known, _quota(task, config, known))
+    outside = drawer.take(known, _known_quota(task, config, known))
     if len(inside) < rows or len(outside) < known:
         raise ValueError(f"{task.file} has too few rows for {rows} of {name} and {known} known ones beside them")
     template = Template(config.task.template)
@@ -124,10 +124,22 @@ def _groups(config: JobConfig, source: Sequence[Fields]) -> Sequence[Sequence[in
 
 
 def _quota(task: RealTask, config: JobConfig, rows: int) -> dict[Label, int] | None:
-    """How many rows of each gold label there are to be; by largest remainders, so that they add up."""
+    """How many rows of each gold label there are to be; None where the file decides."""
     if not task.shares:
         return None
-    exact = {Label(config.task.labels.index(word)): share * rows for word, share in task.shares.items()}
+    return _counts({Label(config.task.labels.index(word)): share * rows for word, share in task.shares.items()}, rows)
+
+
+def _known_quota(task: RealTask, config: JobConfig, rows: int) -> dict[Label, int] | None:
+    """Evenly over the labels, as a person would choose them; by shares or relations where the task has some."""
+    if task.shares or config.task.relations:
+        return _quota(task, config, rows)
+    classes = len(config.task.labels)
+    return _counts({Label(label): rows / classes for label in range(classes)}, rows)
+
+
+def _counts(exact: Mapping[Label, float], rows: int) -> dict[Label, int]:
+    """Whole numbers near these that add up to so many rows, by largest remainders."""
     quota = {label: math.floor(count) for label, count in exact.items()}
     by_remainder = sorted(exact, key=lambda label: (quota[label] - exact[label], label))
     for label in by_remainder[: rows - sum(quota.values())]:

@@ -269,6 +269,27 @@ MUTATIONS = (
         ("tests/unit/search/test_known_rows.py",),
     ),
     Mutation(
+        "an answer that has nothing to do with the known rows is heeded as much as theirs",
+        "service/search/measures/known_evidence.py",
+        "    if max(fits) < fits[0] + EARNED_NATS and not _are_related(own, other, shares):\n",
+        "    if not parts:\n",
+        ("tests/unit/search/test_known_evidence.py",),
+    ),
+    Mutation(
+        "labels found are shown behind known rows that they predict worse",
+        "service/search/strategies/gain_search.py",
+        "    return lead > (-_ROUNDING_NATS if _gains(problem, first) else EARNED_NATS)\n",
+        "    return True\n",
+        ("tests/unit/search/test_gain_search.py",),
+    ),
+    Mutation(
+        "later shards read label words as they stand, though known rows have turned them",
+        "service/search/strategies/gain_search.py",
+        "        return self.panel.with_source(places[0], state.source) if places and state.source else self.panel\n",
+        "        return self.panel\n",
+        ("tests/unit/search/test_panel.py",),
+    ),
+    Mutation(
         "a label that another begins with is not ended",
         "service/scoring/tokenization/labels.py",
         "        spellings = await made_distinct(finder, spellings)\n",

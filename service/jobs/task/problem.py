@@ -87,7 +87,7 @@ async def build_problem(
 
 def _behind_panel(own: Problem, before: Problem, panel: Panel) -> Problem:
     """The problem with the text of each member's demonstrations."""
-    prefixes = tuple(beginning_text(before, dict(member.demonstrations)) for member in panel.members)
+    prefixes = tuple(beginning_text(before, member.demonstrations) for member in panel.members)
     return replace(own, panel=panel, panel_prefixes=prefixes)
 
 

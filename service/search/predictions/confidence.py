@@ -22,18 +22,24 @@ def sharpened(values: LogProbabilities, factor: float) -> LogProbabilities:
     return normalized(tuple(factor * value for value in values))
 
 
-def best_sharpness(scores: Scores, witness: Mapping[Row, Label]) -> float:
+def best_sharpness(scores: Scores, witness: Mapping[Row, Label], *, spread: float = math.inf) -> float:
     """The sharpening factor with which these scores predict the labels of a witness best.
 
     The witness is a labelling that the scores do not depend on. The better the scores predict it, the
-    more confident they may be.
+    more confident they may be. If the witness has few rows, `spread` holds the factor near 1: it is the standard
+    deviation of the factor's logarithm before any evidence.
     """
     rows = [row for row in witness if row in scores]
     if not rows:
         return 1.0
     low, high = map(math.log, _FACTORS)
     factors = [math.exp(low + (high - low) * step / _STEPS) for step in range(_STEPS + 1)]
-    return max(factors, key=lambda factor: math.fsum(sharpened(scores[row], factor)[witness[row]] for row in rows))
+
+    def fitted(factor: float) -> float:
+        unlikely = (math.log(factor) / spread) ** 2 / 2
+        return math.fsum(sharpened(scores[row], factor)[witness[row]] for row in rows) - unlikely
+
+    return max(factors, key=fitted)
 
 
 def part_left(opinions: Sequence[LogProbabilities], weights: Sequence[float]) -> float:

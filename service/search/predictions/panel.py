@@ -18,11 +18,15 @@ SAYS_THE_SAME = 0.98  # share of the rows that some members label as all of them
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One view: the labelled rows it shows, none for the impression; its calibration, nats; its weight."""
+    """One view: the labelled rows it shows, none for the impression; its calibration, nats; its weight.
+
+    `reading` has for each label the one whose word stands for it; empty where every word stands for itself.
+    """
 
     demonstrations: tuple[tuple[Row, Label], ...]
     shift: Shift
     weight: float
+    reading: tuple[Label, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,24 @@ class Panel:
         kept = {row: tuple(part_left(o.told, o.weights) * value for value in o.mean) for row, o in opinions.items()}
         return {row: sharpened(values, self.sharpness) for row, values in shifted(kept, self.shift).items()}
 
+    def with_source(self, place: int, source: "Panel") -> "Panel":
+        """The panel with the members of `source` for the member at this place, whose scores came from that panel.
+
+        What it says of a row that every member is asked for stays the same: constants for each label add up.
+        """
+        own, total = self.members[place], math.fsum(member.weight for member in source.members)
+        constant = tuple(map(math.fsum, zip(own.shift, source.shift, strict=True)))
+        inner = [replace(member, weight=own.weight * member.weight / total) for member in source.members]
+        members = (*self.members[:place], *inner, *self.members[place + 1 :])
+        shift = _moved(self.shift, constant, own.weight / math.fsum(member.weight for member in self.members))
+        if place >= self.first:
+            return replace(self, members=members, shift=shift)
+        share = own.weight / math.fsum(member.weight for member in self.members[: self.first])
+        first = self.first - 1 + len(inner)
+        return replace(
+            self, members=members, shift=shift, first=first, first_shift=_moved(self.first_shift, constant, share)
+        )
+
     def _opinions(self, views: Sequence[Scores]) -> dict[Row, "_Opinions"]:
         return _opinions(self.members, views)
 
@@ -102,6 +124,22 @@ def fit(
     return Panel(members, shift, count, first_shift)
 
 
+def pooled(views: Sequence[Scores], weights: Sequence[float], shares: Shares) -> dict[Row, LogProbabilities]:
+    """What the views say together of the rows that any of them was asked for, calibrated to the shares."""
+    return fit([()] * len(views), views, weights, shares).scores(views)
+
+
+def read_as(scores: Scores, reading: Sequence[Label]) -> Scores:
+    """The scores with each label's taken from the label whose word stands for it."""
+    if not reading:
+        return scores
+    return {row: tuple(values[label] for label in reading) for row, values in scores.items()}
+
+
+def _moved(shift: Shift, constant: Shift, share: float) -> Shift:
+    return tuple(value + share * other for value, other in zip(shift, constant, strict=True))
+
+
 def _calibrated(
     members: Sequence[Member], views: Sequence[Scores], shares: Shares
 ) -> tuple[Shift, dict[Row, LogProbabilities]]:
@@ -116,7 +154,9 @@ def _share_alike(said: Scores, told: Scores) -> float:
 
 
 def _opinions(members: Sequence[Member], views: Sequence[Scores]) -> dict[Row, _Opinions]:
-    told = [shifted(scores, member.shift) for member, scores in zip(members, views, strict=True)]
+    told = [
+        shifted(read_as(scores, member.reading), member.shift) for member, scores in zip(members, views, strict=True)
+    ]
     rows = dict.fromkeys(row for scores in told for row in scores)
     return {row: _opinions_of(row, members, told) for row in rows}
 

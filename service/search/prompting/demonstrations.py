@@ -33,12 +33,12 @@ def balanced_beginning(problem: Problem, labels: Labels, rng: Random) -> list[Ro
     return kept
 
 
-def beginning_text(problem: Problem, labels: Labels) -> str:
-    """These labelled rows as text in this order, without the last of them where not all fit."""
-    shown = list(labels)
-    while not has_room(problem, shown):
+def beginning_text(problem: Problem, demonstrations: Sequence[tuple[Row, Label]]) -> str:
+    """These demonstrations as text in this order, some perhaps several times; the last ones drop out if not all fit."""
+    shown = list(demonstrations)
+    while not has_room(problem, [row for row, _ in shown]):
         shown.pop()
-    return problem.demonstrations(shown, labels)
+    return "".join(problem.demonstration(row, label) for row, label in shown)
 
 
 def balanced_order(problem: Problem, labels: Labels, rng: Random) -> list[Row]:

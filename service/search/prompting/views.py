@@ -5,7 +5,7 @@ different reasons. A row is never asked for behind its own label or that of a re
 """
 
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Container, Generator, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -18,6 +18,8 @@ from service.search.state.problem import Problem
 from service.search.state.steps import Answer, Request, ask
 
 _KNOWN_PARTS = 4  # a view leaves one part of the known rows out, asks for these, and can be tested by them
+_MOST_SHOWINGS = 4  # of a known row in one view: a label that means nothing by itself is learned by repetition
+_KNOWN_DEMONSTRATIONS = 64  # in a view, from which known rows are not shown again
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +30,26 @@ class View:
     scores: Scores
 
 
-def behind_known(problem: Problem, rng: Random) -> Generator[Request, Answer, list[View]]:
+def behind_known(problem: Problem) -> Generator[Request, Answer, list[View]]:
     """Views of all rows behind the known rows alone; each leaves out a part of the known rows and asks for these."""
-    known = rng.sample(list(problem.known), len(problem.known))
-    parts = [known[number::_KNOWN_PARTS] for number in range(min(_KNOWN_PARTS, len(known)))]
-    shown = [_fitting(problem, [row for row in known if row not in part]) for part in parts]
+    shown = [known_before(problem, number) for number in range(len(_parts(problem)))]
     return (yield from _asked(problem, problem.known, shown, problem.rows))
 
 
-def look(problem: Problem, labels: Labels, sizes: Sequence[int], rng: Random) -> Generator[Request, Answer, list[View]]:
+def look(
+    problem: Problem, labels: Labels, sizes: Sequence[int], rng: Random, *, whole: bool = False
+) -> Generator[Request, Answer, list[View]]:
     """One view of all labelled rows for each number of demonstrations: about N L tokens computed for each.
 
-    At most half of the rows are shown, so that the others can be asked for.
+    At most half of the rows are shown, so that the others can be asked for. Known rows stand first. As many
+    views as there are parts of them leave out one part each; later ones, and all where they should be `whole`,
+    show every known row.
     """
-    shown = [draw(problem, labels, min(size, max(1, len(labels) // 2)), rng) for size in sizes]
+    first = len(_parts(problem)) if whole else 0
+    shown = [
+        draw(problem, labels, min(size, max(1, len(labels) // 2)), rng, number)
+        for number, size in enumerate(sizes, start=first)
+    ]
     return (yield from _asked(problem, labels, shown, list(labels)))
 
 
@@ -54,6 +62,38 @@ def _asked(
     return [View(tuple(some), scores) for some, scores in zip(shown, answers, strict=True)]
 
 
+def _parts(problem: Problem) -> list[list[Row]]:
+    """The known rows in parts that are alike in their labels; related ones in one part where there are enough."""
+    if not problem.known:
+        return []
+    rng = problem.random("known")
+    groups = [[row for row in group if row in problem.known] for group in problem.groups]
+    units = [unit for unit in groups if unit]
+    if len(units) < _KNOWN_PARTS:
+        units = [[row] for row in problem.known]
+    dealt = sorted(rng.sample(units, len(units)), key=lambda unit: problem.known[unit[0]])
+    count = min(_KNOWN_PARTS, len(units))
+    return [[row for unit in dealt[number::count] for row in unit] for number in range(count)]
+
+
+def known_before(problem: Problem, number: int, among: Container[Row] | None = None) -> list[Row]:
+    """The known rows that stand first in the view of this number, each several times where they are few.
+
+    The same ones in the same order in every look, so that a prefix cache holds them. They take
+    half of the room at most where they are shown again.
+    """
+    parts = _parts(problem)
+    left_out = parts[number] if number < len(parts) else []
+    rows = [row for row in problem.known if row not in left_out and (among is None or row in among)]
+    rng, shown = problem.random("known", number), list[Row]()
+    for _ in range(_MOST_SHOWINGS):
+        again = [*shown, *rng.sample(rows, len(rows))]
+        if shown and (len(again) > _KNOWN_DEMONSTRATIONS or not has_room(problem, again + again)):
+            break
+        shown = again
+    return _fitting(problem, shown)
+
+
 def _fitting(problem: Problem, rows: Sequence[Row]) -> list[Row]:
     """As many of the rows as fit a prompt."""
     kept = list(rows)
@@ -62,15 +102,15 @@ def _fitting(problem: Problem, rows: Sequence[Row]) -> list[Row]:
     return kept
 
 
-def draw(problem: Problem, labels: Labels, size: int, rng: Random) -> list[Row]:
+def draw(problem: Problem, labels: Labels, size: int, rng: Random, number: int = 0) -> list[Row]:
     """Known rows first, then up to `size` others that are balanced over the labels, all of it in random order.
 
     Balanced, since a language model follows the label that most demonstrations have; in random
     order, since it also follows the order of labels. Of each label at most half of the rows, so that
     a rare one is asked for, too; a single row of a label is shown only where every label has but one.
+    `number` says which of the known rows are shown.
     """
-    known = [row for row in labels if row in problem.known]
-    first = _fitting(problem, rng.sample(known, len(known) - len(known) // _KNOWN_PARTS))
+    first = known_before(problem, number, labels)
     drawn: list[Row] = []
     counts = Counter(labels.values())
     has_pairs = any(count > 1 for count in counts.values())

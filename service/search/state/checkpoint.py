@@ -32,6 +32,7 @@ def to_json(state: State) -> dict[str, Any]:
         "scores": _scores_to_json(state.scores),
         "raw": _scores_to_json(state.raw),
         "impression": _scores_to_json(state.impression),
+        "source": None if state.source is None else _panel_to_json(state.source),
         "turned": state.turned,
         "panel": None if state.panel is None else _panel_to_json(state.panel),
         "best": None if state.best is None else _candidate_to_json(state.best),
@@ -57,6 +58,7 @@ def from_json(values: Mapping[str, Any]) -> State:
         scores=_scores_from_json(values["scores"]),
         raw=_scores_from_json(values.get("raw", [])),
         impression=_scores_from_json(values.get("impression", [])),
+        source=None if values.get("source") is None else _panel_from_json(values["source"]),
         turned=values.get("turned", False) or values["summary"].get("turned", False),  # where version 2 put it
         panel=None if values.get("panel") is None else _panel_from_json(values["panel"]),
         best=None if values["best"] is None else _candidate_from_json(values["best"]),
@@ -105,6 +107,7 @@ def _candidate_from_json(values: Mapping[str, Any]) -> Candidate:
 def _panel_to_json(panel: Panel) -> dict[str, Any]:
     members = [
         {"demonstrations": [list(pair) for pair in m.demonstrations], "shift": list(m.shift), "weight": m.weight}
+        | ({"reading": list(m.reading)} if m.reading else {})
         for m in panel.members
     ]
     rest = {"shift": list(panel.shift), "first": panel.first, "first_shift": list(panel.first_shift)}
@@ -113,7 +116,12 @@ def _panel_to_json(panel: Panel) -> dict[str, Any]:
 
 def _panel_from_json(values: Mapping[str, Any]) -> Panel:
     members = tuple(
-        Member(tuple((Row(row), Label(label)) for row, label in m["demonstrations"]), tuple(m["shift"]), m["weight"])
+        Member(
+            tuple((Row(row), Label(label)) for row, label in m["demonstrations"]),
+            tuple(m["shift"]),
+            m["weight"],
+            tuple(map(Label, m.get("reading", ()))),
+        )
         for m in values["members"]
     )
     shift, first_shift = tuple(values["shift"]), tuple(values["first_shift"])

@@ -74,7 +74,8 @@ class State:
     labels: Mapping[Row, Label] = field(default_factory=dict)
     scores: Scores = field(default_factory=dict)  # of rows under the current labels, as far as they were computed
     raw: Scores = field(default_factory=dict)  # if `scores` are calibrated: the same pooled scores, uncalibrated
-    impression: Scores = field(default_factory=dict)  # of all rows, without demonstrations
+    impression: Scores = field(default_factory=dict)  # of all rows, without found demonstrations
+    source: Panel | None = None  # of the impression, if known rows stand before it
     best: Candidate | None = None
     starts: Sequence[Candidate] = ()  # labellings of the small set, one for each start
     iterations: int = 0  # changes proposed: draws of Algorithm 1, groups redrawn by sweeps

@@ -8,6 +8,10 @@ Another begins with random labels, for language models whose first impression sa
 The first impression is the only evidence of what the label words mean. So its start wins unless another
 gains far more. Where demonstrations do not bear it out and no start gains far more, the search has
 found nothing, and the labels of the impression stand.
+
+Known rows are evidence of another kind: left out of the prompts in turn, they say of every prediction how right it
+is. Where there are any, the impression has the language model's answers behind them, there is no start from random
+labels, and labels found are shown behind the known rows only if they predict these no worse than the impression.
 """
 
 import math
@@ -18,6 +22,7 @@ from service.identifiers import Label, Row
 from service.search.measures.agreement import agreement, share_of_equal_labels
 from service.search.measures.gain import gain_utility, mean_gain, view_weight
 from service.search.measures.gain_audit import audit_gain
+from service.search.measures.known_evidence import EARNED_NATS, fit_nats, part_of_other
 from service.search.measures.ranking import measured_labellings
 from service.search.moves.redraw import redraw
 from service.search.moves.relabelling import counted, expected_shares, relabelled
@@ -37,11 +42,16 @@ from service.search.strategies.impression import first_impression
 SWEEP_SIZES = (8, 16, 32, 64)  # demonstrations of a sweep's views: nobody knows beforehand how many help
 QUICK_SIZES = (8, 32)  # of the start from random labels, which has farther to go
 FINAL_SIZES = (8, 8, 8, 16, 16, 32)  # of the views whose pooled prediction is handed out
+KNOWN_SIZES = (0,) * 4  # the same, of views that show known rows alone, each of them several times
 SETTLED = 0.97  # share of labels that a sweep has left alone, from which the next would change little
 FOUND_AGAIN = 0.9  # share of equal labels from which two starts have found the same labelling
 CONFIRMED_SHARE = 0.1  # of the entropy: an impression whose labels gain more is borne out by demonstrations
 DECISIVE_SHARE = 0.3  # of the entropy: by so much a labelling that contradicts the impression must gain more
 SWEEPS = 3  # of each start, at most
+BORNE_OUT_NATS = 2.0  # by which known labels must be likelier than by chance, to bear the labels out
+KNOWN_SPREAD = math.log(2)  # of the sharpness before known rows have told: a factor of two is nothing strange
+LEAST_HEEDED = 0.05  # part of a mean, below which views would change nothing
+_ROUNDING_NATS = 1e-6
 
 
 @dataclass(frozen=True)
@@ -70,10 +80,11 @@ class GainSearch:
 
     def _impression(self, problem: Problem, state: State) -> Step:
         """Label every row by the first impression; the shares are taken for even, since nothing is known of them."""
-        scores = yield from first_impression(problem)
-        told = calibrated(scores, expected_shares(problem, even_shares(problem.classes)))
+        first = yield from first_impression(problem)
+        told = calibrated(first.scores, expected_shares(problem, even_shares(problem.classes)))
         drawn = relabelled(problem, {}, told)
-        return state.enter(Phase.SWEEP, impression=scores, labels=drawn.labels, scores=told)
+        state = replace(state, impression=first.scores, source=first.source)
+        return state.enter(Phase.SWEEP, labels=drawn.labels, scores=told)
 
     def _sweep(self, problem: Problem, state: State) -> Step:
         """Measure the labelling and draw the next, until little changes."""
@@ -86,7 +97,8 @@ class GainSearch:
         state = counted(problem, state, labels, drawn).noting(
             sweep_utilities=[*state.facts.get("sweep_utilities", []), found.utility]
         )
-        state = replace(state, best=better(state.best, found), starts=state.starts or (found,), round=state.round + 1)
+        best = better(state.best, found) if not problem.known else _better_known(problem, state.best, found)
+        state = replace(state, best=best, starts=state.starts or (found,), round=state.round + 1)
         if state.round < SWEEPS and kept < SETTLED and not _is_found_again(state, labels):
             return replace(state, labels=drawn.labels, scores=found.scores)
         return self._started(problem, state)
@@ -96,7 +108,7 @@ class GainSearch:
         if state.best is None:
             raise AssertionError("a start has at least one sweep")
         state = replace(state, starts=(*state.starts, state.best), best=None, round=0)
-        if len(state.starts) == 2:
+        if len(state.starts) == 2 and not problem.known:
             return replace(state, labels=random_labels(problem), scores={})
         chosen = state.starts[-1] if state.turned else _chosen(problem, state)
         return state.enter(Phase.AUDIT, labels=chosen.labels, scores=chosen.scores, best=chosen)
@@ -113,10 +125,24 @@ class GainSearch:
     def _score(self, problem: Problem, state: State) -> Step:
         """Look at the rows once more, behind many draws of the labels found, and hand out what all of these say."""
         first, labels = state.starts[0], state.labels
-        if labels == first.labels and not _is_confirmed(problem, first):
+        if problem.known:
+            return (yield from self._score_known(problem, state))
+        if labels == first.labels and not _gains(problem, first):
             return _finished(problem, state, labels, [])
         views = yield from look(problem, labels, FINAL_SIZES, problem.random("final views"))
         return _finished(problem, state, labels, views)
+
+    def _score_known(self, problem: Problem, state: State) -> Step:
+        """Look once more behind the known rows, and behind labels found where known rows bear these out."""
+        rng, labels = problem.random("final views"), state.labels
+        if _is_swept(problem, state):
+            views = yield from look(problem, labels, FINAL_SIZES, rng)
+            return _finished(problem, state, labels, views)
+        part = _part_of_known(state)
+        if part < LEAST_HEEDED:
+            return _finished(problem, state, labels, [])
+        views = yield from look(problem, labels, KNOWN_SIZES, rng, whole=True)
+        return _finished(problem, state, labels, views, part)
 
 
 def _measured(problem: Problem, labels: Labels, views: list[View], impression: Scores | None) -> Candidate:
@@ -125,54 +151,98 @@ def _measured(problem: Problem, labels: Labels, views: list[View], impression: S
     Only the start that began with it heeds the impression, so that others come to its labels by themselves or not.
     """
     gain_nats = mean_gain(labels, [view.scores for view in views], problem.classes)
-    fitted, told = _fitted(problem, labels, views, impression)
-    return Candidate(dict(labels), fitted.scores(told), gain_utility(problem, labels, gain_nats))
+    fitted = _fitted(problem, labels, views, impression)
+    return Candidate(dict(labels), fitted.scores, gain_utility(problem, labels, gain_nats))
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """A panel, what each member says, and what they say together."""
+
+    panel: Panel
+    told: list[Scores]
+    scores: Scores
+
+    def whole(self, state: State) -> Panel:
+        """The panel with all that the impression came from, which later shards have to be asked."""
+        places = [place for place, scores in enumerate(self.told) if scores is state.impression]
+        return self.panel.with_source(places[0], state.source) if places and state.source else self.panel
 
 
 def _fitted(
-    problem: Problem, labels: Labels, views: list[View], impression: Scores | None
-) -> tuple[Panel, list[Scores]]:
-    """The panel of the views and the impression, the weightiest first, and what each member says.
+    problem: Problem, labels: Labels, views: list[View], impression: Scores | None, part: float | None = None
+) -> _Fitted:
+    """The panel of the views and the impression, the weightiest first.
 
     Calibrated to the shares that are expected of the next labels. The impression never weighs more than
-    the others do on average: labels that come from it agree with it whatever they are worth.
+    the others do on average: labels that come from it agree with it whatever they are worth. Known rows
+    say better how far to heed it; `part` is for the views where it was measured before.
     """
     weights = [view_weight(labels, view.scores, problem.classes) for view in views]
-    if impression is not None:
+    shares = expected_shares(problem, label_shares(labels, labels, problem.classes))
+    known: Scores = {}
+    if impression is not None and problem.known:
+        together = panel.pooled([view.scores for view in views], weights, shares)
+        part = part_of_other(problem, impression, together, shares) if part is None else part
+        total = math.fsum(weights)
+        weights = [part * weight / total for weight in weights]
+        views, weights = [*views, View((), impression)], [*weights, 1 - part]
+        mixed = panel.pooled([impression, together], [1 - part, part], shares)
+        known = {row: mixed[row] for row in problem.known if row in mixed}
+    elif impression is not None:
         own = view_weight(labels, impression, problem.classes)
         views, weights = [*views, View((), impression)], [*weights, min(own, sum(weights) / len(weights))]
     members = sorted(zip(views, weights, strict=True), key=lambda member: -member[1])
     shown = [[(row, labels[row]) for row in view.demonstrations] for view, _ in members]
     told = [view.scores for view, _ in members]
-    shares = expected_shares(problem, label_shares(labels, labels, problem.classes))
-    return panel.fit(shown, told, [weight for _, weight in members], shares), told
+    fitted = panel.fit(shown, told, [weight for _, weight in members], shares)
+    return _Fitted(fitted, told, {**fitted.scores(told), **known})
 
 
-def _finished(problem: Problem, state: State, labels: Labels, views: list[View]) -> State:
+def _finished(problem: Problem, state: State, labels: Labels, views: list[View], part: float | None = None) -> State:
     """The labels that all views give together; those of the impression stay where there are no views."""
     if views:
-        fitted, told = _fitted(problem, labels, views, state.impression)
-        fitted = replace(fitted, sharpness=_sharpness(problem, state, labels, views))
+        fitted = _fitted(problem, labels, views, state.impression, part)
+        sharpness = _sharpness(problem, state, labels, views)
     else:
-        told = [state.impression]
-        fitted = panel.fit([()], told, [1.0], expected_shares(problem, even_shares(problem.classes)))
-    drawn = relabelled(problem, labels, fitted.scores(told))
-    scores = fitted.confidences(told)
+        told: list[Scores] = [state.impression]
+        own = panel.fit([()], told, [1.0], expected_shares(problem, even_shares(problem.classes)))
+        fitted, sharpness = _Fitted(own, told, own.scores(told)), 1.0
+    if problem.known:
+        sharpness = best_sharpness(fitted.scores, problem.known, spread=KNOWN_SPREAD)
+    fitted = replace(fitted, panel=replace(fitted.panel, sharpness=sharpness))
+    drawn = relabelled(problem, labels, fitted.scores)
+    scores = fitted.panel.confidences(fitted.told)
     gain_nats = mean_gain(drawn.labels, [view.scores for view in views], problem.classes)
     utility = gain_utility(problem, drawn.labels, gain_nats) if views else state.starts[0].utility
     found = Candidate(drawn.labels, scores, utility)
-    state = replace(state, panel=fitted, unproven=state.unproven + drawn.unproven_groups)
-    reason = StopReason.CONVERGED if views else StopReason.NOT_BORNE_OUT
-    raw = fitted.uncalibrated(told)
+    state = replace(state, panel=fitted.whole(state), unproven=state.unproven + drawn.unproven_groups)
+    reason = StopReason.CONVERGED if _is_borne_out(problem, state, fitted.scores, views) else StopReason.NOT_BORNE_OUT
+    raw = fitted.panel.uncalibrated(fitted.told)
     state = state.enter(Phase.DONE, labels=found.labels, scores=scores, raw=raw, best=found, stop=reason)
-    labellings = measured_labellings(problem, state.starts, found, _view_sizes(len(state.starts), views))
+    labellings = measured_labellings(problem, state.starts, found, _view_sizes(problem, state, views))
     state = state.noting(utility=found.utility, labellings=labellings)
-    return state.noting(**_known_facts(problem, fitted.scores(told)))
+    return state.noting(**_known_facts(problem, fitted.scores))
 
 
-def _view_sizes(starts: int, views: list[View]) -> list[Sequence[int]]:
-    """By how many demonstrations each of the starts' labellings and, last, the one handed out was measured."""
-    return [SWEEP_SIZES, SWEEP_SIZES, *[QUICK_SIZES] * (starts - 2), FINAL_SIZES if views else SWEEP_SIZES]
+def _is_borne_out(problem: Problem, state: State, scores: Scores, views: list[View]) -> bool:
+    """Whether anything speaks for the labels but the first impression itself."""
+    if not problem.known:
+        return bool(views)
+    return fit_nats(problem, scores) >= BORNE_OUT_NATS or (bool(views) and _gains(problem, state.starts[0]))
+
+
+def _part_of_known(state: State) -> float:
+    """How far the impression heeds what the language model says behind known rows, from 0 to 1."""
+    members = [] if state.source is None else state.source.members
+    return math.fsum(member.weight for member in members if member.demonstrations)
+
+
+def _view_sizes(problem: Problem, state: State, views: list[View]) -> list[Sequence[int]]:
+    """By how many demonstrations beside known ones each of the starts' labellings and the last one was measured."""
+    final = KNOWN_SIZES if problem.known and not _is_swept(problem, state) else FINAL_SIZES
+    quick = [QUICK_SIZES] * (len(state.starts) - 2)
+    return [SWEEP_SIZES, SWEEP_SIZES, *quick, final if views else SWEEP_SIZES]
 
 
 def _sharpness(problem: Problem, state: State, labels: Labels, views: list[View]) -> float:
@@ -181,7 +251,7 @@ def _sharpness(problem: Problem, state: State, labels: Labels, views: list[View]
     Where demonstrations do not bear the impression out it is no witness, and half of the views is one for the other.
     """
     told, witnesses = [view.scores for view in views], [state.impression]
-    if not _is_confirmed(problem, state.starts[0]):
+    if not _gains(problem, state.starts[0]):
         told, witnesses = told[::2], told[1::2]
     shares = expected_shares(problem, label_shares(labels, labels, problem.classes))
     witness = {row: likeliest(values) for row, values in _together(witnesses, shares).items()}
@@ -206,24 +276,44 @@ def _chosen(problem: Problem, state: State) -> Candidate:
     tell nothing of, one gains far more than another by chance.
     """
     first, own, *others = state.starts
-    others = [candidate for candidate in others if _fits_known(problem, candidate.scores, state.impression)]
+    if problem.known:
+        return own if _is_swept(problem, state) else replace(first, scores=state.impression)
     decisive = problem.parameters.alpha * DECISIVE_SHARE * entropy(even_shares(problem.classes))
     best = max([own, *others], key=lambda candidate: candidate.utility)
-    if _is_confirmed(problem, first):
+    if _gains(problem, first):
         return best if best.utility > own.utility + decisive else own
     nothing = gain_utility(problem, best.labels, 0.0)
     return best if best.utility > max(first.utility, nothing) + decisive else first
 
 
-def _fits_known(problem: Problem, scores: Scores, impression: Scores) -> bool:
-    """Whether scores of known rows, none of which was shown its own label, predict it no worse than the impression."""
-    rows = [row for row in problem.known if row in scores]
-    first = calibrated(impression, even_shares(problem.classes))
-    return math.fsum(scores[row][problem.known[row]] - first[row][problem.known[row]] for row in rows) >= 0
+def _better_known(problem: Problem, first: Candidate | None, second: Candidate) -> Candidate:
+    """The one that predicts the known labels better; of about equals the one that gains more."""
+    if first is None:
+        return second
+    lead = fit_nats(problem, second.scores) - fit_nats(problem, first.scores)
+    if abs(lead) > EARNED_NATS:
+        return second if lead > 0 else first
+    return better(first, second)
 
 
-def _is_confirmed(problem: Problem, first: Candidate) -> bool:
-    """Whether demonstrations bear the impression out: its labels can be told from one another's."""
+def _is_swept(problem: Problem, state: State) -> bool:
+    """Whether labels found are shown behind the known rows at the end.
+
+    They may not predict known labels worse than the impression does, which shows known rows alone. Where
+    demonstrations do not bear this out, they have to predict them better.
+    """
+    first, own = state.starts[:2]
+    lead = fit_nats(problem, own.scores) - fit_nats(problem, state.impression)
+    return lead > (-_ROUNDING_NATS if _gains(problem, first) else EARNED_NATS)
+
+
+def _is_confirmed(problem: Problem, state: State) -> bool:
+    """Whether demonstrations or known labels bear the impression out."""
+    return _gains(problem, state.starts[0]) or fit_nats(problem, state.impression) >= BORNE_OUT_NATS
+
+
+def _gains(problem: Problem, first: Candidate) -> bool:
+    """Whether the impression's labels can be told from one another's."""
     shares = label_shares(first.labels, first.labels, problem.classes)
     return first.utility > problem.parameters.alpha * CONFIRMED_SHARE * entropy(shares)
 
@@ -245,9 +335,10 @@ def _is_found_again(state: State, labels: Labels) -> bool:
 def _start_facts(problem: Problem, state: State) -> SearchFacts:
     """What the report says of the starts."""
     first, *found = state.starts
+    others = [other.labels for other in found if other != state.best]
     return {
         "impression_utility": first.utility,
-        "impression_confirmed": _is_confirmed(problem, first),
+        "impression_confirmed": _is_confirmed(problem, state),
         "restart_utilities": [candidate.utility for candidate in found],
-        "restart_agreement": agreement([other.labels for other in found if other != state.best], state.labels),
+        "restart_agreement": None if problem.known else agreement(others, state.labels),
     }

@@ -6,63 +6,73 @@ reads the label words as the user means them, and what it makes of the rows behi
 
 import itertools
 import math
-import statistics
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
 
 from service.identifiers import Label
-from service.search.measures.gain import LEAST_WEIGHT
+from service.search.measures.known_evidence import fit_nats, part_of_other
 from service.search.predictions import panel
 from service.search.predictions.calibration import calibrated, even_shares
+from service.search.predictions.panel import Panel
 from service.search.predictions.scores import Scores
 from service.search.prompting import planner
-from service.search.prompting.views import behind_known
+from service.search.prompting.views import View, behind_known
 from service.search.state.problem import Problem
 from service.search.state.steps import Answer, Request, ask
 
-_FEWEST = 2  # known rows, of which there is a standard error
 _ALL_ORDERS_OF = 4  # labels; of more labels only exchanges of two are tried
 _DECISIVE_NATS = 2.0  # by which the known labels must be likelier under another reading, beyond its having been picked
 
 
-def first_impression(problem: Problem) -> Generator[Request, Answer, Scores]:
-    """Scores of all rows: one view without demonstrations, and some behind the known rows where there are any."""
+@dataclass(frozen=True, slots=True)
+class Impression:
+    """Scores of all rows, and the panel that gave them, where that is more than one look without demonstrations."""
+
+    scores: Scores
+    source: Panel | None = None
+
+
+def first_impression(problem: Problem) -> Generator[Request, Answer, Impression]:
+    """Look at all rows once without demonstrations, and behind the known rows where there are any.
+
+    How far to heed either, known rows say that were left out.
+    """
     [blind] = yield from ask(planner.behind(problem, (), {}, problem.rows))
     if not problem.known:
-        return blind
-    views = yield from behind_known(problem, problem.random("known"))
+        return Impression(blind)
+    views = yield from behind_known(problem)
     even = even_shares(problem.classes)
-    shown = [calibrated(view.scores, even) for view in views]
-    own = _read_as_meant(problem, blind)
-    left_out = {row: scores[row] for scores in shown for row in problem.known if row in scores}
-    weights = [_worth(problem, calibrated(own, even)), *[_worth(problem, left_out) / len(shown)] * len(shown)]
-    told = [own, *shown]
-    return panel.fit([()] * len(told), told, weights, even).scores(told)
+    reading = _reading_as_meant(problem, calibrated(blind, even))
+    own = panel.read_as(blind, reading)
+    shown = panel.pooled([view.scores for view in views], [1.0] * len(views), even)
+    part = 1 - part_of_other(problem, shown, own, even)
+    scores = panel.pooled([own, shown], [1 - part, part], even)
+    return Impression(scores, _source(problem, reading, [View((), own), *views], part))
 
 
-def _worth(problem: Problem, told: Scores) -> float:
-    """What scores tell of the known labels, nats a row, less a standard error: a few rows may be right by chance.
+def _source(problem: Problem, reading: tuple[Label, ...], views: Sequence[View], part: float) -> Panel:
+    """The panel of the look without demonstrations, read as meant, and of those behind known rows, weightiest first."""
+    weights = [1 - part, *[part / (len(views) - 1)] * (len(views) - 1)]
+    order = sorted(range(len(views)), key=lambda number: -weights[number])
+    shown = [[(row, problem.known[row]) for row in views[number].demonstrations] for number in order]
+    told = [views[number].scores for number in order]
+    fitted = panel.fit(shown, told, [weights[number] for number in order], even_shares(problem.classes))
+    members = [
+        replace(member, reading=() if number else reading) for number, member in zip(order, fitted.members, strict=True)
+    ]
+    return replace(fitted, members=tuple(members))
 
-    The views behind known rows are one source, since each asks for a few of these only.
-    """
-    gained = [told[row][label] + math.log(problem.classes) for row, label in problem.known.items() if row in told]
-    if len(gained) < _FEWEST:
-        return LEAST_WEIGHT
-    return max(LEAST_WEIGHT, statistics.fmean(gained) - statistics.stdev(gained) / math.sqrt(len(gained)))
 
-
-def _read_as_meant(problem: Problem, blind: Scores) -> Scores:
-    """The scores under the reading of the label words that the known labels bear out.
+def _reading_as_meant(problem: Problem, told: Scores) -> tuple[Label, ...]:
+    """The reading of the label words that the known labels bear out; empty where it is the words' own.
 
     A language model may take a label word for its opposite. Of many readings one fits by chance, so
     the best must be likelier by more than the number of readings explains.
     """
-    told = calibrated(blind, even_shares(problem.classes))
     own, *others = readings = _readings(problem.label_range)
-    best = max(others, key=lambda reading: _fit_nats(problem, told, reading))
-    gained = _fit_nats(problem, told, best) - _fit_nats(problem, told, own)
-    if gained < _DECISIVE_NATS + math.log(len(readings)):
-        return blind
-    return {row: tuple(values[label] for label in best) for row, values in told.items()}
+    best = max(others, key=lambda reading: fit_nats(problem, panel.read_as(told, reading)))
+    gained = fit_nats(problem, panel.read_as(told, best)) - fit_nats(problem, panel.read_as(told, own))
+    return best if gained >= _DECISIVE_NATS + math.log(len(readings)) else ()
 
 
 def _readings(labels: Sequence[Label]) -> list[tuple[Label, ...]]:
@@ -71,8 +81,3 @@ def _readings(labels: Sequence[Label]) -> list[tuple[Label, ...]]:
         return list(itertools.permutations(labels))
     exchanges = [{one: other, other: one} for one, other in itertools.combinations(labels, 2)]
     return [tuple(labels), *(tuple(exchange.get(label, label) for label in labels) for exchange in exchanges)]
-
-
-def _fit_nats(problem: Problem, told: Scores, reading: Sequence[Label]) -> float:
-    """log p of the known labels under a reading, nats."""
-    return math.fsum(told[row][reading[label]] for row, label in problem.known.items())

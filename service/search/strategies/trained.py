@@ -71,7 +71,7 @@ def extended_to_all(problem: Problem, state: State) -> Step:
     if state.panel is None:
         raise AssertionError("the search of the first part fits a panel")
     if rest:
-        prefixes = tuple(beginning_text(problem, dict(member.demonstrations)) for member in state.panel.members)
+        prefixes = tuple(beginning_text(problem, member.demonstrations) for member in state.panel.members)
         behind = replace(part_of(problem, rest), panel=state.panel, panel_prefixes=prefixes)
         found = yield from extended_by_panel(behind, state.panel, State())
         labels, scores, raw = (

@@ -12,6 +12,8 @@ import pytest
 from service.identifiers import Label, Row
 from service.search.measures.gain_audit import audit_gain
 from service.search.measures.ranking import measured_labellings
+from service.search.predictions.calibration import calibrated, even_shares
+from service.search.predictions.scores import likeliest
 from service.search.rules.consistency import Constraint, Rule
 from service.search.state.checkpoint import from_json, to_json
 from service.search.state.facts import MeasuredLabelling
@@ -118,6 +120,92 @@ def test_known_labels_stay_and_a_label_set_whose_words_are_swapped_is_read_right
     end = end_of(world, replace(world.problem(), known=known))
     assert known.items() <= end.labels.items()
     assert world.share_right(end.labels) >= 0.95
+
+
+def knowing(world: Reader, rows: list[Row], *, wrong: int = 0) -> Problem:
+    """The world's problem with these rows known, the first of them wrongly."""
+    known = {row: Label((world.planted[row] + (place < wrong)) % world.classes) for place, row in enumerate(rows)}
+    return replace(world.problem(), known=known)
+
+
+def few_shot(world: Reader, problem: Problem) -> float:
+    """The share of rows that calibrated prompting behind the known rows labels rightly."""
+    told = {row: world.log_probabilities(row, problem.known) for row in world.planted if row not in problem.known}
+    calm = calibrated(told, even_shares(problem.classes))
+    return world.share_right({**{row: likeliest(values) for row, values in calm.items()}, **problem.known})
+
+
+KNOWN_WORLDS = {
+    "knows": Reader(48, 2, False, 1, lean=2.0, right=0.85, pull=0.3),
+    "learns": Reader(48, 4, False, 2, home=0.3, right=0.25, pull=0.7, first_share=0.25),
+    "misreads": Swapped(48, 2, False, 3, pull=0.05),
+    "deaf": Deaf(48, 2, False, 4, home=3.0, right=0.9),
+    "related": Reader(48, 2, True, 5, lean=2.0, right=0.85, pull=0.3),
+}
+
+
+CASES = ["4", "36", "one label missing", "wrong ones among them"]
+
+
+@pytest.mark.parametrize(
+    ("name", "case"), [*((name, "16") for name in KNOWN_WORLDS), *itertools.product(["knows", "learns"], CASES)]
+)
+def test_with_known_rows_no_kind_of_language_model_does_worse_than_few_shot_prompting_behind_them(
+    name: str, case: str
+) -> None:
+    world = KNOWN_WORLDS[name]
+    rows = sorted(world.planted, key=lambda row: (row // 4, world.planted[row], row))
+    if case == "one label missing":
+        rows = [row for row in rows if world.planted[row]]
+    count = {"4": 4, "36": 36}.get(case, 16)
+    problem = knowing(world, rows[:count], wrong=2 if case.startswith("wrong") else 0)
+    end = end_of(world, problem)
+    assert problem.known.items() <= end.labels.items()
+    assert problem.constraints.conflicts_of(sorted(world.planted.keys() - problem.known.keys()), end.labels) == []
+    assert world.share_right(end.labels) >= few_shot(world, problem) - 0.05
+
+
+def test_a_label_set_that_says_nothing_is_learned_from_known_rows_and_borne_out_by_those_left_out() -> None:
+    world = Reader(64, 4, False, 0, home=0.3, right=0.25, pull=0.7, first_share=0.25)
+    known = [row for label in range(4) for row in _of(world, label)[:4]]
+    end = end_of(world, knowing(world, known))
+    assert end.stop is StopReason.CONVERGED
+    assert world.share_right(end.labels) >= 0.9
+    assert end.facts["impression_confirmed"] is True
+    assert end.facts["known_right"] >= 14
+    assert end.facts["known_rows"] == 16
+
+
+def test_labels_found_that_predict_known_rows_worse_than_the_impression_are_not_shown() -> None:
+    world = Swapped(48, 2, False, 1, pull=0.05)
+    problem = knowing(world, [*_of(world, 0)[:8], *_of(world, 1)[:8]])
+    end = end_of(world, problem)
+    assert end.panel is not None
+    assert {row for member in end.panel.members for row, _ in member.demonstrations} <= problem.known.keys()
+
+
+def test_known_labels_that_nothing_predicts_bear_nothing_out() -> None:
+    world = Deaf(48, 2, False, 1, home=0.3, right=0.5)
+    end = end_of(world, knowing(world, [*_of(world, 0)[:8], *_of(world, 1)[:8]]))
+    assert end.stop is StopReason.NOT_BORNE_OUT
+    assert end.facts["impression_confirmed"] is False
+
+
+def test_with_known_rows_there_is_no_start_from_random_labels_to_agree_with() -> None:
+    world = Reader(48, 2, False, 0, right=0.85, pull=0.5)
+    end = end_of(world, knowing(world, [*_of(world, 0)[:8], *_of(world, 1)[:8]]))
+    assert list(labellings(end)) == ["found", "first_impression", "start_impression"]
+    assert end.facts["restart_agreement"] is None
+
+
+@pytest.mark.parametrize("world", [Swapped(24, 2, False, 0, pull=0.1), Reader(24, 2, True, 0, right=0.8)])
+def test_a_search_with_known_rows_that_is_stored_after_any_step_ends_like_one_that_is_not(world: Reader) -> None:
+    problem = knowing(world, [*_of(world, 0)[:4], *_of(world, 1)[:4]])
+    straight = drive(world, problem, GainSearch())
+    for state in straight[1:-1]:
+        again = from_json(orjson.loads(orjson.dumps(to_json(state))))
+        assert again == state
+        assert to_json(drive(world, problem, GainSearch(), again)[-1]) == to_json(straight[-1])
 
 
 def _of(world: ToyWorld, label: int) -> list[Row]:

@@ -18,7 +18,7 @@ def known(world: ToyWorld, count: int) -> dict[Row, Label]:
 
 def share_right(world: Reader, count: int) -> float:
     problem = replace(world.problem(), known=known(world, count) if count else {})
-    scores = resolve(world, first_impression(problem))
+    scores = resolve(world, first_impression(problem)).scores
     assert scores.keys() == set(problem.rows)
     return world.share_right({row: likeliest(values) for row, values in scores.items()})
 
@@ -31,7 +31,8 @@ def test_without_known_rows_it_is_the_answers_without_demonstrations() -> None:
     with pytest.raises(StopIteration) as end:
         asking.send([world.answer(tree) for tree in asked])
     assert [tree.text for tree in asked] == [""]
-    assert end.value.value == {row: pytest.approx(world.log_probabilities(row, {})) for row in world.planted}
+    assert end.value.value.source is None
+    assert end.value.value.scores == {row: pytest.approx(world.log_probabilities(row, {})) for row in world.planted}
 
 
 @pytest.mark.parametrize("world", [Swapped(40, 2, False, 3), Swapped(40, 3, False, 3, home=2.5)], ids=["two", "three"])

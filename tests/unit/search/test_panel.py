@@ -16,7 +16,7 @@ from service.search.state.steps import State, StopReason
 from service.search.strategies.extension import extended_by_panel
 from service.search.strategies.gain_search import GainSearch
 from tests.toy import drive, resolve
-from tests.unit.search.worlds import Reader
+from tests.unit.search.worlds import Reader, Swapped
 
 ROWS = 40
 EVEN = even_shares(2)
@@ -103,6 +103,27 @@ def test_what_is_not_calibrated_is_the_weighted_mean_of_the_log_probabilities_as
     assert fitted(leaning).uncalibrated([leaning]) == {row: pytest.approx(told) for row, told in leaning.items()}
 
 
+@pytest.mark.parametrize(("weight", "leads"), [(0.1, 2), (5.0, 3)])
+def test_a_member_that_came_from_a_panel_can_be_asked_through_the_members_of_that_one(
+    weight: float, leads: int
+) -> None:
+    inner = [view(0, lean=2.0), view(1, told=1.0, lean=-1.0)]
+    source = panel.fit([(), [(Row(0), Label(0))]], inner, [3.0, 1.0], (0.3, 0.7))
+    pooled = source.scores(inner)
+    others = [view(2, noise=2.0), view(3, lean=1.0, noise=2.0)]
+    weights = sorted([1.0, weight, 0.7], reverse=True)
+    place = weights.index(weight)
+    told = [*others[:place], pooled, *others[place:]]
+    found = replace(panel.fit([()] * 3, told, weights, (0.6, 0.4)), first=2)
+    found = replace(found, first_shift=(0.0, 0.4))
+    whole = found.with_source(place, source)
+    asked = [*others[:place], *inner, *others[place:]]
+    assert whole.scores(asked) == {row: pytest.approx(values) for row, values in found.scores(told).items()}
+    assert whole.first == leads
+    leading = found.leading.scores(told[:2])
+    assert whole.leading.scores(asked[:leads]) == {row: pytest.approx(values) for row, values in leading.items()}
+
+
 def later(found: Panel, rows: list[Row], own: Problem) -> Problem:
     """A shard of these rows behind the panel."""
     prefixes = tuple("".join(own.demonstration(row, label) for row, label in m.demonstrations) for m in found.members)
@@ -142,6 +163,18 @@ def test_a_later_shard_is_labelled_as_the_anchors_panel_says(lean: float) -> Non
     asked_again = end.facts["rows_asked_again"]
     assert isinstance(asked_again, int)
     assert 0 <= asked_again <= len(rows)
+
+
+@pytest.mark.parametrize("pull", [0.0, 0.05])
+def test_words_that_known_rows_of_the_anchor_turn_are_turned_in_later_shards_too(pull: float) -> None:
+    world = Swapped(80, 2, False, 1, pull=pull)
+    problem = replace(world.problem(), known={row: world.planted[row] for row in list(world.planted)[:16]})
+    anchor = replace(problem, texts={row: problem.texts[row] for row in list(world.planted)[:40]})
+    found = drive(world, anchor, GainSearch())[-1].panel
+    assert found is not None
+    rows = list(world.planted)[40:]
+    end = resolve(world, extended_by_panel(later(found, rows, problem), found, State()))
+    assert end.labels == {row: world.planted[row] for row in rows}
 
 
 @pytest.mark.parametrize("label", [0, 1])

@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from service.identifiers import Label, Row
-from service.search.prompting.views import View, behind_known, draw, look, unrelated
+from service.search.prompting.views import View, behind_known, draw, known_before, look, unrelated
 from service.search.rules.consistency import Constraint, Rule
 from tests.toy import resolve
 from tests.unit.search.worlds import Reader
@@ -57,15 +57,68 @@ def test_every_view_shows_other_rows_in_another_order() -> None:
     assert len({tuple(labels[row] for row in rows) for rows in drawn}) > 5
 
 
-def test_known_rows_stand_first_and_a_quarter_of_them_is_left_out() -> None:
+def test_known_rows_stand_first_several_times_and_each_view_leaves_another_quarter_out() -> None:
     known = set(range(12))
     found = views(Reader(40, 2, False, 0), alternating(40), sorted(known))
+    left_out = []
     for view, size in zip(found, SIZES[:3], strict=False):
-        assert set(view.demonstrations[:9]) <= known
-        assert known.isdisjoint(view.demonstrations[9:])
-        assert len(view.demonstrations) == 9 + size
-        assert len(known & view.scores.keys()) == 3
-    assert len({frozenset(view.demonstrations[:9]) for view in found}) > 1
+        assert Counter(Counter(view.demonstrations[:36]).values()) == {4: 9}
+        assert set(view.demonstrations[:36]) <= known
+        assert known.isdisjoint(view.demonstrations[36:])
+        assert len(view.demonstrations) == 36 + size
+        left_out.append(frozenset(known & view.scores.keys()))
+        assert left_out[-1] == known - set(view.demonstrations)
+    assert {len(part) for part in left_out} == {3}
+    assert len(set.union(*map(set, left_out))) == 9
+
+
+def test_known_rows_before_other_demonstrations_are_the_same_in_every_look_so_that_a_prefix_cache_holds_them() -> None:
+    world, labels = Reader(40, 2, False, 0), alternating(40)
+    first, second = (views(world, labels, range(8), seed) for seed in (1, 2))
+    for one, other in zip(first, second, strict=True):
+        assert one.demonstrations[:24] == other.demonstrations[:24]
+        assert one.demonstrations[24:] != other.demonstrations[24:]
+    assert len({view.demonstrations[:6] for view in first}) == len(first)
+
+
+@pytest.mark.parametrize(("known", "showings"), [(1, 4), (16, 4), (20, 3), (32, 2), (60, 1)])
+def test_known_rows_are_shown_again_only_where_they_are_few(known: int, showings: int) -> None:
+    world = Reader(80, 2, False, 0)
+    problem = replace(world.problem(), known={Row(row): world.planted[Row(row)] for row in range(known)})
+    shown = known_before(problem, 99)
+    assert Counter(shown) == dict.fromkeys(problem.known, showings)
+
+
+def test_known_rows_that_are_shown_again_leave_half_of_the_room() -> None:
+    problem = replace(Reader(40, 2, False, 0).problem(), known=alternating(8), max_demonstrations=33)
+    assert len(known_before(problem, 99)) == 16
+    labels = alternating(40)
+    assert len(draw(problem, labels, 64, Random(0), 99)) == 33
+    assert len(known_before(replace(problem, max_demonstrations=5), 99)) == 5
+
+
+def test_each_view_leaves_out_known_rows_of_every_label_and_related_ones_together() -> None:
+    world = Reader(64, 2, True, 0)
+    problem = replace(world.problem(), known={row: label for row, label in world.planted.items() if row < 16})
+    found = resolve(world, behind_known(problem))
+    for view in found:
+        left_out = problem.known.keys() - set(view.demonstrations)
+        assert {row ^ 1 for row in left_out} == left_out
+        assert Counter(problem.known[row] for row in left_out) == {0: 2, 1: 2}
+        assert left_out <= view.scores.keys()
+    alone = replace(Reader(64, 4, False, 0).problem(), known={Row(row): Label(row % 4) for row in range(16)})
+    for number in range(4):
+        assert Counter(alone.known[row] for row in known_before(alone, number)) == dict.fromkeys(range(4), 12)
+
+
+def test_a_whole_look_shows_every_known_row_in_another_order_each_time() -> None:
+    world = Reader(40, 2, False, 0)
+    problem = replace(world.problem(), known={Row(row): world.planted[Row(row)] for row in range(8)})
+    found = resolve(world, look(problem, world.planted, (0, 0, 0), Random(0), whole=True))
+    assert len({view.demonstrations for view in found}) == 3
+    for view in found:
+        assert Counter(view.demonstrations) == dict.fromkeys(problem.known, 4)
+        assert view.scores.keys() == set(problem.rows) - problem.known.keys()
 
 
 def test_a_view_fits_the_prompt_and_known_rows_take_the_room_first() -> None:
@@ -81,7 +134,7 @@ def test_a_view_fits_the_prompt_and_known_rows_take_the_room_first() -> None:
 def test_behind_known_rows_each_of_them_is_asked_for_once_and_every_other_row_each_time(count: int) -> None:
     world = Reader(20, 2, False, 0)
     problem = replace(world.problem(), known={Row(row): world.planted[Row(row)] for row in range(count)})
-    found = resolve(world, behind_known(problem, Random(0)))
+    found = resolve(world, behind_known(problem))
     assert len(found) == min(4, count)
     asked = Counter(row for view in found for row in view.scores)
     assert asked == {Row(row): 1 if row < count else len(found) for row in range(20)}

@@ -38,6 +38,11 @@ class TestTasks:
         assert len(drawn.known) == 16
         assert {text for text, _ in drawn.known}.isdisjoint(drawn.texts.values())
 
+    @pytest.mark.parametrize(("task", "each"), [("sst2_swapped", 8), ("ag_letters", 4)])
+    def test_known_rows_are_evenly_over_the_labels(self, data: Path, task: str, each: int) -> None:
+        drawn = draw(task, data, ROWS, seed=0)
+        assert Counter(label for _, label in drawn.known) == dict.fromkeys(range(len(drawn.config.task.labels)), each)
+
     def test_the_seed_decides_the_rows(self, data: Path) -> None:
         assert draw("sst2", data, ROWS, seed=0).texts == draw("sst2", data, ROWS, seed=0).texts
         assert draw("sst2", data, ROWS, seed=0).texts != draw("sst2", data, ROWS, seed=1).texts
