@@ -1,4 +1,4 @@
-"""Puts the job's labels beside what simpler ways to label say of the same rows."""
+"""Compares the job's labels with those of the baselines on the same rows."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,14 +11,14 @@ from service.search.measures.agreement import kappa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """What a baseline says, beside the job's labels on the same rows; shares of 0 to 1, null where not known."""
+    """A baseline's labels compared with the job's on the same rows; shares from 0 to 1, None if unknown."""
 
     name: str
     rows: int
     labels: list[LabelShare]
-    agreement: float | None  # share of the rows that the job labels alike
-    kappa: float | None  # the same beyond chance, Cohen's: 0 for labels by lot, 1 for equal ones
-    gold_rows: int  # whose gold value is a label
+    agreement: float | None  # share of the rows to which the job gives the same label
+    kappa: float | None  # agreement beyond chance (Cohen): 0 for random labels, 1 for equal ones
+    gold_rows: int  # rows whose gold value is a label
     accuracy: float | None  # against gold
     job_accuracy: float | None  # of the job's labels, on the same rows
 
@@ -26,7 +26,7 @@ class Baseline:
 def compare(
     baselines: Mapping[str, Labelling], found: Labelling, gold: Labelling, names: Sequence[str]
 ) -> list[Baseline]:
-    """Each baseline against the labels found and against gold, on the rows it has labelled."""
+    """Compare each baseline with the labels found and with gold, on the rows that it has labelled."""
     return [_compared(name, said, found, gold, names) for name, said in baselines.items()]
 
 

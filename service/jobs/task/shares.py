@@ -1,4 +1,4 @@
-"""What users know of the labels' shares: bounds for the rows of one shard, and what they cannot be together with."""
+"""Converts the user's label shares to bounds for one shard, and finds known rows and relations that contradict them."""
 
 import math
 from collections import Counter
@@ -9,19 +9,19 @@ from service.identifiers import Label, Row
 from service.relations.relation import RelationCount
 from service.search.moves.cardinality import counts_within
 
-STANDARD_ERRORS = 2.0  # by which a shard's shares may differ from those of all rows: 95 of 100 shards keep within
+STANDARD_ERRORS = 2.0  # by which a shard's shares may differ from those of all rows: about 95 of 100 shards stay within
 
 
 def shares_of_shard(
     task: Task, known: Mapping[Row, Label], rows: int, job_rows: int
 ) -> dict[Label, tuple[float, float]]:
-    """The least and the most share of a shard's rows that each label named in the task's shares has.
+    """The lower and upper bound of each label's share of a shard, for the labels in the task's shares.
 
-    `known` are the shard's known rows, `rows` of `job_rows` is how many rows it has. A shard of
-    n of N rows is like a sample drawn without replacement: a label with share p of all rows has
-    a share of the shard with a standard error of sqrt(p (1 - p) / n (1 - n / N)), and the bounds
-    are two of them apart from p; for a shard of all rows there is none. Known rows were not
-    drawn but chosen: they are counted as they are, and the others are the sample of the rest.
+    `known` are the shard's known rows; it has `rows` of the job's `job_rows` rows. A shard of n of N rows
+    is like a sample without replacement. So the share of a label with share p of all rows has a standard
+    error of sqrt(p (1 - p) / n (1 - n / N)) in the shard, and the bounds are two standard errors from p.
+    For a shard with all rows the error is 0. Known rows are chosen, not drawn: they count as they are,
+    and the other rows are the sample of the rest.
     """
     free, job_free = rows - len(known), job_rows - len(known)
     counted = Counter(known.values())
@@ -36,19 +36,19 @@ def shares_of_shard(
 
 
 def _share_of_rest(share: float, known: int, job_rows: int, job_free: int) -> float:
-    """The label's share of the rows that are not known here, where `share` is that of all rows."""
+    """The label's share of all rows except the known ones of this shard, if its share of all rows is `share`."""
     return min(1.0, max(0.0, (share * job_rows - known) / job_free)) if job_free else 0.0
 
 
 def _error(share: float, drawn: int, all_rows: int) -> float:
-    """How far a sample's share may be from that of all rows."""
+    """How far the share of a sample may differ from that of all rows."""
     if not drawn:
         return 0.0
     return STANDARD_ERRORS * math.sqrt(share * (1 - share) / drawn * (1 - drawn / all_rows))
 
 
 def unmet_by_known(task: Task, known: Mapping[Row, Label], rows: int) -> Iterator[str]:
-    """Why the shares cannot be met with these known rows among all rows, if they cannot."""
+    """Messages about shares that all rows of the data set cannot meet, given these known rows."""
     ranges = {Label(task.labels.index(name)): bounds for name, bounds in task.share_ranges.items()}
     bounds = counts_within(ranges, rows)
     counted = Counter(known.values())
@@ -63,7 +63,7 @@ def unmet_by_known(task: Task, known: Mapping[Row, Label], rows: int) -> Iterato
 
 
 def unmet_by_relations(task: Task, relations: Sequence[RelationCount], rows: int) -> Iterator[str]:
-    """Shares that one of the relations does not leave room for, as far as its counts alone tell."""
+    """Messages about shares that contradict one of the relations, as far as its counts show that."""
     for number, (relation, found) in enumerate(zip(task.relations, relations, strict=True)):
         room = relation.room(found, rows) if task.shares else None
         if room is None:
@@ -79,7 +79,7 @@ def unmet_by_relations(task: Task, relations: Sequence[RelationCount], rows: int
 
 
 def _implied(task: Task, name: str) -> tuple[float, float]:
-    """The share of a label by its own bounds and by what the other labels leave."""
+    """The bounds of a label's share that follow from its own bounds and those of the other labels."""
     ranges = [task.share_ranges.get(other, (0.0, 1.0)) for other in task.labels if other != name]
     least, most = task.share_ranges.get(name, (0.0, 1.0))
     left = 1 - math.fsum(most for _, most in ranges), 1 - math.fsum(least for least, _ in ranges)
