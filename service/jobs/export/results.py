@@ -94,7 +94,7 @@ async def stream_result(
     encoder = ENCODERS[form](
         result.columns, result.found_columns, formula_safe=formula_safe, arrow_schema=result.arrow_schema
     )
-    async with aclosing(_encoded(store, result, encoder)) as parts:  # if the client leaves, all generators end at once
+    async with aclosing(_encode(store, result, encoder)) as parts:  # if the client leaves, all generators end at once
         async for part in parts:
             if part:
                 yield part
@@ -108,7 +108,7 @@ async def _batches(store: ProjectStore, job: Job) -> AsyncGenerator[list[Labeled
     """
     given = 0
     last: int | None = None
-    while batch := await _batch_behind(store, job.id, last):
+    while batch := await _batch_after(store, job.id, last):
         given += len(batch)
         last = batch[-1].state.position
         yield batch
@@ -116,7 +116,7 @@ async def _batches(store: ProjectStore, job: Job) -> AsyncGenerator[list[Labeled
         raise JobNotFound("the job was removed while its result was downloaded")
 
 
-async def _batch_behind(store: ProjectStore, job_id: JobId, position: int | None) -> list[LabeledRow]:
+async def _batch_after(store: ProjectStore, job_id: JobId, position: int | None) -> list[LabeledRow]:
     batch: list[LabeledRow] = []
     size = 0
     async with (
@@ -131,7 +131,7 @@ async def _batch_behind(store: ProjectStore, job_id: JobId, position: int | None
     return batch
 
 
-async def _encoded(store: ProjectStore, result: Result, encoder: Encoder) -> AsyncGenerator[bytes, None]:
+async def _encode(store: ProjectStore, result: Result, encoder: Encoder) -> AsyncGenerator[bytes, None]:
     if encoder.reads_twice:
         async with aclosing(_batches(store, result.job)) as batches:
             async for batch in batches:

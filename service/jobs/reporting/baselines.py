@@ -27,21 +27,21 @@ def compare(
     baselines: Mapping[str, Labelling], found: Labelling, gold: Labelling, names: Sequence[str]
 ) -> list[Baseline]:
     """Compare each baseline with the labels found and with gold, on the rows that it has labelled."""
-    return [_compared(name, said, found, gold, names) for name, said in baselines.items()]
+    return [_compare_one(name, labelling, found, gold, names) for name, labelling in baselines.items()]
 
 
-def _compared(name: str, said: Labelling, found: Labelling, gold: Labelling, names: Sequence[str]) -> Baseline:
-    both = [row for row in said if row in found]
-    judged = [row for row in both if row in gold]
+def _compare_one(name: str, labelling: Labelling, found: Labelling, gold: Labelling, names: Sequence[str]) -> Baseline:
+    both = [row for row in labelling if row in found]
+    with_gold = [row for row in both if row in gold]
     return Baseline(
         name=name,
-        rows=len(said),
-        labels=label_shares(Counter(said.values()), names),
-        agreement=_share([said[row] == found[row] for row in both]),
-        kappa=kappa(said, found),
-        gold_rows=len(judged),
-        accuracy=_share([said[row] == gold[row] for row in judged]),
-        job_accuracy=_share([found[row] == gold[row] for row in judged]),
+        rows=len(labelling),
+        labels=label_shares(Counter(labelling.values()), names),
+        agreement=_share([labelling[row] == found[row] for row in both]),
+        kappa=kappa(labelling, found),
+        gold_rows=len(with_gold),
+        accuracy=_share([labelling[row] == gold[row] for row in with_gold]),
+        job_accuracy=_share([found[row] == gold[row] for row in with_gold]),
     )
 
 

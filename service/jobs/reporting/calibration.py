@@ -67,13 +67,13 @@ class GoldTally:
         if is_blank(gold):
             return
         self.rows += 1
-        meant = self.reader.of(gold)
-        if meant is None:
+        gold_label = self.reader.of(gold)
+        if gold_label is None:
             self._unmatched.add(gold)
             return
         if state.label is None:
             return
-        right = state.label == meant
+        right = state.label == gold_label
         self.labeled += 1
         self.agreeing += right
         if state.confidence is None or state.margin is None:

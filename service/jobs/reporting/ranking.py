@@ -37,9 +37,9 @@ class RankedLabelling:
 
 def ranked(measured: Sequence[Mapping[str, Any]], baselines: Sequence[Baseline], alpha: float) -> list[RankedLabelling]:
     """All labellings, the highest gain first; among equals the job's own first."""
-    names = {said["name"] for said in measured}
+    names = {facts["name"] for facts in measured}
     others = [b for b in baselines if not (b.name == _SAME_AS_IMPRESSION and FIRST_IMPRESSION in names)]
-    rows = [*(_measured(said, alpha) for said in measured), *map(_asked_only, others)]
+    rows = [*(_from_facts(facts, alpha) for facts in measured), *map(_from_baseline, others)]
     return sorted(rows, key=lambda row: (row.gain_nats is None, -(row.gain_nats or 0.0)))
 
 
@@ -53,20 +53,20 @@ def words_for(name: str) -> str:
     return _WORDS.get(name, f"the labels of {name!r}")
 
 
-def _measured(said: Mapping[str, Any], alpha: float) -> RankedLabelling:
+def _from_facts(facts: Mapping[str, Any], alpha: float) -> RankedLabelling:
     return RankedLabelling(
-        name=said["name"],
-        gain_nats=said["gain_nats"],
-        conflicts=said["conflicts"],
-        conflict_nats=said["conflicts"] / alpha,
-        rows=said["rows"],
-        demonstrations=list(said["demonstrations"]),
-        agreement=said["agreement"],
-        kappa=said["kappa"],
+        name=facts["name"],
+        gain_nats=facts["gain_nats"],
+        conflicts=facts["conflicts"],
+        conflict_nats=facts["conflicts"] / alpha,
+        rows=facts["rows"],
+        demonstrations=list(facts["demonstrations"]),
+        agreement=facts["agreement"],
+        kappa=facts["kappa"],
     )
 
 
-def _asked_only(baseline: Baseline) -> RankedLabelling:
+def _from_baseline(baseline: Baseline) -> RankedLabelling:
     """A baseline, whose labels were never shown as demonstrations; its G is known only for a single label: 0."""
     is_one_label = sum(share.rows > 0 for share in baseline.labels) == 1
     return RankedLabelling(

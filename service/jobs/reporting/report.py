@@ -58,7 +58,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class _Read:
+class _Gathered:
     """The data gathered in one pass over a job's rows."""
 
     job: Job
@@ -73,12 +73,12 @@ class _Read:
 async def report(store: ProjectStore, job_id: JobId) -> Report:
     """Report on the job's present labels. Raises JobNotFound."""
     async with store.project_unit() as unit:
-        read = await _read(unit, job_id)
-    shortcuts = await to_thread.run_sync(find_shortcuts, read.sample)
-    return _judged(read, shortcuts)
+        gathered = await _gather(unit, job_id)
+    shortcuts = await to_thread.run_sync(find_shortcuts, gathered.sample)
+    return _assemble(gathered, shortcuts)
 
 
-async def _read(unit: ProjectUnit, job_id: JobId) -> _Read:
+async def _gather(unit: ProjectUnit, job_id: JobId) -> _Gathered:
     job = await unit.jobs.get(job_id)
     task = job.config.task
     columns, gold_field = await unit.jobs.columns(job_id)
@@ -97,20 +97,20 @@ async def _read(unit: ProjectUnit, job_id: JobId) -> _Read:
     if task.gold_field is not None:
         async for state, text in unit.gold.pairs(job_id):
             gold.add(state, text)
-            if state.position in compared and (meant := reader.of(text)) is not None:
-                gold_labels[state.position] = meant
-    return _Read(job, summaries, tally, sample, gold, found, gold_labels)
+            if state.position in compared and (gold_label := reader.of(text)) is not None:
+                gold_labels[state.position] = gold_label
+    return _Gathered(job, summaries, tally, sample, gold, found, gold_labels)
 
 
-def _judged(read: _Read, shortcuts: list[Shortcut]) -> Report:
-    job, labels = read.job, read.job.config.task.labels
-    search = read.summaries.search_facts(job.progress.utility)
-    baselines = compare(read.summaries.baselines(), read.found, read.gold_labels, labels)
-    ranking = ranked(read.summaries.labellings(), baselines, job.config.search.alpha)
+def _assemble(gathered: _Gathered, shortcuts: list[Shortcut]) -> Report:
+    job, labels = gathered.job, gathered.job.config.task.labels
+    search = gathered.summaries.search_facts(job.progress.utility)
+    baselines = compare(gathered.summaries.baselines(), gathered.found, gathered.gold_labels, labels)
+    ranking = ranked(gathered.summaries.labellings(), baselines, job.config.search.alpha)
     evidence = Evidence(
         job=job,
-        shares=read.tally.shares(labels),
-        unsure=read.tally.unsure,
+        shares=gathered.tally.shares(labels),
+        unsure=gathered.tally.unsure,
         search=search,
         coherence=coherence(job.config.search, search),
         shortcuts=shortcuts,
@@ -121,19 +121,19 @@ def _judged(read: _Read, shortcuts: list[Shortcut]) -> Report:
         job=job,
         verdict=worst(reasons),
         reasons=reasons,
-        labels=found_shares(evidence.shares, read.summaries.expected_counts),
-        statuses={status: read.tally.statuses.get(status, 0) for status in LabelStatus},
+        labels=found_shares(evidence.shares, gathered.summaries.expected_counts),
+        statuses={status: gathered.tally.statuses.get(status, 0) for status in LabelStatus},
         unsure=evidence.unsure,
-        confidence=read.tally.confidence_bins(),
+        confidence=gathered.tally.confidence_bins(),
         coherence=evidence.coherence,
         shortcuts=shortcuts,
         search=search,
         baselines=baselines,
         ranking=ranking,
-        cost=_cost(job, read.summaries),
+        cost=_cost(job, gathered.summaries),
         known_accuracy=known_accuracy(search),
-        gold=read.gold.agreement(),
-        calibration=read.gold.calibration(),
+        gold=gathered.gold.agreement(),
+        calibration=gathered.gold.calibration(),
     )
 
 

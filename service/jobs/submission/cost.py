@@ -9,7 +9,7 @@ from service.jobs.submission.sharding import ShardPlan
 from service.jobs.task.problem import ANCHOR_SHARE, SPECIAL_TOKENS, cost_of, search_parameters, strategy_of
 from service.search.predictions.panel import Panel
 from service.search.predictions.prompt_tree import Usage
-from service.search.strategies.cost import Asked, ShardLengths
+from service.search.strategies.cost import LaterDemonstrations, ShardLengths
 from service.search.strategies.cost_simulation import never_cancelled
 
 
@@ -61,9 +61,9 @@ def _with_one_prompt_each(
     anchor, later = cost.alone(strategy, parameters, shards[0], check_wanted), shards[1:]
     if not later:
         return anchor.usage
-    asked = _by_panel(anchor.panel, shards[0]) if anchor.panel else _by_anchor(config, shards[0], lengths)
-    usage = anchor.usage + Usage(0, 0, sum(asked.first) + sum(asked.others), modelled=True)
-    return sum((cost.behind(parameters, shard, asked) for shard in later), usage)
+    demonstrations = _of_panel(anchor.panel, shards[0]) if anchor.panel else _of_anchor(config, shards[0], lengths)
+    usage = anchor.usage + Usage(0, 0, sum(demonstrations.first) + sum(demonstrations.others), modelled=True)
+    return sum((cost.behind(parameters, shard, demonstrations) for shard in later), usage)
 
 
 def _lengths_of(
@@ -82,13 +82,13 @@ def _lengths_of(
     )
 
 
-def _by_panel(panel: Panel, anchor: ShardLengths) -> Asked:
+def _of_panel(panel: Panel, anchor: ShardLengths) -> LaterDemonstrations:
     """The lengths of the demonstrations of the panel's members."""
     tokens = [sum(anchor.tokens[row] for row, _ in member.demonstrations) for member in panel.members]
-    return Asked(tokens[: panel.first], tokens[panel.first :])
+    return LaterDemonstrations(tokens[: panel.first], tokens[panel.first :])
 
 
-def _by_anchor(config: JobConfig, anchor: ShardLengths, lengths: Lengths) -> Asked:
+def _of_anchor(config: JobConfig, anchor: ShardLengths, lengths: Lengths) -> LaterDemonstrations:
     """The lengths of the anchor's demonstrations, as many as fit, in several orders."""
     prefix = min(sum(anchor.tokens), int(ANCHOR_SHARE * (lengths.context - SPECIAL_TOKENS)))
-    return Asked([prefix], [prefix] * config.search.second_opinions)
+    return LaterDemonstrations([prefix], [prefix] * config.search.second_opinions)

@@ -68,7 +68,7 @@ async def build_problem(
     rows; the rows `left_out` get no label. Raises BackendError.
     """
     room = await _room(scorer)
-    own = await _counted(scorer, config, rows, left_out)
+    own = await _without_anchor(scorer, config, rows, left_out)
     own = replace(own, shares=shares_of_shard(config.task, own.known, len(own.texts), job_rows or len(rows)))
     longest = max(own.demonstration_tokens.values(), default=0)
     left = None if room is None else room - longest
@@ -77,7 +77,7 @@ async def build_problem(
     own = replace(own, budget_tokens=left)
     if anchor is None or not anchor.labels:
         return own
-    before = replace(await _counted(scorer, config, anchor.rows), budget_tokens=left)
+    before = replace(await _without_anchor(scorer, config, anchor.rows), budget_tokens=left)
     if anchor.panel is not None:
         return _behind_panel(own, before, anchor.panel)
     if left is not None and room is not None:
@@ -113,7 +113,7 @@ def _arrangements(problem: Problem, shown: Sequence[Row], labels: Mapping[Row, L
     return [problem.demonstrations(order, labels) for order in orders]
 
 
-async def _counted(
+async def _without_anchor(
     scorer: Scorer, config: JobConfig, rows: Sequence[ShardRow], left_out: Collection[Row] = ()
 ) -> Problem:
     """The problem of these rows, except those left out, without anchor and budget."""

@@ -59,7 +59,7 @@ def find_impossible(task: Task, rows: Iterable[Fields], groups: Sequence[int]) -
     constraints = Constraints(list(related), [rule for _, rule in rules])
     rules_of = _by_group(constraints, rules)
     found = [
-        _narrowed(rules_of[group], len(task.labels))
+        _narrow(rules_of[group], len(task.labels))
         for group in rules_of
         if _is_impossible(group, [rule for _, rule in rules_of[group]], len(task.labels))
     ]
@@ -96,7 +96,7 @@ def _is_impossible(rows: Sequence[Row], rules: Sequence[Constraint], classes: in
     return best.proven and bool(constraints.conflicts(best.labels))
 
 
-def _narrowed(rules: Sequence[Numbered], classes: int) -> Impossible:
+def _narrow(rules: Sequence[Numbered], classes: int) -> Impossible:
     """The group with only those of its rules that contradict one another."""
     needed = list(rules)
     for rule in rules if len(rules) <= MAX_NARROWED else ():
