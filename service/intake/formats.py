@@ -119,8 +119,8 @@ def detect_format(upload: Upload, head: bytes) -> Detected:
     if declared is None:
         return Detected(found or _sniff(head))
     if found is not None and found is not declared:
-        said = "its name or content type says"
-        return Detected(found, f"the file is {_NAMES[found]}, not {_NAMES[declared]} as {said}, and was read so")
+        names = f"{_NAMES[found]}, not {_NAMES[declared]}"
+        return Detected(found, f"the file is {names} as its name or content type says, and was read so")
     if declared is Format.JSONL and found is None and head.removeprefix(_BOM).strip():
         _refuse_what_is_no_json(head)
     return Detected(declared)

@@ -1,4 +1,4 @@
-"""Lists the scoring backends with what a probe finds out about each."""
+"""Lists the configured scoring backends, each with the result of a probe."""
 
 import asyncio
 import time
@@ -8,14 +8,14 @@ from service.errors import BackendError
 from service.ports.scoring import Scorers
 from service.records.scoring import BackendInfo
 
-PROBE_SECONDS = 10.0  # the longest wait for one backend; all are asked at once
-REMEMBERED_SECONDS = 5.0  # so that a page that is polled does not become load on the inference servers
+PROBE_SECONDS = 10.0  # the longest wait for one backend; all are probed at once
+REMEMBERED_SECONDS = 5.0  # so that clients which poll the list do not load the inference servers
 
 
 class ModelDirectory:
-    """The configured backends as a probe finds them, the default first.
+    """Probes all configured backends, and caches the list for a few seconds.
 
-    A list is given again for a few seconds, and callers that come while one is made wait for it.
+    Callers that come during a probe wait for its result. The default backend is the first of the list.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class ModelDirectory:
         self._found_at: float | None = None
 
     async def listed(self) -> tuple[BackendInfo, ...]:
-        """What the probes say now, or said a few seconds ago; errors become problems of their backend."""
+        """The probe results, at most a few seconds old; errors become problems of their backend."""
         async with self._turn:
             if self._found_at is None or self._clock() - self._found_at >= self._remembered_seconds:
                 self._found = tuple(await asyncio.gather(*map(self._probe, self._scorers.names())))

@@ -1,4 +1,4 @@
-"""What people ask of a stored job: to pause, to resume, to stop, to be removed (docs/decisions/0018)."""
+"""Use cases by which people pause, resume, cancel and delete a job (docs/decisions/0018)."""
 
 from service.identifiers import JobId
 from service.ports.store import ProjectStore
@@ -7,7 +7,7 @@ from service.records.jobs import Job
 
 
 async def pause(store: ProjectStore, job_id: JobId) -> Job:
-    """Let a job wait until it is resumed; workers notice when they renew their lease.
+    """Pause a job until a person resumes it; workers notice when they next renew their lease.
 
     Raises JobNotFound and JobFinished.
     """
@@ -18,7 +18,7 @@ async def pause(store: ProjectStore, job_id: JobId) -> Job:
 
 
 async def resume(store: ProjectStore, job_id: JobId) -> Job:
-    """Let a paused job go on; one that waits for its backend or for tokens is tried at once.
+    """Resume a paused job; if it waits for its backend or for tokens, it is tried at once.
 
     Raises JobNotFound and JobFinished.
     """
@@ -29,7 +29,7 @@ async def resume(store: ProjectStore, job_id: JobId) -> Job:
 
 
 async def cancel(store: ProjectStore, job_id: JobId) -> Job:
-    """Ask for a job to stop; workers notice when they renew their lease. Raises JobNotFound and JobFinished."""
+    """Cancel a job; workers notice when they next renew their lease. Raises JobNotFound and JobFinished."""
     async with store.project_unit() as unit:
         job = await unit.jobs.request_cancel(job_id)
         await unit.audit.record(AuditEntry.by(store.caller, AuditAction.JOB_CANCELLED, job_id))
@@ -37,7 +37,7 @@ async def cancel(store: ProjectStore, job_id: JobId) -> Job:
 
 
 async def remove(store: ProjectStore, job_id: JobId) -> None:
-    """Delete a finished job with all that belongs to it. Raises JobNotFound and WrongState."""
+    """Delete a finished job with all its data. Raises JobNotFound and WrongState."""
     async with store.project_unit() as unit:
         await unit.jobs.remove(job_id)
         await unit.audit.record(AuditEntry.by(store.caller, AuditAction.JOB_DELETED, job_id))

@@ -1,4 +1,4 @@
-"""Reads jobs, label states and events page by page."""
+"""Use cases that read jobs, label states and events, page by page."""
 
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -15,25 +15,25 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice(Generic[Item]):
-    """Some items of a longer list, and whether more follow."""
+    """A page of a longer list, and whether more items follow."""
 
     items: list[Item]
     has_more: bool
 
 
 def _slice(items: list[Item], limit: int) -> Slice[Item]:
-    """Cut what was asked for with one item to spare."""
+    """The page from items that were queried with one more than the limit."""
     return Slice(items=items[:limit], has_more=len(items) > limit)
 
 
 async def read_job(store: ProjectStore, job_id: JobId) -> Job:
-    """The job as it is now. Raises JobNotFound."""
+    """The present state of a job. Raises JobNotFound."""
     async with store.project_unit() as unit:
         return await unit.jobs.get(job_id)
 
 
 async def read_stream_quotas(store: ProjectStore, job_id: JobId) -> Quotas:
-    """What the project may have, once it is sure that the job is the project's. Raises JobNotFound."""
+    """The quotas of the caller's project; first checks that the job belongs to it. Raises JobNotFound."""
     async with store.project_unit() as unit:
         await unit.jobs.get(job_id)
         return await quotas_of(unit, store.quotas)
@@ -42,7 +42,7 @@ async def read_stream_quotas(store: ProjectStore, job_id: JobId) -> Quotas:
 async def list_jobs(
     store: ProjectStore, *, limit: int, before: tuple[str, str] | None, status: JobStatus | None
 ) -> Slice[Job]:
-    """Jobs, newest first, older than the (created_at, id) given."""
+    """A page of jobs, newest first, older than the given (created_at, id)."""
     async with store.project_unit() as unit:
         return _slice(await unit.jobs.page(limit=limit + 1, before=before, status=status), limit)
 
@@ -50,7 +50,7 @@ async def list_jobs(
 async def list_labels(
     store: ProjectStore, job_id: JobId, *, limit: int, after: tuple[float, int] | None, by_confidence: bool
 ) -> tuple[Job, Slice[tuple[str, LabelState]]]:
-    """The job, and row ids with label states behind the (confidence, position) given. Raises JobNotFound."""
+    """The job, and a page of row ids with label states after the given (confidence, position). Raises JobNotFound."""
     async with store.project_unit() as unit:
         job = await unit.jobs.get(job_id)
         states = await unit.labels.page(job_id, limit=limit + 1, after=after, by_confidence=by_confidence)
@@ -58,9 +58,9 @@ async def list_labels(
 
 
 async def list_events(store: ProjectStore, job_id: JobId, *, after: int, limit: int) -> tuple[Job, Slice[Event]]:
-    """The job, and then its events behind a sequence number: a final job's last page ends its log.
+    """The job, and a page of its events after a sequence number. Raises JobNotFound.
 
-    Raises JobNotFound.
+    It reads the job first: so if the job is final, the events are complete at the last page.
     """
     async with store.project_unit() as unit:
         job = await unit.jobs.get(job_id)

@@ -1,4 +1,4 @@
-"""Removes what is older than the operator keeps it, in small units of work (docs/retention.md)."""
+"""Deletes data past its retention period, in small units of work (docs/retention.md)."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -9,35 +9,35 @@ from service.ports.retention import RetentionStore
 from service.ports.store import Store
 from service.records.jobs import Swept
 
-CHUNK_ROWS = 5_000  # removed by one unit of work, which so lasts for milliseconds
+CHUNK_ROWS = 5_000  # rows that one unit of work deletes, within milliseconds
 CHUNK_JOBS = 100
-MOST_CHUNKS = 50  # of one kind in one turn; the rest is left to the next, so that no kind keeps the others waiting
+MOST_CHUNKS = 50  # of one kind per run; the next run deletes the rest, so that no kind delays the others
 
 Sweep = Callable[[RetentionStore], Awaitable[Swept]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """How long things are kept; None is for good."""
+    """The retention period of each kind of data; None keeps it for ever."""
 
     idempotency_keys: timedelta  # since their first use
     events: timedelta | None  # since the end of their job
     jobs: timedelta | None  # since their end
     usage: timedelta | None
-    deliveries: timedelta | None  # to webhooks, since they were written; those still to be sent stay
+    deliveries: timedelta | None  # to webhooks, since their creation; pending ones are kept
     audit: timedelta | None
 
 
 @dataclass(frozen=True, slots=True)
 class Tidied:
-    """What was removed in one turn, by its name, and whether there is more to remove at once."""
+    """The number of rows that one run deleted, by kind, and whether more data is past its period."""
 
     removed: Mapping[str, int]
     has_more: bool
 
 
 async def tidy(store: Store, retention: Retention) -> Tidied:
-    """One turn of the maintainer; where another one is at work it has nothing to do. Raises StorageUnavailable."""
+    """Run all deletions once; does nothing while another process runs them. Raises StorageUnavailable."""
     removed, has_more = Counter[str](), False
     for name, sweep in _sweeps(retention):
         for _ in range(MOST_CHUNKS):
@@ -54,7 +54,7 @@ async def tidy(store: Store, retention: Retention) -> Tidied:
 
 
 def _sweeps(kept: Retention) -> Iterator[tuple[str, Sweep]]:
-    """What there is to remove. Jobs come before their logs, which need not be shortened if they go anyway."""
+    """The deletions by kind. Jobs come before event logs, since deleting a job also deletes its log."""
     yield "idempotency_keys", lambda unit: unit.drop_idempotency_keys(kept.idempotency_keys, at_most=CHUNK_ROWS)
     if (jobs := kept.jobs) is not None:
         yield "jobs", lambda unit: unit.retire_jobs(jobs, at_most=CHUNK_JOBS)

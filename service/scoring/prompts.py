@@ -92,9 +92,9 @@ class PromptScorer:
             return TreeScores({})
         ids = await encode_tree(self._encoder, layout) if self._wire.takes_token_ids else None
         find = partial(
-            self._found_behind, labels, all_spellings=all_spellings, separator=separator, as_text=ids is None
+            self._label_tokens, labels, all_spellings=all_spellings, separator=separator, as_text=ids is None
         )
-        tokens = await _behind_leaves(layout, find)
+        tokens = await _leaf_tokens(layout, find)
         execution = TreeExecution(layout, tokens, ids, self._wire, self._executor)
         schedule = WarmupSchedule(
             layout,
@@ -118,7 +118,7 @@ class PromptScorer:
         """Close every connection."""
         await self._wire.close()
 
-    async def _found_behind(
+    async def _label_tokens(
         self, labels: Sequence[str], behind: str, *, all_spellings: bool, separator: str, as_text: bool
     ) -> LabelTokens:
         """The labels' tokens behind prompts that end with `behind`, from memory if possible. Raises BackendError."""
@@ -146,7 +146,7 @@ class PromptScorer:
         return tuple(max(answer.by_id.values()) for answer in answers)
 
 
-async def _behind_leaves(layout: Layout, find: Callable[[str], Coroutine[Any, Any, LabelTokens]]) -> list[LabelTokens]:
+async def _leaf_tokens(layout: Layout, find: Callable[[str], Coroutine[Any, Any, LabelTokens]]) -> list[LabelTokens]:
     """The labels' tokens behind each leaf; looks them up once for each distinct prompt ending. Raises BackendError."""
     endings = [ending(layout.last_characters(leaf, ENDING_CHARACTERS)) for leaf in range(len(layout.leaves))]
     distinct = list(dict.fromkeys(endings))

@@ -39,7 +39,7 @@ class _Replica:
         finally:
             self.prompts -= prompts
 
-    def passed_over(self, now: float) -> bool:
+    def is_unavailable(self, now: float) -> bool:
         """True while the replica is down or undergoing a recovery trial."""
         return self.down_until is not None and (now < self.down_until or self.prompts > 0)
 
@@ -83,11 +83,11 @@ class ReplicatedScorer:
         ]
         if not reached:
             return replace(numbered[1], name=self._name, replicas=len(infos), problems=tuple(missing))
-        return _merged(self._name, reached, missing, replicas=len(infos))
+        return _merge(self._name, reached, missing, replicas=len(infos))
 
     async def identify(self) -> BackendIdentity:
         """The identity on which all replicas that answer agree. Raises BackendChanged, BackendUnavailable."""
-        asked = [one for one in self._replicas if not one.passed_over(self._clock())] or self._replicas
+        asked = [one for one in self._replicas if not one.is_unavailable(self._clock())] or self._replicas
         outcomes = await asyncio.gather(*(self._identity(one) for one in asked), return_exceptions=True)
         found = dict[int, BackendIdentity]()
         failures = list[BackendUnavailable]()
@@ -102,7 +102,7 @@ class ReplicatedScorer:
             raise _all_down(failures)
         (first, identity), *others = found.items()
         for number, other in others:
-            _same(identity, other, f"replicas {first} and {number} are not the same")
+            _check_same(identity, other, f"replicas {first} and {number} are not the same")
         self._agreed = identity
         return identity
 
@@ -136,7 +136,7 @@ class ReplicatedScorer:
             left.remove(replica)
             try:
                 if replica.down_until is not None:
-                    await self._still_the_same(replica)
+                    await self._check_unchanged(replica)
                 answer = await ask(replica)
             except BackendUnavailable as error:
                 replica.down_until = self._clock() + (error.retry_after_seconds or _DOWN_SECONDS)
@@ -157,7 +157,7 @@ class ReplicatedScorer:
     def _next(self, left: Sequence[_Replica]) -> _Replica:
         """The most preferred replica that is up and not far busier than the mean; if none is up, the first."""
         now = self._clock()
-        up = [replica for replica in left if not replica.passed_over(now)]
+        up = [replica for replica in left if not replica.is_unavailable(now)]
         if not up:
             return left[0]
         mean = sum(replica.prompts for replica in up) / len(up)
@@ -170,11 +170,11 @@ class ReplicatedScorer:
             replica.down_until = self._clock() + (error.retry_after_seconds or _DOWN_SECONDS)
             raise
 
-    async def _still_the_same(self, replica: _Replica) -> None:
+    async def _check_unchanged(self, replica: _Replica) -> None:
         """Check a replica that was down. Raises BackendChanged if it now has another identity."""
         identity = await self._identity(replica)
         if self._agreed is not None:
-            _same(self._agreed, identity, f"replica {replica.number} was away and has come back as another")
+            _check_same(self._agreed, identity, f"replica {replica.number} was away and has come back as another")
 
 
 def _queries(tree: PromptTree) -> Iterator[object]:
@@ -194,7 +194,7 @@ def _beginning(tree: PromptTree) -> str:
     return text[:BEGINNING_CHARACTERS]
 
 
-def _same(one: BackendIdentity, other: BackendIdentity, otherwise: str) -> None:
+def _check_same(one: BackendIdentity, other: BackendIdentity, otherwise: str) -> None:
     """Check that two identities agree. Raises BackendChanged, with `otherwise` as the beginning of its message."""
     if not one.agrees_with(other):
         difference = (
@@ -213,7 +213,7 @@ def _all_down(failures: Sequence[BackendUnavailable]) -> BackendUnavailable:
     return BackendUnavailable(message, min(waits, default=None), kind=failures[-1].kind, status=failures[-1].status)
 
 
-def _merged(name: str, infos: dict[int, BackendInfo], missing: Sequence[str], *, replicas: int) -> BackendInfo:
+def _merge(name: str, infos: dict[int, BackendInfo], missing: Sequence[str], *, replicas: int) -> BackendInfo:
     """Merge the probe results of all replicas that were reached into one."""
     each = list(infos.values())
     contexts = {number: info.context_tokens for number, info in infos.items() if info.context_tokens is not None}

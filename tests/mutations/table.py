@@ -362,8 +362,8 @@ MUTATIONS = (
     Mutation(
         "gold that is none of the labels counts as wrong",
         "service/jobs/reporting/calibration.py",
-        "if meant is None:",
-        "if meant is None and not gold:",
+        "if gold_label is None:",
+        "if gold_label is None and not gold:",
         ("tests/unit/jobs/health/test_calibration.py::test_gold_that_is_no_label_is_neither_right_nor_wrong",),
     ),
     Mutation(

@@ -56,7 +56,7 @@ _PLAIN_WORDS = {
 
 def _in_plain_words(message: str) -> str:
     """Translate a message of the csv module for the people who write files."""
-    return next((words for said, words in _PLAIN_WORDS.items() if said in message), message)
+    return next((words for phrase, words in _PLAIN_WORDS.items() if phrase in message), message)
 
 
 class _EndlessRecord(Exception):

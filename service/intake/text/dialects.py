@@ -32,9 +32,9 @@ def detect_dialect(head: bytes, default: str, *, cut: bool) -> Dialect:
     line_end = b"\r" if returns else b"\n"
     notes = ("lines end with a carriage return alone, as in old Mac files",) if returns else ()
     text = head.decode("utf-8", errors="surrogateescape").removeprefix(_BOM)
-    if (said := _SEPARATOR_LINE.match(text)) is not None and said[1] not in '"\r\n':
-        note = f"cells are separated by {_name(said[1])}, as the file's first line says ({said[0].strip()})"
-        return Dialect(separator=said[1], line_end=line_end, skipped_lines=1, assumptions=(*notes, note))
+    if (declared := _SEPARATOR_LINE.match(text)) is not None and declared[1] not in '"\r\n':
+        note = f"cells are separated by {_name(declared[1])}, as the file's first line says ({declared[0].strip()})"
+        return Dialect(separator=declared[1], line_end=line_end, skipped_lines=1, assumptions=(*notes, note))
     samples = {separator: _sample(text, separator, cut=cut) for separator in SEPARATORS}
     fitting = [separator for separator, sample in samples.items() if sample.fits and sample.columns > 1]
     if default in fitting or (samples[default].columns > 1 and not fitting):

@@ -77,13 +77,13 @@ def _run(
         env=_environment(),
     ) as process:
         try:
-            said, complained = _awaited(process, check_wanted)
+            result, errors = _communicate(process, check_wanted)
         finally:
             process.kill()  # does nothing to one that has ended
-        return subprocess.CompletedProcess(process.args, process.returncode, said, complained)
+        return subprocess.CompletedProcess(process.args, process.returncode, result, errors)
 
 
-def _awaited(process: "subprocess.Popen[bytes]", check_wanted: Callable[[], None]) -> tuple[bytes, bytes]:
+def _communicate(process: "subprocess.Popen[bytes]", check_wanted: Callable[[], None]) -> tuple[bytes, bytes]:
     """The process's standard output and error. Raises PayloadTooLarge if it takes too long, and by `check_wanted`."""
     deadline = time.monotonic() + _WALL_SECONDS
     while True:
@@ -115,20 +115,20 @@ def _outcome(done: "subprocess.CompletedProcess[bytes]", form: str = "Parquet") 
         return Outcome(faults=(fault,), counts=((None, 1),))
     if done.returncode:
         raise RuntimeError(f"{form} files cannot be read here: {done.stderr.decode(errors='replace')[-1_000:]}")
-    said: dict[str, Any] = orjson.loads(done.stdout)
-    if said["too_large"] is not None:
-        raise PayloadTooLarge(said["too_large"])
-    if said["no_room"]:
+    result: dict[str, Any] = orjson.loads(done.stdout)
+    if result["too_large"] is not None:
+        raise PayloadTooLarge(result["too_large"])
+    if result["no_room"]:
         raise SpoolFull("the disk for uploads is full")
-    counts = tuple((field, count) for field, count in said["counts"])
-    faults = tuple(Fault(**fault) for fault in said["faults"])
-    assumptions = tuple(said["assumptions"])
+    counts = tuple((field, count) for field, count in result["counts"])
+    faults = tuple(Fault(**fault) for fault in result["faults"])
+    assumptions = tuple(result["assumptions"])
     return Outcome(
         faults=faults,
         counts=counts,
         assumptions=assumptions,
-        arrow_schema=said["arrow_schema"],
-        doubt_about_names=said["doubt_about_names"],
+        arrow_schema=result["arrow_schema"],
+        doubt_about_names=result["doubt_about_names"],
     )
 
 

@@ -1,4 +1,4 @@
-"""Between the types of Arrow and the values of JSON, there and back."""
+"""Converts between Arrow's types and JSON's values, so that a Parquet result has its data set's types again."""
 
 import json
 from collections.abc import Sequence
@@ -8,18 +8,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_CLASSES = b"huggingface"  # the key of the metadata in which `datasets` keeps its features, ClassLabel among them
+_CLASSES = b"huggingface"  # metadata key under which the library `datasets` stores its features, such as ClassLabel
 
 
 def is_written_as_text(kind: pa.DataType) -> bool:
-    """Whether JSON does not have the values and they are written as texts in one way: dates, times and decimals."""
+    """Whether JSON lacks the type but there is one standard text form: dates, times and decimals."""
     types = pa.types
     tests = (types.is_date, types.is_time, types.is_timestamp, types.is_decimal)
     return any(test(kind) for test in tests)
 
 
 def as_read(kind: pa.DataType) -> pa.DataType:
-    """The type by whose values rows are stored: this one, with text in place of what JSON does not have."""
+    """The type of the stored values: this type, with text in place of the types that JSON lacks."""
     types = pa.types
     if is_written_as_text(kind):
         return pa.string()
@@ -39,7 +39,7 @@ def _value_as_read(kind: pa.DataType) -> pa.Field:
 
 
 def typed(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """Values as they are stored, in the type that they had. Raises what Arrow raises where one cannot be so."""
+    """Convert stored values back to the type that they had. Raises Arrow's errors if a value does not fit."""
     if as_read(kind) == kind:
         return pa.array(values, kind)
     if pa.types.is_struct(kind):
@@ -72,12 +72,12 @@ def _from_texts(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     texts = pa.array(values, pa.string())
     if not pa.types.is_time(kind):
         return texts.cast(kind)
-    moments = pc.binary_join_element_wise("1970-01-01", texts, " ")  # Arrow reads times as part of a moment only
+    moments = pc.binary_join_element_wise("1970-01-01", texts, " ")  # Arrow parses times only as part of a timestamp
     return moments.cast(pa.timestamp(kind.unit)).cast(kind)
 
 
 def in_categories(values: Sequence[Any], dictionary: pa.DictionaryArray) -> pa.Array:
-    """Values as positions in a dictionary. Raises what Arrow raises where one is not in it."""
+    """Values as a dictionary array with these categories. Raises Arrow's errors if a value is not among them."""
     kind, categories = dictionary.type, dictionary.dictionary
     plain = pa.array(values, kind.value_type)
     indices = pc.index_in(plain, value_set=categories)
@@ -87,12 +87,12 @@ def in_categories(values: Sequence[Any], dictionary: pa.DictionaryArray) -> pa.A
 
 
 def with_features(metadata: dict[bytes, bytes] | None, found: pa.Schema) -> dict[bytes, bytes] | None:
-    """The file's metadata, in which `datasets` finds the result's own columns beside the user's features."""
+    """The file's metadata with the result's columns added to the features of `datasets`, if it has these."""
     try:
         classes = json.loads((metadata or {})[_CLASSES])
         features = classes["info"]["features"]
         for field in found:
             features[field.name] = {"dtype": str(field.type).replace("double", "float64"), "_type": "Value"}
-    except (KeyError, TypeError, ValueError):  # none, or none that `datasets` has written
+    except (KeyError, TypeError, ValueError):  # no metadata of `datasets`
         return metadata
     return {**(metadata or {}), _CLASSES: json.dumps(classes).encode()}

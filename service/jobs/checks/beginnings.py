@@ -1,11 +1,11 @@
-"""What texts have in common at their beginning. Character by character, as `os.path` does it, is slow for long ones."""
+"""Finds common prefixes of texts; compares by bisection, since `os.path.commonprefix` is slow for long texts."""
 
 from collections.abc import Sequence
 from itertools import pairwise
 
 
 def common_length(one: str, other: str) -> int:
-    """How many characters both begin with, found by halving: Python compares long pieces at once."""
+    """The length of the common prefix, found by bisection: Python compares long slices fast."""
     same, differs = 0, min(len(one), len(other)) + 1
     while differs - same > 1:
         middle = (same + differs) // 2
@@ -17,14 +17,14 @@ def common_length(one: str, other: str) -> int:
 
 
 def common_beginning(texts: Sequence[str]) -> str:
-    """What all of these texts begin with; of no texts, nothing."""
+    """The common prefix of all texts; empty if there are none."""
     if not texts:
         return ""
-    first, last = min(texts), max(texts)  # whatever is sorted between them begins as both do
+    first, last = min(texts), max(texts)  # every text between them in sorted order has their common prefix
     return first[: common_length(first, last)]
 
 
 def shared_by_neighbours(texts: Sequence[str]) -> float:
-    """The share of the characters of these texts that the text before begins with, too."""
+    """The share of all characters that belong to the common prefix of a text and the one before it."""
     shared = sum(common_length(before, text) for before, text in pairwise(texts))
     return shared / max(1, sum(map(len, texts)))

@@ -1,4 +1,4 @@
-"""Reads a job's configuration and says field by field what is wrong with it."""
+"""Parses and checks the configuration of a new job, and reports its faults by field."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from service.jobs.checks.task_faults import task_faults
 
 
 def parse_config(raw: Any) -> JobConfig:
-    """The configuration of a new job in this JSON value. Raises InvalidConfig with a dotted field for every fault."""
+    """Parse the configuration of a new job. Raises InvalidConfig with the dotted name of each faulty field."""
     config = _validated(raw)
     if faults := list(task_faults(config.task)):
         raise InvalidConfig("the configuration cannot be used", faults)
@@ -21,12 +21,12 @@ def parse_config(raw: Any) -> JobConfig:
 
 
 def _validated(raw: Any) -> JobConfig:
-    """What every configuration must fulfil, new or stored. Raises InvalidConfig."""
+    """Check what holds for every configuration, new or stored, and the length of labels. Raises InvalidConfig."""
     try:
         config = JobConfig.model_validate(raw)
     except ValidationError as error:
         faults = [
-            Fault(_told(found), field=_dotted(found["loc"], raw) or None)
+            Fault(_message(found), field=_dotted(found["loc"], raw) or None)
             for found in error.errors(include_url=False, include_input=False)
         ]
         raise InvalidConfig("the configuration cannot be used", list(dict.fromkeys(faults))) from error
@@ -35,7 +35,7 @@ def _validated(raw: Any) -> JobConfig:
 
 
 def _check_label_lengths(config: JobConfig) -> None:
-    """Jobs that are stored may have longer ones. Raises InvalidConfig."""
+    """Check the labels' length, which stored jobs may exceed. Raises InvalidConfig."""
     faults = [
         Fault(
             f"the label has {len(label)} characters and may have {MAX_LABEL_CHARACTERS}; "
@@ -49,14 +49,14 @@ def _check_label_lengths(config: JobConfig) -> None:
         raise InvalidConfig("the configuration cannot be used", faults)
 
 
-def _told(found: ErrorDetails) -> str:
+def _message(found: ErrorDetails) -> str:
     if found["type"] == "extra_forbidden":
         return unknown_field(found["loc"], JobConfig)
     return sentence(found["type"], found["msg"], found.get("ctx", {}))
 
 
 def _dotted(location: Sequence[str | int], raw: Any) -> str:
-    """The path users wrote, without the names that pydantic puts in for the members of a union."""
+    """The path that the user wrote, without the parts that pydantic adds for members of a union."""
     path: list[str] = []
     value = raw
     for depth, part in enumerate(location):

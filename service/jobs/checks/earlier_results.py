@@ -1,4 +1,4 @@
-"""Takes in a data set that was labelled before: what to do with the columns that its result added."""
+"""Drops or renames the result columns of a data set that this service has labelled before."""
 
 from collections.abc import Iterator
 
@@ -11,18 +11,18 @@ _PREFIX = "earlier_"
 
 
 def without_earlier_results(source: RowSource, wanted: EarlierResults) -> RowSource:
-    """The data set as the configuration wants it: as it is, or without the columns of a result under their names."""
+    """The data set, with earlier result columns dropped or renamed if the configuration says so."""
     return source if wanted is EarlierResults.REFUSE else _Changed(source, wanted)
 
 
 class _Changed:
-    """A data set whose columns of an earlier result are left out or have other names."""
+    """A data set with earlier result columns dropped or renamed."""
 
     def __init__(self, source: RowSource, wanted: EarlierResults) -> None:
         self._source, self._wanted = source, wanted
 
     def rows(self, faults: FaultLog) -> Iterator[SourceRow]:
-        """Every row that can be read. Raises PayloadTooLarge and UnsupportedFormat."""
+        """See RowSource."""
         for row in self._source.rows(faults):
             if _OURS.isdisjoint(row.fields):
                 yield row
@@ -36,7 +36,7 @@ class _Changed:
                 yield SourceRow(row.line, {_new_name(name): value for name, value in row.fields.items()})
 
     def sha256(self) -> str:
-        """Names the bytes that were sent."""
+        """See RowSource."""
         return self._source.sha256()
 
 
@@ -45,5 +45,5 @@ def _new_name(name: str) -> str:
 
 
 def _taken(row: SourceRow) -> str | None:
-    """A name that a column would get and another one has."""
+    """A new name that another column already has; None if there is no such clash."""
     return next((_PREFIX + name for name in row.fields if name in _OURS and _PREFIX + name in row.fields), None)

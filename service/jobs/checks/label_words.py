@@ -1,4 +1,4 @@
-"""Whether the labels are words that the language model would say where it is asked, and words of like length."""
+"""Warns about labels that the language model would hardly say after the rows, or that differ in length."""
 
 import asyncio
 import math
@@ -14,20 +14,20 @@ from service.ports.scoring import Scorer
 from service.search.predictions.prompt_tree import PromptTree, Query, TreeScores
 
 SAMPLE_ROWS = 12
-SAMPLE_SECONDS = 15.0  # the longest that a request waits for the sample; without an answer nothing is said of it
-# With a language model of 135 million parameters, labels had 2 to 13 % in prompts that lead up to them, 0.5 % where
-# other topics fit as well (docs/probe.md).
+SAMPLE_SECONDS = 15.0  # longest wait of a request for the sample; if it expires, there is no warning
+# With a language model of 135 million parameters, labels had 2 to 13 % of the probability in prompts that lead up
+# to them, and 0.5 % in prompts that other topics fit as well (docs/probe.md).
 LEAST_SHARE = 0.01
-MOST_TOKENS_APART = 1  # that labels may differ by without a word
+MOST_TOKENS_APART = 1  # difference in length that needs no warning
 
-_BEFORE = "is"  # any word will do: what a tokenizer puts before a text is not counted
+_BEFORE = "is"  # any word will do: only the difference in tokens counts
 
 
 @dataclass(frozen=True, slots=True)
 class LabelTrial:
-    """What a dozen rows tell of the labels: what is doubtful, and how many prompts one question takes.
+    """The result of scoring the labels of a dozen rows: warnings, and the number of prompts per query.
 
-    A label of several tokens takes a prompt for each of its beginnings; beginnings that labels share are asked once.
+    A label of several tokens needs a prompt for each of its prefixes; labels share the prompts of common prefixes.
     """
 
     warnings: tuple[str, ...] = ()
@@ -35,7 +35,7 @@ class LabelTrial:
 
 
 async def try_labels(scorer: Scorer, task: Task, survey: Survey) -> LabelTrial:
-    """Ask for a dozen rows without demonstrations. Raises BackendError."""
+    """Score a dozen rows without demonstrations. Raises BackendError."""
     counts = await _token_counts(scorer, task.labels)
     texts = _spread(survey.sample)
     scores = await _scores(scorer, task, texts)
@@ -45,7 +45,7 @@ async def try_labels(scorer: Scorer, task: Task, survey: Survey) -> LabelTrial:
 
 
 async def _token_counts(scorer: Scorer, labels: Sequence[str]) -> list[int]:
-    """How many tokens each label adds to a text."""
+    """The number of tokens that each label adds to a text."""
     before, *counts = await scorer.count_tokens([_BEFORE, *(f"{_BEFORE} {label}" for label in labels)])
     return [count - before for count in counts]
 
@@ -62,22 +62,22 @@ def _of_unlike_length(labels: Sequence[str], counts: Sequence[int]) -> Iterator[
 
 
 def _spread(texts: Sequence[str]) -> Sequence[str]:
-    """A dozen of the texts, evenly."""
+    """About a dozen of the texts, evenly spread."""
     return texts[:: math.ceil(len(texts) / SAMPLE_ROWS)]
 
 
 async def _scores(scorer: Scorer, task: Task, texts: Sequence[str]) -> TreeScores | None:
-    """What the labels get behind each text. None where the backend does not say."""
+    """The scores of the labels behind each text; None if the backend fails or is too slow."""
     tree = PromptTree("", tuple(Query(Row(number), text) for number, text in enumerate(texts)))
     try:
         async with asyncio.timeout(SAMPLE_SECONDS):
             return await scorer.score(tree, task.labels, all_spellings=task.all_spellings, separator=task.separator)
     except (BackendError, TimeoutError):
-        return None  # the job is not kept from running by a dozen prompts that it may never ask
+        return None  # the job may never need these prompts, so their failure does not keep it from running
 
 
 def _share(scores: TreeScores | None) -> float | None:
-    """The probability of all labels together: the median over the rows."""
+    """The total probability of all labels: the median over the rows."""
     return (
         None if scores is None else median(sum(map(math.exp, values)) for values in scores.log_probabilities.values())
     )
@@ -86,9 +86,9 @@ def _share(scores: TreeScores | None) -> float | None:
 def _improbable(share: float | None, texts: Sequence[str]) -> Iterator[str]:
     if share is None or share >= LEAST_SHARE:
         return
-    told = f"{share:.2%}" if share >= 0.0001 else "less than 0.01%"
+    shown = f"{share:.2%}" if share >= 0.0001 else "less than 0.01%"
     yield (
-        f"where it is asked for the label of a row, the language model gives all labels together {told} of the "
+        f"where it is asked for the label of a row, the language model gives all labels together {shown} of the "
         f"probability (the median of {len(texts)} rows, without demonstrations), so that labels are chosen by what "
         "it hardly ever says; usual causes are a template that does not lead up to the label, and words, or capitals, "
         "that the language model would not write there: let the template end as the text before such a label would, "

@@ -1,4 +1,4 @@
-"""Says what is wrong with a value that a user wrote, in words of JSON and not of the library that checks it."""
+"""Translates pydantic's validation errors to plain messages in JSON's terms, for users."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -36,13 +36,13 @@ _SENTENCES = {
 
 
 def sentence(kind: str, message: str, context: Mapping[str, Any]) -> str:
-    """What is wrong, by pydantic's name for it; its own message where there is no better one."""
+    """The message for an error by pydantic's name for it; pydantic's own message if there is no better one."""
     pattern = _SENTENCES.get(kind)
     return message.removeprefix(_PREFIX) if pattern is None else pattern.format_map(context)
 
 
 def unknown_field(location: Sequence[str | int], model: type[BaseModel]) -> str:
-    """That there is no such field, with the name that was meant, if one is near, and all names there are."""
+    """The message for an unknown field, with the most similar name, if there is one, and all valid names."""
     name = str(location[-1])
     names = sorted({known for found in _models_at(location[:-1], model) for known in found.model_fields})
     near = get_close_matches(name, names, 1)
@@ -52,7 +52,7 @@ def unknown_field(location: Sequence[str | int], model: type[BaseModel]) -> str:
 
 
 def _models_at(location: Sequence[str | int], model: type[BaseModel]) -> list[type[BaseModel]]:
-    """What may stand there; a relation's kind, which pydantic puts into the path, chooses among several."""
+    """The models that are valid at this path; a relation's kind, which pydantic adds to the path, selects one."""
     models = [model]
     for part in location:
         fields = [found.model_fields[part] for found in models if isinstance(part, str) and part in found.model_fields]

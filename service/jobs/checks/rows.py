@@ -1,4 +1,4 @@
-"""What a data set looks like before it is stored: rows that can be read again and again, and their faults."""
+"""The interface of a data set before it is stored: a source of rows to read repeatedly, and a log of its faults."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -15,18 +15,18 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """One row as it was sent; `line` is where it began: physical line, or row number where there are no lines."""
+    """One row as the client sent it; `line` is its first line, or its row number in formats without lines."""
 
     line: int
     fields: Mapping[str, Any]
 
 
 class FaultLog:
-    """Collects what is wrong with a data set: the first faults in full, the others by number; and what was assumed."""
+    """Collects the faults of a data set (the first in full, the others as counts) and the assumptions in reading it."""
 
     def __init__(self, max_reported: int) -> None:
-        self.arrow_schema: bytes | None = None  # the columns' types, where the file has them: intake/arrow_schema.py
-        self.doubt_about_names: str | None = None  # why the columns' names may be none, and what to do
+        self.arrow_schema: bytes | None = None  # the columns' types, if the file has them (KeptTypes of the intake)
+        self.doubt_about_names: str | None = None  # why the header may be a row instead of names, and what to do
         self._assumptions: dict[str, None] = {}
         self._max_reported = max_reported
         self._reported: list[Fault] = []
@@ -36,37 +36,37 @@ class FaultLog:
         return self._counts.total()
 
     def add(self, message: str, *, line: int | None = None, field: str | None = None) -> None:
-        """Take down one fault."""
+        """Add one fault."""
         self._counts[field] += 1
         if len(self._reported) < self._max_reported:
             self._reported.append(Fault(message, line, field))
 
     def assume(self, message: str) -> None:
-        """Take down, once, how the data set was read where the sender did not say so."""
+        """Add an assumption, made in reading the data set, that its sender should know; ignores repetitions."""
         self._assumptions[message] = None
 
     @property
     def assumptions(self) -> tuple[str, ...]:
-        """How the data set was read where the sender did not say so."""
+        """The assumptions made in reading the data set."""
         return tuple(self._assumptions)
 
     def add_all(self, faults: Sequence[Fault], counts: Mapping[str | None, int]) -> None:
-        """Take down what another log has collected: faults told in full, and all of them as counted by field."""
+        """Add the faults of another log: those listed in full, and the counts of all by field."""
         self._counts.update(counts)
         self._reported += faults[: max(0, self._max_reported - len(self._reported))]
 
     @property
     def reported(self) -> Sequence[Fault]:
-        """The faults that are told in full."""
+        """The faults listed in full."""
         return self._reported
 
     @property
     def counts(self) -> Mapping[str | None, int]:
-        """All faults, counted by field."""
+        """The counts of all faults by field."""
         return self._counts
 
     def replace(self, field: str, message: str, *fields: str) -> None:
-        """Say once, ahead of everything else, what is wrong with this field, and further ones, in every row."""
+        """Replace all faults of this field and of further `fields` by a single message at the head of the list."""
         replaced = {field, *fields}
         others = [fault for fault in self._reported if fault.field not in replaced]
         self._reported = [Fault(message, None, field), *others]
@@ -74,7 +74,7 @@ class FaultLog:
         self._counts[field] = 1
 
     def raise_any(self) -> None:
-        """Raises InvalidDataset where there was a fault; the last one listed says how many more there are."""
+        """Raises InvalidDataset if there is any fault; its last entry gives the number of further faults."""
         if not self._counts:
             return
         more = len(self) - len(self._reported)
@@ -84,19 +84,19 @@ class FaultLog:
 
 
 class RowSource(Protocol):
-    """A data set that was sent and can be read any number of times."""
+    """A data set from a client, whose rows can be read any number of times."""
 
     def rows(self, faults: FaultLog) -> Iterator[SourceRow]:
-        """Every row that can be read, in order; the others go to `faults`.
+        """Every readable row, in order; adds the faults of the others to `faults`.
 
         Raises PayloadTooLarge and UnsupportedFormat.
         """
 
     def sha256(self) -> str:
-        """Names the bytes that were sent, and how they are read."""
+        """A hash of the data set's bytes and of the format in which they are read."""
 
 
 async def in_chunks(items: Iterator[Item], size: int) -> AsyncIterator[list[Item]]:
-    """The items in lists of `size`, made in a thread so that the event loop stays free."""
+    """The items in lists of `size`; a thread iterates over them, so that the event loop stays free."""
     while chunk := await to_thread.run_sync(lambda: list(islice(items, size))):
         yield chunk

@@ -1,29 +1,29 @@
-"""Rows whose text holds what tokenizers call special tokens, for servers that cannot be asked to read them as text."""
+"""Warns about rows with the names of special tokens, for servers that cannot encode these as plain text."""
 
 import re
 from collections.abc import Iterator
 
 from service.ports.scoring import Scorer
 
-# Names that published tokenizers give their special tokens; a server that has one by that name reads it as one token.
+# Names of special tokens in published tokenizers; a server with such a token encodes the name as a single token.
 _NAMES = re.compile(
     r"<\|[^<>|\s]{1,60}\|>|</?s>|<(?:bos|eos|pad|unk|mask|start_of_turn|end_of_turn)>|\[/?INST\]|"
     r"\[(?:CLS|SEP|MASK|PAD|UNK)\]"
 )
-_READS_TEXT_ALONE = "tgi"  # the kind of backend that takes no token ids, nor the wish to find no special tokens
+_READS_TEXT_ALONE = "tgi"  # takes neither token ids nor an option to ignore special tokens
 _TOLD_LINES = 5
 _MAX_NAMES = 20
 
 
 class SpecialNames:
-    """Takes in one text after the other."""
+    """Counts names of special tokens in the rows' texts, with the first lines of each."""
 
     def __init__(self) -> None:
         self._rows: dict[str, int] = {}
         self._lines: dict[str, list[int]] = {}
 
     def add(self, text: str, line: int) -> None:
-        """Look for the names in a row's text."""
+        """Count the names in a row's text."""
         if "<" not in text and "[" not in text:
             return
         for name in set(_NAMES.findall(text)):
@@ -35,7 +35,7 @@ class SpecialNames:
                 lines.append(line)
 
     async def misread_by(self, scorer: Scorer, kind: str) -> tuple[str, ...]:
-        """A warning for each name that the backend reads as a special token. Raises BackendError."""
+        """A warning for each name that the backend encodes as a special token. Raises BackendError."""
         names = sorted(self._rows)
         if kind != _READS_TEXT_ALONE or not names:
             return ()

@@ -1,4 +1,4 @@
-"""The first reading of a data set: checks every row against the task and keeps a few numbers of each."""
+"""Reads a new data set for the first time: checks every row against the task, and collects what submission needs."""
 
 from array import array
 from collections import Counter
@@ -27,7 +27,7 @@ from service.search.predictions.prompt_tree import ending
 from service.values import as_text, is_blank
 
 RESULT_COLUMNS = ("icm_label", "icm_confidence", "icm_margin", "icm_status")
-RAW_PROBABILITY = "icm_raw_probability"  # on request; not reserved, since data sets of earlier releases may have it
+RAW_PROBABILITY = "icm_raw_probability"  # only on request; not reserved, since older data sets may have the column
 _RESERVED = (
     "the name is reserved for the result; rename the column, or set earlier_results to 'drop' or 'rename' in the "
     "configuration if the data set is one that was labelled here before"
@@ -35,45 +35,45 @@ _RESERVED = (
 MAX_COLUMNS = 1_000
 MAX_COLUMN_NAME_CHARACTERS = 500
 MAX_ID_CHARACTERS = 500
-MAX_ENDINGS = 1_000  # different ones, which bounds what is kept of many rows
-SAMPLE_ROWS = 256  # from which the tokens of the other rows are estimated
+MAX_ENDINGS = 1_000  # distinct ones, which bounds the memory for many rows
+SAMPLE_ROWS = 256  # basis for estimating the tokens of all other rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """A data set in which nothing is wrong."""
+    """The results of reading a data set without faults: what the submission of its job needs to know."""
 
-    columns: tuple[str, ...]  # in the order in which they first appear
-    lines: "array[int]"  # where each row begins
-    demonstration_bytes: "array[int]"  # of each row's text, longest label and separator, in UTF-8
-    groups: list[int]
+    columns: tuple[str, ...]  # in the order of their first appearance
+    lines: "array[int]"  # the first line of each row
+    demonstration_bytes: "array[int]"  # UTF-8 bytes of each row's text with the longest label and the separator
+    groups: list[int]  # the number of each row's group
     relations: tuple[RelationCount, ...]  # in the order of the task
-    sample: tuple[str, ...]  # texts drawn evenly from all rows
+    sample: tuple[str, ...]  # texts of a random sample of all rows
     first_texts: tuple[str, ...]  # of the first two rows
-    endings: Mapping[str, int]  # how rows end, on which the labels' tokens depend, and how many rows end so
-    repeated_texts: int  # rows whose text an earlier row has
+    endings: Mapping[str, int]  # number of rows by their text's ending, on which the labels' tokens depend
+    repeated_texts: int  # rows with the same text as an earlier row
     satisfiability: Satisfiability  # of the relations
     rows_lacking_their_twin: int
     texts_with_separator: int
-    texts_with_demonstrations: int  # that hold a label before a separator, so that they read like several rows
-    shared_beginnings: float  # share of the characters of all texts that the row before begins with, too
+    texts_with_demonstrations: int  # with a label in front of a separator, so that they look like several rows
+    shared_beginnings: float  # share of all characters in the common prefix of a text and the one before it
     known: Mapping[Row, Label]  # labels that the user is sure of
-    gold_rows: int  # with a gold value
+    gold_rows: int  # rows with a gold value
     unmatched_gold: Unmatched
-    special_names: SpecialNames  # of tokens, that texts hold
-    assumptions: tuple[str, ...]  # how the data set was read where the sender did not say so
-    arrow_schema: bytes | None  # the columns' types, where the file has them
+    special_names: SpecialNames  # names of special tokens in the texts
+    assumptions: tuple[str, ...]  # made in reading the data set
+    arrow_schema: bytes | None  # the columns' types, if the file has them
 
     @property
     def rows(self) -> int:
-        """How many there are."""
+        """The number of rows."""
         return len(self.lines)
 
 
 def survey_rows(source: RowSource, task: Task, *, max_reported_faults: int) -> Survey:
     """Read and check every row. Raises InvalidDataset, PayloadTooLarge and UnsupportedFormat.
 
-    Needs memory for numbers, ids and relation keys only, and the CPU for all rows: call it in a thread.
+    It keeps only numbers, ids and relation keys in memory. Call it in a thread, since it computes for long.
     """
     faults = FaultLog(max_reported_faults)
     surveyor = _Surveyor(task, faults)
@@ -97,7 +97,7 @@ def survey_rows(source: RowSource, task: Task, *, max_reported_faults: int) -> S
 
 
 class _Surveyor:
-    """Takes in one row after the other."""
+    """Checks the rows one by one and collects the survey."""
 
     def __init__(self, task: Task, faults: FaultLog) -> None:
         self._faults = faults
@@ -122,7 +122,7 @@ class _Surveyor:
         self._characters = self._shared = 0
 
     def add(self, row: SourceRow) -> None:
-        """Check the row, and keep its numbers where it can be used."""
+        """Check the row, and add it to the survey if it has no fault."""
         if not self._checks.passes(row):
             return
         try:
@@ -149,14 +149,14 @@ class _Surveyor:
         self._before = text
 
     def check_template(self) -> None:
-        """Look for columns that the template names and does not read."""
+        """Report columns that the template names in doubled braces, which do not read them."""
         for name in self._template.quoted:
             if name in self._checks.columns:
                 message = f"{{{{{name}}}}} writes braces and reads no column; write {{{name}}}, with single braces"
                 self._faults.add(message, field="task.template")
 
     def check_texts_differ(self) -> None:
-        """Look for a template by which all rows read alike."""
+        """Report a template that gives all rows the same text."""
         if len(self._texts) == 1 < len(self._lines):
             names = ", ".join(map(repr, self._template.fields))
             self._faults.add(
@@ -166,7 +166,7 @@ class _Surveyor:
             )
 
     def check_ids_named(self) -> None:
-        """Look for pairs that name a row that is not there; needs all rows to be without fault."""
+        """Report pairs with an id that no row has; call only if no row has a fault."""
         hint = "" if self._task.id_field else f"; without an id_field ids are row numbers, 0 to {len(self._lines) - 1}"
         for unknown in self._related.unknown_ids():
             self._faults.add(
@@ -176,7 +176,7 @@ class _Surveyor:
             )
 
     def check_known(self, source: RowSource) -> None:
-        """Hold the known labels against the relations; needs all rows to be without fault."""
+        """Report known labels that contradict shares or relations; call only if no row has a fault."""
         name = self._task.known_field
         if name is None:
             return
@@ -189,20 +189,20 @@ class _Surveyor:
         if self._task.relations and not self._faults:
             rows = (row.fields for row in source.rows(FaultLog(0)))
             for found in contradictions(self._task, rows, self._related.groups(), self._known):
-                self._faults.add(found.told(self._lines), line=self._lines[found.rows[-1]], field=name)
+                self._faults.add(found.message(self._lines), line=self._lines[found.rows[-1]], field=name)
 
     def check_relations(self, source: RowSource) -> None:
-        """Look for relations that contradict each other: a fault where no group can keep them; needs all rows good."""
+        """Report relations that no group of rows can keep; call only if no row has a fault."""
         if not may_contradict(self._task.relations):
             return
         rows = (row.fields for row in source.rows(FaultLog(0)))
         self._satisfiability = find_impossible(self._task, rows, self._related.groups())
         for found in self._satisfiability.impossible if self._satisfiability.everywhere else ():
             line = self._lines[found.rows[-1]]
-            self._faults.add(found.told(self._task, self._lines), line=line, field="task.relations")
+            self._faults.add(found.message(self._task, self._lines), line=line, field="task.relations")
 
     def _keep(self, text: str) -> None:
-        """Reservoir sampling: at any moment, every row so far is in the sample with the same probability."""
+        """Reservoir sampling: every row so far is in the sample with the same probability."""
         seen = len(self._lines)
         if seen < 2:
             self._first_texts.append(text)
@@ -212,11 +212,11 @@ class _Surveyor:
             self._sample[place] = text
 
     def absent_fields(self) -> list[str]:
-        """Fields the task names and no row has."""
+        """The fields that the task names but no row has."""
         return [field for field in self._checks.named if field not in self._checks.columns]
 
     def check_fields(self, absent: list[str]) -> None:
-        """Say of fields that no row has what there is, or that the columns' names may be none."""
+        """Report fields that no row has, with the existing columns, or with the doubt about the header."""
         if absent and (doubt := self._faults.doubt_about_names) is not None:
             names = " and ".join(map(repr, absent))
             self._faults.replace(absent[0], f"no row has the field {names}; {doubt}", *absent[1:])
@@ -237,7 +237,7 @@ class _Surveyor:
         return ", ".join(map(repr, names[:20])) + (" ..." if len(names) > 20 else "")
 
     def survey(self) -> Survey:
-        """What was found."""
+        """The survey of all rows."""
         return Survey(
             columns=tuple(self._checks.columns),
             lines=self._lines,
@@ -263,14 +263,14 @@ class _Surveyor:
 
 
 class _GoldCheck:
-    """Counts gold values, and those that are none of the labels; what they are is kept for a warning alone."""
+    """Counts gold values, and collects those that are not labels for a warning."""
 
     def __init__(self, task: Task) -> None:
         self._field, self._reader = task.gold_field, GoldReader(task)
         self.rows, self.unmatched = 0, Unmatched()
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Take in a row."""
+        """Count the row's gold value, if it has one."""
         value = None if self._field is None else row.get(self._field)
         if is_blank(value):
             return
@@ -280,11 +280,11 @@ class _GoldCheck:
 
 
 class _RowChecks:
-    """What every row must fulfil by itself, and among all rows by its id."""
+    """Checks each row by itself: its columns, values, text and known label, and that its id is unique."""
 
     def __init__(self, task: Task, faults: FaultLog) -> None:
         self.columns: dict[str, None] = {}
-        self._refused: set[str] = set()  # reserved names, which are told once and not in every row
+        self._refused: set[str] = set()  # reserved names, which are reported only once
         self._id_field, self._gold_field = task.id_field, task.gold_field
         self._fields, self._template_fields = task.fields, set(template_fields(task.template))
         self._reference_fields = task.reference_fields
@@ -295,7 +295,7 @@ class _RowChecks:
         self._line_of_id: dict[str, int] = {}
 
     def passes(self, row: SourceRow) -> bool:
-        """Whether the row can be used; what is wrong with it goes to the faults."""
+        """Whether the row can be used; adds its faults to the log."""
         before = len(self._faults)
         if not row.fields.keys() <= self.columns.keys():
             self._check_columns(row)
@@ -337,7 +337,7 @@ class _RowChecks:
         value = row.fields.get(field)
         if value is None:
             if field in row.fields and field not in self._template_fields:
-                return  # a row whose relation column is null takes no part in the relation
+                return  # the relation ignores a row whose column is null
             message = "the field is null" if field in row.fields else "the field is missing"
             self._fault(row, field, f"{message}, but the task reads it")
         elif isinstance(value, list | dict) and field not in self._reference_fields:

@@ -1,6 +1,6 @@
-"""What is refused of a new task beside what `Task` refuses of every one.
+"""Checks a new task for faults that `Task` itself does not refuse.
 
-Jobs that an earlier release took in are read by `Task` alone, so that they go on.
+Stored jobs of earlier releases are checked only by `Task`, so that they can continue.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from service.values import is_blank
 
 
 def task_faults(task: Task) -> Iterator[Fault]:
-    """What a new task must not have, field by field."""
+    """The faults of a new task, by field."""
     yield from _template(task)
     yield from _labels(task)
     yield from _separator(task)
@@ -33,7 +33,7 @@ def _template(task: Task) -> Iterator[Fault]:
 
 
 def _labels(task: Task) -> Iterator[Fault]:
-    """A label is one line of a prompt, and people must be able to tell it from the others."""
+    """Faults of labels: a label must fit in one line of a prompt, and people must be able to distinguish it."""
     seen: dict[str, str] = {}
     for label in task.labels:
         if len(label.splitlines()) > 1:
@@ -49,13 +49,13 @@ def _labels(task: Task) -> Iterator[Fault]:
 
 
 def _looks(label: str) -> str:
-    """Equal for labels that nobody can tell apart by reading them."""
+    """A form of the label that is equal for labels which look the same to a reader."""
     visible = "".join(character for character in label if character.isspace() or not is_blank(character))
     return " ".join(comparable(visible).split())
 
 
 def _separator(task: Task) -> Iterator[Fault]:
-    """A separator ends a demonstration behind its label, so neither may be read as a part of the other."""
+    """Faults of the separator: it follows the label in a demonstration, so neither may contain the other."""
     separator = task.separator
     for label in task.labels:
         if separator in label:

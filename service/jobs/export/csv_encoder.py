@@ -1,4 +1,4 @@
-"""Results as comma-separated values (RFC 4180)."""
+"""Encodes results as comma-separated values (RFC 4180)."""
 
 import csv
 import io
@@ -9,19 +9,19 @@ import orjson
 
 from service.jobs.export.encoder import Encoder, Rows
 
-# A cell that begins so is a formula to spreadsheets, or is one once they have dropped white space or width.
+# Spreadsheets run a cell with such a beginning as a formula, some after removing white space or normalizing width.
 _FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 class CsvEncoder(Encoder):
-    """One record a row, with the columns' names in the first; with `formula_safe` every cell is quoted."""
+    """Encodes one record per row, after a header with the columns' names; `formula_safe` quotes every cell."""
 
     def header(self) -> bytes:
-        """The columns' names."""
+        """The record with the columns' names."""
         return self._lines([self.columns])
 
     def encode(self, rows: Rows) -> bytes:
-        """A record for each row."""
+        """One record for each row."""
         return self._lines([[row.get(column) for column in self.columns] for row in rows])
 
     def _lines(self, rows: Sequence[Sequence[Any]]) -> bytes:
@@ -36,14 +36,14 @@ class CsvEncoder(Encoder):
 
 
 def _cell(value: Any) -> str:
-    """Text as it is, nothing for null, and everything else as in JSON."""
+    """The cell of a value: text unchanged, null as empty, everything else as JSON."""
     if value is None:
         return ""
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
 def _safe_cell(value: Any) -> str:
-    """A cell that no spreadsheet takes for a formula; numbers stay numbers, negative ones too."""
+    """A cell that no spreadsheet runs as a formula; numbers stay numbers, also negative ones."""
     cell = _cell(value)
     return f"'{cell}" if isinstance(value, str) and cell.startswith(_FORMULA_BEGINNINGS) else cell
 

@@ -1,4 +1,4 @@
-"""What makes bytes of a result's rows, whatever the format."""
+"""The interface of an encoder, which converts a result's rows to one download format."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,11 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 class Encoder(ABC):
-    """Encodes one download: the user's `columns` in their order, then those that were `found`.
+    """Encodes one download: the user's `columns` in their order, then the result's columns `found`.
 
-    Methods are called one after the other, each in a thread: `look_at` for all rows where `reads_twice` says so, then
-    `header`, `encode` for all rows again, and `footer`. With `formula_safe`, text that a spreadsheet would run as a
-    formula is changed so that it does not. `arrow_schema` has the types of a Parquet data set.
+    The export calls one method after the other, each in a thread: if `reads_twice`, first `look_at` for all rows; then
+    `header`, `encode` for all rows, and `footer`. `formula_safe` changes text that a spreadsheet would run as a
+    formula. `arrow_schema` has the types of a Parquet data set.
     """
 
     reads_twice: ClassVar[bool] = False
@@ -30,17 +30,17 @@ class Encoder(ABC):
         self.formula_safe = formula_safe
 
     def look_at(self, rows: Rows) -> None:
-        """Take in rows that are encoded later."""
-        del rows  # most formats have no use for that
+        """Inspect rows in advance, which `encode` gets again later."""
+        del rows  # most formats do not need that
 
     def header(self) -> bytes:
-        """What stands before all rows."""
+        """The bytes in front of all rows."""
         return b""
 
     @abstractmethod
     def encode(self, rows: Rows) -> bytes:
-        """The bytes that have become final with these rows."""
+        """The bytes of these rows."""
 
     def footer(self) -> bytes:
-        """What stands behind all rows."""
+        """The bytes behind all rows."""
         return b""

@@ -1,4 +1,4 @@
-"""Results as JSON lines."""
+"""Encodes results as JSON lines."""
 
 import orjson
 
@@ -6,10 +6,10 @@ from service.jobs.export.encoder import Encoder, Rows
 
 
 class JsonlEncoder(Encoder):
-    """One object a row; columns that a row does not have are left out."""
+    """Encodes one object per row, without the columns that the row lacks."""
 
     def encode(self, rows: Rows) -> bytes:
-        """A line for each row."""
+        """One line for each row."""
         return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
 
 

@@ -1,4 +1,4 @@
-"""Results as Parquet."""
+"""Encodes results as Parquet, with the column types of the user's Parquet file or with types that fit all values."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,9 +21,9 @@ _FOUND = {
 
 
 class ColumnKinds:
-    """Finds a type for each of the user's columns in which no value changes: the one of their Parquet file, if any.
+    """Finds a type for each of the user's columns that preserves all values: the one of their Parquet file, if it fits.
 
-    `arrow_schema` is what `service.intake.unpacked.arrow_schema` has kept of that file.
+    `arrow_schema` has the types of that file, as `service.intake.unpacked.arrow_schema` recorded them.
     """
 
     def __init__(self, columns: Sequence[str], found: Sequence[str], arrow_schema: bytes | None = None) -> None:
@@ -34,13 +34,13 @@ class ColumnKinds:
         self._kept = {} if kept is None else {name: kept[name] for name in kept.column_names if name in self._kinds}
 
     def look_at(self, rows: Rows) -> None:
-        """Take in what kinds of values these rows hold."""
+        """Record the kinds of values in these rows."""
         for column, kinds in self._kinds.items():
             values = [row.get(column) for row in rows]
             kinds.update(_kind(value) for value in values if value is not None)
             if column in self._kept and not self._fits(column, values):
                 del self._kept[column]
-                self._metadata = None  # it tells of a type that the column no longer has
+                self._metadata = None  # it may describe the type that the column no longer has
 
     def _fits(self, column: str, values: Sequence[Any]) -> bool:
         try:
@@ -50,7 +50,7 @@ class ColumnKinds:
         return True
 
     def array(self, column: str, values: Sequence[Any]) -> pa.Array:
-        """Values of a column in its type. Raises what Arrow raises where one cannot be so."""
+        """The values of a column in its type. Raises Arrow's errors if a value does not fit."""
         kept = self._kept.get(column)
         if kept is None:
             kind = self._found.get(column) or _type(self._kinds[column])
@@ -60,7 +60,7 @@ class ColumnKinds:
         return typed(values, kept.type)
 
     def schema(self) -> pa.Schema:
-        """The result's columns. Where kinds are mixed the column is text, what is not text as in JSON."""
+        """The types of the result's columns. A column of mixed kinds is text, with other values as JSON."""
         kept = {column: array.type for column, array in self._kept.items()}
         given = {column: kept.get(column) or _type(kinds) for column, kinds in self._kinds.items()}
         found = pa.schema(list(self._found.items()))
@@ -86,7 +86,7 @@ def _type(kinds: set[str]) -> pa.DataType:
 
 
 class ParquetEncoder(Encoder):
-    """A row group for each batch of rows, handed out at once; the columns' types are known only after the last row."""
+    """Encodes each batch of rows as a row group; reads all rows twice, since the columns' types depend on them all."""
 
     reads_twice = True
 
@@ -103,23 +103,23 @@ class ParquetEncoder(Encoder):
         self._sink = _Sink()
 
     def look_at(self, rows: Rows) -> None:
-        """Take in what kinds of values these rows hold."""
+        """Record the kinds of values in these rows."""
         self._kinds.look_at(rows)
 
     def header(self) -> bytes:
-        """Begin the file: from now on its types are fixed."""
+        """The beginning of the file; fixes the columns' types."""
         self._schema = self._kinds.schema()
         self._writer = pq.ParquetWriter(pa.PythonFile(self._sink, mode="w"), self._schema)
         return self._sink.take()
 
     def encode(self, rows: Rows) -> bytes:
-        """A row group."""
+        """One row group."""
         arrays = [self._kinds.array(name, [row.get(name) for row in rows]) for name in self._schema.names]
         self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema), row_group_size=len(rows))
         return self._sink.take()
 
     def footer(self) -> bytes:
-        """The places of all row groups."""
+        """The end of the file, with the offsets of all row groups."""
         self._writer.close()
         return self._sink.take()
 
@@ -131,7 +131,7 @@ def _stored(value: Any, kind: pa.DataType) -> Any:
 
 
 class _Sink:
-    """A file that only grows and forgets what was taken from it."""
+    """A write-only file in memory, from which the encoder takes the bytes written so far."""
 
     closed = False
 
@@ -139,18 +139,18 @@ class _Sink:
         self._pending = bytearray()
 
     def write(self, data: Any) -> int:
-        """Keep a copy until it is taken."""
+        """Append a copy of the data."""
         self._pending += data
         return len(data)
 
     def flush(self) -> None:
-        """Nothing waits elsewhere."""
+        """Do nothing: `write` does not buffer."""
 
     def close(self) -> None:
-        """What was written stays to be taken."""
+        """Do nothing: the encoder still takes the last bytes."""
 
     def take(self) -> bytes:
-        """Everything written since the last call."""
+        """Remove and return the bytes written since the last call."""
         taken = bytes(self._pending)
         self._pending.clear()
         return taken

@@ -1,4 +1,4 @@
-"""Streams the labelled data set: the user's columns in their order, then what was found."""
+"""Streams the labelled data set of a job: the user's columns in their order, then the result's columns."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -20,12 +20,12 @@ from service.records.labels import LabeledRow
 from service.result_formats import ResultFormat
 
 _BATCH_ROWS = 2_000
-_BATCH_BYTES = 1_000_000  # of which a download that its reader does not take holds a few
+_BATCH_BYTES = 1_000_000  # a download holds a few batches in memory, even if its client reads nothing
 
 Fields = dict[str, Any]
 
 
-# Every format has its encoder in a module of its name.
+# The encoder of each format is in the module with the format's name.
 ENCODERS: Mapping[ResultFormat, type[Encoder]] = {
     form: import_module(f"service.jobs.export.{form}_encoder").ENCODER for form in ResultFormat
 }
@@ -33,30 +33,30 @@ ENCODERS: Mapping[ResultFormat, type[Encoder]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """A labelled data set that may be downloaded."""
+    """A labelled data set that the caller may download."""
 
     job: Job
     columns: tuple[str, ...]
     gold_field: str | None
-    raw_probability: bool = False  # whether it is given in a column of its own, the last one
-    arrow_schema: bytes | None = None  # the types that the columns had in the user's Parquet file
+    raw_probability: bool = False  # whether the result has a column of it, the last one
+    arrow_schema: bytes | None = None  # the columns' types in the user's Parquet file
 
     @property
     def found_columns(self) -> tuple[str, ...]:
-        """The columns behind the user's own."""
+        """The result's columns, which follow the user's own."""
         return (*RESULT_COLUMNS, RAW_PROBABILITY) if self.raw_probability else RESULT_COLUMNS
 
     @property
     def is_complete(self) -> bool:
-        """Whether it will never change again."""
+        """Whether the result is final."""
         return self.job.status is JobStatus.SUCCEEDED
 
 
 async def find_result(store: ProjectStore, job_id: JobId, *, partial: bool, raw_probability: bool = False) -> Result:
-    """The result, if it may be downloaded. Raises JobNotFound, JobNotFinished, and InvalidInput where the user has a
-    column of the name that `raw_probability` needs.
+    """The result, if the caller may download it; that of a failed or cancelled job only if `partial`.
 
-    What a failed or cancelled job has done is given only where `partial` says that it is wanted.
+    Raises JobNotFound, JobNotFinished, and InvalidInput if the data set already has a column of the name that
+    `raw_probability` needs.
     """
     async with store.project_unit() as unit:
         job = await unit.jobs.get(job_id)
@@ -79,7 +79,7 @@ async def find_result(store: ProjectStore, job_id: JobId, *, partial: bool, raw_
 
 
 async def note_download(store: ProjectStore, result: Result) -> None:
-    """Enter into the audit log that somebody takes the result."""
+    """Record the download in the audit log."""
     async with store.project_unit() as unit:
         await unit.audit.record(AuditEntry.by(store.caller, AuditAction.RESULT_DOWNLOADED, result.job.id))
 
@@ -87,28 +87,28 @@ async def note_download(store: ProjectStore, result: Result) -> None:
 async def stream_result(
     store: ProjectStore, result: Result, form: ResultFormat, *, formula_safe: bool = False
 ) -> AsyncGenerator[bytes, None]:
-    """The result's bytes, from the database to the reader without ever holding all of it.
+    """Stream the result's bytes from the database to the client, without ever holding all of it in memory.
 
-    `formula_safe` is for formats of spreadsheets: text that would be run as a formula gets an apostrophe in front.
+    `formula_safe` is for formats of spreadsheets: it puts an apostrophe in front of text that would run as a formula.
     """
     encoder = ENCODERS[form](
         result.columns, result.found_columns, formula_safe=formula_safe, arrow_schema=result.arrow_schema
     )
-    async with aclosing(_encoded(store, result, encoder)) as parts:  # a reader who leaves ends all behind it at once
+    async with aclosing(_encode(store, result, encoder)) as parts:  # if the client leaves, all generators end at once
         async for part in parts:
             if part:
                 yield part
 
 
 async def batches_of(store: ProjectStore, job: Job) -> AsyncGenerator[list[LabeledRow], None]:
-    """The rows in lists of bounded size. Raises JobNotFound where the job is removed meanwhile.
+    """The rows in batches of bounded size. Raises JobNotFound if the job is deleted meanwhile.
 
-    Each list is a unit of work of its own, so that a reader who is slow, or reads nothing at all, holds no
-    connection to the database. The rows of a job that has ended do not change between two units.
+    Each batch is a unit of work of its own, so that a client which reads slowly or not at all occupies no
+    database connection. The rows of a finished job do not change between two units.
     """
     given = 0
     last: int | None = None
-    while batch := await _batch_behind(store, job.id, last):
+    while batch := await _batch_after(store, job.id, last):
         given += len(batch)
         last = batch[-1].state.position
         yield batch
@@ -116,7 +116,7 @@ async def batches_of(store: ProjectStore, job: Job) -> AsyncGenerator[list[Label
         raise JobNotFound("the job was removed while its result was downloaded")
 
 
-async def _batch_behind(store: ProjectStore, job_id: JobId, position: int | None) -> list[LabeledRow]:
+async def _batch_after(store: ProjectStore, job_id: JobId, position: int | None) -> list[LabeledRow]:
     batch: list[LabeledRow] = []
     size = 0
     async with (
@@ -131,7 +131,7 @@ async def _batch_behind(store: ProjectStore, job_id: JobId, position: int | None
     return batch
 
 
-async def _encoded(store: ProjectStore, result: Result, encoder: Encoder) -> AsyncGenerator[bytes, None]:
+async def _encode(store: ProjectStore, result: Result, encoder: Encoder) -> AsyncGenerator[bytes, None]:
     if encoder.reads_twice:
         async with aclosing(batches_of(store, result.job)) as batches:
             async for batch in batches:
@@ -144,7 +144,7 @@ async def _encoded(store: ProjectStore, result: Result, encoder: Encoder) -> Asy
 
 
 def result_fields(result: Result, row: LabeledRow) -> Fields:
-    """One row of the result; gold is back in its place."""
+    """One row of the result, with its gold value back in its column."""
     given: Fields = orjson.loads(row.data)
     if row.gold is not None and result.gold_field is not None:
         given[result.gold_field] = orjson.loads(row.gold)
@@ -153,7 +153,7 @@ def result_fields(result: Result, row: LabeledRow) -> Fields:
     found = (label, state.confidence, state.margin, state.status.value, state.raw_probability)
     return {
         **{column: given[column] for column in result.columns if column in given},
-        **dict(zip(result.found_columns, found, strict=False)),  # the last one is given on request
+        **dict(zip(result.found_columns, found, strict=False)),  # `found_columns` has the last one only on request
     }
 
 

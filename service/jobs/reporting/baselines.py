@@ -1,4 +1,4 @@
-"""Puts the job's labels beside what simpler ways to label say of the same rows."""
+"""Compares the job's labels with those of the baselines on the same rows."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,14 +11,14 @@ from service.search.measures.agreement import kappa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """What a baseline says, beside the job's labels on the same rows; shares of 0 to 1, null where not known."""
+    """A baseline's labels compared with the job's on the same rows; shares from 0 to 1, None if unknown."""
 
     name: str
     rows: int
     labels: list[LabelShare]
-    agreement: float | None  # share of the rows that the job labels alike
-    kappa: float | None  # the same beyond chance, Cohen's: 0 for labels by lot, 1 for equal ones
-    gold_rows: int  # whose gold value is a label
+    agreement: float | None  # share of the rows to which the job gives the same label
+    kappa: float | None  # agreement beyond chance (Cohen): 0 for random labels, 1 for equal ones
+    gold_rows: int  # rows whose gold value is a label
     accuracy: float | None  # against gold
     job_accuracy: float | None  # of the job's labels, on the same rows
 
@@ -26,22 +26,22 @@ class Baseline:
 def compare(
     baselines: Mapping[str, Labelling], found: Labelling, gold: Labelling, names: Sequence[str]
 ) -> list[Baseline]:
-    """Each baseline against the labels found and against gold, on the rows it has labelled."""
-    return [_compared(name, said, found, gold, names) for name, said in baselines.items()]
+    """Compare each baseline with the labels found and with gold, on the rows that it has labelled."""
+    return [_compare_one(name, labelling, found, gold, names) for name, labelling in baselines.items()]
 
 
-def _compared(name: str, said: Labelling, found: Labelling, gold: Labelling, names: Sequence[str]) -> Baseline:
-    both = [row for row in said if row in found]
-    judged = [row for row in both if row in gold]
+def _compare_one(name: str, labelling: Labelling, found: Labelling, gold: Labelling, names: Sequence[str]) -> Baseline:
+    both = [row for row in labelling if row in found]
+    with_gold = [row for row in both if row in gold]
     return Baseline(
         name=name,
-        rows=len(said),
-        labels=label_shares(Counter(said.values()), names),
-        agreement=_share([said[row] == found[row] for row in both]),
-        kappa=kappa(said, found),
-        gold_rows=len(judged),
-        accuracy=_share([said[row] == gold[row] for row in judged]),
-        job_accuracy=_share([found[row] == gold[row] for row in judged]),
+        rows=len(labelling),
+        labels=label_shares(Counter(labelling.values()), names),
+        agreement=_share([labelling[row] == found[row] for row in both]),
+        kappa=kappa(labelling, found),
+        gold_rows=len(with_gold),
+        accuracy=_share([labelling[row] == gold[row] for row in with_gold]),
+        job_accuracy=_share([found[row] == gold[row] for row in with_gold]),
     )
 
 

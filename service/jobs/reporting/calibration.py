@@ -1,4 +1,4 @@
-"""Compares labels with gold: accuracy, and whether confidence and margin tell right labels from wrong ones."""
+"""Compares labels with gold: computes accuracy, calibration of the confidence, and how well margins rank the labels."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,28 +9,28 @@ from service.records.labels import LabelState
 from service.values import is_blank
 
 RELIABILITY_BINS = 10
-_MARGIN_DECIMALS = 2  # margins are told apart to a hundredth of a nat, which bounds what is kept of many rows
+_MARGIN_DECIMALS = 2  # margins are rounded to a hundredth of a nat, which bounds the memory for many rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoldAgreement:
-    """The labels against gold."""
+    """Counts of labels that agree with gold."""
 
     rows: int = 0  # rows with a gold value
-    unmatched: int = 0  # those among them whose value is none of the labels: not compared
+    unmatched: int = 0  # of these, rows whose value is not a label, so that it cannot be compared
     unmatched_values: list[GoldValue] = field(default_factory=list)  # the most frequent ones
-    labeled: int = 0  # the others that were given a label
+    labeled: int = 0  # of the others, rows that have a label
     agreeing: int = 0
 
     @property
     def accuracy(self) -> float | None:
-        """The share of the rows compared that agree."""
+        """The share of the compared rows that agree."""
         return self.agreeing / self.labeled if self.labeled else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReliabilityBin:
-    """The gold rows whose confidence lies in [lower, upper), the last one's upper end included."""
+    """The gold rows with a confidence in [lower, upper); the last bin includes its upper end."""
 
     lower: float
     upper: float
@@ -41,7 +41,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """Whether the confidence is what it says it is."""
+    """How well the confidence agrees with the accuracy against gold."""
 
     rows: int
     bins: list[ReliabilityBin]  # empty ones left out
@@ -51,29 +51,29 @@ class Calibration:
 
 @dataclass(slots=True)
 class GoldTally:
-    """Running comparison of label states with gold."""
+    """Compares label states with gold, row by row, and keeps only counts."""
 
     reader: GoldReader
     rows: int = 0
     labeled: int = 0
     agreeing: int = 0
     _unmatched: Unmatched = field(default_factory=Unmatched)
-    _bins: dict[int, list[float]] = field(default_factory=dict)  # rows, sum of confidences, right ones
+    _bins: dict[int, list[float]] = field(default_factory=dict)  # by bin: rows, sum of confidences, right labels
     _right: Counter[float] = field(default_factory=Counter)  # by margin
     _wrong: Counter[float] = field(default_factory=Counter)
 
     def add(self, state: LabelState, gold: str) -> None:
-        """Compare the next row; a blank value is no gold, and one that is no label is counted apart."""
+        """Compare the next row; ignores a blank gold value, and counts one that is not a label separately."""
         if is_blank(gold):
             return
         self.rows += 1
-        meant = self.reader.of(gold)
-        if meant is None:
+        gold_label = self.reader.of(gold)
+        if gold_label is None:
             self._unmatched.add(gold)
             return
         if state.label is None:
             return
-        right = state.label == meant
+        right = state.label == gold_label
         self.labeled += 1
         self.agreeing += right
         if state.confidence is None or state.margin is None:
@@ -83,7 +83,7 @@ class GoldTally:
         (self._right if right else self._wrong)[round(state.margin, _MARGIN_DECIMALS)] += 1
 
     def agreement(self) -> GoldAgreement:
-        """The counts."""
+        """The counts so far."""
         return GoldAgreement(
             rows=self.rows,
             unmatched=self._unmatched.rows,
@@ -93,7 +93,7 @@ class GoldTally:
         )
 
     def calibration(self) -> Calibration | None:
-        """None where no row with gold has a confidence."""
+        """The calibration so far; None if no row with gold has a confidence."""
         if not self._bins:
             return None
         bins = [_bin(number, *sums) for number, sums in sorted(self._bins.items())]
@@ -105,7 +105,7 @@ class GoldTally:
 
 
 def auroc(right: Counter[float], wrong: Counter[float]) -> float | None:
-    """The area under the ROC curve from counts by score: ties count one half. None where one side is empty."""
+    """The area under the ROC curve from counts by score; ties count one half. None if one side is empty."""
     pairs = right.total() * wrong.total()
     if not pairs:
         return None

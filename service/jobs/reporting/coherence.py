@@ -1,25 +1,25 @@
-"""Whether the labels hold together by more than chance: utilities put back into nats per row (docs/verdicts.md)."""
+"""Measures how much more coherent the labels are than chance, in nats per row (docs/verdicts.md)."""
 
 from dataclasses import dataclass
 
 from service.config import Normalization, SearchConfig
 from service.jobs.reporting.facts import SearchFacts
 
-_NO_COST_NATS = 1e-6  # a labelling this cheap per row leaves nothing to be gained
+_NO_COST_NATS = 1e-6  # if shuffled labels cost less than this per row, there is nothing to gain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coherence:
-    """How much more coherent the labels are than their rivals; null where the search did not say."""
+    """How much more coherent the labels are than chance and permuted labels; None if the search recorded nothing."""
 
-    gain_nats: float | None  # per row: information gain, or what is gained over the same labels dealt out at random
-    gain_share: float | None  # of the most that can be gained: the shares' entropy, or what labels by chance cost
-    polarity_nats: float | None  # per row, over the best permutation of the label set
-    restart_agreement: float | None  # share of the small set's rows labelled as by the best restart
+    gain_nats: float | None  # per row: information gain, or the gain over shuffled labels
+    gain_share: float | None  # share of the largest possible gain: the shares' entropy, or the cost of shuffled labels
+    polarity_nats: float | None  # per row: the gain over the best permutation of the label set
+    restart_agreement: float | None  # share of the rows to which the other starts give the same label
 
 
 def coherence(config: SearchConfig, facts: SearchFacts) -> Coherence:
-    """The search's utilities as differences that can be compared between jobs."""
+    """Convert the search's utilities to differences that are comparable between jobs."""
     gain, most = _gain(config, facts)
     return Coherence(
         gain_nats=gain,
@@ -30,7 +30,7 @@ def coherence(config: SearchConfig, facts: SearchFacts) -> Coherence:
 
 
 def _gain(config: SearchConfig, facts: SearchFacts) -> tuple[float | None, float | None]:
-    """What the labels gain over chance, nats per row, and the most they could: what labels by chance cost."""
+    """The gain of the labels over chance and the largest possible gain, nats per row."""
     if facts.gain_nats is not None and facts.entropy_nats is not None:
         return facts.gain_nats, facts.entropy_nats
     own, shuffled = _predictabilities(config, facts)
@@ -38,7 +38,7 @@ def _gain(config: SearchConfig, facts: SearchFacts) -> tuple[float | None, float
 
 
 def _predictabilities(config: SearchConfig, facts: SearchFacts) -> tuple[float | None, float | None]:
-    """P of the labels and of the shuffled ones; from the utilities, which count conflicts, where P is not known."""
+    """P of the labels and of the shuffled ones; computed from the utilities, conflicts included, if P is unknown."""
     if facts.predictability is not None and facts.shuffled_predictability is not None:
         return facts.predictability, facts.shuffled_predictability
     if facts.sample_utility is None or facts.shuffled_utility is None:
@@ -54,7 +54,7 @@ def _difference(config: SearchConfig, facts: SearchFacts, rival: float | None) -
 
 
 def _scale(config: SearchConfig, facts: SearchFacts) -> float:
-    """What a nat per row counts in utility (eq. 2); gain is always a mean."""
+    """The utility of one nat per row (eq. 2); the gain is always a mean over rows."""
     if facts.gain_nats is not None:
         return config.alpha
     rows = max(1, facts.sample_rows or 1) if config.normalization is Normalization.SUM else 1
@@ -62,5 +62,5 @@ def _scale(config: SearchConfig, facts: SearchFacts) -> float:
 
 
 def _share(gain: float, cost: float) -> float | None:
-    """Between -1 and 1; nothing where the shuffled labels cost nothing."""
+    """The gain as a share of the cost, from -1 to 1; None if the shuffled labels cost nothing."""
     return None if cost < _NO_COST_NATS else max(-1.0, min(1.0, gain / cost))

@@ -1,4 +1,4 @@
-"""What the searches of a job's shards said about themselves, as they stored it."""
+"""Reads the facts that the searches of a job's shards recorded about themselves."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,44 +26,47 @@ class PolarityTrial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchFacts:
-    """What the search said about itself; null where it said nothing. Utilities are those of the anchor."""
+    """The search's facts by their names in the report; None if the search did not record one.
+
+    Utilities are those of the anchor.
+    """
 
     utility: float | None  # mean over all rows
     anchor_rows: int | None = None
     anchor_utility: float | None = None
-    sample_rows: int | None = None  # rows of the anchor that were scored again for the comparisons that follow
-    sample_utility: float | None = None  # of the labels as they are, on the sample alone
-    polarity_nats: float | None = None  # joint log-probability of short sequences against their mirror, if that decided
+    sample_rows: int | None = None  # rows of the anchor that were scored again for the comparisons below
+    sample_utility: float | None = None  # of the labels on the sample
+    polarity_nats: float | None = None  # prior log-odds of the labels against their likeliest permutation
     complement_utility: float | None = None  # of the best labelling with its labels permuted
-    shuffled_utility: float | None = None  # of the same labels dealt out at random over the same rows
-    gain_nats: float | None = None  # G of the labels on the sample, conflicts not counted; objective `gain` alone
-    entropy_nats: float | None = None  # of the label shares on the sample: the most that can be gained
-    impression_utility: float | None = None  # of the labels of the calibrated first impression; objective `gain` alone
-    impression_confirmed: bool | None = None  # whether demonstrations bear the first impression out
-    known_rows: int | None = None  # of the anchor, that were asked for without being shown; null without known rows
-    known_right: int | None = None  # of these, whose known label was the likeliest
-    predictability: float | None = None  # P alone, nats per row, conflicts not counted
+    shuffled_utility: float | None = None  # of the same labels shuffled over the same rows
+    gain_nats: float | None = None  # G of the labels on the sample, without conflicts; only under objective `gain`
+    entropy_nats: float | None = None  # of the label shares on the sample: the largest possible gain
+    impression_utility: float | None = None  # of the labels of the first impression; only under objective `gain`
+    impression_confirmed: bool | None = None  # whether demonstrations confirm the first impression
+    known_rows: int | None = None  # known rows of the anchor predicted without showing them; None if there are none
+    known_right: int | None = None  # of these, rows whose known label was the likeliest
+    predictability: float | None = None  # P alone, nats per row, without conflicts
     shuffled_predictability: float | None = None
     restart_utilities: list[float] = field(default_factory=list)
-    restart_agreement: float | None = None  # share of the small set's rows labelled as by the best restart
+    restart_agreement: float | None = None  # share of rows to which the other starts give the same label
     demonstrations_dropped: int | None = None  # rows that did not fit among the demonstrations
-    unproven_redraws: int | None = None  # of large groups, whose best labelling was not proven to be the best
-    stop_reasons: dict[str, int] = field(default_factory=dict)  # how many shards stopped why
+    unproven_redraws: int | None = None  # redraws of large groups without a proof that the labelling is the best
+    stop_reasons: dict[str, int] = field(default_factory=dict)  # number of shards by reason
     trainings: int | None = None  # of strategies that train
-    tokens_trained: int | None = None  # read by these, about, once in each epoch
-    changed_shares: list[float] = field(default_factory=list)  # of the labels, that each round of trainings changed
+    tokens_trained: int | None = None  # that these read, about, once for each epoch
+    changed_shares: list[float] = field(default_factory=list)  # share of labels that each round of trainings changed
     polarity_trial: PolarityTrial | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summaries:
-    """The summaries of all finished shards; the anchor, or the only shard, alone knows the most."""
+    """The summaries of all finished shards; most facts come from the anchor, or from the only shard."""
 
     anchor: Mapping[str, Any]
     stop_reasons: Mapping[str, int]
     unproven_redraws: int | None = None
-    prompts_remembered: int = 0  # in all shards: answered before, at no cost
-    expected_counts: Sequence[Mapping[str, Any]] = ()  # of each shard that told them
+    prompts_remembered: int = 0  # in all shards: prompts with a stored answer, at no cost
+    expected_counts: Sequence[Mapping[str, Any]] = ()  # of each shard that recorded them
 
     def search_facts(self, utility: float | None) -> SearchFacts:
         """The facts by their names in the report; `utility` is that of the whole job."""
@@ -96,18 +99,18 @@ class Summaries:
         )
 
     def labellings(self) -> Sequence[Mapping[str, Any]]:
-        """What was measured of the labellings that the anchor's search has met; none but under objective `gain`."""
+        """The labellings that the anchor's search has measured; empty unless the objective is `gain`."""
         found: Sequence[Mapping[str, Any]] = self.anchor.get("labellings") or ()
         return found
 
     def baselines(self) -> dict[str, Labelling]:
-        """What each baseline says of rows of the anchor."""
+        """Each baseline's labels of rows of the anchor."""
         found: Mapping[str, Sequence[tuple[int, int]]] = self.anchor.get("baselines") or {}
         return {name: {Row(row): Label(label) for row, label in pairs} for name, pairs in found.items()}
 
 
 async def read_summaries(unit: ProjectUnit, job_id: JobId) -> Summaries:
-    """What every finished shard said about its search."""
+    """Read and combine the summaries of all finished shards."""
     stored = await unit.jobs.summaries(job_id)
     logged = await _of_the_log(unit, job_id) if None in stored.values() else {}
     summaries = {shard: logged.get(shard, {}) if summary is None else summary for shard, summary in stored.items()}
@@ -124,7 +127,7 @@ async def read_summaries(unit: ProjectUnit, job_id: JobId) -> Summaries:
 
 
 async def _of_the_log(unit: ProjectUnit, job_id: JobId) -> dict[int, Mapping[str, Any]]:
-    """The same from the events of shards that an earlier release has finished; each shard's last word."""
+    """The summaries of shards that an earlier release finished: from the last such event of each shard."""
     summaries: dict[int, Mapping[str, Any]] = {}
     after = 0
     while page := await unit.events.after(job_id, after, limit=_PAGE):

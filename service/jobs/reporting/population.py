@@ -1,4 +1,4 @@
-"""Estimates how frequent each label is where the rows come from, from the probabilities of the rows' labels."""
+"""Estimates the share of each label in the population of the rows, from the rows' label probabilities."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from service.jobs.reporting.tally import LabelShare
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PopulationShare:
-    """The share of a label in the population that the rows were drawn from, with its 95 % interval."""
+    """The estimated share of a label in the population from which the rows were drawn, with its 95 % interval."""
 
-    rows: int  # that the estimate rests on: those of finished shards that have a probability
-    expected_rows: float  # that have the label: the sum of its probabilities
+    rows: int  # basis of the estimate: rows of finished shards that have a probability
+    expected_rows: float  # expected number of rows with the label: the sum of its probabilities
     share: float  # expected_rows / rows
     lower: float
     upper: float
@@ -21,22 +21,22 @@ class PopulationShare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundShare(LabelShare):
-    """How many rows were given a label, and how frequent it is by the rows' probabilities; null where none is known."""
+    """The number of rows with a label, and its estimated share in the population; None without an estimate."""
 
     population: PopulationShare | None
 
 
 def found_shares(given: Sequence[LabelShare], counts: Sequence[Mapping[str, Any]]) -> list[FoundShare]:
-    """The shares of the labels given, beside those that the expected counts of all shards tell."""
-    told = population_shares(counts, len(given))
+    """The shares of the labels found, with the estimated population shares from all shards' expected counts."""
+    estimated = population_shares(counts, len(given))
     return [
         FoundShare(label=share.label, rows=share.rows, share=share.share, population=population)
-        for share, population in zip(given, told, strict=True)
+        for share, population in zip(given, estimated, strict=True)
     ]
 
 
 def population_shares(counts: Sequence[Mapping[str, Any]], labels: int) -> list[PopulationShare | None]:
-    """The share of each label by the expected counts of shards (expected_counts.py); none of fewer than two groups.
+    """Estimate the share of each label from the shards' expected counts (expected_counts.py); None below two groups.
 
     With p the probability that a row has the label, s = sum p / n over n rows, and m_g the sum of p over one of G
     groups of n_g related rows, the variance of the label's share is, by the law of total variance,
@@ -68,7 +68,7 @@ def _of_label(groups: int, rows: int, size_squares: int, parts: Sequence[Mapping
 
 
 def _interval(share: float, variance: float, groups: int) -> tuple[float, float]:
-    """Wilson's; a share of 0 or 1 has no variance that could be seen, and counts every group for one row."""
+    """Wilson's interval; a share of 0 or 1 shows no variance, so it counts each group as one row."""
     if not 0 < share < 1:
         return wilson(share, groups)
     return wilson(share, share * (1 - share) / variance) if variance else (share, share)

@@ -1,4 +1,4 @@
-"""How well labels can be told from one feature of the rows: small learners, checked on rows they have not seen."""
+"""Measures how well one feature of the rows predicts the labels, by simple learners tested on held-out rows."""
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
@@ -9,20 +9,20 @@ from typing import TypeVar
 from service.identifiers import Label
 
 Value = TypeVar("Value", bound=Hashable)
-Rule = Callable[[Value], Label | None]  # the label it expects; None where it has no opinion
+Rule = Callable[[Value], Label | None]  # the predicted label; None without a prediction
 Learner = Callable[[Sequence[tuple[Value, Label]]], Rule[Value]]
-Span = tuple[int, int]  # from the first to behind the last, of values in their order
+Span = tuple[int, int]  # a range of the sorted values: first index, and last index plus one
 
-MOST_INTERVALS = 8  # into which numbers are divided where there are many labels
+MOST_INTERVALS = 8  # upper limit of the intervals, even with more labels
 
 
 def balanced_accuracy(
     values: Sequence[Value], labels: Sequence[Label], halves: Sequence[bool], learn: Learner[Value]
 ) -> float:
-    """The mean over the labels of the share of their rows that a rule learned on the other half gets right.
+    """The mean over the labels of their recall by a rule that was learned on the other half of the rows.
 
-    Always saying the commonest label scores 1 / number of labels, whatever its share; so does
-    having no opinion.
+    A rule that always predicts the commonest label scores 1 / number of labels, whatever its share; so does a
+    rule without predictions.
     """
     counts = Counter(labels)
     right: dict[Label, float] = defaultdict(float)
@@ -36,7 +36,7 @@ def balanced_accuracy(
 
 
 def learn_values(rows: Sequence[tuple[Value, Label]]) -> Rule[Value]:
-    """For each value the label that is commonest beside it, labels weighted so that all count the same."""
+    """Learn for each value its most frequent label, with rows weighted so that all labels count the same."""
     weights = _weights(rows)
     seen: dict[Value, Counter[Label]] = defaultdict(Counter)
     for value, label in rows:
@@ -46,7 +46,7 @@ def learn_values(rows: Sequence[tuple[Value, Label]]) -> Rule[Value]:
 
 
 def learn_thresholds(rows: Sequence[tuple[float, Label]]) -> Rule[float]:
-    """Intervals of the numbers, as many as labels, each with its label: for two labels the best single threshold."""
+    """Learn intervals of the numbers, at most as many as labels, each with its label; for two labels one threshold."""
     ordered, weights = sorted(rows), _weights(rows)
     spans: list[Span] = [(0, len(ordered))] if ordered else []
     while spans and len(spans) < min(len(weights), MOST_INTERVALS):
@@ -67,7 +67,7 @@ def _weights(rows: Sequence[tuple[Value, Label]]) -> dict[Label, float]:
 
 
 def _best_split(ordered: Sequence[tuple[float, Label]], span: Span, weights: dict[Label, float]) -> tuple[float, int]:
-    """By how much the weight told right rises where the span is cut best, and the beginning of the right part."""
+    """The best cut of the span: its gain in correctly predicted weight, and the first index of its right part."""
     rows = ordered[slice(*span)]
     before, behind = _running_best(rows, weights), _running_best(rows[::-1], weights)[::-1]
     cuts = [

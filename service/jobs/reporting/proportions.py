@@ -1,4 +1,4 @@
-"""Proportions estimated from a number of rows, with the interval that the true one lies in."""
+"""Computes confidence intervals of proportions, such as the accuracy on known rows."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ _Z = 1.959964  # standard errors to each side of the middle 95 % of a normal dis
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proportion:
-    """A count among some rows, and the 95 % Wilson interval of the proportion that they were drawn from."""
+    """A count among some rows, and the 95 % Wilson interval of the underlying proportion."""
 
     rows: int
     hits: int
@@ -20,7 +20,7 @@ class Proportion:
 
 
 def proportion(hits: int, rows: int) -> Proportion | None:
-    """The proportion and its score interval (Wilson 1927), as if the rows were independent draws; none of no rows."""
+    """The proportion and its score interval (Wilson 1927), assuming independent rows; None if there are no rows."""
     if rows == 0:
         return None
     lower, upper = wilson(hits / rows, rows)
@@ -28,7 +28,7 @@ def proportion(hits: int, rows: int) -> Proportion | None:
 
 
 def wilson(share: float, rows: float) -> tuple[float, float]:
-    """The ends of the 95 % score interval (Wilson 1927) of a share among so many independent draws, above 0."""
+    """The 95 % score interval (Wilson 1927) of a share among `rows` independent draws; `rows` must be above 0."""
     weight = _Z**2 / rows
     middle = (share + weight / 2) / (1 + weight)
     half = _Z * math.sqrt(share * (1 - share) / rows + weight / (4 * rows)) / (1 + weight)
@@ -36,7 +36,7 @@ def wilson(share: float, rows: float) -> tuple[float, float]:
 
 
 def known_accuracy(facts: SearchFacts) -> Proportion | None:
-    """Accuracy on the known rows when they are left out of the demonstrations; nothing where the search did not say."""
+    """The accuracy on known rows that were not shown as demonstrations; None if the search did not record it."""
     if facts.known_rows is None or facts.known_right is None:
         return None
     return proportion(facts.known_right, facts.known_rows)

@@ -1,4 +1,4 @@
-"""Ranks the labellings of the first shard by information gain, those that were not measured last."""
+"""Ranks the labellings of the first shard by information gain; those without a measurement come last."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,28 +18,28 @@ _WORDS = {
     "few_shot_random": "the labels behind a few demonstrations with random labels",
     "bootstrap": "the labels of a bootstrap",
 }
-_SAME_AS_IMPRESSION = "zero_shot_calibrated"  # the labels of the first impression, rules between rows ignored
+_SAME_AS_IMPRESSION = "zero_shot_calibrated"  # the labels of the first impression, without rules between rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankedLabelling:
-    """One labelling of rows of the first shard; null where it was not measured or is not known."""
+    """One labelling of rows of the first shard; None for values that were not measured."""
 
     name: str
-    gain_nats: float | None  # G, nats per row, conflicts not counted; 0 by definition where all rows have one label
+    gain_nats: float | None  # G, nats per row, without conflicts; 0 by definition if all rows have one label
     conflicts: int | None  # relations that it breaks
-    conflict_nats: float | None  # by which these lower its utility, nats per row: conflicts / alpha
-    rows: int  # that it labels
-    demonstrations: list[int]  # at most so many in each view that the gain was measured by; empty without views
-    agreement: float | None  # share of its rows that the job labels alike
-    kappa: float | None  # the same beyond chance, Cohen's: 0 for labels by lot, 1 for equal ones
+    conflict_nats: float | None  # their cost in utility, nats per row: conflicts / alpha
+    rows: int  # rows that it labels
+    demonstrations: list[int]  # the most that each view of the measurement shows; empty without views
+    agreement: float | None  # share of its rows to which the job gives the same label
+    kappa: float | None  # agreement beyond chance (Cohen): 0 for random labels, 1 for equal ones
 
 
 def ranked(measured: Sequence[Mapping[str, Any]], baselines: Sequence[Baseline], alpha: float) -> list[RankedLabelling]:
-    """All labellings, of the highest gain first; of equals the job's own first."""
-    names = {said["name"] for said in measured}
+    """All labellings, the highest gain first; among equals the job's own first."""
+    names = {facts["name"] for facts in measured}
     others = [b for b in baselines if not (b.name == _SAME_AS_IMPRESSION and FIRST_IMPRESSION in names)]
-    rows = [*(_measured(said, alpha) for said in measured), *map(_asked_only, others)]
+    rows = [*(_from_facts(facts, alpha) for facts in measured), *map(_from_baseline, others)]
     return sorted(rows, key=lambda row: (row.gain_nats is None, -(row.gain_nats or 0.0)))
 
 
@@ -49,25 +49,25 @@ def found_gain(ranking: Sequence[RankedLabelling]) -> float | None:
 
 
 def words_for(name: str) -> str:
-    """A labelling in words."""
+    """The description of a labelling for messages."""
     return _WORDS.get(name, f"the labels of {name!r}")
 
 
-def _measured(said: Mapping[str, Any], alpha: float) -> RankedLabelling:
+def _from_facts(facts: Mapping[str, Any], alpha: float) -> RankedLabelling:
     return RankedLabelling(
-        name=said["name"],
-        gain_nats=said["gain_nats"],
-        conflicts=said["conflicts"],
-        conflict_nats=said["conflicts"] / alpha,
-        rows=said["rows"],
-        demonstrations=list(said["demonstrations"]),
-        agreement=said["agreement"],
-        kappa=said["kappa"],
+        name=facts["name"],
+        gain_nats=facts["gain_nats"],
+        conflicts=facts["conflicts"],
+        conflict_nats=facts["conflicts"] / alpha,
+        rows=facts["rows"],
+        demonstrations=list(facts["demonstrations"]),
+        agreement=facts["agreement"],
+        kappa=facts["kappa"],
     )
 
 
-def _asked_only(baseline: Baseline) -> RankedLabelling:
-    """A baseline whose labels were never shown as demonstrations; of one label everywhere, G is 0 all the same."""
+def _from_baseline(baseline: Baseline) -> RankedLabelling:
+    """A baseline, whose labels were never shown as demonstrations; its G is known only for a single label: 0."""
     is_one_label = sum(share.rows > 0 for share in baseline.labels) == 1
     return RankedLabelling(
         name=baseline.name,

@@ -1,4 +1,4 @@
-"""Says how far a job's labels deserve trust: gathers the evidence in one pass over the rows and has it judged."""
+"""Creates the report on the quality of a job's labels: gathers evidence in one pass over the rows, and judges it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ from service.records.labels import LabelStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What the labels cost so far."""
+    """The cost of the labels so far."""
 
     prompts: int
-    prompts_remembered: int  # answered before, by this job or another: they cost nothing
+    prompts_remembered: int  # prompts with a stored answer of this job or another, at no cost
     tokens_sent: int
     tokens_computed: int
     tokens_computed_per_row: float | None
@@ -37,7 +37,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Everything that is known about the quality of a job's labels."""
+    """All evidence about the quality of a job's labels, and the verdict."""
 
     job: Job
     verdict: Verdict
@@ -52,40 +52,40 @@ class Report:
     baselines: list[Baseline]
     ranking: list[RankedLabelling]
     cost: Cost
-    known_accuracy: Proportion | None  # on known rows when they are left out of the demonstrations
+    known_accuracy: Proportion | None  # on known rows that were not shown as demonstrations
     gold: GoldAgreement
     calibration: Calibration | None
 
 
 @dataclass(frozen=True)
-class _Read:
-    """What one pass over a job's rows and its log has gathered."""
+class _Gathered:
+    """The data gathered in one pass over a job's rows."""
 
     job: Job
     summaries: Summaries
     tally: Tally
     sample: RowSample
     gold: GoldTally
-    found: Mapping[Row, Label]  # the job's labels of the rows that baselines speak of
-    gold_labels: Mapping[Row, Label]  # of the same rows
+    found: Mapping[Row, Label]  # the job's labels of the rows that baselines have labelled
+    gold_labels: Mapping[Row, Label]  # gold labels of the same rows
 
 
 async def report(store: ProjectStore, job_id: JobId) -> Report:
-    """Judge the job's labels as they are now. Raises JobNotFound."""
+    """Report on the job's present labels. Raises JobNotFound."""
     async with store.project_unit() as unit:
-        read = await _read(unit, job_id)
-    shortcuts = await to_thread.run_sync(find_shortcuts, read.sample)
-    return _judged(read, shortcuts)
+        gathered = await _gather(unit, job_id)
+    shortcuts = await to_thread.run_sync(find_shortcuts, gathered.sample)
+    return _assemble(gathered, shortcuts)
 
 
-async def _read(unit: ProjectUnit, job_id: JobId) -> _Read:
+async def _gather(unit: ProjectUnit, job_id: JobId) -> _Gathered:
     job = await unit.jobs.get(job_id)
     task = job.config.task
     columns, gold_field = await unit.jobs.columns(job_id)
-    told = tuple(column for column in columns if column not in (task.id_field, task.known_field, gold_field))
+    features = tuple(column for column in columns if column not in (task.id_field, task.known_field, gold_field))
     summaries = await read_summaries(unit, job_id)
-    compared = {row for said in summaries.baselines().values() for row in said}
-    tally, sample = Tally(), RowSample(task, told, job.progress.rows)
+    compared = {row for labelling in summaries.baselines().values() for row in labelling}
+    tally, sample = Tally(), RowSample(task, features, job.progress.rows)
     found: dict[Row, Label] = {}
     async for row in unit.labels.result(job_id):
         tally.add(row.state)
@@ -97,20 +97,20 @@ async def _read(unit: ProjectUnit, job_id: JobId) -> _Read:
     if task.gold_field is not None:
         async for state, text in unit.gold.pairs(job_id):
             gold.add(state, text)
-            if state.position in compared and (meant := reader.of(text)) is not None:
-                gold_labels[state.position] = meant
-    return _Read(job, summaries, tally, sample, gold, found, gold_labels)
+            if state.position in compared and (gold_label := reader.of(text)) is not None:
+                gold_labels[state.position] = gold_label
+    return _Gathered(job, summaries, tally, sample, gold, found, gold_labels)
 
 
-def _judged(read: _Read, shortcuts: list[Shortcut]) -> Report:
-    job, labels = read.job, read.job.config.task.labels
-    search = read.summaries.search_facts(job.progress.utility)
-    baselines = compare(read.summaries.baselines(), read.found, read.gold_labels, labels)
-    ranking = ranked(read.summaries.labellings(), baselines, job.config.search.alpha)
+def _assemble(gathered: _Gathered, shortcuts: list[Shortcut]) -> Report:
+    job, labels = gathered.job, gathered.job.config.task.labels
+    search = gathered.summaries.search_facts(job.progress.utility)
+    baselines = compare(gathered.summaries.baselines(), gathered.found, gathered.gold_labels, labels)
+    ranking = ranked(gathered.summaries.labellings(), baselines, job.config.search.alpha)
     evidence = Evidence(
         job=job,
-        shares=read.tally.shares(labels),
-        unsure=read.tally.unsure,
+        shares=gathered.tally.shares(labels),
+        unsure=gathered.tally.unsure,
         search=search,
         coherence=coherence(job.config.search, search),
         shortcuts=shortcuts,
@@ -121,19 +121,19 @@ def _judged(read: _Read, shortcuts: list[Shortcut]) -> Report:
         job=job,
         verdict=worst(reasons),
         reasons=reasons,
-        labels=found_shares(evidence.shares, read.summaries.expected_counts),
-        statuses={status: read.tally.statuses.get(status, 0) for status in LabelStatus},
+        labels=found_shares(evidence.shares, gathered.summaries.expected_counts),
+        statuses={status: gathered.tally.statuses.get(status, 0) for status in LabelStatus},
         unsure=evidence.unsure,
-        confidence=read.tally.confidence_bins(),
+        confidence=gathered.tally.confidence_bins(),
         coherence=evidence.coherence,
         shortcuts=shortcuts,
         search=search,
         baselines=baselines,
         ranking=ranking,
-        cost=_cost(job, read.summaries),
+        cost=_cost(job, gathered.summaries),
         known_accuracy=known_accuracy(search),
-        gold=read.gold.agreement(),
-        calibration=read.gold.calibration(),
+        gold=gathered.gold.agreement(),
+        calibration=gathered.gold.calibration(),
     )
 
 

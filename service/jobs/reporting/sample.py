@@ -1,4 +1,4 @@
-"""Takes a bounded sample of a job's rows while they stream by, and what of them labels might follow."""
+"""Collects features of a bounded sample of a job's rows, in which the report looks for shortcuts."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,15 +18,15 @@ from service.records.labels import LabeledRow
 from service.values import as_text
 
 MOST_ROWS = 20_000
-MOST_CELLS = 200_000  # of wide data sets fewer rows are taken
+MOST_CELLS = 200_000  # a wide data set gets fewer rows
 FEWEST_ROWS = 500
-LONGEST_CELL = 40  # characters; of a longer text only its length and hash are kept
+LONGEST_CELL = 40  # characters; a longer text is kept as its length and hash
 
 Cell = float | str | None
 
 
 def spread(rows: int, wanted: int) -> frozenset[int]:
-    """Positions evenly spread over so many rows: one at random out of each stretch, so that no rhythm is met."""
+    """Positions spread evenly over `rows` rows: a random one from each stretch, against bias by periodic patterns."""
     if rows <= wanted:
         return frozenset(range(rows))
     rng = Random(0)
@@ -36,18 +36,18 @@ def spread(rows: int, wanted: int) -> frozenset[int]:
 
 @dataclass
 class RowSample:
-    """The features of the sampled rows that have a label, column by column."""
+    """The features of the sampled rows that have a label, by column."""
 
     task: Task
-    columns: Sequence[str]  # the user's, without id and gold
+    columns: Sequence[str]  # the user's columns without id, known and gold
     rows: int  # of the whole data set
 
     positions: list[float] = field(default_factory=list)
     labels: list[Label] = field(default_factory=list)
     lengths: list[float] = field(default_factory=list)  # characters of the text shown to the language model
-    texts: set[int] = field(default_factory=set)  # hashes of the different ones
+    texts: set[int] = field(default_factory=set)  # hashes of the distinct texts
     cells: dict[str, list[Cell]] = field(default_factory=dict)
-    cell_lengths: dict[str, list[float]] = field(default_factory=dict)  # of the columns in the template, if several
+    cell_lengths: dict[str, list[float]] = field(default_factory=dict)  # of the template's columns, if it has several
 
     def __post_init__(self) -> None:
         self.shown = template_fields(self.task.template)
@@ -58,7 +58,7 @@ class RowSample:
         self.cell_lengths.update({column: [] for column in self.shown if len(self.shown) > 1})
 
     def add(self, row: LabeledRow) -> None:
-        """Look at the next row; one without a label tells nothing."""
+        """Add the next row if it is in the sample and has a label."""
         if row.state.label is None or row.state.position not in self._wanted:
             return
         fields: Mapping[str, Any] = orjson.loads(row.data)
@@ -74,7 +74,7 @@ class RowSample:
             lengths.append(float(len(as_text(fields[column]))))
 
     def halves(self) -> list[bool]:
-        """Which half each row belongs to; related rows share one, so that neither half tells about the other."""
+        """Divide the rows into two random halves; related rows share a half, so that the halves are independent."""
         groups = self._related.groups()
         order = sorted(set(groups))
         Random(0).shuffle(order)
@@ -83,7 +83,7 @@ class RowSample:
 
 
 def as_numbers(cells: Sequence[Cell]) -> list[float] | None:
-    """A column of numbers, written as numbers or as text; null, which sorts first, aside. None if it is not one."""
+    """A column's cells as numbers, also if written as text; null sorts first. None if some cell is not a number."""
     numbers = []
     for cell in cells:
         number = -math.inf if cell is None else _number(cell)

@@ -1,4 +1,4 @@
-"""Finds features that the labels follow though nobody asked for them: length, position, a column."""
+"""Finds shortcuts: features such as length or position that predict the labels though nobody asked for them."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
@@ -10,12 +10,12 @@ from service.jobs.reporting.prediction import Learner, balanced_accuracy, learn_
 from service.jobs.reporting.sample import RowSample, as_numbers
 
 FEWEST_ROWS = 20  # fewer labelled rows prove nothing
-FEWEST_OF_LABEL = 5  # rows; a rarer label is left out, since one row would decide
-SAME_AS_TEXT = 0.5  # different values per different text from which a column is the claim itself
+FEWEST_OF_LABEL = 5  # rows; rarer labels are ignored, since a single row would decide
+SAME_AS_TEXT = 0.5  # a column with at least this many distinct values per distinct text is the claim itself
 
 
 class FeatureKind(StrEnum):
-    """What labels might follow."""
+    """The kinds of features that labels might follow."""
 
     LENGTH = "length"  # characters of the text shown to the language model
     POSITION = "position"  # in the data set
@@ -25,13 +25,13 @@ class FeatureKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shortcut:
-    """How well the labels can be told from one feature alone."""
+    """How well one feature alone predicts the labels."""
 
     kind: FeatureKind
-    column: str | None  # of which column, where it is one
-    balanced_accuracy: float  # on rows the rule was not learned from; 1 / number of labels is chance
-    above_majority: float  # the same with chance at 0 and certainty at 1
-    is_claim: bool  # the column is what the template asks about, so labels ought to follow it
+    column: str | None  # the feature's column, if it has one
+    balanced_accuracy: float  # on held-out rows; 1 / number of labels is chance
+    above_majority: float  # the same, rescaled so that chance is 0 and certainty 1
+    is_claim: bool  # the template asks about this column, so labels should follow it
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class _Feature:
 
 
 def find_shortcuts(sample: RowSample) -> list[Shortcut]:
-    """Every feature of the rows with how well it tells the labels, the best first; costs seconds on many columns."""
+    """Measure every feature of the sample, the best predictor first; takes seconds with many columns."""
     counts = Counter(sample.labels)
     rows = [i for i, label in enumerate(sample.labels) if counts[label] >= FEWEST_OF_LABEL]
     labels, halves = [sample.labels[i] for i in rows], sample.halves()
@@ -54,13 +54,13 @@ def find_shortcuts(sample: RowSample) -> list[Shortcut]:
     chance = 1 / len(set(labels))
     found = []
     for feature in _features(sample):
-        told = balanced_accuracy([feature.values[i] for i in rows], labels, sides, feature.learn)
+        accuracy = balanced_accuracy([feature.values[i] for i in rows], labels, sides, feature.learn)
         found.append(
             Shortcut(
                 kind=feature.kind,
                 column=feature.column,
-                balanced_accuracy=told,
-                above_majority=max(0.0, (told - chance) / (1 - chance)),
+                balanced_accuracy=accuracy,
+                above_majority=max(0.0, (accuracy - chance) / (1 - chance)),
                 is_claim=feature.is_claim,
             )
         )

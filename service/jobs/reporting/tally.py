@@ -1,4 +1,4 @@
-"""Counts label states while they stream by: labels, statuses, how sure they are."""
+"""Counts a job's label states for its report: rows by label, by status and by confidence."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ CONFIDENCE_BINS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelShare:
-    """How many rows have a label."""
+    """The number of rows with a label, and its share."""
 
     label: str
     rows: int
@@ -22,7 +22,7 @@ class LabelShare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfidenceBin:
-    """How many rows have a confidence in [lower, upper), the last one's upper end included."""
+    """The number of rows with a confidence in [lower, upper); the last bin includes its upper end."""
 
     lower: float
     upper: float
@@ -31,13 +31,13 @@ class ConfidenceBin:
 
 @dataclass(slots=True)
 class Tally:
-    """Running counts over the rows of a job."""
+    """Counts over the rows of a job, added one by one."""
 
     rows: int = 0
     labels: Counter[Label] = field(default_factory=Counter)
     statuses: Counter[LabelStatus] = field(default_factory=Counter)
-    unsure: int = 0  # no label, no margin, or a margin that leaves the runner-up a real chance
-    confidences: Counter[int] = field(default_factory=Counter)  # by number of the bin
+    unsure: int = 0  # rows without label or margin, or with a margin below UNCERTAIN_MARGIN_NATS
+    confidences: Counter[int] = field(default_factory=Counter)  # by the bin's number
 
     def add(self, state: LabelState) -> None:
         """Count the next row."""
@@ -55,7 +55,7 @@ class Tally:
         return label_shares(self.labels, labels)
 
     def confidence_bins(self) -> list[ConfidenceBin]:
-        """How many rows have which confidence, from 0 to 1."""
+        """The histogram of the rows' confidence, from 0 to 1."""
         return [
             ConfidenceBin(lower=n / CONFIDENCE_BINS, upper=(n + 1) / CONFIDENCE_BINS, rows=self.confidences[n])
             for n in range(CONFIDENCE_BINS)
@@ -63,12 +63,12 @@ class Tally:
 
 
 def label_shares(counts: Mapping[Label, int], labels: Sequence[str]) -> list[LabelShare]:
-    """Every label of the task with its share of what was counted."""
+    """Every label of the task with its count and its share of all counts."""
     total = max(1, sum(counts.values()))
     rows = [counts.get(Label(number), 0) for number in range(len(labels))]
     return [LabelShare(label=name, rows=n, share=n / total) for name, n in zip(labels, rows, strict=True)]
 
 
 def bin_of(probability: float, bins: int) -> int:
-    """The number of the bin, of so many of equal width between 0 and 1."""
+    """The number of the probability's bin, among `bins` bins of equal width from 0 to 1."""
     return min(int(probability * bins), bins - 1)

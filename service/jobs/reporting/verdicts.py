@@ -1,4 +1,7 @@
-"""The written rules by which labels are judged (docs/verdicts.md); gold has no part in them."""
+"""Judges a job's labels by written rules, each of which may give a reason to doubt them (docs/verdicts.md).
+
+No rule uses gold labels.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,28 +17,28 @@ from service.records.jobs import Job, JobStatus
 from service.search.measures.ranking import FIRST_IMPRESSION
 from service.search.state.steps import StopReason
 
-IMBALANCE = 0.95  # share of the commonest label from which the rarer ones may be slips: suspicious
-UNCERTAIN = (0.2, 0.5)  # share of rows without a sure label: suspicious; as good as drawn by lot: not to be used
-CONFLICTS = 0.05  # unresolved conflicts per row from which the labels are not to be used
-POLARITY_SEQUENCE_NATS = 1.5  # per short sequence: beyond odds of four to one the polarity is the model's own
+IMBALANCE = 0.95  # share of the commonest label from which the rarer ones may be mistakes: suspicious
+UNCERTAIN = (0.2, 0.5)  # share of uncertain rows: suspicious from the first, hardly better than random from the second
+CONFLICTS = 0.05  # unresolved conflicts per row above which the labels are unusable
+POLARITY_SEQUENCE_NATS = 1.5  # per short sequence: from odds of four to one the language model decides the polarity
 POLARITY_TRIAL_ERRORS = 3.0  # standard errors by which swapped labels must be learned better
-POLARITY_NATS = 0.02  # per row: so near the complement's utility, the labels may be inverted as a whole
-NO_CONCEPT_SHARE = 0.1  # of the cost of shuffled labels: a search finds as much in noise, however many the rows
-WEAK_CONCEPT_SHARE = 0.3  # of that cost: the labels hold together, but most of it stays unexplained
-NO_CONCEPT_ERRORS = 1.0  # standard errors above chance; a row's cost scatters about as much as its mean
-WEAK_CONCEPT_ERRORS = 2.0  # within them it may still be chance, and may as well be a concept that few rows show
-MOST_NOISE_SHARE = 0.5  # no more is put down to chance, however few the rows
-NO_CONCEPT_NATS = 0.01  # per row, where shuffled labels cost nothing that a share could be taken of
-RESTARTS_AGREE = 0.7  # of the rows; two labels drawn by lot agree on half of them
-SHORTCUT = 0.8  # above the majority, on a scale where certainty is 1: balanced accuracy 0.9 of two labels
-TELLS_MORE_SHARE = 0.1  # of the entropy of even labels, by which another labelling gains more than by chance
-AGREES_KAPPA = 0.4  # beyond chance: from about here on agreement is called moderate (Landis and Koch 1977)
-AGREES_ERRORS = 3.0  # standard errors of kappa that chance does not reach, about 1 / sqrt(rows)
-FEW_ROWS = 8  # with fewer one label for all rows, or no gain over chance, proves nothing, nor does their absence
+POLARITY_NATS = 0.02  # per row: with a smaller lead over the complement, all labels may be inverted
+NO_CONCEPT_SHARE = 0.1  # of the cost of shuffled labels: a search explains this much of noise, with any number of rows
+WEAK_CONCEPT_SHARE = 0.3  # of that cost: the labels are coherent, but most of the cost stays unexplained
+NO_CONCEPT_ERRORS = 1.0  # standard errors above chance; the standard deviation of a row's cost is about its mean
+WEAK_CONCEPT_ERRORS = 2.0  # within these the gain may be chance, or a concept that few rows show
+MOST_NOISE_SHARE = 0.5  # upper limit of the share that counts as chance, however few the rows
+NO_CONCEPT_NATS = 0.01  # per row: the limit if shuffled labels cost nothing, so that there is no share
+RESTARTS_AGREE = 0.7  # of the rows; two random labellings with two labels agree on half of them
+SHORTCUT = 0.8  # above the majority, where certainty is 1: a balanced accuracy of 0.9 with two labels
+TELLS_MORE_SHARE = 0.1  # of the entropy of even labels: the lead in gain that is more than chance
+AGREES_KAPPA = 0.4  # from about here agreement beyond chance is called moderate (Landis and Koch 1977)
+AGREES_ERRORS = 3.0  # standard errors of kappa (about 1 / sqrt(rows)) that exceed chance
+FEW_ROWS = 8  # with fewer rows, neither a single label nor the gain over chance proves anything
 
 
 class Verdict(StrEnum):
-    """What to do with the labels, from good to bad."""
+    """The verdicts on labels, from the best to the worst."""
 
     OK = "ok"
     SUSPICIOUS = "suspicious"
@@ -44,7 +47,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """One rule that spoke against the labels, and how far that drags the verdict down."""
+    """A reason to doubt the labels, and the verdict that it leads to."""
 
     code: str
     verdict: Verdict
@@ -53,7 +56,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """All that the rules may look at."""
+    """All evidence on which the rules may decide."""
 
     job: Job
     shares: Sequence[LabelShare]
@@ -65,7 +68,7 @@ class Evidence:
 
     @property
     def labelled(self) -> int:
-        """Rows that have a label."""
+        """The number of rows that have a label."""
         return sum(share.rows for share in self.shares)
 
 
@@ -75,7 +78,7 @@ def judge(evidence: Evidence) -> list[Reason]:
 
 
 def worst(reasons: Sequence[Reason]) -> Verdict:
-    """The verdict that the reasons add up to: that of the gravest."""
+    """The worst verdict among the reasons; OK if there are none."""
     return max((reason.verdict for reason in reasons), key=list(Verdict).index, default=Verdict.OK)
 
 
@@ -103,7 +106,7 @@ def _limit(evidence: Evidence) -> list[Reason]:
 
 
 def _collapse(evidence: Evidence) -> list[Reason]:
-    """One label for everything is coherent and says nothing."""
+    """A single label for all rows is coherent, but carries no information."""
     labelled = evidence.labelled
     commonest = max(evidence.shares, key=lambda share: share.rows)
     if labelled == 0:
@@ -120,7 +123,7 @@ def _collapse(evidence: Evidence) -> list[Reason]:
 
 
 def _few(evidence: Evidence) -> list[Reason]:
-    """Of a handful of rows no other rule can tell: one label for all may be right, and any labels hold together."""
+    """No other rule can judge a handful of rows: one label for all may be right, and any labels are coherent."""
     job = evidence.job
     rows = evidence.labelled if job.status is JobStatus.SUCCEEDED else job.progress.rows
     if rows >= FEW_ROWS or not evidence.labelled:
@@ -146,9 +149,9 @@ def _conflicts(evidence: Evidence) -> list[Reason]:
 
 
 def _concept(evidence: Evidence) -> list[Reason]:
-    """Labels that hold together no better than the same labels dealt out at random mean nothing.
+    """Labels that are no more coherent than the same labels in random order mean nothing.
 
-    Where nearly all rows have one label, a sample holds too few of the others to tell; `imbalance` speaks then.
+    If nearly all rows have one label, the sample has too few of the others to decide; `imbalance` covers that.
     """
     gain, share = evidence.coherence.gain_nats, evidence.coherence.gain_share
     rows = evidence.search.sample_rows or 0
@@ -170,7 +173,7 @@ def _concept(evidence: Evidence) -> list[Reason]:
 
 
 def _little(search: SearchFacts, gain: float) -> str:
-    """What was seen of labels that hold together by no more than chance."""
+    """The measurement of labels that are no more coherent than chance, as a message."""
     if search.gain_nats is None:
         return f"the labels are only {gain:.3f} nats per row more coherent than the same labels dealt out at random"
     if search.stop_reasons.get(StopReason.NOT_BORNE_OUT):
@@ -180,7 +183,7 @@ def _little(search: SearchFacts, gain: float) -> str:
 
 
 def _known_all_the_same(evidence: Evidence) -> str:
-    """Which other labelling shows that the language model does tell the rows apart; empty where none does."""
+    """Another labelling which shows that the language model can distinguish the rows; empty if there is none."""
     better, alike = _tells_more(evidence), _labels_alike(evidence)
     if better is not None:
         seen = f"{words_for(better.name)} tell {better.gain_nats:.3f} nats per row"
@@ -192,7 +195,7 @@ def _known_all_the_same(evidence: Evidence) -> str:
 
 
 def _tells_more(evidence: Evidence) -> RankedLabelling | None:
-    """The labelling that gains most, if it gains far more than the labels found."""
+    """The labelling of the highest gain, if it is far above that of the labels found."""
     own = found_gain(evidence.ranking)
     best = max(evidence.ranking, key=lambda row: row.gain_nats or 0.0, default=None)
     if own is None or best is None or best.gain_nats is None:
@@ -202,7 +205,7 @@ def _tells_more(evidence: Evidence) -> RankedLabelling | None:
 
 
 def _labels_alike(evidence: Evidence) -> RankedLabelling | None:
-    """The baseline that agrees best with the labels, if by more than chance and not because these come from it."""
+    """The baseline that agrees best with the labels, if beyond chance and if the labels do not come from it."""
     own_sources = ("zero_shot", "zero_shot_calibrated", FIRST_IMPRESSION)
     is_borne_out = not evidence.search.stop_reasons.get(StopReason.NOT_BORNE_OUT)
     baselines = [row for row in evidence.ranking if not row.demonstrations or row.name == FIRST_IMPRESSION]
@@ -214,7 +217,7 @@ def _labels_alike(evidence: Evidence) -> RankedLabelling | None:
 
 
 def _polarity(evidence: Evidence) -> list[Reason]:
-    """Whether the labels could as well be swapped."""
+    """Labels are doubtful if the search can hardly distinguish them from their inversion."""
     nats = evidence.coherence.polarity_nats
     decided = (evidence.search.polarity_nats or 0.0) >= POLARITY_SEQUENCE_NATS
     if nats is None or nats >= POLARITY_NATS or decided:
@@ -244,7 +247,7 @@ def _restarts(evidence: Evidence) -> list[Reason]:
 
 
 def _shortcut(evidence: Evidence) -> list[Reason]:
-    """The strongest feature alone, since features that go together would say the same several times."""
+    """Only the strongest feature counts, since correlated features would repeat the same reason."""
     strong = [s for s in evidence.shortcuts if s.above_majority >= SHORTCUT and not s.is_claim]
     if not strong:
         return []
@@ -254,7 +257,7 @@ def _shortcut(evidence: Evidence) -> list[Reason]:
 
 
 def name_of(shortcut: Shortcut) -> str:
-    """The feature in words."""
+    """The feature's name for messages."""
     match shortcut.kind:
         case FeatureKind.LENGTH:
             return "the length of the text"

@@ -1,4 +1,4 @@
-"""Predicts what a job will cost in tokens before it runs."""
+"""Predicts the prompts and tokens of a job before it runs."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -9,20 +9,20 @@ from service.jobs.submission.sharding import ShardPlan
 from service.jobs.task.problem import ANCHOR_SHARE, SPECIAL_TOKENS, cost_of, search_parameters, strategy_of
 from service.search.predictions.panel import Panel
 from service.search.predictions.prompt_tree import Usage
-from service.search.strategies.cost import Asked, ShardLengths
+from service.search.strategies.cost import LaterDemonstrations, ShardLengths
 from service.search.strategies.cost_simulation import never_cancelled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lengths:
-    """How long a data set is, in the backend's tokens."""
+    """The lengths of a data set's rows and of the backend's context, in the backend's tokens."""
 
     demonstrations: Sequence[int]  # of each row with its label and the separator
-    lead: int  # of what all texts begin with
-    shared_beginnings: float  # share of the texts that the row before begins with, too
-    tail: int  # of a label and the separator alone
+    lead: int  # of the common prefix of all texts
+    shared_beginnings: float  # share of all characters in the common prefix of a text and the one before it
+    tail: int  # of a label and the separator
     context: int  # that the backend reads at once
-    prompts_per_query: float = 1.0  # more than one where labels have several tokens (`label_words`)
+    prompts_per_query: float = 1.0  # more than one if labels have several tokens (`label_words`)
 
 
 def predict_usage(
@@ -34,10 +34,10 @@ def predict_usage(
     *,
     check_wanted: Callable[[], None] = never_cancelled,
 ) -> Usage:
-    """Prompts, tokens sent and tokens computed, as if the server's prefix cache were ideal.
+    """Predict prompts, tokens sent and tokens computed, assuming an ideal prefix cache.
 
-    A question is a prompt, and one more for each further beginning of a label, a token longer than the one before.
-    What `check_wanted` raises ends it.
+    A query costs one prompt, plus one for each longer prefix of the labels, each a token longer than the last.
+    `check_wanted` may raise an error to end the prediction.
     """
     rows_of_shards = [list[int]() for _ in plan.shards]
     for row, shard in enumerate(plan.shard_of_row):
@@ -53,7 +53,7 @@ def predict_usage(
 def _with_one_prompt_each(
     config: JobConfig, shards: Sequence[ShardLengths], lengths: Lengths, check_wanted: Callable[[], None]
 ) -> Usage:
-    """The cost where every label is one token, by the rule of the configuration's method and strategy."""
+    """The cost if every label is one token, by the rule of the configuration's method and strategy."""
     cost, strategy, parameters = cost_of(config), strategy_of(config), search_parameters(config)
     if not config.method.reads_anchor:
         alone = (cost.alone(strategy, parameters, shard, check_wanted).usage for shard in shards)
@@ -61,9 +61,9 @@ def _with_one_prompt_each(
     anchor, later = cost.alone(strategy, parameters, shards[0], check_wanted), shards[1:]
     if not later:
         return anchor.usage
-    asked = _by_panel(anchor.panel, shards[0]) if anchor.panel else _by_anchor(config, shards[0], lengths)
-    usage = anchor.usage + Usage(0, 0, sum(asked.first) + sum(asked.others), modelled=True)
-    return sum((cost.behind(parameters, shard, asked) for shard in later), usage)
+    demonstrations = _of_panel(anchor.panel, shards[0]) if anchor.panel else _of_anchor(config, shards[0], lengths)
+    usage = anchor.usage + Usage(0, 0, sum(demonstrations.first) + sum(demonstrations.others), modelled=True)
+    return sum((cost.behind(parameters, shard, demonstrations) for shard in later), usage)
 
 
 def _lengths_of(
@@ -82,13 +82,13 @@ def _lengths_of(
     )
 
 
-def _by_panel(panel: Panel, anchor: ShardLengths) -> Asked:
-    """Behind the demonstrations of the panel's members."""
+def _of_panel(panel: Panel, anchor: ShardLengths) -> LaterDemonstrations:
+    """The lengths of the demonstrations of the panel's members."""
     tokens = [sum(anchor.tokens[row] for row, _ in member.demonstrations) for member in panel.members]
-    return Asked(tokens[: panel.first], tokens[panel.first :])
+    return LaterDemonstrations(tokens[: panel.first], tokens[panel.first :])
 
 
-def _by_anchor(config: JobConfig, anchor: ShardLengths, lengths: Lengths) -> Asked:
-    """Behind as many of the anchor's rows as fit, in several orders."""
+def _of_anchor(config: JobConfig, anchor: ShardLengths, lengths: Lengths) -> LaterDemonstrations:
+    """The lengths of the anchor's demonstrations, as many as fit, in several orders."""
     prefix = min(sum(anchor.tokens), int(ANCHOR_SHARE * (lengths.context - SPECIAL_TOKENS)))
-    return Asked([prefix], [prefix] * config.search.second_opinions)
+    return LaterDemonstrations([prefix], [prefix] * config.search.second_opinions)

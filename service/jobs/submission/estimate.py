@@ -1,4 +1,4 @@
-"""Says what a job would cost and what its relations make of the data set; stores nothing."""
+"""Estimates the cost of a job and previews its relations and prompts, without storing anything."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -21,18 +21,18 @@ from service.search.strategies.cost_simulation import never_cancelled
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelationPreview:
-    """What the relations make of the data set."""
+    """The groups that the relations form in the data set."""
 
     groups: int
     largest_group: int
     rows_without_related_rows: int
-    rows_lacking_their_twin: int  # rows of antisymmetric relations whose swapped twin is missing
+    rows_lacking_their_twin: int  # rows of antisymmetric relations without their twin
     by_relation: tuple[RelationCount, ...]  # in the order of the task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What a job would cost."""
+    """The predicted cost of a job, with a preview of its relations and a sample prompt."""
 
     rows: int
     groups: int
@@ -40,7 +40,7 @@ class Estimate:
     usage: Usage
     sample_prompt: str
     relations: RelationPreview
-    known: Mapping[str, int]  # known rows of each label; empty where the task names no column for them
+    known: Mapping[str, int]  # number of known rows by label; empty if the task has no `known_field`
     warnings: tuple[str, ...]
 
 
@@ -52,7 +52,7 @@ async def estimate(
     max_reported_faults: int,
     check_wanted: Callable[[], None] = never_cancelled,
 ) -> Estimate:
-    """Check the data set as for a job and predict its cost; what `check_wanted` raises ends the prediction.
+    """Check the data set as for a job and predict its cost; `check_wanted` may raise an error to end the prediction.
 
     Raises InvalidDataset, PayloadTooLarge, UnsupportedFormat, ModelNotFound and BackendError.
     """
@@ -94,6 +94,6 @@ def _preview(survey: Survey) -> RelationPreview:
 
 
 def _sample_prompt(survey: Survey, task: Task) -> str:
-    """The first row behind the second as a demonstration; the demonstration's label only shows the form."""
+    """A prompt for the first row with the second as a demonstration, whose label is only an example."""
     first, *others = survey.first_texts
     return "".join(f"{text} {task.labels[0]}{task.separator}" for text in others) + first

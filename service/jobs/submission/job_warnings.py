@@ -1,4 +1,4 @@
-"""What is doubtful about a job before it runs: an estimate tells it, and the job keeps it."""
+"""Composes the warnings about a new job, which its estimate shows and the job stores."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ LONG_ROW_SHARE = 10  # a row this many times as long as the median is worth a wa
 
 
 def warnings_of(prepared: Preparation) -> tuple[str, ...]:
-    """Plain sentences, none where nothing is doubtful. Needs the CPU for all rows: call it in a thread."""
+    """All warnings about a job, as sentences. Call it in a thread, since it computes over all rows."""
     return (
         *(f"about the data set: {assumption}" for assumption in prepared.survey.assumptions),
         *_relation_warnings(prepared.survey, prepared.config),
@@ -53,7 +53,7 @@ def _relation_warnings(survey: Survey, config: JobConfig) -> Iterator[str]:
 
 
 def known_by_label(survey: Survey, task: Task) -> dict[str, int]:
-    """How many known rows there are of each label."""
+    """The number of known rows by label; empty if the task has no `known_field`."""
     rows = Counter(survey.known.values())
     return {name: rows[Label(number)] for number, name in enumerate(task.labels)} if task.known_field else {}
 
@@ -72,7 +72,7 @@ def _known_warnings(prepared: Preparation) -> Iterator[str]:
 
 
 def _text_warnings(survey: Survey) -> Iterator[str]:
-    """Rows are never changed, so one that holds the separator reads like several: that is for the user to decide."""
+    """Warnings about texts: rows are never changed, so the user must decide about texts that contain the separator."""
     if survey.repeated_texts:
         yield f"{survey.repeated_texts} rows read exactly like an earlier row"
     if survey.texts_with_separator:

@@ -1,4 +1,4 @@
-"""Everything that is found out about a job before it is stored: shared by submitting and estimating."""
+"""Checks a new job and its backend, counts tokens and plans the shards: the common part of submission and estimate."""
 
 import asyncio
 from dataclasses import dataclass
@@ -19,23 +19,23 @@ from service.jobs.submission.tokens import check_rows_fit, demonstration_tokens,
 from service.ports.scoring import Scorer, Scorers
 from service.records.scoring import BackendInfo
 
-PROBE_SECONDS = 60.0  # the longest that a request waits for the backend's probe
+PROBE_SECONDS = 60.0  # longest wait of a request for the backend's probe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preparation:
-    """A job that can be stored."""
+    """A job that has passed all checks, with its token lengths and shards."""
 
     config: JobConfig
     survey: Survey
     lengths: Lengths
     plan: ShardPlan
-    label_warnings: tuple[str, ...] = ()  # what is doubtful about labels and texts
-    advice: tuple[str, ...] = ()  # what would make the backend faster or its scores steadier
+    label_warnings: tuple[str, ...] = ()  # about labels and texts
+    advice: tuple[str, ...] = ()  # how to make the backend faster or its scores steadier
 
 
 async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max_reported_faults: int) -> Preparation:
-    """Check the data set, ask the backend about labels and lengths, and plan the shards.
+    """Check the data set, try the labels and count tokens by the backend, and plan the shards.
 
     Raises InvalidConfig where its strategy cannot train here, InvalidDataset, PayloadTooLarge, UnsupportedFormat,
     ModelNotFound and BackendError.
@@ -72,13 +72,16 @@ async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max
 
 
 def _beginnings(survey: Survey) -> tuple[str, float]:
-    """What all texts of the sample begin with, and the share that neighbours have in common, in the better order."""
+    """The common prefix of the sample's texts, and the share of text that neighbours have in common.
+
+    The share is the larger one of the user's order and of the sorted order.
+    """
     shared = max(survey.shared_beginnings, shared_by_neighbours(sorted(survey.sample)))
     return common_beginning(survey.sample), shared
 
 
 async def _fit_backend(scorer: Scorer, config: JobConfig) -> BackendInfo:
-    """What the backend is. Raises BackendRefused where it cannot score these labels, BackendUnavailable just now."""
+    """Probe the backend. Raises BackendRefused if it cannot score these labels, BackendUnavailable if it is down."""
     task = config.task
     try:
         async with asyncio.timeout(PROBE_SECONDS):
@@ -94,7 +97,7 @@ async def _fit_backend(scorer: Scorer, config: JobConfig) -> BackendInfo:
 
 
 def _context_tokens(backend: BackendInfo) -> int:
-    """How many tokens the backend reads at once. Raises BackendRefused where it does not say."""
+    """The number of tokens that the backend reads at once. Raises BackendRefused if it does not report that."""
     if backend.context_tokens is None:
         raise BackendRefused(f"the model {backend.name!r} does not say how many tokens it reads at once")
     return backend.context_tokens

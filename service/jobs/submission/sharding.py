@@ -1,4 +1,4 @@
-"""Divides a data set into shards of related rows, which never part."""
+"""Divides a data set into shards, without ever separating related rows."""
 
 import itertools
 from collections import Counter
@@ -10,12 +10,12 @@ from service.config import JobConfig
 from service.identifiers import Label, Row
 from service.records.jobs import NewShard
 
-KNOWN_SHARE = 0.5  # of the anchor's rows, that known rows may be: the others leave room for a search
+KNOWN_SHARE = 0.5  # largest share of known rows in the anchor, so that enough rows are left to search for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardPlan:
-    """Which shard each row belongs to, and the shards to queue."""
+    """The shard of each row, and the shards to queue."""
 
     shard_of_row: tuple[int, ...]
     shards: tuple[NewShard, ...]
@@ -24,12 +24,11 @@ class ShardPlan:
 def plan_shards(
     config: JobConfig, groups: Sequence[int], known: Mapping[Row, Label] = MappingProxyType({})
 ) -> ShardPlan:
-    """Deal groups of related rows out to shards; `groups` gives each row's group.
+    """Distribute groups of related rows over shards; `groups` has each row's group.
 
-    A small data set is one shard, and so is any whose strategy trains on all of it; otherwise
-    shard 0 is the anchor, drawn evenly over the data set, and the rest follows in the user's
-    order. Groups with known rows come into the anchor first, every label's in turn, until
-    known rows are KNOWN_SHARE of it.
+    A small data set is one shard, and so is any that a strategy trains on as a whole. Otherwise shard 0
+    is the anchor, drawn evenly from the data set, and the other shards follow in the user's order. Groups with
+    known rows enter the anchor first, label by label in turn, until known rows make up KNOWN_SHARE of it.
     """
     sizes = Counter(groups)
     search = config.search
@@ -44,9 +43,9 @@ def plan_shards(
 
 
 def _anchor(sizes: Mapping[int, int], max_rows: int, known: Mapping[int, Sequence[Label]]) -> list[int]:
-    """Groups evenly spread over the data set until the anchor is full; at least one that is not known whole.
+    """Groups spread evenly over the data set until the anchor is full, at least one of them with rows to label.
 
-    `known` has the labels of the known rows of each group that has any.
+    `known` has the labels of the known rows, by group.
     """
     spread = _spread(list(sizes))
     anchor = _known_part(sizes, max_rows, known, _in_turn(spread, known))
@@ -65,7 +64,7 @@ def _anchor(sizes: Mapping[int, int], max_rows: int, known: Mapping[int, Sequenc
 
 
 def _labels_of_groups(groups: Sequence[int], known: Mapping[Row, Label]) -> dict[int, list[Label]]:
-    """The labels of each group's known rows, for groups that have any."""
+    """The labels of the known rows by group, for groups that have any."""
     labels: dict[int, list[Label]] = {}
     for row, label in known.items():
         labels.setdefault(groups[row], []).append(label)
@@ -73,7 +72,7 @@ def _labels_of_groups(groups: Sequence[int], known: Mapping[Row, Label]) -> dict
 
 
 def _in_turn(groups: Sequence[int], known: Mapping[int, Sequence[Label]]) -> Iterable[int]:
-    """The groups with known rows, one of each label in turn, so that a rare label is not crowded out."""
+    """The groups with known rows, one of each label in turn, so that frequent labels do not crowd out a rare one."""
     labels = sorted({label for found in known.values() for label in found})
     queues = [[group for group in groups if label in known.get(group, ())] for label in labels]
     turns = itertools.chain.from_iterable(itertools.zip_longest(*queues))
@@ -83,7 +82,7 @@ def _in_turn(groups: Sequence[int], known: Mapping[int, Sequence[Label]]) -> Ite
 def _known_part(
     sizes: Mapping[int, int], max_rows: int, known: Mapping[int, Sequence[Label]], groups: Iterable[int]
 ) -> list[int]:
-    """Those of the groups with known rows that have room in the anchor beside the ones before them."""
+    """The groups with known rows that fit into the anchor, taken in order."""
     fitting: list[int] = []
     rows = known_rows = 0
     for group in groups:
@@ -95,12 +94,12 @@ def _known_part(
 
 
 def _spread(groups: list[int]) -> list[int]:
-    """All groups, ordered so that every beginning of the list covers the whole evenly (golden-ratio steps)."""
+    """All groups, ordered so that every prefix of the list covers the data set evenly (golden-ratio steps)."""
     return sorted(groups, key=lambda group: (group * 0.6180339887498949) % 1.0)
 
 
 def _fill(sizes: Mapping[int, int], groups: list[int], max_rows: int) -> list[list[int]]:
-    """Groups in order, a new shard begun whenever the current one is full."""
+    """Distribute the groups in order; begin a new shard whenever the current one is full."""
     shards: list[list[int]] = []
     rows = 0
     for group in groups:

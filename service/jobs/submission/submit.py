@@ -1,4 +1,4 @@
-"""Takes a job in: everything is checked first, then stored and queued in one transaction."""
+"""Submits a job: first checks everything, then stores and queues it in one transaction."""
 
 import hashlib
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ _CHUNK_ROWS = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """The job, and whether an earlier request with the same Idempotency-Key had made it."""
+    """The job, and whether an earlier request with the same Idempotency-Key has created it."""
 
     job: Job
     replayed: bool
@@ -37,7 +37,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """A request with an Idempotency-Key, named by its meaning."""
+    """The Idempotency-Key of a request, and the hash of its content."""
 
     key: str
     sha256: str
@@ -52,9 +52,9 @@ async def submit(
     idempotency_key: str | None,
     max_reported_faults: int,
 ) -> Receipt:
-    """Check, store and queue a job; nothing is stored where anything is wrong.
+    """Check, store and queue a job; stores nothing if there is any fault.
 
-    A request that was served before is answered with its job at once: the rows are not checked and no backend is asked.
+    A repeated request gets the existing job at once, without any check of rows or backend.
 
     Raises InvalidDataset, PayloadTooLarge, UnsupportedFormat, ModelNotFound, BackendError,
     IdempotencyMismatch, QuotaExceeded and StorageUnavailable.
@@ -69,13 +69,13 @@ async def submit(
             backend = await scorers.get(config.model).identify()
             dataset = _new_dataset(prepared, data_sha256)
             receipt = await _store(prepared, source, store, dataset, backend=backend, request=request)
-        job = receipt.job  # its backend is a name of ours by now, and not just any text
+        job = receipt.job  # its backend's name is now known to exist, so a span may carry it
         current.set_attributes({"icm.job": job.id, "icm.backend": config.model, "icm.data.rows": job.progress.rows})
         return receipt
 
 
 async def _replayed(store: ProjectStore, request: _Request | None) -> Receipt | None:
-    """The job that the same request has made before, if any. Raises IdempotencyMismatch."""
+    """The job that an earlier request with this key has created, if any. Raises IdempotencyMismatch."""
     if request is None:
         return None
     async with store.project_unit() as unit:
@@ -98,7 +98,7 @@ async def _store(
     backend: BackendIdentity,
     request: _Request | None,
 ) -> Receipt:
-    """Store and queue what was found good, in one unit of work; the job of a rival that was faster, if there is one."""
+    """Store and queue the prepared job in one unit of work; if a concurrent request was faster, return its job."""
     warnings = await to_thread.run_sync(warnings_of, prepared)
     job = replace(_new_job(prepared.config, dataset.id, store), warnings=warnings)
     async with store.project_unit() as unit:
@@ -132,13 +132,13 @@ def _new_dataset(prepared: Preparation, sha256: str) -> NewDataset:
 
 
 def request_sha256(config: JobConfig, data_sha256: str) -> str:
-    """Names a request by its meaning: the configuration with every default written out, and the data's bytes."""
+    """A hash of a request's content: the configuration with all its defaults, and the data set's hash."""
     canonical = orjson.dumps(config.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(canonical + b"\0" + data_sha256.encode()).hexdigest()
 
 
 async def _store_rows(unit: ProjectUnit, dataset_id: DatasetId, rows: Iterator[NewRow]) -> Size:
-    """Store the rows chunk by chunk; how many they are and how long."""
+    """Store the rows chunk by chunk; return their number and total size."""
     count = length = 0
     async for chunk in in_chunks(rows, _CHUNK_ROWS):
         await unit.datasets.add_rows(dataset_id, chunk)
@@ -148,7 +148,7 @@ async def _store_rows(unit: ProjectUnit, dataset_id: DatasetId, rows: Iterator[N
 
 
 def new_rows(prepared: Preparation, source: RowSource) -> Iterator[NewRow]:
-    """The rows as they are stored: gold is taken out of the row here, and put back only in results."""
+    """The rows to store, with gold separated from the row's data; only results put it back."""
     task = prepared.config.task
     for position, row in enumerate(source.rows(FaultLog(0))):
         fields = dict(row.fields)

@@ -1,4 +1,4 @@
-"""How many tokens the rows of a new data set have, counted no more often than needed."""
+"""Counts the tokens of a new data set's rows, exactly where needed and otherwise by an estimate from a sample."""
 
 import math
 from array import array
@@ -13,17 +13,17 @@ from service.jobs.task.problem import SPECIAL_TOKENS
 from service.jobs.task.template import Template
 from service.ports.scoring import Scorer
 
-EXACT_ROWS = 2_000  # up to here every row is counted
-_BATCH = 256  # texts in one call
+EXACT_ROWS = 2_000  # in data sets up to this size every row is counted
+_BATCH = 256  # texts per call
 
 
 async def demonstration_tokens(
     scorer: Scorer, source: RowSource, task: Task, survey: Survey, context_tokens: int
 ) -> Sequence[int]:
-    """Tokens of every row's text, longest label and separator, at least nearly. Raises BackendError.
+    """The tokens of every row's text with the longest label and the separator, at least approximately.
 
-    A text of n bytes has at most n tokens, so only rows that might not fit the context are
-    counted; the others are estimated from a sample.
+    A text of n bytes has at most n tokens. So in a large data set only rows that might not fit the context are
+    counted, and the others are estimated from a sample. Raises BackendError.
     """
     exact = survey.rows <= EXACT_ROWS
     roomy = context_tokens - SPECIAL_TOKENS
@@ -40,7 +40,7 @@ async def demonstration_tokens(
 
 
 async def _estimate(scorer: Scorer, task: Task, survey: Survey) -> "array[int]":
-    """Every row's tokens from the sample's tokens per byte."""
+    """Estimate every row's tokens from the sample's tokens per byte."""
     texts = [text + tail_of(task) for text in survey.sample]
     counts = await scorer.count_tokens(texts)
     per_byte = sum(counts) / sum(len(text.encode()) for text in texts)
@@ -56,12 +56,12 @@ def _demonstrations(source: RowSource, task: Task, wanted: set[int]) -> Iterator
 
 
 def tail_of(task: Task) -> str:
-    """What a demonstration has and a query has not: the longest label and the separator."""
+    """The end of a demonstration, which a query lacks: the longest label and the separator."""
     return f" {max(task.labels, key=len)}{task.separator}"
 
 
 def check_rows_fit(survey: Survey, tokens: Sequence[int], context_tokens: int, faults: FaultLog) -> None:
-    """Note every row that does not fit the language model's context even alone."""
+    """Report every row that does not even fit the language model's context alone."""
     for line, count in zip(survey.lines, tokens, strict=True):
         if count + SPECIAL_TOKENS > context_tokens:
             faults.add(

@@ -1,6 +1,6 @@
-"""Reads gold: which label each value stands for, and which values stand for none.
+"""Reads gold values: finds the label of each value, and counts the values that are not labels.
 
-Nothing of it reaches the search; the report compares with it, and warnings count what it cannot compare.
+Gold never reaches the search. The report compares labels with it, and a warning lists values that are not labels.
 """
 
 import json
@@ -12,8 +12,8 @@ from service.config import Task
 from service.identifiers import Label
 from service.jobs.task.label_names import LabelNames
 
-SHOWN_VALUES = 5  # of those that are none of the labels, the most frequent ones
-_TOLD_APART = 1_000  # different values that are counted one by one, which bounds what is kept of many rows
+SHOWN_VALUES = 5  # the most frequent values that are not labels
+_COUNTED_VALUES = 1_000  # distinct values to count, which bounds the memory for many rows
 _SHOWN_CHARACTERS = 50
 
 
@@ -26,14 +26,14 @@ class GoldReader:
         self._labels = LabelNames(numbers.items())
 
     def of(self, text: str) -> Label | None:
-        """The label; none where the value is none of them."""
+        """The label of a gold value; None if the value is not a label."""
         mapped = self._mapped.find(text)
         return self._labels.find(text) if mapped is None else mapped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoldValue:
-    """A gold value that is none of the labels, cut where it is long."""
+    """A gold value that is not a label, shortened if it is long, and its number of rows."""
 
     value: str
     rows: int
@@ -41,25 +41,25 @@ class GoldValue:
 
 @dataclass(slots=True)
 class Unmatched:
-    """Running count of gold values that are none of the labels."""
+    """Counts gold values that are not labels."""
 
     rows: int = 0
     _values: Counter[str] = field(default_factory=Counter)
 
     def add(self, text: str) -> None:
-        """Count the next one."""
+        """Count one more such value."""
         self.rows += 1
         value = text.strip()[:_SHOWN_CHARACTERS]
-        if value in self._values or len(self._values) < _TOLD_APART:
+        if value in self._values or len(self._values) < _COUNTED_VALUES:
             self._values[value] += 1
 
     def commonest(self) -> list[GoldValue]:
-        """The most frequent values, so many as are told."""
+        """The most frequent values, at most SHOWN_VALUES."""
         return [GoldValue(value=value, rows=rows) for value, rows in self._values.most_common(SHOWN_VALUES)]
 
 
 def unmatched_warning(task: Task, unmatched: Unmatched, gold_rows: int) -> Iterator[str]:
-    """What an estimate and a job say of gold values that are none of the labels."""
+    """The warning of an estimate or a job about gold values that are not labels, if there are any."""
     if not unmatched.rows:
         return
     commonest = unmatched.commonest()

@@ -1,4 +1,4 @@
-"""The labels of rows that the user is sure of: read from a column of the data set, and held against the relations."""
+"""Reads the labels that the user is sure of from a column of the data set, and checks them against the relations."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,24 +12,24 @@ from service.relations.columns import Fields
 from service.search.rules.consistency import Constraint, Constraints, TooManySteps
 from service.values import as_text, is_blank
 
-MAX_CONTRADICTIONS = 100  # reported at most: known labels of one large group may break a rule in billions of pairs
-MAX_CHECKED_GROUPS, MAX_STEPS = 1_000, 1_024  # within which a labelling of the other rows is looked for
+MAX_CONTRADICTIONS = 100  # to report: known labels of one large group may break a rule in billions of pairs
+MAX_CHECKED_GROUPS, MAX_STEPS = 1_000, 1_024  # limits of the search for a labelling of the other rows
 _SHOWN_CHARACTERS = 50
 
 
 class NoSuchLabel(ValueError):
-    """A known label is none of the task's labels."""
+    """A known label is not one of the task's labels."""
 
 
 class KnownLabels:
-    """Reads known labels out of a task's column for them, compared with the labels as gold is (`LabelNames`)."""
+    """Reads known labels from the task's `known_field`, by the same rule as gold labels (`LabelNames`)."""
 
     def __init__(self, task: Task) -> None:
         self._field, self._names = task.known_field, task.labels
         self._labels = LabelNames((name, Label(number)) for number, name in enumerate(task.labels))
 
     def of(self, fields: Fields) -> Label | None:
-        """The row's known label; none where the column is null, blank or absent. Raises NoSuchLabel."""
+        """The row's known label; None if the column is null, blank or absent. Raises NoSuchLabel."""
         value = None if self._field is None else fields.get(self._field)
         if is_blank(value):
             return None
@@ -44,13 +44,13 @@ class KnownLabels:
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """Known labels that cannot all be right beside the relations."""
+    """Rows whose known labels cannot all be right, given the relations."""
 
     rows: tuple[Row, ...]
     reason: str
 
-    def told(self, lines: Sequence[int]) -> str:
-        """What is wrong, for a message; `lines` gives each row's line."""
+    def message(self, lines: Sequence[int]) -> str:
+        """The contradiction as a message; `lines` has each row's line."""
         of = "label of line" if len(self.rows) == 1 else "labels of lines"
         return f"the known {of} {shown_lines(self.rows, lines)}: {self.reason}"
 
@@ -60,8 +60,8 @@ def contradictions(
 ) -> Iterator[Contradiction]:
     """The first contradictions among known labels; `rows` are all rows of the data set, `groups` the group of each.
 
-    First those within one relation. Where there are none, groups that no labelling of the other rows makes free of
-    conflict, as far as a short search tells.
+    These are known labels that break a relation by themselves. If there are none, they are groups in which no
+    labelling of the other rows avoids a conflict, as far as a short search can decide.
     """
     tied = {groups[row] for row in known}
     related = cells_of_relations(task, (row for row in enumerate(rows) if groups[row[0]] in tied))
@@ -77,19 +77,19 @@ def contradictions(
 
 
 def _direct(rules: Iterable[tuple[str, Constraint]], known: Mapping[Row, Label]) -> Iterator[Contradiction]:
-    """Known labels that break a rule as they are."""
+    """Known labels that break a rule by themselves."""
     for reason, rule in rules:
-        told: set[tuple[Row, ...]] = set()
+        seen: set[tuple[Row, ...]] = set()
         for conflict, _ in rule.broken(known):
-            if conflict not in told:
-                told.add(conflict)
+            if conflict not in seen:
+                seen.add(conflict)
                 yield Contradiction(conflict, reason)
 
 
 def _indirect(
     rows: Sequence[Row], rules: Sequence[Constraint], known: Mapping[Row, Label], classes: int
 ) -> Iterator[Contradiction]:
-    """Groups of which every labelling with the known labels breaks a rule, though there is one that breaks none."""
+    """Groups in which every labelling with the known labels breaks a rule, though other labellings keep all rules."""
     constraints = Constraints(rows, rules)
     for group in constraints.groups[:MAX_CHECKED_GROUPS]:
         fixed = {row: known[row] for row in group if row in known}

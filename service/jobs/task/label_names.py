@@ -1,4 +1,4 @@
-"""Finds the label that a value of the user's stands for: known labels and gold are read by the same rule."""
+"""Finds the label that a user's value names; known labels and gold labels use the same rule."""
 
 import re
 import unicodedata
@@ -6,14 +6,14 @@ from collections.abc import Iterable
 
 from service.identifiers import Label
 
-_WHOLE = re.compile(r"(-?[0-9]+)\.0+")  # 1.0, as spreadsheets and nullable columns write 1
+_WHOLE = re.compile(r"(-?[0-9]+)\.0+")  # spreadsheets and nullable columns write 1 as 1.0
 
 
 class LabelNames:
-    """Names with the labels that they stand for.
+    """Finds labels by name.
 
-    Compared as text in one Unicode form (NFC), ignoring case and white space around. A whole number may be written with
-    zeros behind the point, where that leaves no choice.
+    It compares names as text in one Unicode form (NFC), and ignores case and surrounding white space. A whole number
+    may have zeros behind its decimal point, unless that makes it ambiguous.
     """
 
     def __init__(self, names: Iterable[tuple[str, Label]]) -> None:
@@ -23,7 +23,7 @@ class LabelNames:
             self._numbers.setdefault(_plain(name), set()).add(label)
 
     def find(self, text: str) -> Label | None:
-        """The label of this name, if it has one."""
+        """The label with this name; None if there is none."""
         name = comparable(text)
         if name in self._labels:
             return self._labels[name]
@@ -32,12 +32,12 @@ class LabelNames:
 
 
 def comparable(text: str) -> str:
-    """Equal for texts that name the same label."""
+    """A form of the text that is equal for texts which name the same label."""
     folded = unicodedata.normalize("NFC", text.strip()).casefold()
     return unicodedata.normalize("NFC", folded)
 
 
 def _plain(text: str) -> str:
-    """The text, a whole number without its zeros behind the point."""
+    """The text; a whole number without zeros behind its decimal point."""
     number = _WHOLE.fullmatch(text)
     return text if number is None else number[1]

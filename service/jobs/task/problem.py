@@ -1,4 +1,4 @@
-"""Makes the search's problem out of a shard's rows: text, rules, anchor and token budget."""
+"""Builds the search's problem from a shard's rows: texts, rules, the anchor's demonstrations and the token budget."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -23,14 +23,14 @@ from service.search.state.problem import Parameters, Problem
 from service.search.state.steps import Strategy
 from service.search.strategies.cost import Cost
 
-ANCHOR = 0  # the shard whose labels all later shards read
-ANCHOR_SHARE = 0.6  # of the context, that the anchor's demonstrations may fill
-SPECIAL_TOKENS = 2  # room for what a server's tokenizer adds around a prompt
+ANCHOR = 0  # the shard whose labelled rows are the demonstrations of all later shards
+ANCHOR_SHARE = 0.6  # share of the context that the anchor's demonstrations may fill
+SPECIAL_TOKENS = 2  # reserved for the special tokens that a server's tokenizer adds to a prompt
 
 
 @dataclass(frozen=True, slots=True)
 class AnchorLabels:
-    """The anchor's rows, the labels found for them, and the panel that later shards are labelled by, if any."""
+    """The anchor's rows, the labels found for them, and the panel that labels later shards, if there is one."""
 
     rows: Sequence[ShardRow]
     labels: Mapping[Row, Label]
@@ -38,7 +38,7 @@ class AnchorLabels:
 
 
 async def load_problem(store: Store, scorer: Scorer, claimed: ClaimedShard, left_out: Collection[Row] = ()) -> Problem:
-    """Read the shard's rows but those left out, and the anchor's labelled rows if there is one. Raises BackendError."""
+    """Load a shard and its anchor, if there is one, and build its problem. Raises BackendError."""
     anchor = None
     async with store.worker_unit() as unit:
         rows = await unit.rows.of(claimed.dataset_id, claimed.lease.number)
@@ -61,14 +61,14 @@ async def build_problem(
     job_rows: int | None = None,
     left_out: Collection[Row] = (),
 ) -> Problem:
-    """The problem of these rows behind the anchor's labelled rows, with the backend's own token counts.
+    """Build the problem of these rows behind the anchor's labelled rows, with the backend's token counts.
 
-    Every later shard begins with the same demonstrations, those of the anchor's panel where it has
-    one; a shard with longer rows leaves out the last of them. `job_rows` is how many rows the whole
-    job has, where it has more than these; the rows `left_out` are not labelled. Raises BackendError.
+    All later shards begin with the same demonstrations: those of the anchor's panel, if it has one. A shard with
+    longer rows drops the last of them. `job_rows` is the number of rows of the whole job, by default of these
+    rows; the rows `left_out` get no label. Raises BackendError.
     """
     room = await _room(scorer)
-    own = await _counted(scorer, config, rows, left_out)
+    own = await _without_anchor(scorer, config, rows, left_out)
     own = replace(own, shares=shares_of_shard(config.task, own.known, len(own.texts), job_rows or len(rows)))
     longest = max(own.demonstration_tokens.values(), default=0)
     left = None if room is None else room - longest
@@ -77,7 +77,7 @@ async def build_problem(
     own = replace(own, budget_tokens=left)
     if anchor is None or not anchor.labels:
         return own
-    before = replace(await _counted(scorer, config, anchor.rows), budget_tokens=left)
+    before = replace(await _without_anchor(scorer, config, anchor.rows), budget_tokens=left)
     if anchor.panel is not None:
         return _behind_panel(own, before, anchor.panel)
     if left is not None and room is not None:
@@ -92,7 +92,7 @@ def _behind_panel(own: Problem, before: Problem, panel: Panel) -> Problem:
 
 
 def _behind_anchor(own: Problem, before: Problem, labels: Mapping[Row, Label], arrangements: int) -> Problem:
-    """The problem behind as many of the anchor's rows as fit, in several arrangements."""
+    """The problem behind as many of the anchor's rows as fit, in several orders."""
     shown = balanced_beginning(before, labels, before.random("anchor"))
     prefix, *others = _arrangements(before, shown, labels, arrangements)
     budget = None if own.budget_tokens is None else own.budget_tokens - before.tokens(shown)
@@ -100,15 +100,15 @@ def _behind_anchor(own: Problem, before: Problem, labels: Mapping[Row, Label], a
 
 
 def _arrangements(problem: Problem, shown: Sequence[Row], labels: Mapping[Row, Label], count: int) -> list[str]:
-    """The demonstrations in so many orders, the same ones for every shard."""
+    """The texts of the demonstrations in `count` orders, which are the same for every shard."""
     orders = [shown, *(problem.random("arrangement", n).sample(shown, len(shown)) for n in range(1, count))]
     return [problem.demonstrations(order, labels) for order in orders]
 
 
-async def _counted(
+async def _without_anchor(
     scorer: Scorer, config: JobConfig, rows: Sequence[ShardRow], left_out: Collection[Row] = ()
 ) -> Problem:
-    """The rows but those left out as a problem without a budget."""
+    """The problem of these rows, except those left out, without anchor and budget."""
     task = config.task
     data = {row.position: orjson.loads(row.data) for row in rows}
     template = Template(task.template)
@@ -130,14 +130,14 @@ async def _counted(
 
 
 def _known(task: Task, rows: Mapping[Row, Mapping[str, Any]]) -> dict[Row, Label]:
-    """The labels that the user is sure of."""
+    """The known labels of these rows."""
     reader = KnownLabels(task)
     found = {row: reader.of(fields) for row, fields in rows.items()}
     return {row: label for row, label in found.items() if label is not None}
 
 
 async def _room(scorer: Scorer) -> int | None:
-    """Tokens that a prompt may have; none known, none set. Raises BackendUnavailable where nobody can say just now."""
+    """The tokens that a prompt may have; None if unknown. Raises BackendUnavailable if the backend is unreachable."""
     info = await scorer.probe()
     if info.context_tokens is None and not info.reachable:
         raise BackendUnavailable("; ".join(info.problems))
@@ -145,7 +145,7 @@ async def _room(scorer: Scorer) -> int | None:
 
 
 def search_parameters(config: JobConfig) -> Parameters:
-    """The search's numbers from the job's configuration, which calls most of them the same."""
+    """The search's parameters from the job's configuration, where most of them have the same names."""
     search = config.search
     own: dict[str, Any] = {
         "mean": search.normalization is Normalization.MEAN,
@@ -156,12 +156,12 @@ def search_parameters(config: JobConfig) -> Parameters:
 
 
 def strategy_of(config: JobConfig) -> Strategy:
-    """The method and strategy that the configuration asks for."""
+    """The search or baseline that the configuration names."""
     if config.method.baseline is not None:
         return config.method.baseline.build(search_parameters(config))
     return config.search.strategy.approach.searches[config.search.raised]
 
 
 def cost_of(config: JobConfig) -> Cost:
-    """The rule that predicts what the configuration's method and strategy cost."""
+    """The rule that predicts the cost of the configuration's method and strategy."""
     return (config.method.baseline or config.search.strategy.approach).cost

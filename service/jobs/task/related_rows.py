@@ -1,4 +1,4 @@
-"""Finds which rows of a data set belong together while they stream by, and counts what each relation ties."""
+"""Groups the related rows of a data set, from a stream of rows, and counts the rows that each relation ties."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,14 +9,14 @@ from service.union_find import UnionFind
 
 
 class RelatedRows:
-    """Takes in one row after the other; keeps a few numbers per row, and the keys seen."""
+    """Finds the groups of related rows; keeps only keys and a few numbers per row."""
 
     def __init__(self, relations: Sequence[Relation]) -> None:
         self._rows = 0
         self._ties = [relation.tie() for relation in relations]
 
     def add(self, row: Fields, row_id: str) -> None:
-        """Take in the next row. Raises UnusableValue."""
+        """Add the next row. Raises UnusableValue."""
         for tie in self._ties:
             tie.add(self._rows, row, row_id)
         self._rows += 1
@@ -30,14 +30,14 @@ class RelatedRows:
         return forest.groups()
 
     def counts(self) -> tuple[RelationCount, ...]:
-        """What each relation ties."""
+        """The counts of each relation."""
         return tuple(tie.count(self._rows) for tie in self._ties)
 
     def unknown_ids(self) -> Iterator[UnknownId]:
-        """The pairs that name a row that is not there."""
+        """The ids in pairs that no row has."""
         for number, tie in enumerate(self._ties):
             yield from tie.unknown_ids(number)
 
     def rows_lacking_their_twin(self) -> int:
-        """Rows of antisymmetric relations whose swapped twin is not there."""
+        """The number of rows of antisymmetric relations without their twin."""
         return sum(tie.rows_lacking_their_twin() for tie in self._ties)

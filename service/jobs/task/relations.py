@@ -1,4 +1,4 @@
-"""Turns the relations of a task into constraints between rows, from the users' columns alone."""
+"""Turns the relations of a task into constraints between rows, by the values of the user's columns."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -13,14 +13,14 @@ _SHOWN_LINES = 10
 
 
 def row_id(id_field: str | None, position: int, row: Fields) -> str:
-    """The row's id as text: its number, counted from 0, where the task names no id field."""
+    """The row's id as text; without an id field, its number counted from 0."""
     return str(position) if id_field is None else as_text(row[id_field])
 
 
 def compile_constraints(
     relations: Sequence[Relation], labels: Sequence[str], rows: Mapping[Row, Fields], *, id_field: str | None = None
 ) -> Iterator[Constraint]:
-    """The constraints that the relations put on these rows; groups that cannot be broken are left out."""
+    """The constraints that the relations put on these rows, except those that no labelling can break."""
     positions = {row_id(id_field, position, row): position for position, row in rows.items()}
     for relation in relations:
         label = Label(0 if relation.label is None else labels.index(relation.label))
@@ -35,13 +35,13 @@ def numbered_constraints(task: Task, rows: Mapping[Row, Fields]) -> Iterator[tup
 
 
 def cells_of_relations(task: Task, rows: Iterable[tuple[int, Fields]]) -> dict[Row, Fields]:
-    """What relations read of these numbered rows, and their ids."""
+    """The columns of these numbered rows that the relations read, and their ids."""
     columns = {column for relation in task.relations for column in relation.columns}
     columns |= set() if task.id_field is None else {task.id_field}
     return {Row(number): {column: fields[column] for column in columns} for number, fields in rows}
 
 
 def shown_lines(rows: Sequence[Row], lines: Sequence[int]) -> str:
-    """The lines of the first of these rows, for a message; `lines` gives each row's line."""
+    """The line numbers of the first of these rows, for a message; `lines` has each row's line."""
     more = f" and {len(rows) - _SHOWN_LINES} more" if len(rows) > _SHOWN_LINES else ""
     return ", ".join(str(lines[row]) for row in rows[:_SHOWN_LINES]) + more

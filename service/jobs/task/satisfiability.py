@@ -1,4 +1,4 @@
-"""Finds groups of related rows whose relations no labelling can keep, before a search settles for broken ones."""
+"""Finds groups of related rows whose relations no labelling can keep, before a job starts."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,24 +11,24 @@ from service.relations.registry import Relation
 from service.search.rules.consistency import Constraint, Constraints, TooManySteps
 from service.search.rules.optimum import best_labelling
 
-MAX_CHECKED_ROWS = 20_000  # the first related ones, which bounds what a request waits and what is kept of many rows
-MAX_STEPS, STEPS_PER_ROW = 1_024, 4  # within which a labelling is looked for; most are found in two steps a row
-MAX_SOLVED_ROWS = 64  # of a group that is handed to the solver where these do not suffice
-MAX_NARROWED = 32  # constraints of a group that are left out one by one to see which of them cannot be kept together
-MAX_TOLD = 100  # groups that are told
+MAX_CHECKED_ROWS = 20_000  # only the first rows are checked, which bounds a request's time and memory
+MAX_STEPS, STEPS_PER_ROW = 1_024, 4  # limits of the search for a labelling; most need two steps per row
+MAX_SOLVED_ROWS = 64  # larger groups are not given to the solver if that search is undecided
+MAX_NARROWED = 32  # groups with more constraints are not narrowed down to the contradictory ones
+MAX_REPORTED = 100  # groups
 
-Numbered = tuple[int, Constraint]  # with the number of its relation in the task
+Numbered = tuple[int, Constraint]  # a constraint, and the number of its relation in the task
 
 
 @dataclass(frozen=True, slots=True)
 class Impossible:
-    """Rows that no labelling keeps all of these relations among; relations by their numbers in the task."""
+    """Rows for which no labelling keeps all of these relations, given by their numbers in the task."""
 
     rows: tuple[Row, ...]
     relations: tuple[int, ...]
 
-    def told(self, task: Task, lines: Sequence[int]) -> str:
-        """What is wrong, for a message; `lines` gives each row's line."""
+    def message(self, task: Task, lines: Sequence[int]) -> str:
+        """The contradiction as a message; `lines` has each row's line."""
         where = f"{'line' if len(self.rows) == 1 else 'lines'} {shown_lines(self.rows, lines)}"
         names = " and ".join(f"{task.relations[number].kind} (relations.{number})" for number in self.relations)
         return f"on {where} no labelling with these {len(task.labels)} labels keeps {names}"
@@ -36,45 +36,45 @@ class Impossible:
 
 @dataclass(frozen=True, slots=True)
 class Satisfiability:
-    """The groups that cannot keep their relations, and whether that is so of every group that was looked at."""
+    """The groups that cannot keep their relations, and whether these are all groups that were checked."""
 
     impossible: tuple[Impossible, ...] = ()
     everywhere: bool = False
 
 
 def may_contradict(relations: Sequence[Relation]) -> bool:
-    """Whether these relations could be impossible to keep, whatever the rows: most are not when they stand alone."""
+    """Whether there can be rows for which no labelling keeps these relations; most relations alone can be kept."""
     if len(relations) != 1:
         return bool(relations)
     return relations[0].may_contradict_itself
 
 
 def find_impossible(task: Task, rows: Iterable[Fields], groups: Sequence[int]) -> Satisfiability:
-    """Look for a labelling of every group, known labels aside; `rows` are all rows, `groups` the group of each.
+    """Find the groups without a consistent labelling, known labels aside; `rows` has all rows, `groups` their groups.
 
-    As far as a short search and the search's own solver tell: a group that neither decides is passed over.
+    Tries a short search, then the search's solver. A group that both leave undecided counts as possible.
     """
     related = _related(task, rows, groups)
     rules = list(numbered_constraints(task, related))
     constraints = Constraints(list(related), [rule for _, rule in rules])
     rules_of = _by_group(constraints, rules)
     found = [
-        _narrowed(rules_of[group], len(task.labels))
+        _narrow(rules_of[group], len(task.labels))
         for group in rules_of
         if _is_impossible(group, [rule for _, rule in rules_of[group]], len(task.labels))
     ]
-    return Satisfiability(tuple(found[:MAX_TOLD]), everywhere=len(found) == len(rules_of) > 0)
+    return Satisfiability(tuple(found[:MAX_REPORTED]), everywhere=len(found) == len(rules_of) > 0)
 
 
 def _related(task: Task, rows: Iterable[Fields], groups: Sequence[int]) -> dict[Row, Fields]:
-    """The columns that relations read, of the first rows, whole groups alone."""
-    left_out = set(groups[MAX_CHECKED_ROWS:])  # whose last rows are not looked at
+    """The relations' columns of the first rows, as far as their groups are complete."""
+    left_out = set(groups[MAX_CHECKED_ROWS:])  # groups with rows behind the first ones
     first = zip(range(min(len(groups), MAX_CHECKED_ROWS)), rows, strict=False)
     return cells_of_relations(task, (row for row in first if groups[row[0]] not in left_out))
 
 
 def _by_group(constraints: Constraints, rules: Sequence[Numbered]) -> Mapping[tuple[Row, ...], list[Numbered]]:
-    """The rules of every group that has any."""
+    """The rules by group."""
     found: dict[tuple[Row, ...], list[Numbered]] = {}
     for number, rule in rules:
         found.setdefault(constraints.group_of[rule.rows[0]], []).append((number, rule))
@@ -82,9 +82,9 @@ def _by_group(constraints: Constraints, rules: Sequence[Numbered]) -> Mapping[tu
 
 
 def _is_impossible(rows: Sequence[Row], rules: Sequence[Constraint], classes: int) -> bool:
-    """Whether it is certain that no labelling of these rows keeps the rules."""
+    """Whether it is proven that no labelling of these rows keeps the rules."""
     if any(rule.lacks_labels(classes) for rule in rules):
-        return True  # listing their labellings would take for ever
+        return True  # listing the labellings would take far too long
     constraints = Constraints(rows, rules)
     try:
         options = constraints.consistent(rows, {}, classes, MAX_STEPS + STEPS_PER_ROW * len(rows))
@@ -96,8 +96,8 @@ def _is_impossible(rows: Sequence[Row], rules: Sequence[Constraint], classes: in
     return best.proven and bool(constraints.conflicts(best.labels))
 
 
-def _narrowed(rules: Sequence[Numbered], classes: int) -> Impossible:
-    """The group with those of its rules alone that cannot be kept together."""
+def _narrow(rules: Sequence[Numbered], classes: int) -> Impossible:
+    """The group with only those of its rules that contradict one another."""
     needed = list(rules)
     for rule in rules if len(rules) <= MAX_NARROWED else ():
         fewer = [other for other in needed if other is not rule]
@@ -111,9 +111,9 @@ def _rows(rules: Iterable[Numbered]) -> list[Row]:
 
 
 def impossible_warnings(found: Satisfiability, task: Task, lines: Sequence[int]) -> Iterator[str]:
-    """What an estimate and a job say of groups that cannot keep their relations, where others can."""
+    """The warning of an estimate or a job about groups that cannot keep their relations, while others can."""
     if not found.impossible:
         return
     first, *others = found.impossible
     more = f", and {len(others)} more groups are such" if others else ""
-    yield f"{first.told(task, lines)}; the labels will break as few of them as can be{more}"
+    yield f"{first.message(task, lines)}; the labels will break as few of them as can be{more}"

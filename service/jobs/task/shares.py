@@ -1,4 +1,4 @@
-"""What users know of the labels' shares: bounds for the rows of one shard, and what they cannot be together with."""
+"""Converts the user's label shares to bounds for one shard, and finds known rows and relations that contradict them."""
 
 import math
 from collections import Counter
@@ -13,16 +13,16 @@ from service.search.moves.cardinality import counts_within, shares_of_part
 def shares_of_shard(
     task: Task, known: Mapping[Row, Label], rows: int, job_rows: int
 ) -> dict[Label, tuple[float, float]]:
-    """The least and the most share of a shard's rows that each label named in the task's shares has.
+    """The lower and upper bound of each label's share of a shard, for the labels in the task's shares.
 
-    `known` are the shard's known rows, `rows` of `job_rows` is how many rows it has.
+    `known` are the shard's known rows; it has `rows` of the job's `job_rows` rows.
     """
     ranges = {Label(task.labels.index(name)): bounds for name, bounds in task.share_ranges.items()}
     return shares_of_part(ranges, list(known.values()), rows, job_rows)
 
 
 def unmet_by_known(task: Task, known: Mapping[Row, Label], rows: int) -> Iterator[str]:
-    """Why the shares cannot be met with these known rows among all rows, if they cannot."""
+    """Messages about shares that all rows of the data set cannot meet, given these known rows."""
     ranges = {Label(task.labels.index(name)): bounds for name, bounds in task.share_ranges.items()}
     bounds = counts_within(ranges, rows)
     counted = Counter(known.values())
@@ -37,7 +37,7 @@ def unmet_by_known(task: Task, known: Mapping[Row, Label], rows: int) -> Iterato
 
 
 def unmet_by_relations(task: Task, relations: Sequence[RelationCount], rows: int) -> Iterator[str]:
-    """Shares that one of the relations does not leave room for, as far as its counts alone tell."""
+    """Messages about shares that contradict one of the relations, as far as its counts show that."""
     for number, (relation, found) in enumerate(zip(task.relations, relations, strict=True)):
         room = relation.room(found, rows) if task.shares else None
         if room is None:
@@ -53,7 +53,7 @@ def unmet_by_relations(task: Task, relations: Sequence[RelationCount], rows: int
 
 
 def _implied(task: Task, name: str) -> tuple[float, float]:
-    """The share of a label by its own bounds and by what the other labels leave."""
+    """The bounds of a label's share that follow from its own bounds and those of the other labels."""
     ranges = [task.share_ranges.get(other, (0.0, 1.0)) for other in task.labels if other != name]
     least, most = task.share_ranges.get(name, (0.0, 1.0))
     left = 1 - math.fsum(most for _, most in ranges), 1 - math.fsum(least for least, _ in ranges)

@@ -1,4 +1,4 @@
-"""Turns a row into the text the language model reads."""
+"""Renders a row as the text that the language model reads, by the user's template."""
 
 import re
 from collections.abc import Mapping
@@ -7,32 +7,32 @@ from typing import Any
 from service.placeholders import template_parts
 from service.values import as_text
 
-_FIELD = "\0"  # stands for a field, and can be in no column's name
+_FIELD = "\0"  # placeholder of a field; no column's name can contain it
 _IN_BRACES = re.compile(r"\{\s*([^{}\0]*[^{}\0\s])\s*\}")
 
 
 class Template:
-    """A text with `{field}` places; only plain substitution, so that data stays inert."""
+    """A text with `{field}` placeholders; only plain substitution, so that values of rows are never interpreted."""
 
     def __init__(self, template: str) -> None:
         self._parts = list(template_parts(template))
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The columns that are read, in order, each once."""
+        """The columns that the template reads, in order, without duplicates."""
         return tuple(dict.fromkeys(field for _, field in self._parts if field is not None))
 
     @property
     def quoted(self) -> tuple[str, ...]:
-        """What stands between braces that are themselves written, as by `{{text}}`: no column is read there."""
+        """The names in doubled braces, such as `{{text}}`, which produce braces and read no column."""
         shown = "".join(literal + ("" if field is None else _FIELD) for literal, field in self._parts)
         return tuple(dict.fromkeys(_IN_BRACES.findall(shown)))
 
     def render(self, row: Mapping[str, Any]) -> str:
-        """The text for one row, without white space at its end. Raises KeyError for a field the row does not have.
+        """The text of one row, without white space at its end. Raises KeyError for a field that the row lacks.
 
-        A label stands one space behind the text. Behind other white space that space is a token that a
-        language model hardly ever reads before a word, and all labels are about e^40 times less likely.
+        A label follows the text after one space. Behind further white space, that space would be a token that
+        hardly ever precedes a word, and all labels would be about e^40 times less likely.
         """
         text = "".join(literal + ("" if field is None else as_text(row[field])) for literal, field in self._parts)
         return text.rstrip()

@@ -10,7 +10,7 @@ FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 10.0
 
 
-class Circuit:
+class CircuitBreaker:
     """Decides whether a call may begin. Closed: yes. Open: no, until a pause is over; then one call as a trial.
 
     Several failures in a row open the circuit, and so does `trip`. A failed trial doubles the pause; any
@@ -41,7 +41,7 @@ class Circuit:
         return self._closed_until_trial is None
 
     @property
-    def trying(self) -> bool:
+    def trial_under_way(self) -> bool:
         """Whether a trial is under way."""
         return self._trying
 
@@ -55,7 +55,7 @@ class Circuit:
         """The duration of the current outage; 0 if the last call was answered."""
         return 0.0 if self.failing_since is None else now - self.failing_since
 
-    def pass_through(self) -> bool:
+    def start_call(self) -> bool:
         """Start a call that `wait_seconds` allows; return True if it is the half-open trial."""
         self._trying = not self.closed
         return self._trying

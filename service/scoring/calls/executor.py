@@ -19,7 +19,7 @@ from opentelemetry.trace import SpanKind
 from service.errors import BackendRefused, BackendUnavailable, FailureKind
 from service.ports.observers import UNOBSERVED, CallObserver
 from service.records.observations import CallEnd
-from service.scoring.calls.circuit_breaker import Circuit
+from service.scoring.calls.circuit_breaker import CircuitBreaker
 from service.scoring.calls.concurrency_limit import AdaptiveLimit, CallStart
 from service.scoring.calls.priority_semaphore import PrioritySemaphore
 from service.scoring.calls.retry_rules import Attempts, Retry, crash_error, decide, means_absence, outage_error
@@ -81,7 +81,7 @@ class CallExecutor:
         rng: Random | None = None,
     ) -> None:
         self._limit = AdaptiveLimit(concurrency)
-        self._circuit = Circuit()
+        self._circuit = CircuitBreaker()
         self._slots = PrioritySemaphore(lambda: self._limit.limit)
         self._patience_seconds = patience_seconds
         self._name = name
@@ -159,12 +159,12 @@ class CallExecutor:
                 patience_seconds=self._patience_seconds,
             )
             if not isinstance(verdict, Retry):
-                raise self._given_up(verdict) from error
+                raise self._final_error(verdict) from error
             await self._sleep(verdict.after_seconds)
-            if error.broke and control is not None and await self._was_gone(ticket, control, outcome.at):
+            if error.broke and control is not None and await self._was_absent(ticket, control, outcome.at):
                 raise crash_error(error) from error
 
-    async def _was_gone(self, ticket: int, control: Callable[[], Awaitable[object]], since: float) -> bool:
+    async def _was_absent(self, ticket: int, control: Callable[[], Awaitable[object]], since: float) -> bool:
         """Wait until the server answers again after a broken connection; return whether it was absent meanwhile.
 
         One call finds that out for all calls whose connections broke at that time. Raises BackendUnavailable
@@ -183,10 +183,10 @@ class CallExecutor:
     async def _in_slot(self, ticket: int, attempt: Callable[[], Awaitable[_Answer]], call: _Call) -> _Answer | _Failed:
         await self._slots.take(ticket)
         try:
-            await self._until_let_through()
+            await self._wait_for_circuit()
             outcome = await self._make(ticket, attempt, measured=call.measured)
             if isinstance(outcome, _Failed) and call.control is not None and self._is_in_doubt(outcome, call):
-                return await self._controlled(ticket, outcome, call.control)
+                return await self._with_control(ticket, outcome, call.control)
             return outcome
         finally:
             self._slots.give_back()
@@ -199,7 +199,7 @@ class CallExecutor:
             return False
         return call.attempts.failures >= _FAILURES_BEFORE_DOUBT or failed.outage_seconds >= self._patience_seconds
 
-    async def _controlled(self, ticket: int, failed: _Failed, control: Callable[[], Awaitable[object]]) -> _Failed:
+    async def _with_control(self, ticket: int, failed: _Failed, control: Callable[[], Awaitable[object]]) -> _Failed:
         """Make the control; if the server answers it, return the failure as one during which others were answered."""
         with suppress(BackendRefused):
             if not isinstance(await self._make(ticket, control, measured=False), _Failed):
@@ -207,12 +207,12 @@ class CallExecutor:
                 return replace(failed, at=now, others_answered_at=now, outage_seconds=-math.inf)
         return failed
 
-    async def _until_let_through(self) -> None:
+    async def _wait_for_circuit(self) -> None:
         """Wait while the circuit is open. Raises BackendUnavailable once that exceeds the patience."""
         while (wait := self._circuit.wait_seconds(self._clock())) > 0:
             outage = self._outage_seconds(self._clock(), began=self._clock())
             left = self._patience_seconds - outage
-            if self._circuit.trying:  # the trial's outcome decides, so no call gives up before
+            if self._circuit.trial_under_way:  # the trial's outcome decides, so no call gives up before
                 await self._circuit_changed.wait()
             elif left <= 0 and self._last_error is not None:
                 raise outage_error(self._last_error, outage, retry_after_seconds=wait)
@@ -233,7 +233,7 @@ class CallExecutor:
     ) -> _Answer | _Failed:
         """Make one attempt and report its outcome to limit, circuit and observer."""
         now = self._clock()
-        this = _UnderWay(now, self._limit.begin(now, measured=measured), self._circuit.pass_through())
+        this = _UnderWay(now, self._limit.begin(now, measured=measured), self._circuit.start_call())
         self._under_way[ticket] = this
         end = CallEnd.DROPPED
         try:
@@ -258,7 +258,7 @@ class CallExecutor:
             return answer
         finally:
             del self._under_way[ticket]
-            self._tell_change()
+            self._notify_circuit_changed()
             self._observer.called(self._clock() - this.began, end)
 
     def _failed(self, this: _UnderWay, error: BackendUnavailable) -> _Failed:
@@ -286,18 +286,18 @@ class CallExecutor:
             return 0.0
         return self._circuit.outage_seconds(now)
 
-    def _given_up(self, verdict: BackendUnavailable | BackendRefused) -> BackendUnavailable | BackendRefused:
+    def _final_error(self, verdict: BackendUnavailable | BackendRefused) -> BackendUnavailable | BackendRefused:
         """The error that ends a call; if it means an outage, open the circuit so that later calls fail at once."""
         now = self._clock()
         if isinstance(verdict, BackendUnavailable) and self._circuit.outage_seconds(now) >= self._patience_seconds:
             self._circuit.trip(now)
-            self._tell_change()
+            self._notify_circuit_changed()
             if verdict.retry_after_seconds is None:
                 wait = self._circuit.wait_seconds(now)
                 verdict.retry_after_seconds = wait if math.isfinite(wait) else _RETRY_AFTER_SECONDS
         return verdict
 
-    def _tell_change(self) -> None:
+    def _notify_circuit_changed(self) -> None:
         """Wake all calls that wait for the circuit."""
         self._circuit_changed.set()
         self._circuit_changed.clear()

@@ -66,8 +66,8 @@ def error_in_body(error: object, text: str, *, where: str) -> BackendUnavailable
 
 
 def _full_queue(text: str) -> bool:
-    said = text.lower()
-    return any(phrase in said for phrase in _FULL_QUEUE)
+    lower = text.lower()
+    return any(phrase in lower for phrase in _FULL_QUEUE)
 
 
 def means_absence(error: BackendUnavailable) -> bool:
@@ -102,7 +102,7 @@ def moment(header: str | None) -> datetime | None:
 class Attempts:
     """The number of failures of one call, by cause.
 
-    `overloads`: the server said it was overloaded. `failures`: all other failures. `alone`: those of the
+    `overloads`: the server lower it was overloaded. `failures`: all other failures. `alone`: those of the
     `failures` during which the server answered other calls.
     """
 
@@ -138,7 +138,7 @@ def decide(
     """
     allowed = MAX_FAILURES.get(FailureKind.DISCONNECTED if means_absence(error) else error.kind, math.inf)
     if attempts.alone >= allowed:
-        return _given_up(error, attempts.alone)
+        return _give_up(error, attempts.alone)
     if outage_seconds >= patience_seconds:
         return outage_error(error, outage_seconds, retry_after_seconds=error.retry_after_seconds)
     return Retry(_delay_seconds(error, attempts, rng))
@@ -160,7 +160,7 @@ def crash_error(last: BackendUnavailable) -> BackendUnavailable:
     return error
 
 
-def _given_up(error: BackendUnavailable, failures: int) -> BackendUnavailable | BackendRefused:
+def _give_up(error: BackendUnavailable, failures: int) -> BackendUnavailable | BackendRefused:
     message = f"failed {failures} times while the server answered other calls; at last: {error}"
     if error.kind in (FailureKind.SERVER, FailureKind.MALFORMED) and not means_absence(error):
         return BackendRefused(message)

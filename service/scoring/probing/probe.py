@@ -75,12 +75,12 @@ class Examiner:
             return info
         asked = AskedLabels(labels or EXAMPLES, all_spellings, separator, as_text=not wire.takes_token_ids)
         try:
-            return await self._tried_out(info, wire, executor, asked)
+            return await self._run_trials(info, wire, executor, asked)
         except BackendError as error:
             reachable = not isinstance(error, BackendUnavailable)
             return replace(info, ready=False, reachable=reachable, problems=(str(error),))
 
-    async def _tried_out(
+    async def _run_trials(
         self, info: BackendInfo, wire: Wire, executor: CallExecutor, asked: AskedLabels
     ) -> BackendInfo:
         """Run all trials and add their results to the server's description. Raises BackendError."""

@@ -68,7 +68,7 @@ class JsonHttp:
     async def _send(self, method: str, path: str, body: bytes | None, timeout_seconds: float | None) -> Any:
         answer_seconds = timeout_seconds or self._timeout_seconds
         phases = httpx.Timeout(answer_seconds, connect=_CONNECT_SECONDS, write=_WRITE_SECONDS, pool=None)
-        async with self._translated(path, answer_seconds):
+        async with self._translate_errors(path, answer_seconds):
             # httpx's time-outs hold for one chunk of data: a server that sends a byte now and then never exceeds them.
             async with asyncio.timeout(None) as deadline:
 
@@ -87,18 +87,18 @@ class JsonHttp:
         if not reply.is_success:
             now = moment(reply.headers.get("date"))
             after = retry_after_seconds(reply.headers.get("retry-after"), now=now)
-            raise failed_answer(reply.status_code, self._shown(reply), where=path, retry_after_seconds=after)
+            raise failed_answer(reply.status_code, self._excerpt(reply), where=path, retry_after_seconds=after)
         try:
-            content = _parsed(reply.content)
+            content = _parse(reply.content)
         except (ValueError, RecursionError) as error:
-            message = f"{path} answered something that is not JSON: {self._shown(reply)!r}"
+            message = f"{path} answered something that is not JSON: {self._excerpt(reply)!r}"
             raise BackendUnavailable(message, kind=FailureKind.MALFORMED) from error
         if isinstance(content, dict) and content.get("error"):
-            raise error_in_body(content["error"], self._redacted(_error_text(content["error"])), where=path)
+            raise error_in_body(content["error"], self._redact(_error_text(content["error"])), where=path)
         return content
 
     @asynccontextmanager
-    async def _translated(self, where: str, answer_seconds: float) -> AsyncIterator[None]:
+    async def _translate_errors(self, where: str, answer_seconds: float) -> AsyncIterator[None]:
         """Translate transport failures to backend errors.
 
         Users read these errors, so the server's address, which only operators may see, goes to the log instead.
@@ -106,7 +106,7 @@ class JsonHttp:
         try:
             yield
         except (httpx.TransportError, TimeoutError) as error:
-            reason = f"{type(error).__name__} {self._redacted(str(error))}".strip()
+            reason = f"{type(error).__name__} {self._redact(str(error))}".strip()
             logger.info("an inference server did not answer", server=self._server, path=where, reason=reason)
             raise self._failure(where, answer_seconds, error) from error
         except httpx.DecodingError as error:
@@ -120,20 +120,20 @@ class JsonHttp:
                 message = f"{where}: no answer within {answer_seconds:g} s"
                 return BackendUnavailable(message, kind=FailureKind.TIMED_OUT)
             case httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
-                return BackendRefused(f"{where}: {self._redacted(str(error))}")
-        message = f"{where}: {type(error).__name__} {self._redacted(str(error))}".strip()
+                return BackendRefused(f"{where}: {self._redact(str(error))}")
+        message = f"{where}: {type(error).__name__} {self._redact(str(error))}".strip()
         failure = BackendUnavailable(message, kind=FailureKind.DISCONNECTED)
         failure.broke = isinstance(error, httpx.ReadError | httpx.WriteError | httpx.RemoteProtocolError)
         return failure
 
-    def _shown(self, reply: httpx.Response) -> str:
+    def _excerpt(self, reply: httpx.Response) -> str:
         """The excerpt of an answer for an error message."""
-        text = self._redacted(reply.text)[:_SHOWN_CHARACTERS]
+        text = self._redact(reply.text)[:_SHOWN_CHARACTERS]
         if reply.status_code != 401:
             return text
         return f"{text} (the backend's api_key {'is not the right one' if self._secret else 'is not set'})"
 
-    def _redacted(self, text: str) -> str:
+    def _redact(self, text: str) -> str:
         """The text without the API key, which a server or a library may repeat."""
         return text.replace(self._secret, "***") if self._secret else text
 
@@ -144,7 +144,7 @@ def _error_text(error: object) -> str:
     return message if isinstance(message, str) and message else json.dumps(error, ensure_ascii=False)
 
 
-def _parsed(content: bytes) -> Any:
+def _parse(content: bytes) -> Any:
     """Parse JSON, including the infinities that Python servers write. Raises ValueError, RecursionError."""
     try:
         return orjson.loads(content)

@@ -43,20 +43,20 @@ async def encode_in_parts(text: str, atoms: Collection[str], encode: Encode, *, 
     before = await encode(_BEFORE) if others else []
     at = len(first)
     for part in others:
-        tokens += _moved(await _going_on(part, before, encode), at)
+        tokens += _shift(await _encode_part(part, before, encode), at)
         at += len(part)
     return tokens
 
 
-async def _going_on(part: str, before: Sequence[Token], encode: Encode) -> list[Token]:
+async def _encode_part(part: str, before: Sequence[Token], encode: Encode) -> list[Token]:
     """The tokens of a part in the middle of a text."""
     whole = await encode(_BEFORE + part)
     if [token.id for token in whole[: len(before)]] == [token.id for token in before]:
-        return _moved(whole[len(before) :], -len(_BEFORE))
+        return _shift(whole[len(before) :], -len(_BEFORE))
     return list(await encode(part))
 
 
-def _moved(tokens: Sequence[Token], characters: int) -> list[Token]:
+def _shift(tokens: Sequence[Token], characters: int) -> list[Token]:
     return [token if token.end is None else replace(token, end=token.end + characters) for token in tokens]
 
 

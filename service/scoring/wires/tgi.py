@@ -89,7 +89,7 @@ class TgiWire:
             return []
         reply = await self._http.post("/tokenize", {"inputs": text})
         with reading("/tokenize"):
-            tokens = list(_placed(text, [piece for piece in reply if special or piece["stop"] > piece["start"]]))
+            tokens = list(_with_starts(text, [piece for piece in reply if special or piece["stop"] > piece["start"]]))
             for token, start in tokens[-_REMEMBERED:]:
                 self._texts[token.id] = text[start : token.end]
             return [token for token, _ in tokens]
@@ -106,11 +106,11 @@ class TgiWire:
             answers.append(answer)
             if not _missing(answer, wanted):
                 self._needed[key] = max(_SPARE_TOP_TOKENS * _rank(answer, wanted), int(_KEPT_TOP_TOKENS * top))
-                return _summed(answers)
+                return _sum_up(answers)
             if top >= self._cap:
                 self._needed[key] = self._cap
                 answers.append(await self._by_grammar(prompt.text, wanted, top))
-                return _summed(answers)
+                return _sum_up(answers)
             top = min(top * _TOP_TOKENS_GROWTH, self._cap)
 
     async def close(self) -> None:
@@ -151,7 +151,7 @@ class TgiWire:
 
     async def _generate(self, text: str, top: int, grammar: TextGenerationInputGrammarType | None = None) -> NextToken:
         with reading("/generate"):
-            async with _translated_errors():
+            async with _translate_errors():
                 output = await self._client.text_generation(
                     text, details=True, max_new_tokens=1, do_sample=False, top_n_tokens=top, grammar=grammar
                 )
@@ -173,7 +173,7 @@ class TgiBackend(WireBackend):
         return TgiWire(url, max_top_tokens=self.max_top_tokens, **self.connection)
 
 
-def _placed(text: str, pieces: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Token, int]]:
+def _with_starts(text: str, pieces: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Token, int]]:
     """The tokens, each with the character at which it begins.
 
     TGI's router returns the offsets of the tokenizer library's `encode`, which count bytes of UTF-8; the
@@ -213,7 +213,7 @@ def _rank(answer: NextToken, wanted: Sequence[int]) -> int:
     return sum(value >= least for value in answer.by_id.values())
 
 
-def _summed(answers: Sequence[NextToken]) -> NextToken:
+def _sum_up(answers: Sequence[NextToken]) -> NextToken:
     """The last answer, with the summed cost of all."""
     last = answers[-1]
     return NextToken(
@@ -231,7 +231,7 @@ def _sum(counts: Sequence[int | None]) -> int | None:
 
 
 @asynccontextmanager
-async def _translated_errors() -> AsyncIterator[None]:
+async def _translate_errors() -> AsyncIterator[None]:
     """Translate the public client's errors to backend errors; the HTTP answer may be the error's cause."""
     try:
         yield

@@ -53,8 +53,8 @@ class Audit:
         if self.rival is None:
             return None
         rival, nats = self.permuted[self.rival], self.prior_nats
-        turned = polarity.is_better(problem, rival, self.own, prior_nats=nats)
-        return self.permutations[self.rival] if turned else None
+        is_better = polarity.is_better(problem, rival, self.own, prior_nats=nats)
+        return self.permutations[self.rival] if is_better else None
 
     def facts(self) -> SearchFacts:
         """The evidence as facts for the report."""
@@ -78,13 +78,13 @@ def audit(problem: Problem, labels: Labels, scores: Scores, rng: Random) -> Gene
     sample = whole_groups(problem, labels, SAMPLE_ROWS)
     labellings = [labels, *permutations, shuffled(labels, sample, rng)]
     shown = keep_fitting(problem, {row: labels[row] for row in sample}, rng)
-    own, *permuted, dealt = yield from _scored(problem, sample, shown, labellings)
+    own, *permuted, randomised = yield from _score(problem, sample, shown, labellings)
     joint = yield from polarity.joint_log_probabilities(problem, [labels, *permutations], rng)
     baselines = yield from _baselines(problem, whole_groups(problem, labels, BASELINE_ROWS), rng)
-    return Audit(own, permutations, permuted, joint, dealt, baselines)
+    return Audit(own, permutations, permuted, joint, randomised, baselines)
 
 
-def audited(problem: Problem, state: State) -> Step:
+def audit_step(problem: Problem, state: State) -> Step:
     """A step that only adds an audit's facts to the state."""
     found = yield from audit(problem, state.labels, state.scores, problem.random("audit"))
     return state.noting(**found.facts())
@@ -103,7 +103,7 @@ def whole_groups(problem: Problem, labels: Labels, count: int) -> list[Row]:
     return rows
 
 
-def _scored(
+def _score(
     problem: Problem, sample: Sequence[Row], shown: Sequence[Row], labellings: Sequence[Labels]
 ) -> Generator[Request, Answer, list[Candidate]]:
     """The sample's scores under each labelling: demonstrations by two folds, the other rows behind all of them."""

@@ -51,8 +51,8 @@ class GainAudit:
             return None
         lead = (self.rival.utility - self.own.utility) / self.alpha
         close = abs(lead) < polarity.CLOSE_NATS
-        turned = -self.impression_nats >= polarity.DECISIVE_NATS if close else lead > 0
-        return self.permuted if turned and self.impression_nats < polarity.DECISIVE_NATS else None
+        prefers_permuted = -self.impression_nats >= polarity.DECISIVE_NATS if close else lead > 0
+        return self.permuted if prefers_permuted and self.impression_nats < polarity.DECISIVE_NATS else None
 
     def facts(self) -> SearchFacts:
         """The evidence as facts for the report; predictabilities are the gains less the entropy of the shares."""
@@ -79,16 +79,16 @@ def audit_gain(
     sample = whole_groups(problem, labels, SAMPLE_ROWS)
     permutations = _likely_permutations(problem, labels, scores)
     labellings = [labels, shuffled(labels, sample, problem.random("shuffled")), *permutations]
-    own, dealt, *rivals = yield from _measured(problem, labellings, sample)
+    own, randomised, *rivals = yield from _measure(problem, labellings, sample)
     rival = max(range(len(rivals)), key=lambda number: rivals[number].utility) if rivals else None
     baselines = yield from _baselines(problem, whole_groups(problem, labels, BASELINE_ROWS), impression)
     return GainAudit(
         own=own,
         rival=None if rival is None else rivals[rival],
-        shuffled=dealt,
+        shuffled=randomised,
         permuted=None if rival is None else permutations[rival],
         own_nats=gain_of(problem, own.labels, own.utility),
-        shuffled_nats=gain_of(problem, dealt.labels, dealt.utility),
+        shuffled_nats=gain_of(problem, randomised.labels, randomised.utility),
         impression_nats=0.0 if rival is None else _preference(problem, labels, permutations[rival], impression),
         entropy_nats=label_entropy(labels, sample, label_shares(labels, sample, problem.classes)),
         alpha=problem.parameters.alpha,
@@ -104,7 +104,7 @@ def _likely_permutations(problem: Problem, labels: Labels, scores: Scores) -> li
     return permutations if problem.classes <= 3 else permutations[:1]
 
 
-def _measured(
+def _measure(
     problem: Problem, labellings: Sequence[Labels], sample: Sequence[Row]
 ) -> Generator[Request, Answer, list[Candidate]]:
     """The gain of the sample under each labelling; the views draw from the same randomness, so that gains compare."""

@@ -24,7 +24,7 @@ TOLERANCE = 1e-9  # rows: 0.7 of 10 is 7, but floating-point arithmetic gives sl
 
 
 @dataclass(frozen=True, slots=True)
-class Within:
+class BoundedRedraw:
     """Labels after a redraw within bounds.
 
     `missed` is the number of rows by which the counts still lie outside their bounds. If `proven`
@@ -87,7 +87,7 @@ def _error(share: float, drawn: int, all_rows: int) -> float:
 
 def redraw_within(
     problem: Problem, log_probabilities: Scores, bounds: Counts, *, labels: Labels = MappingProxyType({})
-) -> Within:
+) -> BoundedRedraw:
     """The likeliest labelling that breaks no rule and in which the count of each label lies within its bounds.
 
     As in `redraw_groups` at temperature 0, rows with log-probabilities get new labels, rows
@@ -97,7 +97,7 @@ def redraw_within(
     """
     drawn = redraw_groups(problem, labels, log_probabilities, temperature=0.0, rng=Random(0))
     if not missed(bounds, drawn.labels.values()):
-        return Within(drawn.labels, proven=drawn.unproven_groups == 0, missed=0)
+        return BoundedRedraw(drawn.labels, proven=drawn.unproven_groups == 0, missed=0)
     free = _free(problem, drawn, log_probabilities)
     stay = {row: label for row, label in drawn.labels.items() if row not in free}
     start = {row: drawn.labels[row] for row in free}
@@ -109,7 +109,7 @@ def redraw_within(
         _left(bounds, stay.values()),
     )
     found = drawn.labels | optimum.labels
-    return Within(found, proven=optimum.proven, missed=missed(bounds, found.values()))
+    return BoundedRedraw(found, proven=optimum.proven, missed=missed(bounds, found.values()))
 
 
 def _free(problem: Problem, drawn: Redrawn, scores: Scores) -> list[Row]:

@@ -37,7 +37,7 @@ def by_folds(problem: Problem, labels: Labels, folds: int) -> Scoring:
     groups = _in_order(problem, list(labels))
     inside = [group for group in groups if kept.issuperset(group)]
     outside = [row for group in groups if not kept.issuperset(group) for row in group]
-    [scores] = yield from ask(planner.held_out(problem, _deal(inside, folds), labels, also=outside))
+    [scores] = yield from ask(planner.held_out(problem, _divide(inside, folds), labels, also=outside))
     return scores
 
 
@@ -56,7 +56,7 @@ def _in_order(problem: Problem, rows: Sequence[Row]) -> list[list[Row]]:
     return list(groups.values())
 
 
-def _deal(groups: Sequence[Sequence[Row]], folds: int) -> list[list[Row]]:
+def _divide(groups: Sequence[Sequence[Row]], folds: int) -> list[list[Row]]:
     """Divide the groups into consecutive parts of about the same number of rows."""
     total, seen = sum(map(len, groups)), 0
     parts: dict[int, list[Row]] = {}

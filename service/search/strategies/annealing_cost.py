@@ -7,7 +7,7 @@ from service.search.moves.schedule import draws
 from service.search.predictions.prompt_tree import Usage
 from service.search.state.problem import Parameters
 from service.search.state.steps import Strategy
-from service.search.strategies.cost import Asked, ShardLengths
+from service.search.strategies.cost import LaterDemonstrations, ShardLengths
 from service.search.strategies.cost_simulation import CostSimulation
 
 _EVALUATIONS_PER_DRAW = 0.7  # leave-one-outs per draw: unchanged labels need none, repairs several
@@ -23,10 +23,10 @@ class AnnealingCost:
         del strategy, check_wanted  # a formula takes no time
         return CostSimulation(_annealing(parameters, shard))
 
-    def behind(self, parameters: Parameters, shard: ShardLengths, asked: Asked) -> Usage:
+    def behind(self, parameters: Parameters, shard: ShardLengths, demonstrations: LaterDemonstrations) -> Usage:
         """Add the anchor's demonstrations, which every prompt sends again."""
         inside = _annealing(parameters, shard)
-        return inside + Usage(0, inside.prompts * asked.first[0], 0, modelled=True)
+        return inside + Usage(0, inside.prompts * demonstrations.first[0], 0, modelled=True)
 
 
 def _annealing(parameters: Parameters, shard: ShardLengths) -> Usage:

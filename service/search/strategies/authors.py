@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from service.identifiers import Label, Row
-from service.search.measures.audit import audited
+from service.search.measures.audit import audit_step
 from service.search.moves.proposal import free_rows, propose_row, seed_rows
 from service.search.moves.schedule import accepts, draws
 from service.search.predictions.scores import likeliest, margin
@@ -52,7 +52,7 @@ class Authors:
         rng = problem.random("start")
         rows = [] if problem.prefix else seed_rows(problem, rng)
         labels = {row: problem.label_range[number % problem.classes] for number, row in enumerate(rows)}
-        candidate = yield from _repaired(problem, {**labels, **problem.known}, rng)
+        candidate = yield from _repair(problem, {**labels, **problem.known}, rng)
         return _moved_to(state.enter(Phase.DRAW), candidate)
 
     def _draw(self, problem: Problem, state: State) -> Step:
@@ -68,14 +68,14 @@ class Authors:
         state = replace(state, round=state.round + 1, iterations=state.iterations + 1)
         if state.labels.get(row) == label:
             return state
-        proposed = yield from _repaired(problem, {**state.labels, row: label}, rng)
+        proposed = yield from _repair(problem, {**state.labels, row: label}, rng)
         gain = proposed.utility - _current(problem, state).utility
         if not accepts(gain, temperature(problem, state.accepted), rng):
             return state
         return _moved_to(replace(state, accepted=state.accepted + 1), proposed)
 
     def _audit(self, problem: Problem, state: State) -> Step:
-        state = yield from audited(problem, state)
+        state = yield from audit_step(problem, state)
         return state.enter(Phase.DONE)
 
 
@@ -110,7 +110,7 @@ def two_options(problem: Problem, labels: Labels, conflict: Conflict) -> list[di
     return [option for option in options if all(option[row] == problem.known.get(row, option[row]) for row in conflict)]
 
 
-def _repaired(problem: Problem, labels: Labels, rng: Random) -> Generator[Request, Answer, Candidate]:
+def _repair(problem: Problem, labels: Labels, rng: Random) -> Generator[Request, Answer, Candidate]:
     """The labelling after the released code's repair, with its scores; unchanged if it has no conflicts."""
     best: Candidate | None = None
     for _ in range(problem.parameters.repair_rounds):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from service.identifiers import Label, Row
-from service.search.measures.audit import RANDOM_DEMONSTRATIONS, audited, random_few_shot
+from service.search.measures.audit import RANDOM_DEMONSTRATIONS, audit_step, random_few_shot
 from service.search.moves.proposal import free_rows
 from service.search.moves.redraw import redraw
 from service.search.predictions.prompt_tree import PromptTree
@@ -56,7 +56,7 @@ class Bootstrap:
     def step(self, problem: Problem, state: State) -> Step:
         """Run one round, the audit, or all of a later shard."""
         if state.phase is Phase.AUDIT:
-            state = yield from audited(problem, state)
+            state = yield from audit_step(problem, state)
             return state.enter(Phase.DONE)
         if problem.prefix:
             return (yield from extended(problem, state, consistent=self.consistent))

@@ -28,7 +28,7 @@ class ShardLengths:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class LaterDemonstrations:
     """The texts of demonstrations behind which a later shard scores its rows, by their lengths in tokens.
 
     The shard scores every row behind each of the `first` texts, and doubtful rows behind the `others`, too.
@@ -46,7 +46,7 @@ class Cost(Protocol):
     ) -> CostSimulation:
         """Predict a shard without an anchor; `check_wanted` may raise an error to end a long prediction."""
 
-    def behind(self, parameters: Parameters, shard: ShardLengths, asked: Asked) -> Usage:
+    def behind(self, parameters: Parameters, shard: ShardLengths, demonstrations: LaterDemonstrations) -> Usage:
         """Predict a shard behind the anchor's demonstrations, assuming that the cache already holds them."""
 
 
@@ -65,11 +65,11 @@ class SimulatedCost:
             strategy, problem, lead_tokens=lead, tail_tokens=shard.tail_tokens, check_wanted=check_wanted
         )
 
-    def behind(self, parameters: Parameters, shard: ShardLengths, asked: Asked) -> Usage:
+    def behind(self, parameters: Parameters, shard: ShardLengths, demonstrations: LaterDemonstrations) -> Usage:
         """Count the rows' own tokens once for each text of demonstrations in front of them."""
         del parameters
-        times = len(asked.first) + _DOUBTFUL_SHARE * len(asked.others)
-        before = sum(asked.first) + _DOUBTFUL_SHARE * sum(asked.others)
+        times = len(demonstrations.first) + _DOUBTFUL_SHARE * len(demonstrations.others)
+        before = sum(demonstrations.first) + _DOUBTFUL_SHARE * sum(demonstrations.others)
         read = times * sum(max(1, tokens - shard.tail_tokens) for tokens in shard.tokens)
         sent = round(before * len(shard.tokens) + read)
         computed = round(read * (1 - shard.shared_beginnings))

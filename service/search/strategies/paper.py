@@ -12,7 +12,7 @@ from random import Random
 
 from service.identifiers import Row
 from service.search.measures import polarity
-from service.search.measures.audit import audited
+from service.search.measures.audit import audit_step
 from service.search.moves.proposal import free_rows, propose_row, seed_rows
 from service.search.moves.redraw import redraw
 from service.search.moves.repair import repair
@@ -102,7 +102,7 @@ class Paper:
         return state.noting(utility=best.utility)
 
     def _audit(self, problem: Problem, state: State) -> Step:
-        state = yield from audited(problem, state)
+        state = yield from audit_step(problem, state)
         return state.enter(Phase.DONE)
 
 

@@ -43,18 +43,18 @@ def start(problem: Problem, rng: Random, *, seeded: bool) -> Generator[Request, 
     """
     groups = rng.sample(order := start_groups(problem), len(order))
     labels = _random_labels(problem, groups, rng) if seeded else {}
-    labels = yield from _sampled(problem, labels, groups, rng)
-    return (yield from _polished(problem, problem.in_order(labels), rng))
+    labels = yield from _sample(problem, labels, groups, rng)
+    return (yield from _polish(problem, problem.in_order(labels), rng))
 
 
 def _random_labels(problem: Problem, groups: Sequence[Sequence[Row]], rng: Random) -> dict[Row, Label]:
     """Random labels for K rows that break no rule."""
-    seeds = _first(groups, {}, problem.parameters.seed_labels)
+    seeds = _first_rows(groups, {}, problem.parameters.seed_labels)
     blind: Scores = dict.fromkeys(seeds, (0.0,) * problem.classes)
     return redraw(problem, {}, blind, temperature=1.0, rng=rng)
 
 
-def _sampled(problem: Problem, labels: Labels, groups: Sequence[Sequence[Row]], rng: Random) -> Labelling:
+def _sample(problem: Problem, labels: Labels, groups: Sequence[Sequence[Row]], rng: Random) -> Labelling:
     """Draw labels from the language model's joint distribution, each given those before it (ancestral sampling).
 
     So a start finds a concept that is likely a priori more often than its mirror image. Later rows are
@@ -62,13 +62,13 @@ def _sampled(problem: Problem, labels: Labels, groups: Sequence[Sequence[Row]], 
     """
     labels, size = dict(labels), sum(map(len, groups))
     while len(labels) < size:
-        rows = _first(groups, labels, max(1, len(labels) // LONGEST_RUN))
+        rows = _first_rows(groups, labels, max(1, len(labels) // LONGEST_RUN))
         scores = yield from evaluation.predict(problem, labels, rows)
         labels = redraw(problem, labels, scores, temperature=1.0, rng=rng)
     return labels
 
 
-def _polished(problem: Problem, labels: Labels, rng: Random) -> Generator[Request, Answer, Candidate]:
+def _polish(problem: Problem, labels: Labels, rng: Random) -> Generator[Request, Answer, Candidate]:
     """Sweep greedily until nothing changes; return the best labelling met."""
     best: Candidate | None = None
     for _ in range(POLISHING_SWEEPS):
@@ -91,7 +91,7 @@ def choose_polarity(problem: Problem, found: Candidate, rng: Random) -> Generato
     prior_nats = others[best] - own
     if prior_nats < polarity.DECISIVE_NATS:
         return found
-    rival = yield from _polished(problem, permuted[best], rng)
+    rival = yield from _polish(problem, permuted[best], rng)
     return rival if polarity.is_better(problem, rival, found, prior_nats=prior_nats) else found
 
 
@@ -107,7 +107,7 @@ def next_rows(problem: Problem, labels: Labels, count: int) -> list[Row]:
     return rows
 
 
-def _first(groups: Sequence[Sequence[Row]], labels: Labels, count: int) -> list[Row]:
+def _first_rows(groups: Sequence[Sequence[Row]], labels: Labels, count: int) -> list[Row]:
     """Unlabelled rows of these groups: whole groups, until there are at least `count` rows."""
     rows: list[Row] = []
     for group in groups:

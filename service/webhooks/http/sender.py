@@ -45,14 +45,14 @@ class HttpSender:
 
     async def post(self, url: str, body: bytes, headers: dict[str, str]) -> Answer:
         """Make one attempt. Raises NotDelivered."""
-        with self._translated():
+        with self._translate_errors():
             self._policy.check_url(url)  # again, since the operator may have restricted the rules
-            async with asyncio.timeout(self._timeout_seconds), self._answered(url, body, headers) as answer:
+            async with asyncio.timeout(self._timeout_seconds), self._stream(url, body, headers) as answer:
                 await _drain(answer)
                 return Answer(status=answer.status, retry_after_seconds=_retry_after(answer))
 
     @asynccontextmanager
-    async def _answered(self, url: str, body: bytes, headers: dict[str, str]) -> AsyncIterator[httpcore.Response]:
+    async def _stream(self, url: str, body: bytes, headers: dict[str, str]) -> AsyncIterator[httpcore.Response]:
         extensions = {"timeout": {"connect": _CONNECT_SECONDS, "read": None, "write": None, "pool": None}}
         sent = list(headers.items())
         async with (
@@ -62,7 +62,7 @@ class HttpSender:
             yield answer
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         """Translate errors to NotDelivered with texts of our own, since those of libraries may contain addresses."""
         try:
             yield

@@ -2,21 +2,26 @@ import math
 
 import pytest
 
-from service.scoring.calls.circuit_breaker import FAILURES_TO_OPEN, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Circuit
+from service.scoring.calls.circuit_breaker import (
+    FAILURES_TO_OPEN,
+    FIRST_PAUSE_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    CircuitBreaker,
+)
 
 
-def opened(now: float = 100.0) -> Circuit:
-    circuit = Circuit()
+def opened(now: float = 100.0) -> CircuitBreaker:
+    circuit = CircuitBreaker()
     for _ in range(FAILURES_TO_OPEN):
-        circuit.failed(now, trial=circuit.pass_through())
+        circuit.failed(now, trial=circuit.start_call())
     return circuit
 
 
 def test_calls_go_through_while_failures_are_few() -> None:
-    circuit = Circuit()
+    circuit = CircuitBreaker()
     for _ in range(10):
         for _ in range(FAILURES_TO_OPEN - 1):
-            circuit.failed(1.0, trial=circuit.pass_through())
+            circuit.failed(1.0, trial=circuit.start_call())
         assert circuit.wait_seconds(1.0) == 0
         circuit.answered(2.0)
 
@@ -29,17 +34,17 @@ def test_failures_in_a_row_keep_calls_back_until_a_pause_is_over() -> None:
 
 def test_one_call_at_a_time_is_a_trial() -> None:
     circuit = opened(100.0)
-    assert circuit.pass_through()
-    assert circuit.trying
+    assert circuit.start_call()
+    assert circuit.trial_under_way
     assert circuit.wait_seconds(1000.0) == math.inf
 
 
 def test_a_trial_that_is_answered_lets_all_through() -> None:
     circuit = opened(100.0)
-    circuit.pass_through()
+    circuit.start_call()
     circuit.answered(101.0)
     assert (circuit.wait_seconds(101.0), circuit.failing_since, circuit.answered_at) == (0, None, 101.0)
-    assert not circuit.pass_through()
+    assert not circuit.start_call()
 
 
 def test_each_trial_that_fails_doubles_the_pause_up_to_the_longest() -> None:
@@ -47,7 +52,7 @@ def test_each_trial_that_fails_doubles_the_pause_up_to_the_longest() -> None:
     for _ in range(8):
         pauses.append(circuit.wait_seconds(now))
         now += pauses[-1]
-        circuit.failed(now, trial=circuit.pass_through())
+        circuit.failed(now, trial=circuit.start_call())
     assert pauses == [0.5, 1, 2, 4, 8, LONGEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS]
     assert circuit.failing_since == 100.0
     assert circuit.outage_seconds(now) == now - 100.0
@@ -56,10 +61,10 @@ def test_each_trial_that_fails_doubles_the_pause_up_to_the_longest() -> None:
 def test_after_an_answer_pauses_are_short_again() -> None:
     circuit = opened(100.0)
     for now in (110.0, 120.0, 130.0):
-        circuit.failed(now, trial=circuit.pass_through())
+        circuit.failed(now, trial=circuit.start_call())
     circuit.answered(140.0)
     for _ in range(FAILURES_TO_OPEN):
-        circuit.failed(150.0, trial=circuit.pass_through())
+        circuit.failed(150.0, trial=circuit.start_call())
     assert circuit.wait_seconds(150.0) == FIRST_PAUSE_SECONDS
 
 
@@ -72,7 +77,7 @@ def test_late_failures_of_calls_begun_before_do_not_prolong_the_pause() -> None:
 
 def test_a_late_answer_of_a_call_begun_before_lets_all_through() -> None:
     circuit = opened(100.0)
-    circuit.pass_through()
+    circuit.start_call()
     circuit.answered(100.6)
     assert circuit.wait_seconds(100.6) == 0
     circuit.failed(100.7, trial=True)
@@ -81,14 +86,14 @@ def test_a_late_answer_of_a_call_begun_before_lets_all_through() -> None:
 
 def test_a_trial_that_is_given_up_makes_room_for_another() -> None:
     circuit = opened(100.0)
-    circuit.abandoned(trial=circuit.pass_through() if circuit.wait_seconds(100.5) == 0 else False)
+    circuit.abandoned(trial=circuit.start_call() if circuit.wait_seconds(100.5) == 0 else False)
     assert circuit.wait_seconds(100.5) == 0
-    assert circuit.pass_through()
+    assert circuit.start_call()
 
 
 def test_an_overloaded_server_is_there_though_it_has_not_answered() -> None:
     circuit = opened(100.0)
-    circuit.pass_through()
+    circuit.start_call()
     circuit.overloaded(101.0)
     assert circuit.wait_seconds(101.0) == 0
     assert circuit.failing_since == 100.0
@@ -96,13 +101,13 @@ def test_an_overloaded_server_is_there_though_it_has_not_answered() -> None:
 
 @pytest.mark.parametrize(("asked", "obeyed"), [(3.0, 3.0), (0.1, FIRST_PAUSE_SECONDS), (900.0, LONGEST_PAUSE_SECONDS)])
 def test_a_server_that_names_a_pause_is_left_alone_as_long_within_reason(asked: float, obeyed: float) -> None:
-    circuit = Circuit(failures_to_open=1)
+    circuit = CircuitBreaker(failures_to_open=1)
     circuit.failed(100.0, trial=False, retry_after_seconds=asked)
     assert circuit.wait_seconds(100.0) == pytest.approx(obeyed)
 
 
 def test_it_can_be_opened_by_hand() -> None:
-    circuit = Circuit()
+    circuit = CircuitBreaker()
     circuit.failed(100.0, trial=False)
     circuit.trip(160.0)
     assert circuit.wait_seconds(160.0) == FIRST_PAUSE_SECONDS
@@ -111,7 +116,7 @@ def test_it_can_be_opened_by_hand() -> None:
 
 
 def test_failures_of_long_ago_do_not_count_where_nobody_asked_in_between() -> None:
-    circuit = Circuit()
+    circuit = CircuitBreaker()
     circuit.failed(100.0, trial=False)
     circuit.idle()
     assert circuit.outage_seconds(5000.0) == 0

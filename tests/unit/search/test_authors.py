@@ -67,7 +67,7 @@ def test_a_first_repair_is_taken_though_it_lowers_utility_where_algorithm_2_woul
     world, problem = Opposed(2, 2, False, 0), alike()
     right = {Row(0): A, Row(1): B}
     [candidate] = resolve(world, leave_one_out(problem, right))
-    repaired = resolve(world, authors._repaired(problem, right, problem.random("repair")))
+    repaired = resolve(world, authors._repair(problem, right, problem.random("repair")))
     assert len(set(repaired.labels.values())) == 1
     assert repaired.utility < as_released(problem, right, candidate).utility
     assert resolve(world, repair.repair(problem, candidate, problem.random("repair"))).labels == right
@@ -77,7 +77,7 @@ def test_further_repairs_must_raise_utility() -> None:
     world, problem = Opposed(4, 2, False, 0), alike(4)
     labels = {Row(0): A, Row(1): B, Row(2): A, Row(3): B}
     for seed in range(5):  # the second repair takes back the first, which cost far more than a conflict weighs
-        repaired = resolve(world, authors._repaired(problem, labels, problem.random("repair", seed)))
+        repaired = resolve(world, authors._repair(problem, labels, problem.random("repair", seed)))
         assert repaired.labels == labels
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.identifiers import Label, Row
-from service.search.moves.cardinality import Within, counts_for, redraw_within
+from service.search.moves.cardinality import BoundedRedraw, counts_for, redraw_within
 from service.search.moves.redraw import redraw
 from service.search.predictions.scores import Scores
 from service.search.rules.consistency import Constraint, Rule
@@ -103,7 +103,7 @@ def test_hundreds_of_related_rows_are_within_the_bounds_and_proven_best(count: i
     assert -total(scores, found) == pytest.approx(best_by_gains(problem, scores, bounds))
 
 
-def total(scores: Scores, found: Within) -> float:
+def total(scores: Scores, found: BoundedRedraw) -> float:
     return sum(scores[row][label] for row, label in found.labels.items())
 
 
@@ -144,8 +144,8 @@ def test_ten_thousand_rows_without_rules_are_bounded_in_all_of_six_labels() -> N
 def test_labels_within_the_bounds_by_themselves_are_those_of_a_redraw() -> None:
     problem, scores = paired(80, 2)
     plain = redraw(problem, {}, scores, temperature=0.0, rng=Random(0))
-    assert redraw_within(problem, scores, {Label(0): (0, 80)}) == Within(plain, proven=True, missed=0)
-    assert redraw_within(problem, scores, {}) == Within(plain, proven=True, missed=0)
+    assert redraw_within(problem, scores, {Label(0): (0, 80)}) == BoundedRedraw(plain, proven=True, missed=0)
+    assert redraw_within(problem, scores, {}) == BoundedRedraw(plain, proven=True, missed=0)
 
 
 def test_bounds_that_rules_leave_no_room_for_are_met_as_nearly_as_can_be() -> None:
