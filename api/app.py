@@ -34,8 +34,8 @@ _DOWNLOADS_AT_ONCE = 2  # that read the database; their readers take their time 
 _NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, operation_spans=False, auto_configure=False)
 
 _DESCRIPTION = """
-Labels a data set that nobody has labelled, by Internal Coherence Maximization: the labels that a pretrained
-language model finds most coherent with each other. POST rows and a question, wait, download them labelled.
+This service labels a data set that nobody has labelled, by Internal Coherence Maximization: it searches for the labels
+that a pretrained language model finds most coherent. POST rows and a question, wait, and download the labelled rows.
 """
 
 

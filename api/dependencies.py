@@ -97,7 +97,7 @@ def _idempotency_key(
     idempotency_key: Annotated[
         str | None,
         Header(
-            description="the same key with the same request gives the same job again, however often it is sent",
+            description="a repeated request with the same key returns the same job",
             json_schema_extra={"pattern": _IDEMPOTENCY_KEY},
         ),
     ] = None,
@@ -118,5 +118,5 @@ TheStreams = Annotated[StreamCounter, Depends(_streams)]
 Stopping = Annotated[asyncio.Event, Depends(_stopping)]
 TheJobId = Annotated[JobId, Depends(_job_id)]
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
-Limit = Annotated[int, Query(ge=1, le=1000, description="items on a page, at most")]
-Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before", max_length=1000)]
+Limit = Annotated[int, Query(ge=1, le=1000, description="maximum number of items on a page")]
+Cursor = Annotated[str | None, Query(description="`next_cursor` of the previous page", max_length=1000)]

@@ -40,7 +40,8 @@ RECONNECT_MILLISECONDS = 2_000
 _LAST = 2**31 - 1  # beyond any event
 _EVENT_ID = r"^[0-9]{0,19}$"
 LastEventId = Annotated[
-    str | None, Header(description="the id of the last event seen", json_schema_extra={"pattern": _EVENT_ID})
+    str | None,
+    Header(description="id of the last event that you have received", json_schema_extra={"pattern": _EVENT_ID}),
 ]
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
@@ -69,7 +70,7 @@ ThePlaces = Annotated[_Places, Depends(_places)]
     response_model=EventPage,
     responses={
         **problems(400, 404, 503),
-        200: {"description": "Events behind Last-Event-ID", "content": {"text/event-stream": {}}},
+        200: {"description": "Events after Last-Event-ID", "content": {"text/event-stream": {}}},
     },
 )
 async def get_events(
@@ -83,7 +84,7 @@ async def get_events(
     limit: Limit = 100,
     last_event_id: LastEventId = None,
 ) -> Response:
-    """Events as they happen until the job has ended; with `Accept: application/json` those there are."""
+    """Stream events until the job has ended; with `Accept: application/json` list those so far."""
     after = _sequence(last_event_id)
     if not _wants_json(request):
         quotas = await reads.quotas(store, job_id)

@@ -29,7 +29,7 @@ _EXAMPLES = [
     {"id": "1", "question": "What is the capital of France?", "choice": "Paris", "label": "True"},
     {"id": "2", "question": "What is the capital of France?", "choice": "Rome", "label": "False"},
 ]
-_ABOUT_KEYS = "An API key, `icm_...`; not needed where the API listens on the loopback address and nobody asks for one"
+_ABOUT_KEYS = "An API key, `icm_...`; not needed on a loopback address unless the operator requires keys"
 _DATASET_TYPES = (
     "application/jsonl, text/csv, application/vnd.apache.parquet, "
     "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet, application/gzip"
@@ -45,9 +45,9 @@ def documented_headers(**described: str) -> dict[str, Any]:
     }
 
 
-_RETRY_AFTER = documented_headers(Retry_After="seconds after which to ask again")
+_RETRY_AFTER = documented_headers(Retry_After="seconds until you should repeat the request")
 _TOLD_WITH = {
-    401: documented_headers(WWW_Authenticate="that an API key is needed"),
+    401: documented_headers(WWW_Authenticate="asks for an API key"),
     429: _RETRY_AFTER,
     503: _RETRY_AFTER,
     507: _RETRY_AFTER,
@@ -67,7 +67,7 @@ SUBMISSION_BODY: dict[str, Any] = {
                         "dataset": {
                             "type": "string",
                             "format": "binary",
-                            "description": "JSON lines, CSV with a header, or Parquet; each may be packed by gzip",
+                            "description": "JSON lines, CSV with a header, Parquet or Excel, perhaps packed by gzip",
                         },
                         "config": _CONFIG_SCHEMA,
                     },

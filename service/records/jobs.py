@@ -12,7 +12,7 @@ from service.records.scoring import BackendIdentity
 
 
 class JobStatus(StrEnum):
-    """Where a job stands."""
+    """The state of a job."""
 
     QUEUED = "queued"  # stored; no worker has begun
     RUNNING = "running"  # at least one shard was claimed

@@ -17,7 +17,7 @@ from service.union_find import UnionFind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelationCount:
-    """What one relation makes of a data set."""
+    """The rows and constraints of one relation in a data set."""
 
     kind: str
     rows: int  # it speaks of

@@ -11,7 +11,7 @@ from service.search.measures.agreement import kappa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """What a baseline says, beside the job's labels on the same rows; shares of 0 to 1, null where not known."""
+    """A baseline compared with the job's labels on the same rows; shares from 0 to 1, null if unknown."""
 
     name: str
     rows: int

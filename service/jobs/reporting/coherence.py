@@ -10,7 +10,7 @@ _NO_COST_NATS = 1e-6  # a labelling this cheap per row leaves nothing to be gain
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coherence:
-    """How much more coherent the labels are than their rivals; null where the search did not say."""
+    """How much more coherent the labels are than their rivals; null if the search did not measure it."""
 
     gain_nats: float | None  # per row: information gain, or what is gained over the same labels dealt out at random
     gain_share: float | None  # of the most that can be gained: the shares' entropy, or what labels by chance cost

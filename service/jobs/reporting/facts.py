@@ -16,7 +16,7 @@ Labelling = Mapping[Row, Label]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchFacts:
-    """What the search said about itself; null where it said nothing. Utilities are those of the anchor."""
+    """Facts that the search measured; null if it did not. Utilities are those of the anchor."""
 
     utility: float | None  # mean over all rows
     anchor_rows: int | None = None

@@ -21,7 +21,7 @@ class PopulationShare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundShare(LabelShare):
-    """How many rows were given a label, and how frequent it is by the rows' probabilities; null where none is known."""
+    """The number of rows with a label, and its share by the rows' probabilities; null if unknown."""
 
     population: PopulationShare | None
 

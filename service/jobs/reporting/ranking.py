@@ -23,7 +23,7 @@ _SAME_AS_IMPRESSION = "zero_shot_calibrated"  # the labels of the first impressi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankedLabelling:
-    """One labelling of rows of the first shard; null where it was not measured or is not known."""
+    """One labelling of rows of the first shard; unmeasured or unknown values are null."""
 
     name: str
     gain_nats: float | None  # G, nats per row, conflicts not counted; 0 by definition where all rows have one label

@@ -25,7 +25,7 @@ from service.records.labels import LabelStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What the labels cost so far."""
+    """The cost of the labels so far."""
 
     prompts: int
     prompts_remembered: int  # answered before, by this job or another: they cost nothing

@@ -15,7 +15,7 @@ SAME_AS_TEXT = 0.5  # different values per different text from which a column is
 
 
 class FeatureKind(StrEnum):
-    """What labels might follow."""
+    """The kinds of features that labels might follow."""
 
     LENGTH = "length"  # characters of the text shown to the language model
     POSITION = "position"  # in the data set
@@ -25,7 +25,7 @@ class FeatureKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shortcut:
-    """How well the labels can be told from one feature alone."""
+    """How well one feature alone predicts the labels."""
 
     kind: FeatureKind
     column: str | None  # of which column, where it is one

@@ -34,7 +34,7 @@ FEW_ROWS = 8  # with fewer one label for all rows, or no gain over chance, prove
 
 
 class Verdict(StrEnum):
-    """What to do with the labels, from good to bad."""
+    """How far to trust the labels, from good to bad."""
 
     OK = "ok"
     SUSPICIOUS = "suspicious"
@@ -43,7 +43,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """One rule that spoke against the labels, and how far that drags the verdict down."""
+    """One rule that speaks against the labels, and the verdict that it leads to."""
 
     code: str
     verdict: Verdict

@@ -21,7 +21,7 @@ from service.search.strategies.cost_simulation import nobody_has_left
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelationPreview:
-    """What the relations make of the data set."""
+    """The effect of the relations on the data set."""
 
     groups: int
     largest_group: int

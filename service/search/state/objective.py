@@ -9,7 +9,7 @@ from service.search.state.problem import Problem
 
 
 class Objective(StrEnum):
-    """What a search raises."""
+    """What a search maximises."""
 
     GAIN = "gain"  # information gain: what text and demonstrations tell of a label beyond the label shares
     UTILITY = "utility"  # U(D) of arXiv 2506.10139, eq. 2

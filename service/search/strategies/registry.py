@@ -8,7 +8,7 @@ from service.search.strategies.approach import Approach, Baseline
 
 
 class StrategyName(StrEnum):
-    """How the search for coherent labels goes about it."""
+    """The strategy of the search for coherent labels."""
 
     approach: Approach
 
@@ -25,7 +25,7 @@ class StrategyName(StrEnum):
 
 
 class Method(StrEnum):
-    """How labels are found."""
+    """The method that finds the labels."""
 
     baseline: Baseline | None
 
