@@ -1,4 +1,4 @@
-"""The service from asynchronous Python: the calls of `icm.client.Client`, awaited."""
+"""The async Python client: the calls of `icm.client.Client`, awaited."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
