@@ -34,8 +34,8 @@ _FORMULA_SAFE = (
     "a line break, which a spreadsheet would run as a formula; this changes such text"
 )
 _RAW_PROBABILITY = (
-    "add the last column icm_raw_probability: the probability of icm_label over the label set by the language model's"
-    "answers, pooled over all prompts for the row, before calibration; null if unknown"
+    "add the last column icm_raw_probability: the probability of icm_label over the label set by the language "
+    "model's answers, pooled over all prompts for the row, before calibration; null if unknown"
 )
 
 
