@@ -1,4 +1,4 @@
-"""What endpoints ask for, as annotated aliases."""
+"""Dependencies of endpoints, as annotated aliases."""
 
 import asyncio
 import re
@@ -29,7 +29,7 @@ class Application(Protocol):
 
     @property
     def settings(self) -> Settings:
-        """What the operator decided."""
+        """The operator's settings."""
 
     @property
     def store(self) -> Store:
@@ -41,7 +41,7 @@ class Application(Protocol):
 
     @property
     def metrics(self) -> ServiceMetrics:
-        """What is counted in this process whatever its door."""
+        """Metrics of this process that both doors have."""
 
 
 def _application(request: Request) -> Application:
@@ -50,7 +50,7 @@ def _application(request: Request) -> Application:
 
 
 def _store(request: Request) -> ProjectStore:
-    """The store as the caller sees it; `AccessControl` has found out who that is."""
+    """The store narrowed to the caller, whom `AccessControl` has authenticated."""
     application = _application(request)
     quotas = Quotas(**application.settings.quota.model_dump())
     return CallerStore(application.store, request.state.caller, quotas)
@@ -87,7 +87,7 @@ def _stopping(request: Request) -> asyncio.Event:
 
 
 def _job_id(job_id: Annotated[str, Path(description="the job's id", examples=["job_" + "0" * 32])]) -> JobId:
-    """Ids that were never handed out do not reach the database."""
+    """Refuse malformed ids before they reach the database."""
     if not JOB_ID.fullmatch(job_id):
         raise JobNotFound(f"there is no job {job_id!r}")
     return JobId(job_id)

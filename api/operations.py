@@ -1,4 +1,4 @@
-"""What operators and their machines ask for: models, health, metrics."""
+"""Routes for operators and their machines: models, health, metrics."""
 
 from fastapi import APIRouter, Response
 

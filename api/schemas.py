@@ -1,4 +1,4 @@
-"""Response bodies; the requests' are `service.config.JobConfig` and the upload described beside it."""
+"""Response bodies. Request bodies are `service.config.JobConfig` and the upload beside it."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -30,13 +30,13 @@ _LINKED = ("labels", "result", "report", "events", "pause", "resume", "cancel")
 
 
 class Body(BaseModel):
-    """Read from a record of the service by the names of its attributes (`model_validate`), or where `read_at` says."""
+    """A body that `model_validate` fills from a record's attributes of the same names, or from those of `read_at`."""
 
     model_config = ConfigDict(from_attributes=True)
 
 
 def read_at(*path: str, description: str | None = None) -> Any:
-    """A field that is read from an attribute of another name, or from an attribute of an attribute."""
+    """A field that takes its value from an attribute of another name, or from an attribute of an attribute."""
     return Field(validation_alias=AliasPath(*path), description=description)
 
 
@@ -108,7 +108,7 @@ class LabelBody(Body):
 
     @classmethod
     def of(cls, row_id: str, state: LabelState, labels: list[str]) -> "LabelBody":
-        """The state with its label's text."""
+        """Build the body from a state, with the text of its label."""
         return cls(
             id=row_id,
             position=state.position,
@@ -121,7 +121,7 @@ class LabelBody(Body):
 
 
 class EventBody(Body):
-    """Something that happened to a job."""
+    """An event of a job."""
 
     id: int = read_at(
         "sequence", description="number of the event, from 1 within the job; send the last one as Last-Event-ID"
@@ -182,7 +182,7 @@ class ModelBody(Body):
 
     @classmethod
     def of(cls, info: BackendInfo, *, default: bool) -> "ModelBody":
-        """The backend as users see it: by the name they write into a configuration."""
+        """Build the body of a backend under the name that configurations use."""
         return cls.model_validate({**asdict(info), "default": default})
 
 
@@ -267,7 +267,7 @@ class Health(BaseModel):
 
 
 class FaultBody(Body):
-    """One thing wrong with the input."""
+    """One fault of the input."""
 
     line: int | None = Field(description="physical line of the file, or row number for Parquet and inline examples")
     field: str | None

@@ -1,4 +1,4 @@
-"""Jobs: create, read, list, pause, resume, cancel, remove, estimate."""
+"""Routes of jobs: create, read, list, pause, resume, cancel, delete, estimate."""
 
 import hashlib
 from typing import Annotated
@@ -160,7 +160,7 @@ def _answer(job: Job, code: int, headers: dict[str, str]) -> Response:
 
 
 def not_modified(request: Request, etag: str) -> Response | None:
-    """304 where the reader's copy is still good (RFC 9110 §13.1.2: compared weakly), else nothing."""
+    """Return 304 if the reader's copy is still valid (RFC 9110 §13.1.2: weak comparison), else None."""
     known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
     if etag in known or known == ["*"]:
         return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers={"ETag": etag, "Cache-Control": "no-cache"})

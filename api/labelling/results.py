@@ -1,4 +1,4 @@
-"""What a job has found: label states, the labelled data set, the report."""
+"""Routes of a job's results: label states, the labelled data set, the report."""
 
 import hashlib
 import re
@@ -101,7 +101,7 @@ async def get_result(
     """Download your columns in their order, then icm_label, icm_confidence, icm_margin and icm_status."""
     result = await find_result(store, job_id, partial=partial, raw_probability=raw_probability)
     if formula_safe and not form.for_spreadsheets:
-        raise InvalidInput("the result cannot be given so", [Fault(_FOR_SPREADSHEETS, field="formula_safe")])
+        raise InvalidInput("the result cannot have this form", [Fault(_FOR_SPREADSHEETS, field="formula_safe")])
     headers = {"Content-Disposition": content_disposition(f"{_stem(result.job)}.{form}")}
     if result.is_complete:
         asked = {"formula_safe": formula_safe, "raw_probability": raw_probability}
@@ -141,14 +141,14 @@ async def get_report(
 
 
 def _preferred(request: Request) -> ReportFormat:
-    """JSON, unless HTML is asked for by name, as browsers do."""
+    """JSON, unless the request names HTML, as browsers do."""
     accepted = request.headers.get("accept", "")
     wants_html = "text/html" in accepted and "application/json" not in accepted
     return ReportFormat.HTML if wants_html else ReportFormat.JSON
 
 
 def _etag(result: Result, form: str) -> str:
-    """Names the bytes of a finished job's result, which never change."""
+    """The ETag of a finished job's result, whose bytes never change."""
     named = f"{result.job.id} {result.job.finished_at} {form}"
     return f'"{hashlib.sha256(named.encode()).hexdigest()[:32]}"'
 
@@ -158,9 +158,9 @@ def _stem(job: Job) -> str:
 
 
 def content_disposition(filename: str) -> str:
-    """A download's name as RFC 6266 wants it: plain for old readers, in full for the others.
+    """The name of a download by RFC 6266: in ASCII for old readers, in full for the others.
 
-    What systems read as a path, a device or an invisible turn of direction is replaced.
+    Replaces characters that systems read as a path, a device or an invisible change of writing direction.
     """
     name = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in filename)
     stem, dot, ending = name.rpartition(".")

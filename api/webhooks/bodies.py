@@ -48,7 +48,7 @@ class WebhookChangeBody(_Request):
     enabled: StrictBool | None = Field(None, description="false drops pending messages")
 
     def change(self) -> WebhookChange:
-        """The same for the use case."""
+        """Convert the body for the use case."""
         events = None if self.events is None else unique(self.events)
         return WebhookChange(url=self.url, events=events, description=self.description, enabled=self.enabled)
 
@@ -112,19 +112,19 @@ class DeliveryBody(Body):
 
 
 def unique(events: list[WebhookEvent]) -> tuple[str, ...]:
-    """The events, each once, as they are stored."""
+    """Return each event once, in the form of the database."""
     return tuple(dict.fromkeys(event.value for event in events))
 
 
 def documented(body: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
-    """What the OpenAPI document says of a request's body."""
+    """Document a request's body for OpenAPI."""
     schema = {"$ref": f"#/components/schemas/{body.__name__}"}
     content = {"application/json": {"schema": schema, "example": example}}
     return {"requestBody": {"required": True, "content": content}}
 
 
 async def read_body(request: Request, body: type[M]) -> M:
-    """The JSON body of a request, read within bounds.
+    """Read the JSON body of a request, within limits.
 
     Raises UnsupportedFormat, PayloadTooLarge, and InvalidInput with a fault for each field.
     """

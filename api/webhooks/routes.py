@@ -1,4 +1,4 @@
-"""Webhooks: make, read, change, remove, rotate, test; the log of what was sent, and sending again."""
+"""Routes of webhooks: create, read, change, delete, rotate, test; the log of messages, and resending."""
 
 import re
 from typing import Annotated
@@ -28,7 +28,7 @@ router = APIRouter(tags=["webhooks"])
 
 _WEBHOOK_ID = re.compile(r"wh_[0-9a-f]{32}")
 _DELIVERY_ID = re.compile(r"msg_[0-9a-f]{32}")
-_NO_STORE = "no-store"  # of answers with a secret in them
+_NO_STORE = "no-store"  # cache header of answers with a secret
 
 _CREATE = documented(NewWebhookBody, {"url": "https://example.com/icm", "events": ["job.succeeded", "job.failed"]})
 _CHANGE = documented(WebhookChangeBody, {"description": "the archive", "enabled": True})
@@ -37,7 +37,7 @@ _CHANGE = documented(WebhookChangeBody, {"description": "the archive", "enabled"
 def _webhook_id(
     webhook_id: Annotated[str, Path(description="the webhook's id", examples=["wh_" + "0" * 32])],
 ) -> WebhookId:
-    """Ids that were never handed out do not reach the database."""
+    """Refuse malformed ids before they reach the database."""
     if not _WEBHOOK_ID.fullmatch(webhook_id):
         raise WebhookNotFound(f"there is no webhook {webhook_id!r}")
     return WebhookId(webhook_id)
@@ -52,7 +52,7 @@ def _delivery_id(
 
 
 def _policy(application: TheApplication) -> AddressPolicy:
-    """Where webhooks may lead; workers, who go by the same settings, have the last word."""
+    """The policy of webhook addresses. Workers apply the same settings again when they send."""
     settings = application.settings.webhooks
     return AddressPolicy(allowed=settings.networks, allow_http=settings.allow_http)
 
