@@ -1,4 +1,4 @@
-"""Serves the API until told to stop: `python -m api`."""
+"""Serve the API until a signal: `python -m api`."""
 
 import argparse
 import asyncio
@@ -23,13 +23,13 @@ from service.observability.traces import sent_traces
 from service.settings import Settings, settings_of_process
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_NOTICE_SECONDS = 5.0  # for looking whether there is a key, before requests are taken
-_SWITCH_SECONDS = 0.0001  # in which a thread that checks a data set lets the event loop go on; Python's own is 5 ms
-GRACE_SECONDS = 10  # for requests in progress, once told to stop
+_NOTICE_SECONDS = 5.0  # for the check for a key, before the server accepts requests
+_SWITCH_SECONDS = 0.0001  # after which a thread that checks a data set yields to the event loop; Python's own is 5 ms
+GRACE_SECONDS = 10  # for running requests, after the signal
 
 
 class _Server(uvicorn.Server):
-    """Ends event streams as soon as a signal comes; they would hold the server for as long as their jobs run."""
+    """End event streams on a signal; otherwise they would keep the server alive as long as their jobs run."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
@@ -37,7 +37,7 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stop on a signal, at once on a second one; a stop that was asked for is no failure."""
+        """Stop on a signal, at once on a second one; such a stop is no failure."""
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._stop)
@@ -54,9 +54,9 @@ class _Server(uvicorn.Server):
 
 
 async def serve(settings: Settings, sockets: list[socket.socket] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is in progress.
+    """Serve until SIGTERM or SIGINT, then finish running requests.
 
-    The sockets listen already; without them one is opened as the settings say.
+    The sockets listen already; without them the server opens one by the settings.
     """
     application = build_application(settings)
     try:
@@ -77,7 +77,7 @@ async def serve(settings: Settings, sockets: list[socket.socket] | None = None) 
 
 
 async def _tell_of_missing_keys(application: Application) -> None:
-    """Say in the log how to make the first key, where requests need one and there is none."""
+    """Log how to make the first key if requests need one and there is none."""
     settings = application.settings
     if not needs_key(settings.host, required=settings.access.required):
         return
@@ -96,7 +96,7 @@ async def _tell_of_missing_keys(application: Application) -> None:
 
 
 def main() -> None:
-    """Read the settings from the environment and serve, on sockets that whoever started us listens with, if any."""
+    """Read the settings from the environment and serve, on inherited sockets if there are any."""
     parser = argparse.ArgumentParser(prog="python -m api", description=__doc__)
     parser.add_argument("--fd", type=int, action="append", help="descriptor of a socket that listens; may be repeated")
     given: list[int] | None = parser.parse_args().fd

@@ -1,4 +1,4 @@
-"""Puts the API together."""
+"""Compose the API."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -30,22 +30,22 @@ from service.jobs.backends import ModelDirectory
 from service.trainings import control
 from service.trainings.request import TrainingRequest
 
-_FORM_BYTES = 2_000_000  # what a request may have beside the file itself
-_DOWNLOADS_AT_ONCE = 2  # that read the database; their readers take their time with what was read
+_FORM_BYTES = 2_000_000  # size of a request beside the file itself
+_DOWNLOADS_AT_ONCE = 2  # downloads that read the database at once; slow readers do not count
 
-# FastAPI's own would tell traces the whole address of a request, and whatever a caller put there by mistake.
+# FastAPI's own telemetry would record whole addresses, with everything that callers put there by mistake.
 _NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, operation_spans=False, auto_configure=False)
 
 _DESCRIPTION = """
-Labels a data set that nobody has labelled, by Internal Coherence Maximization: the labels that a pretrained
-language model finds most coherent with each other. POST rows and a question, wait, download them labelled.
+This service labels a data set that nobody has labelled, by Internal Coherence Maximization: it searches for the labels
+that a pretrained language model finds most coherent. POST rows and a question, wait, and download the labelled rows.
 """
 
 
 def create_app(application: Application) -> FastAPI:
-    """The API over a wired service, which stays the caller's to close.
+    """Build the API over a wired service, which the caller closes.
 
-    `app.state.stopping` ends open event streams once it is set.
+    Setting `app.state.stopping` ends open event streams.
     """
     app = FastAPI(
         title="ICM labelling service",
@@ -53,7 +53,7 @@ def create_app(application: Application) -> FastAPI:
         description=_DESCRIPTION.strip(),
         lifespan=_lifespan,
         redirect_slashes=False,
-        docs_url=None,  # a page of ours, see api/docs_page.py
+        docs_url=None,  # we serve our own page, see api/docs_page.py
         redoc_url=None,
         separate_input_output_schemas=False,
         telemetry=_NO_TELEMETRY,

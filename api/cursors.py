@@ -1,4 +1,4 @@
-"""Opaque paging cursors: readable only here, and useless for another list than their own."""
+"""Opaque paging cursors, which only this service can read, and only for their own list."""
 
 import hashlib
 from typing import Any
@@ -9,18 +9,18 @@ from service.errors import InvalidCursor
 
 
 class CursorSigner:
-    """Signs cursors with a key that all API processes of an installation share."""
+    """Sign cursors with a key that all API processes of an installation share."""
 
     def __init__(self, secret: str) -> None:
         self._secret = f"icm cursor{secret}"
 
     def sign(self, scope: str, values: tuple[Any, ...]) -> str:
-        """A cursor that holds these values and is good for this list only."""
+        """Return a cursor that holds these values and is valid for this list only."""
         signed = self._serializer(scope).dumps(values)
         return signed if isinstance(signed, str) else signed.decode()
 
     def read(self, scope: str, cursor: str) -> list[Any]:
-        """The values in a cursor. Raises InvalidCursor for all that was not signed here for this list."""
+        """Return the values in a cursor. Raises InvalidCursor without a signature of this service for this list."""
         try:
             values: list[Any] = self._serializer(scope).loads(cursor)
         except (BadData, UnicodeError) as error:

@@ -1,4 +1,4 @@
-"""What endpoints ask for, as annotated aliases."""
+"""Dependencies of endpoints, as annotated aliases."""
 
 import asyncio
 import re
@@ -30,7 +30,7 @@ class Application(Protocol):
 
     @property
     def settings(self) -> Settings:
-        """What the operator decided."""
+        """The operator's settings."""
 
     @property
     def store(self) -> Store:
@@ -46,7 +46,7 @@ class Application(Protocol):
 
     @property
     def metrics(self) -> ServiceMetrics:
-        """What is counted in this process whatever its door."""
+        """Metrics of this process that both doors have."""
 
 
 def _application(request: Request) -> Application:
@@ -55,7 +55,7 @@ def _application(request: Request) -> Application:
 
 
 def _store(request: Request) -> ProjectStore:
-    """The store as the caller sees it; `AccessControl` has found out who that is."""
+    """The store narrowed to the caller, whom `AccessControl` has authenticated."""
     application = _application(request)
     quotas = Quotas(**application.settings.quota.model_dump())
     return CallerStore(application.store, request.state.caller, quotas)
@@ -92,7 +92,7 @@ def _stopping(request: Request) -> asyncio.Event:
 
 
 def _job_id(job_id: Annotated[str, Path(description="the job's id", examples=["job_" + "0" * 32])]) -> JobId:
-    """Ids that were never handed out do not reach the database."""
+    """Refuse malformed ids before they reach the database."""
     if not JOB_ID.fullmatch(job_id):
         raise JobNotFound(f"there is no job {job_id!r}")
     return JobId(job_id)
@@ -102,7 +102,7 @@ def _idempotency_key(
     idempotency_key: Annotated[
         str | None,
         Header(
-            description="the same key with the same request gives the same job again, however often it is sent",
+            description="a repeated request with the same key returns the same job",
             json_schema_extra={"pattern": _IDEMPOTENCY_KEY},
         ),
     ] = None,
@@ -123,5 +123,5 @@ TheStreams = Annotated[StreamCounter, Depends(_streams)]
 Stopping = Annotated[asyncio.Event, Depends(_stopping)]
 TheJobId = Annotated[JobId, Depends(_job_id)]
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
-Limit = Annotated[int, Query(ge=1, le=1000, description="items on a page, at most")]
-Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before", max_length=1000)]
+Limit = Annotated[int, Query(ge=1, le=1000, description="maximum number of items on a page")]
+Cursor = Annotated[str | None, Query(description="`next_cursor` of the previous page", max_length=1000)]

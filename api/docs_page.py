@@ -1,4 +1,4 @@
-"""`/docs`: the API's document as a page, from files of this installation and of nobody else's (docs/decisions/0027)."""
+"""`/docs`: the API's document as a page, from files of this installation alone (docs/decisions/0027)."""
 
 from pathlib import Path
 
@@ -49,13 +49,13 @@ router = APIRouter(include_in_schema=False)
 
 @router.get(DOCS_PATH)
 async def page() -> Response:
-    """The page; it has nothing that anybody sent."""
+    """The page; it contains no user input."""
     return Response(_PAGE, headers=_HEADERS, media_type="text/html")
 
 
 @router.get(f"{DOCS_PATH}/start.js")
 async def start() -> Response:
-    """What starts the page, in a file since its policy allows no scripts within it."""
+    """The script that starts the page, in a file because the page's policy forbids inline scripts."""
     return Response(_START, headers=_HEADERS, media_type="text/javascript")
 
 

@@ -1,4 +1,4 @@
-"""The one table from errors to HTTP, and the problem documents (RFC 9457) that carry them."""
+"""The table from errors to HTTP, and the problem documents (RFC 9457)."""
 
 import math
 import re
@@ -22,7 +22,7 @@ from service.jobs.checks.plain_words import sentence
 PROBLEM_JSON = "application/problem+json"
 _TYPE_PREFIX = "urn:icm:problem:"
 _RETRY_SECONDS = 5
-_PASSING = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)  # of which waiting is a cure
+_PASSING = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)  # statuses for which waiting helps
 _CHALLENGE = 'Bearer realm="icm"'
 _LONGEST_TEXT = 2_000  # characters
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -76,7 +76,7 @@ STATUS_OF: Mapping[type[errors.ServiceError], int] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProblemKind:
-    """What stays the same in all problems of a kind."""
+    """Status and name of all problems of a kind."""
 
     status: int
     slug: str
@@ -108,7 +108,7 @@ def problem(
     quota: errors.QuotaState | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """A problem document; an API key that the request had anywhere is not repeated in it."""
+    """Build a problem document, without any API key of the request."""
     body = Problem(
         type=_TYPE_PREFIX + kind.slug,
         title=kind.title,
@@ -129,7 +129,7 @@ def _fault_body(fault: errors.Fault) -> FaultBody:
 
 
 def _sayable(text: str) -> str:
-    """Text that may quote what was sent: no longer than a reader bears, and without halves of characters."""
+    """Shorten a text that may quote the request, and remove halves of characters."""
     cut = text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "..."
     return cut.encode("utf-8", errors="replace").decode()
 
@@ -145,17 +145,17 @@ def service_problem(request_id: str, error: errors.ServiceError) -> Response:
 
 
 def _detail(error: errors.ServiceError) -> str:
-    """What went wrong; where the database stands and what its files are called is for the log alone."""
+    """The error's text; addresses and files of the database go to the log alone."""
     if not isinstance(error, errors.StorageUnavailable):
         return str(error)
     structlog.get_logger("api").warning("the database does not do what was asked", reason=str(error))
     if isinstance(error, errors.StorageFull):
-        return "the disk of the database is full: nothing can be stored just now, what is stored can be read"
-    return "the database does not answer just now; the log has the reason under this request id"
+        return "the disk of the database is full: storing fails at the moment, reading works"
+    return "the database does not answer at the moment; the log has the reason under this request id"
 
 
 def _headers(error: errors.ServiceError, kind: ProblemKind) -> dict[str, str]:
-    """What tells the client when to come back, or with what (RFC 6750 §3)."""
+    """Headers that say when to repeat the request, or with which credential (RFC 6750 §3)."""
     match error:
         case errors.NotAuthenticated():
             return {"WWW-Authenticate": _CHALLENGE + (', error="invalid_token"' if error.key_was_sent else "")}
@@ -164,12 +164,12 @@ def _headers(error: errors.ServiceError, kind: ProblemKind) -> dict[str, str]:
         case errors.BackendUnavailable() | errors.QuotaExhausted() | errors.TooManyRequests():
             return {"Retry-After": str(max(1, math.ceil(error.retry_after_seconds or _RETRY_SECONDS)))}
         case errors.RequestTooSlow():
-            return {"Connection": "close"}  # what else comes is not read (RFC 9110 §15.5.9)
+            return {"Connection": "close"}  # the server reads nothing more (RFC 9110 §15.5.9)
     return {"Retry-After": str(_RETRY_SECONDS)} if kind.status in _PASSING else {}
 
 
 def install_handlers(app: FastAPI) -> None:
-    """Answer every error with a problem document; what nobody foresaw is caught by the middleware."""
+    """Answer every error with a problem document; the middleware catches unforeseen ones."""
     app.add_exception_handler(errors.ServiceError, _on_service_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
@@ -205,9 +205,9 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
 
 
 def allowed_methods(app: FastAPI, scope: Scope) -> list[str]:
-    """Every method this path answers to: frameworks list those of the first route that matches only.
+    """Every method of this path; frameworks list only those of the first matching route.
 
-    `/v1/jobs/estimate` matches `/v1/jobs/{job_id}`, which does not count: what is written out goes first (OpenAPI).
+    `/v1/jobs/estimate` matches `/v1/jobs/{job_id}`, too, but a literal path takes precedence (OpenAPI).
     """
     written_out = app.openapi()["paths"].get(scope["path"])
     if written_out is not None:

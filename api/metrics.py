@@ -1,4 +1,4 @@
-"""Metrics of one API process: its requests, and what is stored of all projects."""
+"""Metrics of one API process: its requests, and counts of stored objects of all projects."""
 
 import asyncio
 import time
@@ -17,12 +17,12 @@ from service.records.work import WorkKind
 Census = Mapping[WorkKind, JobStatistics]
 TakeCensus = Callable[[], Awaitable[Census]]
 
-CENSUS_SECONDS = 5.0  # however often metrics are asked for, the database is so no more often
-_PATIENCE_SECONDS = 3.0  # with the database; well below what scrapers wait
+CENSUS_SECONDS = 5.0  # minimum interval between two counts in the database
+_PATIENCE_SECONDS = 3.0  # time-out of the database; well below the time-out of scrapers
 
 
 class ApiMetrics:
-    """Counts requests by route template (never by raw path, of which there is no end) and what they brought."""
+    """Count requests by route template (never by raw path, which has no bound), jobs and rows."""
 
     def __init__(self, service: ServiceMetrics) -> None:
         self._service = service
@@ -41,13 +41,13 @@ class ApiMetrics:
         registry.register(self._stock)
 
     async def exposition(self, job_statistics: TakeCensus) -> bytes:
-        """All metrics in Prometheus' text format; those of the database are absent while it is away."""
+        """Return all metrics in Prometheus' text format, without those of the database while it is away."""
         await self._stock.take(job_statistics)
         return self._service.exposition()
 
 
 class _Stock(Collector):
-    """What is in the database, counted at most every few seconds."""
+    """Counts of stored objects, at most every few seconds."""
 
     def __init__(self) -> None:
         self._census: Census | None = None
@@ -55,7 +55,7 @@ class _Stock(Collector):
         self._turn = asyncio.Lock()
 
     async def take(self, job_statistics: TakeCensus) -> None:
-        """Count anew where the last count is old; scrapers that come together share one."""
+        """Count again if the last count is old; concurrent scrapers share one count."""
         async with self._turn:
             if time.monotonic() < self._good_until:
                 return

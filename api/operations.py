@@ -1,4 +1,4 @@
-"""What operators and their machines ask for: models, health, metrics."""
+"""Routes for operators and their machines: models, health, metrics."""
 
 from fastapi import APIRouter, Response
 
@@ -12,23 +12,23 @@ router = APIRouter(tags=["operations"])
 
 @router.get("/v1/models", responses=problems())
 async def get_models(models: TheModels) -> ModelList:
-    """The scoring backends that configurations can name, the default first, and what a probe found out about each.
+    """List the scoring backends for configurations, the default first, with the findings of a probe.
 
-    Probes are made when the list is asked for, and remembered for a few seconds. They try the labels True and
-    False; a job's own labels are tried when it is created or estimated.
+    The request probes the backends, unless the service has done so a few seconds ago. The probe tries the labels True
+    and False; creating or estimating a job tries the job's labels.
     """
     return ModelList(data=[ModelBody.of(info, default=place == 0) for place, info in enumerate(await models.listed())])
 
 
 @router.get("/health/live")
 async def live() -> Health:
-    """The process answers."""
+    """Check whether the process answers."""
     return Health()
 
 
 @router.get("/health/ready", responses=problems(503))
 async def ready(application: TheApplication, first_answer: TheFirstAnswer) -> Health:
-    """The database answers and is migrated, and the default backend has answered once where that is waited for."""
+    """Check that the database answers and is migrated and, if configured, that the default backend has answered."""
     await application.store.ping()
     await first_answer.check()
     return Health()
@@ -36,5 +36,5 @@ async def ready(application: TheApplication, first_answer: TheFirstAnswer) -> He
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(application: TheApplication, metrics: TheMetrics) -> Response:
-    """Metrics for Prometheus: of this process, and of the jobs in the database (docs/operations.md)."""
+    """Read metrics for Prometheus: of this process, and of the jobs in the database (docs/operations.md)."""
     return Response(await metrics.exposition(application.store.job_statistics), media_type=CONTENT_TYPE)

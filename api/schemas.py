@@ -1,4 +1,4 @@
-"""Response bodies; the requests' are `service.config.JobConfig` and the upload described beside it."""
+"""Response bodies. Request bodies are `service.config.JobConfig` and the upload beside it."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -30,24 +30,24 @@ _LINKED = ("labels", "result", "report", "events", "pause", "resume", "cancel")
 
 
 class Body(BaseModel):
-    """Read from a record of the service by the names of its attributes (`model_validate`), or where `read_at` says."""
+    """A body that `model_validate` fills from a record's attributes of the same names, or from those of `read_at`."""
 
     model_config = ConfigDict(from_attributes=True)
 
 
 def read_at(*path: str, description: str | None = None) -> Any:
-    """A field that is read from an attribute of another name, or from an attribute of an attribute."""
+    """A field that takes its value from an attribute of another name, or from an attribute of an attribute."""
     return Field(validation_alias=AliasPath(*path), description=description)
 
 
 class ProgressBody(Body):
-    """What has been done and what it cost."""
+    """Progress and cost of a job."""
 
     rows: int
     labeled: int
     iterations: int
     accepted: int
-    utility: float | None = Field(description="mean over the rows of the shards reported so far")
+    utility: float | None = Field(description="mean over the rows of the shards that have reported")
     inconsistencies: int
     prompts: int
     tokens_sent: int = Field(description="tokens of all prompts")
@@ -56,7 +56,7 @@ class ProgressBody(Body):
 
 
 class JobError(Body):
-    """Why a job has failed, or what a paused job waits for."""
+    """Why a job has failed, or the condition that a paused job waits for."""
 
     code: str
     message: str
@@ -73,7 +73,7 @@ class JobBody(Body):
     id: str
     object: Literal["job"] = "job"
     name: str = read_at("config", "name")
-    status: str = Field(description="queued, running, paused, succeeded, failed, cancelled; tolerate new ones")
+    status: str = Field(description="queued, running, paused, succeeded, failed, cancelled; accept new ones")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -81,7 +81,7 @@ class JobBody(Body):
     progress: ProgressBody
     error: JobError | None
     warnings: list[str] = Field(
-        description="what was doubtful when it was made, as an estimate tells it, and rows left out"
+        description="doubts at its creation, as in the estimate, and rows that the search left out"
     )
     links: Annotated[dict[str, str], BeforeValidator(_links)] = read_at("id")
 
@@ -96,19 +96,19 @@ class Page(BaseModel, Generic[Item]):
 
 
 class LabelBody(Body):
-    """The label state of one row as it is now."""
+    """The present label state of one row."""
 
     id: str
     position: int = Field(description="the row's position in the data set, from 0")
     icm_label: str | None
     icm_confidence: float | None = Field(description="probability of the label given all others, over the label set")
-    icm_margin: float | None = Field(description="nats to the runner-up")
+    icm_margin: float | None = Field(description="nats to the second best label")
     icm_status: LabelStatus
-    reason: str | None = Field(None, description="why the row has no label, where the inference server fails on it")
+    reason: str | None = Field(None, description="why the row has no label, if the inference server fails on it")
 
     @classmethod
     def of(cls, row_id: str, state: LabelState, labels: list[str]) -> "LabelBody":
-        """The state with its label's text."""
+        """Build the body from a state, with the text of its label."""
         return cls(
             id=row_id,
             position=state.position,
@@ -121,9 +121,11 @@ class LabelBody(Body):
 
 
 class EventBody(Body):
-    """Something that happened to a job."""
+    """An event of a job."""
 
-    id: int = read_at("sequence", description="counts from 1 within the job; send the last one seen as Last-Event-ID")
+    id: int = read_at(
+        "sequence", description="number of the event, from 1 within the job; send the last one as Last-Event-ID"
+    )
     type: str
     created_at: datetime
     data: dict[str, Any]
@@ -138,48 +140,54 @@ class EventPage(BaseModel):
 
 
 class ModelBody(Body):
-    """A scoring backend and what the probe found out about it; null where it could not be found out."""
+    """A scoring backend and the findings of the probe; unknown values are null."""
 
-    id: str = read_at("name", description="the name that configurations write as `model`")
+    id: str = read_at("name", description="name for `model` of a configuration")
     object: Literal["model"] = "model"
-    default: bool = Field(description="taken where a configuration names no model")
+    default: bool = Field(description="whether configurations without a model use it")
     kind: Annotated[str | None, BeforeValidator(lambda kind: kind or None)] = Field(
-        description="of the inference server: tgi, vllm, sglang, llamacpp, embedded"
+        description="kind of the inference server: tgi, vllm, sglang, llamacpp, embedded"
     )
-    ready: bool = Field(description="jobs can be scored: there are no problems")
-    reachable: bool = Field(description="false where the server did not answer, so that a later try may find it ready")
-    model: str | None = Field(description="the language model, as the server names it")
-    revision: str | None = Field(description="of the language model")
+    ready: bool = Field(description="whether it can score jobs: the probe found no problems")
+    reachable: bool = Field(description="false if the server did not answer; try again later")
+    model: str | None = Field(description="name of the language model at the server")
+    revision: str | None = Field(description="revision of the language model")
     server_version: str | None
-    replicas: int = Field(description="servers that share the work")
+    replicas: int = Field(description="number of servers that share the work")
     context_tokens: int | None = Field(description="the longest prompt, in tokens")
-    max_concurrent_requests: int | None = Field(description="beyond which the server refuses or queues")
-    max_top_tokens: int | None = Field(description="the most alternatives to a token that the server names in one call")
-    token_id_prompts: bool | None = Field(description="prompts travel as token ids, so that no tokenizer can disagree")
+    max_concurrent_requests: int | None = Field(
+        description="concurrent requests beyond which the server refuses or queues"
+    )
+    max_top_tokens: int | None = Field(description="maximum number of alternatives to a token in one call")
+    token_id_prompts: bool | None = Field(
+        description="whether prompts travel as token ids, so that no tokenizer can disagree"
+    )
     tokenizer_agrees: bool | None = Field(
-        description="a label has the same tokens behind every prompt tried: "
+        description="whether a label has the same tokens behind every tried prompt: "
         "encode(prompt + label) = encode(prompt) + encode(label), and likewise across the separator"
     )
     reports_tokens_computed: bool = Field(
-        description="tokens computed are the server's own count; otherwise they are modelled with an ideal prefix cache"
+        description="whether the server counts tokens computed; otherwise the service assumes an ideal prefix cache"
     )
-    prefix_cache: bool | None = Field(description="a prompt sent twice is computed once, by the server's own count")
-    cache_block_tokens: int | None = Field(description="the prefix cache finds whole blocks of so many tokens")
-    repeat_difference_nats: float | None = Field(description="by which log-probabilities of identical calls differed")
+    prefix_cache: bool | None = Field(
+        description="whether the server computes a repeated prompt once, by its own count"
+    )
+    cache_block_tokens: int | None = Field(description="number of tokens in a block of the prefix cache")
+    repeat_difference_nats: float | None = Field(description="difference between log-probabilities of identical calls")
     warm_difference_nats: float | None = Field(
-        description="by which a log-probability moved between a prompt computed anew and the same from the prefix cache"
+        description="difference between log-probabilities of a prompt computed anew and from the prefix cache"
     )
-    problems: list[str] = Field(description="what keeps jobs from being scored, each with what to change")
-    advice: list[str] = Field(description="what would make scoring faster or steadier; keeps no job from running")
+    problems: list[str] = Field(description="findings that stop jobs, each with a remedy")
+    advice: list[str] = Field(description="findings that would make scoring faster or steadier; they stop no job")
 
     @classmethod
     def of(cls, info: BackendInfo, *, default: bool) -> "ModelBody":
-        """The backend as users see it: by the name they write into a configuration."""
+        """Build the body of a backend under the name that configurations use."""
         return cls.model_validate({**asdict(info), "default": default})
 
 
 class EstimateBody(Body):
-    """What a job would cost; nothing was stored."""
+    """The estimated cost of a job."""
 
     object: Literal["estimate"] = "estimate"
     rows: int
@@ -190,59 +198,65 @@ class EstimateBody(Body):
     tokens_computed: int = read_at("usage", "tokens_computed")
     trainings: int = read_at("usage", "trainings", description="of strategies `scalable` and `iterative`")
     tokens_trained: int = read_at(
-        "usage", "tokens_trained", description="read by trainings, once in each epoch; among the tokens computed"
+        "usage",
+        "tokens_trained",
+        description="tokens that trainings read, once for each epoch; part of tokens_computed",
     )
-    sample_prompt: str = Field(description="the first row behind one demonstration, whose label only shows the form")
+    sample_prompt: str = Field(
+        description="the first row behind one demonstration, whose label only illustrates the form"
+    )
     relations: RelationPreview
     known: dict[str, int] = Field(description="known rows of each label; empty without a known_field")
     warnings: list[str]
 
 
 class ReportBody(Body):
-    """How far the labels deserve trust."""
+    """How far you can trust the labels."""
 
     object: Literal["report"] = "report"
     job_id: str = read_at("job", "id")
     status: JobStatus = read_at("job", "status")
-    verdict: Verdict = Field(description="gold has no part in it")
+    verdict: Verdict = Field(description="does not depend on gold")
     reasons: list[Reason]
-    warnings: list[str] = read_at(
-        "job", "warnings", description="the job's: what was doubtful about it when it was made"
-    )
+    warnings: list[str] = read_at("job", "warnings", description="the job's warnings: doubts at its creation")
     rows: int = read_at("job", "progress", "rows")
     labels: list[FoundShare] = Field(
-        description="the rows given each label; `population`: its share where the rows come from by the rows' "
-        "probabilities, with a 95 % interval, null where no finished shard told them"
+        description="rows with each label; `population`: the label's share in the population of the rows, by the rows' "
+        "probabilities, with a 95 % interval; null if no shard has finished"
     )
     statuses: dict[LabelStatus, int]
-    unsure: int = Field(description="rows without a label, or with a runner-up that is nearly as likely")
+    unsure: int = Field(description="rows without a label, or with a second label that is nearly as likely")
     inconsistencies: int = read_at("job", "progress", "inconsistencies")
-    coherence: Coherence = Field(description="gain_nats is the headline: nats per row over chance (docs/verdicts.md)")
-    confidence: list[ConfidenceBin] = Field(description="rows by their confidence")
-    shortcuts: list[Shortcut] = Field(description="features that tell the labels, the best first")
+    coherence: Coherence = Field(
+        description="`gain_nats` is the headline, in nats per row over chance (docs/verdicts.md)"
+    )
+    confidence: list[ConfidenceBin] = Field(description="number of rows by confidence")
+    shortcuts: list[Shortcut] = Field(description="features that predict the labels, best first")
     cost: Cost
     search: SearchFacts
     baselines: list[Baseline] = Field(description="simpler ways to label, on rows of the anchor")
     ranking: list[RankedLabelling] = Field(
-        description="labellings of rows of the anchor by information gain, the highest first; those whose gain was not "
-        "measured last, with null"
+        description="labellings of rows of the anchor by information gain, highest first; those without a measured "
+        "gain come last, with null"
     )
     known_accuracy: Proportion | None = Field(
         description="accuracy on the known rows when they are left out of the demonstrations, with its 95 % Wilson "
-        "interval; null without known rows, or where the search did not say"
+        "interval; null without known rows, or if the search did not measure it"
     )
     gold_rows: int = read_at("gold", "rows", description="rows with a gold value")
     gold_rows_unmatched: int = read_at(
-        "gold", "unmatched", description="of these, whose value is none of the labels: they are not compared"
+        "gold",
+        "unmatched",
+        description="those of them whose value is none of the labels; the report does not compare them",
     )
     gold_values_unmatched: list[GoldValue] = read_at(
-        "gold", "unmatched_values", description="the most frequent such values"
+        "gold", "unmatched_values", description="the most frequent values among these"
     )
     gold_rows_labeled: int = read_at("gold", "labeled", description="the other gold rows that have a label")
     accuracy: float | None = read_at(
-        "gold", "accuracy", description="share of the labelled gold rows that agree; null without gold"
+        "gold", "accuracy", description="share of the labelled gold rows whose label agrees; null without gold"
     )
-    calibration: Calibration | None = Field(description="of the confidence, against gold; null without gold")
+    calibration: Calibration | None = Field(description="calibration of the confidence against gold; null without gold")
 
 
 class ModelList(BaseModel):
@@ -259,7 +273,7 @@ class Health(BaseModel):
 
 
 class FaultBody(Body):
-    """One thing wrong with the input."""
+    """One fault of the input."""
 
     line: int | None = Field(description="physical line of the file, or row number for Parquet and inline examples")
     field: str | None
@@ -267,7 +281,7 @@ class FaultBody(Body):
 
 
 class QuotaBody(Body):
-    """The quota that stands in the way."""
+    """The quota that the request exceeds."""
 
     quota: str
     limit: int

@@ -1,4 +1,4 @@
-"""Which scope of an API key a request needs, and which paths need no key."""
+"""The rule that gives each request its scope, and the paths that need no key."""
 
 from api.docs_page import PUBLIC_PATHS
 from service.records.access import Scope as KeyScope
@@ -9,7 +9,7 @@ _READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def scope_needed(method: str, path: str) -> KeyScope | None:
-    """Which scope a request needs; none where it needs no key at all."""
+    """Return the scope that a request needs, or None if it needs no key."""
     if path in OPEN_PATHS or path in PUBLIC_PATHS:
         return None
     if path in _ADMIN_PATHS:

@@ -1,6 +1,6 @@
 """Client library and command line of the labelling service.
 
-Names are loaded when they are first asked for, so that `icm --help` need not wait for what it does not use.
+The first use of a name loads it, so that `icm --help` need not wait for modules that it does not use.
 """
 
 from importlib import import_module
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """What is public, from where it is defined."""
+        """Load a public name from its module."""
         module = _HOMES.get(name)
         if module is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

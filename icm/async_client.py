@@ -43,10 +43,9 @@ T = TypeVar("T")
 class AsyncClient(Requests):
     """A connection to the service; use it as a context manager or close it.
 
-    Every call may raise ApiError where the service refuses and ServerUnreachable where
-    there is no answer. Calls that do no more when they are made twice are repeated after
-    connection errors, 429 and 503. `headers` go with every request, and so does the API key,
-    which a service beyond this machine asks for.
+    Every call may raise ApiError if the service refuses, and ServerUnreachable if it does not answer. The client
+    repeats calls that are safe to repeat after connection errors, 429 and 503. It sends `headers` with every request,
+    and the API key, which a service beyond this machine requires.
     """
 
     def __init__(
@@ -86,11 +85,11 @@ class AsyncClient(Requests):
     ) -> Job:
         """Send a data set to be labelled: a file's path, an open file, bytes, a table, or rows.
 
-        A table is one of pyarrow, pandas, polars or `datasets`; NaN, NaT and NA of pandas are sent as null.
-        Nothing is stored where any row is bad; the ApiError names the lines and fields. What cannot even be sent raises
-        UnsendableData with row and column.
-        Without a key of your own one is made, so that the call can be repeated safely.
-        `filename` tells the format of bytes or of an open file by its ending, JSON lines without it.
+        A table comes from pyarrow, pandas, polars or `datasets`; the client sends NaN, NaT and NA of pandas as null.
+        The service stores nothing if any row is bad; the ApiError names the lines and fields. UnsendableData names row
+        and column of a value that the client cannot send. Without `idempotency_key` the client makes one, so that it
+        can repeat the call safely. The ending of `filename` names the format of bytes or of an open file; without it
+        the format is JSON lines.
         """
         with prepared(dataset, filename=filename) as upload:
             return await self._call(calls.create_job(upload, config, idempotency_key=idempotency_key))
@@ -98,20 +97,20 @@ class AsyncClient(Requests):
     async def estimate(
         self, dataset: Source, config: Mapping[str, Any], *, filename: str | None = None
     ) -> calls.Document:
-        """What a job would cost, with a sample prompt and warnings; nothing is stored."""
+        """Estimate the cost of a job, with a sample prompt and warnings. The service stores nothing."""
         with prepared(dataset, filename=filename) as upload:
             return await self._call(calls.estimate(upload, config))
 
     async def job(self, job_id: str) -> Job:
-        """The job as it is now."""
+        """Read the present state of a job."""
         return await self._call(calls.job(job_id))
 
     def jobs(self, *, status: str | None = None) -> AsyncIterator[Job]:
-        """All jobs, newest first, fetched page by page as they are read."""
+        """Iterate over all jobs, newest first; the client fetches them page by page."""
         return self._items(calls.jobs(status=status, page_size=100))
 
     def labels(self, job_id: str, *, order: str = "position") -> AsyncIterator[calls.Document]:
-        """The label states as they are now, by `position`, or by `confidence` from the least on."""
+        """Iterate over the present label states, by `position`, or by `confidence` from the lowest."""
         return self._items(calls.labels(job_id, order=order, page_size=PAGE_SIZE))
 
     async def result(
@@ -126,23 +125,23 @@ class AsyncClient(Requests):
     ) -> Path:
         """Download the labelled data set; the format follows the file's ending if not given.
 
-        The file appears when it is whole. `partial` also takes what a cancelled job has. `formula_safe`
-        is for CSV that is opened in a spreadsheet: no cell is run as a formula. `raw_probability` adds the column
-        icm_raw_probability: the label's probability before calibration.
+        The file appears once it is complete. `partial` accepts a cancelled or failed job with its labels so far.
+        `formula_safe` makes CSV safe for spreadsheets, which then run no cell as a formula. `raw_probability` adds the
+        column icm_raw_probability: the label's probability before calibration.
         """
         flags = {"partial": partial, "formula_safe": formula_safe, "raw_probability": raw_probability}
         return await self._call(self._download(job_id, to, result_format, **flags))
 
     async def result_table(self, job_id: str, *, partial: bool = False, raw_probability: bool = False) -> Any:
-        """The labelled data set as a `pyarrow.Table`, with the types that a table or Parquet file was sent with."""
+        """Return the labelled data set as a `pyarrow.Table`, with the types of the table or Parquet file sent."""
         return await self._result_by(read_table, job_id, partial=partial, raw_probability=raw_probability)
 
     async def result_frame(self, job_id: str, *, partial: bool = False, raw_probability: bool = False) -> Any:
-        """The labelled data set as a `pandas.DataFrame`. Raises MissingLibrary."""
+        """Return the labelled data set as a `pandas.DataFrame`. Raises MissingLibrary."""
         return await self._result_by(read_frame, job_id, partial=partial, raw_probability=raw_probability)
 
     async def result_dataset(self, job_id: str, *, partial: bool = False, raw_probability: bool = False) -> Any:
-        """The labelled data set as a `datasets.Dataset`. Raises MissingLibrary."""
+        """Return the labelled data set as a `datasets.Dataset`. Raises MissingLibrary."""
         return await self._result_by(read_dataset, job_id, partial=partial, raw_probability=raw_probability)
 
     async def _result_by(self, read: Callable[[Path], Any], job_id: str, **flags: bool) -> Any:
@@ -151,23 +150,23 @@ class AsyncClient(Requests):
             return await async_run(read, path)
 
     async def report(self, job_id: str) -> calls.Document:
-        """How far the labels deserve trust, and why."""
+        """Read the report: how far you can trust the labels, and why."""
         return await self._call(calls.report(job_id))
 
     async def report_html(self, job_id: str, *, to: str | Path) -> Path:
-        """Download the report as one HTML page with plots; the file appears when it is whole."""
+        """Download the report as one HTML page with plots; the file appears once it is complete."""
         return await self._call(calls.report_page(job_id, Path(to)))
 
     async def models(self) -> list[calls.Document]:
-        """The scoring backends that a configuration can name, the default first."""
+        """List the scoring backends for configurations, the default first."""
         return await self._call(calls.models())
 
     async def pause(self, job_id: str) -> Job:
-        """Let a job wait until it is resumed; what workers have begun is saved."""
+        """Pause a job until somebody resumes it; workers save their current steps."""
         return await self._call(calls.pause(job_id))
 
     async def resume(self, job_id: str) -> Job:
-        """Let a paused job go on where it stopped; one that waits for its backend or for tokens is tried at once."""
+        """Resume a paused job; workers retry a job that waits for its backend or for tokens at once."""
         return await self._call(calls.resume(job_id))
 
     async def train(self, *job_ids: str, idempotency_key: str | None = None, **settings: Any) -> Training:
@@ -190,11 +189,11 @@ class AsyncClient(Requests):
         return AsyncWebhooks(self._call, self._items)
 
     async def cancel(self, job_id: str) -> Job:
-        """Ask a job to stop; it keeps the labels found so far."""
+        """Cancel a job; it keeps its labels so far."""
         return await self._call(calls.cancel(job_id))
 
     async def delete(self, job_id: str) -> None:
-        """Remove a finished job with its rows and labels."""
+        """Delete a finished job with its rows and labels."""
         await self._call(calls.delete(job_id))
 
     async def wait(
@@ -205,11 +204,11 @@ class AsyncClient(Requests):
         poll_seconds: float = POLL_SECONDS,
         on_change: Callable[[Job], None] | None = None,
     ) -> Job:
-        """Wait until a job has ended, in whatever way. Raises TimeoutError."""
+        """Wait until a job has succeeded, failed or been cancelled. Raises TimeoutError."""
         return await self._drive(self._until_final(job_id, timeout_seconds, poll_seconds, on_change))
 
     async def events(self, job_id: str, *, after: int = 0) -> AsyncIterator[Event]:
-        """A job's events as they happen, until it has ended; broken connections are made good."""
+        """Iterate over a job's events until it has ended; the client reconnects after a lost connection."""
         cursor = EventCursor(after)
         while not cursor.is_done:
             headers = cursor.connect(job_is_final=(await self.job(job_id)).is_final)

@@ -25,27 +25,27 @@ class AsyncWebhooks:
         self._pages = pages
 
     async def create(self, url: str, *, events: Sequence[str] = (), description: str = "") -> Document:
-        """Have an address told of ends and pauses of jobs, or of these events; `secret` is in this answer alone."""
+        """Create a webhook for ends and pauses of jobs, or for these events; only this answer contains `secret`."""
         return await self._make(calls.create(url, events, description))
 
     async def list(self) -> list[Document]:
-        """All of the project's, the oldest first."""
+        """List the project's webhooks, oldest first."""
         return await self._make(calls.listed())
 
     async def get(self, webhook_id: str) -> Document:
-        """One of them."""
+        """Read a webhook."""
         return await self._make(calls.get(webhook_id))
 
     async def update(self, webhook_id: str, **changes: Any) -> Document:
-        """Change url, events, description or enabled."""
+        """Change url, events, description or enabled of a webhook."""
         return await self._make(calls.update(webhook_id, changes))
 
     async def delete(self, webhook_id: str) -> None:
-        """Remove one with its log."""
+        """Delete a webhook with its log."""
         await self._make(calls.delete(webhook_id))
 
     async def rotate(self, webhook_id: str) -> Document:
-        """A new `secret`, in this answer alone; the old one signs beside it for 24 hours."""
+        """Create a new `secret`, which only this answer contains; for 24 hours the old one signs as well."""
         return await self._make(calls.rotate(webhook_id))
 
     async def test(self, webhook_id: str) -> Document:
@@ -53,7 +53,7 @@ class AsyncWebhooks:
         return await self._make(calls.send_test(webhook_id))
 
     def deliveries(self, webhook_id: str) -> AsyncIterator[Document]:
-        """What it was sent, newest first, fetched page by page as it is read."""
+        """Iterate over a webhook's messages, newest first; the client fetches them page by page."""
         return self._pages(calls.deliveries(webhook_id, page_size=100))
 
     async def resend(self, webhook_id: str, delivery_id: str) -> Document:

@@ -1,4 +1,4 @@
-"""Each call of the HTTP interface as a value: what to send and how to read the answer. Nothing here does I/O."""
+"""Each call of the HTTP interface as a value: the request and the reader of its answer. This module does no I/O."""
 
 import json
 import uuid
@@ -19,12 +19,12 @@ T = TypeVar("T")
 
 Document = dict[str, Any]
 
-_PATIENCE_SECONDS = 30.0  # with one look at a job
+_PATIENCE_SECONDS = 30.0  # for one read of a job
 
 
 @dataclass(frozen=True, kw_only=True)
 class Call(Generic[T]):
-    """One request and the meaning of its successful answer."""
+    """One request and the reader of its successful answer."""
 
     method: str
     path: str
@@ -34,13 +34,13 @@ class Call(Generic[T]):
     config: Mapping[str, Any] | None = None
     body: Mapping[str, Any] | None = None  # JSON
     upload: Upload | None = None
-    timeout_seconds: float | None = None  # for connecting and for each read, where it is less than the client's
-    save_to: Path | None = None  # where a successful answer's body goes
-    repeatable: bool = True  # made twice it does no more than once
+    timeout_seconds: float | None = None  # for connecting and for each read, if it is less than the client's
+    save_to: Path | None = None  # file for the body of a successful answer
+    repeatable: bool = True  # repeating it has no further effect
 
     @contextmanager
     def arguments(self) -> Iterator[Document]:
-        """What httpx wants to know beside method and path, the upload opened for one attempt."""
+        """Yield httpx's arguments beside method and path, with the upload opened for one attempt."""
         arguments: Document = {"params": dict(self.params), "headers": dict(self.headers)}
         if self.timeout_seconds is not None:
             arguments["timeout"] = min(self.timeout_seconds, _PATIENCE_SECONDS)
@@ -64,69 +64,69 @@ class Page(Generic[T]):
 
 
 def create_job(upload: Upload, config: Mapping[str, Any], *, idempotency_key: str | None) -> Call[Job]:
-    """The key makes the call repeatable: the service answers a second one with the first one's job."""
+    """Create a job. The key makes the call repeatable: the service answers a second call with the first job."""
     headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
     return Call(method="POST", path="/v1/jobs", read=_job, headers=headers, config=config, upload=upload)
 
 
 def estimate(upload: Upload, config: Mapping[str, Any]) -> Call[Document]:
-    """Stores nothing."""
+    """Estimate the cost of a job; the service stores nothing."""
     return Call(method="POST", path="/v1/jobs/estimate", read=document_of, config=config, upload=upload)
 
 
 def job(job_id: str) -> Call[Job]:
-    """The job as it is now."""
+    """Read the present state of a job."""
     return Call(method="GET", path=job_path(job_id), read=_job)
 
 
 def jobs(*, status: str | None, page_size: int) -> Call[Page[Job]]:
-    """Newest first."""
+    """List jobs, newest first."""
     params = {"limit": str(page_size)} | ({} if status is None else {"status": status})
     return listing("/v1/jobs", params, Job.read)
 
 
 def labels(job_id: str, *, order: str, page_size: int) -> Call[Page[Document]]:
-    """Label states as they are now."""
+    """List the present label states."""
     return listing(f"{job_path(job_id)}/labels", {"order": order, "limit": str(page_size)}, dict)
 
 
 def report(job_id: str) -> Call[Document]:
-    """How far the labels deserve trust."""
+    """Read the report."""
     return Call(method="GET", path=f"{job_path(job_id)}/report", read=document_of)
 
 
 def report_page(job_id: str, to: Path) -> Call[Path]:
-    """The report as one HTML page, saved like a result."""
+    """Download the report as one HTML page."""
     return _saved(f"{job_path(job_id)}/report", {"format": "html"}, to)
 
 
 def pause(job_id: str) -> Call[Job]:
-    """Repeated, the same answer."""
+    """Pause a job; a repeated call gets the same answer."""
     return Call(method="POST", path=f"{job_path(job_id)}/pause", read=_job)
 
 
 def resume(job_id: str) -> Call[Job]:
-    """Repeated, the same answer."""
+    """Resume a job; a repeated call gets the same answer."""
     return Call(method="POST", path=f"{job_path(job_id)}/resume", read=_job)
 
 
 def cancel(job_id: str) -> Call[Job]:
-    """Repeated, the same answer."""
+    """Cancel a job; a repeated call gets the same answer."""
     return Call(method="POST", path=f"{job_path(job_id)}/cancel", read=_job)
 
 
 def delete(job_id: str) -> Call[None]:
-    """Removes a finished job."""
+    """Delete a finished job."""
     return Call(method="DELETE", path=job_path(job_id), read=nothing)
 
 
 def models() -> Call[list[Document]]:
-    """The scoring backends, the default first."""
+    """List the scoring backends, the default first."""
     return Call(method="GET", path="/v1/models", read=data_of)
 
 
 def result(job_id: str, to: Path, *, result_format: str, **flags: bool) -> Call[Path]:
-    """The labelled data set; the flags are parameters of the request, told where they are true."""
+    """Download the labelled data set; each true flag becomes a parameter of the request."""
     params = {"format": result_format} | {name: "true" for name, given in flags.items() if given}
     return _saved(f"{job_path(job_id)}/result", params, to)
 
@@ -137,7 +137,7 @@ def job_path(job_id: str) -> str:
 
 
 def _saved(path: str, params: Mapping[str, str], to: Path) -> Call[Path]:
-    """What saves it (`icm.data.files.saved`) sees to it that it is there once it is whole."""
+    """A call that saves its answer; `icm.data.files.saved` makes the file appear once it is complete."""
     return Call(method="GET", path=path, read=lambda _: to, params=params, save_to=to)
 
 

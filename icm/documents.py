@@ -1,4 +1,4 @@
-"""What the service tells of jobs and trainings, read leniently: unknown statuses and fields are for newer clients."""
+"""The service's documents about jobs and trainings. Unknown statuses and fields are for newer clients and do no harm."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -10,7 +10,7 @@ FINAL_STATUSES = frozenset({"succeeded", "failed", "cancelled"})
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """What has been done and what it cost; `utility` is a mean over rows, in nats times alpha."""
+    """Progress and cost of a job; `utility` is a mean over rows, in nats times alpha."""
 
     rows: int = 0
     labeled: int = 0
@@ -25,13 +25,13 @@ class Progress:
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Self:
-        """Take the fields known here."""
+        """Read the fields of this class."""
         return cls(**{field.name: document[field.name] for field in fields(cls) if field.name in document})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A job; `document` is all that the service said about it."""
+    """A job; `document` is the service's whole document."""
 
     id: str
     name: str
@@ -62,12 +62,12 @@ class Job:
 
     @property
     def is_final(self) -> bool:
-        """Whether the job will never change again, also in a status not known here."""
+        """Whether the job has ended, even in a status that this client does not know."""
         return self.finished_at is not None or self.status in FINAL_STATUSES
 
     @property
     def seconds(self) -> float | None:
-        """How long the job ran, once it has ended."""
+        """The duration of an ended job."""
         if self.started_at is None or self.finished_at is None:
             return None
         return (self.finished_at - self.started_at).total_seconds()
@@ -110,7 +110,7 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that happened to a job; `id` counts from 1 within the job."""
+    """An event of a job; `id` counts from 1 within the job."""
 
     id: int
     type: str

@@ -1,13 +1,13 @@
-"""What can go wrong between a client and the service.
+"""Errors between a client and the service.
 
 IcmError
-├── ApiError            the service answered that it will not do it, and why
+├── ApiError            the service refused, with the reason
 ├── OnlyTheClient       a command needs parts of the service that are not installed
 ├── UnusableKey         the API key has characters that no request can carry
-├── UnsendableData      a data set that cannot be sent, with row and column
-├── DamagedDownload     an archive that is not what the service said, or asks for what none may
-├── MissingLibrary      the result was asked for as a table of a library that is not installed
-└── ServerUnreachable   there was no answer, however often it was asked
+├── UnsendableData      the client cannot send a value; with row and column
+├── DamagedDownload     an archive differs from the service's hash, or contains something unsafe
+├── MissingLibrary      the caller wants a table of a library that is not installed
+└── ServerUnreachable   the service did not answer after all retries
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _SHOWN_FAULTS = 5  # in an error's text; `errors` has all of them
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with the input: physical line in the file (from 1) and field, where they are known."""
+    """One fault of the input, with the physical line of the file (from 1) and the field if known."""
 
     message: str
     line: int | None = None
@@ -38,7 +38,7 @@ class IcmError(Exception):
 
 
 class ServerUnreachable(IcmError):
-    """There was no answer from the service."""
+    """The service did not answer."""
 
 
 class UnusableKey(IcmError, ValueError):
@@ -46,7 +46,7 @@ class UnusableKey(IcmError, ValueError):
 
 
 class UnsendableData(IcmError, ValueError, TypeError):
-    """A data set that cannot be sent; the text names row (from 1) and column, and what to do."""
+    """The client cannot send a data set; the text names row (from 1) and column, and the remedy."""
 
 
 class DamagedDownload(IcmError):
@@ -54,14 +54,14 @@ class DamagedDownload(IcmError):
 
 
 class MissingLibrary(IcmError, ImportError):
-    """The result was asked for as a table of a library that is not installed."""
+    """The caller wants the result as a table of a library that is not installed."""
 
 
 class ApiError(IcmError):
-    """A problem document (RFC 9457), or whatever else came with an error status.
+    """A problem document (RFC 9457), or another answer with an error status.
 
-    `type` is stable and meant for programs; `errors` name the lines and fields of bad
-    input, the first of which stand in the text of the error, too; `request_id` finds the request in the service's logs.
+    `type` is stable, for programs. `errors` name the lines and fields of bad input; the text of the error includes the
+    first of them. `request_id` identifies the request in the service's logs.
     """
 
     def __init__(
@@ -78,11 +78,11 @@ class ApiError(IcmError):
 
     @property
     def is_invalid_input(self) -> bool:
-        """Whether the rows or the configuration are at fault, so that the same request can never succeed."""
+        """Whether the rows or the configuration are at fault, so that repeating the request is useless."""
         return bool(self.errors) or self.status in {400, 413, 415, 422}
 
     def document(self) -> dict[str, Any]:
-        """The error as JSON values, for programs."""
+        """Return the error as JSON values, for programs."""
         return {
             "type": self.type,
             "status": self.status,
@@ -93,7 +93,7 @@ class ApiError(IcmError):
 
 
 def api_error(response: httpx.Response) -> ApiError:
-    """Read an error response; a proxy's page of HTML does for want of a problem document."""
+    """Read an error response; without a problem document (a proxy's page, say) its text becomes the detail."""
     document = _problem(response)
     if document is None:
         text = response.text.strip()[:300]
@@ -122,7 +122,7 @@ def _problem(response: httpx.Response) -> dict[str, Any] | None:
 
 
 class OnlyTheClient(IcmError):
-    """A command that runs a part of the service, where the client alone is installed."""
+    """A command needs a part of the service, and only the client is installed."""
 
     def __init__(self, command: str, missing: str) -> None:
         super().__init__(

@@ -22,20 +22,20 @@ from icm.retries import Outcome, RetryPolicy
 T = TypeVar("T")
 Followed = TypeVar("Followed", Job, Training)
 
-_LEAST_SECONDS = 0.1  # for an answer; a job is looked at once, however short the time
+_LEAST_SECONDS = 0.1  # for an answer, so that even the shortest time-out reads the job once
 _ERROR_NUMBER = re.compile(r"^\[Errno -?\d+\] ")
 
 
 @dataclass(frozen=True)
 class Send:
-    """Make this request; its outcome is an answer or the reason why there is none."""
+    """Make this request; its outcome is an answer or an error of the transport."""
 
     call: Call[Any]
 
 
 @dataclass(frozen=True)
 class Pause:
-    """Let this time pass."""
+    """Wait."""
 
     seconds: float
 
@@ -44,7 +44,7 @@ Flow = Generator[Send | Pause, Outcome | None, T]
 
 
 def exchange(call: Call[T], policy: RetryPolicy, draw: Callable[[], float]) -> Flow[T]:
-    """Make a call until there is an answer. Raises ApiError, ServerUnreachable."""
+    """Repeat a call until the service answers. Raises ApiError, ServerUnreachable."""
     for attempt in count(1):
         outcome = yield Send(call)
         if outcome is None:
@@ -65,7 +65,7 @@ def until_final(
     timeout_seconds: float | None,
     on_change: Callable[[Followed], None] | None,
 ) -> Flow[Followed]:
-    """Look at a job or a training until it has ended. Raises TimeoutError, and what `fetch` raises."""
+    """Poll a job or a training until it has ended. Raises TimeoutError, and the errors of `fetch`."""
     deadline = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
     seen: Followed | None = None
     try:
@@ -83,18 +83,18 @@ def until_final(
 
 
 class _Late(Exception):
-    """The time is over."""
+    """The time-out has passed."""
 
 
 def _left(deadline: float) -> float:
-    """Seconds until then. Raises _Late."""
+    """Seconds until the deadline. Raises _Late."""
     if (left := deadline - time.monotonic()) <= 0:
         raise _Late
     return left
 
 
 def _before(deadline: float, flow: Flow[T]) -> Flow[T]:
-    """The flow with requests and pauses that end in time. Raises _Late where it needs longer."""
+    """Shorten the requests and waits of a flow to the deadline. Raises _Late once it has passed."""
     outcome: Outcome | None = None
     while True:
         try:
@@ -120,7 +120,7 @@ def _value(call: Call[T], outcome: Outcome) -> T:
 
 
 def _unreachable(call: Call[Any], error: httpx.TransportError) -> str:
-    """Who did not answer what, and what to do about it."""
+    """Name the address that did not answer, the request, and the remedy."""
     message = f"no answer from {_address(error)} to {call.method} {call.path}: {_reason(error)}"
     if not isinstance(error, httpx.ConnectError):
         return message
@@ -128,7 +128,7 @@ def _unreachable(call: Call[Any], error: httpx.TransportError) -> str:
 
 
 def _address(error: httpx.TransportError) -> str:
-    """Where the request went, without a password that the address may hold."""
+    """The address of the request, without a password."""
     try:
         url = error.request.url
     except RuntimeError:  # it was never sent
@@ -137,5 +137,5 @@ def _address(error: httpx.TransportError) -> str:
 
 
 def _reason(error: httpx.TransportError) -> str:
-    """What went wrong, without the system's number for it; time-outs come without a text."""
+    """The cause, without the system's error number; time-outs have no text."""
     return _ERROR_NUMBER.sub("", str(error)) or type(error).__name__

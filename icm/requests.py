@@ -1,4 +1,4 @@
-"""What both clients decide alike: patience, time-outs, and the flows behind their calls."""
+"""Decisions that both clients share: retries, time-outs, and the flows behind their calls."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -20,21 +20,21 @@ T = TypeVar("T")
 DEFAULT_URL = "http://127.0.0.1:8000"
 POLL_SECONDS = 0.5
 PAGE_SIZE = 500
-TIMEOUT = httpx.Timeout(30.0, connect=5.0, read=300.0)  # a large data set is checked before the answer begins
+TIMEOUT = httpx.Timeout(30.0, connect=5.0, read=300.0)  # the service checks a large data set before it answers
 EVENTS_TIMEOUT = httpx.Timeout(30.0, connect=5.0, read=60.0)  # the service sends a comment every 15 s
 RECONNECT_SECONDS = 1.0
 
 
 def with_key(headers: Mapping[str, str] | None, api_key: str | None) -> dict[str, str]:
-    """The headers of every request, the API key among them; an empty one is none. Raises UnusableKey."""
+    """Return the headers of every request, with the API key unless it is empty. Raises UnusableKey."""
     key = (api_key or "").strip()
     if not (key.isascii() and key.isprintable()):
-        raise UnusableKey("the API key has characters that a request cannot carry: copy it anew, without line breaks")
+        raise UnusableKey("the API key has characters that a request cannot carry: copy it again, without line breaks")
     return {**(headers or {}), **({"Authorization": f"Bearer {key}"} if key else {})}
 
 
 class Requests:
-    """Turns the arguments of a client's method into a call or a flow."""
+    """Turn the arguments of a client's method into a call or a flow."""
 
     def __init__(self, retries: RetryPolicy | None) -> None:
         self._retries = retries or RetryPolicy()

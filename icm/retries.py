@@ -1,4 +1,4 @@
-"""Whether to ask again, and when: a pure decision on what came back."""
+"""Whether and when to repeat a call: a pure decision on its outcome."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ import httpx
 Outcome = httpx.Response | httpx.TransportError
 
 _WORTH_ANOTHER_TRY = frozenset({429, 502, 503, 504, 507})
-_MOST_DOUBLINGS = 64  # beyond any longest delay, and still a number
+_MOST_DOUBLINGS = 64  # beyond every longest delay, and still a finite number
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """How often and how patiently a repeatable call is made again."""
+    """How often and after which delays the client repeats a call."""
 
     attempts: int = 6
     first_delay_seconds: float = 0.25
@@ -22,10 +22,10 @@ class RetryPolicy:
     def delay_seconds(
         self, outcome: Outcome, *, attempt: int, repeatable: bool, draw: Callable[[], float]
     ) -> float | None:
-        """How long to wait before the next attempt; None where there should be none.
+        """Return the seconds until the next attempt, or None if there should be none.
 
         `attempt` counts from 1; `draw` gives numbers from 0 to 1. The wait doubles, and a
-        random half of it keeps many clients from coming back at once.
+        random half of it keeps many clients from returning at the same moment.
         """
         if not repeatable or attempt >= self.attempts or not _may_pass(outcome):
             return None
@@ -43,6 +43,6 @@ def _may_pass(outcome: Outcome) -> bool:
 
 
 def _retry_after_seconds(outcome: Outcome) -> float | None:
-    """The server's wish in seconds; its other form, a date, needs clocks that agree and is left out."""
+    """The server's Retry-After in seconds. We ignore its other form, a date, which needs clocks that agree."""
     text = outcome.headers.get("Retry-After", "") if isinstance(outcome, httpx.Response) else ""
     return float(text) if text.isascii() and text.isdigit() else None

@@ -1,4 +1,4 @@
-"""Server-sent events out of bytes, and where to go on after a broken connection."""
+"""Decode server-sent events, and resume after a lost connection."""
 
 import codecs
 import json
@@ -13,10 +13,10 @@ _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 class EventDecoder:
-    """Turns the bytes of one connection into events, however they are cut; what is no event of ours is passed over.
+    """Turn the bytes of one connection into events, in chunks of any size, and ignore foreign events.
 
-    Lines are split here and not by `str.splitlines`, which also splits at characters that
-    JSON leaves alone, such as U+2028.
+    This class splits lines itself, since `str.splitlines` also splits at characters that JSON
+    allows, such as U+2028.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class EventDecoder:
         self._data: list[str] = []
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
-        """The events completed by these bytes."""
+        """Yield the events that these bytes complete."""
         self._pending += self._text.decode(chunk)
         while (end := _LINE_END.search(self._pending)) is not None:
             if end.group() == "\r" and end.end() == len(self._pending):
@@ -52,7 +52,7 @@ class EventDecoder:
         return None
 
     def _complete(self) -> Event | None:
-        """An empty line ends an event; one without data is no event."""
+        """End an event at an empty line; without data there is no event."""
         lines, kind = self._data, self._type or "message"
         self._data, self._type = [], ""
         if not lines or not _NUMBER.fullmatch(self._id):
@@ -62,7 +62,7 @@ class EventDecoder:
 
 
 def _data_of(text: str) -> Mapping[str, Any] | None:
-    """What an event says; None where it is no document of the service."""
+    """The data of an event; None if the text is no document of the service."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
@@ -72,10 +72,10 @@ def _data_of(text: str) -> Mapping[str, Any] | None:
 
 
 class EventCursor:
-    """Remembers the last event seen, and knows when there can be no more.
+    """Remember the last event, and know when there are no more.
 
-    Only a connection that began when the job had ended, and was closed in good order, has
-    surely delivered the last event.
+    A connection has surely delivered the last event only if it began after the end of the job and
+    closed without an error.
     """
 
     def __init__(self, after: int = 0) -> None:
@@ -85,19 +85,19 @@ class EventCursor:
         self.is_done = False
 
     def connect(self, *, job_is_final: bool) -> dict[str, str]:
-        """Begin a connection; gives its request headers."""
+        """Start a connection and return its request headers."""
         self._job_was_final = job_is_final
         self._decoder = EventDecoder()
         headers = {"Accept": "text/event-stream"}
         return headers | ({"Last-Event-ID": str(self._last)} if self._last else {})
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
-        """The new events in these bytes; one seen before is left out."""
+        """Yield the new events in these bytes, without repeated ones."""
         for event in self._decoder.feed(chunk):
             if event.id > self._last:
                 self._last = event.id
                 yield event
 
     def closed(self) -> None:
-        """The server has closed the connection in good order."""
+        """Note that the server has closed the connection without an error."""
         self.is_done = self._job_was_final

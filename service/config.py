@@ -40,9 +40,11 @@ class Normalization(StrEnum):
 
 
 class Task(StrictModel):
-    """What is asked of each row, and which answers there are."""
+    """The question about each row and its possible answers."""
 
-    template: str = Field(min_length=1, max_length=20_000, description="`{field}` is replaced by the row's field")
+    template: str = Field(
+        min_length=1, max_length=20_000, description="text of a row; the row's field replaces `{field}`"
+    )
     labels: list[LabelText] = Field(["True", "False"], min_length=2, max_length=64)
     all_spellings: Truth = Field(
         default=False,
@@ -50,16 +52,16 @@ class Task(StrictModel):
         "case and with a capital, each with a space before it and without",
     )
     id_field: str | None = None
-    gold_field: str | None = Field(None, description="used for the accuracy in the report and nothing else")
-    gold_values: dict[str, str] = Field(default_factory=dict, description="which label a value of the gold field means")
+    gold_field: str | None = Field(None, description="column with the truth; only the report's accuracy uses it")
+    gold_values: dict[str, str] = Field(default_factory=dict, description="label for each value of the gold field")
     known_field: str | None = Field(
-        None, description="holds the labels of rows that the user is sure of; null or blank in all others"
+        None, description="column with the labels of rows that you are sure of; null or blank in all others"
     )
     shares: dict[str, Share | tuple[Share, Share]] = Field(
         default_factory=dict,
-        description="what share of all rows has a label: a number, or the least and the most; not all need one",
+        description="share of all rows that has a label: a number, or minimum and maximum; you may omit labels",
     )
-    separator: str = Field("\n\n", min_length=1, max_length=100, description="stands between demonstrations")
+    separator: str = Field("\n\n", min_length=1, max_length=100, description="text between demonstrations")
     relations: list[Relation] = Field(default_factory=list, max_length=16)
 
     @field_validator("template")
@@ -151,19 +153,19 @@ def _default_objectives() -> str:
 
 
 class SearchConfig(StrictModel):
-    """Parameters of the search; the defaults are those of the paper where it has them."""
+    """Parameters of the search, with the paper's defaults if it has them."""
 
     strategy: StrategyName = StrategyName.FOLDS
-    objective: Objective | None = Field(None, description=f"what the search raises; null: {_default_objectives()}")
+    objective: Objective | None = Field(None, description=f"what the search maximises; null: {_default_objectives()}")
     seed: Whole = Field(0, ge=-(2**63), le=_LAST)
     alpha: Number = Field(
         50.0, gt=0, le=_LARGEST, description="weight of mutual predictability against one inconsistency"
     )
     normalization: Normalization = Normalization.MEAN
-    seed_labels: Whole = Field(8, ge=1, le=_MOST_ROWS, description="K: rows labelled at random at the start")
-    initial_temperature: Number = Field(10.0, gt=0, le=_LARGEST, description="T_0")
-    final_temperature: Number = Field(0.01, gt=0, le=_LARGEST, description="T_min")
-    cooling: Number = Field(0.99, gt=0, le=_LARGEST, description="beta")
+    seed_labels: Whole = Field(8, ge=1, le=_MOST_ROWS, description="K: number of rows labelled at random at the start")
+    initial_temperature: Number = Field(10.0, gt=0, le=_LARGEST, description="T_0: temperature at the start")
+    final_temperature: Number = Field(0.01, gt=0, le=_LARGEST, description="T_min: lowest temperature")
+    cooling: Number = Field(0.99, gt=0, le=_LARGEST, description="beta: factor of cooling")
     draws_per_row: Number = Field(
         5.0, gt=0, le=_LARGEST, description="iterations of `paper` and `authors`, per row; at least 100 in all"
     )
@@ -189,28 +191,30 @@ class SearchConfig(StrictModel):
     rounds: Whole = Field(4, ge=1, le=_MOST_ROUNDS, description="rounds of `bootstrap` and of `scalable`, at most")
     start: Start = Field(
         Start.ANCHOR,
-        description="which labels the first trainings of `scalable` learn: what a search of anchor_rows finds, or "
-        "random ones, from which the inverse of the right labels is as likely to be found",
+        description="the labels that the first trainings of `scalable` learn: those that a search of anchor_rows finds, or "
+        "random ones, which lead to the inverse of the right labels as often as not",
     )
     batch_rows: Whole = Field(256, ge=2, le=_MOST_ROWS, description="rows of each batch of `iterative`")
     epochs: Whole = Field(3, ge=1, le=_MOST_ROUNDS, description="of each training of `scalable` and `iterative`")
     learning_rate: Number | None = Field(
         None, gt=0, lt=1, description="of each training; null: 0.001, which suits small language models (LoRA)"
     )
-    consistency: Truth = Field(default=True, description="whether `bootstrap` heeds the relations")
+    consistency: Truth = Field(default=True, description="whether `bootstrap` respects the relations")
     exact_confidence: Truth = Field(
         default=True,
         description="under `utility`, score every row given all others at the end; false: given those outside its fold",
     )
-    max_demonstrations: Whole | None = Field(None, ge=1, le=_LAST, description="in one prompt; null: as many as fit")
+    max_demonstrations: Whole | None = Field(
+        None, ge=1, le=_LAST, description="maximum of demonstrations in one prompt; null: as many as fit"
+    )
     anchor_rows: Whole = Field(
-        128, ge=2, le=_MOST_ROWS, description="rows solved first; a data set of up to twice as many is one shard"
+        128, ge=2, le=_MOST_ROWS, description="rows of the anchor; a data set of up to twice as many rows is one shard"
     )
     second_opinions: Whole = Field(
         2,
         ge=0,
         le=_MOST_ROUNDS,
-        description="other orders of the anchor's rows, behind which doubtful rows of later shards are asked again",
+        description="further orders of the anchor's rows for a second score of doubtful rows of later shards",
     )
     shard_rows: Whole = Field(256, ge=1, le=_LAST, description="rows of each later shard")
 
@@ -237,14 +241,14 @@ class SearchConfig(StrictModel):
 
 
 class Limits(StrictModel):
-    """When to stop early, with what there is."""
+    """Limits at which the search stops early, with its labels so far."""
 
     max_tokens_computed: Whole | None = Field(None, gt=0, le=_LAST)
     max_seconds: Number | None = Field(None, gt=0)
 
 
 class EarlierResults(StrEnum):
-    """What happens to columns of a result, such as `icm_label`, in a data set that is sent again."""
+    """Treatment of columns of a result, such as `icm_label`, in a data set that you send again."""
 
     REFUSE = "refuse"
     DROP = "drop"
@@ -252,16 +256,16 @@ class EarlierResults(StrEnum):
 
 
 class JobConfig(StrictModel):
-    """Everything a user decides about a job."""
+    """All choices of a user about a job."""
 
     name: str = Field("", max_length=200)
     model: str = "default"
-    preset: Preset | None = Field(None, description="fills in whatever `task` leaves out")
+    preset: Preset | None = Field(None, description="supplies the fields that `task` omits")
     task: Task
     method: Method = Method.ICM
     earlier_results: EarlierResults = Field(
         EarlierResults.REFUSE,
-        description="columns of an earlier result, such as icm_label: rename puts earlier_ before",
+        description="treatment of columns of an earlier result, such as icm_label; rename prefixes earlier_",
     )
     search: SearchConfig = SearchConfig()
     limits: Limits = Limits()

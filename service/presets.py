@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Preset(StrEnum):
-    """The tasks of the paper, by the columns their data sets have."""
+    """Tasks of the paper, for data sets with their columns."""
 
     TRUTHFULQA = "truthfulqa"  # question, choice
     GSM8K = "gsm8k"  # question, solution, answer

@@ -6,7 +6,7 @@ from typing import Self
 
 
 class ResultFormat(StrEnum):
-    """What a result can be downloaded as."""
+    """The formats of a result."""
 
     media_type: str
 

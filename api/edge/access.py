@@ -1,7 +1,7 @@
-"""Who may ask for what: every request passes here before anything of it is read.
+"""Access control, which every request passes before the API reads its body.
 
-The rule is made of method and path alone and ends in a refusal, so that a route that is added later
-is guarded without saying so.
+The rule depends on method and path alone and ends in a refusal, so it also guards every route that somebody adds
+later.
 """
 
 import base64
@@ -30,7 +30,7 @@ _QUERY_NAMES = re.compile(r"(?:^|&)(?:api[_-]?key|access[_-]?token)=", re.IGNORE
 
 
 class HostCheck:
-    """Answers 421 to requests for a host that is none of this service's names, whatever they ask for."""
+    """Answer 421 to every request for a host that is none of this service's names."""
 
     def __init__(self, app: ASGIApp, allowed: AllowedHosts) -> None:
         self._app = app
@@ -48,7 +48,7 @@ class HostCheck:
 
 
 class AccessControl:
-    """Lets requests through with `state.caller`, the caller they act for, or answers 401, 403 or 429."""
+    """Pass requests on with their caller in `state.caller`, or answer 401, 403 or 429."""
 
     def __init__(self, app: ASGIApp, application: Application) -> None:
         settings = application.settings
@@ -67,7 +67,7 @@ class AccessControl:
         standing = None
         try:
             caller = await self._caller(scope)
-            state["caller"] = caller  # from here on the request's log line says whose it was
+            state["caller"] = caller  # from here on the request's log line names the project
             standing = self._counted(caller)
             if standing is not None:
                 standing.check()
@@ -79,7 +79,7 @@ class AccessControl:
             await self._app(scope, receive, _telling(standing, send))
 
     def _counted(self, caller: Caller) -> Standing | None:
-        """Count the request against the caller's key; who needs no key is not counted."""
+        """Count the request against the caller's key, if there is one."""
         return None if caller.key_id is None else self._rates.take(caller.key_id)
 
     async def _caller(self, scope: Scope) -> Caller:
@@ -94,10 +94,10 @@ class AccessControl:
 
 
 def _key_of(headers: Headers) -> str | None:
-    """The API key that was sent, None where no credential was. Raises NotAuthenticated for one that cannot be read.
+    """Return the request's API key, or None without a credential. Raises NotAuthenticated for an unreadable one.
 
-    A caller who sends a credential expects to be recognised, so one that we cannot read is an error and not an
-    anonymous request. The exception is another server's password (Basic), which proxies pass on.
+    A caller who sends a credential expects recognition, so an unreadable one is an error and not an anonymous
+    request. The exception is another server's password (Basic), which proxies forward.
     """
     given = headers.getlist("authorization")
     if len(given) > 1:
@@ -114,7 +114,7 @@ def _key_of(headers: Headers) -> str | None:
 
 
 def _is_foreign_password(credential: str) -> bool:
-    """Whether this is a password for HTTP's scheme Basic, and no API key of ours is in it."""
+    """Whether this is a password for HTTP's scheme Basic that contains no API key of ours."""
     scheme, _, encoded = credential.partition(" ")
     if scheme.lower() != "basic":
         return False
@@ -126,10 +126,10 @@ def _is_foreign_password(credential: str) -> bool:
 
 
 def _refuse_foreign_page(scope: Scope) -> None:
-    """Whoever needs no key is on this machine; a page of some website that is open in a browser here is not.
+    """Refuse requests of web pages where no key is required: only this machine's programs may call without one.
 
-    Browsers say where a request comes from (Fetch Metadata, Origin), other programs say nothing. That a
-    website does not give its own name to this machine, `HostCheck` sees to.
+    Browsers state the origin of a request (Fetch Metadata, Origin), other programs do not. `HostCheck` stops
+    websites that give their own name to this machine.
     """
     headers = Headers(scope=scope)
     site, origin, host = (headers.get(name) for name in ("sec-fetch-site", "origin", "host"))
@@ -142,7 +142,7 @@ def _refuse_foreign_page(scope: Scope) -> None:
 
 
 def _telling(standing: Standing | None, send: Send) -> Send:
-    """Add to the answer's headers how often the key may ask, and how much of that is left."""
+    """Add the key's rate limit, and the rest of it, to the answer's headers."""
     if standing is None:
         return send
 

@@ -1,4 +1,4 @@
-"""Request bodies that are read whole, within bounds."""
+"""Read whole request bodies, within limits."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from service.intake.text.strict_json import BadJson, parse
 
 
 def media_type(request: Request) -> str:
-    """What the request says its body is, without parameters and in lower case; empty where it says nothing."""
+    """The media type of the request's body, without parameters and in lower case; empty without one."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def read_within(request: Request, max_bytes: int, refusal: str) -> bytes:
-    """The whole body. Raises PayloadTooLarge with this refusal as soon as it is longer."""
+    """Read the whole body. Raises PayloadTooLarge with this message as soon as the body exceeds the limit."""
     body = bytearray()
     async for part in request.stream():
         body += part

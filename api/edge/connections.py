@@ -1,9 +1,9 @@
-"""Connections of one process: as uvicorn serves them, but none may be slow or idle for ever.
+"""Connections of one process, with time limits for slow and idle clients.
 
-uvicorn 0.54 limits the size of a request's head that comes in pieces (16 KiB; one that comes at once
-`api.edge.limits.HeadLimit` does) and the time between two requests (5 s).
-It waits without end for a first request, for the rest of a head, for a reader who does not read,
-and for the rest of a body that was answered before its end. Each of these has a time limit here.
+uvicorn 0.54 limits the size of a request's head that arrives in pieces (16 KiB; `api.edge.limits.HeadLimit` limits
+a head that arrives at once) and the time between two requests (5 s). It waits without limit for a first request,
+for the rest of a head, for a reader who does not read, and for the rest of a body after an early answer. This module
+gives each of these a time limit.
 """
 
 import asyncio
@@ -23,26 +23,26 @@ from api.errors import ProblemKind, problem, service_problem
 from service.errors import RequestTooSlow
 from service.settings import ServerSettings
 
-LINGER_SECONDS = 5.0  # for a body that was answered before its end, so that its sender gets to read the answer
-SPARE_CONNECTIONS = 100  # beyond the limit: answered 503; whoever comes beyond these is hung up on
-SEND_BUFFER_BYTES = 262_144  # of the kernel, for each connection: some 5 MB/s to readers 50 ms away
+LINGER_SECONDS = 5.0  # for a body after an early answer, so that its sender can read the answer
+SPARE_CONNECTIONS = 100  # further connections get 503; the server closes those beyond them
+SEND_BUFFER_BYTES = 262_144  # buffer of the kernel for each connection: some 5 MB/s to readers 50 ms away
 _BAD_REQUEST = ProblemKind(status=400, slug="bad-request")
 
 
 class _Awaited(Enum):
-    """What the server waits for, with a time limit."""
+    """Events that the server waits for, each with a time limit."""
 
     HEAD = "the rest of a request's head, or a request at all"
     LEFTOVERS = "the end of a body that nobody reads any more"
 
 
 def bounded(limits: ServerSettings) -> type[asyncio.Protocol]:
-    """What uvicorn makes of each connection."""
-    return partial(BoundedConnection, limits=limits)  # type: ignore[return-value]  # it is called as the class would be
+    """Build a protocol for each connection of uvicorn."""
+    return partial(BoundedConnection, limits=limits)  # type: ignore[return-value]  # uvicorn calls it like the class
 
 
 class BoundedConnection(H11Protocol):
-    """One connection, which is closed once its client has been too slow."""
+    """One connection, which the server closes if its client is too slow."""
 
     def __init__(self, *given: Any, limits: ServerSettings, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -52,7 +52,7 @@ class BoundedConnection(H11Protocol):
         self._stall: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Somebody has come."""
+        """Handle a new connection."""
         super().connection_made(transport)
         most = self._limits.max_connections
         if len(self.connections) > most + SPARE_CONNECTIONS:
@@ -64,37 +64,37 @@ class BoundedConnection(H11Protocol):
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """They have left, or were cut off."""
+        """Handle the end of the connection."""
         super().connection_lost(exc)
         self._wait_for(None)
         self._note_progress()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have come."""
+        """Handle received bytes."""
         super().data_received(data)
         self._watch()
 
     def on_response_complete(self) -> None:
-        """An answer has been given."""
+        """Handle the end of an answer."""
         super().on_response_complete()
         self._watch()
 
     def pause_writing(self) -> None:
-        """The reader is behind."""
+        """Handle a reader that falls behind."""
         super().pause_writing()
         self._expect_reading()
 
     def resume_writing(self) -> None:
-        """The reader has caught up."""
+        """Handle a reader that has caught up."""
         super().resume_writing()
         self._note_progress()
 
     def send_400_response(self, msg: str) -> None:
-        """What came is not HTTP."""
+        """Handle bytes that are not HTTP."""
         self._refuse(problem(uuid.uuid4().hex, _BAD_REQUEST, msg))
 
     def _watch(self) -> None:
-        """Set a time limit to what the client has to do next, unless one runs already."""
+        """Start a time limit for the client's next step, unless one is running."""
         if self.transport.is_closing():
             self._wait_for(None)
         elif self.conn.their_state is h11.IDLE:
@@ -116,7 +116,7 @@ class BoundedConnection(H11Protocol):
             self._deadline = self.loop.call_later(seconds, self._overdue)
 
     def _overdue(self) -> None:
-        """The client took too long; who has begun to ask is told so."""
+        """Close a slow connection; a client with an incomplete request gets an answer first."""
         has_begun = self._awaited is _Awaited.HEAD and self.conn.trailing_data[0]
         if not has_begun or self.conn.our_state is not h11.IDLE:
             self.transport.abort()
@@ -125,9 +125,9 @@ class BoundedConnection(H11Protocol):
         self._refuse(service_problem(uuid.uuid4().hex, error))
 
     def _refuse(self, answer: Response) -> None:
-        """Answer what is no request that the application could be given, and hang up."""
+        """Answer a request that cannot reach the application, and close the connection."""
         if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
-            self.transport.abort()  # half of another answer is out
+            self.transport.abort()  # the server has sent half of another answer
             return
         answer.headers["Connection"] = "close"
         head = h11.Response(status_code=answer.status_code, headers=answer.raw_headers)
@@ -146,7 +146,7 @@ class BoundedConnection(H11Protocol):
             self._stall = None
 
     def _check_reading(self, before: int) -> None:
-        """Cut off a reader who took next to nothing in all the time; what was held for them is given back."""
+        """Disconnect a reader that took too few bytes in the time limit, and free its resources."""
         if before - self.transport.get_write_buffer_size() >= self._limits.min_bytes:
             self._expect_reading()
             return
@@ -157,10 +157,10 @@ class BoundedConnection(H11Protocol):
 
 
 def _limit_socket(transport: asyncio.Transport, seconds: float) -> None:
-    """Let the kernel hold little for each reader, and give up on one who takes nothing of it for so long.
+    """Limit the kernel's buffer for each reader, and its patience with a reader that takes nothing.
 
-    Left alone it holds up to 4 MB each, and tries for a quarter of an hour. The time-out is that of
-    RFC 5482; on Linux it also ends those who keep their window closed.
+    By default the kernel buffers up to 4 MB each and tries for a quarter of an hour. The time-out is that of
+    RFC 5482; on Linux it also ends connections with a closed window.
     """
     connection = transport.get_extra_info("socket")
     if connection is None or connection.family == socket.AF_UNIX:

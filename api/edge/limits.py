@@ -1,4 +1,4 @@
-"""How much of a request is taken in, how slowly, and from how many at once."""
+"""Limits on the size, the pace and the number of requests."""
 
 import asyncio
 
@@ -9,18 +9,18 @@ from api.errors import ProblemKind, problem, service_problem
 from api.scopes import OPEN_PATHS
 from service.errors import Overloaded, PayloadTooLarge, RequestTooSlow
 
-MAX_HEAD_BYTES = 16_384  # uvicorn has this limit for heads that come in pieces, and none for one that comes at once
+MAX_HEAD_BYTES = 16_384  # uvicorn has this limit for heads in pieces, and none for a head that arrives at once
 _BYTES_AROUND = 4  # of each header: colon, space, end of line
 _AMBIGUOUS = ProblemKind(status=400, slug="bad-request")
 _TOO_LARGE = ProblemKind(status=431, slug="request-header-fields-too-large")
-OVER_LIMIT = "is_over_limit"  # in the scope's state: the connection is one more than the process serves
+OVER_LIMIT = "is_over_limit"  # in the scope's state: the connection exceeds the limit of the process
 
 
 class HeadLimit:
-    """Refuses heads that are too long, and heads that two readers may read in two ways.
+    """Refuse heads that are too long, and ambiguous heads.
 
-    A request with Content-Length beside Transfer-Encoding has two ends: where a proxy takes the one and we the other,
-    what lies between becomes somebody else's request (request smuggling; RFC 9112 §6.1). The connection ends with it.
+    A request with Content-Length beside Transfer-Encoding has two ends. If a proxy takes one and we the other, the
+    bytes between become somebody else's request (request smuggling; RFC 9112 §6.1). So the connection ends, too.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -50,7 +50,7 @@ def _refusal_of_head(scope: Scope) -> tuple[ProblemKind, str] | None:
 
 
 class ConnectionLimit:
-    """Refuses what comes over a connection too many; whether the process lives can always be asked."""
+    """Refuse requests over surplus connections, but always answer the liveness check."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -67,7 +67,7 @@ class ConnectionLimit:
 
 
 class BodyLimit:
-    """Stops reading a request body that is longer than allowed, declared or not."""
+    """Stop reading a request body that exceeds the limit, declared or not."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
@@ -97,10 +97,10 @@ class BodyLimit:
 
 
 class BodyPace:
-    """Gives up on a body of which too little arrives while it is waited for.
+    """Refuse a body that arrives too slowly.
 
-    The measure is that of Apache's mod_reqtimeout: so many bytes in so many seconds, over and over.
-    Time in which nobody asks for more of the body does not count.
+    The measure is that of Apache's mod_reqtimeout: a minimum of bytes in each interval of seconds. Time in which
+    nobody reads the body does not count.
     """
 
     def __init__(self, app: ASGIApp, seconds: float, min_bytes: int) -> None:
@@ -117,20 +117,20 @@ class BodyPace:
 
 
 class _Paced:
-    """The messages of one request, until its body is complete on time."""
+    """The messages of one request, with a minimum pace until its body is complete."""
 
     def __init__(self, receive: Receive, seconds: float, min_bytes: int) -> None:
         self._receive = receive
         self._seconds = seconds
         self._min_bytes = min_bytes
-        self._left = seconds  # of the present stretch of waiting
-        self._arrived = 0  # bytes, in this stretch
+        self._left = seconds  # start of the present interval
+        self._arrived = 0  # bytes in this interval
         self._is_complete = False
 
     async def __call__(self) -> Message:
-        """The next message. Raises RequestTooSlow."""
+        """Receive the next message. Raises RequestTooSlow."""
         if self._is_complete:
-            return await self._receive()  # the next is that the client has left, which may take its time
+            return await self._receive()  # the next message is the client's disconnect, which may take any time
         loop = asyncio.get_running_loop()
         while True:
             asked = loop.time()
@@ -155,6 +155,6 @@ class _Paced:
 
 
 def _is_more(digits: str, limit: int) -> bool:
-    """Whether a number of any length is beyond the limit."""
+    """Whether a number of any length exceeds the limit."""
     significant = digits.lstrip("0")
     return len(significant) > len(str(limit)) or int(significant or "0") > limit

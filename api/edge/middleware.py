@@ -1,4 +1,4 @@
-"""What happens around every request, as plain ASGI so that streams stay streams."""
+"""Middleware around every request, as plain ASGI so that streams stay streams."""
 
 import re
 import time
@@ -18,7 +18,7 @@ from service.access.keys import redacted
 from service.spans import span_of_request
 
 REQUEST_ID = "X-Request-ID"
-# Of every answer that does not say otherwise: a browser takes it for what it is, and neither runs nor frames it.
+# Defaults of every answer: a browser neither guesses its type, nor runs it, nor frames it.
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -30,7 +30,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 
 class RequestContext:
-    """Gives each request an id, counts it, logs it, and turns what nobody foresaw into a problem document."""
+    """Give each request an id, count it, log it, and turn unforeseen errors into problem documents."""
 
     def __init__(self, app: ASGIApp, metrics: ApiMetrics) -> None:
         self._app = app
@@ -56,7 +56,7 @@ class RequestContext:
             except Exception:
                 self._log.exception("the request failed", method=scope["method"], path=scope["path"])
                 if answer.status is not None:
-                    raise  # half an answer is out: only a broken connection can tell
+                    raise  # half an answer is sent: only a broken connection can report the error
                 await problem(request_id, INTERNAL, "an unforeseen error; the log has it under this request id")(
                     scope, receive, answer.send
                 )
@@ -81,13 +81,13 @@ def _method(scope: Scope) -> str:
 
 
 def _job(scope: Scope) -> dict[str, str]:
-    """The job that the request is about, where its path has an id that can be one."""
+    """The job of the request, if its path has a possible id."""
     job_id = scope.get("path_params", {}).get("job_id", "")
     return {"job": job_id} if JOB_ID.fullmatch(job_id) else {}
 
 
 def _span(scope: Scope, request_id: str) -> AbstractContextManager[Span]:
-    """The request's span; what is asked every few seconds by machines is not worth one."""
+    """The request's span; frequent requests of machines get none."""
     if scope["path"] in _UNTRACED:
         return nullcontext(INVALID_SPAN)
     method = _method(scope)
@@ -102,7 +102,7 @@ def _request_id(scope: Scope) -> str:
 
 
 class _Answer:
-    """Watches the answer go out and adds to its headers what every answer has."""
+    """Observe the answer and add the headers of every answer."""
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send

@@ -1,4 +1,4 @@
-"""Reads event logs for many streams at little cost: those that wait for the same page share it."""
+"""Read event logs for many streams cheaply: streams that wait for the same page share one read."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,8 +15,8 @@ from service.records.access import Quotas
 from service.records.jobs import Event, Job
 from service.records.trainings import Training
 
-_AT_ONCE = 2  # so many of the process's connections to the database are the streams' at most
-_PAGE = 200  # events: reading and writing them takes a few milliseconds, in which nobody else is served
+_AT_ONCE = 2  # maximum of the process's connections to the database for streams
+_PAGE = 200  # events; handling them takes a few milliseconds, during which the process serves nobody else
 
 _Wanted = tuple[ProjectName, JobId, int]
 
@@ -46,7 +46,7 @@ def read_turns() -> asyncio.Semaphore:
 
 
 class EventReads:
-    """Reads pages one after the other; one event may wake hundreds of streams, and others need the database, too."""
+    """Read pages one after the other: one event may wake hundreds of streams, and others need the database, too."""
 
     def __init__(
         self,
@@ -60,13 +60,13 @@ class EventReads:
         self._waiting: dict[_Wanted, asyncio.Task[EventsRead]] = {}
 
     async def after(self, store: ProjectStore, job_id: JobId, sequence: int) -> EventsRead:
-        """The events behind a sequence number, as they are now or later. Raises JobNotFound."""
+        """Return the events after a sequence number, at present or slightly later. Raises JobNotFound."""
         wanted = (store.caller.project, job_id, sequence)
         reading = self._waiting.get(wanted)
         if reading is None:
             reading = self._waiting[wanted] = asyncio.create_task(self._read(store, wanted))
             reading.add_done_callback(_look_at_error)
-        return await asyncio.shield(reading)  # whoever began it may leave; others wait for it
+        return await asyncio.shield(reading)  # its first caller may leave while others wait for it
 
     async def page(self, store: ProjectStore, job_id: JobId, *, after: int, limit: int) -> Slice[Event]:
         """One page for one reader, as it is now. Raises JobNotFound."""
@@ -74,18 +74,18 @@ class EventReads:
         return found
 
     async def quotas(self, store: ProjectStore, job_id: JobId) -> Quotas:
-        """What the project of a stream may have, once it is sure that the job is the project's. Raises JobNotFound."""
+        """Return the stream quota of the project that owns the job. Raises JobNotFound."""
         async with self._turns:
             return await self._quotas_for(store, job_id)
 
     async def is_welcome(self, store: ProjectStore) -> bool:
-        """Whether the caller's key is still good."""
+        """Whether the caller's key is still valid."""
         async with self._turns:
             return await store.is_welcome()
 
     async def _read(self, store: ProjectStore, wanted: _Wanted) -> EventsRead:
         async with self._turns:
-            del self._waiting[wanted]  # who comes from now on may have heard of an event that this does not see
+            del self._waiting[wanted]  # later callers may know of an event that this read misses
             _, job_id, after = wanted
             job, found = await self._listed(store, job_id, after=after, limit=_PAGE)
         return EventsRead(
@@ -97,7 +97,7 @@ class EventReads:
 
 
 def _look_at_error(reading: asyncio.Task[EventsRead]) -> None:
-    """An error is told to those who wait; where all have left, nobody need hear of it."""
+    """Pass an error to the waiting callers; without any, drop it."""
     if not reading.cancelled():
         reading.exception()
 

@@ -34,25 +34,26 @@ def _event_reads(request: Request) -> EventReads:
 _TheEventReads = Annotated[EventReads, Depends(_event_reads)]
 
 KEEPALIVE_SECONDS = 15.0
-CONFIRM_SECONDS = 15.0  # a stream ends so soon after its key was revoked
+CONFIRM_SECONDS = 15.0  # after which a stream ends if its key was revoked
 RECONNECT_MILLISECONDS = 2_000
 _LAST = 2**31 - 1  # beyond any event
 _EVENT_ID = r"^[0-9]{0,19}$"
 LastEventId = Annotated[
-    str | None, Header(description="the id of the last event seen", json_schema_extra={"pattern": _EVENT_ID})
+    str | None,
+    Header(description="id of the last event that you have received", json_schema_extra={"pattern": _EVENT_ID}),
 ]
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Places:
-    """Where open streams are counted: for the quotas of their projects, and for the metrics."""
+    """Count open streams, for the quotas of their projects and for the metrics."""
 
     streams: StreamCounter
     metrics: ApiMetrics
 
     def taken(self, project: ProjectName, quotas: Quotas) -> tuple[AbstractContextManager[object], ...]:
-        """A place of each kind, held while it is entered. Raises QuotaExhausted on entering."""
+        """Hold a place of each kind while the context lasts. Raises QuotaExhausted on entering."""
         return self.streams.counted(project, quotas), self.metrics.streams.track_inprogress()
 
 
@@ -68,7 +69,7 @@ ThePlaces = Annotated[_Places, Depends(_places)]
     response_model=EventPage,
     responses={
         **problems(400, 404, 503),
-        200: {"description": "Events behind Last-Event-ID", "content": {"text/event-stream": {}}},
+        200: {"description": "Events after Last-Event-ID", "content": {"text/event-stream": {}}},
     },
 )
 async def get_events(
@@ -82,7 +83,7 @@ async def get_events(
     limit: Limit = 100,
     last_event_id: LastEventId = None,
 ) -> Response:
-    """Events as they happen until the job has ended; with `Accept: application/json` those there are."""
+    """Stream events until the job has ended; with `Accept: application/json` list those so far."""
     asked = EventsAsked.of(request, limit, last_event_id)
     return await answer(store, job_id, asked, reads=reads, places=places, stopping=stopping)
 
@@ -121,10 +122,10 @@ async def answer(
 
 
 class _CountedStream(EventSourceResponse):
-    """Holds a place among the project's streams until it has ended, however that happens.
+    """Hold a place among the project's streams until the response has ended in whatever way.
 
-    The place is taken when it is made, so that a stream too many is refused; from then on it
-    is surely called.
+    Constructing it takes the place, so that a surplus stream is refused; afterwards the server
+    surely calls it.
     """
 
     def __init__(self, content: AsyncIterator[bytes], *places: AbstractContextManager[object]) -> None:
@@ -155,10 +156,9 @@ def _sequence(last_event_id: str | None) -> int:
 async def _live(
     store: ProjectStore, job_id: JobId, reads: EventReads, after: int, stopping: asyncio.Event
 ) -> AsyncIterator[bytes]:
-    """Every event once it is committed, and a comment now and then, so that nobody hangs up.
+    """Yield every committed event, and comments that keep the connection alive.
 
-    While the database is away there is nothing to say: the stream ends, and its reader comes back behind the last
-    event it has seen.
+    If the database goes away, the stream ends, and its reader reconnects after the last event that it has received.
     """
     yield f"retry: {RECONNECT_MILLISECONDS}\n\n".encode()
     async with aclosing(_followed(store, job_id, reads, after, stopping)) as parts:
@@ -170,7 +170,7 @@ async def _live(
 async def _followed(
     store: ProjectStore, job_id: JobId, reads: EventReads, after: int, stopping: asyncio.Event
 ) -> AsyncGenerator[bytes, None]:
-    """Events and comments until the job has ended, the caller's key is no good any more, or the server stops."""
+    """Yield events and comments until the job ends, the caller's key becomes invalid, or the server stops."""
     confirmed = time.monotonic()
     with store.follow_events(job_id) as news:
         while True:
@@ -191,7 +191,7 @@ async def _followed(
 
 
 async def _wait(news: News, stopping: asyncio.Event) -> bool:
-    """Wait for events or for the server to stop; whether there was either before a keep-alive is due."""
+    """Wait for events or for the server to stop; return False if a keep-alive is due first."""
     arrival = asyncio.create_task(news.wait(KEEPALIVE_SECONDS))
     end = asyncio.create_task(stopping.wait())
     loop = asyncio.get_running_loop()

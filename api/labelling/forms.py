@@ -1,4 +1,4 @@
-"""Forms as uploads send them: few parts, short ones except for the file, and text that is UTF-8."""
+"""Read upload forms: few parts, short except for the file, with text in UTF-8."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, closing
@@ -14,14 +14,14 @@ from api.labelling.uploads import Spool
 from service.errors import Fault, InvalidConfig, UnsupportedFormat
 from service.intake.bounds.scratch import scratch_space
 
-_MAX_PARTS = 2  # of files, and of fields
+_MAX_PARTS = 2  # maximum of files, and of fields
 
 
 @asynccontextmanager
 async def read_form(request: Request, *, spool: Spool, max_field_bytes: int) -> AsyncIterator[FormData]:
-    """The form in this request; its files are there until the block ends.
+    """Yield the form of this request; its files exist until the context ends.
 
-    Raises UnsupportedFormat, InvalidConfig, SpoolFull, and HTTPException 400 where it is no form or too large a one.
+    Raises UnsupportedFormat, InvalidConfig, SpoolFull, and HTTPException 400 if it is no form or too large.
     """
     _check_charset(request)
     declared = request.headers.get("content-length", "")
@@ -44,7 +44,7 @@ async def _parsed(parser: MultiPartParser) -> FormData:
 
 
 class _StrictParser(MultiPartParser):
-    """Starlette's parser reads a field that is not UTF-8 as Latin-1, which would change it in silence."""
+    """A parser that refuses fields that are not UTF-8; Starlette's would silently read them as Latin-1."""
 
     def on_part_end(self) -> None:
         if self._current_part.file is None:
@@ -52,7 +52,7 @@ class _StrictParser(MultiPartParser):
         super().on_part_end()
 
     def close(self) -> None:
-        """Close every file that was begun: a form that is cut off begins one that is no part of what was read."""
+        """Close every file; an interrupted form leaves one that belongs to no complete part."""
         for file in self._files_to_close_on_error:
             file.close()
 
@@ -65,7 +65,7 @@ def _check_utf8(content: bytes | bytearray, field: str) -> None:
 
 
 def _check_charset(request: Request) -> None:
-    """Senders do not choose which of Python's decoders reads their text."""
+    """Refuse a charset other than UTF-8, so that senders cannot choose one of Python's decoders."""
     _, parameters = parse_options_header(request.headers["content-type"])
     if parameters.get(b"charset", b"utf-8").lower() != b"utf-8":
         raise UnsupportedFormat("the form's charset is not read here; send UTF-8")

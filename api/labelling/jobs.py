@@ -1,4 +1,4 @@
-"""Jobs: create, read, list, pause, resume, cancel, remove, estimate."""
+"""Routes of jobs: create, read, list, pause, resume, cancel, delete, estimate."""
 
 import hashlib
 from typing import Annotated
@@ -28,7 +28,9 @@ router = APIRouter(tags=["jobs"])
 
 _POLL_SECONDS = "1"
 _CREATED = documented_headers(
-    Location="where the job is", Retry_After="seconds after which to look at it", ETag="names the job as it is now"
+    Location="address of the job",
+    Retry_After="seconds until you should read it",
+    ETag="identifies this state of the job",
 )
 
 
@@ -46,7 +48,7 @@ async def create_job(
     key: IdempotencyKey,
     metrics: TheMetrics,
 ) -> Response:
-    """Check a data set, store it and queue its labelling; nothing is stored where any row is bad."""
+    """Check a data set, store it and queue its labelling. The service stores nothing if any row is bad."""
     receipt = await submit(
         submission.config,
         submission.source,
@@ -66,7 +68,7 @@ async def create_job(
 
 @router.post("/v1/jobs/estimate", openapi_extra=SUBMISSION_BODY, responses=problems(400, 408, 413, 415, 503, 507))
 async def estimate_job(submission: TheSubmission, application: TheApplication) -> EstimateBody:
-    """Check a data set as for a job and say what it would cost; nothing is stored."""
+    """Check a data set as for a job and estimate its cost. The service stores nothing."""
     work = estimate(
         submission.config,
         submission.source,
@@ -86,7 +88,7 @@ async def get_jobs(
     cursor: Cursor = None,
     job_status: Annotated[JobStatus | None, Query(alias="status")] = None,
 ) -> Page[JobBody]:
-    """Jobs, newest first."""
+    """List jobs, newest first."""
     before = None
     scope = f"jobs {store.caller.project}"
     if cursor is not None:
@@ -104,10 +106,10 @@ async def get_jobs(
 @router.get(
     "/v1/jobs/{job_id}",
     response_model=JobBody,
-    responses={**problems(404, 503), 304: {"description": "The job is as the ETag sent has it"}},
+    responses={**problems(404, 503), 304: {"description": "The job still has the ETag of the request"}},
 )
 async def get_job(request: Request, job_id: TheJobId, store: TheStore) -> Response:
-    """A job; with `If-None-Match` only where it has changed."""
+    """Read a job; with `If-None-Match` only if it has changed."""
     answer = _answer(await read_job(store, job_id), status.HTTP_200_OK, {})
     return not_modified(request, answer.headers["ETag"]) or answer
 
@@ -119,7 +121,7 @@ async def get_job(request: Request, job_id: TheJobId, store: TheStore) -> Respon
     responses=problems(404, 409, 503),
 )
 async def pause_job(job_id: TheJobId, store: TheStore) -> Response:
-    """Let a job wait until it is resumed; it is paused at once, and what workers have begun is saved."""
+    """Pause a job at once, until somebody resumes it; workers save their current steps."""
     return _answer(await control.pause(store, job_id), status.HTTP_202_ACCEPTED, {"Retry-After": _POLL_SECONDS})
 
 
@@ -130,7 +132,7 @@ async def pause_job(job_id: TheJobId, store: TheStore) -> Response:
     responses=problems(404, 409, 503),
 )
 async def resume_job(job_id: TheJobId, store: TheStore) -> Response:
-    """Let a paused job go on where it stopped; one that waits for its backend or for tokens is tried at once."""
+    """Resume a paused job; workers retry a job that waits for its backend or for tokens at once."""
     return _answer(await control.resume(store, job_id), status.HTTP_202_ACCEPTED, {"Retry-After": _POLL_SECONDS})
 
 
@@ -141,13 +143,13 @@ async def resume_job(job_id: TheJobId, store: TheStore) -> Response:
     responses=problems(404, 409, 503),
 )
 async def cancel_job(job_id: TheJobId, store: TheStore) -> Response:
-    """Ask a job to stop; it keeps the labels found so far."""
+    """Cancel a job; it keeps its labels so far."""
     return _answer(await control.cancel(store, job_id), status.HTTP_202_ACCEPTED, {"Retry-After": _POLL_SECONDS})
 
 
 @router.delete("/v1/jobs/{job_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 409, 503))
 async def delete_job(job_id: TheJobId, store: TheStore) -> None:
-    """Remove a finished job with its rows, labels and events; its Idempotency-Key is free again."""
+    """Delete a finished job with its rows, labels and events; its Idempotency-Key is free again."""
     await control.remove(store, job_id)
 
 
@@ -158,7 +160,7 @@ def _answer(job: Job, code: int, headers: dict[str, str]) -> Response:
 
 
 def not_modified(request: Request, etag: str) -> Response | None:
-    """304 where the reader's copy is still good (RFC 9110 §13.1.2: compared weakly), else nothing."""
+    """Return 304 if the reader's copy is still valid (RFC 9110 §13.1.2: weak comparison), else None."""
     known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
     if etag in known or known == ["*"]:
         return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers={"ETag": etag, "Cache-Control": "no-cache"})

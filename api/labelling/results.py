@@ -1,4 +1,4 @@
-"""What a job has found: label states, the labelled data set, the report."""
+"""Routes of a job's results: label states, the labelled data set, the report."""
 
 import hashlib
 import re
@@ -30,24 +30,24 @@ _FOR_SPREADSHEETS = f"is for format={in_words(form for form in ResultFormat if f
 _LONGEST_STEM = 120  # characters; file systems take 255 bytes, and a character may have four
 _DEVICE = re.compile(r"(CON|PRN|AUX|NUL|COM\d|LPT\d)\s*(\.|$)", re.IGNORECASE)
 _FORMULA_SAFE = (
-    "for CSV that is opened in a spreadsheet: every cell is quoted, and text that begins with = + - @, a tab or a line "
-    "break, which would be run as a formula, gets an apostrophe in front; such text is then not as it was sent"
+    "for CSV in a spreadsheet: quote every cell, and put an apostrophe before text that begins with = + - @, a tab or "
+    "a line break, which a spreadsheet would run as a formula; this changes such text"
 )
 _RAW_PROBABILITY = (
-    "one more column behind the others, icm_raw_probability: the probability of icm_label over the label set by the "
-    "language model's answers, pooled over all prompts for the row, before calibration; null where it is not known"
+    "add the last column icm_raw_probability: the probability of icm_label over the label set by the language "
+    "model's answers, pooled over all prompts for the row, before calibration; null if unknown"
 )
 
 
 class ReportFormat(StrEnum):
-    """What a report can be read as."""
+    """The formats of a report."""
 
     JSON = "json"
     HTML = "html"
 
 
 class Order(StrEnum):
-    """How label states are sorted."""
+    """The order of label states."""
 
     POSITION = "position"
     CONFIDENCE = "confidence"  # the least confident first
@@ -63,7 +63,7 @@ async def get_labels(
     cursor: Cursor = None,
     order: Order = Order.POSITION,
 ) -> Page[LabelBody]:
-    """Label states as they are now."""
+    """List the present label states."""
     scope = f"labels {job_id} {order}"
     after = None
     if cursor is not None:
@@ -85,7 +85,7 @@ async def get_labels(
     responses={
         **problems(404, 409, 503),
         200: {"description": "The labelled data set", "content": {kind: {} for kind in _MEDIA_TYPES}},
-        304: {"description": "The result is as the ETag sent has it"},
+        304: {"description": "The result still has the ETag of the request"},
     },
 )
 async def get_result(
@@ -94,14 +94,14 @@ async def get_result(
     store: TheStore,
     form: Annotated[ResultFormat, Query(alias="format")] = ResultFormat.JSONL,
     *,
-    partial: Annotated[bool, Query(description="also where the job failed or was cancelled: what there is")] = False,
+    partial: Annotated[bool, Query(description="accept a failed or cancelled job with its labels so far")] = False,
     formula_safe: Annotated[bool, Query(description=_FORMULA_SAFE)] = False,
     raw_probability: Annotated[bool, Query(description=_RAW_PROBABILITY)] = False,
 ) -> Response:
-    """The user's columns in their order, then icm_label, icm_confidence, icm_margin and icm_status."""
+    """Download your columns in their order, then icm_label, icm_confidence, icm_margin and icm_status."""
     result = await find_result(store, job_id, partial=partial, raw_probability=raw_probability)
     if formula_safe and not form.for_spreadsheets:
-        raise InvalidInput("the result cannot be given so", [Fault(_FOR_SPREADSHEETS, field="formula_safe")])
+        raise InvalidInput("the result cannot have this form", [Fault(_FOR_SPREADSHEETS, field="formula_safe")])
     headers = {"Content-Disposition": content_disposition(f"{_stem(result.job)}.{form}")}
     if result.is_complete:
         asked = {"formula_safe": formula_safe, "raw_probability": raw_probability}
@@ -117,7 +117,7 @@ async def get_result(
 
 _REPORT_ANSWERS: dict[int | str, dict[str, Any]] = {
     **problems(404, 503),
-    200: {"description": "The report, as JSON or as one page that needs nothing else", "content": {"text/html": {}}},
+    200: {"description": "The report, as JSON or as one self-contained page", "content": {"text/html": {}}},
 }
 
 
@@ -126,9 +126,11 @@ async def get_report(
     request: Request,
     job_id: TheJobId,
     store: TheStore,
-    form: Annotated[ReportFormat | None, Query(alias="format", description="as Accept has it if not given")] = None,
+    form: Annotated[
+        ReportFormat | None, Query(alias="format", description="default: the format that Accept names")
+    ] = None,
 ) -> Response:
-    """How far the labels deserve trust, and why."""
+    """Read how far you can trust the labels, and why."""
     found = await report(store, job_id)
     body = ReportBody.model_validate(found)
     headers = {"Vary": "Accept"}
@@ -139,14 +141,14 @@ async def get_report(
 
 
 def _preferred(request: Request) -> ReportFormat:
-    """JSON, unless HTML is asked for by name, as browsers do."""
+    """JSON, unless the request names HTML, as browsers do."""
     accepted = request.headers.get("accept", "")
     wants_html = "text/html" in accepted and "application/json" not in accepted
     return ReportFormat.HTML if wants_html else ReportFormat.JSON
 
 
 def _etag(result: Result, form: str) -> str:
-    """Names the bytes of a finished job's result, which never change."""
+    """The ETag of a finished job's result, whose bytes never change."""
     named = f"{result.job.id} {result.job.finished_at} {form}"
     return f'"{hashlib.sha256(named.encode()).hexdigest()[:32]}"'
 
@@ -156,9 +158,9 @@ def _stem(job: Job) -> str:
 
 
 def content_disposition(filename: str) -> str:
-    """A download's name as RFC 6266 wants it: plain for old readers, in full for the others.
+    """The name of a download by RFC 6266: in ASCII for old readers, in full for the others.
 
-    What systems read as a path, a device or an invisible turn of direction is replaced.
+    Replaces characters that systems read as a path, a device or an invisible change of writing direction.
     """
     name = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in filename)
     stem, dot, ending = name.rpartition(".")

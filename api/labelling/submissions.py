@@ -1,4 +1,4 @@
-"""Reads the body of a submission: a multipart upload, or JSON with the examples inside."""
+"""Read the body of a submission: a multipart upload, or JSON with inline examples."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -27,8 +27,8 @@ from service.settings import ServerSettings, UploadSettings
 
 T = TypeVar("T")
 
-MAX_INLINE_BYTES = 10_000_000  # a JSON body is held in memory; longer data sets come as files
-MAX_INLINE_VALUES = 1_000_000  # an empty list has two bytes in JSON and dozens in memory
+MAX_INLINE_BYTES = 10_000_000  # the API holds a JSON body in memory; send longer data sets as files
+MAX_INLINE_VALUES = 1_000_000  # an empty list takes two bytes in JSON and dozens in memory
 _UNPACKING_AT_ONCE = 2
 _LONGEST_WAIT_SECONDS = 120.0  # for a turn at being checked; whoever waits longer gets 503
 _MAX_CONFIG_BYTES = 1_000_000
@@ -37,19 +37,19 @@ _PARTS = ("dataset", "config")
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A configuration and the data set it is about."""
+    """A configuration and its data set."""
 
     config: JobConfig
     source: RowSource
     gone: asyncio.Event  # set once the client has left
 
     def check_wanted(self) -> None:
-        """Raises RequestTooSlow where the client has left."""
+        """Raise RequestTooSlow if the client has left."""
         if self.gone.is_set():
             raise RequestTooSlow("the client left before the answer")
 
     async def while_wanted(self, work: Coroutine[Any, Any, T]) -> T:
-        """What comes of the work, which is cancelled once the client has left. Raises RequestTooSlow then."""
+        """Run the work, and cancel it if the client leaves. Raises RequestTooSlow then."""
         tasks = working, leaving = asyncio.ensure_future(work), asyncio.create_task(self.gone.wait())
         try:
             await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -64,15 +64,15 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
-    """What the process has for submissions, shared by all of them."""
+    """Resources of the process that all submissions share."""
 
     turns: Turns
     spool: Spool
-    unpacking: CapacityLimiter  # of Parquet files; each takes the memory that the limits allow
+    unpacking: CapacityLimiter  # limits Parquet readers, each of which may take the memory that the limits allow
 
 
 def rooms_of(server: ServerSettings) -> Rooms:
-    """As much as the operator allows."""
+    """Build the resources by the operator's settings."""
     return Rooms(
         turns=Turns(server.uploads_at_once, _LONGEST_WAIT_SECONDS),
         spool=Spool(server.min_free_bytes),
@@ -81,7 +81,7 @@ def rooms_of(server: ServerSettings) -> Rooms:
 
 
 async def _read_submission(request: Request, application: TheApplication, store: TheStore) -> AsyncIterator[Submission]:
-    """The submission in this request, once it is its turn; a file is there until the endpoint has returned."""
+    """Yield the submission of this request at its turn; its file exists until the endpoint returns."""
     limits = _limits(application.settings.upload)
     rooms: Rooms = request.app.state.rooms
     project = store.caller.project
@@ -106,7 +106,7 @@ async def _read_submission(request: Request, application: TheApplication, store:
             raise UnsupportedFormat(f"Content-Type {other or '(none)'} is not read here; send {expected}")
 
 
-# Its turn and its file end with the endpoint; the answer may take its reader long.
+# The turn and the file end with the endpoint, since a slow reader may take long for the answer.
 TheSubmission = Annotated[Submission, Depends(_read_submission, scope="function")]
 
 
@@ -144,7 +144,7 @@ async def _inline(body: bytes, limits: Limits, gone: asyncio.Event) -> tuple[Sub
 
 @asynccontextmanager
 async def _noticed_leaving(request: Request) -> AsyncIterator[asyncio.Event]:
-    """Set once the client has left; the body was read before."""
+    """Yield an event that is set once the client leaves, after the body has been read."""
     gone = asyncio.Event()
 
     async def notice() -> None:
@@ -162,7 +162,7 @@ async def _noticed_leaving(request: Request) -> AsyncIterator[asyncio.Event]:
 
 @asynccontextmanager
 async def _cancelled_when(gone: asyncio.Event, source: FileSource | InlineSource) -> AsyncIterator[None]:
-    """Nobody reads on for a client who has left."""
+    """Stop reading the source once the client leaves."""
 
     async def cancel() -> None:
         await gone.wait()
@@ -194,10 +194,10 @@ async def _uploaded(
 
 
 def _check_parts(form: FormData) -> None:
-    """A part that nobody reads, or one of two with the same name, would be left out in silence."""
+    """Refuse unknown and duplicate parts, which the API would otherwise ignore silently."""
     names = [name for name, _ in form.multi_items()]
     faults = [Fault("there is no such part", field=name) for name in names if name not in _PARTS]
-    faults += [Fault("is there more than once", field=name) for name in _PARTS if names.count(name) > 1]
+    faults += [Fault("occurs more than once", field=name) for name in _PARTS if names.count(name) > 1]
     if faults:
         raise InvalidConfig("the form must have `dataset` and `config`, once each, and nothing else", faults)
 

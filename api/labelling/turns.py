@@ -1,4 +1,4 @@
-"""Turns at being checked and stored: few data sets at once, shared fairly between projects."""
+"""Turns for checking and storing data sets: few at once, shared fairly between projects."""
 
 import asyncio
 from collections import Counter, deque
@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 
 from service.errors import Overloaded, RequestTooSlow
 
-SMALL_BYTES = 16_000  # a data set that is no larger takes no turn from those that are
+SMALL_BYTES = 16_000  # a data set up to this size takes no turn from larger ones
 SMALL_AT_ONCE = 3  # with large ones, streams and downloads fewer than the database has connections by default
 
 
 class Turns:
-    """Lets few data sets be checked and stored at once, so that others get at the processor and the database.
+    """Limit the data sets that the process checks and stores at once, so that others get processor and database.
 
-    Large and small ones wait in lines of their own; what waits is on the disk or short.
+    Large and small ones wait in separate queues; waiting data sets are on the disk or short.
     """
 
     def __init__(self, large_at_once: int, wait_seconds: float) -> None:
@@ -24,7 +24,7 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, size_bytes: int, project: str = "", gone: asyncio.Event | None = None) -> AsyncIterator[None]:
-        """Go on when it is this data set's turn. Raises Overloaded, and RequestTooSlow once its sender is `gone`."""
+        """Wait for this data set's turn. Raises Overloaded, and RequestTooSlow once its sender is `gone`."""
         line = self._small if size_bytes <= SMALL_BYTES else self._large
         try:
             async with asyncio.timeout(self._wait_seconds):
@@ -38,7 +38,7 @@ class Turns:
 
 
 class _Line:
-    """Gives the next turn to the project that has fewest just now, among these to the one that waits longest."""
+    """Give the next turn to the project with the fewest current turns; among equals, to the longest waiting one."""
 
     def __init__(self, at_once: int) -> None:
         self._free = at_once
@@ -46,7 +46,7 @@ class _Line:
         self._waiting: deque[tuple[str, asyncio.Future[None]]] = deque()
 
     async def enter(self, project: str, gone: asyncio.Event) -> None:
-        """Return when it is this one's turn. Raises RequestTooSlow once its sender is gone."""
+        """Wait for the turn. Raises RequestTooSlow once the sender is gone."""
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append((project, turn))
         self._let_in()
@@ -63,13 +63,13 @@ class _Line:
             raise RequestTooSlow("the client left before it was its turn; nothing of its data set was kept")
 
     def leave(self, project: str) -> None:
-        """The turn is over."""
+        """End the turn."""
         self._free += 1
         self._having[project] -= 1
         self._let_in()
 
     def _give_up(self, project: str, turn: "asyncio.Future[None]") -> None:
-        if turn.done():  # it came at the same moment
+        if turn.done():  # the turn came at the same moment
             self.leave(project)
         else:
             self._waiting.remove((project, turn))

@@ -1,4 +1,4 @@
-"""What many uploads at once may have of the disk."""
+"""Limit the disk space of concurrent uploads."""
 
 import shutil
 import tempfile
@@ -6,22 +6,22 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 from service.errors import SpoolFull
 
-_MEASURED_BYTES = 8_000_000  # after so many the disk is looked at again
+_MEASURED_BYTES = 8_000_000  # bytes after which to check the disk again
 
 
 class Spool:
-    """The folder for temporary files, where uploads wait; some of its disk is left to others."""
+    """The folder of temporary files, where uploads wait; it leaves some disk space to others."""
 
     def __init__(self, min_free_bytes: int) -> None:
         self._min_free_bytes = min_free_bytes
 
     def check(self, more_bytes: int) -> None:
-        """Raise SpoolFull unless there is room for so many bytes more."""
+        """Raise SpoolFull unless there is room for this number of further bytes."""
         if shutil.disk_usage(tempfile.gettempdir()).free - more_bytes < self._min_free_bytes:
             raise SpoolFull("there is no room on the disk for this upload just now; nothing of it was kept")
 
     async def watched(self, stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-        """The same stream, as long as there is room. Raises SpoolFull."""
+        """Pass the stream on as long as there is room. Raises SpoolFull."""
         unmeasured = 0
         async for part in stream:
             unmeasured += len(part)

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond what FastAPI finds out by itself."""
+"""Additions to FastAPI's OpenAPI document."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ _EXAMPLES = [
     {"id": "1", "question": "What is the capital of France?", "choice": "Paris", "label": "True"},
     {"id": "2", "question": "What is the capital of France?", "choice": "Rome", "label": "False"},
 ]
-_ABOUT_KEYS = "An API key, `icm_...`; not needed where the API listens on the loopback address and nobody asks for one"
+_ABOUT_KEYS = "An API key, `icm_...`; not needed on a loopback address unless the operator requires keys"
 _DATASET_TYPES = (
     "application/jsonl, text/csv, application/vnd.apache.parquet, "
     "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet, application/gzip"
@@ -38,16 +38,16 @@ _CONFIG_SCHEMA = {"$ref": _REFERENCE.format(model="JobConfig")}
 
 
 def documented_headers(**described: str) -> dict[str, Any]:
-    """Headers that an answer always has, by name with _ for -, each with what it is for."""
+    """Document headers that an answer always has, by name with _ for -, each with its purpose."""
     return {
         name.replace("_", "-"): {"description": text, "required": True, "schema": {"type": "string"}}
         for name, text in described.items()
     }
 
 
-_RETRY_AFTER = documented_headers(Retry_After="seconds after which to ask again")
+_RETRY_AFTER = documented_headers(Retry_After="seconds until you should repeat the request")
 _TOLD_WITH = {
-    401: documented_headers(WWW_Authenticate="that an API key is needed"),
+    401: documented_headers(WWW_Authenticate="asks for an API key"),
     429: _RETRY_AFTER,
     503: _RETRY_AFTER,
     507: _RETRY_AFTER,
@@ -67,7 +67,7 @@ SUBMISSION_BODY: dict[str, Any] = {
                         "dataset": {
                             "type": "string",
                             "format": "binary",
-                            "description": "JSON lines, CSV with a header, or Parquet; each may be packed by gzip",
+                            "description": "JSON lines, CSV with a header, Parquet or Excel, perhaps packed by gzip",
                         },
                         "config": _CONFIG_SCHEMA,
                     },
@@ -95,7 +95,7 @@ SUBMISSION_BODY: dict[str, Any] = {
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The problem documents an endpoint may answer with; the disk of a database that can be away can be full (507)."""
+    """The possible problem documents of an endpoint; 503 implies 507, since the database's disk can be full."""
     full_disk = (507,) if 503 in statuses else ()
     return {status: _problem(status) for status in (*statuses, *full_disk, 422, 500)}
 
@@ -107,7 +107,7 @@ def _problem(status: int) -> dict[str, Any]:
 
 
 def install_openapi(app: FastAPI, *bodies: type[BaseModel]) -> None:
-    """Add the schemas that only hand-written parts of the document name, those of `bodies` among them."""
+    """Add the schemas that only hand-written parts of the document name, including those of `bodies`."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -134,7 +134,7 @@ def install_openapi(app: FastAPI, *bodies: type[BaseModel]) -> None:
 
 
 def _leave_out_null(document: dict[str, Any]) -> None:
-    """A parameter that is not given is absent: neither queries nor headers have a null."""
+    """Remove null from the types of parameters: queries and headers have no null."""
     for operations in document["paths"].values():
         for parameter in (
             parameter for operation in operations.values() for parameter in operation.get("parameters", ())
@@ -145,7 +145,7 @@ def _leave_out_null(document: dict[str, Any]) -> None:
 
 
 def _tell_who_may_ask(document: dict[str, Any]) -> None:
-    """Every operation's scope, and the answers to those who lack it or ask for another host, by the rules enforced."""
+    """Add every operation's scope, and the refusals without it or for another host, from the enforced rules."""
     schemes = document["components"].setdefault("securitySchemes", {})
     schemes["ApiKey"] = {"type": "http", "scheme": "bearer", "description": _ABOUT_KEYS}
     for path, operations in document["paths"].items():

@@ -1,6 +1,6 @@
 """OpenAPI links: which answer has the id or the cursor that another request needs (OpenAPI 3.1 §4.8.20).
 
-They are found by the shape of paths alone, so that a route that is added later is linked without saying so.
+The shape of paths alone determines them, so later routes get links automatically.
 """
 
 import re
@@ -12,7 +12,7 @@ _MAKES = "post"
 
 
 def add_links(document: dict[str, Any]) -> None:
-    """Tell for every answer that names something which operations take it."""
+    """Link every answer with an id or a cursor to the operations that take it."""
     paths = document["paths"]
     for path, operations in paths.items():
         one = _OF_ONE.fullmatch(path)

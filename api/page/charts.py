@@ -1,4 +1,4 @@
-"""Where things lie in the plots of the report: pure geometry, in the units of each plot's own view box."""
+"""Geometry of the report's plots, in the units of each plot's view box."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Turns values into coordinates along one axis."""
+    """Map values to coordinates along one axis."""
 
     lower: float
     upper: float
@@ -19,7 +19,7 @@ class Scale:
     end: float
 
     def __call__(self, value: float) -> float:
-        """The coordinate of a value, to a hundredth; the middle where all values are the same."""
+        """The coordinate of a value, to a hundredth; the middle if all values are equal."""
         extent = self.upper - self.lower
         part = (value - self.lower) / extent if extent else 0.5
         return round(self.start + part * (self.end - self.start), 2)
@@ -36,14 +36,14 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Dots that may be compared with each other."""
+    """Comparable dots on one scale."""
 
     name: str
     marks: Sequence[Mark]
 
 
 def ticks(lower: float, upper: float, wanted: int = 4) -> list[float]:
-    """Round numbers that span the range, about as many as wanted; of one value, that value to a hundredth."""
+    """Round numbers that span the range, about as many as requested; for one value, that value to a hundredth."""
     if not upper > lower:
         return [round(lower, 2)]
     rough = (upper - lower) / wanted
@@ -54,7 +54,7 @@ def ticks(lower: float, upper: float, wanted: int = 4) -> list[float]:
 
 
 def digits(marks: Iterable[float]) -> int:
-    """How many decimals write all of these round numbers in full, one at least."""
+    """The number of decimals that these round numbers need, at least one."""
     known = list(marks)
     return next(count for count in range(1, 11) if all(round(mark, count) == mark for mark in known))
 

@@ -1,4 +1,4 @@
-"""Writes the report as one page that needs nothing else: no script, no font, no request."""
+"""Render the report as one self-contained page, without scripts, fonts or requests."""
 
 import base64
 import hashlib
@@ -23,7 +23,7 @@ _HEADLINES = {
 
 
 def render_report(job: JobBody, report: ReportBody) -> str:
-    """The page; every text that came from outside is escaped."""
+    """Render the page; it escapes every text from outside."""
     return (
         _environment()
         .get_template("report.html")
@@ -41,7 +41,7 @@ def render_report(job: JobBody, report: ReportBody) -> str:
 
 @cache
 def content_security_policy() -> str:
-    """Nothing may be loaded, run, sent or framed, whatever a column or a label says; the style is known by its hash."""
+    """The page's policy: it may load, run, send and frame nothing; a hash identifies its style."""
     style = _environment().get_template("report.css").render()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return f"default-src 'none'; style-src 'sha256-{digest}'; {_NOWHERE}"
@@ -49,7 +49,7 @@ def content_security_policy() -> str:
 
 @cache
 def _environment() -> Environment:
-    """Templates are read and compiled once."""
+    """Read and compile the templates once."""
     environment = Environment(
         loader=PackageLoader("api.page"),
         autoescape=True,
@@ -65,22 +65,22 @@ def _environment() -> Environment:
 
 
 def count(number: float) -> str:
-    """A whole number with its thousands apart."""
+    """Format a whole number with separated thousands."""
     return f"{number:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def percent(share: float | None, digits: int = 0) -> str:
-    """A share of 0 to 1; a dash where it is not known."""
+    """Format a share of 0 to 1; a dash if unknown."""
     return UNKNOWN if share is None else f"{share * 100:.{digits}f}\N{NARROW NO-BREAK SPACE}%"
 
 
 def decimals(number: float | None, digits: int = 2) -> str:
-    """A number to so many digits, with a proper minus; a dash where it is not known."""
+    """Format a number with this many digits and a proper minus; a dash if unknown."""
     return UNKNOWN if number is None else f"{number:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as people say them; a dash where they are not known."""
+    """Format seconds for people; a dash if unknown."""
     if seconds is None:
         return UNKNOWN
     if seconds < 120:

@@ -18,8 +18,8 @@ from service.webhooks.addresses import LONGEST_URL
 M = TypeVar("M", bound=BaseModel)
 
 _MAX_BYTES = 20_000
-_ABOUT_URL = "https, to a public address; http and other addresses only where the operator allows them"
-_ABOUT_EVENTS = "what to tell; on creation the ends of jobs and pauses where it is left out"
+_ABOUT_URL = "https, to a public address; http and other addresses only if the operator allows them"
+_ABOUT_EVENTS = "events to report; by default the ends of jobs and pauses"
 _Url = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_URL)]
 _Events = Annotated[list[WebhookEvent], Field(min_length=1, max_length=len(WebhookEvent))]
 _Description = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -30,7 +30,7 @@ class _Request(BaseModel):
 
 
 class NewWebhookBody(_Request):
-    """An endpoint to be made."""
+    """A new webhook."""
 
     url: _Url = Field(description=_ABOUT_URL)
     events: _Events | None = Field(None, description=_ABOUT_EVENTS)
@@ -38,21 +38,21 @@ class NewWebhookBody(_Request):
 
 
 class WebhookChangeBody(_Request):
-    """What to change; the rest stays."""
+    """The properties to change; the others stay."""
 
     url: _Url | None = Field(None, description=_ABOUT_URL)
     events: _Events | None = None
     description: _Description | None = None
-    enabled: StrictBool | None = Field(None, description="false gives up what is still to be sent")
+    enabled: StrictBool | None = Field(None, description="false drops pending messages")
 
     def change(self) -> WebhookChange:
-        """The same for the use case."""
+        """Convert the body for the use case."""
         events = None if self.events is None else unique(self.events)
         return WebhookChange(url=self.url, events=events, description=self.description, enabled=self.enabled)
 
 
 class WebhookBody(Body):
-    """An endpoint; its secret is not told again."""
+    """A webhook, without its secret."""
 
     id: str
     object: Literal["webhook"] = "webhook"
@@ -60,36 +60,36 @@ class WebhookBody(Body):
     events: list[str]
     description: str
     enabled: bool
-    disabled_reason: str | None = Field(description="where the service has disabled it")
+    disabled_reason: str | None = Field(description="reason, if the service has disabled it")
     created_at: datetime
-    failing_since: datetime | None = Field(description="the first try in vain since the last success")
-    former_secret_until: datetime | None = Field(description="until then messages are also signed with the old secret")
+    failing_since: datetime | None = Field(description="time of the first failed attempt since the last success")
+    former_secret_until: datetime | None = Field(description="time until which the old secret signs as well")
 
 
 class WebhookWithSecret(WebhookBody):
-    """An endpoint with its secret, which is told this once."""
+    """A webhook with its secret, which only this answer shows."""
 
-    secret: str = Field(description="by which receivers verify what they get; whsec_ and Base64")
+    secret: str = Field(description="secret with which receivers verify messages; whsec_ and Base64")
 
 
 class WebhookList(BaseModel):
-    """All endpoints of the project, the oldest first."""
+    """The project's webhooks, oldest first."""
 
     object: Literal["list"] = "list"
     data: list[WebhookBody]
 
 
 class AttemptBody(Body):
-    """One try to deliver."""
+    """One attempt to deliver a message."""
 
     at: datetime
     seconds: float
-    status: int | None = Field(description="of the receiver's answer; null where none came")
-    error: str | None = Field(description="a name, a colon and a sentence; null of a success")
+    status: int | None = Field(description="status of the receiver's answer; null without an answer")
+    error: str | None = Field(description="a name, a colon and a sentence; null after a success")
 
 
 class DeliveryBody(Body):
-    """A message to an endpoint; `id` is its `webhook-id`."""
+    """A message to a webhook; `id` is its `webhook-id`."""
 
     id: str
     object: Literal["delivery"] = "delivery"
@@ -97,32 +97,32 @@ class DeliveryBody(Body):
     type: str
     status: DeliveryStatus
     created_at: datetime
-    tries: int = Field(description="since it was made or resent")
+    tries: int = Field(description="attempts since its creation or the last resend")
     next_try_at: datetime | None
     finished_at: datetime | None
     last_status: Annotated[int | None, BeforeValidator(lambda attempts: attempts[-1].status if attempts else None)] = (
-        read_at("attempts", description="of the last answer; null where none came")
+        read_at("attempts", description="status of the last answer; null without an answer")
     )
     last_error: Annotated[str | None, BeforeValidator(lambda attempts: attempts[-1].error if attempts else None)] = (
         read_at("attempts")
     )
-    attempts: list[AttemptBody] = Field(description="the oldest first")
+    attempts: list[AttemptBody] = Field(description="attempts, oldest first")
 
 
 def unique(events: list[WebhookEvent]) -> tuple[str, ...]:
-    """The events, each once, as they are stored."""
+    """Return each event once, in the form of the database."""
     return tuple(dict.fromkeys(event.value for event in events))
 
 
 def documented(body: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
-    """What the OpenAPI document says of a request's body."""
+    """Document a request's body for OpenAPI."""
     schema = {"$ref": f"#/components/schemas/{body.__name__}"}
     content = {"application/json": {"schema": schema, "example": example}}
     return {"requestBody": {"required": True, "content": content}}
 
 
 async def read_body(request: Request, body: type[M]) -> M:
-    """The JSON body of a request, read within bounds.
+    """Read the JSON body of a request, within limits.
 
     Raises UnsupportedFormat, PayloadTooLarge, and InvalidInput with a fault for each field.
     """

@@ -1,4 +1,4 @@
-"""Webhooks: make, read, change, remove, rotate, test; the log of what was sent, and sending again."""
+"""Routes of webhooks: create, read, change, delete, rotate, test; the log of messages, and resending."""
 
 import re
 from typing import Annotated
@@ -28,7 +28,7 @@ router = APIRouter(tags=["webhooks"])
 
 _WEBHOOK_ID = re.compile(r"wh_[0-9a-f]{32}")
 _DELIVERY_ID = re.compile(r"msg_[0-9a-f]{32}")
-_NO_STORE = "no-store"  # of answers with a secret in them
+_NO_STORE = "no-store"  # cache header of answers with a secret
 
 _CREATE = documented(NewWebhookBody, {"url": "https://example.com/icm", "events": ["job.succeeded", "job.failed"]})
 _CHANGE = documented(WebhookChangeBody, {"description": "the archive", "enabled": True})
@@ -37,7 +37,7 @@ _CHANGE = documented(WebhookChangeBody, {"description": "the archive", "enabled"
 def _webhook_id(
     webhook_id: Annotated[str, Path(description="the webhook's id", examples=["wh_" + "0" * 32])],
 ) -> WebhookId:
-    """Ids that were never handed out do not reach the database."""
+    """Refuse malformed ids before they reach the database."""
     if not _WEBHOOK_ID.fullmatch(webhook_id):
         raise WebhookNotFound(f"there is no webhook {webhook_id!r}")
     return WebhookId(webhook_id)
@@ -52,7 +52,7 @@ def _delivery_id(
 
 
 def _policy(application: TheApplication) -> AddressPolicy:
-    """Where webhooks may lead; workers, who go by the same settings, have the last word."""
+    """The policy of webhook addresses. Workers apply the same settings again when they send."""
     settings = application.settings.webhooks
     return AddressPolicy(allowed=settings.networks, allow_http=settings.allow_http)
 
@@ -71,7 +71,7 @@ ThePolicy = Annotated[AddressPolicy, Depends(_policy)]
 async def create_webhook(
     request: Request, response: Response, application: TheApplication, policy: ThePolicy, store: TheStore
 ) -> WebhookWithSecret:
-    """Have an address told what happens to the project's jobs. The answer's secret is not shown again."""
+    """Create a webhook, which reports events of the project's jobs to an address. Only this answer shows the secret."""
     body = await read_body(request, NewWebhookBody)
     webhook = await endpoints.create_webhook(
         store,
@@ -87,39 +87,39 @@ async def create_webhook(
 
 @router.get("/v1/webhooks", responses=problems(503))
 async def get_webhooks(store: TheStore) -> WebhookList:
-    """All webhooks of the project, the oldest first."""
+    """List the project's webhooks, oldest first."""
     return WebhookList(data=[WebhookBody.model_validate(webhook) for webhook in await endpoints.list_webhooks(store)])
 
 
 @router.get("/v1/webhooks/{webhook_id}", responses=problems(404, 503))
 async def get_webhook(webhook_id: TheWebhookId, store: TheStore) -> WebhookBody:
-    """A webhook."""
+    """Read a webhook."""
     return WebhookBody.model_validate(await endpoints.read_webhook(store, webhook_id))
 
 
 @router.patch("/v1/webhooks/{webhook_id}", openapi_extra=_CHANGE, responses=problems(404, 413, 415, 503))
 async def change_webhook(request: Request, webhook_id: TheWebhookId, policy: ThePolicy, store: TheStore) -> WebhookBody:
-    """Change address, events, description, or whether anything is sent."""
+    """Change a webhook's address, events or description, or enable or disable it."""
     body = await read_body(request, WebhookChangeBody)
     return WebhookBody.model_validate(await endpoints.change_webhook(store, policy, webhook_id, body.change()))
 
 
 @router.delete("/v1/webhooks/{webhook_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(404, 503))
 async def delete_webhook(webhook_id: TheWebhookId, store: TheStore) -> None:
-    """Remove a webhook with its log; what is still to be sent is not."""
+    """Delete a webhook with its log and its pending messages."""
     await endpoints.delete_webhook(store, webhook_id)
 
 
 @router.post("/v1/webhooks/{webhook_id}/rotate", responses=problems(404, 503))
 async def rotate_webhook(response: Response, webhook_id: TheWebhookId, store: TheStore) -> WebhookWithSecret:
-    """Make a new secret, shown this once; for 24 hours messages are signed with the old one too."""
+    """Create a new secret, which only this answer shows; for 24 hours the old one signs as well."""
     response.headers["Cache-Control"] = _NO_STORE
     return WebhookWithSecret.model_validate(await endpoints.rotate_secret(store, webhook_id))
 
 
 @router.post("/v1/webhooks/{webhook_id}/test", status_code=status.HTTP_202_ACCEPTED, responses=problems(404, 409, 503))
 async def test_webhook(webhook_id: TheWebhookId, store: TheStore) -> DeliveryBody:
-    """Send a `webhook.test` message, whatever events the webhook wants."""
+    """Send a `webhook.test` message, whatever the events of the webhook."""
     return DeliveryBody.model_validate(await log.send_test(store, webhook_id))
 
 
@@ -127,7 +127,7 @@ async def test_webhook(webhook_id: TheWebhookId, store: TheStore) -> DeliveryBod
 async def get_deliveries(
     webhook_id: TheWebhookId, store: TheStore, signer: TheSigner, limit: Limit = 20, cursor: Cursor = None
 ) -> Page[DeliveryBody]:
-    """What the webhook was sent, or is still to be sent, newest first."""
+    """List the webhook's messages, sent and pending, newest first."""
     before = None
     scope = f"deliveries {webhook_id}"
     if cursor is not None:
@@ -148,5 +148,5 @@ async def get_deliveries(
     responses=problems(404, 409, 503),
 )
 async def resend_delivery(webhook_id: TheWebhookId, delivery_id: TheDeliveryId, store: TheStore) -> DeliveryBody:
-    """Send a message again under its old `webhook-id`, as often as a new one if need be."""
+    """Send a message again under its old `webhook-id`, with as many attempts as a new one."""
     return DeliveryBody.model_validate(await log.resend(store, webhook_id, delivery_id))

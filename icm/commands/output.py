@@ -1,4 +1,4 @@
-"""Standard output carries results and nothing else; whatever is only for the eye goes to standard error."""
+"""Standard output carries results and nothing else; notes for the eye go to standard error."""
 
 import json
 import sys
@@ -35,40 +35,40 @@ class Terminal(Console):
 
 
 def on_stdout() -> Terminal:
-    """For results."""
+    """The console for results."""
     return Terminal()
 
 
 def on_stderr() -> Terminal:
-    """For progress and errors."""
+    """The console for progress and errors."""
     return Terminal(stderr=True)
 
 
 def write_line(console: Console, line: str, *, style: str | None = None) -> None:
-    """One line, whatever is in it."""
+    """Write the text as one line, with control characters made visible."""
     console.print(visible_line(line), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def write_warnings(warnings: Iterable[str]) -> None:
-    """What is doubtful about a job, beside its results."""
+    """Write the warnings of a job to standard error."""
     for warning in warnings:
         write_line(on_stderr(), f"warning: {warning}")
 
 
 def write_json(document: Any) -> None:
-    """One JSON document on one line, at once."""
+    """Write a JSON document on one line and flush it."""
     sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
     sys.stdout.flush()
 
 
 class _PlainTable(Table):
     def add_row(self, *cells: RenderableType | None, **named: Any) -> None:
-        """A row whose cells are a line each."""
+        """Add a row whose cells are one line each."""
         super().add_row(*(visible_line(cell) if isinstance(cell, str) else cell for cell in cells), **named)
 
 
 def plain_table(*columns: str) -> Table:
-    """A table without lines around it, whose cells are shown as they are."""
+    """Build a table without borders, whose cells appear unchanged."""
     table = _PlainTable(box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -76,7 +76,7 @@ def plain_table(*columns: str) -> Table:
 
 
 def count(number: float) -> str:
-    """A large number, short: 940, 12.3k, 4.5M."""
+    """Format a large number briefly: 940, 12.3k, 4.5M."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if number >= size:
             return f"{number / (1e3 if letter == 'k' else size):.1f}{letter}"
@@ -84,13 +84,13 @@ def count(number: float) -> str:
 
 
 def known_lines(known: Mapping[str, int]) -> list[str]:
-    """An estimate's known rows in a line; none where there are none."""
+    """An estimate's known rows in one line; no line if there are none."""
     labels = ", ".join(f"{rows} {label}" for label, rows in known.items())
     return [f"{sum(known.values())} known rows: {labels}"] if known else []
 
 
 def summary_of(report: Mapping[str, Any]) -> list[str]:
-    """A report in a few lines: verdict with its reasons, labels, headline numbers, accuracy, baselines, cost."""
+    """Summarise a report: verdict with reasons, labels, headline numbers, accuracy, baselines, cost."""
     lines = [f"verdict: {report['verdict']}"]
     lines += [f"  {reason.get('verdict', '')}: {reason.get('message', reason)}" for reason in report.get("reasons", [])]
     shares = [f"{share['label']} {share['rows']}" for share in report.get("labels", [])]
@@ -113,7 +113,7 @@ def summary_of(report: Mapping[str, Any]) -> list[str]:
 
 
 def _unmatched_gold(report: Mapping[str, Any]) -> list[str]:
-    """Gold that is none of the labels, in a line; none where there is none."""
+    """Gold values that match no label, in one line; no line if there are none."""
     if not report.get("gold_rows_unmatched"):
         return []
     shown = ", ".join(f"{found['value']!r} in {found['rows']}" for found in report.get("gold_values_unmatched") or ())
@@ -121,7 +121,7 @@ def _unmatched_gold(report: Mapping[str, Any]) -> list[str]:
 
 
 def _headline(report: Mapping[str, Any]) -> list[str]:
-    """The numbers that the verdict rests on, as far as they are known."""
+    """The known numbers behind the verdict."""
     coherence, is_gain = report.get("coherence") or {}, (report.get("search") or {}).get("gain_nats") is not None
     figures = (
         ("gain_nats", "information gain" if is_gain else "gain over shuffled labels", "{:.3f} nats per row"),
@@ -134,7 +134,7 @@ def _headline(report: Mapping[str, Any]) -> list[str]:
 
 
 def _known_accuracy(found: Mapping[str, Any] | None) -> list[str]:
-    """The accuracy on known rows with its 95 % interval; nothing where there is none."""
+    """The accuracy on known rows with its 95 % interval; no line without it."""
     if not found:
         return []
     counts = f"{found['hits']} of {found['rows']}, {found['lower']:.2f} to {found['upper']:.2f}"

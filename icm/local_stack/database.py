@@ -1,4 +1,4 @@
-"""The database behind a service on this machine, for commands that speak to it without the API."""
+"""The database behind a service on this machine, for commands that use it without the API."""
 
 import asyncio
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ DEFAULT_FOLDER = Path("data")
 
 
 class NoDatabase(IcmError):
-    """There is no database where one was looked for."""
+    """The data folder has no database."""
 
 
 @contextmanager
 def opened(database_url: str | None, data_dir: Path | None) -> Iterator[str]:
-    """The URL of a database: that of the data folder where one is named, else the one given, else that of ./data.
+    """Yield the URL of a database: of the named data folder, else the given one, else of ./data.
 
-    An embedded database that `icm serve` runs is used as it is; one that does not run is run meanwhile.
+    If `icm serve` does not run the embedded database, this context runs it.
     Raises NoDatabase and EmbeddedPostgresError.
     """
     if database_url is not None and data_dir is None:

@@ -1,7 +1,7 @@
-"""Room kept in reserve on the disk of the embedded Postgres.
+"""Reserve room on the disk of the embedded Postgres.
 
-A server that cannot write its log of changes (WAL) ends, and cannot start again before there is
-room: recovery writes, too. A file that nobody needs is deleted then.
+A server that cannot write its write-ahead log (WAL) ends, and cannot start again before there is room, because
+recovery writes, too. Deleting the reserve, a file that nobody needs, makes that room.
 """
 
 import os
@@ -13,11 +13,11 @@ from pathlib import Path
 MIB = 1 << 20
 BALLAST_BYTES = 32 * MIB  # two segments of WAL, the unit in which it grows
 LITTLE_ROOM_BYTES = 32 * MIB  # with less the next segment or table may not fit
-AMPLE_ROOM_BYTES = 128 * MIB  # with as much beside it the disk reserve is laid again
+AMPLE_ROOM_BYTES = 128 * MIB  # with this much beside it, the reserve is written again
 
 
 class DiskReserve:
-    """A file of no use but its length, in the folder of the server; with a length of 0 there is none."""
+    """A file in the server's folder that only occupies room; a length of 0 means no reserve."""
 
     def __init__(
         self, folder: Path, *, size_bytes: int = BALLAST_BYTES, room_on: Callable[[Path], int] | None = None
@@ -33,11 +33,11 @@ class DiskReserve:
         return self._room_on(self._folder)
 
     def is_laid(self) -> bool:
-        """Whether there is something to drop."""
+        """Whether the reserve exists."""
         return self._file.exists()
 
     def lay(self) -> bool:
-        """Take up the room, where there is ample room beside it; whether the disk reserve is there afterwards."""
+        """Write the reserve if the disk has ample room beside it; return whether it exists afterwards."""
         if self.is_laid():
             return True
         if self.size_bytes == 0 or self.free_bytes < self.size_bytes + AMPLE_ROOM_BYTES:
@@ -46,14 +46,14 @@ class DiskReserve:
         try:
             self._write(unfinished)
             unfinished.rename(self._file)
-        except OSError:  # somebody else was faster in filling the disk
+        except OSError:  # somebody else has filled the disk meanwhile
             with suppress(OSError):
                 unfinished.unlink(missing_ok=True)
             return False
         return True
 
     def drop(self) -> bool:
-        """Give the room back; whether there was any."""
+        """Delete the reserve; return whether it existed."""
         try:
             self._file.unlink()
         except FileNotFoundError:
@@ -61,7 +61,7 @@ class DiskReserve:
         return True
 
     def _write(self, path: Path) -> None:
-        """Random bytes, since a file system may keep others without using any room for them."""
+        """Write random bytes, since a file system may compress others to nothing."""
         with path.open("wb") as file:
             path.chmod(0o600)
             for _ in range(self.size_bytes // MIB):

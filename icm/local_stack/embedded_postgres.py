@@ -1,7 +1,7 @@
 """A private Postgres server for laptops, the demo and tests, started from the binaries of the `embedded` extra.
 
-It listens on a Unix socket in a folder of its own that nobody else may enter, asks for a
-password all the same, and ends when this process ends, however that happens.
+It listens on a Unix socket in a folder that only its owner may enter, requires a password all the same, and ends
+when this process ends in whatever way.
 """
 
 import contextlib
@@ -37,16 +37,16 @@ _PR_SET_PDEATHSIG = 1
 _SYSTEM_FOLDER = Path("/var/lib/icm")
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 _ORDERLY = (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)  # fast shutdown, immediate shutdown, the end
-_ABRUPT = (signal.SIGQUIT, signal.SIGKILL)  # without writing everything out; the next start recovers
+_ABRUPT = (signal.SIGQUIT, signal.SIGKILL)  # without a checkpoint; the next start recovers
 _NO_ROOM = ("No space left on device", "Disk quota exceeded")  # as the server's log has it, in the C locale
-_ORPHANS = "shared memory block"  # processes of a killed server that have not noticed yet: the next one must wait
+_ORPHANS = "shared memory block"  # processes of a killed server are still running: the next one must wait
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
 def reachable_root(wished: Path) -> Path:
-    """The folder wished for, or one under /var/lib/icm where the server's user cannot reach it.
+    """Return the wished folder, or one under /var/lib/icm if the server's user cannot reach it.
 
-    For folders the user did not name; a folder that was named is used or refused.
+    Use it for default folders only: a folder that the user named is used or refused.
     """
     user = server_user()
     if user is None or user.reaches(wished):
@@ -56,7 +56,7 @@ def reachable_root(wished: Path) -> Path:
 
 
 def running_url(root: Path) -> str | None:
-    """Where to connect to the server that another process runs over this folder; None where none runs."""
+    """The URL of the server that another process runs over this folder; None if none runs."""
     root = root.absolute()
     try:
         told = (root / "data" / "postmaster.pid").read_text(encoding="utf-8").split("\n")
@@ -68,9 +68,9 @@ def running_url(root: Path) -> str | None:
 
 
 class EmbeddedPostgres:
-    """One server over one folder, used by one process at a time.
+    """One server over one folder, for one process at a time.
 
-    `root` holds `data`, `run` and the password, and is made if need be. `durable=False`
+    `root` holds `data`, `run` and the password; starting creates it. `durable=False`
     trades safety against power failure for speed, as tests may. Start it from the main
     thread: the server ends with the thread that started it.
     """
@@ -98,11 +98,11 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """Where to connect, password included; valid once started."""
+        """The URL to connect to, with the password; valid once started."""
         return _url(self._root, self._socket_folder)
 
     def start(self) -> None:
-        """Make the server if it is new, and start it. Raises EmbeddedPostgresError."""
+        """Initialise a new server, and start it. Raises EmbeddedPostgresError."""
         if threading.current_thread() is not threading.main_thread():
             raise EmbeddedPostgresError("start the embedded Postgres from the main thread; it ends with its thread")
         self._make_folders()
@@ -117,7 +117,7 @@ class EmbeddedPostgres:
             raise
 
     def restart(self) -> None:
-        """Run a server that has died again, without waiting for its recovery; `is_ready` tells of that.
+        """Restart a dead server without waiting for its recovery; `is_ready` reports that.
 
         Folder, socket and password stay. Raises EmbeddedPostgresError.
         """
@@ -125,7 +125,7 @@ class EmbeddedPostgres:
         self._server = self._spawn(postgres_programs(self._user, self._root / "programs"))
 
     def stop(self) -> None:
-        """End every connection and the server; nothing happens where it does not run."""
+        """End every connection and the server; do nothing if it does not run."""
         if self._server is not None:
             _end(self._server, _ORDERLY if self._durable else _ABRUPT)
             self._server = None
@@ -137,13 +137,13 @@ class EmbeddedPostgres:
             self._lock = None
 
     def failure(self) -> str | None:
-        """Why the server is not running any more, though nobody stopped it; None while all is well."""
+        """The reason of an unexpected end of the server; None while it runs."""
         if self._server is None or self._server.poll() is None:
             return None
         return f"the embedded Postgres ended with status {self._server.returncode}: {self._end_of_log()}"
 
     def is_ready(self) -> bool:
-        """Whether the server takes connections; the file in which it says so may still be its predecessor's."""
+        """Whether the server accepts connections; the file that says so may still be its predecessor's."""
         if self._server is None or self._server.poll() is not None:
             return False
         try:
@@ -153,9 +153,9 @@ class EmbeddedPostgres:
         return len(said) > _READY_LINE and said[0] == str(self._server.pid) and said[_READY_LINE].strip() == "ready"
 
     def ran_out_of_disk(self) -> bool:
-        """Whether the server says in the log of this run that it found no room on its disk.
+        """Whether the log of this run reports a full disk.
 
-        That log lies on the same disk, so silence proves nothing.
+        The log lies on the same disk, so silence proves nothing.
         """
         said = self._log_of_this_run()
         return any(words in said for words in _NO_ROOM)
@@ -201,12 +201,12 @@ class EmbeddedPostgres:
             raise EmbeddedPostgresError(f"{self._root}: another process uses this folder") from None
 
     def _end_leftover_server(self) -> None:
-        """Deal with what a killed predecessor left: its server, or only the file that speaks of one.
+        """Handle the leftovers of a killed predecessor: its server, or only its process id file.
 
-        The number in the file may belong to any process by now, after a restart of a
-        container for example, so the process is asked who it is. The file of a process that
-        is gone is left for Postgres to judge: by it a new server finds out that children of
-        the old one are still at work, and that it must not touch their data.
+        The number in the file may belong to any process by now, for example after a restart of a
+        container, so this method checks the process. It leaves the file of a dead process to
+        Postgres: a new server reads from it that children of the old one are still running, and
+        that it must not touch their data.
         """
         pid_file = self._root / "data" / "postmaster.pid"
         if not pid_file.exists():
@@ -222,7 +222,7 @@ class EmbeddedPostgres:
             pid_file.unlink(missing_ok=True)
 
     def _initialize(self, programs: Path) -> None:
-        """Make a database cluster, under another name until it is whole."""
+        """Create a database cluster, under another name until it is complete."""
         data, unfinished = self._root / "data", self._root / "data.unfinished"
         if data.exists():
             return
@@ -276,7 +276,7 @@ class EmbeddedPostgres:
             )
 
     def _run_until_ready(self, programs: Path) -> None:
-        """Start the server, again where the children of a killed one are still at work, and wait for it."""
+        """Start the server and wait for it; retry while children of a killed one are still running."""
         self._server = self._spawn(programs)
         deadline = time.monotonic() + START_SECONDS
         while not self.is_ready():
@@ -300,7 +300,7 @@ class EmbeddedPostgres:
 
 
 def _end_with_parent() -> Callable[[], None] | None:
-    """What the child runs before it becomes the server: ask for a fast shutdown once the parent is gone (Linux).
+    """Return a hook for the child (Linux): it requests a fast shutdown once the parent has died.
 
     Must come after the change of user, which clears the request; subprocess does it in this order.
     """
@@ -315,7 +315,7 @@ def _end_with_parent() -> Callable[[], None] | None:
 
 
 def _end(server: subprocess.Popen[bytes], ways: tuple[signal.Signals, ...]) -> None:
-    """Stop the server in the first of these ways that works."""
+    """Stop the server by these signals, until one works."""
     for how in ways:
         if server.poll() is not None:
             return
@@ -338,7 +338,7 @@ def _serves(pid: int, data: Path) -> bool:
 
 
 def _command_line(pid: int) -> list[str]:
-    """A process's program and arguments; empty where there is no such process."""
+    """A process's program and arguments; empty if there is no such process."""
     if Path("/proc").is_dir():
         try:
             return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").rstrip("\0").split("\0")

@@ -1,4 +1,4 @@
-"""Ports: sockets that hold one, and free ones for the inner parts of a service."""
+"""Sockets that hold a port, and free ports for the inner parts of a service."""
 
 import errno
 import os
@@ -9,19 +9,19 @@ from contextlib import ExitStack, contextmanager
 
 from icm.errors import IcmError
 
-# Below the range from which systems take ports for outgoing connections, so that none of
-# these can come in between choosing a port and listening on it.
+# Below the range of ports for outgoing connections, so that none of these can take a port
+# between our choice and our listening.
 _CANDIDATES = range(15_000, 32_000)
 _TRIES = 200
 _BACKLOG = 2048  # connections that wait to be accepted, as uvicorn has it
 
 
 class PortUnusable(IcmError):
-    """The address cannot be listened on; the text says why, and what to choose instead."""
+    """Nobody can listen on the address; the text gives the reason and an alternative."""
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port nobody listens on just now. Raises OSError where none is found."""
+    """Find a port that nobody listens on at the moment. Raises OSError if there is none."""
     for candidate in random.sample(_CANDIDATES, _TRIES):
         try:
             sockets = _listen(host, candidate)
@@ -35,9 +35,9 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 @contextmanager
 def listening(host: str, port: int) -> Iterator[list[socket.socket]]:
-    """Sockets that listen there, one for each address of the host; 0 is a free port. Raises PortUnusable.
+    """Yield listening sockets, one for each address of the host; port 0 means a free one. Raises PortUnusable.
 
-    Whoever holds them has the port, however many others try for it at the same moment.
+    Their holder has the port, even if others try for it at the same moment.
     """
     try:
         sockets = _listen(host, port or free_port(host))

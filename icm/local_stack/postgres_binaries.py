@@ -1,4 +1,4 @@
-"""Where the Postgres programs of the `embedded` extra lie, and which user may run them."""
+"""Find the Postgres programs of the `embedded` extra, and the user that may run them."""
 
 import importlib.util
 import os
@@ -15,22 +15,22 @@ _INSTALLATION = Path("pginstall18")
 
 
 class EmbeddedPostgresError(StorageUnavailable):
-    """The embedded Postgres cannot be started, or has died."""
+    """The embedded Postgres does not start, or has died."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerUser:
-    """The account that runs the server where we are root, which Postgres refuses to be."""
+    """The account that runs the server if we are root, since Postgres refuses to run as root."""
 
     uid: int
     gid: int
 
     def receive(self, path: Path) -> None:
-        """Become the owner of the file or folder."""
+        """Make this account the owner of the file or folder."""
         os.chown(path, self.uid, self.gid)
 
     def reaches(self, path: Path) -> bool:
-        """Whether this user may enter every folder above the path. Nothing is changed."""
+        """Whether this user may enter every folder above the path; changes nothing."""
         return self.barrier(path) is None
 
     def barrier(self, path: Path) -> Path | None:
@@ -48,7 +48,7 @@ class ServerUser:
 
 
 def server_user() -> ServerUser | None:
-    """The user to drop to, or None where we are not root and stay who we are."""
+    """The user to change to as root; None otherwise."""
     if os.geteuid() != 0:
         return None
     nobody = pwd.getpwnam("nobody")
@@ -56,11 +56,11 @@ def server_user() -> ServerUser | None:
 
 
 def postgres_programs(user: ServerUser | None, copy_to: Path) -> Path:
-    """The folder with `initdb` and `postgres`.
+    """Find the folder with `initdb` and `postgres`.
 
-    The package is found, not imported: importing it starts its own server management.
-    Where it is installed out of the user's reach its programs are copied once.
-    Raises EmbeddedPostgresError where the extra is not installed.
+    This function does not import the package, because importing it starts its own server management.
+    If the user cannot reach the installation, it copies the programs once.
+    Raises EmbeddedPostgresError without the extra.
     """
     found = importlib.util.find_spec(_PACKAGE)
     if found is None or found.origin is None:
@@ -75,7 +75,7 @@ def postgres_programs(user: ServerUser | None, copy_to: Path) -> Path:
 
 
 def _copied(package: Path, target: Path) -> Path:
-    """Copy what the server needs, in the same layout, since its libraries are found relative to it."""
+    """Copy the server's files in the same layout, since it finds its libraries by relative paths."""
     if target.exists():
         return target
     unfinished = target.with_name(f"{target.name}.{os.getpid()}")

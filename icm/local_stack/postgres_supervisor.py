@@ -1,4 +1,4 @@
-"""Keeps the embedded Postgres running: starts it again when it has died, and makes room when its disk is full."""
+"""Keep the embedded Postgres running: restart it after a death, and make room on a full disk."""
 
 import time
 from collections.abc import Callable
@@ -10,17 +10,17 @@ from icm.local_stack.supervisor import PartFailed
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
-MOST_DEATHS = 20  # in a row, which with the pauses between them is more than a minute
-SETTLED_SECONDS = 30.0  # a server that ran for so long and dies does so for a new reason
+MOST_DEATHS = 20  # in a row; with the pauses between them this takes more than a minute
+SETTLED_SECONDS = 30.0  # a server that ran longer than this dies for a new reason
 LOOK_SECONDS = 5.0  # between two looks at the disk
 
 Say = Callable[[str], None]
 
 
 class PostgresSupervisor:
-    """One embedded server and its disk reserve, if it has any. Call `check` often, from the main thread.
+    """Supervise one embedded server and its disk reserve. Call `check` often, from the main thread.
 
-    `say` gets a line for whoever runs the service whenever something happens that they should know.
+    `say` gets a line for the operator about every important change.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class PostgresSupervisor:
         self._clock = clock
         self._started = self._died = clock()
         self._deaths = 0
-        self._due: float | None = None  # when a dead server is to be started again
+        self._due: float | None = None  # when to restart a dead server
         self._is_back = True
         self._is_told_to_wait = False
         self._disk_is_full = False
@@ -40,22 +40,22 @@ class PostgresSupervisor:
 
     @property
     def url(self) -> str:
-        """Where to connect, password included; valid once started, and the same after every restart."""
+        """The URL to connect to, with the password; valid once started, and the same after every restart."""
         return self._postgres.url
 
     def start(self) -> None:
-        """Start the server and wait for it; the disk reserve is dropped if need be. Raises EmbeddedPostgresError."""
+        """Start the server and wait for it; drop the disk reserve if necessary. Raises EmbeddedPostgresError."""
         try:
             self._postgres.start()
         except EmbeddedPostgresError:
             if not self._postgres.ran_out_of_disk() or not self._reserve.drop():
                 raise
-            self._say(f"the disk is full: {self._reserve.size_bytes // MIB} MiB kept for this are given to Postgres")
+            self._say(f"the disk is full: Postgres gets the {self._reserve.size_bytes // MIB} MiB of the disk reserve")
             self._postgres.start()
         self._started = self._clock()
 
     def check(self) -> None:
-        """Do what is due. Raises PartFailed where the server dies again and again with room on its disk."""
+        """Restart the server if it is time. Raises PartFailed if it dies too often with room on its disk."""
         failure = self._postgres.failure()
         if failure is None:
             self._look_after()
@@ -65,7 +65,7 @@ class PostgresSupervisor:
             self._restart()
 
     def _plan(self, failure: str) -> None:
-        """The server has just died: decide when to start it again."""
+        """Decide when to restart a server that has just died."""
         now = self._clock()
         if self._is_back:
             self._died, self._is_back = now, False
@@ -76,23 +76,23 @@ class PostgresSupervisor:
             return
         self._deaths += 1
         if self._deaths > MOST_DEATHS:
-            raise PartFailed("postgres", "ends again and again", failure)
+            raise PartFailed("postgres", "died too often in a row", failure)
         pause = min(FIRST_PAUSE_SECONDS * 2.0 ** (self._deaths - 1), LONGEST_PAUSE_SECONDS)
-        what, _, _ = failure.partition(":")  # its log follows, and stays where it is
-        self._say(f"{what}; it is started again in {pause:g} s")
+        what, _, _ = failure.partition(":")  # the rest is its log, which stays in its file
+        self._say(f"{what}; it restarts in {pause:g} s")
         self._due = now + pause
 
     def _make_room(self) -> float:
-        """The server died of a full disk: how long to wait before it is tried again, for as often as it takes."""
+        """Drop the disk reserve after a death of a full disk; return the seconds until the next try, without limit."""
         dropped = self._reserve.drop()
         if dropped:
             self._say(
                 "the disk is full and the embedded Postgres has ended:"
-                f" {self._reserve.size_bytes // MIB} MiB kept for this are given to it; make room soon"
+                f" it gets the {self._reserve.size_bytes // MIB} MiB of the disk reserve; make room soon"
             )
         elif not self._is_told_to_wait:
             self._is_told_to_wait = True
-            self._say("the disk is full and the embedded Postgres has ended: it goes on once there is room")
+            self._say("the disk is full and the embedded Postgres has ended: it restarts once there is room")
         self._disk_is_full = True
         return FIRST_PAUSE_SECONDS if dropped else LONGEST_PAUSE_SECONDS
 
@@ -102,13 +102,15 @@ class PostgresSupervisor:
         try:
             self._postgres.restart()
         except (EmbeddedPostgresError, OSError) as error:
-            self._say(f"the embedded Postgres cannot be started: {error}")  # still dead, so it is planned for again
+            self._say(
+                f"the embedded Postgres does not start: {error}"
+            )  # it is still dead, so the next check plans another restart
 
     def _look_after(self) -> None:
         now = self._clock()
         if not self._is_back and self._postgres.is_ready():
             self._is_back, self._is_told_to_wait = True, False
-            self._say(f"the embedded Postgres is back after {now - self._died:.1f} s")
+            self._say(f"the embedded Postgres runs again after {now - self._died:.1f} s")
         if now >= self._next_look:
             self._next_look = now + LOOK_SECONDS
             self._look_at_disk()
@@ -120,8 +122,6 @@ class PostgresSupervisor:
             self._say(f"the disk of the embedded Postgres is full: {free // MIB} MiB are left; jobs wait for room")
         if free > AMPLE_ROOM_BYTES and self._disk_is_full:
             self._disk_is_full = False
-            self._say("there is room on the disk again")
+            self._say("the disk has room again")
         if not self._disk_is_full and not self._reserve.is_laid() and self._reserve.lay():
-            self._say(
-                f"{self._reserve.size_bytes // MIB} MiB of the disk are kept in reserve for the embedded Postgres"
-            )
+            self._say(f"the disk reserve keeps {self._reserve.size_bytes // MIB} MiB for the embedded Postgres")

@@ -1,4 +1,4 @@
-"""All parts of the service on this machine: database, inference server, API, workers."""
+"""Run all parts of the service on this machine: database, inference server, API, workers."""
 
 import json
 import os
@@ -23,13 +23,13 @@ from service.training_process.installed import can_train
 _MIGRATION_SECONDS = 120.0
 _READY_SECONDS = 120.0  # for the API; the inference server may have to download its language model first
 _RESTARTS = 3
-_RESTARTS_ONCE_READY = 20  # in a row, which with the pauses between them is more than a minute
-# A shard that kills its worker is given up after a few deaths (ICM_QUEUE__MAX_CRASHES), and one may follow the other;
-# a row that kills the inference server is found by a dozen deaths (service/jobs/running/isolation.py).
+_RESTARTS_ONCE_READY = 20  # in a row; with the pauses between them this takes more than a minute
+# The service gives up a shard that kills its worker after a few deaths (ICM_QUEUE__MAX_CRASHES), and several such
+# shards may follow; isolating a row that kills the inference server takes a dozen (service/jobs/running/isolation.py).
 _OFTEN_ONCE_READY = 200
-NOTICE_SECONDS = 10.0  # a person who waits longer wants to know what for
+NOTICE_SECONDS = 10.0  # a person who waits longer wants a reason
 _PROBE_SECONDS = 2.0
-_MODEL_UNUSABLE = 3  # how `python -m inference` ends where it cannot load the language model it was given
+_MODEL_UNUSABLE = 3  # exit status of `python -m inference` if it cannot load its language model
 _METRICS_PORT = "ICM_WORKER__METRICS_PORT"
 _BASES = "ICM_TRAINING__BASES"
 
@@ -37,15 +37,15 @@ Backends = Sequence[dict[str, Any]]
 
 
 class Stopped(Exception):
-    """The service was told to stop before it was ready."""
+    """A stop was requested before the service was ready."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StackOptions:
-    """What `icm serve` was told."""
+    """The options of `icm serve`."""
 
     data_folder: Path
-    folder_was_named: bool = True  # an unnamed one may be replaced where the database cannot use it
+    folder_was_named: bool = True  # the service may replace a default folder that the database cannot use
     host: str = "127.0.0.1"
     port: int = 8000
     listeners: tuple[int, ...] = ()  # descriptors of sockets that listen there; none: the API opens its own
@@ -58,27 +58,27 @@ class StackOptions:
 
     @property
     def url(self) -> str:
-        """Where the API answers for callers on this machine."""
+        """The URL of the API for callers on this machine."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     @property
     def database_folder(self) -> Path:
-        """Where the embedded Postgres keeps its files."""
+        """The folder of the embedded Postgres."""
         wished = self.data_folder / "postgres"
         return wished if self.folder_was_named else reachable_root(wished)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """The running parts; `check` says whether they still are."""
+    """The running parts; `check` supervises them."""
 
     options: StackOptions
     supervisor: Supervisor
     postgres: PostgresSupervisor | None = field(default=None)
 
     def check(self) -> None:
-        """Start again what may be started again. Raises PartFailed where a part is gone for good."""
+        """Restart dead parts. Raises PartFailed if a part died too often."""
         if self.postgres is not None:
             self.postgres.check()
         self.supervisor.check()
@@ -92,12 +92,12 @@ def running(
     say: Callable[[str], None],
     tell_stage: Callable[[str], None] | None = None,
 ) -> Iterator[Stack]:
-    """Start every part and wait until requests can be served; end them all at the end.
+    """Start every part and wait until the API serves requests; end all parts on leaving the context.
 
-    `say` gets a line whenever the database needs a person's eye, another part has died and is started
-    again, or the language model takes long to load; `tell_stage` one for everything that is waited for, those about
-    the language model among them. Raises PartFailed and EmbeddedPostgresError where a part
-    cannot be started, and Stopped where `is_stopping` says so before they all run.
+    `say` gets a line if the database needs a person's attention, another part dies and restarts, or the language
+    model takes long to load. `tell_stage` gets one for each stage of the start, including lines about the language
+    model. Raises PartFailed and EmbeddedPostgresError if a part does not start, and Stopped if `is_stopping` becomes
+    true before all parts run.
     """
     stage = tell_stage or _tell_nothing
     with ExitStack() as exits:
@@ -130,7 +130,7 @@ def _tell_nothing(_stage: str) -> None:
 
 @contextmanager
 def _keeping(options: StackOptions, say: Callable[[str], None]) -> Iterator[PostgresSupervisor]:
-    """The keeper of an embedded Postgres that is yet to be started, and is stopped at the end."""
+    """Build the supervisor of the embedded Postgres; the exit stack stops it."""
     server = EmbeddedPostgres(options.database_folder, durable=options.durable)
     reserve = DiskReserve(options.database_folder, size_bytes=BALLAST_BYTES if options.durable else 0)
     try:
@@ -143,7 +143,7 @@ def _start_inference(stack: Stack) -> str:
     port = free_port()
     chosen = () if stack.options.language_model is None else ("--model", stack.options.language_model)
     command = _python("inference", "--port", str(port), *chosen)
-    caches = {"TORCHINDUCTOR_CACHE_DIR": str(stack.options.data_folder / "torch")}  # else it litters /tmp
+    caches = {"TORCHINDUCTOR_CACHE_DIR": str(stack.options.data_folder / "torch")}  # otherwise torch fills /tmp
     part = Part(
         name="inference",
         command=command,
@@ -185,13 +185,13 @@ def _start_service(stack: Stack, environment: dict[str, str]) -> None:
 
 
 def metrics_port(number: int) -> dict[str, str]:
-    """The port that was asked for serves the first worker's metrics, the next one those of the second."""
+    """The requested port serves the first worker's metrics, the next port those of the second."""
     first = os.environ.get(_METRICS_PORT, "")
     return {_METRICS_PORT: str(int(first) + number - 1)} if first.isdecimal() and int(first) else {}
 
 
 def _environment(stack: Stack, backends: Backends) -> dict[str, str]:
-    """What API, workers and migrations read their settings from (service/settings.py)."""
+    """The environment from which API, workers and migrations read their settings (service/settings.py)."""
     options = stack.options
     url = options.database_url or (stack.postgres.url if stack.postgres is not None else "")
     without_proxy = [os.environ.get("NO_PROXY", ""), "127.0.0.1", "localhost"]
@@ -218,20 +218,20 @@ def training_bases(options: StackOptions) -> dict[str, str]:
 
 
 def api_settings(options: StackOptions) -> dict[str, str]:
-    """What goes before the environment that we were started in."""
+    """Variables that override our own environment."""
     without_keys = {"ICM_ACCESS__REQUIRED": "false"} if options.private else {}
-    # Our own inference server takes a while to load; whoever waits for the API wants to send a job.
+    # Our own inference server takes a while to load, and callers who wait for the API want to send a job.
     with_backend = {"ICM_SERVER__READY_WITH_BACKEND": "true"} if options.backends is None else {}
     return {**without_keys, **with_backend}
 
 
 def _python(module: str, *arguments: str) -> tuple[str, ...]:
-    """Run an installed module; -P keeps folders of the same name where we were started from out of it."""
+    """The command of an installed module; -P ignores folders of the same name in the current directory."""
     return (sys.executable, "-P", "-m", module, *arguments)
 
 
 class LoadingNotice:
-    """Says what the inference server is doing, whenever it has taken long over something new."""
+    """Print the last log line of the inference server if it loads for long."""
 
     def __init__(self, supervisor: Supervisor, say: Callable[[str], None]) -> None:
         self._supervisor = supervisor
@@ -240,14 +240,14 @@ class LoadingNotice:
         self._said = ""
 
     def when_due(self) -> None:
-        """Say it, if it is time to."""
+        """Print the line if it is time."""
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + NOTICE_SECONDS
-        line = self._supervisor.last_line("inference") or "nothing in its log yet"
+        line = self._supervisor.last_line("inference") or "its log is empty"
         if line != self._said:
             self._said = line
-            self._say(f"the language model is still being loaded: {line}")
+            self._say(f"the inference server still loads the language model: {line}")
 
 
 def _wait_for(

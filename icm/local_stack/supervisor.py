@@ -1,4 +1,4 @@
-"""Child processes that live and die together."""
+"""Start child processes, restart them, and end them together."""
 
 import ctypes
 import os
@@ -15,9 +15,9 @@ from types import TracebackType
 from typing import Self
 
 POLL_SECONDS = 0.1
-_GRACE_SECONDS = 15.0  # a worker finishes the step at hand, the API the requests in progress
-_SETTLED_SECONDS = 30.0  # a part that lived this long and dies has not failed to start
-_FIRST_PAUSE_SECONDS = 0.1  # before a part is started again; twice as long after each death in a row
+_GRACE_SECONDS = 15.0  # a worker finishes its current step, the API its running requests
+_SETTLED_SECONDS = 30.0  # a part that lived longer than this has not failed to start
+_FIRST_PAUSE_SECONDS = 0.1  # before a restart; twice as long after each death in a row
 _LONGEST_PAUSE_SECONDS = 5.0
 _TAIL_LINES = 15
 _PR_SET_PDEATHSIG = 1
@@ -26,20 +26,20 @@ _LOG_PREFIX = re.compile(r"^\S+ \[\w+ *\] ")  # time and level
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A program to be run. Parts of a later stage are stopped before those of an earlier one."""
+    """A program to run. The supervisor stops parts of a later stage before those of an earlier one."""
 
     name: str
     command: tuple[str, ...]
-    environment: Mapping[str, str] = field(default_factory=dict)  # beside our own
-    descriptors: tuple[int, ...] = ()  # that it inherits
+    environment: Mapping[str, str] = field(default_factory=dict)  # added to our own
+    descriptors: tuple[int, ...] = ()  # the part inherits them
     stage: int = 0
-    restarts: int = 0  # deaths in a row that are made good
-    misuse_status: int | None = None  # how it ends where it cannot use what it was given; its last line says why
-    restarts_once_ready: int = 0  # the same after `Supervisor.ready`, where that is more
+    restarts: int = 0  # deaths in a row after which it restarts
+    misuse_status: int | None = None  # its exit status for unusable arguments; its last line gives the reason
+    restarts_once_ready: int = 0  # the same after `Supervisor.ready`, if it is more
 
 
 class PartFailed(Exception):
-    """A part has ended that should not have, or did not do what it should; `log` is the end of its log."""
+    """A part has ended unexpectedly, or has not done its work; `log` is the end of its log."""
 
     def __init__(self, name: str, what: str, log: str) -> None:
         super().__init__(f"{name} {what}" + (f"; the end of its log:\n{log}" if log else ""))
@@ -48,7 +48,7 @@ class PartFailed(Exception):
 
 
 class PartMisused(PartFailed):
-    """A part cannot use what it was given; the text is what it said of it."""
+    """A part cannot use its arguments; the text is the part's own message."""
 
     def __init__(self, name: str, said: str) -> None:
         Exception.__init__(self, said)
@@ -57,14 +57,14 @@ class PartMisused(PartFailed):
 
 
 class _Child:
-    """One part, running or to be run again."""
+    """One part, running or waiting for its restart."""
 
     def __init__(self, part: Part, log_path: Path) -> None:
         self.part = part
         self._log_path = log_path
         self._log_start = log_path.stat().st_size if log_path.exists() else 0
         self._deaths = 0
-        self._due: float | None = None  # when a part that has died is started again
+        self._due: float | None = None  # when to restart a dead part
         self.restarts = part.restarts
         self._spawn()
 
@@ -78,17 +78,17 @@ class _Child:
                 stdout=log,
                 stderr=log,
                 pass_fds=self.part.descriptors,
-                process_group=0,  # a Ctrl-C in the terminal is for us; and what it starts can be ended with it
+                process_group=0,  # a Ctrl-C in the terminal is for us; and we can end its children with it
                 preexec_fn=_end_with_parent(),  # noqa: PLW1509 - one system call, prepared before the fork
             )
 
     @property
     def is_down(self) -> bool:
-        """Whether it has died, which is known, and is yet to be started again."""
+        """True between a noticed death and the restart."""
         return self._due is not None
 
     def revive(self, say: Callable[[str], None]) -> None:
-        """Start the part again after a pause if it has died. Raises PartFailed where it died too often in a row."""
+        """Restart the part after a pause if it has died. Raises PartFailed if it died too often in a row."""
         if self._due is not None:
             if time.monotonic() >= self._due:
                 self._due = None
@@ -106,15 +106,15 @@ class _Child:
             often = f", {self._deaths} times in a row" if self._deaths > 1 else ""
             raise self.failure(_how_it_ended(status) + often)
         pause = min(_FIRST_PAUSE_SECONDS * 2.0 ** (self._deaths - 1), _LONGEST_PAUSE_SECONDS)
-        say(f"{self.part.name} {_how_it_ended(status)}; it is started again in {pause:g} s")
+        say(f"{self.part.name} {_how_it_ended(status)}; it restarts in {pause:g} s")
         self._due = time.monotonic() + pause
 
     def failure(self, what: str) -> PartFailed:
-        """An error about this part, with what it wrote in this run."""
+        """Build an error about this part, with the end of its log of this run."""
         return PartFailed(self.part.name, what, "\n".join(self._lines()[-_TAIL_LINES:]))
 
     def last_line(self) -> str:
-        """The last thing it wrote in this run."""
+        """The last line of its log of this run."""
         return next(iter(self._lines()[-1:]), "")
 
     def _lines(self) -> list[str]:
@@ -123,25 +123,25 @@ class _Child:
             return log.read().decode(errors="replace").splitlines()
 
     def end_group(self) -> None:
-        """Kill what is left of it and of anything it started."""
+        """Kill the part and all its children."""
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):  # macOS says the latter of a group of zombies
+        except (ProcessLookupError, PermissionError):  # macOS raises the latter for a group of zombies
             return
 
 
 def _say_nothing(line: str) -> None:
-    """Whoever wants to hear of deaths says so."""
+    """Ignore notices by default."""
     del line
 
 
 class Supervisor:
-    """Runs parts with a log file each; left as a context manager, it ends all of them.
+    """Run parts with a log file each; leaving the context ends all of them.
 
-    `say` gets a line whenever a part has died and is to be started again.
+    `say` gets a line for every death of a part that the supervisor restarts.
 
-    Children die with this process however it ends (Linux). Use it from the main thread:
-    they end with the thread that started them.
+    On Linux children die with this process, however it ends. Use the supervisor from the main
+    thread: children end with the thread that started them.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Supervisor:
 
     @property
     def pids(self) -> dict[str, int]:
-        """The process of each part."""
+        """Process ids by part."""
         return {child.part.name: child.process.pid for child in self._children}
 
     def start(self, part: Part) -> None:
@@ -171,7 +171,7 @@ class Supervisor:
         self._children.append(self._child(part))
 
     def run(self, part: Part, *, timeout_seconds: float) -> None:
-        """Run a part to its end. Raises PartFailed where that is not a good one."""
+        """Run a part to its end. Raises PartFailed unless it ends with status 0 in time."""
         child = self._child(part)
         try:
             status = child.process.wait(timeout_seconds)
@@ -184,21 +184,21 @@ class Supervisor:
             raise child.failure(_how_it_ended(status))
 
     def last_line(self, name: str) -> str:
-        """What a part wrote last, empty where it has not written yet. Raises KeyError for a part that is not there."""
+        """The last line of a part's log, or an empty text. Raises KeyError for an unknown part."""
         return {child.part.name: child for child in self._children}[name].last_line()
 
     def check(self) -> None:
-        """Start again what has died. Raises PartFailed where a part died too often."""
+        """Restart dead parts. Raises PartFailed if a part died too often."""
         for child in self._children:
             child.revive(self._say)
 
     def ready(self) -> None:
-        """Every part has started well; from now on `restarts_once_ready` holds."""
+        """Note that every part has started well; from now on `restarts_once_ready` holds."""
         for child in self._children:
             child.restarts = max(child.part.restarts, child.part.restarts_once_ready)
 
     def stop(self) -> None:
-        """End every part, later stages first: politely, then not."""
+        """End every part, later stages first: by SIGTERM, then by SIGKILL."""
         latest_first = sorted(self._children, key=lambda child: -child.part.stage)
         for _, stage in groupby(latest_first, key=lambda child: child.part.stage):
             self._stop_together([child for child in stage if not child.is_down])
@@ -227,14 +227,14 @@ def _how_it_ended(status: int) -> str:
 
 
 def _end_with_parent() -> Callable[[], None] | None:
-    """What a child runs before it becomes its program: ask to be killed once its parent is gone (Linux)."""
+    """Return a hook for the child (Linux): it asks the kernel to kill the child once its parent has died."""
     if sys.platform != "linux":
         return None
     request, parent = ctypes.CDLL(None, use_errno=True).prctl, os.getpid()
 
     def ask() -> None:
         request(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-        if os.getppid() != parent:  # too late to be told
+        if os.getppid() != parent:  # the parent died before the request
             os.kill(os.getpid(), signal.SIGKILL)
 
     return ask

@@ -1,4 +1,4 @@
-"""A service of one's own for the length of a run, on free ports and with data that nobody keeps."""
+"""A private service for the length of a run, on free ports and with temporary data."""
 
 import json
 import os
@@ -12,13 +12,13 @@ from types import TracebackType
 
 from icm.errors import IcmError
 
-_STOP_SECONDS = 60.0  # each stage of parts has a quarter of it to end in good order
+_STOP_SECONDS = 60.0  # each stage of parts has a quarter of it to end in order
 
 
 class PrivateServiceFailed(IcmError):
-    """The private service did not come up or died; the text says which part, with the end of its log.
+    """The private service did not start or died; the text names the part and has the end of its log.
 
-    `exit_code` is the one that it ended with, where it said why.
+    `exit_code` is the service's exit code if it gave a reason.
     """
 
     def __init__(self, message: str, exit_code: int | None = None) -> None:
@@ -27,10 +27,10 @@ class PrivateServiceFailed(IcmError):
 
 
 class PrivateService:
-    """`icm serve` as a context manager; entered, it gives the URL.
+    """`icm serve` as a context manager that yields the URL.
 
-    It runs in a process of its own, which ends with this one however that happens. While it starts, `tell_stage` gets
-    a line for everything that it waits for.
+    It runs in a separate process, which ends with this one in whatever way. `tell_stage` gets a line for each stage of
+    its start.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class PrivateService:
         raise self._why()
 
     def _close(self, process: subprocess.Popen[bytes]) -> None:
-        """End the service and whatever it may have left in its process group."""
+        """End the service and all processes of its group."""
         try:
             if process.poll() is None:
                 process.terminate()

@@ -13,7 +13,7 @@ from service.records.work import UNKNOWN_ORIGIN, Lease, Origin
 
 
 class JobStatus(StrEnum):
-    """Where a job stands."""
+    """The state of a job."""
 
     QUEUED = "queued"  # stored; no worker has begun
     RUNNING = "running"  # at least one of its work items was claimed

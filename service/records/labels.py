@@ -7,7 +7,7 @@ from service.identifiers import Label, Row
 
 
 class LabelStatus(StrEnum):
-    """How much a row's label is worth."""
+    """The state of a row's label."""
 
     LABELED = "labeled"
     UNCERTAIN = "uncertain"  # the margin to the runner-up is small

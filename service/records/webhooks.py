@@ -10,7 +10,7 @@ TEST_EVENT = "webhook.test"
 
 
 class WebhookEvent(StrEnum):
-    """What can be told by a webhook: what happens to a job, its progress excepted."""
+    """The events that a webhook can report: all events of a job but its progress."""
 
     CREATED = "job.created"
     RUNNING = "job.running"
@@ -23,7 +23,7 @@ class WebhookEvent(StrEnum):
 
 
 class DeliveryStatus(StrEnum):
-    """Where a delivery stands."""
+    """The state of a delivery."""
 
     PENDING = "pending"  # to be sent, or to be sent again
     DELIVERED = "delivered"  # the receiver has answered 2xx

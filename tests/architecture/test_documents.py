@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "GLOSSARY.md", "CHANGELOG.md", "SECURITY.md")
-LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
+ANCHOR = re.compile(r"\]\((?!https?:)([^)#]*)#([^)]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 TARGET = re.compile(r"`?\bmake ([a-z]+)`?")
 SOURCES = ("service", "api", "workers", "icm", "inference", "training", "migrations", "benchmarks", "scripts", "tests")
 NAMED_IN_CODE = re.compile(
@@ -24,8 +26,45 @@ def document(request: pytest.FixtureRequest, root: Path) -> str:
     return (root / name).read_text("utf-8")
 
 
-def test_links_lead_to_files(document: str, root: Path) -> None:
-    assert [link for link in LINK.findall(document) if not (root / link).exists()] == []
+def pages(root: Path) -> list[Path]:
+    return [root / name for name in DOCUMENTS] + sorted((root / "docs").rglob("*.md"))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in HEADING.findall(page.read_text("utf-8")))
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+def lost_links(page: Path) -> list[str]:
+    """Links of a page to files or headings that do not exist."""
+    text = page.read_text("utf-8")
+    files = [link for link in LINK.findall(text) if not (page.parent / link).exists()]
+    targets = ((page.parent / file if file else page, anchor) for file, anchor in ANCHOR.findall(text))
+    return files + [anchor for target, anchor in targets if target.suffix == ".md" and anchor not in anchors(target)]
+
+
+def test_links_lead_to_files_and_headings(root: Path) -> None:
+    lost = {str(page.relative_to(root)): found for page in pages(root) if (found := lost_links(page))}
+    assert lost == {}
+
+
+def test_lost_links_are_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# A `heading` here\n[a](gone.md) [b](#a-heading-here) [c](page.md#gone) [d](https://example.com/#x)\n"
+    )
+    assert lost_links(page) == ["gone.md", "gone"]
+
+
+def test_every_page_is_two_clicks_from_the_readme(root: Path) -> None:
+    def linked(page: Path) -> set[Path]:
+        found = ((page.parent / link).resolve() for link in LINK.findall(page.read_text("utf-8")))
+        return {target for target in found if target.suffix == ".md"}
+
+    first = linked(root / "README.md")
+    near = first.union(*map(linked, first))
+    assert {str(page.relative_to(root)) for page in pages(root) if page.resolve() not in near} <= {"README.md"}
 
 
 def test_files_and_folders_that_are_named_exist(document: str, root: Path) -> None:

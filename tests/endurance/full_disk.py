@@ -112,7 +112,7 @@ def run() -> Outcome:
             first = client.create_job(pairs(200), CONFIG)
             client.wait(first.id)
             before = client.result(first.id, to=disk.parent / f"{disk.name}-before.jsonl")
-            trial.timed("ballast laid", lambda: trial.has_said("kept in reserve"))
+            trial.timed("ballast laid", lambda: trial.has_said("the disk reserve keeps"))
             _fill_under_data(trial, client)
             _fill_under_log(trial)
             trial.timed("new job after all", lambda: trial.ask("after all", posts=True) == httpx.codes.ACCEPTED)
@@ -138,24 +138,24 @@ def _fill_under_data(trial: Trial, client: Client) -> None:
     filler.unlink()
     trial.timed("202 after room", lambda: trial.ask("data, room again", posts=True) == httpx.codes.ACCEPTED)
     trial.timed("job under way ends", lambda: client.job(under_way.id).is_final)
-    trial.timed("told of room", lambda: trial.has_said("there is room"))
+    trial.timed("told of room", lambda: trial.has_said("has room again"))
 
 
 def _fill_under_log(trial: Trial) -> None:
     """Postgres ends for want of room; the disk reserve brings it back once, and room brings it back for good."""
     filler = fill(trial.disk)
     trial.write_log_until_it_ends()
-    trial.timed("ballast dropped", lambda: trial.has_said("are given to it"))
+    trial.timed("ballast dropped", lambda: trial.has_said("it gets the"))
     trial.timed("back by the disk reserve", lambda: trial.ask("log, ballast", posts=False) == httpx.codes.OK)
     fill(trial.disk)
     trial.write_log_until_it_ends()
-    trial.timed("ended without ballast", lambda: trial.has_said("goes on once there is room"))
+    trial.timed("ended without ballast", lambda: trial.has_said("restarts once there is room"))
     for _ in range(8):
         trial.ask("log, no room", posts=False)
         time.sleep(1.0)
     filler.unlink()
     trial.timed("back after room", lambda: trial.ask("log, room again", posts=False) == httpx.codes.OK)
-    trial.timed("ballast laid again", lambda: trial.has_said("kept in reserve", times=2))
+    trial.timed("ballast laid again", lambda: trial.has_said("the disk reserve keeps", times=2))
 
 
 @contextmanager

@@ -26,10 +26,7 @@ class PolarityTrial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchFacts:
-    """The search's facts by their names in the report; None if the search did not record one.
-
-    Utilities are those of the anchor.
-    """
+    """Facts that the search measured; null if it did not. Utilities are those of the anchor."""
 
     utility: float | None  # mean over all rows
     anchor_rows: int | None = None

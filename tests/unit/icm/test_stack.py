@@ -211,8 +211,8 @@ def test_what_a_language_model_takes_long_over_is_told_once(monkeypatch: pytest.
         loading.line = line
         notice.when_due()
         now[0] += NOTICE_SECONDS
-    assert [text.removeprefix("the language model is still being loaded: ") for text in said] == [
-        "nothing in its log yet",
+    assert [text.removeprefix("the inference server still loads the language model: ") for text in said] == [
+        "its log is empty",
         "converting the tokenizer",
         "reading the weights",
     ]

@@ -108,7 +108,7 @@ def test_a_part_that_was_ready_is_started_again_more_often_and_that_is_said(tmp_
         failure = failure_of(running)
     assert count.read_text().splitlines() == ["once"] * 4
     assert str(failure).startswith("inference was ended by SIGKILL, 4 times in a row")
-    assert said == [f"inference was ended by SIGKILL; it is started again in {pause} s" for pause in (0.1, 0.2, 0.4)]
+    assert said == [f"inference was ended by SIGKILL; it restarts in {pause} s" for pause in (0.1, 0.2, 0.4)]
 
 
 def test_a_part_that_was_never_ready_is_not_started_again(supervisor: Supervisor, tmp_path: Path) -> None:
