@@ -34,8 +34,8 @@ ACCEPTED = [kind for kind in KINDS if of(kind, accepted=True)]
 REFUSED = [kind for kind in KINDS if of(kind, accepted=False) and kind != "parquet"]
 # Files that may overwhelm their reader, and those that it reads to a value that it tells of.
 BURSTING = [case for case in of("parquet", accepted=False) if case.status == 413]
-UNREADABLE = [case for case in of("parquet", accepted=False) if case.status != 413 and case.line == case.field is None]
-READABLE = [case for case in of("parquet", accepted=False) if not (case.line == case.field is None)]
+UNREADABLE = [case for case in of("parquet", accepted=False) if case.status != 413 and not case.has_place]
+READABLE = [case for case in of("parquet", accepted=False) if case.has_place]
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ async def assert_refused_and_not_kept(cases: list[Case]) -> None:
 def told(case: Case, answer: httpx.Response) -> tuple[int, str, str, tuple[Any, Any]]:
     """What is told of a case, as the case has it; where it has no place, any place will do."""
     place = (None, None)
-    if case.line is not None or case.field is not None:
+    if case.has_place:
         fault = answer.json()["errors"][0]
         place = (fault["line"], fault["field"])
     said = case.told if case.told in answer.text else answer.text
