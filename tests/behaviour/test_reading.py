@@ -7,7 +7,7 @@ from service.errors import InvalidCursor, JobNotFound
 from service.identifiers import JobId
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER
-from service.records.jobs import Job, JobStatus, ShardStatus, StoredRequest
+from service.records.jobs import Job, JobStatus, StoredRequest
 from service.records.labels import LabelState, LabelStatus
 from tests.behaviour.stored import (
     ARROW_TYPES,
@@ -327,14 +327,6 @@ def unlabeled(position: int) -> LabelState:
     state = label_state(position, None, None)
     assert state.status is LabelStatus.UNLABELED
     return state
-
-
-async def test_a_cancelled_shard_keeps_the_job_failed_if_it_failed_before(store: Store) -> None:
-    job_id = await queued(store, 1, 1)
-    failing, running = await claimed(store), await claimed(store)
-    await finish(store, failing, ShardStatus.FAILED)
-    await finish(store, running, ShardStatus.SUCCEEDED)
-    assert (await job(store, job_id)).status is JobStatus.FAILED
 
 
 async def test_what_shards_say_of_their_search_is_kept_with_them(store: Store) -> None:
