@@ -3,16 +3,12 @@
 The cases of a kind are sent one after the other to one service, which has to bear that, too.
 """
 
-import os
-from collections.abc import Callable
-from typing import IO, Any
+from typing import Any
 
 import httpx
 import orjson
 import pytest
 
-from service.intake.bounds.limits import Limits
-from service.intake.unpacked.process import unpack
 from service.settings import Settings, UploadSettings
 from tests.hostile.case import Case
 from tests.hostile.corpus import CORPUS
@@ -36,31 +32,6 @@ REFUSED = [kind for kind in KINDS if of(kind, accepted=False) and kind != "parqu
 BURSTING = [case for case in of("parquet", accepted=False) if case.status == 413]
 UNREADABLE = [case for case in of("parquet", accepted=False) if case.status != 413 and not case.has_place]
 READABLE = [case for case in of("parquet", accepted=False) if case.has_place]
-
-
-@pytest.fixture
-def reader_without_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parquet files that harm no reader are read in this process: half a second less for each.
-
-    The process of its own, its limits and its end are what `tests/unit/intake/test_unpacking.py` and `test_bombs.py`
-    are about.
-    """
-
-    def run(file: IO[bytes], lines: IO[bytes], limits: Limits, check_wanted: Callable[[], None], form: str) -> Any:
-        with os.fdopen(os.dup(file.fileno()), "rb", buffering=0) as own:
-            outcome = unpack(own, os.dup(lines.fileno()), limits, form)
-        return Done(orjson.dumps(outcome, default=str))
-
-    monkeypatch.setattr("service.intake.unpacked.unpacking._run", run)
-
-
-class Done:
-    """A process that has ended well."""
-
-    returncode = 0
-
-    def __init__(self, said: bytes) -> None:
-        self.stdout = said
 
 
 async def sent(service: Service, case: Case) -> httpx.Response:
