@@ -78,6 +78,7 @@ async def test_a_parquet_file_with_values_that_cannot_be_used_is_refused_with_th
     await assert_refused_and_not_kept(READABLE)
 
 
+@pytest.mark.timeout(300)  # a process for each of them
 @pytest.mark.parametrize("cases", [BURSTING, UNREADABLE], ids=["bursting", "unreadable"])
 async def test_a_parquet_file_that_cannot_be_read_is_refused_and_not_kept(cases: list[Case]) -> None:
     await assert_refused_and_not_kept(cases)
