@@ -200,7 +200,7 @@ class EstimateBody(Body):
     tokens_trained: int = read_at(
         "usage",
         "tokens_trained",
-        description="tokens that trainings read, once for each epoch; part of tokens_computed",
+        description="that trainings read, once for each epoch; part of tokens_computed",
     )
     sample_prompt: str = Field(
         description="the first row behind one demonstration, whose label only illustrates the form"

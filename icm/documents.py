@@ -1,4 +1,4 @@
-"""The service's documents about jobs and trainings. Unknown statuses and fields are for newer clients and do no harm."""
+"""The service's documents about jobs and trainings. Unknown statuses and fields do no harm."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields

@@ -191,8 +191,8 @@ class SearchConfig(StrictModel):
     rounds: Whole = Field(4, ge=1, le=_MOST_ROUNDS, description="rounds of `bootstrap` and of `scalable`, at most")
     start: Start = Field(
         Start.ANCHOR,
-        description="the labels that the first trainings of `scalable` learn: those that a search of anchor_rows finds, or "
-        "random ones, which lead to the inverse of the right labels as often as not",
+        description="the labels that the first trainings of `scalable` learn: those that a search of anchor_rows "
+        "finds, or random ones, which lead to the inverse of the right labels as often as not",
     )
     batch_rows: Whole = Field(256, ge=2, le=_MOST_ROWS, description="rows of each batch of `iterative`")
     epochs: Whole = Field(3, ge=1, le=_MOST_ROUNDS, description="of each training of `scalable` and `iterative`")

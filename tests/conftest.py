@@ -15,6 +15,7 @@ from service.storage.engine import driver_address
 from service.storage.store import PostgresStore
 from tests.long import examples
 from tests.support.databases import DATABASES, database
+from tests.support.reading import read_here
 from tests.support.stores import ScratchStore, ThriftyStore, close_stores
 
 MAX_CRASHES = 3  # of the stores that tests are given
@@ -73,6 +74,12 @@ def stores_end() -> Iterator[None]:
     number = len(ScratchStore.open_stores)
     yield
     close_stores(number)
+
+
+@pytest.fixture
+def reader_without_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parquet files and workbooks are read by the test itself."""
+    read_here(monkeypatch)
 
 
 @pytest.fixture

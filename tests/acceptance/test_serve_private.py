@@ -70,7 +70,9 @@ def test_without_a_url_a_private_service_labels_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    ("how", "expected"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)], ids=["interrupted", "killed"]
+    ("how", "expected"),
+    [pytest.param(signal.SIGINT, 130, marks=pytest.mark.long), (signal.SIGKILL, -9)],
+    ids=["interrupted", "killed"],
 )
 def test_a_labelling_that_is_ended_leaves_nothing(
     command: list[str], temporary: Path, how: signal.Signals, expected: int

@@ -14,21 +14,16 @@ def test_every_import_contract_is_kept(root: Path) -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_no_process_outside_the_inference_server_loads_torch(root: Path) -> None:
-    modules = loaded_by(f"import {', '.join(PROCESSES)}", root)
-    assert modules.issuperset(PROCESSES)
+def test_no_process_outside_the_inference_server_loads_torch_nor_does_any_command(root: Path) -> None:
+    commands = "from icm.cli import ENTRIES; [entry.loaded() for entry in ENTRIES]"
+    modules = loaded_by(f"import {', '.join(PROCESSES)}; {commands}", root)
+    assert {*PROCESSES, "icm.commands.serve", "icm.commands.keys", "icm.client"} <= modules
     assert modules.isdisjoint(HEAVY)
 
 
 def loaded_by(script: str, root: Path) -> set[str]:
     told = [sys.executable, "-c", f"import sys; {script}; print(*sys.modules, sep='\\n', file=sys.stderr)"]
     return set(subprocess.run(told, cwd=root, check=True, capture_output=True, text=True).stderr.split())
-
-
-def test_no_command_loads_torch(root: Path) -> None:
-    modules = loaded_by("from icm.cli import ENTRIES; [entry.loaded() for entry in ENTRIES]", root)
-    assert {"icm.commands.serve", "icm.commands.keys", "icm.client"} <= modules
-    assert modules.isdisjoint(HEAVY)
 
 
 def test_help_and_version_load_no_client_and_no_database(root: Path) -> None:

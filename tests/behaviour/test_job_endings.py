@@ -79,6 +79,14 @@ async def test_a_failed_shard_fails_the_job_and_stops_the_others(store: Store) -
     assert await finish(store, running, WorkStatus.CANCELLED) is JobStatus.FAILED
 
 
+async def test_a_success_behind_a_failure_leaves_the_job_failed(store: Store) -> None:
+    job_id = await queued(store, 1, 1)
+    failing, running = await claimed(store), await claimed(store)
+    await finish(store, failing, ShardStatus.FAILED)
+    await finish(store, running, ShardStatus.SUCCEEDED)
+    assert (await job(store, job_id)).status is JobStatus.FAILED
+
+
 async def test_a_queued_job_is_cancelled_at_once(store: Store) -> None:
     job_id = await queued(store, 2, 1, anchor=True)
     cancelled = await cancel(store, job_id)

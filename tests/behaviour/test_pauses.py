@@ -219,12 +219,3 @@ async def test_time_in_a_pause_does_not_count_as_time_of_the_job() -> None:
     await resume(store, trying)
     clock.pass_by(4.0)
     assert await seconds_of(store, job_id) == 7.0
-
-
-async def test_time_in_a_pause_does_not_count_in_the_database_either(store: Store) -> None:
-    job_id = await queued(store)
-    await pause_for_no_time(store, await claimed(store))
-    first, second = await seconds_of(store, job_id), await seconds_of(store, job_id)
-    assert first == second
-    await resume(store, await claimed(store))
-    assert await seconds_of(store, job_id) >= first

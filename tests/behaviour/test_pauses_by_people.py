@@ -257,16 +257,16 @@ async def test_pauses_and_cancellations_at_once_end_in_a_cancellation(store: Sto
 
 async def test_a_pause_while_workers_claim_stops_each_of_them(store: Store) -> None:
     """Whoever claims before the pause hears of it by heartbeat, and nobody claims after it."""
-    job_id = await queued(store, *[1] * 6)
+    job_id = await queued(store, *[1] * 7)
+    long_before = await claimed(store)
     found = await asyncio.gather(
         *(claim(store, WorkerId(f"before-{i}")) for i in range(3)),
         put_on_hold(store, job_id),
         *(claim(store, WorkerId(f"after-{i}")) for i in range(3)),
     )
-    for shard in found:
-        if isinstance(shard, ClaimedShard):
-            assert await renew(store, shard) is True
-            await release(store, shard)
+    for shard in (long_before, *(shard for shard in found if isinstance(shard, ClaimedShard))):
+        assert await renew(store, shard) is True
+        await release(store, shard)
     assert await claim(store) is None
     assert (await job(store, job_id)).status is JobStatus.PAUSED
 
@@ -290,20 +290,6 @@ async def test_time_in_a_persons_pause_does_not_count_as_time_of_the_job() -> No
     assert await seconds_of(store, job_id) == 7.0
     resumed = [event.data["paused_seconds"] for event in await events(store, job_id) if event.type == "job.resumed"]
     assert resumed == [1000.0, 605.0]
-
-
-async def test_time_in_a_persons_pause_does_not_count_in_the_database_either(store: Store) -> None:
-    job_id = await queued(store)
-    await put_on_hold(store, job_id)
-    assert await seconds_of(store, job_id) == 0.0
-    await let_go_on(store, job_id)
-    await claimed(store)
-    before = await seconds_of(store, job_id)
-    await put_on_hold(store, job_id)
-    first, second = await seconds_of(store, job_id), await seconds_of(store, job_id)
-    assert first == second
-    await let_go_on(store, job_id)
-    assert await seconds_of(store, job_id) >= first >= before >= 0.0
 
 
 async def test_a_paused_job_has_no_estimate_of_the_time_left(store: Store) -> None:

@@ -330,14 +330,6 @@ def unlabeled(position: int) -> LabelState:
     return state
 
 
-async def test_a_cancelled_shard_keeps_the_job_failed_if_it_failed_before(store: Store) -> None:
-    job_id = await queued(store, 1, 1)
-    failing, running = await claimed(store), await claimed(store)
-    await finish(store, failing, WorkStatus.FAILED)
-    await finish(store, running, WorkStatus.SUCCEEDED)
-    assert (await job(store, job_id)).status is JobStatus.FAILED
-
-
 async def test_what_shards_say_of_their_search_is_kept_with_them(store: Store) -> None:
     job_id = await queued(store, 2, 1)
     await finish(store, await claimed(store), summary={"utility": -0.5})

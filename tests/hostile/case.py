@@ -30,6 +30,11 @@ class Case:
         """Whether a job is made."""
         return self.rows is not None
 
+    @property
+    def has_place(self) -> bool:
+        """Whether the problem tells a line or a field."""
+        return self.line is not None or self.field is not None
+
 
 def form(
     content: bytes | Callable[[], bytes],

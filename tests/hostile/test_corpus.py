@@ -3,16 +3,12 @@
 The cases of a kind are sent one after the other to one service, which has to bear that, too.
 """
 
-import os
-from collections.abc import Callable
-from typing import IO, Any
+from typing import Any
 
 import httpx
 import orjson
 import pytest
 
-from service.intake.bounds.limits import Limits
-from service.intake.unpacked.process import unpack
 from service.settings import Settings, UploadSettings
 from tests.hostile.case import Case
 from tests.hostile.corpus import CORPUS
@@ -34,33 +30,8 @@ ACCEPTED = [kind for kind in KINDS if of(kind, accepted=True)]
 REFUSED = [kind for kind in KINDS if of(kind, accepted=False) and kind != "parquet"]
 # Files that may overwhelm their reader, and those that it reads to a value that it tells of.
 BURSTING = [case for case in of("parquet", accepted=False) if case.status == 413]
-UNREADABLE = [case for case in of("parquet", accepted=False) if case.status != 413 and case.line == case.field is None]
-READABLE = [case for case in of("parquet", accepted=False) if not (case.line == case.field is None)]
-
-
-@pytest.fixture
-def reader_without_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parquet files that harm no reader are read in this process: half a second less for each.
-
-    The process of its own, its limits and its end are what `tests/unit/intake/test_unpacking.py` and `test_bombs.py`
-    are about.
-    """
-
-    def run(file: IO[bytes], lines: IO[bytes], limits: Limits, check_wanted: Callable[[], None], form: str) -> Any:
-        with os.fdopen(os.dup(file.fileno()), "rb", buffering=0) as own:
-            outcome = unpack(own, os.dup(lines.fileno()), limits, form)
-        return Done(orjson.dumps(outcome, default=str))
-
-    monkeypatch.setattr("service.intake.unpacked.unpacking._run", run)
-
-
-class Done:
-    """A process that has ended well."""
-
-    returncode = 0
-
-    def __init__(self, said: bytes) -> None:
-        self.stdout = said
+UNREADABLE = [case for case in of("parquet", accepted=False) if case.status != 413 and not case.has_place]
+READABLE = [case for case in of("parquet", accepted=False) if case.has_place]
 
 
 async def sent(service: Service, case: Case) -> httpx.Response:
@@ -90,7 +61,7 @@ async def assert_refused_and_not_kept(cases: list[Case]) -> None:
 def told(case: Case, answer: httpx.Response) -> tuple[int, str, str, tuple[Any, Any]]:
     """What is told of a case, as the case has it; where it has no place, any place will do."""
     place = (None, None)
-    if case.line is not None or case.field is not None:
+    if case.has_place:
         fault = answer.json()["errors"][0]
         place = (fault["line"], fault["field"])
     said = case.told if case.told in answer.text else answer.text
@@ -107,6 +78,7 @@ async def test_a_parquet_file_with_values_that_cannot_be_used_is_refused_with_th
     await assert_refused_and_not_kept(READABLE)
 
 
+@pytest.mark.timeout(300)  # a process for each of them
 @pytest.mark.parametrize("cases", [BURSTING, UNREADABLE], ids=["bursting", "unreadable"])
 async def test_a_parquet_file_that_cannot_be_read_is_refused_and_not_kept(cases: list[Case]) -> None:
     await assert_refused_and_not_kept(cases)

@@ -22,6 +22,7 @@ from tests.inference.tiny import (
     trie_size,
 )
 from tests.inference.windowed import REFUSED, WINDOWED, gemma3, mistral
+from tests.long import LONG
 
 LEAST_CACHE = CONTEXT_TOKENS + 32
 
@@ -46,7 +47,7 @@ def test_a_divide_and_conquer_tree_scores_as_if_unshared(engine: Engine) -> None
     assert largest_difference(engine, prompts, engine.score(prompts)) < 1e-5
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15 if LONG else 4, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_random_batches_score_as_if_alone_under_eviction(engine: Engine, seed: int) -> None:
     rng = Random(seed)

@@ -38,7 +38,9 @@ async def submitted(lab: Laboratory, count: int, search: dict[str, Any], workers
 
 
 @pytest.mark.parametrize(
-    ("search", "count"), [(PAPER, 20 if LONG else 8), (FOLDS, 120 if LONG else 72)], ids=["paper", "folds"]
+    ("search", "count"),
+    [pytest.param(PAPER, 20, marks=pytest.mark.long), (FOLDS, 120 if LONG else 72)],
+    ids=["paper", "folds"],
 )
 async def test_a_job_goes_on_by_itself_when_its_server_is_back(
     database_url: str, search: dict[str, Any], count: int

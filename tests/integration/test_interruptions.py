@@ -34,7 +34,9 @@ async def test_jobs_cancelled_at_random_steps_end_once_and_keep_what_they_have(d
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("search", "count"), [(PAPER, 20 if LONG else 8), (FOLDS, 120 if LONG else 72)], ids=["paper", "folds"]
+    ("search", "count"),
+    [pytest.param(PAPER, 20, marks=pytest.mark.long), (FOLDS, 120 if LONG else 72)],
+    ids=["paper", "folds"],
 )
 async def test_a_job_paused_and_resumed_at_random_moments_gives_the_same_bytes(
     database_url: str, search: dict[str, Any], count: int

@@ -30,6 +30,7 @@ def told(content: bytes) -> list[Fault]:
 VALUES = {"t": ["x", None], "i": [1, -2], "f": [0.5, 1.5], "b": [True, False], "l": [[1, 2], []], "s": [{"a": 1}, None]}
 
 
+@pytest.mark.usefixtures("reader_without_a_process")
 def test_values_are_kept_as_they_are() -> None:
     rows = read(parquet(pa.table(VALUES)), "a.parquet")
     assert [row.line for row in rows] == [1, 2]
@@ -41,6 +42,7 @@ def test_a_packed_file_is_read_too() -> None:
     assert len(read(packed, "a.parquet.gz")) == 2
 
 
+@pytest.mark.usefixtures("reader_without_a_process")
 def test_dictionaries_of_text_are_text() -> None:
     table = pa.table({"t": pa.array(["x", "y", "x"]).dictionary_encode()})
     assert [row.fields["t"] for row in read(parquet(table), "a.parquet")] == ["x", "y", "x"]
@@ -109,6 +111,7 @@ def test_more_rows_than_allowed_are_too_large() -> None:
         read(parquet(pa.table({"a": [1, 2, 3, 4]})), "a.parquet", limits=replace(SMALL, max_rows=3))
 
 
+@pytest.mark.usefixtures("reader_without_a_process")
 def test_dates_times_and_decimals_are_read_as_text_and_said() -> None:
     noon = dt.datetime(2020, 1, 31, 12, tzinfo=dt.UTC)
     columns = {

@@ -95,11 +95,13 @@ def test_cells_come_as_text_numbers_truth_and_dates_under_the_rows_of_the_sheet(
     assert log.assumptions == ()
 
 
+@pytest.mark.usefixtures("reader_without_a_process")
 def test_blank_rows_are_passed_over_and_numbers_stay_those_of_the_sheet() -> None:
     rows, _ = read(workbook(("S", [["claim"], ["a"], [None], ["b"]]), first=4))
     assert rows == [(5, {"claim": "a"}), (7, {"claim": "b"})]
 
 
+@pytest.mark.usefixtures("reader_without_a_process")
 def test_the_first_visible_sheet_with_cells_is_read_and_the_others_are_named() -> None:
     content = workbook(("Notes", [["x"], ["y"]]), ("Empty", []), ("Data", CLAIMS), ("More", CLAIMS), hidden="Notes")
     rows, log = read(content)
@@ -107,6 +109,7 @@ def test_the_first_visible_sheet_with_cells_is_read_and_the_others_are_named() -
     assert log.assumptions == ("the sheet 'Data' was read, and 'More' was not",)
 
 
+@pytest.mark.usefixtures("reader_without_a_process")
 def test_a_header_is_checked_as_that_of_csv_is() -> None:
     [(line, field, _)] = faults_of(workbook(("S", [["claim", "claim"], ["a", "b"]])))
     assert (line, field) == (1, "claim")
@@ -115,6 +118,7 @@ def test_a_header_is_checked_as_that_of_csv_is() -> None:
     assert log.assumptions == ("column 1 has no name in the header and is called 'unnamed_1'",)
 
 
+@pytest.mark.usefixtures("reader_without_a_process")
 def test_a_row_or_a_workbook_beyond_the_limits_is_refused() -> None:
     [(line, _, message)] = faults_of(workbook(("S", [["claim"], ["a" * (SMALL.max_row_bytes + 1)]])))
     assert (line, message) == (2, f"the row has more than {SMALL.max_row_bytes} bytes")

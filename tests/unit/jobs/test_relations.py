@@ -109,7 +109,6 @@ def test_a_list_in_a_relation_column_is_refused_by_name() -> None:
     assert caught.value.field == "tags"
 
 
-@pytest.mark.parametrize("blank", [None, "", " ", "\t\n", "\u00a0", "\u200b", "\ufeff"])
 @pytest.mark.parametrize(
     "relation",
     [
@@ -123,18 +122,17 @@ def test_a_list_in_a_relation_column_is_refused_by_name() -> None:
         {"kind": "pairs", "rule": "same_label", "column": "a"},
     ],
 )
-def test_rows_that_are_blank_in_a_column_of_a_relation_are_tied_by_nothing(
-    relation: dict[str, Any], blank: str | None
-) -> None:
+def test_rows_that_are_blank_in_a_column_of_a_relation_are_tied_by_nothing(relation: dict[str, Any]) -> None:
     task = task_with(relation)
-    rows = [{"a": blank, "b": b, "c": c} for b, c in ("xy", "xx", "yx", "yy")]
-    assert groups_of(task, rows) == [0, 1, 2, 3]
-    assert constraints_of(task, rows) == []
-    related = RelatedRows(task.relations)
-    for number, row in enumerate(rows):
-        related.add(row, str(number))
-    [count] = related.counts()
-    assert count.rows_left_blank == (0 if relation["kind"] == "pairs" else 4)
+    for blank in (None, "", " ", "\t\n", "\u00a0", "\u200b", "\ufeff"):
+        rows = [{"a": blank, "b": b, "c": c} for b, c in ("xy", "xx", "yx", "yy")]
+        assert groups_of(task, rows) == [0, 1, 2, 3], ascii(blank)
+        assert constraints_of(task, rows) == []
+        related = RelatedRows(task.relations)
+        for number, row in enumerate(rows):
+            related.add(row, str(number))
+        [count] = related.counts()
+        assert count.rows_left_blank == (0 if relation["kind"] == "pairs" else 4)
 
 
 def test_a_row_whose_relation_column_is_null_takes_no_part() -> None:

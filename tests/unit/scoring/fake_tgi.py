@@ -1,17 +1,12 @@
 """A fake text-generation-inference server: real HTTP on loopback, scores by a function, failures by plan."""
 
-import asyncio
 import math
 import re
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
 
-import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
@@ -104,19 +99,3 @@ class FakeTgi:
         left = {text: value for text, value in self.logprobs.items() if re.fullmatch(grammar["value"], text)}
         total = math.log(sum(map(math.exp, left.values())))
         return {text: value - total for text, value in left.items()}
-
-
-@contextmanager
-def serving(app: FastAPI) -> Iterator[str]:
-    """Serve on a free loopback port in a thread for as long as the body runs; gives the URL."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join()

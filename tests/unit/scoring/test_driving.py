@@ -125,9 +125,9 @@ def test_the_servers_wish_when_to_come_back_is_obeyed() -> None:
     in_simulated_time(scenario())
 
 
-@pytest.mark.parametrize("retry_after", [None, 1.0])
-@pytest.mark.parametrize("refuses", [False, True], ids=["queues", "refuses"])
-@pytest.mark.parametrize("slots", [1, 8, 64])
+@pytest.mark.parametrize(
+    ("slots", "refuses", "retry_after"), [(1, False, None), (8, True, None), (64, False, None), (64, True, 1.0)]
+)
 def test_throughput_is_near_ideal(slots: int, retry_after: float | None, *, refuses: bool) -> None:
     async def scenario() -> None:
         server, driving = Server(slots, 0.5, refuses, retry_after), executor(concurrency=128)

@@ -19,7 +19,6 @@ from service.search.prompting.planner import chain, leave_one_out
 from service.search.state.problem import Problem
 from tests.inference.served import served
 from tests.inference.tiny import CONTEXT_TOKENS, engine_of, llama
-from tests.unit.scoring.fake_tgi import serving
 from tests.unit.scoring.scorers import tgi_scorer, vllm_scorer
 
 TREE = PromptTree("a True b False ", (Query(Row(3), "c"),), (PromptTree("d True ", (Query(Row(7), "e"),)),))
@@ -66,7 +65,7 @@ class FakeEmbedded:
 
 @asynccontextmanager
 async def scorer_of(fake: FakeEmbedded, **options: Any) -> AsyncIterator[EmbeddedScorer]:
-    with serving(fake.app()) as url:
+    with served(fake.app()) as url:
         scorer = EmbeddedScorer("default", url, timeout_seconds=10, **options)
         try:
             yield scorer

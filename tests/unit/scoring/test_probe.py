@@ -49,8 +49,9 @@ async def test_a_server_without_defects_is_ready_and_told_in_full(kind: str) -> 
     )
 
 
-@pytest.mark.parametrize("block", [1, 8, 16, 32, 64, 128])
-@pytest.mark.parametrize("kind", SERVERS)
+@pytest.mark.parametrize(
+    ("kind", "block"), [*((kind, 32) for kind in SERVERS), *((SERVERS[0], block) for block in (1, 8, 64, 128))]
+)
 async def test_the_size_of_cache_blocks_is_found(kind: str, block: int) -> None:
     info = await probed(twin(kind, block=block))
     assert (info.prefix_cache, info.cache_block_tokens) == (True, block)

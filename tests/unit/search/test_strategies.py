@@ -8,7 +8,7 @@ from service.search.strategies.paper import Paper
 from tests.long import LONG
 from tests.toy import ToyWorld, drive
 
-RUNS = 100 if LONG else 40
+RUNS = 100 if LONG else 20
 ENOUGH = 0.95 * RUNS
 
 WORLDS = [
