@@ -82,8 +82,8 @@ async def test_a_failed_shard_fails_the_job_and_stops_the_others(store: Store) -
 async def test_a_success_behind_a_failure_leaves_the_job_failed(store: Store) -> None:
     job_id = await queued(store, 1, 1)
     failing, running = await claimed(store), await claimed(store)
-    await finish(store, failing, ShardStatus.FAILED)
-    await finish(store, running, ShardStatus.SUCCEEDED)
+    await finish(store, failing, WorkStatus.FAILED)
+    await finish(store, running, WorkStatus.SUCCEEDED)
     assert (await job(store, job_id)).status is JobStatus.FAILED
 
 

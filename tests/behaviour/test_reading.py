@@ -9,7 +9,6 @@ from service.ports.store import Store
 from service.records.access import LOCAL_CALLER
 from service.records.jobs import Job, JobStatus, StoredRequest
 from service.records.labels import LabelState, LabelStatus
-from service.records.work import WorkStatus
 from tests.behaviour.stored import (
     ARROW_TYPES,
     CONFIG,

@@ -8,12 +8,13 @@ from service.access.caller_store import CallerStore
 from service.errors import JobNotFound
 from service.identifiers import WorkerId, new_job_id
 from service.jobs.reporting.report import report
-from service.jobs.running.run import ShardOutcome, run_shard
+from service.jobs.running.run import run_shard
 from service.jobs.submission.submit import submit
 from service.ports.store import ProjectStore
 from service.records.access import LOCAL_CALLER
 from service.records.jobs import Job, JobStatus
 from service.records.labels import LabelStatus
+from service.records.work import WorkKind, WorkOutcome
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
 from tests.support.memory import MemoryStore
@@ -41,11 +42,12 @@ async def job(project_store: ProjectStore) -> Job:
     return receipt.job
 
 
-async def run(store: MemoryStore, *, stopped: bool = False) -> ShardOutcome:
+async def run(store: MemoryStore, *, stopped: bool = False) -> WorkOutcome:
     """A worker's turn at the shard; `stopped`: it is told to stop before it begins."""
     async with store.worker_unit() as unit:
-        claimed = await unit.shards.claim(WorkerId("worker"), 60.0)
-    assert claimed is not None
+        work = await unit.work.claim((WorkKind.LABEL,), WorkerId("worker"), 60.0)
+        assert work is not None
+        claimed = await unit.shards.of(work)
     stop = asyncio.Event()
     if stopped:
         stop.set()
@@ -53,7 +55,7 @@ async def run(store: MemoryStore, *, stopped: bool = False) -> ShardOutcome:
 
 
 async def test_a_run_to_its_end_labels_every_row(store: MemoryStore, project_store: ProjectStore, job: Job) -> None:
-    assert await run(store) is ShardOutcome.SUCCEEDED
+    assert await run(store) is WorkOutcome.SUCCEEDED
     found = await report(project_store, job.id)
     assert (found.job.status, found.job.progress.labeled) == (JobStatus.SUCCEEDED, 6)
     assert found.statuses[LabelStatus.UNLABELED] == 0
@@ -63,7 +65,7 @@ async def test_a_run_to_its_end_labels_every_row(store: MemoryStore, project_sto
 async def test_a_run_that_is_told_to_stop_says_so_and_finishes_nothing(
     store: MemoryStore, project_store: ProjectStore, job: Job
 ) -> None:
-    assert await run(store, stopped=True) is ShardOutcome.STOPPED
+    assert await run(store, stopped=True) is WorkOutcome.STOPPED
     assert (await report(project_store, job.id)).job.status is JobStatus.RUNNING
 
 
