@@ -13,10 +13,10 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from icm import calls
 from icm.async_trainings import AsyncTrainings
 from icm.async_webhooks import AsyncWebhooks
-from icm.calls import Call, Page
+from icm.calls import jobs as calls
+from icm.calls.call import Call, Document, Page
 from icm.data.files import saved
 from icm.data.tables import read_dataset, read_frame, read_table
 from icm.data.uploads import Source, prepared
@@ -94,9 +94,7 @@ class AsyncClient(Requests):
         with prepared(dataset, filename=filename) as upload:
             return await self._call(calls.create_job(upload, config, idempotency_key=idempotency_key))
 
-    async def estimate(
-        self, dataset: Source, config: Mapping[str, Any], *, filename: str | None = None
-    ) -> calls.Document:
+    async def estimate(self, dataset: Source, config: Mapping[str, Any], *, filename: str | None = None) -> Document:
         """Estimate the cost of a job, with a sample prompt and warnings. The service stores nothing."""
         with prepared(dataset, filename=filename) as upload:
             return await self._call(calls.estimate(upload, config))
@@ -109,7 +107,7 @@ class AsyncClient(Requests):
         """Iterate over all jobs, newest first; the client fetches them page by page."""
         return self._items(calls.jobs(status=status, page_size=100))
 
-    def labels(self, job_id: str, *, order: str = "position") -> AsyncIterator[calls.Document]:
+    def labels(self, job_id: str, *, order: str = "position") -> AsyncIterator[Document]:
         """Iterate over the present label states, by `position`, or by `confidence` from the lowest."""
         return self._items(calls.labels(job_id, order=order, page_size=PAGE_SIZE))
 
@@ -149,7 +147,7 @@ class AsyncClient(Requests):
             path = await self._call(self._download(job_id, Path(folder) / "result.parquet", "parquet", **flags))
             return await async_run(read, path)
 
-    async def report(self, job_id: str) -> calls.Document:
+    async def report(self, job_id: str) -> Document:
         """Read the report: how far you can trust the labels, and why."""
         return await self._call(calls.report(job_id))
 
@@ -157,7 +155,7 @@ class AsyncClient(Requests):
         """Download the report as one HTML page with plots; the file appears once it is complete."""
         return await self._call(calls.report_page(job_id, Path(to)))
 
-    async def models(self) -> list[calls.Document]:
+    async def models(self) -> list[Document]:
         """List the scoring backends for configurations, the default first."""
         return await self._call(calls.models())
 

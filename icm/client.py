@@ -14,8 +14,8 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from icm import calls
-from icm.calls import Call, Page
+from icm.calls import jobs as calls
+from icm.calls.call import Call, Document, Page
 from icm.data.files import saved
 from icm.data.tables import read_dataset, read_frame, read_table
 from icm.data.uploads import Source, prepared
@@ -95,7 +95,7 @@ class Client(Requests):
         with prepared(dataset, filename=filename) as upload:
             return self._call(calls.create_job(upload, config, idempotency_key=idempotency_key))
 
-    def estimate(self, dataset: Source, config: Mapping[str, Any], *, filename: str | None = None) -> calls.Document:
+    def estimate(self, dataset: Source, config: Mapping[str, Any], *, filename: str | None = None) -> Document:
         """Estimate the cost of a job, with a sample prompt and warnings. The service stores nothing."""
         with prepared(dataset, filename=filename) as upload:
             return self._call(calls.estimate(upload, config))
@@ -108,7 +108,7 @@ class Client(Requests):
         """Iterate over all jobs, newest first; the client fetches them page by page."""
         return self._items(calls.jobs(status=status, page_size=100))
 
-    def labels(self, job_id: str, *, order: str = "position") -> Iterator[calls.Document]:
+    def labels(self, job_id: str, *, order: str = "position") -> Iterator[Document]:
         """Iterate over the present label states, by `position`, or by `confidence` from the lowest."""
         return self._items(calls.labels(job_id, order=order, page_size=PAGE_SIZE))
 
@@ -148,7 +148,7 @@ class Client(Requests):
             path = self._call(self._download(job_id, Path(folder) / "result.parquet", "parquet", **flags))
             return run(read, path)
 
-    def report(self, job_id: str) -> calls.Document:
+    def report(self, job_id: str) -> Document:
         """Read the report: how far you can trust the labels, and why."""
         return self._call(calls.report(job_id))
 
@@ -156,7 +156,7 @@ class Client(Requests):
         """Download the report as one HTML page with plots; the file appears once it is complete."""
         return self._call(calls.report_page(job_id, Path(to)))
 
-    def models(self) -> list[calls.Document]:
+    def models(self) -> list[Document]:
         """List the scoring backends for configurations, the default first."""
         return self._call(calls.models())
 

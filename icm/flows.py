@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from icm.calls import Call
+from icm.calls.call import Call
 from icm.documents import Job, Training
 from icm.errors import ServerUnreachable, api_error
 from icm.retries import Outcome, RetryPolicy

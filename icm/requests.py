@@ -7,8 +7,9 @@ from typing import TypeVar
 
 import httpx
 
-from icm import calls, training_calls
-from icm.calls import Call
+from icm.calls import jobs as calls
+from icm.calls import trainings as training_calls
+from icm.calls.call import Call
 from icm.data.files import result_format_of
 from icm.documents import Job, Training
 from icm.errors import UnusableKey

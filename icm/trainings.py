@@ -6,8 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol, TypeVar
 
-from icm import training_calls as calls
-from icm.calls import Call, Document, Page
+from icm.calls import trainings as calls
+from icm.calls.call import Call, Document, Page
 from icm.data.archives import unpack
 from icm.documents import Training
 from icm.pace import run

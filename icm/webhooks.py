@@ -4,8 +4,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
-from icm import webhook_calls as calls
-from icm.calls import Call, Document, Page
+from icm.calls import webhooks as calls
+from icm.calls.call import Call, Document, Page
 
 T = TypeVar("T")
 

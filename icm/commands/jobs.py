@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from icm.calls import Document
+from icm.calls.call import Document
 from icm.client import Client
 from icm.commands.failures import JobEndedBadly, NotConfirmed
 from icm.commands.options import ApiKey, Failing, JobId, Json, Url, check_verdict

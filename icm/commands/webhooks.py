@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from icm.calls import Document
+from icm.calls.call import Document
 from icm.client import Client
 from icm.commands.options import ApiKey, Json, Url
 from icm.commands.output import on_stderr, on_stdout, plain_table, write_json, write_line

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import httpx
 
-from icm.calls import Call, Document, Page, document_of, listing, nothing
+from icm.calls.call import Call, Document, Page, document_of, listing, nothing
 from icm.documents import Training
 
 _TRAININGS = "/v1/trainings"

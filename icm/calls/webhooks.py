@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from icm.calls import Call, Document, Page, data_of, document_of, listing, nothing
+from icm.calls.call import Call, Document, Page, data_of, document_of, listing, nothing
 
 _WEBHOOKS = "/v1/webhooks"
 
