@@ -67,15 +67,15 @@ class Jobs(Protocol):
     async def request_cancel(self, job_id: JobId) -> Job:
         """Ask for the job to stop. Repeated, the same answer. Raises JobNotFound, JobFinished.
 
-        A job none of whose shards is leased is cancelled at once, any other as soon as the last
+        A job none of whose work items is leased is cancelled at once, any other as soon as the last
         worker has let go. A job that was cancelled is not JobFinished here.
         """
 
     async def pause(self, job_id: JobId) -> Job:
         """Let the job wait until a person resumes it. Repeated, the same answer. Raises JobNotFound, JobFinished.
 
-        It is paused at once, with a `job.paused` event: no further shard is claimed. Workers that hold
-        one hear of it when they renew its lease, and give it back. Where all shards that are left end
+        It is paused at once, with a `job.paused` event: no further item is claimed. Workers that hold
+        one hear of it when they renew its lease, and give it back. Where all items that are left end
         before that, the job ends. What is being cancelled is JobFinished here.
         """
 
