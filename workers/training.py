@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import orjson
 import structlog
-from anyio import to_thread
 
 from service.bootstrap import Application
 from service.errors import ArtifactsUnavailable, StorageUnavailable, TrainingFailed
@@ -79,7 +78,7 @@ class TrainHandler:
                 with suppress(ArtifactsUnavailable):  # then it goes on in this folder, or anew
                     await work.save()
             case TrainingEnd.FAILED:
-                await work.clear()
+                work.clear()
                 raise TrainingFailed(outcome.reason)
             case TrainingEnd.CRASHED:
                 raise TrainingCrashed(outcome.reason)
@@ -128,12 +127,12 @@ class _Work:
         async with self._store.worker_unit() as unit:
             await unit.trainings.finish(self._lease, artifact, manifest=manifest, report=report)
             await unit.work.finish(self._lease, WorkStatus.SUCCEEDED, summary=summary)
-        await self.clear()
+        self.clear()  # without waiting: the lease is over, and whoever renews it next would take it for lost
         return True
 
-    async def clear(self) -> None:
+    def clear(self) -> None:
         """Remove the folder; whatever else is stored of the training, the sweep removes."""
-        await to_thread.run_sync(lambda: shutil.rmtree(self.folder, ignore_errors=True))
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class _Log:
