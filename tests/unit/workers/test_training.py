@@ -203,6 +203,15 @@ async def test_what_the_process_refuses_is_the_trainings_error(store: Store, tmp
     assert not (tmp_path / "one" / "trainings" / training_id).exists()
 
 
+async def test_a_reason_names_no_place_of_the_machine(store: Store, tmp_path: Path) -> None:
+    place = Place(store, tmp_path, "refuse")
+    training_id = await place.asked()
+    await place.worker().work_once()
+    error = (await place.training(training_id)).error
+    assert error is not None
+    assert error["message"] == "the training's folder/out: pretended cannot be read"
+
+
 async def test_a_base_that_the_worker_does_not_have_is_named(store: Store, tmp_path: Path) -> None:
     place = Place(store, tmp_path)
     place._bases = {}
@@ -238,6 +247,8 @@ async def test_a_process_that_dies_again_and_again_is_given_up(store: Store, tmp
     error = (await place.training(training_id)).error
     assert error is not None
     assert error["code"] == "worker_crashed"
+    crashes = await place.events(training_id, "training.crashed")
+    assert {event.data["reason"] for event in crashes} == {"the training was ended by SIGKILL"}
 
 
 @pytest.mark.usefixtures("heard_soon")
