@@ -6,12 +6,12 @@ import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
 import structlog
-from anyio import to_thread
 
 from service.bootstrap import Application
 from service.errors import ArtifactsUnavailable, StorageUnavailable, TrainingFailed
@@ -58,9 +58,13 @@ class TrainHandler:
         if not await _patiently(monitor, lambda: work.prepare(order)):
             return WorkOutcome.STOPPED
         options = ("--threads", str(self._settings.threads))
-        child = TrainingChild(work.folder, self._spec(order), program=self._program, options=options)
+        spec = self._spec(order)
+        child = TrainingChild(work.folder, spec, program=self._program, options=options)
         outcome = await child.run(_Log(self._store, lease), monitor.stop)
-        return await self._ended(work, outcome, monitor)
+        told = _without_places(
+            outcome.reason, {str(work.folder): "the training's folder", str(spec["base"]): order.base}
+        )
+        return await self._ended(work, replace(outcome, reason=told), monitor)
 
     def _spec(self, order: TrainingOrder) -> dict[str, Any]:
         base = self._settings.bases.get(order.base)
@@ -79,9 +83,10 @@ class TrainHandler:
                 with suppress(ArtifactsUnavailable):  # then it goes on in this folder, or anew
                     await work.save()
             case TrainingEnd.FAILED:
-                await work.clear()
+                work.clear()
                 raise TrainingFailed(outcome.reason)
             case TrainingEnd.CRASHED:
+                await work.tell_crash(outcome.reason)
                 raise TrainingCrashed(outcome.reason)
         return WorkOutcome.STOPPED
 
@@ -116,6 +121,12 @@ class _Work:
         async with self._store.worker_unit() as unit:
             await unit.trainings.save(self._lease, checkpoint)
 
+    async def tell_crash(self, reason: str) -> None:
+        """Add to the log why the process died; another try follows, within limits. Raises LeaseLost."""
+        with suppress(StorageUnavailable):
+            async with self._store.worker_unit() as unit:
+                await unit.events.append(self._lease, "training.crashed", {"reason": reason})
+
     async def finish(self, outcome: TrainingOutcome) -> bool:
         """Store what was trained, and record with it that the item is done. Raises LeaseLost."""
         if outcome.artifact is None or outcome.sha256 is None:
@@ -128,12 +139,12 @@ class _Work:
         async with self._store.worker_unit() as unit:
             await unit.trainings.finish(self._lease, artifact, manifest=manifest, report=report)
             await unit.work.finish(self._lease, WorkStatus.SUCCEEDED, summary=summary)
-        await self.clear()
+        self.clear()  # without waiting: the lease is over, and whoever renews it next would take it for lost
         return True
 
-    async def clear(self) -> None:
+    def clear(self) -> None:
         """Remove the folder; whatever else is stored of the training, the sweep removes."""
-        await to_thread.run_sync(lambda: shutil.rmtree(self.folder, ignore_errors=True))
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class _Log:
@@ -188,6 +199,13 @@ async def _patiently(monitor: LeaseMonitor, work: Callable[[], Awaitable[bool]])
             with suppress(TimeoutError):
                 await asyncio.wait_for(monitor.stop.wait(), RETRY_SECONDS)
     return False
+
+
+def _without_places(reason: str, names: Mapping[str, str]) -> str:
+    """The reason with names for what lies on this machine, which is nobody's business."""
+    for place, name in names.items():
+        reason = reason.replace(place, name)
+    return reason
 
 
 def _json(path: Path) -> dict[str, Any]:

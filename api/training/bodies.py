@@ -44,6 +44,21 @@ class TrainingBody(Body):
     links: Annotated[dict[str, str], BeforeValidator(_links)] = read_at("id")
 
 
+class TrainingEstimateBody(Body):
+    """What a training would be made of, and what it would cost; nothing was stored."""
+
+    object: Literal["training_estimate"] = "training_estimate"
+    base: str
+    rows: int = Field(description="examples, those held out among them")
+    held_out: int
+    left_out: int = Field(description="rows of the jobs that would teach nothing")
+    tokens: int = Field(description="of all epochs, by the tokens of a sample of rows; controls come on top")
+    seconds: float | None = Field(description="at the speed of `measured_by`; null without such a training")
+    memory_bytes: int | None = Field(description="the most that `measured_by` had; null without such a training")
+    measured_by: str | None = Field(description="the latest training of that base by that method, of the same kind")
+    warnings: list[str]
+
+
 class TrainingReportBody(Body):
     """What a training measured and what it was made of (docs/training.md)."""
 

@@ -20,7 +20,7 @@ from api.labelling.event_reads import EventReads
 from api.labelling.events import EventsAsked, LastEventId, ThePlaces, answer
 from api.openapi.documentation import documented_headers, problems
 from api.schemas import EventPage, Page
-from api.training.bodies import TrainingBody, TrainingReportBody
+from api.training.bodies import TrainingBody, TrainingEstimateBody, TrainingReportBody
 from api.webhooks.bodies import documented
 from service.errors import TrainingNotFound
 from service.identifiers import JobId
@@ -29,6 +29,7 @@ from service.records.trainings import Training
 from service.trainings import control
 from service.trainings.create import create_training
 from service.trainings.download import find_artifact, tar_stream
+from service.trainings.estimate import estimate_training
 from service.trainings.request import TrainingRequest, parse_request
 
 router = APIRouter(tags=["trainings"])
@@ -73,6 +74,14 @@ async def create(request: Request, application: TheApplication, store: TheStore,
     receipt = await create_training(wanted, store, application.artifacts, bases, idempotency_key=key)
     headers = {"Location": f"/v1/trainings/{receipt.training.id}"}
     return _accepted(receipt.training, headers | ({"Idempotency-Replayed": "true"} if receipt.replayed else {}))
+
+
+@router.post("/v1/trainings/estimate", openapi_extra=_BODY, responses=problems(400, 408, 413, 415, 503))
+async def estimate(request: Request, application: TheApplication, store: TheStore) -> TrainingEstimateBody:
+    """Check jobs as for a training and say what it would cost, as far as that is known; nothing is stored."""
+    wanted = parse_request(await read_json(request, _MAX_BYTES))
+    bases = application.settings.training.bases
+    return TrainingEstimateBody.model_validate(await estimate_training(wanted, store, application.scorers, bases))
 
 
 @router.get("/v1/trainings", responses=problems(400, 503))

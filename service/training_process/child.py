@@ -195,8 +195,8 @@ class _Turn:
         if last.get("outcome") == "failed":
             return TrainingOutcome(TrainingEnd.FAILED, str(last.get("reason", "")))
         how = f"was ended by {signal.Signals(-status).name}" if status and status < 0 else f"ended with status {status}"
-        words = "; ".join(self._said)
-        return TrainingOutcome(TrainingEnd.CRASHED, f"the training {how}" + (f": {words}" if words else ""))
+        logger.warning("the training died", how=how, last_words=list(self._said))
+        return TrainingOutcome(TrainingEnd.CRASHED, f"the training {how}")
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -71,7 +71,7 @@ async def create_training(
                 spec=spec_of(request, jobs),
                 rows=written.rows,
                 examples=examples,
-                warnings=_warnings(written),
+                warnings=warnings_of(written),
                 origin=Origin(request_id=store.caller.request_id, traceparent=current_traceparent()),
             )
             return await _store(store, training, key)
@@ -144,7 +144,7 @@ def spec_of(request: TrainingRequest, jobs: Sequence[Job]) -> dict[str, Any]:
     return spec
 
 
-def _warnings(written: Written) -> tuple[str, ...]:
+def warnings_of(written: Written) -> tuple[str, ...]:
     """What was doubtful about the rows."""
     if not written.contradicted:
         return ()

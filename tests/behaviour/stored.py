@@ -9,7 +9,7 @@ import pyarrow as pa
 from service.config import JobConfig, Task
 from service.identifiers import BackendId, JobId, Label, Row, WorkerId, new_dataset_id, new_job_id, new_training_id
 from service.ports.store import ProjectUnit, Store
-from service.records.access import LOCAL_CALLER
+from service.records.access import LOCAL_CALLER, Caller
 from service.records.jobs import (
     Backoff,
     ClaimedShard,
@@ -103,13 +103,13 @@ async def claim_work(store: Store, *kinds: WorkKind, lease_seconds: float = LONG
         return await unit.work.claim(kinds or (WorkKind.LABEL,), ALICE, lease_seconds)
 
 
-async def asked_for_training(store: Store) -> JobId:
+async def asked_for_training(store: Store, caller: Caller = LOCAL_CALLER) -> JobId:
     """A training of two rows, stored and queued."""
     examples = Artifact("e" * 64, 20)
     new = NewTraining(
         id=new_training_id(), config={}, base="default", spec={"kind": "label"}, rows=2, examples=examples
     )
-    async with store.project_unit(LOCAL_CALLER) as unit:
+    async with store.project_unit(caller) as unit:
         await unit.trainings.add(new)
     return new.id
 

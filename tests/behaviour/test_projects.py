@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from service.access.issuing import create_key
-from service.errors import JobNotFound
-from service.identifiers import JobId, KeyId, ProjectName, new_dataset_id, new_job_id
+from service.errors import JobNotFound, TrainingNotFound
+from service.identifiers import JobId, KeyId, ProjectName, new_dataset_id, new_job_id, new_training_id
 from service.ports import store as ports
 from service.ports.store import ProjectUnit, Store
+from service.ports.trainings import Trainings
 from service.records.access import AuditAction, AuditEntry, Caller, Scope
-from tests.behaviour.stored import added, claimed, finish, label_state, write
+from tests.behaviour.stored import added, asked_for_training, claimed, finish, label_state, write
 
 BIRDS, FISH = Caller(project=ProjectName("birds")), Caller(project=ProjectName("fish"))
 
@@ -46,6 +47,7 @@ UNDER_WAY = {"jobs.request_cancel", "jobs.pause", "jobs.resume"}  # asked of a j
 def test_every_way_to_ask_about_a_job_is_tried_here() -> None:
     parts = {"jobs": ports.Jobs, "labels": ports.LabelsRead, "gold": ports.Gold, "events": ports.Events}
     rest = {"datasets", "idempotency", "account", "audit", "backends", "webhooks"}  # not asked by a job's id
+    rest |= {"trainings"}  # see below
     assert set(ports.ProjectUnit.__annotations__) == set(parts) | rest
     ways = {
         f"{name}.{method}"
@@ -77,6 +79,21 @@ async def test_a_project_finds_its_own_job(projects: Store) -> None:
     for asked in sorted(ASKING, key=UNDER_WAY.__contains__):  # what is left queued would be claimed by those behind
         job_id = await queued_by(projects, BIRDS, ended=asked not in UNDER_WAY)
         assert await answer(projects, BIRDS, asked, job_id) != "JobNotFound there is no job ID", asked
+
+
+@pytest.mark.parametrize("asked", ["get", "report", "request_cancel", "pause", "resume", "remove"])
+async def test_another_projects_training_is_as_unknown_as_one_that_never_was(projects: Store, asked: str) -> None:
+    ways = {name for name, way in inspect.getmembers(Trainings, inspect.isfunction) if name[0] != "_"}
+    assert ways - {"add", "page"} == {"get", "report", "request_cancel", "pause", "resume", "remove"}
+    training_id, job_id = await asked_for_training(projects, BIRDS), await queued_by(projects, FISH)
+    for unknown in (training_id, new_training_id(), job_id):
+        with pytest.raises(TrainingNotFound):
+            async with projects.project_unit(FISH) as unit:
+                await getattr(unit.trainings, asked)(unknown)
+    async with projects.project_unit(BIRDS) as unit:
+        assert (await unit.trainings.get(training_id)).status == "queued"
+    async with projects.project_unit(FISH) as unit:
+        assert await unit.trainings.page(limit=9, before=None, status=None) == []
 
 
 async def test_nothing_that_another_project_asks_for_changes_a_job(projects: Store) -> None:

@@ -20,6 +20,7 @@ ROUTES = {
     ("GET", "/v1/jobs/{job_id}/report"),
     ("GET", "/v1/jobs/{job_id}/events"),
     ("POST", "/v1/trainings"),
+    ("POST", "/v1/trainings/estimate"),
     ("GET", "/v1/trainings"),
     ("GET", "/v1/trainings/{training_id}"),
     ("DELETE", "/v1/trainings/{training_id}"),

@@ -7,7 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
+from service.identifiers import ProjectName
 from service.ports.store import Store
+from service.records.access import Caller
+from tests.behaviour.stored import asked_for_training
 from tests.unit.api.harness import CONFIG, Service, jsonl, pairs
 from tests.unit.api.operations import ACCEPTED, OPEN, PATH_PARAMETERS, Operation, operations, unknown_ids
 
@@ -154,12 +157,18 @@ async def job_of(
 async def owned_by(
     service: Service, client: httpx.AsyncClient, ending: str, rows: list[dict[str, Any]] | None = None
 ) -> dict[str, str]:
-    """Something of each kind that this client's project owns, by the name of its parameter."""
+    """Something of each kind that the birds own, whose client this is, by the name of its parameter."""
     url = "https://example.com/nightingale"
     webhook = (await client.post("/v1/webhooks", json={"url": url, "events": ["job.created"]})).json()
     job_id = await job_of(service, client, ending, rows)
     log = (await client.get(f"/v1/webhooks/{webhook['id']}/deliveries")).json()
-    return {"job_id": job_id, "webhook_id": webhook["id"], "delivery_id": log["data"][0]["id"]}
+    training_id = await asked_for_training(service.store, Caller(project=ProjectName("birds")))
+    return {
+        "job_id": job_id,
+        "training_id": training_id,
+        "webhook_id": webhook["id"],
+        "delivery_id": log["data"][0]["id"],
+    }
 
 
 async def answer(

@@ -19,6 +19,10 @@ from tests.support.stores import ScratchStore
 from tests.unit.api.harness import CONFIG, Service, pairs
 
 WORKER = WorkerId("trainer")
+REPORT = {
+    "kind": "label",
+    "training": {"tokens_per_second": 50.0, "peak_memory": {"bytes": 1000, "gpu_bytes": None}},
+}
 
 
 @pytest.fixture
@@ -72,7 +76,7 @@ async def finished(service: Service, folder: Path) -> dict[str, Any]:
     (folder / "adapter" / "adapter_model.safetensors").write_bytes(b"w" * 700)
     artifact = await service.artifacts.put(work.lease.job_id, folder / "adapter")
     async with service.store.worker_unit() as unit:
-        await unit.trainings.finish(work.lease, artifact, manifest={"format": 1}, report={"kind": "label"})
+        await unit.trainings.finish(work.lease, artifact, manifest={"format": 1}, report=REPORT)
         await unit.work.finish(work.lease, WorkStatus.SUCCEEDED, summary={})
     return made
 
@@ -126,6 +130,29 @@ async def test_a_worker_is_told_what_to_train_and_no_path(service: Service) -> N
         "labels": ["Yes", "No"],
         "separator": "\n\n",
     }
+
+
+async def test_an_estimate_counts_and_stores_nothing(service: Service) -> None:
+    job = await service.labelled()
+    body = {"job_ids": [job["id"]], "force": True, "epochs": 2, "rows": {"holdout": 0.25}}
+    found = (await service.client.post("/v1/trainings/estimate", json=body)).json()
+    assert (found["base"], found["rows"], found["left_out"], found["held_out"]) == ("default", 6, 2, 2)
+    assert found["tokens"] > 2 * 4 * 5
+    assert (found["seconds"], found["memory_bytes"], found["measured_by"]) == (None, None, None)
+    assert await service.artifacts.stored() == {}
+    refused = await service.client.post("/v1/trainings/estimate", json={**body, "base": "other"})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "base")
+
+
+async def test_an_estimate_goes_by_a_training_like_it(service: Service, tmp_path: Path) -> None:
+    made = await finished(service, tmp_path)
+    body = {"job_ids": made["config"]["job_ids"], "force": True}
+    found = (await service.client.post("/v1/trainings/estimate", json=body)).json()
+    assert found["measured_by"] == made["id"]
+    assert found["seconds"] == pytest.approx(found["tokens"] / 50)
+    assert found["memory_bytes"] == 1000
+    other = (await service.client.post("/v1/trainings/estimate", json={**body, "method": "full"})).json()
+    assert other["measured_by"] is None
 
 
 async def test_the_same_idempotency_key_gives_the_same_training(service: Service) -> None:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from icm import Client
 from icm.cli import ENTRIES, build_app
-from icm.commands import audit, jobs, keys, label, models, projects, submit, webhooks
+from icm.commands import audit, jobs, keys, label, models, projects, submit, trainings, webhooks
 from icm.commands.failures import report_failure
 from icm.commands.output import Terminal, on_stderr, plain_table, write_line
 from icm.commands.progress import shown_progress
@@ -46,6 +46,15 @@ ESTIMATE = {
     "known": {EVIL: 1},
     "sample_prompt": EVIL,
 }
+TRAINING = {
+    **dict.fromkeys(("id", "status"), EVIL),
+    "created_at": NOW,
+    "finished_at": NOW,
+    "rows": 1,
+    "progress": {"step": 1, "steps": 2, "loss": 0.5, "stage": EVIL},
+    "error": {"code": EVIL, "message": EVIL},
+    "warnings": [EVIL],
+}
 WEBHOOK = {"id": EVIL, "url": EVIL, "events": [EVIL], "description": EVIL, "enabled": False, "disabled_reason": EVIL}
 DELIVERY = {
     **dict.fromkeys(("id", "type", "status", "last_error"), EVIL),
@@ -75,6 +84,8 @@ SHOWN: dict[str, tuple[list[str], Any]] = {
     "label": (["DATA", "--config", "CONFIG", "-o", "out.jsonl", "--url", "http://localhost"], JOB),
     "submit": (["DATA", "--config", "CONFIG"], JOB),
     "estimate": (["DATA", "--config", "CONFIG", "--url", "http://localhost"], ESTIMATE),
+    "train": (["job_1", "--wait"], TRAINING),
+    "trainings": ([], {"data": [TRAINING], **PAGE}),
     "webhooks create": (["https://example.com"], {**WEBHOOK, "secret": EVIL}),
     "webhooks list": ([], {"data": [WEBHOOK]}),
     "webhooks show": (["wh_1"], WEBHOOK),
@@ -90,7 +101,7 @@ SHOWN: dict[str, tuple[list[str], Any]] = {
     "audit": ([], [ENTRY]),
 }
 # These show nothing but the key that was made, the file that was written, the parts that run here.
-SILENT = {"convert", "keys create", "result", "serve", "serve-private", "delete", "webhooks delete"}
+SILENT = {"adapters", "convert", "keys create", "result", "serve", "serve-private", "delete", "webhooks delete"}
 
 
 def commands_of() -> Iterator[str]:
@@ -112,7 +123,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, Any],
             found if isinstance(found, httpx.Response) else httpx.Response(200, text=json.dumps(found, default=str))
         )
         transport = httpx.MockTransport(FakeService(answer))
-        for module in (jobs, label, models, submit, webhooks):
+        for module in (jobs, label, models, submit, trainings, webhooks):
             monkeypatch.setattr(
                 module, "Client", lambda _url, api_key: Client("http://x", transport=transport, retries=IMPATIENT)
             )

@@ -85,6 +85,7 @@ STEPS: dict[str, Callable[[str], object]] = {
     "leave": leave,
     "taken": taken,
     "fail": lambda status: end(int(status), "failed", "rank: must be greater"),
+    "refuse": lambda _: end(2, "failed", f"{folder}: refuse cannot be read"),
     "die": lambda number: os.kill(os.getpid(), int(number)),
     "quit": lambda status: sys.exit(int(status)),
     "make": make,

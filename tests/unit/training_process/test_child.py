@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import structlog
 
 from service.records.trainings import TrainingEnd, TrainingEvent, TrainingOutcome
 from service.training_process import tied
@@ -95,14 +96,16 @@ async def test_what_it_refuses_fails_with_its_reason(tmp_path: Path, status: int
 @pytest.mark.parametrize(
     ("step", "reason"),
     [
-        (f"die {int(signal.SIGKILL)}", "the training was ended by SIGKILL: last words"),
-        ("quit 9", "the training ended with status 9: last words"),
-        ("quit 0", "the training ended with status 0: last words"),
+        (f"die {int(signal.SIGKILL)}", "the training was ended by SIGKILL"),
+        ("quit 9", "the training ended with status 9"),
+        ("quit 0", "the training ended with status 0"),
     ],
 )
 async def test_one_that_dies_without_a_word_has_crashed(tmp_path: Path, step: str, reason: str) -> None:
-    outcome = await ran(tmp_path, Heard(), "say last words", step)
+    with structlog.testing.capture_logs() as logs:
+        outcome = await ran(tmp_path, Heard(), "say last words", step)
     assert outcome == TrainingOutcome(TrainingEnd.CRASHED, reason)
+    assert [entry["last_words"] for entry in logs if entry["event"] == "the training died"] == [["last words"]]
 
 
 async def test_it_waits_while_another_process_trains_in_the_folder(tmp_path: Path) -> None:

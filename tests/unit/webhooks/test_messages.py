@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.identifiers import new_job_id
+from service.identifiers import new_job_id, new_training_id
 from service.lifecycle import JobState
 from service.lifecycle.messages import MAX_BODY_BYTES, is_told, job_message
 from service.records.jobs import JobStatus
+from service.records.work import WorkKind
 from service.webhooks.messages import trial_message
 
 AT = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -38,6 +39,13 @@ def test_a_message_names_the_job_and_where_to_ask_for_more() -> None:
             },
         },
     }
+
+
+def test_a_message_about_a_training_leads_to_trainings() -> None:
+    facts = JobState(id=new_training_id(), name="", kind=WorkKind.TRAIN, status=JobStatus.SUCCEEDED)
+    links = orjson.loads(job_message("job.succeeded", AT, facts))["data"]["links"]
+    here = f"/v1/trainings/{facts.id}"
+    assert links == {"self": here} | {name: f"{here}/{name}" for name in ("adapter", "report", "events")}
 
 
 @given(TEXT.map(lambda text: text[:200]), TEXT, TEXT)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,14 @@ def _pretended(monkeypatch: pytest.MonkeyPatch) -> None:
     handler = partial(TrainHandler, program=PROGRAM)
     monkeypatch.setattr(handlers, "HANDLERS", {WorkKind.TRAIN: handler})
     monkeypatch.setattr("workers.worker.HANDLERS", {WorkKind.TRAIN: handler})
-    monkeypatch.setattr("workers.heartbeat.RENEWALS_PER_LEASE", 100)  # so that workers hear soon of what people ask
+
+
+@pytest.fixture
+def heard_soon() -> Iterator[pytest.MonkeyPatch]:
+    """Workers hear soon of what people ask, until this is undone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("workers.heartbeat.RENEWALS_PER_LEASE", 100)
+        yield patch
 
 
 class Place:
@@ -142,6 +149,7 @@ async def test_the_process_is_told_what_was_asked_for(store: Store, tmp_path: Pa
     }
 
 
+@pytest.mark.usefixtures("heard_soon")
 @pytest.mark.parametrize("what", ["pause", "request_cancel"])
 async def test_a_person_who_pauses_or_cancels_ends_the_process(store: Store, tmp_path: Path, what: str) -> None:
     place = Place(store, tmp_path, "polite", "tell 0.5", "left", "wait")
@@ -155,13 +163,16 @@ async def test_a_person_who_pauses_or_cancels_ends_the_process(store: Store, tmp
     assert not await place.worker().work_once()
 
 
-async def test_a_paused_training_goes_on_on_another_machine_where_it_was(store: Store, tmp_path: Path) -> None:
+async def test_a_paused_training_goes_on_on_another_machine_where_it_was(
+    store: Store, tmp_path: Path, heard_soon: pytest.MonkeyPatch
+) -> None:
     place = Place(store, tmp_path, "polite", "note half", "left", "once wait", "make whole")
     training_id = await place.asked()
     running = asyncio.create_task(place.worker("one").work_once())
     await place.heard(training_id, "training.evaluation")
     await place.control(training_id, "pause")
     await running
+    heard_soon.undo()
     await place.control(training_id, "resume")
     assert await place.worker("two").work_once()
     assert (await place.training(training_id)).status == "succeeded"
@@ -190,6 +201,15 @@ async def test_what_the_process_refuses_is_the_trainings_error(store: Store, tmp
     assert training.status == "failed"
     assert training.error == {"code": "TrainingFailed", "message": "rank: must be greater"}
     assert not (tmp_path / "one" / "trainings" / training_id).exists()
+
+
+async def test_a_reason_names_no_place_of_the_machine(store: Store, tmp_path: Path) -> None:
+    place = Place(store, tmp_path, "refuse")
+    training_id = await place.asked()
+    await place.worker().work_once()
+    error = (await place.training(training_id)).error
+    assert error is not None
+    assert error["message"] == "the training's folder/out: pretended cannot be read"
 
 
 async def test_a_base_that_the_worker_does_not_have_is_named(store: Store, tmp_path: Path) -> None:
@@ -227,8 +247,11 @@ async def test_a_process_that_dies_again_and_again_is_given_up(store: Store, tmp
     error = (await place.training(training_id)).error
     assert error is not None
     assert error["code"] == "worker_crashed"
+    crashes = await place.events(training_id, "training.crashed")
+    assert {event.data["reason"] for event in crashes} == {"the training was ended by SIGKILL"}
 
 
+@pytest.mark.usefixtures("heard_soon")
 async def test_a_worker_that_lost_its_lease_ends_the_process_and_writes_nothing(store: Store, tmp_path: Path) -> None:
     place = Place(store, tmp_path, "deaf", "left", "wait")
     training_id = await place.asked()

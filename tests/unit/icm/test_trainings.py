@@ -1,0 +1,185 @@
+"""Trainings by the command line and the clients, over the real API; archives are unpacked safely or not at all."""
+
+import asyncio
+import io
+import json
+import tarfile
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+from typer.testing import CliRunner, Result
+
+from icm import AsyncClient, Client
+from icm.cli import build_app
+from icm.commands import trainings
+from icm.data.archives import unpack
+from icm.errors import DamagedDownload
+from service.identifiers import WorkerId
+from service.records.work import ClaimedWork, WorkKind, WorkStatus
+from service.settings import Settings
+from tests.support.stores import ScratchStore
+from tests.unit.api.harness import Service
+from tests.unit.icm.fake_service import IMPATIENT
+from tests.unit.icm.test_webhooks import Bridge
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[Service]:
+    settings = Settings.model_validate({"data_dir": tmp_path / "data", "training": {"bases": {"default": "a-model"}}})
+    service = Service(ScratchStore(), settings=settings)
+    async with service.client:
+        yield service
+
+
+@pytest.fixture
+async def command(service: Service, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    bridge = Bridge(service)
+    monkeypatch.setattr(
+        trainings, "Client", lambda _url, api_key: Client("http://localhost", transport=bridge, retries=IMPATIENT)
+    )
+
+    async def run(*words: str) -> Result:
+        with structlog.testing.capture_logs():  # of the service, which would write to the command's output
+            return await asyncio.to_thread(lambda: CliRunner().invoke(build_app(), words, env={"COLUMNS": "250"}))
+
+    return run
+
+
+async def claimed(service: Service) -> ClaimedWork:
+    """The next training, once there is one."""
+    while True:
+        async with service.store.worker_unit() as unit:
+            work = await unit.work.claim((WorkKind.TRAIN,), WorkerId("trainer"), 60.0)
+        if work is not None:
+            return work
+        await service.store.wait_for_work(1.0)
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "weights").write_bytes(b"1234")
+    return folder
+
+
+async def end_next(service: Service, folder: Path) -> None:
+    """What a worker does with the next training."""
+    work = await claimed(service)
+    artifact = await service.artifacts.put(work.lease.job_id, made(folder))
+    async with service.store.worker_unit() as unit:
+        progress = {"step": 2, "steps": 2, "loss": 0.25, "tokens_per_second": 900.0, "seconds_left": 0.0}
+        await unit.trainings.progress(work.lease, progress)
+        await unit.trainings.finish(work.lease, artifact, manifest={}, report={"kind": "label"})
+        await unit.work.finish(work.lease, WorkStatus.SUCCEEDED)
+
+
+async def test_a_training_is_asked_for_followed_listed_and_downloaded(
+    service: Service, command: Callable[..., Any], tmp_path: Path
+) -> None:
+    job = await service.labelled()
+    asking = asyncio.create_task(command("train", job["id"], "--force", "--epochs", "2", "--wait"))
+    await end_next(service, tmp_path / "made")
+    done = await asking
+    assert done.exit_code == 0, done.stderr
+    training_id = done.stdout.strip()
+    assert "succeeded  2/2 steps  loss 0.250 nats  900 tokens/s" in done.stderr
+    [listed] = [json.loads(line) for line in (await command("trainings", "--json")).stdout.splitlines()]
+    assert (listed["id"], listed["config"]["epochs"]) == (training_id, 2)
+    assert "2/2" in (await command("trainings")).stdout
+    output = tmp_path / "adapter"
+    assert (await command("adapters", training_id, "-o", str(output))).exit_code == 0
+    assert (output / "weights").read_bytes() == b"1234"
+    again = await command("adapters", training_id, "-o", str(output))
+    assert (again.exit_code, "is there already" in again.stderr) == (2, True)
+
+
+async def test_what_is_refused_is_told_by_field(service: Service, command: Callable[..., Any]) -> None:
+    job = await service.post()
+    refused = await command("train", job["id"])
+    assert (refused.exit_code, "field job_ids.0" in refused.stderr) == (3, True)
+    assert (await command("adapters", "train_1", "-o", "x")).exit_code == 5
+
+
+async def test_a_training_that_ends_badly_is_an_exit_code(service: Service, command: Callable[..., Any]) -> None:
+    job = await service.labelled()
+    asking = asyncio.create_task(command("train", job["id"], "--force", "--wait", "--json"))
+    work = await claimed(service)
+    async with service.store.worker_unit() as unit:
+        error = {"code": "TrainingFailed", "message": "memory does not suffice"}
+        await unit.work.finish(work.lease, WorkStatus.FAILED, error=error)
+    done = await asking
+    assert done.exit_code == 1
+    told = json.loads(done.stderr)["error"]
+    assert "memory does not suffice" in told["detail"]
+    assert told["training"]["status"] == "failed"
+
+
+async def test_the_clients_have_the_same_calls(service: Service, tmp_path: Path) -> None:
+    job = await service.labelled()
+    transport = httpx.ASGITransport(service.app)
+    async with AsyncClient("http://localhost", transport=transport) as client:
+        first = await client.train(job["id"], force=True, idempotency_key="once")
+        assert (await client.trainings.create(job["id"], force=True, idempotency_key="once")).id == first.id
+        assert (await client.trainings.pause(first.id)).status == "paused"
+        assert (await client.trainings.resume(first.id)).status == "queued"
+        await end_next(service, tmp_path / "made")
+        assert (await client.trainings.wait(first.id, timeout_seconds=60)).status == "succeeded"
+        assert (await client.trainings.report(first.id))["report"] == {"kind": "label"}
+        folder = await client.trainings.adapter(first.id, to=tmp_path / "adapter")
+        assert (folder / "weights").read_bytes() == b"1234"
+        second = await client.train(job["id"], force=True, epochs=1)
+        assert (await client.trainings.cancel(second.id)).is_final
+        assert [found.id async for found in client.trainings.list()] == [second.id, first.id]
+        await client.trainings.delete(second.id)
+        assert [found.id async for found in client.trainings.list()] == [first.id]
+
+
+def archive(tmp_path: Path, *members: tarfile.TarInfo) -> Path:
+    path = tmp_path / "made.tar"
+    with tarfile.open(path, "w") as tar:
+        for member in members:
+            member.size = 4 if member.isreg() else 0
+            tar.addfile(member, io.BytesIO(b"1234") if member.isreg() else None)
+    return path
+
+
+def link(name: str, target: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = tarfile.SYMTYPE, target
+    return member
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [tarfile.TarInfo("../outside")],
+        [link("inner", "/"), tarfile.TarInfo("inner/outside")],
+        [link("inner", "../.."), tarfile.TarInfo("weights")],
+    ],
+)
+def test_an_archive_that_reaches_outside_its_folder_is_not_unpacked(
+    tmp_path: Path, members: list[tarfile.TarInfo]
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    with pytest.raises(DamagedDownload):
+        unpack(archive(tmp_path, *members), place / "adapter", None)
+    assert list(place.iterdir()) == []
+    assert not (tmp_path / "outside").exists()
+
+
+def test_an_archive_of_other_files_than_the_service_named_is_not_unpacked(tmp_path: Path) -> None:
+    with pytest.raises(DamagedDownload, match="download them again"):
+        unpack(archive(tmp_path, tarfile.TarInfo("weights")), tmp_path / "adapter", "0" * 64)
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_an_archive_that_is_cut_off_is_not_unpacked(tmp_path: Path) -> None:
+    path = archive(tmp_path, tarfile.TarInfo("weights"))
+    path.write_bytes(path.read_bytes()[:514])
+    with pytest.raises(DamagedDownload, match="cannot be unpacked"):
+        unpack(path, tmp_path / "adapter", None)
+    assert [path.name for path in tmp_path.iterdir()] == ["made.tar"]
