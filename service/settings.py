@@ -222,6 +222,11 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     backends: tuple[Backend, ...] = (DEFAULT(),)
 
+    @property
+    def search_trainings_folder(self) -> Path:
+        """Where a worker trains for searches, on its own machine."""
+        return self.data_dir / "trainings-of-searches"
+
     @field_validator("backends")
     @classmethod
     def _have_names_of_their_own(cls, value: tuple[Backend, ...]) -> tuple[Backend, ...]:

@@ -18,6 +18,7 @@ from workers.dispatch import WebhookDispatch
 from workers.maintenance import Maintenance
 from workers.metrics import WorkMetrics, served_metrics
 from workers.periodic_tasks import PeriodicTask, attend
+from workers.training_folders import TrainingFolders
 from workers.unblocking import Unblocking
 from workers.worker import Worker
 
@@ -53,6 +54,7 @@ def _duties(application: Application) -> Sequence[PeriodicTask]:
         Maintenance(application.store, settings.retention),
         Unblocking(application.store),
         WebhookDispatch(application.store, build_sender(settings), settings.webhooks),
+        TrainingFolders(settings.search_trainings_folder),
     )
 
 
