@@ -63,7 +63,7 @@ def build_application(settings: Settings, *, store: Store | None = None) -> Appl
 
 def _trainers(settings: Settings) -> dict[str, TrainedScorer]:
     """Who trains for searches, by the name of the backend whose base is trained."""
-    training, folder = settings.training, settings.data_dir / "trainings-of-searches"
+    training, folder = settings.training, settings.search_trainings_folder
     return {
         name: ChildTrainer(Base(name=base, device=training.device, at_once=training.at_once), folder)
         for name, base in training.bases.items()

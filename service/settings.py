@@ -231,6 +231,11 @@ class Settings(BaseSettings):
         """Where a worker trains, on its own machine."""
         return self.data_dir / "trainings"
 
+    @property
+    def search_trainings_folder(self) -> Path:
+        """Where a worker trains for searches, on its own machine."""
+        return self.data_dir / "trainings-of-searches"
+
     @field_validator("backends")
     @classmethod
     def _have_names_of_their_own(cls, value: tuple[Backend, ...]) -> tuple[Backend, ...]:

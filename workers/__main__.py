@@ -20,6 +20,7 @@ from workers.handlers import DUTIES, all_kinds
 from workers.maintenance import Maintenance
 from workers.metrics import WorkMetrics, served_metrics
 from workers.periodic_tasks import PeriodicTask, attend
+from workers.training_folders import TrainingFolders
 from workers.unblocking import Unblocking
 from workers.worker import Worker
 
@@ -54,6 +55,7 @@ def _duties(application: Application, kinds: Sequence[WorkKind]) -> Sequence[Per
     return (
         Maintenance(application.store, settings.retention),
         Unblocking(application.store),
+        TrainingFolders(settings.search_trainings_folder),
         *(DUTIES[kind](application) for kind in kinds if kind in DUTIES),
     )
 

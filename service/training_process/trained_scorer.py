@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -14,6 +15,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
 from service.errors import TrainingFailed
+from service.ports.training import OnEvent
 from service.records.trainings import TrainingEnd, TrainingEvent
 from service.search.predictions.prompt_tree import TreeScores
 from service.search.predictions.training import TrainAndScore
@@ -77,16 +79,16 @@ class ChildTrainer:
         folder = self._folder / hashlib.sha256(told).hexdigest()[:32]
         async with self._turn:
             await asyncio.to_thread(write_rows, folder, examples, questions)
-            if not await self._finished(TrainingChild(folder, spec, program=self._program), stop):
+            if not await self._finished(TrainingChild(folder, spec, program=self._program), Alive(folder), stop):
                 return None
             found = await asyncio.to_thread(read_scores, folder / "out", asked, len(labels))
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         return found
 
-    async def _finished(self, child: TrainingChild, stop: asyncio.Event) -> bool:
+    async def _finished(self, child: TrainingChild, alive: OnEvent, stop: asyncio.Event) -> bool:
         """Whether the training came to its end; not where it was told to stop. Raises TrainingFailed."""
         for _ in range(TRIES):
-            outcome = await child.run(_unheeded, stop)
+            outcome = await child.run(alive, stop)
             match outcome.end:
                 case TrainingEnd.FINISHED:
                     return True
@@ -97,9 +99,31 @@ class ChildTrainer:
         raise TrainingFailed(f"a training of {self._base.name!r} failed {TRIES} times: {outcome.reason}")
 
 
-async def _unheeded(event: TrainingEvent) -> None:
-    """A search waits for the scores alone."""
-    del event
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """Keeps the folder of a training from looking idle; beyond that a search waits for the scores alone."""
+
+    folder: Path
+
+    async def __call__(self, event: TrainingEvent) -> None:
+        """Whatever was told."""
+        del event
+        os.utime(self.folder)
+
+
+def forget_idle(folder: Path, idle_seconds: float) -> int:
+    """Remove the folders of trainings in which nothing has happened for so long; how many. They hold rows of jobs.
+
+    A training that was stopped and is asked for again begins anew then. Ages go by the file system's own clock.
+    """
+    if not folder.is_dir():
+        return 0
+    (mark := folder / ".now").touch()
+    before = mark.stat().st_mtime - idle_seconds
+    idle = [each for each in folder.iterdir() if each.is_dir() and each.stat().st_mtime < before]
+    for each in idle:
+        shutil.rmtree(each, ignore_errors=True)
+    return len(idle)
 
 
 def _as_folder(name: str) -> str:

@@ -10,6 +10,7 @@ from service.jobs.task.template import Template
 from tests.planted.labelling import Case
 from tests.planted.rows import TEMPLATE, Row, claims, config, drawn, truth, truth_by
 from tests.planted.scorers import Belief, BelievingScorer, Concept, FailingScorer, Torn, echo, noise, one_label
+from tests.unit.jobs.sources import PretendTrainer
 
 COUNT = 48  # rows
 THREE = ("good", "bad", "neither")
@@ -30,6 +31,7 @@ def failing() -> list[Case]:
         disagreeing(),
         limited(),
         failed(),
+        learned_more_slowly(),
     )
     return [case for mode in modes for case in mode]
 
@@ -90,6 +92,22 @@ def tied() -> Iterator[Case]:
     rows = claims(COUNT, 9)
     belief = Concept(truth(rows, drawn(COUNT, 9, 1, 1, 1)), home=0.0)
     yield case("three labels", "polarity", belief, rows, labels=THREE)
+
+
+def learned_more_slowly() -> Iterator[Case]:
+    """In context the language model takes labels for their opposites; by weights it learns the right ones faster."""
+    searches: Sequence[tuple[str, Sequence[str], dict[str, Any]]] = (
+        ("folds", ("True", "False"), {"strategy": "scalable", "anchor_rows": 24}),
+        ("batches", ("True", "False"), {"strategy": "iterative", "batch_rows": 24}),
+        ("three labels", THREE, {"strategy": "scalable", "anchor_rows": 24, "folds": 2}),
+    )
+    for seed, (name, labels, search) in enumerate(searches):
+        rows = claims(COUNT, seed)
+        right = drawn(COUNT, seed, *[1] * len(labels))
+        believed = Concept(truth(rows, [(label + 1) % len(labels) for label in right]))
+        planted = case(name, "polarity_trial", believed, rows, labels=labels, **search)
+        learner = BelievingScorer(Concept(truth(rows, right), home=2.0))
+        yield replace(planted, trainer=partial(PretendTrainer, scorer=learner))
 
 
 def meaningless() -> Iterator[Case]:

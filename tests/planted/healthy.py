@@ -1,6 +1,7 @@
 """Planted data sets of many shapes that a report must have nothing to say against."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Any
@@ -9,13 +10,14 @@ from service.jobs.reporting.verdicts import Verdict
 from tests.planted.labelling import Case
 from tests.planted.rows import Row, claims, config, drawn, truth, truth_by
 from tests.planted.scorers import BelievingScorer, Concept
+from tests.unit.jobs.sources import PretendTrainer
 
 FOUR = ("sport", "politics", "science", "music")
 
 
 def healthy() -> list[Case]:
     """All of them."""
-    return [*plain(), *related(), *comparisons(), *shapes()]
+    return [*plain(), *related(), *comparisons(), *shapes(), *trained()]
 
 
 def case(name: str, known: dict[str, int], rows: Sequence[Row], **changes: Any) -> Case:
@@ -37,6 +39,18 @@ def plain() -> Iterator[Case]:
         rows = claims(72, classes)
         known = truth(rows, drawn(72, classes, *[1] * classes))
         yield case(f"{classes} labels", known, rows, labels=FOUR[:classes])
+
+
+def trained() -> Iterator[Case]:
+    """Labelled by trainings, which learn what the language model knows in context, too."""
+    for seed, search in enumerate(
+        ({"strategy": "scalable", "anchor_rows": 24}, {"strategy": "iterative", "batch_rows": 24})
+    ):
+        rows = claims(48, seed)
+        known = truth(rows, drawn(48, seed, 1, 1))
+        learner = BelievingScorer(Concept(known))
+        healthy = case(f"strategy {search['strategy']}", known, rows, **search)
+        yield replace(healthy, trainer=partial(PretendTrainer, scorer=learner))
 
 
 def related() -> Iterator[Case]:

@@ -16,6 +16,7 @@ from service.jobs.reporting.verdicts import Verdict
 from service.jobs.running.run import run_shard
 from service.jobs.submission.submit import submit
 from service.ports.scoring import Scorer
+from service.ports.trained_scores import TrainedScorer
 from service.records.access import LOCAL_CALLER
 from service.records.jobs import ClaimedShard
 from service.records.work import WorkStatus
@@ -36,6 +37,7 @@ class Case:
     rows: Sequence[Mapping[str, Any]]
     config: Mapping[str, Any]
     scorer: Callable[[], Scorer]
+    trainer: Callable[[], TrainedScorer] | None = None
     budget: float | None = None  # the search may compute this share of the tokens that it would want
 
     def __str__(self) -> str:
@@ -53,18 +55,19 @@ async def reported(case: Case) -> Report:
 
 async def _reported(case: Case) -> Report:
     store, scorer = MemoryStore(), case.scorer()
+    trainer = case.trainer() if case.trainer else None
     project_store = CallerStore(store, LOCAL_CALLER)
     config = JobConfig.model_validate(case.config)
     receipt = await submit(
         config,
         InlineSource(case.rows, LIMITS),
         project_store,
-        ConfiguredScorers({"default": scorer}),
+        ConfiguredScorers({"default": scorer}, {"default": trainer} if trainer else {}),
         idempotency_key=None,
         max_reported_faults=10,
     )
     while (claimed := await _claim(store)) is not None:
-        await _run(store, scorer, claimed)
+        await _run(store, scorer, trainer, claimed)
     return await report(project_store, receipt.job.id)
 
 
@@ -73,10 +76,10 @@ async def _claim(store: MemoryStore) -> ClaimedShard | None:
         return await claim_shard(unit, WorkerId("worker"), 600.0)
 
 
-async def _run(store: MemoryStore, scorer: Scorer, claimed: ClaimedShard) -> None:
+async def _run(store: MemoryStore, scorer: Scorer, trainer: TrainedScorer | None, claimed: ClaimedShard) -> None:
     """One shard; a refusal fails it, as a worker would have it."""
     try:
-        await run_shard(store, scorer, claimed, checkpoint_seconds=0.0, stop=asyncio.Event())
+        await run_shard(store, scorer, claimed, checkpoint_seconds=0.0, stop=asyncio.Event(), trainer=trainer)
     except BackendRefused as error:
         async with store.worker_unit() as unit:
             await unit.work.finish(claimed.lease, WorkStatus.FAILED, error={"message": str(error)})

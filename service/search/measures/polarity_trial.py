@@ -22,7 +22,6 @@ from service.search.state.problem import Problem
 LEARNED_ROWS, ASKED_ROWS = 64, 256  # a few steps of training, and enough rows for a standard error
 MOST_LEARNED_SHARE = 0.5  # of the rows, where there are few
 FEWEST_ASKED = 8  # rows, of which there is a standard error worth the name
-MOST_PERMUTATIONS = 2  # trained on; of more labels those that the scores make likeliest
 
 
 def trials(problem: Problem, labels: Labels, scores: Scores) -> list[tuple[TrainAndScore, Labels]]:
@@ -31,11 +30,12 @@ def trials(problem: Problem, labels: Labels, scores: Scores) -> list[tuple[Train
     The labels found come first, each training with its labelling. None where there are no rows to ask.
     """
     learned = whole_groups(problem, labels, min(LEARNED_ROWS, int(MOST_LEARNED_SHARE * len(labels))))
-    taken = set(learned)
-    asked = [row for row in problem.order if row in labels and row not in taken and row not in problem.known]
+    taken = {problem.constraints.group_of[row] for row in learned}
+    free = (row for row in problem.order if row in labels and row not in problem.known)
+    asked = [row for row in free if problem.constraints.group_of[row] not in taken]
     if not learned or len(asked) < FEWEST_ASKED:
         return []
-    others = polarity.permutations(problem, labels, scores)[:MOST_PERMUTATIONS]
+    others = polarity.permutations(problem, labels, scores)
     return [(_training(problem, learned, asked[:ASKED_ROWS], labelling), labelling) for labelling in (labels, *others)]
 
 

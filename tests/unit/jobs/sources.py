@@ -9,6 +9,7 @@ from service.errors import Fault, InvalidDataset
 from service.intake.bounds.limits import Limits
 from service.intake.sources import InlineSource
 from service.jobs.checks.survey import Survey, survey_rows
+from service.ports.scoring import Scorer
 from service.records.scoring import BackendInfo
 from service.scoring.deterministic import DeterministicScorer
 from service.search.predictions.prompt_tree import PromptTree, TreeScores, Usage
@@ -76,18 +77,18 @@ class CountingScorer(DeterministicScorer):
 
 
 class PretendTrainer:
-    """Learns by weights what the deterministic twin reads from a prompt; keeps what it was asked.
+    """Learns by weights what the deterministic twin, or another scorer, reads from a prompt; keeps what it was asked.
 
     `at_training` has what happens just before the n-th training, from 1.
     """
 
-    def __init__(self, *, problem: str | None = None) -> None:
+    def __init__(self, *, problem: str | None = None, scorer: Scorer | None = None) -> None:
         self.trainings: list[TrainAndScore] = []
         self.stopped = 0
         self.base = "base"
         self.at_training = dict[int, Callable[[], None]]()
         self._problem = problem
-        self._twin = DeterministicScorer()
+        self._twin = scorer or DeterministicScorer()
 
     async def problem(self) -> str | None:
         return self._problem

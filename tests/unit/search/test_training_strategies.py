@@ -124,6 +124,20 @@ class TestScalable:
         assert end.facts["trainings"] == 4 * rounds + 2
         assert end.facts["tokens_trained"] == 5 * (3 * 3 * 64 * rounds + 2 * 32)
 
+    def test_the_trial_asks_for_no_row_that_is_related_to_one_it_learned(self) -> None:
+        world = reader()
+        problem = tied(world.problem(**SMALL), [range(10), range(20, 23), range(30, 38)])
+        trial = trainings(world, problem, Scalable(), State(phase=Phase.TRIAL, labels=world.planted, scores={}))[-1]
+        learned, asked = ({problem.constraints.group_of[row] for row in rows(trial.asked[0])} for rows in ROWS)
+        assert not learned & asked
+
+    def test_without_rows_to_ask_there_is_no_trial(self) -> None:
+        world = reader()
+        problem = tied(world.problem(**SMALL), [range(64)])
+        end = drive(world, problem, Scalable(), State(phase=Phase.TRIAL, labels=world.planted))[-1]
+        assert end.phase is Phase.DONE
+        assert "polarity_trial" not in end.facts
+
     def test_known_rows_keep_their_labels_and_are_learned(self) -> None:
         world = reader()
         known = {row: Label(1 - label) for row, label in list(world.planted.items())[:4]}
@@ -193,6 +207,9 @@ def rows_asked(asked: TrainAndScore) -> list[Row]:
 
 def rows_learned(asked: TrainAndScore) -> list[Row]:
     return [example.row for example in asked.examples]
+
+
+ROWS = rows_learned, rows_asked
 
 
 def test_known_rows_stand_in_the_first_part_beside_as_many_others() -> None:

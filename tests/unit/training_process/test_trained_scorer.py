@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from service.search.predictions.prompt_tree import Query, TreeScores, Usage
 from service.search.predictions.training import TrainAndScore, TrainingExample
 from service.training_process import trained_scorer
 from service.training_process.trained_files import examples_of, spec_of
-from service.training_process.trained_scorer import TRIES, Base, ChildTrainer
+from service.training_process.trained_scorer import TRIES, Alive, Base, ChildTrainer, forget_idle
+from workers.training_folders import TrainingFolders
 
 PROGRAM = (sys.executable, "-S", str(Path(__file__).with_name("scorer_pretender.py")))
 LABELS = ("True", "False")
@@ -92,11 +94,13 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Set as soon as a training waits."""
     stop = asyncio.Event()
 
-    async def heed(event: TrainingEvent) -> None:
-        if event.name == "waiting":
-            stop.set()
+    class Heeding(Alive):
+        async def __call__(self, event: TrainingEvent) -> None:
+            await Alive.__call__(self, event)
+            if event.name == "waiting":
+                stop.set()
 
-    monkeypatch.setattr(trained_scorer, "_unheeded", heed)
+    monkeypatch.setattr(trained_scorer, "Alive", Heeding)
     return stop
 
 
@@ -140,3 +144,30 @@ async def test_a_child_is_told_nothing_of_paths_beside_its_own(base: Path) -> No
     [folder] = (base.parent / "work").iterdir()
     assert sorted(path.name for path in folder.iterdir()) == ["SPEC.json", "examples.jsonl", "questions.jsonl"]
     assert json.loads((folder / "SPEC.json").read_text("utf-8"))["score"] == "questions.jsonl"
+
+
+async def test_what_is_idle_for_long_is_removed_and_what_is_told_of_is_not_idle(
+    base: Path, stop: asyncio.Event
+) -> None:
+    assert await scored(base, asked("wait"), stop) is None
+    work = base.parent / "work"
+    [folder] = work.iterdir()
+    assert forget_idle(work, 60.0) == 0
+    os.utime(folder, (0, 0))
+    stop.clear()
+    assert await scored(base, asked("wait", seed=1), stop) is None
+    assert forget_idle(work, 60.0) == 1
+    [left] = [each for each in work.iterdir() if each.is_dir()]
+    assert left != folder
+    assert forget_idle(base / "nowhere", 60.0) == 0
+
+
+async def test_a_worker_removes_what_is_idle(base: Path) -> None:
+    idle = base.parent / "work" / "idle"
+    idle.mkdir(parents=True)
+    duty = TrainingFolders(idle.parent)
+    assert await duty.turn() > 0
+    assert idle.exists()
+    os.utime(idle, (0, 0))
+    await duty.turn()
+    assert not idle.exists()
