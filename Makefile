@@ -30,11 +30,11 @@ PIP_ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-real demo-train test test-long test-vllm test-llamacpp fuzz chaos endure mutations check lint audit format serve bench bench-real load soak pretrain clean
+.PHONY: help demo demo-real demo-train test test-long test-vllm test-llamacpp fuzz chaos endure mutations check lint audit format serve bench bench-real bench-training load soak pretrain clean
 
 help: ## print this list
 	@echo "usage: make <target>"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.runs ## start every part, label examples/demo.jsonl, compare with gold, stop every part
 	$(BIN)/python -m examples.demo
@@ -98,6 +98,12 @@ bench: $(VENV)/.develops ## compare every strategy and repeat the paper's experi
 bench-real: $(VENV)/.develops ## compare methods on real language models (DATA=FOLDER MODELS="NAME=FOLDER_OR_HUB_NAME ..."): docs/real_models.md
 	$(BIN)/python -m benchmarks.real $(if $(DATA),--data '$(DATA)') $(if $(MODELS),--models $(MODELS)) $(BENCH)
 	$(BIN)/python -m benchmarks.real.page
+
+bench-training: $(VENV)/.develops ## measure trainings on labels, reward models and policies of the small model: docs/training.md
+	$(BIN)/python -m benchmarks.training.labels
+	$(BIN)/python -m benchmarks.training.rewards
+	$(BIN)/python -m benchmarks.training.policies
+	$(BIN)/python -m benchmarks.training.tables
 
 load: $(VENV)/.develops ## measure latency beside 200 stalled streams and 50 uploads, and claims: docs/load.md
 	$(BIN)/python -m benchmarks.load

@@ -2,8 +2,8 @@
 
     python -m benchmarks.training.labels
 
-Each cell is a task and a seed: 256 related rows, and 256 fresh rows of the same task, asked without demonstrations
-before and after each training.
+Each cell is a task and a seed: 256 related rows, and 256 fresh rows of the same task (of capitals 176 and 32), asked
+without demonstrations before and after each training.
 """
 
 import argparse
@@ -29,8 +29,9 @@ from training.kinds.controls import control_labels
 from training.kinds.evaluation import Scores, calibrated
 from training.spec import Control
 
-ROWS, FORM = 256, "statement, I think"
-TASKS = ("comparisons", "capitals", "cities")
+FORM = "statement, I think"
+# Rows to label and fresh rows. The small model's world has 52 capitals, which leaves no true claim behind 256 rows.
+SIZES: Mapping[str, tuple[int, int]] = {"comparisons": (256, 256), "capitals": (176, 32), "cities": (256, 256)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,9 @@ class Bench:
 
     def cell(self, task: str, seed: int) -> None:
         """Measure everything of a task and seed that is not measured yet."""
-        data = related(task, ROWS, seed, FORM, fresh=ROWS)
-        case = {"task": task, "seed": seed}
+        rows, fresh = SIZES[task]
+        data = related(task, rows, seed, FORM, fresh=fresh)
+        case = {"task": task, "seed": seed, "rows": rows}
         found = self.records.kept({**case, "part": "search"}, partial(self._found, data, seed))["labels"]
         gold = [int(item.gold) for item in data.items]
         taught = {
@@ -100,7 +102,7 @@ def _accuracy(scores: Scores, data: Dataset) -> float:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--tasks", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--work", type=Path, default=Path("out/training"), help="where unfinished trainings lie")

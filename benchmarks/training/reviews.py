@@ -107,7 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=Path("out/training"), help="where unfinished trainings lie")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    bench = Bench(given.model, given.data, given.work, Records(given.results))
+    folder = Path(given.model)  # a specification's folder is not the one that this was started in
+    model = str(folder.resolve()) if folder.is_dir() else given.model
+    bench = Bench(model, given.data, given.work, Records(given.results))
     for seed in given.seeds:
         bench.seed(seed)
         sys.stdout.write(f"seed {seed} is measured\n")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from benchmarks.training.claims import length_pairs, prompts, truth_pairs
 from benchmarks.training.records import Records
+from benchmarks.training.tables import spread, tables
 
 
 def test_a_case_is_measured_once_whatever_order_its_names_have(tmp_path: Path) -> None:
@@ -52,3 +53,21 @@ def test_the_reward_that_can_be_hacked_prefers_the_longer_ending_true_or_not() -
 
 def test_prompts_end_before_the_second_number() -> None:
     assert all(row["prompt"].endswith(" is larger than") for row in prompts(20, seed=0))
+
+
+def test_tables_have_a_line_for_each_task_and_say_where_nothing_was_measured() -> None:
+    cell = {"task": "cities", "seed": 0}
+    trained = {"accuracy": 0.75, "cpu_seconds": 4.0, "peak_mb": 500}
+    told = tables(
+        [
+            ({**cell, "part": "search"}, {"accuracy": 1.0}),
+            ({**cell, "part": "zero_shot"}, {"accuracy": 0.5, "calibrated": 0.7}),
+            ({**cell, "part": "found"}, trained),
+        ]
+    )
+    assert told.splitlines()[-1] == "| cities | 1 | 1.000 | 0.500 | 0.700 | 0.750 | - | - | 4.0 | 500 MB |"
+
+
+def test_a_spread_is_a_mean_with_its_standard_deviation() -> None:
+    assert spread([0.5, 1.0]) == "0.750 ± 0.354"
+    assert (spread([0.5]), spread([])) == ("0.500", "-")

@@ -1,0 +1,45 @@
+"""What docs/training.md tells to launch is what the command takes, and its statuses are those that the errors have."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from training.command import read_arguments
+from training.errors import BaseUnusable, Refused, Stopped
+
+GUIDE = (Path(__file__).parents[2] / "docs/training.md").read_text("utf-8")
+COMMANDS = re.findall(r"-m training (run \S+ --out \S+)", GUIDE)
+
+
+@pytest.fixture(scope="module")
+def job() -> Any:
+    [text] = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
+    return yaml.safe_load(text)
+
+
+def test_every_command_of_the_guide_is_taken() -> None:
+    assert len(COMMANDS) >= 5
+    for command in COMMANDS:
+        given = read_arguments(command.split())
+        assert given.spec.suffix == ".json"
+
+
+def test_the_job_of_kubernetes_runs_the_command_on_a_volume_that_outlives_the_pod(job: Any) -> None:
+    [container] = job["spec"]["template"]["spec"]["containers"]
+    assert container["command"][:3] == ["python", "-m", "training"]
+    given = read_arguments(container["command"][3:])
+    [mount] = container["volumeMounts"]
+    assert str(given.out).startswith(mount["mountPath"])
+    [volume] = job["spec"]["template"]["spec"]["volumes"]
+    assert (volume["name"], "persistentVolumeClaim" in volume) == (mount["name"], True)
+
+
+def test_a_stop_is_taken_up_again_and_a_fault_is_not(job: Any) -> None:
+    rules = job["spec"]["podFailurePolicy"]["rules"]
+    values = {rule["action"]: rule["onExitCodes"]["values"] for rule in rules if "onExitCodes" in rule}
+    assert values == {"Ignore": [Stopped.exit_code], "FailJob": [Refused.exit_code, BaseUnusable.exit_code]}
+    assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"  # Kubernetes demands it beside such rules
+    assert f"$status -eq {Stopped.exit_code} " in GUIDE
