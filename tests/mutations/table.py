@@ -278,7 +278,7 @@ MUTATIONS = (
     Mutation(
         "labels found are shown behind known rows that they predict worse",
         "service/search/strategies/gain_search.py",
-        "    return lead > (-_ROUNDING_NATS if _gains(problem, first) else EARNED_NATS)\n",
+        "    return _lead_nats(problem, state) >= least\n",
         "    return True\n",
         ("tests/unit/search/test_gain_search.py",),
     ),

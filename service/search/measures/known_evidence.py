@@ -29,18 +29,19 @@ def fit_nats(problem: Problem, scores: Scores) -> float:
     )
 
 
-def part_of_other(problem: Problem, own: Scores, other: Scores, shares: Shares) -> float:
+def part_of_other(problem: Problem, own: Scores, other: Scores, shares: Shares, *, handicap_nats: float = 0.0) -> float:
     """How much of the mean of a prediction and another one the other should be.
 
     The posterior mean by the known rows that both were asked for, every part being as likely before; none or all,
     where the known labels are less likely by the mean than by one alone. Predictions that have nothing to do
-    with one another cannot both be right: then the other is left out unless it adds enough.
+    with one another cannot both be right: then the other is left out unless it adds enough. `handicap_nats` is
+    taken off what the known rows say for the other, where it was picked by these rows.
     """
     asked = {row: label for row, label in _asked(problem, own) if row in other}
 
     def fitted(part: float) -> float:
         mixed = pooled([own, other], [1 - part, part], shares)
-        return fit_nats(problem, {row: mixed[row] for row in asked})
+        return fit_nats(problem, {row: mixed[row] for row in asked}) - handicap_nats * (part > LEAST_PART)
 
     parts = [min(max(step / _STEPS, LEAST_PART), 1 - LEAST_PART) for step in range(_STEPS + 1)]
     fits = [fitted(part) for part in parts]

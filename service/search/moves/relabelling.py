@@ -27,6 +27,18 @@ def expected_shares(problem: Problem, shares: Shares) -> Shares:
     return tuple(share / sum(expected) for share in expected)
 
 
+def cautious(shares: Shares, rows: int) -> Shares:
+    """Shares of so many labels, pulled towards even ones as far as chance explains them.
+
+    Where predictions are nearly flat, a few hundredths of a share turn many labels. What Pearson's chi-squared has
+    beyond twice its expectation under even shares is kept (James-Stein).
+    """
+    even = 1 / len(shares)
+    chi_squared = rows * sum((share - even) ** 2 for share in shares) / even
+    kept = max(0.0, 1 - 2 * (len(shares) - 1) / chi_squared) if chi_squared else 0.0
+    return tuple(even + kept * (share - even) for share in shares)
+
+
 def relabelled(problem: Problem, labels: Labels, scores: Scores) -> Redrawn:
     """The likeliest labelling that breaks no rule and keeps to the user's shares."""
     if problem.shares:

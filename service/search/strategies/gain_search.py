@@ -25,7 +25,7 @@ from service.search.measures.gain_audit import audit_gain
 from service.search.measures.known_evidence import EARNED_NATS, fit_nats, part_of_other
 from service.search.measures.ranking import measured_labellings
 from service.search.moves.redraw import redraw
-from service.search.moves.relabelling import counted, expected_shares, relabelled
+from service.search.moves.relabelling import cautious, counted, expected_shares, relabelled
 from service.search.predictions import panel
 from service.search.predictions.calibration import Shares, calibrated, entropy, even_shares, label_shares
 from service.search.predictions.confidence import best_sharpness
@@ -133,15 +133,17 @@ class GainSearch:
         return _finished(problem, state, labels, views)
 
     def _score_known(self, problem: Problem, state: State) -> Step:
-        """Look once more behind the known rows, and behind labels found where known rows bear these out."""
-        rng, labels = problem.random("final views"), state.labels
-        if _is_swept(problem, state):
+        """Look once more behind the known rows, and behind labels found where known rows bear these out.
+
+        Where it was measured before how far the views are to be heeded, they leave no known row out.
+        """
+        rng, labels, is_swept = problem.random("final views"), state.labels, _is_swept(problem, state)
+        if is_swept and _lead_nats(problem, state) < EARNED_NATS:
             views = yield from look(problem, labels, FINAL_SIZES, rng)
             return _finished(problem, state, labels, views)
-        part = _part_of_known(state)
-        if part < LEAST_HEEDED:
-            return _finished(problem, state, labels, [])
-        views = yield from look(problem, labels, KNOWN_SIZES, rng, whole=True)
+        part = 1 - 1 / (1 + len(FINAL_SIZES)) if is_swept else _part_of_known(state)
+        sizes = FINAL_SIZES if is_swept else KNOWN_SIZES
+        views = [] if part < LEAST_HEEDED else (yield from look(problem, labels, sizes, rng, whole=True))
         return _finished(problem, state, labels, views, part)
 
 
@@ -176,10 +178,10 @@ def _fitted(
 
     Calibrated to the shares that are expected of the next labels. The impression never weighs more than
     the others do on average: labels that come from it agree with it whatever they are worth. Known rows
-    say better how far to heed it; `part` is for the views where it was measured before.
+    say better how far to heed it; `part` is that of the views where it was measured before.
     """
     weights = [view_weight(labels, view.scores, problem.classes) for view in views]
-    shares = expected_shares(problem, label_shares(labels, labels, problem.classes))
+    shares = _shares(problem, labels)
     known: Scores = {}
     if impression is not None and problem.known:
         together = panel.pooled([view.scores for view in views], weights, shares)
@@ -199,6 +201,12 @@ def _fitted(
     return _Fitted(fitted, told, {**fitted.scores(told), **known})
 
 
+def _shares(problem: Problem, labels: Labels) -> Shares:
+    """The shares that are expected of the next labels."""
+    shares = label_shares(labels, labels, problem.classes)
+    return expected_shares(problem, cautious(shares, len(labels)) if problem.known else shares)
+
+
 def _finished(problem: Problem, state: State, labels: Labels, views: list[View], part: float | None = None) -> State:
     """The labels that all views give together; those of the impression stay where there are no views."""
     if views:
@@ -209,6 +217,8 @@ def _finished(problem: Problem, state: State, labels: Labels, views: list[View],
         own = panel.fit([()], told, [1.0], expected_shares(problem, even_shares(problem.classes)))
         fitted, sharpness = _Fitted(own, told, own.scores(told)), 1.0
     if problem.known:
+        measured = state.starts[1].scores if part and _is_swept(problem, state) else fitted.scores
+        fitted = replace(fitted, scores={**fitted.scores, **{row: measured[row] for row in problem.known}})
         sharpness = best_sharpness(fitted.scores, problem.known, spread=KNOWN_SPREAD)
     fitted = replace(fitted, panel=replace(fitted.panel, sharpness=sharpness))
     drawn = relabelled(problem, labels, fitted.scores)
@@ -253,7 +263,7 @@ def _sharpness(problem: Problem, state: State, labels: Labels, views: list[View]
     told, witnesses = [view.scores for view in views], [state.impression]
     if not _gains(problem, state.starts[0]):
         told, witnesses = told[::2], told[1::2]
-    shares = expected_shares(problem, label_shares(labels, labels, problem.classes))
+    shares = _shares(problem, labels)
     witness = {row: likeliest(values) for row, values in _together(witnesses, shares).items()}
     return best_sharpness(_together(told, shares), witness)
 
@@ -302,9 +312,13 @@ def _is_swept(problem: Problem, state: State) -> bool:
     They may not predict known labels worse than the impression does, which shows known rows alone. Where
     demonstrations do not bear this out, they have to predict them better.
     """
-    first, own = state.starts[:2]
-    lead = fit_nats(problem, own.scores) - fit_nats(problem, state.impression)
-    return lead > (-_ROUNDING_NATS if _gains(problem, first) else EARNED_NATS)
+    least = -_ROUNDING_NATS if _gains(problem, state.starts[0]) else EARNED_NATS
+    return _lead_nats(problem, state) >= least
+
+
+def _lead_nats(problem: Problem, state: State) -> float:
+    """By how much known labels are likelier behind labels found than behind known rows alone."""
+    return fit_nats(problem, state.starts[1].scores) - fit_nats(problem, state.impression)
 
 
 def _is_confirmed(problem: Problem, state: State) -> bool:

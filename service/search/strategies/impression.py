@@ -45,7 +45,8 @@ def first_impression(problem: Problem) -> Generator[Request, Answer, Impression]
     reading = _reading_as_meant(problem, calibrated(blind, even))
     own = panel.read_as(blind, reading)
     shown = panel.pooled([view.scores for view in views], [1.0] * len(views), even)
-    part = 1 - part_of_other(problem, shown, own, even)
+    picked = math.log(len(_readings(problem.label_range))) if reading else 0.0
+    part = 1 - part_of_other(problem, shown, own, even, handicap_nats=picked)
     scores = panel.pooled([own, shown], [1 - part, part], even)
     return Impression(scores, _source(problem, reading, [View((), own), *views], part))
 

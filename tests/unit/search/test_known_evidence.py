@@ -63,6 +63,13 @@ def test_a_source_that_agrees_with_nothing_is_left_out_though_a_known_row_or_two
         assert part_of_other(problem, right, other, even_shares(2)) == pytest.approx(0, abs=0.001)
 
 
+def test_what_was_picked_by_the_known_rows_has_to_be_so_much_likelier() -> None:
+    problem, own, other = knowing(8), told(1, 0.3), told(5, 0.0)
+    lucky = {**other, **{row: (-0.5 - label, -1.5 + label) for row, label in problem.known.items()}}
+    assert part_of_other(problem, own, lucky, even_shares(2)) > 0.3
+    assert part_of_other(problem, own, lucky, even_shares(2), handicap_nats=4.0) == pytest.approx(0, abs=0.001)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_the_mean_never_predicts_known_rows_worse_than_what_it_begins_with(seed: int) -> None:
     rng = Random(seed)

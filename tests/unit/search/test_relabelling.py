@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.identifiers import Label, Row
-from service.search.moves.relabelling import expected_shares, relabelled
+from service.search.moves.relabelling import cautious, expected_shares, relabelled
 from service.search.predictions.scores import normalized
 from service.search.rules.consistency import Constraint, Rule
 from service.search.state.problem import Problem
@@ -70,3 +70,15 @@ def test_known_labels_and_rules_go_before_scores() -> None:
     assert labels[Row(0)] == labels[Row(19)]
     assert labels[Row(1)] == 0
     assert Counter(labels.values())[Label(1)] == 4
+
+
+@pytest.mark.parametrize("shares", [(0.26, 0.32, 0.27, 0.15), (0.25,) * 4])
+def test_shares_that_chance_explains_are_taken_for_even(shares: tuple[float, ...]) -> None:
+    assert cautious(shares, 80) == pytest.approx((0.25,) * 4)
+
+
+@pytest.mark.parametrize("rare", [0.1, 0.2])
+def test_shares_that_chance_does_not_explain_are_nearly_kept_the_more_so_the_more_rows_there_are(rare: float) -> None:
+    [few, many] = (cautious((rare, 1 - rare), rows) for rows in (60, 600))
+    assert rare < many[0] < few[0] < rare + 0.05
+    assert sum(few) == pytest.approx(1)
