@@ -1,4 +1,4 @@
-"""A run from its specification to its report. Each part leaves a file when it is done, and is not done again."""
+"""A run from its specification to its report. Each finished part leaves a file and does not run again."""
 
 import json
 import shutil
@@ -20,25 +20,25 @@ from training.reporting import peak_memory, polarity, summary
 from training.spec import Control, Kind, Spec, read_spec
 from training.supervision import LOCK, StopRequest
 
-IDENTITY = "run.json"  # what the folder's run is a run of
+IDENTITY = "run.json"  # the specification of the folder's run
 _PARTS, _CHECKPOINTS = "parts", "checkpoints"
-_PATHS = ("base", "examples")  # what they lead to counts, not where it lies
+_PATHS = ("base", "examples")  # the content of these paths counts, not their place
 
 
 class Training(Protocol):
-    """A kind of training over rows that were checked."""
+    """A kind of training over checked rows."""
 
     def facts(self) -> dict[str, Any]:
-        """The rows in numbers, and a digest of all that may be learned from them."""
+        """The numbers of rows, and a digest of everything that a training may learn from."""
 
     def before(self) -> dict[str, Any]:
-        """What the base does on held-out rows."""
+        """The base's evaluation on held-out rows."""
 
     def stage(self) -> Stage:
-        """The training itself."""
+        """Run the training itself."""
 
     def control(self, control: Control) -> Stage:
-        """A further one, to compare with."""
+        """Run a control."""
 
 
 _PREPARED: Mapping[Kind, Callable[[Bench, Path], Training]] = {
@@ -49,14 +49,14 @@ _PREPARED: Mapping[Kind, Callable[[Bench, Path], Training]] = {
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says besides the specification."""
+    """The options of the command line beside the specification."""
 
     out: Path
     download: bool = False
 
 
 def run(spec_file: Path, options: Options, progress: Progress, stop: StopRequest) -> None:
-    """Do whatever of the run is not done yet; the folder is locked by the caller. Raises TrainingError."""
+    """Run the unfinished parts of the run; the caller has locked the folder. Raises TrainingError."""
     spec = read_spec(spec_file)
     base = find_base(spec.base, spec_file.parent, download=options.download)
     examples = spec_file.parent / Path(spec.examples).expanduser()
@@ -70,7 +70,7 @@ def run(spec_file: Path, options: Options, progress: Progress, stop: StopRequest
 
 
 def _do(bench: Bench, training: Training) -> None:
-    """Every part in its turn. The report and then the manifest are the last files to appear."""
+    """Run every part in order. The report and then the manifest are the last files to appear."""
     facts = training.facts()
     bench.progress.tell("rows", **facts, device=str(bench.device), base=bench.base.identity)
     before = _part(bench, "before", training.before)
@@ -92,7 +92,7 @@ def _do(bench: Bench, training: Training) -> None:
 
 
 def _part(bench: Bench, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What a part found: made now, or read where it was made before."""
+    """The result of a part, computed now or read from its file."""
     file = bench.folder / _PARTS / f"{name}.json"
     if file.exists():
         found: dict[str, Any] = json.loads(file.read_text("utf-8"))
@@ -107,7 +107,7 @@ def _part(bench: Bench, name: str, make: Callable[[], dict[str, Any]]) -> dict[s
 
 
 def _train(bench: Bench, stage: Stage) -> dict[str, Any]:
-    """The training whose outcome is kept."""
+    """Run the training whose outcome stays."""
     trainer = train(bench, stage)
     if bench.is_first:
         publish(trainer.accelerator.unwrap_model(trainer.model), bench)
@@ -115,12 +115,12 @@ def _train(bench: Bench, stage: Stage) -> dict[str, Any]:
 
 
 def _control(bench: Bench, stage: Stage) -> dict[str, Any]:
-    """A training of which nothing but numbers is kept."""
+    """Run a control, of which only numbers stay."""
     return summary(log_if_finished(bench, stage) or train(bench, stage).state.log_history)
 
 
 def _identity(spec: Spec, base: str, examples: Path) -> dict[str, Any]:
-    """What must be the same for a run to go on. Raises Refused where there are no examples."""
+    """The settings that must be the same to resume a run. Raises Refused without examples."""
     if not examples.is_file():
         raise Refused(f"examples: there is no file {str(examples)!r}")
     settings = {name: value for name, value in spec.model_dump(mode="json").items() if name not in _PATHS}
@@ -128,7 +128,7 @@ def _identity(spec: Spec, base: str, examples: Path) -> dict[str, Any]:
 
 
 def _claim(folder: Path, identity: Mapping[str, Any]) -> None:
-    """Make the folder this run's. Raises FolderTaken where it is another's, with the fields that differ."""
+    """Claim the folder for this run. Raises FolderTaken, with the differing fields, if it belongs to another."""
     file = folder / IDENTITY
     if not file.exists():
         if foreign := sorted(path.name for path in folder.iterdir() if path.name != LOCK and not _is_ours(path)):
@@ -146,12 +146,12 @@ def _claim(folder: Path, identity: Mapping[str, Any]) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a start that was ended at once left it."""
+    """Whether an interrupted start has left this file."""
     return path.name == f".{IDENTITY}.partial"
 
 
 def _tell_end(bench: Bench) -> None:
-    """Say what came out. Raises Refused where it is not what was written."""
+    """Report the artifact. Raises Refused if its content has changed."""
     made = json.loads((bench.folder / MANIFEST).read_text("utf-8"))["artifact"]
     folder = artifact_folder(bench)
     if not folder.is_dir() or content_hash(folder) != made["sha256"]:

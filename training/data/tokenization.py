@@ -1,8 +1,8 @@
-"""The tokens of prompts and labels, by the rules by which they are scored later (`inference/label_tokens.py`).
+"""Tokenise prompts and labels by the rules of later scoring (`inference/label_tokens.py`).
 
-A label stands behind its prompt with a space before it. What looks like a special token is text. A label that
-another one begins with is read with the token that ends it in a demonstration. Nothing is cut off and no end
-of text is added: what does not fit is refused.
+A label stands behind its prompt with a space before it. A special token in a text is plain text. A label that another
+one begins with gets the token that ends it in a demonstration. This module truncates nothing, adds no end of text, and
+refuses rows that do not fit.
 """
 
 from collections.abc import Sequence
@@ -22,26 +22,26 @@ Ids = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class TokenisedPrompt:
-    """A prompt's tokens, those that begin every text included, and those of each label behind it, by number."""
+    """A prompt's tokens, including those that begin every text, and the tokens of each label behind it, by number."""
 
     ids: Ids
     labels: tuple[Ids, ...]
 
 
 class RowTokenizer:
-    """Tokenises rows for a language model that reads `context_tokens` at once."""
+    """Tokenise rows for a language model with a context of `context_tokens`."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, context_tokens: int) -> None:
         self._tokenizer = PromptTokenizer(tokenizer)
         self._context_tokens = context_tokens
 
     def prompts(self, rows: Sequence[Example], labels: Sequence[str], separator: str) -> list[TokenisedPrompt]:
-        """Each row's prompt with all labels behind it. Raises Refused, which names the line."""
+        """Tokenise each row's prompt with all labels behind it. Raises Refused, which names the line."""
         spellings = [Spelling(number, f" {label}", is_own=True) for number, label in enumerate(labels)]
         return [self._prompt(row, spellings, separator) for row in rows]
 
     def text(self, line: int, field: str, text: str) -> Ids:
-        """A whole text's tokens. Raises Refused, which names line and field, where they are too many."""
+        """Tokenise a whole text. Raises Refused, which names line and field, if it is too long."""
         ids = tuple(self._tokenizer.encode(text))
         self._check_length(line, field, len(ids))
         return ids
