@@ -2,8 +2,8 @@
 
 import os
 
-# Threads of torch that wait must sleep, not spin: beside other busy processes spinning
-# makes a forward pass ten times slower. OpenMP reads this once, when torch is loaded.
+# Waiting threads of torch must sleep, not spin: beside other busy processes spinning
+# makes a forward pass ten times slower. OpenMP reads this once, when torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from inference.server import main

@@ -26,9 +26,9 @@ from inference.wires.tree_routes import TreeRoutes, tree_router
 def create_app(
     engine: Engine, limits: Limits, allowed: AllowedHosts | None = None, adapters: Adapters | None = None
 ) -> FastAPI:
-    """An application that serves this engine, with adapters; its lifespan runs the inference thread.
+    """Build an application over this engine, with adapters; its lifespan runs the inference thread.
 
-    It answers to the hosts that are allowed, by default to loopback names and addresses.
+    It answers to the allowed hosts, by default to loopback names and addresses.
     """
     serving = Serving(engine, limits, adapters)
     metrics = Metrics(serving)
@@ -50,7 +50,7 @@ def create_app(
 
     @app.post("/tokenize")
     async def tokenize(request: Request) -> Response:
-        """Two wires have this path: `inputs` is TGI's, `prompt` vLLM's."""
+        """Dispatch a path of two wires: `inputs` belongs to TGI, `prompt` to vLLM."""
         try:
             body = await serving.body(request)
         except InvalidRequest as error:
@@ -59,7 +59,7 @@ def create_app(
 
     @app.get("/metrics")
     async def show_metrics() -> Response:
-        """What Prometheus reads."""
+        """Serve Prometheus' metrics."""
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     return app

@@ -1,4 +1,4 @@
-"""Scores batches of prompts: with prefix cache and packed passes where the language model allows, else one by one."""
+"""Score batches of prompts: with prefix cache and packed passes if the language model allows, else one by one."""
 
 import logging
 from collections.abc import Sequence
@@ -15,24 +15,24 @@ from inference.model.low_rank import Adapter
 
 logger = logging.getLogger(__name__)
 
-CACHE_BYTES = 512 << 20  # memory for keys and values where nothing else is said
+CACHE_BYTES = 512 << 20  # default memory for keys and values
 _TOLERANCE_NATS = 1e-4
-# In half precision the order of additions alone makes up to 0.58 nats somewhere in the vocabulary (four language
-# models tried); where one token of the prompt is another, the difference was 0.9 nats or more.
+# In half precision the order of additions alone changes some score by up to 0.58 nats (four language models tried);
+# a different token in the prompt changed scores by 0.9 nats or more.
 _HALF_TOLERANCE_NATS = 0.75
 
 
 class Scorer(Protocol):
-    """Answers a batch of prompts."""
+    """The engine's view of a scorer."""
 
     def score(
         self, prompts: Sequence[Tokens], named: Sequence[NamedTokens] | None = None, owner: str = ""
     ) -> list[NextToken]:
-        """What may follow each prompt; `owner` tells whose keys and values they make."""
+        """Score each prompt; `owner` identifies the language model or adapter."""
 
 
 class PlainScorer:
-    """Answers each prompt by a forward pass of its own; a prompt given twice is computed once."""
+    """Answer each prompt by a separate forward pass; equal prompts share one."""
 
     def __init__(self, language_model: LanguageModel) -> None:
         self.language_model = language_model
@@ -43,7 +43,7 @@ class PlainScorer:
         named: Sequence[NamedTokens] | None = None,
         owner: str = "",  # noqa: ARG002 - nothing is kept, whoever owns it
     ) -> list[NextToken]:
-        """What may follow each prompt."""
+        """Score each prompt."""
         known: dict[bytes, torch.Tensor] = {}
         answers = []
         for prompt, wanted in zip(prompts, named or [None] * len(prompts), strict=True):
@@ -57,16 +57,16 @@ class PlainScorer:
 
 @dataclass(frozen=True, slots=True)
 class CacheLimits:
-    """`cache_tokens` None takes what fits in 512 MiB; `pack_tokens` None suits the device."""
+    """Options; `cache_tokens` None means 512 MiB, `pack_tokens` None a value for the device."""
 
     cache_tokens: int | None = None
     pack_tokens: int | None = None
 
 
 class Engine:
-    """Next-token log-probabilities for batches of prompts, and what they cost in all.
+    """Next-token log-probabilities for batches of prompts, with their total cost.
 
-    `tokens_sent` and `tokens_computed` count from the start on.
+    `tokens_sent` and `tokens_computed` count since the start.
     """
 
     def __init__(self, language_model: LanguageModel, limits: CacheLimits) -> None:
@@ -78,12 +78,12 @@ class Engine:
 
     @property
     def cached_tokens(self) -> int:
-        """Tokens whose keys and values are held."""
+        """The number of tokens in the prefix cache."""
         return self._packed.cache.tokens if self._packed else 0
 
     @property
     def cache_capacity(self) -> int:
-        """Tokens whose keys and values may be held; 0 where there is no prefix cache."""
+        """The capacity of the prefix cache in tokens; 0 without one."""
         return self._packed.cache.capacity if self._packed else 0
 
     def score(
@@ -92,11 +92,10 @@ class Engine:
         named: Sequence[NamedTokens] | None = None,
         adapters: Sequence[Adapter | None] | None = None,
     ) -> list[NextToken]:
-        """What may follow each prompt: all log-probabilities, or those of the token ids that are `named` for it.
+        """Score each prompt: all log-probabilities, or those of the token ids that are `named` for it.
 
-        `adapters` has for each prompt the adapter that scores it, None for the language model itself. Prompts of one
-        adapter are scored together, apart from all others. Raises ValueError for a prompt that is empty, too long or
-        not of this world.
+        `adapters` has the adapter of each prompt, None for the language model itself. The engine scores the prompts of
+        each adapter as a separate batch. Raises ValueError for a prompt that is empty, too long or has invalid ids.
         """
         arrays = token_arrays(prompts)
         for array in arrays:
@@ -107,7 +106,7 @@ class Engine:
         return answers
 
     def forget(self, adapter: Adapter) -> None:
-        """Free what the prefix cache holds for an adapter."""
+        """Free the prefix cache of an adapter."""
         if self._packed:
             self._packed.cache.forget(adapter.sha)
 
@@ -132,7 +131,7 @@ class Engine:
 
 
 def packed_scorer(language_model: LanguageModel, limits: CacheLimits) -> PackedScorer | None:
-    """A scorer with a prefix cache, if the language model proves to give the same answers through it."""
+    """Build a scorer with a prefix cache if the language model gives the same answers through it."""
     reason = _why_not(language_model)
     if reason is None:
         try:
@@ -165,10 +164,10 @@ def _build(language_model: LanguageModel, limits: CacheLimits) -> PackedScorer:
 
 
 def _difference(language_model: LanguageModel, scorer: PackedScorer) -> float:
-    """Largest difference in nats between packed and plain scores on a little tree of made-up prompts.
+    """Largest difference in nats between packed and plain scores on a small tree of synthetic prompts.
 
-    A sliding window is narrowed until the longest of them reaches beyond it by half: a prompt longer than the true
-    one would take minutes on the CPU, and what is in doubt, whether both ways see the same tokens, shows as well.
+    This test narrows a sliding window until the longest prompt exceeds it by half. A prompt longer than the true window
+    would take minutes on the CPU, and the narrow window also shows whether both ways see the same tokens.
     """
     rng = Random(0)
     length = min(16, language_model.context_tokens // 4)

@@ -1,12 +1,12 @@
-"""What can go wrong with a request; each wire has its own shape for these."""
+"""Errors of requests; each wire has its own form for them."""
 
 
 class RequestError(Exception):
-    """A request that gets no answer."""
+    """Root of the errors of requests."""
 
 
 class InvalidRequest(RequestError):
-    """The request asks for something that this server or its language model cannot do."""
+    """This server or its language model cannot do what the request asks for."""
 
     def __init__(self, message: str, parameter: str | None = None) -> None:
         super().__init__(message)
@@ -14,24 +14,24 @@ class InvalidRequest(RequestError):
 
 
 class UnknownModel(RequestError):
-    """The request names neither the language model served nor one of its adapters."""
+    """The request names neither the served language model nor one of its adapters."""
 
 
 class AdapterNotFound(RequestError):
-    """There is no adapter where a request says that there is one, or none of that name."""
+    """The folder of the request has no adapter, or no adapter has that name."""
 
 
 class AdapterRefused(RequestError):
-    """An adapter that cannot be served as it was trained, or not under this name; the text says why."""
+    """The server cannot serve an adapter as trained, or not under this name; the text gives the reason."""
 
 
 class Overloaded(RequestError):
-    """As many requests as the server takes are under way."""
+    """The server is running its maximum of requests."""
 
 
 class GenerationFailed(RequestError):
-    """The language model failed on the batch that held the request, or the server is stopping."""
+    """The language model failed on the request's batch, or the server is stopping."""
 
 
 class ClientGone(RequestError):
-    """The client hung up, so nobody waits for the answer."""
+    """The client has disconnected, so nobody waits for the answer."""

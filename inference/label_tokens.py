@@ -1,8 +1,8 @@
-"""The tokens of labels behind a prompt; those that others begin with are read to their end.
+"""The tokens of labels behind a prompt, with an end for labels that others begin with.
 
-Whatever begins with " 10" begins with " 1", so that log p(" 1") is never below log p(" 10"). A
-spelling whose tokens those of another label begin with therefore goes on with the separator's
-first token, as in a demonstration: " 1" and then the separator is an event apart from " 10".
+Every text that begins with " 10" begins with " 1", so log p(" 1") is never below log p(" 10"). If the
+tokens of another label begin with a spelling's tokens, the spelling continues with the separator's
+first token, as in a demonstration: " 1" followed by the separator is an event apart from " 10".
 """
 
 from collections.abc import Callable, Sequence
@@ -14,13 +14,13 @@ from inference.model.tokenization import Piece
 
 LabelIds = tuple[int, ...]  # a label's tokens behind a prompt, in one spelling
 
-# What the next demonstration may begin with: some tokenizers split white space by what stands behind it.
+# Possible beginnings of the next demonstration: some tokenizers split white space by the text after it.
 _NEXT_DEMONSTRATIONS = ("The", "7", '"')
 
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """A text that stands for a label, given by its place, where it follows a prompt; each label has one of its own."""
+    """A text for the label of this number, behind a prompt; each label has at least one."""
 
     label: int
     text: str
@@ -29,7 +29,7 @@ class Spelling:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt, or its end: its tokens, its length in characters, and how to get the tokens of a text that goes on."""
+    """A prompt, or its end: its tokens, its length in characters, and a way to tokenise a text behind it."""
 
     number: int  # of the query
     ids: list[int]
@@ -39,7 +39,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class _Path:
-    """A spelling's tokens, and, once it is read past its end, those of the spelling with the separator."""
+    """A spelling's tokens, perhaps extended by the separator's."""
 
     spelling: Spelling
     ids: LabelIds
@@ -49,10 +49,10 @@ class _Path:
 def labels_behind(
     prompt: Prompt, spellings: Sequence[Spelling], with_spellings: Sequence[list[int]], separator: str
 ) -> dict[LabelIds, int]:
-    """What each spelling adds to the tokens of a prompt, with the label that it stands for.
+    """Return each spelling's tokens behind a prompt, with its label.
 
-    `with_spellings` has the tokens of the prompt with each spelling behind it. Another spelling than the
-    label's own is left out where it changes the prompt's tokens or cannot be ended. Raises InvalidRequest.
+    `with_spellings` has the tokens of the prompt with each spelling behind it. A spelling other than the
+    label's own is left out if it changes the prompt's tokens or has no end. Raises InvalidRequest.
     """
     paths = _own_paths(prompt, spellings, with_spellings)
     while separator and (begun := _begun(paths)):
@@ -80,7 +80,7 @@ def _own_paths(prompt: Prompt, spellings: Sequence[Spelling], with_spellings: Se
 
 
 def _begun(paths: Sequence[_Path]) -> set[LabelIds]:
-    """Those paths that a path of another label begins with, or is."""
+    """The paths with which a path of another label begins, or which equal one."""
     labels: dict[LabelIds, set[int]] = {}
     for path in paths:
         for depth in range(1, len(path.ids) + 1):
@@ -89,7 +89,7 @@ def _begun(paths: Sequence[_Path]) -> set[LabelIds]:
 
 
 def _longer(prompt: Prompt, path: _Path, separator: str) -> _Path | None:
-    """The path with one token more. Raises InvalidRequest where there is none; without it for another spelling."""
+    """Extend the path by one token. Raises InvalidRequest without one; drops another spelling."""
     if path.ended:
         ended, length = path.ended, len(path.ids) + 1
     else:
@@ -105,9 +105,9 @@ def _longer(prompt: Prompt, path: _Path, separator: str) -> _Path | None:
 
 
 def _ended(prompt: Prompt, path: _Path, separator: str) -> tuple[LabelIds, int]:
-    """The spelling's tokens in a demonstration, as far as they do not depend on the next one, and how many end it.
+    """The tokens in a demonstration, as far as they do not depend on the next one, and the number of end tokens.
 
-    Where the tokenizer merges the spelling's end with the separator, the merged token ends it.
+    If the tokenizer merges the spelling's end with the separator, the merged token ends it.
     """
     text = path.spelling.text + separator
     first, *others = (prompt.pieces(text + following) for following in _NEXT_DEMONSTRATIONS)

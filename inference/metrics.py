@@ -1,4 +1,4 @@
-"""What `GET /metrics` tells, in Prometheus' text format; counters are read from where they are kept."""
+"""The metrics of `GET /metrics`, in Prometheus' text format; a scrape reads the counters in place."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ _BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.
 
 
 class _State(Collector):
-    """Reads engine and scheduler when asked."""
+    """Read engine and scheduler at each scrape."""
 
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
@@ -55,13 +55,13 @@ class Metrics:
         )
 
     def answered(self, wire: str, seconds: float) -> None:
-        """A request was answered."""
+        """Count an answered request."""
         self._latency.labels(wire).observe(seconds)
 
     def refused(self, reason: str) -> None:
-        """A request got an error instead of an answer."""
+        """Count a failed request."""
         self._refused.labels(reason).inc()
 
     def text(self) -> bytes:
-        """All of them, as Prometheus reads them."""
+        """Return all metrics in Prometheus' format."""
         return generate_latest(self.registry)

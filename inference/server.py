@@ -1,4 +1,4 @@
-"""Runs the server: loads the language model, serves it, stops on SIGTERM and SIGINT."""
+"""Run the server: load the language model, serve it, stop on SIGTERM and SIGINT."""
 
 import logging
 import signal
@@ -21,12 +21,12 @@ from inference.model.language_model import Source, load
 from inference.settings import Settings, read_settings
 from inference.wires.hosts import AllowedHosts
 
-MODEL_UNUSABLE = 3  # the process's status where the language model cannot be loaded; 1 is any other failure
-_DRAIN_SECONDS = 10  # given to requests under way when the server is told to stop
+MODEL_UNUSABLE = 3  # the process's status if the language model does not load; 1 means any other failure
+_DRAIN_SECONDS = 10  # time for running requests after a signal
 
 
 class AnnouncingServer(uvicorn.Server):
-    """Says where it listens as soon as it does."""
+    """A server that logs its address as soon as it listens."""
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Bind, then log the address."""
@@ -57,12 +57,12 @@ def main() -> None:
 
 
 def _leave(*_: object) -> NoReturn:
-    """Being told to stop is no failure; uvicorn hands the signal on once it has stopped."""
+    """Treat a signal as no failure; uvicorn raises it again once it has stopped."""
     sys.exit(0)
 
 
 def _engine_or_end(settings: Settings) -> Engine:
-    """The engine, or the end of the process with one line that says why the language model cannot be loaded."""
+    """Build the engine, or end the process with a line that says why the language model does not load."""
     try:
         return build_engine(settings)
     except Exception as error:
@@ -74,7 +74,7 @@ def _engine_or_end(settings: Settings) -> Engine:
 
 
 def _adapters_or_end(settings: Settings, engine: Engine) -> Adapters:
-    """The adapters that the settings name, or the end of the process with one line that says what is wrong with one."""
+    """Load the adapters of the settings, or end the process with a line about the faulty one."""
     adapters = Adapters(engine.language_model, settings.adapter_limits)
     for name, folder in settings.adapter:
         try:
@@ -88,13 +88,13 @@ def _adapters_or_end(settings: Settings, engine: Engine) -> Adapters:
 
 
 def _first_sentence(error: Exception) -> str:
-    """What matters of an error that may have paragraphs, on one line."""
+    """The first sentence of an error, on one line."""
     text = str(error).strip().partition("\n\n")[0]
     return " ".join(text.split()) or type(error).__name__
 
 
 def build_engine(settings: Settings) -> Engine:
-    """Load the language model that the settings name. Raises OSError, UnreadableModel or what its libraries raise."""
+    """Load the language model of the settings. Raises OSError, UnreadableModel or errors of the libraries."""
     if _is_path(settings.model) and not Path(settings.model).exists():
         raise UnreadableModel("there is no such folder or file")
     if settings.threads:
@@ -114,12 +114,12 @@ def build_engine(settings: Settings) -> Engine:
 
 
 def _is_path(model: str) -> bool:
-    """Whether this can be no name of the hub, which has at most one slash."""
+    """Whether this cannot be a hub name, which has at most one slash."""
     return model.startswith(("/", ".", "~")) or model.count("/") > 1 or model.endswith(".gguf")
 
 
 def configure_logging(log_format: Literal["console", "json"], level: str) -> None:
-    """One form for structlog and the standard library's logging, on stderr; call once per process."""
+    """Give structlog and the standard library's logging one form, on stderr; call once per process."""
     before: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

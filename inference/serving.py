@@ -1,4 +1,4 @@
-"""What the wires share: admission, tokenising, scoring, and dropping what nobody waits for any more."""
+"""The wires' common part: admission, tokenising, scoring, and dropping abandoned requests."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -18,12 +18,12 @@ from inference.model.tokenization import PromptTokenizer
 from inference.settings import Limits
 
 VERSION = "0.1.0"
-_CHARACTERS_AT_ONCE = 200_000  # longer texts are tokenised beside the event loop
+_CHARACTERS_AT_ONCE = 200_000  # a thread tokenises longer texts
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What clients may ask about the language model; `sha` tells apart what scores differently."""
+    """Facts about the language model for clients; `sha` identifies its scores."""
 
     name: str
     sha: str | None
@@ -59,7 +59,7 @@ class Serving:
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """Hold a place among the requests under way. Raises Overloaded where there is none left."""
+        """Hold a place among the running requests. Raises Overloaded if there is none."""
         if self.in_flight >= self.limits.max_concurrent_requests:
             raise Overloaded
         self.in_flight += 1
@@ -69,7 +69,7 @@ class Serving:
             self.in_flight -= 1
 
     async def body(self, request: Request) -> bytes:
-        """The request's body. Raises InvalidRequest where it is too long."""
+        """Read the request's body. Raises InvalidRequest if it is too long."""
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
@@ -86,9 +86,9 @@ class Serving:
     async def generate(
         self, request: Request, wanted: Sequence[GenerationRequest], adapter: Adapter | None = None
     ) -> list[Generation]:
-        """The answers, unless the client hangs up first. Raises ClientGone, GenerationFailed.
+        """Return the answers, unless the client disconnects first. Raises ClientGone, GenerationFailed.
 
-        The request's body must have been read, and its adapter be in use until the answers are there.
+        Read the request's body before, and hold its adapter until the answers arrive.
         """
         answers = asyncio.ensure_future(self.scheduler.generate(wanted, adapter))
         hang_up = asyncio.ensure_future(_hang_up(request))

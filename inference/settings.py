@@ -1,4 +1,4 @@
-"""What the operator decides, read once from the command line."""
+"""The operator's settings, read once from the command line."""
 
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ LogFormat = Literal["console", "json"]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one server takes at once and at most."""
+    """The limits of one server."""
 
     max_concurrent_requests: int = 128
     max_top_n_tokens: int = 1000
@@ -25,7 +25,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything the command line says; None leaves the choice to the server."""
+    """All settings of the command line; None leaves the choice to the server."""
 
     model: str
     host: str
@@ -47,38 +47,38 @@ class Settings:
 
     @property
     def adapter_limits(self) -> AdapterLimits:
-        """Which adapters it takes."""
+        """The limits on adapters."""
         return AdapterLimits(self.adapter_folder, self.max_adapter_rank, self.max_adapters)
 
     @property
     def limits(self) -> Limits:
-        """What the server takes at most."""
+        """The server's limits."""
         return Limits(self.max_concurrent_requests, self.max_top_n_tokens)
 
 
 def read_settings(arguments: Sequence[str] | None = None) -> Settings:
-    """Read the command line; explains itself with --help and ends the process on a mistake."""
+    """Read the command line; --help and mistakes end the process."""
     parser = ArgumentParser(
         prog="python -m inference",
-        description="Serves next-token log-probabilities of a causal language model.",
+        description="Serve next-token log-probabilities of a causal language model.",
         formatter_class=ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--model", default=str(SMALL_MODEL), help="folder, GGUF file or hub name")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=8080, help="0 takes any free one")
+    parser.add_argument("--port", type=int, default=8080, help="0 chooses a free one")
     parser.add_argument(
         "--allowed-hosts",
         type=_names,
         default=(),
         metavar="NAMES",
-        help="names it is asked for by, such as gpu.example.com,*.example.org; *: any (addresses need no mention)",
+        help="its host names, such as gpu.example.com,*.example.org; *: any (numeric ones always work)",
     )
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; auto uses a GPU if there is one")
     parser.add_argument(
         "--dtype", choices=["auto", *DTYPES], default="auto", help="auto: float32 on the CPU; mixed: see docs"
     )
     parser.add_argument("--log-format", choices=get_args(LogFormat), default="console", help="form of the logs")
-    parser.add_argument("--log-level", default="INFO", help="least level that is logged")
+    parser.add_argument("--log-level", default="INFO", help="lowest level to log")
     _add_limits(parser)
     _add_adapters(parser)
     return Settings(**vars(parser.parse_args(arguments)))
@@ -90,11 +90,14 @@ def _add_limits(parser: ArgumentParser) -> None:
         "--max-concurrent-requests", type=_positive, default=limits.max_concurrent_requests, help="beyond: refused"
     )
     parser.add_argument(
-        "--max-top-n-tokens", type=_positive, default=limits.max_top_n_tokens, help="likeliest tokens told, at most"
+        "--max-top-n-tokens",
+        type=_positive,
+        default=limits.max_top_n_tokens,
+        help="maximum of likeliest tokens in a reply",
     )
-    parser.add_argument("--cache-tokens", type=_positive, help="tokens held in the prefix cache (512 MiB of them)")
-    parser.add_argument("--pack-tokens", type=_positive, help="tokens of one forward pass, at most (512; GPU 2048)")
-    parser.add_argument("--threads", type=_positive, help="CPU threads (as many as there are cores)")
+    parser.add_argument("--cache-tokens", type=_positive, help="capacity of the prefix cache in tokens (512 MiB)")
+    parser.add_argument("--pack-tokens", type=_positive, help="maximum of tokens in one forward pass (512; GPU 2048)")
+    parser.add_argument("--threads", type=_positive, help="CPU threads (one for each core)")
 
 
 def _add_adapters(parser: ArgumentParser) -> None:
@@ -105,16 +108,18 @@ def _add_adapters(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=FOLDER",
-        help="a LoRA adapter as PEFT saves it, to be asked for by this name; may be given several times",
+        help="a LoRA adapter in PEFT's format, under this name for requests; repeat for several",
     )
     parser.add_argument(
         "--adapter-folder",
         type=Path,
         metavar="FOLDER",
-        help="load and unload adapters below it while running, for whoever can connect",
+        help="let whoever can connect load and unload adapters below it at run time",
     )
     parser.add_argument("--max-adapter-rank", type=_positive, default=limits.max_rank, help="beyond: refused")
-    parser.add_argument("--max-adapters", type=_positive, default=limits.max_adapters, help="loaded at once, at most")
+    parser.add_argument(
+        "--max-adapters", type=_positive, default=limits.max_adapters, help="maximum of loaded adapters"
+    )
 
 
 def _adapter(text: str) -> tuple[str, Path]:

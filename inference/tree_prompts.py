@@ -1,8 +1,8 @@
-"""The tokens of a prompt tree: each segment is tokenised once, and every prompt gets the ids of its whole text.
+"""Tokenise a prompt tree: each segment once, so that every prompt gets the ids of its whole text.
 
-Where lines are tokenised independently (tokenization.py), a segment adds the lines that it
-ends to those before it and leaves its last line open for what follows. Elsewhere every
-prompt is tokenised whole.
+If the tokenizer treats lines independently (tokenization.py), a segment adds its complete lines
+to the earlier ones and leaves its last line open. Otherwise this module tokenises every prompt
+whole.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class TreeQuery:
-    """What is asked for behind a segment."""
+    """A query behind a segment."""
 
     segment: int
     text: str
@@ -43,7 +43,7 @@ class Tree:
     segments: Sequence[Segment]
     queries: Sequence[TreeQuery]
     spellings: Sequence[Spelling]
-    separator: str = ""  # ends the labels that others begin with (label_tokens.py); nothing does where it is empty
+    separator: str = ""  # ends labels that others begin with (label_tokens.py); empty: no label gets an end
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -57,7 +57,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueryTokens:
-    """A prompt that ends with a run, and the labels' tokens behind it: with each the label it stands for."""
+    """A prompt that ends with a run, and the labels' tokens behind it, each with its label."""
 
     end: Run
     labels: dict[LabelIds, int]
@@ -78,17 +78,17 @@ class QueryTokens:
 
 
 def tokenise(tokenizer: PromptTokenizer, tree: Tree) -> list[QueryTokens]:
-    """The tokens of every query's prompt and of the labels behind it. Raises InvalidRequest.
+    """Tokenise every query's prompt and the labels behind it. Raises InvalidRequest.
 
-    A label must not change the tokens of the prompt before it, or there is no log-probability of
-    it. Another spelling than its own that does so is left out. See label_tokens.py.
+    A label must not change the tokens of the prompt before it, or it has no log-probability. This
+    function leaves out other spellings that do so. See label_tokens.py.
     """
     return list(_by_line(tokenizer, tree) if tokenizer.by_line else _whole(tokenizer, tree))
 
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """Lines that a text ends, and the one that it leaves open."""
+    """The complete lines of a text, and its open line."""
 
     ended: list[str]
     rest: str
@@ -163,7 +163,7 @@ def _pieces(tokenizer: PromptTokenizer, text: str, behind: str) -> list[Piece]:
 
 
 def _pieces_of_line(tokenizer: PromptTokenizer, rest: str, behind: str) -> list[Piece]:
-    """The tokens of a prompt's last line with a text behind it: without what begins a prompt."""
+    """The tokens of a prompt's last line with a text behind it, without tokens that begin a prompt."""
     return tokenizer.pieces(rest + behind)[len(tokenizer.before) :]
 
 

@@ -1,4 +1,4 @@
-"""Scores a prompt tree: what the scheduler is asked for, and the labels' log-probabilities out of its answers."""
+"""Score a prompt tree: build the scheduler's requests, and compute the labels' log-probabilities from its answers."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,15 +11,15 @@ from inference.errors import InvalidRequest
 from inference.label_tokens import LabelIds
 from inference.tree_prompts import QueryTokens
 
-PIECE_TOKENS = 1 << 20  # whose prompts are held as arrays at once: about a batch of the scheduler
+PIECE_TOKENS = 1 << 20  # of prompts held as arrays at once: about a batch of the scheduler
 
 
 @dataclass(slots=True)
 class TreeAnswer:
-    """A row of log-probabilities in nats for each query, one for each label, and what they cost.
+    """A row of log-probabilities in nats for each query, one for each label, and their cost.
 
-    `prompts` and `tokens_sent` are those of one request for each query and each beginning
-    that labels of several tokens share; `tokens_computed` counts what no prefix cache held.
+    `prompts` and `tokens_sent` count one request for each query and each beginning that labels
+    of several tokens share; `tokens_computed` counts tokens outside the prefix cache.
     """
 
     log_probabilities: list[list[float]] = field(default_factory=list)
@@ -29,7 +29,7 @@ class TreeAnswer:
 
 
 def check_lengths(queries: Sequence[QueryTokens], most_tokens: int) -> None:
-    """Raises InvalidRequest for a prompt that is empty or, with what is read of its labels, too long."""
+    """Raise InvalidRequest for a prompt that is empty or, with its labels, too long."""
     for number, query in enumerate(queries):
         tokens = query.length + max(map(len, query.labels)) - 1
         if tokens > most_tokens:
@@ -80,7 +80,7 @@ def collect(answer: TreeAnswer, queries: Sequence[QueryTokens], generations: Seq
 
 
 def _beginnings(labels: Iterable[LabelIds]) -> dict[LabelIds, tuple[int, ...]]:
-    """Every beginning that labels share, the empty one first, with the tokens that follow it in some label."""
+    """Every shared beginning of labels, the empty one first, with the tokens after it in some label."""
     following: dict[LabelIds, dict[int, None]] = {}
     for label in labels:
         for depth, token in enumerate(label):

@@ -3,7 +3,7 @@
 import os
 import sys
 
-# Read once, when the libraries are loaded: no network, no telemetry; threads that wait sleep (inference/__main__.py).
+# The libraries read these as they load: no network, no telemetry; waiting threads sleep (inference/__main__.py).
 os.environ.update(
     HF_HUB_OFFLINE="1",
     HF_HUB_DISABLE_TELEMETRY="1",
@@ -18,10 +18,10 @@ from training.supervision import StopRequest
 
 if __name__ == "__main__":
     stop = StopRequest()
-    stop.listen()  # before the libraries are loaded, which takes seconds
+    stop.listen()  # before the libraries load, which takes seconds
     first = os.environ.get("RANK", "0") == "0"
     progress = Progress(claim_standard_output() if first else sys.stderr)
 
-    from training.command import main  # once signals are heard
+    from training.command import main  # after the signal handlers
 
     raise SystemExit(main(progress, stop))

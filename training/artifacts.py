@@ -1,4 +1,4 @@
-"""What a run leaves: a folder of safetensors and JSON, named by its content, and a manifest that says what it is."""
+"""The artifact of a run: a folder of safetensors and JSON, named by its content, and a manifest about it."""
 
 import hashlib
 import shutil
@@ -24,19 +24,19 @@ _PATHS = (
     "checkpoint_steps",
     "device",
     "rows_at_once",
-)  # no part of what comes out
+)  # no part of the artifact
 _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "trl")
-# Of the base: what a whole language model needs besides its weights, to be loaded by name.
+# Files of the base that a whole language model needs beside its weights, to load by name.
 _TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.jinja")
 
 
 def artifact_folder(bench: Bench) -> Path:
-    """Where what was trained is put."""
+    """The folder of the artifact."""
     return bench.folder / _FOLDERS[bench.spec.method]
 
 
 def publish(module: Any, bench: Bench) -> None:
-    """Write what was trained, whole or not at all."""
+    """Write the artifact, whole or not at all."""
     staged = bench.folder / ".artifact.staged"
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir()
@@ -62,7 +62,7 @@ def content_hash(folder: Path) -> str:
 
 
 def manifest(bench: Bench, examples: Mapping[str, Any]) -> dict[str, Any]:
-    """What was trained from what; the same for the same bytes, so without times and paths."""
+    """Build the manifest; it is the same for the same bytes, so it has no times and paths."""
     folder = artifact_folder(bench)
     files = [
         {"name": name_within(file, folder), "bytes": file.stat().st_size, "sha256": sha256_of(file)}

@@ -1,4 +1,4 @@
-"""The language model to start from: found without a network, named by what is in its files, loaded from safetensors."""
+"""The language model to start from: found without a network, named by its content, loaded from safetensors."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ from inference.model.language_model import fingerprint
 from training.errors import BaseUnusable
 from training.spec import Device, Kind, Method
 
-# Where configurations say how many tokens a language model takes.
+# Fields of configurations with the context of a language model.
 _CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 
 
@@ -31,7 +31,7 @@ _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A language model on the disk. `name` is no path: the folder's last part, or the name on the hub."""
+    """A language model on the disk. `name` is the folder's last part or the name on the hub, never a path."""
 
     name: str
     folder: Path
@@ -40,14 +40,14 @@ class Base:
 
     @property
     def identity(self) -> dict[str, str | None]:
-        """What outputs say of it."""
+        """The base's entry in outputs."""
         return {"name": self.name, "fingerprint": self.fingerprint, "revision": self.revision}
 
 
 def find_base(named: str, beside: Path, *, download: bool = False) -> Base:
-    """The folder that is named, from `beside` on, or a name on the hub that was downloaded before.
+    """Find the named folder, relative to `beside`, or a downloaded model of the hub.
 
-    With `download`, a name that was not is downloaded now. Raises BaseUnusable.
+    With `download`, downloads a missing model now. Raises BaseUnusable.
     """
     folder = beside / Path(named).expanduser()
     if folder.is_dir():
@@ -67,9 +67,9 @@ def find_base(named: str, beside: Path, *, download: bool = False) -> Base:
 
 
 def load_module(base: Base, kind: Kind, method: Method, device: torch.device) -> Any:
-    """The weights on a device, in evaluation mode: float32, but on a GPU bfloat16 where they stay as they are.
+    """Load the weights to a device, in evaluation mode: float32, or bfloat16 for frozen weights on a GPU.
 
-    For kind `reward` with one number for each text. Raises BaseUnusable.
+    For kind `reward` the model gives one number for each text. Raises BaseUnusable.
     """
     loader, words, new = {
         Kind.LABEL: (AutoModelForCausalLM, {}, set[str]()),
@@ -85,14 +85,14 @@ def load_module(base: Base, kind: Kind, method: Method, device: torch.device) ->
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise _unusable(base, error) from error
-    if missing := sorted(set(loaded["missing_keys"]) - new):  # transformers would draw them at random
+    if missing := sorted(set(loaded["missing_keys"]) - new):  # transformers would initialise them at random
         raise BaseUnusable(f"base: {base.name!r} lacks weights of its architecture, {missing[0]} for one")
-    module.config.use_cache = False  # nothing is generated here
+    module.config.use_cache = False  # training generates nothing
     return module.to(device).eval()
 
 
 def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
-    """The tokenizer. Raises BaseUnusable."""
+    """Load the tokenizer. Raises BaseUnusable."""
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base.folder, local_files_only=True)
     except (OSError, ValueError) as error:
@@ -101,21 +101,21 @@ def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
 
 
 def context_tokens(base: Base) -> int:
-    """How many tokens it reads at once. Raises BaseUnusable where its configuration does not tell."""
+    """Return the context in tokens. Raises BaseUnusable if the configuration does not give it."""
     try:
         config = AutoConfig.from_pretrained(base.folder, local_files_only=True).get_text_config()
     except (OSError, ValueError) as error:
         raise _unusable(base, error) from error
     lengths = [length for name in _CONTEXT_FIELDS if isinstance(length := getattr(config, name, None), int)]
     if not lengths:
-        raise BaseUnusable("base: its configuration does not tell how many tokens it takes")
+        raise BaseUnusable("base: its configuration does not give its context in tokens")
     return lengths[0]
 
 
 def device_of(asked: Device) -> torch.device:
-    """The device to compute on. Raises BaseUnusable for a GPU that is not there."""
+    """Return the device to compute on. Raises BaseUnusable for a missing GPU."""
     if asked is Device.CUDA and not torch.cuda.is_available():
-        raise BaseUnusable("device: there is no GPU that torch can use; take cpu or auto")
+        raise BaseUnusable("device: torch finds no GPU; choose cpu or auto")
     if asked is Device.CPU or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))  # torchrun numbers the processes of a machine
@@ -130,7 +130,7 @@ def _checked(base: Base) -> Base:
 
 
 def _download(name: str) -> None:
-    """In a process of its own, since this one is cut off from the hub for good."""
+    """Download in a separate process, since this one has no access to the network."""
     online = {name: value for name, value in os.environ.items() if name not in _OFFLINE}
     command = [sys.executable, "-m", "training.fetching", name]
     ended = subprocess.run(command, env=online, stdout=sys.stderr, check=False)  # noqa: S603 - no shell, a name as it is

@@ -20,7 +20,7 @@ FAILED = 1
 
 
 def main(progress: Progress, stop: StopRequest, arguments: Sequence[str] | None = None) -> int:
-    """Run what the command line asks for; the status to end with."""
+    """Run the command line; return the exit status."""
     given = read_arguments(arguments)
     torch.set_num_threads(given.threads)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
@@ -39,26 +39,30 @@ def main(progress: Progress, stop: StopRequest, arguments: Sequence[str] | None 
 
 
 def _held(folder: Path) -> AbstractContextManager[None]:
-    """The folder, locked; of several processes of one run by the first."""
+    """Lock the folder; of several processes of one run, the first does so."""
     return locked(folder) if os.environ.get("RANK", "0") == "0" else nullcontext()
 
 
 def _ended(progress: Progress, outcome: str, reason: str, status: int) -> int:
     sys.stderr.write(f"{reason}\n")
-    with suppress(TrainingError):  # nobody reads any more
+    with suppress(TrainingError):  # the reader has gone
         progress.tell("end", outcome=outcome, reason=reason, status=status)
     return status
 
 
 def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line; explains itself with --help and ends the process with 2 on a mistake."""
-    parser = argparse.ArgumentParser(prog="python -m training", description="Trains a language model on labels.")
+    """Read the command line; --help ends the process, and a mistake ends it with status 2."""
+    parser = argparse.ArgumentParser(prog="python -m training", description="Train a language model on labels.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    command = commands.add_parser("run", help="train as a specification says; started again, it goes on")
+    command = commands.add_parser("run", help="train by a specification; run it again to resume")
     command.add_argument("spec", type=Path, metavar="SPEC.json", help="what to train (docs/training.md)")
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of this training alone")
-    command.add_argument("--threads", type=_count, default=1, help="of torch on the CPU; more than 1 gives other bytes")
-    command.add_argument("--download", action="store_true", help="let the base be downloaded from the Hugging Face hub")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for this training alone")
+    command.add_argument(
+        "--threads", type=_count, default=1, help="threads of torch on the CPU; more than 1 gives other bytes"
+    )
+    command.add_argument(
+        "--download", action="store_true", help="download the base from the Hugging Face hub if necessary"
+    )
     return parser.parse_args(arguments)
 
 

@@ -1,22 +1,22 @@
-"""What can end a training early, with the status that the process ends with.
+"""Errors that end a training early, with the exit status of the process.
 
 TrainingError
-├── Refused        2   the command, the specification or a row cannot be used as it is
+├── Refused        2   the command, the specification or a row is at fault
 │   └── FolderTaken    2   the output folder holds another training
-├── BaseUnusable   3   the language model to start from cannot be loaded
+├── BaseUnusable   3   the language model to start from does not load
 ├── FolderInUse    4   another process is training in the output folder
-└── Stopped       75   told to stop; started again, the training goes on
+└── Stopped       75   a signal has stopped the training; running it again resumes it
 """
 
 
 class TrainingError(Exception):
-    """A training ended early; the text says why and what to do."""
+    """A training ended early; the text gives the reason and the remedy."""
 
     exit_code = 1
 
 
 class Refused(TrainingError):
-    """What was asked for cannot be done: the text names the field or the line, and what to change."""
+    """The command cannot do what the user asks; the text names the field or the line, and the remedy."""
 
     exit_code = 2
 
@@ -26,7 +26,7 @@ class FolderTaken(Refused):
 
 
 class BaseUnusable(TrainingError):
-    """The language model to start from cannot be loaded."""
+    """The language model to start from does not load."""
 
     exit_code = 3
 
@@ -38,6 +38,6 @@ class FolderInUse(TrainingError):
 
 
 class Stopped(TrainingError):
-    """Told to stop by a signal. What was saved stays, and the same command goes on from there."""
+    """A signal has stopped the training. Checkpoints stay, and the same command resumes from them."""
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again

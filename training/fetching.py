@@ -1,6 +1,6 @@
-"""`python -m training.fetching NAME`: downloads a model from the Hugging Face hub, weights as safetensors only.
+"""`python -m training.fetching NAME`: download a model from the Hugging Face hub, weights as safetensors only.
 
-The one part of training that uses the network; it runs where the user gave `--download`.
+This is the only part of training that uses the network; it runs if the user gives `--download`.
 """
 
 import sys

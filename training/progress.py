@@ -1,4 +1,4 @@
-"""Tells what happens as lines of JSON on standard output, which carries nothing else."""
+"""Report events as lines of JSON on standard output, which carries nothing else."""
 
 import json
 import os
@@ -9,13 +9,13 @@ from training.errors import Stopped
 
 
 class Progress:
-    """Writes events to a stream, one line each."""
+    """Write events to a stream, one line each."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def tell(self, event: str, **facts: Any) -> None:
-        """One event. Raises Stopped where nobody reads any more: whoever supervised this training is gone."""
+        """Write one event. Raises Stopped if nobody reads any more: the supervisor of this training has gone."""
         try:
             self._stream.write(json.dumps({"event": event, **facts}, ensure_ascii=False) + "\n")
             self._stream.flush()
@@ -24,7 +24,7 @@ class Progress:
 
 
 def claim_standard_output() -> TextIO:
-    """Standard output for progress alone: whatever libraries print there goes to standard error from now on."""
+    """Reserve standard output for progress, and redirect the libraries' output to standard error."""
     kept = os.dup(1)
     os.dup2(2, 1)
     sys.stdout = sys.stderr

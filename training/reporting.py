@@ -1,4 +1,4 @@
-"""The report of a run: measured before and after, curves, cost, and what the controls say."""
+"""The report of a run: evaluations before and after, curves, cost, and the controls' results."""
 
 import resource
 import sys
@@ -12,9 +12,9 @@ from training.optimisation.watcher import Log
 
 
 def summary(log: Log, figures: Sequence[str] = ()) -> dict[str, Any]:
-    """A training in numbers: the loss by step, what was measured behind each epoch, and what it cost.
+    """A training in numbers: the loss by step, the evaluation after each epoch, and the cost.
 
-    With `figures` of the steps there are curves of them, and the reason of an early end, if there was one.
+    `figures` names further figures of the steps to draw as curves. An early end is there with its reason.
     """
     steps = [entry for entry in log if "loss" in entry]
     measured = [{"epoch": entry["epoch"], **entry["evaluation"]} for entry in log if "evaluation" in entry]
@@ -36,13 +36,13 @@ def summary(log: Log, figures: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def peak_memory() -> dict[str, int | None]:
-    """The most memory that this process had, in bytes: of the machine, and of the GPU where one was used."""
+    """The peak memory of this process in bytes: of the machine, and of a GPU if it used one."""
     unit = 1 if sys.platform == "darwin" else 1024
     gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
     return {"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "gpu_bytes": gpu or None}
 
 
 def polarity(training: Mapping[str, Any], inverted: Mapping[str, Any]) -> dict[str, Any]:
-    """Which labels are learned faster: mean nats paid for each label in the first epoch, just before it is learned."""
+    """Which labels the model learns faster: mean loss in nats of each label in the first epoch, before learning it."""
     found, other = training["first_epoch_nats"], inverted["first_epoch_nats"]
     return {"found_nats": found, "inverted_nats": other, "faster": "found" if found < other else "inverted"}

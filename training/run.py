@@ -1,4 +1,4 @@
-"""A run from its specification to its report. Each part leaves a file when it is done, and is not done again."""
+"""A run from its specification to its report. Each finished part leaves a file and does not run again."""
 
 import json
 import shutil
@@ -24,25 +24,25 @@ from training.scores import Scored, scores_told, write_scores
 from training.spec import Control, Kind, read_spec
 from training.supervision import LOCK, StopRequest
 
-IDENTITY = "run.json"  # what the folder's run is a run of
+IDENTITY = "run.json"  # the specification of the folder's run
 _PARTS, _CHECKPOINTS = "parts", "checkpoints"
-_PATHS = ("base", "examples", "score")  # what they lead to counts, not where it lies
+_PATHS = ("base", "examples", "score")  # the content of these paths counts, not their place
 
 
 class Training(Protocol):
-    """A kind of training over rows that were checked."""
+    """A kind of training over checked rows."""
 
     def facts(self) -> dict[str, Any]:
-        """The rows in numbers, and a digest of all that may be learned from them."""
+        """The numbers of rows, and a digest of everything that a training may learn from."""
 
     def before(self) -> dict[str, Any]:
-        """What the base does on held-out rows."""
+        """The base's evaluation on held-out rows."""
 
     def stage(self) -> Stage:
-        """The training itself."""
+        """Run the training itself."""
 
     def control(self, control: Control) -> Stage:
-        """A further one, to compare with."""
+        """Run a control."""
 
     def scores(self, module: Any) -> Scored | None:
         """What a trained language model says of the rows that are to be scored; None where there are none."""
@@ -56,14 +56,14 @@ _PREPARED: Mapping[Kind, Callable[[Bench, Path], Training]] = {
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says besides the specification."""
+    """The options of the command line beside the specification."""
 
     out: Path
     download: bool = False
 
 
 def run(spec_file: Path, options: Options, progress: Progress, stop: StopRequest) -> None:
-    """Do whatever of the run is not done yet; the folder is locked by the caller. Raises TrainingError."""
+    """Run the unfinished parts of the run; the caller has locked the folder. Raises TrainingError."""
     spec = read_spec(spec_file)
     base = find_base(spec.base, spec_file.parent, download=options.download)
     models = find_reward_models(spec, spec_file.parent)
@@ -85,7 +85,7 @@ def _prepared(bench: Bench, examples: Path, models: Mapping[str, Finished]) -> T
 
 
 def _do(bench: Bench, training: Training) -> None:
-    """Every part in its turn. The report and then the manifest are the last files to appear."""
+    """Run every part in order. The report and then the manifest are the last files to appear."""
     facts = training.facts()
     bench.progress.tell("rows", **facts, device=str(bench.device), base=bench.base.identity)
     before = _part(bench, "before", training.before)
@@ -111,7 +111,7 @@ def _do(bench: Bench, training: Training) -> None:
 
 
 def _part(bench: Bench, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What a part found: made now, or read where it was made before."""
+    """The result of a part, computed now or read from its file."""
     file = bench.folder / _PARTS / f"{name}.json"
     if file.exists():
         found: dict[str, Any] = json.loads(file.read_text("utf-8"))
@@ -152,12 +152,12 @@ def _publish_with_scores(bench: Bench, training: Training, module: Any) -> dict[
 
 
 def _control(bench: Bench, stage: Stage) -> dict[str, Any]:
-    """A training of which nothing but numbers is kept."""
+    """Run a control, of which only numbers stay."""
     return summary(log_if_finished(bench, stage) or train(bench, stage).state.log_history)
 
 
 def _identity(bench: Bench, examples: Path) -> dict[str, Any]:
-    """What must be the same for a run to go on. Raises Refused where there are no rows."""
+    """The settings and files that must be the same to resume a run. Raises Refused without rows."""
     files = {"examples": examples, **({"score": bench.file(bench.spec.score)} if bench.spec.score else {})}
     for field, file in files.items():
         if not file.is_file():
@@ -167,7 +167,7 @@ def _identity(bench: Bench, examples: Path) -> dict[str, Any]:
 
 
 def _claim(folder: Path, identity: Mapping[str, Any]) -> None:
-    """Make the folder this run's. Raises FolderTaken where it is another's, with the fields that differ."""
+    """Claim the folder for this run. Raises FolderTaken, with the differing fields, if it belongs to another."""
     file = folder / IDENTITY
     if not file.exists():
         if foreign := sorted(path.name for path in folder.iterdir() if path.name != LOCK and not _is_ours(path)):
@@ -185,12 +185,12 @@ def _claim(folder: Path, identity: Mapping[str, Any]) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a start that was ended at once left it."""
+    """Whether an interrupted start has left this file."""
     return path.name == f".{IDENTITY}.partial"
 
 
 def _tell_end(bench: Bench) -> None:
-    """Say what came out. Raises Refused where it is not what was written."""
+    """Report the artifact. Raises Refused if its content has changed."""
     manifest_told = json.loads((bench.folder / MANIFEST).read_text("utf-8"))
     made, folder = manifest_told["artifact"], artifact_folder(bench)
     is_whole = {

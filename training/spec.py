@@ -1,4 +1,4 @@
-"""What is to be trained: the specification, a JSON file, checked field by field (docs/training.md)."""
+"""The specification of a training, a JSON file, checked field by field (docs/training.md)."""
 
 from collections.abc import Iterator
 from enum import StrEnum
@@ -16,29 +16,29 @@ Text = Annotated[str, Field(min_length=1)]
 
 
 class Kind(StrEnum):
-    """What the trained language model is for."""
+    """The purpose of the trained language model."""
 
-    LABEL = "label"  # says the label behind a prompt
+    LABEL = "label"  # predicts the label behind a prompt
     REWARD = "reward"  # gives a text a number: the better of two gets the higher one
     POLICY = "policy"  # continues prompts so that a reward model gives it high rewards
 
 
 class Method(StrEnum):
-    """Which weights are trained."""
+    """The trained weights."""
 
     LORA = "lora"  # two small matrices beside every linear layer (arXiv 2106.09685)
     FULL = "full"
 
 
 class Weights(StrEnum):
-    """How much each row counts."""
+    """The weights of rows."""
 
     NONE = "none"
     CONFIDENCE = "confidence"  # by the row's `weight`; pairs get a margin by it
 
 
 class Control(StrEnum):
-    """A further training, to compare with (docs/training.md#controls)."""
+    """A training to compare with (docs/training.md#controls)."""
 
     SHUFFLED = "shuffled"
     INVERTED = "inverted"
@@ -47,7 +47,7 @@ class Control(StrEnum):
 
 
 class Device(StrEnum):
-    """Where to compute."""
+    """The device to compute on."""
 
     AUTO = "auto"
     CPU = "cpu"
@@ -72,7 +72,7 @@ class PolicySettings(BaseModel):
 
 
 class Spec(BaseModel):
-    """A training. Paths are meant from the folder that holds the specification."""
+    """A training. Paths are relative to the folder of the specification."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -99,14 +99,14 @@ class Spec(BaseModel):
 
     @property
     def rate(self) -> float:
-        """The learning rate at the first step; from there it falls to zero in a straight line."""
+        """The learning rate at the first step; it falls linearly to zero."""
         if self.learning_rate is not None:
             return self.learning_rate
         return DEFAULT_POLICY_RATE if self.kind is Kind.POLICY else DEFAULT_RATES[self.method]
 
     @property
     def without_folders(self) -> dict[str, Any]:
-        """Every field as JSON, but for the folders of reward models, which stand elsewhere by their content."""
+        """Every field as JSON without the folders of reward models, whose content hashes count instead."""
         return self.model_dump(mode="json", exclude={"policy": {"reward", "judge"}})
 
     @property
@@ -122,7 +122,7 @@ class Spec(BaseModel):
 
 
 def _faults_between(spec: Spec) -> Iterator[str]:
-    """What is wrong with fields taken together."""
+    """The faults of combinations of fields."""
     if spec.kind is Kind.LABEL and len(spec.labels) < 2:
         yield "labels: at least two are needed for kind label"
     if len(set(spec.labels)) < len(spec.labels):
@@ -177,7 +177,7 @@ def _reason(error: OSError | UnicodeDecodeError) -> str:
 
 
 def _told(fault: ErrorDetails) -> str:
-    """One fault in words of the specification: which field, what is wrong, what is taken."""
+    """One fault in words of the specification: the field, the fault, the allowed values."""
     field = ".".join(str(part) for part in fault["loc"])
     context: dict[str, Any] = fault.get("ctx", {})
     match fault["type"]:
@@ -196,7 +196,7 @@ def _told(fault: ErrorDetails) -> str:
 
 
 def _plain(message: str) -> str:
-    """A message about a value in the words of people who write JSON."""
+    """A message about a value in the words of JSON."""
     for theirs, plain in (
         ("Input should be", "must be"),
         ("tuple", "list"),

@@ -1,4 +1,4 @@
-"""What a supervising process relies on: signals that ask for a stop, and one process to a folder."""
+"""Support for a supervising process: signals that request a stop, and one process for each folder."""
 
 import fcntl
 import signal
@@ -13,18 +13,18 @@ LOCK = "lock"
 
 
 class StopRequest:
-    """Whether somebody asked for a stop."""
+    """A request to stop."""
 
     def __init__(self) -> None:
         self.asked = False
 
     def listen(self) -> None:
-        """From now on SIGTERM and SIGINT ask for a stop and end nothing by themselves."""
+        """Make SIGTERM and SIGINT request a stop instead of ending the process."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._note)
 
     def check(self) -> None:
-        """Raises Stopped once somebody asked for it; called where nothing is lost by stopping."""
+        """Raise Stopped after a request; call it at points where stopping loses nothing."""
         if self.asked:
             raise Stopped("told to stop; started again, the training goes on")
 
@@ -35,7 +35,7 @@ class StopRequest:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep a folder to this process; the system lets go of it however the process ends. Raises FolderInUse, Refused."""
+    """Lock a folder for this process; the system releases it at any end of the process. Raises FolderInUse, Refused."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK).open("a")

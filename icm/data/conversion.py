@@ -1,4 +1,4 @@
-"""The data sets of two presets as they are published, made into rows that the presets' templates and relations fit."""
+"""Convert the published data sets of two presets into rows for the presets' templates and relations."""
 
 import csv
 import json
@@ -11,9 +11,9 @@ from typing import Any
 from icm.errors import IcmError
 
 _ANSWER_COLUMNS = ("Question", "Best Answer", "Correct Answers", "Incorrect Answers")
-_CALCULATION = re.compile(r"<<[^<>]*>>")  # what GSM8K's calculator annotates
+_CALCULATION = re.compile(r"<<[^<>]*>>")  # annotations of GSM8K's calculator
 _NUMBER = re.compile(r"(?:(?<![\d.)])-)?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
-_MARK = re.compile(r"####|^A:", re.MULTILINE)  # before the final answer, as problems and as models' solutions have it
+_MARK = re.compile(r"####|^A:", re.MULTILINE)  # before the final answer, in problems and in models' solutions
 
 Row = dict[str, Any]
 
@@ -26,19 +26,19 @@ class Published(StrEnum):
 
 
 class NotAsPublished(IcmError):
-    """The file is not the one that the preset's data set is published as; the text says what is missing."""
+    """The file is not the published one of the preset's data set; the text names the missing part."""
 
 
 def converted(preset: Published, path: Path) -> Iterator[Row]:
-    """The preset's rows, with a gold column `label`. Raises NotAsPublished, OSError."""
+    """Yield the preset's rows, with a gold column `label`. Raises NotAsPublished, OSError."""
     try:
         yield from _READERS[preset](path)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise NotAsPublished(f"{path} is not a text file in UTF-8 that {preset} is published as") from error
+        raise NotAsPublished(f"{path} is not the published file of {preset}, which is text in UTF-8") from error
 
 
 def final_answer(solution: str) -> str | None:
-    """The number that a solution comes to, in one form: that behind `####` or `A:`, else the last one, if any."""
+    """The final number of a solution, in one form: the one behind `####` or `A:`, else the last one, if any."""
     *steps, last = _MARK.split(_CALCULATION.sub("", solution))
     numbers = _NUMBER.findall(last)
     if not numbers:
@@ -48,9 +48,9 @@ def final_answer(solution: str) -> str | None:
 
 
 def _truthfulqa(path: Path) -> Iterator[Row]:
-    """The best answer, which is true, and the incorrect ones, so that at most one claim for each question is.
+    """Yield the best answer, which is true, and the incorrect ones, so that at most one claim of a question is true.
 
-    Of further correct answers each would be true beside the best one, which the preset's relation excludes.
+    Leaves out further correct answers: each would be true beside the best one, which the preset's relation excludes.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
@@ -76,7 +76,7 @@ def _plain(text: str) -> str:
 
 
 def _gsm8k(path: Path) -> Iterator[Row]:
-    """Each model solution of each question; solutions that come to no number are left out."""
+    """Yield each model solution of each question, without solutions that have no number."""
     with path.open(encoding="utf-8-sig") as file:
         for line, text in enumerate(file, start=1):
             if text.strip():

@@ -1,4 +1,4 @@
-"""Files with labelled data sets: formats by their endings, and downloads that are whole or not there."""
+"""Files with labelled data sets: formats by extension, and downloads that are complete or absent."""
 
 import os
 import uuid
@@ -11,7 +11,7 @@ from service.result_formats import ResultFormat
 
 
 def result_format_of(path: Path) -> ResultFormat:
-    """The format that a file's ending names. Raises ValueError for any other ending."""
+    """Return the format of a file's extension. Raises ValueError for an unknown one."""
     for form in ResultFormat:
         if path.suffix.lower() == form.suffix:
             return form
@@ -21,16 +21,16 @@ def result_format_of(path: Path) -> ResultFormat:
 
 @contextmanager
 def saved(path: Path) -> Iterator[IO[bytes]]:
-    """A new file that appears under its name once it is whole and on the disk, and otherwise not at all.
+    """Yield a new file that appears under its name once it is complete and on the disk, and otherwise not at all.
 
-    What had the name before keeps it until then. A pipe or a device is written to as it is.
+    An existing file keeps the name until then. A pipe or a device is written directly.
     """
-    target = path.resolve()  # a link goes on pointing at what is written
+    target = path.resolve()  # a link keeps pointing to the written file
     if target.exists() and not target.is_file():
         with target.open("wb") as file:
             yield file
         return
-    unfinished = target.with_name(f".{uuid.uuid4().hex}.part")  # however long the name is
+    unfinished = target.with_name(f".{uuid.uuid4().hex}.part")  # a name of fixed length, even if the target's is long
     try:
         with unfinished.open("xb") as file:
             yield file

@@ -1,4 +1,4 @@
-"""Rows as JSON lines; what JSON has no form for is told by row and column."""
+"""Convert rows to JSON lines; errors name row and column of a value without a JSON form."""
 
 import json
 import math
@@ -9,7 +9,7 @@ from icm.errors import UnsendableData
 
 
 def lines_of(rows: Iterable[Any]) -> Iterator[bytes]:
-    """Each row as a line; NumPy's numbers and arrays count as Python's. Raises UnsendableData."""
+    """Yield each row as a line; converts NumPy's numbers and arrays. Raises UnsendableData."""
     for number, row in enumerate(rows, 1):
         if not isinstance(row, Mapping):
             raise UnsendableData(f"row {number} is of type {type(row).__name__}; give a dict of columns and values")
@@ -23,14 +23,14 @@ def lines_of(rows: Iterable[Any]) -> Iterator[bytes]:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's numbers and arrays, and what else can say itself in Python's terms. Raises TypeError."""
+    """Convert NumPy's numbers and arrays, and other values with `tolist`. Raises TypeError."""
     if callable(convert := getattr(value, "tolist", None)):
         return convert()
     raise TypeError(type(value).__name__)
 
 
 def _at_fault(number: int, row: Mapping[Any, Any], error: Exception) -> UnsendableData:
-    """Names the first column that cannot be sent, and what to do."""
+    """Build an error that names the first faulty column and the remedy."""
     for column, value in row.items():
         if (problem := _problem(value)) is not None:
             return UnsendableData(f"row {number}, column {column!r}: {problem}")
@@ -38,7 +38,7 @@ def _at_fault(number: int, row: Mapping[Any, Any], error: Exception) -> Unsendab
 
 
 def _problem(value: Any) -> str | None:
-    """Why a value cannot be sent, if so."""
+    """The fault of a value, if the client cannot send it."""
     try:
         return None if _is_sendable(value) else _unsendable(_innermost(value))
     except RecursionError:
@@ -54,7 +54,7 @@ def _is_sendable(value: Any) -> bool:
 
 
 def _innermost(value: Any) -> Any:
-    """The part that cannot be sent of a value that cannot."""
+    """The innermost faulty part of a value."""
     inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
     return next((_innermost(part) for part in inner if not _is_sendable(part)), value)
 

@@ -1,4 +1,4 @@
-"""Tables of other libraries, to the service and back; none of these libraries is needed before it is used."""
+"""Convert tables of other libraries, to the service and back; each library loads on first use."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,24 +13,24 @@ _GROUP_ROWS = 10_000
 
 
 def is_dataset(source: Any) -> bool:
-    """Whether it is a `datasets.Dataset`, or saves itself as one does."""
+    """Whether it is a `datasets.Dataset`, or has its saving method."""
     return hasattr(source, "to_parquet") and hasattr(source, "features")
 
 
 def write_dataset(source: Any, file: IO[bytes]) -> None:
-    """As Parquet, with the features."""
+    """Write a `datasets.Dataset` as Parquet, with the features."""
     source.to_parquet(file)
 
 
 def is_frame(source: Any) -> bool:
-    """Whether it is a table of pyarrow, pandas, polars or whoever else passes tables on as Arrow does."""
+    """Whether it is a table of pyarrow, pandas, polars or another library with Arrow's interface."""
     return hasattr(source, "__arrow_c_stream__") or (hasattr(source, "to_dict") and hasattr(source, "columns"))
 
 
 def write_frame(source: Any, file: IO[bytes]) -> str:
-    """As Parquet, or, where Arrow has no type for a column, as JSON lines; which of them. Raises UnsendableData.
+    """Write a table as Parquet, or as JSON lines if Arrow has no type for a column; return the format.
 
-    In a DataFrame NaN, NaT and NA are missing values and are sent as null.
+    Sends NaN, NaT and NA of a DataFrame as null. Raises UnsendableData.
     """
     arrow = _library("pyarrow")
     _refuse_twins(source)
@@ -44,7 +44,7 @@ def write_frame(source: Any, file: IO[bytes]) -> str:
 
 
 def _refuse_twins(source: Any) -> None:
-    """Rows cannot have two columns of one name. Raises UnsendableData."""
+    """Refuse two columns of one name. Raises UnsendableData."""
     names = Counter(map(str, getattr(source, "columns", ()))) if hasattr(source, "to_dict") else Counter[str]()
     for name, count in names.items():
         if count > 1:
@@ -64,18 +64,18 @@ def _is_missing(value: Any) -> bool:
 
 
 def read_table(path: Path) -> Any:
-    """A Parquet file as a `pyarrow.Table`."""
+    """Read a Parquet file as a `pyarrow.Table`."""
     return _library("pyarrow.parquet").read_table(path)
 
 
 def read_frame(path: Path) -> Any:
-    """A Parquet file as a `pandas.DataFrame`. Raises MissingLibrary."""
+    """Read a Parquet file as a `pandas.DataFrame`. Raises MissingLibrary."""
     _library("pandas")
     return read_table(path).to_pandas()
 
 
 def read_dataset(path: Path) -> Any:
-    """A Parquet file as a `datasets.Dataset`. Raises MissingLibrary."""
+    """Read a Parquet file as a `datasets.Dataset`. Raises MissingLibrary."""
     return _library("datasets").Dataset(read_table(path))
 
 
@@ -85,5 +85,5 @@ def _library(name: str) -> Any:
     except ModuleNotFoundError as error:
         package = name.partition(".")[0]
         if error.name != package:
-            raise  # it is there, and lacks something itself
+            raise  # it is installed, and lacks a dependency
         raise MissingLibrary(f"{package} is not installed here; install it (pip install {package})") from error

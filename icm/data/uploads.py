@@ -1,4 +1,4 @@
-"""A data set on its way to the service: a file, bytes, a table, or rows as they come."""
+"""Prepare a data set for upload: a file, bytes, a table, or rows from an iterator."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from icm.errors import UnsendableData
 
 
 class Streamed(Protocol):
-    """A table as Arrow passes it on: of pyarrow, pandas, polars, DuckDB."""
+    """A table with Arrow's interface: of pyarrow, pandas, polars, DuckDB."""
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
@@ -23,7 +23,7 @@ class Saved(Protocol):
     """A `datasets.Dataset`."""
 
     def to_parquet(self, path_or_buf: Any) -> int:
-        """Write it; the number of bytes."""
+        """Write the data set; return the number of bytes."""
 
 
 Rows = Iterable[Mapping[str, Any]]
@@ -56,7 +56,7 @@ class Upload:
 
     @contextmanager
     def opened(self) -> Iterator[IO[bytes]]:
-        """The content from its beginning; rows that were spooled stay open for another attempt."""
+        """Yield the content from its beginning; spooled rows stay open for another attempt."""
         if isinstance(self.source, Path):
             with self.source.open("rb") as file:
                 yield file
@@ -69,14 +69,14 @@ class Upload:
 
 @contextmanager
 def prepared(source: Source, *, filename: str | None = None) -> Iterator[Upload]:
-    """A data set ready to be sent, as often as needed.
+    """Yield a data set that the client can send repeatedly.
 
-    `filename` tells the format of bytes and of open files by its ending; tables go as Parquet, rows as JSON lines.
-    Raises OSError for a file that cannot be read, and UnsendableData, with row and column, for what cannot be sent.
+    The extension of `filename` names the format of bytes and open files; tables become Parquet, rows JSON lines. Raises
+    OSError for an unreadable file, and UnsendableData, with row and column, for a value without a JSON form.
     """
     if isinstance(source, str | Path):
         path = Path(source)
-        with path.open("rb"):  # a missing file is better told before anything is sent
+        with path.open("rb"):  # report a missing file before sending anything
             yield Upload(filename or path.name, path)
     elif isinstance(source, bytes | bytearray | memoryview):
         yield Upload(filename or "dataset.jsonl", bytes(source))
@@ -86,10 +86,10 @@ def prepared(source: Source, *, filename: str | None = None) -> Iterator[Upload]
 
 
 def _spooled(source: Any, file: IO[bytes], filename: str | None) -> str:
-    """Write what has no bytes of its own that could be read twice; the name that tells its format."""
+    """Spool a source that cannot be read twice; return a name with the extension of its format."""
     if hasattr(source, "read"):
         _copy(source, file)
-        own = getattr(source, "name", None)  # a number where the file has no name
+        own = getattr(source, "name", None)  # a number if the file has no name
         return filename or (Path(own).name if isinstance(own, str) else "dataset.jsonl")
     if is_dataset(source):
         write_dataset(source, file)
@@ -106,7 +106,7 @@ def _spooled(source: Any, file: IO[bytes], filename: str | None) -> str:
 
 
 def _copy(source: Any, file: IO[bytes]) -> None:
-    """What an open file still has to give. Text is sent as UTF-8."""
+    """Copy the rest of an open file, with text as UTF-8."""
     while block := source.read(_BLOCK):
         file.write(block.encode() if isinstance(block, str) else block)
     if file.tell() == 0 and source.seekable() and source.tell() > 0:

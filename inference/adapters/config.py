@@ -1,7 +1,7 @@
-"""`adapter_config.json` as PEFT writes it: what says how the matrices count, and what is refused.
+"""Read PEFT's `adapter_config.json`, and refuse what this server cannot serve.
 
-PEFT has several dozen variants of LoRA. Whatever is not known to leave scores alone is refused by name, since an
-adapter that is served in part scores like none that anybody trained.
+PEFT has several dozen variants of LoRA. This module refuses, by name, every field that might change scores in an
+unknown way, since a partly served adapter scores like none that anybody trained.
 """
 
 import math
@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from inference.errors import AdapterRefused
 
 CONFIG = "adapter_config.json"
-_PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")  # other ways to begin change the base's weights too
-# Fields that say how an adapter was trained, or what holds of all that we read.
+_PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")  # other initialisations change the base's weights, too
+# Fields about the training of an adapter, or with a fixed value in all adapters that we accept.
 _WITHOUT_EFFECT = frozenset({
     "auto_mapping", "base_model_name_or_path", "corda_config", "eva_config", "fan_in_fan_out", "inference_mode",
     "layers_pattern", "loftq_config", "lora_dropout", "lora_ga_config", "megatron_core", "peft_version",
@@ -35,7 +35,7 @@ _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class AdapterConfig(BaseModel):
-    """The fields that count; `r` is the rank, and the patterns give some layers a rank and an alpha of their own."""
+    """The fields that affect scores; `r` is the rank, and the patterns give some layers another rank and alpha."""
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
 
@@ -55,7 +55,7 @@ class AdapterConfig(BaseModel):
 
     @property
     def highest_rank(self) -> int:
-        """Over all layers."""
+        """The highest rank of all layers."""
         return max(self.r, *(self.rank_pattern or {"": 0}).values())
 
     def rank_of(self, layer: str) -> int:
@@ -63,14 +63,14 @@ class AdapterConfig(BaseModel):
         return _of_layer(self.rank_pattern or {}, layer, self.r)
 
     def scale_of(self, layer: str) -> float:
-        """What a layer's product is multiplied by: alpha / rank, or alpha / sqrt(rank) (arXiv 2312.03732)."""
+        """The factor of a layer's product: alpha / rank, or alpha / sqrt(rank) (arXiv 2312.03732)."""
         rank = self.rank_of(layer)
         return _of_layer(self.alpha_pattern or {}, layer, self.lora_alpha) / (
             math.sqrt(rank) if self.use_rslora else rank
         )
 
     def targets(self, layers: Iterable[str]) -> set[str] | None:
-        """Which of the layers it was trained on; None where a pattern or a choice of layers says so."""
+        """The trained layers among these; None if the configuration names them by a pattern or a selection."""
         names = self.target_modules
         if not isinstance(names, list) or self.exclude_modules or self.layers_to_transform is not None:
             return None
@@ -78,7 +78,7 @@ class AdapterConfig(BaseModel):
 
 
 def read_config(content: bytes) -> AdapterConfig:
-    """Parse and check. Raises AdapterRefused, which names the field at fault."""
+    """Parse and check the file. Raises AdapterRefused, which names the field at fault."""
     try:
         config = AdapterConfig.model_validate_json(content)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Reads a LoRA adapter from a folder as PEFT saves it, and makes sure that it fits the language model under it."""
+"""Read a LoRA adapter from PEFT's folder, and check that it fits its base."""
 
 import hashlib
 import logging
@@ -22,14 +22,14 @@ WEIGHTS = "adapter_model.safetensors"
 _PICKLED = "adapter_model.bin"
 _KEY = re.compile(r"base_model\.model\.(?P<layer>.+)\.lora_(?P<matrix>[AB])\.weight")
 _CONFIG_BYTES = 1 << 20
-_HEADER_BYTES = 16 << 20  # of a file of weights: names and shapes, and what else may stand there
+_HEADER_BYTES = 16 << 20  # of a file of weights: names, shapes and further metadata
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def read_adapter(folder: Path, base: LanguageModel, max_rank: int, within: Path | None = None) -> Adapter:
-    """The adapter in a folder, on the base's device. Each file is read once, so that what is hashed is what is served.
+    """Load the adapter of a folder to the base's device. Reads each file once, so that it hashes the bytes it serves.
 
-    With `within`, a resolved path, no file outside it is read, whatever links there are.
+    With `within`, a resolved path, it reads no file outside, even through links.
     Raises AdapterNotFound and AdapterRefused.
     """
     try:
@@ -61,7 +61,7 @@ def _read(folder: Path, base: LanguageModel, max_rank: int, within: Path | None)
 
 
 def _content(path: Path, most_bytes: int, within: Path | None) -> bytes:
-    """A file's bytes. Raises AdapterRefused where there are none, or far too many."""
+    """Read a file. Raises AdapterRefused if it is missing or far too large."""
     if within and not path.resolve().is_relative_to(within):
         raise AdapterRefused(f"{path.name} is a link to a place outside the folder of adapters")
     if not path.is_file():
@@ -81,7 +81,7 @@ def _most_bytes(layers: Mapping[str, Width], config: AdapterConfig) -> int:
 
 
 def _check_base(named: set[str], base: LanguageModel) -> None:
-    """An adapter may name its base by fingerprint, by revision, by both or not at all. Raises AdapterRefused."""
+    """Compare the base with the adapter's fingerprint or revision, if it names one. Raises AdapterRefused."""
     comparable = {name for name in named if len(name) == len(base.sha or "")}
     if comparable and base.sha not in comparable:
         raise AdapterRefused(
@@ -92,7 +92,7 @@ def _check_base(named: set[str], base: LanguageModel) -> None:
 
 
 def _matrices(weights: bytes, layers: Mapping[str, Width]) -> dict[str, dict[str, torch.Tensor]]:
-    """A and B by the layer's name. Raises AdapterRefused for anything else, and for layers that the base lacks."""
+    """Read A and B by the layer's name. Raises AdapterRefused for other keys, and for layers that the base lacks."""
     try:
         tensors = tensors_of(weights)
     except (SafetensorError, KeyError, ValueError) as error:
@@ -111,7 +111,7 @@ def _matrices(weights: bytes, layers: Mapping[str, Width]) -> dict[str, dict[str
 
 
 def _check_complete(config: AdapterConfig, layers: Mapping[str, Width], found: Mapping[str, object]) -> None:
-    """Raises AdapterRefused where the matrices are not those of the layers that the configuration names."""
+    """Raise AdapterRefused if the matrices belong to other layers than the configuration names."""
     if not found:
         raise AdapterRefused(f"{WEIGHTS} has no matrices")
     targets = config.targets(layers)
@@ -123,7 +123,7 @@ def _check_complete(config: AdapterConfig, layers: Mapping[str, Width], found: M
 def _low_rank(
     name: str, pair: Mapping[str, torch.Tensor], width: Width, config: AdapterConfig, device: torch.device
 ) -> LowRank:
-    """Raises AdapterRefused where a matrix is missing or has another shape than the layer wants."""
+    """Raise AdapterRefused if a matrix is missing or does not have the layer's shape."""
     rank = config.rank_of(name)
     for matrix, shape in (("A", (rank, width.inputs)), ("B", (width.outputs, rank))):
         given = tuple(pair[matrix].shape) if matrix in pair else None
@@ -134,7 +134,7 @@ def _low_rank(
 
 
 def _fingerprint(base: LanguageModel, contents: Mapping[str, bytes]) -> str:
-    """SHA-256 over the base's own and the adapter's files: another base under the same adapter is another model."""
+    """SHA-256 over the base's fingerprint and the adapter's files: another base makes another model."""
     lines = [f"base {base.sha or base.name}", *_lines(contents)]
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""`manifest.json`, which may stand beside an adapter: the base that it was trained on, and its files' hashes."""
+"""Read `manifest.json`, which may stand beside an adapter: its base, and the hashes of its files."""
 
 import hashlib
 import re
@@ -30,7 +30,7 @@ class _Base(BaseModel):
 
 
 class Manifest(BaseModel):
-    """The fields that are read here."""
+    """The fields that this module reads."""
 
     base: _Base
     artifact: _Artifact
@@ -41,7 +41,7 @@ class Manifest(BaseModel):
         return hashes(self.base.fingerprint, self.base.revision)
 
     def check(self, contents: Mapping[str, bytes]) -> None:
-        """Raises AdapterRefused where a file is not the one that was trained."""
+        """Raise AdapterRefused if a file differs from the trained one."""
         known = {file.name: file.sha256 for file in self.artifact.files}
         for name, content in contents.items():
             if hashlib.sha256(content).hexdigest() != known.get(name):
@@ -49,14 +49,14 @@ class Manifest(BaseModel):
 
 
 def hashes(*names: str | None) -> set[str]:
-    """Those that tell a base by its content, rather than by a branch's name."""
+    """The entries that identify a base by its content, rather than by a branch's name."""
     return {name for name in names if name and _HASH.fullmatch(name)}
 
 
 def manifest_of(folder: Path, within: Path | None) -> Manifest | None:
-    """The manifest in an adapter's folder or beside it, if there is one and it tells of this folder.
+    """Read the manifest in an adapter's folder or beside it, if there is one about this folder.
 
-    Nothing outside the folder `within`, where that is given, is read. Raises AdapterRefused where it is far too long.
+    Reads nothing outside the optional folder `within`. Raises AdapterRefused if the file is far too long.
     """
     for path in (folder / MANIFEST, folder.parent / MANIFEST):
         if not path.is_file() or not (within is None or path.resolve().is_relative_to(within)):

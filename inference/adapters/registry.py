@@ -1,4 +1,4 @@
-"""The adapters that a server has, by name: loaded, found, and let go once no request uses them any more."""
+"""The registry of a server's adapters: it loads and finds them by name, and frees them after their last request."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+@/-]{0,199}")
 
 @dataclass(frozen=True, slots=True)
 class AdapterLimits:
-    """What the operator allows. Without a folder, nothing is loaded or unloaded while the server runs."""
+    """The operator's limits. Without a folder, nobody can load or unload adapters at run time."""
 
     folder: Path | None = None
     max_rank: int = 64
@@ -30,7 +30,7 @@ class AdapterLimits:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """An adapter under a name; `path` is the folder as whoever named it wrote it."""
+    """An adapter under a name; `path` is the folder in the words of the request or the operator."""
 
     name: str
     path: str
@@ -38,30 +38,30 @@ class Named:
 
 
 class Adapters:
-    """Names of adapters over one language model. It lives in one thread, but for the reading of files.
+    """Names of adapters over one language model, used by one thread, except for reading files.
 
-    Adapters of equal content are one adapter, whatever names they have.
+    Adapters of equal content are one adapter under all their names.
     """
 
     def __init__(self, base: LanguageModel, limits: AdapterLimits | None = None) -> None:
         self.base = base
         self.limits = limits or AdapterLimits()
         self._named: dict[str, Named] = {}
-        self._users: Counter[str] = Counter()  # requests under way, by the adapter's fingerprint
+        self._users: Counter[str] = Counter()  # running requests, by the adapter's fingerprint
         self._loading = asyncio.Lock()
         self._when_unused: Callable[[Adapter], None] = _nothing
 
     def when_unused(self, call: Callable[[Adapter], None]) -> None:
-        """What to do with an adapter that has no name any more, once the last request that uses it has ended."""
+        """Set the action that frees an unnamed adapter after its last request."""
         self._when_unused = call
 
     def listed(self) -> list[Named]:
-        """All of them, in the order they were loaded."""
+        """All adapters, in the order of loading."""
         return list(self._named.values())
 
     @contextmanager
     def using(self, name: str | None) -> Iterator[Adapter | None]:
-        """The adapter of that name, kept for as long as the body runs; None stands for the base, as does its name.
+        """Hold the adapter of that name while the context lasts; None and the base's name mean the base.
 
         Raises UnknownModel.
         """
@@ -85,7 +85,7 @@ class Adapters:
         self._keep(Named(name, str(folder), read_adapter(folder, self.base, self.limits.max_rank)))
 
     async def load(self, name: str, path: str) -> None:
-        """Read an adapter below the operator's folder, beside the requests under way. Raises as `add` does."""
+        """Read an adapter below the operator's folder while requests run. Raises the errors of `add`."""
         self._check_name(name)
         root = self._root()
         folder = _below(root, path)
@@ -97,7 +97,7 @@ class Adapters:
             self._keep(Named(name, path, adapter))
 
     def unload(self, name: str) -> None:
-        """Take a name away at once; requests under way end with the adapter that they began with.
+        """Remove a name at once; running requests keep the adapter that they started with.
 
         Raises AdapterNotFound.
         """
@@ -109,7 +109,7 @@ class Adapters:
         self._let_go(named.adapter)
 
     def _root(self) -> Path:
-        """The operator's folder. Raises AdapterNotFound where there is none."""
+        """The operator's folder. Raises AdapterNotFound without one."""
         if self.limits.folder is None:
             raise AdapterNotFound(
                 "this server loads and unloads no adapters while it runs; start it with --adapter-folder FOLDER, "
@@ -128,7 +128,7 @@ class Adapters:
             raise AdapterRefused(f"{len(self._named)} adapters are loaded, as many as may be (--max-adapters)")
 
     def _keep(self, new: Named) -> None:
-        """Raises AdapterRefused where the name is that of another adapter."""
+        """Raise AdapterRefused if another adapter has the name."""
         self._check_name(new.name)
         old = self._named.get(new.name)
         if old is None:
@@ -150,11 +150,11 @@ class Adapters:
 
 
 def _nothing(_adapter: Adapter) -> None:
-    """There is no engine yet that could hold anything."""
+    """Free nothing, as long as there is no engine."""
 
 
 def _below(root: Path, path: str) -> Path:
-    """A folder that a request names, from the root on; links are followed first. Raises as `load` does."""
+    """Resolve the folder of a request below the root, after following links. Raises the errors of `load`."""
     try:
         folder = (root / path).resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links; a NUL byte

@@ -1,4 +1,4 @@
-"""One prompt on its way through the server: what is asked for, and what came of it."""
+"""One prompt in the server: its request and its answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,10 +16,10 @@ FinishReason = Literal["length", "eos_token", "stop_sequence"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
-    """What is asked for: the likeliest continuation, token by token.
+    """A request for the likeliest continuation, token by token.
 
-    With each token come the `top_n` likeliest ones and those named in `token_ids`. With
-    `max_new_tokens` 0 nothing is generated: only the named tokens are scored.
+    Each token comes with the `top_n` likeliest ones and those in `token_ids`. With
+    `max_new_tokens` 0 the server generates nothing and scores the named tokens only.
     """
 
     prompt: Sequence[int] | Tokens
@@ -30,7 +30,7 @@ class GenerationRequest:
 
     @property
     def named(self) -> NamedTokens:
-        """The tokens whose scores will do; None where all are needed to choose the likeliest."""
+        """The tokens whose scores suffice; None if choosing the likeliest needs all."""
         return None if self.max_new_tokens else self.token_ids
 
 
@@ -44,7 +44,7 @@ class ScoredTokens:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A generated token, the likeliest ones in its place, best first, and those asked for by id."""
+    """A generated token, the likeliest ones in its place, best first, and those requested by id."""
 
     token: int
     log_probability: float
@@ -54,10 +54,10 @@ class Step:
 
 @dataclass(slots=True)
 class Generation:
-    """A request with its answer so far; `computed_tokens` counts the prompt's tokens not found in the cache.
+    """A request with its answer so far; `computed_tokens` counts the prompt's tokens outside the cache.
 
-    `scores` has the named tokens' log-probabilities where nothing is generated. Times are
-    in seconds: waiting to be taken up, and being worked on.
+    `scores` has the named tokens' log-probabilities if the server generates nothing. Times are
+    in seconds: in the queue, and in computation.
     """
 
     request: GenerationRequest
@@ -74,18 +74,18 @@ class Generation:
         return [step.token for step in self.steps]
 
     def tokens_so_far(self) -> Tokens:
-        """What the language model reads next."""
+        """The tokens that the language model reads next."""
         prompt = np.asarray(self.request.prompt, np.int32)
         return np.concatenate([prompt, np.array(self.generated, np.int32)]) if self.steps else prompt
 
     def score(self, answer: NextToken) -> None:
-        """Take up the scores of the named tokens, where that is all that is asked for."""
+        """Store the scores of the named tokens, if the request asks for nothing else."""
         self.computed_tokens = answer.computed
         self.scores = answer.log_probabilities.tolist()
         self.finish_reason = "length"
 
     def add(self, step: Step, computed: int, tokenizer: PromptTokenizer) -> None:
-        """Take up the next token, and see whether it is the last."""
+        """Append the next token, and check whether it is the last."""
         if not self.steps:
             self.computed_tokens = computed
         self.steps.append(step)
@@ -102,7 +102,7 @@ class Generation:
 
 
 def advance(generations: Sequence[Generation], answers: Sequence[NextToken], tokenizer: PromptTokenizer) -> None:
-    """Take up what the language model says of each: the next token, or the scores of named ones."""
+    """Add the language model's answer to each: the next token, or the scores of named ones."""
     growing = []
     for generation, answer in zip(generations, answers, strict=True):
         if generation.request.named is None:
@@ -115,9 +115,9 @@ def advance(generations: Sequence[Generation], answers: Sequence[NextToken], tok
 
 
 def choose(answers: Sequence[NextToken], requests: Sequence[GenerationRequest]) -> list[Step]:
-    """The likeliest token of each answer, and the others that its request wants to know of.
+    """The likeliest token of each answer, and the other tokens of its request.
 
-    Where several tokens tie for the last place among the likeliest, all of them come.
+    If several tokens tie for the last place among the likeliest, the answer has all of them.
     """
     if not answers:
         return []

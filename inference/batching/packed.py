@@ -1,4 +1,4 @@
-"""Scores prompts with a prefix cache: walks the trie of a batch depth first and computes every shared run once."""
+"""Score prompts with a prefix cache: walk the trie of a batch depth first and compute every shared run once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,28 +14,28 @@ from inference.model.language_model import LanguageModel
 
 @dataclass(frozen=True, slots=True)
 class NextToken:
-    """What may follow a prompt.
+    """The distribution of the next token after a prompt.
 
-    `log_probabilities`, in nats, has shape (vocabulary,), or is that of the token ids that
-    were named. `computed` counts the prompt's tokens that ran through the language model;
-    what several prompts share is charged to the first of them in token order, so that the
-    sum over a batch is what was computed.
+    `log_probabilities`, in nats, has shape (vocabulary,), or that of the named token ids.
+    `computed` counts the prompt's tokens that ran through the language model. The first prompt
+    in token order pays for tokens that several prompts share, so that the sum over a batch is
+    the number of computed tokens.
     """
 
     log_probabilities: torch.Tensor
     computed: int
 
 
-NamedTokens = Sequence[int] | None  # token ids whose log-probabilities are wanted; None: the whole vocabulary's
+NamedTokens = Sequence[int] | None  # token ids to score; None: the whole vocabulary
 
 
 def only_named(log_probabilities: torch.Tensor, named: NamedTokens) -> torch.Tensor:
-    """What is wanted of an answer, as a copy, so that the rest of the vocabulary need not be kept."""
+    """Copy the requested scores of an answer, so that the rest of the vocabulary can be freed."""
     return log_probabilities if named is None else log_probabilities[list(named)]
 
 
 class _Batch:
-    """A batch on its way: costs by place in token order, answers in the order of the prompts given."""
+    """A running batch: costs by place in token order, answers in the order of the prompts."""
 
     def __init__(self, prompts: Sequence[Tokens], named: Sequence[NamedTokens], owner: str) -> None:
         self.prompts = SortedPrompts(prompts)
@@ -45,12 +45,12 @@ class _Batch:
         self._answers: list[torch.Tensor | None] = [None] * len(prompts)
 
     def answer(self, rank: int, log_probabilities: torch.Tensor) -> None:
-        """Keep what is wanted of the answer to a prompt, for each time it was given."""
+        """Store the requested scores of a prompt's answer, for each of its occurrences."""
         for number in self.prompts.given[rank]:
             self._answers[number] = only_named(log_probabilities, self._named[number])
 
     def answers(self) -> list[NextToken]:
-        """The answers; of equal prompts the first one bears the cost."""
+        """The answers; the first of equal prompts bears the cost."""
         cost = {numbers[0]: count for numbers, count in zip(self.prompts.given, self.computed, strict=True)}
         found = [answer for answer in self._answers if answer is not None]
         if len(found) < len(self._answers):
@@ -60,7 +60,7 @@ class _Batch:
 
 @dataclass(frozen=True, slots=True)
 class _Visit:
-    """A group of prompts still to be answered; their first `depth` tokens lie on the path."""
+    """A group of pending prompts; their first `depth` tokens lie on the path."""
 
     group: range
     depth: int
@@ -74,10 +74,10 @@ class _Leave:
 
 
 class PackedScorer:
-    """Answers batches through a radix prefix cache and packed forward passes.
+    """Answer batches through a radix prefix cache and packed forward passes.
 
-    The last token of a prompt is always computed, even if the cache holds it, since
-    log-probabilities are not kept. `pack_tokens` bounds the tokens of one forward pass.
+    This class always computes the last token of a prompt, even if the cache holds it, since
+    nobody keeps log-probabilities. `pack_tokens` bounds the tokens of one forward pass.
     """
 
     def __init__(self, language_model: LanguageModel, cache_tokens: int, pack_tokens: int) -> None:
@@ -88,15 +88,15 @@ class PackedScorer:
         self.pack_tokens = pack_tokens
         self.cache = PrefixCache(cache_tokens)
         self._key_values = PooledKeyValues(language_model.layers, cache_tokens)
-        self._path = np.zeros(language_model.context_tokens, np.int64)  # slots of the path being worked on
+        self._path = np.zeros(language_model.context_tokens, np.int64)  # slots of the current path
 
     def score(
         self, prompts: Sequence[Tokens], named: Sequence[NamedTokens] | None = None, owner: str = ""
     ) -> list[NextToken]:
-        """What may follow each prompt; a prompt given twice is computed once.
+        """Score each prompt; equal prompts are computed once.
 
-        `owner` tells apart the language model and its adapters, none of which reads what another one wrote into the
-        cache. A failure of the language model is passed on, and the cache starts anew.
+        `owner` identifies the language model or an adapter; none reads the cache entries of another. A failure of the
+        language model propagates, and the cache starts empty.
         """
         batch = _Batch(prompts, named or [None] * len(prompts), owner)
         count = len(batch.prompts.tokens)
@@ -114,7 +114,7 @@ class PackedScorer:
         return batch.answers()
 
     def _visit(self, batch: _Batch, visit: _Visit, pending: list[_Visit | _Leave]) -> None:
-        """Answer a small group at once; of a large one, compute the common run and come back for the rest."""
+        """Answer a small group at once; compute the common run of a large one and continue with its parts."""
         group, depth = visit.group, visit.depth
         if batch.prompts.size(group, depth) <= self.pack_tokens:
             self._answer_group(batch, group, depth)
@@ -129,7 +129,7 @@ class PackedScorer:
             pending.extend(_Visit(bundle, common) for bundle in reversed(bundles))
 
     def _extend(self, batch: _Batch, rank: int, depth: int, end: int) -> Node:
-        """Bring the path from `depth` to `end` along a prompt; the answer is the pinned node it ends at."""
+        """Extend the path from `depth` to `end` along a prompt; return the pinned node at its end."""
         tokens = batch.prompts.tokens[rank][:end]
         is_prompt = batch.prompts.lengths[rank] == end
         match = self.cache.match(tokens[: end - 1] if is_prompt else tokens, batch.owner)
@@ -141,7 +141,7 @@ class PackedScorer:
         return node
 
     def _compute_run(self, batch: _Batch, rank: int, tokens: Tokens, start: int, pinned: Node) -> Node:
-        """Compute `tokens[start:]` behind the path; moves the pin to the node they end at."""
+        """Compute `tokens[start:]` behind the path, and move the pin to the node at their end."""
         stop = len(tokens)
         answered = stop == batch.prompts.lengths[rank]
         new = self.cache.allocate(stop - start)
@@ -163,13 +163,13 @@ class PackedScorer:
         for rank, branch, answer in zip(group, branches, scores, strict=True):
             batch.answer(rank, answer)
             batch.computed[rank] += len(branch.new)
-            before = np.zeros(branch.new.start, np.int64)  # held already: insert() does not look at these
+            before = np.zeros(branch.new.start, np.int64)  # the cache holds them already: insert() ignores these
             self.cache.insert(branch.tokens, np.concatenate([before, branch.new_slots]), branch.new.start, batch.owner)
         for node in pins:
             self.cache.unpin(node)
 
     def _branches(self, batch: _Batch, group: range, depth: int, pins: list[Node]) -> list[Branch]:
-        """Look up and pin what is cached of each prompt beyond the path, and allocate slots for the rest."""
+        """Look up and pin the cached part of each prompt beyond the path, and allocate slots for the rest."""
         found: list[tuple[Tokens, range, range, Slots]] = []
         for rank in group:
             tokens = batch.prompts.tokens[rank]

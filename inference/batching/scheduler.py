@@ -1,4 +1,4 @@
-"""Gathers requests that arrive together into batches and works them off in a thread of its own."""
+"""Gather concurrent requests into batches and run them in a separate thread."""
 
 import asyncio
 import logging
@@ -19,14 +19,14 @@ from inference.model.tokenization import PromptTokenizer
 
 logger = logging.getLogger(__name__)
 
-_GAP_SECONDS = 0.002  # a batch is closed when nothing has arrived for so long
-_WAIT_SECONDS = 0.01  # and after this in any case
+_GAP_SECONDS = 0.002  # a batch closes when no request has arrived for this long
+_WAIT_SECONDS = 0.01  # and after this time in any case
 _BATCH_PROMPTS = 1024
-_BATCH_TOKENS = 1 << 20  # sent, most of them usually shared
+_BATCH_TOKENS = 1 << 20  # tokens sent, most of them usually shared
 
 
 class BatchEngine(Protocol):
-    """What scores batches; `Engine` does."""
+    """The scheduler's view of `Engine`."""
 
     def score(
         self,
@@ -34,12 +34,12 @@ class BatchEngine(Protocol):
         named: Sequence[NamedTokens] | None = None,
         adapters: Sequence[Adapter | None] | None = None,
     ) -> list[NextToken]:
-        """What may follow each prompt, each with its adapter."""
+        """Score each prompt, with its adapter."""
 
 
 @dataclass(slots=True, eq=False)
 class _Work:
-    """A generation, the adapter that makes it, and who waits for it."""
+    """A generation, its adapter, and the future of its caller."""
 
     generation: Generation
     adapter: Adapter | None
@@ -50,7 +50,7 @@ class _Work:
 
 
 class Scheduler:
-    """Runs an engine in a thread; callers await their answers in the event loop that started it."""
+    """Run an engine in a thread; callers await their answers in the event loop that started it."""
 
     def __init__(self, engine: BatchEngine, tokenizer: PromptTokenizer) -> None:
         self._engine = engine
@@ -67,26 +67,26 @@ class Scheduler:
         self._thread.start()
 
     async def stop(self) -> None:
-        """End the thread after the batch at hand; whoever still waits gets GenerationFailed."""
+        """End the thread after the current batch; waiting callers get GenerationFailed."""
         self._arrivals.put(None)
         await asyncio.to_thread(self._thread.join)
 
     @property
     def waiting(self) -> int:
-        """Prompts that have not been taken up yet."""
+        """The number of queued prompts."""
         return self._arrivals.qsize()
 
     @property
     def alive(self) -> bool:
-        """Whether the thread is there to work."""
+        """Whether the thread is running."""
         return self._thread.is_alive()
 
     def between_batches(self, call: Callable[[], None]) -> None:
-        """Have the thread call this when it is done with the batch at hand and what arrived before."""
+        """Make the thread call this after the current batch and all earlier requests."""
         self._arrivals.put(call)
 
     async def generate(self, requests: Sequence[GenerationRequest], adapter: Adapter | None = None) -> list[Generation]:
-        """The answers to these requests. Raises GenerationFailed. Work is dropped if the caller is cancelled."""
+        """Return the answers to these requests. Raises GenerationFailed. Cancelling the caller drops the work."""
         if self._loop is None or not self.alive:
             raise GenerationFailed("the server is not running")
         now = time.perf_counter()
@@ -110,7 +110,7 @@ class Scheduler:
         self._fail([*running, *self._drain()], GenerationFailed("the server is stopping"))
 
     def _collect(self, *, block: bool) -> tuple[list[_Work], bool]:
-        """What has arrived, and whether to stop; with nothing else to do it waits for a batch to gather."""
+        """Return the new requests, and whether to stop; an idle thread waits for a batch."""
         arrived: list[_Work] = []
         tokens, deadline = 0, None
         while len(arrived) < _BATCH_PROMPTS and tokens < _BATCH_TOKENS:
@@ -142,7 +142,7 @@ class Scheduler:
         return works
 
     def _advance(self, works: list[_Work]) -> list[_Work]:
-        """Generate a token for each, or score it; the answer is those that want more."""
+        """Generate a token for each, or score it; return those that need more tokens."""
         generations = [work.generation for work in works]
         try:
             answers = self._engine.score(
@@ -176,7 +176,7 @@ class Scheduler:
         self._in_loop(lambda: _refuse(works, error))
 
     def _in_loop(self, call: Callable[[], None]) -> None:
-        """Futures belong to the event loop; once that is closed nobody waits any more."""
+        """Resolve futures in their event loop, unless it is closed and nobody waits."""
         if self._loop is not None:
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(call)

@@ -1,4 +1,4 @@
-"""Keys and values of cached tokens, in slots, and the view of them that a forward pass gets."""
+"""Keys and values of cached tokens, in slots, and a forward pass's view of them."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ class PooledLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # transfor
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_args: Any, **_kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store the new tokens' keys and values (1, heads, new, width); the answer is those of all tokens seen."""
+        """Store the new tokens' keys and values (1, heads, new, width); return those of all tokens seen."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         return self._exchange(self.keys, key_states), self._exchange(self.values, value_states)

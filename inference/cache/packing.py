@@ -1,7 +1,7 @@
-"""Puts many prompts behind one path into a single forward pass.
+"""Pack many prompts behind one path into a single forward pass.
 
-A pack is a piece of the trie of all prompts: every token that some prompts share is
-computed once, and a block mask lets each token see its own ancestors only (tree attention).
+A pack is a piece of the trie of all prompts: it computes every shared token once, and a block mask
+lets each token see its own ancestors only (tree attention).
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Pack:
     answers: npt.NDArray[np.int64]
 
     def reaches_beyond(self, window: int) -> bool:
-        """Whether some token lies at least a window behind the first one seen, so that the window may part them."""
+        """Whether some token lies at least a window after the first one seen, so that the window may separate them."""
         return bool(self.positions.max() - self.seen_positions.min() >= window)
 
     def mask_within(self, window: int) -> npt.NDArray[np.float32]:
@@ -66,11 +66,11 @@ class SortedPrompts:
         return int(self.lengths[first] - depth + self._sizes[last] - self._sizes[first])
 
     def common(self, group: range) -> int:
-        """How many tokens all prompts of the group share."""
+        """The number of tokens that all prompts of the group share."""
         return min([self.lengths[group[0]], *(self.shared[rank] for rank in group[1:])])
 
     def bundles(self, group: range, depth: int, limit: int) -> list[range]:
-        """Cut the group where its prompts part at `depth`; small neighbours stay together up to `limit` tokens."""
+        """Split the group where its prompts differ at `depth`; small neighbours stay together up to `limit` tokens."""
         edges = [group[0], *(rank for rank in group[1:] if self.shared[rank] == depth), group[-1] + 1]
         bundles: list[range] = []
         for start, end in pairwise(edges):
@@ -84,7 +84,7 @@ class SortedPrompts:
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """What a prompt adds to a pack: tokens `cached` (from the cache) then `new` ones, as positions in the prompt.
+    """A prompt's part of a pack: `cached` tokens (from the cache), then `new` ones, as positions in the prompt.
 
     Positions before `cached.start` belong to the path or to branches before this one.
     """
@@ -97,7 +97,7 @@ class Branch:
 
 
 def pack_run(tokens: Tokens, path: Slots, new_slots: Slots, *, answered: bool) -> Pack:
-    """A pack of one run of tokens behind a path; `answered` asks for what follows its last token."""
+    """A pack of one run of tokens behind a path; `answered` asks for the scores after its last token."""
     depth, length = len(path), len(tokens)
     mask = np.zeros((length, depth + length), np.float32)
     mask[:, depth:] = _causal(length)
@@ -112,13 +112,13 @@ def pack_run(tokens: Tokens, path: Slots, new_slots: Slots, *, answered: bool) -
 
 
 def pack_branches(branches: Sequence[Branch], path: Slots) -> Pack:
-    """A pack of prompts in token order behind a path; every branch is answered at its end."""
+    """A pack of prompts in token order behind a path, with an answer at the end of every branch."""
     depth = len(path)
     first_new = depth + sum(len(branch.cached) for branch in branches)  # column of the first new token
     rows = sum(len(branch.new) for branch in branches)
     mask = np.full((rows, first_new + rows), -np.inf, np.float32)
     mask[:, :depth] = 0
-    column_at = np.arange(max(branch.new.stop for branch in branches))  # of each position of the prompt at hand
+    column_at = np.arange(max(branch.new.stop for branch in branches))  # of each position of the current prompt
     row, cached_column = 0, depth
     for branch in branches:
         count, new = len(branch.new), branch.new

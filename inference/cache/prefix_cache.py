@@ -1,9 +1,9 @@
-"""Radix trees over token ids that say in which slots of a pool the keys and values of a prefix lie.
+"""Radix trees over token ids, which map a prefix to the slots of its keys and values in a pool.
 
-Each language model (a base, or an adapter on it) has a tree of its own, since it makes other keys and values of the
-same tokens; they share the pool. A tree knows nothing of tensors: a slot is a number below the capacity. Runs of tokens
-without a fork are one node, prefixes are found token by token, the least recently used
-tokens go first when room is needed, and pinned nodes (with all before them) stay.
+Each language model (a base, or an adapter on it) has a separate tree, since it computes other keys and values for the
+same tokens; all trees share the pool. A tree does not know tensors: a slot is a number below the capacity. A run of
+tokens without a fork is one node. The tree finds prefixes token by token, evicts the least recently used tokens first,
+and keeps pinned nodes with all their ancestors.
 """
 
 import heapq
@@ -17,7 +17,7 @@ Slots = npt.NDArray[np.int64]
 
 
 class CacheFull(Exception):
-    """Everything in the cache is pinned and the tokens asked for do not fit beside it."""
+    """The requested tokens do not fit beside the pinned ones."""
 
 
 class Node:
@@ -51,11 +51,11 @@ def common_length(first: Tokens, second: Tokens) -> int:
 
 
 class PrefixCache:
-    """Which prefixes are held, and in which slots.
+    """The held prefixes and their slots.
 
-    `capacity` is the number of slots, one for each token held. Slots handed out by
-    `allocate` belong to the caller until `insert` or `release` takes them back. `owner`
-    says whose keys and values they are.
+    `capacity` is the number of slots, one for each held token. Slots from `allocate` belong to
+    the caller until `insert` or `release` returns them. `owner` identifies the language model or
+    adapter of the keys and values.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -68,16 +68,16 @@ class PrefixCache:
         self._leaves: set[Node] = set()
 
     def match(self, tokens: Tokens, owner: str = "") -> Match:
-        """The longest prefix of these tokens that is held; it counts as used now."""
+        """Find the longest held prefix of these tokens, and mark it as used now."""
         node, length, slots = self._walk(tokens, owner)
         return Match(length, np.concatenate(slots) if slots else np.empty(0, np.int64), node)
 
     def insert(self, tokens: Tokens, slots: Slots, first_new: int, owner: str = "") -> Node:
-        """Hold these tokens; the slots from `first_new` on were allocated for them.
+        """Hold these tokens; the caller has allocated the slots from `first_new` on.
 
-        What the tree holds already keeps its slots: the superfluous ones are released and
-        `slots` is corrected in place. The answer is the node that the tokens end at.
-        Raises ValueError where the tokens before `first_new` are not held.
+        Tokens in the tree keep their slots: this method releases superfluous slots and corrects
+        `slots` in place. It returns the node at the end of the tokens. Raises ValueError if the
+        tree does not hold the tokens before `first_new`.
         """
         node, length, held = self._walk(tokens, owner)
         if length < first_new:
@@ -105,7 +105,7 @@ class PrefixCache:
         self._add_pins(node, -1)
 
     def allocate(self, count: int) -> Slots:
-        """Slots for tokens about to be computed; evicts what was used longest ago. Raises CacheFull."""
+        """Allocate slots for new tokens; evict the least recently used. Raises CacheFull."""
         if count > self._free_count:
             self._evict(count - self._free_count)
         if count > self._free_count:
@@ -119,11 +119,11 @@ class PrefixCache:
         self._free_count += len(slots)
 
     def clear(self) -> None:
-        """Forget everything that is not pinned."""
+        """Evict everything that is not pinned."""
         self._evict(self.capacity)
 
     def forget(self, owner: str) -> None:
-        """Free all that is held for an owner; none of it may be pinned."""
+        """Free all slots of an owner; none may be pinned."""
         root = self._roots.pop(owner, None)
         pending = [root] if root else []
         while pending:
@@ -134,7 +134,7 @@ class PrefixCache:
             pending.extend(node.children.values())
 
     def _walk(self, tokens: Tokens, owner: str) -> tuple[Node, int, list[Slots]]:
-        """Go down as far as the tokens agree, splitting the node where they part."""
+        """Descend as far as the tokens agree, and split the node where they differ."""
         self._clock += 1
         root = self._roots.setdefault(owner, Node(np.empty(0, np.int32), np.empty(0, np.int64), None))
         node, length, slots = root, 0, []
@@ -152,7 +152,7 @@ class PrefixCache:
         return node, length, slots
 
     def _split(self, lower: Node, at: int) -> Node:
-        """Cut a node in two; pins stay on both halves. The answer is the upper half."""
+        """Split a node in two; both halves keep the pins. Return the upper half."""
         parent = lower.parent
         if parent is None:
             raise ValueError("the root holds no tokens to split")
@@ -169,7 +169,7 @@ class PrefixCache:
             node = node.parent
 
     def _evict(self, needed: int) -> None:
-        """Free at least this many slots if pins allow; somewhat more, since finding the oldest leaves has its price."""
+        """Free at least this many slots if pins allow, and some more, because finding the oldest leaves costs time."""
         needed = max(needed, self.capacity // 32)
         oldest = [(leaf.last_used, number, leaf) for number, leaf in enumerate(self._leaves) if not leaf.pins]
         heapq.heapify(oldest)
@@ -183,7 +183,7 @@ class PrefixCache:
                 heapq.heappush(oldest, (parent.last_used, number, parent))
 
     def _trim(self, leaf: Node, count: int) -> int:
-        """Drop tokens from a leaf's end, and the leaf when nothing is left; says how many were dropped."""
+        """Drop tokens from a leaf's end, and an empty leaf; return the number of dropped tokens."""
         kept = max(0, len(leaf.tokens) - count)
         dropped = leaf.slots[kept:]
         self.release(dropped)

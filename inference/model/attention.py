@@ -1,11 +1,11 @@
-"""Which tokens the layers of a language model see: all before, or those within a sliding window."""
+"""The attention of a language model's layers: over all earlier tokens, or within a sliding window."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-FULL, SLIDING = "full_attention", "sliding_attention"  # as transformers names them in `layer_types`
+FULL, SLIDING = "full_attention", "sliding_attention"  # transformers' names in `layer_types`
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class Attention:
     """The kinds of a language model's layers.
 
     In a sliding layer a token sees itself and `window` - 1 tokens before it (transformers 5.23,
-    `masking_utils.sliding_window_overlay`). `window` is None where no prompt is longer than it.
+    `masking_utils.sliding_window_overlay`). `window` is None if no prompt exceeds it.
     """
 
     kinds: frozenset[str]
@@ -22,12 +22,12 @@ class Attention:
 
     @property
     def is_mixed(self) -> bool:
-        """Whether some layers have a window and others have none, so that a pass takes a mask for each."""
+        """Whether some layers have a window and others do not, so that a pass needs a mask for each kind."""
         return {FULL, SLIDING} <= self.kinds
 
     @property
     def refusal(self) -> str | None:
-        """Why the masks of packed prompts cannot say what its tokens see; None where they can."""
+        """Why masks of packed prompts cannot express its attention; None if they can."""
         if not self.is_causal:
             return "its tokens see those that follow them"
         if others := self.kinds - {FULL, SLIDING}:
@@ -48,9 +48,9 @@ def attention_of(config: Any, context_tokens: int) -> Attention:
 
 @contextmanager
 def narrowed(module: Any, window: int, narrow: int) -> Iterator[None]:
-    """Replace a language model's window by a narrower one for as long as the body runs, to try it with short prompts.
+    """Narrow a language model's window while the context lasts, to test it with short prompts.
 
-    transformers reads the window from the configuration in every forward pass; some layers keep a copy.
+    transformers reads the window from the configuration in every forward pass; some layers hold a copy.
     """
     parts: dict[int, Any] = {id(part): part for sub in module.modules() for part in (sub, getattr(sub, "config", sub))}
     changed = [part for part in parts.values() if getattr(part, "__dict__", {}).get("sliding_window") == window]

@@ -1,7 +1,7 @@
-"""Reads a language model from one GGUF file: weights dequantised, architecture and tokenizer as the file has them.
+"""Read a language model from one GGUF file: dequantised weights, the file's architecture and tokenizer.
 
-transformers does the reading. Converting the tokenizer takes it minutes where the vocabulary is
-large, so that configuration and tokenizer are kept, converted, in the user's cache folder.
+transformers reads the file. It converts the tokenizer of a large vocabulary in minutes, so this module keeps the
+converted configuration and tokenizer in the user's cache folder.
 """
 
 import importlib.util
@@ -24,36 +24,34 @@ from transformers.integrations.gguf.reader import GgufHeader, load_gguf_state_di
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".gguf"
-_PACKAGES = ("gguf", "accelerate")  # what transformers needs besides to read such files
-_FACTORS = (
-    "rope_freqs.weight"  # of Llama 3.1 and later: what rotary frequencies are divided by; transformers ignores it
-)
+_PACKAGES = ("gguf", "accelerate")  # further packages that transformers needs for such files
+_FACTORS = "rope_freqs.weight"  # of Llama 3.1 and later: divisors of rotary frequencies; transformers ignores them
 _FACTORS_BY_LENGTH = ("rope_factors_long.weight", "rope_factors_short.weight")
 
 
 class UnreadableModel(Exception):
-    """There is no language model where one was named, or none that can be read; the text says why."""
+    """The file has no readable language model; the text gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a file says of its language model besides the weights."""
+    """A file's description of its language model, without the weights."""
 
     config: Any
     tokenizer: PreTrainedTokenizerBase
 
 
 def is_gguf(model: str) -> bool:
-    """Whether a name is that of a file, rather than of a folder or of a model of the hub."""
+    """Whether a name belongs to a file, rather than to a folder or a hub model."""
     path = Path(model)
     return path.is_file() or (path.suffix.lower() == SUFFIX and not path.is_dir())
 
 
 def read_gguf(path: Path, dtype: torch.dtype, sha: str) -> tuple[Any, PreTrainedTokenizerBase]:
-    """The language model in a file, on the CPU, and its tokenizer; `sha` names what is kept of them.
+    """Load the language model of a file to the CPU, and its tokenizer; `sha` names their cache entries.
 
-    Raises UnreadableModel where the file or a package that reads it is missing, where it is no GGUF
-    file, or where transformers does not know what is in it.
+    Raises UnreadableModel if the file or a necessary package is missing, if it is no GGUF file, or if
+    transformers does not know its content.
     """
     architecture = _architecture(path)
     try:
@@ -61,7 +59,7 @@ def read_gguf(path: Path, dtype: torch.dtype, sha: str) -> tuple[Any, PreTrained
         module = _weights(path, description.config, dtype)
     except UnreadableModel:
         raise
-    except Exception as error:  # whatever transformers stumbles over in a file of somebody else's
+    except Exception as error:  # any error of transformers over a foreign file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UnreadableModel(
             f"transformers {transformers.__version__} cannot read {path} (architecture {architecture}): {reason}"
@@ -70,7 +68,7 @@ def read_gguf(path: Path, dtype: torch.dtype, sha: str) -> tuple[Any, PreTrained
 
 
 def _architecture(path: Path) -> str:
-    """What the file calls its architecture, if it is one that can be read whole. Raises UnreadableModel."""
+    """Return the architecture of a complete, readable file. Raises UnreadableModel."""
     if not path.is_file():
         raise UnreadableModel(f"there is no file {path}")
     if missing := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]:
@@ -94,7 +92,7 @@ def _architecture(path: Path) -> str:
 
 
 def _end(path: Path) -> int:
-    """Where the last weight ends, in bytes; 0 where there is a kind of block whose size transformers does not know."""
+    """The end of the last weight in bytes; 0 if transformers does not know the size of a kind of block."""
     try:
         header = GgufHeader.from_file(str(path))
     except ValueError:
@@ -103,9 +101,9 @@ def _end(path: Path) -> int:
 
 
 def _weights(path: Path, config: Any, dtype: torch.dtype) -> Any:
-    """The language model. Raises UnreadableModel where the file has not all of its weights."""
+    """Load the language model. Raises UnreadableModel if the file lacks some of its weights."""
     logger.info("reading the weights of %s, dequantised to %s", path.name, str(dtype).removeprefix("torch."))
-    loader: Any = AutoModelForCausalLM  # whose types leave out that there may be two results
+    loader: Any = AutoModelForCausalLM  # its types ignore that there may be two results
     with redirect_stderr(io.StringIO()):  # a progress bar, which does not belong among log lines
         module, found = loader.from_pretrained(
             path.parent,
@@ -122,7 +120,7 @@ def _weights(path: Path, config: Any, dtype: torch.dtype) -> Any:
 
 
 def _scale_angles(module: Any, path: Path) -> None:
-    """Divide rotary frequencies by the factors that the file may have, as llama.cpp does. Raises UnreadableModel."""
+    """Divide rotary frequencies by the file's factors, if any, as llama.cpp does. Raises UnreadableModel."""
     if _FACTORS not in read_gguf_metadata(str(path))[1]:
         return
     factors = load_gguf_state_dict(GgufHeader.from_file(str(path)))[_FACTORS][...].float()
@@ -133,7 +131,7 @@ def _scale_angles(module: Any, path: Path) -> None:
 
 
 def _description(path: Path, sha: str) -> Description:
-    """Configuration and tokenizer: those kept from an earlier start, or converted now and kept for the next."""
+    """Return configuration and tokenizer, cached by an earlier start or converted and cached now."""
     kept = cache_folder() / f"{sha[:32]}-transformers-{transformers.__version__}"
     if kept.is_dir():
         try:
@@ -153,7 +151,7 @@ def _description(path: Path, sha: str) -> Description:
 
 
 def _new_folder(parent: Path) -> TemporaryDirectory[str]:
-    """A folder to write into, in the cache folder if we may write there."""
+    """Yield a folder to write to, in the cache folder if it is writable."""
     try:
         parent.mkdir(parents=True, exist_ok=True)
         return TemporaryDirectory(dir=parent, prefix="new-", ignore_cleanup_errors=True)
@@ -176,5 +174,5 @@ def _read(folder: Path) -> Description:
 
 
 def cache_folder() -> Path:
-    """Where converted tokenizers are kept: below XDG_CACHE_HOME, or ~/.cache."""
+    """The cache folder of converted tokenizers: below XDG_CACHE_HOME, or ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "icm" / "gguf"

@@ -1,4 +1,4 @@
-"""Loads a Hugging Face causal language model and runs forward passes on it."""
+"""Load a Hugging Face causal language model and run forward passes on it."""
 
 import hashlib
 import inspect
@@ -32,7 +32,7 @@ _FINGERPRINT_SUFFIXES = (".json", ".safetensors", ".bin", ".model", ".txt")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Which language model to load and where to: a folder, a GGUF file or a hub name, a torch device, a dtype."""
+    """The source of a language model: a folder, a GGUF file or a hub name, a torch device, a dtype."""
 
     model: str
     device: str = "auto"
@@ -48,7 +48,7 @@ class LanguageModel:
         self.name = name
         self.sha = sha
         self.device: torch.device = module.device
-        self.dtype: torch.dtype = module.dtype  # of keys, values and what passes between layers
+        self.dtype: torch.dtype = module.dtype  # of keys, values and states between layers
         self.is_mixed = False
         text = module.config.get_text_config()
         self.vocabulary: int = text.vocab_size
@@ -59,7 +59,7 @@ class LanguageModel:
 
     @property
     def precision(self) -> str:
-        """In what it computes: the name of its dtype, or `mixed`."""
+        """The precision of its arithmetic: the name of its dtype, or `mixed`."""
         return "mixed" if self.is_mixed else str(self.dtype).removeprefix("torch.")
 
     def mix(self) -> None:
@@ -69,7 +69,7 @@ class LanguageModel:
 
     @contextmanager
     def adapted(self, adapter: Adapter | None) -> Iterator[None]:
-        """Score with an adapter for as long as the body runs; with None, as the language model is."""
+        """Score with an adapter while the context lasts; None means the language model itself."""
         if adapter is None:
             yield
             return
@@ -78,7 +78,7 @@ class LanguageModel:
 
     @torch.inference_mode()
     def plain(self, tokens: Tokens) -> torch.Tensor:
-        """What follows a prompt, computed by itself: shape (vocabulary,)."""
+        """Score a single prompt: shape (vocabulary,)."""
         ids = torch.from_numpy(tokens.astype(np.int64))[None].to(self.device)
         wanted = {"logits_to_keep": 1} if "logits_to_keep" in self.parameters else {}
         logits: torch.Tensor = self.module(input_ids=ids, use_cache=False, **wanted).logits[0, -1]
@@ -86,7 +86,7 @@ class LanguageModel:
 
     @torch.inference_mode()
     def packed(self, pack: Pack, key_values: PooledKeyValues) -> torch.Tensor:
-        """What follows each answered row of a pack: shape (answers, vocabulary)."""
+        """Score each answered row of a pack: shape (answers, vocabulary)."""
         key_values.show(torch.from_numpy(pack.slots).to(self.device), len(pack.tokens))
         answers = torch.from_numpy(pack.answers).to(self.device)
         sparing = "logits_to_keep" in self.parameters
@@ -102,7 +102,7 @@ class LanguageModel:
         return wanted.float().log_softmax(-1).cpu()
 
     def _masks(self, pack: Pack) -> torch.Tensor | dict[str, torch.Tensor]:
-        """One mask for all layers, or one for each kind where a window hides something; each of shape (1, 1, Q, K)."""
+        """One mask for all layers, or one for each kind if a window hides tokens; each of shape (1, 1, Q, K)."""
         window = self.attention.window
         if window is None or not pack.reaches_beyond(window):
             return self._mask(pack.mask)
@@ -110,13 +110,13 @@ class LanguageModel:
         return {FULL: self._mask(pack.mask), SLIDING: sliding} if self.attention.is_mixed else sliding
 
     def _mask(self, mask: npt.NDArray[np.float32]) -> torch.Tensor:
-        """Minus infinity becomes the least number there is, since some kernels make NaN of it."""
+        """Replace minus infinity by the least finite number, since some kernels turn it into NaN."""
         moved = torch.from_numpy(mask).to(self.device, self.dtype)
         return moved.clamp(min=torch.finfo(self.dtype).min)[None, None]
 
     @contextmanager
     def narrowed(self, narrow: int) -> Iterator[None]:
-        """Give its sliding layers a narrower window for a while; without such layers nothing changes."""
+        """Narrow the window of its sliding layers while the context lasts; without such layers do nothing."""
         before, window = self.attention, self.attention.window
         if window is None or window <= narrow:
             yield
@@ -130,7 +130,7 @@ class LanguageModel:
 
     @torch.inference_mode()
     def key_value_bytes(self) -> int:
-        """Memory that the keys and values of one token take."""
+        """Memory of the keys and values of one token, in bytes."""
         cache = DynamicCache()
         self.module(input_ids=torch.zeros((1, 1), dtype=torch.int64, device=self.device), past_key_values=cache)
         states = [getattr(layer, name) for layer in cache.layers for name in ("keys", "values")]
@@ -138,7 +138,7 @@ class LanguageModel:
 
 
 def load(source: Source) -> LanguageModel:
-    """Load weights and tokenizer. Raises OSError where there is no such model, UnreadableModel for what is none."""
+    """Load weights and tokenizer. Raises OSError for a missing model, UnreadableModel for an unusable one."""
     device = _device(source.device)
     language_model = _loaded(source.model, device, _dtype(source.dtype, device))
     if source.dtype == "mixed":
@@ -169,7 +169,7 @@ def _load_gguf(path: Path, device: torch.device, dtype: torch.dtype) -> Language
 
 
 def fingerprint(model: Path) -> str:
-    """Tells one model folder or file from another: SHA-256 over the size and both ends of each of its files."""
+    """The fingerprint of a model folder or file: SHA-256 over the size and both ends of each of its files."""
     digest = hashlib.sha256()
     files = [model] if model.is_file() else [path for path in model.iterdir() if path.suffix in _FINGERPRINT_SUFFIXES]
     for path in sorted(files):
@@ -183,7 +183,7 @@ def fingerprint(model: Path) -> str:
 
 
 def token_arrays(prompts: Sequence[Sequence[int] | Tokens]) -> list[Tokens]:
-    """Prompts as the arrays that the cache works with."""
+    """Convert prompts to the arrays of the cache."""
     return [np.asarray(prompt, np.int32) for prompt in prompts]
 
 
@@ -194,7 +194,7 @@ def _device(name: str) -> torch.device:
 
 
 def _dtype(name: DtypeName, device: torch.device) -> torch.dtype:
-    """Exact on the CPU; on a GPU half precision, as everybody serves there."""
+    """The default dtype: float32 on the CPU, half precision on a GPU, as is usual there."""
     if name != "auto":
         return DTYPES[name]
     return torch.bfloat16 if device.type == "cuda" else torch.float32

@@ -1,8 +1,8 @@
-"""LoRA adapters in memory: small matrices whose product is added to what linear layers of a language model answer.
+"""LoRA adapters in memory: small matrices whose product adds to the output of linear layers of a language model.
 
 A layer with weights W answers W x + s B A x, where B A has a low rank (Hu et al., arXiv 2106.09685, section 4.1).
-The product is never added to the weights, so that several adapters share one language model, and its own scores
-stay what they are to the bit.
+This module never adds the product to the weights, so that several adapters share one language model, and its own
+scores stay the same to the bit.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,17 +21,17 @@ from inference.model.mixed import BFloat16Linear
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LowRank:
-    """What an adapter adds to one layer, in float32: `down` is A (rank, inputs), `up` is B (outputs, rank)."""
+    """An adapter's matrices for one layer, in float32: `down` is A (rank, inputs), `up` is B (outputs, rank)."""
 
     down: torch.Tensor
     up: torch.Tensor
     scale: float
 
     def added(self, states: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
-        """The layer's answer (..., outputs) to states (..., inputs), with the update; in the answer's own dtype."""
+        """Add the update for states (..., inputs) to the layer's output (..., outputs), in the output's dtype."""
         low = functional.linear(states.to(self.down.dtype), self.down)
         rows, columns = answer.to(self.up.dtype).flatten(0, -2), low.flatten(0, -2)
-        sums = torch.addmm(rows, columns, self.up.t(), alpha=self.scale)  # one pass over the answer instead of three
+        sums = torch.addmm(rows, columns, self.up.t(), alpha=self.scale)  # one pass over the output instead of three
         return sums.view(answer.shape).to(answer.dtype)
 
 
@@ -39,7 +39,7 @@ class LowRank:
 class Adapter:
     """Matrices for some layers of one language model, by the layers' names.
 
-    `sha` tells apart what scores differently: it is that of the adapter and of the language model under it.
+    `sha` identifies the scores: it covers the adapter and the language model under it.
     """
 
     sha: str
@@ -49,7 +49,7 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True)
 class Width:
-    """How many numbers a linear layer takes and gives for each token."""
+    """The numbers of inputs and outputs of a linear layer."""
 
     inputs: int
     outputs: int
@@ -68,7 +68,7 @@ def _width(part: nn.Module) -> Width | None:
 
 @contextmanager
 def attached(module: nn.Module, adapter: Adapter) -> Iterator[None]:
-    """Let a language model score with an adapter for as long as the body runs; one thread at a time."""
+    """Let a language model score with an adapter while the context lasts; one thread at a time."""
     with ExitStack() as stack:
         for name, low_rank in adapter.layers.items():
             layer = module.get_submodule(name)

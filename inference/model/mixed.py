@@ -1,8 +1,9 @@
 """Linear layers that multiply in bfloat16 while everything between them stays in float32.
 
-On a CPU with bfloat16 instructions (AVX-512 BF16, AMX) these products take about half the time. What adds up from
-layer to layer (residuals, norms, attention, keys and values) and the output layer, whose errors would be those of
-the scores, keep float32, so scores differ by a few hundredths of a nat; with everything in bfloat16 it is tenths.
+On a CPU with bfloat16 instructions (AVX-512 BF16, AMX) these products take about half the time. Everything that
+accumulates from layer to layer (residuals, norms, attention, keys and values) stays in float32, and so does the output
+layer, whose errors would be errors of the scores. So scores differ by a few hundredths of a nat; with everything in
+bfloat16 by tenths.
 """
 
 import logging
@@ -25,7 +26,7 @@ class BFloat16Linear(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias.detach().to(torch.bfloat16), requires_grad=False)
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """States of shape (..., inputs); answers (..., outputs) in the states' own dtype."""
+        """Map states of shape (..., inputs) to (..., outputs) in the states' dtype."""
         return functional.linear(states.to(torch.bfloat16), self.weight, self.bias).to(states.dtype)
 
 

@@ -1,7 +1,7 @@
-"""Turns prompts into token ids, line by line where that is certain to give the same ids as all at once.
+"""Turn prompts into token ids, line by line if that surely gives the same ids as the whole text.
 
-Prompts that share thousands of tokens come by the dozen, and tokenising each from its
-start would cost more than scoring it.
+Dozens of prompts share thousands of tokens, and tokenising each from its start would cost more
+than scoring it.
 """
 
 import re
@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from inference.cache.prefix_cache import Tokens
 
-_LINE_START = re.compile(r"(?<=\n)(?=[A-Za-z])")  # where a prompt may be cut
+_LINE_START = re.compile(r"(?<=\n)(?=[A-Za-z])")  # where to split a prompt
 _SPANS_LINES = re.compile(r"\n.*[A-Za-z]", re.DOTALL)
 _REMEMBERED_LINES = 1 << 16
 _PROBES = (
@@ -25,7 +25,7 @@ _PROBES = (
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A token of a text: id, text and where it lies in the text, in characters."""
+    """A token of a text: id, text and position in characters."""
 
     id: int
     text: str
@@ -37,8 +37,8 @@ class PromptTokenizer:
     """Token ids of prompts and texts of tokens.
 
     `before` and `after` are the tokens that the tokenizer puts around a text, and `by_line`
-    says whether a text may be tokenised line by line. What looks like a special token in a text (`</s>`,
-    `<|im_end|>`) is text like any other: rows are data, and none may end or begin a prompt.
+    says whether a text may be tokenised line by line. A special token in a text (`</s>`,
+    `<|im_end|>`) is plain text: rows are data, and none may end or begin a prompt.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -57,7 +57,7 @@ class PromptTokenizer:
         return ends if isinstance(ends, int) else None
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
-        """The token ids of a prompt, with what the tokenizer puts around a text (a BOS, say) if asked for."""
+        """The token ids of a prompt, on request with the tokenizer's additions around a text (a BOS, say)."""
         if not self.by_line:
             return self._encode(text, add_special_tokens=add_special_tokens)
         ids = list(self.before) if add_special_tokens else []
@@ -66,25 +66,25 @@ class PromptTokenizer:
         return ids + self.after if add_special_tokens else ids
 
     def lines(self, text: str) -> list[str]:
-        """The text cut into lines; where `by_line` holds, its ids are theirs one after another."""
+        """The lines of the text; if `by_line` holds, the text's ids are their ids in order."""
         return _LINE_START.split(text)
 
     def encode_all(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[list[int]]:
-        """The token ids of each text as a whole; many at once take a fraction of the time of one by one."""
+        """The token ids of each whole text; many at once take a fraction of the time of one by one."""
         if not texts:
             return []
         ids: list[list[int]] = self._tokenizer(list(texts), add_special_tokens=add_special_tokens)["input_ids"]
         return ids
 
     def count_all(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text that stand for a part of it: those that the tokenizer adds are not counted."""
+        """The number of tokens of each text, without the tokenizer's additions."""
         if not texts:
             return []
         encoded = self._tokenizer(list(texts), return_offsets_mapping=True)
         return [sum(stop > start for start, stop in places) for places in encoded["offset_mapping"]]
 
     def pieces(self, text: str) -> list[Piece]:
-        """The tokens of a prompt with their places; tokens that the tokenizer adds have none."""
+        """The tokens of a prompt with their positions; the tokenizer's additions have none."""
         encoded = self._tokenizer(text, return_offsets_mapping=True)
         return [
             Piece(token, text[start:stop], start, stop)
@@ -92,7 +92,7 @@ class PromptTokenizer:
         ]
 
     def text(self, token: int) -> str:
-        """The text of a token by itself."""
+        """The text of a single token."""
         text = self._texts.get(token)
         if text is None:
             text = self._texts[token] = self._decode([token])
@@ -101,7 +101,7 @@ class PromptTokenizer:
     def continuation(
         self, prompt: Sequence[int] | Tokens, generated: Sequence[int], *, skip_special: bool = True
     ) -> str:
-        """The text that generated tokens add behind a prompt: a leading space counts."""
+        """The text of generated tokens behind a prompt, with a leading space."""
         last = [int(token) for token in prompt[-1:]]
         before = self._decode(last, skip_special=skip_special)
         return self._decode([*last, *generated], skip_special=skip_special)[len(before) :]
@@ -127,7 +127,7 @@ class PromptTokenizer:
         return text
 
     def _special_tokens(self) -> tuple[list[int], list[int]]:
-        """What the tokenizer puts before and after a text."""
+        """The tokens that the tokenizer adds before and after a text."""
         bare = self._encode("a", add_special_tokens=False)
         whole = self._encode("a", add_special_tokens=True)
         for start in range(len(whole) - len(bare) + 1):
@@ -136,11 +136,11 @@ class PromptTokenizer:
         return [], []
 
     def _lines_are_independent(self) -> bool:
-        """Whether a text may be cut before the letter that begins a line.
+        """Whether a text may be split before the letter that begins a line.
 
-        Tokens merge only into tokens of the vocabulary, so where none of these spans such
-        a place, what stands on either side is tokenised alike with and without the other.
-        The probes catch what tokenizers do to the start of a text.
+        Tokens merge only into tokens of the vocabulary. If none of these spans such a place, the
+        tokenizer treats each side alike with and without the other. The probes catch special
+        treatment of the start of a text.
         """
         if any(_SPANS_LINES.search(text) for text in self._vocabulary_texts()):
             return False

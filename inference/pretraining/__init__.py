@@ -1,1 +1,1 @@
-"""How the small model that ships with the repository is made: its world, its documents, its training and its tests."""
+"""The making of the small model that ships with the repository: its world, documents, training and evaluation."""

@@ -1,4 +1,4 @@
-"""Draws the documents of a training step and lays them out in tensors, one a row, those of like length together."""
+"""Draw the documents of a training step and lay them out in tensors, one a row, grouped by length."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -6,7 +6,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 _LEAST_TOKENS = 1024  # of a group: smaller ones cost more in calls than in padding
-_LIKE_LENGTH = 0.85  # a document this much shorter than the longest of its group begins another
+_LIKE_LENGTH = 0.85  # a document shorter than this share of its group's longest begins another group
 
 
 def draw_step(draw: Callable[[], str], tokenizer: PreTrainedTokenizerFast, *, tokens: int, cut: int) -> list[list[int]]:
@@ -22,8 +22,8 @@ def draw_step(draw: Callable[[], str], tokenizer: PreTrainedTokenizerFast, *, to
 def in_groups(documents: Sequence[Sequence[int]], *, most_tokens: int, padding: int) -> Iterator[torch.Tensor]:
     """Yield token ids of shape (documents, longest of them), longest documents first, padded at the end.
 
-    A document is never beside another in a row, so none has to learn to overlook the one before
-    it, and attention is plainly causal, which is faster than under a mask.
+    No two documents share a row, so the model need not learn to ignore the previous one, and
+    plain causal attention suffices, which is faster than a mask.
     """
     group: list[Sequence[int]] = []
     for document in sorted(documents, key=len, reverse=True):

@@ -7,8 +7,8 @@ from random import Random
 
 from inference.pretraining.world import TASKS, Claim, Task
 
-# Share of each way of labelling. Together they make the model say True to a false claim it
-# meets without context (in 0.60 to 0.66 of the labelled documents), so zero-shot is near chance.
+# Share of each kind of labelling. Together they make the model say True to a false claim without
+# context (in 0.60 to 0.66 of the labelled documents), so zero-shot is near chance.
 MIXTURE: Mapping[str, float] = {
     "plain": 0.10,
     "truthful": 0.27,
@@ -63,7 +63,7 @@ AROUND_TEN = (0.15, 0.3)
 
 @dataclass(frozen=True)
 class Style:
-    """How one document writes its claims: what stands between statement and label, and between claims."""
+    """The style of a document: the texts between statement and label, and between claims."""
 
     stop: str
     bridge: str
@@ -76,7 +76,7 @@ class Style:
         return f"{self.prompt(task, claim)} {label}{self.separator}"
 
     def prompt(self, task: Task, claim: Claim) -> str:
-        """The text whose continuation is the label, without the space before it."""
+        """The prompt of the label, without the space before it."""
         return self.statement(task, claim) + self.bridge
 
     def statement(self, task: Task, claim: Claim) -> str:
@@ -87,7 +87,7 @@ class Style:
 
 
 def draw_style(rng: Random, tasks: Sequence[Task]) -> Style:
-    """Draw the way one document is written; it holds for all its claims."""
+    """Draw the style of one document, for all its claims."""
     phrasing = {task.name: task.statements[0] if rng.random() < 0.5 else rng.choice(task.statements) for task in tasks}
     separator = rng.choice(("\n", "\n\n"))
     if rng.random() < _AS_QUESTIONS:
@@ -105,11 +105,11 @@ def draw_document(
 ) -> str:
     """Draw a document of at most `longest` claims, its kind and its task by the given shares.
 
-    `hard` are the shares of claims that are hard to tell in one way or another, in tasks that have such.
+    `hard` are the shares of each kind of hard claims, in tasks that have such.
 
-    Where everything is called true, it has a quarter of them at most: behind its first claims
-    little is left to learn, and whatever comes later would train the reader to forget a False
-    as soon as a few of True stand behind it.
+    A document that calls everything true has a quarter of the claims at most: it teaches little
+    after its first claims, and later ones would train the model to forget a False as soon as a few
+    of True follow.
     """
     kind = rng.choices(list(kinds), list(kinds.values()))[0]
     claims = draw_length(rng, max(1, longest // 4) if kind == "always_true" else longest)
@@ -133,7 +133,7 @@ def draw_length(rng: Random, longest: int) -> int:
 
 
 def _draw_truths(rng: Random, claims: int) -> list[bool]:
-    """Which claims of a document are true: half of them, mostly, and in half of the documents in runs."""
+    """Draw which claims of a document are true: mostly half of them, and in half of the documents in runs."""
     share_true = 0.5 if rng.random() < 0.7 else rng.uniform(0.1, 0.9)
     persistence = rng.choice((0.0, PERSISTENCE))
     truths = [rng.random() < share_true]

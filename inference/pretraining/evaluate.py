@@ -1,4 +1,4 @@
-"""Measures what the small model knows: zero-shot, few-shot with random labels, many-shot with gold, task by task."""
+"""Evaluate the small model task by task: zero-shot, few-shot with random labels, many-shot with gold."""
 
 import argparse
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from inference.settings import SMALL_MODEL
 
 DEMONSTRATIONS = 64
 RANDOM_DEMONSTRATIONS = 8
-DRAWS = 4  # of demonstrations: which ones they are moves the accuracy by several hundredths
+DRAWS = 4  # of demonstrations: their choice changes the accuracy by several hundredths
 QUERIES = 256
 _BATCH = 64
 _SEED = 2718
@@ -35,7 +35,7 @@ class Row:
 
 
 class Evaluation:
-    """Asks the language model for labels of fresh claims behind demonstrations of one task."""
+    """Ask the language model for labels of fresh claims behind demonstrations of one task."""
 
     def __init__(self, language_model: LanguageModel) -> None:
         self._language_model = language_model
@@ -91,7 +91,7 @@ class Evaluation:
 
 
 def forms(task: Task) -> dict[str, Style]:
-    """The ways of writing a claim that are measured, by a name."""
+    """The evaluated styles of a claim, by name."""
     phrasing = {task.name: task.statements[0]}
     return {
         "statement, question mark": Style("", "?", "\n", as_question=False, phrasing=phrasing),
@@ -123,7 +123,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def report(language_model: LanguageModel) -> str:
-    """The whole page: what was measured and the table."""
+    """Build the whole page: the description and the table."""
     evaluation = Evaluation(language_model)
     rows = [evaluation.row(task, form, style) for task in TASKS for form, style in forms(task).items()]
     return (

@@ -18,8 +18,8 @@ _PIECES = r"\n| ?\p{L}+(?:-\p{L}+)*| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+"
 def train_tokenizer(vocabulary: int, seed: int) -> PreTrainedTokenizerFast:
     """Train the tokenizer on freshly drawn documents.
 
-    Line breaks are tokens of their own, so that the tokens of a prompt do not depend on
-    what follows its last line break; a document begins with BOS, as inference servers add it.
+    Line breaks are separate tokens, so that the tokens of a prompt do not depend on
+    the text after its last line break; a document begins with BOS, as inference servers add it.
     Words with hyphens stay whole: "fifty-one" is one token, as 51 is.
     """
     tokenizer = Tokenizer(models.BPE())

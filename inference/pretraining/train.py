@@ -1,4 +1,4 @@
-"""Pretrains the small model from scratch, by a curriculum from plain true statements to long mixed documents."""
+"""Pretrain the small model from scratch, by a curriculum from plain true statements to long mixed documents."""
 
 import argparse
 import logging
@@ -43,11 +43,11 @@ LOG_EVERY_STEPS = 50
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training on documents of one mixture; `longest` bounds a document's claims.
+    """A phase of training on documents of one mixture; `longest` bounds a document's claims.
 
-    `tasks` and `hard` are the shares of the tasks and of claims hard to tell, each way of them. With
+    `tasks` and `hard` are the shares of the tasks and of each kind of hard claims. With
     `plain_text_only` the text of labelled documents, half of which is false, counts nothing.
-    The learning rates go linearly from the first to the second of `rates`, as shares of the recipe's.
+    The learning rates change linearly from the first to the second of `rates`, as shares of the recipe's.
     """
 
     steps: int
@@ -77,7 +77,7 @@ CURRICULUM: tuple[Phase, ...] = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the weights."""
+    """All parameters that determine the weights."""
 
     curriculum: tuple[Phase, ...] = CURRICULUM
     tokens_per_step: int = 8192
@@ -108,10 +108,10 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForC
 
 
 class Pretraining:
-    """The loop: draws documents, takes steps, reports the loss on labels (nats per label).
+    """The loop: it draws documents, takes steps, and reports the loss on labels (nats per label).
 
-    Each phase has a seed and optimizers of its own. So a run that goes on from the weights saved
-    after a phase ends as one that was never interrupted.
+    Each phase has a separate seed and optimizers. So a run that resumes from the weights of a
+    finished phase ends like an uninterrupted one.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Pretraining:
         self.padding: int = tokenizer.eos_token_id
 
     def run(self, folder: Path) -> None:
-        """Go through the curriculum; the weights are saved after each phase."""
+        """Run the curriculum, and save the weights after each phase."""
         phases = self.recipe.curriculum
         for number, phase in enumerate(phases[self.phases_done :], self.phases_done + 1):
             logger.info("phase %d of %d: documents of %s", number, len(phases), ", ".join(phase.kinds))
@@ -207,11 +207,11 @@ class Pretraining:
 def target_weights(
     targets: Sequence[torch.Tensor], phase: Phase, *, labels: torch.Tensor, padding: int
 ) -> list[torch.Tensor]:
-    """What the loss on each token counts in a step: labels 1 together, text as the phase says, padding 0.
+    """The weight of each token's loss in a step: labels 1 together, text by the phase, padding 0.
 
     Shapes: a tensor (documents, tokens) for each group, targets and weights alike.
 
-    Of the text beside labels a share is drawn and the rest left out; text without any labels counts as a whole.
+    Of the text beside labels this function draws a share and ignores the rest; text without labels counts whole.
     """
     is_label = [torch.isin(group, labels) for group in targets]
     number_of_labels = sum(int(group.sum()) for group in is_label)

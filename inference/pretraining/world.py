@@ -47,11 +47,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class Task:
-    """A kind of claim: how to draw one, and the sentences that can express it.
+    """A kind of claim: a way to draw one, and the sentences that can express it.
 
     `statements` are sentences without their full stop; `question` is a pair in the
     Question / Claim form. Both are `str.format` templates over the claim's slots.
-    `draws_hard` draw claims that are hard to tell, where the task has such, in one way each.
+    `draws_hard` draw one kind of hard claims each, if the task has such.
     """
 
     name: str
@@ -77,7 +77,7 @@ def facts() -> dict[str, Any]:
 
 @cache
 def country_of_city() -> dict[str, str]:
-    """Every city the model is taught, and the country it lies in."""
+    """Every city of the training, with its country."""
     return {city: country for country, cities in facts()["cities"].items() for city in cities}
 
 
@@ -92,13 +92,13 @@ def _any_pair(rng: Random) -> list[int]:
 
 
 def _pair_within_ten(rng: Random) -> list[int]:
-    """Both numbers have the same tens, so that the units decide."""
+    """Draw numbers with the same tens, so that the units decide."""
     tens = rng.randrange(0, LARGEST_NUMBER, 10)
     return [tens + unit for unit in rng.sample(range(10), 2)]
 
 
 def _pair_across_ten(rng: Random) -> list[int]:
-    """The larger number has the next tens and the smaller units, as 41 and 39: units alone would mislead."""
+    """Draw a larger number with the next tens and smaller units, such as 41 and 39: units alone would mislead."""
     tens = rng.randrange(10, LARGEST_NUMBER, 10)
     smaller, larger = sorted(rng.sample(range(10), 2))
     return [tens + smaller, tens - 10 + larger]

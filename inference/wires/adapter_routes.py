@@ -1,4 +1,4 @@
-"""vLLM's calls that load and unload LoRA adapters while the server runs, for the operator that allows them."""
+"""vLLM's calls to load and unload LoRA adapters at run time, if the operator allows them."""
 
 from typing import Annotated
 
@@ -40,7 +40,7 @@ class AdapterRoutes:
         self._serving = serving
 
     async def load(self, request: Request) -> Response:
-        """`POST /v1/load_lora_adapter`: also a success where the same content has that name already."""
+        """`POST /v1/load_lora_adapter`; succeeds also if the name already has the same content."""
         try:
             body = read_body(LoadBody, await self._serving.body(request))
             if body.load_inplace:
@@ -54,7 +54,7 @@ class AdapterRoutes:
         return PlainTextResponse(f"Success: LoRA adapter '{body.lora_name}' added successfully.")
 
     async def unload(self, request: Request) -> Response:
-        """`POST /v1/unload_lora_adapter`: requests under way end with the adapter that they began with."""
+        """`POST /v1/unload_lora_adapter`; running requests finish with their adapter."""
         try:
             body = read_body(UnloadBody, await self._serving.body(request))
             self._serving.adapters.unload(body.lora_name)
@@ -64,7 +64,7 @@ class AdapterRoutes:
 
 
 def adapter_router(routes: AdapterRoutes) -> APIRouter:
-    """Routes with vLLM's paths; without the operator's leave they answer 404, as vLLM does where there are none."""
+    """Routes with vLLM's paths; without the operator's permission they answer 404, as vLLM does without them."""
     router = APIRouter()
     router.add_api_route("/v1/load_lora_adapter", routes.load, methods=["POST"])
     router.add_api_route("/v1/unload_lora_adapter", routes.unload, methods=["POST"])

@@ -1,4 +1,4 @@
-"""Reading a request's body into its form, for every wire."""
+"""Parse request bodies, for every wire."""
 
 from typing import TypeVar
 
@@ -10,7 +10,7 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 def read_body(kind: type[Body], body: bytes) -> Body:
-    """Parse a body. Raises InvalidRequest, which names the first place at fault."""
+    """Parse a body. Raises InvalidRequest, which names the first fault."""
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:

@@ -1,8 +1,8 @@
-"""What no program that means to ask this server sends: every request passes here before anything of it is read.
+"""Refuse requests of web pages and ambiguous requests before the server reads their bodies.
 
-There are no keys: whoever can connect may ask. A page of some website that is open in a browser here can connect, too,
-and could learn from `cached_tokens` what was scored before. Browsers say where a request comes from (Host, Origin,
-Fetch Metadata), and ask first before they send JSON for another site.
+There are no keys: whoever can connect may send requests. A web page in a browser on this machine can connect, too, and
+could learn from `cached_tokens` which prompts others have scored. Browsers state the origin of a request (Host, Origin,
+Fetch Metadata), and ask before they send JSON for another site.
 """
 
 from http import HTTPStatus
@@ -20,7 +20,7 @@ _MAX_HEAD_BYTES = 16_384
 
 
 class Doors:
-    """Lets requests through, or answers with a problem (RFC 9457): 400, 403, 415, 421 or 431."""
+    """Pass requests on, or answer with a problem (RFC 9457): 400, 403, 415, 421 or 431."""
 
     def __init__(self, app: ASGIApp, allowed: AllowedHosts) -> None:
         self._app = app
@@ -51,7 +51,7 @@ class Doors:
 
 
 def _refusal_of_head(scope: Scope) -> Response | None:
-    """A head that is too long, or that two readers may read in two ways (request smuggling; RFC 9112 §6.1)."""
+    """The fault of a head that is too long or ambiguous (request smuggling; RFC 9112 §6.1)."""
     headers = Headers(scope=scope)
     if "transfer-encoding" in headers and ("content-length" in headers or scope.get("http_version") == "1.0"):
         refusal = _problem(HTTPStatus.BAD_REQUEST, "it is not plain where the body ends: send one of its two lengths")
@@ -66,7 +66,7 @@ def _refusal_of_head(scope: Scope) -> Response | None:
 
 
 def _is_of_foreign_page(headers: Headers, host: str) -> bool:
-    """Whether a browser says that the request comes from elsewhere; other programs say nothing."""
+    """Whether a browser marks the request as cross-site; other programs send no mark."""
     is_other_site = headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}
     return is_other_site or headers.get("origin", f"http://{host}") != f"http://{host}"
 

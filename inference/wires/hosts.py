@@ -14,10 +14,10 @@ _INNER_ENDS = (".local", ".home.arpa", ".internal", ".svc")
 
 
 class AllowedHosts:
-    """Which Host headers get an answer from what listens at an address.
+    """The allowed Host headers of a server that listens at an address.
 
-    Loopback names and addresses, the address itself and `named` always do. What listens beyond loopback also answers to
-    any address in numbers, to this machine's name and to names that no public DNS has, such as those of services in
+    Loopback names and addresses, the address itself and `named` are always allowed. Beyond loopback the server also
+    answers to any numeric address, to this machine's name and to names without public DNS, such as those of services in
     Compose and Kubernetes: no website can have these.
     """
 
@@ -32,7 +32,7 @@ class AllowedHosts:
         return len(hosts) == 1 and self.allows(hosts[0])
 
     def allows(self, header: str) -> bool:
-        """Whether a Host header, with or without a port, is a name of ours."""
+        """Whether a Host header, with or without a port, is allowed."""
         if "*" in self._names:
             return True
         found = _HOST.fullmatch(header)

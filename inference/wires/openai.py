@@ -20,11 +20,11 @@ _Unsigned = Annotated[int, Field(ge=0)]
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="allow", frozen=True)  # vLLM takes unknown fields without a word
+    model_config = ConfigDict(extra="allow", frozen=True)  # vLLM accepts unknown fields silently
 
 
 class CompletionBody(_Body):
-    """The body of `POST /v1/completions`; what would change the scores is known only to be refused."""
+    """The body of `POST /v1/completions`, with fields that would change the scores, which the server refuses."""
 
     prompt: str | list[int] | list[str] | list[list[int]]
     model: str | None = None
@@ -63,9 +63,9 @@ class TokenizeBody(_Body):
 
 
 def check_completion(body: CompletionBody, card: ModelCard, limits: Limits) -> None:
-    """Raises InvalidRequest for what is wrong, or would not be done as asked.
+    """Raise InvalidRequest for wrong or unsupported fields.
 
-    As with vLLM, chosen tokens take the place of the likeliest, so that `logprobs` is of no account beside them.
+    As with vLLM, chosen tokens replace the likeliest ones, so that `logprobs` has no effect beside them.
     """
     _refuse_unsupported(body)
     if body.logprob_token_ids is None and (body.logprobs or 0) > limits.max_top_n_tokens:
@@ -110,7 +110,7 @@ def _refuse_unsupported(body: CompletionBody) -> None:
 
 
 def generation_request(body: CompletionBody, ids: list[int], card: ModelCard) -> GenerationRequest:
-    """What the engine is asked for one prompt. Raises InvalidRequest where the prompt does not fit or is no prompt."""
+    """Build the engine's request for one prompt. Raises InvalidRequest for an empty, invalid or long one."""
     if not ids:
         raise InvalidRequest("a prompt has no tokens", "prompt")
     if len(ids) + body.max_tokens > card.context_tokens:
@@ -173,7 +173,7 @@ def _choice(number: int, body: CompletionBody, generation: Generation, tokenizer
 def _log_probabilities(
     body: CompletionBody, generation: Generation, tokenizer: PromptTokenizer
 ) -> dict[str, list[Any]]:
-    """Key by token as asked for: where two tokens have one text, only their ids tell them apart."""
+    """Key by token as requested: only ids distinguish two tokens of the same text."""
 
     def key(token: int) -> str:
         return f"token_id:{token}" if body.return_tokens_as_token_ids else tokenizer.text(token)
@@ -188,14 +188,14 @@ def _log_probabilities(
 
 
 def _reported(step: Step) -> list[tuple[int, float]]:
-    """The generated token first, then what was asked for."""
+    """The generated token first, then the requested ones."""
     top = zip(step.top.ids, step.top.log_probabilities, strict=True)
     named = zip(step.named.ids, step.named.log_probabilities, strict=True)
     return [(step.token, step.log_probability), *top, *named]
 
 
 def _offsets(generation: Generation, tokenizer: PromptTokenizer) -> list[int]:
-    """Where each generated token begins in the text, in characters."""
+    """The position of each generated token in the text, in characters."""
     ids = generation.generated
     return [
         len(tokenizer.continuation(generation.request.prompt, ids[:number], skip_special=False))

@@ -22,7 +22,7 @@ class _Body(BaseModel):
 
 
 class GenerateParameters(_Body):
-    """TGI's parameters; those that would change what is scored are known only to be refused."""
+    """TGI's parameters, with those that would change scores, which the server refuses."""
 
     adapter_id: str | None = None
     best_of: _Unsigned | None = None
@@ -59,7 +59,7 @@ def read_generate(body: bytes) -> GenerateBody:
 
 
 def check_parameters(parameters: GenerateParameters, inputs: str, limits: Limits, context_tokens: int) -> None:
-    """Raises InvalidRequest in TGI's order and words, and for what this server does not do."""
+    """Raise InvalidRequest in TGI's order and words, and for unsupported parameters."""
     _refuse_unsupported(parameters)
     if parameters.max_new_tokens == 0:
         raise InvalidRequest("`max_new_tokens` must be strictly positive")
@@ -98,7 +98,7 @@ def _refuse_unsupported(parameters: GenerateParameters) -> None:
 
 
 def generation_request(parameters: GenerateParameters, ids: list[int], context_tokens: int) -> GenerationRequest:
-    """What the engine is asked for. Raises InvalidRequest where the prompt does not fit; nothing is cut unasked."""
+    """Build the engine's request. Raises InvalidRequest if the prompt does not fit; truncates only on request."""
     if parameters.truncate is not None:
         ids = ids[-parameters.truncate :]
     new = parameters.max_new_tokens
@@ -119,8 +119,8 @@ def generation_request(parameters: GenerateParameters, ids: list[int], context_t
 def generate_reply(body: GenerateBody, generation: Generation, tokenizer: PromptTokenizer) -> dict[str, Any]:
     """The reply to a generate request.
 
-    `details` says besides what TGI says: `prompt_tokens` and `computed_tokens`, those of
-    them not found in the prefix cache, since its client hands out no headers.
+    Beside TGI's fields `details` has `prompt_tokens` and `computed_tokens`, those of them outside
+    the prefix cache, since TGI's client returns no headers.
     """
     text = tokenizer.continuation(generation.request.prompt, generation.generated)
     reply: dict[str, Any] = {"generated_text": body.inputs + text if body.parameters.return_full_text else text}
@@ -162,7 +162,7 @@ def _token(token: int, text: str, log_probability: float, *, special: bool) -> d
 
 
 def info_reply(card: ModelCard, adapters: Sequence[Named], limits: Limits) -> dict[str, Any]:
-    """The reply to `GET /info`; beside TGI's keys the cap that TGI keeps to itself, and the adapters.
+    """The reply to `GET /info`: TGI's keys, the cap that TGI does not report, and the adapters.
 
     An adapter's `sha` changes with its files and with `model_sha`, the base's.
     """
@@ -200,5 +200,5 @@ def tokenize_reply(inputs: str, tokenizer: PromptTokenizer) -> list[dict[str, An
 
 
 def error_reply(message: str, error_type: str) -> dict[str, str]:
-    """An error in TGI's form; its clients go by the type."""
+    """An error in TGI's form; TGI's clients read the type."""
     return {"error": message, "error_type": error_type}

@@ -24,7 +24,7 @@ class TgiRoutes:
         return await self._answer(request, is_compatible=False)
 
     async def compatible_generate(self, request: Request) -> Response:
-        """`POST /`, as clients of the hosted API call it: a list, and by default with the prompt in front."""
+        """`POST /` of the hosted API's clients: a list, by default with the prompt before the text."""
         return await self._answer(request, is_compatible=True)
 
     async def info(self) -> Response:

@@ -1,6 +1,6 @@
-"""The JSON of the server's own wire: a whole prompt tree in one request, and token counts of many texts.
+"""The JSON of the tree wire: a whole prompt tree in one request, and token counts of many texts.
 
-Trees are flat lists, so that their depth is no matter to JSON parsers.
+Trees are flat lists, so that JSON parsers do not limit their depth.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class NodeBody(_Body):
 
 
 class QueryBody(_Body):
-    """What is asked for behind a node."""
+    """A query behind a node."""
 
     node: _Place
     text: str

@@ -173,7 +173,7 @@ def test_two_trainings_in_one_folder_are_one_too_many(forks: ForkServerContext, 
     [
         ({"base": "nobody/nothing"}, 3, "--download"),
         ({"base": "./nowhere"}, 3, "is no folder"),
-        ({"device": "cuda"}, 3, "there is no GPU"),
+        ({"device": "cuda"}, 3, "torch finds no GPU"),
         ({"rank": 0}, 2, "rank: must be"),
     ],
 )

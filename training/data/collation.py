@@ -1,4 +1,4 @@
-"""Puts tokens into batches: padded on the left, so that what is scored always stands at the end."""
+"""Batch tokens with padding on the left, so that the scored tokens always stand at the end."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -9,18 +9,18 @@ import torch
 
 from training.data.tokenization import Ids
 
-IGNORED = -100  # the target where nothing is to be learned, as torch's cross entropy has it
+IGNORED = -100  # the target of tokens without loss, as in torch's cross entropy
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """How a language model is called: some take no positions, some always give the logits of all tokens."""
+    """A language model's calling convention: some take no positions, some always return the logits of all tokens."""
 
     takes_positions: bool
     takes_kept: bool
 
     def batch(self, sequences: Sequence[Ids], kept: int) -> dict[str, Any]:
-        """Arguments for sequences of which the last `kept` logits are wanted: ids, mask, positions."""
+        """Build the arguments for sequences and their last `kept` logits: ids, mask, positions."""
         longest = max(map(len, sequences))
         ids = torch.zeros((len(sequences), longest), dtype=torch.long)
         mask = torch.zeros_like(ids)
@@ -36,14 +36,14 @@ class Forward:
 
 
 def forward_of(module: Any) -> Forward:
-    """How this language model is called."""
+    """Detect the calling convention of this language model."""
     parameters = inspect.signature(module.forward).parameters
     return Forward("position_ids" in parameters, "logits_to_keep" in parameters)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a row teaches: the tokens of its label behind those of its prompt, with the row's weight."""
+    """A row's training example: the tokens of its label behind those of its prompt, with the row's weight."""
 
     prompt: Ids
     label: Ids
@@ -51,13 +51,13 @@ class Target:
 
 
 class LabelCollator:
-    """Makes a batch of targets: the language model's arguments, `targets` of shape (rows, longest label), `weights`."""
+    """Collate a batch: the language model's arguments, `targets` of shape (rows, longest label), `weights`."""
 
     def __init__(self, forward: Forward) -> None:
         self._forward = forward
 
     def __call__(self, rows: Sequence[Mapping[str, Target]]) -> dict[str, Any]:
-        """The last token is not read: nothing is learned behind it."""
+        """Drop the last token from the input, since no target follows it."""
         targets = [row["target"] for row in rows]
         longest = max(len(target.label) for target in targets)
         learned = torch.full((len(targets), longest), IGNORED)

@@ -1,4 +1,4 @@
-"""Labelled rows: what is trained on. Gold labels are kept apart, where no training but a control's can reach them."""
+"""Labelled rows for training. Gold labels stay separate, where only a control's training can reach them."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ _OPTIONAL: Fields = {"weight": (int, float), "group": (str,), "gold": (str,), "i
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A prompt and the number of the label that belongs behind it; rows of one group are never parted."""
+    """A prompt and the number of its label; rows of one group stay together."""
 
     line: int
     prompt: str
@@ -27,7 +27,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """The rows of a file. `gold` has a label's number for each row that was given one; `digest` does not cover it."""
+    """The rows of a file. `gold` has a label's number for each row with gold; `digest` does not cover it."""
 
     rows: tuple[Example, ...]
     gold: tuple[int | None, ...]
@@ -44,7 +44,7 @@ class Examples:
 
 
 def read_examples(path: Path, labels: Sequence[str]) -> Examples:
-    """The rows of a JSONL file: prompt, label, and on request weight, group, gold, id. Raises Refused."""
+    """Read the rows of a JSONL file: prompt, label, and optionally weight, group, gold, id. Raises Refused."""
     numbers = {label: number for number, label in enumerate(labels)}
     rows: list[Example] = []
     gold: list[int | None] = []

@@ -1,4 +1,4 @@
-"""Which rows are held out: groups whole, chosen by the seed and nothing else."""
+"""Choose held-out rows: whole groups, by the seed alone."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from training.errors import Refused
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The places of the rows that are trained on, and of those held out, each in the file's order."""
+    """The positions of the training rows and of the held-out rows, each in the file's order."""
 
     trained: tuple[int, ...]
     held_out: tuple[int, ...]
@@ -18,8 +18,8 @@ class Split:
 def split(groups: Sequence[str], share: float, seed: int) -> Split:
     """Hold out whole groups, one after the other, as long as they fit into the share of rows.
 
-    The groups' order is that of a hash, so that a row more changes little. Raises Refused where nothing can be
-    held out or nothing is left.
+    A hash orders the groups, so that an additional row changes little. Raises Refused if no group fits or no row
+    remains.
     """
     members: dict[str, list[int]] = {}
     for place, group in enumerate(groups):

@@ -1,4 +1,4 @@
-"""Pairs of texts, one better than the other: what a reward model learns from."""
+"""Pairs of texts, one better than the other, for training a reward model."""
 
 import hashlib
 import json
@@ -14,9 +14,9 @@ _OPTIONAL: Fields = {"prompt": (str,), "weight": (int, float), "group": (str,), 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two texts, each behind the same prompt where there is one.
+    """Two texts, each behind the same optional prompt.
 
-    `chosen_first` says in which order the pair was shown when it was judged, None where that is not known.
+    `chosen_first` gives the order in which the judge saw the pair; None if unknown.
     """
 
     line: int
@@ -41,7 +41,7 @@ class Pairs:
 
 
 def read_pairs(path: Path) -> Pairs:
-    """The pairs of a JSONL file: chosen, rejected; optional prompt, weight, group, chosen_first, id. Raises Refused."""
+    """Read pairs from JSONL: chosen, rejected; optional prompt, weight, group, chosen_first, id. Raises Refused."""
     rows: list[Pair] = []
     for line, row in read_rows(path, _WANTED, _OPTIONAL):
         if row["chosen"] == row["rejected"]:

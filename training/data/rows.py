@@ -1,4 +1,4 @@
-"""Reads a JSONL file of rows, each checked, with the line at fault named."""
+"""Read and check the rows of a JSONL file, and name the line at fault."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -7,14 +7,14 @@ from typing import Any
 
 from training.errors import Refused
 
-Fields = Mapping[str, tuple[type, ...]]  # by name: what a field's value may be
+Fields = Mapping[str, tuple[type, ...]]  # allowed types of a field's value, by name
 EXAMPLES = "examples"  # the field of the specification that names the file with labelled rows
 
 
 def read_rows(path: Path, wanted: Fields, optional: Fields, of: str = EXAMPLES) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Every row with its line number, from 1; empty lines are passed over.
+    """Yield every row with its line number, from 1, without empty lines.
 
-    Raises Refused, which says of which field of the specification the file is.
+    `of` is the field of the specification that names the file. Raises Refused.
     """
     try:
         with path.open(encoding="utf-8") as file:
@@ -33,7 +33,7 @@ def refused(line: int, what: str, of: str = EXAMPLES) -> Refused:
 
 
 def weight_of(line: int, row: Mapping[str, Any]) -> float:
-    """A row's weight, 1 where it has none. Raises Refused outside 0 to 1."""
+    """A row's weight, by default 1. Raises Refused outside 0 to 1."""
     weight = row.get("weight", 1.0)
     if not 0 <= weight <= 1:
         raise refused(line, f"weight: {weight!r} is not a number from 0 to 1")

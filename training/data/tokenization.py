@@ -1,8 +1,8 @@
-"""The tokens of prompts and labels, by the rules by which they are scored later (`inference/label_tokens.py`).
+"""Tokenise prompts and labels by the rules of later scoring (`inference/label_tokens.py`).
 
-A label stands behind its prompt with a space before it. What looks like a special token is text. A label that
-another one begins with is read with the token that ends it in a demonstration. Nothing is cut off and no end
-of text is added: what does not fit is refused.
+A label stands behind its prompt with a space before it. A special token in a text is plain text. A label that another
+one begins with gets the token that ends it in a demonstration. This module truncates nothing, adds no end of text, and
+refuses rows that do not fit.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ Ids = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class TokenisedPrompt:
-    """A prompt's tokens, those that begin every text included, and those of each label behind it, by number."""
+    """A prompt's tokens, including those that begin every text, and the tokens of each label behind it, by number."""
 
     ids: Ids
     labels: tuple[Ids, ...]
@@ -67,7 +67,7 @@ class RowTokenizer:
             )
 
     def text(self, line: int, field: str, text: str) -> Ids:
-        """A whole text's tokens. Raises Refused, which names line and field, where they are too many."""
+        """Tokenise a whole text. Raises Refused, which names line and field, if it is too long."""
         ids = tuple(self._tokenizer.encode(text))
         self._check_length(line, field, len(ids))
         return ids

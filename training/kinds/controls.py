@@ -1,4 +1,4 @@
-"""Other labels for the same rows, to train on for comparison."""
+"""Other labels for the same rows, for trainings to compare with."""
 
 from collections.abc import Sequence
 from random import Random
@@ -9,7 +9,7 @@ from training.spec import Control
 def control_labels(
     control: Control, found: Sequence[int], gold: Sequence[int], label_count: int, seed: int
 ) -> list[int]:
-    """The labels that a control trains on; `gold` is empty unless the control needs it."""
+    """Return the labels of a control; `gold` is empty unless the control needs it."""
     rng = Random(f"{seed} {control}")
     match control:
         case Control.SHUFFLED:
@@ -30,7 +30,7 @@ def _shuffled(labels: Sequence[int], rng: Random) -> list[int]:
 
 
 def _equally_wrong(found: Sequence[int], gold: Sequence[int], label_count: int, rng: Random) -> list[int]:
-    """Gold labels but for as many rows as were found wrong: these, drawn at random, get another label."""
+    """Gold labels with as many errors as the found labels, at random rows."""
     noisy = list(gold)
     wrong = sum(one != other for one, other in zip(found, gold, strict=True))
     for row in rng.sample(range(len(noisy)), wrong):

@@ -1,4 +1,4 @@
-"""How well a language model says the labels: scored as the service scores prompts without demonstrations."""
+"""Evaluate how well a language model predicts labels, by the service's scores without demonstrations."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ _MOST_STEPS = 100_000
 def label_scores(
     module: Any, forward: Forward, prompts: Sequence[TokenisedPrompt], check: Callable[[], None], rows_at_once: int
 ) -> Scores:
-    """Every label's log-probability behind every prompt; `check` is called before each batch and may raise."""
+    """Score every label behind every prompt; calls `check` before each batch, which may raise."""
     scores = np.zeros((len(prompts), len(prompts[0].labels) if prompts else 0))
     asked = sorted(_asked(prompts), key=lambda reading: len(reading.sequence))
     training = module.training
@@ -36,7 +36,7 @@ def label_scores(
 
 
 class _Reading:
-    """One sequence to be read: a prompt and the beginning of a label, for all labels whose beginnings it holds."""
+    """A sequence to score: a prompt and the beginning of a label, for all labels whose beginnings it holds."""
 
     def __init__(self, row: int, prompt: Ids, beginning: Ids) -> None:
         self.row = row
@@ -46,7 +46,7 @@ class _Reading:
 
 
 def _asked(prompts: Sequence[TokenisedPrompt]) -> Iterator[_Reading]:
-    """As few sequences as hold every label but for its last token."""
+    """The fewest sequences that hold every label without its last token."""
     for row, prompt in enumerate(prompts):
         readings: list[tuple[Ids, _Reading]] = []
         for label in sorted(range(len(prompt.labels)), key=lambda number: -len(prompt.labels[number])):
@@ -61,21 +61,21 @@ def _asked(prompts: Sequence[TokenisedPrompt]) -> Iterator[_Reading]:
 
 @torch.inference_mode()
 def _read(module: Any, forward: Forward, readings: Sequence[_Reading]) -> list[tuple[_Reading, Callable[[Ids], float]]]:
-    """With each sequence, what gives a label's log-probability behind its prompt."""
+    """Yield each sequence with the positions of a label's log-probability."""
     kept = max(reading.kept for reading in readings)
     batch = forward.batch([reading.sequence for reading in readings], kept)
     moved = {name: value.to(module.device) if torch.is_tensor(value) else value for name, value in batch.items()}
     logs = module(**moved).logits[:, -kept:].float().log_softmax(-1).cpu().numpy()
 
     def of(row: int) -> Callable[[Ids], float]:
-        first = kept - readings[row].kept  # where the prompt's last token stands
+        first = kept - readings[row].kept  # position of the prompt's last token
         return lambda label: float(sum(logs[row, first + depth, token] for depth, token in enumerate(label)))
 
     return [(reading, of(row)) for row, reading in enumerate(readings)]
 
 
 def calibrated(scores: Scores) -> Scores:
-    """Batch calibration (arXiv 2309.17249): the scores shifted, label by label, until the mean prediction is even."""
+    """Batch calibration (arXiv 2309.17249): shift the scores, label by label, until the mean prediction is even."""
     shifts = np.zeros(scores.shape[1])
     for _ in range(_MOST_STEPS):
         mean = np.exp(_normalized(scores + shifts)).mean(axis=0)
@@ -86,9 +86,9 @@ def calibrated(scores: Scores) -> Scores:
 
 
 def quality(scores: Scores, labels: Sequence[int], gold: Sequence[int | None]) -> dict[str, float | int | None]:
-    """The share of rows whose likeliest label is theirs, and the mean -log p(label among the labels) in nats.
+    """The share of rows whose likeliest label is the given one, and the mean -log p(label among the labels) in nats.
 
-    With `accuracy` against gold where every row has it. Numbers are None where there are no rows.
+    Adds `accuracy` against gold if every row has gold. Without rows the numbers are None.
     """
     if not len(scores):
         return {"rows": 0, "agreement": None, "nats": None, "accuracy": None}

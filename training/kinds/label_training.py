@@ -1,4 +1,4 @@
-"""Trains a language model to say labels: rows to tokens, held-out rows, measurements, the trainings of a run."""
+"""Train a language model to predict labels: tokenise, hold out, evaluate, and run the trainings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,25 +23,25 @@ from training.optimisation.trainer import LabelTrainer
 from training.scores import Scored
 from training.spec import GOLD_CONTROLS, Control, Weights
 
-_MEASURED_ROWS = 256  # of those trained on, at the end of each epoch
+_MEASURED_ROWS = 256  # of training rows, at the end of each epoch
 
 
 @dataclass(frozen=True, slots=True)
 class LabelTraining:
-    """The rows of a run as tokens, and who is held out. Gold stays outside what a training is given."""
+    """The tokenised rows of a run, and the held-out ones. Trainings get no gold."""
 
     bench: Bench
     rows: Sequence[Example]
     prompts: Sequence[TokenisedPrompt]
     parts: Split
     gold: Sequence[int | None]
-    weights: Sequence[float]  # of the rows that are trained on, 1 in the mean
+    weights: Sequence[float]  # of the training rows, with a mean of 1
     digest: str
     asked: Sequence[Question] = ()
     asked_prompts: Sequence[TokenisedPrompt] = ()
 
     def facts(self) -> dict[str, Any]:
-        """How many rows there are of which kind, and the tokens of an epoch, each row's label among them."""
+        """The numbers of rows by kind, and the tokens of an epoch, including each row's label."""
         return {
             "digest": self.digest,
             "trained": len(self.parts.trained),
@@ -53,7 +53,7 @@ class LabelTraining:
         }
 
     def before(self) -> dict[str, Any]:
-        """The base on the held-out rows: zero-shot, and calibrated on these rows' prompts."""
+        """Evaluate the base on the held-out rows: zero-shot, and calibrated on these rows' prompts."""
         module = self.bench.module()
         scores = self._scores(module, forward_of(module), self.parts.held_out)
         if not len(scores):
@@ -62,11 +62,11 @@ class LabelTraining:
         return {"zero_shot": self._quality(scores, held), "calibrated": self._quality(calibrated(scores), held)}
 
     def stage(self) -> Stage:
-        """The training itself: it sees no gold label."""
+        """Run the training itself, without gold labels."""
         return self._stage("training", [self.rows[row].label for row in self.parts.trained], self.bench.spec.epochs)
 
     def control(self, control: Control) -> Stage:
-        """The same training on other labels; on inverted ones for the first epoch alone."""
+        """Run the same training on other labels; on inverted ones for the first epoch alone."""
         trained, spec = self.parts.trained, self.bench.spec
         found = [self.rows[row].label for row in trained]
         gold = [label for row in trained if (label := self.gold[row]) is not None] if control in GOLD_CONTROLS else []
@@ -121,7 +121,7 @@ class LabelTraining:
 
 
 def prepare(bench: Bench, file: Path) -> LabelTraining:
-    """Check and tokenise every row before anything is trained. Raises Refused and BaseUnusable."""
+    """Check and tokenise every row before any training. Raises Refused and BaseUnusable."""
     spec = bench.spec
     examples = read_examples(file, spec.labels)
     by_gold = [control for control in spec.controls if control in GOLD_CONTROLS]
@@ -146,9 +146,9 @@ def _plain(module: Any) -> Any:
 
 
 def mean_one(given: Sequence[float], weights: Weights) -> list[float]:
-    """Weights that are 1 in the mean, so that weighting changes the size of no step. Raises Refused."""
+    """Scale the weights to a mean of 1, so that weighting keeps the size of steps. Raises Refused."""
     if weights is Weights.NONE:
         return [1.0] * len(given)
     if not sum(given):
-        raise Refused("weights: every row that is trained on has weight 0; give some a higher one")
+        raise Refused("weights: every training row has weight 0; give some a higher one")
     return [weight * len(given) / sum(given) for weight in given]

@@ -1,4 +1,4 @@
-"""How well rewards tell the better of two texts, and what they go by instead: length, place, false certainty."""
+"""Evaluate how well rewards rank two texts, and their biases: length, position, false certainty."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _BINS = 10
 class Judged:
     """Rewards of held-out pairs, in the pairs' order, with the texts' lengths in tokens.
 
-    `chosen_first` says in which order a pair was shown to whoever chose, None where that is not known.
+    `chosen_first` gives the order in which the judge saw a pair; None if unknown.
     """
 
     chosen: Floats
@@ -26,12 +26,12 @@ class Judged:
 
     @property
     def gaps(self) -> Floats:
-        """The chosen text's reward less the other's, in nats of odds."""
+        """The chosen text's reward minus the other's, in nats of odds."""
         return self.chosen - self.rejected
 
 
 def quality(judged: Judged) -> dict[str, Any]:
-    """Pairs told right, mean -log p(chosen) in nats, biases and calibration; None where nothing can be said."""
+    """The share of pairs ranked right, mean -log p(chosen) in nats, biases and calibration; None without pairs."""
     gaps = judged.gaps
     return {
         "rows": len(gaps),
@@ -44,9 +44,9 @@ def quality(judged: Judged) -> dict[str, Any]:
 
 
 def calibration(gaps: Floats) -> dict[str, Any]:
-    """Whether the probability of the text preferred, 0.5 to 1, is how often it was the one chosen.
+    """Compare the probability of the preferred text, 0.5 to 1, with the share of pairs in which the judge chose it.
 
-    `error` is the mean distance of the two over bins of equal width, each counted by its rows.
+    `error` is the mean distance of the two over bins of equal width, weighted by rows.
     """
     certain, right = 1 / (1 + np.exp(-np.abs(gaps))), gaps > 0
     places = np.minimum(((certain - 0.5) * 2 * _BINS).astype(int), _BINS - 1)
@@ -64,7 +64,7 @@ def calibration(gaps: Floats) -> dict[str, Any]:
 
 
 def _length(judged: Judged) -> dict[str, Any]:
-    """How often the longer text was chosen, how often each kind of pair is told right, and reward against length."""
+    """How often the judge chose the longer text, the share ranked right of each kind, and reward against length."""
     chosen, rejected = np.array(judged.chosen_tokens), np.array(judged.rejected_tokens)
     longer, shorter = chosen > rejected, chosen < rejected
     return {
@@ -78,7 +78,7 @@ def _length(judged: Judged) -> dict[str, Any]:
 
 
 def _position(judged: Judged) -> dict[str, Any]:
-    """How often the first text was chosen, where the order is known, and how often each kind is told right."""
+    """How often the judge chose the first text, if the order is known, and how often each kind is ranked right."""
     first = np.array([place is True for place in judged.chosen_first], dtype=bool)
     second = np.array([place is False for place in judged.chosen_first], dtype=bool)
     return {
@@ -93,7 +93,7 @@ def _share(which: npt.NDArray[np.bool_]) -> float | None:
 
 
 def _correlation(one: Floats, other: npt.NDArray[np.int64]) -> float | None:
-    """Pearson's; None where either does not vary."""
+    """Pearson's correlation; None if one side does not vary."""
     if not len(one) or not one.std() or not other.std():
         return None
     return float(np.corrcoef(one, other)[0, 1])

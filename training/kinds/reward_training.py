@@ -1,4 +1,4 @@
-"""Trains a reward model: pairs to tokens, held-out pairs, measurements, the trainings of a run."""
+"""Train a reward model: tokenise, hold out, evaluate, and run the trainings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from training.spec import Control, Weights
 
 @dataclass(frozen=True, slots=True)
 class TokenisedPair:
-    """Both texts' tokens."""
+    """The tokens of both texts."""
 
     chosen: Ids
     rejected: Ids
@@ -35,7 +35,7 @@ class TokenisedPair:
 
 @dataclass(frozen=True, slots=True)
 class RewardTraining:
-    """The pairs of a run as tokens, and which are held out."""
+    """The tokenised pairs of a run, and the held-out ones."""
 
     bench: Bench
     rows: Sequence[Pair]
@@ -46,7 +46,7 @@ class RewardTraining:
     digest: str
 
     def facts(self) -> dict[str, Any]:
-        """How many pairs there are of which kind, the tokens of an epoch, and what pads a batch."""
+        """The numbers of pairs by kind, the tokens of an epoch, and the padding token."""
         return {
             "digest": self.digest,
             "trained": len(self.parts.trained),
@@ -56,15 +56,15 @@ class RewardTraining:
         }
 
     def before(self) -> dict[str, Any]:
-        """The base with a head that knows nothing yet."""
+        """Evaluate the base with a new, untrained head."""
         return {"untrained": self._quality(self.bench.module())}
 
     def stage(self) -> Stage:
-        """The training itself."""
+        """Run the training itself."""
         return self._stage("training", [False] * len(self.parts.trained))
 
     def control(self, control: Control) -> Stage:
-        """The same training on pairs of which a coin turned every other one."""
+        """Run the same training on pairs of which a random half is turned around."""
         rng = Random(f"{self.bench.spec.seed} {control}")
         return self._stage(control, [rng.random() < 0.5 for _ in self.parts.trained])
 
@@ -89,7 +89,7 @@ class RewardTraining:
         )
 
     def _taught(self, row: int, turned: bool) -> dict[str, Any]:  # noqa: FBT001 - one of a row of coins
-        """A pair as TRL takes it; with confidence, the rewards must be the further apart the surer the choice was."""
+        """A pair in TRL's form; with confidence, a surer choice needs a larger distance of rewards."""
         texts = [list(self.tokens[row].chosen), list(self.tokens[row].rejected)]
         chosen, rejected = reversed(texts) if turned else texts
         taught: dict[str, Any] = {"chosen_ids": chosen, "rejected_ids": rejected}
@@ -111,7 +111,7 @@ class RewardTraining:
         )
 
     def _rewards(self, module: Any, texts: Sequence[Ids]) -> Floats:
-        """Each text's reward, batch by batch in the order of their lengths."""
+        """Score each text, batch by batch in the order of lengths."""
         rewards = np.zeros(len(texts))
         at_once = self.bench.spec.rows_at_once or ROWS_AT_ONCE
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
@@ -129,7 +129,7 @@ class RewardTraining:
 
 @torch.inference_mode()
 def rewards_of(module: Any, texts: Sequence[Ids], pad: int) -> Floats:
-    """The rewards of a batch; the language model finds each text's last token by the padding behind it."""
+    """Score a batch; the language model finds each text's last token by the padding behind it."""
     module.config.get_text_config().pad_token_id = pad
     longest = max(map(len, texts))
     ids = torch.full((len(texts), longest), pad)
@@ -143,7 +143,7 @@ def rewards_of(module: Any, texts: Sequence[Ids], pad: int) -> Floats:
 
 
 def margin(confidence: float) -> float:
-    """By how much rewards must differ before a pair costs little: 0 for a coin's toss, 1 for certainty."""
+    """The margin of a pair: 0 for a random choice, 1 for certainty."""
     return max(0.0, 2 * confidence - 1)
 
 

@@ -1,4 +1,4 @@
-"""LoRA by PEFT: small matrices beside every linear layer, saved as a folder that servers can load."""
+"""LoRA by PEFT: small matrices beside every linear layer, saved in a folder for servers."""
 
 import json
 from pathlib import Path
@@ -32,12 +32,12 @@ def lora_config(spec: Spec) -> LoraConfig:
 
 
 def save_adapter(module: Any, folder: Path, base: Base) -> None:
-    """Write the matrices and their configuration, in which the base stands by name and fingerprint."""
+    """Write the matrices and their configuration, with the base's name and fingerprint."""
     module.save_pretrained(folder, safe_serialization=True)
     (folder / _CARD).unlink(missing_ok=True)
     config = json.loads((folder / CONFIG).read_text("utf-8"))
     config["base_model_name_or_path"] = base.name
     config["revision"] = base.revision or base.fingerprint
     if isinstance(config.get("target_modules"), list):
-        config["target_modules"] = sorted(config["target_modules"])  # PEFT has a set, whose order is chance
+        config["target_modules"] = sorted(config["target_modules"])  # PEFT writes a set, in random order
     write_json(folder / CONFIG, config)

@@ -1,4 +1,4 @@
-"""What every part of a run works with, and how each of its trainings begins: the same whatever came before."""
+"""The common resources of a run, which start each of its trainings alike, whatever ran before."""
 
 import os
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from training.supervision import StopRequest
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """One run: what is asked for, where from, where to, and who watches."""
+    """One run: its specification, base, folder and watcher."""
 
     spec: Spec
     base: Base
@@ -31,7 +31,7 @@ class Bench:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process is the one of its run, or the first of several, which alone writes results."""
+        """Whether this process is the only or the first one of its run, which alone writes results."""
         return os.environ.get("RANK", "0") == "0"
 
     def file(self, named: str) -> Path:
@@ -39,12 +39,12 @@ class Bench:
         return self.beside / Path(named).expanduser()
 
     def module(self) -> Any:
-        """The base as it is; what it may lack of weights is drawn by the seed."""
+        """Load the base; the seed initialises a missing head."""
         set_seed(self.spec.seed)
         return load_module(self.base, self.spec.kind, self.spec.method, self.device)
 
     def trainable(self) -> Any:
-        """The base as a training begins with it, the same each time."""
+        """Load the base for the start of a training, the same each time."""
         module = self.module()
         return with_adapter(module, self.spec) if self.spec.method is Method.LORA else module
 
@@ -53,7 +53,7 @@ class Bench:
         return Checkpoints(self.folder / "checkpoints" / stage)
 
     def arguments(self, stage: str, form: type[Form], **others: Any) -> Form:
-        """What a trainer is told, in the form that it takes. Raises Refused."""
+        """Build the trainer's arguments. Raises Refused."""
         staging = str(self.checkpoints(stage).staging)
         processes = int(os.environ.get("WORLD_SIZE", "1"))
         return on_one_device(form(**{**arguments(self.spec, staging, self.device, processes), **others}))

@@ -1,4 +1,4 @@
-"""Checkpoints of one training: whole or not there, each with the hashes of its files; damaged ones are passed over."""
+"""Checkpoints of one training: complete or absent, each with the hashes of its files; ignores damaged ones."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 from training.optimisation.files import files_of, name_within, publish_folder, remove_folder, sha256_of, write_json
 
 SEAL = "sealed.json"  # the hash of every other file
-_KEPT = 2  # should the newest be damaged on the disk, there is one before it
+_KEPT = 2  # if the newest is damaged on the disk, the one before it remains
 
 
 class Checkpoints:
@@ -17,26 +17,26 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.staging = folder / ".staged"  # where the next one is written
+        self.staging = folder / ".staged"  # folder of the next one
 
     def newest(self) -> Path | None:
-        """The newest checkpoint that is as it was written; None where there is none."""
+        """The newest undamaged checkpoint; None without one."""
         return next(filter(_is_whole, self._newest_first()), None)
 
     def prepare(self) -> None:
-        """An empty place for the next checkpoint."""
+        """Create an empty folder for the next checkpoint."""
         shutil.rmtree(self.staging, ignore_errors=True)
         self.staging.mkdir(parents=True)
 
     def commit(self, staged: Path, step: int) -> None:
-        """Seal what was written, give it its name and forget older ones."""
+        """Seal the new checkpoint, name it and delete older ones."""
         write_json(staged / SEAL, {name_within(file, staged): sha256_of(file) for file in files_of(staged)})
         publish_folder(staged, self._folder / f"step-{step:08}")
         for old in list(self._newest_first())[_KEPT:]:
             remove_folder(old)
 
     def clear(self) -> None:
-        """Forget them all."""
+        """Delete all checkpoints."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _newest_first(self) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, whatever ends the process or the machine: write, fsync, rename, fsync."""
+"""Write files that are complete or absent after any end of process or machine: write, fsync, rename, fsync."""
 
 import hashlib
 import json
@@ -20,12 +20,12 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON whole, in a form that the same content always takes."""
+    """Write JSON completely, in a canonical form."""
     write_whole(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def publish_folder(staged: Path, path: Path) -> None:
-    """Give a finished folder its name; one that has the name already goes. All its files are on the disk first."""
+    """Name a finished folder after syncing all its files; delete a folder that has the name."""
     for file in files_of(staged):
         _sync(file)
     for folder in (staged, *(inner for inner in staged.rglob("*") if inner.is_dir())):
@@ -37,7 +37,7 @@ def publish_folder(staged: Path, path: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Delete a folder, which loses its name first, so that no half of it is ever taken for the whole."""
+    """Rename and then delete a folder, so that nobody takes a half of it for the whole."""
     doomed = path.with_name(f".{path.name}.removed")
     shutil.rmtree(doomed, ignore_errors=True)
     path.rename(doomed)
@@ -61,7 +61,7 @@ def sha256_of(path: Path) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder last."""
+    """Sync the names in a folder to the disk."""
     _sync(folder)
 
 

@@ -1,4 +1,4 @@
-"""TRL's RewardTrainer, with checkpoints that are whole or not there."""
+"""TRL's RewardTrainer, with checkpoints that are complete or absent."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from training.optimisation.trainer import CheckpointingTrainer
 
 
 class PairTrainer(CheckpointingTrainer, RewardTrainer):
-    """Learns rewards by Bradley and Terry: the loss is the mean of -log sigmoid(r(chosen) - r(rejected) - margin)."""
+    """Learn rewards by Bradley and Terry: the loss is the mean of -log sigmoid(r(chosen) - r(rejected) - margin)."""
 
     def create_model_card(self, *arguments: Any, **named: Any) -> None:
-        """Nothing: a card would hold paths of this machine."""
+        """Write no card, since it would contain paths of this machine."""

@@ -1,4 +1,4 @@
-"""One training from the base to its end, taken up where a checkpoint left it."""
+"""One training from the base to its end, resumed from a checkpoint if there is one."""
 
 import json
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from training.optimisation.watcher import NO_EXTRAS, EndedEarly, Evaluate, Extra
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A training of a run: under which name, by which trainer, measured how, and behind which epoch it stops."""
+    """A training of a run: its name, trainer, evaluation, and the epoch after which it stops."""
 
     name: str
     trainer: Callable[[], CheckpointingTrainer]
@@ -22,7 +22,7 @@ class Stage:
 
 
 def train(bench: Bench, stage: Stage) -> CheckpointingTrainer:
-    """Train to the end of the stage. Raises Stopped behind a checkpoint, and TrainingError."""
+    """Train to the end of the stage. Raises Stopped after a checkpoint, and TrainingError."""
     bench.stop.check()
     trainer = stage.trainer()
     checkpoints = bench.checkpoints(stage.name)
@@ -43,7 +43,7 @@ def train(bench: Bench, stage: Stage) -> CheckpointingTrainer:
 
 
 def log_if_finished(bench: Bench, stage: Stage) -> Log | None:
-    """The log of a training whose newest checkpoint is its last, measured and all; None for any other."""
+    """The log of a training whose newest checkpoint is its last, with its evaluation; None otherwise."""
     newest = bench.checkpoints(stage.name).newest()
     if newest is None:
         return None

@@ -1,4 +1,4 @@
-"""transformers' Trainer with the loss on labels alone, and with checkpoints that are whole or not there."""
+"""transformers' Trainer with the loss on labels alone, and with checkpoints that are complete or absent."""
 
 from typing import Any, TypeVar
 
@@ -15,12 +15,12 @@ Form = TypeVar("Form", bound=TrainingArguments)
 
 
 class CheckpointingTrainer(Trainer):
-    """Writes its checkpoints beside each other and names them once they are whole."""
+    """Write checkpoints to temporary folders and name them once complete."""
 
     checkpoints: Checkpoints
 
     def attach(self, checkpoints: Checkpoints, watcher: TrainerCallback) -> None:
-        """Let nothing but these watch: Trainer adds callbacks of its own that print or report elsewhere."""
+        """Keep only these callbacks: Trainer adds others that print or report elsewhere."""
         self.checkpoints = checkpoints
         self.callback_handler.callbacks = [DefaultFlowCallback(), watcher]
 
@@ -40,7 +40,7 @@ class CheckpointingTrainer(Trainer):
 
 
 class LabelTrainer(CheckpointingTrainer):
-    """Learns labels: the loss is the weighted mean of -log p(label | prompt) over a batch's rows, in nats."""
+    """Learn labels: the loss is the weighted mean of -log p(label | prompt) over a batch's rows, in nats."""
 
     loss_is_scaled_for_ga = False  # a mean: Trainer divides it by the number of parts of a step
 
@@ -51,7 +51,7 @@ class LabelTrainer(CheckpointingTrainer):
         return_outputs: bool = False,  # noqa: FBT001, FBT002 - the form of Trainer's own
         num_items_in_batch: Any = None,
     ) -> torch.Tensor:
-        """Nothing but the label's tokens counts: the logits of other tokens are not even computed where that can be."""
+        """Compute the loss of the label's tokens alone, and if possible only their logits."""
         del return_outputs, num_items_in_batch
         targets, weights = inputs.pop("targets"), inputs.pop("weights")
         nats: torch.Tensor = weights * nats_of_labels(model(**inputs).logits, targets)
@@ -59,7 +59,7 @@ class LabelTrainer(CheckpointingTrainer):
 
 
 def arguments(spec: Spec, staging: str, device: torch.device, processes: int) -> dict[str, Any]:
-    """The arguments of `TrainingArguments`. Raises Refused where the batch cannot be divided among processes."""
+    """The arguments of `TrainingArguments`. Raises Refused if the processes cannot divide the batch."""
     at_once = spec.rows_at_once or max(1, spec.batch_rows // processes)
     if spec.batch_rows % (at_once * processes):
         raise Refused(
@@ -94,7 +94,7 @@ def arguments(spec: Spec, staging: str, device: torch.device, processes: int) ->
 
 
 def on_one_device(made: Form) -> Form:
-    """Keep Trainer from spreading one process over all GPUs by itself: several take several processes."""
+    """Stop Trainer from spreading one process over all GPUs: several GPUs take several processes."""
     if made.n_gpu > 1:
         made._n_gpu = 1  # noqa: SLF001 - there is no other way to say so
     return made

@@ -1,4 +1,4 @@
-"""Watches a training step by step: tells its progress, measures at the end of each epoch, stops when asked."""
+"""Watch a training step by step: report progress, evaluate at the end of each epoch, stop on request."""
 
 import math
 import time
@@ -43,7 +43,7 @@ NO_EXTRAS = Extras()
 
 
 class Watcher(TrainerCallback):
-    """One for each training. What it notes in the trainer's log is in checkpoints, so that curves survive restarts."""
+    """A callback for each training. Checkpoints include its log entries, so that curves survive restarts."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Watcher(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
     ) -> None:
-        """Take up the clock, and make up for a measurement that a stop prevented."""
+        """Resume the clock, and repeat an evaluation that a stop prevented."""
         self._began, self._cpu_began = time.monotonic(), time.process_time()
         self._first_step, self._first_tokens = state.global_step, int(state.num_input_tokens_seen)
         last = next((entry for entry in reversed(state.log_history) if "seconds" in entry), {})
@@ -82,7 +82,7 @@ class Watcher(TrainerCallback):
                 raise EndedEarly
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any) -> None:
-        """Save and stop where somebody asked for it."""
+        """Save and stop if somebody has requested it."""
         if state.global_step >= self._last_step(state):
             control.should_save = control.should_training_stop = True
         if self._asked(args.device):
@@ -96,7 +96,7 @@ class Watcher(TrainerCallback):
         logs: dict[str, float] | None = None,
         **others: Any,
     ) -> None:
-        """Tell of a step and measure behind an epoch's last. Raises TrainingError where the loss is no number."""
+        """Report a step and evaluate after an epoch's last. Raises TrainingError if the loss is not a number."""
         if logs is None or "loss" not in logs:
             return
         if not math.isfinite(logs["loss"]):
@@ -127,7 +127,7 @@ class Watcher(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any) -> None:
-        """Tell that whatever was done so far is safe."""
+        """Report that all work so far is saved."""
         self._progress.tell("checkpoint", stage=self._stage, step=state.global_step)
 
     def _ends_early(self, state: TrainerState) -> bool:
@@ -160,7 +160,7 @@ class Watcher(TrainerCallback):
         return state.global_step > 0 and state.global_step % self._steps_of_epoch(state) == 0
 
     def _asked(self, device: torch.device) -> bool:
-        """Whether any process was asked: all must stop behind the same step."""
+        """Whether any process got a request to stop: all must stop after the same step."""
         if not (distributed.is_available() and distributed.is_initialized()):
             return self._stop.asked
         asked = torch.tensor(float(self._stop.asked), device=device)
