@@ -13,7 +13,7 @@ from service.search.rules.consistency import Constraint, Rule
 
 
 class AntisymmetricRelation(Comparison):
-    """Of a row and its twin with `first` and `second` swapped, exactly one has `label`."""
+    """Exactly one of a row and its twin, with `first` and `second` swapped, has `label`."""
 
     kind: Literal["antisymmetric"]
 

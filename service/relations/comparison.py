@@ -14,8 +14,8 @@ class Comparison(KeyedRelation):
 
     first: str
     second: str
-    group: Columns | None = Field(None, description="things are compared within a group")
-    label: str | None = Field(None, description="the label that says `first` before `second`; default: the first")
+    group: Columns | None = Field(None, description="columns of the group within which rows compare things")
+    label: str | None = Field(None, description="label that says `first` before `second`; default: the task's first")
 
     @property
     def columns(self) -> tuple[str, ...]:

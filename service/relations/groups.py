@@ -22,8 +22,8 @@ class GroupRelation(KeyedRelation):
 
     kind: GroupRule
     group: Columns
-    distinct: str | None = Field(None, description="rows that agree in this column count as one")
-    label: str | None = Field(None, description="the label that is counted; default: the task's first")
+    distinct: str | None = Field(None, description="column of clusters: rows that agree in it count as one")
+    label: str | None = Field(None, description="label that the rule counts; default: the task's first")
 
     @property
     def rule(self) -> Rule:

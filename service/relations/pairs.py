@@ -16,15 +16,13 @@ from service.search.rules.registry import RULE_NAMED
 
 
 class PairsRelation(BaseRelation):
-    """A rule over pairs of rows, named by their ids in the configuration or in a column of the data set."""
+    """A rule over pairs of rows, named by their ids here or in a column of the data set."""
 
     kind: Literal["pairs"]
     rule: GroupRule
-    pairs: list[tuple[str, str]] | None = Field(
-        None, min_length=1, max_length=10_000, description="ids of two rows each"
-    )
-    column: str | None = Field(None, description="holds the id of another row, a list of ids, or null")
-    label: str | None = Field(None, description="the label that is counted; default: the task's first")
+    pairs: list[tuple[str, str]] | None = Field(None, min_length=1, max_length=10_000, description="pairs of row ids")
+    column: str | None = Field(None, description="column with the id of another row, a list of ids, or null")
+    label: str | None = Field(None, description="label that the rule counts; default: the task's first")
 
     @property
     def columns(self) -> tuple[str, ...]:

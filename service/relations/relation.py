@@ -17,7 +17,7 @@ from service.union_find import UnionFind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelationCount:
-    """Counts of what one relation does to a data set."""
+    """The rows and constraints of one relation in a data set."""
 
     kind: str
     rows: int  # rows that the relation ties to others

@@ -12,7 +12,7 @@ from service.search.rules.consistency import Constraint, Rule
 
 
 class TransitiveRelation(Comparison):
-    """If the rows (a, b) and (b, c) have `label`, so has the row (a, c); rows with the label form no cycle."""
+    """If the rows (a, b) and (b, c) have `label`, the row (a, c) has it, too; a circle of such rows is a conflict."""
 
     kind: Literal["transitive"]
 

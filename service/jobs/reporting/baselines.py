@@ -11,7 +11,7 @@ from service.search.measures.agreement import kappa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """A baseline's labels compared with the job's on the same rows; shares from 0 to 1, None if unknown."""
+    """A baseline compared with the job's labels on the same rows; shares from 0 to 1, null if unknown."""
 
     name: str
     rows: int

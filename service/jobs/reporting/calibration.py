@@ -41,7 +41,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """How well the confidence agrees with the accuracy against gold."""
+    """How well confidence agrees with accuracy."""
 
     rows: int
     bins: list[ReliabilityBin]  # empty ones left out

@@ -10,7 +10,7 @@ _NO_COST_NATS = 1e-6  # if shuffled labels cost less than this per row, there is
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coherence:
-    """How much more coherent the labels are than chance and permuted labels; None if the search recorded nothing."""
+    """How much more coherent the labels are than their rivals; null if the search did not measure it."""
 
     gain_nats: float | None  # per row: information gain, or the gain over shuffled labels
     gain_share: float | None  # share of the largest possible gain: the shares' entropy, or the cost of shuffled labels

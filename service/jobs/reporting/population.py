@@ -21,7 +21,7 @@ class PopulationShare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundShare(LabelShare):
-    """The number of rows with a label, and its estimated share in the population; None without an estimate."""
+    """The number of rows with a label, and its share by the rows' probabilities; null if unknown."""
 
     population: PopulationShare | None
 

@@ -23,7 +23,7 @@ _SAME_AS_IMPRESSION = "zero_shot_calibrated"  # the labels of the first impressi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankedLabelling:
-    """One labelling of rows of the first shard; None for values that were not measured."""
+    """One labelling of rows of the first shard; unmeasured or unknown values are null."""
 
     name: str
     gain_nats: float | None  # G, nats per row, without conflicts; 0 by definition if all rows have one label

@@ -37,7 +37,7 @@ FEW_ROWS = 8  # with fewer rows, neither a single label nor the gain over chance
 
 
 class Verdict(StrEnum):
-    """The verdicts on labels, from the best to the worst."""
+    """How far to trust the labels, from good to bad."""
 
     OK = "ok"
     SUSPICIOUS = "suspicious"
@@ -46,7 +46,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """A reason to doubt the labels, and the verdict that it leads to."""
+    """One rule that speaks against the labels, and the verdict that it leads to."""
 
     code: str
     verdict: Verdict

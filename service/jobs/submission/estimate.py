@@ -21,7 +21,7 @@ from service.search.strategies.cost_simulation import never_cancelled
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelationPreview:
-    """The groups that the relations form in the data set."""
+    """The effect of the relations on the data set."""
 
     groups: int
     largest_group: int

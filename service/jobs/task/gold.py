@@ -33,7 +33,7 @@ class GoldReader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoldValue:
-    """A gold value that is not a label, shortened if it is long, and its number of rows."""
+    """A gold value that is none of the labels, shortened if it is long."""
 
     value: str
     rows: int

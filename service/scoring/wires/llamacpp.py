@@ -36,7 +36,7 @@ _FLOOR = -3.4e38  # `completion_token_output::logarithm` writes the lowest float
 _FORCED = 1e4  # a logit bias larger than any difference of logits
 
 
-async def _answers(get: GetDocument) -> bool:
+async def _recognises(get: GetDocument) -> bool:
     return "default_generation_settings" in await get("/props")
 
 
@@ -52,7 +52,7 @@ KIND = Kind(
         "(--cache-type-k f16 --cache-type-v f16)",
         context="set --ctx-size; every slot gets its share of it",
     ),
-    sign=_answers,
+    recognises=_recognises,
 )
 
 

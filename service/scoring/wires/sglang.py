@@ -41,7 +41,7 @@ _ADVICE = {
 }
 
 
-async def _answers(get: GetDocument) -> bool:
+async def _recognises(get: GetDocument) -> bool:
     return "model_path" in await get("/model_info") or "model_path" in await get("/get_model_info")  # in older releases
 
 
@@ -56,7 +56,7 @@ KIND = Kind(
         differing_calls="launch the server with --enable-deterministic-inference",
         context="set --context-length, and use a release whose /server_info or /v1/models tells it",
     ),
-    sign=_answers,
+    recognises=_recognises,
 )
 
 
@@ -240,7 +240,7 @@ def _aborted(reason: Mapping[str, Any]) -> BackendRefused | BackendUnavailable:
     Newer releases add the status that the answer would have had (sgl-project/sglang issue 31802).
     """
     message = str(reason.get("message"))
-    too_long = any(sign in message for sign in _TOO_LONG)
+    too_long = any(phrase in message for phrase in _TOO_LONG)
     status = 400 if too_long else positive_or_none(reason.get("status_code")) or 500
     return failed_answer(status, f"{reason['type']}: {message}", where="/generate")
 

@@ -39,7 +39,7 @@ _REMEMBERED = 10_000  # texts of tokens, and sets of wanted tokens
 _NO_ROOM = "raise the server's --max-top-n-tokens and the backend's max_top_tokens"
 
 
-async def _answers(get: GetDocument) -> bool:
+async def _recognises(get: GetDocument) -> bool:
     return "router" in await get("/info")
 
 
@@ -57,7 +57,7 @@ KIND = Kind(
         "with VLLM_BATCH_INVARIANT=1 removes it",
         context="set --max-input-tokens",
     ),
-    sign=_answers,
+    recognises=_recognises,
 )
 
 

@@ -38,7 +38,7 @@ _FLOOR = -9999.0  # vLLM writes this for minus infinity
 _ID_KEY = "token_id:"
 
 
-async def _answers(get: GetDocument) -> bool:
+async def _recognises(get: GetDocument) -> bool:
     models = (await get("/v1/models")).get("data") if "version" in await get("/version") else None
     return isinstance(models, list) and any(
         isinstance(model, Mapping) and model.get("owned_by") == "vllm" for model in models
@@ -57,7 +57,7 @@ KIND = Kind(
         differing_calls="set VLLM_BATCH_INVARIANT=1 where the server runs (GPUs of compute capability 8.0 or more)",
         context="set --max-model-len, and use a release whose /v1/models tells `max_model_len`",
     ),
-    sign=_answers,
+    recognises=_recognises,
 )
 
 

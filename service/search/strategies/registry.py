@@ -8,7 +8,7 @@ from service.search.strategies.approach import Approach, Baseline
 
 
 class StrategyName(StrEnum):
-    """The strategies of the search by name; a member's `approach` describes the strategy."""
+    """The strategy of the search for coherent labels."""
 
     approach: Approach
 
@@ -25,7 +25,7 @@ class StrategyName(StrEnum):
 
 
 class Method(StrEnum):
-    """The methods by name: the search itself (`icm`), and the baselines to compare with."""
+    """The method that finds the labels."""
 
     baseline: Baseline | None
 
