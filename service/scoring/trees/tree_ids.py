@@ -1,4 +1,4 @@
-"""Encodes a prompt tree: joins the token ids of its prompts from those of its texts."""
+"""Encodes each text of a prompt tree once, and joins the token ids to those of whole prompts."""
 
 from array import array
 from collections.abc import Sequence

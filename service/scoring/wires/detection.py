@@ -44,7 +44,7 @@ def misconfigured(configured: Kind, found: Kind | None) -> str | None:
         return None
     return (
         f"the settings say {configured.title}, and {found.title} answers: set the backend's `kind` to "
-        f"{found.name!r} (ICM_BACKENDS; BACKEND_KIND with docker compose), or its `url` to the server that is meant"
+        f"{found.name!r} (ICM_BACKENDS; BACKEND_KIND with docker compose), or its `url` to the intended server"
     )
 
 

@@ -22,11 +22,11 @@ class Remedies:
     """
 
     unreachable_label: str = "take other labels, or a server that names more alternatives"
-    computed_tokens: str = "this kind of server does not tell it"
+    computed_tokens: str = "this kind of server never reports them"
     prefix_cache: str = "turn the server's prefix cache on"
     cache_block: str = "give the prefix cache smaller blocks"
     differing_calls: str = "serve the model in a higher precision"
-    context: str = "use a release that tells it"
+    context: str = "use a release that reports it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

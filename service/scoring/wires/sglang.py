@@ -1,4 +1,4 @@
-"""The wire to SGLang: scores chosen tokens by `POST /generate`, and many queries behind one prefix by `/v1/score`.
+"""Speaks to SGLang (a wire): scores chosen tokens by `POST /generate`, and many queries in one call by `/v1/score`.
 
 Source: SGLang 0.5.23 (`srt/managers/io_struct.py`, `srt/managers/tokenizer_manager.py`,
 `srt/entrypoints/http_server.py`, `srt/entrypoints/openai/protocol.py`). `logprob_start_len` of -1 asks
@@ -50,11 +50,11 @@ KIND = Kind(
     title="SGLang",
     remedies=Remedies(
         unreachable_label="use a release of SGLang whose /generate takes `token_ids_logprob` (0.5 does)",
-        computed_tokens="use a release of SGLang whose /generate tells `cached_tokens` (0.5 does)",
+        computed_tokens="use a release of SGLang whose /generate reports `cached_tokens` (0.5 does)",
         prefix_cache="launch the server without --disable-radix-cache and without --enable-mis",
         cache_block="launch the server with --page-size 1, where its attention backend takes it",
         differing_calls="launch the server with --enable-deterministic-inference",
-        context="set --context-length, and use a release whose /server_info or /v1/models tells it",
+        context="set --context-length, and use a release whose /server_info or /v1/models reports it",
     ),
     recognises=_recognises,
 )

@@ -1,8 +1,8 @@
-"""The wire to text-generation-inference (TGI) by its public client; the embedded server also speaks it.
+"""Speaks to text-generation-inference (TGI; a wire) by its public client: scores the likeliest next tokens.
 
-One generated token with its likeliest alternatives gives the log-probabilities of the wanted
-tokens. The wire never asks for log-probabilities of the prompt, since they defeat TGI's prefix cache.
-TGI takes only text. It limits the number of alternatives by a launch option (TGI 3.3.7:
+The embedded server understands this wire, too. One generated token with its likeliest alternatives gives the
+log-probabilities of the wanted tokens. The wire never asks for log-probabilities of the prompt, since they
+defeat TGI's prefix cache. TGI takes only text. It limits the number of alternatives by a launch option (TGI 3.3.7:
 router/src/validation.rs), which `GET /info` does not report.
 """
 

@@ -1,4 +1,4 @@
-"""The wire to vLLM: scores chosen tokens by `POST /v1/completions`, with prompts as token ids.
+"""Speaks to vLLM (a wire): scores chosen tokens by `POST /v1/completions`, with prompts as token ids.
 
 Source: vLLM 0.32 (`entrypoints/openai/completion`, `entrypoints/serve/tokenize`). Servers older than
 `logprob_token_ids` (pull request 43463 of vllm-project/vllm) ignore that field and answer with their
@@ -55,7 +55,7 @@ KIND = Kind(
         prefix_cache="launch the server with --enable-prefix-caching",
         cache_block="launch the server with a smaller --block-size, where the platform has one",
         differing_calls="set VLLM_BATCH_INVARIANT=1 where the server runs (GPUs of compute capability 8.0 or more)",
-        context="set --max-model-len, and use a release whose /v1/models tells `max_model_len`",
+        context="set --max-model-len, and use a release whose /v1/models reports `max_model_len`",
     ),
     recognises=_recognises,
 )
