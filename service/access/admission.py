@@ -7,7 +7,7 @@ from service.records.access import Quotas, Size
 
 
 async def quotas_of(unit: ProjectUnit, quotas: Quotas) -> Quotas:
-    """The quotas of the unit's project: its own where it has any, otherwise the operator's, which are given."""
+    """The operator's `quotas`, replaced by the project's own where it has any."""
     return overridden(quotas, await unit.account.overrides())
 
 

@@ -33,7 +33,7 @@ async def create_key(
     owner = project_name(project)
     granted = frozenset(scopes)
     if not granted:
-        raise InvalidInput("the key would be good for nothing", [Fault("at least one scope", field="scopes")])
+        raise InvalidInput("the key needs a scope", [Fault("at least one scope", field="scopes")])
     if not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
         raise InvalidInput("the key needs a name", [Fault(f"1 to {LONGEST_NAME} printable characters", field="name")])
     made = new_key()

@@ -1,4 +1,4 @@
-"""Decides whether a process sends traces, and to which endpoint.
+"""Sends a process's traces to an OpenTelemetry endpoint, if the operator names one.
 
 The rest of the code creates spans only by OpenTelemetry's API (`service/spans.py`). If the operator names an
 endpoint, this module loads the SDK, which sends them by OTLP over HTTP. The standard variables configure

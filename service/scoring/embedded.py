@@ -17,7 +17,7 @@ from service.scoring.probing.embedded_probe import EmbeddedExaminer
 from service.scoring.probing.identity import CANARY_PROMPTS, Canary, Recognition
 from service.scoring.tokenization.labels import spellings_of
 from service.scoring.tokenization.token_counts import BatchTokenCounter
-from service.scoring.trees.flat_tree import Layout, lay_out
+from service.scoring.trees.flat_tree import FlatTree, flatten
 from service.scoring.wires.detection import DetectKind
 from service.scoring.wires.http import JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
@@ -32,7 +32,7 @@ _QUERIES_AT_ONCE = 64  # the time-out grows by one `timeout_seconds` for each 64
 _ROUTER = "icm-inference"
 
 
-async def _answers(get: GetDocument) -> bool:
+async def _recognises(get: GetDocument) -> bool:
     return (await get("/info")).get("router") == _ROUTER
 
 
@@ -48,7 +48,7 @@ KIND = Kind(
         differing_calls="launch the server with --dtype float32",
         context="use the inference server of this release",
     ),
-    sign=_answers,
+    recognises=_recognises,
     speaks={
         "tgi": "the embedded server answers: with the backend's kind 'embedded' a whole prompt tree travels in one "
         "call",
@@ -99,14 +99,14 @@ class EmbeddedScorer:
         self, tree: PromptTree, labels: Sequence[str], *, all_spellings: bool = False, separator: str = ""
     ) -> TreeScores:
         """Score all queries in one call; the executor retries transient failures. Raises BackendError."""
-        layout = lay_out(tree)
-        if not layout.leaves:
+        flat_tree = flatten(tree)
+        if not flat_tree.leaves:
             return TreeScores({})
-        body = _body(layout, labels, all_spellings=all_spellings, separator=separator)
+        body = _body(flat_tree, labels, all_spellings=all_spellings, separator=separator)
         control = partial(self._send, 1, {**_CONTROL, "labels": list(labels)})
-        answer = await self._executor.call(lambda: self._send(len(layout.leaves), body), control=control)
+        answer = await self._executor.call(lambda: self._send(len(flat_tree.leaves), body), control=control)
         try:
-            return _read(answer, [leaf.row for leaf in layout.leaves], labels)
+            return _read(answer, [leaf.row for leaf in flat_tree.leaves], labels)
         except (KeyError, TypeError, ValueError) as error:
             raise BackendRefused(f"/v1/score_tree gave an answer of another form: {error!r}") from error
 
@@ -161,11 +161,11 @@ class EmbeddedBackend(BackendSettings):
         )
 
 
-def _body(layout: Layout, labels: Sequence[str], *, all_spellings: bool, separator: str) -> dict[str, Any]:
+def _body(flat_tree: FlatTree, labels: Sequence[str], *, all_spellings: bool, separator: str) -> dict[str, Any]:
     """The request body: the tree as flat lists; `spellings` leaves out the label's own, which the server adds."""
     body: dict[str, Any] = {
-        "nodes": [{"parent": segment.parent, "text": segment.text} for segment in layout.segments],
-        "queries": [{"node": leaf.segment, "text": leaf.text} for leaf in layout.leaves],
+        "nodes": [{"parent": segment.parent, "text": segment.text} for segment in flat_tree.segments],
+        "queries": [{"node": leaf.segment, "text": leaf.text} for leaf in flat_tree.leaves],
         "labels": list(labels),
     }
     if all_spellings:

@@ -20,7 +20,7 @@ from service.scoring.probing.probe import examine
 from service.scoring.tokenization.encoding import Encoder
 from service.scoring.tokenization.labels import LabelTokens, find_label_tokens
 from service.scoring.trees.execution import TreeExecution
-from service.scoring.trees.flat_tree import Layout, lay_out
+from service.scoring.trees.flat_tree import FlatTree, flatten
 from service.scoring.trees.tree_ids import encode_tree
 from service.scoring.trees.warmup_schedule import WORTH_A_ROUND_CHARACTERS, WarmupSchedule
 from service.scoring.wires.wire import Prompt, Wire
@@ -87,17 +87,17 @@ class PromptScorer:
 
         Raises BackendError. An error or a cancellation also cancels all other calls of the tree.
         """
-        layout = lay_out(tree)
-        if not layout.leaves:
+        flat_tree = flatten(tree)
+        if not flat_tree.leaves:
             return TreeScores({})
-        ids = await encode_tree(self._encoder, layout) if self._wire.takes_token_ids else None
+        ids = await encode_tree(self._encoder, flat_tree) if self._wire.takes_token_ids else None
         find = partial(
             self._label_tokens, labels, all_spellings=all_spellings, separator=separator, as_text=ids is None
         )
-        tokens = await _leaf_tokens(layout, find)
-        execution = TreeExecution(layout, tokens, ids, self._wire, self._executor)
+        tokens = await _leaf_tokens(flat_tree, find)
+        execution = TreeExecution(flat_tree, tokens, ids, self._wire, self._executor)
         schedule = WarmupSchedule(
-            layout,
+            flat_tree,
             execution.ask,
             slots=lambda: _AHEAD * self._executor.limit,
             grouped=execution.grouped,
@@ -146,9 +146,9 @@ class PromptScorer:
         return tuple(max(answer.by_id.values()) for answer in answers)
 
 
-async def _leaf_tokens(layout: Layout, find: Callable[[str], Coroutine[Any, Any, LabelTokens]]) -> list[LabelTokens]:
+async def _leaf_tokens(tree: FlatTree, find: Callable[[str], Coroutine[Any, Any, LabelTokens]]) -> list[LabelTokens]:
     """The labels' tokens behind each leaf; looks them up once for each distinct prompt ending. Raises BackendError."""
-    endings = [ending(layout.last_characters(leaf, ENDING_CHARACTERS)) for leaf in range(len(layout.leaves))]
+    endings = [ending(tree.last_characters(leaf, ENDING_CHARACTERS)) for leaf in range(len(tree.leaves))]
     distinct = list(dict.fromkeys(endings))
     found = dict(zip(distinct, await together(map(find, distinct)), strict=True))
     return [found[behind] for behind in endings]

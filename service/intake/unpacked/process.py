@@ -29,7 +29,7 @@ _SMALLER = {"Parquet": "write smaller pages and row groups", "Excel": "send the 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Arguments:
     """The process's argument on its command line, as JSON."""
 
     lines_fd: int
@@ -83,11 +83,11 @@ def _reader(form: str) -> Callable[[IO[bytes], Limits, FaultLog], Iterator[bytes
 
 def main() -> None:
     """Read the argument, limit this process, convert the file, and write the outcome."""
-    order = orjson.loads(sys.argv[1])
-    limits = Limits(**order["limits"])
+    arguments = orjson.loads(sys.argv[1])
+    limits = Limits(**arguments["limits"])
     _limit_self(limits.max_parquet_memory_bytes)
     with open(0, "rb", buffering=0) as file:
-        outcome = unpack(file, order["lines_fd"], limits, order["form"])
+        outcome = unpack(file, arguments["lines_fd"], limits, arguments["form"])
     sys.stdout.buffer.write(orjson.dumps(outcome, default=str))
 
 

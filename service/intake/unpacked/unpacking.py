@@ -16,7 +16,7 @@ import orjson
 from service.errors import Fault, PayloadTooLarge, SpoolFull
 from service.intake.bounds.limits import Limits
 from service.intake.text.jsonl import read_jsonl
-from service.intake.unpacked.process import CPU_SECONDS, Order, Outcome
+from service.intake.unpacked.process import CPU_SECONDS, Arguments, Outcome
 from service.jobs.checks.rows import FaultLog, SourceRow
 
 _WALL_SECONDS = 2.0 * CPU_SECONDS  # other processes may slow this one down
@@ -67,13 +67,13 @@ def unpack_parquet(
 def _run(
     file: IO[bytes], lines: IO[bytes], limits: Limits, check_wanted: Callable[[], None], form: str = "Parquet"
 ) -> "subprocess.CompletedProcess[bytes]":
-    order = Order(lines_fd=lines.fileno(), limits=limits, form=form)
+    arguments = Arguments(lines_fd=lines.fileno(), limits=limits, form=form)
     with subprocess.Popen(  # noqa: S603 - no argument comes from a user
-        [sys.executable, "-P", "-m", "service.intake.unpacked.process", orjson.dumps(asdict(order)).decode()],
+        [sys.executable, "-P", "-m", "service.intake.unpacked.process", orjson.dumps(asdict(arguments)).decode()],
         stdin=file,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        pass_fds=[order.lines_fd],
+        pass_fds=[arguments.lines_fd],
         env=_environment(),
     ) as process:
         try:

@@ -40,7 +40,7 @@ class SearchFacts:
     entropy_nats: float | None = None  # of the label shares on the sample: the largest possible gain
     impression_utility: float | None = None  # of the labels of the first impression; only under objective `gain`
     impression_confirmed: bool | None = None  # whether demonstrations confirm the first impression
-    known_rows: int | None = None  # known rows of the anchor predicted without showing them; None if there are none
+    known_rows: int | None = None  # known rows of the anchor predicted without showing them; null if there are none
     known_right: int | None = None  # of these, rows whose known label was the likeliest
     predictability: float | None = None  # P alone, nats per row, without conflicts
     shuffled_predictability: float | None = None

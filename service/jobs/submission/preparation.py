@@ -99,7 +99,7 @@ async def _fit_backend(scorer: Scorer, config: JobConfig) -> BackendInfo:
 def _context_tokens(backend: BackendInfo) -> int:
     """The number of tokens that the backend reads at once. Raises BackendRefused if it does not report that."""
     if backend.context_tokens is None:
-        raise BackendRefused(f"the model {backend.name!r} does not say how many tokens it reads at once")
+        raise BackendRefused(f"the model {backend.name!r} does not report how many tokens it reads at once")
     return backend.context_tokens
 
 

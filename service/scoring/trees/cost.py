@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from service.scoring.tokenization.encoding import Encoder
 from service.scoring.tokenization.labels import LabelCall
-from service.scoring.trees.flat_tree import Layout
+from service.scoring.trees.flat_tree import FlatTree
 from service.scoring.wires.wire import NextToken
 from service.search.predictions.prompt_tree import Usage
 
@@ -19,9 +19,9 @@ class _LeafCost:
 class CostTally:
     """Adds up the cost of one tree. Every request counts, also repeated ones that ask for more alternatives."""
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-        self._leaves = [_LeafCost() for _ in layout.leaves]
+    def __init__(self, flat_tree: FlatTree) -> None:
+        self._tree = flat_tree
+        self._leaves = [_LeafCost() for _ in flat_tree.leaves]
         self._tokens_sent = 0
         self._tokens_computed = 0
         self._says_sent = True
@@ -53,15 +53,15 @@ class CostTally:
 
     async def _modelled(self, encoder: Encoder) -> tuple[int, int]:
         """Tokens sent and computed if the server computes every segment and every query exactly once."""
-        segments = await encoder.count([segment.text for segment in self._layout.segments])
-        queries = await encoder.count([leaf.text for leaf in self._layout.leaves])
+        segments = await encoder.count([segment.text for segment in self._tree.segments])
+        queries = await encoder.count([leaf.text for leaf in self._tree.leaves])
         special = len(await encoder.beginning())
         before: list[int] = []
-        for segment, length in zip(self._layout.segments, segments, strict=True):
+        for segment, length in zip(self._tree.segments, segments, strict=True):
             before.append(length + (special if segment.parent is None else before[segment.parent]))
         sent = sum(
             cost.requests * (before[leaf.segment] + query) + cost.label_tokens_sent
-            for leaf, query, cost in zip(self._layout.leaves, queries, self._leaves, strict=True)
+            for leaf, query, cost in zip(self._tree.leaves, queries, self._leaves, strict=True)
         )
         labels = sum(cost.label_tokens_new for cost in self._leaves)
         return sent, special + sum(segments) + sum(queries) + labels

@@ -13,7 +13,7 @@ from service.scoring.probing.identity import CANARY_PROMPTS
 from service.scoring.tokenization.label_paths import Ids
 from service.scoring.tokenization.labels import LabelCall, LabelTokens
 from service.scoring.trees.cost import CostTally
-from service.scoring.trees.flat_tree import Layout
+from service.scoring.trees.flat_tree import FlatTree
 from service.scoring.trees.tree_ids import TreeIds
 from service.scoring.trees.warmup_schedule import Group
 from service.scoring.wires.wire import ManyWire, NextToken, Prompt, Wire
@@ -24,33 +24,38 @@ _MOST_TOGETHER = 64  # so that a failed call does not lose much, and concurrency
 
 
 class TreeExecution:
-    """Scores the leaves of a layout in the groups that `WarmupSchedule` gives; `labels` has each leaf's label tokens.
+    """Scores the leaves of a prompt tree, in the groups that `WarmupSchedule` gives.
 
-    `ids` is None if the prompts are sent as text.
+    `labels` has the label tokens of each leaf. `ids` is None if the prompts are sent as text.
     """
 
     def __init__(
-        self, layout: Layout, labels: Sequence[LabelTokens], ids: TreeIds | None, wire: Wire, executor: CallExecutor
+        self,
+        tree: FlatTree,
+        labels: Sequence[LabelTokens],
+        ids: TreeIds | None,
+        wire: Wire,
+        executor: CallExecutor,
     ) -> None:
-        self._layout = layout
+        self._tree = tree
         self._labels = labels
         self._ids = ids
         self._wire = wire
         self._executor = executor
         self._control = partial(wire.next_token, Prompt(CANARY_PROMPTS[0]), ())
-        self._known: list[dict[Ids, Mapping[int, float]]] = [{} for _ in layout.leaves]
-        self.tally = CostTally(layout)
+        self._known: list[dict[Ids, Mapping[int, float]]] = [{} for _ in tree.leaves]
+        self.tally = CostTally(tree)
 
     def scores(self) -> dict[Row, LogProbabilities]:
         """The log-probabilities of every leaf's labels."""
         return {
             leaf.row: labels.log_probabilities(known)
-            for leaf, labels, known in zip(self._layout.leaves, self._labels, self._known, strict=True)
+            for leaf, labels, known in zip(self._tree.leaves, self._labels, self._known, strict=True)
         }
 
     def answered(self) -> dict[int, LogProbabilities]:
         """The log-probabilities of those leaves whose calls have all been answered."""
-        complete = zip(self._layout.leaves, self._labels, self._known, strict=True)
+        complete = zip(self._tree.leaves, self._labels, self._known, strict=True)
         return {
             leaf.row: labels.log_probabilities(known)
             for leaf, labels, known in complete
@@ -92,7 +97,7 @@ class TreeExecution:
     async def _ask_many(self, group: Group, call: LabelCall) -> None:
         if self._ids is None or not isinstance(self._wire, ManyWire):
             raise TypeError("the wire takes one query at a time")
-        beginning = tuple(self._ids.before(self._layout.leaves[group[0]].segment))
+        beginning = tuple(self._ids.before(self._tree.leaves[group[0]].segment))
         items = [tuple(self._ids.leaves[leaf]) for leaf in group]
         attempt = partial(self._wire.next_tokens, beginning, items, call.wanted_ids)
         with self._named(group[0], call):
@@ -102,7 +107,7 @@ class TreeExecution:
                 self._take(leaf, call, answer)
 
     def _prompt(self, leaf: int, call: LabelCall) -> Prompt:
-        text = self._layout.prompt(leaf) + call.text
+        text = self._tree.prompt(leaf) + call.text
         return Prompt(text, None if self._ids is None else (*self._ids.prompt(leaf), *call.ids))
 
     def _take(self, leaf: int, call: LabelCall, answer: NextToken) -> None:
@@ -124,7 +129,7 @@ class TreeExecution:
         try:
             yield
         except BackendError as error:
-            error.row = self._layout.leaves[leaf].row
+            error.row = self._tree.leaves[leaf].row
             raise
 
     @contextmanager
@@ -137,4 +142,4 @@ class TreeExecution:
             raise LabelUnreachable(f"{error} (one of {texts} after {self._end(leaf, call)!r})") from error
 
     def _end(self, leaf: int, call: LabelCall) -> str:
-        return self._layout.last_characters(leaf, 80) + call.text
+        return self._tree.last_characters(leaf, 80) + call.text

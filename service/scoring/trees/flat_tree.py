@@ -27,7 +27,7 @@ class Leaf:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class FlatTree:
     """A flattened prompt tree: every segment comes after its parent, and the leaves are in depth-first order."""
 
     segments: Sequence[Segment]
@@ -65,8 +65,8 @@ class Layout:
         return max(range(len(self.leaves)), key=lambda n: before[self.leaves[n].segment] + len(self.leaves[n].text))
 
 
-def lay_out(tree: PromptTree) -> Layout:
-    """Flatten a tree depth first; the leaves of a segment come before those of its children."""
+def flatten(tree: PromptTree) -> FlatTree:
+    """Flatten a prompt tree depth first; the leaves of a segment come before those of its children."""
     segments, leaves = list[Segment](), list[Leaf]()
     ahead: list[tuple[PromptTree, int | None]] = [(tree, None)]
     while ahead:
@@ -79,4 +79,4 @@ def lay_out(tree: PromptTree) -> Layout:
             segments[place].leaves.append(len(leaves))
             leaves.append(Leaf(place, query.row, query.text))
         ahead += [(child, place) for child in reversed(node.children)]
-    return Layout(segments, leaves)
+    return FlatTree(segments, leaves)

@@ -12,7 +12,7 @@ import heapq
 from collections.abc import Awaitable, Callable, Sequence
 
 from service.scoring.calls.gather import task_group
-from service.scoring.trees.flat_tree import Layout
+from service.scoring.trees.flat_tree import FlatTree
 
 WORTH_A_ROUND_CHARACTERS = 1_000  # about 250 tokens, which a server computes in the time of one more round of calls
 
@@ -31,19 +31,19 @@ class WarmupSchedule:
 
     def __init__(
         self,
-        layout: Layout,
+        flat_tree: FlatTree,
         ask: Ask,
         *,
         slots: Callable[[], int],
         grouped: Callable[[Group], Sequence[Group]],
         worth_characters: int = WORTH_A_ROUND_CHARACTERS,
     ) -> None:
-        self._layout = layout
+        self._tree = flat_tree
         self._ask = ask
         self._slots = slots
         self._grouped = grouped
         self._worth_characters = worth_characters
-        self._leaves, self._longest = _measured(layout)
+        self._leaves, self._longest = _measured(flat_tree)
         self._ready: list[tuple[int, Group, Sequence[int]]] = []  # first leaf, all leaves, segments that they warm up
         self._under_way = 0
 
@@ -73,11 +73,11 @@ class WarmupSchedule:
         ahead = list(segments)
         while ahead:
             place = ahead.pop()
-            segment = self._layout.segments[place]
+            segment = self._tree.segments[place]
             others = max(0, self._leaves[place] - 1)
             if others and len(segment.text) * others >= self._worth_characters:
                 path = self._path_down(place)
-                first = self._layout.segments[path[-1]].leaves[0]
+                first = self._tree.segments[path[-1]].leaves[0]
                 heapq.heappush(self._ready, (first, [first], path))
             else:
                 self._push(segment.leaves)
@@ -87,7 +87,7 @@ class WarmupSchedule:
         """Add the calls behind these warm segments, except for the group that has warmed them up."""
         on_path = set(warmed)
         for place in warmed:
-            segment = self._layout.segments[place]
+            segment = self._tree.segments[place]
             self._push([leaf for leaf in segment.leaves if leaf not in group])
             self._release([child for child in segment.children if child not in on_path])
 
@@ -98,16 +98,16 @@ class WarmupSchedule:
     def _path_down(self, place: int) -> list[int]:
         """The longest path from this segment down to one with leaves, since that warms up most."""
         path = [place]
-        while children := [child for child in self._layout.segments[path[-1]].children if self._leaves[child]]:
+        while children := [child for child in self._tree.segments[path[-1]].children if self._leaves[child]]:
             path.append(max(children, key=self._longest.__getitem__))
         return path
 
 
-def _measured(layout: Layout) -> tuple[list[int], list[int]]:
+def _measured(flat_tree: FlatTree) -> tuple[list[int], list[int]]:
     """For each segment: the number of leaves below it, and the characters of the longest path down to a leaf."""
-    leaves, longest = [0] * len(layout.segments), [0] * len(layout.segments)
-    for place in reversed(range(len(layout.segments))):
-        segment = layout.segments[place]
+    leaves, longest = [0] * len(flat_tree.segments), [0] * len(flat_tree.segments)
+    for place in reversed(range(len(flat_tree.segments))):
+        segment = flat_tree.segments[place]
         leaves[place] = len(segment.leaves) + sum(leaves[child] for child in segment.children)
         below = [longest[child] for child in segment.children if leaves[child]]
         longest[place] = len(segment.text) + max(below, default=0)

@@ -13,14 +13,14 @@ _TIMEOUT_SECONDS = 5.0  # for answers that need no computation
 
 
 async def kind_at(http: JsonHttp, kinds: Iterable[Kind]) -> Kind | None:
-    """The kind whose sign the server shows; None if no known kind of server answers.
+    """The kind that recognises the server; None if none does.
 
-    Tries one kind after the other. Kinds that also speak another kind's wire come first, since they show
-    that kind's sign, too. Requests each document only once.
+    Tries one kind after the other. Kinds that also speak another kind's wire come first, since the other
+    kind would recognise their servers, too. Requests each document only once.
     """
     get = _documents(http)
     for kind in sorted(kinds, key=lambda kind: not kind.speaks):
-        if kind.sign is not None and await kind.sign(get):
+        if kind.recognises is not None and await kind.recognises(get):
             return kind
     return None
 
@@ -44,7 +44,7 @@ def misconfigured(configured: Kind, found: Kind | None) -> str | None:
         return None
     return (
         f"the settings say {configured.title}, and {found.title} answers: set the backend's `kind` to "
-        f"{found.name!r} (ICM_BACKENDS; BACKEND_KIND with docker compose), or its `url` to the server that is meant"
+        f"{found.name!r} (ICM_BACKENDS; BACKEND_KIND with docker compose), or its `url` to the intended server"
     )
 
 

@@ -10,8 +10,8 @@ from typing import Any
 GetDocument = Callable[[str], Awaitable[Mapping[str, Any]]]
 """Returns the JSON object that a server serves at a path; an empty one if there is none."""
 
-Sign = Callable[[GetDocument], Awaitable[bool]]
-"""Decides whether a server is of the kind, by a few GETs that need no computation."""
+Recognise = Callable[[GetDocument], Awaitable[bool]]
+"""Decides whether a server is of a kind, by a few GETs that need no computation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +22,11 @@ class Remedies:
     """
 
     unreachable_label: str = "take other labels, or a server that names more alternatives"
-    computed_tokens: str = "this kind of server does not tell it"
+    computed_tokens: str = "this kind of server never reports them"
     prefix_cache: str = "turn the server's prefix cache on"
     cache_block: str = "give the prefix cache smaller blocks"
     differing_calls: str = "serve the model in a higher precision"
-    context: str = "use a release that tells it"
+    context: str = "use a release that reports it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +34,12 @@ class Kind:
     """One kind of inference server.
 
     `name` is what operators write as a backend's `kind`, `title` what people call the server. A kind without
-    a `sign` is never detected at an address. `speaks` names the kinds whose wires the server also speaks, each
+    `recognises` is never detected at an address. `speaks` names the kinds whose wires the server also speaks, each
     with advice for an operator who has configured that kind; an empty text if there is no advice.
     """
 
     name: str
     title: str
     remedies: Remedies = Remedies()
-    sign: Sign | None = None
+    recognises: Recognise | None = None
     speaks: Mapping[str, str] = field(default_factory=dict)

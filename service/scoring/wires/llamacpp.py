@@ -1,4 +1,4 @@
-"""The wire to llama.cpp's `llama-server`: log-probabilities of the likeliest tokens from `POST /completion`.
+"""Speaks to llama.cpp's `llama-server` (a wire): scores the likeliest tokens by `POST /completion`.
 
 Source: llama.cpp's `tools/server` (`README.md`, `server-schema.cpp`, `server-task.cpp`,
 `server-context.cpp`). With `post_sampling_probs` off, `n_probs` gives a softmax over the whole
@@ -36,7 +36,7 @@ _FLOOR = -3.4e38  # `completion_token_output::logarithm` writes the lowest float
 _FORCED = 1e4  # a logit bias larger than any difference of logits
 
 
-async def _answers(get: GetDocument) -> bool:
+async def _recognises(get: GetDocument) -> bool:
     return "default_generation_settings" in await get("/props")
 
 
@@ -45,14 +45,14 @@ KIND = Kind(
     title="llama.cpp",
     remedies=Remedies(
         unreachable_label="take other labels, or a release of llama-server whose /completion takes a larger `n_probs`",
-        computed_tokens="use a release of llama-server that tells `timings.cache_n`",
+        computed_tokens="use a release of llama-server that reports `timings.cache_n`",
         prefix_cache="launch the server with --cache-prompt and, for a model with sliding-window attention, --swa-full",
         cache_block="use a release of llama-server that reuses a prompt token by token",
         differing_calls="launch the server with one slot (-np 1) and a KV cache of full precision "
         "(--cache-type-k f16 --cache-type-v f16)",
         context="set --ctx-size; every slot gets its share of it",
     ),
-    sign=_answers,
+    recognises=_recognises,
 )
 
 

@@ -1,4 +1,4 @@
-"""The wire to SGLang: scores chosen tokens by `POST /generate`, and many queries behind one prefix by `/v1/score`.
+"""Speaks to SGLang (a wire): scores chosen tokens by `POST /generate`, and many queries in one call by `/v1/score`.
 
 Source: SGLang 0.5.23 (`srt/managers/io_struct.py`, `srt/managers/tokenizer_manager.py`,
 `srt/entrypoints/http_server.py`, `srt/entrypoints/openai/protocol.py`). `logprob_start_len` of -1 asks
@@ -41,7 +41,7 @@ _ADVICE = {
 }
 
 
-async def _answers(get: GetDocument) -> bool:
+async def _recognises(get: GetDocument) -> bool:
     return "model_path" in await get("/model_info") or "model_path" in await get("/get_model_info")  # in older releases
 
 
@@ -50,13 +50,13 @@ KIND = Kind(
     title="SGLang",
     remedies=Remedies(
         unreachable_label="use a release of SGLang whose /generate takes `token_ids_logprob` (0.5 does)",
-        computed_tokens="use a release of SGLang whose /generate tells `cached_tokens` (0.5 does)",
+        computed_tokens="use a release of SGLang whose /generate reports `cached_tokens` (0.5 does)",
         prefix_cache="launch the server without --disable-radix-cache and without --enable-mis",
         cache_block="launch the server with --page-size 1, where its attention backend takes it",
         differing_calls="launch the server with --enable-deterministic-inference",
-        context="set --context-length, and use a release whose /server_info or /v1/models tells it",
+        context="set --context-length, and use a release whose /server_info or /v1/models reports it",
     ),
-    sign=_answers,
+    recognises=_recognises,
 )
 
 
@@ -240,7 +240,7 @@ def _aborted(reason: Mapping[str, Any]) -> BackendRefused | BackendUnavailable:
     Newer releases add the status that the answer would have had (sgl-project/sglang issue 31802).
     """
     message = str(reason.get("message"))
-    too_long = any(sign in message for sign in _TOO_LONG)
+    too_long = any(phrase in message for phrase in _TOO_LONG)
     status = 400 if too_long else positive_or_none(reason.get("status_code")) or 500
     return failed_answer(status, f"{reason['type']}: {message}", where="/generate")
 

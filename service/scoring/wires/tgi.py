@@ -1,8 +1,8 @@
-"""The wire to text-generation-inference (TGI) by its public client; the embedded server also speaks it.
+"""Speaks to text-generation-inference (TGI; a wire) by its public client: scores the likeliest next tokens.
 
-One generated token with its likeliest alternatives gives the log-probabilities of the wanted
-tokens. The wire never asks for log-probabilities of the prompt, since they defeat TGI's prefix cache.
-TGI takes only text. It limits the number of alternatives by a launch option (TGI 3.3.7:
+The embedded server understands this wire, too. One generated token with its likeliest alternatives gives the
+log-probabilities of the wanted tokens. The wire never asks for log-probabilities of the prompt, since they
+defeat TGI's prefix cache. TGI takes only text. It limits the number of alternatives by a launch option (TGI 3.3.7:
 router/src/validation.rs), which `GET /info` does not report.
 """
 
@@ -39,7 +39,7 @@ _REMEMBERED = 10_000  # texts of tokens, and sets of wanted tokens
 _NO_ROOM = "raise the server's --max-top-n-tokens and the backend's max_top_tokens"
 
 
-async def _answers(get: GetDocument) -> bool:
+async def _recognises(get: GetDocument) -> bool:
     return "router" in await get("/info")
 
 
@@ -57,7 +57,7 @@ KIND = Kind(
         "with VLLM_BATCH_INVARIANT=1 removes it",
         context="set --max-input-tokens",
     ),
-    sign=_answers,
+    recognises=_recognises,
 )
 
 

@@ -1,4 +1,4 @@
-"""The wire to vLLM: scores chosen tokens by `POST /v1/completions`, with prompts as token ids.
+"""Speaks to vLLM (a wire): scores chosen tokens by `POST /v1/completions`, with prompts as token ids.
 
 Source: vLLM 0.32 (`entrypoints/openai/completion`, `entrypoints/serve/tokenize`). Servers older than
 `logprob_token_ids` (pull request 43463 of vllm-project/vllm) ignore that field and answer with their
@@ -38,7 +38,7 @@ _FLOOR = -9999.0  # vLLM writes this for minus infinity
 _ID_KEY = "token_id:"
 
 
-async def _answers(get: GetDocument) -> bool:
+async def _recognises(get: GetDocument) -> bool:
     models = (await get("/v1/models")).get("data") if "version" in await get("/version") else None
     return isinstance(models, list) and any(
         isinstance(model, Mapping) and model.get("owned_by") == "vllm" for model in models
@@ -55,9 +55,9 @@ KIND = Kind(
         prefix_cache="launch the server with --enable-prefix-caching",
         cache_block="launch the server with a smaller --block-size, where the platform has one",
         differing_calls="set VLLM_BATCH_INVARIANT=1 where the server runs (GPUs of compute capability 8.0 or more)",
-        context="set --max-model-len, and use a release whose /v1/models tells `max_model_len`",
+        context="set --max-model-len, and use a release whose /v1/models reports `max_model_len`",
     ),
-    sign=_answers,
+    recognises=_recognises,
 )
 
 

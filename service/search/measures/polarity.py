@@ -1,4 +1,4 @@
-"""Chooses the polarity of a labelling: exchanging the labels gives a labelling that is nearly as coherent."""
+"""Chooses between a labelling and its permutations, such as its inversion, which are nearly as coherent (polarity)."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Consistency fix (Algorithm 2): relabels rows in conflict if that raises utility."""
+"""Repairs conflicts by relabelling their rows if that raises utility (consistency fix, Algorithm 2)."""
 
 import itertools
 from collections.abc import Generator, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Length, temperature and acceptance of the simulated annealing (Algorithm 1, lines 3, 4 and 9-12)."""
+"""Computes length, temperature and acceptance of simulated annealing (Algorithm 1, lines 3, 4 and 9-12)."""
 
 import math
 from random import Random

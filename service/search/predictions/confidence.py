@@ -1,4 +1,4 @@
-"""Turns the pooled prediction of several views into calibrated confidence: sharpens it, and shrinks it by disagreement.
+"""Sharpens the pooled prediction of several views of a row, and shrinks it by their disagreement, to honest confidence.
 
 The mean of several views is right more often than each of them, but less confident than most, so it needs
 sharpening. If the views contradict one another, their mean is mostly chance, so it needs shrinking.

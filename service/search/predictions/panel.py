@@ -1,6 +1,7 @@
-"""A panel: several views of the rows, how each is calibrated and weighed, and what they say together.
+"""Pools the predictions of several views of the rows: calibrates each view, weighs it, and takes the mean.
 
-A panel that was fitted to the anchor's rows labels the rows of later shards, too.
+A panel is a set of views with their calibrations and weights. The panel that was fitted to the anchor's rows
+labels the rows of later shards, too.
 """
 
 import math
@@ -13,7 +14,7 @@ from service.search.predictions.confidence import part_left, sharpened
 from service.search.predictions.prompt_tree import LogProbabilities
 from service.search.predictions.scores import Scores, likeliest, normalized
 
-SAYS_THE_SAME = 0.98  # share of the rows that some members label as all of them do
+SAYS_THE_SAME = 0.98  # share of the rows to which the first members give the same label as all members
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,9 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Views, the calibration of their mean, nats, and the factor that sharpens it.
+    """Views with the calibration of their mean (nats) and the factor that sharpens it.
 
-    The `first` members, whose mean is calibrated by `first_shift`, label nearly all rows as all members do.
+    The `first` members, whose mean `first_shift` calibrates, give nearly all rows the same label as all members.
     """
 
     members: tuple[Member, ...]
@@ -48,21 +49,21 @@ class Panel:
         return replace(self, members=self.members[: self.first], shift=self.first_shift)
 
     def scores(self, views: Sequence[Scores]) -> dict[Row, LogProbabilities]:
-        """Label log-probabilities, nats, by all the views together; `views` has one for each member.
+        """The pooled label log-probabilities, nats; `views` has one element for each member.
 
-        Weighted means of the calibrated log-probabilities, that is a product of experts: a view that is
-        sure counts for more than one that is not. A row that a view was not asked for takes the others' mean.
+        They are weighted means of the calibrated log-probabilities, that is a product of experts: a confident
+        view counts for more than an unsure one. For a row that a view did not score, the others' mean counts.
         """
         return shifted({row: opinion.mean for row, opinion in self._opinions(views).items()}, self.shift)
 
     def uncalibrated(self, views: Sequence[Scores]) -> dict[Row, LogProbabilities]:
-        """The same weighted means of the log-probabilities as the language model gave them, nats: nothing shifted."""
+        """The same weighted means of the language model's own log-probabilities, nats, without calibration."""
         none = (0.0,) * len(self.shift)
         members = tuple(replace(member, shift=none) for member in self.members)
         return replace(self, members=members, shift=none).scores(views)
 
     def confidences(self, views: Sequence[Scores]) -> dict[Row, LogProbabilities]:
-        """The scores as probabilities that each label is right: shrunk where views scatter, and sharpened."""
+        """The pooled log-probabilities as calibrated confidence: shrunk by the views' disagreement, and sharpened."""
         opinions = self._opinions(views)
         kept = {row: tuple(part_left(o.told, o.weights) * value for value in o.mean) for row, o in opinions.items()}
         return {row: sharpened(values, self.sharpness) for row, values in shifted(kept, self.shift).items()}
@@ -91,7 +92,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class _Opinions:
-    """What each view that was asked for a row says of it, with its weight."""
+    """The calibrated predictions of one row by the views that scored it, with their weights."""
 
     told: Sequence[LogProbabilities]
     weights: Sequence[float]
@@ -149,7 +150,7 @@ def _calibrated(
 
 
 def _share_alike(said: Scores, told: Scores) -> float:
-    """The share of all rows for which both hold the same label for likeliest."""
+    """The share of all rows to which both predictions give the same likeliest label."""
     return sum(row in said and likeliest(said[row]) == likeliest(told[row]) for row in told) / max(1, len(told))
 
 

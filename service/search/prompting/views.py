@@ -1,7 +1,7 @@
-"""Views: what the language model says of the rows behind one short draw of demonstrations.
+"""Scores rows by views: each view is one short random draw of demonstrations, behind which it scores all other rows.
 
 Every view shows other demonstrations, in another order and number, so that views err for
-different reasons. A row is never asked for behind its own label or that of a related row.
+different reasons. No view scores a row behind its own label or that of a related row.
 """
 
 from collections import Counter
@@ -24,7 +24,7 @@ _KNOWN_DEMONSTRATIONS = 64  # in a view, from which known rows are not shown aga
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The rows shown, in the order of the prompt, and the scores of rows that are not related to them."""
+    """The demonstrations of one view in the order of the prompt, and the scores of the rows not related to them."""
 
     demonstrations: tuple[Row, ...]
     scores: Scores
@@ -95,7 +95,7 @@ def known_before(problem: Problem, number: int, among: Container[Row] | None = N
 
 
 def _fitting(problem: Problem, rows: Sequence[Row]) -> list[Row]:
-    """As many of the rows as fit a prompt."""
+    """The first of these rows, as many as fit a prompt."""
     kept = list(rows)
     while not has_room(problem, kept):
         kept.pop()
@@ -125,10 +125,10 @@ def draw(problem: Problem, labels: Labels, size: int, rng: Random, number: int =
 
 
 def unrelated(problem: Problem, rows: Sequence[Row], shown: Sequence[Row]) -> list[Row]:
-    """Those of the rows that no relation ties to a demonstration, so that no label is told by another's.
+    """The rows that no relation ties to a demonstration, so that no demonstration gives a label away.
 
-    Where relations tie more than half of the rows together, only the rows shown are left out:
-    there would be nothing to ask.
+    If relations tie more than half of the rows together, only the demonstrations themselves are left
+    out: otherwise there would be hardly any row to score.
     """
     group_of = problem.constraints.group_of
     related = {row for mate in shown for row in group_of[mate] if 2 * len(group_of[mate]) <= len(rows)}

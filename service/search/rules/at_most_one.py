@@ -1,4 +1,4 @@
-"""The rule `at_most_one`: at most one cluster of rows has the label."""
+"""The rule `at_most_one`: at most one cluster of rows has the label (the rows of a cluster count as one)."""
 
 import itertools
 from collections import defaultdict

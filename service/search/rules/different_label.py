@@ -1,4 +1,4 @@
-"""The rule `different_label`: no two clusters of rows share a label."""
+"""The rule `different_label`: no two clusters of rows share a label (the rows of a cluster count as one)."""
 
 from collections.abc import Iterable
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""The rule `exactly_one`: exactly one cluster of rows has the label."""
+"""The rule `exactly_one`: exactly one cluster of rows has the label (the rows of a cluster count as one)."""
 
 from collections.abc import Iterator, Sequence
 from typing import ClassVar

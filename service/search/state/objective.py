@@ -1,4 +1,4 @@
-"""Computes the utility of a labelling: mutual predictability and logical consistency (arXiv 2506.10139, eq. 1, 2)."""
+"""Computes the utility of a labelling from its mutual predictability and its conflicts (arXiv 2506.10139, eq. 1, 2)."""
 
 import math
 from enum import StrEnum

@@ -1,7 +1,7 @@
-"""Strategy `folds` under the objective `gain`: sweeps of relabelling by pooled, calibrated views.
+"""Strategy `folds` under its default objective `gain`: relabels all rows sweep by sweep, by pooled, calibrated views.
 
-A sweep looks at all rows behind several short draws of the current labels (views.py). That gives the
-labelling's gain, out of sample, and the pooled prediction from which the next labelling is drawn. One
+A sweep scores all rows behind several short draws of the current labels (views.py). That gives the
+labelling's gain, out of sample, and the pooled prediction from which it draws the next labelling. One
 start begins with the language model's first impression: its answers without demonstrations, calibrated.
 Another begins with random labels, for language models whose first impression says nothing.
 

@@ -1,4 +1,4 @@
-"""The first impression: what the language model says of the rows before the search has found any label.
+"""Scores all rows once before the search has any labels of its own (the first impression).
 
 Without known rows that is its answers without demonstrations. Known rows say more: whether the language model
 reads the label words as the user means them, and what it makes of the rows behind demonstrations that are right.

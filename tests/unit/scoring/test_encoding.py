@@ -4,7 +4,7 @@ import pytest
 
 from service.scoring.calls.executor import CallExecutor
 from service.scoring.tokenization.encoding import Encoder
-from service.scoring.trees.flat_tree import lay_out
+from service.scoring.trees.flat_tree import flatten
 from service.scoring.trees.tree_ids import encode_tree
 from tests.unit.scoring.toy_trees import halves
 from tests.unit.scoring.toy_wire import BEGINNING, ToyWire, token_id
@@ -66,14 +66,14 @@ async def test_a_tokenizer_that_marks_every_text_cannot_encode_part_by_part(wire
 
 async def test_the_ids_of_a_tree_are_those_of_its_prompts_as_whole_texts() -> None:
     wire = ToyWire()
-    layout = lay_out(halves(range(8)))
-    ids = await encode_tree(encoder_of(wire), layout)
+    flat_tree = flatten(halves(range(8)))
+    ids = await encode_tree(encoder_of(wire), flat_tree)
     assert ids is not None
-    for leaf in range(len(layout.leaves)):
-        whole = await wire.encode(layout.prompt(leaf), special=True)
+    for leaf in range(len(flat_tree.leaves)):
+        whole = await wire.encode(flat_tree.prompt(leaf), special=True)
         assert list(ids.prompt(leaf)) == [token.id for token in whole]
 
 
 async def test_a_tree_whose_texts_merge_has_no_ids() -> None:
     wire = ToyWire(merges=["\n\nQ0"])
-    assert await encode_tree(encoder_of(wire), lay_out(halves(range(1)))) is None
+    assert await encode_tree(encoder_of(wire), flatten(halves(range(1)))) is None

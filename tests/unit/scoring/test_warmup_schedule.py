@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.identifiers import Row
-from service.scoring.trees.flat_tree import Layout, lay_out
+from service.scoring.trees.flat_tree import FlatTree, flatten
 from service.scoring.trees.warmup_schedule import Group, WarmupSchedule
 from service.search.predictions.prompt_tree import PromptTree, Query
 from tests.long import examples
@@ -20,7 +20,7 @@ from tests.unit.scoring.toy_trees import chained, halves, trees
 class Rounds:
     """Answers everything that is under way, then looks what has come; keeps what was under way in each round."""
 
-    layout: Layout
+    flat_tree: FlatTree
     asked: list[list[int]] = field(default_factory=list)
     _now: list[tuple[Group, asyncio.Event]] = field(default_factory=list)
 
@@ -45,10 +45,10 @@ class Rounds:
 
 
 def rounds_of(tree: PromptTree, *, slots: int = 1_000, worth_characters: int = 0) -> list[list[int]]:
-    layout = lay_out(tree)
-    rounds = Rounds(layout)
+    flat_tree = flatten(tree)
+    rounds = Rounds(flat_tree)
     walk = WarmupSchedule(
-        layout,
+        flat_tree,
         rounds.ask,
         slots=lambda: slots,
         grouped=lambda leaves: [[leaf] for leaf in leaves],
@@ -62,7 +62,7 @@ def rounds_of(tree: PromptTree, *, slots: int = 1_000, worth_characters: int = 0
 @given(tree=trees(), slots=st.integers(1, 5), worth=st.sampled_from([0, 30, 10**9]))
 def test_every_leaf_is_asked_for_once(tree: PromptTree, slots: int, worth: int) -> None:
     rounds = rounds_of(tree, slots=slots, worth_characters=worth)
-    count = len(lay_out(tree).leaves)
+    count = len(flatten(tree).leaves)
     assert sorted(leaf for asked in rounds for leaf in asked) == list(range(count))
     assert all(len(asked) <= slots for asked in rounds)
 
@@ -115,17 +115,17 @@ def test_a_deep_tree_is_no_matter() -> None:
         (tree,) = tree.children
 
 
-def prompts_of(layout: Layout) -> Sequence[tuple[Row, str]]:
-    return [(leaf.row, layout.prompt(number)) for number, leaf in enumerate(layout.leaves)]
+def prompts_of(flat_tree: FlatTree) -> Sequence[tuple[Row, str]]:
+    return [(leaf.row, flat_tree.prompt(number)) for number, leaf in enumerate(flat_tree.leaves)]
 
 
 @settings(max_examples=examples(100), deadline=None)
 @given(tree=trees(), count=st.integers(1, 40))
 def test_a_layout_has_the_prompts_of_its_tree(tree: PromptTree, count: int) -> None:
-    layout = lay_out(tree)
-    assert prompts_of(layout) == list(tree.prompts())
+    flat_tree = flatten(tree)
+    assert prompts_of(flat_tree) == list(tree.prompts())
     for number, (_, prompt) in enumerate(tree.prompts()):
-        assert layout.last_characters(number, count) == prompt[-count:]
+        assert flat_tree.last_characters(number, count) == prompt[-count:]
     lengths = [len(prompt) for _, prompt in tree.prompts()]
     if lengths:
-        assert lengths[layout.longest_leaf()] == max(lengths)
+        assert lengths[flat_tree.longest_leaf()] == max(lengths)
