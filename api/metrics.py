@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
@@ -12,8 +12,10 @@ from prometheus_client.registry import Collector
 from service.errors import StorageUnavailable
 from service.observability.metrics import ServiceMetrics
 from service.records.observations import JobStatistics
+from service.records.work import WorkKind
 
-TakeCensus = Callable[[], Awaitable[JobStatistics]]
+Census = Mapping[WorkKind, JobStatistics]
+TakeCensus = Callable[[], Awaitable[Census]]
 
 CENSUS_SECONDS = 5.0  # however often metrics are asked for, the database is so no more often
 _PATIENCE_SECONDS = 3.0  # with the database; well below what scrapers wait
@@ -48,7 +50,7 @@ class _Stock(Collector):
     """What is in the database, counted at most every few seconds."""
 
     def __init__(self) -> None:
-        self._census: JobStatistics | None = None
+        self._census: Census | None = None
         self._good_until = 0.0
         self._turn = asyncio.Lock()
 
@@ -67,24 +69,26 @@ class _Stock(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The gauges of the last count."""
-        job_statistics = self._census
-        yield GaugeMetricFamily("icm_database_up", "1 while the database answers", value=job_statistics is not None)
-        if job_statistics is None:
+        census = self._census
+        yield GaugeMetricFamily("icm_database_up", "1 while the database answers", value=census is not None)
+        if census is None:
             return
-        jobs = GaugeMetricFamily("icm_jobs", "Jobs stored, by status", labels=["status"])
-        for status, number in job_statistics.jobs.items():
-            jobs.add_metric([status.value], number)
-        shards = GaugeMetricFamily("icm_shards", "Shards of jobs that have not ended, by status", labels=["status"])
-        for shard_status, number in job_statistics.shards.items():
-            shards.add_metric([shard_status.value], number)
-        yield from (jobs, shards)
-        yield GaugeMetricFamily(
-            "icm_queue_oldest_shard_age_seconds",
-            "Time that the oldest shard which could be claimed has been queued, from its job's creation on",
-            value=job_statistics.oldest_queued_seconds,
+        jobs = _gauge("icm_jobs", "Jobs stored, by status", "status")
+        items = _gauge("icm_work_items", "Work items of jobs that have not ended, by status", "status")
+        oldest = _gauge(
+            "icm_queue_oldest_item_age_seconds",
+            "Time that the oldest work item which could be claimed has been queued, from its job's creation on",
         )
-        yield GaugeMetricFamily(
-            "icm_shard_crashes",
-            "Crashes without progress of shards whose jobs have not ended",
-            value=job_statistics.crashes,
-        )
+        crashes = _gauge("icm_work_item_crashes", "Crashes without progress of work items whose jobs have not ended")
+        for kind, found in census.items():
+            for status, number in found.jobs.items():
+                jobs.add_metric([kind.value, status.value], number)
+            for item_status, number in found.items.items():
+                items.add_metric([kind.value, item_status.value], number)
+            oldest.add_metric([kind.value], found.oldest_queued_seconds)
+            crashes.add_metric([kind.value], found.crashes)
+        yield from (jobs, items, oldest, crashes)
+
+
+def _gauge(name: str, told: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, told, labels=["kind", *labels])

@@ -38,7 +38,7 @@ ServiceError
 ├── SpoolFull                  the disk has no room for an upload: worth another try
 ├── StorageUnavailable         Postgres cannot be reached: worth another try
 │   └── StorageFull            its disk is full: nothing can be stored until there is room; what is stored can be read
-└── LeaseLost                  this worker no longer holds the shard; it must write nothing more
+└── LeaseLost                  this worker no longer holds the work item; it must write nothing more
 """
 
 from collections.abc import Mapping, Sequence
@@ -291,4 +291,4 @@ class StorageFull(StorageUnavailable):
 
 
 class LeaseLost(ServiceError):
-    """This worker no longer holds the shard and must write nothing more."""
+    """This worker no longer holds the work item and must write nothing more."""

@@ -35,7 +35,7 @@ class QueueSettings(_Group):
     lease_seconds: float = Field(30.0, gt=0, description="a worker renews after a third of it")
     poll_seconds: float = Field(2.0, gt=0, description="how often workers look without being notified")
     checkpoint_seconds: float = Field(2.0, ge=0, description="how often a running shard is saved, at most")
-    max_crashes: int = Field(5, ge=1, description="crashes without progress after which a shard is failed")
+    max_crashes: int = Field(5, ge=1, description="crashes without progress after which a work item is failed")
     retry_seconds: float = Field(
         5.0, gt=0, description="the first wait of a paused job before its backend is tried again; each next one doubles"
     )

@@ -1,7 +1,7 @@
 """How a turn at a work item ends, by what its handler gave or raised, and what is recorded of that."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
@@ -19,82 +19,17 @@ CRASH_DELAY_SECONDS = 1.0
 NO_BACKOFF = Backoff(0.0, 0.0)
 
 
-class Ending(Protocol):
+@dataclass(frozen=True)
+class Ending:
     """An end of a turn."""
 
-    @property
-    def how(self) -> TurnEnd:
-        """What observers are told."""
-
-    async def record(self, work: WorkEnds, claimed: ClaimedWork) -> None:
-        """Tell the queue. Raises LeaseLost and StorageUnavailable."""
-
-
-@dataclass(frozen=True)
-class Done:
-    """The handler has recorded the end itself, together with what it had still to write."""
-
-    how = TurnEnd.SUCCEEDED
-
-    async def record(self, work: WorkEnds, claimed: ClaimedWork) -> None:
-        """Nothing is left to be recorded."""
-
-
-@dataclass(frozen=True)
-class Returned:
-    """The item goes back to the queue."""
-
-    delay_seconds: float = 0.0
-    crashed: bool = False
-
-    @property
-    def how(self) -> TurnEnd:
-        """What observers are told."""
-        return TurnEnd.CRASHED if self.crashed else TurnEnd.GIVEN_BACK
-
-    async def record(self, work: WorkEnds, claimed: ClaimedWork) -> None:
-        """Give the item back."""
-        await work.release(claimed.lease, delay_seconds=self.delay_seconds, crashed=self.crashed)
-
-
-@dataclass(frozen=True)
-class Paused:
-    """The item's job waits for what it lacks."""
-
-    reason: PauseReason
-    message: str
-    backoff: Backoff
-    at_least_seconds: float
-    how = TurnEnd.PAUSED
-
-    async def record(self, work: WorkEnds, claimed: ClaimedWork) -> None:
-        """Give the item back and let the job wait."""
-        await work.pause(
-            claimed.lease,
-            self.reason,
-            self.message,
-            tried=claimed.paused,
-            backoff=self.backoff,
-            at_least_seconds=self.at_least_seconds,
-        )
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The item, and its job with it, can never be done."""
-
-    error: ServiceError
-    how = TurnEnd.FAILED
-
-    async def record(self, work: WorkEnds, claimed: ClaimedWork) -> None:
-        """Say why in the job's error."""
-        details = {"code": type(self.error).__name__, "message": str(self.error)}
-        await work.finish(claimed.lease, WorkStatus.FAILED, error=details)
+    how: TurnEnd  # what observers are told
+    record: Callable[[WorkEnds, ClaimedWork], Awaitable[object]]  # raises LeaseLost, StorageUnavailable
 
 
 def ending_with(outcome: WorkOutcome) -> Ending:
-    """What follows from a handler's outcome."""
-    return Done() if outcome is WorkOutcome.SUCCEEDED else Returned()
+    """What follows from a handler's outcome; a success it has recorded itself, with all that it had to write."""
+    return Ending(TurnEnd.SUCCEEDED, _record_nothing) if outcome is WorkOutcome.SUCCEEDED else _returned(0.0)
 
 
 def ending_by(error: Exception, noun: str, queue: QueueSettings) -> Ending:
@@ -106,21 +41,42 @@ def ending_by(error: Exception, noun: str, queue: QueueSettings) -> Ending:
         case StorageFull():
             told = f"the disk of the database is full; the {noun} waits"
             logger.warning(told, reason=str(error))
-            return Returned(FULL_DISK_DELAY_SECONDS)  # if its lease ran out, that were a crash
+            return _returned(FULL_DISK_DELAY_SECONDS)  # if its lease ran out, that were a crash
         case LeaseLost() | StorageUnavailable():
             raise error
         case BackendUnavailable():
             logger.warning("the backend cannot be reached; the job waits", reason=str(error))
             backoff, wait = Backoff(queue.retry_seconds, queue.max_retry_seconds), error.retry_after_seconds or 0.0
-            return Paused(PauseReason.BACKEND_UNAVAILABLE, str(error), backoff, wait)
+            return _paused(PauseReason.BACKEND_UNAVAILABLE, error, backoff, wait)
         case QuotaExhausted():
             logger.info("the project has no tokens left today; the job waits", reason=str(error))
-            return Paused(PauseReason.QUOTA_EXHAUSTED, str(error), NO_BACKOFF, error.retry_after_seconds)
+            return _paused(PauseReason.QUOTA_EXHAUSTED, error, NO_BACKOFF, error.retry_after_seconds)
         case ServiceError():
-            told = f"the {noun} failed"
+            told, details = f"the {noun} failed", {"code": type(error).__name__, "message": str(error)}
             logger.error(told, reason=str(error))
-            return Failed(error)
+            return Ending(TurnEnd.FAILED, lambda work, own: work.finish(own.lease, WorkStatus.FAILED, error=details))
         case _:
             told = f"the {noun} failed unexpectedly"
             logger.error(told, exc_info=error)
-            return Returned(CRASH_DELAY_SECONDS, crashed=True)
+            return _returned(CRASH_DELAY_SECONDS, crashed=True)
+
+
+async def _record_nothing(_work: WorkEnds, _claimed: ClaimedWork) -> None: ...
+
+
+def _returned(delay_seconds: float, *, crashed: bool = False) -> Ending:
+    """The item goes back to the queue."""
+    return Ending(
+        TurnEnd.CRASHED if crashed else TurnEnd.GIVEN_BACK,
+        lambda work, claimed: work.release(claimed.lease, delay_seconds=delay_seconds, crashed=crashed),
+    )
+
+
+def _paused(reason: PauseReason, error: ServiceError, backoff: Backoff, at_least_seconds: float) -> Ending:
+    """The item's job waits for what it lacks."""
+    return Ending(
+        TurnEnd.PAUSED,
+        lambda work, claimed: work.pause(
+            claimed.lease, reason, str(error), tried=claimed.paused, backoff=backoff, at_least_seconds=at_least_seconds
+        ),
+    )

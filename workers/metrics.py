@@ -18,6 +18,7 @@ from service.access.hosts import AllowedHosts
 from service.errors import HostNotAllowed
 from service.observability.metrics import ServiceMetrics
 from service.records.observations import TurnEnd
+from service.records.work import JOB_KINDS, WorkKind
 from service.search.predictions.prompt_tree import Usage
 
 _DATABASE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -30,7 +31,7 @@ class WorkMetrics:
         registry = service.registry
         self._claims = Histogram(
             "icm_worker_claim_duration_seconds",
-            "Time to look for a shard in the queue, by whether there was one",
+            "Time to look for work in the queue, by whether there was one",
             ["found"],
             buckets=_DATABASE_SECONDS,
             registry=registry,
@@ -41,9 +42,11 @@ class WorkMetrics:
             buckets=_DATABASE_SECONDS,
             registry=registry,
         )
-        turns = Counter("icm_worker_turns", "Turns at shards, by how they ended", ["outcome"], registry=registry)
-        self._turns = {how: turns.labels(how.value) for how in TurnEnd}
-        self._busy = Gauge("icm_worker_busy", "1 while the worker has a shard", registry=registry)
+        turns = Counter(
+            "icm_worker_turns", "Turns at work items, by how they ended", ["kind", "outcome"], registry=registry
+        )
+        self._turns = {(kind, how): turns.labels(kind.value, how.value) for kind in JOB_KINDS for how in TurnEnd}
+        self._busy = Gauge("icm_worker_busy", "1 while the worker has a work item", registry=registry)
         self._rows = Counter("icm_worker_rows_labelled", "Rows that got their first label", registry=registry)
         self._prompts = Counter("icm_worker_prompts", "Prompts that backends scored", ["backend"], registry=registry)
         self._sent = Counter("icm_worker_tokens_sent", "Tokens of these prompts", ["backend"], registry=registry)
@@ -55,7 +58,7 @@ class WorkMetrics:
         )
 
     def claimed(self, seconds: float, *, found: bool) -> None:
-        """A worker has looked for a shard for so long, and got one or not."""
+        """A worker has looked for work for so long, and got one or not."""
         self._claims.labels("yes" if found else "no").observe(seconds)
         self._busy.set(found)
 
@@ -74,9 +77,9 @@ class WorkMetrics:
         """So many prompts were answered from memory."""
         self._recalled.labels(backend).inc(prompts)
 
-    def ended(self, how: TurnEnd) -> None:
-        """A turn at a shard is over."""
-        self._turns[how].inc()
+    def ended(self, kind: WorkKind, how: TurnEnd) -> None:
+        """A turn at a work item is over."""
+        self._turns[kind, how].inc()
         self._busy.set(0)
 
 

@@ -15,7 +15,7 @@ EVERY_SECONDS = 5.0
 class Unblocking:
     """Ends transactions that a process has left half-way: paused, swapped out or cut off, it may hold locks for good.
 
-    The lease of its shard has run out by then, but nobody can claim a shard that is locked.
+    The lease of its work item has run out by then, but nobody can claim an item that is locked.
     """
 
     name = "unblocking"

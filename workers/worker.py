@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog
@@ -102,7 +103,7 @@ class Worker:
             raise
         finally:
             turn.set_attribute("icm.outcome", how.value)
-            self._observer.ended(how)
+            self._observer.ended(claimed.kind, how)
         return how
 
     async def _work(self, claimed: ClaimedWork, monitor: LeaseMonitor) -> TurnEnd:
@@ -127,30 +128,19 @@ class Worker:
         run = asyncio.create_task(self._handlers[claimed.kind].run(claimed, monitor))
         heart = asyncio.create_task(keep_lease(self._store, claimed.lease, self._queue.lease_seconds, monitor))
         grace = asyncio.create_task(_grace(monitor))
-        tasks = (run, heart, grace)
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        async with _first_of(run, heart, grace):
             if run.done():
                 return run.result()
             if heart.done():
                 heart.result()
                 raise LeaseLost("the lease ran out or was taken over")
             return WorkOutcome.STOPPED
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _until_stopped(self, waiting: Coroutine[Any, Any, None]) -> None:
-        tasks = [asyncio.create_task(waiting), asyncio.create_task(self._stopping.wait())]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        wait = asyncio.create_task(waiting)
+        async with _first_of(wait, asyncio.create_task(self._stopping.wait())):
+            if wait.done():
+                wait.result()
 
 
 def _ids(claimed: ClaimedWork) -> dict[str, str | int]:
@@ -158,6 +148,18 @@ def _ids(claimed: ClaimedWork) -> dict[str, str | int]:
     lease, request_id = claimed.lease, claimed.origin.request_id
     ids: dict[str, str | int] = {"job": lease.job_id, claimed.kind.noun: lease.number, "epoch": lease.epoch}
     return ids | {"project": claimed.project} | ({} if request_id is None else {"request_id": request_id})
+
+
+@asynccontextmanager
+async def _first_of(*tasks: asyncio.Task[Any]) -> AsyncIterator[None]:
+    """Wait for the first of these to end; the others are cancelled afterwards, and have ended by then."""
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _grace(monitor: LeaseMonitor) -> None:

@@ -6,6 +6,7 @@ Everything is told at the moment it is over, by plain values of bounded variety;
 from typing import Protocol
 
 from service.records.observations import CallEnd, TurnEnd
+from service.records.work import WorkKind
 from service.search.predictions.prompt_tree import Usage
 
 
@@ -13,7 +14,7 @@ class WorkObserver(Protocol):
     """Told by workers."""
 
     def claimed(self, seconds: float, *, found: bool) -> None:
-        """A worker has looked for a shard for so long, and got one or not."""
+        """A worker has looked for work for so long, and got one or not."""
 
     def saved(self, seconds: float, *, rows_labelled: int) -> None:
         """Labels, checkpoint and cost were stored in so long; so many rows have a label that had none."""
@@ -24,8 +25,8 @@ class WorkObserver(Protocol):
     def recalled(self, backend: str, prompts: int) -> None:
         """So many prompts were answered from memory."""
 
-    def ended(self, how: TurnEnd) -> None:
-        """A turn at a shard is over."""
+    def ended(self, kind: WorkKind, how: TurnEnd) -> None:
+        """A turn at a work item is over."""
 
 
 class CallObserver(Protocol):
@@ -78,7 +79,7 @@ class Unobserved:
     def recalled(self, backend: str, prompts: int) -> None:
         """Nothing."""
 
-    def ended(self, how: TurnEnd) -> None:
+    def ended(self, kind: WorkKind, how: TurnEnd) -> None:
         """Nothing."""
 
     def called(self, seconds: float, how: CallEnd) -> None:

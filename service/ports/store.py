@@ -38,7 +38,7 @@ from service.records.jobs import (
 from service.records.labels import LabeledRow, LabelState
 from service.records.observations import JobStatistics
 from service.records.scoring import BackendIdentity
-from service.records.work import ClaimedWork, Lease
+from service.records.work import ClaimedWork, Lease, WorkKind
 from service.search.predictions.prompt_tree import Usage
 
 
@@ -67,15 +67,15 @@ class Jobs(Protocol):
     async def request_cancel(self, job_id: JobId) -> Job:
         """Ask for the job to stop. Repeated, the same answer. Raises JobNotFound, JobFinished.
 
-        A job none of whose shards is leased is cancelled at once, any other as soon as the last
+        A job none of whose work items is leased is cancelled at once, any other as soon as the last
         worker has let go. A job that was cancelled is not JobFinished here.
         """
 
     async def pause(self, job_id: JobId) -> Job:
         """Let the job wait until a person resumes it. Repeated, the same answer. Raises JobNotFound, JobFinished.
 
-        It is paused at once, with a `job.paused` event: no further shard is claimed. Workers that hold
-        one hear of it when they renew its lease, and give it back. Where all shards that are left end
+        It is paused at once, with a `job.paused` event: no further item is claimed. Workers that hold
+        one hear of it when they renew its lease, and give it back. Where all items that are left end
         before that, the job ends. What is being cancelled is JobFinished here.
         """
 
@@ -303,8 +303,8 @@ class Store(Protocol):
     def load(self) -> PoolLoad:
         """The connections to the database."""
 
-    async def job_statistics(self) -> JobStatistics:
-        """How many jobs and shards all projects have, and how long work has waited. Raises StorageUnavailable."""
+    async def job_statistics(self) -> Mapping[WorkKind, JobStatistics]:
+        """How many jobs and work items of each kind there are, and how long they wait. Raises StorageUnavailable."""
 
     async def ping(self) -> None:
         """Raises StorageUnavailable where the database cannot be reached or is not migrated."""

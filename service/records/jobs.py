@@ -1,4 +1,4 @@
-"""Records of jobs, their shards and their data sets, as they pass between the layers."""
+"""Records of jobs, and of shards and data sets of those that label, as they pass between the layers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -9,7 +9,7 @@ from service.records.work import WorkStatus
 
 
 class TurnEnd(StrEnum):
-    """How a worker's turn at a shard ended."""
+    """How a worker's turn at a work item ended."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"  # for good, and the job with it
@@ -36,9 +36,9 @@ class CallEnd(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStatistics:
-    """What is stored of all projects together, as of now."""
+    """What is stored of jobs of one kind, of all projects together, as of now."""
 
     jobs: Mapping[JobStatus, int] = field(default_factory=dict)
-    shards: Mapping[WorkStatus, int] = field(default_factory=dict)  # of jobs that have not ended
-    oldest_queued_seconds: float = 0.0  # since the shard that waits longest could be claimed; 0 where none waits
-    crashes: int = 0  # of shards of jobs that have not ended, since each was saved last
+    items: Mapping[WorkStatus, int] = field(default_factory=dict)  # of jobs that have not ended
+    oldest_queued_seconds: float = 0.0  # since the item that waits longest could be claimed; 0 where none waits
+    crashes: int = 0  # of items of jobs that have not ended, since each was saved last

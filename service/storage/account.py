@@ -95,7 +95,7 @@ class SpendingTable:
 async def charge(connection: AsyncConnection, job_id: JobId, tokens: int) -> None:
     """Add tokens that a worker had computed to the count of the job's project for today (UTC).
 
-    To be done last in a transaction, behind the locks of shard and job: all workers of a project meet here.
+    To be done last in a transaction, behind the locks of work item and job: all workers of a project meet here.
     """
     source = select(jobs.c.project, TODAY, text(":tokens").bindparams(tokens=tokens)).where(jobs.c.id == job_id)
     new = insert(project_tokens).from_select(["project", "day", "tokens"], source)

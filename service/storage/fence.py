@@ -1,6 +1,12 @@
-"""The fence: no worker writes under a lease that is no longer its own."""
+"""Leases of rows, whether work items or messages in the outbox: who may claim one, and the fence around it.
 
-from sqlalchemy import ColumnElement, RowMapping, and_, select
+The fence keeps a worker from writing under a lease that is no longer its own.
+"""
+
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, Select, Table, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import LeaseLost
@@ -22,14 +28,28 @@ WORK_STATE = (
 )
 
 
+def first_free(query: "Select[Any]", table: Table, at_most: int) -> "Select[Any]":
+    """The first rows of the query that nobody else has locked just now, kept from rivals until the transaction ends."""
+    return query.limit(at_most).with_for_update(of=table, skip_locked=True, key_share=True)
+
+
+def has_run_out(table: Table) -> ColumnElement[bool]:
+    """True of a row whose lease is over, by the transaction's time, which an index can use."""
+    return table.c.lease_until < func.now()
+
+
+def stands(table: Table, epoch: int, status: StrEnum) -> ColumnElement[bool]:
+    """True of a row that nobody has claimed since that epoch, and that has not left this status."""
+    return and_(table.c.epoch == epoch, table.c.status == status)
+
+
 def holds(lease: Lease) -> ColumnElement[bool]:
     """True of the leased item as long as the lease stands."""
     return and_(
         work_items.c.job_id == lease.job_id,
         work_items.c.number == lease.number,
-        work_items.c.epoch == lease.epoch,
+        stands(work_items, lease.epoch, WorkStatus.RUNNING),
         work_items.c.worker_id == lease.worker_id,
-        work_items.c.status == WorkStatus.RUNNING,
     )
 
 

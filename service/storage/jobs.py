@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, insert, select, tuple_
+from sqlalchemy import ColumnElement, Row, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import JobId, ProjectName
@@ -76,10 +76,7 @@ class JobTable:
 
     async def columns(self, job_id: JobId) -> tuple[tuple[str, ...], str | None]:
         """The data set's columns in the user's order, and the name of its gold column. Raises JobNotFound."""
-        query = self._of_dataset(job_id, datasets.c.columns, datasets.c.gold_field)
-        row = (await self._connection.execute(query)).first()
-        if row is None:
-            raise job_not_found(job_id)
+        row = await self._of_dataset(job_id, datasets.c.columns, datasets.c.gold_field)
         return tuple(row.columns), row.gold_field
 
     async def summaries(self, job_id: JobId) -> dict[int, Mapping[str, Any] | None]:
@@ -99,20 +96,23 @@ class JobTable:
 
     async def arrow_schema(self, job_id: JobId) -> bytes | None:
         """The types of the data set's columns where its file had them, as an Arrow stream. Raises JobNotFound."""
-        row = (await self._connection.execute(self._of_dataset(job_id, datasets.c.arrow_schema))).first()
-        if row is None:
-            raise job_not_found(job_id)
-        return None if row.arrow_schema is None else bytes(row.arrow_schema)
+        [schema] = await self._of_dataset(job_id, datasets.c.arrow_schema)
+        return None if schema is None else bytes(schema)
 
     async def _happen(self, job_id: JobId, event: JobEvent) -> Job:
         """Let what a person asks for happen; the job as it is afterwards."""
         await self._journal.happen(job_id, event, owned(job_id, self._project))
         return await self.get(job_id)
 
-    def _of_dataset(self, job_id: JobId, *columns: ColumnElement[Any]) -> "Select[Any]":
-        return (
+    async def _of_dataset(self, job_id: JobId, *columns: ColumnElement[Any]) -> Row[Any]:
+        """These columns of the job's data set. Raises JobNotFound."""
+        query = (
             select(*columns)
             .join_from(datasets, labellings, labellings.c.dataset_id == datasets.c.id)
             .join(jobs, jobs.c.id == labellings.c.job_id)
             .where(owned(job_id, self._project))
         )
+        row = (await self._connection.execute(query)).first()
+        if row is None:
+            raise job_not_found(job_id)
+        return row

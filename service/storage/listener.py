@@ -33,7 +33,7 @@ class Listener:
         self._readers: dict[str, set[EventNews]] = {}
 
     async def wait_for_work(self, timeout_seconds: float) -> None:
-        """Return when shards may have been queued since the last wait ended, or after the time-out."""
+        """Return when work may have been queued since the last wait ended, or after the time-out."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
                 if await self.listen():

@@ -1,6 +1,6 @@
 """The store in Postgres: every unit of work is one transaction, committed here and nowhere else."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
 
 from sqlalchemy import exists, select
@@ -11,6 +11,7 @@ from service.ports.access import AccessUnit
 from service.ports.store import News, ProjectUnit, WorkerUnit
 from service.records.access import Caller
 from service.records.observations import JobStatistics
+from service.records.work import WorkKind
 from service.storage.access import ApiKeyTable, AuditTable, ProjectTable
 from service.storage.account import AccountTable, SpendingTable
 from service.storage.answers import AnswerTable
@@ -21,7 +22,7 @@ from service.storage.engine import EngineLoad, create_engine, driver_errors
 from service.storage.events import EventLog, LeasedEventLog
 from service.storage.gold import GoldTable
 from service.storage.idempotency import IdempotencyTable
-from service.storage.job_statistics import take_census
+from service.storage.job_statistics import count_jobs
 from service.storage.jobs import JobTable
 from service.storage.labels import LabelReader, LabelWriter
 from service.storage.listener import Listener
@@ -97,7 +98,7 @@ class PostgresStore:
             yield RetentionTables(connection)
 
     async def wait_for_work(self, timeout_seconds: float) -> None:
-        """Return when shards may have been queued, or after the time-out."""
+        """Return when work may have been queued, or after the time-out."""
         await self._listener.wait_for_work(timeout_seconds)
 
     def follow_events(self, job_id: JobId) -> AbstractContextManager[News]:
@@ -109,10 +110,10 @@ class PostgresStore:
         """The connections of the pool; the one that listens is not among them."""
         return self._load
 
-    async def job_statistics(self) -> JobStatistics:
-        """How many jobs and shards all projects have, and how long work has waited. Raises StorageUnavailable."""
+    async def job_statistics(self) -> Mapping[WorkKind, JobStatistics]:
+        """How many jobs and work items of each kind there are, and how long they wait. Raises StorageUnavailable."""
         async with self._transaction(REQUEST_PATIENCE_SECONDS) as connection:
-            return await take_census(connection)
+            return await count_jobs(connection)
 
     async def ping(self) -> None:
         """Raises StorageUnavailable where the database cannot be reached or lacks a table or column of ours."""

@@ -1,4 +1,4 @@
-"""The outbox as workers see it: messages are leased like shards, and recorded under the lease's epoch."""
+"""The outbox as workers see it: messages are leased like work items, and recorded under the lease's epoch."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import LeaseLost
 from service.records.webhooks import Attempt, DeliveryLease, DeliveryStatus, DueDelivery, Verdict
+from service.storage.fence import first_free, has_run_out, stands
 from service.storage.tables import webhook_attempts, webhook_deliveries, webhooks
 from service.storage.webhooks import give_up_pending
 from service.webhooks.schedule import given_up
@@ -92,7 +93,7 @@ class DeliveryQueue:
 
 def _is_free() -> ColumnElement[bool]:
     """True of messages that are due and that nobody is sending; by the transaction's time, which an index can use."""
-    unheld = or_(_queue.lease_until.is_(None), _queue.lease_until < func.now())
+    unheld = or_(_queue.lease_until.is_(None), has_run_out(webhook_deliveries))
     return and_(_queue.status == DeliveryStatus.PENDING, _queue.next_try_at <= func.now(), unheld)
 
 
@@ -104,21 +105,20 @@ def _claimable(limit: int, per_webhook: int) -> "Select[Any]":
     is_under_way = and_(_queue.status == DeliveryStatus.PENDING, _queue.lease_until >= func.now())
     number = func.count().label("number")
     busy = select(_queue.webhook_id, number).where(is_under_way).group_by(_queue.webhook_id).subquery("busy")
-    return (
+    query = (
         select(_queue.id)
         .join(due, due.c.id == _queue.id)
         .join(webhooks, webhooks.c.id == _queue.webhook_id)
         .outerjoin(busy, busy.c.webhook_id == _queue.webhook_id)
         .where(webhooks.c.enabled, due.c.place + func.coalesce(busy.c.number, 0) <= per_webhook, _is_free())
         .order_by(*order)
-        .limit(limit)
-        .with_for_update(of=webhook_deliveries, skip_locked=True)
     )
+    return first_free(query, webhook_deliveries, limit)
 
 
 def _holds(lease: DeliveryLease) -> ColumnElement[bool]:
     """True of the message as long as nobody else has claimed it, and it has not been given up meanwhile."""
-    return and_(_queue.id == lease.delivery_id, _queue.epoch == lease.epoch, _queue.status == DeliveryStatus.PENDING)
+    return and_(_queue.id == lease.delivery_id, stands(webhook_deliveries, lease.epoch, DeliveryStatus.PENDING))
 
 
 def lease_lost(lease: DeliveryLease) -> LeaseLost:

@@ -12,7 +12,7 @@ from service.lifecycle import Changes, JobState, WorkState, created, decide
 from service.lifecycle.events import Claimed, Crashed, Found, GivenBack, Renewed, Saved, WorkEvent, ended, lacking
 from service.records.jobs import Backoff, JobStatus, PauseReason
 from service.records.work import UNKNOWN_ORIGIN, ClaimedWork, Lease, NewWork, Origin, WorkKind, WorkStatus
-from service.storage.fence import WORK_STATE, hold, work_state
+from service.storage.fence import WORK_STATE, first_free, has_run_out, hold, work_state
 from service.storage.journal import WORK_CHANNEL, Journal, may_be_tried
 from service.storage.tables import checkpoints, jobs, work_items
 
@@ -122,7 +122,7 @@ class WorkTable:
         return await self._lock_first(kind, ready, work_items.c.queued_at, work_items.c.job_id, work_items.c.number)
 
     async def _expired(self, kind: WorkKind) -> WorkState | None:
-        expired = (work_items.c.status == WorkStatus.RUNNING) & (work_items.c.lease_until < func.now())
+        expired = (work_items.c.status == WorkStatus.RUNNING) & has_run_out(work_items)
         return await self._lock_first(kind, expired, work_items.c.lease_until)
 
     async def _lock_first(
@@ -135,10 +135,8 @@ class WorkTable:
             .join(jobs, jobs.c.id == work_items.c.job_id)
             .where(work_items.c.kind == kind, condition, or_(may_be_tried(), jobs.c.cancel_requested))
             .order_by(*order)
-            .limit(1)
-            .with_for_update(of=work_items, skip_locked=True, key_share=True)
         )
-        row = (await self._connection.execute(query)).mappings().first()
+        row = (await self._connection.execute(first_free(query, work_items, 1))).mappings().first()
         return None if row is None else work_state(row)
 
     async def _claimed(self, changes: Changes) -> ClaimedWork:

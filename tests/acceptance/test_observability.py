@@ -60,7 +60,7 @@ def test_every_request_line_has_an_id_and_names_the_job_it_is_about(seen: Observ
 def test_counters_of_a_worker_have_moved_by_what_the_job_took(seen: Observed) -> None:
     values = samples(seen.worker_metrics)
     progress = seen.job["progress"]
-    assert values["icm_worker_turns_total", "succeeded"] == seen.shards
+    assert values["icm_worker_turns_total", "label", "succeeded"] == seen.shards
     assert values["icm_worker_rows_labelled_total",] == len(ROWS)
     assert values["icm_worker_prompts_total", "twin"] == progress["prompts"]
     assert values["icm_worker_tokens_sent_total", "twin"] == progress["tokens_sent"]
@@ -79,8 +79,8 @@ def test_counters_of_a_worker_have_moved_by_what_the_job_took(seen: Observed) ->
 def test_the_api_counts_what_is_stored(seen: Observed) -> None:
     values = samples(seen.api_metrics)
     assert values["icm_database_up",] == 1
-    assert values["icm_jobs", "succeeded"] == 1
-    assert values["icm_shards", "queued"] == 0
+    assert values["icm_jobs", "label", "succeeded"] == 1
+    assert values["icm_work_items", "label", "queued"] == 0
     assert values["icm_jobs_submitted_total",] == 1
     assert values["icm_rows_submitted_total",] == len(ROWS)
 

@@ -5,7 +5,8 @@ from service.identifiers import ProjectName
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER, Caller, Scope
 from service.records.jobs import JobStatus
-from service.records.work import Origin, WorkStatus
+from service.records.observations import JobStatistics
+from service.records.work import Origin, WorkKind, WorkStatus
 from tests.behaviour.stored import (
     ALICE,
     LONG,
@@ -24,10 +25,15 @@ from tests.behaviour.stored import (
 FROM = Origin(request_id="r-1", traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 
 
+async def counted(store: Store) -> JobStatistics:
+    """What is counted of jobs that label."""
+    return (await store.job_statistics())[WorkKind.LABEL]
+
+
 async def test_a_store_without_jobs_counts_none_of_any_status(store: Store) -> None:
-    job_statistics = await store.job_statistics()
+    job_statistics = await counted(store)
     assert job_statistics.jobs == dict.fromkeys(JobStatus, 0)
-    assert job_statistics.shards == dict.fromkeys(WorkStatus, 0)
+    assert job_statistics.items == dict.fromkeys(WorkStatus, 0)
     assert (job_statistics.oldest_queued_seconds, job_statistics.crashes) == (0.0, 0)
 
 
@@ -38,49 +44,49 @@ async def test_jobs_of_all_projects_are_counted_and_shards_of_those_that_have_no
         await added(unit, 1)
     await cancel(store, await queued(store, 5, 5))
     running = await claimed(store)
-    job_statistics = await store.job_statistics()
+    job_statistics = await counted(store)
     assert job_statistics.jobs == {
         **dict.fromkeys(JobStatus, 0),
         JobStatus.RUNNING: 1,
         JobStatus.QUEUED: 1,
         JobStatus.CANCELLED: 1,
     }
-    assert job_statistics.shards == {
+    assert job_statistics.items == {
         **dict.fromkeys(WorkStatus, 0),
         WorkStatus.RUNNING: 1,
         WorkStatus.BLOCKED: 2,
         WorkStatus.QUEUED: 1,
     }
     await finish(store, running)
-    assert (await store.job_statistics()).shards[WorkStatus.QUEUED] == 3
+    assert (await counted(store)).items[WorkStatus.QUEUED] == 3
 
 
 async def test_the_oldest_shard_that_can_be_claimed_says_how_long_work_waits(store: Store) -> None:
     await queued(store)
-    waited = (await store.job_statistics()).oldest_queued_seconds
+    waited = (await counted(store)).oldest_queued_seconds
     assert waited > 0.0
-    assert (await store.job_statistics()).oldest_queued_seconds >= waited
+    assert (await counted(store)).oldest_queued_seconds >= waited
     await claimed(store)
-    assert (await store.job_statistics()).oldest_queued_seconds == 0.0
+    assert (await counted(store)).oldest_queued_seconds == 0.0
 
 
 async def test_shards_that_nobody_may_claim_do_not_wait(store: Store) -> None:
     await queued(store)
     await release(store, await claimed(store), delay_seconds=LONG)
-    assert (await store.job_statistics()).oldest_queued_seconds == 0.0
+    assert (await counted(store)).oldest_queued_seconds == 0.0
     await queued(store)
     await pause(store, await claimed(store))
-    assert (await store.job_statistics()).oldest_queued_seconds == 0.0
-    assert (await store.job_statistics()).jobs[JobStatus.PAUSED] == 1
+    assert (await counted(store)).oldest_queued_seconds == 0.0
+    assert (await counted(store)).jobs[JobStatus.PAUSED] == 1
 
 
 async def test_crashes_are_counted_until_the_job_has_ended(store: Store) -> None:
     await queued(store)
     await claim(store, ALICE, NO_TIME)
     again = await claimed(store)
-    assert (await store.job_statistics()).crashes == 1
+    assert (await counted(store)).crashes == 1
     await finish(store, again)
-    assert (await store.job_statistics()).crashes == 0
+    assert (await counted(store)).crashes == 0
 
 
 async def test_workers_are_told_which_request_made_a_job(store: Store) -> None:

@@ -88,3 +88,15 @@ async def test_who_asks_for_jobs_that_label_finds_none_that_trains(store: Store)
         with pytest.raises(JobNotFound):
             await asked(store, trained)
     assert (await got(store, TRAIN)).lease.job_id == trained  # nothing has come of it
+
+
+async def test_each_kind_is_counted_by_itself(store: Store) -> None:
+    await queued(store, 1, 1)
+    await training(store)
+    await got(store, TRAIN, lease_seconds=NO_TIME)
+    await got(store, TRAIN)
+    counted = await store.job_statistics()
+    label, train = counted[LABEL], counted[TRAIN]
+    assert (label.jobs[JobStatus.QUEUED], label.items[WorkStatus.QUEUED], label.crashes) == (1, 2, 0)
+    assert (train.jobs[JobStatus.RUNNING], train.items[WorkStatus.RUNNING], train.crashes) == (1, 1, 1)
+    assert label.oldest_queued_seconds > train.oldest_queued_seconds == 0.0

@@ -11,7 +11,7 @@ from api.metrics import ApiMetrics
 from service.observability.metrics import ServiceMetrics
 from service.records.jobs import JobStatus
 from service.records.observations import JobStatistics
-from service.records.work import WorkStatus
+from service.records.work import JOB_KINDS, WorkKind, WorkStatus
 from service.scoring.calls.executor import CallExecutor
 from service.search.predictions.prompt_tree import Usage
 from tests.support.memory import MemoryStore
@@ -66,9 +66,9 @@ async def _api() -> ServiceMetrics:
     return service
 
 
-async def _no_jobs() -> JobStatistics:
-    no_jobs, no_shards = dict.fromkeys(JobStatus, 0), dict.fromkeys(WorkStatus, 0)
-    return JobStatistics(jobs=no_jobs, shards=no_shards, oldest_queued_seconds=0.0, crashes=0)
+async def _no_jobs() -> Mapping[WorkKind, JobStatistics]:
+    no_jobs, no_items = dict.fromkeys(JobStatus, 0), dict.fromkeys(WorkStatus, 0)
+    return dict.fromkeys(JOB_KINDS, JobStatistics(jobs=no_jobs, items=no_items))
 
 
 def _worker() -> ServiceMetrics:

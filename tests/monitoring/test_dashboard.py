@@ -11,6 +11,7 @@ import yaml
 
 from service.records.jobs import JobStatus
 from service.records.observations import TurnEnd
+from service.records.work import JOB_KINDS
 from tests.monitoring.conftest import Registered
 
 ROWS = ["Is it healthy?", "How far is it?", "What does it cost?"]
@@ -21,7 +22,7 @@ LANGUAGE = {
     *("sum", "min", "max", "avg", "count", "rate", "increase", "histogram_quantile", "absent", "vector"),
     *("by", "on", "and", "or"),
 }
-VALUES: Mapping[str, Collection[str]] = {"status": set(JobStatus), "outcome": set(TurnEnd)}
+VALUES: Mapping[str, Collection[str]] = {"status": set(JobStatus), "outcome": set(TurnEnd), "kind": set(JOB_KINDS)}
 TEXT = re.compile(r'"[^"]*"')
 RANGE = re.compile(r"\[[^\]]*\]")
 WORD = re.compile(r"[a-zA-Z_:][\w:]*")

@@ -12,12 +12,13 @@ from service.errors import StorageUnavailable
 from service.observability.metrics import ServiceMetrics
 from service.records.jobs import JobStatus
 from service.records.observations import CallEnd, JobStatistics, TurnEnd
+from service.records.work import WorkKind
 from tests.monitoring.conftest import Registered
 
 ROW = re.compile(r"^\| `(icm_\w+)` \| (\w+) \| ([^|]*)\| ([^|]+) \|$", re.MULTILINE)
 NAME = re.compile(r"icm_[a-z]+(_[a-z]+)*")
 OTHER_UNITS = ("milliseconds", "minutes", "hours", "kilobytes", "megabytes", "percent", "ms")  # base units alone
-LABELS = {"backend", "server", "outcome", "found", "method", "route", "status", "version"}
+LABELS = {"kind", "backend", "server", "outcome", "found", "method", "route", "status", "version"}
 
 
 def test_every_metric_is_told_of_in_the_documentation_and_no_other(
@@ -64,21 +65,24 @@ def test_there_are_about_as_many_as_one_can_know(registered: Mapping[str, Regist
 async def test_the_exposition_can_be_read_back() -> None:
     metrics = ApiMetrics(ServiceMetrics())
 
-    async def job_statistics() -> JobStatistics:
-        return JobStatistics(jobs={JobStatus.QUEUED: 2})
+    async def job_statistics() -> Mapping[WorkKind, JobStatistics]:
+        return {WorkKind.LABEL: JobStatistics(jobs={JobStatus.QUEUED: 2}), WorkKind.TRAIN: JobStatistics(crashes=3)}
 
     text = (await metrics.exposition(job_statistics)).decode()
     families = {family.name: family for family in text_string_to_metric_families(text)}
-    assert {sample.labels["status"]: sample.value for sample in families["icm_jobs"].samples} == {"queued": 2.0}
+    [queued] = families["icm_jobs"].samples
+    assert (queued.labels, queued.value) == ({"kind": "label", "status": "queued"}, 2.0)
+    crashes = {sample.labels["kind"]: sample.value for sample in families["icm_work_item_crashes"].samples}
+    assert crashes == {"label": 0.0, "train": 3.0}
     assert families["icm_database_up"].samples[0].value == 1.0
 
 
 async def test_the_database_is_asked_no_more_often_than_every_few_seconds() -> None:
     metrics, asked = ApiMetrics(ServiceMetrics()), list[int]()
 
-    async def job_statistics() -> JobStatistics:
+    async def job_statistics() -> Mapping[WorkKind, JobStatistics]:
         asked.append(1)
-        return JobStatistics()
+        return {}
 
     for _ in range(10):
         await metrics.exposition(job_statistics)
@@ -89,7 +93,7 @@ async def test_the_database_is_asked_no_more_often_than_every_few_seconds() -> N
 async def test_while_the_database_is_away_the_rest_is_told_and_nothing_old_about_jobs(error: Exception) -> None:
     metrics = ApiMetrics(ServiceMetrics())
 
-    async def job_statistics() -> JobStatistics:
+    async def job_statistics() -> Mapping[WorkKind, JobStatistics]:
         raise error
 
     text = (await metrics.exposition(job_statistics)).decode()

@@ -7,8 +7,10 @@ still runs; the few tests that are there for it. `make mutations` shows that the
 from tests.mutations.mutation import Mutation
 from tests.mutations.training import TRAINING
 
-FENCE = "        work_items.c.epoch == lease.epoch,\n        work_items.c.worker_id == lease.worker_id,\n"
-ANY_LEASE = ("service/storage/fence.py", FENCE, "")
+FENCE = (
+    "        stands(work_items, lease.epoch, WorkStatus.RUNNING),\n        work_items.c.worker_id == lease.worker_id,\n"
+)
+ANY_LEASE = ("service/storage/fence.py", FENCE, "        work_items.c.status == WorkStatus.RUNNING,\n")
 CLAIMING = "tests/behaviour/test_claiming.py"
 LIFE = "tests/unit/lifecycle/test_decisions.py"
 KEYS = "tests/unit/access/test_authentication.py"
@@ -21,8 +23,8 @@ MUTATIONS = (
     Mutation(
         "the fence ignores the epoch",
         "service/storage/fence.py",
-        "        work_items.c.epoch == lease.epoch,\n",
-        "",
+        "and_(table.c.epoch == epoch, table.c.status == status)",
+        "and_(table.c.status == status)",
         (f"{CLAIMING}::test_a_worker_who_comes_back_does_not_hold_the_lease_it_had_before",),
     ),
     Mutation(
@@ -49,15 +51,15 @@ MUTATIONS = (
     ),
     Mutation(
         "leases never count as run out",
-        "service/storage/work_queue.py",
-        "(work_items.c.status == WorkStatus.RUNNING) & (work_items.c.lease_until < func.now())",
-        "(work_items.c.status == WorkStatus.RUNNING) & (work_items.c.lease_until < work_items.c.queued_at)",
+        "service/storage/fence.py",
+        "return table.c.lease_until < func.now()",
+        "return table.c.lease_until < table.c.lease_until",
         (f"{CLAIMING}::test_a_shard_whose_lease_ran_out_goes_on_where_it_was_saved",),
     ),
     Mutation(
         "leases always count as run out",
         "service/storage/work_queue.py",
-        "(work_items.c.status == WorkStatus.RUNNING) & (work_items.c.lease_until < func.now())",
+        "(work_items.c.status == WorkStatus.RUNNING) & has_run_out(work_items)",
         "(work_items.c.status == WorkStatus.RUNNING)",
         (f"{CLAIMING}::test_a_shard_is_claimed_by_one_worker_only",),
     ),
@@ -161,9 +163,9 @@ MUTATIONS = (
     ),
     Mutation(
         "two processes record one delivery",
-        "service/storage/webhook_queue.py",
-        "_queue.epoch == lease.epoch, ",
-        "",
+        "service/storage/fence.py",
+        "and_(table.c.epoch == epoch, table.c.status == status)",
+        "and_(table.c.status == status)",
         ("tests/behaviour/test_outbox.py",),
     ),
     Mutation(

@@ -31,7 +31,7 @@ async def turn(workplace: Workplace) -> str:
 async def test_a_job_that_is_labelled_moves_what_it_should_and_nothing_else(workplace: Workplace) -> None:
     await queued(workplace.store, 6)
     told = await turn(workplace)
-    assert 'icm_worker_turns_total{outcome="succeeded"} 1.0' in told
+    assert 'icm_worker_turns_total{kind="label",outcome="succeeded"} 1.0' in told
     assert "icm_worker_rows_labelled_total 6.0" in told
     assert "icm_worker_busy 0.0" in told
     others = [
@@ -59,7 +59,7 @@ async def test_a_look_that_finds_nothing_is_a_claim_in_vain(workplace: Workplace
 async def test_a_turn_is_counted_by_how_it_ended(workplace: Workplace, failure: Exception, outcome: str) -> None:
     await queued(workplace.store)
     workplace.backend.failure = failure
-    assert f'icm_worker_turns_total{{outcome="{outcome}"}} 1.0' in await turn(workplace)
+    assert f'icm_worker_turns_total{{kind="label",outcome="{outcome}"}} 1.0' in await turn(workplace)
 
 
 async def test_a_lease_that_is_lost_is_counted_though_the_turn_has_no_end(workplace: Workplace) -> None:
@@ -74,7 +74,7 @@ async def test_a_lease_that_is_lost_is_counted_though_the_turn_has_no_end(workpl
     with pytest.raises(LeaseLost):
         await turn(workplace)
     told = workplace.application.metrics.exposition().decode()
-    assert 'icm_worker_turns_total{outcome="lease_lost"} 1.0' in told
+    assert 'icm_worker_turns_total{kind="label",outcome="lease_lost"} 1.0' in told
     assert "icm_worker_busy 0.0" in told
 
 
