@@ -38,6 +38,10 @@ class Served:
         """The parts that run this module."""
         return [part.pid for part in self.parts() if is_alive(part) and f" -m {module}" in " ".join(part.cmdline())]
 
+    def pids_of_labellers(self) -> list[int]:
+        """The workers that label; beside them there may be one that trains."""
+        return [pid for pid in self.pids_of("workers") if pid not in self.pids_of("workers --kinds train")]
+
     def pids_of_server(self) -> list[int]:
         """The embedded Postgres; its children are no children of ours."""
         own = psutil.Process(self.process.pid)

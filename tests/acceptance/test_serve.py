@@ -127,9 +127,9 @@ def test_an_ending_that_names_no_format_is_wrong_usage(data: Path, config: Path,
 
 
 def test_a_worker_that_is_killed_is_started_again(service: Served, data: Path, config: Path, tmp_path: Path) -> None:
-    [killed] = service.pids_of("workers")
+    [killed] = service.pids_of_labellers()
     os.kill(killed, signal.SIGKILL)
-    assert until(lambda: service.pids_of("workers") not in ([], [killed]))
+    assert until(lambda: service.pids_of_labellers() not in ([], [killed]))
     done = icm_here("label", data, "-o", tmp_path / "a.csv", "--config", config, url=service.url)
     assert done.returncode == 0, done.stderr
 

@@ -21,6 +21,7 @@ from service.records.work import WorkOutcome
 from service.webhooks.addresses import AddressPolicy
 from service.webhooks.dispatch import deliver
 from service.webhooks.endpoints import create_webhook
+from tests.behaviour.stored import trained
 from tests.golden.case import HERE, SMALL, TASK, StoppingScorer, claimed, given_back, result_lines, submitted
 from tests.support.memory import MemoryStore
 from tests.unit.api.harness import pairs
@@ -87,6 +88,7 @@ async def set_up(store: Store) -> Installation:
     await _come_half_way(store, MIDDLE_OF_SHARD)
     queued = await _submitted(store, "queued")
     await _tell(store)
+    await trained(store)
     jobs = {"finished": finished, "paused": paused, "half-run": half_run, "queued": queued}
     return Installation(key.text, webhook.id, dict(jobs), {name: await _undisturbed(name) for name in jobs})
 
