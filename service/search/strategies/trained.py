@@ -1,7 +1,7 @@
 """What strategies that train have in common: parts of the rows, the search of the first part, what trainings are asked.
 
 The first part is searched in context, as strategy `folds` does it, since trainings cannot tell which way round labels
-are: from wrong ones they arrive at the inverse of the right ones, just as sure of themselves (docs/scalable.md).
+are: begun with inverted ones they end with these, just as sure of themselves (docs/scalable.md).
 """
 
 from collections.abc import Iterator, Sequence

@@ -168,6 +168,8 @@ async def test_an_estimate_tells_the_cost_and_stores_nothing(service: Service) -
         "prompts",
         "tokens_sent",
         "tokens_computed",
+        "trainings",
+        "tokens_trained",
         "sample_prompt",
         "relations",
         "known",
