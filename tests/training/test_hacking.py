@@ -1,6 +1,8 @@
 """What a policy's gain goes along with, when its training ends early, and which policy is kept: pure rules."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -11,8 +13,9 @@ from transformers import AutoTokenizer
 
 from inference.settings import SMALL_MODEL
 from tests.inference.tiny import llama
+from training.base import Base
 from training.data.collation import forward_of
-from training.errors import Refused
+from training.errors import BaseUnusable, Refused
 from training.optimisation.policy_trainer import EpochSampler
 from training.policy.hacking import Sampled, goes_with, warnings, win_rate
 from training.policy.rules import ends_early, kept_epoch
@@ -63,6 +66,12 @@ def test_where_nothing_is_gained_or_varies_no_share_is_made_up() -> None:
     lost = goes_with(sampled([1.0, 2.0], [4, 5]), sampled([0.0, 1.0], [6, 7]))
     assert lost["length"]["share_of_gain"] is None
     assert [warning["code"] for warning in warnings(lost, judged=0.9)] == ["no_gain"]
+
+
+def test_a_gain_within_two_standard_errors_may_be_chance_and_is_told() -> None:
+    found = goes_with(sampled([1.0, 2.0], [4, 4]), sampled([2.0, 3.0], [4, 4]))
+    assert [warning["code"] for warning in warnings(found, judged=0.9, standard_error=0.6)] == ["no_gain"]
+    assert warnings(found, judged=0.9, standard_error=0.4) == []
 
 
 def test_a_judge_that_disagrees_and_a_judge_that_is_missing_are_told() -> None:
@@ -135,11 +144,12 @@ def test_each_prompt_of_a_step_stands_as_often_as_it_gets_completions_and_so_aga
     assert found[6:12] == first
 
 
+BASE = Base("small_model", SMALL_MODEL, "")
 TOKENIZER = AutoTokenizer.from_pretrained(SMALL_MODEL)
 
 
 def test_a_completion_ends_with_the_first_token_that_ends_it_which_is_no_part_of_its_text() -> None:
-    ending = ending_of(TOKENIZER, "\n", 8)
+    ending = ending_of(BASE, TOKENIZER, "\n", 8)
     ids = TOKENIZER(" 24\n 5\n", add_special_tokens=False)["input_ids"]
     made = completion_of(TOKENIZER, ids, ending)
     assert made.text == " 24"
@@ -149,7 +159,22 @@ def test_a_completion_ends_with_the_first_token_that_ends_it_which_is_no_part_of
 
 def test_a_stop_of_several_tokens_is_refused() -> None:
     with pytest.raises(Refused, match=r"policy.stop: 'is larger than' is \d tokens"):
-        ending_of(TOKENIZER, "is larger than", 8)
+        ending_of(BASE, TOKENIZER, "is larger than", 8)
+
+
+def test_a_base_without_an_end_of_text_is_refused() -> None:
+    without = AutoTokenizer.from_pretrained(SMALL_MODEL)
+    without.eos_token = None
+    with pytest.raises(BaseUnusable, match="has no end of text"):
+        ending_of(BASE, without, None, 8)
+
+
+@pytest.mark.parametrize(("declared", "ends"), [([1, 7], (1, 7)), (9, (1, 9)), (None, (1,))])
+def test_what_ends_a_turn_by_the_bases_own_configuration_ends_a_completion(
+    declared: Any, ends: tuple[int, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": declared}))
+    assert ending_of(Base("base", tmp_path, ""), TOKENIZER, None, 8).ends == ends
 
 
 def sampler_of(module: Any) -> Sampler:

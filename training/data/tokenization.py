@@ -66,9 +66,13 @@ class RowTokenizer:
                 "policy.completion_tokens",
             )
 
+    def ids(self, text: str) -> Ids:
+        """A text's tokens, however many."""
+        return tuple(self._tokenizer.encode(text))
+
     def text(self, line: int, field: str, text: str) -> Ids:
         """Tokenise a whole text. Raises Refused, which names line and field, if it is too long."""
-        ids = tuple(self._tokenizer.encode(text))
+        ids = self.ids(text)
         self._check_length(line, field, len(ids))
         return ids
 

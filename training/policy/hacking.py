@@ -14,6 +14,7 @@ import numpy as np
 from training.kinds.preference import Floats
 
 SUSPICIOUS_SHARE = 0.5  # of the gain
+_STANDARD_ERRORS = 2.0  # that a gain must be over to be none by chance
 _LEAST_VARIANCE = 1e-12
 
 
@@ -63,11 +64,20 @@ def win_rate(base: Floats, policy: Floats) -> float:
     return float(((policy > base) + 0.5 * (policy == base)).mean())
 
 
-def warnings(found: Mapping[str, Any], judged: float | None) -> list[dict[str, str]]:
-    """What a reader must know before the policy is used: a code for programs, a sentence for people."""
+def warnings(found: Mapping[str, Any], judged: float | None, standard_error: float = 0.0) -> list[dict[str, str]]:
+    """What a reader must know before the policy is used: a code for programs, a sentence for people.
+
+    `judged` is the win rate by the judge, None without one; `standard_error` is that of the gain in reward.
+    """
     told: list[dict[str, str]] = []
-    if found["gain"] <= 0:
-        told.append(_warning("no_gain", f"the reward on held-out prompts did not rise ({found['gain']:+.3f})"))
+    if found["gain"] <= _STANDARD_ERRORS * standard_error:
+        told.append(
+            _warning(
+                "no_gain",
+                f"the held-out reward changed by {found['gain']:+.3f} (standard error {standard_error:.3f}), "
+                "which is no gain or may be chance",
+            )
+        )
     for name, unit in (("length", "tokens"), ("repetition", "of adjacent tokens repeated")):
         share = found[name]["share_of_gain"]
         if share is not None and share >= SUSPICIOUS_SHARE:

@@ -139,15 +139,15 @@ class PolicyTraining:
         forks["policy"] = self._draw(module)
         rewards = {name: self.reward.rewards(self._texts(drawn)) for name, drawn in forks.items()}
         found = goes_with(*(self._sampled(rewards[name], drawn) for name, drawn in forks.items()))
-        judged = self._judged(forks)
+        judged, reward = self._judged(forks), _change(rewards)
         return {
             "rows": len(self.parts.held_out),
-            "reward": _change(rewards),
+            "reward": reward,
             "win_rate_by_reward": win_rate(rewards["base"], rewards["policy"]),
             **judged,
             "kl_nats": self._kl(module, forks["policy"]),
             "goes_with": found,
-            "warnings": warnings(found, judged["win_rate"]),
+            "warnings": warnings(found, judged["win_rate"], reward["gain_standard_error"]),
             "samples": self._samples(forks, rewards),
         }
 
@@ -264,7 +264,7 @@ def prepare(bench: Bench, file: Path, models: Mapping[str, Finished]) -> PolicyT
         raise Refused("policy: is missing; it names the reward model")
     rows = read_prompts(file)
     tokenizer = load_tokenizer(bench.base)
-    ending = ending_of(tokenizer, settings.stop, settings.completion_tokens)
+    ending = ending_of(bench.base, tokenizer, settings.stop, settings.completion_tokens)
     tokens = _tokens(bench, rows, tokenizer, settings.completion_tokens)
     readers = {field: Reader.of(model, bench.base) for field, model in models.items()}
     for reader in readers.values():

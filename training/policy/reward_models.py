@@ -79,20 +79,23 @@ class Reader:
         tokens = context_tokens(base)
         return cls(finished, base, RowTokenizer(load_tokenizer(base), tokens), tokens)
 
-    def ids(self, number: int, text: str) -> Ids:
+    def ids(self, text: str) -> Ids:
         """A text's tokens. Raises Refused where they are too many."""
-        return self.tokenizer.text(number, f"policy.{self.finished.field}", text)
+        ids = self.tokenizer.ids(text)
+        self._check(text, len(ids))
+        return ids
 
     def check_room(self, prompts: Sequence[str], completion_tokens: int) -> None:
         """Raises Refused for a prompt that does not fit its context with a completion of so many tokens."""
-        for number, prompt in enumerate(prompts, 1):
-            tokens = len(self.ids(number, prompt))
-            if tokens + completion_tokens > self.context_tokens:
-                raise Refused(
-                    f"policy.{self.finished.field}: the prompt that begins {prompt[:40]!r} takes {tokens} tokens and "
-                    f"its completion up to {completion_tokens}, and this reward model reads {self.context_tokens} at "
-                    "once; shorten the prompt or lower policy.completion_tokens"
-                )
+        for prompt in prompts:
+            self._check(prompt, len(self.tokenizer.ids(prompt)) + completion_tokens)
+
+    def _check(self, text: str, tokens: int) -> None:
+        if tokens > self.context_tokens:
+            raise Refused(
+                f"policy.{self.finished.field}: reads {self.context_tokens} tokens at once, and the prompt that begins "
+                f"{text[:40]!r} takes {tokens} with its completion; shorten it or lower policy.completion_tokens"
+            )
 
 
 class RewardModel:
@@ -107,7 +110,7 @@ class RewardModel:
 
     def rewards(self, texts: Sequence[str]) -> Floats:
         """The reward of each text. Raises Refused for a text over the reward model's context."""
-        ids = [self._reader.ids(number, text) for number, text in enumerate(texts, 1)]
+        ids = [self._reader.ids(text) for text in texts]
         order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
         found = np.zeros(len(ids))
         for start in range(0, len(order), ROWS_AT_ONCE):

@@ -1,15 +1,18 @@
 """Completions drawn from a language model, and what each of them cost in KL divergence from the base."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
+from training.base import Base
 from training.data.collation import Forward
 from training.data.tokenization import Ids
-from training.errors import Refused
+from training.errors import BaseUnusable, Refused
 
 _NGRAM = 2
 
@@ -31,19 +34,34 @@ class Completion:
     ids: Ids
 
 
-def ending_of(tokenizer: PreTrainedTokenizerBase, stop: str | None, most_tokens: int) -> Ending:
-    """What ends a completion: the tokenizer's end of text, and a text of one token on request. Raises Refused."""
+def ending_of(base: Base, tokenizer: PreTrainedTokenizerBase, stop: str | None, most_tokens: int) -> Ending:
+    """What ends a completion: the tokens by which the base ends a text or a turn, and a text of one token on request.
+
+    Raises Refused and BaseUnusable.
+    """
     wide: Any = tokenizer
-    ends = [] if wide.eos_token_id is None else [wide.eos_token_id]
+    if wide.eos_token_id is None:
+        raise BaseUnusable("base: its tokenizer has no end of text; kind policy needs one")
+    ends = [wide.eos_token_id, *_declared_ends(base.folder / "generation_config.json")]
     if stop is not None:
         ids = _behind_a_word(tokenizer, stop)
         if len(ids) != 1:
             raise Refused(f"policy.stop: {stop!r} is {len(ids)} tokens to this base; take a text of one token")
         ends += ids
     pad = wide.eos_token_id if wide.pad_token_id is None else wide.pad_token_id
-    if pad is None:
-        raise Refused("base: its tokenizer has neither a padding token nor an end of text; kind policy needs one")
-    return Ending(most_tokens, tuple(ends), pad)
+    return Ending(most_tokens, tuple(dict.fromkeys(ends)), pad)
+
+
+def _declared_ends(file: Path) -> list[int]:
+    """Tokens that end what this language model writes, by its own configuration; chat models end turns by others."""
+    if not file.is_file():
+        return []
+    try:
+        declared = json.loads(file.read_text("utf-8")).get("eos_token_id")
+    except (ValueError, AttributeError) as error:
+        raise BaseUnusable("base: its generation_config.json is no JSON object") from error
+    found = declared if isinstance(declared, list) else [declared]
+    return [token for token in found if isinstance(token, int)]
 
 
 def _behind_a_word(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
