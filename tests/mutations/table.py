@@ -16,6 +16,7 @@ LIFE = "tests/unit/lifecycle/test_decisions.py"
 KEYS = "tests/unit/access/test_authentication.py"
 RECALL = "tests/unit/search/test_recall.py"
 SEARCHES = "tests/unit/search/test_training_strategies.py"
+SEARCH = "tests/unit/search"
 
 MUTATIONS = (
     Mutation("the fence asks for no lease", *ANY_LEASE, ("tests/behaviour/test_lease_fence.py",)),
@@ -273,21 +274,21 @@ MUTATIONS = (
         "service/search/measures/known_evidence.py",
         "    if max(fits) < fits[0] + EARNED_NATS and not _are_related(own, other, shares):\n",
         "    if not parts:\n",
-        ("tests/unit/search/test_known_evidence.py",),
+        (f"{SEARCH}/test_known_evidence.py::test_a_source_that_agrees_with_nothing_is_left_out_though_lucky",),
     ),
     Mutation(
         "labels found are shown behind known rows that they predict worse",
         "service/search/strategies/gain_search.py",
         "    return _lead_nats(problem, state) >= least\n",
         "    return True\n",
-        ("tests/unit/search/test_gain_search.py",),
+        (f"{SEARCH}/test_gain_search.py::test_labels_found_that_predict_known_rows_worse_are_not_shown",),
     ),
     Mutation(
         "later shards read label words as they stand, though known rows have turned them",
         "service/search/strategies/gain_search.py",
         "        return self.panel.with_source(places[0], state.source) if places and state.source else self.panel\n",
         "        return self.panel\n",
-        ("tests/unit/search/test_panel.py",),
+        (f"{SEARCH}/test_panel.py::test_words_that_known_rows_have_turned_are_turned_in_later_shards_too",),
     ),
     Mutation(
         "a label that another begins with is not ended",

@@ -176,7 +176,7 @@ def test_a_label_set_that_says_nothing_is_learned_from_known_rows_and_borne_out_
     assert end.facts["known_rows"] == 16
 
 
-def test_labels_found_that_predict_known_rows_worse_than_the_impression_are_not_shown() -> None:
+def test_labels_found_that_predict_known_rows_worse_are_not_shown() -> None:
     world = Swapped(48, 2, False, 1, pull=0.05)
     problem = knowing(world, [*_of(world, 0)[:8], *_of(world, 1)[:8]])
     end = end_of(world, problem)

@@ -56,7 +56,7 @@ def test_of_two_sources_that_know_about_as_much_both_are_heeded() -> None:
     assert 0.25 < part < 0.75
 
 
-def test_a_source_that_agrees_with_nothing_is_left_out_though_a_known_row_or_two_are_right_by_luck() -> None:
+def test_a_source_that_agrees_with_nothing_is_left_out_though_lucky() -> None:
     problem, right, noise = knowing(4), told(1, 1.5), told(2, 0.0, 1.0)
     lucky = {**noise, **{row: noise[Row(row + 1 - 2 * label)] for row, label in problem.known.items()}}
     for other in (noise, lucky):

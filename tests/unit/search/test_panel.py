@@ -166,7 +166,7 @@ def test_a_later_shard_is_labelled_as_the_anchors_panel_says(lean: float) -> Non
 
 
 @pytest.mark.parametrize("pull", [0.0, 0.05])
-def test_words_that_known_rows_of_the_anchor_turn_are_turned_in_later_shards_too(pull: float) -> None:
+def test_words_that_known_rows_have_turned_are_turned_in_later_shards_too(pull: float) -> None:
     world = Swapped(80, 2, False, 1, pull=pull)
     problem = replace(world.problem(), known={row: world.planted[row] for row in list(world.planted)[:16]})
     anchor = replace(problem, texts={row: problem.texts[row] for row in list(world.planted)[:40]})
