@@ -112,7 +112,8 @@ async def test_tokens_are_counted_text_by_text(scorer: Scorer) -> None:
     assert await scorer.count_tokens([]) == []
 
 
-@beside_fakes
+# Through the other wires the embedded server says the same (`tests/unit/scoring/test_embedded.py`).
+@pytest.mark.parametrize("scorer", ["deterministic", "embedded"], indirect=True)
 async def test_a_label_is_likelier_in_all_its_spellings_than_in_one(scorer: Scorer) -> None:
     one = (await scorer.score(TREE, LABELS)).log_probabilities
     every = (await scorer.score(TREE, LABELS, all_spellings=True)).log_probabilities

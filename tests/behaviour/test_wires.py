@@ -174,9 +174,9 @@ async def test_a_tokenizer_without_a_beginning_token_is_scored_without_one(kind:
 
 
 @kinds
-async def test_two_hundred_labels_are_scored(kind: str) -> None:
+async def test_as_many_labels_as_a_task_may_have_are_scored(kind: str) -> None:
     server = naming_all(kind)
-    labels = tuple(f"{first}{second}" for first in "abcdefghij" for second in "klmnopqrstuvwxyzabcd")
+    labels = tuple(f"{first}{second}" for first in "abcdefgh" for second in "klmnopqr")
     one = PromptTree("", QUERIES[:1])
     assert_scores(await scored(server, one, labels), own_scores(server.model, one, labels))
 

@@ -26,6 +26,7 @@ from service.search.predictions.prompt_tree import PromptTree, TreeScores
 from service.storage.store import PostgresStore
 from tests.behaviour.forwarding import ForwardingStore
 from tests.behaviour.stored import NO_TIME, claim
+from tests.long import LONG
 
 LIMITS = Limits(max_bytes=1_000_000, max_rows=1_000, max_row_bytes=64_000)
 SMALL_SEARCH = {"initial_rows": 4, "restarts": 1, "sweeps": 1, "folds": 2}
@@ -182,4 +183,5 @@ class Trial:
 
 def moments(store: Store, count: int) -> Sequence[int]:
     """So many moments from the first one on; in Postgres, where each takes longer, a few of them."""
-    return range(1, count + 1, 13 if isinstance(store, PostgresStore) else 1)
+    step = 13 if LONG else 21
+    return range(1, count + 1, step if isinstance(store, PostgresStore) else 1)

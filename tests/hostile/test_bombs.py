@@ -37,13 +37,19 @@ grown = peak(resource.RUSAGE_SELF) - own
 print(json.dumps([outcome, grown, peak(resource.RUSAGE_CHILDREN)]))
 """
 # Any ratio, so that nothing but the running count of bytes and the limit of memory stand in the way.
-GENEROUS = Limits(max_bytes=2_000 * MEGABYTE, max_rows=10**6, max_row_bytes=64_000, max_ratio=10**9)
+GENEROUS = Limits(
+    max_bytes=2_000 * MEGABYTE,
+    max_rows=10**6,
+    max_row_bytes=64_000,
+    max_ratio=10**9,
+    max_parquet_memory_bytes=(500 if LONG else 200) * MEGABYTE,
+)
 SECOND = "dictionary of a long text"  # a second dictionary, for the long form
 BOMBS: dict[str, Callable[[], bytes]] = {
     "dictionary": lambda: dictionary_bomb(MEGABYTE, 3_000),
     SECOND: lambda: dictionary_bomb(100 * MEGABYTE, 1_000),
-    "page": lambda: page_bomb(600 * MEGABYTE),
-    "list": lambda: list_bomb((150 if LONG else 80) * MEGABYTE),
+    "page": lambda: page_bomb((600 if LONG else 250) * MEGABYTE),
+    "list": lambda: list_bomb((150 if LONG else 50) * MEGABYTE),
 }
 
 

@@ -68,7 +68,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(
     assert adapter_bytes(out) == adapter_bytes(finished.out)
 
 
-@pytest.mark.parametrize("part", ["before.json", "training.json"])
+@pytest.mark.parametrize("part", [pytest.param("before.json", marks=pytest.mark.long), "training.json"])
 def test_killed_between_two_parts_it_goes_on(
     part: str, finished: Finished, forks: ForkServerContext, tmp_path: Path
 ) -> None:
