@@ -58,7 +58,6 @@ class UploadSettings(_Group):
     max_parquet_memory_bytes: int = Field(
         512_000_000, ge=64_000_000, description="of the process that reads a Parquet file; two run at once"
     )
-    max_reported_faults: int = 100
 
 
 class ServerSettings(_Group):
@@ -120,7 +119,6 @@ class WebhookSettings(_Group):
     allow_http: bool = Field(default=False, description="also send without TLS")
     max_endpoints: int = Field(20, ge=0, description="of one project")
     timeout_seconds: float = Field(20.0, gt=0, le=60, description="for one try, all of it")
-    concurrency: int = Field(16, ge=1, description="tries under way at once in one worker process")
     poll_seconds: float = Field(1.0, gt=0, description="how often a worker process looks for something to send")
 
     @field_validator("allowed_networks")

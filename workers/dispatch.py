@@ -13,6 +13,7 @@ from service.webhooks.dispatch import deliver
 
 logger = structlog.get_logger(__name__)
 
+AT_ONCE = 16  # tries under way in one worker process
 PER_WEBHOOK = 4  # tries under way at once to one endpoint, so that a slow one holds up itself and not the others
 LEASE_MARGIN_SECONDS = 40.0  # beyond a try's own time: for a database that takes long to hear how it went
 
@@ -48,7 +49,7 @@ class WebhookDispatch:
 
     async def _claim(self, under_way: int) -> list[DueDelivery]:
         """As many messages as there is room for."""
-        free = self._settings.concurrency - under_way
+        free = AT_ONCE - under_way
         if free <= 0:
             return []
         lease_seconds = self._settings.timeout_seconds + LEASE_MARGIN_SECONDS

@@ -55,7 +55,6 @@ async def create_job(
         store,
         application.scorers,
         idempotency_key=key,
-        max_reported_faults=application.settings.upload.max_reported_faults,
     )
     headers = {"Location": f"/v1/jobs/{receipt.job.id}", "Retry-After": _POLL_SECONDS}
     if receipt.replayed:
@@ -73,7 +72,6 @@ async def estimate_job(submission: TheSubmission, application: TheApplication) -
         submission.config,
         submission.source,
         application.scorers,
-        max_reported_faults=application.settings.upload.max_reported_faults,
         check_wanted=submission.check_wanted,
     )
     found = await submission.while_wanted(work)

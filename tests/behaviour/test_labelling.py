@@ -38,7 +38,7 @@ async def labelled(scorer: Scorer) -> list[str]:
     rows = InlineSource([{"text": text} for text in TEXTS], LIMITS)
     scorers = ConfiguredScorers({"default": scorer})
     project_store = CallerStore(store, LOCAL_CALLER)
-    receipt = await submit(CONFIG, rows, project_store, scorers, idempotency_key=None, max_reported_faults=10)
+    receipt = await submit(CONFIG, rows, project_store, scorers, idempotency_key=None)
     while (claimed := await _claimed(store)) is not None:
         await run_shard(store, scorer, claimed, checkpoint_seconds=0.0, stop=asyncio.Event())
     return await _labels(store, receipt.job.id)

@@ -134,7 +134,7 @@ class Trial:
         scorers = ConfiguredScorers({"default": NoisyScorer(self.backend)})
         source = InlineSource(rows, LIMITS)
         project_store = CallerStore(self.store, self.caller)
-        receipt = await submit(config, source, project_store, scorers, idempotency_key=None, max_reported_faults=10)
+        receipt = await submit(config, source, project_store, scorers, idempotency_key=None)
         return receipt.job.id
 
     async def ended(self, job_id: JobId, **moment: Any) -> tuple[Job, list[LabelState]]:

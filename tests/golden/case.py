@@ -106,7 +106,6 @@ async def submitted(
         CallerStore(store, LOCAL_CALLER),
         ConfiguredScorers({"default": DeterministicScorer()}),
         idempotency_key=idempotency_key,
-        max_reported_faults=10,
     )
     return receipt.job.id
 

@@ -64,7 +64,6 @@ async def _reported(case: Case) -> Report:
         project_store,
         ConfiguredScorers({"default": scorer}, {"default": trainer} if trainer else {}),
         idempotency_key=None,
-        max_reported_faults=10,
     )
     while (claimed := await _claim(store)) is not None:
         await _run(store, scorer, trainer, claimed)

@@ -21,10 +21,13 @@ class SourceRow:
     fields: Mapping[str, Any]
 
 
+MAX_REPORTED = 100  # faults that one answer names
+
+
 class FaultLog:
     """Collects the faults of a data set (the first in full, the others as counts) and the assumptions in reading it."""
 
-    def __init__(self, max_reported: int) -> None:
+    def __init__(self, max_reported: int = MAX_REPORTED) -> None:
         self.arrow_schema: bytes | None = None  # the columns' types, if the file has them (KeptTypes of the intake)
         self.doubt_about_names: str | None = None  # why the header may be a row instead of names, and what to do
         self._assumptions: dict[str, None] = {}

@@ -70,12 +70,12 @@ class Survey:
         return len(self.lines)
 
 
-def survey_rows(source: RowSource, task: Task, *, max_reported_faults: int) -> Survey:
+def survey_rows(source: RowSource, task: Task) -> Survey:
     """Read and check every row. Raises InvalidDataset, PayloadTooLarge and UnsupportedFormat.
 
     It keeps only numbers, ids and relation keys in memory. Call it in a thread, since it computes for long.
     """
-    faults = FaultLog(max_reported_faults)
+    faults = FaultLog()
     surveyor = _Surveyor(task, faults)
     seen = False
     for row in source.rows(faults):

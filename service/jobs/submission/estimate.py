@@ -49,7 +49,6 @@ async def estimate(
     source: RowSource,
     scorers: Scorers,
     *,
-    max_reported_faults: int,
     check_wanted: Callable[[], None] = never_cancelled,
 ) -> Estimate:
     """Check the data set as for a job and predict its cost; `check_wanted` may raise an error to end the prediction.
@@ -57,7 +56,7 @@ async def estimate(
     Raises InvalidDataset, PayloadTooLarge, UnsupportedFormat, ModelNotFound and BackendError.
     """
     source = without_earlier_results(source, config.earlier_results)
-    prepared = await prepare(config, source, scorers, max_reported_faults=max_reported_faults)
+    prepared = await prepare(config, source, scorers)
     return await to_thread.run_sync(lambda: _estimate(prepared, check_wanted))
 
 

@@ -34,18 +34,18 @@ class Preparation:
     advice: tuple[str, ...] = ()  # how to make the backend faster or its scores steadier
 
 
-async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max_reported_faults: int) -> Preparation:
+async def prepare(config: JobConfig, source: RowSource, scorers: Scorers) -> Preparation:
     """Check the data set, try the labels and count tokens by the backend, and plan the shards.
 
     Raises InvalidConfig where its strategy cannot train here, InvalidDataset, PayloadTooLarge, UnsupportedFormat,
     ModelNotFound and BackendError.
     """
     scorer = scorers.get(config.model)
-    survey = await to_thread.run_sync(lambda: survey_rows(source, config.task, max_reported_faults=max_reported_faults))
+    survey = await to_thread.run_sync(lambda: survey_rows(source, config.task))
     await check_trainings(config, survey.groups, scorers.trainer(config.model))
     backend = await _fit_backend(scorer, config)
     context_tokens = _context_tokens(backend)
-    faults = FaultLog(max_reported_faults)
+    faults = FaultLog()
     await check_endings(scorer, source, config.task, survey, faults)
     faults.raise_any()
     trial = await try_labels(scorer, config.task, survey)
@@ -60,7 +60,7 @@ async def prepare(config: JobConfig, source: RowSource, scorers: Scorers, *, max
         context=context_tokens,
         prompts_per_query=trial.prompts_per_query,
     )
-    plan = await to_thread.run_sync(lambda: _fitting_plan(config, survey, lengths, FaultLog(max_reported_faults)))
+    plan = await to_thread.run_sync(lambda: _fitting_plan(config, survey, lengths, FaultLog()))
     return Preparation(
         config=config,
         survey=survey,

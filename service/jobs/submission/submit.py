@@ -50,7 +50,6 @@ async def submit(
     scorers: Scorers,
     *,
     idempotency_key: str | None,
-    max_reported_faults: int,
 ) -> Receipt:
     """Check, store and queue a job; stores nothing if there is any fault.
 
@@ -65,7 +64,7 @@ async def submit(
         request = None if idempotency_key is None else _Request(idempotency_key, request_sha256(config, data_sha256))
         receipt = await _replayed(store, request)
         if receipt is None:
-            prepared = await prepare(config, source, scorers, max_reported_faults=max_reported_faults)
+            prepared = await prepare(config, source, scorers)
             backend = await scorers.get(config.model).identify()
             dataset = _new_dataset(prepared, data_sha256)
             receipt = await _store(prepared, source, store, dataset, backend=backend, request=request)

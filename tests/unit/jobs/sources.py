@@ -27,13 +27,13 @@ def config(template: str = "{q} is", *, search: Mapping[str, Any] | None = None,
 
 
 def survey(task: Task, *examples: Any) -> Survey:
-    return survey_rows(source(*examples), task, max_reported_faults=100)
+    return survey_rows(source(*examples), task)
 
 
-def faults_of(task: Task, *examples: Any, max_reported_faults: int = 100) -> list[tuple[int | None, str | None, str]]:
+def faults_of(task: Task, *examples: Any) -> list[tuple[int | None, str | None, str]]:
     """What is wrong with the examples: line, field, message."""
     try:
-        survey_rows(source(*examples), task, max_reported_faults=max_reported_faults)
+        survey_rows(source(*examples), task)
     except InvalidDataset as error:
         return [_as_tuple(fault) for fault in error.faults]
     return []

@@ -69,7 +69,7 @@ class Refusing(CountingScorer):
 async def test_an_estimate_refuses_such_rows_with_the_backends_reason() -> None:
     scorers = ConfiguredScorers({"default": Refusing(BackendRefused("the label 'False' merges"))})
     with pytest.raises(InvalidDataset) as caught:
-        await estimate(config("{q}"), source({"q": "a"}, {"q": "b:"}), scorers, max_reported_faults=9)
+        await estimate(config("{q}"), source({"q": "a"}, {"q": "b:"}), scorers)
     [fault] = caught.value.faults
     assert (fault.line, fault.message) == (2, "behind the end of the row, the label 'False' merges")
 

@@ -10,9 +10,7 @@ from tests.unit.jobs.sources import CountingScorer, config, source
 
 
 async def estimated(chosen: JobConfig, *rows: object) -> Estimate:
-    return await estimate(
-        chosen, source(*rows), ConfiguredScorers({"default": CountingScorer()}), max_reported_faults=9
-    )
+    return await estimate(chosen, source(*rows), ConfiguredScorers({"default": CountingScorer()}))
 
 
 PAIRS = config(
@@ -32,7 +30,7 @@ async def test_rows_groups_shards_and_cost_are_told() -> None:
 
 async def test_advice_about_the_backend_is_among_the_warnings() -> None:
     scorers = ConfiguredScorers({"default": CountingScorer(advice=["launch the server with --fast"])})
-    found = await estimate(PAIRS, source({"a": 1, "b": 2}, {"a": 2, "b": 1}), scorers, max_reported_faults=9)
+    found = await estimate(PAIRS, source({"a": 1, "b": 2}, {"a": 2, "b": 1}), scorers)
     assert found.warnings == ("about the model: launch the server with --fast",)
 
 

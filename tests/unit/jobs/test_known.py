@@ -148,8 +148,7 @@ def test_relations_that_no_labelling_keeps_are_not_the_known_labels_fault() -> N
 
 def test_of_countless_contradictions_the_first_are_told() -> None:
     examples = rows(*["True"] * 2_000, g=1)
-    faults = faults_of(related(GROUPED), *examples, max_reported_faults=3)
-    assert [message for *_, message in faults][-1] == f"and {MAX_CONTRADICTIONS - 3} more"
+    assert len(faults_of(related(GROUPED), *examples)) == MAX_CONTRADICTIONS
 
 
 def test_a_conflict_of_many_rows_names_the_first_lines() -> None:

@@ -43,9 +43,7 @@ class Sceptic(CountingScorer):
 
 async def warnings(scorer: CountingScorer, template: str = "{q} is", **task: Any) -> list[str]:
     """Those about labels alone."""
-    found = await estimate(
-        config(template, **task), source(*ROWS), ConfiguredScorers({"default": scorer}), max_reported_faults=9
-    )
+    found = await estimate(config(template, **task), source(*ROWS), ConfiguredScorers({"default": scorer}))
     return [warning for warning in found.warnings if "label" in warning and "relations" not in warning]
 
 
@@ -53,7 +51,7 @@ async def test_the_estimate_counts_as_many_prompts_for_each_question_as_the_labe
     one, several = Sceptic(1.0), Sceptic(1.0)
     several.prompts_per_row = 5
     first, second = [
-        await estimate(config("{q} is"), source(*ROWS), ConfiguredScorers({"default": scorer}), max_reported_faults=9)
+        await estimate(config("{q} is"), source(*ROWS), ConfiguredScorers({"default": scorer}))
         for scorer in (one, several)
     ]
     assert second.usage.prompts == 5 * first.usage.prompts

@@ -15,12 +15,12 @@ from tests.unit.jobs.sources import CountingScorer, config, source
 
 
 async def prepared(scorer: Scorer, chosen: JobConfig, rows: RowSource) -> Preparation:
-    return await prepare(chosen, rows, ConfiguredScorers({"default": scorer}), max_reported_faults=10)
+    return await prepare(chosen, rows, ConfiguredScorers({"default": scorer}))
 
 
 async def test_an_unknown_model_is_told() -> None:
     with pytest.raises(ModelNotFound):
-        await prepare(config(), source({"q": 1}), ConfiguredScorers({}), max_reported_faults=10)
+        await prepare(config(), source({"q": 1}), ConfiguredScorers({}))
 
 
 async def test_a_backend_that_cannot_score_the_labels_is_refused_with_its_reason() -> None:

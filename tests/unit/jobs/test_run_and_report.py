@@ -38,7 +38,7 @@ async def job(project_store: ProjectStore) -> Job:
     """A queued job of six rows with gold labels."""
     scorers = ConfiguredScorers({"default": DeterministicScorer()})
     chosen = config(gold_field="gold")
-    receipt = await submit(chosen, source(*ROWS), project_store, scorers, idempotency_key=None, max_reported_faults=10)
+    receipt = await submit(chosen, source(*ROWS), project_store, scorers, idempotency_key=None)
     return receipt.job
 
 

@@ -23,7 +23,7 @@ SCORERS = ConfiguredScorers({"default": DeterministicScorer()})
 
 async def submitted(store: MemoryStore, chosen: JobConfig, *rows: Any) -> Receipt:
     project_store = CallerStore(store, LOCAL_CALLER)
-    return await submit(chosen, source(*rows), project_store, SCORERS, idempotency_key=None, max_reported_faults=10)
+    return await submit(chosen, source(*rows), project_store, SCORERS, idempotency_key=None)
 
 
 async def test_a_new_job_is_queued_and_counts_its_rows() -> None:
@@ -41,7 +41,7 @@ async def test_of_a_data_set_with_a_fault_nothing_is_stored() -> None:
 
 async def test_gold_is_taken_out_of_the_row_and_kept_apart_as_it_was_written() -> None:
     rows = source(*ROWS)
-    prepared = await prepare(config(gold_field="gold", id_field="name"), rows, SCORERS, max_reported_faults=10)
+    prepared = await prepare(config(gold_field="gold", id_field="name"), rows, SCORERS)
     first, second = new_rows(prepared, rows)
     assert (first.id, orjson.loads(first.data), first.gold) == ("one", {"q": "a", "name": "one"}, b"true")
     assert (second.id, orjson.loads(second.data), second.gold) == ("two", {"q": "b", "name": "two"}, None)
@@ -49,7 +49,7 @@ async def test_gold_is_taken_out_of_the_row_and_kept_apart_as_it_was_written() -
 
 async def test_rows_without_ids_are_named_by_their_position() -> None:
     rows = source(*ROWS)
-    prepared = await prepare(config(), rows, SCORERS, max_reported_faults=10)
+    prepared = await prepare(config(), rows, SCORERS)
     assert [(row.position, row.id, row.shard) for row in new_rows(prepared, rows)] == [(0, "0", 0), (1, "1", 0)]
 
 

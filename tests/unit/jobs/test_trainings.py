@@ -27,7 +27,7 @@ def pairs(count: int) -> list[dict[str, int]]:
 async def estimated(chosen: JobConfig, *rows: object, trainer: PretendTrainer | None = None) -> Estimate:
     trainers = {} if trainer is None else {"default": trainer}
     scorers = ConfiguredScorers({"default": CountingScorer()}, trainers)
-    return await estimate(chosen, source(*rows), scorers, max_reported_faults=9)
+    return await estimate(chosen, source(*rows), scorers)
 
 
 async def refused(

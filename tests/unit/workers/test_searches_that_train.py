@@ -51,7 +51,7 @@ class Place:
     async def submitted(self, search: dict[str, Any], **more: Any) -> JobId:
         rows = source(*({"q": f"row {number}"} for number in range(ROWS)))
         chosen = config(search=search).model_copy(update=more)
-        receipt = await submit(chosen, rows, self.projects, self.scorers, idempotency_key=None, max_reported_faults=9)
+        receipt = await submit(chosen, rows, self.projects, self.scorers, idempotency_key=None)
         return receipt.job.id
 
     async def labels(self, job_id: JobId) -> dict[Row, Label]:

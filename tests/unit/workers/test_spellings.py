@@ -50,6 +50,6 @@ async def test_a_task_says_whether_all_spellings_of_a_label_count(task: dict[str
     worker = Worker(Application(wired.settings, store, scorers), WorkerId("worker"))
     rows = source(*({"q": f"row {number}"} for number in range(4)))
     project_store = CallerStore(store, LOCAL_CALLER)
-    await submit(config(**task), rows, project_store, scorers, idempotency_key=None, max_reported_faults=10)
+    await submit(config(**task), rows, project_store, scorers, idempotency_key=None)
     assert await worker.work_once()
     assert (scorer.probed, scorer.scored) == ({expected}, {expected})
