@@ -107,7 +107,12 @@ async def asked_for_training(store: Store, caller: Caller = LOCAL_CALLER) -> Job
     """A training of two rows, stored and queued."""
     examples = Artifact("e" * 64, 20)
     new = NewTraining(
-        id=new_training_id(), config={}, base="default", spec={"kind": "label"}, rows=2, examples=examples
+        id=new_training_id(),
+        config={"job_ids": ["job_0"]},
+        base="default",
+        spec={"kind": "label"},
+        rows=2,
+        examples=examples,
     )
     async with store.project_unit(caller) as unit:
         await unit.trainings.add(new)

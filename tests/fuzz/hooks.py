@@ -48,6 +48,17 @@ BEYOND_SCHEMA = (
     "a NUL character",  # in rows, as is the next
     "is beyond 64 bits",
     "this Idempotency-Key was used for another",
+    "there is no job",  # that a training names, as are the next
+    "each may stand there once",
+    "its labels can be learned once",
+    "compares nothing",
+    "says do_not_use",
+    "no rows are left to learn from",
+    "no group of related rows fits",
+    "needs a gold label for every row",
+    "an unlabeled row has no label to learn",
+    "shuffled is the only one",
+    "there is no language model",
 )
 _tally: Counter[tuple[str, str]] = Counter()
 
@@ -65,7 +76,7 @@ def _realistic(draw: st.DrawFn, case: Case) -> Case:
     is_linked = case.meta is not None and case.meta.phase.name is TestPhase.STATEFUL  # ids come from other answers
     for place in () if is_linked else (case.path_parameters, case.query):
         for name in place:
-            if name in KNOWN and case.method != "DELETE":
+            if name in KNOWN and (case.method != "DELETE" or name == "training_id"):
                 place[name] = draw(st.sampled_from(_known(case, name)))
     parts: Any = case.body
     if case.media_type in {FORM, JSON} and isinstance(parts, dict) and "config" in parts:
@@ -73,13 +84,20 @@ def _realistic(draw: st.DrawFn, case: Case) -> Case:
         name, content = read[case.media_type]
         parts.clear()  # changed in its place: a body that is set is checked against the schema, and files fit none
         parts.update({"config": draw(configs()), name: draw(content)})
+    if isinstance(parts, dict) and "job_ids" in parts:
+        parts.clear()
+        asked = {"job_ids": [draw(st.sampled_from(KNOWN["ended"][:2]))], "force": True, "seed": draw(st.integers(0, 9))}
+        parts.update(asked)
     case.freeze_metadata()
     return case
 
 
 def _known(case: Case, name: str) -> list[str]:
     """Values of a parameter that exist; only jobs that have not ended can be paused and resumed."""
-    return KNOWN["waiting" if case.path.endswith(("/pause", "/resume")) else name]
+    if case.method == "DELETE":
+        return KNOWN["deletable_trainings"]  # jobs are made and deleted by what follows the answers
+    waiting = {"job_id": "waiting", "training_id": "waiting_trainings"}
+    return KNOWN[waiting.get(name, name) if case.path.endswith(("/pause", "/resume")) else name]
 
 
 @schemathesis.hook
@@ -87,7 +105,8 @@ def before_call(context: schemathesis.HookContext, case: Case, kwargs: dict[str,
     """Follow only the streams of jobs that have ended, since others have no end."""
     answers = case.operation.definition.raw.get("responses", {})
     has_stream = any(STREAM in answer.get("content", {}) for answer in answers.values())
-    if has_stream and case.path_parameters.get("job_id") not in KNOWN.get("ended", []):
+    ended = {*KNOWN.get("ended", []), *KNOWN.get("ended_trainings", [])}
+    if has_stream and not ended.intersection(case.path_parameters.values()):
         case.headers["Accept"] = JSON
 
 

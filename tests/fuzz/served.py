@@ -10,9 +10,12 @@ from typing import Any
 import httpx
 
 from service.access.issuing import create_key
-from service.records.access import Scope
+from service.artifacts.file_systems import FileSystemArtifacts
+from service.records.access import LOCAL_CALLER, Scope
+from service.records.work import WorkKind, WorkStatus
 from service.storage.store import PostgresStore
 from tests.acceptance.api_process import api_process
+from tests.behaviour.stored import asked_for_training, claim_work
 from tests.support.forked import end, forked
 from tests.unit.api.harness import CONFIG, pairs
 
@@ -24,6 +27,7 @@ SETTINGS = {
     "ICM_LOG_LEVEL": "WARNING",
     "ICM_WEBHOOKS__MAX_ENDPOINTS": "1000000",
     "ICM_BACKENDS": json.dumps([{"name": "default", "kind": "deterministic"}]),
+    "ICM_TRAINING__BASES": json.dumps({"default": "none"}),  # nobody trains: no worker here is for it
 }
 
 
@@ -39,21 +43,24 @@ class Served:
 @asynccontextmanager
 async def served(database_url: str, log: Path) -> AsyncIterator[Served]:
     """With jobs that have succeeded, been cancelled and been paused, and a webhook."""
+    artifacts = log.parent / "artifacts"
+    settings = {**SETTINGS, "ICM_TRAINING__ARTIFACTS": str(artifacts)}
     store = PostgresStore(database_url)
     try:
         _, key = await create_key(store, project="default", name="fuzz", scopes=(Scope.ADMIN,))
+        async with api_process(database_url, log=log, settings=settings) as api:
+            with _worker(database_url):
+                api.client.headers["Authorization"] = f"Bearer {key.text}"
+                trainings = await _trainings(store, FileSystemArtifacts(str(artifacts)), log.parent)
+                yield Served(str(api.client.base_url), key.text, await _things(api.client) | trainings)
     finally:
         await store.close()
-    async with api_process(database_url, log=log, settings=SETTINGS) as api:
-        with _worker(database_url):
-            api.client.headers["Authorization"] = f"Bearer {key.text}"
-            yield Served(str(api.client.base_url), key.text, await _things(api.client))
 
 
 @contextmanager
 def _worker(database_url: str) -> Iterator[None]:
     environment = {**SETTINGS, "ICM_DATABASE_URL": database_url, "ICM_QUEUE__POLL_SECONDS": "0.2"}
-    process = forked("workers.__main__", environment=environment)
+    process = forked("workers.__main__", "--kinds", "label,deliver", environment=environment)
     try:
         yield
     finally:
@@ -77,6 +84,31 @@ async def _things(client: httpx.AsyncClient) -> dict[str, list[str]]:
         "webhook_id": [webhook_id],
         "delivery_id": [delivery_id],
         "cursor": [jobs["next_cursor"], labels["next_cursor"]],
+    }
+
+
+async def _trainings(store: PostgresStore, artifacts: FileSystemArtifacts, folder: Path) -> dict[str, list[str]]:
+    """One that has succeeded, with what it has left, some that wait and some that were cancelled."""
+    made = folder / "made"
+    made.mkdir(exist_ok=True)
+    (made / "weights").write_bytes(b"1234")
+    done = await asked_for_training(store)
+    work = await claim_work(store, WorkKind.TRAIN)
+    assert work is not None
+    artifact = await artifacts.put(done, made)
+    async with store.worker_unit() as unit:
+        await unit.trainings.finish(work.lease, artifact, manifest={}, report={})
+        await unit.work.finish(work.lease, WorkStatus.SUCCEEDED)
+    waiting, [cancelled, *deletable] = [[await asked_for_training(store) for _ in range(WAITING)] for _ in range(2)]
+    async with store.project_unit(LOCAL_CALLER) as unit:
+        for training_id in (cancelled, *deletable):
+            await unit.trainings.request_cancel(training_id)
+    ended = [done, cancelled]
+    return {
+        "training_id": [*ended],
+        "ended_trainings": [*ended],
+        "waiting_trainings": [*waiting],
+        "deletable_trainings": [*deletable],
     }
 
 
