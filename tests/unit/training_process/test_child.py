@@ -43,6 +43,14 @@ async def ran(folder: Path, heard: Heard, *steps: str) -> TrainingOutcome:
     return await child.run(heard, heard.stop)
 
 
+async def has_ended(pid: int) -> bool:
+    """Whether the process ends in time; a signal to kill takes the system a moment."""
+    async with asyncio.timeout(10.0):
+        while is_running(pid):  # noqa: ASYNC110 - the system tells nobody else
+            await asyncio.sleep(0.01)
+    return True
+
+
 def is_running(pid: int) -> bool:
     """A process that was killed may be left as a zombie by whoever adopted it."""
     try:
@@ -77,7 +85,7 @@ async def test_one_that_does_not_stop_in_time_is_killed(tmp_path: Path) -> None:
     heard = Heard(stop_at="waiting")
     outcome = await ran(tmp_path, heard, "deaf", "wait")
     assert outcome.end is TrainingEnd.STOPPED
-    assert not is_running(heard.pid())
+    assert await has_ended(heard.pid())
 
 
 async def test_stopped_before_it_began_it_is_not_started(tmp_path: Path) -> None:
@@ -117,7 +125,7 @@ async def test_it_waits_while_another_process_trains_in_the_folder(tmp_path: Pat
 async def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
     heard = Heard()
     assert (await ran(tmp_path, heard, "leave", "finish")).end is TrainingEnd.FINISHED
-    assert not is_running(heard.pid())
+    assert await has_ended(heard.pid())
 
 
 async def test_a_listener_that_fails_ends_it(tmp_path: Path) -> None:
@@ -130,7 +138,7 @@ async def test_a_listener_that_fails_ends_it(tmp_path: Path) -> None:
     child = TrainingChild(tmp_path, {"base": "deaf\nwait"}, limits=LIMITS, program=PROGRAM)
     with pytest.raises(RuntimeError, match="no more"):
         await child.run(refuse, asyncio.Event())
-    assert not is_running(pids[0])
+    assert await has_ended(pids[0])
 
 
 async def test_a_cancelled_supervisor_leaves_nothing(tmp_path: Path) -> None:
@@ -141,7 +149,7 @@ async def test_a_cancelled_supervisor_leaves_nothing(tmp_path: Path) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not is_running(heard.pid())
+    assert await has_ended(heard.pid())
 
 
 async def test_it_sees_no_setting_of_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
