@@ -70,12 +70,12 @@ def parsed_kinds(text: str) -> tuple[WorkKind, ...]:
     return tuple(known[name] for name in names)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Read the settings from the environment and work."""
     parser = ArgumentParser(prog="python -m workers", description=__doc__)
     told = f"which work it does, separated by commas, out of {','.join(all_kinds())} (default: all)"
     parser.add_argument("--kinds", type=parsed_kinds, default=all_kinds(), metavar="KINDS", help=told)
-    kinds: Sequence[WorkKind] = parser.parse_args().kinds
+    kinds: Sequence[WorkKind] = parser.parse_args(arguments).kinds
     settings = settings_of_process()
     configure_logging(settings.log_format, settings.log_level)
     with sent_traces("icm-worker", settings.telemetry.otlp_endpoint):

@@ -93,9 +93,11 @@ def _realistic(draw: st.DrawFn, case: Case) -> Case:
 
 
 def _known(case: Case, name: str) -> list[str]:
-    """Values of a parameter that exist; only jobs that have not ended can be paused and resumed."""
+    """Values of a parameter that exist; only jobs that have not ended can be paused and resumed, only finished trainings have files."""
     if case.method == "DELETE":
         return KNOWN["deletable_trainings"]  # jobs are made and deleted by what follows the answers
+    if name == "training_id" and case.path.endswith(("/report", "/adapter")):
+        return KNOWN["finished_trainings"]
     waiting = {"job_id": "waiting", "training_id": "waiting_trainings"}
     return KNOWN[waiting.get(name, name) if case.path.endswith(("/pause", "/resume")) else name]
 

@@ -60,7 +60,7 @@ async def served(database_url: str, log: Path) -> AsyncIterator[Served]:
 @contextmanager
 def _worker(database_url: str) -> Iterator[None]:
     environment = {**SETTINGS, "ICM_DATABASE_URL": database_url, "ICM_QUEUE__POLL_SECONDS": "0.2"}
-    process = forked("workers.__main__", "--kinds", "label,deliver", environment=environment)
+    process = forked("workers.__main__", ["--kinds", "label,deliver"], environment=environment)
     try:
         yield
     finally:
@@ -107,6 +107,7 @@ async def _trainings(store: PostgresStore, artifacts: FileSystemArtifacts, folde
     return {
         "training_id": [*ended],
         "ended_trainings": [*ended],
+        "finished_trainings": [done],
         "waiting_trainings": [*waiting],
         "deletable_trainings": [*deletable],
     }
