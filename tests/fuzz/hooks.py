@@ -93,7 +93,7 @@ def _realistic(draw: st.DrawFn, case: Case) -> Case:
 
 
 def _known(case: Case, name: str) -> list[str]:
-    """Values of a parameter that exist; only jobs that have not ended can be paused and resumed, only finished trainings have files."""
+    """Values of a parameter that exist: to pause and resume, what has not ended; to read files, finished trainings."""
     if case.method == "DELETE":
         return KNOWN["deletable_trainings"]  # jobs are made and deleted by what follows the answers
     if name == "training_id" and case.path.endswith(("/report", "/adapter")):
