@@ -37,7 +37,7 @@ async def test_a_postgres_that_is_killed_in_every_way_comes_back_and_nothing_is_
     outcome = await kill_postgres(durable, faults=3)
     assert_polite(outcome)
     assert (
-        sum("is back" in line for line in durable.said[before:]) == 2
+        sum("runs again" in line for line in durable.said[before:]) == 2
     )  # the death of a session is made good by Postgres itself
 
 
