@@ -45,7 +45,7 @@ def train(  # noqa: PLR0913 - each is an option that people give
     api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
-    """Train a language model on the labels of finished jobs, and print its id."""
+    """Train a language model on the labels of finished jobs; print its id."""
     given: dict[str, Any] = {"base": base, "epochs": epochs, "rank": rank, "learning_rate": learning_rate}
     settings = {name: value for name, value in given.items() if value is not None}
     settings |= {"kind": kind.value, "seed": seed, "force": force, "controls": control or []}
@@ -68,7 +68,7 @@ def trainings(
     api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
-    """List trainings, newest first; with --json one line for each."""
+    """List trainings, newest first; --json prints one line for each."""
     table = plain_table("id", "status", "rows", "steps", "created")
     with Client(url, api_key=api_key) as client:
         for _, training in zip(range(limit), client.trainings.list(status=status), strict=False):
@@ -89,7 +89,7 @@ def adapters(
     api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
-    """Download what a training has trained into a new folder."""
+    """Download the files of a finished training into a new folder."""
     check_folder(output, "--output")
     with Client(url, api_key=api_key) as client:
         client.trainings.adapter(training_id, to=output)
