@@ -4,7 +4,6 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from random import Random
 from typing import Any
 
@@ -24,7 +23,7 @@ from service.placeholders import template_fields
 from service.relations.columns import UnusableValue
 from service.relations.relation import RelationCount
 from service.search.predictions.prompt_tree import ending
-from service.values import as_text, is_blank
+from service.values import as_text, is_blank, nearest
 
 RESULT_COLUMNS = ("icm_label", "icm_confidence", "icm_margin", "icm_status")
 RAW_PROBABILITY = "icm_raw_probability"  # only on request; not reserved, since older data sets may have the column
@@ -228,7 +227,7 @@ class _Surveyor:
 
     def _meant(self, field: str) -> str:
         """The column whose name is most like this one, for a message."""
-        near = get_close_matches(field, list(self._checks.columns)[:MAX_COLUMNS], 1)
+        near = nearest(field, list(self._checks.columns)[:MAX_COLUMNS])
         return f" (did you mean {near[0]!r}?)" if near else ""
 
     def _column_names(self) -> str:

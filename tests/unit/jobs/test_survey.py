@@ -202,6 +202,8 @@ def test_a_column_that_no_row_has_is_told_with_the_one_that_is_most_like_it() ->
     [(_, field, message)] = faults_of(config("{qestion}").task, {"question": "x", "label": 1})
     assert field == "qestion"
     assert "did you mean 'question'?" in message
+    [(_, _, message)] = faults_of(config("{q}").task, {"Q": "x", "label": 1})
+    assert "did you mean 'Q'?" in message, "whatever the case"
 
 
 def test_names_that_may_be_none_are_doubted_once_for_all_fields_that_no_row_has() -> None:
