@@ -189,8 +189,6 @@ class TrainingSettings(_Group):
         scheme, colon, _ = value.partition(":")
         if colon and _SCHEME.fullmatch(scheme) and not _PLACE.fullmatch(value):
             raise ValueError(f"must be a folder, or a URL with a place in it such as s3://bucket; {value!r} is neither")
-        if not colon and value and Path(value).expanduser().is_file():
-            raise ValueError(f"must be a folder; {value!r} is a file")
         return value
 
 
@@ -286,7 +284,7 @@ def read_settings(**given: object) -> Settings:
         variables = list(_without_json(named[1])) if named else []
         faults = [Fault("is not valid JSON", field=name) for name in variables]
         raise InvalidConfig(_UNUSABLE, faults or [Fault("one is not valid JSON")]) from None
-    if faults := list(_misspelt()):
+    if faults := [*_misspelt(), *_files_for_folders(settings)]:
         raise InvalidConfig(_UNUSABLE, faults)
     return settings
 
@@ -323,6 +321,16 @@ def _misspelt() -> Iterator[Fault]:
         unknown = name.startswith("ICM_") and nested and group.lower() not in Settings.model_fields
         if unknown or name in meant:
             yield Fault(_no_such_setting(meant.get(name, name)), field=name)
+
+
+def _files_for_folders(settings: Settings) -> Iterator[Fault]:
+    """Files where a process is to make a folder."""
+    for name, place in (
+        ("ICM_DATA_DIR", str(settings.data_dir)),
+        ("ICM_TRAINING__ARTIFACTS", settings.artifacts_place),
+    ):
+        if Path(place).expanduser().is_file():
+            yield Fault(f"must be a folder; {place!r} is a file", field=name)
 
 
 def _no_such_setting(name: str) -> str:

@@ -119,6 +119,7 @@ def test_variables_of_others_are_none_of_its_business(monkeypatch: pytest.Monkey
         ("ICM_TRAINING__ARTIFACTS", "s3://", "must be a folder, or a URL"),
         ("ICM_TRAINING__ARTIFACTS", "gs:/bucket", "must be a folder, or a URL"),
         ("ICM_TRAINING__ARTIFACTS", __file__, "is a file"),
+        ("ICM_DATA_DIR", __file__, "is a file"),
     ],
 )
 def test_what_trainings_cannot_use_is_told_by_its_variable(
