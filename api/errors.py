@@ -60,7 +60,6 @@ STATUS_OF: Mapping[type[errors.ServiceError], int] = {
     errors.BackendRefused: 422,
     errors.LabelUnreachable: 422,
     errors.BackendChanged: 409,
-    errors.TrainingFailed: 502,
     errors.CheckpointTooNew: 409,
     errors.RequestTooSlow: 408,
     errors.Overloaded: 503,
@@ -145,7 +144,10 @@ def service_problem(request_id: str, error: errors.ServiceError) -> Response:
 
 
 def _detail(error: errors.ServiceError) -> str:
-    """The error's text; addresses and files of the database go to the log alone."""
+    """The error's text; addresses and files on our side go to the log alone."""
+    if isinstance(error, errors.ArtifactsUnavailable):
+        structlog.get_logger("api").warning("the files of trainings cannot be reached", reason=str(error))
+        return "the place for the files of trainings cannot be reached; the log has the reason under this request id"
     if not isinstance(error, errors.StorageUnavailable):
         return str(error)
     structlog.get_logger("api").warning("the database does not do what was asked", reason=str(error))

@@ -32,6 +32,7 @@ from icm.requests import (
     RECONNECT_SECONDS,
     TIMEOUT,
     Requests,
+    usable_url,
     with_key,
 )
 from icm.retries import Outcome, RetryPolicy
@@ -60,7 +61,7 @@ class AsyncClient(Requests):
     ) -> None:
         super().__init__(retries)
         self._http = httpx.AsyncClient(
-            base_url=url, headers=with_key(headers, api_key), timeout=timeout, transport=transport
+            base_url=usable_url(url), headers=with_key(headers, api_key), timeout=timeout, transport=transport
         )
 
     async def __aenter__(self) -> Self:

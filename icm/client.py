@@ -31,6 +31,7 @@ from icm.requests import (
     RECONNECT_SECONDS,
     TIMEOUT,
     Requests,
+    usable_url,
     with_key,
 )
 from icm.retries import Outcome, RetryPolicy
@@ -61,7 +62,7 @@ class Client(Requests):
     ) -> None:
         super().__init__(retries)
         self._http = httpx.Client(
-            base_url=url, headers=with_key(headers, api_key), timeout=timeout, transport=transport
+            base_url=usable_url(url), headers=with_key(headers, api_key), timeout=timeout, transport=transport
         )
 
     def __enter__(self) -> Self:

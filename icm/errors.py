@@ -4,6 +4,7 @@ IcmError
 ├── ApiError            the service refused, with the reason
 ├── OnlyTheClient       a command needs parts of the service that are not installed
 ├── UnusableKey         the API key has characters that no request can carry
+├── UnusableUrl         what was given as the service's address is none
 ├── UnsendableData      the client cannot send a value; with row and column
 ├── DamagedDownload     an archive differs from the service's hash, or contains something unsafe
 ├── MissingLibrary      the caller wants a table of a library that is not installed
@@ -43,6 +44,10 @@ class ServerUnreachable(IcmError):
 
 class UnusableKey(IcmError, ValueError):
     """The API key has characters that no request can carry; the text does not repeat it."""
+
+
+class UnusableUrl(IcmError, ValueError):
+    """The address of the service lacks http:// or a host."""
 
 
 class UnsendableData(IcmError, ValueError, TypeError):

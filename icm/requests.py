@@ -12,7 +12,7 @@ from icm.calls import trainings as training_calls
 from icm.calls.call import Call
 from icm.data.files import result_format_of
 from icm.documents import Job, Training
-from icm.errors import UnusableKey
+from icm.errors import UnusableKey, UnusableUrl
 from icm.flows import Flow, exchange, until_final
 from icm.retries import RetryPolicy
 
@@ -24,6 +24,17 @@ PAGE_SIZE = 500
 TIMEOUT = httpx.Timeout(30.0, connect=5.0, read=300.0)  # the service checks a large data set before it answers
 EVENTS_TIMEOUT = httpx.Timeout(30.0, connect=5.0, read=60.0)  # the service sends a comment every 15 s
 RECONNECT_SECONDS = 1.0
+
+
+def usable_url(url: str) -> str:
+    """The address of the service as it was given. Raises UnusableUrl where it lacks http:// or a host."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        parsed = httpx.URL()
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise UnusableUrl(f"{url!r} is no address of a service: write it as {DEFAULT_URL}, with http:// or https://")
+    return url
 
 
 def with_key(headers: Mapping[str, str] | None, api_key: str | None) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from icm.calls import trainings as calls
 from icm.calls.call import Call, Document, Page
-from icm.data.archives import unpack
+from icm.data.archives import check_new, unpack
 from icm.documents import Training
 from icm.pace import run
 
@@ -64,6 +64,7 @@ class Trainings:
 
     def adapter(self, training_id: str, *, to: str | Path) -> Path:
         """Download what was trained into a new folder, which appears once it is whole. Raises DamagedDownload."""
+        check_new(Path(to))  # before gigabytes are on their way
         sha256 = calls.sha256_of(self.get(training_id))
         with TemporaryDirectory() as folder:
             archive = self._make(calls.adapter(training_id, Path(folder) / _ARCHIVE))

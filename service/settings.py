@@ -3,10 +3,13 @@
 Nested groups are written with two underscores: `ICM_QUEUE__LEASE_SECONDS=30`.
 """
 
+import json
+import os
 import re
+from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_origin
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
@@ -14,8 +17,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from service.errors import Fault, InvalidConfig
 from service.scoring.kinds import DEFAULT, KINDS, Backend
+from service.values import nearest
 
 _HOST_NAME = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|[0-9a-f]*:[0-9a-f:.]+")
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+")
+_PLACE = re.compile(r"(?:s3|gs|gcs|abfs|abfss|hdfs|viewfs|file)://.*[^/:].*")  # what pyarrow.fs reaches
 
 
 class _Group(BaseModel):
@@ -166,6 +173,22 @@ class TrainingSettings(_Group):
     threads: int = Field(1, ge=1, description="of torch on the CPU; more than 1 gives other bytes")
     at_once: int = Field(1, ge=1, description="trainings of searches side by side in one worker process")
 
+    @field_validator("bases")
+    @classmethod
+    def _are_named(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, base in value.items():
+            if not name.strip() or not base.strip():
+                raise ValueError(f"must give {name!r} the folder of a language model or its name on the hub")
+        return value
+
+    @field_validator("artifacts")
+    @classmethod
+    def _is_a_place(cls, value: str) -> str:
+        scheme, colon, _ = value.partition(":")
+        if colon and _SCHEME.fullmatch(scheme) and not _PLACE.fullmatch(value):
+            raise ValueError(f"must be a folder, or a URL with a place in it such as s3://bucket; {value!r} is neither")
+        return value
+
 
 class TelemetrySettings(_Group):
     """Traces by OpenTelemetry, which need the extra `telemetry`; its own variables (OTEL_...) hold besides."""
@@ -248,16 +271,69 @@ class Settings(BaseSettings):
 def read_settings(**given: object) -> Settings:
     """The environment's settings, and those that are given. Raises InvalidConfig, which names each one at fault."""
     try:
-        return Settings(**given)  # type: ignore[arg-type]  # what does not fit is told
+        settings = Settings(**given)  # type: ignore[arg-type]  # what does not fit is told
     except ValidationError as error:
         faults = [
             _fault(found) for found in error.errors(include_url=False, include_context=False, include_input=False)
         ]
-        raise InvalidConfig("the settings cannot be used", faults) from None
+        raise InvalidConfig(_UNUSABLE, faults) from None
     except SettingsError as error:
         named = re.search(r'field "(\w+)"', str(error))
-        variable = f"ICM_{named[1].upper()}" if named else None
-        raise InvalidConfig("the settings cannot be used", [Fault("is not valid JSON", field=variable)]) from None
+        variables = list(_without_json(named[1])) if named else []
+        faults = [Fault("is not valid JSON", field=name) for name in variables]
+        raise InvalidConfig(_UNUSABLE, faults or [Fault("one is not valid JSON")]) from None
+    if faults := [*_misspelt(), *_files_for_folders(settings)]:
+        raise InvalidConfig(_UNUSABLE, faults)
+    return settings
+
+
+_UNUSABLE = "the settings cannot be used"
+_GROUPS = {
+    name: field.annotation.model_fields
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, _Group)
+}
+_VARIABLES = [f"ICM_{group}__{name}".upper() for group, fields in _GROUPS.items() for name in fields]
+
+
+def _without_json(setting: str) -> Iterator[str]:
+    """The variables of this setting that hold JSON by their type and not in fact."""
+    for name, value in os.environ.items():
+        head, _, inner = name.lower().removeprefix("icm_").partition("__")
+        field = _GROUPS.get(head, {}).get(inner)
+        if head == setting and (not inner or (field is not None and get_origin(field.annotation) is dict)):
+            try:
+                json.loads(value)
+            except ValueError:
+                yield name.upper()
+
+
+def _misspelt() -> Iterator[Fault]:
+    """Variables that would be passed over: of a group that there is not, or with one underscore where two belong.
+
+    Others that begin with ICM_ are none of ours to judge: the command line has some, and Kubernetes sets ICM_PORT_...
+    """
+    meant = {name.replace("__", "_"): name for name in _VARIABLES}
+    for name in map(str.upper, os.environ):
+        group, nested, _ = name.removeprefix("ICM_").partition("__")
+        unknown = name.startswith("ICM_") and nested and group.lower() not in Settings.model_fields
+        if unknown or name in meant:
+            yield Fault(_no_such_setting(meant.get(name, name)), field=name)
+
+
+def _files_for_folders(settings: Settings) -> Iterator[Fault]:
+    """Files where a process is to make a folder."""
+    for name, place in (
+        ("ICM_DATA_DIR", str(settings.data_dir)),
+        ("ICM_TRAINING__ARTIFACTS", settings.artifacts_place),
+    ):
+        if Path(place).expanduser().is_file():
+            yield Fault(f"must be a folder; {place!r} is a file", field=name)
+
+
+def _no_such_setting(name: str) -> str:
+    near = nearest(name, _VARIABLES)
+    return f"there is no such setting; did you mean {near[0]}?" if near else "there is no such setting"
 
 
 def settings_of_process() -> Settings:
@@ -271,7 +347,6 @@ def settings_of_process() -> Settings:
 
 # What pydantic calls its errors, in words that do not need it.
 _SAID_OTHERWISE = {
-    "extra_forbidden": "there is no such setting",
     "missing": "is missing",
     "string_type": "must be text",
     "int_type": "must be a whole number",
@@ -282,6 +357,7 @@ _SAID_OTHERWISE = {
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
     "tuple_type": "must be a list",
+    "dict_type": 'must be an object, such as {"default": "..."}',
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",
     "union_tag_invalid": f"must be {', '.join(map(repr, list(KINDS)[:-1]))} or {list(KINDS)[-1]!r}",
@@ -296,5 +372,7 @@ def _fault(found: ErrorDetails) -> Fault:
     name = "ICM_" + str(first).upper().removeprefix("ICM_")
     for part in inner:
         name += f"[{part}]" if isinstance(part, int) else f".{part}" if "[" in name else f"__{part.upper()}"
+    if found["type"] == "extra_forbidden":
+        return Fault("there is no such setting" if "[" in name else _no_such_setting(name), field=name)
     plain = found["msg"].removeprefix("Value error, ").replace("Input should be ", "must be ")
     return Fault(_SAID_OTHERWISE.get(found["type"], plain), field=name)

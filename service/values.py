@@ -1,9 +1,13 @@
 """What a cell of a data set reads like."""
 
 import unicodedata
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 _INVISIBLE = ("Cc", "Cf")  # controls and format characters, such as the zero-width space and the byte order mark
+_MISSING = frozenset({"na", "n/a", "#n/a", "<na>", "nan", "null", "none", "nil", "\\n"})
+_FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"  # letters and marks by category, of which nothing shows
 
 
 def as_text(value: Any) -> str:
@@ -18,4 +22,18 @@ def is_blank(value: Any) -> bool:
     """
     if not isinstance(value, str):
         return value is None
-    return all(character.isspace() or unicodedata.category(character) in _INVISIBLE for character in value)
+    return all(
+        character.isspace() or character in _FILLERS or unicodedata.category(character) in _INVISIBLE
+        for character in value
+    )
+
+
+def says_missing(value: Any) -> bool:
+    """Whether a cell holds one of the words by which programs write that nothing is there, such as R's NA."""
+    return isinstance(value, str) and value.strip().casefold() in _MISSING
+
+
+def nearest(name: str, names: Iterable[str]) -> list[str]:
+    """The one of `names` that somebody meant by `name`, whatever its case; none where none is similar."""
+    by_fold = {known.casefold().strip(): known for known in names}
+    return [by_fold[fold] for fold in get_close_matches(name.casefold().strip(), by_fold, 1)]

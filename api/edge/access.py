@@ -24,7 +24,7 @@ from service.errors import HostNotAllowed, NotAuthenticated, ServiceError
 from service.records.access import Caller
 
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/=-]+) *", re.IGNORECASE)
-_OTHER_HEADERS = ("x-api-key", "api-key")  # where other services look for keys
+_OTHER_HEADERS = ("x-api-key", "api-key", "x-auth-token", "x-access-token")  # where other services look for keys
 _HOW_TO_SEND = "send `Authorization: Bearer icm_...`, the key without quotes"
 _QUERY_NAMES = re.compile(r"(?:^|&)(?:api[_-]?key|access[_-]?token)=", re.IGNORECASE)
 

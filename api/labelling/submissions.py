@@ -1,6 +1,7 @@
 """Read the body of a submission: a multipart upload, or JSON with inline examples."""
 
 import asyncio
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -209,7 +210,9 @@ async def _config_part(raw: UploadFile | str | None) -> JobConfig:
         raw = (await raw.read()).decode("utf-8", errors="surrogateescape")
     if raw is None:
         return _config({})
-    return _config({"config": await _json(raw.encode("utf-8", errors="surrogateescape"), "config")})
+    return _config(
+        {"config": await _json(raw.encode("utf-8", errors="surrogateescape").removeprefix(BOM_UTF8), "config")}
+    )
 
 
 def _config(content: dict[str, Any]) -> JobConfig:

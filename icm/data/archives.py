@@ -5,30 +5,61 @@ import os
 import shutil
 import tarfile
 import uuid
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from icm.errors import DamagedDownload
+
+_NOT_WHOLE = "what was downloaded is no whole archive; download it again"
+
+
+def check_new(folder: Path) -> None:
+    """Raises FileExistsError where something is there already, a link that leads nowhere included."""
+    if os.path.lexists(folder):
+        raise FileExistsError(f"{folder} is there already; name a new folder")
 
 
 def unpack(archive: Path, folder: Path, sha256: str | None) -> None:
     """Write the files of an archive into a new folder, which appears once they are whole.
 
-    Only plain files below the folder are written, whatever the archive says (PEP 706). Raises DamagedDownload where
-    it says otherwise, or where the files are not those of this content hash; FileExistsError where the folder is there.
+    The archive is a plain tar. Only plain files below the folder are written, whatever it says (PEP 706). Raises
+    DamagedDownload where it says otherwise, or where the files are not those of this content hash; FileExistsError
+    where the folder is there.
     """
-    if folder.exists():
-        raise FileExistsError(f"{folder} is there already; name a new folder")
+    check_new(folder)
     staged = folder.with_name(f".{uuid.uuid4().hex}.part")
     try:
-        with tarfile.open(archive) as tar:
-            tar.extractall(staged, filter="data")
+        staged.mkdir(parents=True)
+        with tarfile.open(archive, "r:") as tar:
+            _check_names(tar)
+            tar.extractall(staged, filter=_plain_file)  # noqa: S202 - the filter is stricter than "data"
         if sha256 is not None and _content_sha256(staged) != sha256:
             raise DamagedDownload(f"the files are not those of {sha256}; download them again")
         staged.rename(folder)
     except (tarfile.TarError, EOFError) as error:
-        raise DamagedDownload(f"the archive cannot be unpacked: {error}") from error
+        raise DamagedDownload(_NOT_WHOLE) from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+
+
+def _check_names(tar: tarfile.TarFile) -> None:
+    """Raises DamagedDownload where a name is there twice, or is that of a file and of a folder."""
+    names = [PurePosixPath(member.name) for member in tar if not member.isdir()]
+    folders = {parent for name in names for parent in name.parents}
+    if len(set(names)) < len(names) or folders.intersection(names):
+        raise DamagedDownload("the archive has two files in one place; nothing was unpacked")
+
+
+def _plain_file(member: tarfile.TarInfo, place: str) -> tarfile.TarInfo | None:
+    """The member as it may be written. Raises DamagedDownload for links, devices, holes and places elsewhere."""
+    is_plain = (member.isfile() and not member.issparse()) or member.isdir()
+    if not is_plain or PurePosixPath(member.name).is_absolute():
+        raise DamagedDownload(f"the archive holds {member.name!r}, which is no plain file of it; nothing was unpacked")
+    try:
+        return tarfile.data_filter(member, place)
+    except tarfile.FilterError as error:
+        raise DamagedDownload(
+            f"the archive reaches outside its folder by {member.name!r}; nothing was unpacked"
+        ) from error
 
 
 def _content_sha256(folder: Path) -> str:

@@ -201,7 +201,6 @@ def _environment(stack: Stack, backends: Backends) -> dict[str, str]:
         "ICM_DATA_DIR": str(options.data_folder),
         "ICM_HOST": options.host,
         "ICM_PORT": str(options.port),
-        **training_bases(options),
         "NO_PROXY": ",".join(filter(None, without_proxy)),
         **training_bases(options),
         **api_settings(options),

@@ -29,6 +29,9 @@ _OTHERS = {
     b"\x89HDF": ("an HDF5 file", "write it as Parquet"),
     b"\x93NUMPY": ("a NumPy file", "write it as Parquet or JSON lines"),
     b"SQLite format 3": ("an SQLite database", "export the table as CSV"),
+    b"\x80\x04\x95": ("a Python pickle", "write it as Parquet or JSON lines"),
+    b"\x80\x05\x95": ("a Python pickle", "write it as Parquet or JSON lines"),
+    b"{\\rtf": ("a text in RTF", "save it as CSV in UTF-8"),
     b"%PDF": ("a PDF document", "send its texts as JSON lines or CSV"),
     b"BZh": ("packed by bzip2", "unpack it, or pack it by gzip"),
     b"\xfd7zXZ": ("packed by xz", "unpack it, or pack it by gzip"),
@@ -36,6 +39,7 @@ _OTHERS = {
     b"7z\xbc\xaf": ("a 7-Zip archive", "unpack it"),
     b"version https://git-lfs": ("a Git LFS pointer in place of the file", "fetch the file with git lfs pull"),
 }
+_TAR_MAGIC_AT = 257
 _CELL_SIGNS = (b",", b";", b"\t")
 _PAGES = (b"<!doctype html", b"<html", b"<?xml")
 _JSON_BEGINS = re.compile(rb'\s*(?:\{\s*(?:"|\}|\Z)|\[\s*\{)')
@@ -114,7 +118,7 @@ def detect_format(upload: Upload, head: bytes) -> Detected:
         if head.startswith(_ZIP_MAGIC):
             return Detected(Format.XLSX)
         declared = None  # it is not a workbook, so its name does not count
-    _refuse_others(head)
+    refuse_others(head)
     found = _certain(head)
     if declared is None:
         return Detected(found or _sniff(head))
@@ -142,11 +146,13 @@ def _certain(head: bytes) -> Format | None:
     return Format.JSONL if _JSON_BEGINS.match(head.removeprefix(_BOM)) else None
 
 
-def _refuse_others(head: bytes) -> None:
+def refuse_others(head: bytes) -> None:
     """Raises UnsupportedFormat if the first bytes show a known format that the service does not read."""
     for magic, (what, remedy) in _OTHERS.items():
         if head.startswith(magic):
             raise UnsupportedFormat(f"the file is {what}, which is not read; {remedy}")
+    if head[_TAR_MAGIC_AT:].startswith(b"ustar"):
+        raise UnsupportedFormat("the file is a tar archive, which is not read; unpack it")
     if head.removeprefix(_BOM).lstrip()[:20].lower().startswith(_PAGES):
         raise UnsupportedFormat(
             "the file is a web page or XML, not a data set; if you downloaded it, the address may ask for a login"

@@ -16,7 +16,7 @@ from service.errors import UnsupportedFormat
 from service.intake.bounds.limits import Limits
 from service.intake.bounds.scratch import scratch_space
 from service.intake.bounds.watching import Watch, WatchedFile
-from service.intake.formats import SNIFFED_BYTES, Format, Upload, detect_format, is_gzip
+from service.intake.formats import SNIFFED_BYTES, Format, Upload, detect_format, is_gzip, refuse_others
 from service.intake.text.delimited import read_csv
 from service.intake.text.dialects import detect_dialect
 from service.intake.text.encodings import UTF16_ASSUMED, FromUtf16, is_utf16, unread_encoding
@@ -80,6 +80,7 @@ class FileSource:
                 if is_utf16(head):
                     faults.assume(UTF16_ASSUMED)
                 elif (problem := unread_encoding(head)) is not None:
+                    refuse_others(head)  # they have many zeros, too
                     faults.add(problem, line=1)
                     return
                 yield from self._read(_as_utf8(content), faults)

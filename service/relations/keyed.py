@@ -8,7 +8,7 @@ from service.identifiers import Label, Row
 from service.relations.columns import Fields, Key
 from service.relations.relation import BaseRelation, Tie
 from service.search.rules.consistency import Constraint
-from service.values import is_blank
+from service.values import is_blank, says_missing
 
 Clusters = Mapping[Key, tuple[Row, ...]]  # the rows of a group; those of a cluster count as one
 
@@ -72,6 +72,7 @@ class KeyedTie(Tie):
     def add(self, position: int, row: Fields, row_id: str) -> None:  # noqa: ARG002  # only `pairs` needs ids
         """See Tie."""
         if self._relation.takes_part(row):
+            self._said_missing += any(says_missing(row[column]) for column in self._relation.columns)
             self._take(position, row)
             return
         self._blank += self._relation.leaves_out(row)
@@ -91,7 +92,7 @@ class GroupTie(KeyedTie):
         self._number: dict[Key, int] = {}
         self._first = array("I")  # by key: its first row
         self._cluster = array("q")  # by key: hash of the first row's cluster; a collision would only miscount
-        self._divided = bytearray()  # by key: 1 if its rows are tied
+        self._divided = bytearray()  # by key: 1 if it has several clusters
         self._member_key, self._members = array("I"), array("I")
 
     def _take(self, position: int, row: Fields) -> None:
@@ -100,7 +101,7 @@ class GroupTie(KeyedTie):
         if number == len(self._first):
             self._first.append(position)
             self._cluster.append(cluster)
-            self._divided.append(self._binds_one_cluster)
+            self._divided.append(0)
         self._divided[number] |= cluster != self._cluster[number]
         self._members.append(position)
         self._member_key.append(number)
@@ -108,9 +109,13 @@ class GroupTie(KeyedTie):
     def links(self) -> Iterator[tuple[int, int]]:
         """See Tie."""
         for number, member in zip(self._member_key, self._members, strict=True):
-            if self._divided[number]:
+            if self._divided[number] or self._binds_one_cluster:
                 yield self._first[number], member
 
     def constraints(self) -> int:
         """The number of groups that can be in conflict."""
-        return sum(self._divided)
+        return len(self._divided) if self._binds_one_cluster else sum(self._divided)
+
+    def groups_of_one(self) -> int:
+        """See Tie."""
+        return len(self._divided) - sum(self._divided) if self._binds_one_cluster else 0

@@ -25,6 +25,8 @@ class RelationCount:
     largest_group: int  # size of the largest set of rows that this relation alone ties together
     rows_related_to_themselves: int  # ignored, since they state nothing
     rows_left_blank: int  # ignored, since a column of the relation is null or blank; 0 for `pairs`
+    rows_said_missing: int = 0  # not ignored, although a column says NA, null or the like; 0 for `pairs`
+    groups_of_one: int = 0  # whose label the relation decides
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Tie(ABC):
     def __init__(self, kind: str) -> None:
         self._kind = kind
         self._themselves = self._blank = 0  # rows that the relation ignores
+        self._said_missing = 0
 
     @abstractmethod
     def add(self, position: int, row: Fields, row_id: str) -> None:
@@ -65,6 +68,10 @@ class Tie(ABC):
         """The number of rows without the twin that the relation needs."""
         return 0
 
+    def groups_of_one(self) -> int:
+        """The number of groups of one row, or of rows that count as one, whose label the relation decides."""
+        return 0
+
     def count(self, rows: int) -> RelationCount:
         """The counts for a data set of this many rows, after all of them were added."""
         forest, touched = UnionFind(rows), set[int]()
@@ -79,6 +86,8 @@ class Tie(ABC):
             largest_group=max(sizes.values(), default=0),
             rows_related_to_themselves=self._themselves,
             rows_left_blank=self._blank,
+            rows_said_missing=self._said_missing,
+            groups_of_one=self.groups_of_one(),
         )
 
 

@@ -20,9 +20,10 @@ from service.records.jobs import Job, StoredRequest
 from service.records.trainings import Artifact, NewTraining, Training
 from service.records.work import Origin
 from service.spans import current_traceparent
-from service.trainings.request import WRONG, TrainingKind, TrainingRequest
+from service.trainings.request import WRONG, TrainingKind, TrainingMethod, TrainingRequest
 from service.trainings.rows import Written, write_rows
 from service.trainings.sources import read_sources
+from service.values import nearest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +72,7 @@ async def create_training(
                 spec=spec_of(request, jobs),
                 rows=written.rows,
                 examples=examples,
-                warnings=warnings_of(written),
+                warnings=warnings_of(request, written),
                 origin=Origin(request_id=store.caller.request_id, traceparent=current_traceparent()),
             )
             return await _store(store, training, key)
@@ -127,7 +128,8 @@ def chosen_base(request: TrainingRequest, jobs: Sequence[Job], bases: Collection
     elif len(names) > 1:
         told = f"the jobs were labelled by different models ({', '.join(names)}): name the one to start from"
     elif names[0] not in bases:
-        told = f"there is no language model {names[0]!r} to start from; there are {', '.join(sorted(bases))}"
+        meant = "".join(f" (did you mean {near!r}?)" for near in nearest(names[0], bases))
+        told = f"there is no language model {names[0]!r} to start from{meant}; there are {', '.join(sorted(bases))}"
     else:
         return names[0]
     raise InvalidConfig(WRONG, [Fault(told, field="base")])
@@ -144,8 +146,11 @@ def spec_of(request: TrainingRequest, jobs: Sequence[Job]) -> dict[str, Any]:
     return spec
 
 
-def warnings_of(written: Written) -> tuple[str, ...]:
-    """What was doubtful about the rows."""
-    if not written.contradicted:
-        return ()
-    return (f"{written.contradicted} pairs were left out, since rows that compare the same two texts disagree",)
+def warnings_of(request: TrainingRequest, written: Written) -> tuple[str, ...]:
+    """What was doubtful about the request and the rows."""
+    told = []
+    if request.method is TrainingMethod.FULL and request.rank != TrainingRequest.model_fields["rank"].default:
+        told.append("rank has no effect with method full, which trains all weights")
+    if written.contradicted:
+        told.append(f"{written.contradicted} pairs were left out, since rows that compare the same two texts disagree")
+    return tuple(told)

@@ -69,7 +69,7 @@ async def estimate_training(
         seconds=None if measured is None else tokens / measured.tokens_per_second,
         memory_bytes=None if measured is None else measured.memory_bytes,
         measured_by=None if measured is None else measured.training_id,
-        warnings=warnings_of(written),
+        warnings=warnings_of(request, written),
     )
 
 

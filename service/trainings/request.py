@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from service.config import Number, Share, Truth, Whole
 from service.errors import Fault, InvalidConfig
@@ -63,11 +63,12 @@ class RowSelection(StrictModel):
     )
     weights: RowWeights = Field(RowWeights.NONE, description="confidence: a row counts by its confidence")
 
-    @model_validator(mode="after")
-    def _statuses_have_labels(self) -> Self:
-        if LabelStatus.UNLABELED in self.statuses:
-            raise ValueError("statuses must be labeled or uncertain: an unlabeled row has no label to learn")
-        return self
+    @field_validator("statuses")
+    @classmethod
+    def _statuses_have_labels(cls, statuses: list[LabelStatus]) -> list[LabelStatus]:
+        if LabelStatus.UNLABELED in statuses:
+            raise ValueError("must be labeled or uncertain: an unlabeled row has no label to learn")
+        return statuses
 
 
 class TrainingRequest(StrictModel):

@@ -3,7 +3,7 @@ from pydantic import ValidationError
 
 from service.errors import Fault, InvalidConfig
 from service.scoring.kinds import KINDS
-from service.settings import Settings, read_settings, settings_of_process
+from service.settings import Settings, TrainingSettings, read_settings, settings_of_process
 
 ENVIRONMENT = {
     "ICM_DATABASE_URL": "postgresql://icm:hunter2@db/icm",
@@ -79,3 +79,60 @@ def test_a_fault_of_a_backend_is_told_by_number_and_setting_whatever_its_kind(
     with pytest.raises(InvalidConfig) as wrong:
         read_settings(backends=[backend])
     assert wrong.value.faults == (Fault(message, field=f"ICM_BACKENDS[0]{field}"),)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("ICM_TRAININGS__BASES", "ICM_TRAINING__BASES"),
+        ("ICM_TRAINING_BASES", "ICM_TRAINING__BASES"),
+        ("ICM_TRAINING__BASE", "ICM_TRAINING__BASES"),
+        ("icm_queues__lease_seconds", "ICM_QUEUE__LEASE_SECONDS"),
+        ("ICM_QUOTA_ROWS", "ICM_QUOTA__ROWS"),
+    ],
+)
+def test_a_misspelt_variable_is_told_with_the_one_that_was_meant(
+    monkeypatch: pytest.MonkeyPatch, name: str, meant: str
+) -> None:
+    monkeypatch.setenv(name, "{}")
+    with pytest.raises(InvalidConfig) as wrong:
+        read_settings()
+    assert wrong.value.faults == (Fault(f"there is no such setting; did you mean {meant}?", field=name.upper()),)
+
+
+@pytest.mark.parametrize(
+    "name", ["ICM_URL", "ICM_API_KEY", "ICM_SERVICE_HOST", "ICM_PORT_8000_TCP", "ICM_WEBHOOK_SECRET"]
+)
+def test_variables_of_others_are_none_of_its_business(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "tcp://10.0.0.1:8000")
+    read_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("ICM_TRAINING__BASES", "a-model", "is not valid JSON"),
+        ("ICM_TRAINING__BASES", '["a-model"]', "must be an object, such as"),
+        ("ICM_TRAINING__BASES", '{"default": " "}', "must give 'default' the folder of a language model"),
+        ("ICM_TRAINING__BASES", '{"": "a-model"}', "must give '' the folder"),
+        ("ICM_TRAINING__ARTIFACTS", "ftp://files", "must be a folder, or a URL"),
+        ("ICM_TRAINING__ARTIFACTS", "s3://", "must be a folder, or a URL"),
+        ("ICM_TRAINING__ARTIFACTS", "gs:/bucket", "must be a folder, or a URL"),
+        ("ICM_TRAINING__ARTIFACTS", __file__, "is a file"),
+        ("ICM_DATA_DIR", __file__, "is a file"),
+    ],
+)
+def test_what_trainings_cannot_use_is_told_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv("ICM_TRAINING__THREADS", "2")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidConfig) as wrong:
+        read_settings()
+    [fault] = wrong.value.faults
+    assert (fault.field, told in fault.message) == (name, True), fault
+
+
+@pytest.mark.parametrize("place", ["", "files", "s3://bucket", "gs://bucket/folder", "file:///files", "C:\\files"])
+def test_folders_and_object_stores_are_places_for_artifacts(place: str) -> None:
+    assert Settings(training=TrainingSettings(artifacts=place)).training.artifacts == place

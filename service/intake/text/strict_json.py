@@ -10,6 +10,15 @@ MAX_DEPTH = 64  # levels of nested lists and objects
 _MAX_DIGITS = 18  # an integer with at most this many digits fits 64 bits
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (_MAX_DIGITS + 1))
 _KEY = re.compile(rb'"\s*:')
+_SLIPS = (  # what people write in place of JSON, with what to do
+    (
+        re.compile("'"),
+        "names and texts stand in double quotes, not single ones; Python writes them by json.dumps",
+    ),
+    (re.compile(r"(?:True|False|None)\b"), "write true, false and null, as Python does by json.dumps"),
+    (re.compile(r",\s*\Z"), "no comma stands behind an object; remove it"),
+    (re.compile(r"//|/\*|#"), "there are no comments in JSON; remove it"),
+)
 _NOT_A_NUMBER = re.compile(r"-?(NaN|Infinity)")
 
 
@@ -66,7 +75,9 @@ def _explain(error: orjson.JSONDecodeError, raw: bytes) -> str:
         return "NaN and Infinity are not JSON; write null or text"
     if "surrogate" in error.msg:
         return "half of a surrogate pair, which is not a character"
-    return f"not valid JSON: {error.msg} (character {error.pos + 1})"
+    rest = text[error.pos :]
+    told = next((told for pattern, told in _SLIPS if pattern.match(rest)), error.msg)
+    return f"not valid JSON: {told} (character {error.pos + 1})"
 
 
 def is_utf8(raw: bytes) -> bool:

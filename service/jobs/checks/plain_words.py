@@ -1,10 +1,11 @@
 """Translates pydantic's validation errors to plain messages in JSON's terms, for users."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel
+
+from service.values import nearest
 
 _PREFIX = "Value error, "
 _SENTENCES = {
@@ -45,7 +46,7 @@ def unknown_field(location: Sequence[str | int], model: type[BaseModel]) -> str:
     """The message for an unknown field, with the most similar name, if there is one, and all valid names."""
     name = str(location[-1])
     names = sorted({known for found in _models_at(location[:-1], model) for known in found.model_fields})
-    near = get_close_matches(name, names, 1)
+    near = nearest(name, names)
     near = near or [path for path in _paths(model) if path.rpartition(".")[2] == name]
     meant = f"; did you mean {near[0]!r}?" if near else "."
     return f"there is no field {name!r} here{meant} The fields are: {', '.join(names)}"

@@ -4,7 +4,6 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from random import Random
 from typing import Any
 
@@ -24,10 +23,11 @@ from service.placeholders import template_fields
 from service.relations.columns import UnusableValue
 from service.relations.relation import RelationCount
 from service.search.predictions.prompt_tree import ending
-from service.values import as_text, is_blank
+from service.values import as_text, is_blank, nearest
 
 RESULT_COLUMNS = ("icm_label", "icm_confidence", "icm_margin", "icm_status")
 RAW_PROBABILITY = "icm_raw_probability"  # only on request; not reserved, since older data sets may have the column
+_SCALARS = "text, a number or true/false"
 _RESERVED = (
     "the name is reserved for the result; rename the column, or set earlier_results to 'drop' or 'rename' in the "
     "configuration if the data set is one that was labelled here before"
@@ -221,14 +221,15 @@ class _Surveyor:
             names = " and ".join(map(repr, absent))
             self._faults.replace(absent[0], f"no row has the field {names}; {doubt}", *absent[1:])
             return
+        inside = "".join(f"; if the rows are the list {name!r}, send that list alone" for name in self._checks.nested)
         for field in absent:
             self._faults.replace(
-                field, f"no row has the field {field!r}{self._meant(field)}; there are: {self._column_names()}"
+                field, f"no row has the field {field!r}{self._meant(field)}; there are: {self._column_names()}{inside}"
             )
 
     def _meant(self, field: str) -> str:
         """The column whose name is most like this one, for a message."""
-        near = get_close_matches(field, list(self._checks.columns)[:MAX_COLUMNS], 1)
+        near = nearest(field, list(self._checks.columns)[:MAX_COLUMNS])
         return f" (did you mean {near[0]!r}?)" if near else ""
 
     def _column_names(self) -> str:
@@ -262,6 +263,17 @@ class _Surveyor:
         )
 
 
+def _columns_of(row: SourceRow) -> str:
+    """What to do about a row that holds whole columns, as pandas writes a table by default; nothing for another."""
+    if not all(isinstance(value, list | dict) for value in row.fields.values()):
+        return ""
+    return "; this looks like a table written by columns: write an object for each row (pandas: orient='records')"
+
+
+def _has_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
 class _GoldCheck:
     """Counts gold values, and collects those that are not labels for a warning."""
 
@@ -284,6 +296,8 @@ class _RowChecks:
 
     def __init__(self, task: Task, faults: FaultLog) -> None:
         self.columns: dict[str, None] = {}
+        self.nested: list[str] = []  # columns in which the only row so far has a list of objects
+        self._rows = 0
         self._refused: set[str] = set()  # reserved names, which are reported only once
         self._id_field, self._gold_field = task.id_field, task.gold_field
         self._fields, self._template_fields = task.fields, set(template_fields(task.template))
@@ -297,6 +311,8 @@ class _RowChecks:
     def passes(self, row: SourceRow) -> bool:
         """Whether the row can be used; adds its faults to the log."""
         before = len(self._faults)
+        self.nested = [] if self._rows else [name for name, value in row.fields.items() if _has_objects(value)]
+        self._rows += 1
         if not row.fields.keys() <= self.columns.keys():
             self._check_columns(row)
         for field in self._fields:
@@ -341,7 +357,7 @@ class _RowChecks:
             message = "the field is null" if field in row.fields else "the field is missing"
             self._fault(row, field, f"{message}, but the task reads it")
         elif isinstance(value, list | dict) and field not in self._reference_fields:
-            self._fault(row, field, "the field holds a list or an object; the task needs text, a number or true/false")
+            self._fault(row, field, f"the field holds a list or an object; the task needs {_SCALARS}{_columns_of(row)}")
 
     def _check_text(self, row: SourceRow) -> None:
         if not all(is_blank(row.fields[field]) for field in self._template_fields):

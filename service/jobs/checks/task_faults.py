@@ -9,6 +9,7 @@ from service.config import Task
 from service.errors import Fault
 from service.jobs.task.label_names import comparable
 from service.jobs.task.template import Template
+from service.relations.groups import GroupRelation
 from service.values import is_blank
 
 
@@ -18,12 +19,16 @@ def task_faults(task: Task) -> Iterator[Fault]:
     yield from _labels(task)
     yield from _separator(task)
     yield from _gold_values(task)
+    yield from _groups(task)
 
 
 def _template(task: Task) -> Iterator[Fault]:
     template = Template(task.template)
-    if task.template != task.template.rstrip():
-        message = "the template must not end with white space: the service puts one space before every label itself"
+    if is_blank(task.template[-1]):
+        message = (
+            "the template must not end with white space or an invisible character: the service puts one space before "
+            "every label itself"
+        )
         yield Fault(message, field="task.template")
     if template.fields:
         return
@@ -79,3 +84,13 @@ def _gold_values(task: Task) -> Iterator[Fault]:
             yield Fault(message, field=f"{where}.{value}")
         elif meant.setdefault(comparable(value), label) != label:
             yield Fault(f"gold_values must give {value!r} one label; in another spelling it has another", field=where)
+
+
+def _groups(task: Task) -> Iterator[Fault]:
+    """Rules over the rows of a group without a column to group by, which would tie all rows together."""
+    for number, relation in enumerate(task.relations):
+        if isinstance(relation, GroupRelation) and not relation.group:
+            yield Fault(
+                "name one column or several: without any, all rows are one group",
+                field=f"task.relations.{number}.group",
+            )

@@ -11,8 +11,15 @@ from service.jobs.task.gold import unmatched_warning
 from service.jobs.task.problem import ANCHOR
 from service.jobs.task.satisfiability import impossible_warnings
 from service.jobs.task.shares import unmet_by_relations
+from service.relations.relation import RelationCount
 from service.search.state.objective import Objective
+from service.search.strategies.registry import StrategyName
 
+_READ_BY = {
+    "batch_rows": (StrategyName.ITERATIVE,),
+    "epochs": (StrategyName.SCALABLE, StrategyName.ITERATIVE),
+    "learning_rate": (StrategyName.SCALABLE, StrategyName.ITERATIVE),
+}
 LONG_ROW_SHARE = 10  # a row this many times as long as the median is worth a warning
 
 
@@ -22,6 +29,7 @@ def warnings_of(prepared: Preparation) -> tuple[str, ...]:
         *(f"about the data set: {assumption}" for assumption in prepared.survey.assumptions),
         *_relation_warnings(prepared.survey, prepared.config),
         *impossible_warnings(prepared.survey.satisfiability, prepared.config.task, prepared.survey.lines),
+        *_unread_warnings(prepared.config),
         *_text_warnings(prepared.survey),
         *_known_warnings(prepared),
         *unmatched_warning(prepared.config.task, prepared.survey.unmatched_gold, prepared.survey.gold_rows),
@@ -42,14 +50,36 @@ def _relation_warnings(survey: Survey, config: JobConfig) -> Iterator[str]:
     if survey.rows_lacking_their_twin:
         yield f"{survey.rows_lacking_their_twin} rows of an antisymmetric relation lack their swapped twin"
     for number, found in enumerate(survey.relations):
-        name = f"the relation {found.kind} (relations.{number})"
-        if not found.constraints:
-            yield f"{name} ties no rows"
-        if found.rows_left_blank:
-            columns = " or ".join(map(repr, config.task.relations[number].columns))
-            yield f"{name} leaves out {found.rows_left_blank} rows in which {columns} is blank: they have no group"
-        if found.rows_related_to_themselves:
-            yield f"{name} leaves out {found.rows_related_to_themselves} rows related to themselves"
+        yield from _count_warnings(number, found, config.task)
+
+
+def _count_warnings(number: int, found: RelationCount, task: Task) -> Iterator[str]:
+    """Warnings about one relation, by the rows that it ties and those that it passes over."""
+    relation = task.relations[number]
+    name, columns = f"the relation {found.kind} (relations.{number})", " or ".join(map(repr, relation.columns))
+    if not found.constraints:
+        yield f"{name} ties no rows"
+    if found.rows_left_blank:
+        yield f"{name} leaves out {found.rows_left_blank} rows in which {columns} is blank: they have no group"
+    if found.rows_said_missing > 1:
+        yield (
+            f"{name} ties {found.rows_said_missing} rows in which {columns} is the text NA, null or the like; "
+            "if nothing is there, leave these cells blank: such rows have no group"
+        )
+    if found.groups_of_one:
+        label = relation.label or task.labels[0]
+        yield f"{name} has {found.groups_of_one} groups of one: it gives each of them the label {label!r}"
+    if found.rows_related_to_themselves:
+        yield f"{name} leaves out {found.rows_related_to_themselves} rows related to themselves"
+
+
+def _unread_warnings(config: JobConfig) -> Iterator[str]:
+    """Warnings about parameters that were changed and that this strategy does not read."""
+    search = config.search
+    for name, strategies in _READ_BY.items():
+        if search.strategy not in strategies and getattr(search, name) != type(search).model_fields[name].default:
+            able = " and ".join(repr(each.value) for each in strategies)
+            yield f"search.{name} has no effect with strategy {search.strategy.value!r}: it is for {able}"
 
 
 def known_by_label(survey: Survey, task: Task) -> dict[str, int]:

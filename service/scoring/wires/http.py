@@ -93,8 +93,8 @@ class JsonHttp:
         except (ValueError, RecursionError) as error:
             message = f"{path} answered something that is not JSON: {self._excerpt(reply)!r}"
             raise BackendUnavailable(message, kind=FailureKind.MALFORMED) from error
-        if isinstance(content, dict) and content.get("error"):
-            raise error_in_body(content["error"], self._redact(_error_text(content["error"])), where=path)
+        if (told := _error_in(content)) is not None:
+            raise error_in_body(told, self._redact(_error_text(told)), where=path)
         return content
 
     @asynccontextmanager
@@ -136,6 +136,19 @@ class JsonHttp:
     def _redact(self, text: str) -> str:
         """The text without the API key, which a server or a library may repeat."""
         return text.replace(self._secret, "***") if self._secret else text
+
+
+def _error_in(content: object) -> Any:
+    """The error that an answer consists of; None if it is another answer.
+
+    Servers write it as `error`, some gateways as `detail` alone, and vLLM once wrote `"object": "error"`.
+    """
+    answer = content[0] if isinstance(content, list) and len(content) == 1 else content
+    if not isinstance(answer, dict):
+        return None
+    if answer.get("object") == "error":
+        return answer
+    return answer.get("error") or (answer["detail"] if set(answer) == {"detail"} else None) or None
 
 
 def _error_text(error: object) -> str:

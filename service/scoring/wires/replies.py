@@ -30,8 +30,15 @@ def reading(path: str) -> Iterator[None]:
     try:
         yield
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
-        message = f"{path} gave an answer that cannot be read: {error!r}"
+        message = f"{path} gave an answer that cannot be read: {_lacking(error)}"
         raise BackendUnavailable(message, kind=FailureKind.MALFORMED) from error
+
+
+def _lacking(error: Exception) -> str:
+    """What is wrong with an answer, without the words of the language that found out."""
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    return str(error) if type(error) is ValueError else "a part of it is missing or of another kind than agreed"
 
 
 def count(value: object) -> int:

@@ -174,7 +174,8 @@ UNREADABLE = [
 async def test_a_credential_that_cannot_be_read_is_refused_even_where_none_is_needed(service: Service) -> None:
     _, made = await create_key(service.store, project="birds", name="a", scopes=[Scope.ADMIN])
     words = {"KEY": made.text, "PASSWORD": base64.b64encode(f"{made.text}:".encode()).decode()}
-    sent = [("Authorization", value) for value in UNREADABLE] + [("X-API-Key", "KEY"), ("Api-Key", "KEY")]
+    others = ("X-API-Key", "Api-Key", "X-Auth-Token", "X-Access-Token")
+    sent = [("Authorization", value) for value in UNREADABLE] + [(name, "KEY") for name in others]
     for name, value in sent:
         for path in ("/v1/jobs", "/metrics", "/nowhere"):
             answer = await service.client.get(path, headers={name: _replaced(value, words)})

@@ -1,5 +1,6 @@
 import gzip
 import io
+from codecs import BOM_UTF8
 from typing import Any
 
 import orjson
@@ -39,6 +40,14 @@ async def test_the_configuration_may_come_as_a_file_part(service: Service) -> No
         "config": ("c.json", orjson.dumps(CONFIG), "application/json"),
     }
     assert (await service.client.post("/v1/jobs", files=files)).status_code == 202
+
+
+async def test_a_byte_order_mark_before_a_configuration_file_is_passed_over(service: Service) -> None:
+    parts: dict[str, Any] = {
+        "dataset": ("a.jsonl", jsonl(pairs(8))),
+        "config": ("c.json", BOM_UTF8 + orjson.dumps(CONFIG)),
+    }
+    assert (await service.client.post("/v1/jobs", files=parts)).status_code == 202
 
 
 async def test_nothing_is_stored_where_any_row_is_bad(service: Service) -> None:

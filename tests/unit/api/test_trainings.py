@@ -206,6 +206,7 @@ async def test_labels_that_should_not_be_used_are_learned_only_by_force(service:
         ({"rows": {"min_confidence": 1}}, "rows", "no rows are left"),
         ({"rows": {"holdout": 0.01}}, "rows.holdout", "no group of related rows fits"),
         ({"base": "other"}, "base", "there is no language model 'other'"),
+        ({"base": "Defualt"}, "base", "(did you mean 'default'?); there are default"),
         ({"epoch": 3}, "epoch", "did you mean 'epochs'?"),
         ({"kind": "policy"}, "kind", "must be one of"),
     ],
@@ -218,6 +219,23 @@ async def test_what_makes_no_training_is_refused_by_field(
     assert fault["field"] == field
     assert told in fault["message"]
     assert await service.artifacts.stored() == {}
+
+
+async def test_a_rank_that_means_nothing_is_warned_of(service: Service) -> None:
+    told = "rank has no effect with method full, which trains all weights"
+    assert (await trained(service, method="full", rank=8))["warnings"] == [told]
+    assert (await trained(service, method="full"))["warnings"] == []
+
+
+async def test_an_unreachable_place_for_files_is_told_without_its_address(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    job = await service.labelled()
+    service.artifacts = FileSystemArtifacts(str(tmp_path / "file"))
+    answer = await service.client.post("/v1/trainings", json={"job_ids": [job["id"]], "force": True})
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:icm:problem:artifacts-unavailable")
+    assert str(tmp_path) not in answer.text
+    assert "the log has the reason" in answer.json()["detail"]
+    assert (await service.client.get("/v1/trainings")).json()["data"] == []
 
 
 async def test_without_a_base_nothing_can_be_trained(service: Service) -> None:

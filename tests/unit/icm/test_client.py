@@ -1,13 +1,15 @@
 import json
 import os
+import re
 import stat
 from pathlib import Path
 
 import httpx
 import pytest
 
-from icm import ApiError, Client, ServerUnreachable
+from icm import ApiError, AsyncClient, Client, ServerUnreachable
 from icm.commands import jobs
+from icm.errors import UnusableUrl
 from tests.unit.icm.fake_service import IMPATIENT, FakeService, job_answer, problem
 
 CONFIG = {"task": {"template": "{claim}"}}
@@ -319,3 +321,12 @@ def test_what_is_doubtful_about_a_job_comes_with_it() -> None:
     with service.client() as client:
         warned, silent = (client.create_job(b"{}", CONFIG) for _ in range(2))
     assert (warned.warnings, silent.warnings) == (("there are no relations",), ())
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8000", "localhost:8000", "", "ftp://host", "http://", "//host", "http://host:port"]
+)
+def test_an_address_that_is_none_is_told_with_one_that_is(url: str) -> None:
+    for client in (Client, AsyncClient):
+        with pytest.raises(UnusableUrl, match=re.escape(f"{url!r} is no address of a service: write it as http://127")):
+            client(url)

@@ -1,6 +1,7 @@
 """Trainings by the command line and the clients, over the real API; archives are unpacked safely or not at all."""
 
 import asyncio
+import gzip
 import io
 import json
 import tarfile
@@ -146,9 +147,9 @@ def archive(tmp_path: Path, *members: tarfile.TarInfo) -> Path:
     return path
 
 
-def link(name: str, target: str) -> tarfile.TarInfo:
+def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
-    member.type, member.linkname = tarfile.SYMTYPE, target
+    member.type, member.linkname = kind, target
     return member
 
 
@@ -158,9 +159,17 @@ def link(name: str, target: str) -> tarfile.TarInfo:
         [tarfile.TarInfo("../outside")],
         [link("inner", "/"), tarfile.TarInfo("inner/outside")],
         [link("inner", "../.."), tarfile.TarInfo("weights")],
+        [tarfile.TarInfo("/outside")],
+        [link("inner", "/etc/passwd", tarfile.LNKTYPE)],
+        [tarfile.TarInfo("weights"), link("inner", "weights")],
+        [tarfile.TarInfo("weights"), link("inner", "weights", tarfile.LNKTYPE)],
+        [tarfile.TarInfo("weights"), link("inner", "inner")],
+        [link("inner", "", tarfile.FIFOTYPE)],
+        [tarfile.TarInfo("weights"), tarfile.TarInfo("weights")],
+        [tarfile.TarInfo("weights"), tarfile.TarInfo("weights/more")],
     ],
 )
-def test_an_archive_that_reaches_outside_its_folder_is_not_unpacked(
+def test_an_archive_of_anything_but_plain_files_below_its_folder_is_not_unpacked(
     tmp_path: Path, members: list[tarfile.TarInfo]
 ) -> None:
     place = tmp_path / "place"
@@ -180,6 +189,27 @@ def test_an_archive_of_other_files_than_the_service_named_is_not_unpacked(tmp_pa
 def test_an_archive_that_is_cut_off_is_not_unpacked(tmp_path: Path) -> None:
     path = archive(tmp_path, tarfile.TarInfo("weights"))
     path.write_bytes(path.read_bytes()[:514])
-    with pytest.raises(DamagedDownload, match="cannot be unpacked"):
+    with pytest.raises(DamagedDownload, match="no whole archive; download it again"):
         unpack(path, tmp_path / "adapter", None)
     assert [path.name for path in tmp_path.iterdir()] == ["made.tar"]
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", gzip.compress(b"\0" * 10_240)])
+def test_what_is_no_plain_tar_is_told_in_one_line_whatever_else_it_is(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "made.tar").write_bytes(content)
+    with pytest.raises(DamagedDownload) as refused:
+        unpack(tmp_path / "made.tar", tmp_path / "adapter", None)
+    assert str(refused.value) == "what was downloaded is no whole archive; download it again"
+
+
+async def test_an_output_that_is_there_is_told_before_anything_is_downloaded(
+    command: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("file", "link", "."):
+        refused = await command("adapters", "train_1", "-o", str(tmp_path / name))
+        assert (refused.exit_code, "is there already" in refused.stderr) == (2, True), name
+    below = await command("adapters", "train_1", "-o", str(tmp_path / "file" / "adapter"))
+    assert (below.exit_code, "no such folder" in below.stderr) == (2, True)
+    assert (tmp_path / "file").read_text() == "mine"

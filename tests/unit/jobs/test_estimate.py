@@ -102,6 +102,42 @@ async def test_rows_without_a_group_are_counted_in_a_warning() -> None:
     assert found.relations.groups == 4
 
 
+@pytest.mark.parametrize("word", ["NA", "nan", " NULL ", "None", "#N/A", "\\N"])
+async def test_words_for_what_is_missing_are_warned_of_where_they_make_a_group(word: str) -> None:
+    chosen = config(relations=[{"kind": "at_most_one", "group": "g"}])
+    found = await estimated(chosen, *({"q": n, "g": g} for n, g in enumerate([word, word, "x", "x"])))
+    [told] = [warning for warning in found.warnings if "leave these cells blank" in warning]
+    assert told.startswith("the relation at_most_one (relations.0) ties 2 rows in which 'g' is the text NA, null")
+    once = await estimated(chosen, *({"q": n, "g": g} for n, g in enumerate([word, "nation", "x", "x"])))
+    assert not [warning for warning in once.warnings if "leave these cells blank" in warning]
+
+
+async def test_groups_of_one_whose_label_the_relation_decides_are_warned_of() -> None:
+    chosen = config(relations=[{"kind": "exactly_one", "group": "g", "label": "False"}])
+    found = await estimated(chosen, *({"q": n, "g": g} for n, g in enumerate("abcc")))
+    told = "the relation exactly_one (relations.0) has 2 groups of one: it gives each of them the label 'False'"
+    assert told in found.warnings
+    chosen = config(relations=[{"kind": "at_most_one", "group": "g"}])
+    found = await estimated(chosen, *({"q": n, "g": g} for n, g in enumerate("abcc")))
+    assert not [warning for warning in found.warnings if "groups of one" in warning]
+
+
+@pytest.mark.parametrize(
+    ("search", "told"),
+    [
+        ({"batch_rows": 64}, "search.batch_rows has no effect with strategy 'folds': it is for 'iterative'"),
+        ({"epochs": 5}, "search.epochs has no effect with strategy 'folds': it is for 'scalable' and 'iterative'"),
+        (
+            {"strategy": "paper", "learning_rate": 0.01},
+            "search.learning_rate has no effect with strategy 'paper': it is for 'scalable' and 'iterative'",
+        ),
+    ],
+)
+async def test_parameters_of_another_strategy_are_warned_of(search: dict[str, Any], told: str) -> None:
+    found = await estimated(config(search=search), *({"q": number} for number in range(12)))
+    assert told in found.warnings
+
+
 async def test_groups_that_cannot_keep_their_relations_are_warned_of_where_others_can() -> None:
     chosen = config(relations=[{"kind": "different_label", "group": "g"}])
     found = await estimated(chosen, *({"q": n, "g": g} for n, g in enumerate("aaabbcccc")))

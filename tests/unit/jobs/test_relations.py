@@ -124,7 +124,7 @@ def test_a_list_in_a_relation_column_is_refused_by_name() -> None:
 )
 def test_rows_that_are_blank_in_a_column_of_a_relation_are_tied_by_nothing(relation: dict[str, Any]) -> None:
     task = task_with(relation)
-    for blank in (None, "", " ", "\t\n", "\u00a0", "\u200b", "\ufeff"):
+    for blank in (None, "", " ", "\t\n", "\u00a0", "\u200b", "\ufeff", "\u3164", "\u2800"):
         rows = [{"a": blank, "b": b, "c": c} for b, c in ("xy", "xx", "yx", "yy")]
         assert groups_of(task, rows) == [0, 1, 2, 3], ascii(blank)
         assert constraints_of(task, rows) == []

@@ -198,10 +198,27 @@ def test_a_template_names_columns_whatever_their_names_hold(name: str) -> None:
     assert survey(task, {name: "x"}, {name: "y"}).first_texts == ("{x}", "{y}")
 
 
+def test_a_table_written_by_columns_is_told_as_that() -> None:
+    for cells in (["x", "y"], {"0": "x", "1": "y"}):
+        [(_, field, message)] = faults_of(config().task, {"q": cells, "n": [1, 2]})
+        assert (field, "for each row (pandas: orient='records')" in message) == ("q", True)
+    [(_, _, message)] = faults_of(config().task, {"q": ["x"], "n": 1})
+    assert "by columns" not in message
+
+
+def test_rows_in_a_list_within_one_object_are_told_as_that() -> None:
+    [(_, _, message)] = faults_of(config().task, {"version": 1, "data": [{"q": "x"}, {"q": "y"}]})
+    assert message.endswith("; if the rows are the list 'data', send that list alone")
+    [(_, _, message)] = faults_of(config().task, *[{"data": [{"q": "x"}]}] * 2)
+    assert "that list" not in message
+
+
 def test_a_column_that_no_row_has_is_told_with_the_one_that_is_most_like_it() -> None:
     [(_, field, message)] = faults_of(config("{qestion}").task, {"question": "x", "label": 1})
     assert field == "qestion"
     assert "did you mean 'question'?" in message
+    [(_, _, message)] = faults_of(config("{q}").task, {"Q": "x", "label": 1})
+    assert "did you mean 'Q'?" in message, "whatever the case"
 
 
 def test_names_that_may_be_none_are_doubted_once_for_all_fields_that_no_row_has() -> None:

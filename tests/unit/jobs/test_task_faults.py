@@ -37,7 +37,7 @@ def test_a_template_that_reads_no_column_is_refused(template: str, example: str)
     assert message.endswith(f"in single braces, as in {example}")
 
 
-@pytest.mark.parametrize("end", [" ", "\n", "\t", "\u00a0", " \n "])
+@pytest.mark.parametrize("end", [" ", "\n", "\t", "\u00a0", " \n ", "\u3000", "\u200b", "\ufeff"])
 def test_a_template_that_ends_with_white_space_is_refused_since_a_space_is_put_before_the_label(end: str) -> None:
     [(field, message)] = refusals(template=f"{{a}}\nAnswer:{end}")
     assert field == "task.template"
@@ -113,3 +113,15 @@ def test_a_brace_that_names_no_column_is_told_in_plain_words(template: str, told
     assert field == "task.template"
     assert told in message
     assert "format string" not in message
+
+
+@pytest.mark.parametrize("kind", ["same_label", "different_label", "at_most_one", "exactly_one"])
+def test_a_rule_over_groups_needs_a_column_to_group_by(kind: str) -> None:
+    [(field, message)] = refusals(relations=[{"kind": kind, "group": []}])
+    assert field == "task.relations.0.group"
+    assert "all rows are one group" in message
+
+
+def test_comparisons_need_no_column_to_group_by() -> None:
+    relation = {"kind": "antisymmetric", "first": "a", "second": "b", "group": []}
+    parse_config({"task": {"template": "{a}", "relations": [relation]}})

@@ -11,6 +11,7 @@ import structlog
 from icm.local_stack.free_ports import free_port
 from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind
 from service.scoring.wires.http import JsonHttp
+from service.scoring.wires.replies import reading
 from tests.unit.scoring.raw_server import HANG, TRICKLE, RawServer, reply, serving
 
 KEY = "sk-secret-1234"
@@ -171,6 +172,9 @@ async def test_a_refusal_says_what_the_server_said() -> None:
         (b'{"error": "CUDA error"}', "CUDA error", BackendUnavailable),
         (b'{"error": {"message": "too long", "code": "400"}}', "too long", BackendRefused),
         (b'{"error": {"type": "odd"}}', r'\{"type": "odd"\}', BackendUnavailable),
+        (b'[{"error": "out of memory"}]', "out of memory", BackendUnavailable),
+        (b'{"object": "error", "message": "too long", "code": 400}', "too long", BackendRefused),
+        (b'{"detail": "no model is loaded"}', "no model is loaded", BackendUnavailable),
     ],
 )
 async def test_an_error_in_a_good_answer_is_told_in_the_servers_words(
@@ -179,6 +183,16 @@ async def test_an_error_in_a_good_answer_is_told_in_the_servers_words(
     async with http_to(reply("200 OK", body)) as (http, _):
         with pytest.raises(error, match=f"/generate answered 200 with an error: {told}"):
             await http.post("/generate", {})
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(KeyError("choices"), "it has no 'choices'"), (TypeError("'NoneType' object"), "a part of it is missing or")],
+)
+def test_an_answer_that_lacks_something_is_told_in_plain_words(error: Exception, told: str) -> None:
+    with pytest.raises(BackendUnavailable) as raised, reading("/generate"):
+        raise error
+    assert str(raised.value).startswith(f"/generate gave an answer that cannot be read: {told}")
 
 
 async def test_an_answer_without_an_error_in_its_error_is_good() -> None:
