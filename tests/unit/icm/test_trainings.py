@@ -194,7 +194,9 @@ def test_an_archive_that_is_cut_off_is_not_unpacked(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["made.tar"]
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>", gzip.compress(b"\0" * 10_240)])
+@pytest.mark.parametrize(
+    "content", [b"", b"<html>", gzip.compress(b"\0" * 10_240)], ids=["nothing", "a page", "a gzip"]
+)
 def test_what_is_no_plain_tar_is_told_in_one_line_whatever_else_it_is(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "made.tar").write_bytes(content)
     with pytest.raises(DamagedDownload) as refused:
