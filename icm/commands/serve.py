@@ -95,10 +95,11 @@ def serve_private(
     *,
     workers: Annotated[int, typer.Option(min=1)] = 1,
     model: Annotated[str | None, typer.Option()] = None,
+    adapter: Annotated[list[str] | None, typer.Option()] = None,
     as_json: Json = False,
 ) -> None:
     """Run every part on free ports while another process lives, and keep nothing."""
-    stop = StopRequest(parent)
+    stop, adapters = StopRequest(parent), read_adapters(adapter or ())
     with tempfile.TemporaryDirectory(prefix="icm-", ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary)
         folder.chmod(0o711)  # as root, we run Postgres as another user, which must be able to enter
@@ -108,6 +109,7 @@ def serve_private(
             port=free_port(),
             workers=workers,
             language_model=model,
+            adapters=adapters,
             durable=False,
             private=True,
         )
