@@ -1,9 +1,9 @@
 """Labels rows with a private service, trains an adapter on the labels found, serves it, and labels fresh rows with it.
 
 `python -m examples.demo_train` labels 256 rows by ICM through every part of the service, trains a LoRA adapter of the
-small language model on the labels that were found (`python -m training`), serves base and adapter with the embedded
-inference server, and asks both about 256 fresh rows, each row alone. Gold labels are used for the accuracies shown
-at the end and for nothing else.
+small language model on the labels that were found (`python -m training`), serves it as a model of a private service,
+and has the service label 256 fresh rows by the small model and by the adapter, each row alone. Gold labels are used for
+the accuracies shown at the end and for nothing else.
 """
 
 import argparse
@@ -13,13 +13,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import httpx
 from rich.console import Console
 from rich.table import Table
 
@@ -30,8 +28,6 @@ from icm.commands.failures import EXPECTED, ExitCode, JobEndedBadly, report_fail
 from icm.commands.output import on_stdout
 from icm.commands.progress import shown_progress
 from icm.errors import IcmError
-from icm.local_stack.free_ports import free_port
-from icm.local_stack.supervisor import Part, Supervisor
 from icm.local_stack.temporary_service import PrivateService
 from inference.pretraining.world import TASKS
 from inference.settings import SMALL_MODEL
@@ -39,10 +35,9 @@ from inference.settings import SMALL_MODEL
 ROWS = 256  # to label and train on; as many fresh ones
 TASK_NAMES = ("comparisons_digits", "comparisons_words")
 CONFIG = json.loads((HERE / "demo.json").read_text(encoding="utf-8"))
-ADAPTER = "trained"  # its name at the inference server
+ADAPTER = "trained"  # its name as a model of the service
 _SEED = 2
 _IS_RUN = "run.json"  # what a folder of `python -m training` holds
-_START_SECONDS = 120.0
 
 Row = Mapping[str, Any]
 
@@ -94,15 +89,28 @@ def accuracy(rows: Sequence[Row], labels: Sequence[str | None]) -> float:
 
 def label_rows(rows: Sequence[Row], out: Path) -> list[Row]:
     """Label rows by ICM with a private service; they come back in their order. Raises what the client raises."""
+    with PrivateService() as url, Client(url) as client:
+        return _labelled(client, rows, {"name": "demo-train"}, out / "found.jsonl")
+
+
+def zero_shot(rows: Sequence[Row], adapter: Path, out: Path) -> list[list[str | None]]:
+    """The labels of rows, each asked alone, by the small model and by its adapter. Raises what the client raises."""
+    with PrivateService(adapters={ADAPTER: adapter}) as url, Client(url) as client:
+        jobs = [{"name": f"fresh-{model}", "model": model, "method": "zero_shot"} for model in ("default", ADAPTER)]
+        found = [_labelled(client, rows, job, out / f"{job['name']}.jsonl") for job in jobs]
+    return [[row["icm_label"] for row in labelled] for labelled in found]
+
+
+def _labelled(client: Client, rows: Sequence[Row], job: Mapping[str, str], to: Path) -> list[Row]:
+    """The result of a job over rows without their gold labels."""
     sent = [{name: value for name, value in row.items() if name != "gold"} for row in rows]
     task = {name: value for name, value in CONFIG["task"].items() if name != "gold_field"}
-    with PrivateService() as url, Client(url) as client:
-        job = client.create_job(sent, {**CONFIG, "name": "demo-train", "task": task})
-        with shown_progress(as_json=False) as observe:
-            job = client.wait(job.id, on_change=observe)
-        if job.status != "succeeded":
-            raise JobEndedBadly(job)
-        return _read(client.result(job.id, to=out / "found.jsonl"))
+    created = client.create_job(sent, {**CONFIG, **job, "task": task})
+    with shown_progress(as_json=False) as observe:
+        ended = client.wait(created.id, on_change=observe)
+    if ended.status != "succeeded":
+        raise JobEndedBadly(ended)
+    return _read(client.result(ended.id, to=to))
 
 
 def write_specification(found: Sequence[Row], out: Path) -> Path:
@@ -143,45 +151,6 @@ def _tell(event: Mapping[str, Any], console: Console) -> None:
         )
 
 
-@contextmanager
-def served(adapter: Path, out: Path) -> Iterator[str]:
-    """The embedded inference server with the small model and an adapter; gives its URL. Raises PartFailed."""
-    port = free_port()
-    words = ("inference", "--port", str(port), "--adapter", f"{ADAPTER}={adapter}")
-    with Supervisor(out) as supervisor:
-        supervisor.start(Part(name="inference", command=(sys.executable, "-P", "-m", *words)))
-        url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + _START_SECONDS
-        while not _answers(url):
-            supervisor.check()
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"the inference server did not answer within {_START_SECONDS:.0f} s")
-            time.sleep(0.1)
-        yield url
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", trust_env=False).is_success
-    except httpx.TransportError:
-        return False
-
-
-def zero_shot(url: str, rows: Sequence[Row], adapter: str | None) -> list[str]:
-    """The likeliest label of each row, asked alone, by the base or an adapter."""
-    labels = CONFIG["task"]["labels"]
-    body = {
-        "nodes": [{"parent": None, "text": ""}],
-        "queries": [{"node": 0, "text": prompt_of(row)} for row in rows],
-        "labels": labels,
-        "separator": CONFIG["task"]["separator"],
-        "adapter": adapter,
-    }
-    answer = httpx.post(f"{url}/v1/score_tree", json=body, timeout=_START_SECONDS, trust_env=False)
-    answer.raise_for_status()
-    return [labels[scores.index(max(scores))] for scores in answer.json()["log_probabilities"]]
-
-
 def run(console: Console, out: Path) -> list[Shown]:
     """The whole demo; the lines of its table. Raises what the client, the training and the servers raise."""
     out.mkdir(parents=True, exist_ok=True)
@@ -194,11 +163,7 @@ def run(console: Console, out: Path) -> list[Shown]:
     )
     adapter = train(found, out, console)
     console.print(f"serving it; labelling {len(fresh)} fresh rows ({time.monotonic() - started:.0f} s) ...")
-    with served(adapter, out) as url:
-        before, after = (zero_shot(url, fresh, name) for name in (None, ADAPTER))
-    _write(
-        out / "fresh.jsonl", ({**row, "before": b, "after": a} for row, b, a in zip(fresh, before, after, strict=True))
-    )
+    before, after = zero_shot(fresh, adapter, out)
     by_id = {row["id"]: row["icm_label"] for row in found}
     shown = [
         Shown("fresh rows, zero-shot, before training", accuracy(fresh, before)),
@@ -234,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         run(on_stdout(), given.out)
-    except (*EXPECTED, httpx.HTTPError) as error:
+    except EXPECTED as error:
         return report_failure(error, as_json=False)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED

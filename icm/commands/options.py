@@ -1,7 +1,8 @@
 """Options that several commands share."""
 
 import codecs
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -42,6 +43,10 @@ Config = Annotated[
 ]
 
 
+_ADAPTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+@/-]{0,199}")  # as the embedded inference server takes it
+_ADAPTER_FILE = "adapter_config.json"
+
+
 class FailOn(StrEnum):
     """The mildest verdict that counts as a failure."""
 
@@ -72,6 +77,36 @@ def check_model(model: str | None) -> None:
         return
     if not Path(model).exists():
         raise typer.BadParameter(f"{model}: there is no such folder or file", param_hint="--model")
+
+
+def read_adapters(given: Sequence[str]) -> dict[str, Path]:
+    """The folders of LoRA adapters by name, from `NAME=FOLDER` each.
+
+    Raises typer.BadParameter, before any part starts, for what is wrong without regard to the language model.
+    """
+    adapters = dict[str, Path]()
+    for words in given:
+        name, _, path = words.partition("=")
+        folder = Path(path).expanduser().absolute()
+        if (fault := _fault_of_adapter(name, path, folder)) or name in adapters:
+            message = fault or f"{name!r} is given twice; give each adapter a name of its own"
+            raise typer.BadParameter(message, param_hint="--adapter")
+        adapters[name] = folder
+    return adapters
+
+
+def _fault_of_adapter(name: str, path: str, folder: Path) -> str | None:
+    if not (name and path):
+        return "give a name and a folder, as in --adapter claims=run/adapter"
+    if not _ADAPTER_NAME.fullmatch(name):
+        return f"{name!r} is no name for an adapter: a letter or digit, then up to 199 of these, . _ : + @ / and -"
+    if name == "default":
+        return "'default' is the name of the language model itself; choose another one"
+    if not folder.is_dir():
+        return f"{path}: there is no such folder"
+    if not (folder / _ADAPTER_FILE).is_file():
+        return f"{path} has no {_ADAPTER_FILE}: name the folder of an adapter, such as `adapter` of a training's output"
+    return None
 
 
 def read_json(raw: bytes, name: str) -> Any:

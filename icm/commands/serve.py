@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from icm.commands.failures import BadConfigFile
-from icm.commands.options import Json, check_model, read_json
+from icm.commands.options import Json, check_model, read_adapters, read_json
 from icm.commands.output import on_stderr, on_stdout, write_json, write_line
 from icm.local_stack.free_ports import free_port, listening
 from icm.local_stack.stack import Backends, StackOptions, Stopped, running
@@ -45,7 +45,7 @@ class StopRequest:
         self._was_signalled = True
 
 
-def serve(
+def serve(  # noqa: PLR0913 - each is an option that people give
     *,
     host: Annotated[str, typer.Option(help="Address that the API listens on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 chooses a free one.")] = 8000,
@@ -55,6 +55,10 @@ def serve(
         str | None,
         typer.Option(help="Language model of the embedded server: a folder, GGUF file or hub name."),
     ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FOLDER", help="LoRA adapter of it, as the model NAME of jobs; repeat for several."),
+    ] = None,
     database_url: Annotated[str | None, typer.Option(help="URL of a Postgres of yours, version 15 to 18.")] = None,
     backends: Annotated[
         str | None, typer.Option(help="Your scoring backends: JSON, or a file with it (ICM_BACKENDS).")
@@ -62,9 +66,10 @@ def serve(
     as_json: Json = False,
 ) -> None:
     """Run API, workers, database and inference server until SIGTERM or Ctrl-C."""
-    if backends is not None and model is not None:
-        raise typer.BadParameter("--model is for the embedded inference server, --backends for others")
+    if backends is not None and (model is not None or adapter):
+        raise typer.BadParameter("--model and --adapter are for the embedded inference server, --backends for others")
     check_model(model)
+    adapters = read_adapters(adapter or ())
     chosen = None if backends is None else read_backends(backends)
     check_settings(host, port, chosen)
     with listening(host, port) as listeners:
@@ -78,6 +83,7 @@ def serve(
             listeners=tuple(listener.fileno() for listener in listeners),
             workers=workers,
             language_model=model,
+            adapters=adapters,
             database_url=database_url,
             backends=chosen,
         )
@@ -89,10 +95,11 @@ def serve_private(
     *,
     workers: Annotated[int, typer.Option(min=1)] = 1,
     model: Annotated[str | None, typer.Option()] = None,
+    adapter: Annotated[list[str] | None, typer.Option()] = None,
     as_json: Json = False,
 ) -> None:
     """Run every part on free ports while another process lives, and keep nothing."""
-    stop = StopRequest(parent)
+    stop, adapters = StopRequest(parent), read_adapters(adapter or ())
     with tempfile.TemporaryDirectory(prefix="icm-", ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary)
         folder.chmod(0o711)  # as root, we run Postgres as another user, which must be able to enter
@@ -102,6 +109,7 @@ def serve_private(
             port=free_port(),
             workers=workers,
             language_model=model,
+            adapters=adapters,
             durable=False,
             private=True,
         )

@@ -4,9 +4,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ class StackOptions:
     workers: int = 1
     language_model: str | None = None  # folder, GGUF file or hub name for the embedded inference server
     database_url: str | None = None  # none: an embedded Postgres
+    adapters: Mapping[str, Path] = field(default_factory=dict)  # LoRA adapters for it: folders by name
     backends: Backends | None = None  # none: an embedded inference server
     durable: bool = True
     private: bool = False  # for one process of this user, which needs no API key whatever the environment says
@@ -109,16 +110,16 @@ def running(
         if backends is None:
             stage("starting the inference server")
             inference_url = _start_inference(stack)
-            backends = [{"name": "default", "kind": "embedded", "url": inference_url}]
+            backends = own_backends(options, inference_url)
+        if options.adapters:  # the inference server refuses those that do not fit; let nothing else start before
+            _load(inference_url, replace(stack, postgres=None), is_stopping, stage=stage, say=tell_stage or say)
         if postgres is not None:
             stage("starting the database")
             postgres.start()
         stage("starting API and workers")
         _start_service(stack, _environment(stack, backends))
-        if inference_url is not None:
-            stage("loading the language model")
-            notice = LoadingNotice(supervisor, tell_stage or say)
-            _wait_for(f"{inference_url}/health", stack, is_stopping, timeout_seconds=None, meanwhile=notice.when_due)
+        if not options.adapters:
+            _load(inference_url, stack, is_stopping, stage=stage, say=tell_stage or say)
         _wait_for(f"{options.url}/health/ready", stack, is_stopping, timeout_seconds=_READY_SECONDS)
         supervisor.ready()
         yield stack
@@ -141,8 +142,10 @@ def _keeping(options: StackOptions, say: Callable[[str], None]) -> Iterator[Post
 
 def _start_inference(stack: Stack) -> str:
     port = free_port()
-    chosen = () if stack.options.language_model is None else ("--model", stack.options.language_model)
-    command = _python("inference", "--port", str(port), *chosen)
+    options = stack.options
+    chosen = () if options.language_model is None else ("--model", options.language_model)
+    adapters = [word for name, folder in options.adapters.items() for word in ("--adapter", f"{name}={folder}")]
+    command = _python("inference", "--port", str(port), *chosen, *adapters)
     caches = {"TORCHINDUCTOR_CACHE_DIR": str(stack.options.data_folder / "torch")}  # otherwise torch fills /tmp
     part = Part(
         name="inference",
@@ -153,6 +156,27 @@ def _start_inference(stack: Stack) -> str:
     )
     stack.supervisor.start(part)
     return f"http://127.0.0.1:{port}"
+
+
+def own_backends(options: StackOptions, url: str) -> Backends:
+    """Our own inference server as backends: its language model as `default`, and each adapter under its name."""
+    base = {"name": "default", "kind": "embedded", "url": url}
+    return [base, *({**base, "name": name, "adapter": name} for name in options.adapters)]
+
+
+def _load(
+    url: str | None,
+    stack: Stack,
+    is_stopping: Callable[[], bool],
+    *,
+    stage: Callable[[str], None],
+    say: Callable[[str], None],
+) -> None:
+    """Wait until our own inference server, if there is one, has loaded its language model and adapters."""
+    if url is not None:
+        stage("loading the language model")
+        notice = LoadingNotice(stack.supervisor, say)
+        _wait_for(f"{url}/health", stack, is_stopping, timeout_seconds=None, meanwhile=notice.when_due)
 
 
 def _start_service(stack: Stack, environment: dict[str, str]) -> None:

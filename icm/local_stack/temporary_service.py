@@ -6,8 +6,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 
 from icm.errors import IcmError
@@ -29,7 +30,8 @@ class PrivateServiceFailed(IcmError):
 class PrivateService:
     """`icm serve` as a context manager that yields the URL.
 
-    It runs in a separate process, which ends with this one in whatever way. `tell_stage` gets a line for each stage of
+    It runs in a separate process, which ends with this one in whatever way. `adapters` are LoRA adapters of the
+    language model, folders by name: models of the service beside `default`. `tell_stage` gets a line for each stage of
     its start.
     """
 
@@ -38,12 +40,14 @@ class PrivateService:
         *,
         language_model: str | None = None,
         workers: int = 1,
+        adapters: Mapping[str, Path] | None = None,
         tell_stage: Callable[[str], None] = lambda _stage: None,
     ) -> None:
         self._tell_stage = tell_stage
         self._command = [sys.executable, "-P", "-m", "icm", "serve-private", str(os.getpid()), "--json"]
         self._command += ["--workers", str(workers)]
         self._command += [] if language_model is None else ["--model", language_model]
+        self._command += [f"--adapter={name}={folder}" for name, folder in (adapters or {}).items()]
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed on leaving
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -7,9 +7,11 @@ server finds the labels' tokens and applies the chain rule.
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from service.errors import BackendRefused, LabelUnreachable
+from pydantic import Field
+
+from service.errors import BackendRefused, BackendUnavailable, LabelUnreachable
 from service.identifiers import Row
 from service.records.scoring import BackendIdentity, BackendInfo, ServerFacts
 from service.scoring.calls.executor import CallExecutor
@@ -22,8 +24,8 @@ from service.scoring.wires.detection import DetectKind
 from service.scoring.wires.http import JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.replies import check_one_distribution, log_probability, reading
-from service.scoring.wires.server_info import read_info
-from service.scoring.wires.settings import BackendSettings
+from service.scoring.wires.server_info import read_info, with_adapter
+from service.scoring.wires.settings import BackendSettings, OptionalText
 from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
 
 # The control of `CallExecutor.call`: a minimal tree, which a healthy server always answers.
@@ -61,9 +63,10 @@ class EmbeddedScorer:
     """Scores by a server's `/v1/score_tree` and `/v1/count_tokens`, at most `concurrency` trees at once.
 
     `timeout_seconds` is the longest wait while up to 64 queries are in flight; it grows in proportion with more.
+    With `adapter`, the name of one of the server's LoRA adapters, scores and identity are those of base and adapter.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings of the backend, one by one
         self,
         name: str,
         url: str,
@@ -72,18 +75,19 @@ class EmbeddedScorer:
         timeout_seconds: float = 120.0,
         patience_seconds: float = 60.0,
         api_key: str | None = None,
+        adapter: str | None = None,
         executor: CallExecutor | None = None,
         detect: DetectKind | None = None,
     ) -> None:
         self._name = name
+        self._adapter = adapter
         self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=concurrency, api_key=api_key)
         self._executor = executor or CallExecutor(concurrency=concurrency, patience_seconds=patience_seconds)
         self._timeout_seconds = timeout_seconds
         self._queries_under_way = 0
         self._counter = BatchTokenCounter(self._http, self._executor)
-        facts = partial(self._executor.call, self._facts, measured=False)
         self._examine = EmbeddedExaminer(KIND, self._http, facts=self._facts, score=self.score, detect=detect)
-        self._recognition = Recognition(KIND.name, self._executor, facts=facts, canary=self._canary)
+        self._recognition = Recognition(KIND.name, self._executor, facts=self._served, canary=self._canary)
 
     async def probe(
         self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
@@ -92,7 +96,10 @@ class EmbeddedScorer:
         return await self._examine(self._name, labels, all_spellings=all_spellings, separator=separator)
 
     async def identify(self) -> BackendIdentity:
-        """Identify the server by `/info` and by the likeliest tokens' log-probabilities. Raises BackendError."""
+        """Identify the server by `/info` and by the likeliest tokens' log-probabilities.
+
+        Raises BackendError; BackendUnavailable while the server lacks the adapter, which somebody may load again.
+        """
         return await self._recognition.identify()
 
     async def score(
@@ -104,7 +111,12 @@ class EmbeddedScorer:
             return TreeScores({})
         body = _body(flat_tree, labels, all_spellings=all_spellings, separator=separator)
         control = partial(self._send, 1, {**_CONTROL, "labels": list(labels)})
-        answer = await self._executor.call(lambda: self._send(len(flat_tree.leaves), body), control=control)
+        try:
+            answer = await self._executor.call(lambda: self._send(len(flat_tree.leaves), body), control=control)
+        except BackendRefused:
+            if self._adapter is not None:  # without it the server refuses every tree, and no row is at fault
+                await self._served()
+            raise
         try:
             return _read(answer, [leaf.row for leaf in flat_tree.leaves], labels)
         except (KeyError, TypeError, ValueError) as error:
@@ -121,11 +133,20 @@ class EmbeddedScorer:
     async def _facts(self) -> ServerFacts:
         info = await self._http.get("/info")
         with reading("/info"):
-            return read_info(info)
+            facts = read_info(info)
+            return facts if self._adapter is None else with_adapter(facts, info, self._adapter)
+
+    async def _served(self) -> ServerFacts:
+        """The facts. Raises BackendError; BackendUnavailable if the server lacks the adapter."""
+        facts = await self._executor.call(self._facts, measured=False)
+        if facts.problems:
+            raise BackendUnavailable("; ".join(facts.problems))
+        return facts
 
     async def _canary(self) -> Canary:
         """Measure the canary by the server's OpenAI wire, since trees score only labels. Raises BackendError."""
         body = {"prompt": list(CANARY_PROMPTS), "max_tokens": 1, "temperature": 0, "logprobs": 1}
+        body |= {} if self._adapter is None else {"model": self._adapter}
         post = partial(self._http.post, "/v1/completions", body)
         answer = await self._executor.call(post, measured=False)
         with reading("/v1/completions"):
@@ -134,9 +155,11 @@ class EmbeddedScorer:
 
     async def _send(self, queries: int, body: Mapping[str, Any]) -> Any:
         self._queries_under_way += queries
+        adapter = {} if self._adapter is None else {"adapter": self._adapter}
         waits = math.ceil(self._queries_under_way / _QUERIES_AT_ONCE)
         try:
-            return await self._http.post("/v1/score_tree", body, timeout_seconds=self._timeout_seconds * waits)
+            longest = self._timeout_seconds * waits
+            return await self._http.post("/v1/score_tree", {**body, **adapter}, timeout_seconds=longest)
         finally:
             self._queries_under_way -= queries
 
@@ -147,6 +170,7 @@ class EmbeddedBackend(BackendSettings):
     of_kind: ClassVar[Kind] = KIND
 
     kind: Literal["embedded"] = "embedded"
+    adapter: Annotated[OptionalText, Field(description="the server's name of a LoRA adapter; else the base")] = None
 
     def scorer(self, url: str, executor: CallExecutor, detect: DetectKind) -> EmbeddedScorer:
         """The scorer for one of the backend's servers."""
@@ -156,6 +180,7 @@ class EmbeddedBackend(BackendSettings):
             concurrency=self.concurrency,
             timeout_seconds=self.timeout_seconds,
             api_key=self.bearer_token,
+            adapter=self.adapter,
             executor=executor,
             detect=detect,
         )

@@ -31,8 +31,18 @@ def _with_settings_of_its_kind(given: Any) -> Any:
         return given
     chosen = {"kind": DEFAULT.of_kind.name, **given}
     backend = KINDS.get(chosen["kind"]) if isinstance(chosen["kind"], str) else None
+    if backend is not None and chosen.get("adapter") and "adapter" not in backend.model_fields:
+        raise ValueError(_without_adapters(backend))
     others = OPTIONS - (OPTIONS if backend is None else backend.model_fields.keys())
     return {name: value for name, value in chosen.items() if name not in others}
+
+
+def _without_adapters(backend: type[BackendSettings]) -> str:
+    """Why a backend of this kind takes no `adapter`, which would otherwise be dropped and the base scored."""
+    instead = "merge the adapter into its base, and serve the result"
+    if backend is vllm.VllmBackend:
+        instead = "set `model` to the adapter's name at the server"
+    return f"`adapter` is for kind {embedded.KIND.name!r}; with kind {backend.of_kind.name!r} {instead}"
 
 
 Backend = Annotated[AnyBackend, Field(discriminator="kind"), BeforeValidator(_with_settings_of_its_kind)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.acceptance.served import ICM, all_gone, data_folder, until
+from tests.acceptance.served import ICM, all_gone, data_folder, icm, until
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -50,6 +50,18 @@ def command(tmp_path: Path) -> list[str]:
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     config.write_text(json.dumps(CONFIG))
     return [*ICM, "label", str(data), "-o", str(tmp_path / "labelled.jsonl"), "--config", str(config), "--json"]
+
+
+def test_an_adapter_of_another_base_is_refused_before_database_and_api_start(tmp_path: Path) -> None:
+    adapter, data = tmp_path / "adapter", tmp_path / "data"
+    adapter.mkdir()
+    named = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "revision": "0" * 64}
+    (adapter / "adapter_config.json").write_text(json.dumps(named))
+    done = icm("serve", "--port", "0", "--data-dir", data, "--adapter", f"claims={adapter}")
+    assert done.returncode == 2, done.stderr
+    assert f"the adapter 'claims' in '{adapter}' cannot be served: it was trained on another base" in done.stderr
+    assert [path.name for path in (data / "logs").iterdir()] == ["inference.log"]
+    assert not (data / "postgres").exists()
 
 
 def environment(temporary: Path) -> dict[str, str]:

@@ -305,6 +305,20 @@ MUTATIONS = (
         ("tests/inference/test_label_tokens.py",),
     ),
     Mutation(
+        "the base scores what a job asks of an adapter",
+        "service/scoring/embedded.py",
+        "{**body, **adapter}",
+        "body",
+        ("tests/unit/scoring/test_embedded.py", "tests/behaviour/test_adapters.py"),
+    ),
+    Mutation(
+        "the canary of an adapter is that of its base",
+        "service/scoring/embedded.py",
+        '{"model": self._adapter}',
+        "{}",
+        ("tests/behaviour/test_adapters.py",),
+    ),
+    Mutation(
         "an adapter reads what its base wrote into the prefix cache",
         "inference/cache/prefix_cache.py",
         "self._roots.setdefault(owner, ",

@@ -69,6 +69,16 @@ def test_a_kind_that_there_is_not_is_told_with_those_that_there_are(kind: object
     [
         (5, "", "must be an object"),
         ({"url": "gpu:8000"}, ".url", "must begin with http:// or https:// and a host, such as http://gpu:8000"),
+        (
+            {"kind": "vllm", "adapter": "trained"},
+            "",
+            "`adapter` is for kind 'embedded'; with kind 'vllm' set `model` to the adapter's name at the server",
+        ),
+        (
+            {"adapter": "trained"},
+            "",
+            "`adapter` is for kind 'embedded'; with kind 'tgi' merge the adapter into its base, and serve the result",
+        ),
         ({"kind": "vllm", "concurrency": "many"}, ".concurrency", "must be a whole number"),
         ({"kind": "sglang", "api_key": "\u00e9"}, ".api_key", "has characters that an HTTP header cannot hold"),
     ],

@@ -56,18 +56,25 @@ class EmbeddedExaminer:
         """Probe the server, and whether it can score these labels; errors become problems of the result."""
         asked = AskedLabels(labels or EXAMPLES, all_spellings, separator, as_text=False)
         try:
-            info = server_info(name, self._kind, await self._facts(), token_id_prompts=False)
+            facts = await self._facts()
+            info = server_info(name, self._kind, facts, token_id_prompts=False)
+            if facts.problems:  # without its adapter the server scores nothing
+                return await self._unfit(info)
             found = await self._try_labels(asked)
             if not found.refusals:
                 await self._try_cache(info, asked)
         except BackendUnavailable as error:
             return not_ready(name, self._kind.name, error)
         except BackendRefused as error:
-            other_kind = await self._other_kind()
-            return not_ready(name, self._kind.name, error if other_kind is None else BackendRefused(other_kind))
+            return await self._unfit(not_ready(name, self._kind.name, error))
         if found.refusals and (other_kind := await self._other_kind()) is not None:
             return not_ready(name, self._kind.name, BackendRefused(other_kind))
         return with_findings(self._kind, info, found, self._cache)
+
+    async def _unfit(self, info: BackendInfo) -> BackendInfo:
+        """The result of a probe that ends here; if another kind of server answers, with this as its problem."""
+        other_kind = await self._other_kind()
+        return info if other_kind is None else not_ready(info.name, self._kind.name, BackendRefused(other_kind))
 
     async def _other_kind(self) -> str | None:
         """Advice on the setting to change, if another kind of server gave a refusal."""

@@ -1,6 +1,7 @@
 """Reads `GET /info`, by which text-generation-inference and the embedded server describe themselves."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from service.records.scoring import ServerFacts
@@ -17,3 +18,17 @@ def read_info(info: Mapping[str, Any]) -> ServerFacts:
         max_concurrent_requests=positive_or_none(info.get("max_concurrent_requests")),
         max_top_tokens=positive_or_none(info.get("max_top_n_tokens")),
     )
+
+
+def with_adapter(facts: ServerFacts, info: Mapping[str, Any], adapter: str) -> ServerFacts:
+    """The facts of the base and this adapter together; with a problem if the embedded server has no such adapter.
+
+    The adapter's `sha` changes with its files and with the base. Raises what `reading` translates.
+    """
+    served = {each["id"]: each for each in info.get("adapters") or ()}
+    if adapter in served:
+        revision = text_or_none(served[adapter].get("sha"))
+        return replace(facts, model=" + ".join(filter(None, (facts.model, adapter))), revision=revision)
+    others = f"set the backend's adapter to one of: {', '.join(served)}; or " if served else ""
+    problem = f"the server has no adapter {adapter!r}; {others}launch the server with --adapter {adapter}=FOLDER"
+    return replace(facts, problems=(*facts.problems, problem))

@@ -259,6 +259,8 @@ def read_facts(
     problems = []
     if chosen is not None and chosen not in served:
         problems.append(f"the server has no model {chosen!r}; set the backend's model to one of: {', '.join(served)}")
+    if chosen is not None and served.get(chosen, {}).get("parent"):
+        problems.append(f"{chosen!r} is a LoRA adapter, and calls would reach its base: merge the two and serve that")
     if model.get("is_generation") is False:
         problems.append("the server holds an embedding model: serve a causal language model without --is-embedding")
     limits = (next(iter(served.values()), {}).get("max_model_len"), server.get("max_req_input_len"))

@@ -203,7 +203,8 @@ def read_facts(models: Iterable[Mapping[str, Any]], version: object, chosen: str
         problem = f"the server has no model {chosen!r}; set the backend's model to one of: {', '.join(served)}"
         return ServerFacts(server_version=text_or_none(version), problems=(problem,))
     model = served[chosen or next(iter(served), "")]
-    context = positive_or_none(model.get("max_model_len"))
+    base = served.get(model.get("parent"), model)  # vLLM gives a LoRA adapter no `max_model_len`
+    context = positive_or_none(model.get("max_model_len") or base.get("max_model_len"))
     return ServerFacts(
         model=model["id"],
         revision=text_or_none(model.get("root") if model.get("root") != model["id"] else None),

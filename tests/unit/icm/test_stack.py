@@ -18,6 +18,7 @@ from icm.local_stack.stack import (
     StackOptions,
     api_settings,
     metrics_port,
+    own_backends,
     training_bases,
 )
 from inference.settings import SMALL_MODEL
@@ -141,6 +142,44 @@ def test_a_language_model_that_is_not_there_is_told_before_anything_is_started(
     files = {"serve": [], "label": [str(tmp_path / "d.jsonl"), "-c", str(tmp_path / "d.jsonl"), "-o", "o.jsonl"]}
     done = CliRunner().invoke(build_app(), [command, *files[command], "--model", model], env={"COLUMNS": "300"})
     assert (done.exit_code, f"{model}: there is no such folder or file" in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("adapters", "told"),
+    [
+        (["claims=nowhere"], "nowhere: there is no such folder"),
+        (["claims=empty"], "empty has no adapter_config.json: name the folder of an adapter"),
+        (["adapter"], "give a name and a folder, as in --adapter claims=run/adapter"),
+        (["=adapter"], "give a name and a folder"),
+        (["claims="], "give a name and a folder"),
+        (["my claims=adapter"], "'my claims' is no name for an adapter"),
+        (["default=adapter"], "'default' is the name of the language model itself"),
+        (["claims=adapter", "claims=adapter"], "'claims' is given twice"),
+        (["claims=adapter", "--backends", "[{}]"], "--model and --adapter are for the embedded inference server"),
+    ],
+)
+def test_an_adapter_that_cannot_be_served_is_told_before_anything_is_started(
+    adapters: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("adapter", "empty"):
+        Path(name).mkdir()
+    Path("adapter/adapter_config.json").write_text("{}")
+    words = [f"--adapter={given}" if "=" in given or given == "adapter" else given for given in adapters]
+    command = ["serve", "--port", "0", "--data-dir", "data", *words]
+    done = CliRunner().invoke(build_app(), command, env={"COLUMNS": "300"})
+    assert (done.exit_code, told in done.stderr) == (2, True), done.stderr
+    assert not Path("data").exists()
+
+
+def test_each_adapter_of_our_own_inference_server_is_a_backend_of_its_name() -> None:
+    options = StackOptions(data_folder=Path("d"), adapters={"claims": Path("a"), "reviews": Path("b")})
+    backends = own_backends(options, "http://127.0.0.1:9")
+    assert [(each["name"], each.get("adapter"), each["url"]) for each in backends] == [
+        ("default", None, "http://127.0.0.1:9"),
+        ("claims", "claims", "http://127.0.0.1:9"),
+        ("reviews", "reviews", "http://127.0.0.1:9"),
+    ]
 
 
 def test_our_own_inference_server_is_waited_for_and_other_peoples_are_not() -> None:

@@ -37,13 +37,15 @@ class FakeEmbedded:
     plan: list[Response] = field(default_factory=list)
     trees: list[Any] = field(default_factory=list)
     counted: list[list[str]] = field(default_factory=list)
+    adapters: list[str] = field(default_factory=list)
     under_way: int = 0
     most_under_way: int = 0
 
     def app(self) -> FastAPI:
         """The routes that scoring uses."""
         app = FastAPI()
-        app.add_api_route("/info", lambda: {"model_id": "fake", "model_sha": "abc", "max_input_tokens": 255})
+        info = {"model_id": "fake", "model_sha": "abc", "max_input_tokens": 255}
+        app.add_api_route("/info", lambda: {**info, "adapters": [{"id": name, "sha": "d"} for name in self.adapters]})
         app.add_api_route("/v1/score_tree", self._score, methods=["POST"])
         app.add_api_route("/v1/count_tokens", self._count, methods=["POST"])
         return app
@@ -87,6 +89,26 @@ async def test_a_tree_travels_flat_and_each_segment_once() -> None:
     assert scores.log_probabilities == {3: (-0.5, -1.0), 7: (-0.25, -2.0)}
     assert (scores.usage.prompts, scores.usage.tokens_sent, scores.usage.tokens_computed) == (2, 20, 12)
     assert not scores.usage.modelled
+
+
+async def test_every_tree_names_the_adapter_of_the_backend() -> None:
+    fake = FakeEmbedded(plan=[JSONResponse({}, 500)])
+    async with scorer_of(fake, adapter="trained") as scorer:
+        await scorer.score(TREE, LABELS)
+    assert [tree["adapter"] for tree in fake.trees] == ["trained"] * len(fake.trees)
+
+
+async def test_a_refusal_by_a_server_that_has_the_adapter_stays_one() -> None:
+    fake = FakeEmbedded(plan=[JSONResponse({"error": "query 1 has 256 tokens"}, 422)], adapters=["trained"])
+    async with scorer_of(fake, adapter="trained") as scorer:
+        with pytest.raises(BackendRefused, match="query 1 has 256 tokens"):
+            await scorer.score(TREE, LABELS)
+
+
+async def test_without_any_adapter_the_probe_says_how_to_launch_the_server() -> None:
+    async with scorer_of(FakeEmbedded(), adapter="trained") as scorer:
+        info = await scorer.probe(LABELS)
+    assert info.problems == ("the server has no adapter 'trained'; launch the server with --adapter trained=FOLDER",)
 
 
 async def test_a_tree_of_any_depth_can_be_sent() -> None:

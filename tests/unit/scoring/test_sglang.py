@@ -284,6 +284,13 @@ def test_what_makes_the_server_unfit_is_a_problem() -> None:
     assert "embedding" in embedding
 
 
+def test_an_adapter_that_no_call_would_reach_is_a_problem() -> None:
+    models = [*MODELS, {"id": "trained", "root": "out/adapter", "parent": "small", "owned_by": "sglang"}]
+    (problem,) = read_facts(MODEL, SERVER, models, "trained").problems
+    assert "'trained' is a LoRA adapter, and calls would reach its base" in problem
+    assert read_facts(MODEL, SERVER, models, "small").problems == ()
+
+
 async def test_older_releases_say_what_they_are_elsewhere(loopback: Loopback) -> None:
     replies: dict[str, list[Any]] = {
         "/get_model_info": [MODEL],

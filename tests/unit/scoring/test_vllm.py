@@ -250,11 +250,11 @@ MODELS: list[dict[str, Any]] = [
 ]
 
 
-def test_facts_are_those_of_the_first_model_or_the_chosen_one() -> None:
+def test_facts_are_those_of_the_first_model_or_the_chosen_one_with_the_context_of_its_base() -> None:
     first, chosen = read_facts(MODELS, "0.32.0", None), read_facts(MODELS, "0.32.0", "adapter")
     assert (first.model, first.revision, first.server_version) == ("small", "org/small-1B", "0.32.0")
     assert (first.context_tokens, first.problems) == (4095, ())
-    assert (chosen.model, chosen.context_tokens) == ("adapter", None)
+    assert (chosen.model, chosen.revision, chosen.context_tokens) == ("adapter", "org/adapter", 4095)
 
 
 def test_a_model_that_is_not_served_is_a_problem_that_names_those_that_are() -> None:
