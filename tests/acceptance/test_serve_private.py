@@ -52,6 +52,7 @@ def command(tmp_path: Path) -> list[str]:
     return [*ICM, "label", str(data), "-o", str(tmp_path / "labelled.jsonl"), "--config", str(config), "--json"]
 
 
+@pytest.mark.long
 def test_an_adapter_of_another_base_is_refused_before_database_and_api_start(tmp_path: Path) -> None:
     adapter, data = tmp_path / "adapter", tmp_path / "data"
     adapter.mkdir()

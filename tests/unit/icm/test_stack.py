@@ -1,6 +1,7 @@
 import json
 import os
 import socket
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from icm.local_stack.stack import (
     api_settings,
     metrics_port,
     own_backends,
+    running,
     training_bases,
 )
+from icm.local_stack.supervisor import PartMisused
 from inference.settings import SMALL_MODEL
 
 
@@ -170,6 +173,24 @@ def test_an_adapter_that_cannot_be_served_is_told_before_anything_is_started(
     done = CliRunner().invoke(build_app(), command, env={"COLUMNS": "300"})
     assert (done.exit_code, told in done.stderr) == (2, True), done.stderr
     assert not Path("data").exists()
+
+
+def test_an_adapter_that_the_inference_server_refuses_is_told_before_another_part_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[tuple[str, ...]] = []
+
+    def refusing(*words: str) -> tuple[str, ...]:
+        started.append(words)
+        return sys.executable, "-c", "print('it was trained on another base'); raise SystemExit(3)"
+
+    monkeypatch.setattr("icm.local_stack.stack._python", refusing)
+    options = StackOptions(data_folder=tmp_path, adapters={"claims": Path("/a")})
+    with pytest.raises(PartMisused, match="trained on another base"), running(options, lambda: False, say=print):
+        pass
+    assert [words[0] for words in started] == ["inference"]
+    assert started[0][-2:] == ("--adapter", "claims=/a")
+    assert [path.name for path in tmp_path.iterdir()] == ["logs"]
 
 
 def test_each_adapter_of_our_own_inference_server_is_a_backend_of_its_name() -> None:
