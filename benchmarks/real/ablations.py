@@ -29,7 +29,10 @@ def starts(state: State) -> dict[str, Labels]:
 
 
 def readings(problem: Problem, before: State, answer: Answer) -> dict[str, Labels]:
-    """The labels that the last look would have given without one piece; `before` is the state that asked for it."""
+    """The labels that the last look would have given without one piece; `before` is the state that asked for it.
+
+    This is the look of a search without known rows.
+    """
     views = _views(problem, before, answer)
     return {
         name: relabelled(problem, before.labels, scores).labels for name, scores in _readings(problem, before, views)
