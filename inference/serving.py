@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from inference.adapters.registry import Adapters
 from inference.batching.generation import Generation, GenerationRequest
@@ -69,12 +70,15 @@ class Serving:
             self.in_flight -= 1
 
     async def body(self, request: Request) -> bytes:
-        """Read the request's body. Raises InvalidRequest if it is too long."""
+        """Read the request's body. Raises InvalidRequest if it is too long, ClientGone if it does not end."""
         body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > self.limits.max_body_bytes:
-                raise InvalidRequest(f"the body is longer than {self.limits.max_body_bytes} bytes")
+        try:
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > self.limits.max_body_bytes:
+                    raise InvalidRequest(f"the body is longer than {self.limits.max_body_bytes} bytes")
+        except ClientDisconnect:
+            raise ClientGone from None
         return bytes(body)
 
     async def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from inference.errors import AdapterNotFound, AdapterRefused, InvalidRequest, RequestError
+from inference.errors import AdapterNotFound, AdapterRefused, ClientGone, InvalidRequest, RequestError
 from inference.serving import Serving
 from inference.wires.bodies import read_body
 from inference.wires.openai import error_reply
@@ -79,5 +79,7 @@ def _refusal(error: RequestError) -> Response:
             return json_reply(error_reply(str(error), "InvalidUserInput", 400), 400)
         case AdapterNotFound():
             return json_reply(error_reply(str(error), "NotFoundError", 404), 404)
+        case ClientGone():
+            return Response(status_code=499)
         case _:
             raise error

@@ -1,7 +1,9 @@
 """The public clients, unchanged, against a real server."""
 
 import asyncio
+from collections.abc import MutableMapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -95,6 +97,25 @@ async def test_a_client_that_hangs_up_leaves_nothing_behind(url: str, app: FastA
         assert serving.scheduler.prompts < 150
         metrics = (await client.get(f"{url}/metrics")).text
     assert 'inference_requests_refused_total{reason="ClientGone"} 1.0' in metrics
+
+
+@pytest.mark.parametrize("path", ["/generate", "/v1/completions", "/v1/score_tree", "/v1/count_tokens"])
+async def test_a_client_that_hangs_up_before_its_body_is_whole_is_no_error(app: FastAPI, path: str) -> None:
+    first: MutableMapping[str, Any] = {"type": "http.request", "body": b"{", "more_body": True}
+    parts = iter([first, {"type": "http.disconnect"}])
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def receive() -> MutableMapping[str, Any]:
+        return next(parts)
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "query_string": b""}
+    await app(scope, receive, send)
+    assert sent[0]["status"] == 499
+    assert app.state.serving.in_flight == 0
 
 
 def test_folders_with_other_weights_have_other_fingerprints(tiny_folder: Path, url: str) -> None:
