@@ -2,9 +2,14 @@
 
 from importlib.util import find_spec
 
-_NEEDED = ("training", "torch", "peft", "trl")  # what the extra `training` brings
+NEEDED = ("training", "torch", "transformers", "peft", "trl", "accelerate", "datasets")  # the extra `training`
+
+
+def missing_modules() -> tuple[str, ...]:
+    """The modules of the extra `training` that are not installed here; none of the others is loaded."""
+    return tuple(name for name in NEEDED if find_spec(name) is None)
 
 
 def can_train() -> bool:
-    """Whether the command has what it needs; nothing of it is loaded."""
-    return all(find_spec(name) is not None for name in _NEEDED)
+    """Whether the training command has everything that it needs."""
+    return not missing_modules()

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -20,16 +19,11 @@ from service.records.trainings import TrainingEnd, TrainingEvent
 from service.search.predictions.prompt_tree import TreeScores
 from service.search.predictions.training import TrainAndScore
 from service.training_process.child import TRAINING, TrainingChild
+from service.training_process.installed import missing_modules
 from service.training_process.trained_files import examples_of, questions_of, read_scores, spec_of, write_rows
 
-NEEDED = ("training", "torch", "transformers", "peft", "trl", "accelerate", "datasets")  # the extra `training`
 TRIES = 3  # of a training that is killed or ends without a word; each goes on from the last one's checkpoint
 _END_BYTES = 65_536  # of each end of a file, by which it is told from others
-
-
-def missing_modules() -> tuple[str, ...]:
-    """What of the extra `training` is not installed here."""
-    return tuple(name for name in NEEDED if find_spec(name) is None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from service.identifiers import Label, Row
 from service.records.trainings import TrainingEvent
 from service.search.predictions.prompt_tree import Query, TreeScores, Usage
 from service.search.predictions.training import TrainAndScore, TrainingExample
-from service.training_process import trained_scorer
+from service.training_process import installed, trained_scorer
 from service.training_process.trained_files import examples_of, spec_of
 from service.training_process.trained_scorer import TRIES, Alive, Base, ChildTrainer, forget_idle
 from workers.training_folders import TrainingFolders
@@ -131,7 +131,7 @@ async def test_what_keeps_from_training_is_told(base: Path, monkeypatch: pytest.
     problem = await trainer(base.parent / "nowhere").problem()
     assert problem is not None
     assert "is neither the folder of a Hugging Face model nor one that was downloaded before" in problem
-    monkeypatch.setattr(trained_scorer, "NEEDED", ("training", "no_such_module"))
+    monkeypatch.setattr(installed, "NEEDED", ("training", "no_such_module"))
     problem = await trainer(base).problem()
     assert problem is not None
     assert problem.startswith("training needs no_such_module, which is not installed here: install the extra")
