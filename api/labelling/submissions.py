@@ -31,7 +31,7 @@ T = TypeVar("T")
 MAX_INLINE_BYTES = 10_000_000  # the API holds a JSON body in memory; send longer data sets as files
 MAX_INLINE_VALUES = 1_000_000  # an empty list takes two bytes in JSON and dozens in memory
 _UNPACKING_AT_ONCE = 2
-_LONGEST_WAIT_SECONDS = 120.0  # for a turn at being checked; whoever waits longer gets 503
+_LONGEST_WAIT_SECONDS = 120.0  # an upload waits no longer for its check; then the API answers 503
 _MAX_CONFIG_BYTES = 1_000_000
 _PARTS = ("dataset", "config")
 
