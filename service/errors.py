@@ -222,7 +222,7 @@ class BackendError(ServiceError):
 class BackendUnavailable(BackendError):
     """The inference server cannot be reached, is overloaded or failed; the same call may succeed later.
 
-    `status` is that of the HTTP answer, where there was one. `broke`: the connection was there and broke before the
+    `status` is that of the HTTP answer, where there was one. `broke`: a connection was there and broke before the
     answer. `died`: besides, nobody was there afterwards, and the server answers other calls since it is back.
     """
 

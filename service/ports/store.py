@@ -224,6 +224,9 @@ class Shards(Protocol):
     async def summarize(self, lease: Lease, summary: Mapping[str, Any]) -> None:
         """Keep what the shard says of its search, for the report. Raises LeaseLost."""
 
+    async def note_server_crashes(self, lease: Lease, counts: Mapping[str, int]) -> None:
+        """Keep over which prompts the inference server crashed (`ServerCrashes.to_json`). Raises LeaseLost."""
+
     async def job_totals(self, job_id: JobId) -> tuple[int, float]:
         """Tokens computed by the whole job so far, and seconds since it started, those of pauses not counted."""
 

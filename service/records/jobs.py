@@ -144,6 +144,7 @@ class ClaimedShard:
     paused: bool = False  # the job waits for its backend or tokens; this worker is to see whether it can go on
     remembered: int = 0  # prompts that were answered from memory so far
     modelled: bool = False  # whether tokens computed so far are those of an ideal cache
+    server_crashes: Mapping[str, int] = field(default_factory=dict)  # see `ServerCrashes`
 
 
 @dataclass(frozen=True, slots=True)

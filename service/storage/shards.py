@@ -56,6 +56,7 @@ class ShardTable:
             paused=work.paused,
             remembered=row["remembered"],
             modelled=row["tokens_modelled"],
+            server_crashes=row["server_crashes"] or {},
         )
 
     async def save(self, lease: Lease, *, checkpoint: bytes, progress: Progress) -> None:
@@ -80,6 +81,11 @@ class ShardTable:
         """Keep what the shard says of its search, for the report. Raises LeaseLost."""
         await hold(self._connection, lease)
         await self._connection.execute(update(shards).where(_is_of(lease)).values(summary=dict(summary)))
+
+    async def note_server_crashes(self, lease: Lease, counts: Mapping[str, int]) -> None:
+        """Keep over which prompts the inference server crashed. Raises LeaseLost."""
+        await hold(self._connection, lease)
+        await self._connection.execute(update(shards).where(_is_of(lease)).values(server_crashes=dict(counts)))
 
     async def job_totals(self, job_id: JobId) -> tuple[int, float]:
         """Tokens computed by the whole job so far, and its seconds without pauses. Raises JobNotFound."""

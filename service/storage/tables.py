@@ -237,6 +237,7 @@ shards = Table(
     Column("remembered", BigInteger, nullable=False, server_default=text("0")),  # prompts answered from memory
     # What a finished shard says of its search; absent where an earlier release finished it.
     Column("summary", JSON(none_as_null=True)),
+    Column("server_crashes", JSON(none_as_null=True)),  # by prompt, while the server is suspected to die over one
     ForeignKeyConstraint(["job_id", "shard"], [work_items.c.job_id, work_items.c.number], ondelete="CASCADE"),
 )
 

@@ -58,6 +58,7 @@ WRITES: dict[str, Write] = {
     "no labels": lambda unit, lease: unit.labels.write(lease, []),
     "spend": lambda unit, lease: unit.shards.spend(lease, Usage(prompts=9), remembered=9),
     "checkpoint": lambda unit, lease: unit.work.save(lease, b"zombie"),
+    "crashes": lambda unit, lease: unit.shards.note_server_crashes(lease, {"00": 1}),
     "summary": lambda unit, lease: unit.shards.summarize(lease, {"phase": "zombie"}),
     "warning": lambda unit, lease: unit.work.warn(lease, "zombie"),
     "pause": lambda unit, lease: unit.work.pause(

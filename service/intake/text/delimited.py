@@ -128,6 +128,10 @@ def header_of(cells: list[str], line: int, faults: FaultLog) -> list[str] | None
         if max(counts.values()) > 1:
             faults.add(faults.doubt_about_names, line=line)
             return None
+    elif _reads_like_a_comment(cells):
+        faults.doubt_about_names = (
+            f"the first line has to name the columns, and here it reads like a comment ({cells[0][:40]!r}); remove it"
+        )
     for name, count in counts.items():
         if not _is_text(name):
             not_utf8.add(_raw(name), line=line)
@@ -136,6 +140,10 @@ def header_of(cells: list[str], line: int, faults: FaultLog) -> list[str] | None
         elif count > 1:
             faults.add(f"the header names the column {count} times", line=line, field=name)
     return names if len(faults) == before else None
+
+
+def _reads_like_a_comment(cells: list[str]) -> bool:
+    return cells[0].startswith("#") and len(cells[0]) > 1
 
 
 def _reads_like_a_row(cells: list[str]) -> bool:

@@ -4,10 +4,12 @@ import csv
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _SAMPLE_RECORDS = 100
+_SECOND_LINE = 2
+_MOST_LINES_ABOVE = 20  # the header, such as titles and comments
 _SEPARATOR_LINE = re.compile(
     r'^"?sep=(.)"?[ \t]*(?:\r\n|\r|\n|$)', re.IGNORECASE
 )  # Excel reads it, and writes it for no one
@@ -35,32 +37,69 @@ def detect_dialect(head: bytes, default: str, *, cut: bool) -> Dialect:
     if (declared := _SEPARATOR_LINE.match(text)) is not None and declared[1] not in '"\r\n':
         note = f"cells are separated by {_name(declared[1])}, as the file's first line says ({declared[0].strip()})"
         return Dialect(separator=declared[1], line_end=line_end, skipped_lines=1, assumptions=(*notes, note))
-    samples = {separator: _sample(text, separator, cut=cut) for separator in SEPARATORS}
-    fitting = [separator for separator, sample in samples.items() if sample.fits and sample.columns > 1]
-    if default in fitting or (samples[default].columns > 1 and not fitting):
-        return Dialect(separator=default, line_end=line_end, assumptions=notes)
+    plain = Dialect(separator=default, line_end=line_end, assumptions=notes)
+    samples = _samples(text, cut=cut)
+    table, comments = _without_comments(text)
+    if comments and not _fitting(samples) and _fitting(below := _samples(table, cut=cut)):
+        plain = replace(plain, skipped_lines=comments, assumptions=(*notes, _skipped(comments)))
+        return _decided(below, plain)
+    return _decided(samples, plain)
+
+
+def _skipped(lines: int) -> str:
+    if lines == 1:
+        return "the first line is a comment that begins with #, and was skipped"
+    return f"the first {lines} lines are comments that begin with #, and were skipped"
+
+
+def _without_comments(text: str) -> tuple[str, int]:
+    """The text below its first lines that begin with #, and the number of lines above, blank ones included."""
+    rest, above = text.splitlines(keepends=True), 0
+    while rest and above < _MOST_LINES_ABOVE and (rest[0].startswith("#") or (above and not rest[0].strip())):
+        rest, above = rest[1:], above + 1
+    return "".join(rest), above
+
+
+def _decided(samples: "dict[str, _Sample]", plain: Dialect) -> Dialect:
+    """The plain dialect, with another separator or with the problem that prevents reading."""
+    default, fitting = plain.separator, _fitting(samples)
+    if default in fitting:
+        return plain
     if len(fitting) == 1:
         note = f"cells are separated by {SEPARATORS[fitting[0]]}, not {SEPARATORS[default]}, and were read so"
-        return Dialect(separator=fitting[0], line_end=line_end, assumptions=(*notes, note))
+        return replace(plain, separator=fitting[0], assumptions=(*plain.assumptions, note))
     if len(fitting) > 1:
         problem = f"cells could be separated by {' or by '.join(SEPARATORS[found] for found in fitting)}"
-        return Dialect(problem=f"{problem}; {_remedy(fitting[0])}", problem_line=1)
-    return _without_fit(samples, default, Dialect(separator=default, line_end=line_end, assumptions=notes))
+        return replace(plain, problem=f"{problem}; {_remedy(fitting[0])}", problem_line=1)
+    return _without_fit(samples, plain)
 
 
-def _without_fit(samples: "dict[str, _Sample]", default: str, plain: Dialect) -> Dialect:
+def _without_fit(samples: "dict[str, _Sample]", plain: Dialect) -> Dialect:
     """A single column if that fits; otherwise the problem with the separator that occurs most often in the header."""
+    default = plain.separator
     if samples[default].fits:
         return plain
     likely = max(samples, key=lambda separator: samples[separator].columns)
-    if samples[likely].columns == 1:
+    names_and_row_agree = samples[likely].columns > 1 and (samples[likely].odd_line or 0) > _SECOND_LINE
+    if samples[default].columns_below and not names_and_row_agree:
+        return replace(plain, problem=_narrow_header(samples[default], SEPARATORS[default]), problem_line=1)
+    if samples[default].columns > 1 or samples[likely].columns == 1:
         return plain
     sample = samples[likely]
     problem = (
         f"the header looks as if cells were separated by {SEPARATORS[likely]} ({sample.columns} cells), but the row "
         f"here does not fit it ({sample.odd}); put cells that hold {SEPARATORS[likely]} or line breaks in quotes"
     )
-    return Dialect(problem=problem, problem_line=sample.odd_line)
+    return replace(plain, problem=problem, problem_line=sample.odd_line)
+
+
+def _narrow_header(sample: "_Sample", separators: str) -> str:
+    first = "1 cell" if sample.columns == 1 else f"{sample.columns} cells"
+    return (
+        f"the first line has {first}, and rows have {sample.columns_below}, separated by {separators}: it has to name "
+        f"every column. Remove a title above the names, name every column, or put cells that hold {separators} in "
+        "quotes"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +109,21 @@ class _Sample:
     columns: int
     odd: str | None = None  # describes the first record that does not fit the header
     odd_line: int | None = None
+    columns_below: int = 0  # cells of every record below a title; 0 if there is none
 
     @property
     def fits(self) -> bool:
         """Whether every record has as many cells as the header."""
         return self.odd is None
+
+
+def _samples(text: str, *, cut: bool) -> dict[str, _Sample]:
+    return {separator: _sample(text, separator, cut=cut) for separator in SEPARATORS}
+
+
+def _fitting(samples: dict[str, _Sample]) -> list[str]:
+    """The separators that divide every record into as many cells, more than one."""
+    return [separator for separator, sample in samples.items() if sample.fits and sample.columns > 1]
 
 
 def _sample(text: str, separator: str, *, cut: bool) -> _Sample:
@@ -96,8 +145,17 @@ def _sample(text: str, separator: str, *, cut: bool) -> _Sample:
     columns = len(filled[0][1]) if filled else 1
     for at, found in filled:
         if len(found) != columns:
-            return _Sample(columns=columns, odd=f"{len(found)} cells", odd_line=at)
+            below = _columns_below([len(cells) for _, cells in filled])
+            return _Sample(columns=columns, odd=f"{len(found)} cells", odd_line=at, columns_below=below)
     return _Sample(columns=columns, odd=None if cut and len(filled) > 1 else broken, odd_line=line)
+
+
+def _columns_below(cells: Sequence[int]) -> int:
+    """The number of cells of every record below a title (one record, or several of one cell) with fewer; else 0."""
+    above = cells.index(cells[-1])
+    is_table = len(set(cells[above:])) == 1 and len(cells) - above > 1
+    is_title = 0 < above <= _MOST_LINES_ABOVE and (above == 1 or max(cells[:above]) == 1)
+    return cells[-1] if is_table and is_title and cells[0] < cells[-1] else 0
 
 
 def _name(separator: str) -> str:

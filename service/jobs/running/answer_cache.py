@@ -13,10 +13,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from service.errors import BackendUnavailable
+from service.errors import BackendRefused, BackendUnavailable
 from service.identifiers import Row
 from service.jobs.running.backend import SameBackend
-from service.jobs.running.isolation import Isolation, RowsUnscorable, most_unscorable
+from service.jobs.running.isolation import FATAL, Isolation, RowsUnscorable, TooManyUnscorable, most_unscorable
+from service.jobs.running.server_crashes import SPREAD, ServerCrashes
 from service.ports.observers import UNOBSERVED, WorkObserver
 from service.ports.scoring import Scorer
 from service.ports.store import Store
@@ -97,6 +98,7 @@ class CachedScorer:
         progress = claimed.progress
         self.usage = Usage(progress.prompts, progress.tokens_sent, progress.tokens_computed, claimed.modelled)
         self.remembered = claimed.remembered
+        self._crashes = ServerCrashes.stored(claimed.server_crashes)
         self._kept = _Kept()
         self._fresh = _Fresh()
         self._store_at = time.monotonic() + store_seconds
@@ -136,12 +138,16 @@ class CachedScorer:
         others have, which are stored, and TooManyUnscorable where it is more than a few.
         """
         self.note_remembered(question.request.prompts - sum(asked.prompts for asked in question.open))
-        isolation = Isolation(self._scored, most=most_unscorable(self._rows) - self.left_out)
+        most, keys = most_unscorable(self._rows) - self.left_out, question.request.distinct_keys
+        self._refuse_many_fatal(keys, most)
+        has_died = bool(self._crashes.suspects(keys))
+        isolation = Isolation(self._scored, most=most, crashes=self._crashes, has_died=has_died)
         tasks = {asyncio.create_task(self._score(asked, isolation)) for asked in question.open}
         try:
             await self._store_while(tasks, question)
         except BackendUnavailable:  # who knows what the backend is when it is back; only the cost is sure
             await self.store({}, self._take().usage)
+            await self._store_crashes()
             raise
         finally:
             for task in tasks:
@@ -149,7 +155,21 @@ class CachedScorer:
             await asyncio.gather(*tasks, return_exceptions=True)
         if isolation.reasons:
             raise RowsUnscorable(isolation.reasons)
+        self._crashes.acquit(keys)
         return answered(question.request, question.answers)
+
+    def _refuse_many_fatal(self, keys: set[PromptKey], most: int) -> None:
+        """Refuse to ask where the server crashed on so many single prompts that it is not the fault of a row.
+
+        Raises TooManyUnscorable.
+        """
+        if self._crashes.accused(keys) > max(most, SPREAD):
+            raise TooManyUnscorable(BackendRefused(FATAL))
+
+    async def _store_crashes(self) -> None:
+        if self._crashes.counts:
+            async with self._store.worker_unit() as unit:
+                await unit.shards.note_server_crashes(self._lease, self._crashes.to_json())
 
     def note_remembered(self, prompts: int) -> None:
         """Count prompts that were answered from memory."""
@@ -174,7 +194,7 @@ class CachedScorer:
                 known = {row: key for row, key in keys.items() if row in scores.log_probabilities}
                 self._fresh = self._fresh.with_scores(by_key(known, scores), scores.usage)
 
-            await isolation.scored(tree, took)
+            await isolation.scored(tree, keys, took)
 
     async def _scored(self, tree: PromptTree) -> TreeScores:
         return await self._scorer.score(

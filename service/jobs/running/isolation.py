@@ -12,16 +12,20 @@ from contextlib import nullcontext
 
 from service.errors import BackendError, BackendRefused, BackendUnavailable, FailureKind
 from service.identifiers import Row
+from service.jobs.running.server_crashes import CRASHES, ServerCrashes
 from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, Query, TreeScores, Usage
-from service.search.prompting.recall import pruned
+from service.search.prompting.recall import PromptKey, pruned
 
 FEW_ROWS = 3  # that may be left out of a shard of any size
 FEW_SHARE = 20  # one row in so many may be
 TRIES = 2  # in vain, by a backend that answers the control after each
-DEATHS = 3  # of a backend that is asked for the row alone; other jobs may have been what ended it
 CONTROL_SECONDS = 30.0
 CONTROL = PromptTree("", (Query(Row(0), "The sky is blue. I think this claim is"),))
 
+FATAL = (
+    "the inference server crashed each time it was asked for this prompt alone, and answers others in between: its own "
+    "log says why. Fewer demonstrations (`search.max_demonstrations`) or another server may help"
+)
 Score = Callable[[PromptTree], Awaitable[TreeScores]]
 
 
@@ -50,36 +54,59 @@ class Isolation:
     """Scores trees apart from the rows that the backend fails on; one for all trees of a request.
 
     `reasons` has those rows with what the backend said last, at most `most` of them. Once the backend has died over
-    a call, one call at a time is made, since whoever is under way then is suspected.
+    a call, one call at a time is made, since whoever is under way then is suspected. `crashes` has the suspects of
+    earlier pauses and gets those of this request.
     """
 
-    def __init__(self, score: Score, *, most: int) -> None:
+    def __init__(self, score: Score, *, most: int, crashes: ServerCrashes, has_died: bool = False) -> None:
         self._score = score
         self._most = most
+        self._crashes = crashes
         self._failures = Counter[Row]()
-        self._has_died = False
+        self._has_died = has_died
         self._alone = asyncio.Lock()
         self._under_way = 0
         self.reasons: dict[Row, str] = {}
 
-    async def scored(self, tree: PromptTree, took: Callable[[TreeScores], None]) -> None:
+    async def scored(self, tree: PromptTree, keys: Mapping[Row, PromptKey], took: Callable[[TreeScores], None]) -> None:
         """Have every row of the tree scored that can be, part by part, `took` being told of each part.
 
         Raises the backend's own error where it is ill, and TooManyUnscorable.
         """
-        parts = [tree]
+        parts = self._without_suspects(tree, keys)
         while parts:
             part, alone = parts.pop(), self._has_died
             try:
                 took(await self._asked(part, alone=alone))
             except BackendError as error:
                 alone = alone or not self._under_way
+                if _broke(error):
+                    self._crashes.note((keys[row] for row in _unanswered_rows(part, error)), alone=alone)
                 if not _may_be_of_a_prompt(error) or not await self._is_well():
                     raise
                 took(_answered(error))
                 self._has_died = self._has_died or _died(error)
                 suspects_others = _died(error) and not alone
                 parts += self._unanswered(part, error) if suspects_others else self._left(part, error)
+
+    def _without_suspects(self, tree: PromptTree, keys: Mapping[Row, PromptKey]) -> list[PromptTree]:
+        """The tree in parts, the last one first: what nobody suspects, and each suspect by itself.
+
+        Those accused least come first: what another client's prompt does to the server accuses always the same prompt
+        otherwise. Raises TooManyUnscorable.
+        """
+        suspects = self._crashes.suspects(keys.values())
+        if not suspects:
+            return [tree]
+        alone = []
+        for row, key in keys.items():
+            if self._crashes.is_fatal(key):
+                self._give_up(row, BackendRefused(FATAL))
+            elif key in suspects:
+                alone.append(row)
+        alone.sort(key=lambda row: -self._crashes.counts[keys[row]])
+        groups = [*([row] for row in alone), [row for row, key in keys.items() if key not in suspects]]
+        return [part for group in groups if (part := pruned(tree, dict.fromkeys(group))) is not None]
 
     async def _asked(self, part: PromptTree, *, alone: bool) -> TreeScores:
         async with self._alone if alone else nullcontext():
@@ -91,12 +118,12 @@ class Isolation:
 
     def _unanswered(self, part: PromptTree, error: BackendError) -> list[PromptTree]:
         """The part once more, without the rows that were answered."""
-        left = pruned(part, {row: None for row, _ in part.prompts() if row not in error.answered})
+        left = pruned(part, dict.fromkeys(_unanswered_rows(part, error)))
         return [] if left is None else [left]
 
     def _left(self, part: PromptTree, error: BackendError) -> list[PromptTree]:
         """What is still to be asked of a part that failed, the last one first."""
-        rows = [row for row, _ in part.prompts() if row not in error.answered]
+        rows = _unanswered_rows(part, error)
         named = error.row in rows and not _died(error)  # a server that dies fails on all that is under way
         faulty = Row(error.row) if named and error.row is not None else rows[0] if len(rows) == 1 else None
         if faulty is None:
@@ -110,12 +137,15 @@ class Isolation:
     def _again(self, row: Row, error: BackendError) -> bool:
         """Whether the row is asked for once more, by itself. Raises TooManyUnscorable."""
         self._failures[row] += 1
-        if self._failures[row] < (DEATHS if _died(error) else TRIES):
+        if self._failures[row] < (CRASHES if _died(error) else TRIES):
             return True
+        self._give_up(row, error)
+        return False
+
+    def _give_up(self, row: Row, error: BackendError) -> None:
         if len(self.reasons) >= self._most:
             raise TooManyUnscorable(error) from error
         self.reasons[row] = str(error)
-        return False
 
     async def _is_well(self) -> bool:
         """Whether the backend answers a prompt that has nothing to do with the data set."""
@@ -136,6 +166,14 @@ def _may_be_of_a_prompt(error: BackendError) -> bool:
 
 def _died(error: BackendError) -> bool:
     return isinstance(error, BackendUnavailable) and error.died
+
+
+def _broke(error: BackendError) -> bool:
+    return isinstance(error, BackendUnavailable) and error.broke
+
+
+def _unanswered_rows(part: PromptTree, error: BackendError) -> list[Row]:
+    return [row for row, _ in part.prompts() if row not in error.answered]
 
 
 def _answered(error: BackendError) -> TreeScores:

@@ -59,6 +59,7 @@ class _Call:
     measured: bool
     since: float  # the time of the last failure, or of the call's begin
     attempts: Attempts = field(default_factory=Attempts)
+    broke: bool = False  # whether the connection of one of its attempts did
 
 
 class CallExecutor:
@@ -142,12 +143,20 @@ class CallExecutor:
         *,
         measured: bool,
     ) -> _Answer:
-        ticket, call = next(self._tickets), _Call(control, measured, self._clock())
+        call = _Call(control, measured, self._clock())
+        try:
+            return await self._retried(next(self._tickets), attempt, call)
+        except BackendUnavailable as error:
+            error.broke = error.broke or call.broke
+            raise
+
+    async def _retried(self, ticket: int, attempt: Callable[[], Awaitable[_Answer]], call: _Call) -> _Answer:
         while True:
             outcome = await self._in_slot(ticket, attempt, call)
             if not isinstance(outcome, _Failed):
                 return outcome
             error = outcome.error
+            call.broke = call.broke or error.broke
             others_answered = outcome.others_answered_at > call.since
             call.attempts = call.attempts.with_failure(error.kind, others_answered=others_answered)
             call.since = outcome.at
@@ -161,7 +170,7 @@ class CallExecutor:
             if not isinstance(verdict, Retry):
                 raise self._final_error(verdict) from error
             await self._sleep(verdict.after_seconds)
-            if error.broke and control is not None and await self._was_absent(ticket, control, outcome.at):
+            if error.broke and call.control and await self._was_absent(ticket, call.control, outcome.at):
                 raise crash_error(error) from error
 
     async def _was_absent(self, ticket: int, control: Callable[[], Awaitable[object]], since: float) -> bool:

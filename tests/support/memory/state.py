@@ -30,6 +30,7 @@ class ShardRecord:
     remembered: int = 0
     modelled: bool = False
     summary: Mapping[str, Any] | None = None
+    server_crashes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass

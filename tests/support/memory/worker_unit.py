@@ -137,6 +137,7 @@ class MemoryShards:
             paused=work.paused,
             remembered=record.remembered,
             modelled=record.modelled,
+            server_crashes=record.server_crashes,
         )
 
     async def save(self, lease: Lease, *, checkpoint: bytes, progress: Progress) -> None:
@@ -157,6 +158,10 @@ class MemoryShards:
     async def summarize(self, lease: Lease, summary: Mapping[str, Any]) -> None:
         self._state.held(lease)
         self._state.put_record(lease, summary=summary)
+
+    async def note_server_crashes(self, lease: Lease, counts: Mapping[str, int]) -> None:
+        self._state.held(lease)
+        self._state.put_record(lease, server_crashes=counts)
 
     async def job_totals(self, job_id: JobId) -> tuple[int, float]:
         seconds = self._state.elapsed_seconds(self._state.lives[job_id]) or 0.0

@@ -142,6 +142,50 @@ def test_a_header_of_semicolons_over_rows_that_do_not_fit_is_told_once() -> None
     assert "semicolons (2 cells)" in fault.message
 
 
+@pytest.mark.parametrize(
+    ("above", "told"),
+    [
+        (b"# exported on Monday\n", "the first line is a comment that begins with #, and was skipped"),
+        (
+            b"#exported, on Monday, by me\n# rows: 2\n\n",
+            "the first 3 lines are comments that begin with #, and were skipped",
+        ),
+        (b"\xef\xbb\xbf# a;b;c\r\n", "the first line is a comment that begins with #, and was skipped"),
+    ],
+)
+@pytest.mark.parametrize("rows", [b'q,n\n"a, b","1,5"\n"say ""hi""",\n', b'q;n\na, b;1,5\n"say ""hi""";\n'])
+def test_comments_above_the_names_are_skipped_and_said(above: bytes, told: str, rows: bytes) -> None:
+    assert [row.fields for row in read(above + rows, "a.csv")] == AS_WRITTEN
+    assert told in " ".join(assumed(above + rows, "a.csv"))
+
+
+def test_lines_count_below_skipped_comments() -> None:
+    [fault] = faults_in(b"# one\n# two\nq,n\n" + b"a,b\n" * 120 + b"a\n", "a.csv")
+    assert fault.line == 124
+
+
+@pytest.mark.parametrize("content", [b"#,q\n1,a\n2,b\n", b"# q\na\nb\n", b"# q,n\na,b\n"])
+def test_a_first_line_with_a_cell_for_each_column_names_them_whatever_it_begins_with(content: bytes) -> None:
+    assert len(list(read(content, "a.csv"))) == content.count(b"\n") - 1
+    assert assumed(content, "a.csv") == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "cells"),
+    [
+        (b"Survey of May\nq,n\n" + b"a,b\n" * 50, "has 1 cell, and rows have 2, separated by commas"),
+        (b"Survey, of May\nq,n,m\n" + b"a,b,c\n" * 50, "has 2 cells, and rows have 3, separated by commas"),
+        (b"Survey\nof May\n\nq,n\n" + b"a,b\n" * 50, "has 1 cell, and rows have 2, separated by commas"),
+        (b"Survey; of May\nq,n\n" + b"a,b\n" * 50, "has 1 cell, and rows have 2, separated by commas"),
+        (b"q\n" + b"hello, you\n" * 50, "put cells that hold commas in quotes"),
+    ],
+)
+def test_a_title_above_the_names_is_told_once(content: bytes, cells: str) -> None:
+    [fault] = faults_in(content, "a.csv")
+    assert fault.line == 1
+    assert cells in fault.message
+
+
 def test_a_line_break_of_old_macs_stays_in_a_quoted_cell() -> None:
     assert [row.fields for row in read(b'a,b\r1,"x\ry"\r', "a.csv")] == [{"a": "1", "b": "x\ry"}]
 

@@ -137,6 +137,19 @@ def test_a_server_that_stays_away_is_an_outage() -> None:
         with pytest.raises(BackendUnavailable, match="no call has been answered for") as caught:
             await executor().call(server.fatal, control=server.control)
         assert not caught.value.died
+        assert caught.value.broke
+
+    in_simulated_time(scenario())
+
+
+def test_an_outage_that_begins_before_a_call_does_not_accuse_it() -> None:
+    async def scenario() -> None:
+        server, driving = Mortal(1000.0), executor()
+        with pytest.raises(BackendUnavailable):
+            await driving.call(server.fatal, control=server.control)
+        with pytest.raises(BackendUnavailable, match="no call has been answered for") as caught:
+            await driving.call(server.slow, control=server.control)
+        assert not caught.value.broke
 
     in_simulated_time(scenario())
 

@@ -65,9 +65,9 @@ class AnyWorkplace:
 
     store: Store
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, backend: Backend | None = None) -> None:
         self.store, self.clock = store, clock
-        self.backend = Backend()
+        self.backend = backend or Backend()
         queue = QueueSettings(lease_seconds=LEASE_SECONDS, poll_seconds=0.01, checkpoint_seconds=0.0)
         wired = build_application(Settings(queue=queue), store=self.store)
         scorers = ConfiguredScorers({"default": self.backend})
@@ -86,9 +86,9 @@ class Workplace(AnyWorkplace):
 
     store: MemoryStore
 
-    def __init__(self) -> None:
+    def __init__(self, backend: Backend | None = None) -> None:
         clock = Clock()
-        super().__init__(MemoryStore(max_crashes=3, now=clock.now), clock)
+        super().__init__(MemoryStore(max_crashes=3, now=clock.now), clock, backend)
 
 
 class Workshop(AnyWorkplace):
