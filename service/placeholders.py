@@ -25,7 +25,8 @@ def template_parts(template: str) -> Iterator[tuple[str, str | None]]:
         else:
             raise ValueError(
                 f"template: the {sign[0]} at character {sign.start() + 1} stands alone; "
-                f"write {{column}} for a value, or {sign[0] * 2} for the brace itself"
+                f"write {{column}} for a value, or {sign[0] * 2} for the brace itself (a column whose name has braces "
+                "cannot be named: rename it)"
             )
     yield template[at:], None
 

@@ -230,6 +230,8 @@ class _Surveyor:
     def _meant(self, field: str) -> str:
         """The column whose name is most like this one, for a message."""
         near = nearest(field, list(self._checks.columns)[:MAX_COLUMNS])
+        if near and ("{" in near[0] or "}" in near[0]):
+            return f" (a template cannot name {near[0]!r}, since braces stand for columns: rename that column)"
         return f" (did you mean {near[0]!r}?)" if near else ""
 
     def _column_names(self) -> str:

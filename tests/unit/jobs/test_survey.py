@@ -198,6 +198,11 @@ def test_a_template_names_columns_whatever_their_names_hold(name: str) -> None:
     assert survey(task, {name: "x"}, {name: "y"}).first_texts == ("{x}", "{y}")
 
 
+def test_a_column_whose_name_has_braces_has_to_be_renamed() -> None:
+    [(_, _, message)] = faults_of(config("{text}").task, {"{text}": "x"})
+    assert "cannot name '{text}', since braces stand for columns: rename that column" in message
+
+
 def test_a_table_written_by_columns_is_told_as_that() -> None:
     for cells in (["x", "y"], {"0": "x", "1": "y"}):
         [(_, field, message)] = faults_of(config().task, {"q": cells, "n": [1, 2]})

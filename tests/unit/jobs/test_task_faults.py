@@ -103,7 +103,7 @@ def test_labels_that_people_can_tell_apart_and_other_separators_are_taken() -> N
     [
         ("{a} } b", "the } at character 5 stands alone"),
         ("{a} is {b", "the { at character 8 stands alone"),
-        ("{a}{b{c}}", "stands alone"),
+        ("{a}{b{c}}", "a column whose name has braces cannot be named: rename it"),
         ("{a} {} b", "no column's name between"),
         ("{a} {  } b", "no column's name between"),
     ],
