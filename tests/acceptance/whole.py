@@ -19,11 +19,15 @@ Row = Mapping[str, Any]
 
 @asynccontextmanager
 async def whole_service(
-    database_url: str, *backends: AnyBackend
+    database_url: str, *backends: AnyBackend, **more: Any
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Application]]:
-    """A client of the API, and the wired service for workers to run on; the twin scores unless others are given."""
+    """A client of the API, and the wired service for workers to run on; the twin scores unless others are given.
+
+    `more` are further settings.
+    """
     settings = Settings(
         ICM_DATABASE_URL=database_url,
+        **more,
         backends=backends or (backend_of(kind="deterministic"),),
         queue=QueueSettings(checkpoint_seconds=0.0),
     )

@@ -10,10 +10,13 @@ import jsonschema
 import pytest
 import yaml
 
+from service.settings import Settings
+
 Compose = Mapping[str, Any]
 ON_A_GPU = {"tgi", "vllm", "sglang", "llamacpp"}
 SERVERS = {*ON_A_GPU, "cpu"}
 WATCHING = {"prometheus", "grafana"}
+TRAINERS = {"trainer": "training", "trainer-gpu": "training-gpu"}  # with their profiles
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +35,22 @@ def test_the_file_with_values_filled_in_keeps_the_compose_specification(
     jsonschema.Draft202012Validator(schema).validate(compose)
 
 
+class _OnceEach(yaml.SafeLoader):
+    """Refuses a key that stands twice in one mapping, as Compose does; PyYAML takes the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        own = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        if len(set(own)) < len(own):
+            raise yaml.constructor.ConstructorError(None, None, f"a key stands twice among {own}", node.start_mark)
+        return dict(super().construct_mapping(node, deep))
+
+
+def test_no_key_stands_twice_in_a_mapping(written: str) -> None:
+    assert yaml.load(written, _OnceEach) == yaml.safe_load(written)  # noqa: S506 - a safe loader
+    with pytest.raises(yaml.constructor.ConstructorError, match="twice"):
+        yaml.load("{a: {b: 1, b: 2}}", _OnceEach)  # noqa: S506 - a safe loader
+
+
 def test_a_file_with_a_misspelt_key_would_be_refused(compose: Compose, schema: Mapping[str, Any]) -> None:
     broken = {**compose, "services": {"api": {"image": "icm", "healthchek": {}}}}
     with pytest.raises(jsonschema.ValidationError):
@@ -39,12 +58,15 @@ def test_a_file_with_a_misspelt_key_would_be_refused(compose: Compose, schema: M
 
 
 def test_every_part_of_the_service_is_there(compose: Compose) -> None:
-    assert set(compose["services"]) == {"postgres", "migrate", "api", "worker", *SERVERS, *WATCHING}
+    assert set(compose["services"]) == {"postgres", "migrate", "api", "worker", *SERVERS, *WATCHING, *TRAINERS}
 
 
-def test_inference_servers_and_monitoring_are_profiles_and_everything_else_always_runs(compose: Compose) -> None:
+def test_inference_servers_monitoring_and_training_are_profiles_and_everything_else_always_runs(
+    compose: Compose,
+) -> None:
     profiles = {name: part["profiles"] for name, part in compose["services"].items() if "profiles" in part}
-    assert profiles == {server: [server] for server in SERVERS} | {part: ["monitoring"] for part in WATCHING}
+    wanted = dict.fromkeys(WATCHING, "monitoring") | {server: server for server in SERVERS} | TRAINERS
+    assert profiles == {part: [profile] for part, profile in wanted.items()}
 
 
 def test_the_example_starts_the_gpu_profile(decided: Mapping[str, str]) -> None:
@@ -58,12 +80,13 @@ def test_gpu_profiles_reserve_a_gpu_and_the_cpu_profile_none(compose: Compose) -
         for device in part.get("deploy", {}).get("resources", {}).get("reservations", {}).get("devices", [])
         if device["capabilities"] == ["gpu"]
     }
-    assert reserving == ON_A_GPU
+    assert reserving == {*ON_A_GPU, "trainer-gpu"}
 
 
 def test_every_inference_server_answers_to_the_same_host_name(compose: Compose) -> None:
     networks = {name: part["networks"] for name, part in compose["services"].items() if "networks" in part}
-    assert networks == {server: {"default": {"aliases": ["inference"]}} for server in SERVERS}
+    names = dict.fromkeys(SERVERS, "inference") | dict.fromkeys(TRAINERS, "trainer")
+    assert networks == {part: {"default": {"aliases": [name]}} for part, name in names.items()}
 
 
 def test_weights_are_kept_where_a_server_downloads_them(compose: Compose) -> None:
@@ -93,8 +116,8 @@ def test_servers_are_launched_with_what_the_probe_would_ask_for(
 
 def test_the_profile_that_goes_with_a_kind_is_written_at_the_head_of_the_file(root: Path) -> None:
     head = (root / "docker-compose.yml").read_text("utf-8").partition("\nname:")[0]
-    for server in SERVERS:
-        assert f"\n#   {server} " in head
+    for profile in (*SERVERS, *TRAINERS.values(), "monitoring"):
+        assert f"\n#   {profile} " in head
 
 
 def test_parts_wait_for_parts_that_exist_and_for_health_only_where_it_is_checked(compose: Compose) -> None:
@@ -114,8 +137,20 @@ def test_nothing_that_may_be_absent_is_waited_for_without_saying_so(compose: Com
 def test_the_schema_is_migrated_once_before_the_api_and_workers_start(compose: Compose) -> None:
     services = compose["services"]
     assert services["migrate"]["restart"] == "no"
-    for name in ("api", "worker"):
+    for name in ("api", "worker", *TRAINERS):
         assert services[name]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_api_and_trainers_find_files_of_trainings_in_one_volume(trainer: str, compose: Compose) -> None:
+    services = compose["services"]
+    data, weights = services[trainer]["volumes"]
+    assert data in services["api"]["volumes"]
+    assert weights == "trainer-weights:/home/icm/.cache/huggingface"
+    settings = Settings.model_construct()
+    volume, _, place = data.partition(":")
+    assert (volume, Path(place)) == ("service-data", Path("/home/icm") / settings.data_dir)
+    assert not Path(settings.artifacts_place).is_absolute()
 
 
 def test_volumes_that_are_mounted_are_declared_and_the_other_way_round(compose: Compose) -> None:
@@ -135,12 +170,12 @@ def test_files_that_containers_are_given_exist_and_each_is_given_to_one(compose:
 
 def test_prometheus_asks_where_api_and_workers_serve_their_metrics(compose: Compose, root: Path) -> None:
     scraped = yaml.safe_load((root / "monitoring/prometheus.yml").read_text("utf-8"))
-    api, worker = scraped["scrape_configs"]
+    api, worker, trainer = scraped["scrape_configs"]
     environment = compose["services"]["worker"]["environment"]
     assert api["static_configs"] == [{"targets": [f"api:{compose['services']['api']['environment']['ICM_PORT']}"]}]
-    assert worker["dns_sd_configs"] == [
-        {"names": ["worker"], "type": "A", "port": int(environment["ICM_WORKER__METRICS_PORT"])}
-    ]
+    for job, name in ((worker, "worker"), (trainer, "trainer")):
+        port = int(environment["ICM_WORKER__METRICS_PORT"])
+        assert job["dns_sd_configs"] == [{"names": [name], "type": "A", "port": port}]
     assert environment["ICM_WORKER__METRICS_HOST"] == "0.0.0.0"  # noqa: S104  # inside the network of the containers
     [secret] = compose["services"]["prometheus"]["secrets"]
     assert api["authorization"] == {"credentials_file": f"/run/secrets/{secret}"}

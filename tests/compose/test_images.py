@@ -9,6 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
+from service.records.work import WorkKind
+from workers.__main__ import parsed_kinds
+
 Compose = Mapping[str, Any]
 Instruction = tuple[str, str]  # its word and its arguments
 SERVED = {"api": "8000", "cpu": "8080"}
@@ -49,23 +52,46 @@ def test_nothing_is_in_the_build_context_for_nothing(root: Path, stages: Mapping
 
 def test_targets_that_compose_builds_are_stages(compose: Compose, stages: Mapping[str, list[Instruction]]) -> None:
     targets = {part["build"]["target"] for part in compose["services"].values() if "build" in part}
-    assert targets == {"service", "inference"}
+    assert targets == {"service", "inference", "training"}
     assert targets <= set(stages)
 
 
-def test_only_the_inference_image_has_torch(stages: Mapping[str, list[Instruction]]) -> None:
-    assert "torch" in text_of(stages["build-inference"])
+def test_only_the_images_for_inference_and_training_have_torch(stages: Mapping[str, list[Instruction]]) -> None:
+    for name in ("build-inference", "build-training"):
+        assert "torch" in text_of(stages[name])
     for name in ("base", "build", "build-service", "service"):
         assert "torch" not in text_of(stages[name])
         assert "COPY inference" not in text_of(stages[name])
 
 
-@pytest.mark.parametrize("target", ["service", "inference"])
+def test_the_image_for_training_has_all_that_workers_and_the_training_command_need(
+    stages: Mapping[str, list[Instruction]], compose: Compose
+) -> None:
+    built = text_of(stages["build-training"])
+    [extras] = re.findall(r"'\.\[([\w,]+)\]'", built)
+    assert {"telemetry", "training"} == set(extras.split(","))
+    assert {f"COPY {package} {package}" for package in ("service", "workers", "inference", "training")} <= set(
+        built.splitlines()
+    )
+    for name in ("trainer", "trainer-gpu"):
+        *_, switch, kinds = compose["services"][name]["command"]
+        assert (switch, parsed_kinds(kinds)) == ("--kinds", (WorkKind.TRAIN,))
+
+
+@pytest.mark.parametrize("target", ["service", "training"])
+def test_the_data_folder_belongs_to_the_user_before_a_volume_is_mounted_over_it(
+    target: str, stages: Mapping[str, list[Instruction]]
+) -> None:
+    made = [arguments for word, arguments in stages[target] if word == "RUN"]
+    assert any("--owner=icm" in command and "/home/icm/data" in command.split() for command in made)
+
+
+@pytest.mark.parametrize("target", ["service", "inference", "training"])
 def test_images_run_as_an_ordinary_user(target: str, stages: Mapping[str, list[Instruction]]) -> None:
     assert ("USER", "icm") in stages[target]
 
 
-@pytest.mark.parametrize("name", ["migrate", "api", "worker", "cpu"])
+@pytest.mark.parametrize("name", ["migrate", "api", "worker", "cpu", "trainer", "trainer-gpu"])
 def test_commands_start_a_module_that_its_image_holds(
     name: str, compose: Compose, stages: Mapping[str, list[Instruction]]
 ) -> None:

@@ -6,7 +6,8 @@ import json
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing.context import ForkServerProcess
@@ -35,9 +36,9 @@ class Workers:
     environment: Mapping[str, str]
     processes: list[ForkServerProcess] = field(default_factory=list)
 
-    def start(self) -> int:
-        """One more worker; its process id."""
-        process = forked(self.module, environment=self.environment)
+    def start(self, **settings: str) -> int:
+        """One more worker, with these settings beside those of all; its process id."""
+        process = forked(self.module, environment={**self.environment, **settings})
         self.processes.append(process)
         assert process.pid is not None
         return process.pid
@@ -51,10 +52,11 @@ def worker_processes(
     backends: str = '[{"kind": "deterministic"}]',
     max_crashes: int = 1000,
     module: str = "workers.__main__",
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Workers]:
     """A place to start workers on the deterministic backend, or on another; none of them outlives it.
 
-    `module` has the `main` that they run.
+    `module` has the `main` that they run; `settings` are further ones, by the names of the environment.
     """
     environment = {
         "ICM_DATABASE_URL": database_url,
@@ -66,6 +68,7 @@ def worker_processes(
         "ICM_QUEUE__MAX_CRASHES": str(max_crashes),
         "ICM_QUEUE__RETRY_SECONDS": "0.1",
         "ICM_QUEUE__MAX_RETRY_SECONDS": "0.2",
+        **(settings or {}),
     }
     workers = Workers(module, environment)
     try:
@@ -138,11 +141,27 @@ class Laboratory:
 
 
 @asynccontextmanager
-async def laboratory(database_url: str, backends: str | None = None) -> AsyncIterator[Laboratory]:
-    """A service on this database, with the deterministic backend unless it is told of others."""
+async def laboratory(database_url: str, backends: str | None = None, **settings: Any) -> AsyncIterator[Laboratory]:
+    """A service on this database, with the deterministic backend unless it is told of others; further settings."""
     given = () if backends is None else tuple(backend_of(**backend) for backend in json.loads(backends))
-    async with whole_service(database_url, *given) as (client, application):
+    async with whole_service(database_url, *given, **settings) as (client, application):
         yield Laboratory(client, application)
+
+
+def assert_no_item_was_written_by_two(log: Sequence[Event], noun: str = "shard") -> None:
+    """The trace of commits, since a broken fence could still end with the right labels: epochs of an item only
+    rise, and an item is finished once, after which it is not begun again."""
+    epochs: Counter[int] = Counter()
+    finished: set[int] = set()
+    for event in log:
+        item = event.data.get(noun, -1)
+        if event.type == f"{noun}.started":
+            assert event.data["epoch"] == epochs[item] + 1
+            assert item not in finished
+            epochs[item] += 1
+        elif event.type == f"{noun}.finished":
+            assert item not in finished
+            finished.add(item)
 
 
 async def until(condition: Callable[[], Awaitable[bool]], *, pause_seconds: float = 0.03) -> None:

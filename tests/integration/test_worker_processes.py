@@ -2,16 +2,24 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from collections.abc import Sequence
 from random import Random
 from typing import Any
 
 import asyncpg
 import pytest
 
-from service.records.jobs import Event, JobStatus
+from service.records.jobs import JobStatus
 from service.storage.engine import driver_address
-from tests.integration.processes import Laboratory, Workers, gone, kill, laboratory, until, worker_processes
+from tests.integration.processes import (
+    Laboratory,
+    Workers,
+    assert_no_item_was_written_by_two,
+    gone,
+    kill,
+    laboratory,
+    until,
+    worker_processes,
+)
 from tests.long import LONG
 
 KILLS, KILLS_OF_A_JOB = (20, 10) if LONG else (6, 3)  # so many that jobs of both strategies meet some
@@ -63,7 +71,7 @@ async def test_workers_killed_at_random_moments_change_no_label(database_url: st
                 kills += await killed_on_the_way(lab, workers, job_id, random, at_most=at_most)
                 assert (await lab.job(job_id)).status is JobStatus.SUCCEEDED
                 assert await lab.result(job_id) == expected
-                assert_no_shard_was_written_by_two(await lab.events(job_id))
+                assert_no_item_was_written_by_two(await lab.events(job_id))
                 if kills == KILLS:
                     break
     assert kills == KILLS
@@ -84,22 +92,6 @@ async def killed_on_the_way(lab: Laboratory, workers: Workers, job_id: Any, rand
         kill(worker)
         await gone(worker)
     return kills
-
-
-def assert_no_shard_was_written_by_two(log: Sequence[Event]) -> None:
-    """The trace of commits, since a broken fence could still end with the right labels: epochs of a shard only
-    rise, and a shard is finished once, after which it is not begun again."""
-    epochs: Counter[int] = Counter()
-    finished: set[int] = set()
-    for event in log:
-        shard = event.data.get("shard", -1)
-        if event.type == "shard.started":
-            assert event.data["epoch"] == epochs[shard] + 1
-            assert shard not in finished
-            epochs[shard] += 1
-        elif event.type == "shard.finished":
-            assert shard not in finished
-            finished.add(shard)
 
 
 async def test_a_worker_asked_to_end_saves_and_gives_its_shard_back(database_url: str) -> None:
@@ -138,7 +130,7 @@ async def test_a_worker_that_slept_past_its_lease_writes_nothing_when_it_wakes(d
             await gone(sleeper)
         assert await lab.events(job_id) == log
         assert await lab.result(job_id) == expected
-        assert_no_shard_was_written_by_two(log)
+        assert_no_item_was_written_by_two(log)
 
 
 async def put_to_sleep(pid: int, database_url: str) -> None:

@@ -17,6 +17,7 @@ KEYS = "tests/unit/access/test_authentication.py"
 RECALL = "tests/unit/search/test_recall.py"
 SEARCHES = "tests/unit/search/test_training_strategies.py"
 SEARCH = "tests/unit/search"
+TRAINERS = "tests/unit/workers/test_training.py"
 
 MUTATIONS = (
     Mutation("the fence asks for no lease", *ANY_LEASE, ("tests/behaviour/test_lease_fence.py",)),
@@ -44,6 +45,11 @@ MUTATIONS = (
         "        await hold(self._connection, lease)\n        own = ",
         "        own = ",
         ("tests/behaviour/test_lease_fence.py",),
+    ),
+    Mutation(
+        "the fence asks for no lease, as a training's end sees it",
+        *ANY_LEASE,
+        (f"{TRAINERS}::test_a_worker_that_lost_its_lease_while_it_stored_the_artifact_names_nothing",),
     ),
     Mutation(
         "a training outlives its worker",

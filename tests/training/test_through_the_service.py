@@ -30,15 +30,21 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
     await store.close()
 
 
-async def test_labels_of_a_job_become_an_adapter(service: Service, tmp_path: Path) -> None:
-    job = await service.labelled(pairs(16))
-    asked = {"job_ids": [job["id"]], "force": True, "epochs": 1, "rank": 2, "rows": ROWS}
+async def trained(service: Service, rows: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
+    """A training on the labels of a job, done by a worker."""
+    job = await service.labelled(rows)
+    asked = {"job_ids": [job["id"]], "force": True, "epochs": 1, "rank": 2, "rows": ROWS, **changes}
     made = (await service.client.post("/v1/trainings", json=asked)).json()
     application = build_application(service.settings, store=service.store)
     assert await Worker(application, WorkerId("trainer"), kinds=(WorkKind.TRAIN,)).work_once()
-    here = made["links"]["self"]
-    training = (await service.client.get(here)).json()
+    training: dict[str, Any] = (await service.client.get(made["links"]["self"])).json()
     assert (training["status"], training["error"]) == ("succeeded", None)
+    return training
+
+
+async def test_labels_of_a_job_become_an_adapter(service: Service, tmp_path: Path) -> None:
+    training = await trained(service, pairs(16))
+    here = training["links"]["self"]
     archive = tmp_path / "adapter.tar"
     archive.write_bytes((await service.client.get(f"{here}/adapter")).content)
     unpack(archive, tmp_path / "adapter", training["artifact"]["sha256"])
@@ -58,6 +64,21 @@ async def test_labels_of_a_job_become_an_adapter(service: Service, tmp_path: Pat
     } <= set(kinds)
     assert kinds[-1] == "job.succeeded"
     assert str(tmp_path) not in str((told, report, training)), "no path of the machine is told"
+
+
+@pytest.mark.long
+async def test_permuted_gold_changes_no_byte_of_an_adapter(service: Service) -> None:
+    """The control by gold learns from it in the same process, and the report measures by it."""
+    rows = pairs(16)
+    permuted = [{**row, "gold": other["gold"]} for row, other in zip(rows, rows[1:] + rows[:1], strict=True)]
+    told = []
+    for gold in (rows, permuted):
+        training = await trained(service, gold, controls=["gold"])
+        report = (await service.client.get(training["links"]["report"])).json()
+        told.append((training["artifact"], report["manifest"], report["report"]["controls"]["gold"]["epochs"]))
+    first, second = told
+    assert first[:2] == second[:2]
+    assert first[2] != second[2], "gold did differ"
 
 
 def check_report(found: dict[str, Any]) -> None:

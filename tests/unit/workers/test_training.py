@@ -13,11 +13,12 @@ import pytest
 
 from service.artifacts.file_systems import FileSystemArtifacts
 from service.bootstrap import Application, build_application
+from service.errors import LeaseLost
 from service.identifiers import JobId, WorkerId, new_training_id
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER
 from service.records.jobs import Event
-from service.records.trainings import NewTraining, Training
+from service.records.trainings import Artifact, NewTraining, Training
 from service.records.work import WorkKind
 from service.settings import QueueSettings, Settings
 from tests.support.stores import ScratchStore
@@ -103,6 +104,13 @@ class Place:
     async def control(self, training_id: JobId, what: str) -> None:
         async with self.store.project_unit(LOCAL_CALLER) as unit:
             await getattr(unit.trainings, what)(training_id)
+
+
+async def take_over(store: Store) -> None:
+    """As if the lease had run out and another worker had come."""
+    async with store.worker_unit() as unit:
+        connection = unit.trainings._connection  # type: ignore[attr-defined]  # of the Postgres kind
+        await connection.exec_driver_sql("UPDATE work_items SET epoch = epoch + 1, worker_id = 'two'")
 
 
 def is_running(pid: int) -> bool:
@@ -258,12 +266,30 @@ async def test_a_worker_that_lost_its_lease_ends_the_process_and_writes_nothing(
     loser = asyncio.create_task(place.worker("one").work_once())
     await place.heard(training_id, "training.evaluation")
     [child] = [process for process in psutil.Process().children() if str(training_id) in " ".join(process.cmdline())]
-    async with store.worker_unit() as unit:  # as if the lease had run out and another worker had come
-        connection = unit.trainings._connection  # type: ignore[attr-defined]  # of the Postgres kind
-        await connection.exec_driver_sql("UPDATE work_items SET epoch = epoch + 1, worker_id = 'two'")
+    await take_over(store)
     assert isinstance((await asyncio.gather(loser, return_exceptions=True))[0], Exception)
     assert not is_running(child.pid)
     assert (await place.training(training_id)).artifact is None
+
+
+async def test_a_worker_that_lost_its_lease_while_it_stored_the_artifact_names_nothing(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(store, tmp_path, "make whole")
+    training_id, application = await place.asked(), place.application()
+    put = application.artifacts.put
+
+    async def late(owner: JobId, folder: Path) -> Artifact:
+        artifact = await put(owner, folder)
+        await take_over(store)
+        return artifact
+
+    monkeypatch.setattr(application.artifacts, "put", late)
+    with pytest.raises(LeaseLost):
+        await Worker(application, WorkerId("one"), kinds=(WorkKind.TRAIN,)).work_once()
+    training = await place.training(training_id)
+    assert (training.status, training.artifact) == ("running", None)
+    assert await place.events(training_id, "training.finished") == []
 
 
 async def test_while_the_files_cannot_be_reached_the_training_waits(
