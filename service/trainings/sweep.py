@@ -24,7 +24,7 @@ class ArtifactSweep:
     async def turn(self) -> int:
         """Run once; returns how many artifacts it removed. Raises ArtifactsUnavailable and StorageUnavailable."""
         stored = await self._artifacts.stored()
-        async with self._store.upkeep() as unit:
+        async with self._store.maintenance_unit() as unit:
             named = await unit.named_artifacts(stored.keys())
         unnamed = _unnamed(stored, named)
         removable = unnamed & self._seen

@@ -8,7 +8,8 @@ from tests.mutations.mutation import Mutation
 from tests.mutations.training import TRAINING
 
 FENCE = (
-    "        stands(work_items, lease.epoch, WorkStatus.RUNNING),\n        work_items.c.worker_id == lease.worker_id,\n"
+    "        claim_is_current(work_items, lease.epoch, WorkStatus.RUNNING),\n"
+    "        work_items.c.worker_id == lease.worker_id,\n"
 )
 ANY_LEASE = ("service/storage/fence.py", FENCE, "        work_items.c.status == WorkStatus.RUNNING,\n")
 CLAIMING = "tests/behaviour/test_claiming.py"
@@ -33,7 +34,7 @@ MUTATIONS = (
     Mutation(
         "a lost lease is no reason to stop",
         "service/storage/fence.py",
-        "    query = select(*WORK_STATE).where(holds(lease)).with_for_update(key_share=True)\n",
+        "    query = select(*WORK_STATE).where(lease_is_current(lease)).with_for_update(key_share=True)\n",
         "    leased = (work_items.c.job_id == lease.job_id) & (work_items.c.number == lease.number)\n"
         "    query = select(*WORK_STATE).where(leased).with_for_update(key_share=True)\n",
         ("tests/behaviour/test_lease_fence.py",),
@@ -41,7 +42,7 @@ MUTATIONS = (
     Mutation(
         "a worker that lost its lease still names what it trained",
         "service/storage/trainings.py",
-        "        await hold(self._connection, lease)\n        own = ",
+        "        await lock_lease(self._connection, lease)\n        own = ",
         "        own = ",
         ("tests/behaviour/test_lease_fence.py",),
     ),
@@ -62,7 +63,7 @@ MUTATIONS = (
     Mutation(
         "leases always count as run out",
         "service/storage/work_queue.py",
-        "(work_items.c.status == WorkStatus.RUNNING) & has_run_out(work_items)",
+        "(work_items.c.status == WorkStatus.RUNNING) & lease_expired(work_items)",
         "(work_items.c.status == WorkStatus.RUNNING)",
         (f"{CLAIMING}::test_a_shard_is_claimed_by_one_worker_only",),
     ),

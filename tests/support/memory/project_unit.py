@@ -125,8 +125,8 @@ class MemoryAccount:
 
     async def lock(self) -> None: ...
 
-    async def usage(self, *, besides: DatasetId | None = None) -> Holdings:
-        rows = [row for name, rows in self._state.rows.items() if name != besides for row in rows]
+    async def usage(self, *, excluding: DatasetId | None = None) -> Holdings:
+        rows = [row for name, rows in self._state.rows.items() if name != excluding for row in rows]
         return Holdings(
             jobs_in_flight=sum(not life.status.is_final for life in self._state.lives.values()),
             rows=len(rows),

@@ -226,7 +226,7 @@ class MemoryAnswers:
             self._state.answers.setdefault((backend_id, key), found)
         return await self.recall(backend_id, answers)
 
-    async def last_beyond(self, max_answers: int) -> None:
+    async def last_to_evict(self, max_answers: int) -> None:
         """Nothing is forgotten."""
 
 
