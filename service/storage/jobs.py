@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import JobId, ProjectName
 from service.lifecycle import JobState
-from service.lifecycle.events import CancelAsked, DeleteAsked, JobEvent, PauseAsked, ResumeAsked
+from service.lifecycle.events import CancelRequested, DeleteRequested, JobEvent, PauseRequested, ResumeRequested
 from service.records.jobs import Job, JobStatus, NewJob, NewShard
 from service.records.work import NewWork, WorkStatus
 from service.storage.journal import Journal
@@ -58,20 +58,20 @@ class JobTable:
 
     async def request_cancel(self, job_id: JobId) -> Job:
         """Cancel the job. A repeated call returns the same job. Raises JobNotFound, JobFinished."""
-        return await self._apply_event(job_id, CancelAsked())
+        return await self._apply_event(job_id, CancelRequested())
 
     async def pause(self, job_id: JobId) -> Job:
         """Pause the job until a person resumes it. A repeated call changes nothing. Raises JobNotFound, JobFinished."""
-        return await self._apply_event(job_id, PauseAsked())
+        return await self._apply_event(job_id, PauseRequested())
 
     async def resume(self, job_id: JobId) -> Job:
         """Resume a paused job. A repeated call changes nothing. Raises JobNotFound, JobFinished."""
-        return await self._apply_event(job_id, ResumeAsked())
+        return await self._apply_event(job_id, ResumeRequested())
 
     async def remove(self, job_id: JobId) -> None:
         """Delete a finished job with all its data. Raises JobNotFound, WrongState."""
         await lock_items(self._connection, owned(job_id, self._project))
-        await self._apply_event(job_id, DeleteAsked())
+        await self._apply_event(job_id, DeleteRequested())
         await erase(self._connection, job_id)
 
     async def columns(self, job_id: JobId) -> tuple[tuple[str, ...], str | None]:

@@ -127,7 +127,7 @@ class Journal:
 
     async def _write(self, changes: Changes) -> None:
         """Write the job's changed fields and log entries; the first entry takes the fields along in one statement."""
-        job_id, change = changes.job.id, changes.of_job
+        job_id, change = changes.job.id, changes.job_fields
         if change and not changes.entries:
             await self._connection.execute(update(jobs).where(jobs.c.id == job_id).values(**change))
         for entry in changes.entries:

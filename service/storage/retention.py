@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import DatasetId, JobId
-from service.lifecycle import LASTING_EVENTS
+from service.lifecycle import RETAINED_EVENTS
 from service.records.access import AuditAction
 from service.records.jobs import Swept
 from service.records.webhooks import DeliveryStatus
@@ -105,7 +105,7 @@ class RetentionTables:
             job = (await self._connection.execute(_unshortened(age))).first()
             if job is None:
                 return Swept(removed, is_done=True)
-            deletable = events.c.type.not_in(LASTING_EVENTS) & (events.c.sequence < job.last_event)
+            deletable = events.c.type.not_in(RETAINED_EVENTS) & (events.c.sequence < job.last_event)
             own = (events.c.job_id == job.id) & deletable
             swept = await self._drop(events, own, events.c.sequence, at_most=at_most - removed)
             removed += swept.removed

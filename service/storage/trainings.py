@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.errors import JobNotFound, TrainingNotFinished, TrainingNotFound
 from service.identifiers import JobId, ProjectName
 from service.lifecycle import OPEN_JOB, JobState
-from service.lifecycle.events import CancelAsked, DeleteAsked, JobEvent, PauseAsked, ResumeAsked
+from service.lifecycle.events import CancelRequested, DeleteRequested, JobEvent, PauseRequested, ResumeRequested
 from service.records.jobs import JobStatus
 from service.records.trainings import Artifact, NewTraining, Training, TrainingOrder, TrainingReport
 from service.records.work import Lease, NewWork, WorkKind
@@ -82,20 +82,20 @@ class TrainingTable:
 
     async def request_cancel(self, training_id: JobId) -> Training:
         """Cancel the training. A repeated call changes nothing. Raises TrainingNotFound, JobFinished."""
-        return await self._apply_event(training_id, CancelAsked())
+        return await self._apply_event(training_id, CancelRequested())
 
     async def pause(self, training_id: JobId) -> Training:
         """Pause it until a person resumes it. A repeated call changes nothing. Raises TrainingNotFound, JobFinished."""
-        return await self._apply_event(training_id, PauseAsked())
+        return await self._apply_event(training_id, PauseRequested())
 
     async def resume(self, training_id: JobId) -> Training:
         """Resume the training. A repeated call changes nothing. Raises TrainingNotFound, JobFinished."""
-        return await self._apply_event(training_id, ResumeAsked())
+        return await self._apply_event(training_id, ResumeRequested())
 
     async def remove(self, training_id: JobId) -> None:
         """Delete a training that has ended, but not its files. Raises TrainingNotFound, WrongState."""
         await lock_items(self._connection, owned(training_id, self._project))
-        await self._apply_event(training_id, DeleteAsked())
+        await self._apply_event(training_id, DeleteRequested())
         await erase(self._connection, training_id)
 
     async def _apply_event(self, training_id: JobId, event: JobEvent) -> Training:

@@ -9,7 +9,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import JobId, ProjectName, WorkerId
 from service.lifecycle import Changes, JobState, WorkState, created, decide
-from service.lifecycle.events import Claimed, Crashed, Found, GivenBack, Renewed, Saved, WorkEvent, ended, lacking
+from service.lifecycle.events import (
+    Claimed,
+    Crashed,
+    Released,
+    Renewed,
+    RetrySucceeded,
+    Saved,
+    WorkEvent,
+    ended,
+    resource_missing,
+)
 from service.records.jobs import Backoff, JobStatus, PauseReason
 from service.records.work import UNKNOWN_ORIGIN, ClaimedWork, Lease, NewWork, Origin, WorkKind, WorkStatus
 from service.storage.fence import WORK_STATE, first_unlocked, lease_expired, lock_lease, work_state
@@ -76,7 +86,7 @@ class WorkTable:
 
     async def release(self, lease: Lease, *, delay_seconds: float = 0.0, crashed: bool = False) -> None:
         """Return the item to the queue; workers may claim it after the delay. Raises LeaseLost."""
-        kind = Crashed if crashed else GivenBack
+        kind = Crashed if crashed else Released
         await self._apply_event(await lock_lease(self._connection, lease), kind(delay_seconds=delay_seconds))
 
     async def pause(
@@ -90,12 +100,12 @@ class WorkTable:
         at_least_seconds: float,
     ) -> None:
         """Return the item to the queue and pause the job. Raises LeaseLost."""
-        event = lacking(reason, message, tried=tried, backoff=backoff, at_least_seconds=at_least_seconds)
+        event = resource_missing(reason, message, tried=tried, backoff=backoff, at_least_seconds=at_least_seconds)
         await self._apply_event(await lock_lease(self._connection, lease), event)
 
     async def resume(self, lease: Lease) -> None:
         """Resume a job whose backend or tokens are available again. Raises LeaseLost."""
-        await self._apply_event(await lock_lease(self._connection, lease), Found())
+        await self._apply_event(await lock_lease(self._connection, lease), RetrySucceeded())
 
     async def warn(self, lease: Lease, warning: str) -> None:
         """Add a warning to the item's job. Raises LeaseLost."""
@@ -113,9 +123,9 @@ class WorkTable:
         return changes, await self._journal.apply(changes)
 
     async def _write(self, work: WorkState, changes: Changes) -> None:
-        if changes.of_work:
+        if changes.work_fields:
             which = (work_items.c.job_id == work.job_id) & (work_items.c.number == work.number)
-            await self._connection.execute(update(work_items).where(which).values(**changes.of_work))
+            await self._connection.execute(update(work_items).where(which).values(**changes.work_fields))
 
     async def _queued(self, kind: WorkKind) -> WorkState | None:
         ready = (work_items.c.status == WorkStatus.QUEUED) & (work_items.c.run_after <= func.now())
