@@ -45,7 +45,7 @@ class ArtifactCleaning:
         if not self._folders.is_dir():
             return
         found = {JobId(path.name): path for path in self._folders.iterdir()}
-        async with self._store.upkeep() as unit:
+        async with self._store.maintenance_unit() as unit:
             named = await unit.named_artifacts(found.keys())
         for training_id, folder in found.items():
             if named.get(training_id, frozenset()) is not None:

@@ -1,4 +1,4 @@
-"""The handler of trainings: prepares a folder, supervises the process that trains in it, and stores what came out."""
+"""Runs a training's work item: prepares its folder, supervises the process that trains, and stores the result."""
 
 import asyncio
 import json
@@ -27,15 +27,15 @@ from workers.heartbeat import LeaseMonitor
 
 logger = structlog.get_logger(__name__)
 
-PROGRESS_SECONDS = 1.0  # between two entries of the log about the loss
-RETRY_SECONDS = 5.0  # while the place of artifacts cannot be reached
-_SUMMED_UP = ("steps", "tokens", "seconds")
+PROGRESS_SECONDS = 1.0  # the shortest time between two progress entries of the event log
+RETRY_SECONDS = 5.0  # while the artifact store is unavailable
+_SUMMARY_FIELDS = ("steps", "tokens", "seconds")
 
 Result = TypeVar("Result")
 
 
 class TrainingCrashed(Exception):
-    """The process that trains has died; another try goes on from its last checkpoint."""
+    """The process that trains has died; the next attempt resumes from its last checkpoint."""
 
 
 class TrainHandler:
@@ -50,49 +50,51 @@ class TrainHandler:
         self._folders = application.settings.training_folder
 
     async def run(self, claimed: ClaimedWork, monitor: LeaseMonitor) -> WorkOutcome:
-        """Train what the item asks for, or as much of it as comes before `monitor.stop`."""
+        """Run the training until it ends or `monitor.stop` is set."""
         lease = claimed.lease
         async with self._store.worker_unit() as unit:
             order = await unit.trainings.order(lease)
-        work = _Work(self._store, self._artifacts, lease, self._folders / lease.job_id)
-        if not await _patiently(monitor, lambda: work.prepare(order)):
+        training_folder = _TrainingFolder(self._store, self._artifacts, lease, self._folders / lease.job_id)
+        if not await _retry_while_unavailable(monitor, lambda: training_folder.prepare(order)):
             return WorkOutcome.STOPPED
         options = ("--threads", str(self._settings.threads))
         spec = self._spec(order)
-        child = TrainingChild(work.folder, spec, program=self._program, options=options)
+        child = TrainingChild(training_folder.folder, spec, program=self._program, options=options)
         outcome = await child.run(_Log(self._store, lease), monitor.stop)
-        told = _without_places(
-            outcome.reason, {str(work.folder): "the training's folder", str(spec["base"]): order.base}
+        reason = _without_paths(
+            outcome.reason, {str(training_folder.folder): "the training's folder", str(spec["base"]): order.base}
         )
-        return await self._ended(work, replace(outcome, reason=told), monitor)
+        return await self._handle_outcome(training_folder, replace(outcome, reason=reason), monitor)
 
     def _spec(self, order: TrainingOrder) -> dict[str, Any]:
         base = self._settings.bases.get(order.base)
         if base is None:
             raise TrainingFailed(f"this worker has no language model {order.base!r} in ICM_TRAINING__BASES")
-        place = Path(base).expanduser()
-        found = str(place.absolute()) if place.exists() else base  # else a name on the hub
+        path = Path(base).expanduser()
+        found = str(path.absolute()) if path.exists() else base  # else a name on the hub
         return {**order.spec, "base": found, "device": self._settings.device}
 
-    async def _ended(self, work: "_Work", outcome: TrainingOutcome, monitor: LeaseMonitor) -> WorkOutcome:
+    async def _handle_outcome(
+        self, training_folder: "_TrainingFolder", outcome: TrainingOutcome, monitor: LeaseMonitor
+    ) -> WorkOutcome:
         match outcome.end:
             case TrainingEnd.FINISHED:
-                if await _patiently(monitor, lambda: work.finish(outcome)):
+                if await _retry_while_unavailable(monitor, lambda: training_folder.finish(outcome)):
                     return WorkOutcome.SUCCEEDED
             case TrainingEnd.STOPPED:
-                with suppress(ArtifactsUnavailable):  # then it goes on in this folder, or anew
-                    await work.save()
+                with suppress(ArtifactsUnavailable):  # then only this machine can resume it; another one starts anew
+                    await training_folder.save()
             case TrainingEnd.FAILED:
-                work.clear()
+                training_folder.clear()
                 raise TrainingFailed(outcome.reason)
             case TrainingEnd.CRASHED:
-                await work.tell_crash(outcome.reason)
+                await training_folder.log_crash(outcome.reason)
                 raise TrainingCrashed(outcome.reason)
         return WorkOutcome.STOPPED
 
 
-class _Work:
-    """A training's folder on this machine, and its files where all workers find them."""
+class _TrainingFolder:
+    """A training's folder on this machine, and its copies in the artifact store, which all workers share."""
 
     def __init__(self, store: Store, artifacts: Artifacts, lease: Lease, folder: Path) -> None:
         self._store = store
@@ -105,7 +107,7 @@ class _Work:
         return self._lease.job_id
 
     async def prepare(self, order: TrainingOrder) -> bool:
-        """Have the examples in the folder, and what another worker has left where there is nothing of ours."""
+        """Fetch the examples, and another worker's checkpoint if this folder has none."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / EXAMPLES).exists():
             await self._artifacts.fetch(self._id, order.examples, self.folder / "rows")
@@ -116,48 +118,48 @@ class _Work:
         return True
 
     async def save(self) -> None:
-        """Store the folder as it is, so that a worker elsewhere can go on from it. Raises LeaseLost."""
+        """Store the folder as a checkpoint, from which a worker on another machine can resume. Raises LeaseLost."""
         checkpoint = await self._artifacts.put(self._id, self.folder / OUT)
         async with self._store.worker_unit() as unit:
             await unit.trainings.save(self._lease, checkpoint)
 
-    async def tell_crash(self, reason: str) -> None:
-        """Add to the log why the process died; another try follows, within limits. Raises LeaseLost."""
+    async def log_crash(self, reason: str) -> None:
+        """Add the reason of the crash to the event log. Raises LeaseLost."""
         with suppress(StorageUnavailable):
             async with self._store.worker_unit() as unit:
                 await unit.events.append(self._lease, "training.crashed", {"reason": reason})
 
     async def finish(self, outcome: TrainingOutcome) -> bool:
-        """Store what was trained, and record with it that the item is done. Raises LeaseLost."""
+        """Store the artifact, and record in one transaction with its name that the item succeeded. Raises LeaseLost."""
         if outcome.artifact is None or outcome.sha256 is None:
             raise TrainingCrashed("the training finished without an artifact")
         artifact = await self._artifacts.put(self._id, outcome.artifact)
         if artifact.sha256 != outcome.sha256:
             raise TrainingCrashed("what was trained is not as it was written")
         manifest, report = (_json(self.folder / OUT / name) for name in ("manifest.json", "report.json"))
-        summary = {name: report["training"][name] for name in _SUMMED_UP} | {"sha256": artifact.sha256}
+        summary = {name: report["training"][name] for name in _SUMMARY_FIELDS} | {"sha256": artifact.sha256}
         async with self._store.worker_unit() as unit:
             await unit.trainings.finish(self._lease, artifact, manifest=manifest, report=report)
             await unit.work.finish(self._lease, WorkStatus.SUCCEEDED, summary=summary)
-        self.clear()  # without waiting: the lease is over, and whoever renews it next would take it for lost
+        self.clear()  # without awaiting: the lease has ended, and the next heartbeat would report it as lost
         return True
 
     def clear(self) -> None:
-        """Remove the folder; whatever else is stored of the training, the sweep removes."""
+        """Remove the folder. The sweep removes the training's other artifacts."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class _Log:
-    """Tells the training's log what its process tells, some of it now and then only."""
+    """Copies events of the training's process to the event log; it limits how often it writes progress."""
 
     def __init__(self, store: Store, lease: Lease) -> None:
         self._store = store
         self._lease = lease
         self._progress: dict[str, Any] = {}
-        self._told = -PROGRESS_SECONDS
+        self._logged_at = -PROGRESS_SECONDS
 
     async def __call__(self, event: TrainingEvent) -> None:
-        """The next event. Raises LeaseLost; while the database is away nothing is told, and the training goes on."""
+        """Log an event, or drop it while the database is unavailable. Raises LeaseLost."""
         with suppress(StorageUnavailable):
             match event.name:
                 case "rows" | "evaluation":
@@ -166,14 +168,14 @@ class _Log:
                     self._progress = dict(event.facts)
                 case "step":
                     self._progress |= event.facts
-                    await self._tell_progress()
+                    await self._log_progress()
                 case "checkpoint":
                     await self._save(event.facts)
 
-    async def _tell_progress(self) -> None:
+    async def _log_progress(self) -> None:
         now = time.monotonic()
-        if now - self._told >= PROGRESS_SECONDS:
-            self._told = now
+        if now - self._logged_at >= PROGRESS_SECONDS:
+            self._logged_at = now
             await self._append("training.progress", self._progress)
 
     async def _append(self, event_type: str, facts: Mapping[str, Any]) -> None:
@@ -183,14 +185,14 @@ class _Log:
             await unit.events.append(self._lease, event_type, facts)
 
     async def _save(self, facts: Mapping[str, Any]) -> None:
-        """A checkpoint is progress, which forgives the crashes before."""
+        """Save the work item after a new checkpoint, which resets its count of crashes."""
         async with self._store.worker_unit() as unit:
             await unit.trainings.progress(self._lease, self._progress)
             await unit.work.save(self._lease, orjson.dumps(dict(facts)))
 
 
-async def _patiently(monitor: LeaseMonitor, work: Callable[[], Awaitable[bool]]) -> bool:
-    """Do what needs the place of artifacts once it can be reached; false where the item must be given back before."""
+async def _retry_while_unavailable(monitor: LeaseMonitor, work: Callable[[], Awaitable[bool]]) -> bool:
+    """Retry `work` until the artifact store is available; false if the worker must release the item before."""
     while not monitor.stop.is_set():
         try:
             return await work()
@@ -201,10 +203,10 @@ async def _patiently(monitor: LeaseMonitor, work: Callable[[], Awaitable[bool]])
     return False
 
 
-def _without_places(reason: str, names: Mapping[str, str]) -> str:
-    """The reason with names for what lies on this machine, which is nobody's business."""
-    for place, name in names.items():
-        reason = reason.replace(place, name)
+def _without_paths(reason: str, names: Mapping[str, str]) -> str:
+    """The reason with names in place of paths, since users must not see paths of this machine."""
+    for path, name in names.items():
+        reason = reason.replace(path, name)
     return reason
 
 

@@ -25,7 +25,7 @@ class Unblocking:
 
     async def turn(self) -> float:
         """End those that there are; the seconds until the next turn. Raises StorageUnavailable."""
-        async with self._store.upkeep() as unit:
+        async with self._store.maintenance_unit() as unit:
             ended = await unit.end_stalled_transactions(timedelta(seconds=STALLED_SECONDS))
         if ended:
             logger.warning("ended transactions of processes that have stopped", transactions=ended)

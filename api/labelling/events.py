@@ -20,7 +20,7 @@ from api.schemas import EventBody, EventPage
 from service.access.streams import StreamCounter
 from service.errors import InvalidCursor, StorageUnavailable
 from service.identifiers import JobId, ProjectName
-from service.ports.store import News, ProjectStore
+from service.ports.store import EventSubscription, ProjectStore
 from service.records.access import Quotas
 
 router = APIRouter(tags=["events"])
@@ -172,7 +172,7 @@ async def _followed(
 ) -> AsyncGenerator[bytes, None]:
     """Yield events and comments until the job ends, the caller's key becomes invalid, or the server stops."""
     confirmed = time.monotonic()
-    with store.follow_events(job_id) as news:
+    with store.follow_events(job_id) as subscription:
         while True:
             found = await reads.after(store, job_id, after)
             if found.last is not None:
@@ -186,13 +186,13 @@ async def _followed(
                 continue
             if found.job_has_ended or stopping.is_set():
                 return
-            if not await _wait(news, stopping):
+            if not await _wait(subscription, stopping):
                 yield KEEPALIVE_COMMENT
 
 
-async def _wait(news: News, stopping: asyncio.Event) -> bool:
+async def _wait(subscription: EventSubscription, stopping: asyncio.Event) -> bool:
     """Wait for events or for the server to stop; return False if a keep-alive is due first."""
-    arrival = asyncio.create_task(news.wait(KEEPALIVE_SECONDS))
+    arrival = asyncio.create_task(subscription.wait(KEEPALIVE_SECONDS))
     end = asyncio.create_task(stopping.wait())
     loop = asyncio.get_running_loop()
     due = loop.time() + KEEPALIVE_SECONDS

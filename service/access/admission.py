@@ -29,4 +29,4 @@ async def admit(unit: ProjectUnit, quotas: Quotas, size: Size, dataset_id: Datas
     quotas = await quotas_of(unit, quotas)
     if limits_jobs(quotas):
         await unit.account.lock()
-        check_room(quotas, await unit.account.usage(besides=dataset_id), size)
+        check_room(quotas, await unit.account.usage(excluding=dataset_id), size)

@@ -10,7 +10,7 @@ import structlog
 from service.access.authentication import confirm
 from service.errors import NotAuthenticated
 from service.identifiers import JobId
-from service.ports.store import News, ProjectStore, ProjectUnit, Store
+from service.ports.store import EventSubscription, ProjectStore, ProjectUnit, Store
 from service.records.access import NO_QUOTAS, Caller, Quotas
 
 
@@ -45,7 +45,7 @@ class CallerStore:
             return False
         return True
 
-    def follow_events(self, job_id: JobId) -> AbstractContextManager[News]:
+    def follow_events(self, job_id: JobId) -> AbstractContextManager[EventSubscription]:
         """Hear of the job's events for as long as the context lasts."""
         return self.store.follow_events(job_id)
 
@@ -77,6 +77,6 @@ class LimitedProjectStore:
         """See ProjectStore."""
         return await self.project_store.is_welcome()
 
-    def follow_events(self, job_id: JobId) -> AbstractContextManager[News]:
+    def follow_events(self, job_id: JobId) -> AbstractContextManager[EventSubscription]:
         """Hear of the job's events for as long as the context lasts."""
         return self.project_store.follow_events(job_id)

@@ -47,14 +47,14 @@ async def create_key(
 async def list_projects(store: Store) -> list[Project]:
     """All projects, by name."""
     async with store.access_unit() as unit:
-        return await unit.projects.listed()
+        return await unit.projects.list_all()
 
 
 async def limit_project(store: Store, name: str, changes: Mapping[str, int | None]) -> Project:
     """Set a project's own quotas; None removes one. Raises InvalidInput and ProjectNotFound."""
     project = project_name(name)
     async with store.access_unit() as unit:
-        known = {found.name: found.quotas for found in await unit.projects.listed()}
+        known = {found.name: found.quotas for found in await unit.projects.list_all()}
         quotas = parsed_overrides(changes, known.get(project, {}))
         limited = await unit.projects.limit(project, quotas)
         await unit.audit.record(AuditEntry.by(Caller(project=project), AuditAction.PROJECT_LIMITED, project))
@@ -70,7 +70,7 @@ async def latest_entries(store: Store, *, limit: int, project: str | None = None
 async def list_keys(store: Store, *, project: str | None = None) -> list[ApiKey]:
     """The keys of all projects or of one, oldest first. Raises InvalidInput."""
     async with store.access_unit() as unit:
-        return await unit.keys.listed(None if project is None else project_name(project))
+        return await unit.keys.list_all(None if project is None else project_name(project))
 
 
 async def revoke_key(store: Store, key_id: str) -> ApiKey:

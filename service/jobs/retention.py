@@ -41,7 +41,7 @@ async def tidy(store: Store, retention: Retention) -> Tidied:
     removed, has_more = Counter[str](), False
     for name, sweep in _sweeps(retention):
         for _ in range(MOST_CHUNKS):
-            async with store.upkeep() as unit:
+            async with store.maintenance_unit() as unit:
                 if not await unit.is_elected():
                     return Tidied(+removed, has_more=False)
                 swept = await sweep(unit)

@@ -1,4 +1,4 @@
-"""What a store is to do about an event."""
+"""The changes that a store must write after an event."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,24 +9,24 @@ from service.lifecycle.states import JobState, WorkState
 
 
 class Siblings(Enum):
-    """What becomes of the job's other work items."""
+    """The change of the job's other work items."""
 
-    UNBLOCK = "unblock"  # queue those that are blocked
-    CANCEL_IDLE = "cancel idle"  # cancel those that `WorkState.is_idle` is true of
+    UNBLOCK = "unblock"  # queue the blocked ones
+    CANCEL_IDLE = "cancel idle"  # cancel those of which `WorkState.is_idle` is true
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry of the job's log."""
+    """An entry of the job's event log."""
 
     type: str
     data: Mapping[str, Any]
-    message: bytes | None = None  # what webhooks are sent; None: they are not told
+    message: bytes | None = None  # for webhooks; None if they do not report this entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settling:
-    """The items' states have changed: count them, and let `settle` say whether the job has ended."""
+    """Tells the store to count the items after the changes, and to call `settle`, which may end the job."""
 
     failed: bool = False  # an item has failed for good
     error: Mapping[str, Any] | None = None  # of the job, if it ends now
@@ -34,19 +34,19 @@ class Settling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """What a store writes, in the order of the fields."""
+    """The changes to write, in the order of the fields."""
 
-    work: WorkState | None = None  # as it is now; None where the event is about no item
-    of_work: Mapping[str, Any] = field(default_factory=dict)  # its fields that have changed
+    work: WorkState | None = None  # the new state; None if the event concerns no item
+    work_fields: Mapping[str, Any] = field(default_factory=dict)  # its changed fields
     job: JobState
-    of_job: Mapping[str, Any] = field(default_factory=dict)
+    job_fields: Mapping[str, Any] = field(default_factory=dict)
     siblings: Siblings | None = None
     entries: tuple[Entry, ...] = ()
     wakes_workers: bool = False  # there may be work now
-    interrupts: bool = False  # the worker is to give the item back
+    interrupts: bool = False  # the worker must release the item
     settling: Settling | None = None
 
     @property
     def is_claimed(self) -> bool:
         """Whether the item has a new lease."""
-        return "epoch" in self.of_work
+        return "epoch" in self.work_fields

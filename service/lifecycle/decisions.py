@@ -1,4 +1,4 @@
-"""Looks an event up in the table and makes the moves that stand there."""
+"""Decides how a job changes: looks up the event in the table of reactions and makes that cell's moves."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,8 +12,8 @@ from service.lifecycle.events import (
     Crashed,
     CrashedTooOften,
     Event,
-    GivenBack,
     JobEvent,
+    Released,
     WorkEvent,
 )
 from service.lifecycle.moves import Draft, end_pause
@@ -24,33 +24,33 @@ from service.records.work import WorkStatus
 
 
 def decide(job: JobState, work: WorkState, event: WorkEvent, *, now: datetime, max_crashes: int) -> Changes:
-    """What becomes of a work item and its job by what a worker does. Raises IllegalTransition.
+    """The changes of a work item and its job by a worker's event. Raises IllegalTransition.
 
-    A worker's lease is the store's to check: an event under a lease that is lost never comes here. An item
-    that ended `max_crashes` workers without progress in between fails.
+    The store checks the lease before: it never reports an event under a lost lease. An item fails after `max_crashes`
+    crashes without progress in between.
     """
     _check_work(work, event, now)
-    return _react(Draft(job, work, _seen(job, work, event, now, max_crashes), now), job)
+    return _react(Draft(job, work, _classified(job, work, event, now, max_crashes), now), job)
 
 
 def decide_job(job: JobState, event: JobEvent, *, now: datetime) -> Changes:
-    """What becomes of a job by what a person asks for. Raises JobFinished, WrongState."""
+    """The changes of a job by a person's request. Raises JobFinished, WrongState."""
     return _react(Draft(job, None, event, now), job)
 
 
 def settle(
     job: JobState, counts: WorkCounts, settling: Settling, *, progress: Mapping[str, Any], now: datetime
 ) -> Changes:
-    """Whether the job has ended by what became of its work items; a final status stays.
+    """End the job if the counts of its work items require it; a final status stays.
 
-    A paused job ends like a running one: by the items that were under way, or by a cancellation.
+    A paused job can end, too: its running items succeed or fail, or a person cancels it.
     """
     draft = Draft(job, None, None, now)
     status = _settled_status(job, counts, failed=settling.failed)
     if status is not job.status:
         end_pause(draft)
-        draft.job_becomes(status, finished_at=now, error=settling.error or None)
-        draft.note(f"job.{status}", log.settled(draft.job, progress))
+        draft.set_job_status(status, finished_at=now, error=settling.error or None)
+        draft.add_entry(f"job.{status}", log.settled(draft.job, progress))
     return draft.changes()
 
 
@@ -64,7 +64,7 @@ def _react(draft: Draft, job: JobState) -> Changes:
 
 
 def _check_work(work: WorkState, event: WorkEvent, now: datetime) -> None:
-    """A queued or expired item can be claimed; everything else happens under a lease. Raises IllegalTransition."""
+    """Check that the item is claimable for a claim, and leased for any other event. Raises IllegalTransition."""
     if isinstance(event, Claimed):
         if work.status is not WorkStatus.QUEUED and not work.has_expired(now):
             raise IllegalTransition(f"a {work.kind.noun} that is {work.status} cannot be claimed")
@@ -72,11 +72,11 @@ def _check_work(work: WorkState, event: WorkEvent, now: datetime) -> None:
         raise IllegalTransition(f"{type(event).__name__} cannot happen to a {work.kind.noun} that is {work.status}")
 
 
-def _seen(job: JobState, work: WorkState, event: WorkEvent, now: datetime, max_crashes: int) -> Event:
-    """The event, or what it is with regard to the clock and to the item's crashes."""
+def _classified(job: JobState, work: WorkState, event: WorkEvent, now: datetime, max_crashes: int) -> Event:
+    """The event, or the special event that the time or the number of crashes makes of it."""
     if isinstance(event, Claimed) and job.waits(now):
         return ClaimedTooEarly()
-    if isinstance(event, Claimed | GivenBack):
+    if isinstance(event, Claimed | Released):
         crashed = work.status is WorkStatus.RUNNING if isinstance(event, Claimed) else isinstance(event, Crashed)
         crashes = work.crashes + int(crashed)
         return CrashedTooOften(crashes=crashes) if crashes >= max_crashes else event

@@ -1,4 +1,4 @@
-"""What can happen to a job: the rows of the table of reactions."""
+"""The events that can change a job or a work item: the rows of the table of reactions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from service.records.work import WorkStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """A worker wants the item, which is queued or whose lease has expired."""
+    """A worker claims an item that is queued or whose lease has expired."""
 
     worker_id: WorkerId
     lease_seconds: float
@@ -20,19 +20,19 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedTooEarly:
-    """A worker wants an item of a paused job before its wait is over. `decide` makes it of `Claimed`."""
+    """A worker claims an item of a paused job before its wait is over. `decide` turns `Claimed` into this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrashedTooOften:
-    """The item has ended too many workers. `decide` makes it of `Claimed`, `GivenBack` and `Crashed`."""
+    """The item has crashed too often. `decide` turns `Claimed`, `Released` and `Crashed` into this."""
 
     crashes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renewed:
-    """The worker is alive and wants its lease for longer."""
+    """The worker renews its lease."""
 
     lease_seconds: float
 
@@ -41,24 +41,24 @@ class Renewed:
 class Saved:
     """The worker has stored a checkpoint."""
 
-    advanced: bool  # it differs from the checkpoint before
-    progress: Mapping[str, Any]  # of the whole job, this checkpoint included, as the log tells it
+    advanced: bool  # it differs from the last checkpoint
+    progress: Mapping[str, Any]  # of the whole job with this checkpoint, for the log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GivenBack:
-    """The worker was told to stop, and returns the item to the queue."""
+class Released:
+    """The worker must stop, and returns the item to the queue."""
 
     delay_seconds: float = 0.0  # before anybody may claim it
 
 
-class Crashed(GivenBack):
-    """The worker met an error that nobody expected, and returns the item to the queue."""
+class Crashed(Released):
+    """The worker met an unexpected error, and returns the item to the queue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lacked:
-    """While working on the item, the worker found its backend away or its project's tokens spent."""
+class ResourceMissing:
+    """The worker found the job's backend unavailable or its project's tokens spent."""
 
     reason: PauseReason
     message: str
@@ -66,67 +66,69 @@ class Lacked:
     at_least_seconds: float = 0.0
 
 
-class LookedInVain(Lacked):
-    """A worker tried whether the paused job can go on: what it waits for is still missing."""
+class RetryFailed(ResourceMissing):
+    """A worker tried to resume a paused job, but its backend or tokens are still missing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A worker tried whether the paused job can go on: what it waits for is there."""
+class RetrySucceeded:
+    """A worker tried to resume a paused job, and its backend or tokens are available again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Succeeded:
-    """The worker has done what the item asks for."""
+    """The worker has finished the item."""
 
     error: Mapping[str, Any] | None = None
     summary: Mapping[str, Any] | None = None  # for the report
 
 
 class Failed(Succeeded):
-    """The item can never be done: a backend refuses, for example, or is back with another language model."""
+    """The item can never succeed: the backend refuses, for example, or is back with another language model."""
 
 
 class Stopped(Succeeded):
-    """The worker gave up the item because somebody wants the job to stop."""
+    """The worker gave up the item because the job is being cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
-class PauseAsked:
-    """A person wants the job to wait."""
+class PauseRequested:
+    """A person pauses the job."""
 
 
 @dataclass(frozen=True, slots=True)
-class ResumeAsked:
-    """A person wants the job to go on."""
+class ResumeRequested:
+    """A person resumes the job."""
 
 
 @dataclass(frozen=True, slots=True)
-class CancelAsked:
-    """A person wants the job to stop."""
+class CancelRequested:
+    """A person cancels the job."""
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteAsked:
-    """A person wants nothing to be left of the job."""
+class DeleteRequested:
+    """A person deletes the job."""
 
 
 WorkEnded = Succeeded | Failed | Stopped
-WorkEvent = Claimed | Renewed | Saved | GivenBack | Crashed | Lacked | LookedInVain | Found | WorkEnded
-JobEvent = PauseAsked | ResumeAsked | CancelAsked | DeleteAsked
+WorkEvent = Claimed | Renewed | Saved | Released | Crashed | ResourceMissing | RetryFailed | RetrySucceeded | WorkEnded
+JobEvent = PauseRequested | ResumeRequested | CancelRequested | DeleteRequested
 Event = WorkEvent | JobEvent | ClaimedTooEarly | CrashedTooOften
 
 
-def lacking(reason: PauseReason, message: str, *, tried: bool, backoff: Backoff, at_least_seconds: float) -> Lacked:
-    """What it means for the job that a worker found something missing, who maybe `tried` whether a pause is over."""
-    kind = LookedInVain if tried else Lacked
+def resource_missing(
+    reason: PauseReason, message: str, *, tried: bool, backoff: Backoff, at_least_seconds: float
+) -> ResourceMissing:
+    """The event of a worker that misses a backend or tokens; `tried`: it was trying to resume a paused job."""
+    kind = RetryFailed if tried else ResourceMissing
     return kind(reason=reason, message=message, backoff=backoff, at_least_seconds=at_least_seconds)
 
 
 def ended(
     status: WorkStatus, *, error: Mapping[str, Any] | None = None, summary: Mapping[str, Any] | None = None
 ) -> WorkEnded:
-    """The event that ends a work item in this state. Raises IllegalTransition for a state that is no end."""
+    """The event that ends a work item with this status. Raises IllegalTransition if the status is not final."""
     match status:
         case WorkStatus.SUCCEEDED:
             return Succeeded(error=error, summary=summary)

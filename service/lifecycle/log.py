@@ -1,17 +1,17 @@
-"""What the log of a job says, and which errors a job has."""
+"""Composes the entries of a job's event log, and the job's errors."""
 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from service.lifecycle.changes import Entry
-from service.lifecycle.messages import is_told, job_message
+from service.lifecycle.messages import is_reported, job_message
 from service.lifecycle.states import JobState, WorkState
 from service.records.jobs import JobStatus, PauseReason
 from service.records.work import JOB_KINDS
 
-# Entries that stay as long as the job: whoever follows the log late learns of its beginning, its parts and its end.
-LASTING_EVENTS = (
+# Retention keeps these as long as the job, so that late readers of the log learn of its start, its parts and its end.
+RETAINED_EVENTS = (
     "job.created",
     *(f"{kind.noun}.finished" for kind in JOB_KINDS),
     "job.succeeded",
@@ -23,12 +23,12 @@ PAUSED_ON_REQUEST = "paused on request; the job goes on once it is resumed"
 
 
 def entry(event_type: str, data: Mapping[str, Any], job: JobState, now: datetime) -> Entry:
-    """An entry of the log, with the message for webhooks where they are told of it."""
-    return Entry(event_type, data, job_message(event_type, now, job) if is_told(event_type) else None)
+    """An entry of the log, with a message if webhooks report it."""
+    return Entry(event_type, data, job_message(event_type, now, job) if is_reported(event_type) else None)
 
 
 def created(job: JobState, size: Mapping[str, Any], now: datetime) -> Entry:
-    """The first entry of a job's log; it says how much there is to do."""
+    """The first entry of a job's log, with the job's size."""
     return entry("job.created", size, job, now)
 
 
@@ -38,7 +38,7 @@ def job_error(reason: PauseReason, message: str) -> dict[str, str]:
 
 
 def crash_error(work: WorkState, crashes: int) -> dict[str, str]:
-    """The job's error where a work item ended too many workers without progress in between."""
+    """The job's error after too many crashes of a work item without progress in between."""
     return {
         "code": "worker_crashed",
         "message": (
@@ -49,23 +49,23 @@ def crash_error(work: WorkState, crashes: int) -> dict[str, str]:
 
 
 def paused(reason: PauseReason, message: str, retry_at: datetime | None) -> dict[str, Any]:
-    """The data of `job.paused`. `retry_at` is when a worker first tries whether the job can go on."""
+    """The data of `job.paused`. `retry_at` is when a worker first tries to resume the job."""
     when = None if retry_at is None else retry_at.isoformat()
     return {"status": JobStatus.PAUSED.value, "reason": reason.value, "message": message, "retry_at": when}
 
 
 def started(work: WorkState) -> dict[str, Any]:
-    """The data of `shard.started`, or of another kind's event like it."""
+    """The data of `shard.started`, or of the same event of another kind."""
     return {work.kind.noun: work.number, "epoch": work.epoch, "worker_id": work.worker_id, **work.payload}
 
 
 def released(work: WorkState, *, crashed: bool) -> dict[str, Any]:
-    """The data of `shard.released`, or of another kind's event like it."""
+    """The data of `shard.released`, or of the same event of another kind."""
     return {work.kind.noun: work.number, "crashed": crashed}
 
 
 def finished(work: WorkState, error: Mapping[str, Any] | None, summary: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The data of `shard.finished`, or of another kind's event like it."""
+    """The data of `shard.finished`, or of the same event of another kind."""
     data: dict[str, Any] = {work.kind.noun: work.number, "status": work.status.value}
     if error is not None:
         data["error"] = dict(error)
@@ -75,6 +75,6 @@ def finished(work: WorkState, error: Mapping[str, Any] | None, summary: Mapping[
 
 
 def settled(job: JobState, progress: Mapping[str, Any]) -> dict[str, Any]:
-    """The data of the entry that ends a job: there is no time left."""
+    """The data of the entry that ends a job."""
     data = {"status": job.status.value, "progress": {**progress, "eta_seconds": 0.0}}
     return data if job.error is None else {**data, "error": dict(job.error)}

@@ -1,4 +1,4 @@
-"""The moves that the table of reactions is made of. Each changes one thing about a job or its work item."""
+"""The moves in the cells of the table of reactions. Each changes one thing about a job or its work item."""
 
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
@@ -12,9 +12,9 @@ from service.lifecycle.events import (
     Crashed,
     CrashedTooOften,
     Event,
-    GivenBack,
-    Lacked,
+    Released,
     Renewed,
+    ResourceMissing,
     Saved,
     Succeeded,
 )
@@ -22,7 +22,7 @@ from service.lifecycle.states import JOB, WORK, IllegalTransition, JobState, Sta
 from service.records.jobs import JobStatus, PauseReason
 from service.records.work import WorkStatus
 
-# How long nobody else tries whether a paused job can go on, while one worker does.
+# While one worker tries to resume a paused job, no other one tries for this time.
 TRIAL_SECONDS = 60.0
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ S = TypeVar("S", JobState, WorkState)
 
 
 class Draft:
-    """The changes that an event makes, as they come together move by move."""
+    """Collects the changes that an event makes, move by move."""
 
     def __init__(self, job: JobState, work: WorkState | None, event: Event | None, now: datetime) -> None:
         self._job_before, self._work_before = job, work
@@ -46,42 +46,42 @@ class Draft:
 
     @property
     def work(self) -> WorkState:
-        """The work item that the event is about. Raises IllegalTransition where it is about none."""
+        """The event's work item. Raises IllegalTransition if it has none."""
         if self._work is None:
             raise IllegalTransition(f"{self._event} is about no work item")
         return self._work
 
     @property
     def kind(self) -> type[Event]:
-        """The row of the table. Raises IllegalTransition where nothing has happened."""
+        """The event's row of the table. Raises IllegalTransition if there is no event."""
         if self._event is None:
             raise IllegalTransition("nothing has happened")
         return type(self._event)
 
     def event(self, kind: type[T]) -> T:
-        """The event, which the table lets be of this kind only. Raises IllegalTransition."""
+        """The event as this kind. Raises IllegalTransition if it is of another kind."""
         if not isinstance(self._event, kind):
             raise IllegalTransition(f"{self._event} is not {kind.__name__}")
         return self._event
 
-    def job_becomes(self, status: JobStatus, **also: Any) -> None:
-        """Change the job's status. Raises IllegalTransition where the new one may not follow."""
+    def set_job_status(self, status: JobStatus, **also: Any) -> None:
+        """Change the job's status. Raises IllegalTransition if `JOB` does not allow it."""
         if status is not self.job.status and status not in JOB[self.job.status]:
             raise IllegalTransition(f"a job that is {self.job.status} cannot become {status}")
         self.job = replace(self.job, status=status, **also)
 
-    def work_becomes(self, status: WorkStatus, **also: Any) -> None:
-        """Change the item's status. Raises IllegalTransition where the new one may not follow."""
+    def set_work_status(self, status: WorkStatus, **also: Any) -> None:
+        """Change the item's status. Raises IllegalTransition if `WORK` does not allow it."""
         if status not in WORK[self.work.status]:
             raise IllegalTransition(f"a {self.work.kind.noun} that is {self.work.status} cannot become {status}")
         self._work = replace(self.work, status=status, **also)
 
-    def work_ends(self, status: WorkStatus) -> None:
-        """End the item and note it in the log."""
+    def end_work(self, status: WorkStatus) -> None:
+        """End the item and log its end."""
         ended = self._event if isinstance(self._event, Succeeded) else Succeeded()
         error = self.error
-        self.work_becomes(status, worker_id=None, lease_until=None)
-        self.note_work("finished", log.finished(self.work, error, ended.summary))
+        self.set_work_status(status, worker_id=None, lease_until=None)
+        self.add_work_entry("finished", log.finished(self.work, error, ended.summary))
 
     @property
     def has_failed(self) -> bool:
@@ -90,28 +90,28 @@ class Draft:
 
     @property
     def error(self) -> dict[str, Any] | None:
-        """What the event says went wrong."""
+        """The error that the event carries, if any."""
         if isinstance(self._event, CrashedTooOften):
             return log.crash_error(self.work, self._event.crashes)
         if isinstance(self._event, Succeeded) and self._event.error is not None:
             return dict(self._event.error)
         return None
 
-    def note(self, event_type: str, data: dict[str, Any]) -> None:
-        """Add an entry to the log; webhooks are told of the job as it is now."""
+    def add_entry(self, event_type: str, data: dict[str, Any]) -> None:
+        """Add an entry to the log; webhooks report the job as it is now."""
         self.entries.append(log.entry(event_type, data, self.job, self.now))
 
-    def note_work(self, what: str, data: dict[str, Any]) -> None:
-        """Add an entry about the item, by what its kind calls it."""
-        self.note(f"{self.work.kind.noun}.{what}", data)
+    def add_work_entry(self, what: str, data: dict[str, Any]) -> None:
+        """Add an entry about the item, named after its kind."""
+        self.add_entry(f"{self.work.kind.noun}.{what}", data)
 
     def changes(self) -> Changes:
-        """Everything that has come together."""
+        """All collected changes."""
         return Changes(
             work=self._work,
-            of_work={} if self._work is None else _changed(self._work_before or self._work, self._work),
+            work_fields={} if self._work is None else _changed(self._work_before or self._work, self._work),
             job=self.job,
-            of_job=_changed(self._job_before, self.job),
+            job_fields=_changed(self._job_before, self.job),
             siblings=self.siblings,
             entries=tuple(self.entries),
             wakes_workers=self.wakes_workers,
@@ -121,9 +121,9 @@ class Draft:
 
 
 def lease(draft: Draft) -> None:
-    """Give the item to the worker; a lease that has expired counts as a crash."""
+    """Lease the item to the worker; an expired lease counts as a crash."""
     claimed, work = draft.event(Claimed), draft.work
-    draft.work_becomes(
+    draft.set_work_status(
         WorkStatus.RUNNING,
         epoch=work.epoch + 1,
         worker_id=claimed.worker_id,
@@ -133,26 +133,26 @@ def lease(draft: Draft) -> None:
 
 
 def renew(draft: Draft) -> None:
-    """Let the lease last longer."""
+    """Extend the lease."""
     until = draft.now + timedelta(seconds=draft.event(Renewed).lease_seconds)
-    draft.work_becomes(WorkStatus.RUNNING, lease_until=until)
+    draft.set_work_status(WorkStatus.RUNNING, lease_until=until)
 
 
 def interrupt(draft: Draft) -> None:
-    """Tell the worker to give the item back."""
+    """Tell the worker to release the item."""
     draft.interrupts = True
 
 
-def forgive(draft: Draft) -> None:
-    """Forget the item's crashes where it has advanced since."""
+def reset_crashes(draft: Draft) -> None:
+    """Set the item's count of crashes to 0 if it has advanced."""
     if draft.event(Saved).advanced:
-        draft.work_becomes(WorkStatus.RUNNING, crashes=0)
+        draft.set_work_status(WorkStatus.RUNNING, crashes=0)
 
 
 def requeue(draft: Draft) -> None:
-    """Return the item to the queue, at once or after a delay."""
-    returned = draft.event(GivenBack)
-    draft.work_becomes(
+    """Return the item to the queue; workers may claim it at once or after a delay."""
+    returned = draft.event(Released)
+    draft.set_work_status(
         WorkStatus.QUEUED,
         worker_id=None,
         lease_until=None,
@@ -163,73 +163,76 @@ def requeue(draft: Draft) -> None:
 
 
 def set_aside(draft: Draft) -> None:
-    """Return the item to the queue of a job that waits."""
-    draft.work_becomes(WorkStatus.QUEUED, worker_id=None, lease_until=None)
+    """Return the item of a paused job to the queue."""
+    draft.set_work_status(WorkStatus.QUEUED, worker_id=None, lease_until=None)
 
 
 def succeed(draft: Draft) -> None:
-    """End the item as done."""
-    draft.work_ends(WorkStatus.SUCCEEDED)
+    """End the item as succeeded."""
+    draft.end_work(WorkStatus.SUCCEEDED)
 
 
 def fail(draft: Draft) -> None:
-    """End the item by an error."""
-    draft.work_ends(WorkStatus.FAILED)
+    """End the item as failed."""
+    draft.end_work(WorkStatus.FAILED)
 
 
-def drop(draft: Draft) -> None:
-    """End the item because its job is to stop."""
-    draft.work_ends(WorkStatus.CANCELLED)
+def cancel_work(draft: Draft) -> None:
+    """End the item as cancelled."""
+    draft.end_work(WorkStatus.CANCELLED)
 
 
 def unblock(draft: Draft) -> None:
-    """Queue the shards that wait for the anchor, if it is the anchor that has ended."""
+    """Queue the shards that wait for the anchor, if this item is the anchor."""
     if draft.work.is_anchor:
         draft.siblings = Siblings.UNBLOCK
         draft.wakes_workers = True
 
 
 def cancel_idle(draft: Draft) -> None:
-    """Cancel the items that nobody works on."""
+    """Cancel the items that no worker holds."""
     draft.siblings = Siblings.CANCEL_IDLE
 
 
-def count(draft: Draft) -> None:
-    """Have the items counted, whether the job has ended with this."""
+def count_items(draft: Draft) -> None:
+    """Let the store count the items, since the job may have ended."""
     draft.settling = Settling(failed=draft.has_failed, error=draft.error)
 
 
-def begin(draft: Draft) -> None:
-    """The job's first work item is claimed."""
+def start_job(draft: Draft) -> None:
+    """Set the job running if this is its first claim."""
     if draft.job.status is JobStatus.QUEUED:
-        draft.job_becomes(JobStatus.RUNNING, started_at=draft.job.started_at or draft.now)
-        draft.note("job.running", {"status": JobStatus.RUNNING.value})
+        draft.set_job_status(JobStatus.RUNNING, started_at=draft.job.started_at or draft.now)
+        draft.add_entry("job.running", {"status": JobStatus.RUNNING.value})
 
 
 def postpone(draft: Draft) -> None:
-    """Keep others from trying whether the paused job can go on, while this worker does."""
+    """Keep other workers from trying to resume the paused job while this one tries."""
     draft.job = replace(draft.job, retry_at=draft.now + timedelta(seconds=TRIAL_SECONDS))
 
 
 def retry_now(draft: Draft) -> None:
-    """End the wait of a paused job that resumes by itself: the next worker tries whether it can."""
+    """End the wait of a suspended job: the next worker tries to resume it."""
     draft.job = replace(draft.job, retry_at=draft.now)
     draft.wakes_workers = True
 
 
 def suspend(draft: Draft) -> None:
-    """Pause the job until what it lacks is there, longer with each try in vain; the log notes each reason once."""
-    lacked, before = draft.event(Lacked), draft.job
+    """Pause the job until its backend or tokens are available; waits grow with each failed try.
+
+    The log has one entry for each reason.
+    """
+    lacked, before = draft.event(ResourceMissing), draft.job
     wait = timedelta(seconds=max(lacked.backoff.seconds(before.tries), lacked.at_least_seconds))
     _pause(draft, lacked.reason, lacked.message, draft.now + wait, tries=before.tries + 1)
     if before.status is not JobStatus.PAUSED or before.pause_reason is not lacked.reason:
-        draft.note("job.paused", log.paused(lacked.reason, lacked.message, draft.job.retry_at))
+        draft.add_entry("job.paused", log.paused(lacked.reason, lacked.message, draft.job.retry_at))
 
 
-def hold(draft: Draft) -> None:
-    """Pause the job until a person resumes it, whatever it has waited for before."""
+def pause(draft: Draft) -> None:
+    """Pause the job until a person resumes it, whatever its earlier pause was for."""
     _pause(draft, PauseReason.REQUESTED, log.PAUSED_ON_REQUEST, None)
-    draft.note("job.paused", log.paused(PauseReason.REQUESTED, log.PAUSED_ON_REQUEST, None))
+    draft.add_entry("job.paused", log.paused(PauseReason.REQUESTED, log.PAUSED_ON_REQUEST, None))
 
 
 def resume(draft: Draft) -> None:
@@ -237,44 +240,44 @@ def resume(draft: Draft) -> None:
     lasted = draft.job.pause_so_far(draft.now)
     status = JobStatus.QUEUED if draft.job.started_at is None else JobStatus.RUNNING
     end_pause(draft)
-    draft.job_becomes(status, error=None)
-    draft.note("job.resumed", {"status": status.value, "paused_seconds": lasted})
+    draft.set_job_status(status, error=None)
+    draft.add_entry("job.resumed", {"status": status.value, "paused_seconds": lasted})
     draft.wakes_workers = True
 
 
-def recover(draft: Draft) -> None:
-    """The backend has answered: the waits of a later outage are short again."""
+def reset_tries(draft: Draft) -> None:
+    """Set the count of failed tries to 0 after progress, so that the next outage begins with a short wait."""
     draft.job = replace(draft.job, tries=0)
 
 
-def stop(draft: Draft) -> None:
-    """Let no further item of the job begin."""
+def request_cancel(draft: Draft) -> None:
+    """Mark the job as being cancelled: no further item starts."""
     draft.job = replace(draft.job, cancel_requested=True)
 
 
-def note_started(draft: Draft) -> None:
-    """Say in the log that a worker has begun with the item."""
-    draft.note_work("started", log.started(draft.work))
+def log_started(draft: Draft) -> None:
+    """Log that a worker has started the item."""
+    draft.add_work_entry("started", log.started(draft.work))
 
 
-def note_released(draft: Draft) -> None:
-    """Say in the log that the worker has given the item back."""
-    crashed = isinstance(draft.event(GivenBack), Crashed)
-    draft.note_work("released", log.released(draft.work, crashed=crashed))
+def log_released(draft: Draft) -> None:
+    """Log that the worker has released the item."""
+    crashed = isinstance(draft.event(Released), Crashed)
+    draft.add_work_entry("released", log.released(draft.work, crashed=crashed))
 
 
-def note_progress(draft: Draft) -> None:
-    """Say in the log how far the job has come."""
-    draft.note("job.progress", dict(draft.event(Saved).progress))
+def log_progress(draft: Draft) -> None:
+    """Log the job's progress."""
+    draft.add_entry("job.progress", dict(draft.event(Saved).progress))
 
 
-def note_stop(draft: Draft) -> None:
-    """Say in the log that somebody wants the job to stop."""
-    draft.note("job.cancel_requested", {})
+def log_cancel_request(draft: Draft) -> None:
+    """Log that a person has cancelled the job."""
+    draft.add_entry("job.cancel_requested", {})
 
 
 def refuse(draft: Draft) -> None:
-    """Raises JobFinished: the job has ended, or is about to."""
+    """Refuse the request. Raises JobFinished: the job has ended or is being cancelled."""
     job = draft.job
     if job.standing is Standing.STOPPING:
         raise JobFinished(f"job {job.id} is being cancelled")
@@ -282,19 +285,19 @@ def refuse(draft: Draft) -> None:
 
 
 def refuse_open(draft: Draft) -> None:
-    """Raises WrongState: the job has not ended."""
+    """Refuse to delete the job. Raises WrongState: the job has not ended."""
     raise WrongState(f"job {draft.job.id} is {draft.job.status}; cancel it before deleting it")
 
 
 def end_pause(draft: Draft) -> None:
-    """Forget the pause; before the job's beginning, its seconds count for nothing."""
+    """End the pause. Its seconds count only after the job's start."""
     counted = 0.0 if draft.job.started_at is None else draft.job.pause_so_far(draft.now)
     seconds = draft.job.paused_seconds + counted
     draft.job = replace(draft.job, pause_reason=None, paused_at=None, retry_at=None, paused_seconds=seconds)
 
 
 def _pause(draft: Draft, reason: PauseReason, message: str, retry_at: datetime | None, **also: Any) -> None:
-    draft.job_becomes(
+    draft.set_job_status(
         JobStatus.PAUSED,
         error=log.job_error(reason, message),
         pause_reason=reason,

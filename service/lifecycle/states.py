@@ -10,7 +10,7 @@ from service.identifiers import JobId, WorkerId
 from service.records.jobs import JobStatus, PauseReason
 from service.records.work import WorkKind, WorkStatus
 
-# What may follow; ARCHITECTURE.md draws it.
+# The allowed transitions; ARCHITECTURE.md draws them.
 JOB: Mapping[JobStatus, frozenset[JobStatus]] = {
     JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.PAUSED, JobStatus.CANCELLED}),
     JobStatus.RUNNING: frozenset({JobStatus.PAUSED, JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED}),
@@ -22,7 +22,7 @@ JOB: Mapping[JobStatus, frozenset[JobStatus]] = {
 WORK: Mapping[WorkStatus, frozenset[WorkStatus]] = {
     WorkStatus.BLOCKED: frozenset({WorkStatus.QUEUED, WorkStatus.CANCELLED}),
     WorkStatus.QUEUED: frozenset({WorkStatus.RUNNING, WorkStatus.FAILED, WorkStatus.CANCELLED}),
-    WorkStatus.RUNNING: frozenset(WorkStatus) - {WorkStatus.BLOCKED},  # running again: claimed from another worker
+    WorkStatus.RUNNING: frozenset(WorkStatus) - {WorkStatus.BLOCKED},  # RUNNING again: another worker claims it
     WorkStatus.SUCCEEDED: frozenset(),
     WorkStatus.FAILED: frozenset(),
     WorkStatus.CANCELLED: frozenset(),
@@ -33,23 +33,23 @@ WAITING_WORK = (WorkStatus.BLOCKED, WorkStatus.QUEUED)
 
 
 class IllegalTransition(RuntimeError):
-    """A store reports what cannot happen in this state: a defect of the store."""
+    """A store reports an event that is impossible in this state: a defect of the store."""
 
 
 class Standing(Enum):
     """What a job allows at the moment: the columns of the table of reactions."""
 
-    OPEN = "open"  # queued or running: its items may be claimed
+    OPEN = "open"  # queued or running: workers may claim its items
     SUSPENDED = "suspended"  # paused until its backend is back or its project has tokens; it resumes by itself
     ON_HOLD = "on hold"  # paused by a person; only a person resumes it
-    STOPPING = "stopping"  # to be cancelled once no item is leased
+    STOPPING = "stopping"  # being cancelled: workers still hold items
     CANCELLED = "cancelled"
     ENDED = "ended"  # succeeded or failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobState:
-    """A job as far as its life is concerned, locked against others; fields have the names of the table's columns."""
+    """The fields of a job that decide about its life, named like the columns of table `jobs`."""
 
     id: JobId
     name: str  # the user's, for webhooks
@@ -59,9 +59,9 @@ class JobState:
     error: Mapping[str, Any] | None = None
     pause_reason: PauseReason | None = None
     paused_at: datetime | None = None
-    retry_at: datetime | None = None  # until then no item of a paused job is claimed; None: only people resume it
-    tries: int = 0  # to go on, in vain, since an item was saved last
-    paused_seconds: float = 0.0  # in pauses that are over, since the job began
+    retry_at: datetime | None = None  # no claim of a paused job's items before; None: only people resume it
+    tries: int = 0  # failed ones to resume it, since the last save of an item
+    paused_seconds: float = 0.0  # of pauses that have ended, since the job's start
     started_at: datetime | None = None
     finished_at: datetime | None = None
 
@@ -83,17 +83,17 @@ class JobState:
                 assert_never(self.status)
 
     def waits(self, now: datetime) -> bool:
-        """Whether the job is paused, and it is too early to try whether it can go on."""
+        """True of a paused job while it is too early to try to resume it."""
         return self.status is JobStatus.PAUSED and (self.retry_at is None or now < self.retry_at)
 
     def pause_so_far(self, now: datetime) -> float:
-        """Seconds that the current pause has lasted; 0 where there is none."""
+        """Seconds since the current pause began; 0 without a pause."""
         return 0.0 if self.paused_at is None else (now - self.paused_at).total_seconds()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkState:
-    """A work item as far as its life is concerned, locked against others; fields have the table's columns' names."""
+    """The fields of a work item that decide about its life, named like the columns of table `work_items`."""
 
     job_id: JobId
     number: int  # within the job, from 0
@@ -112,17 +112,17 @@ class WorkState:
         return self.kind is WorkKind.LABEL and self.number == 0
 
     def has_expired(self, now: datetime) -> bool:
-        """Whether a worker let its lease run out."""
+        """Whether the item's lease has expired."""
         return self.status is WorkStatus.RUNNING and self.lease_until is not None and self.lease_until < now
 
     def is_idle(self, now: datetime) -> bool:
-        """Whether it has not ended, and no worker holds it."""
+        """True of an item that has not ended and that no worker holds."""
         return self.status in WAITING_WORK or self.has_expired(now)
 
 
 @dataclass(frozen=True, slots=True)
 class WorkCounts:
-    """How many work items of a job wait, run and have succeeded."""
+    """Numbers of a job's work items that wait, run and have succeeded."""
 
     waiting: int
     running: int

@@ -1,4 +1,4 @@
-"""What access asks of the store: keys, projects, quotas, the audit log."""
+"""The store of API keys, projects, quotas and the audit log, as Protocols."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,33 +12,33 @@ class ApiKeys(Protocol):
     """The API keys of all projects."""
 
     async def add(self, key: NewApiKey, sha256: bytes) -> ApiKey:
-        """Store a key as of now, and its project where that is new."""
+        """Store a new key, and its project if that is new."""
 
     async def find(self, key_id: KeyId) -> StoredKey | None:
-        """The key of this id, whether or not it is still good."""
+        """The key with this id, whether or not it is still valid."""
 
-    async def listed(self, project: ProjectName | None) -> list[ApiKey]:
-        """All keys, or those of a project; the oldest first."""
+    async def list_all(self, project: ProjectName | None) -> list[ApiKey]:
+        """All keys, or those of one project, the oldest first."""
 
     async def revoke(self, key_id: KeyId) -> ApiKey:
-        """Make the key good for nothing from the commit on. Repeated, the same answer. Raises KeyNotFound."""
+        """Revoke the key from the commit on. A repeated call returns the same key. Raises KeyNotFound."""
 
     async def touch(self, key_id: KeyId) -> None:
-        """Note that the key was used, unless that was noted within the last minute."""
+        """Record that the key was used, unless the last record is less than a minute old."""
 
 
 class Projects(Protocol):
     """All projects."""
 
-    async def listed(self) -> list[Project]:
-        """By name."""
+    async def list_all(self) -> list[Project]:
+        """All projects, sorted by name."""
 
     async def limit(self, name: ProjectName, quotas: Mapping[str, int]) -> Project:
-        """Replace the quotas of a project's own. Raises ProjectNotFound."""
+        """Replace the project's own quotas. Raises ProjectNotFound."""
 
 
 class Audit(Protocol):
-    """The log of who did what; stored with what was done, or not at all."""
+    """The audit log: who did what. An entry commits or rolls back with the action."""
 
     recorded: list[AuditEntry]  # in this unit of work
 
@@ -47,35 +47,35 @@ class Audit(Protocol):
 
 
 class AuditLog(Audit, Protocol):
-    """The same log, to be read."""
+    """The audit log with reading."""
 
     async def latest(self, *, limit: int, project: ProjectName | None = None) -> list[AuditEntry]:
-        """Entries, the newest first: all, or those of a project."""
+        """The newest entries first: of all projects, or of one."""
 
 
 class Account(Protocol):
-    """What the project unit's project has and may have."""
+    """One project's quotas and usage."""
 
     async def overrides(self) -> Mapping[str, int]:
-        """The quotas that the project has of its own."""
+        """The project's own quotas, which replace the default ones."""
 
     async def lock(self) -> None:
-        """Keep others from counting until the unit of work ends."""
+        """Let one unit of work at a time check the project's quotas."""
 
-    async def usage(self, *, besides: DatasetId | None = None) -> Holdings:
-        """What the project has as of now, besides this data set of its own."""
+    async def usage(self, *, excluding: DatasetId | None = None) -> Holdings:
+        """The project's usage now, without the data set `excluding`."""
 
 
 class Spendings(Protocol):
-    """The accounts of all projects, as far as workers need them."""
+    """What all projects spent today, for workers."""
 
     async def today(self, project: ProjectName) -> Spending:
-        """What the project has had computed since midnight, as of now."""
+        """The project's computed tokens since midnight (UTC), and the seconds until the next."""
 
 
 @dataclass(slots=True, kw_only=True)
 class AccessUnit:
-    """One unit of work for whoever lets callers in, and for the operator."""
+    """One unit of work for authentication and key management."""
 
     keys: ApiKeys
     projects: Projects

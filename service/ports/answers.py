@@ -1,4 +1,4 @@
-"""What a running shard asks of the memory of answers."""
+"""The store of backends' answers, as running shards use it."""
 
 from collections.abc import Collection
 from typing import Protocol
@@ -10,19 +10,19 @@ from service.search.prompting.recall import Answers, PromptKey
 
 
 class RememberedAnswers(Protocol):
-    """What backends have answered to prompts."""
+    """Backends' stored answers to prompts."""
 
     async def recall(self, backend_id: BackendId, keys: Collection[PromptKey]) -> dict[PromptKey, LogProbabilities]:
-        """The answers to those of the prompts that are remembered."""
+        """The stored answers to these prompts."""
 
     async def record(self, lease: Lease, backend_id: BackendId, answers: Answers) -> dict[PromptKey, LogProbabilities]:
-        """Remember these answers; those that count from now on. Raises LeaseLost.
+        """Store these answers; returns the valid ones. Raises LeaseLost.
 
-        Where another answer to the same prompt is remembered already, it stays and is given back.
+        If a prompt has a stored answer already, that one stays valid.
         """
 
-    async def last_beyond(self, max_answers: int) -> int | None:
-        """The number of the newest answer that is beyond so many newer ones; None where there are fewer."""
+    async def last_to_evict(self, max_answers: int) -> int | None:
+        """Sequence number of the newest answer to evict if the newest `max_answers` are kept; None if none must go."""
 
-    async def forget(self, last: int, *, at_most: int) -> int:
-        """Drop the oldest answers up to this number; how many were dropped."""
+    async def evict(self, last: int, *, at_most: int) -> int:
+        """Delete the oldest answers up to this number; returns how many."""

@@ -1,4 +1,4 @@
-"""The port to whatever keeps the files of trainings: a folder, or an object store."""
+"""The artifact store, which keeps the files of trainings in a folder or an object store, as a Protocol."""
 
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
@@ -9,26 +9,25 @@ from service.records.trainings import Artifact, ArtifactFile
 
 
 class Artifacts(Protocol):
-    """Folders of files by their content, each in the name of the training that it belongs to.
+    """Folders of files, named by their content hash and owned by a training.
 
-    Every call raises ArtifactsUnavailable where the place cannot be reached, and ArtifactMissing where it has not got
-    what is asked for.
+    Every call raises ArtifactsUnavailable if the store is unreachable, and ArtifactMissing if it lacks the artifact.
     """
 
     async def put(self, owner: JobId, folder: Path) -> Artifact:
-        """Store a folder's files. Repeated, the same. Until something names what it gave back, nobody finds it."""
+        """Store a folder's files; a repeated call returns the same artifact. The caller stores its name."""
 
     async def files(self, owner: JobId, sha256: str) -> list[ArtifactFile]:
-        """The files of an artifact in the order of their names."""
+        """The files of an artifact, sorted by name."""
 
     def read(self, owner: JobId, sha256: str, name: str) -> AsyncGenerator[bytes, None]:
         """The bytes of one file, in parts."""
 
     async def fetch(self, owner: JobId, sha256: str, folder: Path) -> None:
-        """Write the files of an artifact into a folder that is not there yet, whole or not at all."""
+        """Write the files of an artifact into a new folder, all of them or none."""
 
     async def remove(self, owner: JobId, sha256: str | None = None) -> None:
-        """Delete an artifact, or all of its owner's; what is not there is no error."""
+        """Delete an artifact, or all artifacts of its owner; missing ones are no error."""
 
     async def stored(self) -> Mapping[JobId, frozenset[str]]:
-        """What is there, by owner, complete or not."""
+        """The stored artifacts by owner, incomplete ones among them."""

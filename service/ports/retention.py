@@ -1,7 +1,7 @@
-"""What deleting data past its retention period asks of the store.
+"""The store's deletions of data past its retention period, as a Protocol.
 
-Ages are measured by the database's clock. Each call removes a bounded number of things, so that no unit of work
-lasts long or holds much.
+The database's clock measures ages. Each call deletes a bounded number of rows, so that no transaction lasts long or
+locks much.
 """
 
 from datetime import timedelta
@@ -12,31 +12,31 @@ from service.records.jobs import Swept
 
 
 class RetentionStore(ArtifactNames, Protocol):
-    """One unit of work of the maintainer, who knows all projects."""
+    """One unit of work of maintenance, over all projects."""
 
     async def is_elected(self) -> bool:
-        """Whether no other unit of work of this kind was elected and has not ended: at most one does the work."""
+        """Take the maintainers' lock until this unit of work ends; False if another one has it."""
 
     async def end_stalled_transactions(self, age: timedelta) -> int:
-        """End transactions whose process has left them half-way for so long, with their locks; how many there were."""
+        """End transactions whose client has sent nothing for `age`, which releases their locks; returns how many."""
 
     async def drop_idempotency_keys(self, age: timedelta, *, at_most: int) -> Swept:
-        """Forget keys that were first used so long ago; a request with one of them makes a job anew."""
+        """Delete Idempotency-Keys first used more than `age` ago; a request with one of them creates a new job."""
 
     async def shorten_event_logs(self, age: timedelta, *, at_most: int) -> Swept:
-        """Drop events of jobs that ended so long ago, but for those that the report and readers of the end need."""
+        """Delete events of jobs that ended more than `age` ago, except those that late readers of the log need."""
 
     async def retire_jobs(self, age: timedelta, *, at_most: int) -> Swept:
-        """Take jobs that ended so long ago out of everybody's sight, with an entry in the audit log for each."""
+        """Hide jobs that ended more than `age` ago, with an entry in the audit log for each."""
 
     async def erase_retired_jobs(self, *, at_most: int) -> Swept:
-        """Delete rows, labels and events of one retired job, and in the end the job."""
+        """Delete a batch of rows of one retired job, or the job itself if it has no rows left."""
 
     async def drop_usage(self, age: timedelta, *, at_most: int) -> Swept:
-        """Forget what projects used on days that lie so far back, today never among them."""
+        """Delete projects' daily token counts older than `age`, never today's."""
 
     async def drop_deliveries(self, age: timedelta, *, at_most: int) -> Swept:
-        """Drop messages to webhooks that were made so long ago, never one that is still to be sent."""
+        """Delete webhook messages older than `age`, never pending ones."""
 
     async def drop_audit_entries(self, age: timedelta, *, at_most: int) -> Swept:
-        """Drop entries of the audit log that are so old."""
+        """Delete entries of the audit log older than `age`."""

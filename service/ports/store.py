@@ -1,10 +1,9 @@
-"""What the use cases need from the outside, as Protocols cut to their users.
+"""The store that the use cases need, as Protocols with one part for each kind of data.
 
-Three units of work share one database. The project unit is what the API needs: it can read gold, and it
-knows one project only, so that what belongs to others is not there. The access unit is for whoever lets
-callers in: it knows the API keys of all projects and nothing of their jobs.
-The worker unit is what workers need: it has no way to gold, and every write is fenced by a
-lease (a write under an outdated epoch raises LeaseLost and changes nothing).
+Three units of work share one database. The API's project unit can read gold, and it sees one project only: data of
+other projects is not found. The access unit authenticates callers: it knows the API keys of all projects and no jobs.
+The worker unit has no access to gold, and a lease fences every write: a write under an outdated epoch raises
+LeaseLost and changes nothing.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -43,7 +42,7 @@ from service.search.predictions.prompt_tree import Usage
 
 
 class Datasets(Protocol):
-    """Data sets and their rows; gold goes into a table of its own."""
+    """Data sets and their rows; gold goes into a separate table."""
 
     async def add(self, dataset: NewDataset) -> None:
         """Store a data set without its rows."""
@@ -53,10 +52,10 @@ class Datasets(Protocol):
 
 
 class Jobs(Protocol):
-    """Jobs as the API sees them."""
+    """A project's labelling jobs, for the API."""
 
     async def add(self, job: NewJob, shards: Sequence[NewShard]) -> None:
-        """Store a job as of now and queue its shards; workers are notified when the transaction commits."""
+        """Store a new job and queue its shards; the store notifies workers when the transaction commits."""
 
     async def get(self, job_id: JobId) -> Job:
         """The job with its progress summed over shards. Raises JobNotFound."""
@@ -65,54 +64,53 @@ class Jobs(Protocol):
         """Jobs, newest first, older than the (created_at, id) given."""
 
     async def request_cancel(self, job_id: JobId) -> Job:
-        """Ask for the job to stop. Repeated, the same answer. Raises JobNotFound, JobFinished.
+        """Cancel the job. A repeated call returns the same job. Raises JobNotFound, JobFinished.
 
-        A job none of whose work items is leased is cancelled at once, any other as soon as the last
-        worker has let go. A job that was cancelled is not JobFinished here.
+        A job without a leased work item is cancelled at once; any other when the last worker releases its item.
+        A cancelled job does not raise JobFinished.
         """
 
     async def pause(self, job_id: JobId) -> Job:
-        """Let the job wait until a person resumes it. Repeated, the same answer. Raises JobNotFound, JobFinished.
+        """Pause the job until a person resumes it. A repeated call changes nothing. Raises JobNotFound, JobFinished.
 
-        It is paused at once, with a `job.paused` event: no further item is claimed. Workers that hold
-        one hear of it when they renew its lease, and give it back. Where all items that are left end
-        before that, the job ends. What is being cancelled is JobFinished here.
+        The job is paused at once, with a `job.paused` event: workers claim no further item. A worker that holds one
+        learns of the pause when it renews the lease, and releases the item. If all items end before that, the job
+        ends. A job that is being cancelled raises JobFinished.
         """
 
     async def resume(self, job_id: JobId) -> Job:
-        """Let a paused job go on. Repeated, the same answer. Raises JobNotFound, JobFinished.
+        """Resume a paused job. A repeated call changes nothing. Raises JobNotFound, JobFinished.
 
-        What a person has paused is queued or running again, with a `job.resumed` event. A job that
-        waits for its backend or for tokens is tried at once, and stays paused until a worker finds them there.
+        A job that a person paused is queued or running again, with a `job.resumed` event. A job that waits for its
+        backend or for tokens stays paused until a worker finds them available; the next worker tries at once.
         """
 
     async def remove(self, job_id: JobId) -> None:
-        """Delete a finished job with all that belongs to it, its Idempotency-Key too. Raises JobNotFound, WrongState.
+        """Delete a finished job with all its data and its Idempotency-Key. Raises JobNotFound, WrongState.
 
-        What was charged to the project stays charged.
+        The project's count of computed tokens stays.
         """
 
     async def columns(self, job_id: JobId) -> tuple[tuple[str, ...], str | None]:
         """The data set's columns in the user's order, and the name of its gold column."""
 
     async def summaries(self, job_id: JobId) -> Mapping[int, Mapping[str, Any] | None]:
-        """What each shard that succeeded says of its search; None where an earlier release finished it."""
+        """The search summary of each shard that succeeded; None if an earlier release finished it."""
 
     async def arrow_schema(self, job_id: JobId) -> bytes | None:
-        """The types of the data set's columns where its file had them, as an Arrow stream. Raises JobNotFound."""
+        """The data set's column types as an Arrow stream; None if its file had none. Raises JobNotFound."""
 
 
 class LabelsRead(Protocol):
-    """Label states as the API sees them."""
+    """Reads label states, for the API."""
 
     async def page(
         self, job_id: JobId, *, limit: int, after: tuple[float, int] | None, by_confidence: bool
     ) -> list[tuple[str, LabelState]]:
-        """Row ids with their label states, by position or from the least confident on.
+        """Row ids with their label states, sorted by position or by rising confidence. Raises JobNotFound.
 
-        Rows no worker has come to are among them, unlabeled. By confidence, rows without one
-        come first and count as 0. `after` is (confidence, position) of the last one seen;
-        confidence is ignored by position. Raises JobNotFound.
+        A row that no worker has labelled yet is unlabeled. By confidence, a row without one counts as 0. `after` is
+        (confidence, position) of the last row of the page before; sorted by position, its confidence does not matter.
         """
 
     def result(
@@ -120,7 +118,7 @@ class LabelsRead(Protocol):
     ) -> AsyncGenerator[LabeledRow, None]:
         """Rows with their label states in the user's order, streamed from the database. Raises JobNotFound.
 
-        All of them, or those behind a position, or the first of these.
+        `after` skips the rows up to this position, and `limit` is the largest number of rows.
         """
 
 
@@ -142,25 +140,28 @@ class Events(Protocol):
 
 
 class Idempotency(Protocol):
-    """Which requests have been served already."""
+    """A project's Idempotency-Keys, so that a repeated request returns the job of the first one."""
 
     async def find(self, key: str) -> StoredRequest | None:
-        """What the key was used for; None where it was not, or not yet committed."""
+        """The request and job of the key; None if no committed request has used it."""
 
     async def claim(self, key: str, sha256: str, job_id: JobId) -> StoredRequest | None:
-        """Take the key for this job, or give back what it was used for; rivals wait for each other."""
+        """Store the key for this job and return None, or return its earlier use.
+
+        Transactions with the same key wait for each other.
+        """
 
 
 class Backends(Protocol):
-    """What scoring backends were when jobs were made."""
+    """Identities of scoring backends, for the API."""
 
     async def recognized(self, identity: BackendIdentity) -> BackendId:
-        """The oldest stored identity that agrees with this one; where there is none, it is stored."""
+        """The oldest stored identity that agrees with this one; stores this one if none agrees."""
 
 
 @dataclass(slots=True, kw_only=True)
 class ProjectUnit:
-    """One unit of work for the API, on behalf of one project: what belongs to others is not found."""
+    """One unit of work for the API, on behalf of one project; data of other projects is not found."""
 
     datasets: Datasets
     jobs: Jobs
@@ -175,60 +176,60 @@ class ProjectUnit:
     trainings: Trainings
 
 
-class News(Protocol):
-    """Says when a job's events are worth another look."""
+class EventSubscription(Protocol):
+    """A reader's subscription to one job's events."""
 
     async def wait(self, timeout_seconds: float) -> None:
-        """Return when there may be events since the last wait ended or the news began, or after the time-out.
+        """Return when there may be new events since the last wait or the subscription's start, or after the time-out.
 
-        Whoever looks at the log between two waits misses nothing. It may return sooner without a reason.
+        A reader that reads the log between two waits misses no event. The wait may end early without a new event.
         """
 
 
 class ProjectStore(Protocol):
-    """The store as one caller sees it; what the use cases of the API are given."""
+    """The store on behalf of one caller, for the API's use cases."""
 
     @property
     def caller(self) -> Caller:
-        """On whose behalf units of work are opened."""
+        """The caller on whose behalf the store opens units of work."""
 
     @property
     def quotas(self) -> Quotas:
-        """How much a project may have that has no quotas of its own."""
+        """The default quotas, for a project without its own."""
 
     def project_unit(self) -> AbstractAsyncContextManager[ProjectUnit]:
         """A unit of work on the caller's behalf."""
 
     async def is_welcome(self) -> bool:
-        """Whether the caller's key is still good; for answers that go on for long."""
+        """Whether the caller's key is still valid; long streams check it again and again."""
 
-    def follow_events(self, job_id: JobId) -> AbstractContextManager[News]:
-        """Hear of the job's events for as long as the context lasts."""
+    def follow_events(self, job_id: JobId) -> AbstractContextManager[EventSubscription]:
+        """Subscribe to the job's events within the context."""
 
 
 class Shards(Protocol):
-    """What leased work items that label have of their own."""
+    """The labelling data of shards, for the workers that lease them."""
 
     async def of(self, work: ClaimedWork) -> ClaimedShard:
-        """The shard that a work item is about. Raises LeaseLost where it was deleted meanwhile."""
+        """The shard of a work item. Raises LeaseLost if somebody has deleted it."""
 
     async def save(self, lease: Lease, *, checkpoint: bytes, progress: Progress) -> None:
-        """Record how far the shard has come, with a `job.progress` event. Raises LeaseLost."""
+        """Save the shard's checkpoint and progress, with a `job.progress` event. Raises LeaseLost."""
 
     async def spend(self, lease: Lease, usage: Usage, *, remembered: int) -> None:
-        """Record what the shard has cost so far, and how many prompts memory has answered. Raises LeaseLost.
+        """Record the shard's costs so far, and how many prompts the answer memory answered. Raises LeaseLost.
 
-        Unlike `save` it says nothing of how far the search has come, and adds no event.
+        Unlike `save` it records no progress of the search and adds no event.
         """
 
     async def summarize(self, lease: Lease, summary: Mapping[str, Any]) -> None:
-        """Keep what the shard says of its search, for the report. Raises LeaseLost."""
+        """Store the summary of the shard's search for the report. Raises LeaseLost."""
 
     async def note_server_crashes(self, lease: Lease, counts: Mapping[str, int]) -> None:
         """Keep over which prompts the inference server crashed (`ServerCrashes.to_json`). Raises LeaseLost."""
 
     async def job_totals(self, job_id: JobId) -> tuple[int, float]:
-        """Tokens computed by the whole job so far, and seconds since it started, those of pauses not counted."""
+        """The whole job's computed tokens, and its seconds since the start without pauses. Raises JobNotFound."""
 
 
 class ShardRows(Protocol):
@@ -239,30 +240,30 @@ class ShardRows(Protocol):
 
 
 class LabelsWrite(Protocol):
-    """Label states as workers write them."""
+    """Writes label states, for workers."""
 
     async def write(self, lease: Lease, states: Sequence[LabelState]) -> None:
         """Replace the label states of these rows. Raises LeaseLost."""
 
     async def of_shard(self, job_id: JobId, shard: int) -> dict[Row, Label]:
-        """The labels found for a shard's rows."""
+        """The labels of a shard's rows."""
 
     async def unscorable(self, job_id: JobId, shard: int) -> dict[Row, str]:
-        """The rows of a shard that the backend gives no scores for, each with the reason."""
+        """The rows of a shard that the backend cannot score, each with the reason."""
 
 
 class EventsWrite(Protocol):
-    """The event log as workers write it."""
+    """Appends to event logs, for workers."""
 
     async def append(self, lease: Lease, event_type: str, data: Mapping[str, Any]) -> None:
         """Add an event to the job's log. Raises LeaseLost."""
 
 
 class BackendsOfJobs(Protocol):
-    """What scoring backends were, as workers see it."""
+    """Identities of the backends of jobs, for workers."""
 
     async def of_job(self, lease: Lease, measured: BackendIdentity) -> KnownBackend:
-        """The backend that the job began with; a job that has none begins with this one. Raises LeaseLost."""
+        """The backend that the job began with; a job without one begins with this one. Raises LeaseLost."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -285,32 +286,32 @@ class Store(Protocol):
     """Opens units of work: committed when left cleanly, rolled back on any exception."""
 
     def project_unit(self, caller: Caller) -> AbstractAsyncContextManager[ProjectUnit]:
-        """A unit of work for the API, which sees and makes what belongs to the caller's project."""
+        """A unit of work for the API, limited to the caller's project."""
 
     def access_unit(self) -> AbstractAsyncContextManager[AccessUnit]:
-        """A unit of work for whoever lets callers in."""
+        """A unit of work for authentication and key management."""
 
     def worker_unit(self) -> AbstractAsyncContextManager[WorkerUnit]:
         """A unit of work for a worker."""
 
-    def upkeep(self) -> AbstractAsyncContextManager[RetentionStore]:
-        """A unit of work for the maintainer."""
+    def maintenance_unit(self) -> AbstractAsyncContextManager[RetentionStore]:
+        """A unit of work for maintenance: it deletes data past its retention period."""
 
     async def wait_for_work(self, timeout_seconds: float) -> None:
         """Return when work may have been queued, or after the time-out."""
 
-    def follow_events(self, job_id: JobId) -> AbstractContextManager[News]:
-        """Hear of the job's events for as long as the context lasts."""
+    def follow_events(self, job_id: JobId) -> AbstractContextManager[EventSubscription]:
+        """Subscribe to the job's events within the context."""
 
     @property
     def load(self) -> PoolLoad:
-        """The connections to the database."""
+        """How many connections to the database are in use."""
 
     async def job_statistics(self) -> Mapping[WorkKind, JobStatistics]:
-        """How many jobs and work items of each kind there are, and how long they wait. Raises StorageUnavailable."""
+        """Numbers of jobs and work items of each kind, and their longest wait. Raises StorageUnavailable."""
 
     async def ping(self) -> None:
-        """Raises StorageUnavailable where the database cannot be reached or is not migrated."""
+        """Check the database. Raises StorageUnavailable if it is unreachable or not migrated."""
 
     async def close(self) -> None:
         """Release every connection."""

@@ -1,4 +1,4 @@
-"""What trainings have of their own beside the life of their job."""
+"""The store of trainings: their data beside the job, as Protocols for the API, workers and the sweep."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
@@ -10,10 +10,10 @@ from service.records.work import Lease
 
 
 class Trainings(Protocol):
-    """Trainings as the API sees them: those of one project. What belongs to others raises TrainingNotFound."""
+    """A project's trainings, for the API. A training of another project raises TrainingNotFound."""
 
     async def add(self, training: NewTraining) -> None:
-        """Store a training as of now and queue it; workers are notified when the transaction commits."""
+        """Store a new training and queue it; the store notifies workers when the transaction commits."""
 
     async def get(self, training_id: JobId) -> Training:
         """The training as it is now. Raises TrainingNotFound."""
@@ -22,41 +22,44 @@ class Trainings(Protocol):
         """Trainings, newest first, older than the (created_at, id) given. Raises InvalidCursor."""
 
     async def report(self, training_id: JobId) -> TrainingReport:
-        """What a training that has succeeded says of itself. Raises TrainingNotFound, TrainingNotFinished."""
+        """The report of a training that has succeeded. Raises TrainingNotFound, TrainingNotFinished."""
 
     async def request_cancel(self, training_id: JobId) -> Training:
-        """Ask for it to stop, as for a job. Raises TrainingNotFound, JobFinished."""
+        """Cancel it like a job. Raises TrainingNotFound, JobFinished."""
 
     async def pause(self, training_id: JobId) -> Training:
-        """Let it wait until a person resumes it, as a job. Raises TrainingNotFound, JobFinished."""
+        """Pause it like a job. Raises TrainingNotFound, JobFinished."""
 
     async def resume(self, training_id: JobId) -> Training:
-        """Let it go on, as a job. Raises TrainingNotFound, JobFinished."""
+        """Resume it like a job. Raises TrainingNotFound, JobFinished."""
 
     async def remove(self, training_id: JobId) -> None:
-        """Delete one that has ended; its files are the caller's to remove. Raises TrainingNotFound, WrongState."""
+        """Delete one that has ended; the caller deletes its files. Raises TrainingNotFound, WrongState."""
 
 
 class TrainingsWrite(Protocol):
-    """Trainings as workers see and write them, under their lease. Every call raises LeaseLost."""
+    """Trainings, for the workers that lease them. Every call raises LeaseLost."""
 
     async def order(self, lease: Lease) -> TrainingOrder:
-        """What is to be trained."""
+        """The worker's order: base, specification and artifacts to start from."""
 
     async def progress(self, lease: Lease, progress: Mapping[str, Any]) -> None:
-        """Keep how far it is; what tells of it is written beside this."""
+        """Store the training's progress; the caller writes the event."""
 
     async def save(self, lease: Lease, checkpoint: Artifact) -> None:
-        """Name the stored files that another worker can go on from."""
+        """Store the name of the checkpoint from which another worker can resume."""
 
     async def finish(
         self, lease: Lease, artifact: Artifact, *, manifest: Mapping[str, Any], report: Mapping[str, Any]
     ) -> None:
-        """Name what was trained; from the commit on it can be downloaded. The job's end is told beside this."""
+        """Store the artifact's name, the manifest and the report; the caller ends the work item.
+
+        From the commit on, the API offers the artifact for download.
+        """
 
 
 class ArtifactNames(Protocol):
-    """Which files trainings still need, as whoever removes the others sees it."""
+    """Which artifacts trainings still need, for the sweep that deletes the others."""
 
     async def named_artifacts(self, owners: Collection[JobId]) -> Mapping[JobId, frozenset[str] | None]:
-        """The artifacts of those of these trainings that there are; None of one that has not ended and may get more."""
+        """The artifacts that each existing training of `owners` refers to; None for one that has not ended."""

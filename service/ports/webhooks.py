@@ -1,4 +1,4 @@
-"""What webhooks ask of the store and of HTTP."""
+"""The store and the HTTP client that webhooks need, as Protocols."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -18,60 +18,60 @@ from service.records.webhooks import (
 
 
 class Webhooks(Protocol):
-    """The endpoints of a project and the log of what they were sent."""
+    """A project's endpoints and the log of their deliveries."""
 
     async def add(self, webhook: NewWebhook, *, at_most: int) -> Webhook:
-        """Store an endpoint as of now. Raises QuotaExceeded where the project has so many."""
+        """Store a new endpoint. Raises QuotaExceeded if the project has `at_most` already."""
 
     async def get(self, webhook_id: WebhookId) -> Webhook:
         """The endpoint. Raises WebhookNotFound."""
 
-    async def listed(self) -> list[Webhook]:
-        """All of the project's, the oldest first."""
+    async def list_all(self) -> list[Webhook]:
+        """All endpoints of the project, the oldest first."""
 
     async def change(self, webhook_id: WebhookId, change: WebhookChange) -> Webhook:
         """Change an endpoint. Raises WebhookNotFound.
 
-        Disabled, it gives up what is pending; enabled, it starts with a clean record.
+        Disabling it fails its pending messages; enabling it clears its record of failures.
         """
 
     async def rotate(self, webhook_id: WebhookId, secret: str, *, overlap_seconds: float) -> Webhook:
-        """Sign with another secret from now on, and for so long with the present one too. Raises WebhookNotFound."""
+        """Replace the secret; for `overlap_seconds` the old one signs, too. Raises WebhookNotFound."""
 
     async def remove(self, webhook_id: WebhookId) -> None:
         """Delete an endpoint with its log. Raises WebhookNotFound."""
 
     async def send_test(self, webhook_id: WebhookId, delivery_id: DeliveryId) -> Delivery:
-        """Queue a message that only shows whether messages arrive. Raises WebhookNotFound, WebhookDisabled."""
+        """Queue a test message. Raises WebhookNotFound, WebhookDisabled."""
 
     async def deliveries(self, webhook_id: WebhookId, *, limit: int, before: tuple[str, str] | None) -> list[Delivery]:
-        """The log, newest first, older than the (created_at, id) given. Raises WebhookNotFound, InvalidCursor."""
+        """Deliveries older than the (created_at, id) given, newest first. Raises WebhookNotFound, InvalidCursor."""
 
     async def resend(self, webhook_id: WebhookId, delivery_id: DeliveryId) -> Delivery:
-        """Send a message again from now on, under its old id, with as many tries as a new one.
+        """Queue a message again under its old id, with as many attempts as a new one.
 
         Raises WebhookNotFound, DeliveryNotFound, WebhookDisabled.
         """
 
 
 class Deliveries(Protocol):
-    """The outbox as workers see it: that of all projects."""
+    """The outbox of all projects, for workers."""
 
     async def claim(self, *, limit: int, per_webhook: int, lease_seconds: float) -> Sequence[DueDelivery]:
-        """Lease messages that are due, the longest waiting first; about so many of one endpoint at once.
+        """Lease due messages, the oldest first, with about `per_webhook` of one endpoint in flight.
 
-        A message whose lease has run out is due again: it may have been sent, and nobody said so.
+        A message whose lease has expired is due again, although the worker may have sent it.
         """
 
     async def record(self, lease: DeliveryLease, attempt: Attempt, verdict: Verdict) -> None:
-        """Keep how a try went and what follows. Raises LeaseLost, and then nothing has changed.
+        """Record an attempt and apply its verdict. Raises LeaseLost, and then changes nothing.
 
-        An endpoint that nothing has reached for days is disabled, whatever the verdict.
+        It disables an endpoint that no message has reached for days, whatever the verdict.
         """
 
 
 class Sender(Protocol):
-    """Sends one message to an address that a stranger has given."""
+    """Sends a message to an untrusted address."""
 
     async def post(self, url: str, body: bytes, headers: dict[str, str]) -> Answer:
-        """One try, in bounded time. Raises NotDelivered."""
+        """Make one attempt in bounded time. Raises NotDelivered."""

@@ -1,4 +1,4 @@
-"""API keys, projects and the audit log."""
+"""Stores API keys, projects and the audit log in Postgres."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,13 +23,13 @@ from service.storage.tables import api_keys, audit_log, projects
 
 
 class ApiKeyTable:
-    """The API keys of all projects; of each there is the SHA-256 and never the secret."""
+    """The API keys of all projects. It stores the SHA-256 of each secret, never the secret."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def add(self, key: NewApiKey, sha256: bytes) -> ApiKey:
-        """Store a key as of now, and its project where that is new."""
+        """Store a new key, and its project if that is new."""
         await self._connection.execute(insert_or(projects).values(name=key.project).on_conflict_do_nothing())
         values = {
             "id": key.id,
@@ -44,20 +44,20 @@ class ApiKeyTable:
         return _key((await self._connection.execute(new)).mappings().one())
 
     async def find(self, key_id: KeyId) -> StoredKey | None:
-        """The key of this id, whether or not it is still good."""
+        """The key with this id, whether or not it is still valid."""
         query = select(*api_keys.c, func.clock_timestamp().label("now")).where(api_keys.c.id == key_id)
         row = (await self._connection.execute(query)).mappings().first()
         return None if row is None else StoredKey(_key(row), row["sha256"], row["now"])
 
-    async def listed(self, project: ProjectName | None) -> list[ApiKey]:
-        """All keys, or those of a project; the oldest first."""
+    async def list_all(self, project: ProjectName | None) -> list[ApiKey]:
+        """All keys, or those of one project, the oldest first."""
         query = select(*api_keys.c).order_by(api_keys.c.created_at, api_keys.c.id)
         if project is not None:
             query = query.where(api_keys.c.project == project)
         return [_key(row) for row in (await self._connection.execute(query)).mappings()]
 
     async def revoke(self, key_id: KeyId) -> ApiKey:
-        """Make the key good for nothing from the commit on. Repeated, the same answer. Raises KeyNotFound."""
+        """Revoke the key from the commit on. A repeated call returns the same key. Raises KeyNotFound."""
         change = (
             update(api_keys)
             .where(api_keys.c.id == key_id)
@@ -70,7 +70,7 @@ class ApiKeyTable:
         return _key(row)
 
     async def touch(self, key_id: KeyId) -> None:
-        """Note that the key was used, unless that was noted within the last minute."""
+        """Record that the key was used, unless the last record is less than a minute old."""
         stale = or_(
             api_keys.c.last_used_at.is_(None),
             api_keys.c.last_used_at <= func.clock_timestamp() - USE_IS_NOTED_EVERY,
@@ -85,13 +85,13 @@ class ProjectTable:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def listed(self) -> list[Project]:
-        """By name."""
+    async def list_all(self) -> list[Project]:
+        """All projects, sorted by name."""
         query = select(*projects.c).order_by(projects.c.name)
         return [_project(row) for row in (await self._connection.execute(query)).mappings()]
 
     async def limit(self, name: ProjectName, quotas: Mapping[str, int]) -> Project:
-        """Replace the quotas of a project's own. Raises ProjectNotFound."""
+        """Replace the project's own quotas. Raises ProjectNotFound."""
         change = update(projects).where(projects.c.name == name).values(quotas=dict(quotas) or None)
         row = (await self._connection.execute(change.returning(*projects.c))).mappings().first()
         if row is None:
@@ -100,7 +100,7 @@ class ProjectTable:
 
 
 class AuditTable:
-    """The log of who did what."""
+    """The audit log: who did what."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
@@ -119,7 +119,7 @@ class AuditTable:
         self.recorded.append(entry)
 
     async def latest(self, *, limit: int, project: ProjectName | None = None) -> list[AuditEntry]:
-        """Entries, the newest first: all, or those of a project."""
+        """The newest entries first: of all projects, or of one."""
         shown = [column for column in audit_log.c if column is not audit_log.c.id]
         query = select(*shown).order_by(audit_log.c.id.desc()).limit(limit)
         if project is not None:

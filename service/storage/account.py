@@ -1,4 +1,4 @@
-"""What a project has and may have: counted for quotas, charged by workers."""
+"""Counts what a project uses of its quotas, and charges it for computed tokens."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,28 +17,28 @@ TODAY: ColumnElement[Any] = cast(_NOW, Date)
 
 
 class AccountTable:
-    """One project's account."""
+    """One project's quotas and usage."""
 
     def __init__(self, connection: AsyncConnection, project: ProjectName) -> None:
         self._connection = connection
         self._project = project
 
     async def overrides(self) -> Mapping[str, int]:
-        """The quotas that the project has of its own."""
+        """The project's own quotas, which replace the default ones."""
         query = select(projects.c.quotas).where(projects.c.name == self._project)
         return (await self._connection.execute(query)).scalar() or {}
 
     async def lock(self) -> None:
-        """Keep others from counting until the transaction ends. Whoever stores a job of it meanwhile is not kept."""
+        """Let one transaction at a time check the project's quotas. Storing a job does not wait for this lock."""
         query = select(projects.c.name).where(projects.c.name == self._project).with_for_update(key_share=True)
         await self._connection.execute(query)
 
-    async def usage(self, *, besides: DatasetId | None = None) -> Holdings:
-        """What the project has as of now, besides this data set of its own."""
+    async def usage(self, *, excluding: DatasetId | None = None) -> Holdings:
+        """The project's usage now, without the data set `excluding`."""
         stored = select(
             func.coalesce(func.sum(datasets.c.rows), 0).label("rows"),
             func.coalesce(func.sum(datasets.c.bytes), 0).label("bytes"),
-        ).where(datasets.c.project == self._project, datasets.c.id != (besides or ""))
+        ).where(datasets.c.project == self._project, datasets.c.id != (excluding or ""))
         row = (await self._connection.execute(stored)).one()
         files = await self._number(self._bytes_of_trainings())
         return Holdings(
@@ -55,7 +55,7 @@ class AccountTable:
         )
 
     def _bytes_of_trainings(self) -> "Select[Any]":
-        """Of what was trained; of trainings that have not ended, of their rows and checkpoints, too."""
+        """Bytes of artifacts, and of examples and checkpoints of trainings that have not ended."""
         under_way = case(
             (jobs.c.status.in_(OPEN_JOB), trainings.c.examples_bytes + trainings.c.checkpoint_bytes), else_=0
         )
@@ -75,13 +75,13 @@ class AccountTable:
 
 
 class SpendingTable:
-    """The accounts of all projects, as far as workers need them."""
+    """What all projects spent today, for workers."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def today(self, project: ProjectName) -> Spending:
-        """What the project has had computed since midnight, as of now."""
+        """The project's computed tokens since midnight (UTC), and the seconds until the next."""
         counted = (project_tokens.c.project == projects.c.name) & (project_tokens.c.day == TODAY)
         query = (
             select(projects.c.quotas, project_tokens.c.tokens, _seconds_left_today().scalar_subquery())
@@ -93,9 +93,9 @@ class SpendingTable:
 
 
 async def charge(connection: AsyncConnection, job_id: JobId, tokens: int) -> None:
-    """Add tokens that a worker had computed to the count of the job's project for today (UTC).
+    """Add computed tokens to today's count (UTC) of the job's project.
 
-    To be done last in a transaction, behind the locks of work item and job: all workers of a project meet here.
+    Call it last in a transaction, after locking work item and job: all workers of a project wait for this row.
     """
     source = select(jobs.c.project, TODAY, text(":tokens").bindparams(tokens=tokens)).where(jobs.c.id == job_id)
     new = insert(project_tokens).from_select(["project", "day", "tokens"], source)

@@ -1,4 +1,4 @@
-"""What backends have answered to prompts, in Postgres."""
+"""Stores backends' answers to prompts in Postgres, so that no project asks the same prompt twice."""
 
 import struct
 from collections.abc import Collection, Iterator, Sequence
@@ -11,7 +11,7 @@ from service.identifiers import BackendId
 from service.records.work import Lease
 from service.search.predictions.prompt_tree import LogProbabilities
 from service.search.prompting.recall import Answers, PromptKey
-from service.storage.fence import hold
+from service.storage.fence import lock_lease
 from service.storage.tables import remembered_answers
 
 CHUNK_ANSWERS = 10_000  # in one statement
@@ -25,7 +25,7 @@ class AnswerTable:
         self._connection = connection
 
     async def recall(self, backend_id: BackendId, keys: Collection[PromptKey]) -> dict[PromptKey, LogProbabilities]:
-        """The answers to those of the prompts that are remembered."""
+        """The stored answers to these prompts."""
         table, found = remembered_answers, dict[PromptKey, LogProbabilities]()
         for chunk in _chunks(sorted(keys)):
             known = (table.c.backend_id == backend_id) & (table.c.prompt == any_(_array(chunk)))
@@ -34,35 +34,35 @@ class AnswerTable:
         return found
 
     async def record(self, lease: Lease, backend_id: BackendId, answers: Answers) -> dict[PromptKey, LogProbabilities]:
-        """Remember these answers; those that count from now on. Raises LeaseLost.
+        """Store these answers; returns the valid ones, which are older ones where another worker was first.
 
-        In the order of their keys, or two who record the same prompts could wait for each other for ever.
+        Inserts in the order of the keys, or two workers with the same prompts could deadlock. Raises LeaseLost.
         """
-        await hold(self._connection, lease)
+        await lock_lease(self._connection, lease)
         counting = dict(answers)
         for chunk in _chunks(sorted(answers)):
             new = await self._add(backend_id, chunk, answers)
             counting |= await self.recall(backend_id, [key for key in chunk if key not in new])
         return counting
 
-    async def last_beyond(self, max_answers: int) -> int | None:
-        """The number of the newest answer that is beyond so many newer ones; None where there are fewer."""
+    async def last_to_evict(self, max_answers: int) -> int | None:
+        """Sequence number of the newest answer to evict if the newest `max_answers` are kept; None if none must go."""
         number = remembered_answers.c.number
         query = select(number).order_by(number.desc()).offset(max_answers).limit(1)
         last: int | None = (await self._connection.execute(query)).scalar()
         return last
 
-    async def forget(self, last: int, *, at_most: int) -> int:
-        """Drop the oldest answers up to this number, but for those that another drops just now; how many."""
+    async def evict(self, last: int, *, at_most: int) -> int:
+        """Delete the oldest answers up to this number, without those that another process locks; returns how many."""
         number = remembered_answers.c.number
         oldest = select(number).where(number <= last).order_by(number).limit(at_most).with_for_update(skip_locked=True)
-        gone = await self._connection.execute(
+        deletion = await self._connection.execute(
             delete(remembered_answers).where(number.in_(select(oldest.cte("oldest").c.number)))
         )
-        return gone.rowcount
+        return deletion.rowcount
 
     async def _add(self, backend_id: BackendId, keys: Sequence[PromptKey], answers: Answers) -> set[PromptKey]:
-        """Those of the prompts that nobody had remembered; they are now."""
+        """Store the answers to prompts that have none yet; returns these prompts."""
         table = remembered_answers
         packed = [_packed(answers[key]) for key in keys]
         new = func.unnest(_array(keys), _array(packed)).table_valued("prompt", "log_probabilities").render_derived()

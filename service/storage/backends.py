@@ -1,4 +1,4 @@
-"""What scoring backends were when jobs began, so that labels of two of them are never mixed."""
+"""Stores the identity of the backend that each job began with, so that a job never mixes labels of two backends."""
 
 import zlib
 
@@ -9,22 +9,22 @@ from service.identifiers import BackendId
 from service.records.jobs import KnownBackend
 from service.records.scoring import BackendIdentity
 from service.records.work import Lease
-from service.storage.fence import hold
+from service.storage.fence import lock_lease
 from service.storage.tables import backend_identities, labellings
 
-_LOCK = 1_187_023_364  # a number of our own: the first of the two that name an advisory lock
+_LOCK = 1_187_023_364  # first part of the key of an advisory lock; nothing else in this database uses this number
 
 
 class BackendTable:
-    """Identities, as the API and workers see them."""
+    """The identities of scoring backends, for the API and workers."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def recognized(self, identity: BackendIdentity) -> BackendId:
-        """The oldest stored identity that agrees with this one; where there is none, it is stored.
+        """The oldest stored identity that agrees with this one; stores this one if none agrees.
 
-        Those who store one of this fingerprint at once wait for each other, or there were two.
+        Transactions that store the same fingerprint wait for each other, or they would store it twice.
         """
         of_the_fingerprint = zlib.crc32(identity.fingerprint.encode()) - 2**31
         await self._connection.execute(select(func.pg_advisory_xact_lock(_LOCK, of_the_fingerprint)))
@@ -38,15 +38,15 @@ class BackendTable:
         return BackendId((await self._connection.execute(new)).scalar_one())
 
     async def of_job(self, lease: Lease, measured: BackendIdentity) -> KnownBackend:
-        """The backend that the job began with; a job that has none begins with this one. Raises LeaseLost."""
-        await hold(self._connection, lease)
+        """The backend that the job began with; a job without one begins with this one. Raises LeaseLost."""
+        await lock_lease(self._connection, lease)
         known = await self._known(lease)
         if known is not None:
             return known
         backend_id = await self.recognized(measured)
         unknown = (labellings.c.job_id == lease.job_id) & labellings.c.backend_id.is_(None)
         await self._connection.execute(update(labellings).where(unknown).values(backend_id=backend_id))
-        adopted = await self._known(lease)  # a rival's, where one was faster
+        adopted = await self._known(lease)  # another worker's, if that was faster
         return adopted or KnownBackend(backend_id, measured)
 
     async def _known(self, lease: Lease) -> KnownBackend | None:

@@ -1,7 +1,7 @@
-"""Who gets a connection to Postgres, and how long others wait for one.
+"""Queues units of work for the pool's connections to Postgres, and limits how long they wait.
 
-A database that is busy answers, and whoever waits for its connections will get one. A database
-that is gone or frozen answers nobody; to wait for it helps no one, so waiting ends soon.
+A busy database answers, so a waiting unit of work will get a connection. A database that is gone or frozen
+answers nobody, so the wait ends soon.
 """
 
 import asyncio
@@ -16,27 +16,27 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from service.errors import StorageUnavailable
 from service.storage.engine import CONNECT_SECONDS, connection_errors
 
-BUSY_SECONDS = 10.0  # the longest wait for a place while the database answers others
-REQUEST_PATIENCE_SECONDS = 2.0  # with a database that answers nobody; a request takes two connections in turn
+BUSY_SECONDS = 10.0  # the longest wait while the database answers others
+REQUEST_PATIENCE_SECONDS = 2.0  # while it answers nobody; a request takes two connections, one after the other
 WORKER_PATIENCE_SECONDS = CONNECT_SECONDS
 
 
 class Connections:
-    """The places at an engine's pool, given in the order in which they were asked for."""
+    """Gives out the connections of an engine's pool, first come, first served."""
 
     def __init__(self, engine: AsyncEngine, pool_size: int) -> None:
         self._engine = engine
-        self._places = asyncio.Semaphore(pool_size)
-        self._answered = time.monotonic()
-        event.listen(engine.sync_engine, "after_cursor_execute", self._note_answer)
+        self._slots = asyncio.Semaphore(pool_size)
+        self._answered_at = time.monotonic()
+        event.listen(engine.sync_engine, "after_cursor_execute", self._record_answer)
 
     @asynccontextmanager
     async def connection(self, patience_seconds: float) -> AsyncIterator[AsyncConnection]:
         """A connection that has just answered. Raises StorageUnavailable.
 
-        `patience_seconds` is how long a database may be silent before it is given up.
+        `patience_seconds` is how long the database may answer nobody before the wait ends.
         """
-        await self._take_place(patience_seconds)
+        await self._acquire_slot(patience_seconds)
         try:
             async with AsyncExitStack() as stack:
                 with connection_errors():
@@ -44,29 +44,29 @@ class Connections:
                         connection = await stack.enter_async_context(self._engine.connect())
                 yield connection
         finally:
-            self._places.release()
+            self._slots.release()
 
-    async def _take_place(self, patience_seconds: float) -> None:
-        if not self._places.locked():
-            await self._places.acquire()
+    async def _acquire_slot(self, patience_seconds: float) -> None:
+        if not self._slots.locked():
+            await self._slots.acquire()
             return
-        waiting = asyncio.create_task(self._places.acquire())
+        waiting = asyncio.create_task(self._slots.acquire())
         try:
-            await self._in_time(waiting, patience_seconds)
+            await self._wait_for_slot(waiting, patience_seconds)
         except BaseException:
             if not waiting.cancel():
-                self._places.release()
+                self._slots.release()
             raise
 
-    async def _in_time(self, waiting: "asyncio.Task[Literal[True]]", patience_seconds: float) -> None:
-        """Wait for a place for as long as there is hope of one."""
+    async def _wait_for_slot(self, waiting: "asyncio.Task[Literal[True]]", patience_seconds: float) -> None:
+        """Wait for a slot until the database has been busy or silent for too long. Raises StorageUnavailable."""
         began = time.monotonic()
         while not waiting.done():
             await asyncio.wait({waiting}, timeout=min(patience_seconds, BUSY_SECONDS))
             now = time.monotonic()
-            is_hopeless = now - began >= BUSY_SECONDS or now - self._answered > patience_seconds
-            if is_hopeless and not waiting.done():
+            is_over = now - began >= BUSY_SECONDS or now - self._answered_at > patience_seconds
+            if is_over and not waiting.done():
                 raise StorageUnavailable("all connections to Postgres are in use")
 
-    def _note_answer(self, *_: object) -> None:
-        self._answered = time.monotonic()
+    def _record_answer(self, *_: object) -> None:
+        self._answered_at = time.monotonic()

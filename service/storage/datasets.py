@@ -1,4 +1,4 @@
-"""Data sets and their rows, as the API stores them and workers read them."""
+"""Stores data sets and their rows in Postgres; workers read the rows of their shard."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from service.storage.tables import dataset_rows, datasets, gold_labels
 
 
 class DatasetTable:
-    """A project's data sets; their rows come in chunks by COPY, gold into its own table."""
+    """A project's data sets. COPY writes their rows in chunks, and gold into a separate table."""
 
     def __init__(self, connection: AsyncConnection, project: ProjectName) -> None:
         self._connection = connection
@@ -33,7 +33,7 @@ class DatasetTable:
 
     async def add_rows(self, dataset_id: DatasetId, rows: Sequence[NewRow]) -> None:
         """Store a chunk of rows."""
-        # The driver's own COPY does not begin SQLAlchemy's transaction; a statement does.
+        # The UPDATE begins SQLAlchemy's transaction; the driver's COPY would not.
         size = sum(row.size_bytes for row in rows)
         own = (datasets.c.id == dataset_id) & (datasets.c.project == self._project)
         grown = update(datasets).where(own).values(bytes=datasets.c.bytes + size).returning(datasets.c.id)

@@ -1,4 +1,4 @@
-"""Connections to Postgres, and the one place where its driver's errors become ours."""
+"""Opens connections to Postgres, and turns its driver's errors into `service.errors`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,23 +14,23 @@ from sqlalchemy.pool import QueuePool
 from service.errors import StorageFull, StorageUnavailable
 
 CONNECT_SECONDS = 10.0
-IDLE_IN_TRANSACTION_SECONDS = 10.0  # a process that was stopped half-way must not hold its locks for long
+IDLE_IN_TRANSACTION_SECONDS = 10.0  # a process that stopped within a transaction must not hold its locks for long
 
-# Classes of SQLSTATE where the same statement may succeed later: connection, rollback by a
-# rival (40), resources such as disk or connections (53), intervention by the operator (57), I/O (58).
+# Classes of SQLSTATE after which the same statement may succeed later: connection (08), rollback because of another
+# transaction (40), resources such as disk or connections (53), intervention by the operator (57), I/O (58).
 _PASSING = ("08", "40", "53", "57", "58")
 _DISK_FULL = "53100"
-# The database is reached but is not ours yet: no such database, table or column; password refused.
+# The server answers, but the database is not ready: no such database, table or column; password refused.
 _UNPREPARED = ("3D000", "42P01", "42703", "28P01", "28000")
 
 
 def database_url(url: str) -> URL:
-    """The URL with our driver, whichever way Postgres was written: `postgres:`, `postgresql:`, with a driver or not."""
+    """The URL with the service's driver; the input may begin with `postgres:` or `postgresql:` and name any driver."""
     return make_url(url).set(drivername="postgresql+asyncpg")
 
 
 def driver_address(url: str) -> str:
-    """The same database as asyncpg itself, and Postgres' own programs, take it; the password is in it."""
+    """The same URL in the form that asyncpg and Postgres' own programs accept; it contains the password."""
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
@@ -42,7 +42,7 @@ def create_engine(
         database_url(url),
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=CONNECT_SECONDS,  # for whoever does without a queue before it (`Connections`)
+        pool_timeout=CONNECT_SECONDS,  # for callers that do not queue in `Connections`
         connect_args={
             "timeout": CONNECT_SECONDS,
             # A server that is frozen or cut off cannot enforce its own time-out.
@@ -60,9 +60,9 @@ def create_engine(
 
 
 def _test(connection: AdaptedConnection, *_: object) -> None:
-    """Have a new connection made where this one is dead, and all older ones tested.
+    """Test a connection. If it is dead, the pool replaces it and tests all older ones.
 
-    One round trip; the pool's own test of asyncpg's connections (`pool_pre_ping`) opens a transaction around it.
+    This takes one round trip; the pool's own test (`pool_pre_ping`) would open a transaction around it.
     """
     try:
         connection.run_async(lambda driver: driver.execute("SELECT 1"))
@@ -79,21 +79,21 @@ class EngineLoad:
 
     @property
     def connections_in_use(self) -> int:
-        """Those that units of work hold just now."""
+        """The number of connections that units of work hold."""
         return self._pool.checkedout() if isinstance(self._pool, QueuePool) else 0
 
 
 @contextmanager
 def driver_errors() -> Iterator[None]:
-    """Raise StorageUnavailable for whatever says that Postgres cannot serve us now; let programming errors through.
+    """Raise StorageUnavailable for errors that mean "Postgres cannot serve us now", and StorageFull for a full disk.
 
-    Where its disk is full that is StorageFull.
+    Other errors are programming errors and pass through.
     """
     try:
         yield
     except PoolTimeout as error:
         raise StorageUnavailable("all connections to Postgres are in use") from error
-    except asyncpg.InternalClientError as error:  # what asyncpg says where a connection is cut as it is used
+    except asyncpg.InternalClientError as error:  # asyncpg raises it if a connection breaks during a call
         raise StorageUnavailable(f"Postgres: {error}") from error
     except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         if _sqlstate(error) == _DISK_FULL:
@@ -105,7 +105,7 @@ def driver_errors() -> Iterator[None]:
 
 @contextmanager
 def connection_errors() -> Iterator[None]:
-    """As `driver_errors`, around opening a connection, where refusals come as plain OSErrors."""
+    """Like `driver_errors`, for opening a connection: refusals arrive as plain OSErrors."""
     try:
         with driver_errors():
             yield
@@ -121,7 +121,7 @@ def _is_passing(error: Exception) -> bool:
     sqlstate = _sqlstate(error)
     if sqlstate is not None:
         return sqlstate[:2] in _PASSING or sqlstate in _UNPREPARED
-    # Without a state the driver itself gave up: a value it could not send, or the connection is gone.
+    # Without a state the error comes from the driver: it could not send a value, or the connection is gone.
     cause = _driver_error(error)
     return isinstance(cause, asyncpg.InterfaceError | OSError) and not isinstance(cause, ValueError)
 
@@ -132,7 +132,7 @@ def _sqlstate(error: Exception) -> str | None:
 
 
 def _driver_error(error: BaseException) -> BaseException:
-    """What the driver raised, below the layers put around it."""
+    """The driver's own error, below SQLAlchemy's wrappers."""
     if isinstance(error, DBAPIError) and error.orig is not None:
         return _driver_error(error.orig)
     return error.__cause__ if isinstance(error.__cause__, asyncpg.PostgresError | asyncpg.InterfaceError) else error

@@ -1,4 +1,4 @@
-"""The event log of a job."""
+"""Appends to the event logs of jobs in Postgres, and reads them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,14 +10,14 @@ from service.identifiers import JobId, ProjectName
 from service.lifecycle import Entry
 from service.records.jobs import Event
 from service.records.work import Lease
-from service.storage.fence import hold
+from service.storage.fence import lock_lease
 from service.storage.journal import Journal
 from service.storage.progress import owned
 from service.storage.tables import events, jobs
 
 
 class EventLog:
-    """The logs of a project's jobs."""
+    """The event logs of a project's jobs, for the API."""
 
     def __init__(self, connection: AsyncConnection, project: ProjectName) -> None:
         self._connection = connection
@@ -42,12 +42,12 @@ class EventLog:
 
 
 class LeasedEventLog:
-    """The log as workers write it."""
+    """The event logs, for workers: every write needs a lease."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def append(self, lease: Lease, event_type: str, data: Mapping[str, Any]) -> None:
         """Add an event to the job's log. Raises LeaseLost."""
-        await hold(self._connection, lease)
+        await lock_lease(self._connection, lease)
         await Journal(self._connection).append(lease.job_id, Entry(event_type, data))

@@ -1,6 +1,6 @@
-"""Leases of rows, whether work items or messages in the outbox: who may claim one, and the fence around it.
+"""Conditions and locks for leased rows: work items, and messages of the outbox.
 
-The fence keeps a worker from writing under a lease that is no longer its own.
+The fence stops a worker from writing under a lease that it has lost.
 """
 
 from enum import StrEnum
@@ -28,34 +28,34 @@ WORK_STATE = (
 )
 
 
-def first_free(query: "Select[Any]", table: Table, at_most: int) -> "Select[Any]":
-    """The first rows of the query that nobody else has locked just now, kept from rivals until the transaction ends."""
+def first_unlocked(query: "Select[Any]", table: Table, at_most: int) -> "Select[Any]":
+    """Limit the query to its first `at_most` unlocked rows, and lock these until the transaction ends."""
     return query.limit(at_most).with_for_update(of=table, skip_locked=True, key_share=True)
 
 
-def has_run_out(table: Table) -> ColumnElement[bool]:
-    """True of a row whose lease is over, by the transaction's time, which an index can use."""
+def lease_expired(table: Table) -> ColumnElement[bool]:
+    """True of a row whose lease has expired. It compares with the transaction's time, since an index can use that."""
     return table.c.lease_until < func.now()
 
 
-def stands(table: Table, epoch: int, status: StrEnum) -> ColumnElement[bool]:
-    """True of a row that nobody has claimed since that epoch, and that has not left this status."""
+def claim_is_current(table: Table, epoch: int, status: StrEnum) -> ColumnElement[bool]:
+    """True of a row that still has this epoch, so nobody has claimed it since, and this status."""
     return and_(table.c.epoch == epoch, table.c.status == status)
 
 
-def holds(lease: Lease) -> ColumnElement[bool]:
-    """True of the leased item as long as the lease stands."""
+def lease_is_current(lease: Lease) -> ColumnElement[bool]:
+    """True of the lease's work item while the lease is current."""
     return and_(
         work_items.c.job_id == lease.job_id,
         work_items.c.number == lease.number,
-        stands(work_items, lease.epoch, WorkStatus.RUNNING),
+        claim_is_current(work_items, lease.epoch, WorkStatus.RUNNING),
         work_items.c.worker_id == lease.worker_id,
     )
 
 
-async def hold(connection: AsyncConnection, lease: Lease) -> WorkState:
-    """Keep the item from being claimed until the transaction ends. Raises LeaseLost."""
-    query = select(*WORK_STATE).where(holds(lease)).with_for_update(key_share=True)
+async def lock_lease(connection: AsyncConnection, lease: Lease) -> WorkState:
+    """Lock the lease's work item until the transaction ends, so that nobody can claim it. Raises LeaseLost."""
+    query = select(*WORK_STATE).where(lease_is_current(lease)).with_for_update(key_share=True)
     row = (await connection.execute(query)).mappings().first()
     if row is None:
         raise lease_lost(lease)
@@ -63,11 +63,11 @@ async def hold(connection: AsyncConnection, lease: Lease) -> WorkState:
 
 
 def work_state(row: RowMapping) -> WorkState:
-    """The item told by the columns of `WORK_STATE`."""
-    told = {"kind": WorkKind(row["kind"]), "status": WorkStatus(row["status"])}
-    return WorkState(**{**{column.name: row[column.name] for column in WORK_STATE}, **told})
+    """The work item in a row with the columns of `WORK_STATE`."""
+    values = {"kind": WorkKind(row["kind"]), "status": WorkStatus(row["status"])}
+    return WorkState(**{**{column.name: row[column.name] for column in WORK_STATE}, **values})
 
 
 def lease_lost(lease: Lease) -> LeaseLost:
-    """The error for a write that came too late."""
+    """The error for a write under a lost lease."""
     return LeaseLost(f"{lease.worker_id} no longer holds item {lease.number} of {lease.job_id} (epoch {lease.epoch})")

@@ -1,4 +1,4 @@
-"""Gold labels; only the report reads them."""
+"""Reads gold labels beside the labels found, for the report's accuracy."""
 
 from collections.abc import AsyncIterator
 
@@ -14,7 +14,7 @@ from service.storage.tables import gold_labels, jobs, label_states, labellings
 
 
 class GoldTable:
-    """Gold beside what was found, for counting how often they agree."""
+    """Pairs of a found label and a gold label, for counting how often they agree."""
 
     def __init__(self, connection: AsyncConnection, project: ProjectName) -> None:
         self._connection = connection

@@ -1,4 +1,4 @@
-"""Which requests have been served already."""
+"""Stores Idempotency-Keys, so that a repeated request returns the job of the first one."""
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -10,24 +10,24 @@ from service.storage.tables import idempotency_keys
 
 
 class IdempotencyTable:
-    """A project's keys with what they were used for."""
+    """A project's Idempotency-Keys, each with the request and the job of its first use."""
 
     def __init__(self, connection: AsyncConnection, project: ProjectName) -> None:
         self._connection = connection
         self._project = project
 
     async def find(self, key: str) -> StoredRequest | None:
-        """What the key was used for; None where it was not, or not yet committed."""
+        """The request and job of the key; None if no committed request has used it."""
         columns = (idempotency_keys.c.sha256, idempotency_keys.c.job_id)
         used = select(*columns).where(idempotency_keys.c.project == self._project, idempotency_keys.c.key == key)
         stored = (await self._connection.execute(used)).first()
         return None if stored is None else StoredRequest(sha256=stored.sha256, job_id=stored.job_id)
 
     async def claim(self, key: str, sha256: str, job_id: JobId) -> StoredRequest | None:
-        """Take the key for this job, or give back what it was used for; rivals wait for each other.
+        """Store the key for this job, and return None; or return its earlier use.
 
-        The insert waits for a rival's transaction: if that is rolled back the key is ours,
-        otherwise we read what the rival stored. If it was deleted in between we try again.
+        The insert waits for another transaction that inserts the same key. If that one rolls back, the key is ours;
+        otherwise we read what it stored. If somebody has deleted that in between, we try again.
         """
         values = {"project": self._project, "key": key, "sha256": sha256, "job_id": job_id}
         new = insert(idempotency_keys).values(values).on_conflict_do_nothing()

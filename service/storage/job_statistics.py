@@ -1,4 +1,4 @@
-"""Counts what is stored of all projects, for the metrics: two statements, however many are asking."""
+"""Counts jobs and work items of all projects for the metrics, in two SQL statements."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,12 +10,12 @@ from service.lifecycle import OPEN_JOB
 from service.records.jobs import JobStatus
 from service.records.observations import JobStatistics
 from service.records.work import JOB_KINDS, WorkKind, WorkStatus
-from service.storage.journal import may_be_tried
+from service.storage.journal import may_be_claimed
 from service.storage.tables import jobs, work_items
 
 
 async def count_jobs(connection: AsyncConnection) -> Mapping[WorkKind, JobStatistics]:
-    """Jobs by kind and status; work items of those jobs that have not ended, of which there are few."""
+    """Jobs by kind and status, and work items of jobs that have not ended."""
     stored = select(jobs.c.kind, jobs.c.status, func.count().label("number")).group_by(jobs.c.kind, jobs.c.status)
     live = (
         select(
@@ -34,7 +34,7 @@ async def count_jobs(connection: AsyncConnection) -> Mapping[WorkKind, JobStatis
 
 
 def _statistics(stored: Sequence[Row[Any]], live: Sequence[Row[Any]]) -> JobStatistics:
-    """What both queries say of one kind; a status that no row is about has none."""
+    """The statistics of one kind from the rows of both queries; a status without a row counts 0."""
     return JobStatistics(
         jobs=dict.fromkeys(JobStatus, 0) | {JobStatus(row.status): row.number for row in stored},
         items=dict.fromkeys(WorkStatus, 0) | {WorkStatus(row.status): row.number for row in live},
@@ -44,7 +44,9 @@ def _statistics(stored: Sequence[Row[Any]], live: Sequence[Row[Any]]) -> JobStat
 
 
 def _longest_wait() -> ColumnElement[float]:
-    """Seconds that the longest waiting of the items that can be claimed has waited; null where there is none."""
-    ready = (work_items.c.status == WorkStatus.QUEUED) & (work_items.c.run_after <= func.now()) & may_be_tried()
-    since = func.greatest(work_items.c.queued_at, work_items.c.run_after)  # taken in, or last given back
+    """The longest time in seconds that a claimable item has waited; null if no item is claimable."""
+    ready = (work_items.c.status == WorkStatus.QUEUED) & (work_items.c.run_after <= func.now()) & may_be_claimed()
+    since = func.greatest(
+        work_items.c.queued_at, work_items.c.run_after
+    )  # creation, or end of the delay after a release
     return func.max(cast(extract("epoch", func.clock_timestamp() - since), Float)).filter(ready)

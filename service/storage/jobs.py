@@ -1,4 +1,4 @@
-"""Jobs that label, as the API sees them: those of one project."""
+"""Stores a project's labelling jobs in Postgres: the API creates, reads, controls and deletes them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,19 +8,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import JobId, ProjectName
 from service.lifecycle import JobState
-from service.lifecycle.events import CancelAsked, DeleteAsked, JobEvent, PauseAsked, ResumeAsked
+from service.lifecycle.events import CancelRequested, DeleteRequested, JobEvent, PauseRequested, ResumeRequested
 from service.records.jobs import Job, JobStatus, NewJob, NewShard
 from service.records.work import NewWork, WorkStatus
 from service.storage.journal import Journal
 from service.storage.progress import get_job, job_from, job_not_found, owned, select_jobs
 from service.storage.records import parsed_time
-from service.storage.removal import erase, hold_items
+from service.storage.removal import erase, lock_items
 from service.storage.tables import datasets, jobs, labellings, shards, work_items
 from service.storage.work_queue import queue_job
 
 
 class JobTable:
-    """A project's jobs with their shards; adding one queues it in the same transaction."""
+    """A project's labelling jobs with their shards. Adding a job also queues its shards."""
 
     def __init__(self, connection: AsyncConnection, project: ProjectName) -> None:
         self._connection = connection
@@ -28,7 +28,7 @@ class JobTable:
         self._journal = Journal(connection)
 
     async def add(self, job: NewJob, new_shards: Sequence[NewShard]) -> None:
-        """Store a job as of now and queue its shards; workers are notified when the transaction commits."""
+        """Store a new job and queue its shards; Postgres notifies workers when the transaction commits."""
         state = JobState(id=job.id, name=job.config.name, status=JobStatus.QUEUED)
         items = [NewWork(number=one.index, payload={"rows": one.rows}, blocked=one.blocked) for one in new_shards]
         size = {"rows": sum(shard.rows for shard in new_shards), "shards": len(new_shards)}
@@ -42,7 +42,7 @@ class JobTable:
         await self._connection.execute(insert(shards), rows)
 
     async def get(self, job_id: JobId) -> Job:
-        """The job with its progress summed over shards. Raises JobNotFound."""
+        """The job, with its progress summed over its shards. Raises JobNotFound."""
         return await get_job(self._connection, owned(job_id, self._project), job_id)
 
     async def page(self, *, limit: int, before: tuple[str, str] | None, status: JobStatus | None) -> list[Job]:
@@ -57,21 +57,21 @@ class JobTable:
         return [job_from(row) for row in (await self._connection.execute(query)).mappings()]
 
     async def request_cancel(self, job_id: JobId) -> Job:
-        """Ask for the job to stop. Repeated, the same answer. Raises JobNotFound, JobFinished."""
-        return await self._happen(job_id, CancelAsked())
+        """Cancel the job. A repeated call returns the same job. Raises JobNotFound, JobFinished."""
+        return await self._apply_event(job_id, CancelRequested())
 
     async def pause(self, job_id: JobId) -> Job:
-        """Let the job wait until a person resumes it. Repeated, the same answer. Raises JobNotFound, JobFinished."""
-        return await self._happen(job_id, PauseAsked())
+        """Pause the job until a person resumes it. A repeated call changes nothing. Raises JobNotFound, JobFinished."""
+        return await self._apply_event(job_id, PauseRequested())
 
     async def resume(self, job_id: JobId) -> Job:
-        """Let a paused job go on. Repeated, the same answer. Raises JobNotFound, JobFinished."""
-        return await self._happen(job_id, ResumeAsked())
+        """Resume a paused job. A repeated call changes nothing. Raises JobNotFound, JobFinished."""
+        return await self._apply_event(job_id, ResumeRequested())
 
     async def remove(self, job_id: JobId) -> None:
-        """Delete a finished job with all that belongs to it. Raises JobNotFound, WrongState."""
-        await hold_items(self._connection, owned(job_id, self._project))
-        await self._happen(job_id, DeleteAsked())
+        """Delete a finished job with all its data. Raises JobNotFound, WrongState."""
+        await lock_items(self._connection, owned(job_id, self._project))
+        await self._apply_event(job_id, DeleteRequested())
         await erase(self._connection, job_id)
 
     async def columns(self, job_id: JobId) -> tuple[tuple[str, ...], str | None]:
@@ -80,7 +80,7 @@ class JobTable:
         return tuple(row.columns), row.gold_field
 
     async def summaries(self, job_id: JobId) -> dict[int, Mapping[str, Any] | None]:
-        """What each shard that succeeded says of its search. Raises JobNotFound."""
+        """The search summary of each shard that succeeded. Raises JobNotFound."""
         done = (work_items.c.job_id == jobs.c.id) & (work_items.c.status == WorkStatus.SUCCEEDED)
         own = (shards.c.job_id == work_items.c.job_id) & (shards.c.shard == work_items.c.number)
         query = (
@@ -95,13 +95,13 @@ class JobTable:
         return {row.shard: row.summary for row in found if row.shard is not None}
 
     async def arrow_schema(self, job_id: JobId) -> bytes | None:
-        """The types of the data set's columns where its file had them, as an Arrow stream. Raises JobNotFound."""
+        """The data set's column types as an Arrow stream; None if its file had none. Raises JobNotFound."""
         [schema] = await self._of_dataset(job_id, datasets.c.arrow_schema)
         return None if schema is None else bytes(schema)
 
-    async def _happen(self, job_id: JobId, event: JobEvent) -> Job:
-        """Let what a person asks for happen; the job as it is afterwards."""
-        await self._journal.happen(job_id, event, owned(job_id, self._project))
+    async def _apply_event(self, job_id: JobId, event: JobEvent) -> Job:
+        """Apply a person's request to the job; returns the changed job."""
+        await self._journal.apply_event(job_id, event, owned(job_id, self._project))
         return await self.get(job_id)
 
     async def _of_dataset(self, job_id: JobId, *columns: ColumnElement[Any]) -> Row[Any]:

@@ -1,4 +1,4 @@
-"""Locks a job and writes what `service.lifecycle` decides about it: states, entries of the log, messages."""
+"""Locks a job and writes the changes that `service.lifecycle` decides: states, log entries, webhook messages."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -37,36 +37,33 @@ _STATE = (
 )
 
 
-def may_be_tried() -> ColumnElement[bool]:
-    """True of a job unless `JobState.waits` is; for queries over many jobs."""
+def may_be_claimed() -> ColumnElement[bool]:
+    """True of a job whose items a worker may claim now: `not JobState.waits(now)`, as SQL for many jobs."""
     waits_over = func.coalesce(jobs.c.retry_at <= func.now(), literal(value=False))
     return or_(jobs.c.status != JobStatus.PAUSED, waits_over)
 
 
 class Journal:
-    """Changes jobs within the caller's transaction; listeners hear of it when that commits."""
+    """Changes jobs within the caller's transaction. Postgres notifies listeners when it commits."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def lock(self, job_id: JobId, which: ColumnElement[bool] | None = None) -> tuple[JobState, datetime]:
-        """Keep everybody else from changing the job, if `which` is true of it. Raises JobNotFound.
-
-        The time is that of the moment when the lock was had.
-        """
+        """Lock the job if `which` is true of it. Returns its state and the time of the lock. Raises JobNotFound."""
         query = select(*_STATE).where(jobs.c.id == job_id)
         if which is not None:
             query = query.where(which)
         locked = query.with_for_update(key_share=True).cte("locked")
         return await self._state(select(*locked.c, func.clock_timestamp().label("now")), job_id)
 
-    async def look(self, job_id: JobId) -> tuple[JobState, datetime]:
-        """The job as it is, without a lock. Raises JobNotFound."""
+    async def read(self, job_id: JobId) -> tuple[JobState, datetime]:
+        """The job's state and the time, without a lock. Raises JobNotFound."""
         query = select(*_STATE, func.clock_timestamp().label("now")).where(jobs.c.id == job_id)
         return await self._state(query, job_id)
 
     async def apply(self, changes: Changes) -> JobStatus:
-        """Write changes of a job that is locked, and whether it has ended with them; the job's status afterwards."""
+        """Write changes of a locked job, and end it if its items call for that. Returns the job's new status."""
         await self._change_siblings(changes)
         await self._write(changes)
         if changes.settling is None:
@@ -76,9 +73,9 @@ class Journal:
         return settled.job.status
 
     async def append(self, job_id: JobId, entry: Entry, *, change: Mapping[str, Any] | None = None) -> None:
-        """Add an entry to the log, and change in the same statement what it tells of. Raises JobNotFound.
+        """Add an entry to the log, and make the job's `change` in the same statement. Raises JobNotFound.
 
-        The number comes from the job's own row, so numbers follow the order of commits.
+        The sequence number comes from the job's row, so numbers follow the order of commits.
         """
         counted = (
             update(jobs)
@@ -90,17 +87,19 @@ class Journal:
         written = literal(dict(entry.data), events.c.data.type)
         source = select(counted.c.id, counted.c.last_event, literal(entry.type), func.clock_timestamp(), written)
         columns = ["job_id", "sequence", "type", "created_at", "data"]
-        told = insert(events).from_select(columns, source).returning(func.pg_notify(EVENTS_CHANNEL, events.c.job_id))
-        if (await self._connection.execute(told)).first() is None:
+        insertion = (
+            insert(events).from_select(columns, source).returning(func.pg_notify(EVENTS_CHANNEL, events.c.job_id))
+        )
+        if (await self._connection.execute(insertion)).first() is None:
             raise job_not_found(job_id)
         await queue_messages(self._connection, job_id, entry)
 
     async def notify(self, channel: str, payload: str) -> None:
-        """Tell every listener, once the transaction commits."""
+        """Notify every listener when the transaction commits."""
         await self._connection.execute(select(func.pg_notify(channel, payload)))
 
     async def progress(self, job_id: JobId, kind: WorkKind) -> Mapping[str, Any]:
-        """The job's progress as this transaction sees it, by what its kind counts."""
+        """The job's progress as this transaction sees it; its kind decides the figures."""
         match kind:
             case WorkKind.LABEL:
                 return asdict((await get_job(self._connection, jobs.c.id == job_id, job_id)).progress)
@@ -112,8 +111,8 @@ class Journal:
             case _:
                 assert_never(kind)
 
-    async def happen(self, job_id: JobId, event: JobEvent, which: ColumnElement[bool]) -> None:
-        """Let what a person asks for happen to the job, if `which` is true of it.
+    async def apply_event(self, job_id: JobId, event: JobEvent, which: ColumnElement[bool]) -> None:
+        """Apply a person's request to the job if `which` is true of it.
 
         Raises JobNotFound, JobFinished, WrongState.
         """
@@ -127,8 +126,8 @@ class Journal:
         return _job_state(row), row["now"]
 
     async def _write(self, changes: Changes) -> None:
-        """Write the job's fields, with the first entry where there is one, and its entries."""
-        job_id, change = changes.job.id, changes.of_job
+        """Write the job's changed fields and log entries; the first entry takes the fields along in one statement."""
+        job_id, change = changes.job.id, changes.job_fields
         if change and not changes.entries:
             await self._connection.execute(update(jobs).where(jobs.c.id == job_id).values(**change))
         for entry in changes.entries:
@@ -153,7 +152,7 @@ class Journal:
         await self._connection.execute(update(work_items).where(blocked).values(status=WorkStatus.QUEUED))
 
     async def _cancel_idle(self, job_id: JobId) -> None:
-        """An item that a worker is claiming at this moment is skipped, since waiting for it could never end;
+        """Cancel items without a worker. Skips an item that a worker is claiming, since waiting for it could deadlock;
         that worker finds the job stopped and cancels the item itself.
         """
         idle = or_(

@@ -1,4 +1,4 @@
-"""Label states: read by the API, written by workers under a lease."""
+"""Stores the label states of rows in Postgres: the API reads them, workers write them under a lease."""
 
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
@@ -10,21 +10,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.identifiers import DatasetId, JobId, Label, ProjectName, Row
 from service.records.labels import LabeledRow, LabelState, LabelStatus
 from service.records.work import Lease
-from service.storage.fence import hold
+from service.storage.fence import lock_lease
 from service.storage.progress import job_not_found, owned
 from service.storage.records import unlabeled
 from service.storage.tables import dataset_rows, gold_labels, jobs, label_states, labellings
 
-CHUNK_ROWS = 1000  # how many rows a download takes from the database at once
+CHUNK_ROWS = 1000  # that a download reads from the database at once
 
 _WRITTEN = ("label", "confidence", "margin", "status", "raw_probability", "reason")
 STATE = tuple(label_states.c[name] for name in _WRITTEN)
-# As in the index; see tables.py.
+# The same expression as in the index of tables.py, so that Postgres uses it.
 _CONFIDENCE: ColumnElement[float] = func.coalesce(label_states.c.confidence, text("0::double precision"))
 
 
 class LabelReader:
-    """Label states of a project's jobs. A row without one is unlabeled, not missing."""
+    """Reads label states of a project's jobs. A row without a stored state counts as unlabeled."""
 
     def __init__(self, connection: AsyncConnection, project: ProjectName) -> None:
         self._connection = connection
@@ -33,7 +33,7 @@ class LabelReader:
     async def page(
         self, job_id: JobId, *, limit: int, after: tuple[float, int] | None, by_confidence: bool
     ) -> list[tuple[str, LabelState]]:
-        """Row ids with their label states, by position or from the least confident on. Raises JobNotFound."""
+        """Row ids with their label states, sorted by position or by rising confidence. Raises JobNotFound."""
         dataset_id = await self._dataset_of(job_id)
         if by_confidence:
             query = _by_confidence(dataset_id, job_id, limit, after)
@@ -73,14 +73,14 @@ class LabelReader:
 
 
 class LabelWriter:
-    """Label states as workers write them."""
+    """Writes label states under a worker's lease."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def write(self, lease: Lease, states: Sequence[LabelState]) -> None:
-        """Replace the label states of these rows; unchanged ones are left as they are. Raises LeaseLost."""
-        await hold(self._connection, lease)
+        """Replace the label states of these rows; writes only those that differ. Raises LeaseLost."""
+        await lock_lease(self._connection, lease)
         if not states:
             return
         new = insert(label_states)
@@ -100,15 +100,15 @@ class LabelWriter:
         await self._connection.execute(upsert, values)
 
     async def of_shard(self, job_id: JobId, shard: int) -> dict[Row, Label]:
-        """The labels found for a shard's rows."""
+        """The labels of a shard's rows."""
         return await self._known(label_states.c.label, job_id, shard)
 
     async def unscorable(self, job_id: JobId, shard: int) -> dict[Row, str]:
-        """The rows of a shard that the backend gives no scores for, each with the reason."""
+        """The rows of a shard that the backend cannot score, each with the reason."""
         return await self._known(label_states.c.reason, job_id, shard)
 
     async def _known(self, what: Column[Any], job_id: JobId, shard: int) -> dict[Row, Any]:
-        """What is known of a shard's rows, in their order."""
+        """This column of a shard's label states by row, in order, without nulls."""
         query = (
             select(label_states.c.position, what)
             .join(labellings, labellings.c.job_id == label_states.c.job_id)
@@ -133,9 +133,9 @@ def _rows_with_states(dataset_id: DatasetId, job_id: JobId) -> "Select[Any]":
 
 
 def _by_confidence(dataset_id: DatasetId, job_id: JobId, limit: int, after: tuple[float, int] | None) -> "Select[Any]":
-    """Rows without a state and rows with one, each by its own index, then merged.
+    """The next rows by rising confidence: rows without a state and rows with one, each read by an index, then merged.
 
-    A cursor below 0 means 0, which is what a row without a confidence counts as.
+    A row without a confidence counts as 0, and a cursor below 0 means 0.
     """
     missing = _rows_with_states(dataset_id, job_id).where(label_states.c.position.is_(None))
     missing = missing.add_columns(literal(0.0).label("sorted_by")).order_by(dataset_rows.c.position)
@@ -156,7 +156,7 @@ def _by_confidence(dataset_id: DatasetId, job_id: JobId, limit: int, after: tupl
 
 
 def state_from(row: RowMapping) -> LabelState:
-    """The label state of a position, from the columns of STATE; a row without one is unlabeled."""
+    """The label state in a row with the columns of STATE; unlabeled if they are null."""
     if row["status"] is None:
         return unlabeled(row["position"])
     return LabelState(

@@ -1,4 +1,4 @@
-"""Waiting for news from the database: one LISTEN connection for the whole process."""
+"""Wakes the process's waiting tasks when Postgres notifies it of new work or events, over one LISTEN connection."""
 
 import asyncio
 import contextlib
@@ -12,17 +12,17 @@ from service.identifiers import JobId
 from service.storage.engine import CONNECT_SECONDS, driver_address
 from service.storage.journal import EVENTS_CHANNEL, WORK_CHANNEL
 
-UNHEARD_SECONDS = 1.0  # how long readers of events wait at once while no notification can reach them
+POLL_SECONDS = 1.0  # how often readers poll for events while there is no LISTEN connection
 
-# The last is what asyncpg raises where a connection is cut at the very moment of a request.
-_CUT_OFF = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+# asyncpg raises InternalClientError if the connection breaks during a call.
+_CONNECTION_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 class Listener:
-    """Wakes those who wait when a notification comes.
+    """Wakes waiting tasks when a notification arrives.
 
-    LISTEN needs a direct connection, not a transaction-pooling proxy. Without one, waits
-    simply last until their time-out, so the callers poll.
+    LISTEN needs a direct connection, not a transaction-pooling proxy. Without one, waits last until their time-out,
+    so the callers poll.
     """
 
     def __init__(self, url: str) -> None:
@@ -30,7 +30,7 @@ class Listener:
         self._connection: Any = None
         self._opening: asyncio.Task[bool] | None = None
         self._work = asyncio.Event()
-        self._readers: dict[str, set[EventNews]] = {}
+        self._readers: dict[str, set[JobEvents]] = {}
 
     async def wait_for_work(self, timeout_seconds: float) -> None:
         """Return when work may have been queued since the last wait ended, or after the time-out."""
@@ -42,14 +42,14 @@ class Listener:
         self._work.clear()
 
     @contextmanager
-    def follow_events(self, job_id: JobId) -> Iterator["EventNews"]:
-        """Hear of the job's events for as long as the context lasts."""
-        news = EventNews(self)
-        self._readers.setdefault(job_id, set()).add(news)
+    def follow_events(self, job_id: JobId) -> Iterator["JobEvents"]:
+        """Subscribe to the job's events within the context."""
+        subscription = JobEvents(self)
+        self._readers.setdefault(job_id, set()).add(subscription)
         try:
-            yield news
+            yield subscription
         finally:
-            self._readers[job_id].discard(news)
+            self._readers[job_id].discard(subscription)
             if not self._readers[job_id]:
                 del self._readers[job_id]
 
@@ -63,13 +63,13 @@ class Listener:
 
     @property
     def is_listening(self) -> bool:
-        """Whether notifications can reach us, as far as is known."""
+        """True while the LISTEN connection is open as far as this process knows."""
         return self._connection is not None and not self._connection.is_closed()
 
     async def listen(self) -> bool:
-        """Make sure that we listen, where Postgres can be reached; whether that began only now.
+        """Open the LISTEN connection unless it is open; returns True if this call opened it.
 
-        The connection is opened by a task of its own, which outlives a waiter whose time is up.
+        A separate task opens the connection, since a caller may time out before it is open.
         """
         if self.is_listening:
             return False
@@ -83,13 +83,13 @@ class Listener:
             await connection.add_listener(WORK_CHANNEL, self._on_work)
             await connection.add_listener(EVENTS_CHANNEL, self._on_event)
             connection.add_termination_listener(self._on_end)
-        except _CUT_OFF:
+        except _CONNECTION_ERRORS:
             return False
         self._connection = connection
         return True
 
     def _on_end(self, _connection: object) -> None:
-        """What happens from now on is not heard of, so everybody has to look."""
+        """Wake every task after the connection is lost, since no notification will arrive."""
         self._work.set()
         for readers in self._readers.values():
             for reader in readers:
@@ -103,21 +103,21 @@ class Listener:
             reader.arrived.set()
 
 
-class EventNews:
-    """Says when a job's events are worth another look."""
+class JobEvents:
+    """A reader's subscription to one job's events."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self.arrived = asyncio.Event()
 
     async def wait(self, timeout_seconds: float) -> None:
-        """Return when there may be events since the last wait ended, or after the time-out."""
+        """Return when there may be new events since the last wait, or after the time-out."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds) as limit:
                 if await self._listener.listen():
                     return  # nobody was listening until now: look again
                 if not self._listener.is_listening:
-                    _shorten(limit, UNHEARD_SECONDS)
+                    _shorten(limit, POLL_SECONDS)
                 await self.arrived.wait()
         self.arrived.clear()
 

@@ -1,4 +1,4 @@
-"""The outbox: with a change of a job, and in its transaction, one message for each endpoint that wants it."""
+"""Writes webhook messages to the outbox, in the transaction of the job's change that they report."""
 
 from sqlalchemy import any_, insert, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -10,9 +10,9 @@ from service.storage.tables import jobs, webhook_deliveries, webhooks
 
 
 async def queue_messages(connection: AsyncConnection, job_id: JobId, entry: Entry) -> None:
-    """Store the message of an entry in the log of a job that this transaction holds, if it has one.
+    """Store a log entry's message, if it has one, for every endpoint that subscribes to it; the job is locked.
 
-    An endpoint that is being deleted just now is waited for, since a message to none would undo the job's change.
+    Waits for a transaction that deletes an endpoint, since a message to a deleted one would roll back the job's change.
     """
     if entry.message is None:
         return

@@ -1,4 +1,4 @@
-"""Jobs that label as the database tells them: one row each, with progress summed over the shards."""
+"""Reads labelling jobs from Postgres, each with its progress summed over its shards."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from service.errors import JobNotFound
 from service.identifiers import JobId, ProjectName
 from service.records.jobs import Job, JobStatus, Progress
 from service.records.work import Origin, WorkStatus
-from service.storage.records import MOST_OF_A_SHARD, SUMMED, eta_seconds
+from service.storage.records import RUNNING_SHARD_SHARE, SUMMED, eta_seconds
 from service.storage.tables import jobs, labellings, shards, work_items
 
 
 def select_jobs() -> "Select[Any]":
-    """Every job that labels, with the sums over its shards; narrow it down with `where`."""
+    """A query for all labelling jobs with the sums over their shards; narrow it down with `where`."""
     totals = _totals()
     elapsed = elapsed_seconds().label("elapsed_seconds")
     labelling = (labellings.c.dataset_id, labellings.c.config, labellings.c.backend_id)
@@ -25,13 +25,13 @@ def select_jobs() -> "Select[Any]":
 
 
 def elapsed_seconds() -> ColumnElement[Any]:
-    """Seconds since the job started, those of pauses not counted; null where it has not."""
+    """Seconds since the job started, without its pauses; null before the start."""
     until = func.coalesce(jobs.c.paused_at, func.clock_timestamp())
     return extract("epoch", until - jobs.c.started_at) - jobs.c.paused_seconds
 
 
 def job_from(row: RowMapping) -> Job:
-    """The job told by a row of `select_jobs`."""
+    """The job in a row of `select_jobs`."""
     status = JobStatus(row["status"])
     return Job(
         id=row["id"],
@@ -51,12 +51,12 @@ def job_from(row: RowMapping) -> Job:
 
 
 def owned(job_id: JobId, project: ProjectName) -> ColumnElement[bool]:
-    """True of this job where it is the project's and was not retired."""
+    """True of this job if it belongs to the project and is not retired."""
     return (jobs.c.id == job_id) & (jobs.c.project == project) & jobs.c.retired_at.is_(None)
 
 
 async def get_job(connection: AsyncConnection, which: ColumnElement[bool], job_id: JobId) -> Job:
-    """The one job of which this is true, with its progress. Raises JobNotFound."""
+    """The job of which `which` is true, with its progress. Raises JobNotFound."""
     row = (await connection.execute(select_jobs().where(which))).mappings().first()
     if row is None:
         raise job_not_found(job_id)
@@ -71,7 +71,7 @@ def job_not_found(job_id: JobId) -> JobNotFound:
 def _totals() -> LateralFromClause:
     known = shards.c.utility.is_not(None)
     sums: list[ColumnElement[Any]] = [func.coalesce(func.sum(shards.c[name]), 0).label(name) for name in SUMMED]
-    under_way = func.least(shards.c.labeled, MOST_OF_A_SHARD * shards.c.rows)
+    under_way = func.least(shards.c.labeled, RUNNING_SHARD_SHARE * shards.c.rows)
     done = case((work_items.c.status == WorkStatus.SUCCEEDED, shards.c.rows), else_=under_way)
     mean_utility = func.sum(shards.c.utility * shards.c.rows) / func.sum(shards.c.rows).filter(known)
     return (

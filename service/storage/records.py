@@ -1,4 +1,4 @@
-"""What stored records mean to their readers: progress, times, gold values."""
+"""Converts stored values for their readers: time left, times in cursors, gold values, rows without a state."""
 
 from datetime import datetime
 
@@ -11,12 +11,12 @@ from service.records.labels import LabelState, LabelStatus
 
 SUMMED = ("labeled", "iterations", "accepted", "inconsistencies", "prompts", "tokens_sent", "tokens_computed")
 
-# Labels come long before the search is content with them, so a shard under way never counts as done.
-MOST_OF_A_SHARD = 0.9
+# A running shard counts as at most this share: all its rows have labels long before its search ends.
+RUNNING_SHARD_SHARE = 0.9
 
 
 def eta_seconds(status: JobStatus, elapsed_seconds: float | None, done: float, rows: int) -> float | None:
-    """Seconds left at the pace so far; None while there is nothing to go by, 0 after the end."""
+    """Seconds left at the pace so far; None before the first progress, 0 after the end."""
     if status.is_final:
         return 0.0
     if status is not JobStatus.RUNNING or elapsed_seconds is None or done <= 0:
@@ -25,7 +25,7 @@ def eta_seconds(status: JobStatus, elapsed_seconds: float | None, done: float, r
 
 
 def parsed_time(text: str) -> datetime:
-    """A point of time out of a cursor. Raises InvalidCursor."""
+    """The time in a cursor. Raises InvalidCursor."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
@@ -36,7 +36,7 @@ def parsed_time(text: str) -> datetime:
 
 
 def gold_text(value: bytes) -> str | None:
-    """A gold value as text: a string as it is, JSON true as "True", null as no gold at all."""
+    """A gold value as text: a string unchanged, JSON true as "True"; None for null."""
     parsed = orjson.loads(value)
     if parsed is None or isinstance(parsed, str):
         return parsed
@@ -44,5 +44,5 @@ def gold_text(value: bytes) -> str | None:
 
 
 def unlabeled(position: Row) -> LabelState:
-    """The state of a row no worker has come to."""
+    """The label state of a row before a worker writes one."""
     return LabelState(position=position, label=None, confidence=None, margin=None, status=LabelStatus.UNLABELED)

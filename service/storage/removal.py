@@ -1,4 +1,4 @@
-"""Removes a job with all that belongs to it."""
+"""Deletes a job and all its data from Postgres."""
 
 from sqlalchemy import ColumnElement, delete, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -7,19 +7,19 @@ from service.identifiers import JobId
 from service.storage.tables import datasets, idempotency_keys, jobs, labellings, work_items
 
 
-async def hold_items(connection: AsyncConnection, which: ColumnElement[bool]) -> None:
-    """Lock the items of the job of which this is true: before the job, as workers do, or both could wait forever."""
+async def lock_items(connection: AsyncConnection, which: ColumnElement[bool]) -> None:
+    """Lock the work items of the job of which `which` is true. Do so before locking the job, or it could deadlock."""
     own = select(jobs.c.id).where(which)
-    held = (
+    locked = (
         select(work_items.c.number).where(work_items.c.job_id.in_(own)).order_by(work_items.c.number).with_for_update()
     )
-    await connection.execute(held)
+    await connection.execute(locked)
 
 
 async def erase(connection: AsyncConnection, job_id: JobId) -> None:
-    """Delete a job whose work items are held; every table with a foreign key to it, or to its data set, follows."""
+    """Delete a job whose work items are locked. Foreign keys delete its rows in other tables, and its data set's."""
     of_job = select(labellings.c.dataset_id).where(labellings.c.job_id == job_id)
-    dataset_id = (await connection.execute(of_job)).scalar()  # none where the job does not label
+    dataset_id = (await connection.execute(of_job)).scalar()  # None for a training
     await connection.execute(delete(jobs).where(jobs.c.id == job_id))
     still_used = exists().where(labellings.c.dataset_id == dataset_id)
     await connection.execute(delete(datasets).where(datasets.c.id == dataset_id, ~still_used))

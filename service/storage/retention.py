@@ -1,7 +1,7 @@
-"""Removes what is old from Postgres, a bounded number of rows at a time.
+"""Deletes data past its retention period from Postgres, a bounded number of rows at a time.
 
-Rows that somebody has locked are left for the next time, so the maintainer waits for nobody. What it has locked
-itself are rows of jobs that ended long ago, which no claim looks at.
+It skips locked rows until the next run, so it waits for nobody. It locks only rows of jobs that ended long ago, which
+no claim reads.
 """
 
 from collections.abc import Collection
@@ -27,12 +27,12 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import DatasetId, JobId
-from service.lifecycle import LASTING_EVENTS
+from service.lifecycle import RETAINED_EVENTS
 from service.records.access import AuditAction
 from service.records.jobs import Swept
 from service.records.webhooks import DeliveryStatus
 from service.storage.account import TODAY
-from service.storage.removal import erase, hold_items
+from service.storage.removal import erase, lock_items
 from service.storage.tables import (
     audit_log,
     dataset_rows,
@@ -47,8 +47,8 @@ from service.storage.tables import (
 )
 from service.storage.trainings import named_artifacts
 
-_ELECTION = 4_932_685_001  # any number that nobody else uses for an advisory lock in this database
-_MOST_LOGS = 100  # shortened in one transaction
+_ELECTION = 4_932_685_001  # key of the advisory lock; nothing else in this database uses this number
+_MAX_LOGS = 100  # shortened in one transaction
 _STALLED = text("""
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
@@ -58,55 +58,55 @@ _STALLED = text("""
 
 
 class RetentionTables:
-    """One transaction of the maintainer."""
+    """The deletions of one maintenance transaction."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def is_elected(self) -> bool:
-        """Whether no other maintainer is at work; the lock goes with the transaction, whoever dies in it."""
+        """Take the maintainers' lock; False if another one has it. The lock ends with the transaction."""
         lock = select(func.pg_try_advisory_xact_lock(_ELECTION))
         return bool((await self._connection.execute(lock)).scalar_one())
 
     async def end_stalled_transactions(self, age: timedelta) -> int:
-        """End transactions of our role whose client has gone silent between two messages of one statement.
+        """End transactions of our role whose client has sent nothing for `age` between two messages of one statement.
 
-        None of Postgres' own time-outs ends these before version 17: a statement that is prepared and not yet run
-        counts as running, and `statement_timeout` heeds no wait for the client. COPY may wait for its data.
+        Before version 17 no time-out of Postgres ends these: a statement that is prepared but not run counts as
+        running, and `statement_timeout` does not count waits for the client. COPY is exempt: it may wait for its data.
         """
         ended = await self._connection.execute(_STALLED, {"age": age})
         return len(ended.all())
 
     async def drop_idempotency_keys(self, age: timedelta, *, at_most: int) -> Swept:
-        """Forget keys that were first used so long ago."""
+        """Delete Idempotency-Keys first used more than `age` ago."""
         old = idempotency_keys.c.created_at < _before(age)
         return await self._drop(idempotency_keys, old, idempotency_keys.c.created_at, at_most=at_most)
 
     async def drop_audit_entries(self, age: timedelta, *, at_most: int) -> Swept:
-        """Drop entries of the audit log that are so old."""
+        """Delete entries of the audit log older than `age`."""
         return await self._drop(audit_log, audit_log.c.at < _before(age), audit_log.c.at, at_most=at_most)
 
     async def drop_deliveries(self, age: timedelta, *, at_most: int) -> Swept:
-        """Drop messages to webhooks that were made so long ago and are not to be sent any more, with their attempts."""
+        """Delete webhook messages older than `age` that are no longer pending, with their attempts."""
         made = webhook_deliveries.c.created_at
         old = (made < _before(age)) & (webhook_deliveries.c.status != DeliveryStatus.PENDING)
         return await self._drop(webhook_deliveries, old, made, at_most=at_most)
 
     async def drop_usage(self, age: timedelta, *, at_most: int) -> Swept:
-        """Forget what projects used on days that lie so far back."""
+        """Delete projects' daily token counts older than `age`."""
         day = project_tokens.c.day
         old = (day < cast(func.timezone("UTC", _before(age)), Date)) & (day < TODAY)
         return await self._drop(project_tokens, old, day, at_most=at_most)
 
     async def shorten_event_logs(self, age: timedelta, *, at_most: int) -> Swept:
-        """Drop events of jobs that ended so long ago, but for those that are needed and the last of each."""
+        """Delete events of jobs that ended more than `age` ago, except lasting ones and the last of each job."""
         removed = 0
-        for _ in range(_MOST_LOGS):
+        for _ in range(_MAX_LOGS):
             job = (await self._connection.execute(_unshortened(age))).first()
             if job is None:
                 return Swept(removed, is_done=True)
-            fleeting = events.c.type.not_in(LASTING_EVENTS) & (events.c.sequence < job.last_event)
-            own = (events.c.job_id == job.id) & fleeting
+            deletable = events.c.type.not_in(RETAINED_EVENTS) & (events.c.sequence < job.last_event)
+            own = (events.c.job_id == job.id) & deletable
             swept = await self._drop(events, own, events.c.sequence, at_most=at_most - removed)
             removed += swept.removed
             if not swept.is_done:
@@ -115,7 +115,7 @@ class RetentionTables:
         return Swept(removed, is_done=False)
 
     async def retire_jobs(self, age: timedelta, *, at_most: int) -> Swept:
-        """Take jobs that ended so long ago out of everybody's sight; their Idempotency-Keys go at once."""
+        """Hide jobs that ended more than `age` ago, and delete their Idempotency-Keys at once."""
         old = (
             select(jobs.c.id)
             .where(jobs.c.finished_at < _before(age), jobs.c.retired_at.is_(None))
@@ -127,13 +127,13 @@ class RetentionTables:
         change = update(jobs).where(jobs.c.id.in_(select(old.c.id))).values(retired_at=func.clock_timestamp())
         retired = change.returning(jobs.c.id, jobs.c.project).cte("retired")
         entry = select(literal(AuditAction.JOB_EXPIRED.value), retired.c.id, retired.c.project)
-        noted = insert(audit_log).from_select(["action", "target", "project"], entry).returning(audit_log.c.target)
-        gone = list((await self._connection.execute(noted)).scalars())
-        await self._connection.execute(delete(idempotency_keys).where(idempotency_keys.c.job_id.in_(gone)))
-        return Swept(len(gone), is_done=len(gone) < at_most)
+        logged = insert(audit_log).from_select(["action", "target", "project"], entry).returning(audit_log.c.target)
+        retired_ids = list((await self._connection.execute(logged)).scalars())
+        await self._connection.execute(delete(idempotency_keys).where(idempotency_keys.c.job_id.in_(retired_ids)))
+        return Swept(len(retired_ids), is_done=len(retired_ids) < at_most)
 
     async def erase_retired_jobs(self, *, at_most: int) -> Swept:
-        """Delete rows of one retired job, and in the end the job."""
+        """Delete a batch of rows of one retired job, or the job itself if it has no rows left."""
         query = select(jobs.c.id, labellings.c.dataset_id).outerjoin(labellings, labellings.c.job_id == jobs.c.id)
         query = query.where(jobs.c.retired_at.is_not(None))
         job = (await self._connection.execute(query.order_by(jobs.c.retired_at, jobs.c.id).limit(1))).first()
@@ -143,18 +143,18 @@ class RetentionTables:
             swept = await self._drop(table, own, *table.primary_key.columns, at_most=at_most)
             if swept.removed:
                 return Swept(swept.removed, is_done=False)
-        await hold_items(self._connection, jobs.c.id == job.id)
+        await lock_items(self._connection, jobs.c.id == job.id)
         await erase(self._connection, job.id)
         return Swept(1, is_done=False)
 
     async def named_artifacts(self, owners: Collection[JobId]) -> dict[JobId, frozenset[str] | None]:
-        """The artifacts that those of these trainings name that there are; None of one that has not ended."""
+        """The artifacts that each existing training of `owners` refers to; None if it has not ended."""
         return await named_artifacts(self._connection, owners)
 
     async def _large_parts(
         self, job_id: JobId, dataset_id: DatasetId | None
     ) -> list[tuple[Table, ColumnElement[bool]]]:
-        """The tables that have many rows of a job."""
+        """The tables with many rows of a job, each with the condition that selects them."""
         parts = [(table, table.c.job_id == job_id) for table in (label_states, events)]
         shared = exists().where(labellings.c.dataset_id == dataset_id, labellings.c.job_id != job_id)
         if not (await self._connection.execute(select(shared))).scalar_one():
@@ -162,21 +162,21 @@ class RetentionTables:
         return parts
 
     async def _drop(self, table: Table, which: ColumnElement[bool], *order: ColumnElement[Any], at_most: int) -> Swept:
-        """Delete the first rows of which this is true, so many of them and none that somebody has locked."""
+        """Delete the first `at_most` rows of which `which` is true, skipping locked ones."""
         key = table.primary_key.columns
         first = select(*key).where(which).order_by(*order).limit(at_most).with_for_update(skip_locked=True).cte("first")
-        gone = delete(table).where(tuple_(*key).in_(select(*first.c)))
-        removed = (await self._connection.execute(gone)).rowcount
+        deletion = delete(table).where(tuple_(*key).in_(select(*first.c)))
+        removed = (await self._connection.execute(deletion)).rowcount
         return Swept(removed, is_done=removed < at_most)
 
 
 def _before(age: timedelta) -> ColumnElement[Any]:
-    """The moment that lies so far back by the database's clock."""
+    """The time `age` ago by the database's clock."""
     return func.clock_timestamp() - age
 
 
 def _unshortened(age: timedelta) -> "Select[Any]":
-    """A job that ended so long ago and has its whole log."""
+    """The next job that ended more than `age` ago and still has its whole log."""
     return (
         select(jobs.c.id, jobs.c.last_event)
         .where(jobs.c.finished_at < _before(age), ~jobs.c.log_shortened)

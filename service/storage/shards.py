@@ -1,4 +1,4 @@
-"""What work items that label have of their own: rows, how far they are, and what that has cost."""
+"""Stores the labelling data of shards in Postgres: rows, progress, costs and the search's summary."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from service.records.jobs import ClaimedShard, Progress
 from service.records.work import ClaimedWork, Lease
 from service.search.predictions.prompt_tree import Usage
 from service.storage.account import charge
-from service.storage.fence import hold, holds, lease_lost
+from service.storage.fence import lease_is_current, lease_lost, lock_lease
 from service.storage.progress import elapsed_seconds, job_not_found
 from service.storage.records import SUMMED
 from service.storage.tables import jobs, labellings, shards, work_items
@@ -22,14 +22,14 @@ _SIBLINGS = shards.alias("siblings")
 
 
 class ShardTable:
-    """Shards as the workers see them that label them. Leases are `WorkTable`'s."""
+    """Shards, for the workers that label them. `WorkTable` keeps their leases."""
 
     def __init__(self, connection: AsyncConnection, work: WorkTable) -> None:
         self._connection = connection
         self._work = work
 
     async def of(self, work: ClaimedWork) -> ClaimedShard:
-        """The shard that a work item is about. Raises LeaseLost where it was deleted meanwhile."""
+        """The shard of a work item. Raises LeaseLost if somebody has deleted it."""
         own = _SIBLINGS.c.job_id == work.lease.job_id
         number, rows = (
             select(what).where(own).scalar_subquery() for what in (func.count(), func.sum(_SIBLINGS.c.rows))
@@ -38,7 +38,7 @@ class ShardTable:
             select(*shards.c, labellings.c.dataset_id, labellings.c.config)
             .add_columns(number.label("shards"), rows.label("job_rows"))
             .join(labellings, labellings.c.job_id == shards.c.job_id)
-            .where(_is_of(work.lease))
+            .where(_is_shard(work.lease))
         )
         row = (await self._connection.execute(query)).mappings().first()
         if row is None:
@@ -60,14 +60,14 @@ class ShardTable:
         )
 
     async def save(self, lease: Lease, *, checkpoint: bytes, progress: Progress) -> None:
-        """Record how far the shard has come; what differs from the checkpoint before has advanced. Raises LeaseLost."""
+        """Save the shard's checkpoint and progress; a changed checkpoint counts as an advance. Raises LeaseLost."""
         values: dict[str, Any] = {name: getattr(progress, name) for name in SUMMED}
         added = await self._change(lease, {**values, "utility": progress.utility})
         await self._work.save(lease, checkpoint)
         await self._charge(lease, added)
 
     async def spend(self, lease: Lease, usage: Usage, *, remembered: int) -> None:
-        """Record what the shard has cost so far, and how many prompts memory has answered. Raises LeaseLost."""
+        """Record the shard's costs so far, and how many prompts the answer memory answered. Raises LeaseLost."""
         values = {
             "prompts": usage.prompts,
             "tokens_sent": usage.tokens_sent,
@@ -78,9 +78,9 @@ class ShardTable:
         await self._charge(lease, await self._change(lease, values))
 
     async def summarize(self, lease: Lease, summary: Mapping[str, Any]) -> None:
-        """Keep what the shard says of its search, for the report. Raises LeaseLost."""
-        await hold(self._connection, lease)
-        await self._connection.execute(update(shards).where(_is_of(lease)).values(summary=dict(summary)))
+        """Store the summary of the shard's search for the report. Raises LeaseLost."""
+        await lock_lease(self._connection, lease)
+        await self._connection.execute(update(shards).where(_is_shard(lease)).values(summary=dict(summary)))
 
     async def note_server_crashes(self, lease: Lease, counts: Mapping[str, int]) -> None:
         """Keep over which prompts the inference server crashed. Raises LeaseLost."""
@@ -88,7 +88,7 @@ class ShardTable:
         await self._connection.execute(update(shards).where(_is_of(lease)).values(server_crashes=dict(counts)))
 
     async def job_totals(self, job_id: JobId) -> tuple[int, float]:
-        """Tokens computed by the whole job so far, and its seconds without pauses. Raises JobNotFound."""
+        """The whole job's computed tokens and its seconds without pauses. Raises JobNotFound."""
         tokens = select(func.coalesce(func.sum(shards.c.tokens_computed), 0)).where(shards.c.job_id == job_id)
         query = select(tokens.scalar_subquery(), func.coalesce(elapsed_seconds(), 0)).where(jobs.c.id == job_id)
         row = (await self._connection.execute(query)).first()
@@ -97,24 +97,21 @@ class ShardTable:
         return int(row[0]), float(row[1])
 
     async def _change(self, lease: Lease, values: Mapping[str, Any]) -> int:
-        """Change a leased shard, which is kept from being claimed; the tokens computed that this adds to its count.
-
-        Raises LeaseLost.
-        """
+        """Lock a leased shard and change it; returns the growth of its computed tokens. Raises LeaseLost."""
         item = (work_items.c.job_id == shards.c.job_id) & (work_items.c.number == shards.c.shard)
-        query = select(shards.c.tokens_computed).join(work_items, item).where(holds(lease))
-        held = query.with_for_update(of=(work_items, shards), key_share=True)
-        before = (await self._connection.execute(held)).scalar()
+        query = select(shards.c.tokens_computed).join(work_items, item).where(lease_is_current(lease))
+        locked = query.with_for_update(of=(work_items, shards), key_share=True)
+        before = (await self._connection.execute(locked)).scalar()
         if before is None:
             raise lease_lost(lease)
-        await self._connection.execute(update(shards).where(_is_of(lease)).values(values))
+        await self._connection.execute(update(shards).where(_is_shard(lease)).values(values))
         return int(values["tokens_computed"]) - int(before)
 
     async def _charge(self, lease: Lease, tokens: int) -> None:
-        """Charge the project for what was added to the shard's count."""
+        """Charge the project for these tokens."""
         if tokens > 0:
             await charge(self._connection, lease.job_id, tokens)
 
 
-def _is_of(lease: Lease) -> ColumnElement[bool]:
+def _is_shard(lease: Lease) -> ColumnElement[bool]:
     return (shards.c.job_id == lease.job_id) & (shards.c.shard == lease.number)

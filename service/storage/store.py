@@ -1,4 +1,4 @@
-"""The store in Postgres: every unit of work is one transaction, committed here and nowhere else."""
+"""The store in Postgres: opens units of work. Each is one transaction, and only this module commits."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import JobId
 from service.ports.access import AccessUnit
-from service.ports.store import News, ProjectUnit, WorkerUnit
+from service.ports.store import EventSubscription, ProjectUnit, WorkerUnit
 from service.records.access import Caller
 from service.records.observations import JobStatistics
 from service.records.work import WorkKind
@@ -36,7 +36,7 @@ from service.storage.work_queue import WorkTable
 
 
 class PostgresStore:
-    """Opens units of work on one pool of connections."""
+    """Opens units of work on a pool of connections."""
 
     def __init__(
         self, url: str, *, pool_size: int = 10, statement_timeout_seconds: float = 60.0, max_crashes: int = 5
@@ -67,7 +67,7 @@ class PostgresStore:
 
     @asynccontextmanager
     async def access_unit(self) -> AsyncIterator[AccessUnit]:
-        """A unit of work for whoever lets callers in. Raises StorageUnavailable."""
+        """A unit of work for authentication and key management. Raises StorageUnavailable."""
         async with self._transaction(REQUEST_PATIENCE_SECONDS) as connection:
             yield AccessUnit(
                 keys=ApiKeyTable(connection), projects=ProjectTable(connection), audit=AuditTable(connection)
@@ -92,8 +92,8 @@ class PostgresStore:
             )
 
     @asynccontextmanager
-    async def upkeep(self) -> AsyncIterator[RetentionTables]:
-        """A unit of work for the maintainer. Raises StorageUnavailable."""
+    async def maintenance_unit(self) -> AsyncIterator[RetentionTables]:
+        """A unit of work for maintenance: it deletes data past its retention period. Raises StorageUnavailable."""
         async with self._transaction(WORKER_PATIENCE_SECONDS) as connection:
             yield RetentionTables(connection)
 
@@ -101,22 +101,22 @@ class PostgresStore:
         """Return when work may have been queued, or after the time-out."""
         await self._listener.wait_for_work(timeout_seconds)
 
-    def follow_events(self, job_id: JobId) -> AbstractContextManager[News]:
-        """Hear of the job's events for as long as the context lasts."""
+    def follow_events(self, job_id: JobId) -> AbstractContextManager[EventSubscription]:
+        """Subscribe to the job's events within the context."""
         return self._listener.follow_events(job_id)
 
     @property
     def load(self) -> EngineLoad:
-        """The connections of the pool; the one that listens is not among them."""
+        """How many connections of the pool are in use; the LISTEN connection does not count."""
         return self._load
 
     async def job_statistics(self) -> Mapping[WorkKind, JobStatistics]:
-        """How many jobs and work items of each kind there are, and how long they wait. Raises StorageUnavailable."""
+        """Numbers of jobs and work items of each kind, and their longest wait. Raises StorageUnavailable."""
         async with self._transaction(REQUEST_PATIENCE_SECONDS) as connection:
             return await count_jobs(connection)
 
     async def ping(self) -> None:
-        """Raises StorageUnavailable where the database cannot be reached or lacks a table or column of ours."""
+        """Check the database. Raises StorageUnavailable if it is unreachable or lacks a table or column of ours."""
         async with self._transaction(REQUEST_PATIENCE_SECONDS) as connection:
             await connection.execute(select(*(exists(select(table)) for table in metadata.sorted_tables)))
 

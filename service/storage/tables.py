@@ -1,8 +1,8 @@
-"""The tables, as SQLAlchemy Core knows them; the migrations make them.
+"""Defines the database's tables for SQLAlchemy Core; the migrations create them.
 
-Plain Postgres 15 to 18 without extensions: ids are made in Python, times come from the
-database's clock. JSON columns are `json`, not `jsonb`: nothing queries into them, and
-`json` keeps what users wrote as it was. Rows are kept as bytes for the same reason.
+Plain Postgres 15 to 18 without extensions. Python makes the ids, and the database's clock gives the times. JSON columns
+are `json`, not `jsonb`: no query reads inside them, and `json` keeps the users' text unchanged. Rows are bytes for the
+same reason.
 """
 
 from collections.abc import Iterable
@@ -59,10 +59,10 @@ projects = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    Column("quotas", JSON(none_as_null=True)),  # those of its own, by name
+    Column("quotas", JSON(none_as_null=True)),  # the project's own, by name
 )
 
-# Tokens that workers had computed, by day (UTC); kept when jobs are deleted, or deleting would pay.
+# Computed tokens by day (UTC). They stay when jobs are deleted, or a project could escape its quota by deleting jobs.
 project_tokens = Table(
     "project_tokens",
     metadata,
@@ -71,7 +71,7 @@ project_tokens = Table(
     Column("tokens", BigInteger, nullable=False),
 )
 
-# The secret is not here: its SHA-256 is, beside the public id that finds it.
+# The table holds no secret, only its SHA-256 and the public id that finds it.
 api_keys = Table(
     "api_keys",
     metadata,
@@ -86,7 +86,7 @@ api_keys = Table(
     Column("last_used_at", DateTime(timezone=True)),
 )
 
-# Without foreign keys: entries outlive what they are about.
+# Without foreign keys: entries outlive the keys, jobs and projects that they name.
 audit_log = Table(
     "audit_log",
     metadata,
@@ -124,7 +124,7 @@ dataset_rows = Table(
     Index("ix_dataset_rows_shard", "dataset_id", "shard", "position"),
 )
 
-# Apart from the rows, so that no query of a worker can meet gold by accident.
+# A separate table, so that no worker's query of rows can read gold by accident.
 gold_labels = Table(
     "gold_labels",
     metadata,
@@ -133,7 +133,7 @@ gold_labels = Table(
     Column("value", LargeBinary, nullable=False),
 )
 
-# What scoring backends were; kept for good, since remembered answers name them.
+# Identities of scoring backends. They are never deleted, since remembered answers refer to them.
 backend_identities = Table(
     "backend_identities",
     metadata,
@@ -160,13 +160,13 @@ jobs = Table(
     Column("pause_reason", Text),  # while the job is paused
     Column("paused_at", DateTime(timezone=True)),
     Column("retry_at", DateTime(timezone=True)),  # before that, no item of a paused job is claimed
-    Column("tries", Integer, nullable=False, server_default=text("0")),  # in vain, since an item was saved last
-    Column("paused_seconds", Double, nullable=False, server_default=text("0")),  # in pauses that are over
+    Column("tries", Integer, nullable=False, server_default=text("0")),  # failed ones, since the last save of an item
+    Column("paused_seconds", Double, nullable=False, server_default=text("0")),  # of pauses that have ended
     Column("warnings", JSON(none_as_null=True)),  # texts; unknown of older jobs
-    Column("request_id", Text),  # of the request that made it; unknown of older jobs
+    Column("request_id", Text),  # of the request that created it; unknown of older jobs
     Column("traceparent", Text),  # its span, as W3C Trace Context has it
-    Column("log_shortened", Boolean, nullable=False, server_default=false()),  # events that need not last are gone
-    Column("retired_at", DateTime(timezone=True)),  # since then nobody finds it; it is erased bit by bit
+    Column("log_shortened", Boolean, nullable=False, server_default=false()),  # only lasting events are left
+    Column("retired_at", DateTime(timezone=True)),  # hidden since then; maintenance deletes it in batches
     _one_of("kind", JOB_KINDS),
     _one_of("status", JobStatus),
     Index("ix_jobs_project_created_at", "project", "created_at", "id"),
@@ -176,7 +176,7 @@ jobs = Table(
     Index("ix_jobs_retired_at", "retired_at", postgresql_where=text("retired_at IS NOT NULL")),
 )
 
-# The queue, for work of any kind. A worker holds an item while `epoch` stands; each claim raises it by one.
+# The lease queue for work of any kind. A worker holds an item while `epoch` is unchanged; each claim raises it by one.
 work_items = Table(
     "work_items",
     metadata,
@@ -197,7 +197,7 @@ work_items = Table(
     Index("ix_work_items_leased", "kind", "lease_until", postgresql_where=text("status = 'running'")),
 )
 
-# Apart from the items, so that renewing a lease never copies a checkpoint.
+# A separate table, so that renewing a lease never copies a checkpoint.
 checkpoints = Table(
     "checkpoints",
     metadata,
@@ -208,17 +208,17 @@ checkpoints = Table(
     ForeignKeyConstraint(["job_id", "number"], [work_items.c.job_id, work_items.c.number], ondelete="CASCADE"),
 )
 
-# What jobs that label have beside their life.
+# The labelling data of jobs of kind `label`.
 labellings = Table(
     "labellings",
     metadata,
     Column("job_id", ForeignKey(jobs.c.id, ondelete="CASCADE"), primary_key=True),
     Column("dataset_id", ForeignKey(datasets.c.id), nullable=False, index=True),
     Column("config", JSON, nullable=False),
-    Column("backend_id", ForeignKey(backend_identities.c.id)),  # of older jobs unknown until a worker begins
+    Column("backend_id", ForeignKey(backend_identities.c.id)),  # null in older jobs until a worker begins
 )
 
-# What work items that label have beside their life: how far they are, and what that has cost.
+# The labelling data of work items of kind `label`: progress and costs.
 shards = Table(
     "shards",
     metadata,
@@ -235,13 +235,13 @@ shards = Table(
     Column("tokens_computed", BigInteger, nullable=False, server_default=text("0")),
     Column("tokens_modelled", Boolean, nullable=False, server_default=false()),
     Column("remembered", BigInteger, nullable=False, server_default=text("0")),  # prompts answered from memory
-    # What a finished shard says of its search; absent where an earlier release finished it.
+    # The summary of a finished shard's search; null if an earlier release finished it.
     Column("summary", JSON(none_as_null=True)),
     Column("server_crashes", JSON(none_as_null=True)),  # by prompt, while the server is suspected to die over one
     ForeignKeyConstraint(["job_id", "shard"], [work_items.c.job_id, work_items.c.number], ondelete="CASCADE"),
 )
 
-# What jobs that train have beside their life. Hashes name artifacts, which are kept elsewhere (docs/decisions/0034).
+# The data of jobs of kind `train`. Hashes name artifacts, which the artifact store keeps (docs/decisions/0034).
 trainings = Table(
     "trainings",
     metadata,
@@ -261,7 +261,7 @@ trainings = Table(
     Column("report", JSON(none_as_null=True)),
 )
 
-# Narrow on purpose: a step of the search rewrites only the rows it changed.
+# Few columns on purpose: a step of the search rewrites only the rows it changed.
 label_states = Table(
     "label_states",
     metadata,
@@ -272,7 +272,7 @@ label_states = Table(
     Column("margin", Double),
     Column("status", Text, nullable=False),
     Column("raw_probability", Double),  # before calibration; unknown of older jobs
-    Column("reason", Text),  # why the backend gives no scores for the row
+    Column("reason", Text),  # why the backend cannot score the row
     _one_of("status", LabelStatus),
     Index("ix_label_states_confidence", "job_id", text("coalesce(confidence, 0::double precision)"), "position"),
 )
@@ -287,7 +287,7 @@ events = Table(
     Column("data", JSON, nullable=False),
 )
 
-# Without a foreign key: a key is taken before its job is stored.
+# Without a foreign key to jobs: a request stores its key before its job.
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
@@ -305,10 +305,10 @@ remembered_answers = Table(
     Column("backend_id", Integer, primary_key=True, autoincrement=False),
     Column("prompt", LargeBinary, primary_key=True),
     Column("log_probabilities", LargeBinary, nullable=False),  # float64, little-endian, in the order of the labels
-    Column("number", BigInteger, Identity(always=True), nullable=False, index=True),  # the oldest are dropped first
+    Column("number", BigInteger, Identity(always=True), nullable=False, index=True),  # the oldest are evicted first
 )
 
-# Secrets are kept as they are, since signing needs them: whoever can read this table can sign in our name.
+# Secrets are stored in plain text, since signing needs them. A reader of this table can sign messages in our name.
 webhooks = Table(
     "webhooks",
     metadata,
@@ -326,7 +326,7 @@ webhooks = Table(
     Column("failing_since", DateTime(timezone=True)),
 )
 
-# The outbox, and the log of it: a row is written with the change of the job that it tells of.
+# The outbox and its log. A row is written in the transaction of the job's change that it reports.
 webhook_deliveries = Table(
     "webhook_deliveries",
     metadata,
@@ -337,7 +337,7 @@ webhook_deliveries = Table(
     Column("body", LargeBinary, nullable=False),
     Column("status", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp(), index=True),
-    Column("tries", Integer, nullable=False, server_default=text("0")),  # since it was made or resent
+    Column("tries", Integer, nullable=False, server_default=text("0")),  # since its creation or the last resend
     Column("next_try_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("epoch", Integer, nullable=False, server_default=text("0")),  # raised by each claim
     Column("lease_until", DateTime(timezone=True)),

@@ -1,4 +1,4 @@
-"""Trainings: read and controlled by the API, written by workers under a lease."""
+"""Stores trainings in Postgres: the API creates, reads and controls them, workers update them under a lease."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -9,24 +9,24 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.errors import JobNotFound, TrainingNotFinished, TrainingNotFound
 from service.identifiers import JobId, ProjectName
 from service.lifecycle import OPEN_JOB, JobState
-from service.lifecycle.events import CancelAsked, DeleteAsked, JobEvent, PauseAsked, ResumeAsked
+from service.lifecycle.events import CancelRequested, DeleteRequested, JobEvent, PauseRequested, ResumeRequested
 from service.records.jobs import JobStatus
 from service.records.trainings import Artifact, NewTraining, Training, TrainingOrder, TrainingReport
 from service.records.work import Lease, NewWork, WorkKind
-from service.storage.fence import hold, lease_lost
+from service.storage.fence import lease_lost, lock_lease
 from service.storage.journal import Journal
 from service.storage.progress import owned
 from service.storage.records import parsed_time
-from service.storage.removal import erase, hold_items
+from service.storage.removal import erase, lock_items
 from service.storage.tables import jobs, trainings
 from service.storage.work_queue import queue_job
 
-_LIFE = ("id", "status", "created_at", "started_at", "finished_at", "error", "warnings")
-_OWN = ("config", "base", "rows", "progress", "artifact_sha256", "artifact_bytes")
+_JOB_COLUMNS = ("id", "status", "created_at", "started_at", "finished_at", "error", "warnings")
+_TRAINING_COLUMNS = ("config", "base", "rows", "progress", "artifact_sha256", "artifact_bytes")
 
 
 class TrainingTable:
-    """A project's trainings; adding one queues it in the same transaction."""
+    """A project's trainings. Adding one also queues its work item."""
 
     def __init__(self, connection: AsyncConnection, project: ProjectName) -> None:
         self._connection = connection
@@ -34,7 +34,7 @@ class TrainingTable:
         self._journal = Journal(connection)
 
     async def add(self, training: NewTraining) -> None:
-        """Store a training as of now and queue it; workers are notified when the transaction commits."""
+        """Store a new training and queue it; Postgres notifies workers when the transaction commits."""
         state = JobState(id=training.id, name="", kind=WorkKind.TRAIN, status=JobStatus.QUEUED)
         size = {"rows": training.rows}
         await queue_job(
@@ -73,7 +73,7 @@ class TrainingTable:
         return [_training(row) for row in (await self._connection.execute(query)).mappings()]
 
     async def report(self, training_id: JobId) -> TrainingReport:
-        """What a training that has succeeded says of itself. Raises TrainingNotFound, TrainingNotFinished."""
+        """The report of a training that has succeeded. Raises TrainingNotFound, TrainingNotFinished."""
         row = await self._row(training_id, _select().add_columns(trainings.c.manifest, trainings.c.report))
         training = _training(row)
         if row["report"] is None:
@@ -81,28 +81,28 @@ class TrainingTable:
         return TrainingReport(training=training, manifest=row["manifest"], report=row["report"])
 
     async def request_cancel(self, training_id: JobId) -> Training:
-        """Ask for it to stop. Repeated, the same answer. Raises TrainingNotFound, JobFinished."""
-        return await self._happen(training_id, CancelAsked())
+        """Cancel the training. A repeated call changes nothing. Raises TrainingNotFound, JobFinished."""
+        return await self._apply_event(training_id, CancelRequested())
 
     async def pause(self, training_id: JobId) -> Training:
-        """Let it wait until a person resumes it. Repeated, the same answer. Raises TrainingNotFound, JobFinished."""
-        return await self._happen(training_id, PauseAsked())
+        """Pause it until a person resumes it. A repeated call changes nothing. Raises TrainingNotFound, JobFinished."""
+        return await self._apply_event(training_id, PauseRequested())
 
     async def resume(self, training_id: JobId) -> Training:
-        """Let it go on. Repeated, the same answer. Raises TrainingNotFound, JobFinished."""
-        return await self._happen(training_id, ResumeAsked())
+        """Resume the training. A repeated call changes nothing. Raises TrainingNotFound, JobFinished."""
+        return await self._apply_event(training_id, ResumeRequested())
 
     async def remove(self, training_id: JobId) -> None:
-        """Delete one that has ended, but for its files. Raises TrainingNotFound, WrongState."""
-        await hold_items(self._connection, owned(training_id, self._project))
-        await self._happen(training_id, DeleteAsked())
+        """Delete a training that has ended, but not its files. Raises TrainingNotFound, WrongState."""
+        await lock_items(self._connection, owned(training_id, self._project))
+        await self._apply_event(training_id, DeleteRequested())
         await erase(self._connection, training_id)
 
-    async def _happen(self, training_id: JobId, event: JobEvent) -> Training:
-        """Let what a person asks for happen; the training as it is afterwards."""
+    async def _apply_event(self, training_id: JobId, event: JobEvent) -> Training:
+        """Apply a person's request to the training; returns the changed training."""
         which = owned(training_id, self._project) & (jobs.c.kind == WorkKind.TRAIN)
         try:
-            await self._journal.happen(training_id, event, which)
+            await self._journal.apply_event(training_id, event, which)
         except JobNotFound:
             raise _not_found(training_id) from None
         return await self.get(training_id)
@@ -116,14 +116,14 @@ class TrainingTable:
 
 
 class LeasedTrainings:
-    """Trainings as workers see and write them."""
+    """Trainings, for the workers that run them."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def order(self, lease: Lease) -> TrainingOrder:
-        """What is to be trained. Raises LeaseLost."""
-        await hold(self._connection, lease)
+        """The worker's order: base, specification and artifacts to start from. Raises LeaseLost."""
+        await lock_lease(self._connection, lease)
         columns = (trainings.c.base, trainings.c.spec, trainings.c.examples_sha256, trainings.c.checkpoint_sha256)
         row = (await self._connection.execute(select(*columns).where(trainings.c.job_id == lease.job_id))).first()
         if row is None:
@@ -133,28 +133,28 @@ class LeasedTrainings:
         )
 
     async def progress(self, lease: Lease, progress: Mapping[str, Any]) -> None:
-        """Keep how far it is. Raises LeaseLost."""
+        """Store the training's progress. Raises LeaseLost."""
         await self._write(lease, {"progress": dict(progress)})
 
     async def save(self, lease: Lease, checkpoint: Artifact) -> None:
-        """Name the stored files that another worker can go on from. Raises LeaseLost."""
+        """Store the name of the checkpoint from which another worker can resume. Raises LeaseLost."""
         await self._write(lease, {"checkpoint_sha256": checkpoint.sha256, "checkpoint_bytes": checkpoint.bytes})
 
     async def finish(
         self, lease: Lease, artifact: Artifact, *, manifest: Mapping[str, Any], report: Mapping[str, Any]
     ) -> None:
-        """Name what was trained. Raises LeaseLost."""
+        """Store the artifact's name, the manifest and the report. Raises LeaseLost."""
         named = {"artifact_sha256": artifact.sha256, "artifact_bytes": artifact.bytes}
         await self._write(lease, {**named, "manifest": dict(manifest), "report": dict(report)})
 
     async def _write(self, lease: Lease, values: Mapping[str, Any]) -> None:
-        await hold(self._connection, lease)
+        await lock_lease(self._connection, lease)
         own = trainings.c.job_id == lease.job_id
         await self._connection.execute(update(trainings).where(own).values(values))
 
 
 async def named_artifacts(connection: AsyncConnection, owners: Collection[JobId]) -> dict[JobId, frozenset[str] | None]:
-    """The artifacts of those of these trainings that there are; None of one that has not ended and may get more."""
+    """The artifacts that each existing training of `owners` refers to; None if it has not ended and may get more."""
     query = (
         select(jobs.c.id, jobs.c.status, trainings.c.artifact_sha256)
         .join(trainings, trainings.c.job_id == jobs.c.id)
@@ -167,13 +167,13 @@ async def named_artifacts(connection: AsyncConnection, owners: Collection[JobId]
 
 
 def _select() -> "Select[Any]":
-    """Every training with its life; narrow it down with `where`."""
-    life, own = (jobs.c[name] for name in _LIFE), (trainings.c[name] for name in _OWN)
-    return select(*life, *own).join_from(jobs, trainings, trainings.c.job_id == jobs.c.id)
+    """A query for all trainings with the columns of their jobs; narrow it down with `where`."""
+    job_columns, own = (jobs.c[name] for name in _JOB_COLUMNS), (trainings.c[name] for name in _TRAINING_COLUMNS)
+    return select(*job_columns, *own).join_from(jobs, trainings, trainings.c.job_id == jobs.c.id)
 
 
 def _training(row: RowMapping) -> Training:
-    """The training told by a row of `_select`."""
+    """The training in a row of `_select`."""
     sha256 = row["artifact_sha256"]
     as_they_are = {name: row[name] for name in ("id", "config", "base", "rows", "error")}
     moments = {name: row[name] for name in ("created_at", "started_at", "finished_at")}

@@ -1,4 +1,4 @@
-"""The outbox as workers see it: messages are leased like work items, and recorded under the lease's epoch."""
+"""Leases webhook messages of the outbox to workers, and records their delivery attempts under the lease's epoch."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import LeaseLost
 from service.records.webhooks import Attempt, DeliveryLease, DeliveryStatus, DueDelivery, Verdict
-from service.storage.fence import first_free, has_run_out, stands
+from service.storage.fence import claim_is_current, first_unlocked, lease_expired
 from service.storage.tables import webhook_attempts, webhook_deliveries, webhooks
 from service.storage.webhooks import give_up_pending
 from service.webhooks.schedule import given_up
@@ -24,7 +24,7 @@ class DeliveryQueue:
         self._connection = connection
 
     async def claim(self, *, limit: int, per_webhook: int, lease_seconds: float) -> Sequence[DueDelivery]:
-        """Lease messages that are due, the longest waiting first; about so many of one endpoint at once."""
+        """Lease due messages, the oldest first, with about `per_webhook` of one endpoint in flight."""
         found = _claimable(limit, per_webhook).cte("found")
         now = func.clock_timestamp()
         is_former_good = webhooks.c.former_secret_until > now
@@ -48,16 +48,16 @@ class DeliveryQueue:
         return [_due(row) for row in await self._connection.execute(change)]
 
     async def record(self, lease: DeliveryLease, attempt: Attempt, verdict: Verdict) -> None:
-        """Keep how a try went and what follows. Raises LeaseLost."""
+        """Record an attempt and apply its verdict. Raises LeaseLost."""
         failing_since = await self._lock_webhook(lease)
-        await self._settle(lease, verdict)
+        await self._apply_verdict(lease, verdict)
         tried = {"at": attempt.at, "seconds": attempt.seconds, "status": attempt.status, "error": attempt.error}
         values = {"delivery_id": lease.delivery_id, "epoch": lease.epoch, **tried}
         await self._connection.execute(insert(webhook_attempts).values(values))
-        await self._note(lease, verdict, failing_since)
+        await self._update_webhook(lease, verdict, failing_since)
 
     async def _lock_webhook(self, lease: DeliveryLease) -> datetime | None:
-        """Keep others from recording about the endpoint; since when it is failing. Raises LeaseLost."""
+        """Lock the endpoint; returns since when it has been failing. Raises LeaseLost."""
         query = select(webhooks.c.failing_since).where(webhooks.c.id == lease.webhook_id)
         row = (await self._connection.execute(query.with_for_update(key_share=True))).first()
         if row is None:
@@ -65,17 +65,19 @@ class DeliveryQueue:
         failing_since: datetime | None = row.failing_since
         return failing_since
 
-    async def _settle(self, lease: DeliveryLease, verdict: Verdict) -> None:
+    async def _apply_verdict(self, lease: DeliveryLease, verdict: Verdict) -> None:
         now = func.clock_timestamp()
         waits = verdict.status is DeliveryStatus.PENDING
         change: dict[str, Any] = {"status": verdict.status, "lease_until": None}
         change |= {"next_try_at": now + timedelta(seconds=verdict.wait_seconds)} if waits else {"finished_at": now}
-        settled = await self._connection.execute(update(webhook_deliveries).where(_holds(lease)).values(change))
+        settled = await self._connection.execute(
+            update(webhook_deliveries).where(_lease_is_current(lease)).values(change)
+        )
         if settled.rowcount == 0:
             raise lease_lost(lease)
 
-    async def _note(self, lease: DeliveryLease, verdict: Verdict, failing_since: datetime | None) -> None:
-        """Keep what the try says about the endpoint, and disable it where that is due."""
+    async def _update_webhook(self, lease: DeliveryLease, verdict: Verdict, failing_since: datetime | None) -> None:
+        """Record since when the endpoint has been failing, and disable it if the verdict or that time requires it."""
         here = webhooks.c.id == lease.webhook_id
         if verdict.status is DeliveryStatus.DELIVERED:
             if failing_since is not None:
@@ -91,17 +93,17 @@ class DeliveryQueue:
             await give_up_pending(self._connection, lease.webhook_id)
 
 
-def _is_free() -> ColumnElement[bool]:
-    """True of messages that are due and that nobody is sending; by the transaction's time, which an index can use."""
-    unheld = or_(_queue.lease_until.is_(None), has_run_out(webhook_deliveries))
-    return and_(_queue.status == DeliveryStatus.PENDING, _queue.next_try_at <= func.now(), unheld)
+def _is_due() -> ColumnElement[bool]:
+    """True of due messages that nobody is sending, by the transaction's time, which an index can use."""
+    is_unleased = or_(_queue.lease_until.is_(None), lease_expired(webhook_deliveries))
+    return and_(_queue.status == DeliveryStatus.PENDING, _queue.next_try_at <= func.now(), is_unleased)
 
 
 def _claimable(limit: int, per_webhook: int) -> "Select[Any]":
-    """The messages to be sent now, locked; those that a rival is just claiming are skipped."""
+    """A query that locks the messages to send now, and skips those that another worker is claiming."""
     order = (_queue.next_try_at, _queue.id)
     place = func.row_number().over(partition_by=_queue.webhook_id, order_by=order).label("place")
-    due = select(_queue.id, place).where(_is_free()).subquery("due")
+    due = select(_queue.id, place).where(_is_due()).subquery("due")
     is_under_way = and_(_queue.status == DeliveryStatus.PENDING, _queue.lease_until >= func.now())
     number = func.count().label("number")
     busy = select(_queue.webhook_id, number).where(is_under_way).group_by(_queue.webhook_id).subquery("busy")
@@ -110,19 +112,21 @@ def _claimable(limit: int, per_webhook: int) -> "Select[Any]":
         .join(due, due.c.id == _queue.id)
         .join(webhooks, webhooks.c.id == _queue.webhook_id)
         .outerjoin(busy, busy.c.webhook_id == _queue.webhook_id)
-        .where(webhooks.c.enabled, due.c.place + func.coalesce(busy.c.number, 0) <= per_webhook, _is_free())
+        .where(webhooks.c.enabled, due.c.place + func.coalesce(busy.c.number, 0) <= per_webhook, _is_due())
         .order_by(*order)
     )
-    return first_free(query, webhook_deliveries, limit)
+    return first_unlocked(query, webhook_deliveries, limit)
 
 
-def _holds(lease: DeliveryLease) -> ColumnElement[bool]:
-    """True of the message as long as nobody else has claimed it, and it has not been given up meanwhile."""
-    return and_(_queue.id == lease.delivery_id, stands(webhook_deliveries, lease.epoch, DeliveryStatus.PENDING))
+def _lease_is_current(lease: DeliveryLease) -> ColumnElement[bool]:
+    """True of the message while the lease is current: nobody has claimed it since, and it is still pending."""
+    return and_(
+        _queue.id == lease.delivery_id, claim_is_current(webhook_deliveries, lease.epoch, DeliveryStatus.PENDING)
+    )
 
 
 def lease_lost(lease: DeliveryLease) -> LeaseLost:
-    """The error for a record that comes too late."""
+    """The error for an attempt under a lost lease."""
     return LeaseLost(f"delivery {lease.delivery_id} is no longer held (epoch {lease.epoch})")
 
 

@@ -1,6 +1,6 @@
-"""The webhooks of a project and the log of what they were sent.
+"""Stores a project's webhook endpoints and the log of their deliveries in Postgres.
 
-Locks are taken endpoint first, then delivery, by whoever needs both; a job, where there is one, comes before.
+A transaction that needs several locks takes them in this order: job, endpoint, delivery.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ from service.storage.records import parsed_time
 from service.storage.tables import webhook_attempts, webhook_deliveries, webhooks
 from service.webhooks.messages import trial_message
 
-_LOGGED = ("id", "webhook_id", "type", "status", "created_at", "tries", "next_try_at", "finished_at")
+_DELIVERY_COLUMNS = ("id", "webhook_id", "type", "status", "created_at", "tries", "next_try_at", "finished_at")
 
 
 class WebhookTable:
@@ -29,7 +29,7 @@ class WebhookTable:
         self._project = project
 
     async def add(self, webhook: NewWebhook, *, at_most: int) -> Webhook:
-        """Store an endpoint as of now. Raises QuotaExceeded where the project has so many."""
+        """Store a new endpoint. Raises QuotaExceeded if the project has `at_most` already."""
         await AccountTable(self._connection, self._project).lock()
         query = select(func.count()).select_from(webhooks).where(webhooks.c.project == self._project)
         used = (await self._connection.execute(query)).scalar_one()
@@ -53,8 +53,8 @@ class WebhookTable:
         row = (await self._connection.execute(select(*webhooks.c).where(self._owned(webhook_id)))).mappings().first()
         return _found(row, webhook_id)
 
-    async def listed(self) -> list[Webhook]:
-        """All of the project's, the oldest first."""
+    async def list_all(self) -> list[Webhook]:
+        """All endpoints of the project, the oldest first."""
         query = select(*webhooks.c).where(webhooks.c.project == self._project)
         query = query.order_by(webhooks.c.created_at, webhooks.c.id)
         return [_webhook(row) for row in (await self._connection.execute(query)).mappings()]
@@ -79,7 +79,7 @@ class WebhookTable:
         return changed
 
     async def rotate(self, webhook_id: WebhookId, secret: str, *, overlap_seconds: float) -> Webhook:
-        """Sign with another secret from now on, and for so long with the present one too. Raises WebhookNotFound."""
+        """Replace the secret; for `overlap_seconds` the old one signs, too. Raises WebhookNotFound."""
         before = await self._locked(webhook_id)
         until = func.clock_timestamp() + timedelta(seconds=overlap_seconds)
         values = {"secret": secret, "former_secret": before.secret, "former_secret_until": until}
@@ -87,12 +87,12 @@ class WebhookTable:
 
     async def remove(self, webhook_id: WebhookId) -> None:
         """Delete an endpoint with its log. Raises WebhookNotFound."""
-        gone = await self._connection.execute(delete(webhooks).where(self._owned(webhook_id)))
-        if gone.rowcount == 0:
+        deleted = await self._connection.execute(delete(webhooks).where(self._owned(webhook_id)))
+        if deleted.rowcount == 0:
             raise webhook_not_found(webhook_id)
 
     async def send_test(self, webhook_id: WebhookId, delivery_id: DeliveryId) -> Delivery:
-        """Queue a message that only shows whether messages arrive. Raises WebhookNotFound, WebhookDisabled."""
+        """Queue a test message. Raises WebhookNotFound, WebhookDisabled."""
         await self._enabled(webhook_id)
         now = (await self._connection.execute(select(func.clock_timestamp()))).scalar_one()
         values = {
@@ -106,7 +106,7 @@ class WebhookTable:
         return await self._delivery(webhook_id, delivery_id)
 
     async def deliveries(self, webhook_id: WebhookId, *, limit: int, before: tuple[str, str] | None) -> list[Delivery]:
-        """The log, newest first, older than the (created_at, id) given. Raises WebhookNotFound, InvalidCursor."""
+        """Deliveries older than the (created_at, id) given, newest first. Raises WebhookNotFound, InvalidCursor."""
         await self.get(webhook_id)
         log = webhook_deliveries.c
         query = _select_log().where(log.webhook_id == webhook_id)
@@ -118,7 +118,7 @@ class WebhookTable:
         return [_delivery(row, attempts.get(row["id"], ())) for row in rows]
 
     async def resend(self, webhook_id: WebhookId, delivery_id: DeliveryId) -> Delivery:
-        """Send a message again from now on, with as many tries as a new one.
+        """Queue a message again, with as many attempts as a new one.
 
         Raises WebhookNotFound, DeliveryNotFound, WebhookDisabled.
         """
@@ -136,7 +136,7 @@ class WebhookTable:
         return (webhooks.c.id == webhook_id) & (webhooks.c.project == self._project)
 
     async def _locked(self, webhook_id: WebhookId) -> Webhook:
-        """The endpoint, kept from being changed by others until the transaction ends. Raises WebhookNotFound."""
+        """The endpoint, locked until the transaction ends. Raises WebhookNotFound."""
         query = select(*webhooks.c).where(self._owned(webhook_id)).with_for_update(key_share=True)
         return _found((await self._connection.execute(query)).mappings().first(), webhook_id)
 
@@ -166,14 +166,14 @@ class WebhookTable:
 
 
 async def give_up_pending(connection: AsyncConnection, webhook_id: WebhookId) -> None:
-    """Fail what an endpoint still had to get, since it is disabled; a try under way is not recorded any more."""
+    """Fail the pending messages of a disabled endpoint; an attempt in progress is not recorded any more."""
     pending = (webhook_deliveries.c.webhook_id == webhook_id) & (webhook_deliveries.c.status == DeliveryStatus.PENDING)
     failed = {"status": DeliveryStatus.FAILED, "lease_until": None, "finished_at": func.clock_timestamp()}
     await connection.execute(update(webhook_deliveries).where(pending).values(failed))
 
 
 def too_many_webhooks(at_most: int, used: int) -> QuotaExceeded:
-    """The error where a project has as many endpoints as it may."""
+    """The error for an endpoint beyond the project's quota."""
     state = QuotaState(quota="webhooks", limit=at_most, used=used)
     return QuotaExceeded(f"the project has {used} webhooks, and {at_most} are allowed", state)
 
@@ -189,12 +189,12 @@ def delivery_not_found(delivery_id: DeliveryId) -> DeliveryNotFound:
 
 
 def webhook_disabled(webhook_id: WebhookId) -> WebhookDisabled:
-    """The error where something was to be sent to an endpoint that gets nothing."""
+    """The error for a message to a disabled endpoint."""
     return WebhookDisabled(f"webhook {webhook_id} is disabled; enable it first")
 
 
 def _select_log() -> Any:
-    return select(*(webhook_deliveries.c[name] for name in _LOGGED))
+    return select(*(webhook_deliveries.c[name] for name in _DELIVERY_COLUMNS))
 
 
 def _found(row: Mapping[Any, Any] | None, webhook_id: WebhookId) -> Webhook:

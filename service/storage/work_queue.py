@@ -1,4 +1,4 @@
-"""The lease queue in Postgres, for work of any kind: claim, renew, save, finish, give back."""
+"""The lease queue of work items in Postgres: workers claim, renew, save, finish and release items of any kind."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,18 +9,28 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.identifiers import JobId, ProjectName, WorkerId
 from service.lifecycle import Changes, JobState, WorkState, created, decide
-from service.lifecycle.events import Claimed, Crashed, Found, GivenBack, Renewed, Saved, WorkEvent, ended, lacking
+from service.lifecycle.events import (
+    Claimed,
+    Crashed,
+    Released,
+    Renewed,
+    RetrySucceeded,
+    Saved,
+    WorkEvent,
+    ended,
+    resource_missing,
+)
 from service.records.jobs import Backoff, JobStatus, PauseReason
 from service.records.work import UNKNOWN_ORIGIN, ClaimedWork, Lease, NewWork, Origin, WorkKind, WorkStatus
-from service.storage.fence import WORK_STATE, first_free, has_run_out, hold, work_state
-from service.storage.journal import WORK_CHANNEL, Journal, may_be_tried
+from service.storage.fence import WORK_STATE, first_unlocked, lease_expired, lock_lease, work_state
+from service.storage.journal import WORK_CHANNEL, Journal, may_be_claimed
 from service.storage.tables import checkpoints, jobs, work_items
 
 
 class WorkTable:
-    """Leases work items to workers by the database's clock alone, so a worker's own clock cannot matter.
+    """Leases work items to workers. It uses the database's clock alone, so workers' clocks need not agree.
 
-    What becomes of an item and its job, `service.lifecycle` decides.
+    `service.lifecycle` decides how an item and its job change.
     """
 
     def __init__(self, connection: AsyncConnection, *, max_crashes: int) -> None:
@@ -29,37 +39,37 @@ class WorkTable:
         self._max_crashes = max_crashes
 
     async def claim(self, kinds: Sequence[WorkKind], worker_id: WorkerId, lease_seconds: float) -> ClaimedWork | None:
-        """Lease an item of the first of these kinds that has one to claim; None where none has."""
+        """Lease an item of the first of these kinds that has a claimable one; None if none has."""
         event = Claimed(worker_id=worker_id, lease_seconds=lease_seconds)
         for kind in kinds:
             while (work := await self._expired(kind) or await self._queued(kind)) is not None:
-                changes, _ = await self._happen(work, event)
+                changes, _ = await self._apply_event(work, event)
                 if changes.is_claimed:
                     return await self._claimed(changes)
-                # It is cancelled or given up; or its job was paused at this moment, which we see from now on.
+                # The item was cancelled or failed, or its job was paused meanwhile: the next query leaves it out.
         return None
 
     async def renew(self, lease: Lease, lease_seconds: float) -> bool:
-        """Renew the lease; says whether to stop. Raises LeaseLost."""
-        work = await hold(self._connection, lease)
-        job, now = await self._journal.look(lease.job_id)  # no lock: heartbeats wait for nobody
+        """Renew the lease; returns True if the worker must release the item. Raises LeaseLost."""
+        work = await lock_lease(self._connection, lease)
+        job, now = await self._journal.read(lease.job_id)  # no lock: heartbeats wait for nobody
         event = Renewed(lease_seconds=lease_seconds)
         changes = decide(job, work, event, now=now, max_crashes=self._max_crashes)
         await self._write(work, changes)
         return changes.interrupts
 
     async def checkpoint(self, job_id: JobId, number: int) -> bytes | None:
-        """How far an item of the job has come, as it was saved last; None where nothing was."""
+        """The last checkpoint of an item; None if it has none."""
         which = (checkpoints.c.job_id == job_id) & (checkpoints.c.number == number)
         data: bytes | None = (await self._connection.execute(select(checkpoints.c.data).where(which))).scalar()
         return data
 
     async def save(self, lease: Lease, checkpoint: bytes) -> None:
-        """Record how far the item has come; what differs from the checkpoint before has advanced. Raises LeaseLost."""
-        work = await hold(self._connection, lease)
+        """Save the item's checkpoint; one that differs from the last counts as an advance. Raises LeaseLost."""
+        work = await lock_lease(self._connection, lease)
         advanced = await self._store_checkpoint(lease, checkpoint)
         progress = await self._journal.progress(lease.job_id, work.kind)
-        await self._happen(work, Saved(advanced=advanced, progress=progress))
+        await self._apply_event(work, Saved(advanced=advanced, progress=progress))
 
     async def finish(
         self,
@@ -69,15 +79,15 @@ class WorkTable:
         error: Mapping[str, Any] | None = None,
         summary: Mapping[str, Any] | None = None,
     ) -> JobStatus:
-        """End the item; the job's status after it. Raises LeaseLost."""
-        work = await hold(self._connection, lease)
-        _, job_status = await self._happen(work, ended(status, error=error, summary=summary))
+        """End the item; returns the job's status after that. Raises LeaseLost."""
+        work = await lock_lease(self._connection, lease)
+        _, job_status = await self._apply_event(work, ended(status, error=error, summary=summary))
         return job_status
 
     async def release(self, lease: Lease, *, delay_seconds: float = 0.0, crashed: bool = False) -> None:
-        """Give the item back to the queue, to be gone on with after the delay. Raises LeaseLost."""
-        kind = Crashed if crashed else GivenBack
-        await self._happen(await hold(self._connection, lease), kind(delay_seconds=delay_seconds))
+        """Return the item to the queue; workers may claim it after the delay. Raises LeaseLost."""
+        kind = Crashed if crashed else Released
+        await self._apply_event(await lock_lease(self._connection, lease), kind(delay_seconds=delay_seconds))
 
     async def pause(
         self,
@@ -89,54 +99,54 @@ class WorkTable:
         backoff: Backoff,
         at_least_seconds: float,
     ) -> None:
-        """Give the item back and let the job wait. Raises LeaseLost."""
-        event = lacking(reason, message, tried=tried, backoff=backoff, at_least_seconds=at_least_seconds)
-        await self._happen(await hold(self._connection, lease), event)
+        """Return the item to the queue and pause the job. Raises LeaseLost."""
+        event = resource_missing(reason, message, tried=tried, backoff=backoff, at_least_seconds=at_least_seconds)
+        await self._apply_event(await lock_lease(self._connection, lease), event)
 
     async def resume(self, lease: Lease) -> None:
-        """What the job has waited for is there: all of its items can be claimed again. Raises LeaseLost."""
-        await self._happen(await hold(self._connection, lease), Found())
+        """Resume a job whose backend or tokens are available again. Raises LeaseLost."""
+        await self._apply_event(await lock_lease(self._connection, lease), RetrySucceeded())
 
     async def warn(self, lease: Lease, warning: str) -> None:
-        """Add to the warnings of the item's job. Raises LeaseLost."""
-        await hold(self._connection, lease)
+        """Add a warning to the item's job. Raises LeaseLost."""
+        await lock_lease(self._connection, lease)
         await self._journal.lock(lease.job_id)
         this = jobs.c.id == lease.job_id
         known = (await self._connection.execute(select(jobs.c.warnings).where(this))).scalar()
         await self._connection.execute(update(jobs).where(this).values(warnings=[*(known or ()), warning]))
 
-    async def _happen(self, work: WorkState, event: WorkEvent) -> tuple[Changes, JobStatus]:
-        """Let the event happen to an item that is locked already; the job's status afterwards."""
+    async def _apply_event(self, work: WorkState, event: WorkEvent) -> tuple[Changes, JobStatus]:
+        """Apply an event to a locked item; returns the changes and the job's new status."""
         job, now = await self._journal.lock(work.job_id)
         changes = decide(job, work, event, now=now, max_crashes=self._max_crashes)
         await self._write(work, changes)
         return changes, await self._journal.apply(changes)
 
     async def _write(self, work: WorkState, changes: Changes) -> None:
-        if changes.of_work:
+        if changes.work_fields:
             which = (work_items.c.job_id == work.job_id) & (work_items.c.number == work.number)
-            await self._connection.execute(update(work_items).where(which).values(**changes.of_work))
+            await self._connection.execute(update(work_items).where(which).values(**changes.work_fields))
 
     async def _queued(self, kind: WorkKind) -> WorkState | None:
         ready = (work_items.c.status == WorkStatus.QUEUED) & (work_items.c.run_after <= func.now())
         return await self._lock_first(kind, ready, work_items.c.queued_at, work_items.c.job_id, work_items.c.number)
 
     async def _expired(self, kind: WorkKind) -> WorkState | None:
-        expired = (work_items.c.status == WorkStatus.RUNNING) & has_run_out(work_items)
+        expired = (work_items.c.status == WorkStatus.RUNNING) & lease_expired(work_items)
         return await self._lock_first(kind, expired, work_items.c.lease_until)
 
     async def _lock_first(
         self, kind: WorkKind, condition: ColumnElement[bool], *order: ColumnElement[Any]
     ) -> WorkState | None:
-        """Lock the first item that nobody else has locked. Each status and each kind has a query of its own, in the
-        order of a partial index: one query with OR reads the whole table."""
+        """Lock the first unlocked item. Each status and each kind has a separate query in the order of a partial index:
+        one query with OR would read the whole table."""
         query = (
             select(*WORK_STATE)
             .join(jobs, jobs.c.id == work_items.c.job_id)
-            .where(work_items.c.kind == kind, condition, or_(may_be_tried(), jobs.c.cancel_requested))
+            .where(work_items.c.kind == kind, condition, or_(may_be_claimed(), jobs.c.cancel_requested))
             .order_by(*order)
         )
-        row = (await self._connection.execute(first_free(query, work_items, 1))).mappings().first()
+        row = (await self._connection.execute(first_unlocked(query, work_items, 1))).mappings().first()
         return None if row is None else work_state(row)
 
     async def _claimed(self, changes: Changes) -> ClaimedWork:
@@ -162,7 +172,7 @@ class WorkTable:
         )
 
     async def _store_checkpoint(self, lease: Lease, data: bytes) -> bool:
-        """Replace the checkpoint; whether it differs from the one before."""
+        """Replace the checkpoint; returns True if it differs from the last one."""
         new = postgresql.insert(checkpoints).values(job_id=lease.job_id, number=lease.number, data=data)
         upsert = new.on_conflict_do_update(
             index_elements=[checkpoints.c.job_id, checkpoints.c.number],
@@ -182,9 +192,9 @@ async def queue_job(
     warnings: Sequence[str] = (),
     origin: Origin = UNKNOWN_ORIGIN,
 ) -> None:
-    """Store a job of any kind as of now, queue its work items, and begin its log by saying how much there is to do.
+    """Store a new job of any kind, queue its work items, and begin its event log with its `size`.
 
-    Workers hear of it when the transaction commits.
+    Postgres notifies workers when the transaction commits.
     """
     values = {
         "id": job.id,

@@ -1,4 +1,4 @@
-"""What people ask of a stored training: to be shown, to pause, to resume, to stop, to be removed."""
+"""Use cases for stored trainings: read, list, pause, resume, cancel and delete them."""
 
 from contextlib import suppress
 
@@ -31,7 +31,9 @@ async def list_trainings(
 async def list_events(
     store: ProjectStore, training_id: JobId, *, after: int, limit: int
 ) -> tuple[Training, Slice[Event]]:
-    """The training, and then its events behind a sequence number: a final one's last page ends its log.
+    """The training, and its events after the sequence number `after`.
+
+    It reads the training before the events: if it has ended by then, the last page ends its log.
 
     Raises TrainingNotFound.
     """
@@ -42,20 +44,20 @@ async def list_events(
 
 
 async def read_stream_quotas(store: ProjectStore, training_id: JobId) -> Quotas:
-    """What the project may have, once it is sure that the training is the project's. Raises TrainingNotFound."""
+    """The project's quotas, if the training belongs to the project. Raises TrainingNotFound."""
     async with store.project_unit() as unit:
         await unit.trainings.get(training_id)
         return await quotas_of(unit, store.quotas)
 
 
 async def read_report(store: ProjectStore, training_id: JobId) -> TrainingReport:
-    """What a training that has succeeded says of itself. Raises TrainingNotFound, TrainingNotFinished."""
+    """The report of a training that has succeeded. Raises TrainingNotFound, TrainingNotFinished."""
     async with store.project_unit() as unit:
         return await unit.trainings.report(training_id)
 
 
 async def pause(store: ProjectStore, training_id: JobId) -> Training:
-    """Let a training wait until it is resumed; its worker saves it and gives it back.
+    """Pause a training until a person resumes it; its worker saves a checkpoint and releases the work item.
 
     Raises TrainingNotFound and JobFinished.
     """
@@ -66,7 +68,7 @@ async def pause(store: ProjectStore, training_id: JobId) -> Training:
 
 
 async def resume(store: ProjectStore, training_id: JobId) -> Training:
-    """Let a paused training go on. Raises TrainingNotFound and JobFinished."""
+    """Resume a paused training. Raises TrainingNotFound and JobFinished."""
     async with store.project_unit() as unit:
         training = await unit.trainings.resume(training_id)
         await unit.audit.record(AuditEntry.by(store.caller, AuditAction.TRAINING_RESUMED, training_id))
@@ -74,7 +76,7 @@ async def resume(store: ProjectStore, training_id: JobId) -> Training:
 
 
 async def cancel(store: ProjectStore, training_id: JobId) -> Training:
-    """Ask for a training to stop; its worker notices when it renews the lease. Raises TrainingNotFound, JobFinished."""
+    """Cancel a training; its worker notices when it renews the lease. Raises TrainingNotFound, JobFinished."""
     async with store.project_unit() as unit:
         training = await unit.trainings.request_cancel(training_id)
         await unit.audit.record(AuditEntry.by(store.caller, AuditAction.TRAINING_CANCELLED, training_id))
@@ -86,5 +88,5 @@ async def remove(store: ProjectStore, artifacts: Artifacts, training_id: JobId) 
     async with store.project_unit() as unit:
         await unit.trainings.remove(training_id)
         await unit.audit.record(AuditEntry.by(store.caller, AuditAction.TRAINING_DELETED, training_id))
-    with suppress(ArtifactsUnavailable):  # then the sweep removes them
+    with suppress(ArtifactsUnavailable):  # if they remain, the sweep removes them
         await artifacts.remove(training_id)

@@ -1,4 +1,4 @@
-"""Takes a training in: its rows are written as examples and stored, then it is queued in one transaction."""
+"""Creates a training: writes the jobs' rows as examples, stores these files, and queues the training."""
 
 import hashlib
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -28,7 +28,7 @@ from service.values import nearest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingReceipt:
-    """The training, and whether an earlier request with the same Idempotency-Key had made it."""
+    """The training, and whether an earlier request with the same Idempotency-Key created it."""
 
     training: Training
     replayed: bool
@@ -36,7 +36,7 @@ class TrainingReceipt:
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """A request's Idempotency-Key, and the request's meaning."""
+    """A request's Idempotency-Key, and the hash of the request."""
 
     key: str
     sha256: str
@@ -80,17 +80,17 @@ async def create_training(
 
 @asynccontextmanager
 async def _stored(artifacts: Artifacts, owner: JobId, folder: Path) -> AsyncIterator[Artifact]:
-    """The folder's files, stored; removed again where no training comes to name them."""
+    """Store the folder's files, and remove them if the block that creates their training fails."""
     try:
         yield await artifacts.put(owner, folder)
     except BaseException:
-        with suppress(ArtifactsUnavailable):  # then the sweep removes them
+        with suppress(ArtifactsUnavailable):  # if they remain, the sweep removes them
             await artifacts.remove(owner)
         raise
 
 
 async def _replayed(store: ProjectStore, key: _Key | None) -> TrainingReceipt | None:
-    """The training that the same request has made before, if any. Raises IdempotencyMismatch."""
+    """The training that an earlier request with this key created, if any. Raises IdempotencyMismatch."""
     if key is None:
         return None
     async with store.project_unit() as unit:
@@ -115,7 +115,7 @@ async def _store(store: ProjectStore, training: NewTraining, key: _Key | None) -
 
 
 def request_sha256(request: TrainingRequest) -> str:
-    """Names a request by its meaning: all of it, with every default written out."""
+    """Hash a request with all its defaults written out, so that equal requests have equal hashes."""
     canonical = orjson.dumps(request.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(b"training\0" + canonical).hexdigest()
 
@@ -124,15 +124,15 @@ def chosen_base(request: TrainingRequest, jobs: Sequence[Job], bases: Collection
     """The operator's name of the language model to start from. Raises InvalidConfig."""
     names = list(dict.fromkeys([request.base] if request.base is not None else [job.config.model for job in jobs]))
     if not bases:
-        told = "this service has no language models to start from: its operator names them in ICM_TRAINING__BASES"
+        message = "this service has no language models to start from: its operator names them in ICM_TRAINING__BASES"
     elif len(names) > 1:
-        told = f"the jobs were labelled by different models ({', '.join(names)}): name the one to start from"
+        message = f"the jobs were labelled by different models ({', '.join(names)}): name the one to start from"
     elif names[0] not in bases:
         meant = "".join(f" (did you mean {near!r}?)" for near in nearest(names[0], bases))
-        told = f"there is no language model {names[0]!r} to start from{meant}; there are {', '.join(sorted(bases))}"
+        message = f"there is no language model {names[0]!r} to start from{meant}; there are {', '.join(sorted(bases))}"
     else:
         return names[0]
-    raise InvalidConfig(WRONG, [Fault(told, field="base")])
+    raise InvalidConfig(WRONG, [Fault(message, field="base")])
 
 
 def spec_of(request: TrainingRequest, jobs: Sequence[Job]) -> dict[str, Any]:
@@ -147,10 +147,12 @@ def spec_of(request: TrainingRequest, jobs: Sequence[Job]) -> dict[str, Any]:
 
 
 def warnings_of(request: TrainingRequest, written: Written) -> tuple[str, ...]:
-    """What was doubtful about the request and the rows."""
-    told = []
+    """Warnings about the request and its rows."""
+    warnings = []
     if request.method is TrainingMethod.FULL and request.rank != TrainingRequest.model_fields["rank"].default:
-        told.append("rank has no effect with method full, which trains all weights")
+        warnings.append("rank has no effect with method full, which trains all weights")
     if written.contradicted:
-        told.append(f"{written.contradicted} pairs were left out, since rows that compare the same two texts disagree")
-    return tuple(told)
+        warnings.append(
+            f"{written.contradicted} pairs were left out, since rows that compare the same two texts disagree"
+        )
+    return tuple(warnings)

@@ -1,4 +1,4 @@
-"""Gives what was trained as a tar archive, streamed from where it is kept."""
+"""Streams a trained adapter as a tar archive from the artifact store."""
 
 import tarfile
 from collections.abc import AsyncGenerator, Sequence
@@ -17,7 +17,7 @@ _BLOCK = tarfile.BLOCKSIZE
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """What may be downloaded of a training."""
+    """The files of a training's artifact."""
 
     training_id: JobId
     sha256: str
@@ -25,12 +25,12 @@ class Download:
 
     @property
     def bytes(self) -> int:
-        """How long the archive is."""
+        """The length of the archive."""
         return sum(len(_header(file)) + _padded(file.bytes) for file in self.files) + 2 * _BLOCK
 
 
 async def find_artifact(store: ProjectStore, artifacts: Artifacts, training_id: JobId) -> Download:
-    """What was trained, and an entry in the audit log that somebody takes it.
+    """Find a training's artifact, and record the download in the audit log.
 
     Raises TrainingNotFound, TrainingNotFinished, ArtifactMissing and ArtifactsUnavailable.
     """
@@ -45,7 +45,7 @@ async def find_artifact(store: ProjectStore, artifacts: Artifacts, training_id: 
 
 
 async def tar_stream(artifacts: Artifacts, download: Download) -> AsyncGenerator[bytes, None]:
-    """The archive: the same bytes for the same files, whoever made them when."""
+    """The archive in parts. Equal files give equal bytes, since headers hold no owner and no time."""
     for file in download.files:
         yield _header(file)
         async with aclosing(artifacts.read(download.training_id, download.sha256, file.name)) as parts:
@@ -56,9 +56,9 @@ async def tar_stream(artifacts: Artifacts, download: Download) -> AsyncGenerator
 
 
 def _header(file: ArtifactFile) -> bytes:
-    told = tarfile.TarInfo(file.name)
-    told.size, told.mode = file.bytes, 0o644
-    return told.tobuf(tarfile.PAX_FORMAT)
+    header = tarfile.TarInfo(file.name)
+    header.size, header.mode = file.bytes, 0o644
+    return header.tobuf(tarfile.PAX_FORMAT)
 
 
 def _padded(length: int) -> int:

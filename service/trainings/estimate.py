@@ -1,4 +1,4 @@
-"""Says what a training would be made of and what it would cost, as far as that is known; stores nothing."""
+"""Estimates the rows, tokens, time and memory of a training before it is created; stores nothing."""
 
 import json
 import math
@@ -18,22 +18,22 @@ from service.trainings.rows import EXAMPLES, write_rows
 from service.trainings.sources import read_sources
 
 _SAMPLE_ROWS = 256
-_LOOKED_BACK = 50  # trainings among which one like it is looked for
+_RECENT_TRAININGS = 50  # among which the estimate looks for a comparable one
 _TEXTS = ("prompt", "label", "chosen", "rejected")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingEstimate:
-    """What a training would be made of, and what it would cost by one like it."""
+    """The rows and tokens of a training, and its time and memory by a comparable training that has ended."""
 
     base: str
     rows: int
     held_out: int
-    left_out: int  # rows of the jobs that teach nothing
+    left_out: int  # rows of the jobs that become no example
     tokens: int  # of all epochs, controls not counted
-    seconds: float | None  # by the tokens per second of `measured_by`
-    memory_bytes: int | None  # the most that `measured_by` had
-    measured_by: JobId | None  # the project's latest training of that base by that method; without one nothing is known
+    seconds: float | None  # at the tokens per second of `measured_by`
+    memory_bytes: int | None  # peak memory of `measured_by`
+    measured_by: JobId | None  # the project's latest training of that base, method and kind; None if it has none
     warnings: tuple[str, ...]
 
 
@@ -47,7 +47,9 @@ class _Measured:
 async def estimate_training(
     request: TrainingRequest, store: ProjectStore, scorers: Scorers, bases: Collection[str]
 ) -> TrainingEstimate:
-    """Check the jobs as for a training and count; tokens are those of the jobs' own model, from a sample of rows.
+    """Check the jobs as `create_training` does, and count rows and tokens.
+
+    The first job's backend counts the tokens of a sample of rows; the estimate scales them to all rows.
 
     Raises InvalidConfig, ModelNotFound, BackendError and StorageUnavailable.
     """
@@ -83,7 +85,7 @@ async def _tokens_per_character(scorer: Scorer, examples: Path) -> float:
 async def _measured(store: ProjectStore, base: str, request: TrainingRequest) -> _Measured | None:
     """The project's latest training of this base by this method and kind."""
     async with store.project_unit() as unit:
-        for training in await unit.trainings.page(limit=_LOOKED_BACK, before=None, status=JobStatus.SUCCEEDED):
+        for training in await unit.trainings.page(limit=_RECENT_TRAININGS, before=None, status=JobStatus.SUCCEEDED):
             config = training.config
             if (training.base, config.get("method"), config.get("kind")) == (base, request.method, request.kind):
                 found = (await unit.trainings.report(training.id)).report["training"]

@@ -1,4 +1,4 @@
-"""Makes examples of labelled rows: what `python -m training` reads for kind label (docs/training.md)."""
+"""Turns labelled rows into examples for trainings of kind `label` (docs/training.md)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,20 +21,20 @@ Example = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ChosenLabel:
-    """The label that a row teaches, and how sure it is: 1 where the user knows it."""
+    """The label to learn for a row, and its confidence: 1 for a label that the user gave."""
 
     label: Label
     confidence: float
 
 
 class Selection:
-    """Finds the label that each row teaches, none where the row is left out."""
+    """Chooses the label to learn for each row; a row that the request leaves out has none."""
 
     def __init__(self, task: Task, rows: RowSelection) -> None:
         self._known, self._rows = KnownLabels(task), rows
 
     def of(self, row: LabeledRow, fields: Fields) -> ChosenLabel | None:
-        """The known label where there is one, else the found one if it is sure enough."""
+        """The user's label if there is one, else the job's label if its confidence is high enough."""
         if (known := self._known.of(fields)) is not None:
             return ChosenLabel(known, 1.0)
         state, wanted = row.state, self._rows
@@ -45,9 +45,9 @@ class Selection:
 
 
 class LabelExamples:
-    """Turns rows of one job into examples: the job's own template, exactly as the service has scored it.
+    """Turns rows of one job into examples. The prompt is the text that the service scored for the job.
 
-    Gold stands in a field of its own, which nothing but the training's report reads.
+    Gold has a separate field, which only the training's report reads.
     """
 
     def __init__(self, task: Task, rows: RowSelection) -> None:
@@ -56,7 +56,7 @@ class LabelExamples:
         self._selection = Selection(task, rows)
 
     def of(self, row: LabeledRow, group: str) -> Example | None:
-        """The row as an example; none where it is left out."""
+        """The row as an example; None if the request leaves it out."""
         fields: Fields = orjson.loads(row.data)
         chosen = self._selection.of(row, fields)
         if chosen is None:
@@ -71,6 +71,6 @@ class LabelExamples:
         } | ({} if gold is None else {"gold": self._task.labels[gold]})
 
     def _gold_of(self, row: LabeledRow) -> Label | None:
-        """The label that the row's gold value stands for, if any."""
+        """The label that the row's gold value means, if any."""
         value = None if row.gold is None else orjson.loads(row.gold)
         return None if is_blank(value) else self._gold.of(as_text(value))

@@ -1,7 +1,7 @@
-"""Makes pairs of comparisons: what `python -m training` reads for kind reward (docs/training.md#reward-models).
+"""Turns labelled comparisons into pairs for trainings of kind `reward` (docs/training.md#reward-models).
 
-A row of an antisymmetric relation says whether its `first` text is better than its `second`. Its swapped twin says the
-same once more, so both make one pair.
+A row of an antisymmetric relation says whether its `first` text is better than its `second`. Its swapped twin compares
+the same two texts, so both rows make one pair.
 """
 
 import hashlib
@@ -23,13 +23,13 @@ _BINARY = 2
 
 
 def comparison_of(task: Task) -> AntisymmetricRelation | None:
-    """The relation that says which rows compare what; none where the task compares nothing."""
+    """The relation that names the columns of the two texts; None for a task without comparisons."""
     return next((found for found in task.relations if isinstance(found, AntisymmetricRelation)), None)
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """What one row says of a pair."""
+class _Preference:
+    """The text that one row prefers, and the other one."""
 
     prompt: str
     chosen: str
@@ -39,12 +39,12 @@ class _Told:
 
     @property
     def key(self) -> bytes:
-        """The same for a row and its twin, whichever is preferred."""
+        """Identifies the pair: equal for a row and its twin, whichever text each prefers."""
         return _digest((self.prompt, *sorted((self.chosen, self.rejected))))
 
     @property
     def verdict(self) -> bytes:
-        """The same for rows that prefer the same text."""
+        """Equal for rows of the pair that prefer the same text."""
         return _digest((self.prompt, self.chosen, self.rejected))
 
 
@@ -54,11 +54,11 @@ class _Votes:
     confidences: list[float]
     orders: set[bool]
     is_contradicted: bool = False
-    is_told: bool = False
+    is_given: bool = False
 
 
 class Pairs:
-    """Takes in the rows of a job once to count what they say, then once more to tell each pair once."""
+    """Makes pairs of a job's rows in two passes: `add` counts the preferences, then `of` gives each pair once."""
 
     def __init__(self, task: Task, comparison: AntisymmetricRelation, rows: RowSelection) -> None:
         self._relation = comparison
@@ -69,38 +69,38 @@ class Pairs:
 
     @property
     def contradicted(self) -> int:
-        """Pairs that are left out because rows prefer different texts."""
+        """The number of pairs left out because their rows prefer different texts."""
         return sum(votes.is_contradicted for votes in self._votes.values())
 
     def add(self, row: LabeledRow) -> None:
-        """Count what the next row says."""
-        told = self._told(row)
-        if told is None:
+        """Count the preference of the next row."""
+        preference = self._preference(row)
+        if preference is None:
             return
-        votes = self._votes.setdefault(told.key, _Votes(told.verdict, [], set()))
-        votes.is_contradicted |= votes.verdict != told.verdict
-        votes.confidences.append(told.confidence)
-        votes.orders.add(told.chosen_first)
+        votes = self._votes.setdefault(preference.key, _Votes(preference.verdict, [], set()))
+        votes.is_contradicted |= votes.verdict != preference.verdict
+        votes.confidences.append(preference.confidence)
+        votes.orders.add(preference.chosen_first)
 
     def of(self, row: LabeledRow, group: str) -> Example | None:
-        """The pair that the row speaks of, if rows agree on it and it was not told before."""
-        told = self._told(row)
-        votes = None if told is None else self._votes[told.key]
-        if told is None or votes is None or votes.is_contradicted or votes.is_told:
+        """The row's pair, unless an earlier row gave it or rows disagree about it."""
+        preference = self._preference(row)
+        votes = None if preference is None else self._votes[preference.key]
+        if preference is None or votes is None or votes.is_contradicted or votes.is_given:
             return None
-        votes.is_told = True
+        votes.is_given = True
         pair = {
-            "prompt": told.prompt,
-            "chosen": told.chosen,
-            "rejected": told.rejected,
+            "prompt": preference.prompt,
+            "chosen": preference.chosen,
+            "rejected": preference.rejected,
             "weight": fmean(votes.confidences),
             "group": group,
             "id": row.id,
         }
-        return pair | ({"chosen_first": told.chosen_first} if len(votes.orders) == 1 else {})
+        return pair | ({"chosen_first": preference.chosen_first} if len(votes.orders) == 1 else {})
 
-    def _told(self, row: LabeledRow) -> _Told | None:
-        """What the row says; nothing where it is left out, or its texts are equal or empty."""
+    def _preference(self, row: LabeledRow) -> _Preference | None:
+        """The row's preference; None if the request leaves the row out, or its texts are equal or empty."""
         fields: Fields = orjson.loads(row.data)
         chosen = self._selection.of(row, fields)
         first, second = (as_text(fields[name]) for name in (self._relation.first, self._relation.second))
@@ -108,14 +108,14 @@ class Pairs:
             return None
         is_first = chosen.label == self._positive
         if not is_first and not self._is_binary:
-            return None  # of several other labels none says that `second` is better
+            return None  # with more than two labels, no other label means that `second` is better
         better, worse = (first, second) if is_first else (second, first)
         prompt = _prompt([as_text(fields[name]) for name in names_of(self._relation.group)])
-        return _Told(prompt, better, worse, chosen.confidence, is_first) if better and worse else None
+        return _Preference(prompt, better, worse, chosen.confidence, is_first) if better and worse else None
 
 
 def _prompt(values: Sequence[str]) -> str:
-    """What stands in front of both texts: the columns that things are compared within, a line each."""
+    """The text before both candidates: the relation's `group` columns, one line each."""
     return "".join(f"{value}\n" for value in values)
 
 

@@ -1,4 +1,4 @@
-"""What a user asks a training for, checked field by field."""
+"""The request for a training: its fields, their limits, and an error for each field at fault."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -12,7 +12,7 @@ from service.jobs.checks.plain_words import sentence, unknown_field
 from service.records.labels import LabelStatus
 from service.strict_model import StrictModel
 
-MOST_JOBS = 100  # whose rows are trained on together
+MAX_JOBS = 100  # in one training
 WRONG = "the training cannot be made"
 
 
@@ -74,7 +74,7 @@ class RowSelection(StrictModel):
 class TrainingRequest(StrictModel):
     """A training on the labels that finished jobs have found."""
 
-    job_ids: list[str] = Field(min_length=1, max_length=MOST_JOBS, description="finished jobs whose rows are learned")
+    job_ids: list[str] = Field(min_length=1, max_length=MAX_JOBS, description="finished jobs whose rows are learned")
     kind: TrainingKind = TrainingKind.LABEL
     base: str | None = Field(
         None, description="the language model to start from, by the operator's name for it; null: the jobs' model"
@@ -111,17 +111,17 @@ def parse_request(raw: Any) -> TrainingRequest:
     except ValidationError as error:
         faults = []
         for found in error.errors(include_url=False, include_input=False):
-            told = sentence(found["type"], found["msg"], found.get("ctx", {}))
+            message = sentence(found["type"], found["msg"], found.get("ctx", {}))
             if found["type"] == "extra_forbidden":
-                told = unknown_field(found["loc"], TrainingRequest)
-            faults.append(_fault(told, found["loc"]))
+                message = unknown_field(found["loc"], TrainingRequest)
+            faults.append(_fault(message, found["loc"]))
         raise InvalidConfig(WRONG, list(dict.fromkeys(faults))) from error
 
 
-def _fault(told: str, location: Sequence[str | int]) -> Fault:
-    """The fault under its field; what speaks of several fields at once begins with the one to change."""
+def _fault(message: str, location: Sequence[str | int]) -> Fault:
+    """The fault with its field. A message about several fields begins with the name of the one to change."""
     field = ".".join(map(str, location))
-    named, colon, rest = told.partition(": ")
+    named, colon, rest = message.partition(": ")
     if not field and colon and named in TrainingRequest.model_fields:
         return Fault(rest, field=named)
-    return Fault(told, field=field or None)
+    return Fault(message, field=field or None)

@@ -1,4 +1,4 @@
-"""Writes the rows of finished jobs as examples, related rows in one group."""
+"""Writes the rows of finished jobs into the file of examples that a training reads; related rows share a group."""
 
 import json
 from collections import Counter
@@ -26,17 +26,17 @@ EXAMPLES = "examples.jsonl"
 
 @dataclass(slots=True)
 class Written:
-    """What was written of a training's rows, counted as it goes."""
+    """Counts of the examples written so far."""
 
     rows: int = 0
     characters: int = 0  # of prompts and texts
     without_gold: int = 0
-    left_out: int = 0  # rows of the jobs that taught nothing
+    left_out: int = 0  # rows of the jobs that became no example
     contradicted: int = 0  # pairs whose rows prefer different texts
     groups: Counter[str] = field(default_factory=Counter)
 
     def add(self, example: Example) -> None:
-        """Count the next one."""
+        """Count an example."""
         self.rows += 1
         self.characters += sum(len(str(example.get(name, ""))) for name in ("prompt", "label", "chosen", "rejected"))
         self.without_gold += "gold" not in example
@@ -44,9 +44,9 @@ class Written:
 
 
 async def write_rows(store: ProjectStore, request: TrainingRequest, jobs: Sequence[Job], folder: Path) -> Written:
-    """Write the examples into the folder. Raises InvalidConfig where they do not make a training.
+    """Write the examples into the folder. Raises InvalidConfig if nothing can be trained on them.
 
-    The rows are read twice, a bounded number at a time: once to find which belong together, once to be written.
+    Reads the rows twice, in batches: the first pass finds related rows, the second writes examples.
     """
     written = Written()
     with (folder / EXAMPLES).open("w", encoding="utf-8") as file:
@@ -64,19 +64,19 @@ async def _write_job(
     related = RelatedRows(job.config.task.relations)
     pairs = _pairs(request, job)
 
-    def look_at(rows: Sequence[LabeledRow]) -> None:
+    def collect(rows: Sequence[LabeledRow]) -> None:
         for row in rows:
             related.add(orjson.loads(row.data), row.id)
             if pairs is not None:
                 pairs.add(row)
 
-    await _each_batch(store, job, look_at)
+    await _each_batch(store, job, collect)
     groups = await to_thread.run_sync(related.groups)
-    made = LabelExamples(job.config.task, request.rows) if pairs is None else pairs
+    examples = LabelExamples(job.config.task, request.rows) if pairs is None else pairs
 
     def write(rows: Sequence[LabeledRow]) -> None:
         for row in rows:
-            example = made.of(row, f"{number}:{groups[row.state.position]}")
+            example = examples.of(row, f"{number}:{groups[row.state.position]}")
             if example is None:
                 written.left_out += 1
             else:
@@ -102,20 +102,20 @@ async def _each_batch(store: ProjectStore, job: Job, work: Callable[[Sequence[La
 
 
 def _faults(request: TrainingRequest, written: Written) -> list[Fault]:
-    """What keeps these rows from making a training."""
+    """The reasons why these rows cannot be trained on."""
     if not written.rows:
-        told = "no rows are left to learn from: lower rows.min_confidence, or let more rows.statuses in"
-        return [Fault(told, field="rows")]
+        message = "no rows are left to learn from: lower rows.min_confidence, or let more rows.statuses in"
+        return [Fault(message, field="rows")]
     faults = []
     gold = [control for control in request.controls if control in GOLD_CONTROLS]
     if gold and written.without_gold:
-        told = f"{gold[0]} needs a gold label for every row; {written.without_gold} of {written.rows} rows have none"
-        faults.append(Fault(told, field="controls"))
+        message = f"{gold[0]} needs a gold label for every row; {written.without_gold} of {written.rows} rows have none"
+        faults.append(Fault(message, field="controls"))
     share, smallest = request.rows.holdout, min(written.groups.values())
     if share > 0 and (smallest > round(share * written.rows) or smallest == written.rows):
-        told = (
+        message = (
             f"no group of related rows fits into {share:g} of {written.rows} rows: the smallest has {smallest}; "
             "give a larger share, or 0 to hold out nothing"
         )
-        faults.append(Fault(told, field="rows.holdout"))
+        faults.append(Fault(message, field="rows.holdout"))
     return faults

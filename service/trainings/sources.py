@@ -1,4 +1,4 @@
-"""The jobs that a training learns from: found, and fit to be learned from together."""
+"""Reads the jobs that a training learns from, and checks that one training can use them together."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +11,7 @@ from service.records.jobs import Job, JobStatus
 from service.trainings.pairs import comparison_of
 from service.trainings.request import WRONG, TrainingKind, TrainingRequest
 
-_SHARED = ("labels", "template", "separator")  # of the tasks of jobs whose rows are learned together
+_SHARED = ("labels", "template", "separator")  # fields of the task in which all jobs must agree
 _SHOWN_CHARACTERS = 60
 
 
@@ -26,14 +26,14 @@ async def read_sources(store: ProjectStore, request: TrainingRequest) -> list[Jo
         else:
             jobs.append(found)
     if not faults:
-        faults = list(_differences(jobs)) if request.kind is TrainingKind.LABEL else list(_lacking(jobs))
+        faults = list(_differences(jobs)) if request.kind is TrainingKind.LABEL else list(_without_comparisons(jobs))
     if faults:
         raise InvalidConfig(WRONG, faults)
     return jobs
 
 
 async def _source(store: ProjectStore, request: TrainingRequest, job_id: JobId) -> Job | str:
-    """The job, or what is wrong with it."""
+    """The job, or the reason why a training cannot use it."""
     try:
         async with store.project_unit() as unit:
             job = await unit.jobs.get(job_id)
@@ -51,21 +51,22 @@ async def _source(store: ProjectStore, request: TrainingRequest, job_id: JobId) 
 
 
 def _differences(jobs: Sequence[Job]) -> Iterator[Fault]:
-    """What jobs have unlike whose rows are to be learned together."""
+    """A fault for every shared field in which a job differs from the first one."""
     first, *others = jobs
     for number, job in enumerate(others, 1):
         for name in _SHARED:
             own, wanted = getattr(job.config.task, name), getattr(first.config.task, name)
             if own != wanted:
-                told = f"its task.{name} is {_shown(own)}, that of job {first.id} is {_shown(wanted)}"
+                difference = f"its task.{name} is {_shown(own)}, that of job {first.id} is {_shown(wanted)}"
                 yield Fault(
-                    f"the job {job.id} cannot be learned together with the first one: {told}; train on each by itself",
+                    f"the job {job.id} cannot be learned together with the first one: {difference}; "
+                    "train on each by itself",
                     field=f"job_ids.{number}",
                 )
 
 
-def _lacking(jobs: Sequence[Job]) -> Iterator[Fault]:
-    """Jobs that compare nothing, so that no pairs can be made of their rows."""
+def _without_comparisons(jobs: Sequence[Job]) -> Iterator[Fault]:
+    """A fault for every job without comparisons, whose rows make no pairs."""
     for number, job in enumerate(jobs):
         if comparison_of(job.config.task) is None:
             yield Fault(

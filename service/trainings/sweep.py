@@ -1,4 +1,4 @@
-"""Removes files that no training names any more, wherever an end half-way has left them."""
+"""Removes artifacts that no training refers to, such as files that a crash left behind."""
 
 from collections.abc import Mapping
 
@@ -10,10 +10,10 @@ Unnamed = frozenset[tuple[JobId, str]]
 
 
 class ArtifactSweep:
-    """Looks every now and then; what it finds unnamed twice in a row is removed.
+    """Removes an artifact that two runs in a row found without a reference.
 
-    So a training whose files are stored already, and whose row is not yet, has the time between two looks. Files of a
-    training that has not ended are left alone: a worker may be about to name them.
+    A new training stores its files before its row; the time between two runs lets it store the row. The sweep spares
+    files of a training that has not ended, since a worker may be about to refer to them.
     """
 
     def __init__(self, store: Store, artifacts: Artifacts) -> None:
@@ -22,16 +22,16 @@ class ArtifactSweep:
         self._seen: Unnamed = frozenset()
 
     async def turn(self) -> int:
-        """Look once; how many artifacts were removed. Raises ArtifactsUnavailable and StorageUnavailable."""
+        """Run once; returns how many artifacts it removed. Raises ArtifactsUnavailable and StorageUnavailable."""
         stored = await self._artifacts.stored()
-        async with self._store.upkeep() as unit:
+        async with self._store.maintenance_unit() as unit:
             named = await unit.named_artifacts(stored.keys())
         unnamed = _unnamed(stored, named)
-        gone = unnamed & self._seen
-        for owner, sha256 in sorted(gone):
+        removable = unnamed & self._seen
+        for owner, sha256 in sorted(removable):
             await self._artifacts.remove(owner, sha256)
-        self._seen = unnamed - gone
-        return len(gone)
+        self._seen = unnamed - removable
+        return len(removable)
 
 
 def _unnamed(stored: Mapping[JobId, frozenset[str]], named: Mapping[JobId, frozenset[str] | None]) -> Unnamed:

@@ -33,7 +33,7 @@ async def create_webhook(
 async def list_webhooks(store: ProjectStore) -> list[Webhook]:
     """The project's webhooks, oldest first."""
     async with store.project_unit() as unit:
-        return await unit.webhooks.listed()
+        return await unit.webhooks.list_all()
 
 
 async def read_webhook(store: ProjectStore, webhook_id: WebhookId) -> Webhook:

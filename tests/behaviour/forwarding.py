@@ -10,7 +10,7 @@ class ForwardingStore:
         self._store = store
         self.project_unit = store.project_unit
         self.access_unit = store.access_unit
-        self.upkeep = store.upkeep
+        self.maintenance_unit = store.maintenance_unit
         self.wait_for_work = store.wait_for_work
         self.follow_events = store.follow_events
         self.load = store.load

@@ -47,7 +47,7 @@ async def test_a_job_about_to_be_stored_is_not_counted_against_itself(projects: 
     async with projects.project_unit(BIRDS) as unit:
         job_id = await added(unit)
         own = (await unit.jobs.get(job_id)).dataset_id
-        found = await unit.account.usage(besides=own)
+        found = await unit.account.usage(excluding=own)
         assert (found.rows, found.bytes) == (0, 0)
         assert (await unit.account.usage()).rows == 2
 

@@ -284,9 +284,9 @@ async def test_who_waits_for_work_is_woken_when_some_is_queued(store: Store) -> 
 
 async def test_who_waits_for_events_is_woken_by_one(store: Store) -> None:
     job_id = await queued(store)
-    with store.follow_events(job_id) as news:
-        await news.wait(0.01)
-        waiting = asyncio.create_task(news.wait(60.0))
+    with store.follow_events(job_id) as subscription:
+        await subscription.wait(0.01)
+        waiting = asyncio.create_task(subscription.wait(60.0))
         await asyncio.sleep(0)
         await cancel(store, job_id)
         await asyncio.wait_for(waiting, 30.0)
@@ -303,8 +303,8 @@ async def test_an_event_between_a_look_at_the_log_and_the_wait_is_not_missed(sto
 
 async def test_waits_end_with_their_time_out(store: Store) -> None:
     await asyncio.wait_for(store.wait_for_work(0.01), 30.0)
-    with store.follow_events(JobId("job_unknown")) as news:
-        await asyncio.wait_for(news.wait(0.01), 30.0)
+    with store.follow_events(JobId("job_unknown")) as subscription:
+        await asyncio.wait_for(subscription.wait(0.01), 30.0)
 
 
 async def test_a_store_that_is_ready_answers_a_ping(store: Store) -> None:

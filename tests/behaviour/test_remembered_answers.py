@@ -113,11 +113,11 @@ async def test_the_oldest_answers_are_dropped_first_and_a_few_at_a_time(store: S
     for number in (5, 3, 9, 1, 7):
         await record(store, shard, some(number))
     async with store.worker_unit() as unit:
-        assert await unit.answers.last_beyond(5) is None
-        last = await unit.answers.last_beyond(2)
+        assert await unit.answers.last_to_evict(5) is None
+        last = await unit.answers.last_to_evict(2)
         assert last is not None
-        assert [await unit.answers.forget(last, at_most=2) for _ in range(3)] == [2, 1, 0]
-        assert await unit.answers.last_beyond(2) is None
+        assert [await unit.answers.evict(last, at_most=2) for _ in range(3)] == [2, 1, 0]
+        assert await unit.answers.last_to_evict(2) is None
     assert await recall(store, *range(10)) == some(1, 7)
 
 
@@ -191,7 +191,7 @@ async def test_a_worker_that_is_to_remember_nothing_asks_everything_again(store:
         asked.append(scorer.asked)
     assert asked[0] == asked[1] != []
     async with store.worker_unit() as unit:
-        assert await unit.answers.last_beyond(0) is None
+        assert await unit.answers.last_to_evict(0) is None
 
 
 async def test_a_run_looks_no_prompt_up_twice(store: Store) -> None:

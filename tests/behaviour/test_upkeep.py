@@ -11,7 +11,7 @@ from service.jobs import retention
 from service.jobs.listing import list_events, list_jobs
 from service.jobs.reporting.report import report
 from service.jobs.retention import tidy
-from service.lifecycle import LASTING_EVENTS
+from service.lifecycle import RETAINED_EVENTS
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER, AuditAction, AuditEntry
 from service.records.jobs import JobStatus
@@ -93,7 +93,7 @@ async def test_the_log_of_a_job_that_ended_long_ago_is_shortened_and_its_report_
     assert removed == {"events": len(whole) - len(left)}
     assert [event.type for event in left] == ["job.created", "shard.finished", "job.succeeded"]
     assert [(event.sequence, event.data) for event in left] == [
-        (event.sequence, event.data) for event in whole if event.type in LASTING_EVENTS
+        (event.sequence, event.data) for event in whole if event.type in RETAINED_EVENTS
     ]
     after = await report(aging.project_store, job_id)
     assert (after.search, after.verdict, after.reasons, after.cost) == (

@@ -40,7 +40,7 @@ async def test_an_endpoint_is_kept_as_it_was_made(store: Store) -> None:
     assert await told(store, webhook) == webhook
     assert webhook.secret not in repr(webhook)
     async with store.project_unit(LOCAL_CALLER) as unit:
-        assert await unit.webhooks.listed() == [webhook]
+        assert await unit.webhooks.list_all() == [webhook]
 
 
 async def test_a_disabled_endpoint_is_sent_nothing_until_it_is_enabled(store: Store) -> None:

@@ -96,7 +96,7 @@ async def test_nothing_beyond_retention_is_left_in_any_table(aging: Aging, opera
 
 
 async def test_every_table_that_tells_a_time_is_limited_or_goes_with_its_job(aging: Aging) -> None:
-    """A table that is added later belongs to a job, or is spoken of in `upkeep`, or stands in the list above."""
+    """A new table belongs to a job, has a retention period, or is in the list above."""
     limited = {"idempotency_keys", "project_tokens", "audit_log", "jobs", "datasets", "events", "checkpoints"}
     limited |= {"webhook_deliveries", "webhook_attempts"}
     timed = {t.name for t in metadata.sorted_tables if any(isinstance(c.type, DateTime | Date) for c in t.columns)}
@@ -154,12 +154,12 @@ async def test_one_maintainer_is_elected_at_a_time_and_one_that_dies_is_replaced
 ) -> None:
     with pytest.raises(StorageUnavailable):
         await die_elected(postgres_store, operator)
-    async with postgres_store.upkeep() as successor:
+    async with postgres_store.maintenance_unit() as successor:
         assert await successor.is_elected()
 
 
 async def die_elected(store: PostgresStore, operator: asyncpg.Connection) -> None:
-    async with store.upkeep() as first, store.upkeep() as second:
+    async with store.maintenance_unit() as first, store.maintenance_unit() as second:
         assert await first.is_elected()
         assert not await second.is_elected()
         await operator.execute(
@@ -172,7 +172,7 @@ async def die_elected(store: PostgresStore, operator: asyncpg.Connection) -> Non
 async def test_who_is_not_elected_removes_nothing(aging: Aging) -> None:
     job_id = await full_life(postgres(aging))
     await aging.let_pass(3650 * DAY)
-    async with aging.store.upkeep() as other:
+    async with aging.store.maintenance_unit() as other:
         assert await other.is_elected()
         assert (await tidy(aging.store, kept(jobs=DAY))).removed == {}
     assert await event_types(aging.store, job_id) != []
@@ -184,7 +184,7 @@ async def test_half_erased_jobs_are_seen_by_nobody_and_erased_by_the_next(
     monkeypatch.setattr(retention, "CHUNK_ROWS", 1)
     job_id = await full_life(postgres(aging))
     await aging.let_pass(8 * DAY)
-    async with aging.store.upkeep() as unit:
+    async with aging.store.maintenance_unit() as unit:
         await unit.retire_jobs(7 * DAY, at_most=9)
         await unit.erase_retired_jobs(at_most=1)
     assert len((await contents(operator))["label_states"]) == 1
@@ -205,14 +205,14 @@ async def test_half_erased_jobs_are_seen_by_nobody_and_erased_by_the_next(
 
 @asynccontextmanager
 async def shortening(store: PostgresStore, _old: JobId) -> AsyncIterator[None]:
-    async with store.upkeep() as unit:
+    async with store.maintenance_unit() as unit:
         assert (await unit.shorten_event_logs(DAY, at_most=3)).removed
         yield
 
 
 @asynccontextmanager
 async def retiring(store: PostgresStore, _old: JobId) -> AsyncIterator[None]:
-    async with store.upkeep() as unit:
+    async with store.maintenance_unit() as unit:
         assert (await unit.retire_jobs(DAY, at_most=9)).removed
         yield
 
@@ -221,7 +221,7 @@ async def retiring(store: PostgresStore, _old: JobId) -> AsyncIterator[None]:
 async def erasing(store: PostgresStore, old: JobId) -> AsyncIterator[None]:
     async with retiring(store, old):
         pass
-    async with store.upkeep() as unit:
+    async with store.maintenance_unit() as unit:
         while not (await unit.erase_retired_jobs(at_most=3)).is_done:
             pass
         yield

@@ -124,7 +124,7 @@ async def test_what_people_have_paused_goes_on_under_the_release_before_and_what
     await claimed(store)
     for job_id in (begun, waiting):
         await put_on_hold(store, job_id)
-    async with store.upkeep() as unit:
+    async with store.maintenance_unit() as unit:
         await unit.retire_jobs(timedelta(), at_most=9)
     await store.close()
     await downgrade(own_database_url, "8c1f0b7e52aa")

@@ -32,8 +32,8 @@ async def test_a_server_that_cannot_be_reached_is_an_outage() -> None:
     with pytest.raises(StorageUnavailable, match="cannot be reached"):
         await store.ping()
     await asyncio.wait_for(store.wait_for_work(0.01), PATIENCE_SECONDS)
-    with store.follow_events(JobId("job_0")) as news:
-        await asyncio.wait_for(news.wait(0.01), PATIENCE_SECONDS)
+    with store.follow_events(JobId("job_0")) as subscription:
+        await asyncio.wait_for(subscription.wait(0.01), PATIENCE_SECONDS)
     await store.close()
 
 
@@ -88,9 +88,9 @@ async def test_the_store_recovers_by_itself(postgres_store: PostgresStore, opera
     assert await claim(postgres_store) is not None
     job_id = await queued(postgres_store)
     await asyncio.wait_for(postgres_store.wait_for_work(60.0), PATIENCE_SECONDS)
-    with postgres_store.follow_events(job_id) as news:
+    with postgres_store.follow_events(job_id) as subscription:
         await cancel(postgres_store, job_id)
-        await asyncio.wait_for(news.wait(60.0), PATIENCE_SECONDS)
+        await asyncio.wait_for(subscription.wait(60.0), PATIENCE_SECONDS)
     assert "job.cancelled" in await event_types(postgres_store, job_id)
 
 

@@ -37,7 +37,7 @@ async def is_waiting_for_its_client(observer: Any, process: int) -> bool:
 
 
 async def ended(store: PostgresStore, age: timedelta = timedelta(0)) -> int:
-    async with store.upkeep() as unit:
+    async with store.maintenance_unit() as unit:
         return await unit.end_stalled_transactions(age)
 
 

@@ -22,18 +22,18 @@ from service.lifecycle import (
     settle,
 )
 from service.lifecycle.events import (
-    CancelAsked,
+    CancelRequested,
     Claimed,
     Crashed,
-    DeleteAsked,
-    Found,
-    GivenBack,
+    DeleteRequested,
     JobEvent,
-    Lacked,
-    LookedInVain,
-    PauseAsked,
+    PauseRequested,
+    Released,
     Renewed,
-    ResumeAsked,
+    ResourceMissing,
+    ResumeRequested,
+    RetryFailed,
+    RetrySucceeded,
     Saved,
     WorkEvent,
     ended,
@@ -100,7 +100,7 @@ class Model:
         """The job and shard that the next worker gets."""
         while (found := self._first()) is not None:
             job, shard = found
-            changes = self._happen(job, shard, Claimed(worker_id=worker, lease_seconds=LONG_SECONDS))
+            changes = self._apply_event(job, shard, Claimed(worker_id=worker, lease_seconds=LONG_SECONDS))
             if changes.is_claimed:
                 return job, job.shards[shard.number]
         return None
@@ -130,44 +130,44 @@ class Model:
 
     def release(self, lease: Lease, *, crashed: bool) -> None:
         """Give the shard back. Raises LeaseLost."""
-        self._under(lease, Crashed() if crashed else GivenBack())
+        self._under(lease, Crashed() if crashed else Released())
 
     def pause(self, lease: Lease, reason: PauseReason, *, tried: bool, wait_seconds: float) -> None:
         """Something is missing; `tried` says that the worker looked whether it is there again. Raises LeaseLost."""
-        kind, backoff = LookedInVain if tried else Lacked, Backoff(wait_seconds, wait_seconds)
+        kind, backoff = RetryFailed if tried else ResourceMissing, Backoff(wait_seconds, wait_seconds)
         self._under(lease, kind(reason=reason, message="away", backoff=backoff))
 
     def resume(self, lease: Lease) -> None:
         """What was missing is there again. Raises LeaseLost."""
-        self._under(lease, Found())
+        self._under(lease, RetrySucceeded())
 
     def hold(self, job: ModelJob) -> None:
         """Somebody wants the job to wait. Raises JobFinished."""
-        self._asked(job, PauseAsked())
+        self._asked(job, PauseRequested())
 
     def let_go(self, job: ModelJob) -> None:
         """Somebody wants the job to go on. Raises JobFinished."""
-        self._asked(job, ResumeAsked())
+        self._asked(job, ResumeRequested())
 
     def cancel(self, job: ModelJob) -> None:
         """Somebody wants the job to stop. Raises JobFinished."""
-        self._asked(job, CancelAsked())
+        self._asked(job, CancelRequested())
 
     def delete(self, job: ModelJob) -> None:
         """Nothing is left of it. Raises WrongState."""
-        self._asked(job, DeleteAsked())
+        self._asked(job, DeleteRequested())
         del self.jobs[job.id]
 
     def _under(self, lease: Lease, event: WorkEvent) -> Changes:
         job = self._held(lease)
-        return self._happen(job, job.shards[lease.number], event)
+        return self._apply_event(job, job.shards[lease.number], event)
 
     def _held(self, lease: Lease) -> ModelJob:
         if not self.holds(lease):
             raise LeaseLost("the shard is another's, or nobody's")
         return self.jobs[lease.job_id]
 
-    def _happen(self, job: ModelJob, shard: WorkState, event: WorkEvent) -> Changes:
+    def _apply_event(self, job: ModelJob, shard: WorkState, event: WorkEvent) -> Changes:
         changes = decide(job.state, shard, event, now=self.now, max_crashes=MAX_CRASHES)
         self._apply(job, changes)
         return changes

@@ -8,7 +8,8 @@ from tests.mutations.mutation import Mutation
 from tests.mutations.training import TRAINING
 
 FENCE = (
-    "        stands(work_items, lease.epoch, WorkStatus.RUNNING),\n        work_items.c.worker_id == lease.worker_id,\n"
+    "        claim_is_current(work_items, lease.epoch, WorkStatus.RUNNING),\n"
+    "        work_items.c.worker_id == lease.worker_id,\n"
 )
 ANY_LEASE = ("service/storage/fence.py", FENCE, "        work_items.c.status == WorkStatus.RUNNING,\n")
 CLAIMING = "tests/behaviour/test_claiming.py"
@@ -34,7 +35,7 @@ MUTATIONS = (
     Mutation(
         "a lost lease is no reason to stop",
         "service/storage/fence.py",
-        "    query = select(*WORK_STATE).where(holds(lease)).with_for_update(key_share=True)\n",
+        "    query = select(*WORK_STATE).where(lease_is_current(lease)).with_for_update(key_share=True)\n",
         "    leased = (work_items.c.job_id == lease.job_id) & (work_items.c.number == lease.number)\n"
         "    query = select(*WORK_STATE).where(leased).with_for_update(key_share=True)\n",
         ("tests/behaviour/test_lease_fence.py",),
@@ -42,7 +43,7 @@ MUTATIONS = (
     Mutation(
         "a worker that lost its lease still names what it trained",
         "service/storage/trainings.py",
-        "        await hold(self._connection, lease)\n        own = ",
+        "        await lock_lease(self._connection, lease)\n        own = ",
         "        own = ",
         ("tests/behaviour/test_lease_fence.py",),
     ),
@@ -68,15 +69,15 @@ MUTATIONS = (
     Mutation(
         "leases always count as run out",
         "service/storage/work_queue.py",
-        "(work_items.c.status == WorkStatus.RUNNING) & has_run_out(work_items)",
+        "(work_items.c.status == WorkStatus.RUNNING) & lease_expired(work_items)",
         "(work_items.c.status == WorkStatus.RUNNING)",
         (f"{CLAIMING}::test_a_shard_is_claimed_by_one_worker_only",),
     ),
     Mutation(
         "crashes are forgotten by no progress",
         "service/lifecycle/moves.py",
-        "draft.work_becomes(WorkStatus.RUNNING, crashes=0)",
-        "draft.work_becomes(WorkStatus.RUNNING)",
+        "draft.set_work_status(WorkStatus.RUNNING, crashes=0)",
+        "draft.set_work_status(WorkStatus.RUNNING)",
         (f"{CLAIMING}::test_a_shard_that_advances_between_crashes_is_never_given_up",),
     ),
     Mutation(
@@ -208,36 +209,36 @@ MUTATIONS = (
     Mutation(
         "a worker does not hear that a person has paused the job",
         "service/lifecycle/table.py",
-        "(e.Renewed,         KEEP,    KEEP,     INTERRUPT,",
-        "(e.Renewed,         KEEP,    KEEP,     KEEP,     ",
+        "(e.Renewed,         RENEW,     RENEW,     INTERRUPT,",
+        "(e.Renewed,         RENEW,     RENEW,     RENEW,    ",
         ("tests/behaviour/test_pauses_by_people.py",),
     ),
     Mutation(
         "an outage ends what a person has paused",
         "service/lifecycle/table.py",
-        "(e.LookedInVain,    SUSPEND, SUSPEND,  ASIDE,  ",
-        "(e.LookedInVain,    SUSPEND, SUSPEND,  SUSPEND,",
+        "(e.RetryFailed,     SUSPEND,   SUSPEND,   ASIDE,  ",
+        "(e.RetryFailed,     SUSPEND,   SUSPEND,   SUSPEND,",
         (f"{LIFE}::test_the_table_says_what_becomes_of_job_and_shard", "tests/behaviour/test_pauses_on_pauses.py"),
     ),
     Mutation(
         "a second shard that meets an outage makes the job wait for longer",
         "service/lifecycle/table.py",
-        "(e.Lacked,          SUSPEND, ASIDE, ",
-        "(e.Lacked,          SUSPEND, SUSPEND,",
+        "(e.ResourceMissing, SUSPEND,   ASIDE,  ",
+        "(e.ResourceMissing, SUSPEND,   SUSPEND,",
         (f"{LIFE}::test_the_table_says_what_becomes_of_job_and_shard", "tests/behaviour/test_pauses.py"),
     ),
     Mutation(
         "the anchor's end lets no other shard begin",
         "service/lifecycle/table.py",
-        "SUCCEED: Cell = (succeed, unblock, count)",
-        "SUCCEED: Cell = (succeed, count)",
+        "SUCCEED: Cell = (succeed, unblock, count_items)",
+        "SUCCEED: Cell = (succeed, count_items)",
         ("tests/behaviour/test_job_endings.py",),
     ),
     Mutation(
         "a job that is to be cancelled can be paused",
         "service/lifecycle/table.py",
-        "(e.PauseAsked,      HOLD,    HOLD,     (),        REFUSE, ",
-        "(e.PauseAsked,      HOLD,    HOLD,     (),        HOLD,   ",
+        "(e.PauseRequested,  PAUSE,     PAUSE,     (),        REFUSE, ",
+        "(e.PauseRequested,  PAUSE,     PAUSE,     (),        PAUSE,  ",
         ("tests/behaviour/test_pauses_by_people.py",),
     ),
     Mutation(

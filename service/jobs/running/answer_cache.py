@@ -46,11 +46,11 @@ class Memory:
         if self._added * _TIDY_SHARE < self.max_answers:
             return
         async with self.store.worker_unit() as unit:
-            last = await unit.answers.last_beyond(self.max_answers)
+            last = await unit.answers.last_to_evict(self.max_answers)
         forgotten = _FORGOTTEN_AT_ONCE
         while last is not None and forgotten == _FORGOTTEN_AT_ONCE:
             async with self.store.worker_unit() as unit:
-                forgotten = await unit.answers.forget(last, at_most=_FORGOTTEN_AT_ONCE)
+                forgotten = await unit.answers.evict(last, at_most=_FORGOTTEN_AT_ONCE)
         self._added = 0
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from service.identifiers import DatasetId, JobId
 from service.lifecycle import JobState, WorkState, created, decide_job
-from service.lifecycle.events import CancelAsked, JobEvent, PauseAsked, ResumeAsked
+from service.lifecycle.events import CancelRequested, JobEvent, PauseRequested, ResumeRequested
 from service.records.access import AuditEntry, Holdings
 from service.records.jobs import Event, Job, JobStatus, NewDataset, NewJob, NewRow, NewShard
 from service.records.labels import LabeledRow, LabelState
@@ -47,13 +47,13 @@ class MemoryJobs:
         return self._state.job(job_id)
 
     async def request_cancel(self, job_id: JobId) -> Job:
-        return self._happen(job_id, CancelAsked())
+        return self._apply_event(job_id, CancelRequested())
 
     async def pause(self, job_id: JobId) -> Job:
-        return self._happen(job_id, PauseAsked())
+        return self._apply_event(job_id, PauseRequested())
 
     async def resume(self, job_id: JobId) -> Job:
-        return self._happen(job_id, ResumeAsked())
+        return self._apply_event(job_id, ResumeRequested())
 
     async def columns(self, job_id: JobId) -> tuple[tuple[str, ...], str | None]:
         dataset = self._state.datasets[self._state.job(job_id).dataset_id]
@@ -66,7 +66,7 @@ class MemoryJobs:
     async def arrow_schema(self, job_id: JobId) -> bytes | None:
         return self._state.datasets[self._state.job(job_id).dataset_id].arrow_schema
 
-    def _happen(self, job_id: JobId, event: JobEvent) -> Job:
+    def _apply_event(self, job_id: JobId, event: JobEvent) -> Job:
         self._state.job(job_id)
         self._state.apply(decide_job(self._state.lives[job_id], event, now=self._state.now()))
         return self._state.job(job_id)
@@ -125,8 +125,8 @@ class MemoryAccount:
 
     async def lock(self) -> None: ...
 
-    async def usage(self, *, besides: DatasetId | None = None) -> Holdings:
-        rows = [row for name, rows in self._state.rows.items() if name != besides for row in rows]
+    async def usage(self, *, excluding: DatasetId | None = None) -> Holdings:
+        rows = [row for name, rows in self._state.rows.items() if name != excluding for row in rows]
         return Holdings(
             jobs_in_flight=sum(not life.status.is_final for life in self._state.lives.values()),
             rows=len(rows),

@@ -20,7 +20,7 @@ class MemoryStore:
     """Lives as long as the object does. Units of work wait for each other, so one must not be opened in another."""
 
     connections_in_use = max_connections = 0
-    access_unit = upkeep = follow_events = job_statistics = ping = _NOWHERE
+    access_unit = maintenance_unit = follow_events = job_statistics = ping = _NOWHERE
 
     def __init__(self, *, max_crashes: int = 5, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.state = State(now)

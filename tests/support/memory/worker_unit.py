@@ -6,7 +6,17 @@ from typing import Any
 
 from service.identifiers import DEFAULT_PROJECT, BackendId, DatasetId, JobId, Label, ProjectName, Row, WorkerId
 from service.lifecycle import Changes, WorkState, decide
-from service.lifecycle.events import Claimed, Crashed, Found, GivenBack, Renewed, Saved, WorkEvent, ended, lacking
+from service.lifecycle.events import (
+    Claimed,
+    Crashed,
+    Released,
+    Renewed,
+    RetrySucceeded,
+    Saved,
+    WorkEvent,
+    ended,
+    resource_missing,
+)
 from service.records.access import Spending
 from service.records.jobs import Backoff, ClaimedShard, JobStatus, KnownBackend, PauseReason, Progress, ShardRow
 from service.records.labels import LabelState
@@ -24,13 +34,13 @@ class MemoryWork:
 
     async def claim(self, kinds: Sequence[WorkKind], worker_id: WorkerId, lease_seconds: float) -> ClaimedWork | None:
         while (item := self._first(kinds)) is not None:
-            changes = self._happen(item, Claimed(worker_id=worker_id, lease_seconds=lease_seconds))
+            changes = self._apply_event(item, Claimed(worker_id=worker_id, lease_seconds=lease_seconds))
             if changes.is_claimed:
                 return self._claimed(self._state.items[item.job_id, item.number], changes)
         return None
 
     async def renew(self, lease: Lease, lease_seconds: float) -> bool:
-        return self._happen(self._state.held(lease), Renewed(lease_seconds=lease_seconds)).interrupts
+        return self._apply_event(self._state.held(lease), Renewed(lease_seconds=lease_seconds)).interrupts
 
     async def checkpoint(self, job_id: JobId, number: int) -> bytes | None:
         record = self._state.shards.get((job_id, number))
@@ -40,7 +50,7 @@ class MemoryWork:
         item, before = self._state.held(lease), await self.checkpoint(lease.job_id, lease.number)
         self._state.put_record(lease, checkpoint=checkpoint)
         progress = asdict(self._state.job(lease.job_id).progress)
-        self._happen(item, Saved(advanced=before != checkpoint, progress=progress))
+        self._apply_event(item, Saved(advanced=before != checkpoint, progress=progress))
 
     async def finish(
         self,
@@ -50,12 +60,12 @@ class MemoryWork:
         error: Mapping[str, Any] | None = None,
         summary: Mapping[str, Any] | None = None,
     ) -> JobStatus:
-        self._happen(self._state.held(lease), ended(status, error=error, summary=summary))
+        self._apply_event(self._state.held(lease), ended(status, error=error, summary=summary))
         return self._state.lives[lease.job_id].status
 
     async def release(self, lease: Lease, *, delay_seconds: float = 0.0, crashed: bool = False) -> None:
-        kind = Crashed if crashed else GivenBack
-        self._happen(self._state.held(lease), kind(delay_seconds=delay_seconds))
+        kind = Crashed if crashed else Released
+        self._apply_event(self._state.held(lease), kind(delay_seconds=delay_seconds))
 
     async def pause(
         self,
@@ -67,17 +77,17 @@ class MemoryWork:
         backoff: Backoff,
         at_least_seconds: float,
     ) -> None:
-        event = lacking(reason, message, tried=tried, backoff=backoff, at_least_seconds=at_least_seconds)
-        self._happen(self._state.held(lease), event)
+        event = resource_missing(reason, message, tried=tried, backoff=backoff, at_least_seconds=at_least_seconds)
+        self._apply_event(self._state.held(lease), event)
 
     async def resume(self, lease: Lease) -> None:
-        self._happen(self._state.held(lease), Found())
+        self._apply_event(self._state.held(lease), RetrySucceeded())
 
     async def warn(self, lease: Lease, warning: str) -> None:
         job = self._state.jobs[self._state.held(lease).job_id]
         self._state.jobs[job.id] = replace(job, warnings=(*job.warnings, warning))
 
-    def _happen(self, item: WorkState, event: WorkEvent) -> Changes:
+    def _apply_event(self, item: WorkState, event: WorkEvent) -> Changes:
         job = self._state.lives[item.job_id]
         changes = decide(job, item, event, now=self._state.now(), max_crashes=self._max_crashes)
         self._state.apply(changes)
@@ -231,7 +241,7 @@ class MemoryAnswers:
             self._state.answers.setdefault((backend_id, key), found)
         return await self.recall(backend_id, answers)
 
-    async def last_beyond(self, max_answers: int) -> None:
+    async def last_to_evict(self, max_answers: int) -> None:
         """Nothing is forgotten."""
 
 

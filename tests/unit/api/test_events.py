@@ -101,7 +101,7 @@ async def test_who_comes_back_after_the_log_was_shortened_gets_what_is_left_and_
     service: Service, last_seen: str
 ) -> None:
     job = await service.labelled()
-    async with service.store.upkeep() as unit:
+    async with service.store.maintenance_unit() as unit:
         await unit.shorten_event_logs(timedelta(), at_most=1000)
     headers = {"Accept": "text/event-stream", "Last-Event-ID": last_seen}
     found = parsed((await service.client.get(job["links"]["events"], headers=headers)).text)

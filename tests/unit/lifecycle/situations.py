@@ -34,20 +34,20 @@ WORK_EVENTS: dict[str, e.WorkEvent] = {
     "Claimed": e.Claimed(worker_id=ALICE, lease_seconds=60.0),
     "Renewed": e.Renewed(lease_seconds=60.0),
     "Saved": e.Saved(advanced=True, progress={}),
-    "GivenBack": e.GivenBack(),
+    "Released": e.Released(),
     "Crashed": e.Crashed(),
-    "Lacked": e.Lacked(**AWAY),
-    "LookedInVain": e.LookedInVain(**AWAY),
-    "Found": e.Found(),
+    "ResourceMissing": e.ResourceMissing(**AWAY),
+    "RetryFailed": e.RetryFailed(**AWAY),
+    "RetrySucceeded": e.RetrySucceeded(),
     "Succeeded": e.Succeeded(),
     "Failed": e.Failed(error=NO),
     "Stopped": e.Stopped(),
 }
 JOB_EVENTS: dict[str, e.JobEvent] = {
-    "PauseAsked": e.PauseAsked(),
-    "ResumeAsked": e.ResumeAsked(),
-    "CancelAsked": e.CancelAsked(),
-    "DeleteAsked": e.DeleteAsked(),
+    "PauseRequested": e.PauseRequested(),
+    "ResumeRequested": e.ResumeRequested(),
+    "CancelRequested": e.CancelRequested(),
+    "DeleteRequested": e.DeleteRequested(),
 }
 
 
@@ -63,7 +63,7 @@ def shard(status: WorkStatus = WorkStatus.RUNNING, **changes: Any) -> WorkState:
     return WorkState(**{**usual, **leased, **changes})
 
 
-def told(changes: Changes) -> str:
+def summary(changes: Changes) -> str:
     """The statuses, what becomes of the other shards, and the entries of the log, in one line."""
     found = [] if changes.work is None else [changes.work.status.value]
     found.append(changes.job.status.value)
@@ -72,8 +72,8 @@ def told(changes: Changes) -> str:
     found += ["count"] if changes.settling is not None else []
     found += ["interrupt"] if changes.interrupts else []
     found += ["wake"] if changes.wakes_workers else []
-    found += ["forgive"] if changes.of_work.get("crashes") == 0 else []
-    found += ["forget tries"] if changes.of_job.get("tries") == 0 else []
-    if (retry_at := changes.of_job.get("retry_at")) is not None:
+    found += ["reset crashes"] if changes.work_fields.get("crashes") == 0 else []
+    found += ["reset tries"] if changes.job_fields.get("tries") == 0 else []
+    if (retry_at := changes.job_fields.get("retry_at")) is not None:
         found.append(f"retry in {(retry_at - NOW).total_seconds():.0f} s")
     return " ".join([*found, *(f"+{entry.type}" for entry in changes.entries)])

@@ -15,7 +15,18 @@ from service.lifecycle.states import JOB, WORK, Standing
 from service.lifecycle.table import NEVER, REACTIONS
 from service.records.jobs import Backoff, JobStatus, PauseReason, Progress
 from service.records.work import WorkStatus
-from tests.unit.lifecycle.situations import AWAY, HOUR, JOB_EVENTS, MAX_CRASHES, NO, NOW, WORK_EVENTS, job, shard, told
+from tests.unit.lifecycle.situations import (
+    AWAY,
+    HOUR,
+    JOB_EVENTS,
+    MAX_CRASHES,
+    NO,
+    NOW,
+    WORK_EVENTS,
+    job,
+    shard,
+    summary,
+)
 
 CANCEL = [
     "cancelled running stopping cancel idle count +shard.finished",
@@ -34,14 +45,14 @@ WORK_OUTCOMES = {
         "running failed interrupt",
     ],
     "Saved": [
-        "running running forgive forget tries +job.progress",
-        "running paused forgive +job.progress",
-        "running paused forgive +job.progress",
-        "running running stopping forgive +job.progress",
-        "running cancelled stopping forgive +job.progress",
-        "running failed forgive +job.progress",
+        "running running reset crashes reset tries +job.progress",
+        "running paused reset crashes +job.progress",
+        "running paused reset crashes +job.progress",
+        "running running stopping reset crashes +job.progress",
+        "running cancelled stopping reset crashes +job.progress",
+        "running failed reset crashes +job.progress",
     ],
-    "GivenBack": [
+    "Released": [
         "queued running wake +shard.released",
         "queued paused wake",
         "queued paused wake +shard.released",
@@ -53,14 +64,14 @@ WORK_OUTCOMES = {
         "queued paused wake +shard.released",
         *CANCEL,
     ],
-    "Lacked": ["queued paused retry in 10 s +job.paused", "queued paused", "queued paused", *CANCEL],
-    "LookedInVain": [
+    "ResourceMissing": ["queued paused retry in 10 s +job.paused", "queued paused", "queued paused", *CANCEL],
+    "RetryFailed": [
         "queued paused retry in 10 s +job.paused",
         "queued paused retry in 10 s",
         "queued paused",
         *CANCEL,
     ],
-    "Found": [
+    "RetrySucceeded": [
         "running running +shard.started",
         "running running wake +job.resumed +shard.started",
         "running paused +shard.started",
@@ -92,9 +103,9 @@ WORK_OUTCOMES = {
     ],
 }
 JOB_OUTCOMES = {
-    "PauseAsked": ["paused +job.paused", "paused +job.paused", "paused", *["JobFinished"] * 3],
-    "ResumeAsked": ["running", "paused wake retry in 0 s", "running wake +job.resumed", *["JobFinished"] * 3],
-    "CancelAsked": [
+    "PauseRequested": ["paused +job.paused", "paused +job.paused", "paused", *["JobFinished"] * 3],
+    "ResumeRequested": ["running", "paused wake retry in 0 s", "running wake +job.resumed", *["JobFinished"] * 3],
+    "CancelRequested": [
         "running stopping cancel idle count +job.cancel_requested",
         "paused stopping cancel idle count +job.cancel_requested",
         "paused stopping cancel idle count +job.cancel_requested",
@@ -102,7 +113,7 @@ JOB_OUTCOMES = {
         "cancelled stopping cancel idle count",
         "JobFinished",
     ],
-    "DeleteAsked": [*["WrongState"] * 4, "cancelled stopping", "failed"],
+    "DeleteRequested": [*["WrongState"] * 4, "cancelled stopping", "failed"],
 }
 CELLS = [(name, standing) for name in (*WORK_OUTCOMES, *JOB_OUTCOMES) for standing in Standing]
 
@@ -110,7 +121,7 @@ CELLS = [(name, standing) for name in (*WORK_OUTCOMES, *JOB_OUTCOMES) for standi
 def outcome(work: Callable[[], Changes]) -> str:
     """What is done, or the name of the error."""
     try:
-        return told(work())
+        return summary(work())
     except Exception as error:  # noqa: BLE001 - the table says which
         return type(error).__name__
 
@@ -173,7 +184,7 @@ def test_a_claim_after_an_expired_lease_counts_a_crash_and_raises_the_epoch() ->
     expired: dict[str, Any] = {"status": WorkStatus.RUNNING, "lease_until": NOW - HOUR, "crashes": 0, "epoch": 4}
     claimed = reaction(WORK_EVENTS["Claimed"], **expired)
     assert claimed.is_claimed
-    assert claimed.of_work == {"epoch": 5, "crashes": 1, "lease_until": NOW + timedelta(seconds=60)}
+    assert claimed.work_fields == {"epoch": 5, "crashes": 1, "lease_until": NOW + timedelta(seconds=60)}
 
 
 @pytest.mark.parametrize("standing", [Standing.OPEN, Standing.SUSPENDED])
@@ -200,38 +211,38 @@ def test_a_paused_job_that_is_to_be_cancelled_is_not_waited_for() -> None:
     stopping = job(Standing.ON_HOLD, cancel_requested=True)
     queued = shard(WorkStatus.QUEUED)
     claimed = decide(stopping, queued, WORK_EVENTS["Claimed"], now=NOW, max_crashes=MAX_CRASHES)
-    assert told(claimed) == "cancelled paused stopping cancel idle count +shard.finished"
+    assert summary(claimed) == "cancelled paused stopping cancel idle count +shard.finished"
 
 
 def test_nothing_of_a_suspended_job_is_claimed_before_its_wait_is_over() -> None:
     waiting = job(Standing.SUSPENDED, retry_at=NOW + HOUR)
     queued = shard(WorkStatus.QUEUED)
     claimed = decide(waiting, queued, WORK_EVENTS["Claimed"], now=NOW, max_crashes=MAX_CRASHES)
-    assert (claimed.of_job, claimed.of_work, claimed.entries) == ({}, {}, ())
+    assert (claimed.job_fields, claimed.work_fields, claimed.entries) == ({}, {}, ())
 
 
 def test_the_first_claim_of_a_job_begins_it() -> None:
     queued = job(status=JobStatus.QUEUED, started_at=None)
     begun = decide(queued, shard(WorkStatus.QUEUED), WORK_EVENTS["Claimed"], now=NOW, max_crashes=MAX_CRASHES)
-    assert told(begun) == "running running +job.running +shard.started"
+    assert summary(begun) == "running running +job.running +shard.started"
     assert begun.job.started_at == NOW
 
 
 @pytest.mark.parametrize(("tries", "seconds"), [(0, 5), (1, 10), (2, 20), (3, 40), (4, 60), (50, 60)])
 def test_each_try_in_vain_makes_the_next_wait_longer_up_to_a_minute(tries: int, seconds: int) -> None:
     looked = decide(
-        job(Standing.SUSPENDED, tries=tries), shard(), e.LookedInVain(**AWAY), now=NOW, max_crashes=MAX_CRASHES
+        job(Standing.SUSPENDED, tries=tries), shard(), e.RetryFailed(**AWAY), now=NOW, max_crashes=MAX_CRASHES
     )
     assert looked.job.retry_at == NOW + timedelta(seconds=seconds)
     assert looked.job.tries == tries + 1
 
 
 def test_a_server_that_names_a_time_is_left_alone_until_then() -> None:
-    assert reaction(e.Lacked(**AWAY, at_least_seconds=300.0)).job.retry_at == NOW + timedelta(seconds=300)
+    assert reaction(e.ResourceMissing(**AWAY, at_least_seconds=300.0)).job.retry_at == NOW + timedelta(seconds=300)
 
 
 def test_another_reason_for_the_same_pause_is_news() -> None:
-    spent = e.LookedInVain(reason=PauseReason.QUOTA_EXHAUSTED, message="spent", backoff=Backoff())
+    spent = e.RetryFailed(reason=PauseReason.QUOTA_EXHAUSTED, message="spent", backoff=Backoff())
     assert [entry.type for entry in reaction(spent, Standing.SUSPENDED).entries] == ["job.paused"]
 
 
@@ -239,19 +250,19 @@ def test_another_reason_for_the_same_pause_is_news() -> None:
 def test_a_resumed_job_is_where_it_was_and_its_pause_counts_from_its_beginning_on(
     started_at: object, status: str, counted: float
 ) -> None:
-    resumed = decide_job(job(Standing.ON_HOLD, started_at=started_at), e.ResumeAsked(), now=NOW)
+    resumed = decide_job(job(Standing.ON_HOLD, started_at=started_at), e.ResumeRequested(), now=NOW)
     assert resumed.entries[0].data == {"status": status, "paused_seconds": 3600.0}
     assert (resumed.job.status, resumed.job.paused_seconds, resumed.job.error) == (status, counted, None)
     assert (resumed.job.pause_reason, resumed.job.paused_at, resumed.job.retry_at) == (None, None, None)
 
 
 def test_a_pause_on_a_pause_is_one_pause() -> None:
-    held = decide_job(job(Standing.SUSPENDED), e.PauseAsked(), now=NOW)
+    held = decide_job(job(Standing.SUSPENDED), e.PauseRequested(), now=NOW)
     assert (held.job.paused_at, held.job.retry_at, held.job.pause_reason) == (NOW - HOUR, None, PauseReason.REQUESTED)
 
 
 def test_a_shard_given_back_for_later_wakes_nobody() -> None:
-    later = reaction(e.GivenBack(delay_seconds=30.0))
+    later = reaction(e.Released(delay_seconds=30.0))
     assert later.work is not None
     assert (later.wakes_workers, later.work.run_after) == (False, NOW + timedelta(seconds=30))
 
@@ -262,13 +273,13 @@ def test_a_later_shards_end_unblocks_nothing() -> None:
 
 def test_refusals_say_whether_the_job_has_ended_or_is_about_to() -> None:
     with pytest.raises(JobFinished, match="job job_0 is being cancelled"):
-        decide_job(job(Standing.STOPPING), e.PauseAsked(), now=NOW)
+        decide_job(job(Standing.STOPPING), e.PauseRequested(), now=NOW)
     with pytest.raises(JobFinished, match="job job_0 has already ended: failed"):
-        decide_job(job(Standing.ENDED), e.CancelAsked(), now=NOW)
+        decide_job(job(Standing.ENDED), e.CancelRequested(), now=NOW)
 
 
 def test_webhooks_are_told_of_the_job_as_it_is_after_the_event() -> None:
-    [paused] = decide_job(job(), e.PauseAsked(), now=NOW).entries
+    [paused] = decide_job(job(), e.PauseRequested(), now=NOW).entries
     body = orjson.loads(paused.message or b"")
     assert (body["type"], body["data"]["status"], body["data"]["error"]["code"]) == (
         "job.paused",
@@ -301,7 +312,7 @@ def test_a_job_ends_as_its_shards_call_for(standing: Standing, counts: WorkCount
     after = settle(before, counts, settling, progress=asdict(Progress(rows=4, eta_seconds=9.0)), now=NOW)
     assert after.job.status == status
     if after.job.status is before.status:
-        assert (after.of_job, after.entries) == ({}, ())
+        assert (after.job_fields, after.entries) == ({}, ())
         return
     [ended] = after.entries
     assert (ended.type, ended.data["progress"]["eta_seconds"]) == (f"job.{status}", 0.0)
@@ -323,7 +334,7 @@ def test_a_shard_ends_in_a_final_status_only(status: WorkStatus) -> None:
         with pytest.raises(IllegalTransition):
             e.ended(status)
     else:
-        assert reaction(e.ended(status)).of_work["status"] is status
+        assert reaction(e.ended(status)).work_fields["status"] is status
 
 
 def test_a_final_status_is_left_by_nothing() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.identifiers import new_job_id, new_training_id
 from service.lifecycle import JobState
-from service.lifecycle.messages import MAX_BODY_BYTES, is_told, job_message
+from service.lifecycle.messages import MAX_BODY_BYTES, is_reported, job_message
 from service.records.jobs import JobStatus
 from service.records.work import WorkKind
 from service.webhooks.messages import trial_message
@@ -74,7 +74,7 @@ def test_half_a_character_in_an_error_does_not_keep_a_job_from_ending() -> None:
     ],
 )
 def test_progress_and_shards_are_not_told(event_type: str, told: bool) -> None:
-    assert is_told(event_type) == told
+    assert is_reported(event_type) == told
 
 
 def test_a_trial_says_that_it_is_one() -> None:

@@ -96,9 +96,9 @@ class Place:
 
     async def heard(self, training_id: JobId, kind: str) -> dict[str, Any]:
         """The first event of a kind, once it is there."""
-        with self.store.follow_events(training_id) as news:
+        with self.store.follow_events(training_id) as subscription:
             while not (found := await self.events(training_id, kind)):
-                await news.wait(5.0)
+                await subscription.wait(5.0)
         return dict(found[0].data)
 
     async def control(self, training_id: JobId, what: str) -> None:
@@ -234,9 +234,9 @@ async def test_a_process_that_dies_is_started_again_where_it_was(store: Store, t
     place = Place(store, tmp_path, "left", "once die 9", "make whole")
     training_id = await place.asked()
     worker = asyncio.create_task(place.worker().run())
-    with store.follow_events(training_id) as news:
+    with store.follow_events(training_id) as subscription:
         while (await place.training(training_id)).status != "succeeded":
-            await news.wait(5.0)
+            await subscription.wait(5.0)
     worker.cancel()
     await asyncio.gather(worker, return_exceptions=True)
     found = [event.data["found"] for event in await place.events(training_id, "training.evaluation")]
@@ -247,9 +247,9 @@ async def test_a_process_that_dies_again_and_again_is_given_up(store: Store, tmp
     place = Place(store, tmp_path, "die 9")
     training_id = await place.asked()
     worker = asyncio.create_task(place.worker().run())
-    with store.follow_events(training_id) as news:
+    with store.follow_events(training_id) as subscription:
         while not (await place.training(training_id)).status.is_final:
-            await news.wait(5.0)
+            await subscription.wait(5.0)
     worker.cancel()
     await asyncio.gather(worker, return_exceptions=True)
     error = (await place.training(training_id)).error
