@@ -15,6 +15,7 @@ labels, and labels found are shown behind the known rows only if they predict th
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -353,7 +354,8 @@ def _known_facts(problem: Problem, scores: Scores) -> SearchFacts:
         return {}
     asked = [row for row in problem.known if row in scores]
     right = sum(likeliest(scores[row]) == problem.known[row] for row in asked)
-    return {"known_rows": len(asked), "known_right": right}
+    commonest = max(Counter(problem.known[row] for row in asked).values(), default=0)
+    return {"known_rows": len(asked), "known_right": right, "known_commonest": commonest}
 
 
 def _is_found_again(state: State, labels: Labels) -> bool:
