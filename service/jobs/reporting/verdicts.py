@@ -20,6 +20,7 @@ from service.search.state.steps import StopReason
 
 IMBALANCE = 0.95  # share of the commonest label from which the rarer ones may be mistakes: suspicious
 UNCERTAIN = (0.2, 0.5)  # share of uncertain rows: suspicious from the first, hardly better than random from the second
+EXPECTED_ERRORS = 0.15  # share of wrong labels that confidence expects: one label in seven is worth a look
 CONFLICTS = 0.05  # unresolved conflicts per row above which the labels are unusable
 POLARITY_SEQUENCE_NATS = 1.5  # per short sequence: from odds of four to one the language model decides the polarity
 POLARITY_TRIAL_ERRORS = 3.0  # standard errors by which swapped labels must be learned better
@@ -63,6 +64,7 @@ class Evidence:
     job: Job
     shares: Sequence[LabelShare]
     unsure: int  # rows without a label or with a small margin
+    confidence: float | None = None  # mean over the rows that have one
     search: SearchFacts
     coherence: Coherence
     shortcuts: Sequence[Shortcut] = field(default=())
@@ -140,6 +142,14 @@ def _uncertain(evidence: Evidence) -> list[Reason]:
     if share >= UNCERTAIN[1]:
         return _unusable("uncertain", message)
     return _suspicious("uncertain", message) if share >= UNCERTAIN[0] else []
+
+
+def _expected_errors(evidence: Evidence) -> list[Reason]:
+    """Only the search by information gain calibrates its confidence, so that it tells how many labels are wrong."""
+    errors = 1 - (1.0 if evidence.confidence is None else evidence.confidence)
+    if evidence.search.gain_nats is None or errors < EXPECTED_ERRORS:
+        return []
+    return _suspicious("expected_errors", f"by their confidence {errors:.0%} of the labels are expected to be wrong")
 
 
 def _conflicts(evidence: Evidence) -> list[Reason]:
@@ -317,6 +327,7 @@ RULES: tuple[Callable[[Evidence], list[Reason]], ...] = (
     _collapse,
     _few,
     _uncertain,
+    _expected_errors,
     _conflicts,
     _known,
     _concept,

@@ -40,6 +40,7 @@ def judged(
     *rows: int,
     job: Job = JOB,
     unsure: int = 0,
+    confidence: float | None = None,
     search: SearchFacts = NO_FACTS,
     found: Coherence | None = None,
     shortcuts: Sequence[Shortcut] = (),
@@ -48,6 +49,7 @@ def judged(
         job=job,
         shares=shares(*(rows or (50, 50))),
         unsure=unsure,
+        confidence=confidence,
         search=search,
         coherence=found or coherence(job.config.search, search),
         shortcuts=shortcuts,
@@ -99,6 +101,19 @@ def test_a_job_under_way_has_too_few_rows_only_if_it_has_no_more() -> None:
 )
 def test_rows_without_a_sure_label_speak_against_the_labels(unsure: int, expected: dict[str, Verdict]) -> None:
     assert judged(unsure=unsure) == expected
+
+
+@pytest.mark.parametrize(
+    ("confidence", "gain", "codes"),
+    [(0.84, 0.5, {"expected_errors"}), (0.86, 0.5, set()), (None, 0.5, set()), (0.5, None, set())],
+    ids=["one in six", "one in seven", "no confidence", "confidence that nobody calibrates"],
+)
+def test_labels_of_which_many_are_expected_to_be_wrong_are_suspicious(
+    confidence: float | None, gain: float | None, codes: set[str]
+) -> None:
+    search = replace(NO_FACTS, gain_nats=gain, entropy_nats=0.69, sample_rows=64)
+    found = replace(UNKNOWN, gain_nats=gain, gain_share=None if gain is None else gain / 0.69)
+    assert judged(confidence=confidence, search=search, found=found) == dict.fromkeys(codes, Verdict.SUSPICIOUS)
 
 
 @pytest.mark.parametrize(
