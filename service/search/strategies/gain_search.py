@@ -278,10 +278,10 @@ def _certainty(problem: Problem, state: State, fitted: _Fitted, views: list[View
 
     The impression is no evidence where demonstrations do not bear it out, nor of a reading that was chosen against it.
     """
-    is_evidence = _gains(problem, state.starts[0]) and not state.turned
-    shares = _shares(problem, state.labels)
-    accuracy = expected_accuracy([view.scores for view in views], state.impression if is_evidence else None, shares)
-    return sharpness_for(fitted.panel.scores(fitted.told), accuracy)
+    looks = [view.scores for view in views]
+    if _gains(problem, state.starts[0]) and not state.turned:
+        looks.append(state.impression)
+    return sharpness_for(fitted.panel.scores(fitted.told), expected_accuracy(looks, _shares(problem, state.labels)))
 
 
 def _together(views: list[Scores], shares: Shares) -> Scores:
