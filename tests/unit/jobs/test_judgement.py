@@ -283,9 +283,9 @@ def test_a_weak_concept_is_told_as_a_share_of_the_most_that_can_be_gained(gain: 
     assert reason.message == f"only 29% of {whole} is explained"
 
 
-def known(right: int, rows: int, commonest: int | None = None, **facts: object) -> SearchFacts:
+def known(right: int, rows: int, commonest: int | None = None, *, sample_rows: int = 100) -> SearchFacts:
     """Facts of a search that labelled so many of the known rows rightly."""
-    return replace(SAMPLE, known_rows=rows, known_right=right, known_commonest=commonest, **facts)
+    return replace(SAMPLE, sample_rows=sample_rows, known_rows=rows, known_right=right, known_commonest=commonest)
 
 
 @pytest.mark.parametrize(
