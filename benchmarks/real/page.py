@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.real import figures, verdicts, yardsticks
+from benchmarks.real import confidences, figures, verdicts, yardsticks
 from benchmarks.real.ablations import PIECES, differences
 from benchmarks.real.cells import Measured
 from benchmarks.real.known import estimates
@@ -100,6 +100,14 @@ accuracy is at most {near} below that of calibrated gold many-shot prompting of 
 
 {table}
 {surprises}"""
+_CONFIDENCE = """
+## Is the confidence honest?
+The table has the runs of `default` and `default_known` whose cells hold their confidence; means over the runs. *`ok`*:
+runs with this verdict. *By chance*: the calibration error that the same confidences would show if each were the
+probability of a right label; {rows} rows are so few that it is not 0. *Corrected*: the root of the mean squared
+distance without the part of chance (arXiv 1909.10155), 0 where chance explains all.
+
+{table}"""
 _ABLATIONS = """
 ## What each piece is worth
 The table takes the final look of `default` and leaves out one piece, without further prompts. It gives the accuracy
@@ -155,6 +163,9 @@ def write(summary: Summary) -> str:
         parts.append(_MEASURE.format(near=NEAR, table=markdown(head, rows)))
     if found := verdicts.judged(summary.kept):
         parts.append(_verdicts(found))
+    if told := list(confidences.lines(summary.kept)):
+        table = markdown(confidences.HEAD, told)
+        parts.append(_CONFIDENCE.format(rows=summary.usual_rows, table=table))
     parts += _ablations(summary)
     if known := list(estimates(summary.kept)):
         table = markdown(("model", "task", "runs", "accuracy", "estimated", "covered", "known rows kept"), known)

@@ -53,14 +53,61 @@ def auroc(scores: Scores, gold: Mapping[Row, Label]) -> float | None:
     return (total - first * (first + 1) / 2) / (first * second)
 
 
+def confidence(labels: Labels, scores: Scores) -> float:
+    """The mean probability of the labels: the accuracy that they claim."""
+    return math.fsum(math.exp(scores[row][label]) for row, label in labels.items()) / len(labels)
+
+
 def calibration_error(labels: Labels, scores: Scores, gold: Mapping[Row, Label]) -> float:
     """Expected calibration error: how far confidence is from accuracy, the mean over rows in ten equal bins."""
+    bins = _bins([(math.exp(scores[row][label]), label == gold[row]) for row, label in labels.items()])
+    return sum(abs(sum(confidence - right for confidence, right in found)) for found in bins) / len(labels)
+
+
+def calibration_error_by_chance(labels: Labels, scores: Scores) -> float:
+    """The expected calibration error that these confidences would show if each were the probability of a right label.
+
+    Of few rows in a bin not exactly the expected number is right, so the plain error is never 0 on average.
+    """
+    bins = _bins([(math.exp(scores[row][label]), False) for row, label in labels.items()])
+    return sum(_mean_gap([confidence for confidence, _ in found]) for found in bins) / len(labels)
+
+
+def squared_calibration_error(labels: Labels, scores: Scores, gold: Mapping[Row, Label]) -> float:
+    """The mean squared distance of confidence and accuracy in ten bins of equal numbers of rows, without chance's part.
+
+    Unbiased: the variance of each bin's accuracy is subtracted (Kumar, Liang and Ma, arXiv 1909.10155), so a
+    single run's may be negative. Its root compares with the plain error.
+    """
+    told = sorted((math.exp(scores[row][label]), label == gold[row]) for row, label in labels.items())
+    bins = [told[len(told) * part // BINS : len(told) * (part + 1) // BINS] for part in range(BINS)]
+    large = [found for found in bins if len(found) > 1]
+    return sum(len(found) * _squared_gap(found) for found in large) / max(1, sum(map(len, large)))
+
+
+def _bins(told: Sequence[tuple[float, bool]]) -> list[list[tuple[float, bool]]]:
+    """Confidences, each with whether its label is right, in ten bins of equal width."""
     bins: dict[int, list[tuple[float, bool]]] = {}
-    for row, label in labels.items():
-        confidence = math.exp(scores[row][label])
-        bins.setdefault(min(BINS - 1, int(confidence * BINS)), []).append((confidence, label == gold[row]))
-    gaps = [abs(sum(confidence - right for confidence, right in found)) for found in bins.values()]
-    return sum(gaps) / len(labels)
+    for confidence, right in told:
+        bins.setdefault(min(BINS - 1, int(confidence * BINS)), []).append((confidence, right))
+    return list(bins.values())
+
+
+def _mean_gap(chances: Sequence[float]) -> float:
+    """The mean distance of a number of successes from its expectation; the distribution is Poisson's binomial."""
+    distribution = [1.0]
+    for chance in chances:
+        failing = [probability * (1 - chance) for probability in distribution]
+        distribution = [
+            fail + chance * before for fail, before in zip([*failing, 0.0], [0.0, *distribution], strict=True)
+        ]
+    return math.fsum(chance * abs(count - math.fsum(chances)) for count, chance in enumerate(distribution))
+
+
+def _squared_gap(found: Sequence[tuple[float, bool]]) -> float:
+    accuracy = statistics.fmean(right for _, right in found)
+    gap = statistics.fmean(confidence for confidence, _ in found) - accuracy
+    return gap**2 - accuracy * (1 - accuracy) / (len(found) - 1)
 
 
 def unsure(labels: Labels, scores: Scores) -> int:

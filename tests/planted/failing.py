@@ -8,7 +8,7 @@ from typing import Any
 from service.jobs.reporting.verdicts import Verdict
 from service.jobs.task.template import Template
 from tests.planted.labelling import Case
-from tests.planted.rows import TEMPLATE, Row, claims, config, drawn, truth, truth_by
+from tests.planted.rows import TEMPLATE, Row, claims, config, drawn, of_each, truth, truth_by, with_known
 from tests.planted.scorers import Belief, BelievingScorer, Concept, FailingScorer, Torn, echo, noise, one_label
 from tests.unit.jobs.sources import PretendTrainer
 
@@ -32,6 +32,7 @@ def failing() -> list[Case]:
         limited(),
         failed(),
         learned_more_slowly(),
+        contradicted(),
     )
     return [case for mode in modes for case in mode]
 
@@ -116,6 +117,20 @@ def meaningless() -> Iterator[Case]:
         yield case(f"answers by lot, {seed}", "no_concept", belief, claims(120, seed), unusable=True, seed=seed)
     belief = noise(9, 5.0)
     yield case("three labels by lot", "no_concept", belief, claims(120, 9), unusable=True, labels=THREE)
+
+
+def contradicted() -> Iterator[Case]:
+    """The language model tells rows apart by another concept than the one that the known rows have."""
+    for seed, labels in enumerate([("True", "False"), ("True", "False"), THREE]):
+        rows = claims(72, seed)
+        right = drawn(72, seed, *[1] * len(labels))
+        # Of each label as many are known as another as agree with the concept: a guess is no worse.
+        each = 4 * len(labels)
+        known = {place: (right[place] + n) % len(labels) for n, place in enumerate(of_each(right, each))}
+        belief = Concept(truth(rows, right), home=3.0)
+        told = with_known(rows, known, labels)
+        name = f"another concept, {len(labels)} labels, {seed}"
+        yield case(name, "known_rows", belief, told, unusable=True, labels=labels, known_field="sure", seed=seed)
 
 
 def shortcuts() -> Iterator[Case]:

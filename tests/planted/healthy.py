@@ -8,8 +8,8 @@ from typing import Any
 
 from service.jobs.reporting.verdicts import Verdict
 from tests.planted.labelling import Case
-from tests.planted.rows import Row, claims, config, drawn, truth, truth_by
-from tests.planted.scorers import BelievingScorer, Concept
+from tests.planted.rows import Row, claims, config, drawn, of_each, truth, truth_by, with_known
+from tests.planted.scorers import BelievingScorer, Concept, Misread
 from tests.unit.jobs.sources import PretendTrainer
 
 FOUR = ("sport", "politics", "science", "music")
@@ -17,7 +17,7 @@ FOUR = ("sport", "politics", "science", "music")
 
 def healthy() -> list[Case]:
     """All of them."""
-    return [*plain(), *related(), *comparisons(), *shapes(), *trained()]
+    return [*plain(), *related(), *comparisons(), *shapes(), *trained(), *misread()]
 
 
 def case(name: str, known: dict[str, int], rows: Sequence[Row], **changes: Any) -> Case:
@@ -51,6 +51,18 @@ def trained() -> Iterator[Case]:
         learner = BelievingScorer(Concept(known))
         healthy = case(f"strategy {search['strategy']}", known, rows, **search)
         yield replace(healthy, trainer=partial(PretendTrainer, scorer=learner))
+
+
+def misread() -> Iterator[Case]:
+    """Words taken for one another, so that no demonstration helps: the labels gain nothing, known rows prove them."""
+    for seed, labels in enumerate([("True", "False"), ("True", "False"), FOUR]):
+        rows = claims(72, seed)
+        right = drawn(72, seed, *[1] * len(labels))
+        known = {place: right[place] for place in of_each(right, 16 // len(labels))}
+        told = with_known(rows, known, labels)
+        changes = {"labels": labels, "known_field": "sure", "seed": seed}
+        healthy = case(f"words misread, {len(labels)} labels, {seed}", {}, told, **changes)
+        yield replace(healthy, scorer=partial(BelievingScorer, Misread(truth(rows, right))))
 
 
 def related() -> Iterator[Case]:

@@ -36,8 +36,9 @@ def drawn(count: int, seed: int, *weights: float) -> list[int]:
 
 
 def config(template: str = TEMPLATE, *, labels: Sequence[str] = ("True", "False"), **changes: Any) -> dict[str, Any]:
-    """A job about such rows; `relations` belong to the task, all other changes to the search."""
+    """A job about such rows; `relations` and `known_field` belong to the task, all other changes to the search."""
     task: dict[str, Any] = {"template": template, "labels": list(labels), "relations": changes.pop("relations", [])}
+    task["known_field"] = changes.pop("known_field", None)
     return {"task": task, "search": {"seed": changes.pop("seed", 0), **changes}}
 
 
@@ -50,3 +51,17 @@ def truth(rows: Sequence[Mapping[str, Any]], labels: Sequence[int], template: st
 def truth_by(rows: Sequence[Row], label_of: Callable[[int, Row], int], template: str = TEMPLATE) -> dict[str, int]:
     """The label of every row's text by its position and fields."""
     return truth(rows, [label_of(number, row) for number, row in enumerate(rows)], template)
+
+
+def with_known(rows: Sequence[Row], known: Mapping[int, int], labels: Sequence[str] = ("True", "False")) -> list[Row]:
+    """The rows with the labels that their user knows, by position, in a column of their own."""
+    return [{**row, "sure": labels[known[n]] if n in known else None} for n, row in enumerate(rows)]
+
+
+def of_each(labels: Sequence[int], count: int) -> list[int]:
+    """The first positions of each label, so many of them, label by label."""
+    return [place for label in sorted(set(labels)) for place in _places(labels, label)[:count]]
+
+
+def _places(labels: Sequence[int], label: int) -> list[int]:
+    return [place for place, own in enumerate(labels) if own == label]

@@ -76,6 +76,20 @@ class Concept:
 
 
 @dataclass(frozen=True)
+class Misread:
+    """Tells rows apart, but takes each label word for the next one, whatever demonstrations say.
+
+    So do small language models: behind gold labels with swapped words they go on reading the words as they are.
+    """
+
+    truth: Mapping[str, int]
+
+    def __call__(self, _shown: Sequence[Demonstration], query: str, classes: int) -> Sequence[float]:
+        certainty = 1.0 + 2.0 * _fraction(query)
+        return [certainty * (number == (self.truth[query] + 1) % classes) for number in range(classes)]
+
+
+@dataclass(frozen=True)
 class Torn:
     """Holds one truth by itself, and takes up a rival one as soon as demonstrations leave it a choice."""
 

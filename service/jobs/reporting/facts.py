@@ -42,6 +42,7 @@ class SearchFacts:
     impression_confirmed: bool | None = None  # whether demonstrations confirm the first impression
     known_rows: int | None = None  # known rows of the anchor predicted without showing them; null if there are none
     known_right: int | None = None  # of these, rows whose known label was the likeliest
+    known_commonest: int | None = None  # of these, rows with the commonest known label; always guessed, it hits as many
     predictability: float | None = None  # P alone, nats per row, without conflicts
     shuffled_predictability: float | None = None
     restart_utilities: list[float] = field(default_factory=list)
@@ -82,6 +83,7 @@ class Summaries:
             impression_confirmed=self.anchor.get("impression_confirmed"),
             known_rows=self.anchor.get("known_rows"),
             known_right=self.anchor.get("known_right"),
+            known_commonest=self.anchor.get("known_commonest"),
             predictability=self.anchor.get("predictability"),
             shuffled_predictability=self.anchor.get("shuffled_predictability"),
             restart_utilities=list(self.anchor.get("restart_utilities") or ()),

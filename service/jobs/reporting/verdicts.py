@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from service.jobs.reporting.coherence import Coherence
 from service.jobs.reporting.facts import SearchFacts
+from service.jobs.reporting.proportions import Proportion, known_accuracy, wilson
 from service.jobs.reporting.ranking import RankedLabelling, found_gain, words_for
 from service.jobs.reporting.shortcuts import FeatureKind, Shortcut
 from service.jobs.reporting.tally import LabelShare
@@ -19,6 +20,7 @@ from service.search.state.steps import StopReason
 
 IMBALANCE = 0.95  # share of the commonest label from which the rarer ones may be mistakes: suspicious
 UNCERTAIN = (0.2, 0.5)  # share of uncertain rows: suspicious from the first, hardly better than random from the second
+EXPECTED_ERRORS = 0.15  # share of wrong labels that confidence expects: one label in seven is worth a look
 CONFLICTS = 0.05  # unresolved conflicts per row above which the labels are unusable
 POLARITY_SEQUENCE_NATS = 1.5  # per short sequence: from odds of four to one the language model decides the polarity
 POLARITY_TRIAL_ERRORS = 3.0  # standard errors by which swapped labels must be learned better
@@ -34,6 +36,7 @@ SHORTCUT = 0.8  # above the majority, where certainty is 1: a balanced accuracy 
 TELLS_MORE_SHARE = 0.1  # of the entropy of even labels: the lead in gain that is more than chance
 AGREES_KAPPA = 0.4  # from about here agreement beyond chance is called moderate (Landis and Koch 1977)
 AGREES_ERRORS = 3.0  # standard errors of kappa (about 1 / sqrt(rows)) that exceed chance
+KNOWN_SKILL = (0.1, 0.3)  # of the way from chance to certainty on known rows: useless below the first, weak below both
 FEW_ROWS = 8  # with fewer rows, neither a single label nor the gain over chance proves anything
 
 
@@ -61,6 +64,7 @@ class Evidence:
     job: Job
     shares: Sequence[LabelShare]
     unsure: int  # rows without a label or with a small margin
+    confidence: float | None = None  # mean over the rows that have one
     search: SearchFacts
     coherence: Coherence
     shortcuts: Sequence[Shortcut] = field(default=())
@@ -140,6 +144,14 @@ def _uncertain(evidence: Evidence) -> list[Reason]:
     return _suspicious("uncertain", message) if share >= UNCERTAIN[0] else []
 
 
+def _expected_errors(evidence: Evidence) -> list[Reason]:
+    """Only the search by information gain calibrates its confidence, so that it tells how many labels are wrong."""
+    errors = 1 - (1.0 if evidence.confidence is None else evidence.confidence)
+    if evidence.search.gain_nats is None or errors < EXPECTED_ERRORS:
+        return []
+    return _suspicious("expected_errors", f"by their confidence {errors:.0%} of the labels are expected to be wrong")
+
+
 def _conflicts(evidence: Evidence) -> list[Reason]:
     progress = evidence.job.progress
     message = f"{progress.inconsistencies} relations between rows are still broken"
@@ -148,11 +160,51 @@ def _conflicts(evidence: Evidence) -> list[Reason]:
     return _suspicious("conflicts", message) if progress.inconsistencies else []
 
 
+def _known(evidence: Evidence) -> list[Reason]:
+    """Labels that miss known rows, left out of the prompts, as often as a guess does mean something else or nothing.
+
+    Nothing can be told if the known rows have so much of one label that a guess hits nearly all of them.
+    """
+    known, guess = _enough_known(evidence), _guess(evidence)
+    if known is None or wilson(1.0, known.rows)[0] <= guess:
+        return []
+    skill = (known.share - guess) / (1 - guess)
+    message = (
+        f"known rows that were left out of the prompts got their known label in {known.hits} of {known.rows} cases "
+        f"({known.lower:.0%} to {known.upper:.0%} for all rows); a guess gets {guess:.0%} of them right"
+    )
+    if skill < KNOWN_SKILL[0]:
+        return _unusable("known_rows", message)
+    return _suspicious("known_rows", message) if skill < KNOWN_SKILL[1] else []
+
+
+def _is_proven(evidence: Evidence) -> bool:
+    """Whether known rows show that the labels are right more often than a guess is."""
+    known = _enough_known(evidence)
+    return known is not None and known.lower > _guess(evidence)
+
+
+def _enough_known(evidence: Evidence) -> Proportion | None:
+    """The accuracy on known rows, if there are enough of them to judge by."""
+    known = known_accuracy(evidence.search)
+    return known if known is not None and known.rows >= FEW_ROWS else None
+
+
+def _guess(evidence: Evidence) -> float:
+    """The share of known rows that a guess gets right: the commonest known label, or any if none is commoner."""
+    facts = evidence.search
+    by_chance = 1 / max(1, len(evidence.shares))
+    return max(by_chance, (facts.known_commonest or 0) / max(1, facts.known_rows or 0))
+
+
 def _concept(evidence: Evidence) -> list[Reason]:
     """Labels that are no more coherent than the same labels in random order mean nothing.
 
-    If nearly all rows have one label, the sample has too few of the others to decide; `imbalance` covers that.
+    If nearly all rows have one label, the sample has too few of the others to decide; `imbalance` covers that. Known
+    rows say more: labels may be right and yet tell the language model nothing, if it reads their words otherwise.
     """
+    if _is_proven(evidence):
+        return []
     gain, share = evidence.coherence.gain_nats, evidence.coherence.gain_share
     rows = evidence.search.sample_rows or 0
     is_lopsided = max((found.share for found in evidence.shares), default=0.0) >= IMBALANCE
@@ -275,7 +327,9 @@ RULES: tuple[Callable[[Evidence], list[Reason]], ...] = (
     _collapse,
     _few,
     _uncertain,
+    _expected_errors,
     _conflicts,
+    _known,
     _concept,
     _polarity,
     _polarity_trial,

@@ -1,7 +1,8 @@
-"""Sharpens the pooled prediction of several views of a row, and shrinks it by their disagreement, to honest confidence.
+"""Sharpens the pooled prediction of several views, so that its probabilities are how often the labels are right.
 
 The mean of several views is right more often than each of them, but less confident than most, so it needs
-sharpening. If the views contradict one another, their mean is mostly chance, so it needs shrinking.
+sharpening: one factor for all rows (temperature scaling, arXiv 1706.04599), fitted without gold labels. If the views
+contradict one another, their mean is mostly chance; `part_left` measures that.
 """
 
 import math
@@ -11,8 +12,10 @@ from service.identifiers import Label, Row
 from service.search.predictions.prompt_tree import LogProbabilities
 from service.search.predictions.scores import Scores, normalized
 
-_FACTORS = (0.5, 4.0)  # the least and the greatest sharpness tried
+_FACTORS = (0.5, 4.0)  # the least and the greatest sharpness tried with a witness
 _STEPS = 50  # steps between them, evenly spaced in the logarithm
+_MATCHING = (0.1, 10.0)  # the least and the greatest sharpness that is to give an expected accuracy
+_HALVINGS = 30  # of the interval between them, which is then narrower than any difference in probability
 _LEAST_PART = 0.02  # kept of a mean however much the views scatter, so that its likeliest label stays the likeliest
 _SEVERAL = 1.1  # effective number of views from which their scatter can be measured
 
@@ -22,21 +25,34 @@ def sharpened(values: LogProbabilities, factor: float) -> LogProbabilities:
     return normalized(tuple(factor * value for value in values))
 
 
-def best_sharpness(scores: Scores, witness: Mapping[Row, Label], *, spread: float = math.inf) -> float:
+def sharpness_for(scores: Scores, accuracy: float) -> float:
+    """The factor with which the mean probability of the likeliest labels equals the expected accuracy."""
+    low, high = map(math.log, _MATCHING)
+    for _ in range(_HALVINGS if scores else 0):
+        middle = (low + high) / 2
+        factor = math.exp(middle)
+        said = math.fsum(math.exp(max(sharpened(values, factor))) for values in scores.values()) / len(scores)
+        low, high = (middle, high) if said < accuracy else (low, middle)
+    return math.exp((low + high) / 2)
+
+
+def best_sharpness(
+    scores: Scores, witness: Mapping[Row, Label], *, before: float = 1.0, spread: float = math.inf
+) -> float:
     """The sharpening factor with which these scores predict the labels of a witness best.
 
     The witness is a labelling that the scores do not depend on. The better the scores predict it, the
-    more confident they may be. If the witness has few rows, `spread` holds the factor near 1: it is the standard
+    more confident they may be. If the witness has few rows, `spread` holds the factor near `before`: it is the standard
     deviation of the factor's logarithm before any evidence.
     """
     rows = [row for row in witness if row in scores]
     if not rows:
-        return 1.0
+        return before
     low, high = map(math.log, _FACTORS)
     factors = [math.exp(low + (high - low) * step / _STEPS) for step in range(_STEPS + 1)]
 
     def fitted(factor: float) -> float:
-        unlikely = (math.log(factor) / spread) ** 2 / 2
+        unlikely = (math.log(factor / before) / spread) ** 2 / 2
         return math.fsum(sharpened(scores[row], factor)[witness[row]] for row in rows) - unlikely
 
     return max(factors, key=fitted)

@@ -32,9 +32,11 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Views with the calibration of their mean (nats) and the factor that sharpens it.
+    """Views with the calibration of their mean (nats) and the factors that sharpen it.
 
     The `first` members, whose mean `first_shift` calibrates, give nearly all rows the same label as all members.
+    `certainty` makes the mean a confidence; it is None in a panel that an earlier release stored. `sharpness` serves
+    `doubts`.
     """
 
     members: tuple[Member, ...]
@@ -42,6 +44,7 @@ class Panel:
     first: int
     first_shift: Shift
     sharpness: float = 1.0
+    certainty: float | None = 1.0
 
     @property
     def leading(self) -> "Panel":
@@ -63,7 +66,13 @@ class Panel:
         return replace(self, members=members, shift=none).scores(views)
 
     def confidences(self, views: Sequence[Scores]) -> dict[Row, LogProbabilities]:
-        """The pooled log-probabilities as calibrated confidence: shrunk by the views' disagreement, and sharpened."""
+        """The pooled log-probabilities, sharpened to calibrated confidence: the probability that a label is right."""
+        if self.certainty is None:
+            return self.doubts(views)
+        return {row: sharpened(values, self.certainty) for row, values in self.scores(views).items()}
+
+    def doubts(self, views: Sequence[Scores]) -> dict[Row, LogProbabilities]:
+        """The pooled log-probabilities, shrunk by the views' disagreement: small margins where others may disagree."""
         opinions = self._opinions(views)
         kept = {row: tuple(part_left(o.told, o.weights) * value for value in o.mean) for row, o in opinions.items()}
         return {row: sharpened(values, self.sharpness) for row, values in shifted(kept, self.shift).items()}
@@ -127,7 +136,10 @@ def fit(
 
 def pooled(views: Sequence[Scores], weights: Sequence[float], shares: Shares) -> dict[Row, LogProbabilities]:
     """What the views say together of the rows that any of them was asked for, calibrated to the shares."""
-    return fit([()] * len(views), views, weights, shares).scores(views)
+    members = [
+        Member((), shift_to(scores.values(), shares), weight) for scores, weight in zip(views, weights, strict=True)
+    ]
+    return _calibrated(members, views, shares)[1]
 
 
 def read_as(scores: Scores, reading: Sequence[Label]) -> Scores:

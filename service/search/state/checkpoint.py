@@ -111,7 +111,7 @@ def _panel_to_json(panel: Panel) -> dict[str, Any]:
         for m in panel.members
     ]
     rest = {"shift": list(panel.shift), "first": panel.first, "first_shift": list(panel.first_shift)}
-    return {"members": members, "sharpness": panel.sharpness, **rest}
+    return {"members": members, "sharpness": panel.sharpness, "certainty": panel.certainty, **rest}
 
 
 def _panel_from_json(values: Mapping[str, Any]) -> Panel:
@@ -125,4 +125,4 @@ def _panel_from_json(values: Mapping[str, Any]) -> Panel:
         for m in values["members"]
     )
     shift, first_shift = tuple(values["shift"]), tuple(values["first_shift"])
-    return Panel(members, shift, values["first"], first_shift, values["sharpness"])
+    return Panel(members, shift, values["first"], first_shift, values["sharpness"], values.get("certainty"))

@@ -45,6 +45,7 @@ class SearchFacts(TypedDict, total=False):
     impression_confirmed: bool  # whether demonstrations confirm the first impression
     known_rows: int  # known rows that the views predict without showing them
     known_right: int  # of these, the rows whose known label is the likeliest
+    known_commonest: int  # of these, the rows with the commonest known label
     baselines: Mapping[str, Sequence[Sequence[int]]]  # by method: pairs of row and label
     labellings: list[MeasuredLabelling]
     rows_asked_again: int  # doubtful rows of a later shard, which were scored a second time

@@ -45,7 +45,7 @@ def extended_by_panel(problem: Problem, panel: Panel, state: State) -> Step:
     leading = panel.leading
     pooled, scores, raw = leading.scores(views), leading.confidences(views), leading.uncalibrated(views)
     labels = _labels(problem, pooled, consistent=True)
-    doubtful = _doubtful(problem, labels, scores) if panel.first < len(panel.members) else []
+    doubtful = _doubtful(problem, labels, leading.doubts(views)) if panel.first < len(panel.members) else []
     if doubtful:
         others = yield from _by_members(problem, problem.panel_prefixes[panel.first :], doubtful)
         seen = [*({row: view[row] for row in doubtful} for view in views), *others]

@@ -15,11 +15,13 @@ labels, and labels found are shown behind the known rows only if they predict th
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from service.identifiers import Label, Row
 from service.search.measures.agreement import agreement, share_of_equal_labels
+from service.search.measures.expected_accuracy import expected_accuracy
 from service.search.measures.gain import gain_utility, mean_gain, view_weight
 from service.search.measures.gain_audit import audit_gain
 from service.search.measures.known_evidence import EARNED_NATS, fit_nats, part_of_other
@@ -28,7 +30,7 @@ from service.search.moves.redraw import redraw
 from service.search.moves.relabelling import cautious, counted, expected_shares, relabelled
 from service.search.predictions import panel
 from service.search.predictions.calibration import Shares, calibrated, entropy, even_shares, label_shares
-from service.search.predictions.confidence import best_sharpness
+from service.search.predictions.confidence import best_sharpness, sharpness_for
 from service.search.predictions.panel import Panel
 from service.search.predictions.scores import Scores, likeliest
 from service.search.prompting.views import View, look
@@ -49,6 +51,7 @@ CONFIRMED_SHARE = 0.1  # of the entropy: an impression whose labels gain more is
 DECISIVE_SHARE = 0.3  # of the entropy: by so much a labelling that contradicts the impression must gain more
 SWEEPS = 3  # of each start, at most
 BORNE_OUT_NATS = 2.0  # by which known labels must be likelier than by chance, to bear the labels out
+KNOWN_SHARPNESS = 2.0  # of an impression, before known rows have told: about that of several tasks with gold labels
 KNOWN_SPREAD = math.log(2)  # of the sharpness before known rows have told: a factor of two is nothing strange
 LEAST_HEEDED = 0.05  # part of a mean, below which views would change nothing
 _ROUNDING_NATS = 1e-6
@@ -211,16 +214,18 @@ def _finished(problem: Problem, state: State, labels: Labels, views: list[View],
     """The labels that all views give together; those of the impression stay where there are no views."""
     if views:
         fitted = _fitted(problem, labels, views, state.impression, part)
-        sharpness = _sharpness(problem, state, labels, views)
+        sharpness, certainty = _sharpness(problem, state, labels, views), _certainty(problem, state, fitted, views)
     else:
         told: list[Scores] = [state.impression]
         own = panel.fit([()], told, [1.0], expected_shares(problem, even_shares(problem.classes)))
-        fitted, sharpness = _Fitted(own, told, own.scores(told)), 1.0
+        fitted, sharpness, certainty = _Fitted(own, told, own.scores(told)), 1.0, 1.0
     if problem.known:
         measured = state.starts[1].scores if part and _is_swept(problem, state) else fitted.scores
         fitted = replace(fitted, scores={**fitted.scores, **{row: measured[row] for row in problem.known}})
         sharpness = best_sharpness(fitted.scores, problem.known, spread=KNOWN_SPREAD)
-    fitted = replace(fitted, panel=replace(fitted.panel, sharpness=sharpness))
+        before = certainty if views else KNOWN_SHARPNESS
+        certainty = best_sharpness(fitted.scores, problem.known, before=before, spread=KNOWN_SPREAD)
+    fitted = replace(fitted, panel=replace(fitted.panel, sharpness=sharpness, certainty=certainty))
     drawn = relabelled(problem, labels, fitted.scores)
     scores = fitted.panel.confidences(fitted.told)
     gain_nats = mean_gain(drawn.labels, [view.scores for view in views], problem.classes)
@@ -268,9 +273,20 @@ def _sharpness(problem: Problem, state: State, labels: Labels, views: list[View]
     return best_sharpness(_together(told, shares), witness)
 
 
+def _certainty(problem: Problem, state: State, fitted: _Fitted, views: list[View]) -> float:
+    """How sure the labels are: on average as sure as they are expected to be right.
+
+    The impression is no evidence where demonstrations do not bear it out, nor of a reading that was chosen against it.
+    """
+    looks = [view.scores for view in views]
+    if _gains(problem, state.starts[0]) and not state.turned:
+        looks.append(state.impression)
+    return sharpness_for(fitted.panel.scores(fitted.told), expected_accuracy(looks, _shares(problem, state.labels)))
+
+
 def _together(views: list[Scores], shares: Shares) -> Scores:
     """What views of equal weight say."""
-    return panel.fit([()] * len(views), views, [1.0] * len(views), shares).scores(views)
+    return panel.pooled(views, [1.0] * len(views), shares)
 
 
 def random_labels(problem: Problem) -> dict[Row, Label]:
@@ -338,7 +354,8 @@ def _known_facts(problem: Problem, scores: Scores) -> SearchFacts:
         return {}
     asked = [row for row in problem.known if row in scores]
     right = sum(likeliest(scores[row]) == problem.known[row] for row in asked)
-    return {"known_rows": len(asked), "known_right": right}
+    commonest = max(Counter(problem.known[row] for row in asked).values(), default=0)
+    return {"known_rows": len(asked), "known_right": right, "known_commonest": commonest}
 
 
 def _is_found_again(state: State, labels: Labels) -> bool:

@@ -18,6 +18,7 @@ PANEL = Panel(
     first=1,
     first_shift=(0.0, -0.5),
     sharpness=1.75,
+    certainty=2.5,
 )
 LABELS = {Row(4): Label(1), Row(0): Label(0)}
 SCORES = {Row(4): (-2.0, -0.5), Row(0): (-0.25, -1.5)}
@@ -73,6 +74,12 @@ def test_a_checkpoint_of_the_release_before_is_read_and_has_no_panel() -> None:
 def test_the_panel_alone_can_be_read() -> None:
     assert panel_of(stored(STATE)) == PANEL
     assert panel_of(stored(State())) is None
+
+
+def test_a_panel_from_before_confidences_were_matched_to_agreement_has_no_certainty() -> None:
+    values = stored(STATE)
+    del values["panel"]["certainty"]
+    assert panel_of(values) == replace(PANEL, certainty=None)
 
 
 @pytest.mark.parametrize(("version", "error"), [(1, OtherVersion), (4, LaterVersion)])

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.identifiers import Label, Row
-from service.search.predictions.confidence import best_sharpness, part_left, sharpened
+from service.search.predictions.confidence import best_sharpness, part_left, sharpened, sharpness_for
 from service.search.predictions.scores import likeliest, normalized
 
 SCORES = {Row(row): normalized((1.0, 0.0) if row % 2 else (0.0, 1.0)) for row in range(200)}
@@ -37,6 +37,30 @@ def test_without_a_witness_scores_stay_as_they_are() -> None:
     assert best_sharpness(SCORES, {}) == 1.0
     assert best_sharpness({}, witness(1.0)) == 1.0
     assert sharpened(SCORES[Row(0)], 1.0) == pytest.approx(SCORES[Row(0)])
+
+
+def test_evidence_of_few_rows_moves_the_sharpness_little_from_what_was_likely_before() -> None:
+    few = dict(list(witness(1.0).items())[:4])
+    spreads = [best_sharpness(SCORES, few, before=2.0, spread=spread) for spread in (0.1, 0.5, 10.0)]
+    assert spreads == sorted(spreads)
+    assert spreads[0] == pytest.approx(2.0, abs=0.1)
+    assert spreads[-1] == pytest.approx(4.0)
+    assert best_sharpness(SCORES, {}, before=2.0, spread=0.5) == 2.0
+
+
+@pytest.mark.parametrize("accuracy", [0.55, 0.731, 0.9, 0.97])
+def test_scores_are_made_as_sure_on_average_as_their_labels_are_expected_to_be_right(accuracy: float) -> None:
+    rng = Random(3)
+    scores = {Row(row): normalized((rng.gauss(0, 2), rng.gauss(0, 2), 0.0)) for row in range(100)}
+    factor = sharpness_for(scores, accuracy)
+    said = [math.exp(max(sharpened(values, factor))) for values in scores.values()]
+    assert sum(said) / len(said) == pytest.approx(accuracy, abs=1e-6)
+
+
+def test_flat_scores_stay_flat_whatever_is_expected() -> None:
+    flat = dict.fromkeys(SCORES, normalized((0.0, 0.0)))
+    assert sharpened(flat[Row(0)], sharpness_for(flat, 0.9)) == pytest.approx(flat[Row(0)])
+    assert sharpness_for({}, 0.9) == pytest.approx(1.0)
 
 
 def test_sharpening_multiplies_differences_and_keeps_the_order() -> None:

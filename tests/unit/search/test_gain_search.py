@@ -332,6 +332,14 @@ def test_raw_probabilities_are_the_language_models_own_and_confidences_are_calib
     assert all(state.raw_scores == {} for state in before if state.phase is not Phase.DONE)
 
 
+@pytest.mark.parametrize("right", [0.9, 1.0])
+def test_confidences_are_on_average_the_share_of_right_labels(right: float) -> None:
+    world = Reader(96, 2, False, 0, right=right)
+    end = end_of(world)
+    said = [math.exp(end.scores[row][label]) for row, label in end.labels.items()]
+    assert sum(said) / len(said) == pytest.approx(world.share_right(end.labels), abs=0.05)
+
+
 def test_raw_probabilities_of_labels_that_are_not_borne_out_are_the_answers_without_demonstrations() -> None:
     world = Deaf(48, 2, False, 0, lean=3.0, right=0.75)
     raw = end_of(world).raw_scores

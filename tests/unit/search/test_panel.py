@@ -82,20 +82,35 @@ def test_a_row_that_a_view_was_not_asked_for_takes_what_the_others_say() -> None
     assert all(likeliest(values) == row % 2 for row, values in scores.items())
 
 
-def test_confidences_shrink_where_views_scatter_and_are_sharpened() -> None:
+def test_confidences_are_the_pooled_scores_sharpened_however_the_views_scatter() -> None:
+    contrary = [view(0, noise=0.0), view(0, told=-1.5, noise=0.0)] * 2
+    fit = fitted(*contrary)
+    for row, values in fit.scores(contrary).items():
+        assert fit.confidences(contrary)[row] == pytest.approx(values)
+        assert replace(fit, certainty=2.0).confidences(contrary)[row] == pytest.approx(sharpened(values, 2.0))
+
+
+def test_rows_are_in_doubt_where_views_scatter() -> None:
     alike, contrary = [view(0, noise=0.0)] * 4, [view(0, noise=0.0), view(0, told=-1.5, noise=0.0)] * 2
     fit = fitted(*alike)
-    sure = fit.confidences(alike)
+    sure = fit.doubts(alike)
     for row, values in fit.scores(alike).items():
         assert sure[row] == pytest.approx(values, abs=1e-6)
-        assert replace(fit, sharpness=2.0).confidences(alike)[row] == pytest.approx(sharpened(values, 2.0), abs=1e-6)
-    unsure = fitted(*contrary).confidences(contrary)
+        assert replace(fit, sharpness=2.0).doubts(alike)[row] == pytest.approx(sharpened(values, 2.0), abs=1e-6)
+    unsure = fitted(*contrary).doubts(contrary)
     assert max(math.exp(max(values)) for values in unsure.values()) < 0.52
+
+
+def test_a_panel_of_an_earlier_release_gives_the_confidences_of_that_release() -> None:
+    views = [view(seed, told=0.7, noise=1.5) for seed in range(4)]
+    earlier = replace(fitted(*views), sharpness=1.5, certainty=None)
+    assert earlier.confidences(views) == earlier.doubts(views)
+    assert earlier.confidences(views) != replace(earlier, certainty=1.5).confidences(views)
 
 
 def test_what_is_not_calibrated_is_the_weighted_mean_of_the_log_probabilities_as_they_came() -> None:
     leaning, plain = view(0, lean=6.0), view(1)
-    fit = replace(fitted(leaning, plain, weights=[3.0, 1.0]), sharpness=2.5)
+    fit = replace(fitted(leaning, plain, weights=[3.0, 1.0]), sharpness=2.5, certainty=2.5)
     for row, values in fit.uncalibrated([leaning, plain]).items():
         mean = [(3 * one + other) / 4 for one, other in zip(leaning[row], plain[row], strict=True)]
         assert values == pytest.approx(normalized(tuple(mean)))
