@@ -15,6 +15,7 @@ from service.storage.journal import Journal
 from service.storage.progress import get_job, job_from, job_not_found, owned, select_jobs
 from service.storage.records import parsed_time
 from service.storage.removal import erase, hold_items
+from service.storage.stored_config import stored_config
 from service.storage.tables import datasets, jobs, labellings, shards, work_items
 from service.storage.work_queue import queue_job
 
@@ -35,7 +36,7 @@ class JobTable:
         await queue_job(
             self._connection, self._project, state, items, size=size, warnings=job.warnings, origin=job.origin
         )
-        config = job.config.model_dump(mode="json")
+        config = stored_config(job.config)
         own = {"job_id": job.id, "dataset_id": job.dataset_id, "config": config, "backend_id": job.backend_id}
         await self._connection.execute(insert(labellings).values(own))
         rows = [{"job_id": job.id, "shard": shard.index, "rows": shard.rows} for shard in new_shards]
@@ -71,7 +72,7 @@ class JobTable:
     async def remove(self, job_id: JobId) -> None:
         """Delete a finished job with all that belongs to it. Raises JobNotFound, WrongState."""
         await hold_items(self._connection, owned(job_id, self._project))
-        await self._happen(job_id, DeleteAsked())
+        await self._journal.happen(job_id, DeleteAsked(), owned(job_id, self._project))
         await erase(self._connection, job_id)
 
     async def columns(self, job_id: JobId) -> tuple[tuple[str, ...], str | None]:

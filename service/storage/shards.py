@@ -6,7 +6,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.config import JobConfig
 from service.identifiers import JobId
 from service.records.jobs import ClaimedShard, Progress
 from service.records.work import ClaimedWork, Lease
@@ -15,6 +14,7 @@ from service.storage.account import charge
 from service.storage.fence import hold, holds, lease_lost
 from service.storage.progress import elapsed_seconds, job_not_found
 from service.storage.records import SUMMED
+from service.storage.stored_config import read_config
 from service.storage.tables import jobs, labellings, shards, work_items
 from service.storage.work_queue import WorkTable
 
@@ -47,7 +47,7 @@ class ShardTable:
             lease=work.lease,
             project=work.project,
             dataset_id=row["dataset_id"],
-            config=JobConfig.stored(row["config"]),
+            config=read_config(row["config"]),
             shards=row["shards"],
             job_rows=row["job_rows"],
             rows=row["rows"],
