@@ -61,6 +61,7 @@ STATUS_OF: Mapping[type[errors.ServiceError], int] = {
     errors.LabelUnreachable: 422,
     errors.BackendChanged: 409,
     errors.CheckpointTooNew: 409,
+    errors.ConfigUnreadable: 409,
     errors.RequestTooSlow: 408,
     errors.Overloaded: 503,
     errors.SpoolFull: 507,

@@ -1,12 +1,21 @@
-"""Response bodies. Request bodies are `service.config.JobConfig` and the upload beside it."""
+"""Response bodies. A request for a job is `api.job_config.JobConfig` and the upload beside it."""
 
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AliasPath,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 
-from service.config import JobConfig
+from api.job_config import JobConfig
+from service import config as domain
 from service.jobs.reporting.baselines import Baseline
 from service.jobs.reporting.calibration import Calibration
 from service.jobs.reporting.coherence import Coherence
@@ -84,6 +93,11 @@ class JobBody(Body):
         description="doubts at its creation, as in the estimate, and rows that the search left out"
     )
     links: Annotated[dict[str, str], BeforeValidator(_links)] = read_at("id")
+
+    @field_validator("config", mode="wrap")
+    @classmethod
+    def _as_it_is(cls, config: domain.JobConfig, _check: ValidatorFunctionWrapHandler) -> JobConfig:
+        return JobConfig.showing(config)
 
 
 class Page(BaseModel, Generic[Item]):

@@ -34,6 +34,7 @@ ServiceError
 │   └── BackendChanged         holds another model than the one the job began with
 ├── TrainingFailed             a training ended without a result: no use in trying again
 ├── CheckpointTooNew           a later release stored where the search stands, and this one cannot read it
+├── ConfigUnreadable           another release stored a configuration that this one cannot read
 ├── RequestTooSlow             a request whose bytes come too slowly to wait for them
 ├── Overloaded                 this process has as much to do as it takes on: worth another try
 ├── SpoolFull                  the disk has no room for an upload: worth another try
@@ -261,6 +262,10 @@ class TrainingFailed(ServiceError):
 
 class CheckpointTooNew(ServiceError):
     """A later release stored where the search stands; what it has found stays, and only it can go on."""
+
+
+class ConfigUnreadable(ServiceError):
+    """Another release stored the configuration of a job or training, and this release cannot read it."""
 
 
 class RequestTooSlow(ServiceError):

@@ -1,8 +1,14 @@
-"""What all parts of a configuration have in common."""
+"""What all parts of a configuration have in common as users write it: its base class, and its types of numbers."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+# JSON's own types and no others: neither text nor truth counts as a number, nor a number as truth.
+Whole = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True)]
+Truth = Annotated[bool, Field(strict=True)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 
 
 class StrictModel(BaseModel):

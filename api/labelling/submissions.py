@@ -13,6 +13,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from api.dependencies import TheApplication, TheStore
 from api.edge.bodies import media_type, read_within
+from api.labelling.configuration import parse_config
 from api.labelling.forms import read_form
 from api.labelling.turns import Turns
 from api.labelling.uploads import Spool
@@ -22,7 +23,6 @@ from service.intake.bounds.limits import Limits
 from service.intake.formats import Upload
 from service.intake.sources import FileSource, InlineSource
 from service.intake.text.strict_json import BadJson, parse
-from service.jobs.checks.configuration import parse_config
 from service.jobs.checks.rows import RowSource
 from service.settings import ServerSettings, UploadSettings
 

@@ -7,10 +7,10 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from api.errors import PROBLEM_JSON
+from api.job_config import JobConfig
 from api.openapi.links import add_links
 from api.schemas import Problem
 from api.scopes import scope_needed
-from service.config import JobConfig
 
 _REFERENCE = "#/components/schemas/{model}"
 _CONFIG = {

@@ -8,7 +8,7 @@ from benchmarks.real.calibration import calibrated
 from benchmarks.real.iterpsd import iterpsd
 from benchmarks.real.joint_inference import joint_inference
 from benchmarks.real.outcome import Find, Finding, Material, Met, Outcome, from_scores
-from service.config import JobConfig
+from service.config import JobConfig, SearchConfig
 from service.identifiers import Row
 from service.jobs.task.problem import strategy_of
 from service.search.engine import Search
@@ -16,6 +16,8 @@ from service.search.prompting import evaluation, planner
 from service.search.rules.consistency import Labels
 from service.search.state.problem import Problem
 from service.search.state.steps import Candidate, Phase, State, ask, trees_of
+from service.search.strategies import registry
+from service.search.strategies.registry import StrategyName
 
 MANY_SHOT_FOLDS = 8  # a row is shown the gold labels of seven eighths of the rows
 SHARED_PARTS = 4  # of the rows, each with draws of its own
@@ -37,15 +39,13 @@ class Method:
     extra: bool = False
 
 
-def _by_service(*, method: str = "icm", strategy: str = "folds") -> Find:
+def _by_service(*, method: registry.Method = registry.Method.ICM, strategy: StrategyName = StrategyName.FOLDS) -> Find:
     """What the service finds for a job of this method and strategy; gold stays out of its reach."""
 
     def find(material: Material) -> Finding:
         config, seed = material.config, material.config.search.seed
-        search = {"seed": seed, "strategy": strategy}
-        return _searched(
-            JobConfig.model_validate({"task": config.task, "method": method, "search": search}), material.problem
-        )
+        search = SearchConfig(seed=seed, strategy=strategy)
+        return _searched(JobConfig(task=config.task, method=method, search=search), material.problem)
 
     return find
 
@@ -150,13 +150,13 @@ def _iterpsd(material: Material) -> Finding:
 METHODS: Mapping[str, Method] = {
     "zero_shot": Method(find=_zero_shot),
     "zero_shot_calibrated": Method(find=_zero_shot, read=calibrated),
-    "few_shot_random": Method(find=_by_service(method="few_shot_random")),
-    "bootstrap": Method(find=_by_service(method="bootstrap")),
+    "few_shot_random": Method(find=_by_service(method=registry.Method.FEW_SHOT_RANDOM)),
+    "bootstrap": Method(find=_by_service(method=registry.Method.BOOTSTRAP)),
     "joint_inference": Method(find=_joint_inference),
     "joint_inference_per_row": Method(find=_joint_inference_per_row, extra=True),
     "iterpsd": Method(find=_iterpsd),
-    "paper": Method(find=_by_service(strategy="paper"), most_rows=RESCORING_ROWS, extra=True),
-    "authors": Method(find=_by_service(strategy="authors"), most_rows=RESCORING_ROWS, extra=True),
+    "paper": Method(find=_by_service(strategy=StrategyName.PAPER), most_rows=RESCORING_ROWS, extra=True),
+    "authors": Method(find=_by_service(strategy=StrategyName.AUTHORS), most_rows=RESCORING_ROWS, extra=True),
     "default": Method(find=_by_service()),
     "default_known": Method(find=_by_service_with_known, gold="16 rows", extra=True),
     "gold_few_shot": Method(find=_gold_few_shot, gold="16 rows"),

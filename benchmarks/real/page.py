@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from api.labelling.configuration import parse_config
 from benchmarks.real import confidences, figures, verdicts, yardsticks
 from benchmarks.real.ablations import PIECES, differences
 from benchmarks.real.cells import Measured
@@ -18,7 +19,6 @@ from benchmarks.real.methods import METHODS
 from benchmarks.real.summary import NEAR, Line, Summary, mean_of, values
 from benchmarks.real.tasks import KNOWN_ROWS, TASKS
 from benchmarks.tables import markdown, number, spread
-from service.config import JobConfig
 
 _HEAD = """# Real language models and real text
 
@@ -209,7 +209,7 @@ def _head(summary: Summary) -> str:
 
 def _task(name: str) -> tuple[str, ...]:
     task = TASKS[name]
-    config = JobConfig.model_validate(task.config).task
+    config = parse_config(task.config).task
     rules = [relation.kind for relation in config.relations]
     shares = [f"{share:.0%} {label}" for label, share in task.shares.items()]
     words = [f"{word} for {value}" for value, word in task.words.items()]

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from api.labelling.configuration import parse_config
 from service.config import JobConfig
 from service.identifiers import Label, Row
 from service.jobs.task.relations import compile_constraints
@@ -89,7 +90,7 @@ def draw(name: str, folder: Path, rows: int, seed: int, *, known: int = KNOWN_RO
     without the file and ValueError where it has too few rows.
     """
     task = TASKS[name]
-    config = JobConfig.model_validate({**task.config, "search": {"seed": seed}})
+    config = parse_config({**task.config, "search": {"seed": seed}})
     with (folder / task.file).open(encoding="utf-8") as lines:
         source: list[Fields] = [json.loads(line) for line in lines]
     gold = [_label(task, config, fields) for fields in source]

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from api.labelling.configuration import parse_config
 from benchmarks.real.cells import Cell, Measured
 from benchmarks.real.tasks import TASKS
 from benchmarks.tables import markdown
@@ -48,7 +49,7 @@ def judged(kept: Kept) -> list[Judged]:
 
 def reasons_for(cell: Cell, measured: Measured) -> list[Reason]:
     """What speaks against the labels, by the report's own rules; shortcuts, which need the rows, are left out."""
-    config = JobConfig.model_validate(TASKS[cell.task].config)
+    config = parse_config(TASKS[cell.task].config)
     labels = config.task.labels
     facts = measured["facts"]
     counts = Counter({Label(n): round(measured["shares"][label] * cell.rows) for n, label in enumerate(labels)})

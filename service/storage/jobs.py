@@ -15,6 +15,7 @@ from service.storage.journal import Journal
 from service.storage.progress import get_job, job_from, job_not_found, owned, select_jobs
 from service.storage.records import parsed_time
 from service.storage.removal import erase, lock_items
+from service.storage.stored_config import stored_config
 from service.storage.tables import datasets, jobs, labellings, shards, work_items
 from service.storage.work_queue import queue_job
 
@@ -35,7 +36,7 @@ class JobTable:
         await queue_job(
             self._connection, self._project, state, items, size=size, warnings=job.warnings, origin=job.origin
         )
-        config = job.config.model_dump(mode="json")
+        config = stored_config(job.config)
         own = {"job_id": job.id, "dataset_id": job.dataset_id, "config": config, "backend_id": job.backend_id}
         await self._connection.execute(insert(labellings).values(own))
         rows = [{"job_id": job.id, "shard": shard.index, "rows": shard.rows} for shard in new_shards]

@@ -6,12 +6,12 @@ from sqlalchemy import ColumnElement, RowMapping, Select, case, extract, func, s
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.selectable import LateralFromClause
 
-from service.config import JobConfig
 from service.errors import JobNotFound
 from service.identifiers import JobId, ProjectName
 from service.records.jobs import Job, JobStatus, Progress
 from service.records.work import Origin, WorkStatus
 from service.storage.records import RUNNING_SHARD_SHARE, SUMMED, eta_seconds
+from service.storage.stored_config import read_config
 from service.storage.tables import jobs, labellings, shards, work_items
 
 
@@ -36,7 +36,7 @@ def job_from(row: RowMapping) -> Job:
     return Job(
         id=row["id"],
         dataset_id=row["dataset_id"],
-        config=JobConfig.stored(row["config"]),
+        config=read_config(row["config"]),
         status=status,
         created_at=row["created_at"],
         started_at=row["started_at"],

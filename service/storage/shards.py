@@ -6,7 +6,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.config import JobConfig
 from service.identifiers import JobId
 from service.records.jobs import ClaimedShard, Progress
 from service.records.work import ClaimedWork, Lease
@@ -15,6 +14,7 @@ from service.storage.account import charge
 from service.storage.fence import lease_is_current, lease_lost, lock_lease
 from service.storage.progress import elapsed_seconds, job_not_found
 from service.storage.records import SUMMED
+from service.storage.stored_config import read_config
 from service.storage.tables import jobs, labellings, shards, work_items
 from service.storage.work_queue import WorkTable
 
@@ -47,7 +47,7 @@ class ShardTable:
             lease=work.lease,
             project=work.project,
             dataset_id=row["dataset_id"],
-            config=JobConfig.stored(row["config"]),
+            config=read_config(row["config"]),
             shards=row["shards"],
             job_rows=row["job_rows"],
             rows=row["rows"],
@@ -83,9 +83,9 @@ class ShardTable:
         await self._connection.execute(update(shards).where(_is_shard(lease)).values(summary=dict(summary)))
 
     async def note_server_crashes(self, lease: Lease, counts: Mapping[str, int]) -> None:
-        """Keep over which prompts the inference server crashed. Raises LeaseLost."""
-        await hold(self._connection, lease)
-        await self._connection.execute(update(shards).where(_is_of(lease)).values(server_crashes=dict(counts)))
+        """Store the crash counts of the prompts. Raises LeaseLost."""
+        await lock_lease(self._connection, lease)
+        await self._connection.execute(update(shards).where(_is_shard(lease)).values(server_crashes=dict(counts)))
 
     async def job_totals(self, job_id: JobId) -> tuple[int, float]:
         """The whole job's computed tokens and its seconds without pauses. Raises JobNotFound."""

@@ -18,6 +18,7 @@ from service.storage.journal import Journal
 from service.storage.progress import owned
 from service.storage.records import parsed_time
 from service.storage.removal import erase, lock_items
+from service.storage.stored_config import read_training, read_training_spec, stored_training
 from service.storage.tables import jobs, trainings
 from service.storage.work_queue import queue_job
 
@@ -48,9 +49,9 @@ class TrainingTable:
         )
         own = {
             "job_id": training.id,
-            "config": dict(training.config),
+            "config": stored_training(training.config),
             "base": training.base,
-            "spec": dict(training.spec),
+            "spec": stored_training(training.spec),
             "rows": training.rows,
             "examples_sha256": training.examples.sha256,
             "examples_bytes": training.examples.bytes,
@@ -129,7 +130,10 @@ class LeasedTrainings:
         if row is None:
             raise lease_lost(lease)
         return TrainingOrder(
-            base=row.base, spec=row.spec, examples=row.examples_sha256, checkpoint=row.checkpoint_sha256
+            base=row.base,
+            spec=read_training_spec(row.spec),
+            examples=row.examples_sha256,
+            checkpoint=row.checkpoint_sha256,
         )
 
     async def progress(self, lease: Lease, progress: Mapping[str, Any]) -> None:
@@ -175,11 +179,12 @@ def _select() -> "Select[Any]":
 def _training(row: RowMapping) -> Training:
     """The training in a row of `_select`."""
     sha256 = row["artifact_sha256"]
-    as_they_are = {name: row[name] for name in ("id", "config", "base", "rows", "error")}
+    as_they_are = {name: row[name] for name in ("id", "base", "rows", "error")}
     moments = {name: row[name] for name in ("created_at", "started_at", "finished_at")}
     return Training(
         **as_they_are,
         **moments,
+        config=read_training(row["config"]),
         status=JobStatus(row["status"]),
         warnings=tuple(row["warnings"] or ()),
         progress=row["progress"] or {},

@@ -6,11 +6,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from service.config import Number, Share, Truth, Whole
 from service.errors import Fault, InvalidConfig
 from service.jobs.checks.plain_words import sentence, unknown_field
 from service.records.labels import LabelStatus
-from service.strict_model import StrictModel
+from service.strict_model import Number, Share, StrictModel, Truth, Whole
 
 MAX_JOBS = 100  # in one training
 WRONG = "the training cannot be made"

@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
+from api.labelling.configuration import parse_config
 from inference.adapters.registry import AdapterLimits, Adapters
 from inference.app import create_app
 from inference.settings import Limits
 from service.bootstrap import Application, build_application
-from service.config import JobConfig
 from service.errors import BackendRefused, BackendUnavailable
 from service.identifiers import Row
 from service.jobs.submission.estimate import estimate
@@ -124,7 +124,7 @@ async def test_an_adapter_that_the_server_lacks_is_one_problem_that_says_what_to
 
 async def test_a_job_for_an_adapter_that_the_server_lacks_is_refused(application: Application) -> None:
     task = {"template": "{q} is", "labels": LABELS}
-    config = JobConfig.model_validate({"name": "a", "model": "missing", "task": task})
+    config = parse_config({"name": "a", "model": "missing", "task": task})
     with pytest.raises(BackendRefused, match=r"model 'missing' cannot.* no adapter 'missing'; set .* one of: one, two"):
         await estimate(config, source({"q": "Rome"}, {"q": "Oslo"}), application.scorers)
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from api.labelling.configuration import parse_config
 from service.access.caller_store import CallerStore
-from service.config import JobConfig
 from service.identifiers import JobId, Row, WorkerId
 from service.intake.bounds.limits import Limits
 from service.intake.sources import InlineSource
@@ -25,7 +25,7 @@ from tests.support.memory import MemoryStore
 CITIES, COUNTRIES = ("Paris", "Rome", "Oslo"), ("France", "Norway")
 TEXTS = [f"{city} is in {country}." for city in CITIES for country in COUNTRIES]
 HELD = ["True", "False"]
-CONFIG = JobConfig.model_validate(
+CONFIG = parse_config(
     {"name": "cities", "task": {"template": "{text}"}, "search": {"restarts": 2, "sweeps": 2, "folds": 2}}
 )
 LIMITS = Limits(max_bytes=1_000_000, max_rows=100, max_row_bytes=1_000)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from api.labelling.configuration import parse_config
 from inference.app import create_app
 from inference.engine import CacheLimits, Engine
 from inference.model.language_model import Source, load
 from inference.settings import SMALL_MODEL, Limits
-from service.config import JobConfig
 from service.jobs.checks.label_words import try_labels
 from service.scoring.embedded import EmbeddedScorer
 from tests.inference.served import served
@@ -38,7 +38,7 @@ async def scorer(url: str) -> AsyncIterator[EmbeddedScorer]:
 
 
 async def warned(scorer: EmbeddedScorer, **changes: Any) -> tuple[str, ...]:
-    task = JobConfig.model_validate({**CONFIG, "task": {**CONFIG["task"], "relations": [], **changes}}).task
+    task = parse_config({**CONFIG, "task": {**CONFIG["task"], "relations": [], **changes}}).task
     return (await try_labels(scorer, task, survey(task, *ROWS))).warnings
 
 
@@ -48,7 +48,7 @@ async def test_the_demo_is_not_warned_of(scorer: EmbeddedScorer) -> None:
 
 async def test_white_space_at_the_end_of_rows_makes_no_label_less_likely(scorer: EmbeddedScorer) -> None:
     rows = [{"claim": f"{row['claim']}\nI think this claim is{blank}"} for row in ROWS for blank in (" ", "\n", "\t ")]
-    task = JobConfig.model_validate({"task": {"template": "{claim}"}}).task
+    task = parse_config({"task": {"template": "{claim}"}}).task
     assert (await try_labels(scorer, task, survey(task, *rows))).warnings == ()
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from api.labelling.configuration import parse_config
 from service.access.caller_store import CallerStore
-from service.config import JobConfig
 from service.identifiers import JobId
 from service.intake.bounds.limits import Limits
 from service.intake.sources import InlineSource
@@ -129,7 +129,7 @@ class Trial:
         """A queued job of 8 rows in pairs."""
         relation = {"kind": "exactly_one", "group": "question"}
         task = {"template": "{text}", "relations": [relation]}
-        config = JobConfig.model_validate({"task": task, "search": SMALL_SEARCH, "limits": self.limits})
+        config = parse_config({"task": task, "search": SMALL_SEARCH, "limits": self.limits})
         rows = [{"text": f"claim {number}", "question": number // 2} for number in range(8)]
         scorers = ConfiguredScorers({"default": NoisyScorer(self.backend)})
         source = InlineSource(rows, LIMITS)

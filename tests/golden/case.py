@@ -10,7 +10,6 @@ from typing import Any
 import orjson
 
 from service.access.caller_store import CallerStore
-from service.config import JobConfig
 from service.identifiers import JobId, Label, Row, WorkerId
 from service.intake.bounds.limits import Limits
 from service.intake.sources import InlineSource
@@ -26,6 +25,7 @@ from service.result_formats import ResultFormat
 from service.scoring.deterministic import DeterministicScorer
 from service.scoring.registry import ConfiguredScorers
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
+from service.storage.stored_config import read_config
 from tests.support.claiming import claim_shard
 
 HERE = Path(__file__).parent
@@ -101,7 +101,7 @@ async def submitted(
 ) -> JobId:
     """A job, queued."""
     receipt = await submit(
-        JobConfig.stored(config),
+        read_config(config),
         InlineSource(rows, LIMITS),
         CallerStore(store, LOCAL_CALLER),
         ConfiguredScorers({"default": DeterministicScorer()}),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.config import SearchConfig
+from api.job_config import SearchConfig
 from service.search.strategies.registry import Method, StrategyName
 from tests.hostile.case import FORM, form
 from tests.hostile.csv_cases import PLAIN as CSV

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from api.labelling.configuration import parse_config
 from service.access.caller_store import CallerStore
-from service.config import JobConfig
 from service.errors import BackendRefused
 from service.identifiers import WorkerId
 from service.intake.bounds.limits import Limits
@@ -57,7 +57,7 @@ async def _reported(case: Case) -> Report:
     store, scorer = MemoryStore(), case.scorer()
     trainer = case.trainer() if case.trainer else None
     project_store = CallerStore(store, LOCAL_CALLER)
-    config = JobConfig.model_validate(case.config)
+    config = parse_config(case.config)
     receipt = await submit(
         config,
         InlineSource(case.rows, LIMITS),

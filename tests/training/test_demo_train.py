@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from api.labelling.configuration import parse_config
 from examples import demo_train
 from inference.adapters.registry import Adapters
 from inference.app import create_app
 from inference.engine import CacheLimits, Engine
 from inference.model.language_model import Source, load
 from inference.settings import SMALL_MODEL, Limits
-from service.config import JobConfig
 from service.identifiers import Row
 from service.jobs.task.template import Template
 from service.scoring.embedded import EmbeddedScorer
@@ -36,7 +36,7 @@ def test_fresh_rows_are_as_many_as_those_to_label_and_none_of_them_was_labelled(
 
 
 def test_prompts_are_those_that_the_service_asks() -> None:
-    template = Template(JobConfig.model_validate(demo_train.CONFIG).task.template)
+    template = Template(parse_config(demo_train.CONFIG).task.template)
     assert [demo_train.prompt_of(row) for row in ROWS] == [template.render(row) for row in ROWS]
 
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from service.config import JobConfig, Task
+from service.config import JobConfig, SearchConfig, Task
 from service.identifiers import Label
 from service.jobs.checks.survey import Survey
 from service.jobs.submission.preparation import Preparation
@@ -20,6 +20,7 @@ _READ_BY = {
     "epochs": (StrategyName.SCALABLE, StrategyName.ITERATIVE),
     "learning_rate": (StrategyName.SCALABLE, StrategyName.ITERATIVE),
 }
+_NEW = SearchConfig()
 LONG_ROW_SHARE = 10  # a row this many times as long as the median is worth a warning
 
 
@@ -77,7 +78,7 @@ def _unread_warnings(config: JobConfig) -> Iterator[str]:
     """Warnings about parameters that were changed and that this strategy does not read."""
     search = config.search
     for name, strategies in _READ_BY.items():
-        if search.strategy not in strategies and getattr(search, name) != type(search).model_fields[name].default:
+        if search.strategy not in strategies and getattr(search, name) != getattr(_NEW, name):
             able = " and ".join(repr(each.value) for each in strategies)
             yield f"search.{name} has no effect with strategy {search.strategy.value!r}: it is for {able}"
 

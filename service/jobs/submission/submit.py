@@ -132,7 +132,7 @@ def _new_dataset(prepared: Preparation, sha256: str) -> NewDataset:
 
 def request_sha256(config: JobConfig, data_sha256: str) -> str:
     """A hash of a request's content: the configuration with all its defaults, and the data set's hash."""
-    canonical = orjson.dumps(config.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+    canonical = orjson.dumps(config.as_json(), option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(canonical + b"\0" + data_sha256.encode()).hexdigest()
 
 

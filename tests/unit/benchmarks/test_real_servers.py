@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from api.labelling.configuration import parse_config
 from benchmarks.comparison import Comparison, Measured
 from benchmarks.real.servers import HEAD, lines, real_rows, ways
 from benchmarks.recording import Recorder
-from service.config import JobConfig
 from service.scoring.deterministic import DeterministicScorer
 from service.search.predictions.prompt_tree import Usage
 
@@ -36,7 +36,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_rows_are_posted_as_the_prompts_that_other_benchmarks_show(data: Path) -> None:
     found = real_rows("sst2", data, ROWS)
-    assert JobConfig.model_validate(found.config).task.gold_field == "gold"
+    assert parse_config(found.config).task.gold_field == "gold"
     assert len(found.rows) == ROWS
     assert all(row["text"].startswith("Review: film ") and row["text"].endswith("Sentiment:") for row in found.rows)
     assert {row["gold"] for row in found.rows} == {"positive", "negative"}

@@ -2,11 +2,13 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import orjson
+
+from api.labelling.configuration import parse_config
 from examples.make_demo_data import DATA, demo_rows
-from service.config import JobConfig
 
 ROWS = [json.loads(line) for line in DATA.read_text(encoding="utf-8").splitlines()]
-CONFIG = JobConfig.model_validate_json(Path(DATA).with_name("demo.json").read_text(encoding="utf-8"))
+CONFIG = parse_config(orjson.loads(Path(DATA).with_name("demo.json").read_text(encoding="utf-8")))
 
 
 def test_the_file_is_what_its_script_writes() -> None:

@@ -2,13 +2,14 @@ import json
 import sys
 from collections import Counter
 
+import orjson
 import pytest
 
+from api.labelling.configuration import parse_config
 from examples.demo import HERE, main
-from service.config import JobConfig
 
 ROWS = [json.loads(line) for line in (HERE / "reviews.jsonl").read_text(encoding="utf-8").splitlines()]
-TASK = JobConfig.model_validate_json((HERE / "reviews.json").read_text(encoding="utf-8")).task
+TASK = parse_config(orjson.loads((HERE / "reviews.json").read_text(encoding="utf-8"))).task
 
 
 def test_the_reviews_are_different_and_half_of_them_positive() -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from api.labelling.configuration import parse_config
 from icm.cli import build_app
 from icm.data.conversion import final_answer
-from service.config import JobConfig
 
 HEADER = "Type,Category,Question,Best Answer,Correct Answers,Incorrect Answers,Source\n"
 TRUTHFUL = (
@@ -37,7 +37,7 @@ def rows_of(folder: Path, preset: str, content: str) -> list[dict[str, Any]]:
     done = convert(folder, preset, content)
     assert done.exit_code == 0, done.stderr
     rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
-    config = JobConfig.model_validate({"preset": preset, "task": {"gold_field": "label", "id_field": "id"}})
+    config = parse_config({"preset": preset, "task": {"gold_field": "label", "id_field": "id"}})
     assert all({*config.task.fields, "id", "label"} <= row.keys() for row in rows)
     assert len({row["id"] for row in rows}) == len(rows)
     assert {row["label"] for row in rows} <= {*config.task.labels, None}

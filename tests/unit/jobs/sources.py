@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from api.labelling.configuration import parse_config
 from service.config import JobConfig, Task
 from service.errors import Fault, InvalidDataset
 from service.intake.bounds.limits import Limits
@@ -23,7 +24,7 @@ def source(*examples: Any) -> InlineSource:
 
 
 def config(template: str = "{q} is", *, search: Mapping[str, Any] | None = None, **task: Any) -> JobConfig:
-    return JobConfig.model_validate({"task": {"template": template, **task}, "search": search or {}})
+    return parse_config({"task": {"template": template, **task}, "search": search or {}})
 
 
 def survey(task: Task, *examples: Any) -> Survey:

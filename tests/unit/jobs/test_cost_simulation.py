@@ -1,6 +1,6 @@
 import pytest
 
-from service.config import JobConfig
+from api.labelling.configuration import parse_config
 from service.identifiers import Label, Row
 from service.jobs.submission.cost import Lengths, predict_usage
 from service.jobs.submission.sharding import plan_shards
@@ -22,7 +22,7 @@ def problem_of(
 
 
 def cost_of(rows: int, known: int = 0, *, prompts_per_query: float = 1.0, **config: object) -> Usage:
-    job = JobConfig.model_validate({"task": {"template": "{x}"}, **config})
+    job = parse_config({"task": {"template": "{x}"}, **config})
     groups = [row // 2 for row in range(rows)]
     lengths = Lengths(
         demonstrations=[12] * rows,

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -212,6 +213,6 @@ async def test_shares_that_a_relation_leaves_no_room_for_are_warned_of(
 
 async def test_twins_make_half_of_the_labels_true() -> None:
     rows = [{"a": n + s, "b": n + 1 - s} for n in range(10) for s in (0, 1)]
-    task = PAIRS.task.model_copy(update={"shares": {"Yes": 0.3}})
-    found = await estimated(PAIRS.model_copy(update={"task": task}), *rows)
+    task = replace(PAIRS.task, shares={"Yes": 0.3})
+    found = await estimated(replace(PAIRS, task=task), *rows)
     assert "antisymmetric (relations.0) leaves room for 10 to 10 of 20 rows" in found.warnings[0]

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from api.labelling.configuration import parse_config
 from service.config import JobConfig
 from service.errors import BackendRefused, BackendUnavailable, InvalidDataset, ModelNotFound
 from service.jobs.checks.rows import RowSource
@@ -93,7 +94,7 @@ async def test_a_row_that_does_not_fit_the_context_is_told_with_its_tokens() -> 
 
 @pytest.mark.parametrize("method", ["icm", "zero_shot"])
 async def test_a_row_that_leaves_little_room_for_an_anchor_is_taken(method: str) -> None:
-    chosen = JobConfig.model_validate({**config().model_dump(), "method": method})
+    chosen = parse_config({**config().as_json(), "method": method})
     rows = source(*({"q": f"word {number}"} for number in range(300)), {"q": "w " * 80})
     assert (await prepared(CountingScorer(100), chosen, rows)).survey.rows == 301
 

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import orjson
 import pytest
 
-from service.errors import BackendUnavailable
+from service.errors import BackendUnavailable, InvalidConfig
 from service.identifiers import Label, Row
 from service.jobs.task.problem import (
     SPECIAL_TOKENS,
@@ -101,10 +103,10 @@ def test_every_strategy_searches_by_each_objective_that_it_raises(strategy: Stra
         found = strategy_of(config(search={"strategy": strategy, "objective": objective}))
         assert found is strategy.approach.searches[objective]
     else:
-        with pytest.raises(
-            ValueError, match=f"{strategy.value!r} raises '{strategy.approach.default_objective.value}'"
-        ):
+        with pytest.raises(InvalidConfig) as caught:
             config(search={"strategy": strategy, "objective": objective})
+        told = f"{strategy.value!r} raises '{strategy.approach.default_objective.value}'"
+        assert told in caught.value.faults[0].message
 
 
 @pytest.mark.parametrize(
@@ -115,13 +117,13 @@ def test_a_strategy_is_costed_by_its_own_rule_and_a_baseline_by_that_of_the_base
     search: dict[str, object], rule: type[Cost]
 ) -> None:
     assert isinstance(cost_of(config(search=search)), rule)
-    baseline = config(search=search).model_copy(update={"method": Method.ZERO_SHOT})
+    baseline = replace(config(search=search), method=Method.ZERO_SHOT)
     assert isinstance(cost_of(baseline), SimulatedCost)
 
 
 def test_a_bootstrap_heeds_the_relations_as_the_configuration_says() -> None:
     for consistent in (True, False):
-        told = config(search={"consistency": consistent}).model_copy(update={"method": Method.BOOTSTRAP})
+        told = replace(config(search={"consistency": consistent}), method=Method.BOOTSTRAP)
         assert strategy_of(told) == Bootstrap(consistent)
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from api import job_config
 from service.config import Task
 from service.identifiers import Label, Row
 from service.jobs.task.related_rows import RelatedRows
@@ -16,7 +17,9 @@ from service.search.rules.consistency import Constraint, Constraints, Rule
 
 
 def task_with(*relations: dict[str, Any], labels: tuple[str, ...] = ("True", "False")) -> Task:
-    return Task.model_validate({"template": "{text}", "labels": list(labels), "relations": list(relations)})
+    return job_config.Task.model_validate(
+        {"template": "{text}", "labels": list(labels), "relations": list(relations)}
+    ).checked()
 
 
 def groups_of(task: Task, rows: list[dict[str, Any]]) -> list[int]:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from api.labelling.configuration import parse_config
 from service.config import JobConfig
 from service.identifiers import Label, Row
 from service.jobs.submission.sharding import ShardPlan, plan_shards
@@ -12,7 +13,7 @@ from tests.long import examples
 
 def config_with(**search: Any) -> JobConfig:
     method = search.pop("method", "icm")
-    return JobConfig.model_validate({"task": {"template": "{x}"}, "method": method, "search": search})
+    return parse_config({"task": {"template": "{x}"}, "method": method, "search": search})
 
 
 def rows_of(plan: ShardPlan, shard: int) -> list[int]:

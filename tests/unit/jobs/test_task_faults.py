@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
+from api.labelling.configuration import parse_config
 from service.errors import InvalidConfig
-from service.jobs.checks.configuration import parse_config
 
 
 def refusals(**task: Any) -> list[tuple[str | None, str]]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from api.labelling.configuration import parse_config
 from service.config import JobConfig
 from service.errors import InvalidConfig
 from service.identifiers import Label, Row
@@ -65,8 +66,9 @@ async def test_fewer_groups_than_folds_are_refused() -> None:
 
 @pytest.mark.parametrize(("field", "value"), [("folds", 1), ("folds", 101), ("rounds", 0), ("batch_rows", 1)])
 def test_numbers_that_make_no_sense_are_refused(field: str, value: int) -> None:
-    with pytest.raises(ValueError, match=field):
+    with pytest.raises(InvalidConfig) as caught:
         config(search={"strategy": "scalable", field: value})
+    assert [fault.field for fault in caught.value.faults] == [f"search.{field}"]
 
 
 async def test_a_single_batch_is_refused() -> None:
@@ -79,12 +81,14 @@ async def test_a_single_batch_is_refused() -> None:
 
 @pytest.mark.parametrize("strategy", ["folds", "iterative"])
 def test_a_random_start_is_for_scalable_alone(strategy: str) -> None:
-    with pytest.raises(ValueError, match=f"start 'random' is for strategy 'scalable', not for '{strategy}'"):
+    with pytest.raises(InvalidConfig) as caught:
         config(search={"strategy": strategy, "start": "random"})
+    told = f"start 'random' is for strategy 'scalable', not for '{strategy}'"
+    assert [fault.message for fault in caught.value.faults] == [told]
 
 
 async def test_a_baseline_needs_no_trainer_whatever_the_strategy_says() -> None:
-    chosen = JobConfig.model_validate({"task": PAIRS, "method": "zero_shot", "search": {"strategy": "scalable"}})
+    chosen = parse_config({"task": PAIRS, "method": "zero_shot", "search": {"strategy": "scalable"}})
     assert (await estimated(chosen, *pairs(10))).usage.trainings == 0
 
 

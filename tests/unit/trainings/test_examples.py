@@ -2,14 +2,14 @@
 
 import pytest
 
-from service.config import Task
+from api import job_config
 from service.trainings.examples import LabelExamples
 from service.trainings.request import RowSelection
 from tests.unit.trainings.rows import LABELED, UNCERTAIN, UNLABELED, labeled
 
-TASK = Task.model_validate(
+TASK = job_config.Task.model_validate(
     {"template": "{claim}\nI think this claim is ", "labels": ["True", "False"], "gold_field": "truth"}
-)
+).checked()
 ROW = {"claim": "Rome is in Spain."}
 
 
@@ -57,7 +57,9 @@ def test_rows_are_chosen_by_status_and_confidence(selection: RowSelection, row: 
 
 
 def test_a_label_that_the_user_knows_is_learned_whatever_was_found() -> None:
-    task = Task.model_validate({"template": "{claim}", "labels": ["True", "False"], "known_field": "sure"})
+    task = job_config.Task.model_validate(
+        {"template": "{claim}", "labels": ["True", "False"], "known_field": "sure"}
+    ).checked()
     examples = LabelExamples(task, RowSelection(min_confidence=1.0))
     for row in (labeled({**ROW, "sure": "false"}, 0, confidence=0.1), labeled({**ROW, "sure": "False"}, None)):
         example = examples.of(row, "g")

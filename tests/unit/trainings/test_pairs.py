@@ -2,14 +2,16 @@
 
 from typing import Any
 
-from service.config import JobConfig, Task
+from api import job_config
+from api.labelling.configuration import parse_config
+from service.config import Task
 from service.records.labels import LabeledRow
 from service.trainings.examples import Example
 from service.trainings.pairs import Pairs, comparison_of
 from service.trainings.request import RowSelection
 from tests.unit.trainings.rows import labeled
 
-TASK = JobConfig.model_validate({"preset": "comparison", "task": {}}).task
+TASK = parse_config({"preset": "comparison", "task": {}}).task
 
 
 def row(first: object, second: object, label: int | None, position: int = 0, **given: Any) -> LabeledRow:
@@ -66,13 +68,17 @@ def test_of_twins_one_of_which_is_left_out_the_other_makes_the_pair() -> None:
 
 def test_the_label_that_means_first_is_the_relations() -> None:
     relation = {"kind": "antisymmetric", "first": "x", "second": "y", "label": "yes"}
-    task = Task.model_validate({"template": "{x} {y}", "labels": ["no", "yes"], "relations": [relation]})
+    task = job_config.Task.model_validate(
+        {"template": "{x} {y}", "labels": ["no", "yes"], "relations": [relation]}
+    ).checked()
     [pair] = pairs_of(labeled({"x": "a", "y": "b"}, 1), task=task)
     assert (pair["prompt"], pair["chosen"]) == ("", "a")
 
 
 def test_of_several_other_labels_none_prefers_the_second_text() -> None:
     relation = {"kind": "antisymmetric", "first": "x", "second": "y"}
-    task = Task.model_validate({"template": "{x} {y}", "labels": ["first", "second", "same"], "relations": [relation]})
+    task = job_config.Task.model_validate(
+        {"template": "{x} {y}", "labels": ["first", "second", "same"], "relations": [relation]}
+    ).checked()
     rows = (labeled({"x": "a", "y": "b"}, 0), labeled({"x": "c", "y": "d"}, 2), labeled({"x": "e", "y": "f"}, 1))
     assert [pair["chosen"] for pair in pairs_of(*rows, task=task)] == ["a"]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -50,7 +51,7 @@ class Place:
 
     async def submitted(self, search: dict[str, Any], **more: Any) -> JobId:
         rows = source(*({"q": f"row {number}"} for number in range(ROWS)))
-        chosen = config(search=search).model_copy(update=more)
+        chosen = replace(config(search=search), **more)
         receipt = await submit(chosen, rows, self.projects, self.scorers, idempotency_key=None)
         return receipt.job.id
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api import job_config
 from service.config import Task
 from service.identifiers import Label, Row
 from service.jobs.reporting.sample import RowSample, as_numbers, spread
@@ -81,7 +82,9 @@ def test_a_column_that_is_the_claim_itself_is_marked() -> None:
 
 
 def test_related_rows_do_not_tell_about_each_other() -> None:
-    task = Task.model_validate({"template": "{claim} is", "relations": [{"kind": "same_label", "group": "question"}]})
+    task = job_config.Task.model_validate(
+        {"template": "{claim} is", "relations": [{"kind": "same_label", "group": "question"}]}
+    ).checked()
     rows = [{"claim": f"claim {n}", "question": f"question {n // 4}"} for n in range(80)]
     labels = [Random(n // 4).randrange(2) for n in range(80)]
     assert found(rows, labels, task)["question"].balanced_accuracy == pytest.approx(0.5)

@@ -2,9 +2,8 @@ from typing import Any
 
 import pytest
 
-from service.config import JobConfig
+from api.labelling.configuration import parse_config
 from service.errors import InvalidConfig
-from service.jobs.checks.configuration import parse_config
 from service.search.state.objective import Objective
 
 
@@ -24,13 +23,12 @@ def test_a_number_without_a_fraction_is_whole_however_it_is_written() -> None:
     assert (parsed.search.folds, parsed.search.alpha) == (8, 7.0)
 
 
-def test_a_label_longer_than_300_characters_is_refused_by_name_and_one_that_was_stored_is_not() -> None:
+def test_a_label_longer_than_300_characters_is_refused_by_name() -> None:
     task = {"template": "{a}", "labels": ["x" * 300, "y" * 301, "z" * 3000]}
     assert faults_of({"task": task}) == {"task.labels.1", "task.labels.2"}
     with pytest.raises(InvalidConfig) as caught:
         parse_config({"task": task})
     assert "301 characters and may have 300" in caught.value.faults[0].message
-    assert JobConfig.stored({"task": task}).task.labels[2] == "z" * 3000
 
 
 def with_pairs(**relation: Any) -> dict[str, Any]:
@@ -141,8 +139,8 @@ def test_a_share_is_a_number_from_0_to_1_or_two(share: Any) -> None:
 )
 def test_shares_are_numbers_or_ranges_and_stay_as_they_are(shares: dict[str, Any]) -> None:
     config = parse_config({"task": {"template": "{a}", "shares": shares}})
-    assert config.model_dump(mode="json")["task"]["shares"] == shares
-    assert parse_config(config.model_dump(mode="json")) == config
+    assert config.as_json()["task"]["shares"] == shares
+    assert parse_config(config.as_json()) == config
 
 
 def test_shares_of_many_labels_may_add_up_to_nearly_1_as_floats_do() -> None:
@@ -178,26 +176,6 @@ def test_folds_raises_gain_unless_the_papers_utility_is_asked_for(search: dict[s
 def test_only_folds_can_raise_gain(strategy: str) -> None:
     raw = {"task": {"template": "{a}"}, "search": {"strategy": strategy, "objective": "gain"}}
     assert faults_of(raw) == {"search"}
-
-
-@pytest.mark.parametrize("search", [{}, {"search": {}}, {"search": {"strategy": "folds", "seed": 3}}])
-def test_a_job_stored_before_the_objective_was_a_choice_goes_on_raising_utility(search: dict[str, Any]) -> None:
-    found = JobConfig.stored({"task": {"template": "{a}"}, **search}).search
-    assert found.objective is Objective.UTILITY
-    assert found.seed == search.get("search", {}).get("seed", 0)
-
-
-def test_a_stored_job_with_settings_that_this_release_does_not_have_can_be_read() -> None:
-    config = parse_config({"task": {"template": "{a}", "relations": [{"kind": "same_label", "group": "g"}]}})
-    stored = config.model_dump(mode="json")
-    stored["gone"] = stored["search"]["gone"] = stored["task"]["gone"] = stored["task"]["relations"][0]["gone"] = 1
-    assert JobConfig.stored(stored) == config
-
-
-@pytest.mark.parametrize("objective", [None, Objective.GAIN, Objective.UTILITY])
-def test_a_stored_job_keeps_the_objective_it_was_stored_with(objective: Objective | None) -> None:
-    config = parse_config({"task": {"template": "{a}"}, "search": {"objective": objective}})
-    assert JobConfig.stored(config.model_dump(mode="json")) == config
 
 
 @pytest.mark.parametrize(

@@ -6,37 +6,39 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from service.config import MAX_LABEL_CHARACTERS, JobConfig
+from api import job_config
+from api.job_config import MAX_LABEL_CHARACTERS
+from service.config import JobConfig
 from service.errors import Fault, InvalidConfig
 from service.jobs.checks.plain_words import sentence, unknown_field
 from service.jobs.checks.task_faults import task_faults
+
+_WRONG = "the configuration cannot be used"
 
 
 def parse_config(raw: Any) -> JobConfig:
     """Parse the configuration of a new job. Raises InvalidConfig with the dotted name of each faulty field."""
     config = _validated(raw)
-    if faults := list(task_faults(config.task)):
-        raise InvalidConfig("the configuration cannot be used", faults)
+    if faults := [*_long_labels(config), *task_faults(config.task)]:
+        raise InvalidConfig(_WRONG, faults)
     return config
 
 
 def _validated(raw: Any) -> JobConfig:
-    """Check what holds for every configuration, new or stored, and the length of labels. Raises InvalidConfig."""
+    """The configuration, if every field by itself is as its schema says. Raises InvalidConfig."""
     try:
-        config = JobConfig.model_validate(raw)
+        return job_config.JobConfig.model_validate(raw).checked()
     except ValidationError as error:
         faults = [
             Fault(_message(found), field=_dotted(found["loc"], raw) or None)
             for found in error.errors(include_url=False, include_input=False)
         ]
-        raise InvalidConfig("the configuration cannot be used", list(dict.fromkeys(faults))) from error
-    _check_label_lengths(config)
-    return config
+        raise InvalidConfig(_WRONG, list(dict.fromkeys(faults))) from error
 
 
-def _check_label_lengths(config: JobConfig) -> None:
-    """Check the labels' length, which stored jobs may exceed. Raises InvalidConfig."""
-    faults = [
+def _long_labels(config: JobConfig) -> list[Fault]:
+    """The faults of labels that are too long."""
+    return [
         Fault(
             f"the label has {len(label)} characters and may have {MAX_LABEL_CHARACTERS}; "
             "take a short name for it and say in the template what it means",
@@ -45,13 +47,11 @@ def _check_label_lengths(config: JobConfig) -> None:
         for number, label in enumerate(config.task.labels)
         if len(label) > MAX_LABEL_CHARACTERS
     ]
-    if faults:
-        raise InvalidConfig("the configuration cannot be used", faults)
 
 
 def _message(found: ErrorDetails) -> str:
     if found["type"] == "extra_forbidden":
-        return unknown_field(found["loc"], JobConfig)
+        return unknown_field(found["loc"], job_config.JobConfig)
     return sentence(found["type"], found["msg"], found.get("ctx", {}))
 
 
