@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from service.identifiers import DeliveryId, JobId, WebhookId
+from service.identifiers import DeliveryId, WebhookId
 
 TEST_EVENT = "webhook.test"
 
@@ -66,17 +66,6 @@ class WebhookChange:
     events: tuple[str, ...] | None = None
     description: str | None = None
     enabled: bool | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewDelivery:
-    """A message about to be stored for one endpoint."""
-
-    id: DeliveryId
-    webhook_id: WebhookId
-    job_id: JobId | None  # none of a test
-    type: str
-    body: bytes  # exactly what will be signed and sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,13 +15,7 @@ _BLOCK_BYTES = 65_536
 _SIGN = re.compile(rb"[^ \t\r\n]")
 _OUTSIDE_STRING = re.compile(rb'["{}\[\]]')
 _INSIDE_STRING = re.compile(rb'["\\]')
-_LIST_OF_OBJECTS = re.compile(rb"\s*\[\s*(?:[{\]]|\Z)")
 _OBJECT_OVER_LINES = re.compile(rb"\s*\{[ \t]*\r?[\n\r]")
-
-
-def is_list_of_objects(head: bytes) -> bool:
-    """Whether a file with this beginning is a JSON array of objects."""
-    return _LIST_OF_OBJECTS.match(head.removeprefix(_BOM)) is not None
 
 
 def is_json_values(head: bytes) -> bool:

@@ -117,10 +117,6 @@ class Constraints:
         found = {conflict for rule in self.of(rows) for conflict, _ in rule.around(wanted).broken(labels)}
         return sorted(conflict for conflict in found if not wanted.isdisjoint(conflict))
 
-    def has_conflict(self, row: Row, labels: Labels) -> bool:
-        """Whether the row is part of a conflict."""
-        return bool(self.conflicts_of((row,), labels))
-
     def consistent(
         self, rows: Sequence[Row], fixed: Labels, classes: int, max_steps: int | None = None
     ) -> Iterator[dict[Row, Label]]:
