@@ -57,7 +57,7 @@ class TrainingPage:
         return cls(
             warnings=outcome.get("warnings") or (),
             outcome=outcome,
-            curves=list(_curves(training, config.policy and config.policy.kl_limit)),
+            curves=list(_curves(training, None if config.policy is None else config.policy.kl_limit)),
             columns=[" in ".join(filter(None, _FIGURES[name])) for name in shown],
             measured=[Measured(name, [facts.get(figure) for figure in shown]) for name, facts in points.items()],
             ended_early=training.get("ended_early"),
