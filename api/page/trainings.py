@@ -41,6 +41,7 @@ class TrainingPage:
 
     warnings: Sequence[Facts]  # of a policy: code, message
     outcome: Facts  # of a policy: the published one beside the base; empty for other kinds
+    samples: Sequence[Facts]  # of a policy: prompt, base, policy
     curves: Sequence[Curve]
     columns: Sequence[str]
     measured: Sequence[Measured]
@@ -57,6 +58,7 @@ class TrainingPage:
         return cls(
             warnings=outcome.get("warnings") or (),
             outcome=outcome,
+            samples=outcome.get("samples") or (),
             curves=list(_curves(training, None if config.policy is None else config.policy.kl_limit)),
             columns=[" in ".join(filter(None, _FIGURES[name])) for name in shown],
             measured=[Measured(name, [facts.get(figure) for figure in shown]) for name, facts in points.items()],

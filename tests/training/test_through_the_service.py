@@ -103,7 +103,7 @@ async def test_a_policy_is_trained_on_prompts_of_a_job_against_a_finished_reward
     task = {"template": "{one} is larger than {other}. It is", "labels": ["True", "False"]}
     job = await service.labelled(comparisons(51, 67), task=task)
     reward, judge = [await stored(service, judges / name) for name in ("reward", "judge")]
-    policy = {"reward": reward, "judge": judge, "prompt": "{one} is larger than", "stop": "\n"}
+    policy: dict[str, Any] = {"reward": reward, "judge": judge, "prompt": "{one} is larger than", "stop": "\n"}
     policy |= {"completions": 2, "completion_tokens": 4}
     asked = {"kind": "policy", "job_ids": [job["id"]], "epochs": 2, "rank": 2, "rows": {"holdout": 0.5}}
     answer = await service.client.post("/v1/trainings", json={**asked, "policy": policy})
