@@ -169,7 +169,7 @@ class AsyncClient(Requests):
         return await self._call(calls.resume(job_id))
 
     async def train(self, *job_ids: str, idempotency_key: str | None = None, **settings: Any) -> Training:
-        """Train on the labels of finished jobs; the settings are the fields of the request (docs/training.md)."""
+        """Train on the rows of finished jobs; the settings are the fields of the request (docs/training.md)."""
         return await self.trainings.create(*job_ids, idempotency_key=idempotency_key, **settings)
 
     @property

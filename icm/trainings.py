@@ -38,11 +38,15 @@ class Trainings:
         self._wait = wait
 
     def create(self, *job_ids: str, idempotency_key: str | None = None, **settings: Any) -> Training:
-        """Train on the labels of finished jobs; the settings are the fields of the request (docs/training.md).
+        """Train on the rows of finished jobs; the settings are the fields of the request (docs/training.md).
 
         Without a key of your own one is made, so that the call can be repeated safely.
         """
         return self._make(calls.create(job_ids, settings, idempotency_key=idempotency_key))
+
+    def estimate(self, *job_ids: str, **settings: Any) -> Document:
+        """What a training would be made of and what it would cost; the service stores nothing."""
+        return self._make(calls.estimate(job_ids, settings))
 
     def get(self, training_id: str) -> Training:
         """The training as it is now."""
@@ -61,6 +65,10 @@ class Trainings:
     def report(self, training_id: str) -> Document:
         """What a training that has succeeded measured, and what it was made of."""
         return self._make(calls.report(training_id))
+
+    def report_html(self, training_id: str, *, to: str | Path) -> Path:
+        """Download the report as one HTML page with curves; the file appears once it is complete."""
+        return self._make(calls.report_page(training_id, Path(to)))
 
     def adapter(self, training_id: str, *, to: str | Path) -> Path:
         """Download what was trained into a new folder, which appears once it is whole. Raises DamagedDownload."""

@@ -14,12 +14,12 @@ import orjson
 import structlog
 
 from service.bootstrap import Application
-from service.errors import ArtifactsUnavailable, StorageUnavailable, TrainingFailed
+from service.errors import ArtifactMissing, ArtifactsUnavailable, StorageUnavailable, TrainingFailed
 from service.identifiers import JobId
 from service.ports.artifacts import Artifacts
 from service.ports.observers import WorkObserver
 from service.ports.store import Store
-from service.records.trainings import TrainingEnd, TrainingEvent, TrainingOrder, TrainingOutcome
+from service.records.trainings import NeededModel, TrainingEnd, TrainingEvent, TrainingOrder, TrainingOutcome
 from service.records.work import ClaimedWork, Lease, WorkOutcome, WorkStatus
 from service.training_process.child import OUT, TRAINING, TrainingChild
 from service.trainings.rows import EXAMPLES
@@ -27,6 +27,7 @@ from workers.heartbeat import LeaseMonitor
 
 logger = structlog.get_logger(__name__)
 
+MANIFEST = "manifest.json"
 PROGRESS_SECONDS = 1.0  # the shortest time between two progress entries of the event log
 RETRY_SECONDS = 5.0  # while the artifact store is unavailable
 _SUMMARY_FIELDS = ("steps", "tokens", "seconds")
@@ -107,15 +108,33 @@ class _TrainingFolder:
         return self._lease.job_id
 
     async def prepare(self, order: TrainingOrder) -> bool:
-        """Fetch the examples, and another worker's checkpoint if this folder has none."""
+        """Fetch the examples and models, and another worker's checkpoint if this folder has none.
+
+        Raises TrainingFailed where a model is not where it was stored.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / EXAMPLES).exists():
             await self._artifacts.fetch(self._id, order.examples, self.folder / "rows")
             (self.folder / "rows" / EXAMPLES).rename(self.folder / EXAMPLES)
             (self.folder / "rows").rmdir()
+        for model in order.models:
+            await self._fetch_model(model)
         if order.checkpoint is not None and not (self.folder / OUT).exists():
             await self._artifacts.fetch(self._id, order.checkpoint, self.folder / OUT)
         return True
+
+    async def _fetch_model(self, model: NeededModel) -> None:
+        """Have what another training has left in a folder named by its id, as the command left it."""
+        place = self.folder / model.training_id
+        artifact = place / model.manifest["artifact"]["folder"]
+        if artifact.exists():
+            return
+        place.mkdir(exist_ok=True)
+        (place / MANIFEST).write_text(json.dumps(model.manifest), "utf-8")
+        try:
+            await self._artifacts.fetch(model.training_id, model.sha256, artifact)
+        except ArtifactMissing as error:
+            raise TrainingFailed(f"the training {model.training_id} cannot be used: {error}; train it again") from error
 
     async def save(self) -> None:
         """Store the folder as a checkpoint, from which a worker on another machine can resume. Raises LeaseLost."""
@@ -136,7 +155,7 @@ class _TrainingFolder:
         artifact = await self._artifacts.put(self._id, outcome.artifact)
         if artifact.sha256 != outcome.sha256:
             raise TrainingCrashed("what was trained is not as it was written")
-        manifest, report = (_json(self.folder / OUT / name) for name in ("manifest.json", "report.json"))
+        manifest, report = (_json(self.folder / OUT / name) for name in (MANIFEST, "report.json"))
         summary = {name: report["training"][name] for name in _SUMMARY_FIELDS} | {"sha256": artifact.sha256}
         async with self._store.worker_unit() as unit:
             await unit.trainings.finish(self._lease, artifact, manifest=manifest, report=report)
@@ -162,7 +181,7 @@ class _Log:
         """Log an event, or drop it while the database is unavailable. Raises LeaseLost."""
         with suppress(StorageUnavailable):
             match event.name:
-                case "rows" | "evaluation":
+                case "rows" | "evaluation" | "ended_early":
                     await self._append(f"training.{event.name}", event.facts)
                 case "start":
                     self._progress = dict(event.facts)

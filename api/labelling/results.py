@@ -115,13 +115,13 @@ async def get_result(
     return StreamingResponse(parts, headers=headers, media_type=form.media_type)
 
 
-_REPORT_ANSWERS: dict[int | str, dict[str, Any]] = {
+REPORT_ANSWERS: dict[int | str, dict[str, Any]] = {
     **problems(404, 503),
     200: {"description": "The report, as JSON or as one self-contained page", "content": {"text/html": {}}},
 }
 
 
-@router.get("/v1/jobs/{job_id}/report", response_model=ReportBody, responses=_REPORT_ANSWERS)
+@router.get("/v1/jobs/{job_id}/report", response_model=ReportBody, responses=REPORT_ANSWERS)
 async def get_report(
     request: Request,
     job_id: TheJobId,
@@ -134,13 +134,13 @@ async def get_report(
     found = await report(store, job_id)
     body = ReportBody.model_validate(found)
     headers = {"Vary": "Accept"}
-    if (form or _preferred(request)) is ReportFormat.JSON:
+    if (form or preferred(request)) is ReportFormat.JSON:
         return Response(body.model_dump_json(), headers=headers, media_type="application/json")
     page = await to_thread.run_sync(render_report, JobBody.model_validate(found.job), body)
     return HTMLResponse(page, headers=headers | {"Content-Security-Policy": content_security_policy()})
 
 
-def _preferred(request: Request) -> ReportFormat:
+def preferred(request: Request) -> ReportFormat:
     """JSON, unless the request names HTML, as browsers do."""
     accepted = request.headers.get("accept", "")
     wants_html = "text/html" in accepted and "application/json" not in accepted

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from api.schemas import ReportBody
 
@@ -40,6 +41,23 @@ class Lane:
 
     name: str
     marks: Sequence[Mark]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A figure by its step; `limit` is a line that it should stay below."""
+
+    name: str
+    unit: str
+    points: Sequence[tuple[float, float]]
+    limit: float | None = None
+
+
+def thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
+    """At most this many points: the means of neighbours, as many of them together as are too many."""
+    size = math.ceil(len(points) / most)
+    parts = [points[start : start + size] for start in range(0, len(points), size or 1)]
+    return [(fmean(x for x, _ in part), fmean(y for _, y in part)) for part in parts]
 
 
 def ticks(lower: float, upper: float, wanted: int = 4) -> list[float]:

@@ -1,4 +1,4 @@
-"""Render the report as one self-contained page, without scripts, fonts or requests."""
+"""Render reports as self-contained pages, without scripts, fonts or requests."""
 
 import base64
 import hashlib
@@ -8,9 +8,12 @@ from importlib.metadata import version
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from api.page import charts
+from api.page.trainings import TrainingPage
 from api.schemas import JobBody, ReportBody
 from service.jobs.reporting.ranking import words_for
 from service.jobs.reporting.verdicts import SHORTCUT, Verdict, name_of
+from service.records.trainings import TrainingReport
+from service.trainings.request import TrainingRequest
 
 _NOWHERE = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 UNKNOWN = "\N{EN DASH}"
@@ -37,6 +40,14 @@ def render_report(job: JobBody, report: ReportBody) -> str:
             version=version("icm-service"),
         )
     )
+
+
+def render_training(found: TrainingReport) -> str:
+    """Render the page about a training; it escapes every text from outside."""
+    config = TrainingRequest.model_validate(found.training.config)
+    page = TrainingPage.of(found.report, config)
+    template = _environment().get_template("training.html")
+    return template.render(training=found.training, config=config, page=page, version=version("icm-service"))
 
 
 @cache

@@ -22,6 +22,14 @@ def _as_it_is(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return config
 
 
+class LineageBody(Body):
+    """What a training was made of; some of it may have been deleted since."""
+
+    jobs: list[str] = Field(description="ids of the jobs whose rows were learned")
+    reward: str | None = Field(description="id of the training whose rewards a policy was trained to raise")
+    judge: str | None = Field(description="id of the training that compares a policy with its base")
+
+
 class ArtifactBody(Body):
     """What was trained."""
 
@@ -40,9 +48,11 @@ class TrainingBody(Body):
     finished_at: datetime | None
     config: Annotated[Mapping[str, Any], PlainValidator(_as_it_is, json_schema_input_type=TrainingRequest)]
     base: str = Field(description="the language model that it starts from, by the operator's name")
-    rows: int = Field(description="examples, those held out among them")
+    lineage: LineageBody
+    rows: int = Field(description="examples or prompts, those held out among them")
     progress: dict[str, Any] = Field(
-        description="of the stage under way: stage, step, steps, loss (nats), tokens_per_second, seconds_left"
+        description="of the stage under way: stage, step, steps, loss (nats), tokens_per_second, seconds_left; "
+        "of a policy also reward, kl_nats, completion_tokens, repetition"
     )
     error: JobError | None
     warnings: list[str]
@@ -55,10 +65,13 @@ class TrainingEstimateBody(Body):
 
     object: Literal["training_estimate"] = "training_estimate"
     base: str
-    rows: int = Field(description="examples, those held out among them")
+    rows: int = Field(description="examples or prompts, those held out among them")
     held_out: int
     left_out: int = Field(description="rows of the jobs that would teach nothing")
-    tokens: int = Field(description="of all epochs, by the tokens of a sample of rows; controls come on top")
+    tokens: int = Field(
+        description="of all epochs, by the tokens of a sample of rows; controls come on top. Of a policy those of "
+        "prompts and completions, these as long as they may get"
+    )
     seconds: float | None = Field(description="at the speed of `measured_by`; null without such a training")
     memory_bytes: int | None = Field(description="the most that `measured_by` had; null without such a training")
     measured_by: str | None = Field(description="the latest training of that base by that method, of the same kind")
@@ -70,5 +83,6 @@ class TrainingReportBody(Body):
 
     object: Literal["training_report"] = "training_report"
     training_id: str = read_at("training", "id")
+    lineage: LineageBody = read_at("training", "lineage")
     manifest: dict[str, Any] = Field(description="base, settings, libraries, digest of the rows, files with their hash")
     report: dict[str, Any] = Field(description="measured before and after, curves, tokens, seconds, memory, controls")

@@ -3,8 +3,9 @@
 import re
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
-from starlette.responses import StreamingResponse
+from starlette.responses import HTMLResponse, StreamingResponse
 
 from api.dependencies import (
     Cursor,
@@ -18,7 +19,9 @@ from api.dependencies import (
 from api.edge.bodies import read_json
 from api.labelling.event_reads import EventReads
 from api.labelling.events import EventsAsked, LastEventId, ThePlaces, answer
+from api.labelling.results import REPORT_ANSWERS, ReportFormat, preferred
 from api.openapi.documentation import documented_headers, problems
+from api.page.render import content_security_policy, render_training
 from api.schemas import EventPage, Page
 from api.training.bodies import TrainingBody, TrainingEstimateBody, TrainingReportBody
 from api.webhooks.bodies import documented
@@ -68,7 +71,7 @@ _TheEventReads = Annotated[EventReads, Depends(_event_reads)]
     responses={**problems(400, 408, 413, 415, 503), 202: {"headers": _CREATED}},
 )
 async def create(request: Request, application: TheApplication, store: TheStore, key: IdempotencyKey) -> Response:
-    """Train a language model on the labels that finished jobs have found; nothing is stored where anything is wrong."""
+    """Train a language model on the rows of finished jobs; nothing is stored where anything is wrong."""
     wanted = parse_request(await read_json(request, _MAX_BYTES))
     bases = application.settings.training.bases
     receipt = await create_training(wanted, store, application.artifacts, bases, idempotency_key=key)
@@ -137,10 +140,27 @@ async def get_training_events(
     return await answer(store, training_id, asked, reads=reads, places=places, stopping=stopping)
 
 
-@router.get("/v1/trainings/{training_id}/report", responses=problems(404, 409, 503))
-async def get_training_report(training_id: TheTrainingId, store: TheStore) -> TrainingReportBody:
+@router.get(
+    "/v1/trainings/{training_id}/report",
+    response_model=TrainingReportBody,
+    responses={**problems(409), **REPORT_ANSWERS},
+)
+async def get_training_report(
+    request: Request,
+    training_id: TheTrainingId,
+    store: TheStore,
+    form: Annotated[
+        ReportFormat | None, Query(alias="format", description="default: the format that Accept names")
+    ] = None,
+) -> Response:
     """What a training that has succeeded measured, and what it was made of."""
-    return TrainingReportBody.model_validate(await control.read_report(store, training_id))
+    found = await control.read_report(store, training_id)
+    body = TrainingReportBody.model_validate(found)
+    headers = {"Vary": "Accept"}
+    if (form or preferred(request)) is ReportFormat.JSON:
+        return Response(body.model_dump_json(), headers=headers, media_type="application/json")
+    page = await to_thread.run_sync(render_training, found)
+    return HTMLResponse(page, headers=headers | {"Content-Security-Policy": content_security_policy()})
 
 
 @router.get(

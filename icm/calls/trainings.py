@@ -21,6 +21,13 @@ def create(job_ids: Sequence[str], settings: Mapping[str, Any], *, idempotency_k
     return Call(method="POST", path=_TRAININGS, read=_training, headers=headers, body=body)
 
 
+def estimate(job_ids: Sequence[str], settings: Mapping[str, Any]) -> Call[Document]:
+    """What a training would cost; nothing is stored."""
+    return Call(
+        method="POST", path=f"{_TRAININGS}/estimate", read=document_of, body={"job_ids": list(job_ids), **settings}
+    )
+
+
 def get(training_id: str) -> Call[Training]:
     """The training as it is now."""
     return Call(method="GET", path=_path(training_id), read=_training)
@@ -35,6 +42,12 @@ def listed(*, status: str | None, page_size: int) -> Call[Page[Training]]:
 def report(training_id: str) -> Call[Document]:
     """What it measured, and what it was made of."""
     return Call(method="GET", path=f"{_path(training_id)}/report", read=document_of)
+
+
+def report_page(training_id: str, to: Path) -> Call[Path]:
+    """The report as one page, which is there once it is whole."""
+    params = {"format": "html"}
+    return Call(method="GET", path=f"{_path(training_id)}/report", params=params, read=lambda _: to, save_to=to)
 
 
 def adapter(training_id: str, to: Path) -> Call[Path]:

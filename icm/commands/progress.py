@@ -64,7 +64,10 @@ def _measures(job: Job | Training) -> str:
 
 def _training_measures(training: Training) -> list[str]:
     progress = training.progress
-    parts = [] if progress.get("loss") is None else [f"loss {progress['loss']:.3f} nats"]
+    if progress.get("reward") is not None:  # of a policy, whose loss says nothing
+        parts = [f"reward {progress['reward']:.2f}", f"KL {progress.get('kl_nats') or 0:.2f} nats"]
+    else:
+        parts = [] if progress.get("loss") is None else [f"loss {progress['loss']:.3f} nats"]
     if progress.get("tokens_per_second"):
         parts.append(f"{count(round(progress['tokens_per_second']))} tokens/s")
     return parts

@@ -33,8 +33,14 @@ class Trainings(Protocol):
     async def resume(self, training_id: JobId) -> Training:
         """Resume it like a job. Raises TrainingNotFound, JobFinished."""
 
+    async def hold(self, training_id: JobId) -> None:
+        """Keep it from being removed until this unit of work ends. Raises TrainingNotFound."""
+
     async def remove(self, training_id: JobId) -> None:
-        """Delete one that has ended; the caller deletes its files. Raises TrainingNotFound, WrongState."""
+        """Delete one that has ended and that no other needs; the caller deletes its files.
+
+        Raises TrainingNotFound, WrongState.
+        """
 
 
 class TrainingsWrite(Protocol):

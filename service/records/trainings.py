@@ -1,7 +1,7 @@
 """Records of trainings: as projects and workers see them, and what their process tells."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -65,8 +65,18 @@ class NewTraining:
     spec: Mapping[str, Any]  # for the command, without base and examples
     rows: int
     examples: Artifact
+    models: Mapping[str, JobId] = field(default_factory=dict)  # trainings whose models it needs, by field
     warnings: tuple[str, ...] = ()
     origin: Origin = UNKNOWN_ORIGIN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """What a training was made of, by ids; some of it may have been deleted since."""
+
+    jobs: tuple[str, ...]
+    reward: str | None  # whose rewards a policy was trained to raise
+    judge: str | None  # which compares a policy with its base
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +96,12 @@ class Training:
     progress: Mapping[str, Any]  # of the stage under way: step, steps, loss, tokens_per_second, seconds_left
     artifact: Artifact | None  # what was trained, once it has succeeded
 
+    @property
+    def lineage(self) -> Lineage:
+        """What it was made of."""
+        policy = self.config.get("policy") or {}
+        return Lineage(jobs=tuple(self.config["job_ids"]), reward=policy.get("reward"), judge=policy.get("judge"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingReport:
@@ -97,10 +113,20 @@ class TrainingReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NeededModel:
+    """What a finished training has left, as another training needs it."""
+
+    training_id: JobId
+    sha256: str
+    manifest: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingOrder:
     """What a worker needs to begin a training or to go on; hashes name artifacts."""
 
     base: str
     spec: Mapping[str, Any]
     examples: str
+    models: tuple[NeededModel, ...] = ()
     checkpoint: str | None = None  # the command's folder, as a worker that gave the training back has left it

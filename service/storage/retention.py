@@ -45,7 +45,7 @@ from service.storage.tables import (
     project_tokens,
     webhook_deliveries,
 )
-from service.storage.trainings import named_artifacts
+from service.storage.trainings import named_artifacts, unneeded
 
 _ELECTION = 4_932_685_001  # key of the advisory lock; nothing else in this database uses this number
 _MAX_LOGS = 100  # shortened in one transaction
@@ -118,7 +118,7 @@ class RetentionTables:
         """Hide jobs that ended more than `age` ago, and delete their Idempotency-Keys at once."""
         old = (
             select(jobs.c.id)
-            .where(jobs.c.finished_at < _before(age), jobs.c.retired_at.is_(None))
+            .where(jobs.c.finished_at < _before(age), jobs.c.retired_at.is_(None), unneeded())
             .order_by(jobs.c.finished_at)
             .limit(at_most)
             .with_for_update(skip_locked=True, key_share=True)
@@ -135,7 +135,7 @@ class RetentionTables:
     async def erase_retired_jobs(self, *, at_most: int) -> Swept:
         """Delete a batch of rows of one retired job, or the job itself if it has no rows left."""
         query = select(jobs.c.id, labellings.c.dataset_id).outerjoin(labellings, labellings.c.job_id == jobs.c.id)
-        query = query.where(jobs.c.retired_at.is_not(None))
+        query = query.where(jobs.c.retired_at.is_not(None), unneeded())  # another may have come to need it just before
         job = (await self._connection.execute(query.order_by(jobs.c.retired_at, jobs.c.id).limit(1))).first()
         if job is None:
             return Swept(0, is_done=True)

@@ -93,6 +93,7 @@ _TRAINING: Mapping[int, Values] = {
         "rows": {"min_confidence": 0.0, "statuses": ["labeled"], "holdout": 0.1, "weights": "none"},
         "controls": [],
         "seed": 0,
+        "policy": None,
         "force": False,
     }
 }

@@ -261,6 +261,17 @@ trainings = Table(
     Column("report", JSON(none_as_null=True)),
 )
 
+# Which finished trainings another one needs until it has ended: a policy's reward model and judge. While it has not,
+# nobody removes them (`unneeded` of trainings.py).
+training_models = Table(
+    "training_models",
+    metadata,
+    Column("job_id", ForeignKey(trainings.c.job_id, ondelete="CASCADE"), primary_key=True),
+    Column("field", Text, primary_key=True),  # of the specification's `policy`
+    Column("model_id", ForeignKey(trainings.c.job_id, ondelete="CASCADE"), nullable=False),
+    Index("ix_training_models_model_id", "model_id"),
+)
+
 # Few columns on purpose: a step of the search rewrites only the rows it changed.
 label_states = Table(
     "label_states",

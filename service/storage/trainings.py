@@ -3,15 +3,15 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, RowMapping, Select, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.errors import JobNotFound, TrainingNotFinished, TrainingNotFound
+from service.errors import JobNotFound, TrainingNotFinished, TrainingNotFound, WrongState
 from service.identifiers import JobId, ProjectName
 from service.lifecycle import OPEN_JOB, JobState
 from service.lifecycle.events import CancelRequested, DeleteRequested, JobEvent, PauseRequested, ResumeRequested
 from service.records.jobs import JobStatus
-from service.records.trainings import Artifact, NewTraining, Training, TrainingOrder, TrainingReport
+from service.records.trainings import Artifact, NeededModel, NewTraining, Training, TrainingOrder, TrainingReport
 from service.records.work import Lease, NewWork, WorkKind
 from service.storage.fence import lease_lost, lock_lease
 from service.storage.journal import Journal
@@ -19,7 +19,7 @@ from service.storage.progress import owned
 from service.storage.records import parsed_time
 from service.storage.removal import erase, lock_items
 from service.storage.stored_config import read_training, read_training_spec, stored_training
-from service.storage.tables import jobs, trainings
+from service.storage.tables import jobs, training_models, trainings
 from service.storage.work_queue import queue_job
 
 _JOB_COLUMNS = ("id", "status", "created_at", "started_at", "finished_at", "error", "warnings")
@@ -57,6 +57,11 @@ class TrainingTable:
             "examples_bytes": training.examples.bytes,
         }
         await self._connection.execute(insert(trainings).values(own))
+        models = [
+            {"job_id": training.id, "field": field, "model_id": model} for field, model in training.models.items()
+        ]
+        if models:
+            await self._connection.execute(insert(training_models), models)
 
     async def get(self, training_id: JobId) -> Training:
         """The training as it is now. Raises TrainingNotFound."""
@@ -93,11 +98,34 @@ class TrainingTable:
         """Resume the training. A repeated call changes nothing. Raises TrainingNotFound, JobFinished."""
         return await self._apply_event(training_id, ResumeRequested())
 
+    async def hold(self, training_id: JobId) -> None:
+        """Keep others from removing it, and retention from retiring it, until the transaction ends.
+
+        Raises TrainingNotFound.
+        """
+        own = owned(training_id, self._project) & (jobs.c.kind == WorkKind.TRAIN)
+        locked = select(jobs.c.id).where(own).with_for_update(read=True)  # whoever removes it waits for this lock
+        if (await self._connection.execute(locked)).first() is None:
+            raise _not_found(training_id)
+
     async def remove(self, training_id: JobId) -> None:
-        """Delete a training that has ended, but not its files. Raises TrainingNotFound, WrongState."""
+        """Delete a training that has ended and that no other needs, but not its files.
+
+        Raises TrainingNotFound, WrongState.
+        """
         await lock_items(self._connection, owned(training_id, self._project))
         await self._apply_event(training_id, DeleteRequested())
+        await self._check_unneeded(training_id)
         await erase(self._connection, training_id)
+
+    async def _check_unneeded(self, training_id: JobId) -> None:
+        """Raises WrongState; the training is locked."""
+        needing = _needing().where(training_models.c.model_id == training_id).limit(1)
+        if (other := (await self._connection.execute(needing)).scalar()) is not None:
+            raise WrongState(
+                f"training {training_id} is the reward model or judge of training {other}, which has not ended; "
+                "wait for its end, or cancel it"
+            )
 
     async def _apply_event(self, training_id: JobId, event: JobEvent) -> Training:
         """Apply a person's request to the training; returns the changed training."""
@@ -133,7 +161,20 @@ class LeasedTrainings:
             base=row.base,
             spec=read_training_spec(row.spec),
             examples=row.examples_sha256,
+            models=await self._models(lease.job_id),
             checkpoint=row.checkpoint_sha256,
+        )
+
+    async def _models(self, training_id: JobId) -> tuple[NeededModel, ...]:
+        query = (
+            select(trainings.c.job_id, trainings.c.artifact_sha256, trainings.c.manifest)
+            .join(training_models, training_models.c.model_id == trainings.c.job_id)
+            .where(training_models.c.job_id == training_id)
+            .order_by(trainings.c.job_id)
+        )
+        return tuple(
+            NeededModel(training_id=row.job_id, sha256=row.artifact_sha256, manifest=row.manifest)
+            for row in await self._connection.execute(query)
         )
 
     async def progress(self, lease: Lease, progress: Mapping[str, Any]) -> None:
@@ -168,6 +209,21 @@ async def named_artifacts(connection: AsyncConnection, owners: Collection[JobId]
         row.id: None if row.status in OPEN_JOB else frozenset(filter(None, [row.artifact_sha256]))
         for row in await connection.execute(query)
     }
+
+
+def unneeded() -> ColumnElement[bool]:
+    """True of a job unless it is a training whose model another one needs that has not ended."""
+    return jobs.c.id.not_in(_needing().with_only_columns(training_models.c.model_id))
+
+
+def _needing() -> "Select[Any]":
+    """The trainings that have not ended and need others; narrow it down with `where`."""
+    open_ = jobs.alias("needing")
+    return (
+        select(open_.c.id)
+        .join(training_models, training_models.c.job_id == open_.c.id)
+        .where(open_.c.status.in_(OPEN_JOB))
+    )
 
 
 def _select() -> "Select[Any]":

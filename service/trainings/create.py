@@ -1,7 +1,7 @@
 """Creates a training: writes the jobs' rows as examples, stores these files, and queues the training."""
 
 import hashlib
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from service.access.admission import admit, refuse_early
-from service.errors import ArtifactsUnavailable, Fault, IdempotencyMismatch, InvalidConfig
+from service.errors import ArtifactsUnavailable, Fault, IdempotencyMismatch, InvalidConfig, TrainingNotFound
 from service.identifiers import JobId, new_training_id
 from service.ports.artifacts import Artifacts
 from service.ports.store import ProjectStore, ProjectUnit
@@ -21,8 +21,9 @@ from service.records.trainings import Artifact, NewTraining, Training
 from service.records.work import Origin
 from service.spans import current_traceparent
 from service.trainings.request import WRONG, TrainingKind, TrainingMethod, TrainingRequest
+from service.trainings.reward_models import doubts_of_judge, faults_of_bases
 from service.trainings.rows import Written, write_rows
-from service.trainings.sources import read_sources
+from service.trainings.sources import Sources, read_sources
 from service.values import nearest
 
 
@@ -46,33 +47,34 @@ async def create_training(
     request: TrainingRequest,
     store: ProjectStore,
     artifacts: Artifacts,
-    bases: Collection[str],
+    bases: Mapping[str, str],
     *,
     idempotency_key: str | None,
 ) -> TrainingReceipt:
-    """Check the jobs, store their rows as examples and queue the training; `bases` are the operator's names.
+    """Check the sources, store the jobs' rows as examples and queue the training; `bases` are places by their names.
 
     Raises InvalidConfig, IdempotencyMismatch, QuotaExceeded, ArtifactsUnavailable and StorageUnavailable.
     """
     key = None if idempotency_key is None else _Key(idempotency_key, request_sha256(request))
     if (replayed := await _replayed(store, key)) is not None:
         return replayed
-    jobs = await read_sources(store, request)
-    base = chosen_base(request, jobs, bases)
+    sources = await read_sources(store, request)
+    base = chosen_base(request, sources, bases)
     async with store.project_unit() as unit:
         await refuse_early(unit, store.quotas, Size(rows=0, bytes=0))
     training_id = new_training_id()
     with TemporaryDirectory(prefix="icm-training-") as folder:
-        written = await write_rows(store, request, jobs, Path(folder))
+        written = await write_rows(store, request, sources.jobs, Path(folder))
         async with _stored(artifacts, training_id, Path(folder)) as examples:
             training = NewTraining(
                 id=training_id,
                 config=request.model_dump(mode="json"),
                 base=base,
-                spec=spec_of(request, jobs),
+                spec=spec_of(request, sources.jobs),
                 rows=written.rows,
                 examples=examples,
-                warnings=warnings_of(request, written),
+                models=sources.model_ids,
+                warnings=warnings_of(request, sources, written),
                 origin=Origin(request_id=store.caller.request_id, traceparent=current_traceparent()),
             )
             return await _store(store, training, key)
@@ -109,20 +111,48 @@ async def _store(store: ProjectStore, training: NewTraining, key: _Key | None) -
         if key is not None and (earlier := await unit.idempotency.claim(key.key, key.sha256, training.id)) is not None:
             return await _receipt(unit, earlier, key)
         await admit(unit, store.quotas, Size(rows=0, bytes=training.examples.bytes))
+        await _hold_models(unit, training)
         await unit.trainings.add(training)
         await unit.audit.record(AuditEntry.by(store.caller, AuditAction.TRAINING_CREATED, training.id))
         return TrainingReceipt(training=await unit.trainings.get(training.id), replayed=False)
 
 
+async def _hold_models(unit: ProjectUnit, training: NewTraining) -> None:
+    """Keep its reward models, until it is stored and keeps them itself. Raises InvalidConfig where one has gone."""
+    for field, model in training.models.items():
+        try:
+            await unit.trainings.hold(model)
+        except TrainingNotFound as error:
+            raise InvalidConfig(WRONG, [Fault(str(error), field=f"policy.{field}")]) from error
+
+
 def request_sha256(request: TrainingRequest) -> str:
-    """Hash a request with all its defaults written out, so that equal requests have equal hashes."""
-    canonical = orjson.dumps(request.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+    """Hash a request with all its defaults written out, so that equal requests have equal hashes.
+
+    Without a policy the hash is that of releases without policies.
+    """
+    request_json = request.model_dump(mode="json")
+    if request_json["policy"] is None:
+        del request_json["policy"]
+    canonical = orjson.dumps(request_json, option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(b"training\0" + canonical).hexdigest()
 
 
-def chosen_base(request: TrainingRequest, jobs: Sequence[Job], bases: Collection[str]) -> str:
-    """The operator's name of the language model to start from. Raises InvalidConfig."""
-    names = list(dict.fromkeys([request.base] if request.base is not None else [job.config.model for job in jobs]))
+def chosen_base(request: TrainingRequest, sources: Sources, bases: Mapping[str, str]) -> str:
+    """The operator's name of the language model to start from, on which reward models fit. Raises InvalidConfig."""
+    base = _named_base(request, sources, bases)
+    if faults := list(faults_of_bases(base, sources.reward_models, bases)):
+        raise InvalidConfig(WRONG, faults)
+    return base
+
+
+def _named_base(request: TrainingRequest, sources: Sources, bases: Collection[str]) -> str:
+    if request.base is not None:
+        names = [request.base]
+    elif (reward := sources.reward_models.get("reward")) is not None:
+        names = [reward.base]
+    else:
+        names = list(dict.fromkeys(job.config.model for job in sources.jobs))
     if not bases:
         message = "this service has no language models to start from: its operator names them in ICM_TRAINING__BASES"
     elif len(names) > 1:
@@ -143,12 +173,15 @@ def spec_of(request: TrainingRequest, jobs: Sequence[Job]) -> dict[str, Any]:
     if request.kind is TrainingKind.LABEL:
         task = jobs[0].config.task
         spec |= {"labels": list(task.labels), "separator": task.separator}
+    if request.policy is not None:
+        # Reward models are named by their trainings: a worker has each in a folder of that name.
+        spec["policy"] = request.policy.model_dump(mode="json", exclude={"prompt"})
     return spec
 
 
-def warnings_of(request: TrainingRequest, written: Written) -> tuple[str, ...]:
+def warnings_of(request: TrainingRequest, sources: Sources, written: Written) -> tuple[str, ...]:
     """Warnings about the request and its rows."""
-    warnings = []
+    warnings = [*doubts_of_judge(request, sources.reward_models), *written.doubts]
     if request.method is TrainingMethod.FULL and request.rank != TrainingRequest.model_fields["rank"].default:
         warnings.append("rank has no effect with method full, which trains all weights")
     if written.contradicted:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,7 @@ from service.ports.store import ProjectStore
 from service.records.jobs import JobStatus
 from service.trainings.create import chosen_base, warnings_of
 from service.trainings.request import TrainingRequest
-from service.trainings.rows import EXAMPLES, write_rows
+from service.trainings.rows import EXAMPLES, STEP_PROMPTS, Written, write_rows
 from service.trainings.sources import read_sources
 
 _SAMPLE_ROWS = 256
@@ -30,7 +30,7 @@ class TrainingEstimate:
     rows: int
     held_out: int
     left_out: int  # rows of the jobs that become no example
-    tokens: int  # of all epochs, controls not counted
+    tokens: int  # of all epochs, controls not counted; of a policy the most there can be
     seconds: float | None  # at the tokens per second of `measured_by`
     memory_bytes: int | None  # peak memory of `measured_by`
     measured_by: JobId | None  # the project's latest training of that base, method and kind; None if it has none
@@ -43,24 +43,28 @@ class _Measured:
     tokens_per_second: float
     memory_bytes: int
 
+    def seconds(self, tokens: int) -> float | None:
+        """How long so many tokens take; None after a training too short to be timed."""
+        return tokens / self.tokens_per_second if self.tokens_per_second else None
+
 
 async def estimate_training(
-    request: TrainingRequest, store: ProjectStore, scorers: Scorers, bases: Collection[str]
+    request: TrainingRequest, store: ProjectStore, scorers: Scorers, bases: Mapping[str, str]
 ) -> TrainingEstimate:
-    """Check the jobs as `create_training` does, and count rows and tokens.
+    """Check the sources as `create_training` does, and count rows and tokens.
 
     The first job's backend counts the tokens of a sample of rows; the estimate scales them to all rows.
 
     Raises InvalidConfig, ModelNotFound, BackendError and StorageUnavailable.
     """
-    jobs = await read_sources(store, request)
-    base = chosen_base(request, jobs, bases)
+    sources = await read_sources(store, request)
+    base = chosen_base(request, sources, bases)
     with TemporaryDirectory(prefix="icm-training-") as folder:
-        written = await write_rows(store, request, jobs, Path(folder))
-        per_character = await _tokens_per_character(scorers.get(jobs[0].config.model), Path(folder) / EXAMPLES)
+        written = await write_rows(store, request, sources.jobs, Path(folder))
+        scorer = scorers.get(sources.jobs[0].config.model)
+        per_character = await _tokens_per_character(scorer, Path(folder) / EXAMPLES)
     held_out = round(request.rows.holdout * written.rows)
-    share = (written.rows - held_out) / written.rows
-    tokens = math.ceil(written.characters * per_character * share) * request.epochs
+    tokens = _tokens_of_epoch(request, written, written.rows - held_out, per_character) * request.epochs
     measured = await _measured(store, base, request)
     return TrainingEstimate(
         base=base,
@@ -68,11 +72,21 @@ async def estimate_training(
         held_out=held_out,
         left_out=written.left_out,
         tokens=tokens,
-        seconds=None if measured is None else tokens / measured.tokens_per_second,
+        seconds=None if measured is None else measured.seconds(tokens),
         memory_bytes=None if measured is None else measured.memory_bytes,
         measured_by=None if measured is None else measured.training_id,
-        warnings=warnings_of(request, written),
+        warnings=warnings_of(request, sources, written),
     )
+
+
+def _tokens_of_epoch(request: TrainingRequest, written: Written, trained: int, per_character: float) -> int:
+    """The tokens of an epoch over so many rows; completions of a policy count as long as they may get."""
+    characters = written.characters * trained / written.rows
+    if request.policy is None:
+        return math.ceil(characters * per_character)
+    whole_steps = trained // STEP_PROMPTS * STEP_PROMPTS / trained  # the command leaves an incomplete one out
+    tokens = characters * per_character + trained * request.policy.completion_tokens
+    return math.ceil(request.policy.completions * tokens * whole_steps)
 
 
 async def _tokens_per_character(scorer: Scorer, examples: Path) -> float:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +19,11 @@ from service.records.jobs import Job
 from service.records.labels import LabeledRow
 from service.trainings.examples import Example, LabelExamples
 from service.trainings.pairs import Pairs, comparison_of
+from service.trainings.prompts import JobPrompts, Prompts, doubts_of_prompts
 from service.trainings.request import GOLD_CONTROLS, WRONG, TrainingKind, TrainingRequest
 
 EXAMPLES = "examples.jsonl"
+STEP_PROMPTS = 8  # that a policy's step reads, by the command's default of batch_rows
 
 
 @dataclass(slots=True)
@@ -34,6 +36,7 @@ class Written:
     left_out: int = 0  # rows of the jobs that became no example
     contradicted: int = 0  # pairs whose rows prefer different texts
     groups: Counter[str] = field(default_factory=Counter)
+    doubts: tuple[str, ...] = ()  # about prompts
 
     def add(self, example: Example) -> None:
         """Count an example."""
@@ -48,21 +51,23 @@ async def write_rows(store: ProjectStore, request: TrainingRequest, jobs: Sequen
 
     Reads the rows twice, in batches: the first pass finds related rows, the second writes examples.
     """
-    written = Written()
+    written, prompts = Written(), Prompts(None if request.policy is None else request.policy.prompt)
     with (folder / EXAMPLES).open("w", encoding="utf-8") as file:
         for number, job in enumerate(jobs):
-            await _write_job(store, request, (number, job), file, written)
+            maker = _maker(request, job, prompts)
+            await _write_job(store, (number, job), maker, file, written)
+    written.doubts = tuple(doubts_of_prompts(request, jobs, prompts))
     if faults := list(_faults(request, written)):
         raise InvalidConfig(WRONG, faults)
     return written
 
 
 async def _write_job(
-    store: ProjectStore, request: TrainingRequest, numbered: tuple[int, Job], file: TextIO, written: Written
+    store: ProjectStore, numbered: tuple[int, Job], maker: "_Maker", file: TextIO, written: Written
 ) -> None:
     number, job = numbered
     related = RelatedRows(job.config.task.relations)
-    pairs = _pairs(request, job)
+    pairs = maker if isinstance(maker, Pairs) else None
 
     def collect(rows: Sequence[LabeledRow]) -> None:
         for row in rows:
@@ -72,11 +77,10 @@ async def _write_job(
 
     await _each_batch(store, job, collect)
     groups = await to_thread.run_sync(related.groups)
-    examples = LabelExamples(job.config.task, request.rows) if pairs is None else pairs
 
     def write(rows: Sequence[LabeledRow]) -> None:
         for row in rows:
-            example = examples.of(row, f"{number}:{groups[row.state.position]}")
+            example = maker.of(row, f"{number}:{groups[row.state.position]}")
             if example is None:
                 written.left_out += 1
             else:
@@ -87,11 +91,17 @@ async def _write_job(
     written.contradicted += 0 if pairs is None else pairs.contradicted
 
 
-def _pairs(request: TrainingRequest, job: Job) -> Pairs | None:
+_Maker = LabelExamples | Pairs | JobPrompts
+
+
+def _maker(request: TrainingRequest, job: Job, prompts: Prompts) -> _Maker:
+    """What turns rows of the job into examples."""
     comparison = comparison_of(job.config.task)
-    if request.kind is TrainingKind.LABEL or comparison is None:
-        return None
-    return Pairs(job.config.task, comparison, request.rows)
+    if request.kind is TrainingKind.POLICY:
+        return prompts.of_job(job)
+    if request.kind is TrainingKind.REWARD and comparison is not None:
+        return Pairs(job.config.task, comparison, request.rows)
+    return LabelExamples(job.config.task, request.rows)
 
 
 async def _each_batch(store: ProjectStore, job: Job, work: Callable[[Sequence[LabeledRow]], None]) -> None:
@@ -103,6 +113,8 @@ async def _each_batch(store: ProjectStore, job: Job, work: Callable[[Sequence[La
 
 def _faults(request: TrainingRequest, written: Written) -> list[Fault]:
     """The reasons why these rows cannot be trained on."""
+    if request.kind is TrainingKind.POLICY:
+        return list(_faults_of_prompts(request, written))
     if not written.rows:
         message = "no rows are left to learn from: lower rows.min_confidence, or let more rows.statuses in"
         return [Fault(message, field="rows")]
@@ -111,11 +123,34 @@ def _faults(request: TrainingRequest, written: Written) -> list[Fault]:
     if gold and written.without_gold:
         message = f"{gold[0]} needs a gold label for every row; {written.without_gold} of {written.rows} rows have none"
         faults.append(Fault(message, field="controls"))
-    share, smallest = request.rows.holdout, min(written.groups.values())
-    if share > 0 and (smallest > round(share * written.rows) or smallest == written.rows):
-        message = (
-            f"no group of related rows fits into {share:g} of {written.rows} rows: the smallest has {smallest}; "
-            "give a larger share, or 0 to hold out nothing"
-        )
-        faults.append(Fault(message, field="rows.holdout"))
+    if (unfit := _unfit_share(request.rows.holdout, written)) is not None:
+        faults.append(Fault(f"{unfit}, or 0 to hold out nothing", field="rows.holdout"))
     return faults
+
+
+def _faults_of_prompts(request: TrainingRequest, written: Written) -> Iterator[Fault]:
+    """The reasons why these prompts cannot train a policy."""
+    if not written.rows:
+        message = "no row gives a prompt, since a column that it reads is empty in every row; name other ones"
+        yield Fault(message, field="policy.prompt")
+        return
+    share = request.rows.holdout
+    if (unfit := _unfit_share(share, written)) is not None:
+        yield Fault(unfit, field="rows.holdout")
+    elif (left := written.rows - round(share * written.rows)) < STEP_PROMPTS:
+        message = (
+            f"of {written.rows} distinct prompts {left} are left to train on, and a step reads {STEP_PROMPTS}; "
+            "give jobs with more rows, or hold out a smaller share in rows.holdout"
+        )
+        yield Fault(message, field="job_ids")
+
+
+def _unfit_share(share: float, written: Written) -> str | None:
+    """Why this share of the rows cannot be held out."""
+    smallest = min(written.groups.values())
+    if share <= 0 or (smallest <= round(share * written.rows) and smallest < written.rows):
+        return None
+    return (
+        f"no group of related rows fits into {share:g} of {written.rows} rows: the smallest has {smallest}; "
+        "give a larger share"
+    )

@@ -1,6 +1,8 @@
-"""Reads the jobs that a training learns from, and checks that one training can use them together."""
+"""Reads the jobs and reward models that a training learns from, and checks that one training can use them together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import assert_never
 
 from service.errors import Fault, InvalidConfig, JobNotFound
 from service.identifiers import JobId
@@ -8,17 +10,33 @@ from service.jobs.reporting.report import report
 from service.jobs.reporting.verdicts import Verdict
 from service.ports.store import ProjectStore
 from service.records.jobs import Job, JobStatus
+from service.records.trainings import Training
 from service.trainings.pairs import comparison_of
+from service.trainings.prompts import lacking_columns
 from service.trainings.request import WRONG, TrainingKind, TrainingRequest
+from service.trainings.reward_models import find_reward_models
 
 _SHARED = ("labels", "template", "separator")  # fields of the task in which all jobs must agree
 _SHOWN_CHARACTERS = 60
 
 
-async def read_sources(store: ProjectStore, request: TrainingRequest) -> list[Job]:
-    """The jobs of a request. Raises InvalidConfig, which names every job at fault and its field."""
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The jobs of a request, and for kind policy the finished trainings of kind reward by their fields."""
+
+    jobs: Sequence[Job]
+    reward_models: Mapping[str, Training]
+
+    @property
+    def model_ids(self) -> dict[str, JobId]:
+        """The ids of the reward models by their fields."""
+        return {field: model.id for field, model in self.reward_models.items()}
+
+
+async def read_sources(store: ProjectStore, request: TrainingRequest) -> Sources:
+    """The sources of a request. Raises InvalidConfig, which names everything at fault by its field."""
     jobs: list[Job] = []
-    faults: list[Fault] = []
+    models, faults = await find_reward_models(store, request)
     for number, job_id in enumerate(request.job_ids):
         found = await _source(store, request, JobId(job_id))
         if isinstance(found, str):
@@ -26,10 +44,23 @@ async def read_sources(store: ProjectStore, request: TrainingRequest) -> list[Jo
         else:
             jobs.append(found)
     if not faults:
-        faults = list(_differences(jobs)) if request.kind is TrainingKind.LABEL else list(_without_comparisons(jobs))
+        faults = await _unfit(store, request, jobs)
     if faults:
         raise InvalidConfig(WRONG, faults)
-    return jobs
+    return Sources(jobs, models)
+
+
+async def _unfit(store: ProjectStore, request: TrainingRequest, jobs: Sequence[Job]) -> list[Fault]:
+    """What keeps these jobs from being learned by this kind of training."""
+    match request.kind:
+        case TrainingKind.LABEL:
+            return list(_differences(jobs))
+        case TrainingKind.REWARD:
+            return list(_without_comparisons(jobs))
+        case TrainingKind.POLICY:
+            return await lacking_columns(store, request, jobs)
+        case _:
+            assert_never(request.kind)
 
 
 async def _source(store: ProjectStore, request: TrainingRequest, job_id: JobId) -> Job | str:
@@ -40,14 +71,18 @@ async def _source(store: ProjectStore, request: TrainingRequest, job_id: JobId) 
     except JobNotFound:
         return f"there is no job {job_id!r}"
     if job.status is not JobStatus.SUCCEEDED:
-        return f"the job {job_id} is {job.status}; its labels can be learned once it has succeeded"
-    if request.force:
+        return f"the job {job_id} is {job.status}; its {_learned(request)} can be learned once it has succeeded"
+    if request.force or request.kind is TrainingKind.POLICY:  # which reads no labels
         return job
     judged = await report(store, job_id)
     if judged.verdict is not Verdict.DO_NOT_USE:
         return job
     why = next((reason.message for reason in judged.reasons if reason.verdict is Verdict.DO_NOT_USE), "")
     return f"the report of job {job_id} says do_not_use ({why}); with force: true its labels are learned all the same"
+
+
+def _learned(request: TrainingRequest) -> str:
+    return "prompts" if request.kind is TrainingKind.POLICY else "labels"
 
 
 def _differences(jobs: Sequence[Job]) -> Iterator[Fault]:

@@ -103,25 +103,30 @@ async def claim_work(store: Store, *kinds: WorkKind, lease_seconds: float = LONG
         return await unit.work.claim(kinds or (WorkKind.LABEL,), ALICE, lease_seconds)
 
 
-async def asked_for_training(store: Store, caller: Caller = LOCAL_CALLER) -> JobId:
-    """A training of two rows, stored and queued."""
-    examples = Artifact("e" * 64, 20)
-    new = NewTraining(
+def new_training(**models: JobId) -> NewTraining:
+    """A training of two rows, about to be stored, that needs these models."""
+    return NewTraining(
         id=new_training_id(),
         config={"job_ids": ["job_0"]},
         base="default",
         spec={"kind": "label"},
         rows=2,
-        examples=examples,
+        examples=Artifact("e" * 64, 20),
+        models=models,
     )
+
+
+async def asked_for_training(store: Store, caller: Caller = LOCAL_CALLER, **models: JobId) -> JobId:
+    """Such a training, stored and queued."""
+    new = new_training(**models)
     async with store.project_unit(caller) as unit:
         await unit.trainings.add(new)
     return new.id
 
 
-async def trained(store: Store) -> JobId:
-    """A training that a worker has finished."""
-    training_id = await asked_for_training(store)
+async def trained(store: Store, **models: JobId) -> JobId:
+    """A training that needs these models and that a worker has finished."""
+    training_id = await asked_for_training(store, LOCAL_CALLER, **models)
     work = await claim_work(store, WorkKind.TRAIN)
     assert work is not None
     async with store.worker_unit() as unit:

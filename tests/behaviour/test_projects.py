@@ -81,10 +81,10 @@ async def test_a_project_finds_its_own_job(projects: Store) -> None:
         assert await answer(projects, BIRDS, asked, job_id) != "JobNotFound there is no job ID", asked
 
 
-@pytest.mark.parametrize("asked", ["get", "report", "request_cancel", "pause", "resume", "remove"])
+@pytest.mark.parametrize("asked", ["get", "report", "request_cancel", "pause", "resume", "hold", "remove"])
 async def test_another_projects_training_is_as_unknown_as_one_that_never_was(projects: Store, asked: str) -> None:
     ways = {name for name, way in inspect.getmembers(Trainings, inspect.isfunction) if name[0] != "_"}
-    assert ways - {"add", "page"} == {"get", "report", "request_cancel", "pause", "resume", "remove"}
+    assert ways - {"add", "page"} == {"get", "report", "request_cancel", "pause", "resume", "hold", "remove"}
     training_id, job_id = await asked_for_training(projects, BIRDS), await queued_by(projects, FISH)
     for unknown in (training_id, new_training_id(), job_id):
         with pytest.raises(TrainingNotFound):

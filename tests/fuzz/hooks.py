@@ -59,6 +59,15 @@ BEYOND_SCHEMA = (
     "an unlabeled row has no label to learn",
     "shuffled is the only one",
     "there is no language model",
+    "is missing; kind policy needs",  # fields that go with kind policy alone, or not with it, as are the next
+    "is for kind policy alone",
+    "lora is the only one",
+    "there are none for kind policy",
+    "has no effect for kind policy",
+    "is measured on held-out prompts",
+    "is the reward model itself",
+    "reads no column, so that",
+    "there is no training",
 )
 _tally: Counter[tuple[str, str]] = Counter()
 

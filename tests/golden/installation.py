@@ -88,7 +88,7 @@ async def set_up(store: Store) -> Installation:
     await _come_half_way(store, MIDDLE_OF_SHARD)
     queued = await _submitted(store, "queued")
     await _tell(store)
-    await trained(store)
+    await trained(store, reward=await trained(store))
     jobs = {"finished": finished, "paused": paused, "half-run": half_run, "queued": queued}
     return Installation(key.text, webhook.id, dict(jobs), {name: await _undisturbed(name) for name in jobs})
 

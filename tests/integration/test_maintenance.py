@@ -85,7 +85,7 @@ async def contents(operator: asyncpg.Connection) -> dict[str, list[str]]:
 async def test_nothing_beyond_retention_is_left_in_any_table(aging: Aging, operator: asyncpg.Connection) -> None:
     for _ in range(3):
         await full_life(postgres(aging))
-        await trained(postgres(aging))
+        await trained(postgres(aging), reward=await trained(postgres(aging)))
     filled = {name for name, rows in (await contents(operator)).items() if rows}
     assert filled >= {table.name for table in metadata.sorted_tables} - {"backend_identities"}
     await aging.let_pass(3650 * DAY)

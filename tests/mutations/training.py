@@ -1,9 +1,10 @@
-"""The promises of `training/`, in the form of table.py."""
+"""The promises of `training/` and of trainings through the service, in the form of table.py."""
 
 from tests.mutations.mutation import Mutation
 
 RUN, INTERRUPTIONS = "tests/training/test_run.py", "tests/training/test_interruptions.py"
 HACKING = "tests/training/test_hacking.py"
+POLICIES, NEEDED = "tests/unit/api/test_policy_trainings.py", "tests/integration/test_needed_models.py"
 LEARNING, FILES = "tests/training/test_learning.py", "tests/training/test_files.py"
 
 TRAINING = (
@@ -132,5 +133,33 @@ TRAINING = (
         "[values - values.mean() for values in one]",
         "list(one)",
         (f"{HACKING}::test_a_reward_that_does_not_heed_length_gains_without_it_however_long_the_policy_gets",),
+    ),
+    Mutation(
+        "a reward model is deleted while a policy is trained against it",
+        "service/storage/trainings.py",
+        "        await self._check_unneeded(training_id)\n",
+        "",
+        (f"{POLICIES}::test_a_reward_model_or_judge_is_not_deleted_while_a_policy_needs_it",),
+    ),
+    Mutation(
+        "whoever removes a reward model does not wait for a policy that is just asked for",
+        "service/storage/trainings.py",
+        "select(jobs.c.id).where(own).with_for_update(read=True)",
+        "select(jobs.c.id).where(own)",
+        (f"{NEEDED}::test_a_training_that_is_asked_for_while_its_model_is_removed_does_not_find_it",),
+    ),
+    Mutation(
+        "retention takes a reward model from a policy that is not trained yet",
+        "service/storage/retention.py",
+        "jobs.c.retired_at.is_(None), unneeded())",
+        "jobs.c.retired_at.is_(None))",
+        (f"{NEEDED}::test_retention_leaves_a_needed_model_until_nobody_needs_it",),
+    ),
+    Mutation(
+        "a prompt is both trained on and held out",
+        "service/trainings/prompts.py",
+        "if not prompt or not self._prompts.is_new(prompt):",
+        "if not prompt:",
+        (f"{POLICIES}::test_a_prompt_of_its_own_stands_as_it_was_written_and_each_once",),
     ),
 )

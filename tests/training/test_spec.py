@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from service.trainings.create import spec_of
+from service.trainings.request import parse_request
+from service.trainings.rows import STEP_PROMPTS
 from training.errors import Refused
-from training.spec import Kind, Method, read_spec
+from training.spec import Kind, Method, PolicySettings, read_spec
 
 LEAST: dict[str, Any] = {"base": "some/model", "examples": "rows.jsonl", "labels": ["yes", "no"]}
 
@@ -51,6 +54,14 @@ def test_a_fault_names_its_field(fields: dict[str, Any], told: str, tmp_path: Pa
         read_spec(written(tmp_path, json.dumps({**LEAST, **fields})))
     assert told in str(refused.value)
     assert not {"Input", "pydantic", "validation", "tuple"} & set(str(refused.value).split())
+
+
+def test_a_policy_asked_of_the_service_has_the_commands_names_and_defaults(tmp_path: Path) -> None:
+    request = parse_request({"job_ids": ["job_1"], "kind": "policy", "policy": {"reward": "train_1"}})
+    told = {**spec_of(request, ()), "base": "some/model", "examples": "rows.jsonl"}
+    spec = read_spec(written(tmp_path, json.dumps(told)))
+    assert spec.policy == PolicySettings(reward="train_1")
+    assert (spec.kind, spec.batch_rows) == (Kind.POLICY, STEP_PROMPTS)
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:

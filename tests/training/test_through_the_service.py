@@ -1,5 +1,6 @@
 """From a finished job to a trained adapter: API, queue, worker, the command itself, and the download."""
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,19 @@ from safetensors import safe_open
 from icm.data.archives import unpack
 from inference.settings import SMALL_MODEL
 from service.bootstrap import build_application
-from service.identifiers import WorkerId
-from service.records.work import WorkKind
+from service.identifiers import WorkerId, new_training_id
+from service.records.access import LOCAL_CALLER
+from service.records.trainings import NewTraining
+from service.records.work import WorkKind, WorkStatus
 from service.settings import Settings
+from service.trainings.request import parse_request
 from tests.support.stores import ScratchStore
+from tests.training.test_policy import judges
+from tests.training.written import number
 from tests.unit.api.harness import Service, pairs
 from workers.worker import Worker
+
+__all__ = ["judges"]  # a fixture
 
 ROWS = {"statuses": ["labeled", "uncertain"], "holdout": 0.25}
 
@@ -86,3 +94,65 @@ def check_report(found: dict[str, Any]) -> None:
     assert (manifest["settings"]["epochs"], manifest["settings"]["rank"]) == (1, 2)
     assert (report["rows"]["trained"], report["rows"]["held_out"]) == (12, 4)
     assert report["training"]["steps"] == 2
+
+
+def comparisons(first: int, last: int) -> list[dict[str, Any]]:
+    """A row for each number, which is compared with the next one."""
+    return [{"one": number(value).capitalize(), "other": number(value + 1)} for value in range(first, last)]
+
+
+async def stored(service: Service, folder: Path) -> str:
+    """The reward model in a folder of the command, as the training of a worker."""
+    artifacts, training_id = service.artifacts, new_training_id()
+    manifest, report = (json.loads((folder / name).read_text("utf-8")) for name in ("manifest.json", "report.json"))
+    artifact = await artifacts.put(training_id, folder / "adapter")
+    config = parse_request({"kind": "reward", "job_ids": [f"job_of_{folder.name}"]}).model_dump(mode="json")
+    new = NewTraining(id=training_id, config=config, base="default", spec={}, rows=1, examples=artifact)
+    async with service.store.project_unit(LOCAL_CALLER) as unit:
+        await unit.trainings.add(new)
+    async with service.store.worker_unit() as unit:
+        work = await unit.work.claim((WorkKind.TRAIN,), WorkerId("earlier"), 60.0)
+        assert work is not None
+        await unit.trainings.finish(work.lease, artifact, manifest=manifest, report=report)
+        await unit.work.finish(work.lease, WorkStatus.SUCCEEDED)
+    return training_id
+
+
+async def test_a_policy_is_trained_on_prompts_of_a_job_against_a_finished_reward_model(
+    service: Service, judges: Path, tmp_path: Path
+) -> None:
+    task = {"template": "{one} is larger than {other}. It is", "labels": ["True", "False"]}
+    job = await service.labelled(comparisons(51, 67), task=task)
+    reward, judge = [await stored(service, judges / name) for name in ("reward", "judge")]
+    policy: dict[str, Any] = {"reward": reward, "judge": judge, "prompt": "{one} is larger than", "stop": "\n"}
+    policy |= {"completions": 2, "completion_tokens": 4}
+    asked = {"kind": "policy", "job_ids": [job["id"]], "epochs": 2, "rank": 2, "rows": {"holdout": 0.5}}
+    answer = await service.client.post("/v1/trainings", json={**asked, "policy": policy})
+    assert answer.status_code == 202, answer.text
+    made = answer.json()
+    application = build_application(service.settings, store=service.store)
+    assert await Worker(application, WorkerId("trainer"), kinds=(WorkKind.TRAIN,)).work_once()
+    training = (await service.client.get(made["links"]["self"])).json()
+    assert (training["status"], training["error"]) == ("succeeded", None)
+    assert training["lineage"] == {"jobs": [job["id"]], "reward": reward, "judge": judge}
+    assert {"reward", "kl_nats"} <= training["progress"].keys()
+    check_policy(await report_of(service, made), judges)
+    page = (await service.client.get(f"{made['links']['self']}/report?format=html")).text
+    assert all(told in page for told in ("win rate", "KL divergence from the base</b>", reward, judge))
+    assert str(tmp_path) not in str((training, page)), "no path of the machine is told"
+
+
+async def report_of(service: Service, made: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = (await service.client.get(f"{made['links']['self']}/report")).json()
+    return found
+
+
+def check_policy(found: dict[str, Any], judges: Path) -> None:
+    report = found["report"]
+    assert (report["rows"]["trained"], report["rows"]["held_out"]) == (8, 8)
+    for name in ("reward", "judge"):
+        manifest = json.loads((judges / name / "manifest.json").read_text("utf-8"))
+        assert report["rows"][name] == manifest["artifact"]["sha256"]
+    assert [step for step, _ in report["training"]["curves"]["kl_nats"]] == [1, 2]
+    assert 0 <= report["after"]["win_rate"] <= 1
+    assert all(sample["prompt"].endswith(" is larger than") for sample in report["after"]["samples"])

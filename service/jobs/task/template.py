@@ -34,5 +34,8 @@ class Template:
         A label follows the text after one space. Behind further white space, that space would be a token that
         hardly ever precedes a word, and all labels would be about e^40 times less likely.
         """
-        text = "".join(literal + ("" if field is None else as_text(row[field])) for literal, field in self._parts)
-        return text.rstrip()
+        return self.filled(row).rstrip()
+
+    def filled(self, row: Mapping[str, Any]) -> str:
+        """The text of one row as it stands. Raises KeyError for a field that the row lacks."""
+        return "".join(literal + ("" if field is None else as_text(row[field])) for literal, field in self._parts)

@@ -208,7 +208,7 @@ async def test_labels_that_should_not_be_used_are_learned_only_by_force(service:
         ({"base": "other"}, "base", "there is no language model 'other'"),
         ({"base": "Defualt"}, "base", "(did you mean 'default'?); there are default"),
         ({"epoch": 3}, "epoch", "did you mean 'epochs'?"),
-        ({"kind": "policy"}, "kind", "must be one of"),
+        ({"kind": "ppo"}, "kind", "must be one of"),
     ],
 )
 async def test_what_makes_no_training_is_refused_by_field(

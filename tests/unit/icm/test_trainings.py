@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,18 @@ from typer.testing import CliRunner, Result
 from icm import AsyncClient, Client
 from icm.cli import build_app
 from icm.commands import trainings
+from icm.commands.progress import figures
 from icm.data.archives import unpack
+from icm.documents import Training
 from icm.errors import DamagedDownload
 from service.identifiers import WorkerId
+from service.records.access import LOCAL_CALLER
+from service.records.trainings import Artifact
 from service.records.work import ClaimedWork, WorkKind, WorkStatus
 from service.settings import Settings
+from tests.behaviour.stored import new_training
 from tests.support.stores import ScratchStore
-from tests.unit.api.harness import Service
+from tests.unit.api.harness import Service, pairs
 from tests.unit.icm.fake_service import IMPATIENT
 from tests.unit.icm.test_webhooks import Bridge
 
@@ -104,6 +110,62 @@ async def test_what_is_refused_is_told_by_field(service: Service, command: Calla
     assert (await command("adapters", "train_1", "-o", "x")).exit_code == 5
 
 
+async def reward_models(service: Service) -> list[str]:
+    """The ids of two finished trainings of kind reward."""
+    made: list[str] = []
+    for name in ("reward", "judge"):
+        config = {"job_ids": ["job_0"], "kind": "reward", "method": "lora"}
+        new = replace(new_training(), config=config, spec={"kind": "reward"})
+        async with service.store.project_unit(LOCAL_CALLER) as unit:
+            await unit.trainings.add(new)
+        work = await claimed(service)
+        async with service.store.worker_unit() as worker:
+            await worker.trainings.finish(work.lease, Artifact(name, 7), manifest={}, report={"kind": "reward"})
+            await worker.work.finish(work.lease, WorkStatus.SUCCEEDED)
+        made.append(new.id)
+    return made
+
+
+async def test_a_policy_is_estimated_and_asked_for_with_escapes_as_characters(
+    service: Service, command: Callable[..., Any]
+) -> None:
+    job, (reward, judge) = await service.labelled(pairs(24)), await reward_models(service)
+    words = ["train", job["id"], "--kind", "policy", "--reward", reward, "--judge", judge, "--holdout", "0.5"]
+    words += [
+        "--prompt",
+        r"{id} \\n\n",
+        "--stop",
+        r"\n",
+        "--completion-tokens",
+        "8",
+        "--kl-limit",
+        "2",
+        "--epochs",
+        "2",
+    ]
+    estimated = await command(*words, "--estimate")
+    assert estimated.exit_code == 0, estimated.stderr
+    assert "rows: 24, of them held out: 12" in estimated.stdout
+    assert "unknown, since no training like it has finished" in estimated.stdout
+    done = await command(*words)
+    assert done.exit_code == 0, done.stderr
+    assert "learned from the same job" in done.stderr
+    listed = [json.loads(line) for line in (await command("trainings", "--json")).stdout.splitlines()]
+    assert [one["id"] for one in listed] == [done.stdout.strip(), judge, reward]
+    given: dict[str, Any] = {"reward": reward, "judge": judge, "prompt": "{id} \\n\n", "stop": "\n"}
+    given |= {"completion_tokens": 8, "kl_limit": 2}
+    assert listed[0]["config"]["policy"].items() >= given.items()
+    assert "policy" in (await command("trainings")).stdout
+    refused = await command("train", job["id"], "--reward", reward)
+    assert (refused.exit_code, "field policy: is for kind policy alone" in refused.stderr) == (3, True)
+
+
+def test_the_progress_of_a_policy_is_its_reward_and_kl_divergence() -> None:
+    progress = {"step": 1, "steps": 2, "loss": 0.0, "reward": -1.25, "kl_nats": 0.5, "tokens_per_second": 900.0}
+    document = {"id": "train_1", "status": "running", "created_at": "2026-11-30T00:00:00Z", "progress": progress}
+    assert figures(Training.read(document)) == "reward -1.25  KL 0.50 nats  900 tokens/s"
+
+
 async def test_a_training_that_ends_badly_is_an_exit_code(service: Service, command: Callable[..., Any]) -> None:
     job = await service.labelled()
     asking = asyncio.create_task(command("train", job["id"], "--force", "--wait", "--json"))
@@ -122,6 +184,7 @@ async def test_the_clients_have_the_same_calls(service: Service, tmp_path: Path)
     job = await service.labelled()
     transport = httpx.ASGITransport(service.app)
     async with AsyncClient("http://localhost", transport=transport) as client:
+        assert (await client.trainings.estimate(job["id"], force=True))["base"] == "default"
         first = await client.train(job["id"], force=True, idempotency_key="once")
         assert (await client.trainings.create(job["id"], force=True, idempotency_key="once")).id == first.id
         assert (await client.trainings.pause(first.id)).status == "paused"
@@ -129,6 +192,8 @@ async def test_the_clients_have_the_same_calls(service: Service, tmp_path: Path)
         await end_next(service, tmp_path / "made")
         assert (await client.trainings.wait(first.id, timeout_seconds=60)).status == "succeeded"
         assert (await client.trainings.report(first.id))["report"] == {"kind": "label"}
+        page = await client.trainings.report_html(first.id, to=tmp_path / "report.html")
+        assert first.id in page.read_text("utf-8")
         folder = await client.trainings.adapter(first.id, to=tmp_path / "adapter")
         assert (folder / "weights").read_bytes() == b"1234"
         second = await client.train(job["id"], force=True, epochs=1)

@@ -48,7 +48,7 @@ def make(content: str) -> None:
     (adapter / "weights").write_text(content)
     sha256 = hashlib.sha256(content.encode()).hexdigest()
     named = hashlib.sha256(f"{sha256}  weights\n".encode()).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps({"artifact": {"sha256": named}}))
+    (folder / "manifest.json").write_text(json.dumps({"artifact": {"folder": "adapter", "sha256": named}}))
     (folder / "report.json").write_text(json.dumps({"training": {"steps": 2, "tokens": 20, "seconds": 0.5}}))
     tell("end", outcome="finished", artifact="adapter", sha256=named)
 

@@ -72,15 +72,17 @@ class Place:
     def worker(self, machine: str = "one") -> Worker:
         return Worker(self.application(machine), WorkerId(machine), kinds=(WorkKind.TRAIN,))
 
-    async def asked(self) -> JobId:
-        """A training of two rows."""
+    async def asked(self, **models: JobId) -> JobId:
+        """A training of two rows, against these models."""
         training_id = new_training_id()
         rows = self.folder / "asked"
         rows.mkdir(exist_ok=True)
         (rows / "examples.jsonl").write_text('{"prompt": "a", "label": "b"}\n' * 2)
         spec = {"kind": "label", "labels": ["b", "c"], "epochs": 2}
         examples = await self.artifacts.put(training_id, rows)
-        new = NewTraining(id=training_id, config={}, base="pretended", spec=spec, rows=2, examples=examples)
+        new = NewTraining(
+            id=training_id, config={}, base="pretended", spec=spec, rows=2, examples=examples, models=models
+        )
         async with self.store.project_unit(LOCAL_CALLER) as unit:
             await unit.trainings.add(new)
         return training_id
@@ -155,6 +157,44 @@ async def test_the_process_is_told_what_was_asked_for(store: Store, tmp_path: Pa
         "device": "auto",
         "examples": "examples.jsonl",
     }
+
+
+async def test_reward_models_lie_beside_the_specification_as_their_own_process_left_them(
+    store: Store, tmp_path: Path
+) -> None:
+    maker = Place(store, tmp_path, "make weights")
+    models = {field: await maker.asked() for field in ("reward", "judge")}
+    for _ in models:
+        await maker.worker().work_once()
+    place = Place(store, tmp_path, "polite", "note half", "left", "wait")
+    training_id, worker = await place.asked(**models), place.worker()
+    running = asyncio.create_task(worker.work_once())
+    await place.heard(training_id, "training.evaluation")
+    folder = tmp_path / "one" / "trainings" / training_id
+    for model in models.values():
+        manifest = json.loads((folder / model / "manifest.json").read_text("utf-8"))
+        assert manifest["artifact"]["sha256"] == getattr((await place.training(model)).artifact, "sha256", None)
+        assert (folder / model / "adapter" / "weights").read_text() == "weights"
+    worker.stop()
+    await running
+    hashes = (await place.artifacts.stored())[training_id]
+    files = [file.name for sha256 in hashes for file in await place.artifacts.files(training_id, sha256)]
+    assert sorted(files) == ["examples.jsonl", "half"], "a worker elsewhere fetches the models again"
+
+
+async def test_a_reward_model_that_is_not_where_it_was_stored_ends_the_training(store: Store, tmp_path: Path) -> None:
+    maker = Place(store, tmp_path, "make weights")
+    model = await maker.asked()
+    await maker.worker().work_once()
+    await maker.artifacts.remove(model)
+    training_id = await Place(store, tmp_path, "make policy").asked(reward=model)
+    await maker.worker().work_once()
+    training = await maker.training(training_id)
+    assert training.status == "failed"
+    assert training.error is not None
+    assert training.error["code"] == "TrainingFailed"
+    assert f"the training {model} cannot be used" in training.error["message"]
+    assert training.error["message"].endswith("train it again")
 
 
 @pytest.mark.usefixtures("heard_soon")

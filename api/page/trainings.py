@@ -1,0 +1,101 @@
+"""What the page about a training shows, read from the report that its process left (docs/training.md).
+
+Reports of earlier releases and of other kinds lack some of it; what is not there is not shown.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from api.page.charts import Curve, thinned
+from service.trainings.request import TrainingRequest
+
+_MOST_POINTS = 300  # of a curve
+_FIGURES = {  # of held-out rows and of steps: name, unit
+    "agreement": ("agreement with the labels", "share"),
+    "accuracy": ("told right", "share"),
+    "nats": ("loss on held-out rows", "nats"),
+    "loss": ("loss", "nats"),
+    "reward": ("reward", ""),
+    "reward_standard_error": ("standard error of the reward", ""),
+    "kl_nats": ("KL divergence from the base", "nats per completion"),
+    "completion_tokens": ("length of completions", "tokens"),
+    "repetition": ("repetition", "share of adjacent tokens"),
+}
+_BEFORE = ("held_out", "untrained", "zero_shot")  # how kinds name the base's figures
+
+Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured on held-out rows at one point, in the order of the table's columns; None: it was not."""
+
+    name: str
+    values: Sequence[float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPage:
+    """What the page shows beside the training itself."""
+
+    warnings: Sequence[Facts]  # of a policy: code, message
+    outcome: Facts  # of a policy: the published one beside the base; empty for other kinds
+    samples: Sequence[Facts]  # of a policy: prompt, base, policy
+    curves: Sequence[Curve]
+    columns: Sequence[str]
+    measured: Sequence[Measured]
+    ended_early: str | None
+    polarity: Facts
+    cost: Facts
+
+    @classmethod
+    def of(cls, report: Facts, config: TrainingRequest) -> "TrainingPage":
+        """Read the report of a training that was asked for so."""
+        training, outcome = _part(report, "training"), _part(report, "after")
+        points = dict(_points(report, training))
+        shown = [name for name in _FIGURES if any(facts.get(name) is not None for facts in points.values())]
+        return cls(
+            warnings=outcome.get("warnings") or (),
+            outcome=outcome,
+            samples=outcome.get("samples") or (),
+            curves=list(_curves(training, None if config.policy is None else config.policy.kl_limit)),
+            columns=[" in ".join(filter(None, _FIGURES[name])) for name in shown],
+            measured=[Measured(name, [facts.get(figure) for figure in shown]) for name, facts in points.items()],
+            ended_early=training.get("ended_early"),
+            polarity=_part(report, "polarity"),
+            cost=_cost(training),
+        )
+
+
+def _points(report: Facts, training: Facts) -> Iterator[tuple[str, Facts]]:
+    """Figures of held-out rows: of the base, behind each epoch, and of controls at their end."""
+    before = _part(report, "before")
+    yield "base", next((_part(before, name) for name in _BEFORE if name in before), {})
+    for one in training.get("epochs") or ():
+        yield f"epoch {one['epoch']:g}", _part(one, "held_out")
+    for name, control in _part(report, "controls").items():
+        last = (control.get("epochs") or [{}])[-1]
+        yield f"control {name}", _part(last, "held_out")
+
+
+def _curves(training: Facts, kl_limit: float | None) -> Iterator[Curve]:
+    """A policy's figures; else the loss, which of a policy says nothing."""
+    found = _part(training, "curves") or {"loss": training.get("loss") or ()}
+    for name, told in found.items():
+        points = [(float(step), float(value)) for step, value in told if value is not None]
+        if points:
+            title, unit = _FIGURES.get(name, (name, ""))
+            limit = kl_limit if name == "kl_nats" else None
+            yield Curve(title, unit, thinned(points, _MOST_POINTS), limit)
+
+
+def _cost(training: Facts) -> Facts:
+    memory = _part(training, "peak_memory")
+    told = {name: training.get(name) for name in ("steps", "tokens", "tokens_per_second", "seconds", "cpu_seconds")}
+    return told | {"bytes": memory.get("bytes"), "gpu_bytes": memory.get("gpu_bytes")}
+
+
+def _part(facts: Facts, name: str) -> Facts:
+    """What stands under this name; nothing where it is left out."""
+    return facts.get(name) or {}

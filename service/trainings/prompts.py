@@ -1,0 +1,109 @@
+"""Makes prompts of rows: what `python -m training` reads for kind policy (docs/training.md#policies).
+
+A prompt is the text that `policy.prompt` makes of a row, as it stands; without one it is the text that the job's own
+template makes, as the service has scored it. Labels have no part in it.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import orjson
+
+from service.errors import Fault
+from service.jobs.task.template import Template
+from service.ports.store import ProjectStore
+from service.records.jobs import Job
+from service.records.labels import LabeledRow
+from service.relations.columns import Fields, names_of
+from service.trainings.examples import Example
+from service.trainings.pairs import comparison_of
+from service.trainings.request import TrainingRequest
+from service.values import is_blank, nearest
+
+_SHOWN_COLUMNS = 10
+
+
+class Prompts:
+    """Tells each distinct prompt of all jobs once, so that no held-out prompt is among those trained on."""
+
+    def __init__(self, prompt: str | None) -> None:
+        self._prompt = prompt
+        self._told: set[bytes] = set()
+        self.repeated = 0  # rows whose prompt an earlier row had
+        self.blank = 0  # rows without a value in a column that the prompt reads
+
+    def of_job(self, job: Job) -> "JobPrompts":
+        """What makes prompts of this job's rows."""
+        if self._prompt is None:
+            return JobPrompts(self, Template(job.config.task.template), is_exact=False)
+        return JobPrompts(self, Template(self._prompt), is_exact=True)
+
+    def is_new(self, prompt: str) -> bool:
+        """Whether no row before has told it; from now on one has."""
+        digest = hashlib.blake2b(prompt.encode(), digest_size=16).digest()
+        is_new = digest not in self._told
+        self._told.add(digest)
+        self.repeated += not is_new
+        return is_new
+
+
+class JobPrompts:
+    """Turns rows of one job into prompts."""
+
+    def __init__(self, prompts: Prompts, template: Template, *, is_exact: bool) -> None:
+        self._prompts, self._template, self._is_exact = prompts, template, is_exact
+
+    def of(self, row: LabeledRow, group: str) -> Example | None:
+        """The row's prompt; none where it lacks a value that the prompt reads, or an earlier row had the same."""
+        fields: Fields = orjson.loads(row.data)
+        if self._is_exact and any(is_blank(fields.get(name)) for name in self._template.fields):
+            self._prompts.blank += 1
+            return None
+        prompt = self._template.filled(fields) if self._is_exact else self._template.render(fields)
+        if not prompt or not self._prompts.is_new(prompt):
+            return None
+        return {"prompt": prompt, "group": group, "id": row.id}
+
+
+async def lacking_columns(store: ProjectStore, request: TrainingRequest, jobs: Sequence[Job]) -> list[Fault]:
+    """Columns that `policy.prompt` reads and a job's rows do not have, or may not show."""
+    prompt = None if request.policy is None else request.policy.prompt
+    if prompt is None:
+        return []
+    faults: list[Fault] = []
+    for job in jobs:
+        async with store.project_unit() as unit:
+            columns, gold_field = await unit.jobs.columns(job.id)
+        for name in Template(prompt).fields:
+            usable = [column for column in columns if column != gold_field]
+            if name == gold_field:
+                told = f"the column {name!r} of job {job.id} holds gold, which reports alone may read; name another one"
+                faults.append(Fault(told, field="policy.prompt"))
+            elif name not in columns:
+                faults.append(Fault(f"the job {job.id} has no column {_unknown(name, usable)}", field="policy.prompt"))
+    return faults
+
+
+def _unknown(name: str, columns: Sequence[str]) -> str:
+    meant = "".join(f" (did you mean {near!r}?)" for near in nearest(name, columns))
+    shown = ", ".join(columns[:_SHOWN_COLUMNS]) + (", ..." if len(columns) > _SHOWN_COLUMNS else "")
+    return f"{name!r}{meant}; it has {shown}"
+
+
+def doubts_of_prompts(request: TrainingRequest, jobs: Sequence[Job], prompts: Prompts) -> Iterator[str]:
+    """What makes these prompts other ones than the user may have meant."""
+    if request.policy is None:
+        return
+    prompt = request.policy.prompt
+    comparing = ((job.id, comparison_of(job.config.task)) for job in jobs)
+    job_id, comparison = next(((job_id, found) for job_id, found in comparing if found is not None), ("", None))
+    if prompt is None and comparison is not None:
+        columns = "".join(f"{{{name}}}\\n" for name in names_of(comparison.group))
+        meant = f'; what stood before both texts for kind reward is policy.prompt "{columns}"' if columns else ""
+        yield f"the prompts are the questions of job {job_id} about two texts, with both texts in them{meant}"
+    if prompt is not None and prompt.endswith(" "):
+        yield "policy.prompt ends with a space, behind which few language models begin a word; leave the space out"
+    if prompts.blank:
+        yield f"{prompts.blank} rows were left out, since a column that policy.prompt reads is empty there"
+    if prompts.repeated:
+        yield f"{prompts.repeated} rows were left out, since an earlier row has the same prompt"
