@@ -333,6 +333,13 @@ MUTATIONS = (
         ("tests/inference/test_adapter_wires.py",),
     ),
     Mutation(
+        "the adapter that was used last makes room for the next",
+        "inference/adapters/registry.py",
+        "        self._latest.pop(name, None)\n",
+        "",
+        ("tests/inference/test_adapter_wires.py",),
+    ),
+    Mutation(
         "an adapter that is in no folder of the operator's is loaded",
         "inference/adapters/registry.py",
         "if not folder.is_relative_to(root):",
