@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from service.identifiers import JobId
+from service.records.adapters import TrainedAdapter
 from service.records.trainings import Artifact, ArtifactFile
 
 
@@ -32,3 +33,17 @@ class Artifacts(Protocol):
 
     async def stored(self) -> Mapping[JobId, frozenset[str]]:
         """What is there, by owner, complete or not."""
+
+
+class AdapterFiles(Protocol):
+    """The folder from which inference servers read trained adapters."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder, as this service sees it."""
+
+    async def place(self, adapter: TrainedAdapter) -> str:
+        """Have an adapter's files there, whole and as they were trained; their folder, relative to that one.
+
+        Raises ArtifactsUnavailable, and ArtifactMissing where the training's files are gone or have changed.
+        """

@@ -16,6 +16,7 @@ from service.storage.fence import hold, holds, lease_lost
 from service.storage.progress import elapsed_seconds, job_not_found
 from service.storage.records import SUMMED
 from service.storage.tables import jobs, labellings, shards, work_items
+from service.storage.trainings import adapter_of
 from service.storage.work_queue import WorkTable
 
 _SIBLINGS = shards.alias("siblings")
@@ -43,11 +44,12 @@ class ShardTable:
         row = (await self._connection.execute(query)).mappings().first()
         if row is None:
             raise lease_lost(work.lease)
+        config = JobConfig.stored(row["config"])
         return ClaimedShard(
             lease=work.lease,
             project=work.project,
             dataset_id=row["dataset_id"],
-            config=JobConfig.stored(row["config"]),
+            config=config,
             shards=row["shards"],
             job_rows=row["job_rows"],
             rows=row["rows"],
@@ -56,6 +58,7 @@ class ShardTable:
             paused=work.paused,
             remembered=row["remembered"],
             modelled=row["tokens_modelled"],
+            adapter=await adapter_of(self._connection, config.model, work.project),
         )
 
     async def save(self, lease: Lease, *, checkpoint: bytes, progress: Progress) -> None:

@@ -12,7 +12,7 @@ import orjson
 
 from service.access.admission import admit, refuse_early
 from service.errors import ArtifactsUnavailable, Fault, IdempotencyMismatch, InvalidConfig
-from service.identifiers import JobId, new_training_id
+from service.identifiers import JobId, is_training_id, new_training_id
 from service.ports.artifacts import Artifacts
 from service.ports.store import ProjectStore, ProjectUnit
 from service.records.access import AuditAction, AuditEntry, Size
@@ -125,6 +125,11 @@ def chosen_base(request: TrainingRequest, jobs: Sequence[Job], bases: Collection
     names = list(dict.fromkeys([request.base] if request.base is not None else [job.config.model for job in jobs]))
     if not bases:
         told = "this service has no language models to start from: its operator names them in ICM_TRAINING__BASES"
+    elif adapters := [name for name in names if is_training_id(name) and name not in bases]:
+        told = (
+            f"{adapters[0]} is an adapter, and a training starts from a language model without one; "
+            f"there are {', '.join(sorted(bases))}"
+        )
     elif len(names) > 1:
         told = f"the jobs were labelled by different models ({', '.join(names)}): name the one to start from"
     elif names[0] not in bases:

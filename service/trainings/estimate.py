@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from service.identifiers import JobId
+from service.identifiers import JobId, is_training_id
 from service.ports.scoring import Scorer, Scorers
 from service.ports.store import ProjectStore
 from service.records.jobs import JobStatus
@@ -55,7 +55,10 @@ async def estimate_training(
     base = chosen_base(request, jobs, bases)
     with TemporaryDirectory(prefix="icm-training-") as folder:
         written = await write_rows(store, request, jobs, Path(folder))
-        per_character = await _tokens_per_character(scorers.get(jobs[0].config.model), Path(folder) / EXAMPLES)
+        model = jobs[0].config.model
+        if is_training_id(model) and model not in scorers.names():
+            model = base  # an adapter has its base's tokenizer
+        per_character = await _tokens_per_character(scorers.get(model), Path(folder) / EXAMPLES)
     held_out = round(request.rows.holdout * written.rows)
     share = (written.rows - held_out) / written.rows
     tokens = math.ceil(written.characters * per_character * share) * request.epochs

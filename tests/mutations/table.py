@@ -4,6 +4,7 @@ To add a row: the line as it stands in the file, where it must occur once; the s
 still runs; the few tests that are there for it. `make mutations` shows that they fail.
 """
 
+from tests.mutations.adapters import ADAPTERS
 from tests.mutations.mutation import Mutation
 from tests.mutations.training import TRAINING
 
@@ -333,13 +334,6 @@ MUTATIONS = (
         ("tests/inference/test_adapter_wires.py",),
     ),
     Mutation(
-        "the adapter that was used last makes room for the next",
-        "inference/adapters/registry.py",
-        "        self._latest.pop(name, None)\n",
-        "",
-        ("tests/inference/test_adapter_wires.py",),
-    ),
-    Mutation(
         "an adapter that is in no folder of the operator's is loaded",
         "inference/adapters/registry.py",
         "if not folder.is_relative_to(root):",
@@ -396,4 +390,5 @@ MUTATIONS = (
         ("tests/unit/jobs/test_survey.py::test_white_space_at_the_end_of_a_row_is_not_read",),
     ),
     *TRAINING,
+    *ADAPTERS,
 )
