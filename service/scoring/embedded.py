@@ -19,7 +19,6 @@ from service.records.scoring import BackendIdentity, BackendInfo, ServerFacts
 from service.scoring.calls.executor import CallExecutor
 from service.scoring.probing.embedded_probe import EmbeddedExaminer
 from service.scoring.probing.identity import CANARY_PROMPTS, Canary, Recognition
-from service.scoring.tokenization.labels import spellings_of
 from service.scoring.tokenization.token_counts import BatchTokenCounter
 from service.scoring.trees.flat_tree import FlatTree, flatten
 from service.scoring.wires.adapters import LoadableAdapter
@@ -30,6 +29,7 @@ from service.scoring.wires.replies import check_one_distribution, log_probabilit
 from service.scoring.wires.server_info import adapter_names, read_info, with_adapter
 from service.scoring.wires.settings import BackendSettings, OptionalText
 from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
+from service.values import further_spellings
 
 # The control of `CallExecutor.call`: a minimal tree, which a healthy server always answers.
 _CONTROL = {"nodes": [{"parent": None, "text": CANARY_PROMPTS[0]}], "queries": [{"node": 0, "text": ""}]}
@@ -276,7 +276,7 @@ def _body(flat_tree: FlatTree, labels: Sequence[str], *, all_spellings: bool, se
         "labels": list(labels),
     }
     if all_spellings:
-        body["spellings"] = [spellings_of(label)[1:] for label in labels]
+        body["spellings"] = further_spellings(labels, all_spellings=True)
     if separator:
         body["separator"] = separator
     return body

@@ -23,7 +23,7 @@ from service.spans import current_traceparent
 from service.trainings.request import WRONG, TrainingKind, TrainingMethod, TrainingRequest
 from service.trainings.rows import Written, write_rows
 from service.trainings.sources import read_sources
-from service.values import nearest
+from service.values import further_spellings, nearest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +147,10 @@ def spec_of(request: TrainingRequest, jobs: Sequence[Job]) -> dict[str, Any]:
     spec = {name: asked[name] for name in names} | {name: asked["rows"][name] for name in ("holdout", "weights")}
     if request.kind is TrainingKind.LABEL:
         task = jobs[0].config.task
+        every = all(job.config.task.all_spellings for job in jobs)
         spec |= {"labels": list(task.labels), "separator": task.separator}
+        if further := further_spellings(task.labels, all_spellings=every):
+            spec["spellings"] = further
     return spec
 
 
