@@ -59,6 +59,7 @@ STATUS_OF: Mapping[type[errors.ServiceError], int] = {
     errors.BackendUnavailable: 503,
     errors.BackendRefused: 422,
     errors.LabelUnreachable: 422,
+    errors.AdapterRefused: 422,
     errors.BackendChanged: 409,
     errors.CheckpointTooNew: 409,
     errors.ConfigUnreadable: 409,

@@ -254,7 +254,9 @@ class JobConfig(StrictModel):
     """All choices of a user about a job."""
 
     name: str = Field("", max_length=200)
-    model: str = "default"
+    model: str = Field(
+        "default", description="a model of `GET /v1/models`, or the id of a finished training of kind label"
+    )
     preset: Preset | None = Field(None, description="supplies the fields that `task` omits")
     task: Task
     method: Method = Method.ICM

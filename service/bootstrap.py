@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import assert_never
 
+from service.artifacts.adapter_folder import AdapterFolder
 from service.artifacts.file_systems import FileSystemArtifacts
 from service.observability.metrics import ServiceMetrics
 from service.ports.artifacts import Artifacts
@@ -16,8 +17,9 @@ from service.scoring.embedded import EmbeddedBackend
 from service.scoring.kinds import AnyBackend, detector
 from service.scoring.probing.probe import Examiner
 from service.scoring.prompts import PromptScorer
-from service.scoring.registry import ConfiguredScorers
+from service.scoring.registry import ConfiguredScorers, Loadable
 from service.scoring.replicas import ReplicatedScorer
+from service.scoring.wires.adapters import LoadableAdapter
 from service.scoring.wires.settings import BackendSettings, WireBackend
 from service.settings import Settings
 from service.storage.store import PostgresStore
@@ -40,6 +42,12 @@ class Application:
         """Where files of trainings are kept; nothing is connected to before its first use."""
         return FileSystemArtifacts(self.settings.artifacts_place)
 
+    @cached_property
+    def copied_adapters(self) -> Artifacts | None:
+        """Copies of adapters that inference servers read; None where they read the artifacts themselves."""
+        folder = str(self.settings.adapters_folder)
+        return None if folder == self.settings.artifacts_place else FileSystemArtifacts(folder)
+
     async def close(self) -> None:
         """Release every connection."""
         await self.scorers.close()
@@ -55,7 +63,9 @@ def build_application(settings: Settings, *, store: Store | None = None) -> Appl
         settings=settings,
         store=store,
         scorers=ConfiguredScorers(
-            {backend.name: _scorer(backend, metrics) for backend in settings.backends}, _trainers(settings)
+            {backend.name: _scorer(backend, metrics) for backend in settings.backends},
+            _trainers(settings),
+            _loadables(settings),
         ),
         metrics=metrics,
     )
@@ -68,6 +78,17 @@ def _trainers(settings: Settings) -> dict[str, TrainedScorer]:
         name: ChildTrainer(Base(name=base, device=training.device, at_once=training.at_once), folder)
         for name, base in training.bases.items()
     }
+
+
+def _loadables(settings: Settings) -> dict[str, Loadable]:
+    """How each backend's servers get trained adapters: from the folder that they share with the service."""
+    files = AdapterFolder(FileSystemArtifacts(settings.artifacts_place), settings.adapters_folder)
+
+    def loadable(backend: AnyBackend) -> Loadable:
+        there = getattr(backend, "adapter_folder", None)
+        return lambda adapter: LoadableAdapter(adapter, files, there)
+
+    return {backend.name: loadable(backend) for backend in settings.backends}
 
 
 def build_store(settings: Settings) -> Store:

@@ -121,7 +121,7 @@ class JobConfig:
     """All choices of a user about a job."""
 
     name: str = ""
-    model: str = "default"
+    model: str = "default"  # a configured backend, or the id of a finished training of kind label
     preset: Preset | None = None  # has supplied what the task omitted
     task: Task
     method: Method = Method.ICM

@@ -30,7 +30,8 @@ ServiceError
 ├── BackendError               the inference server
 │   ├── BackendUnavailable     cannot be reached, is overloaded or failed: worth another try
 │   ├── BackendRefused         answered, but cannot do what scoring needs: no use in trying again
-│   │   └── LabelUnreachable   gave no log-probability for a label
+│   │   ├── LabelUnreachable   gave no log-probability for a label
+│   │   └── AdapterRefused     cannot serve a trained adapter
 │   └── BackendChanged         holds another model than the one the job began with
 ├── TrainingFailed             a training ended without a result: no use in trying again
 ├── CheckpointTooNew           a later release stored where the search stands, and this one cannot read it
@@ -250,6 +251,10 @@ class BackendRefused(BackendError):
 
 class LabelUnreachable(BackendRefused):
     """The inference server gave no log-probability for a label; none is ever made up."""
+
+
+class AdapterRefused(BackendRefused):
+    """The inference server cannot serve a trained adapter; the text says why, and what to do."""
 
 
 class BackendChanged(BackendError):

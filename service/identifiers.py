@@ -1,5 +1,6 @@
 """Names for the things that are passed around by number or by text."""
 
+import re
 import uuid
 from typing import NewType
 
@@ -14,6 +15,8 @@ BackendId = NewType("BackendId", int)  # of a stored identity of a scoring backe
 Row = NewType("Row", int)  # a row's position in its data set, from 0
 Label = NewType("Label", int)  # a label's position in the task's label list, from 0
 
+_TRAINING_ID = re.compile(r"train_[0-9a-f]{32}")
+
 DEFAULT_PROJECT = ProjectName("default")  # of callers who need no key, and of all jobs from before there were keys
 
 
@@ -25,6 +28,11 @@ def new_job_id() -> JobId:
 def new_training_id() -> JobId:
     """A fresh id of a job that trains: "train_" and 32 hexadecimal digits."""
     return JobId(f"train_{uuid.uuid4().hex}")
+
+
+def is_training_id(text: str) -> bool:
+    """Whether a training may have this id."""
+    return _TRAINING_ID.fullmatch(text) is not None
 
 
 def new_webhook_id() -> WebhookId:

@@ -169,6 +169,11 @@ class TrainingSettings(_Group):
         description="language models to start from: by the name of a backend, a folder or a name on the hub",
     )
     artifacts: str = Field("", description="where files of trainings are kept: a folder, or a URL such as s3://bucket")
+    adapters: str = Field(
+        "",
+        description="folder from which inference servers read trained adapters; empty: that of artifacts, or "
+        "`adapters` in the data folder if artifacts have a URL",
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(1, ge=1, description="of torch on the CPU; more than 1 gives other bytes")
     at_once: int = Field(1, ge=1, description="trainings of searches side by side in one worker process")
@@ -246,6 +251,14 @@ class Settings(BaseSettings):
     def artifacts_place(self) -> str:
         """Where files of trainings are kept, as all processes find them."""
         return self.training.artifacts or str(self.data_dir / "artifacts")
+
+    @property
+    def adapters_folder(self) -> Path:
+        """Where inference servers find the files of trained adapters."""
+        if self.training.adapters:
+            return Path(self.training.adapters).expanduser()
+        place = self.artifacts_place
+        return self.data_dir / "adapters" if "://" in place else Path(place).expanduser()
 
     @property
     def training_folder(self) -> Path:
@@ -326,6 +339,7 @@ def _files_for_folders(settings: Settings) -> Iterator[Fault]:
     for name, place in (
         ("ICM_DATA_DIR", str(settings.data_dir)),
         ("ICM_TRAINING__ARTIFACTS", settings.artifacts_place),
+        ("ICM_TRAINING__ADAPTERS", str(settings.adapters_folder)),
     ):
         if Path(place).expanduser().is_file():
             yield Fault(f"must be a folder; {place!r} is a file", field=name)

@@ -1,7 +1,7 @@
 """What a cell of a data set reads like."""
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -26,6 +26,17 @@ def is_blank(value: Any) -> bool:
         character.isspace() or character in _FILLERS or unicodedata.category(character) in _INVISIBLE
         for character in value
     )
+
+
+def spellings_of(label: str) -> list[str]:
+    """The label unchanged, in lower case, in upper case and capitalized: first with a leading space, then without."""
+    cases = dict.fromkeys((label, label.lower(), label.upper(), label.capitalize()))
+    return [*(f" {spelling}" for spelling in cases), *cases]
+
+
+def further_spellings(labels: Sequence[str], *, all_spellings: bool) -> list[list[str]]:
+    """Of each label, the spellings that count beside its own, where all do; else an empty list."""
+    return [spellings_of(label)[1:] for label in labels] if all_spellings else []
 
 
 def says_missing(value: Any) -> bool:

@@ -82,6 +82,7 @@ class Spec(BaseModel):
     score: Text | None = None
     labels: tuple[Text, ...] = ()
     separator: str = ""
+    spellings: tuple[tuple[Text, ...], ...] = ()  # further ones of each label, with or without a space
     method: Method = Method.LORA
     rank: int = Field(default=16, ge=1, le=1024)
     alpha: int | None = Field(default=None, ge=1)
@@ -106,8 +107,12 @@ class Spec(BaseModel):
 
     @property
     def without_folders(self) -> dict[str, Any]:
-        """Every field as JSON without the folders of reward models, whose content hashes count instead."""
-        return self.model_dump(mode="json", exclude={"policy": {"reward", "judge"}})
+        """Every field as JSON without the folders of reward models, whose content hashes count instead.
+
+        Spellings stand there where there are some, so that a training of an earlier release is known again.
+        """
+        told = self.model_dump(mode="json", exclude={"policy": {"reward", "judge"}})
+        return told if self.spellings else {name: value for name, value in told.items() if name != "spellings"}
 
     @property
     def scale(self) -> int:
@@ -127,8 +132,10 @@ def _faults_between(spec: Spec) -> Iterator[str]:
         yield "labels: at least two are needed for kind label"
     if len(set(spec.labels)) < len(spec.labels):
         yield "labels: each may stand there once"
-    if spec.kind is not Kind.LABEL and (spec.labels or spec.separator):
-        yield f"labels: leave labels and separator out for kind {spec.kind}, whose rows have no labels"
+    if spec.kind is not Kind.LABEL and (spec.labels or spec.separator or spec.spellings):
+        yield f"labels: leave labels, separator and spellings out for kind {spec.kind}, whose rows have no labels"
+    elif spec.spellings and len(spec.spellings) != len(spec.labels):
+        yield f"spellings: must have a list for each of the {len(spec.labels)} labels, and has {len(spec.spellings)}"
     if spec.kind is Kind.REWARD and set(spec.controls) - {Control.SHUFFLED}:
         yield "controls: shuffled is the only one for kind reward"
     if spec.kind is not Kind.LABEL and spec.score:

@@ -23,16 +23,16 @@ class ArtifactCleaning:
 
     name = "artifacts"
 
-    def __init__(self, store: Store, artifacts: Artifacts, folders: Path) -> None:
+    def __init__(self, store: Store, artifacts: Artifacts, folders: Path, copies: Artifacts | None = None) -> None:
         self._store = store
-        self._sweep = ArtifactSweep(store, artifacts)
+        self._sweeps = [ArtifactSweep(store, place) for place in (artifacts, copies) if place is not None]
         self._folders = folders
 
     async def turn(self) -> float:
         """Sweep once; the seconds until the next turn. Raises StorageUnavailable."""
         await self._clear_folders()
         try:
-            removed = await self._sweep.turn()
+            removed = sum([await sweep.turn() for sweep in self._sweeps])
         except ArtifactsUnavailable as error:
             logger.warning("files of trainings cannot be looked through", reason=str(error))
             return EVERY_SECONDS

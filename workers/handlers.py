@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from service.bootstrap import Application, build_sender
+from service.jobs.models import scorer_of
 from service.jobs.running.answer_cache import Memory
 from service.jobs.running.run import run_shard
 from service.ports.observers import WorkObserver
@@ -44,15 +45,15 @@ class LabelHandler:
         store = self._application.store
         async with store.worker_unit() as unit:
             shard = await unit.shards.of(claimed)
-        annotate({"icm.data.rows": shard.rows, "icm.backend": shard.config.model})
+        annotate({"icm.data.rows": shard.rows, "icm.backend": shard.backend})
         return await run_shard(
             store,
-            self._application.scorers.get(shard.config.model),
+            scorer_of(shard, self._application.scorers),
             shard,
             checkpoint_seconds=self._application.settings.queue.checkpoint_seconds,
             stop=monitor.stop,
             memory=self._memory,
-            trainer=self._application.scorers.trainer(shard.config.model),
+            trainer=None if shard.adapter else self._application.scorers.trainer(shard.config.model),
             observer=self._observer,
             quotas=self._quotas,
         )
@@ -64,7 +65,8 @@ def _dispatch(application: Application) -> PeriodicTask:
 
 
 def _cleaning(application: Application) -> PeriodicTask:
-    return ArtifactCleaning(application.store, application.artifacts, application.settings.training_folder)
+    settings, copies = application.settings, application.copied_adapters
+    return ArtifactCleaning(application.store, application.artifacts, settings.training_folder, copies)
 
 
 # Kinds whose items are in the lease queue, and kinds that have a duty of their own.

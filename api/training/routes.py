@@ -1,6 +1,5 @@
 """Trainings: create, read, list, follow, pause, resume, cancel, remove; their report and what was trained."""
 
-import re
 from typing import Annotated
 
 from anyio import to_thread
@@ -26,7 +25,7 @@ from api.schemas import EventPage, Page
 from api.training.bodies import TrainingBody, TrainingEstimateBody, TrainingReportBody
 from api.webhooks.bodies import documented
 from service.errors import TrainingNotFound
-from service.identifiers import JobId
+from service.identifiers import JobId, is_training_id
 from service.records.jobs import JobStatus
 from service.records.trainings import Training
 from service.trainings import control
@@ -37,7 +36,6 @@ from service.trainings.request import TrainingRequest, parse_request
 
 router = APIRouter(tags=["trainings"])
 
-_TRAINING_ID = re.compile(r"train_[0-9a-f]{32}")
 _MAX_BYTES = 100_000  # of a request
 _POLL_SECONDS = "1"
 _TAR = "application/x-tar"
@@ -49,7 +47,7 @@ def _training_id(
     training_id: Annotated[str, Path(description="the training's id", examples=["train_" + "0" * 32])],
 ) -> JobId:
     """Ids that were never handed out do not reach the database."""
-    if not _TRAINING_ID.fullmatch(training_id):
+    if not is_training_id(training_id):
         raise TrainingNotFound(f"there is no training {training_id!r}")
     return JobId(training_id)
 

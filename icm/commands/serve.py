@@ -86,6 +86,7 @@ def serve(  # noqa: PLR0913 - each is an option that people give
             adapters=adapters,
             database_url=database_url,
             backends=chosen,
+            adapter_folder=read_settings(data_dir=folder).adapters_folder.absolute(),
         )
         _run(options, StopRequest(None), as_json=as_json)
 
@@ -112,6 +113,7 @@ def serve_private(
             adapters=adapters,
             durable=False,
             private=True,
+            adapter_folder=read_settings(data_dir=folder).adapters_folder.absolute(),
         )
         _run(options, stop, as_json=as_json, tell_stage=_tell_stage)
 

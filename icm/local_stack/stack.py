@@ -53,6 +53,7 @@ class StackOptions:
     language_model: str | None = None  # folder, GGUF file or hub name for the embedded inference server
     database_url: str | None = None  # none: an embedded Postgres
     adapters: Mapping[str, Path] = field(default_factory=dict)  # LoRA adapters for it: folders by name
+    adapter_folder: Path | None = None  # from which the embedded inference server loads those of trainings
     backends: Backends | None = None  # none: an embedded inference server
     durable: bool = True
     private: bool = False  # for one process of this user, which needs no API key whatever the environment says
@@ -145,6 +146,8 @@ def _start_inference(stack: Stack) -> str:
     options = stack.options
     chosen = () if options.language_model is None else ("--model", options.language_model)
     adapters = [word for name, folder in options.adapters.items() for word in ("--adapter", f"{name}={folder}")]
+    if options.adapter_folder is not None:
+        adapters += ["--adapter-folder", str(options.adapter_folder)]
     command = _python("inference", "--port", str(port), *chosen, *adapters)
     caches = {"TORCHINDUCTOR_CACHE_DIR": str(stack.options.data_folder / "torch")}  # otherwise torch fills /tmp
     part = Part(

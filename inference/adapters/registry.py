@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from inference.adapters.folder import read_adapter
@@ -21,7 +21,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+@/-]{0,199}")
 
 @dataclass(frozen=True, slots=True)
 class AdapterLimits:
-    """The operator's limits. Without a folder, nobody can load or unload adapters at run time."""
+    """The operator's limits. Without a folder, nobody can load or unload adapters at run time.
+
+    Where `max_adapters` names are loaded, the next one replaces the least recently used of those loaded at run time.
+    """
 
     folder: Path | None = None
     max_rank: int = 64
@@ -30,11 +33,15 @@ class AdapterLimits:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """An adapter under a name; `path` is the folder in the words of the request or the operator."""
+    """An adapter under a name; `path` is the folder in the words of the request or the operator.
+
+    `stays`: the operator loaded it at the start, so that no other adapter replaces it.
+    """
 
     name: str
     path: str
     adapter: Adapter
+    stays: bool = False
 
 
 class Adapters:
@@ -47,6 +54,7 @@ class Adapters:
         self.base = base
         self.limits = limits or AdapterLimits()
         self._named: dict[str, Named] = {}
+        self._latest: dict[str, None] = {}  # the names in the order of their last use, the latest at the end
         self._users: Counter[str] = Counter()  # running requests, by the adapter's fingerprint
         self._loading = asyncio.Lock()
         self._when_unused: Callable[[Adapter], None] = _nothing
@@ -71,6 +79,7 @@ class Adapters:
         named = self._named.get(name or "")
         if named is None:
             raise UnknownModel(f"The model `{name}` does not exist.")
+        self._note_use(named.name)
         adapter = named.adapter
         self._users[adapter.sha] += 1
         try:
@@ -82,10 +91,13 @@ class Adapters:
     def add(self, name: str, folder: Path) -> None:
         """Read an adapter that the operator names. Raises AdapterNotFound, AdapterRefused."""
         self._check_name(name)
-        self._keep(Named(name, str(folder), read_adapter(folder, self.base, self.limits.max_rank)))
+        self._keep(Named(name, str(folder), read_adapter(folder, self.base, self.limits.max_rank), stays=True))
 
     async def load(self, name: str, path: str) -> None:
-        """Read an adapter below the operator's folder while requests run. Raises the errors of `add`."""
+        """Read an adapter below the operator's folder while requests run; where there is no room, another one goes.
+
+        Raises the errors of `add`.
+        """
         self._check_name(name)
         root = self._root()
         folder = _below(root, path)
@@ -102,11 +114,10 @@ class Adapters:
         Raises AdapterNotFound.
         """
         self._root()
-        named = self._named.pop(name, None)
-        if named is None:
+        if name not in self._named:
             raise AdapterNotFound(f"The lora adapter '{name}' cannot be found.")
         logger.info("adapter %s unloaded", name)
-        self._let_go(named.adapter)
+        self._remove(name)
 
     def _root(self) -> Path:
         """The operator's folder. Raises AdapterNotFound without one."""
@@ -124,22 +135,48 @@ class Adapters:
             )
         if name == self.base.name:
             raise AdapterRefused(f"{name!r} is the name of the base")
-        if name not in self._named and len(self._named) >= self.limits.max_adapters:
-            raise AdapterRefused(f"{len(self._named)} adapters are loaded, as many as may be (--max-adapters)")
+        if name not in self._named and self._is_full() and self._replaceable() is None:
+            raise AdapterRefused(
+                f"{len(self._named)} adapters are loaded, as many as may be (--max-adapters), all of them at the start"
+            )
 
     def _keep(self, new: Named) -> None:
         """Raise AdapterRefused if another adapter has the name."""
         self._check_name(new.name)
         old = self._named.get(new.name)
         if old is None:
+            self._make_room()
             equal = (named.adapter for named in self._named.values() if named.adapter.sha == new.adapter.sha)
-            self._named[new.name] = Named(new.name, new.path, next(equal, new.adapter))
+            self._named[new.name] = replace(new, adapter=next(equal, new.adapter))
             logger.info("adapter %s loaded: rank %d, %s", new.name, new.adapter.rank, new.adapter.sha)
         elif old.adapter.sha != new.adapter.sha:
             raise AdapterRefused(
                 f"The lora adapter '{new.name}' has already been loaded, with other content. Choose another name, such "
                 "as one with a part of the content's hash, or unload it first."
             )
+        self._note_use(new.name)
+
+    def _make_room(self) -> None:
+        """Remove the least recently used name where there are as many as may be; running requests keep its adapter."""
+        if self._is_full() and (name := self._replaceable()) is not None:
+            logger.info("adapter %s unloaded to make room: it was not used for the longest time", name)
+            self._remove(name)
+
+    def _is_full(self) -> bool:
+        return len(self._named) >= self.limits.max_adapters
+
+    def _replaceable(self) -> str | None:
+        """The least recently used name of those loaded at run time, of one that no request uses if there is any."""
+        names = [name for name in self._latest if not self._named[name].stays]
+        return next((name for name in names if not self._users[self._named[name].adapter.sha]), next(iter(names), None))
+
+    def _note_use(self, name: str) -> None:
+        self._latest.pop(name, None)
+        self._latest[name] = None
+
+    def _remove(self, name: str) -> None:
+        del self._latest[name]
+        self._let_go(self._named.pop(name).adapter)
 
     def _let_go(self, adapter: Adapter) -> None:
         if any(named.adapter.sha == adapter.sha for named in self._named.values()):

@@ -87,7 +87,7 @@ class FileSystemArtifacts:
         files = sorted(
             (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()), key=os.fsencode
         )
-        hashes = {name: _sha256_of(folder / name) for name in files}
+        hashes = {name: sha256_of(folder / name) for name in files}
         sha256 = content_sha256(hashes)
         sizes = self._sizes(f"{owner}/{sha256}")
         for name in files:
@@ -127,7 +127,7 @@ class FileSystemArtifacts:
                 target.open("wb") as written,
             ):
                 shutil.copyfileobj(stream, written, _PART_BYTES)
-        hashes = {file.name: _sha256_of(staged / file.name) for file in self._files(owner, sha256)}
+        hashes = {file.name: sha256_of(staged / file.name) for file in self._files(owner, sha256)}
         if content_sha256(hashes) != sha256:
             raise ArtifactMissing("the files of this training are not as they were stored")
         staged.rename(folder)
@@ -150,7 +150,8 @@ def content_sha256(hashes: Mapping[str, str]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _sha256_of(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

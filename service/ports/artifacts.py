@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from service.identifiers import JobId
+from service.records.adapters import TrainedAdapter
 from service.records.trainings import Artifact, ArtifactFile
 
 
@@ -31,3 +32,17 @@ class Artifacts(Protocol):
 
     async def stored(self) -> Mapping[JobId, frozenset[str]]:
         """The stored artifacts by owner, incomplete ones among them."""
+
+
+class AdapterFiles(Protocol):
+    """The folder from which inference servers read trained adapters."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder, as this service sees it."""
+
+    async def place(self, adapter: TrainedAdapter) -> str:
+        """Have an adapter's files there, whole and as they were trained; their folder, relative to that one.
+
+        Raises ArtifactsUnavailable, and ArtifactMissing where the training's files are gone or have changed.
+        """

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from service.ports.trained_scores import TrainedScorer
+from service.records.adapters import TrainedAdapter
 from service.records.scoring import BackendIdentity, BackendInfo
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
 
@@ -50,6 +51,12 @@ class Scorers(Protocol):
 
     def get(self, name: str) -> Scorer:
         """The backend of this name. Raises ModelNotFound."""
+
+    def adapted(self, adapter: TrainedAdapter) -> Scorer:
+        """The backend of the adapter's base, with the adapter, which its first call loads.
+
+        Raises AdapterRefused where there is none of that name, or one that loads no adapters while it runs.
+        """
 
     def trainer(self, name: str) -> TrainedScorer | None:
         """Who trains the base of this backend; None where the operator has named none. Raises ModelNotFound."""

@@ -21,9 +21,18 @@ class TrainedScorer(Protocol):
         """
 
     async def train_and_score(
-        self, asked: TrainAndScore, labels: Sequence[str], *, separator: str, stop: asyncio.Event
+        self,
+        asked: TrainAndScore,
+        labels: Sequence[str],
+        *,
+        separator: str,
+        stop: asyncio.Event,
+        all_spellings: bool = False,
     ) -> TreeScores | None:
         """Train, then log p(label | text) in nats for every query, and what both have cost.
+
+        With `all_spellings` the probability of a label is that of all its spellings, as for `Scorer`; what is learned
+        is always the label as it is.
 
         None where `stop` was set meanwhile; asked the same again it goes on. Raises TrainingFailed.
         """

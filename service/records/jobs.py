@@ -8,6 +8,7 @@ from typing import Any
 
 from service.config import JobConfig
 from service.identifiers import BackendId, DatasetId, JobId, ProjectName, Row
+from service.records.adapters import TrainedAdapter
 from service.records.scoring import BackendIdentity
 from service.records.work import UNKNOWN_ORIGIN, Lease, Origin
 
@@ -145,6 +146,12 @@ class ClaimedShard:
     remembered: int = 0  # prompts that were answered from memory so far
     modelled: bool = False  # whether tokens computed so far are those of an ideal cache
     server_crashes: Mapping[str, int] = field(default_factory=dict)  # see `ServerCrashes`
+    adapter: TrainedAdapter | None = None  # of the training that `config.model` names
+
+    @property
+    def backend(self) -> str:
+        """The operator's name of the backend that scores the shard."""
+        return self.config.model if self.adapter is None else self.adapter.backend
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ server finds the labels' tokens and applies the chain rule.
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -17,21 +19,23 @@ from service.records.scoring import BackendIdentity, BackendInfo, ServerFacts
 from service.scoring.calls.executor import CallExecutor
 from service.scoring.probing.embedded_probe import EmbeddedExaminer
 from service.scoring.probing.identity import CANARY_PROMPTS, Canary, Recognition
-from service.scoring.tokenization.labels import spellings_of
 from service.scoring.tokenization.token_counts import BatchTokenCounter
 from service.scoring.trees.flat_tree import FlatTree, flatten
+from service.scoring.wires.adapters import LoadableAdapter
 from service.scoring.wires.detection import DetectKind
 from service.scoring.wires.http import JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.replies import check_one_distribution, log_probability, reading
-from service.scoring.wires.server_info import read_info, with_adapter
+from service.scoring.wires.server_info import adapter_names, read_info, with_adapter
 from service.scoring.wires.settings import BackendSettings, OptionalText
 from service.search.predictions.prompt_tree import LogProbabilities, PromptTree, TreeScores, Usage
+from service.values import further_spellings
 
 # The control of `CallExecutor.call`: a minimal tree, which a healthy server always answers.
 _CONTROL = {"nodes": [{"parent": None, "text": CANARY_PROMPTS[0]}], "queries": [{"node": 0, "text": ""}]}
 _QUERIES_AT_ONCE = 64  # the time-out grows by one `timeout_seconds` for each 64 queries in flight
 _ROUTER = "icm-inference"
+_LOAD = "/v1/load_lora_adapter"
 
 
 async def _recognises(get: GetDocument) -> bool:
@@ -59,6 +63,17 @@ KIND = Kind(
 )
 
 
+@dataclass
+class EmbeddedServer:
+    """One server's connections, which scorers of its base and of its adapters share."""
+
+    http: JsonHttp
+    executor: CallExecutor
+    timeout_seconds: float
+    detect: DetectKind | None = None
+    queries_under_way: int = 0
+
+
 class EmbeddedScorer:
     """Scores by a server's `/v1/score_tree` and `/v1/count_tokens`, at most `concurrency` trees at once.
 
@@ -79,15 +94,35 @@ class EmbeddedScorer:
         executor: CallExecutor | None = None,
         detect: DetectKind | None = None,
     ) -> None:
+        server = EmbeddedServer(
+            JsonHttp(url, timeout_seconds=timeout_seconds, connections=concurrency, api_key=api_key),
+            executor or CallExecutor(concurrency=concurrency, patience_seconds=patience_seconds),
+            timeout_seconds,
+            detect,
+        )
+        self._begin(name, server, adapter)
+
+    def _begin(
+        self, name: str, server: EmbeddedServer, adapter: str | None, loadable: LoadableAdapter | None = None
+    ) -> None:
         self._name = name
+        self._server = server
         self._adapter = adapter
-        self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=concurrency, api_key=api_key)
-        self._executor = executor or CallExecutor(concurrency=concurrency, patience_seconds=patience_seconds)
-        self._timeout_seconds = timeout_seconds
-        self._queries_under_way = 0
+        self._loadable = loadable
+        self._http, self._executor = server.http, server.executor
         self._counter = BatchTokenCounter(self._http, self._executor)
-        self._examine = EmbeddedExaminer(KIND, self._http, facts=self._facts, score=self.score, detect=detect)
+        self._examine = EmbeddedExaminer(KIND, self._http, facts=self._facts, score=self.score, detect=server.detect)
         self._recognition = Recognition(KIND.name, self._executor, facts=self._served, canary=self._canary)
+
+    def adapted(self, adapter: LoadableAdapter) -> "EmbeddedScorer":
+        """The scorer of the same server with a trained adapter, over the same connections.
+
+        It loads the adapter whenever the server lacks it: at first, after a restart, after the server made room for
+        others. Its calls raise AdapterRefused if the server does not take the adapter.
+        """
+        scorer = copy(self)
+        scorer._begin(self._name, self._server, adapter.name, adapter)  # noqa: SLF001 - a copy of this object
+        return scorer
 
     async def probe(
         self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""
@@ -111,12 +146,13 @@ class EmbeddedScorer:
             return TreeScores({})
         body = _body(flat_tree, labels, all_spellings=all_spellings, separator=separator)
         control = partial(self._send, 1, {**_CONTROL, "labels": list(labels)})
+        send = partial(self._executor.call, lambda: self._send(len(flat_tree.leaves), body), control=control)
         try:
-            answer = await self._executor.call(lambda: self._send(len(flat_tree.leaves), body), control=control)
+            answer = await send()
         except BackendRefused:
-            if self._adapter is not None:  # without it the server refuses every tree, and no row is at fault
-                await self._served()
-            raise
+            if self._adapter is None or not await self._is_loaded_again():
+                raise
+            answer = await send()
         try:
             return _read(answer, [leaf.row for leaf in flat_tree.leaves], labels)
         except (KeyError, TypeError, ValueError) as error:
@@ -131,10 +167,40 @@ class EmbeddedScorer:
         await self._http.close()
 
     async def _facts(self) -> ServerFacts:
+        """The server's facts; loads a trained adapter first if the server lacks it."""
         info = await self._http.get("/info")
+        if await self._loads(info):
+            info = await self._http.get("/info")
         with reading("/info"):
             facts = read_info(info)
             return facts if self._adapter is None else with_adapter(facts, info, self._adapter)
+
+    async def _is_loaded_again(self) -> bool:
+        """After a refusal: whether the adapter was missing, as after a restart, and is there again.
+
+        Without it the server refuses every tree, and no row is at fault. Raises BackendError; BackendUnavailable if it
+        is missing still.
+        """
+        loaded = await self._executor.call(self._load_missing, measured=False)
+        await self._served()
+        return loaded
+
+    async def _load_missing(self) -> bool:
+        return await self._loads(await self._http.get("/info"))
+
+    async def _loads(self, info: Any) -> bool:
+        """Load the trained adapter if the server lacks it; return whether it did so. Raises BackendError."""
+        adapter = self._loadable
+        with reading("/info"):
+            served, facts = adapter_names(info), read_info(info)
+        if adapter is None or adapter.name in served:
+            return False
+        adapter.check_fingerprint(facts.revision, facts.model)
+        path = await adapter.relative_path()
+        words = await self._http.order(_LOAD, {"lora_name": adapter.name, "lora_path": path})
+        if words is not None:
+            raise adapter.refused(_refusal(words, path))
+        return True
 
     async def _served(self) -> ServerFacts:
         """The facts. Raises BackendError; BackendUnavailable if the server lacks the adapter."""
@@ -154,14 +220,15 @@ class EmbeddedScorer:
             return tuple(log_probability(choice["logprobs"]["token_logprobs"][0]) for choice in choices)
 
     async def _send(self, queries: int, body: Mapping[str, Any]) -> Any:
-        self._queries_under_way += queries
+        server = self._server
+        server.queries_under_way += queries
         adapter = {} if self._adapter is None else {"adapter": self._adapter}
-        waits = math.ceil(self._queries_under_way / _QUERIES_AT_ONCE)
+        waits = math.ceil(server.queries_under_way / _QUERIES_AT_ONCE)
         try:
-            longest = self._timeout_seconds * waits
+            longest = server.timeout_seconds * waits
             return await self._http.post("/v1/score_tree", {**body, **adapter}, timeout_seconds=longest)
         finally:
-            self._queries_under_way -= queries
+            server.queries_under_way -= queries
 
 
 class EmbeddedBackend(BackendSettings):
@@ -186,6 +253,21 @@ class EmbeddedBackend(BackendSettings):
         )
 
 
+def _refusal(words: str, path: str) -> str:
+    """Why the server did not load the adapter of this folder, and what to do; by default in the server's words."""
+    if "--adapter-folder" in words:
+        return (
+            "the server loads no adapters while it runs; launch it with --adapter-folder and the folder that the "
+            "service keeps adapters in (ICM_TRAINING__ADAPTERS)"
+        )
+    if "No adapter found" in words:
+        return (
+            f"the server has no folder {path} below its --adapter-folder; let that option name the folder that the "
+            "service keeps adapters in (ICM_TRAINING__ADAPTERS)"
+        )
+    return f"the server says: {words}"
+
+
 def _body(flat_tree: FlatTree, labels: Sequence[str], *, all_spellings: bool, separator: str) -> dict[str, Any]:
     """The request body: the tree as flat lists; `spellings` leaves out the label's own, which the server adds."""
     body: dict[str, Any] = {
@@ -194,7 +276,7 @@ def _body(flat_tree: FlatTree, labels: Sequence[str], *, all_spellings: bool, se
         "labels": list(labels),
     }
     if all_spellings:
-        body["spellings"] = [spellings_of(label)[1:] for label in labels]
+        body["spellings"] = further_spellings(labels, all_spellings=True)
     if separator:
         body["separator"] = separator
     return body

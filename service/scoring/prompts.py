@@ -6,6 +6,7 @@ these ids. So prompts share exactly the same tokens, whatever the server adds to
 """
 
 from collections.abc import Callable, Coroutine, Sequence
+from copy import copy
 from functools import partial
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ from service.scoring.trees.execution import TreeExecution
 from service.scoring.trees.flat_tree import FlatTree, flatten
 from service.scoring.trees.tree_ids import encode_tree
 from service.scoring.trees.warmup_schedule import WORTH_A_ROUND_CHARACTERS, WarmupSchedule
+from service.scoring.wires.adapters import AdapterWire, LoadableAdapter
 from service.scoring.wires.wire import Prompt, Wire
 from service.search.predictions.prompt_tree import ENDING_CHARACTERS, PromptTree, TreeScores, ending
 
@@ -67,6 +69,22 @@ class PromptScorer:
         self._labels = LRUCache[tuple[object, ...], LabelTokens](_REMEMBERED_LABELS)
         facts = partial(executor.call, wire.facts, measured=False)
         self._recognition = Recognition(wire.kind.name, executor, facts=facts, canary=self._canary)
+
+    def adapted(self, adapter: LoadableAdapter) -> "PromptScorer":
+        """The scorer of the same server with a trained adapter, over the same connections.
+
+        Raises AdapterRefused for a kind of server that loads none while it runs.
+        """
+        kind = self._wire.kind
+        if not isinstance(self._wire, AdapterWire):
+            raise adapter.refused(f"{kind.title} loads no adapters while it runs; {kind.without_adapters}")
+        return PromptScorer(
+            self._name,
+            self._wire.adapted(adapter),
+            self._executor,
+            probe=copy(self._probe),  # it remembers what it found out about one model
+            worth_characters=self._worth_characters,
+        )
 
     async def probe(
         self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""

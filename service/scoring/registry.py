@@ -1,21 +1,37 @@
 """Finds the operator's scoring backends by name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from service.errors import ModelNotFound
+from cachetools import LRUCache
+
+from service.errors import AdapterRefused, ModelNotFound
 from service.ports.scoring import Scorer
 from service.ports.trained_scores import TrainedScorer
+from service.records.adapters import TrainedAdapter
+from service.scoring.adapted import adapted
+from service.scoring.wires.adapters import LoadableAdapter
+
+_REMEMBERED_ADAPTERS = 64  # whose scorers keep what they found out about their server
+
+Loadable = Callable[[TrainedAdapter], LoadableAdapter]
 
 
 class ConfiguredScorers:
     """The configured backends by name; the first is the default.
 
-    `trainers` holds those whose base workers may train.
+    `trainers` holds those whose base workers may train, `loadables` how the server of each gets a trained adapter.
     """
 
-    def __init__(self, scorers: Mapping[str, Scorer], trainers: Mapping[str, TrainedScorer] | None = None) -> None:
+    def __init__(
+        self,
+        scorers: Mapping[str, Scorer],
+        trainers: Mapping[str, TrainedScorer] | None = None,
+        loadables: Mapping[str, Loadable] | None = None,
+    ) -> None:
         self._scorers = dict(scorers)
         self._trainers = dict(trainers or {})
+        self._loadables = dict(loadables or {})
+        self._adapted = LRUCache[TrainedAdapter, Scorer](_REMEMBERED_ADAPTERS)
 
     def names(self) -> Sequence[str]:
         """All names, the default first."""
@@ -26,6 +42,22 @@ class ConfiguredScorers:
         if name not in self._scorers:
             raise ModelNotFound(f"there is no model {name!r}; configured are: {', '.join(self._scorers)}")
         return self._scorers[name]
+
+    def adapted(self, adapter: TrainedAdapter) -> Scorer:
+        """The backend of the adapter's base, with the adapter, which its first call loads.
+
+        It shares its connections with that backend. Raises AdapterRefused where there is none of that name, or one that
+        loads no adapters while it runs.
+        """
+        if adapter not in self._adapted:
+            loadable = self._loadables.get(adapter.backend)
+            if loadable is None:
+                raise AdapterRefused(
+                    f"the training {adapter.training_id} started from {adapter.backend!r}, and no backend of that name "
+                    f"could serve it; configured are: {', '.join(self._scorers)}"
+                )
+            self._adapted[adapter] = adapted(adapter.backend, self.get(adapter.backend), loadable(adapter))
+        return self._adapted[adapter]
 
     def trainer(self, name: str) -> TrainedScorer | None:
         """Who trains the base of this backend; None where the operator has named none. Raises ModelNotFound."""

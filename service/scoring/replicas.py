@@ -12,6 +12,8 @@ from typing import TypeVar
 from service.errors import BackendChanged, BackendUnavailable
 from service.ports.scoring import Scorer
 from service.records.scoring import BackendIdentity, BackendInfo
+from service.scoring.adapted import adapted
+from service.scoring.wires.adapters import LoadableAdapter
 from service.search.predictions.prompt_tree import PromptTree, TreeScores
 
 _Answer = TypeVar("_Answer")
@@ -66,6 +68,11 @@ class ReplicatedScorer:
         self._clock = clock
         self._salt = secrets.token_hex(8) if salt is None else salt
         self._agreed: BackendIdentity | None = None
+
+    def adapted(self, adapter: LoadableAdapter) -> "ReplicatedScorer":
+        """The scorer of the same servers with a trained adapter; each loads it. Raises AdapterRefused."""
+        scorers = [adapted(self._name, one.scorer, adapter) for one in self._replicas]
+        return ReplicatedScorer(self._name, scorers, clock=self._clock, salt=self._salt)
 
     async def probe(
         self, labels: Sequence[str] = (), *, all_spellings: bool = False, separator: str = ""

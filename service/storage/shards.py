@@ -16,6 +16,7 @@ from service.storage.progress import elapsed_seconds, job_not_found
 from service.storage.records import SUMMED
 from service.storage.stored_config import read_config
 from service.storage.tables import jobs, labellings, shards, work_items
+from service.storage.trainings import adapter_of
 from service.storage.work_queue import WorkTable
 
 _SIBLINGS = shards.alias("siblings")
@@ -43,11 +44,12 @@ class ShardTable:
         row = (await self._connection.execute(query)).mappings().first()
         if row is None:
             raise lease_lost(work.lease)
+        config = read_config(row["config"])
         return ClaimedShard(
             lease=work.lease,
             project=work.project,
             dataset_id=row["dataset_id"],
-            config=read_config(row["config"]),
+            config=config,
             shards=row["shards"],
             job_rows=row["job_rows"],
             rows=row["rows"],
@@ -57,6 +59,7 @@ class ShardTable:
             remembered=row["remembered"],
             modelled=row["tokens_modelled"],
             server_crashes=row["server_crashes"] or {},
+            adapter=await adapter_of(self._connection, config.model, work.project),
         )
 
     async def save(self, lease: Lease, *, checkpoint: bytes, progress: Progress) -> None:

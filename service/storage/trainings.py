@@ -7,9 +7,10 @@ from sqlalchemy import ColumnElement, RowMapping, Select, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import JobNotFound, TrainingNotFinished, TrainingNotFound, WrongState
-from service.identifiers import JobId, ProjectName
+from service.identifiers import JobId, ProjectName, is_training_id
 from service.lifecycle import OPEN_JOB, JobState
 from service.lifecycle.events import CancelRequested, DeleteRequested, JobEvent, PauseRequested, ResumeRequested
+from service.records.adapters import TrainedAdapter, trained_adapter
 from service.records.jobs import JobStatus
 from service.records.trainings import Artifact, NeededModel, NewTraining, Training, TrainingOrder, TrainingReport
 from service.records.work import Lease, NewWork, WorkKind
@@ -196,6 +197,17 @@ class LeasedTrainings:
         await lock_lease(self._connection, lease)
         own = trainings.c.job_id == lease.job_id
         await self._connection.execute(update(trainings).where(own).values(values))
+
+
+async def adapter_of(connection: AsyncConnection, model: str, project: ProjectName) -> TrainedAdapter | None:
+    """The adapter of the project's training of this id; None if it has none, or if the model is no training."""
+    if not is_training_id(model):
+        return None
+    which = owned(JobId(model), project)
+    row = (await connection.execute(_select().add_columns(trainings.c.manifest).where(which))).mappings().first()
+    if row is None or row["artifact_sha256"] is None:
+        return None
+    return trained_adapter(row["id"], row["base"], row["artifact_sha256"], row["manifest"] or {})
 
 
 async def named_artifacts(connection: AsyncConnection, owners: Collection[JobId]) -> dict[JobId, frozenset[str] | None]:

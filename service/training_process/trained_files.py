@@ -10,6 +10,7 @@ from service.identifiers import Row
 from service.search.predictions.prompt_tree import TreeScores, Usage
 from service.search.predictions.training import TrainAndScore
 from service.training_process.child import write_examples
+from service.values import further_spellings
 
 _QUESTIONS, _SCORES, _REPORT = "questions.jsonl", "scores.jsonl", "report.json"
 
@@ -26,10 +27,13 @@ def questions_of(asked: TrainAndScore) -> Rows:
     return [{"prompt": query.text, "id": str(query.row)} for query in asked.queries]
 
 
-def spec_of(asked: TrainAndScore, labels: Sequence[str], separator: str) -> dict[str, Any]:
+def spec_of(
+    asked: TrainAndScore, labels: Sequence[str], separator: str, *, all_spellings: bool = False
+) -> dict[str, Any]:
     """The specification without base, device and examples; no row is held out, since the search measures by itself."""
     rate = {} if asked.learning_rate is None else {"learning_rate": asked.learning_rate}
     weighted = any(example.weight != 1 for example in asked.examples)
+    further = further_spellings(labels, all_spellings=all_spellings)
     return {
         "labels": list(labels),
         "separator": separator,
@@ -39,6 +43,7 @@ def spec_of(asked: TrainAndScore, labels: Sequence[str], separator: str) -> dict
         "seed": asked.seed,
         "weights": "confidence" if weighted else "none",
         **rate,
+        **({"spellings": further} if further else {}),
     }
 
 

@@ -63,10 +63,16 @@ class ChildTrainer:
         return f"{found} {self._base.device}"
 
     async def train_and_score(
-        self, asked: TrainAndScore, labels: Sequence[str], *, separator: str, stop: asyncio.Event
+        self,
+        asked: TrainAndScore,
+        labels: Sequence[str],
+        *,
+        separator: str,
+        stop: asyncio.Event,
+        all_spellings: bool = False,
     ) -> TreeScores | None:
         """Run a child to its end, or until `stop` is set. Raises TrainingFailed."""
-        spec = spec_of(asked, labels, separator)
+        spec = spec_of(asked, labels, separator, all_spellings=all_spellings)
         spec |= {"base": _as_folder(self._base.name), "device": self._base.device}
         examples, questions = examples_of(asked, labels), questions_of(asked)
         told = json.dumps([await self.identify(), spec, examples, questions]).encode()

@@ -12,7 +12,7 @@ import orjson
 
 from service.access.admission import admit, refuse_early
 from service.errors import ArtifactsUnavailable, Fault, IdempotencyMismatch, InvalidConfig, TrainingNotFound
-from service.identifiers import JobId, new_training_id
+from service.identifiers import JobId, is_training_id, new_training_id
 from service.ports.artifacts import Artifacts
 from service.ports.store import ProjectStore, ProjectUnit
 from service.records.access import AuditAction, AuditEntry, Size
@@ -24,7 +24,7 @@ from service.trainings.request import WRONG, TrainingKind, TrainingMethod, Train
 from service.trainings.reward_models import doubts_of_judge, faults_of_bases
 from service.trainings.rows import Written, write_rows
 from service.trainings.sources import Sources, read_sources
-from service.values import nearest
+from service.values import further_spellings, nearest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +155,11 @@ def _named_base(request: TrainingRequest, sources: Sources, bases: Collection[st
         names = list(dict.fromkeys(job.config.model for job in sources.jobs))
     if not bases:
         message = "this service has no language models to start from: its operator names them in ICM_TRAINING__BASES"
+    elif adapters := [name for name in names if is_training_id(name) and name not in bases]:
+        message = (
+            f"{adapters[0]} is an adapter, and a training starts from a language model without one; "
+            f"there are {', '.join(sorted(bases))}"
+        )
     elif len(names) > 1:
         message = f"the jobs were labelled by different models ({', '.join(names)}): name the one to start from"
     elif names[0] not in bases:
@@ -172,7 +177,10 @@ def spec_of(request: TrainingRequest, jobs: Sequence[Job]) -> dict[str, Any]:
     spec = {name: asked[name] for name in names} | {name: asked["rows"][name] for name in ("holdout", "weights")}
     if request.kind is TrainingKind.LABEL:
         task = jobs[0].config.task
+        every = all(job.config.task.all_spellings for job in jobs)
         spec |= {"labels": list(task.labels), "separator": task.separator}
+        if further := further_spellings(task.labels, all_spellings=every):
+            spec["spellings"] = further
     if request.policy is not None:
         # Reward models are named by their trainings: a worker has each in a folder of that name.
         spec["policy"] = request.policy.model_dump(mode="json", exclude={"prompt"})

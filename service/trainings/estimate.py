@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from service.identifiers import JobId
+from service.identifiers import JobId, is_training_id
 from service.ports.scoring import Scorer, Scorers
 from service.ports.store import ProjectStore
 from service.records.jobs import JobStatus
@@ -61,8 +61,10 @@ async def estimate_training(
     base = chosen_base(request, sources, bases)
     with TemporaryDirectory(prefix="icm-training-") as folder:
         written = await write_rows(store, request, sources.jobs, Path(folder))
-        scorer = scorers.get(sources.jobs[0].config.model)
-        per_character = await _tokens_per_character(scorer, Path(folder) / EXAMPLES)
+        model = sources.jobs[0].config.model
+        if is_training_id(model) and model not in scorers.names():
+            model = base  # an adapter has its base's tokenizer
+        per_character = await _tokens_per_character(scorers.get(model), Path(folder) / EXAMPLES)
     held_out = round(request.rows.holdout * written.rows)
     tokens = _tokens_of_epoch(request, written, written.rows - held_out, per_character) * request.epochs
     measured = await _measured(store, base, request)

@@ -102,7 +102,7 @@ def test_what_is_not_set_is_left_to_the_service(written: str, monkeypatch: pytes
     [backend] = Settings().backends
     assert isinstance(backend, VllmBackend)
     [code] = Settings.model_fields["backends"].default
-    assert (backend.replicas, backend.model, backend.api_key) == ((), None, None)
+    assert (backend.replicas, backend.model, backend.adapter_folder, backend.api_key) == ((), None, None, None)
     assert (backend.timeout_seconds, backend.patience_seconds) == (code.timeout_seconds, code.patience_seconds)
 
 
@@ -112,6 +112,7 @@ def test_servers_elsewhere_are_reached_by_variables_alone(written: str, monkeypa
         "BACKEND_REPLICAS": '["http://gpu-2:8000", "http://gpu-3:8000"]',
         "BACKEND_KIND": "vllm",
         "BACKEND_MODEL": "base",
+        "BACKEND_ADAPTER_FOLDER": "/mnt/adapters",
         "BACKEND_API_KEY": "secret",
         "BACKEND_TIMEOUT_SECONDS": "30",
         "BACKEND_PATIENCE_SECONDS": "600",
@@ -125,6 +126,7 @@ def test_servers_elsewhere_are_reached_by_variables_alone(written: str, monkeypa
         "BACKEND_REPLICAS": json.dumps(backend.replicas),
         "BACKEND_KIND": backend.kind,
         "BACKEND_MODEL": backend.model,
+        "BACKEND_ADAPTER_FOLDER": backend.adapter_folder,
         "BACKEND_API_KEY": backend.api_key.get_secret_value(),
         "BACKEND_TIMEOUT_SECONDS": f"{backend.timeout_seconds:.0f}",
         "BACKEND_PATIENCE_SECONDS": f"{backend.patience_seconds:.0f}",

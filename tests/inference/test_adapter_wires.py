@@ -238,6 +238,37 @@ async def test_as_many_adapters_are_loaded_as_the_operator_allows(engine: Engine
         assert (await load(client, "two", "deep/two")).status_code == 200
 
 
+async def models(client: httpx.AsyncClient) -> list[str]:
+    return [model["id"] for model in (await client.get("/v1/models")).json()["data"]]
+
+
+async def test_the_least_recently_used_adapter_makes_room_for_the_next(engine: Engine, root: Path) -> None:
+    save_adapter(root / "three", engine.language_model.module, seed=3)
+    async with serving(engine, AdapterLimits(root, max_adapters=3), one=root / "one") as client:
+        await load(client, "first", "deep/two")
+        await load(client, "second", "three")
+        await tree_scores(client, adapter="first")
+        assert (await load(client, "third", "deep/two")).status_code == 200
+        assert await models(client) == ["tiny", "one", "first", "third"]
+        assert await tree_scores(client, adapter="one") == expected(engine, root / "one")
+
+
+async def test_an_adapter_in_use_makes_room_only_where_all_are_in_use(
+    engine: Engine, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_adapter(root / "three", engine.language_model.module, seed=3)
+    async with serving(engine, AdapterLimits(root, max_adapters=2)) as client:
+        await load(client, "busy", "one")
+        unit = AccessUnit(engine, monkeypatch)
+        asked = asyncio.create_task(tree_scores(client, adapter="busy"))
+        await asyncio.to_thread(unit.entered.wait, 10)
+        await load(client, "idle", "deep/two")
+        await load(client, "next", "three")
+        assert await models(client) == ["tiny", "busy", "next"]
+        unit.opened.set()
+        assert await asked == expected(engine, root / "one")
+
+
 async def test_without_the_operators_leave_nothing_is_loaded_or_unloaded(engine: Engine, root: Path) -> None:
     async with serving(engine, AdapterLimits(), one=root / "one") as client:
         for reply in (await load(client, "two", str(root / "deep" / "two")), await unload(client, "one")):

@@ -4,6 +4,7 @@ To add a row: the line as it stands in the file, where it must occur once; the s
 still runs; the few tests that are there for it. `make mutations` shows that they fail.
 """
 
+from tests.mutations.adapters import ADAPTERS
 from tests.mutations.mutation import Mutation
 from tests.mutations.training import TRAINING
 
@@ -396,4 +397,5 @@ MUTATIONS = (
         ("tests/unit/jobs/test_survey.py::test_white_space_at_the_end_of_a_row_is_not_read",),
     ),
     *TRAINING,
+    *ADAPTERS,
 )

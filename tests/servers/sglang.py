@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from tests.servers.fake import FakeServer, Handler, Load, Refusal, Reply, Seen
 from tests.servers.faults import Fault, Plan
 from tests.servers.language_model import SPECIALS, ToyLanguageModel, top, warmed
+from tests.servers.loras import Loras
 from tests.servers.prefix_caches import PrefixCache
 from tests.servers.sglang_json import SPOILT, flat, hide, item, listed, logprobs, nested, spoilt_scores
 
@@ -21,7 +22,7 @@ class FakeSglang(FakeServer):
     """SGLang.
 
     `cuts_prompts`: launched with `--allow-auto-truncate`. `scores_with_logprobs`: a release whose
-    `/v1/score` can give log-probabilities beside probabilities.
+    `/v1/score` can give log-probabilities beside probabilities. `loras`: launched with `--enable-lora`.
     """
 
     kind = "sglang"
@@ -44,6 +45,7 @@ class FakeSglang(FakeServer):
         cuts_prompts: bool = False,
         scores_with_logprobs: bool = True,
         radix_cache: bool = True,
+        loras: Loras | None = None,
     ) -> None:
         load = Load(running=max_running_requests, waiting=max_queued_requests)
         super().__init__(model, plan=plan, latency_seconds=latency_seconds, load=load, api_key=api_key)
@@ -51,6 +53,7 @@ class FakeSglang(FakeServer):
         self.weight_version = "default"
         self.context_len, self.cuts_prompts = context_len, cuts_prompts
         self.scores_with_logprobs, self.radix_cache = scores_with_logprobs, radix_cache
+        self.loras = loras
         self._cache = PrefixCache(page_size)
 
     def routes(self) -> Mapping[tuple[str, str], Handler]:
@@ -70,6 +73,7 @@ class FakeSglang(FakeServer):
             ("POST", "/flush_cache"): self._flush_cache,
             ("POST", "/generate"): self._generate,
             ("POST", "/v1/score"): self._score,
+            ("POST", "/load_lora_adapter"): self._load,
         }
 
     def unauthorized(self, seen: Seen) -> Reply | None:
@@ -179,7 +183,38 @@ class FakeSglang(FakeServer):
             "parent": None,
             "max_model_len": self.context_len,
         }
-        return Reply({"object": "list", "data": [card]})
+        loaded = self.loras.loaded.items() if self.loras else ()
+        adapters = [
+            {**card, "id": name, "root": path, "parent": self.name, "max_model_len": None} for name, path in loaded
+        ]
+        return Reply({"object": "list", "data": [card, *adapters]})
+
+    async def _load(self, seen: Seen) -> Reply:
+        """The messages of `TokenizerManager.load_lora_adapter`, `LoRARegistry` and `LoRAManager`."""
+        name, path = seen.body["lora_name"], seen.body["lora_path"]
+        told = self._why_not_loaded(name, path)
+        if told is None and self.loras:
+            self.loras.load(name, path)
+        loaded = self.loras.loaded if self.loras else {}
+        status = 200 if told is None else 400
+        return Reply({"success": told is None, "error_message": told or "", "loaded_adapters": dict(loaded)}, status)
+
+    def _why_not_loaded(self, name: str, path: str) -> str | None:
+        if not self.loras or not self.loras.at_run_time:
+            return "LoRA is not enabled. Please set `--enable-lora` to enable LoRA."
+        if name in self.loras.loaded:
+            return f"LoRA with name {name} already exists. Loaded LoRAs: {list(self.loras.loaded)}"
+        config = self.loras.config_at(path)
+        if config is None:
+            return (
+                f"Failed to load LoRA adapter {name}: {path} does not appear to have a file named adapter_config.json"
+            )
+        if config["r"] > self.loras.max_rank:  # type: ignore[operator]
+            return (
+                f"LoRA adapter {name} with rank {config['r']} is incompatible with the current LoRA memory pool "
+                "configuration. Please ensure that the LoRA adapter's rank is within the configured `--max-lora-rank`."
+            )
+        return None
 
     async def _tokenize(self, seen: Seen) -> Reply:
         prompt, special = seen.body["prompt"], seen.body.get("add_special_tokens", True)
@@ -211,12 +246,19 @@ class FakeSglang(FakeServer):
         text, ids = body.get("text"), body.get("input_ids")
         if (text is None) == (ids is None):
             raise Refusal(nested("Either text, input_ids or input_embeds should be provided."))
+        self._check_adapter(body.get("lora_path"))
         prompts = listed(text) if text is not None else (ids if ids and isinstance(ids[0], list) else [ids])
         is_list = isinstance(text, list) or bool(ids and isinstance(ids[0], list))
         requests = [item(body, number, len(prompts)) if is_list else body for number in range(len(prompts))]
         checked = [self._checked(prompt, request) for prompt, request in zip(prompts, requests, strict=True)]
         answers = [await self._run(ids, request) for ids, request in zip(checked, requests, strict=True)]
         return Reply(answers if is_list else answers[0])
+
+    def _check_adapter(self, name: str | None) -> None:
+        loaded = list(self.loras.loaded) if self.loras else []
+        if name is not None and name not in loaded:
+            message = f"The following requested LoRA adapters are not loaded: {name}\nLoaded adapters: {loaded}."
+            raise Refusal(nested(message))
 
     async def _run(self, ids: list[int], request: Mapping[str, Any]) -> dict[str, Any]:
         """One request of the engine: waits for a place, reads the cache, generates one token at most."""
@@ -227,11 +269,11 @@ class FakeSglang(FakeServer):
                 cached = self._cached(ids, request)
                 await self.computing(len(ids) - cached)
                 if self.radix_cache:
-                    self._cache.insert(ids, salt=request.get("extra_key"))
+                    self._cache.insert(ids, salt=_cache_key(request))
         return self._answer(ids, cached, request)
 
     def _cached(self, ids: Sequence[int], request: Mapping[str, Any]) -> int:
-        cached = self._cache.cached(ids, salt=request.get("extra_key"))
+        cached = self._cache.cached(ids, salt=_cache_key(request))
         start = request.get("logprob_start_len")
         if request.get("return_logprob") and start is not None and start >= 0:
             cached = min(cached, start)
@@ -240,7 +282,8 @@ class FakeSglang(FakeServer):
     def _answer(self, ids: Sequence[int], cached: int, request: Mapping[str, Any]) -> dict[str, Any]:
         sampling = request.get("sampling_params") or {}
         temperature = sampling.get("temperature", 1.0)
-        values = self.model.log_probabilities(ids)
+        model = self.loras.adapted(self.model, request.get("lora_path")) if self.loras else self.model
+        values = model.log_probabilities(ids)
         told = values if temperature in (0, 0.0) else warmed(values, temperature)
         count = min(1, sampling.get("max_new_tokens", 128))
         best = top(told, 10)
@@ -351,3 +394,7 @@ class FakeSglang(FakeServer):
                 if token >= size:
                     raise Refusal(flat(f"Token ID {token} is out of vocabulary (vocab size: {size})"))
         return labels
+
+
+def _cache_key(request: Mapping[str, Any]) -> tuple[Any, Any]:
+    return request.get("extra_key"), request.get("lora_path")

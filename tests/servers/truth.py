@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from service.identifiers import Row
-from service.scoring.tokenization.labels import spellings_of
 from service.search.predictions.prompt_tree import PromptTree
+from service.values import spellings_of
 from tests.servers.language_model import ToyLanguageModel
 
 

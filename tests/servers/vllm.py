@@ -16,6 +16,7 @@ import numpy as np
 from tests.servers.fake import FakeServer, Handler, Load, Refusal, Reply, Seen
 from tests.servers.faults import Fault, Plan
 from tests.servers.language_model import ToyLanguageModel, Values, top
+from tests.servers.loras import Loras
 from tests.servers.prefix_caches import PrefixCache
 
 MAX_LOGPROB_TOKEN_IDS = 128
@@ -38,7 +39,7 @@ class FakeVllm(FakeServer):
 
     `names_chosen_tokens`: a release with `logprob_token_ids`. `tells_cached_tokens`: launched with
     `--enable-prompt-tokens-details`. `runs_together`: of a release in which the keys of different
-    tokens could be the same text.
+    tokens could be the same text. `loras`: launched with `--enable-lora`.
     """
 
     kind = "vllm"
@@ -62,6 +63,7 @@ class FakeVllm(FakeServer):
         names_chosen_tokens: bool = True,
         tells_cached_tokens: bool = True,
         runs_together: bool = False,
+        loras: Loras | None = None,
     ) -> None:
         waiting = None if max_num_queued_reqs is None else max_num_queued_reqs - (max_num_seqs or max_num_queued_reqs)
         load = Load(running=max_num_seqs or max_num_queued_reqs, waiting=waiting)
@@ -71,6 +73,7 @@ class FakeVllm(FakeServer):
         self.names_chosen_tokens = names_chosen_tokens
         self.tells_cached_tokens = tells_cached_tokens
         self.runs_together = runs_together
+        self.loras = loras
         self._cache = PrefixCache(block_tokens)
 
     def routes(self) -> Mapping[tuple[str, str], Handler]:
@@ -83,6 +86,7 @@ class FakeVllm(FakeServer):
             ("POST", "/tokenize"): self._tokenize,
             ("POST", "/detokenize"): self._detokenize,
             ("POST", "/v1/completions"): self._completions,
+            **({("POST", "/v1/load_lora_adapter"): self._load} if self.loras and self.loras.at_run_time else {}),
         }
 
     def unauthorized(self, seen: Seen) -> Reply | None:
@@ -160,7 +164,30 @@ class FakeVllm(FakeServer):
             "max_model_len": self.max_model_len,
             "permission": [{"id": "modelperm-toy", "object": "model_permission", "allow_logprobs": True}],
         }
-        return Reply({"object": "list", "data": [card]})
+        loaded = self.loras.loaded.items() if self.loras else ()
+        adapters = [
+            {**card, "id": name, "root": path, "parent": self.name, "max_model_len": None} for name, path in loaded
+        ]
+        return Reply({"object": "list", "data": [card, *adapters]})
+
+    async def _load(self, seen: Seen) -> Reply:
+        """The messages of `OpenAIServingModels.load_lora_adapter` and of `LRUCacheWorkerLoRAManager`."""
+        assert self.loras
+        name, path = seen.body["lora_name"], seen.body["lora_path"]
+        if name in self.loras.loaded:
+            message = (
+                f"The lora adapter '{name}' has already been loaded. If you want to load the adapter in place, set "
+                "'load_inplace' to True."
+            )
+            raise Refusal(_error(message, "InvalidUserInput"))
+        config = self.loras.config_at(path)
+        if config is None:
+            raise Refusal(_error(f"Loading lora {name} failed: No adapter found for {path}", "NotFoundError", 404))
+        if config["r"] > self.loras.max_rank:  # type: ignore[operator]
+            message = f"LoRA rank {config['r']} is greater than max_lora_rank {self.loras.max_rank}."
+            raise Refusal(_error(message))
+        self.loras.load(name, path)
+        return Reply(f"Success: LoRA adapter '{name}' added successfully.", media_type="text/plain")
 
     async def _tokenize(self, seen: Seen) -> Reply:
         self._check_model(seen.body)
@@ -195,7 +222,7 @@ class FakeVllm(FakeServer):
     async def _answer(self, body: Mapping[str, Any], prompts: Sequence[list[int]]) -> Reply:
         choices, cached = [], 0
         for index, ids in enumerate(prompts):
-            salt = body.get("cache_salt")
+            salt = (body.get("cache_salt"), body.get("model"))
             reads_cache = body.get("prompt_logprobs") is None and not (body.get("echo") and "logprobs" in body)
             cached = self._cache.cached(ids, salt=salt) if reads_cache else 0
             self._cache.insert(ids, salt=salt)
@@ -225,7 +252,8 @@ class FakeVllm(FakeServer):
 
     def _sample(self, ids: Sequence[int], body: Mapping[str, Any]) -> _Sampled:
         """The values are raw: before temperature, bias and masks."""
-        values = self.model.log_probabilities(ids)
+        model = self.loras.adapted(self.model, body.get("model")) if self.loras else self.model
+        values = model.log_probabilities(ids)
         token = _sampled(values, body, draw=len(self.seen))
         chosen = body.get("logprob_token_ids") if self.names_chosen_tokens else None
         others = chosen or [other for other, _ in top(values, body.get("logprobs") or 0)]
@@ -269,7 +297,7 @@ class FakeVllm(FakeServer):
             raise Refusal(_error("`logprobs` must be a positive value or -1.", "Bad Request", param="logprobs"))
 
     def _check_model(self, body: Mapping[str, Any]) -> None:
-        if body.get("model") not in (None, "", self.name):
+        if body.get("model") not in (None, "", self.name, *(self.loras.loaded if self.loras else ())):
             message = f"The model `{body['model']}` does not exist."
             raise Refusal(_error(message, "NotFoundError", 404, param="model"))
 

@@ -104,6 +104,15 @@ def test_scores_read_each_label_by_the_chain_rule_in_as_few_passes_as_will_do() 
     assert scores == pytest.approx(np.array(expected), abs=1e-4)
 
 
+def test_a_label_has_the_probability_of_all_its_spellings() -> None:
+    module = llama()
+    prompt = TokenisedPrompt((5, 6, 7), ((9,), (10,)), (((11,), (12, 13)), ()))
+    [[first, second]] = label_scores(module, forward_of(module), [prompt], lambda: None, 3)
+    alone = {ids: -plain_nats(module, Target(prompt.ids, ids, 1.0)) for _, ids in prompt.paths}
+    assert first == pytest.approx(np.log(np.exp([alone[9,], alone[11,], alone[12, 13]]).sum()), abs=1e-4)
+    assert second == pytest.approx(alone[10,], abs=1e-4)
+
+
 def test_quality_counts_agreement_and_gold_apart() -> None:
     scores = np.log(np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]))
     found = quality(scores, [0, 1, 1], [0, 0, 0])

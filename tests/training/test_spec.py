@@ -29,6 +29,12 @@ def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
     assert read_spec(written(tmp_path, json.dumps({**LEAST, "learning_rate": 0.5}))).rate == 0.5
 
 
+def test_spellings_are_told_where_there_are_some(tmp_path: Path) -> None:
+    told = read_spec(written(tmp_path, json.dumps({**LEAST, "spellings": [[" YES"], []]}))).without_folders
+    assert told["spellings"] == [[" YES"], []]
+    assert "spellings" not in read_spec(written(tmp_path, json.dumps(LEAST))).without_folders
+
+
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
@@ -45,7 +51,9 @@ def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
         ({"rnak": 3}, "rnak: there is no such field; the fields are base, kind, examples"),
         ({"batch_rows": 8, "rows_at_once": 3}, "rows_at_once: must divide batch_rows"),
         ({"holdout": 1}, "holdout: must be less than or equal to 0.9"),
-        ({"kind": "reward"}, "leave labels and separator out for kind reward"),
+        ({"kind": "reward"}, "leave labels, separator and spellings out for kind reward"),
+        ({"spellings": [["YES"]]}, "spellings: must have a list for each of the 2 labels, and has 1"),
+        ({"spellings": [["YES"], [""]]}, "spellings.1.0: must not be empty"),
         ({"kind": "reward", "labels": [], "controls": ["gold"]}, "controls: shuffled is the only one for kind reward"),
     ],
 )

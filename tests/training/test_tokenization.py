@@ -1,7 +1,7 @@
 """Prompts and labels have the tokens by which the service scores them, and nothing is cut off or added."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +19,7 @@ from service.scoring.embedded import EmbeddedScorer
 from service.scoring.tokenization.labels import find_label_tokens
 from service.scoring.wires.wire import Token
 from service.search.predictions.prompt_tree import PromptTree, Query
+from service.values import further_spellings
 from tests.inference.served import served
 from tests.inference.test_label_tokens import WORDS, characters
 from tests.inference.tiny import train_tokenizer
@@ -39,21 +40,32 @@ def small() -> PreTrainedTokenizerBase:
 
 
 def tokenised(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, labels: list[str], separator: str = SEPARATOR
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    labels: list[str],
+    separator: str = SEPARATOR,
+    spellings: Sequence[Sequence[str]] = (),
 ) -> TokenisedPrompt:
-    [found] = RowTokenizer(tokenizer, 10_000).prompts([Example(7, prompt, 0)], labels, separator)
+    [found] = RowTokenizer(tokenizer, 10_000).prompts([Example(7, prompt, 0)], labels, separator, spellings)
     return found
 
 
 async def scored(tokenizer: PreTrainedTokenizerBase, labels: list[str], separator: str) -> list[tuple[int, ...]]:
     """The labels' tokens as the service's scorer finds them through a server's tokenizer."""
+    return [path for [path] in await all_scored(tokenizer, labels, separator, all_spellings=False)]
+
+
+async def all_scored(
+    tokenizer: PreTrainedTokenizerBase, labels: list[str], separator: str, *, all_spellings: bool = True
+) -> list[set[tuple[int, ...]]]:
+    """The tokens of every label's spellings, in the same way."""
     own = PromptTokenizer(tokenizer)
 
     async def encode(text: str) -> list[Token]:
         return [Token(piece.id, piece.stop) for piece in own.pieces(text) if piece.stop > piece.start]
 
-    found = await find_label_tokens(encode, labels, separator=separator)
-    return [tuple(token.id for token in path) for [path] in found.paths]
+    found = await find_label_tokens(encode, labels, separator=separator, all_spellings=all_spellings)
+    return [{tuple(token.id for token in path) for path in paths} for paths in found.paths]
 
 
 @pytest.mark.parametrize("make", [small, train_tokenizer])
@@ -65,6 +77,21 @@ async def test_labels_have_the_tokens_that_the_scorer_reads(
 ) -> None:
     tokenizer = make()
     assert list(tokenised(tokenizer, BEFORE, labels).labels) == await scored(tokenizer, labels, SEPARATOR)
+
+
+@pytest.mark.parametrize("make", [small, train_tokenizer])
+@pytest.mark.parametrize("labels", [["True", "False"], ["Paris", "Rome in Italy"]])
+async def test_all_spellings_have_the_tokens_that_the_scorer_reads_and_the_own_one_is_learned(
+    labels: list[str], make: Callable[[], PreTrainedTokenizerBase]
+) -> None:
+    tokenizer = make()
+    further = further_spellings(labels, all_spellings=True)
+    found = tokenised(tokenizer, BEFORE, labels, spellings=further)
+    own = tokenised(tokenizer, BEFORE, labels)
+    assert (found.labels, own.others) == (own.labels, ())
+    expected = await all_scored(tokenizer, labels, SEPARATOR)
+    assert [{path for number, path in found.paths if number == label} for label in range(2)] == expected
+    assert len(found.paths) > len(labels)
 
 
 def test_a_label_whose_end_merges_with_the_separator_is_ended_by_the_merged_token() -> None:

@@ -5,7 +5,7 @@ one begins with gets the token that ends it in a demonstration. This module trun
 refuses rows that do not fit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -22,10 +22,21 @@ Ids = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class TokenisedPrompt:
-    """A prompt's tokens, including those that begin every text, and the tokens of each label behind it, by number."""
+    """A prompt's tokens, including those that begin every text, and the tokens of each label behind it, by number.
+
+    `others` has the tokens of each label's further spellings, which count for it where labels are scored; a training
+    teaches `labels` alone.
+    """
 
     ids: Ids
     labels: tuple[Ids, ...]
+    others: tuple[tuple[Ids, ...], ...] = ()
+
+    @property
+    def paths(self) -> list[tuple[int, Ids]]:
+        """Every label's number with the tokens of each of its spellings."""
+        spelled = [(label, ids) for label, paths in enumerate(self.others) for ids in paths]
+        return [*enumerate(self.labels), *spelled]
 
 
 class Row(Protocol):
@@ -51,10 +62,16 @@ class RowTokenizer:
         self._context_tokens = context_tokens
         self._of = of
 
-    def prompts(self, rows: Sequence[Row], labels: Sequence[str], separator: str) -> list[TokenisedPrompt]:
-        """Each row's prompt with all labels behind it. Raises Refused, which names the line."""
-        spellings = [Spelling(number, f" {label}", is_own=True) for number, label in enumerate(labels)]
-        return [self._prompt(row, spellings, separator) for row in rows]
+    def prompts(
+        self, rows: Sequence[Row], labels: Sequence[str], separator: str, spellings: Sequence[Sequence[str]] = ()
+    ) -> list[TokenisedPrompt]:
+        """Each row's prompt with all labels behind it, and with each label's further spellings, as they stand there.
+
+        Raises Refused, which names the line.
+        """
+        wanted = [Spelling(number, f" {label}", is_own=True) for number, label in enumerate(labels)]
+        wanted += [Spelling(number, text) for number, texts in enumerate(spellings) for text in texts]
+        return [self._prompt(row, wanted, separator) for row in rows]
 
     def check_room(self, line: int, prompt: Ids, completion_tokens: int) -> None:
         """Raises Refused, which names the line, where a prompt and its completion do not fit the context."""
@@ -86,9 +103,8 @@ class RowTokenizer:
             reason = str(error).removesuffix(f", of query {row.line}")
             advice = "" if "; take " in reason else "; take other labels, or let prompts end differently"
             raise refused(row.line, reason + advice, self._of) from error
-        behind = {label: path for path, label in found.items()}
-        self._check_length(row.line, "prompt", len(ids) + max(map(len, behind.values())))
-        return TokenisedPrompt(tuple(ids), tuple(behind[spelling.label] for spelling in spellings))
+        self._check_length(row.line, "prompt", len(ids) + max(map(len, found)))
+        return _tokenised(tuple(ids), found)
 
     def _check_length(self, line: int, field: str, tokens: int) -> None:
         if tokens > self._context_tokens:
@@ -98,6 +114,16 @@ class RowTokenizer:
                 "shorten it or leave the row out, since nothing is ever cut off",
                 self._of,
             )
+
+
+def _tokenised(ids: Ids, found: Mapping[Ids, int]) -> TokenisedPrompt:
+    """The prompt with each label's tokens; the label's own spelling stands in front of its others."""
+    paths: dict[int, list[Ids]] = {}
+    for path, label in found.items():
+        paths.setdefault(label, []).append(path)
+    spelled = [paths[label] for label in sorted(paths)]
+    others = tuple(tuple(own_first[1:]) for own_first in spelled)
+    return TokenisedPrompt(ids, tuple(own_first[0] for own_first in spelled), others if any(others) else ())
 
 
 def _pieces(tokenizer: PromptTokenizer, text: str, behind: str) -> list[Piece]:

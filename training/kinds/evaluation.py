@@ -19,8 +19,11 @@ _MOST_STEPS = 100_000
 def label_scores(
     module: Any, forward: Forward, prompts: Sequence[TokenisedPrompt], check: Callable[[], None], rows_at_once: int
 ) -> Scores:
-    """Score every label behind every prompt; calls `check` before each batch, which may raise."""
-    scores = np.zeros((len(prompts), len(prompts[0].labels) if prompts else 0))
+    """Score every label behind every prompt, by the sum of its spellings' probabilities.
+
+    Calls `check` before each batch, which may raise.
+    """
+    scores = np.full((len(prompts), len(prompts[0].labels) if prompts else 0), -np.inf)
     asked = sorted(_asked(prompts), key=lambda reading: len(reading.sequence))
     training = module.training
     module.eval()
@@ -28,8 +31,8 @@ def label_scores(
         for start in range(0, len(asked), rows_at_once):
             check()
             for reading, known in _read(module, forward, asked[start : start + rows_at_once]):
-                for label in reading.labels:
-                    scores[reading.row, label] = known(prompts[reading.row].labels[label])
+                for label, path in reading.paths:
+                    scores[reading.row, label] = np.logaddexp(scores[reading.row, label], known(path))
     finally:
         module.train(training)
     return scores
@@ -42,21 +45,21 @@ class _Reading:
         self.row = row
         self.sequence = prompt + beginning
         self.kept = len(beginning) + 1
-        self.labels: list[int] = []
+        self.paths: list[tuple[int, Ids]] = []
 
 
 def _asked(prompts: Sequence[TokenisedPrompt]) -> Iterator[_Reading]:
     """The fewest sequences that hold every label without its last token."""
     for row, prompt in enumerate(prompts):
         readings: list[tuple[Ids, _Reading]] = []
-        for label in sorted(range(len(prompt.labels)), key=lambda number: -len(prompt.labels[number])):
-            beginning = prompt.labels[label][:-1]
+        for label, path in sorted(prompt.paths, key=lambda each: -len(each[1])):
+            beginning = path[:-1]
             holding = (reading for longer, reading in readings if longer[: len(beginning)] == beginning)
             if (reading := next(holding, None)) is None:
                 reading = _Reading(row, prompt.ids, beginning)
                 readings.append((beginning, reading))
                 yield reading
-            reading.labels.append(label)
+            reading.paths.append((label, path))
 
 
 @torch.inference_mode()

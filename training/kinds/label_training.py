@@ -131,9 +131,9 @@ def prepare(bench: Bench, file: Path) -> LabelTraining:
             f"({len(lines)} rows in all); add them or leave the control out"
         )
     read, context = load_tokenizer(bench.base), context_tokens(bench.base)
-    prompts = RowTokenizer(read, context).prompts(examples.rows, spec.labels, spec.separator)
+    prompts = RowTokenizer(read, context).prompts(examples.rows, spec.labels, spec.separator, spec.spellings)
     asked = read_questions(bench.file(spec.score)) if spec.score else []
-    asked_prompts = RowTokenizer(read, context, SCORE).prompts(asked, spec.labels, spec.separator)
+    asked_prompts = RowTokenizer(read, context, SCORE).prompts(asked, spec.labels, spec.separator, spec.spellings)
     parts = split([row.group for row in examples.rows], spec.holdout, spec.seed)
     weights = mean_one([examples.rows[row].weight for row in parts.trained], spec.weights)
     gold, digest = examples.gold, examples.digest

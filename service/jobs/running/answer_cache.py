@@ -87,7 +87,7 @@ class CachedScorer:
         self._rows = claimed.rows
         self.left_out = 0  # rows of the shard that the backend has no scores for
         self._project = claimed.project
-        self._backend_name = claimed.config.model
+        self._backend_name = claimed.backend
         self._observer = observer
         self._labels = tuple(claimed.config.task.labels)
         self._all_spellings = claimed.config.task.all_spellings

@@ -66,6 +66,7 @@ class CachedTrainer:
                 project=self.claimed.project,
                 trainer=trainer,
                 separator=task.separator,
+                all_spellings=task.all_spellings,
             )
             asked.append(AskedTraining(one, keys, await self.scorer.remembered_answers(set(keys.values()))))
         return TrainingQuestion(asked)
@@ -93,7 +94,9 @@ class CachedTrainer:
     async def _train(self, training: AskedTraining, stop: asyncio.Event) -> bool:
         """Make a training and store what it says; False where it was told to stop."""
         task = self.claimed.config.task
-        found = await self.trainer.train_and_score(training.asked, task.labels, separator=task.separator, stop=stop)
+        found = await self.trainer.train_and_score(
+            training.asked, task.labels, separator=task.separator, stop=stop, all_spellings=task.all_spellings
+        )
         if found is None:
             return False
         said = {training.keys[row]: values for row, values in found.log_probabilities.items()}

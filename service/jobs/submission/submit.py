@@ -13,6 +13,7 @@ from service.errors import IdempotencyMismatch
 from service.identifiers import DatasetId, Row, new_dataset_id, new_job_id
 from service.jobs.checks.earlier_results import without_earlier_results
 from service.jobs.checks.rows import FaultLog, RowSource, in_chunks
+from service.jobs.models import models_of
 from service.jobs.submission.job_warnings import warnings_of
 from service.jobs.submission.preparation import Preparation, prepare
 from service.ports.scoring import Scorers
@@ -55,7 +56,7 @@ async def submit(
 
     A repeated request gets the existing job at once, without any check of rows or backend.
 
-    Raises InvalidDataset, PayloadTooLarge, UnsupportedFormat, ModelNotFound, BackendError,
+    Raises InvalidConfig, InvalidDataset, PayloadTooLarge, UnsupportedFormat, ModelNotFound, BackendError,
     IdempotencyMismatch, QuotaExceeded and StorageUnavailable.
     """
     source = without_earlier_results(source, config.earlier_results)
@@ -64,6 +65,7 @@ async def submit(
         request = None if idempotency_key is None else _Request(idempotency_key, request_sha256(config, data_sha256))
         receipt = await _replayed(store, request)
         if receipt is None:
+            scorers = await models_of(config.model, store, scorers)
             prepared = await prepare(config, source, scorers)
             backend = await scorers.get(config.model).identify()
             dataset = _new_dataset(prepared, data_sha256)

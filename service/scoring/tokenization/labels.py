@@ -14,6 +14,7 @@ from service.scoring.calls.gather import together
 from service.scoring.tokenization.label_ends import Spelling, made_distinct
 from service.scoring.tokenization.label_paths import Encode, Ids, LabelToken, Path, PathFinder, Unusable, ids_of
 from service.search.predictions.prompt_tree import LogProbabilities
+from service.values import spellings_of
 
 _BEFORE = "I think this claim is"  # any word will do; only the characters behind the last word matter (see `ending`)
 
@@ -46,12 +47,6 @@ class LabelTokens:
         before). Over the paths of a label: the logarithm of the sum of their probabilities.
         """
         return tuple(_log_sum([_chain(path, known) for path in paths]) for paths in self.paths)
-
-
-def spellings_of(label: str) -> list[str]:
-    """The label unchanged, in lower case, in upper case and capitalized: first with a leading space, then without."""
-    cases = dict.fromkeys((label, label.lower(), label.upper(), label.capitalize()))
-    return [*(f" {spelling}" for spelling in cases), *cases]
 
 
 async def find_label_tokens(

@@ -19,6 +19,7 @@ _CONNECT_SECONDS = 10.0
 _WRITE_SECONDS = 30.0  # longest time without a byte sent
 _KEEPALIVE_SECONDS = 4.0  # uvicorn, below vLLM and SGLang, closes idle connections after 5 s
 _SHOWN_CHARACTERS = 500  # of an answer, in an error message
+_OF_THE_COMMAND = frozenset({400, 404, 409, 422, 500})  # statuses by which servers refuse a command
 _HEADERS = {"Content-Type": "application/json"}
 _SENT = "http11.send_request_body.complete"  # httpcore's event for a request fully sent
 
@@ -61,11 +62,28 @@ class JsonHttp:
         """
         return await self._send("POST", path, orjson.dumps(body), timeout_seconds)
 
+    async def order(self, path: str, body: object) -> str | None:
+        """Post a command whose answer is no JSON; None if the server did it, else the words of its refusal.
+
+        An error of the server counts as a refusal. Raises BackendUnavailable, and BackendRefused for a wrong key.
+        """
+        reply = await self._request("POST", path, orjson.dumps(body), None)
+        if reply.is_success:
+            return None
+        if reply.status_code in _OF_THE_COMMAND:
+            return self._words(reply)
+        raise failed_answer(reply.status_code, self._excerpt(reply), where=path)
+
     async def close(self) -> None:
         """Close every connection."""
         await self._client.aclose()
 
     async def _send(self, method: str, path: str, body: bytes | None, timeout_seconds: float | None) -> Any:
+        return self._read(path, await self._request(method, path, body, timeout_seconds))
+
+    async def _request(
+        self, method: str, path: str, body: bytes | None, timeout_seconds: float | None
+    ) -> httpx.Response:
         answer_seconds = timeout_seconds or self._timeout_seconds
         phases = httpx.Timeout(answer_seconds, connect=_CONNECT_SECONDS, write=_WRITE_SECONDS, pool=None)
         async with self._translate_errors(path, answer_seconds):
@@ -77,10 +95,9 @@ class JsonHttp:
                     if event == _SENT:
                         deadline.reschedule(asyncio.get_running_loop().time() + answer_seconds)
 
-                reply = await self._client.request(
+                return await self._client.request(
                     method, path, content=body, headers=_HEADERS, timeout=phases, extensions={"trace": trace}
                 )
-        return self._read(path, reply)
 
     def _read(self, path: str, reply: httpx.Response) -> Any:
         """The JSON of an answer. Raises BackendUnavailable, BackendRefused."""
@@ -132,6 +149,15 @@ class JsonHttp:
         if reply.status_code != 401:
             return text
         return f"{text} (the backend's api_key {'is not the right one' if self._secret else 'is not set'})"
+
+    def _words(self, reply: httpx.Response) -> str:
+        """The message of a refusal, without the JSON around it."""
+        try:
+            content = _parse(reply.content)
+        except (ValueError, RecursionError):
+            return self._excerpt(reply)
+        told = _error_in(content) or (content.get("error_message") if isinstance(content, dict) else None)
+        return self._redact(_error_text(told))[:_SHOWN_CHARACTERS] if told else self._excerpt(reply)
 
     def _redact(self, text: str) -> str:
         """The text without the API key, which a server or a library may repeat."""

@@ -35,7 +35,8 @@ class Kind:
 
     `name` is what operators write as a backend's `kind`, `title` what people call the server. A kind without
     `recognises` is never detected at an address. `speaks` names the kinds whose wires the server also speaks, each
-    with advice for an operator who has configured that kind; an empty text if there is no advice.
+    with advice for an operator who has configured that kind; an empty text if there is no advice. `without_adapters`
+    says what to do with a trained adapter instead, for a kind that loads none while it runs.
     """
 
     name: str
@@ -43,3 +44,7 @@ class Kind:
     remedies: Remedies = Remedies()
     recognises: Recognise | None = None
     speaks: Mapping[str, str] = field(default_factory=dict)
+    without_adapters: str = (
+        "merge the adapter into its base (`merge_and_unload` of PEFT), serve the result as a backend "
+        "of its own, and name that backend as the model"
+    )

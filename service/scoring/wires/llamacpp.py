@@ -53,6 +53,8 @@ KIND = Kind(
         context="set --ctx-size; every slot gets its share of it",
     ),
     recognises=_recognises,
+    without_adapters="convert the adapter with convert_lora_to_gguf.py, start a server with --lora FILE as a backend "
+    "of its own, and name that backend as the model",
 )
 
 

@@ -20,6 +20,11 @@ def read_info(info: Mapping[str, Any]) -> ServerFacts:
     )
 
 
+def adapter_names(info: Mapping[str, Any]) -> set[str]:
+    """The names of the embedded server's adapters. Raises what `reading` translates."""
+    return {each["id"] for each in info.get("adapters") or ()}
+
+
 def with_adapter(facts: ServerFacts, info: Mapping[str, Any], adapter: str) -> ServerFacts:
     """The facts of the base and this adapter together; with a problem if the embedded server has no such adapter.
 

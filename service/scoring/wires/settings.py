@@ -12,6 +12,9 @@ from service.scoring.wires.wire import Wire
 # A compose file passes an unset variable on as an empty text.
 _EMPTY_IS_NONE = BeforeValidator(lambda value: None if value == "" else value)
 OptionalText = Annotated[str | None, _EMPTY_IS_NONE]
+AdapterFolderAtServer = Annotated[
+    OptionalText, Field(description="the folder of trained adapters as the server sees it; else as the service does")
+]
 ServedModel = Annotated[OptionalText, Field(description="the served model's name; else the first one listed")]
 
 

@@ -7,6 +7,8 @@ for no log-probabilities of the prompt, since these would bypass the prefix cach
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from cachetools import LRUCache
@@ -14,6 +16,7 @@ from cachetools import LRUCache
 from service.errors import BackendRefused, BackendUnavailable
 from service.records.scoring import ServerFacts
 from service.scoring.calls.retry_rules import failed_answer
+from service.scoring.wires.adapters import LoadableAdapter
 from service.scoring.wires.http import JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.replies import (
@@ -27,11 +30,12 @@ from service.scoring.wires.replies import (
     text_or_none,
     token_ids,
 )
-from service.scoring.wires.settings import ServedModel, WireBackend
+from service.scoring.wires.settings import AdapterFolderAtServer, ServedModel, WireBackend
 from service.scoring.wires.special_tokens import encode_in_parts, lookalikes, with_token_ids
 from service.scoring.wires.token_offsets import SHORT_CHARACTERS
 from service.scoring.wires.wire import NextToken, Prompt, Token
 
+_LOAD = "/load_lora_adapter"
 _REMEMBERED_TEXTS = 10_000
 _TOO_LONG = ("longer than", "exceeds the")  # phrases in the messages of tokenizer_manager.py and managers/utils.py
 _ADVICE = {
@@ -77,14 +81,35 @@ class SglangWire:
     ) -> None:
         self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=connections, api_key=api_key)
         self._model = model
+        self._adapter: LoadableAdapter | None = None
         self._scores_items = True
         self._is_atom = LRUCache[str, bool](_REMEMBERED_TEXTS)
 
+    def adapted(self, adapter: LoadableAdapter) -> "SglangWire":
+        """The wire to the same server with this adapter, over the same connections (see AdapterWire).
+
+        It scores by `/generate` alone, since `/v1/score` takes no adapter.
+        """
+        wire = copy(self)
+        wire._adapter, wire._scores_items = adapter, False  # noqa: SLF001 - a copy of this object
+        return wire
+
     async def facts(self) -> ServerFacts:
-        """Read `/model_info`, `/server_info` and `/v1/models`. Raises BackendError."""
+        """Read `/model_info`, `/server_info` and `/v1/models`; loads the adapter if the server lacks it.
+
+        Raises BackendError.
+        """
         model, server = await self._about("model_info"), await self._about("server_info")
+        models = await self._http.get("/v1/models")
         with reading("/model_info"):
-            return read_facts(model, server, (await self._http.get("/v1/models"))["data"], self._model)
+            facts = read_facts(model, server, models["data"], self._model)
+            served = {each["id"] for each in models["data"]}
+        if self._adapter is None or facts.problems:
+            return facts
+        self._adapter.check_names((facts.model, facts.revision, text_or_none(model.get("served_model_name"))))
+        if self._adapter.name not in served:
+            await self._load(self._adapter)
+        return replace(facts, model=f"{facts.model} + {self._adapter.name}")
 
     async def encode(self, text: str, *, special: bool = False) -> list[Token]:
         """Encode by `/tokenize`; for a short text, with the tokens' offsets. Raises BackendError."""
@@ -103,7 +128,7 @@ class SglangWire:
         """Make one call. Raises BackendError."""
         prompt = await with_token_ids(prompt, self.encode)
         given = {"text": prompt.text} if prompt.token_ids is None else {"input_ids": list(prompt.token_ids)}
-        reply = await self._http.post("/generate", {**given, **_generating(wanted)})
+        reply = await self._generate({**given, **_generating(wanted)})
         with reading("/generate"):
             return read_generated(reply, wanted, None if prompt.token_ids is None else len(prompt.token_ids))
 
@@ -122,7 +147,7 @@ class SglangWire:
             if scored is not None:
                 return scored
         prompts = [[*beginning, *item] for item in items]
-        reply = await self._http.post("/generate", {"input_ids": prompts, **_generating(wanted)})
+        reply = await self._generate({"input_ids": prompts, **_generating(wanted)})
         with reading("/generate"):
             answers = [read_generated(one, wanted, len(ids)) for ids, one in zip(prompts, reply, strict=True)]
         self._scores_items = (
@@ -144,6 +169,28 @@ class SglangWire:
                     found[suspect] = len(token_ids(ids)) == 1
                     self._is_atom[suspect] = found[suspect] is True
         return [suspect for suspect, is_atom in found.items() if is_atom]
+
+    async def _generate(self, body: Mapping[str, Any]) -> Any:
+        """The answer to `/generate`; loads the adapter first if the server has lost it meanwhile."""
+        if self._adapter is None:
+            return await self._http.post("/generate", body)
+        named = {**body, "lora_path": self._adapter.name}
+        try:
+            return await self._http.post("/generate", named)
+        except BackendRefused as refusal:
+            if "not loaded" not in str(refusal):
+                raise
+            await self._load(self._adapter)
+        return await self._http.post("/generate", named)
+
+    async def _load(self, adapter: LoadableAdapter) -> None:
+        """Load the adapter; does nothing if it is there. Raises AdapterRefused, BackendUnavailable."""
+        words = await self._http.order(_LOAD, {"lora_name": adapter.name, "lora_path": await adapter.path()})
+        if words is None or "already" in words:
+            return
+        if words == "Not Found" or "not enabled" in words:
+            raise adapter.refused("SGLang loads no adapters; launch it with --enable-lora")
+        raise adapter.refused(f"SGLang says: {words}")
 
     async def _score(
         self, beginning: Sequence[int], items: Sequence[Sequence[int]], wanted: Sequence[int]
@@ -183,6 +230,7 @@ class SglangBackend(WireBackend):
 
     kind: Literal["sglang"] = "sglang"
     model: ServedModel = None
+    adapter_folder: AdapterFolderAtServer = None
 
     def wire(self, url: str) -> SglangWire:
         """The wire to one of the backend's servers."""

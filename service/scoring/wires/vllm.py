@@ -8,10 +8,13 @@ only this token.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from service.errors import BackendRefused, BackendUnavailable
 from service.records.scoring import ServerFacts
+from service.scoring.wires.adapters import LoadableAdapter
 from service.scoring.wires.http import JsonHttp
 from service.scoring.wires.kind import GetDocument, Kind, Remedies
 from service.scoring.wires.replies import (
@@ -26,7 +29,7 @@ from service.scoring.wires.replies import (
     text_or_none,
     token_ids,
 )
-from service.scoring.wires.settings import ServedModel, WireBackend
+from service.scoring.wires.settings import AdapterFolderAtServer, ServedModel, WireBackend
 from service.scoring.wires.special_tokens import encode_in_parts, lookalikes, with_token_ids
 from service.scoring.wires.token_offsets import SHORT_CHARACTERS, byte_level, sentence_piece, with_offsets
 from service.scoring.wires.wire import NextToken, Prompt, Token
@@ -36,6 +39,9 @@ _MAX_LOGPROBS = 20  # vLLM's default of --max-logprobs
 _MAX_ALLOWED = re.compile(r"max(?:imum)? allowed: (\d+)")
 _FLOOR = -9999.0  # vLLM writes this for minus infinity
 _ID_KEY = "token_id:"
+_LOAD = "/v1/load_lora_adapter"
+_MAX_RANK = re.compile(r"max_lora_rank (\d+)")
+_TO_LOAD = "launch vLLM with --enable-lora, and with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True in its environment"
 
 
 async def _recognises(get: GetDocument) -> bool:
@@ -78,18 +84,33 @@ class VllmWire:
     ) -> None:
         self._http = JsonHttp(url, timeout_seconds=timeout_seconds, connections=connections, api_key=api_key)
         self._of_model: dict[str, Any] = {} if model is None else {"model": model}
+        self._base = model
+        self._adapter: LoadableAdapter | None = None
         self._alternatives = _MAX_LOGPROBS
         self._tells_cached = False
 
+    def adapted(self, adapter: LoadableAdapter) -> "VllmWire":
+        """The wire to the same server with this adapter, over the same connections (see AdapterWire)."""
+        wire = copy(self)
+        wire._adapter, wire._of_model = adapter, {"model": adapter.name}  # noqa: SLF001 - a copy of this object
+        return wire
+
     async def facts(self) -> ServerFacts:
-        """Read `/v1/models` and `/version`. Raises BackendError."""
+        """Read `/v1/models` and `/version`; loads the adapter if the server lacks it. Raises BackendError."""
         models = await self._http.get("/v1/models")
         try:
             version = await self._http.get("/version")
         except BackendRefused:  # a gateway that forwards only `/v1`
             version = {}
         with reading("/v1/models"):
-            return read_facts(models["data"], version.get("version"), self._of_model.get("model"))
+            facts = read_facts(models["data"], version.get("version"), self._base)
+            served = {model["id"] for model in models["data"]}
+        if self._adapter is None or facts.problems:
+            return facts
+        self._adapter.check_names((facts.model, facts.revision))
+        if self._adapter.name not in served:
+            await self._load(self._adapter)
+        return replace(facts, model=f"{facts.model} + {self._adapter.name}")
 
     async def encode(self, text: str, *, special: bool = False) -> list[Token]:
         """Encode by `/tokenize`; for a short text, with the tokens' offsets. Raises BackendError."""
@@ -117,11 +138,41 @@ class VllmWire:
         """Close every connection."""
         await self._http.close()
 
+    async def _load(self, adapter: LoadableAdapter) -> None:
+        """Load the adapter; does nothing if it is there. Raises AdapterRefused, BackendUnavailable."""
+        path = await adapter.path()
+        words = await self._http.order(_LOAD, {"lora_name": adapter.name, "lora_path": path})
+        if words is None or "already been loaded" in words:
+            return
+        if (allowed := _MAX_RANK.search(words)) is not None:
+            rank = adapter.trained.rank
+            raise adapter.refused(
+                f"its rank is {rank}, and vLLM takes {allowed[1]}; launch vLLM with --max-lora-rank {rank}"
+            )
+        if "No adapter found" in words:
+            raise adapter.refused(
+                f"vLLM does not find the folder {path}; let it see the folder of adapters, and set the backend's "
+                "adapter_folder to that folder's path at vLLM"
+            )
+        if words == "Not Found" or "not enabled" in words:
+            raise adapter.refused(f"vLLM loads no adapters while it runs; {_TO_LOAD}")
+        raise adapter.refused(f"vLLM says: {words}")
+
+    async def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The answer to a body that names the model; loads the adapter first if the server has lost it meanwhile."""
+        try:
+            return await self._http.post(path, body)
+        except BackendRefused as refusal:
+            if self._adapter is None or f"`{self._adapter.name}` does not exist" not in str(refusal):
+                raise
+            await self._load(self._adapter)
+        return await self._http.post(path, body)
+
     async def _tokenize(self, text: str, *, special: bool, spells: bool) -> tuple[list[Token], list[str]]:
         """The server's tokens, and their spellings for a short text or if `spells`."""
         spells = spells or len(text) <= SHORT_CHARACTERS
         body = {"prompt": text, "add_special_tokens": special, "return_token_strs": spells}
-        reply = await self._http.post("/tokenize", {**body, **self._of_model})
+        reply = await self._post("/tokenize", {**body, **self._of_model})
         with reading("/tokenize"):
             pieces = reply.get("token_strs") or []
             spellings = (list(map(spell, pieces)) for spell in (byte_level, sentence_piece))
@@ -150,7 +201,7 @@ class VllmWire:
             **self._of_model,
             **fields,
         }
-        reply = await self._http.post("/v1/completions", body)
+        reply = await self._post("/v1/completions", body)
         with reading("/v1/completions"):
             answer = read_completion(reply, tells_cached=self._tells_cached)
         self._tells_cached = answer.computed is not None
@@ -166,6 +217,7 @@ class VllmBackend(WireBackend):
 
     kind: Literal["vllm"] = "vllm"
     model: ServedModel = None
+    adapter_folder: AdapterFolderAtServer = None
 
     def wire(self, url: str) -> VllmWire:
         """The wire to one of the backend's servers."""

@@ -58,18 +58,24 @@ def keyed(
 
 
 def trained_keys(
-    asked: TrainAndScore, labels: Sequence[str], *, project: ProjectName, trainer: str, separator: str
+    asked: TrainAndScore,
+    labels: Sequence[str],
+    *,
+    project: ProjectName,
+    trainer: str,
+    separator: str,
+    all_spellings: bool = False,
 ) -> dict[Row, PromptKey]:
     """The key of each query of a training: over everything that its answer depends on.
 
     That is `trainer`, which names base and settings, the examples with their labels and weights, the numbers of the
-    training, labels and separator, and the query's text. No prompt has such a key: where "training" is hashed here,
-    the number of labels is there.
+    training, labels, separator and `all_spellings`, and the query's text. No prompt has such a key: where "training" is
+    hashed here, the number of labels is there.
     """
     numbers = (str(asked.epochs), str(asked.learning_rate), str(asked.seed))
     examples = (text for one in asked.examples for text in (one.text, str(one.label), repr(one.weight)))
     told = ("training", trainer, *numbers, str(len(labels)), *labels, separator, str(len(asked.examples)), *examples)
-    beginning = _beginning(project, told, all_spellings=False)
+    beginning = _beginning(project, told, all_spellings=all_spellings)
     return {query.row: PromptKey(_continued(beginning, query.text).digest()) for query in asked.queries}
 
 

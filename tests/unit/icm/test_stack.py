@@ -185,11 +185,11 @@ def test_an_adapter_that_the_inference_server_refuses_is_told_before_another_par
         return sys.executable, "-c", "print('it was trained on another base'); raise SystemExit(3)"
 
     monkeypatch.setattr("icm.local_stack.stack._python", refusing)
-    options = StackOptions(data_folder=tmp_path, adapters={"claims": Path("/a")})
+    options = StackOptions(data_folder=tmp_path, adapters={"claims": Path("/a")}, adapter_folder=Path("/trained"))
     with pytest.raises(PartMisused, match="trained on another base"), running(options, lambda: False, say=print):
         pass
     assert [words[0] for words in started] == ["inference"]
-    assert started[0][-2:] == ("--adapter", "claims=/a")
+    assert started[0][-4:] == ("--adapter", "claims=/a", "--adapter-folder", "/trained")
     assert [path.name for path in tmp_path.iterdir()] == ["logs"]
 
 

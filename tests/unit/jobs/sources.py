@@ -85,6 +85,7 @@ class PretendTrainer:
 
     def __init__(self, *, problem: str | None = None, scorer: Scorer | None = None) -> None:
         self.trainings: list[TrainAndScore] = []
+        self.all_spellings = set[bool]()  # how it was asked to spell
         self.stopped = 0
         self.base = "base"
         self.at_training = dict[int, Callable[[], None]]()
@@ -98,9 +99,16 @@ class PretendTrainer:
         return self.base
 
     async def train_and_score(
-        self, asked: TrainAndScore, labels: Sequence[str], *, separator: str, stop: asyncio.Event
+        self,
+        asked: TrainAndScore,
+        labels: Sequence[str],
+        *,
+        separator: str,
+        stop: asyncio.Event,
+        all_spellings: bool = False,
     ) -> TreeScores | None:
         self.trainings.append(asked)
+        self.all_spellings.add(all_spellings)
         if happens := self.at_training.get(len(self.trainings)):
             happens()
         await asyncio.sleep(0)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import pytest
 
 from service.errors import BackendRefused
-from service.scoring.tokenization.labels import LabelTokens, find_label_tokens, spellings_of
+from service.scoring.tokenization.labels import LabelTokens, find_label_tokens
 from service.scoring.wires.wire import Token
 from service.search.predictions.prompt_tree import ending
+from service.values import spellings_of
 from tests.unit.scoring.toy_wire import ToyWire, token_id
 
 

@@ -155,7 +155,7 @@ TRAINING = TrainAndScore(
 )
 
 
-def keys_of(asked: TrainAndScore = TRAINING, labels: Sequence[str] = LABELS, **others: str) -> dict[Row, PromptKey]:
+def keys_of(asked: TrainAndScore = TRAINING, labels: Sequence[str] = LABELS, **others: object) -> dict[Row, PromptKey]:
     told = {"project": BIRDS, "trainer": "base", "separator": "\n", **others}
     return trained_keys(asked, labels, **told)  # type: ignore[arg-type]  # a project's name is a text
 
@@ -176,6 +176,7 @@ def keys_of(asked: TrainAndScore = TRAINING, labels: Sequence[str] = LABELS, **o
         keys_of(project=FISH),
         keys_of(trainer="other"),
         keys_of(separator=" "),
+        keys_of(all_spellings=True),
     ],
 )
 def test_a_training_is_another_one_wherever_anything_of_it_differs(other: Mapping[Row, PromptKey]) -> None:

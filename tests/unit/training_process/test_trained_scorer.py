@@ -67,6 +67,8 @@ def test_a_training_is_specified_as_the_search_asks_for_it() -> None:
     assert "learning_rate" not in spec
     assert examples_of(asked("x"), LABELS) == [{"prompt": "x", "label": "False"}, {"prompt": "b", "label": "True"}]
     assert spec_of(asked(weight=0.5), LABELS, "\n")["weights"] == "confidence"
+    spelled = spec_of(asked(), ("True", "7"), "\n", all_spellings=True)["spellings"]
+    assert spelled == [[" true", " TRUE", "True", "true", "TRUE"], ["7"]]
     assert examples_of(asked(weight=0.5), LABELS)[0]["weight"] == 0.5
 
 

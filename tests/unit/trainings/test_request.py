@@ -1,13 +1,15 @@
 """A request for a training is refused field by field, in words of whoever wrote it."""
 
 import hashlib
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
 
+from api.labelling.configuration import parse_config
 from service.errors import InvalidConfig
-from service.trainings.create import request_sha256
+from service.trainings.create import request_sha256, spec_of
 from service.trainings.request import parse_request
 
 
@@ -111,3 +113,10 @@ def test_a_key_of_a_release_without_policies_still_names_its_request() -> None:
 def test_what_is_no_request_is_refused(raw: object) -> None:
     with pytest.raises(InvalidConfig):
         parse_request(raw)
+
+
+@pytest.mark.parametrize(("counted", "told"), [((True, True), [["7"], ["8"]]), ((True, False), None)])
+def test_spellings_count_where_all_jobs_count_them(counted: tuple[bool, ...], told: list[list[str]] | None) -> None:
+    tasks = [{"template": "{q}", "labels": ["7", "8"], "all_spellings": each} for each in counted]
+    jobs: Any = [SimpleNamespace(config=parse_config({"task": task})) for task in tasks]
+    assert spec_of(parse_request({"job_ids": ["job_1", "job_2"]}), jobs).get("spellings") == told

@@ -60,6 +60,16 @@ class Place:
             return dict(await unit.labels.of_shard(job_id, 0))
 
 
+@pytest.mark.parametrize("all_spellings", [False, True])
+async def test_trainings_of_a_search_count_the_spellings_that_its_prompts_count(*, all_spellings: bool) -> None:
+    place = Place()
+    rows = source(*({"q": f"row {number}"} for number in range(ROWS)))
+    chosen = config(search=SCALABLE, all_spellings=all_spellings)
+    await submit(chosen, rows, place.projects, place.scorers, idempotency_key=None)
+    assert await place.worker().work_once()
+    assert place.trainer.all_spellings == {all_spellings}
+
+
 def content(trainings: Sequence[object]) -> list[str]:
     return sorted(map(repr, trainings))
 
