@@ -1,6 +1,6 @@
-"""Give texts their rewards by a finished reward model: requests come in line by line, and answers go out in that order.
+"""Give texts their rewards by a finished reward model: requests come in line by line, answers go out in their order.
 
-A process stays loaded for as long as somebody holds its standard input open, so that a reward model serves (docs/training.md).
+The reward model stays loaded for as long as somebody holds standard input open (docs/training.md#reward-models-in-use).
 """
 
 import json

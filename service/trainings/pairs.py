@@ -12,19 +12,14 @@ from statistics import fmean
 import orjson
 
 from service.config import Task
+from service.jobs.task.comparison import Comparer
 from service.records.labels import LabeledRow
 from service.relations.antisymmetric import AntisymmetricRelation
-from service.relations.columns import Fields, names_of
+from service.relations.columns import Fields
 from service.trainings.examples import Example, Selection
 from service.trainings.request import RowSelection
-from service.values import as_text
 
 _BINARY = 2
-
-
-def comparison_of(task: Task) -> AntisymmetricRelation | None:
-    """The relation that says which rows compare what; none where the task compares nothing."""
-    return next((found for found in task.relations if isinstance(found, AntisymmetricRelation)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +56,7 @@ class Pairs:
     """Takes in the rows of a job once to count what they say, then once more to tell each pair once."""
 
     def __init__(self, task: Task, comparison: AntisymmetricRelation, rows: RowSelection) -> None:
-        self._relation = comparison
-        positive = 0 if comparison.label is None else task.labels.index(comparison.label)
-        self._positive, self._is_binary = positive, len(task.labels) == _BINARY
+        self._comparer, self._is_binary = Comparer(task, comparison), len(task.labels) == _BINARY
         self._selection = Selection(task, rows)
         self._votes: dict[bytes, _Votes] = {}
 
@@ -100,23 +93,17 @@ class Pairs:
         return pair | ({"chosen_first": told.chosen_first} if len(votes.orders) == 1 else {})
 
     def _told(self, row: LabeledRow) -> _Told | None:
-        """What the row says; nothing where it is left out, or its texts are equal or empty."""
+        """What the row says; nothing where it is left out, or its texts are equal or blank."""
         fields: Fields = orjson.loads(row.data)
         chosen = self._selection.of(row, fields)
-        first, second = (as_text(fields[name]) for name in (self._relation.first, self._relation.second))
-        if chosen is None or first == second:
+        texts = self._comparer.of(fields)
+        if chosen is None or texts is None:
             return None
-        is_first = chosen.label == self._positive
+        is_first = chosen.label == self._comparer.positive
         if not is_first and not self._is_binary:
             return None  # of several other labels none says that `second` is better
-        better, worse = (first, second) if is_first else (second, first)
-        prompt = _prompt([as_text(fields[name]) for name in names_of(self._relation.group)])
-        return _Told(prompt, better, worse, chosen.confidence, is_first) if better and worse else None
-
-
-def _prompt(values: Sequence[str]) -> str:
-    """What stands in front of both texts: the columns that things are compared within, a line each."""
-    return "".join(f"{value}\n" for value in values)
+        better, worse = (texts.first, texts.second) if is_first else (texts.second, texts.first)
+        return _Told(texts.prompt, better, worse, chosen.confidence, is_first)
 
 
 def _digest(parts: Sequence[str]) -> bytes:

@@ -6,9 +6,9 @@ from service.errors import Fault, InvalidConfig, JobNotFound
 from service.identifiers import JobId
 from service.jobs.reporting.report import report
 from service.jobs.reporting.verdicts import Verdict
+from service.jobs.task.comparison import comparison_of
 from service.ports.store import ProjectStore
 from service.records.jobs import Job, JobStatus
-from service.trainings.pairs import comparison_of
 from service.trainings.request import WRONG, TrainingKind, TrainingRequest
 
 _SHARED = ("labels", "template", "separator")  # of the tasks of jobs whose rows are learned together
