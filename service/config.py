@@ -263,6 +263,9 @@ class JobConfig(StrictModel):
     preset: Preset | None = Field(None, description="supplies the fields that `task` omits")
     task: Task
     method: Method = Method.ICM
+    reward: str | None = Field(
+        None, description="the finished training of kind reward whose rewards label the rows by method `reward_model`"
+    )
     earlier_results: EarlierResults = Field(
         EarlierResults.REFUSE,
         description="treatment of columns of an earlier result, such as icm_label; rename prefixes earlier_",
@@ -273,7 +276,7 @@ class JobConfig(StrictModel):
     @property
     def trains(self) -> bool:
         """Whether labels are found by trainings."""
-        return self.method.baseline is None and self.search.strategy.approach.trains
+        return self.method.searches and self.search.strategy.approach.trains
 
     @classmethod
     def stored(cls, values: Mapping[str, Any]) -> Self:

@@ -19,6 +19,7 @@ from api.labelling.submissions import TheSubmission
 from api.openapi.documentation import SUBMISSION_BODY, documented_headers, problems
 from api.schemas import EstimateBody, JobBody, Page
 from service.jobs import control
+from service.jobs.checks.reward_models import chosen_reward_model
 from service.jobs.listing import list_jobs, read_job
 from service.jobs.submission.estimate import estimate
 from service.jobs.submission.submit import submit
@@ -66,12 +67,13 @@ async def create_job(
 
 
 @router.post("/v1/jobs/estimate", openapi_extra=SUBMISSION_BODY, responses=problems(400, 408, 413, 415, 503, 507))
-async def estimate_job(submission: TheSubmission, application: TheApplication) -> EstimateBody:
+async def estimate_job(submission: TheSubmission, application: TheApplication, store: TheStore) -> EstimateBody:
     """Check a data set as for a job and estimate its cost. The service stores nothing."""
     work = estimate(
         submission.config,
         submission.source,
         application.scorers,
+        reward=await chosen_reward_model(submission.config, store, application.scorers),
         check_wanted=submission.check_wanted,
     )
     found = await submission.while_wanted(work)

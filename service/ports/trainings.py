@@ -43,6 +43,9 @@ class TrainingsWrite(Protocol):
     async def order(self, lease: Lease) -> TrainingOrder:
         """What is to be trained."""
 
+    async def finished(self, lease: Lease, training_id: JobId) -> TrainingReport:
+        """Another training of the same project, which has succeeded. Raises TrainingNotFound, TrainingNotFinished."""
+
     async def progress(self, lease: Lease, progress: Mapping[str, Any]) -> None:
         """Keep how far it is; what tells of it is written beside this."""
 

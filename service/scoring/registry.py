@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from service.errors import ModelNotFound
+from service.errors import ModelNotFound, RewardModelUnusable
+from service.ports.rewards import RewardScorer
 from service.ports.scoring import Scorer
 from service.ports.trained_scores import TrainedScorer
 
@@ -10,12 +11,18 @@ from service.ports.trained_scores import TrainedScorer
 class ConfiguredScorers:
     """The configured backends by name; the first is the default.
 
-    `trainers` holds those whose base workers may train.
+    `trainers` holds those whose base workers may train; `rewards` asks reward models.
     """
 
-    def __init__(self, scorers: Mapping[str, Scorer], trainers: Mapping[str, TrainedScorer] | None = None) -> None:
+    def __init__(
+        self,
+        scorers: Mapping[str, Scorer],
+        trainers: Mapping[str, TrainedScorer] | None = None,
+        rewards: RewardScorer | None = None,
+    ) -> None:
         self._scorers = dict(scorers)
         self._trainers = dict(trainers or {})
+        self._rewards = rewards
 
     def names(self) -> Sequence[str]:
         """All names, the default first."""
@@ -32,7 +39,16 @@ class ConfiguredScorers:
         self.get(name)
         return self._trainers.get(name)
 
+    @property
+    def rewards(self) -> RewardScorer:
+        """Who asks reward models. Raises RewardModelUnusable where nobody does."""
+        if self._rewards is None:
+            raise RewardModelUnusable("this process asks no reward models")
+        return self._rewards
+
     async def close(self) -> None:
-        """Release every backend's connections."""
+        """Release every backend's connections, and the memory of a reward model."""
+        if self._rewards is not None:
+            await self._rewards.close()
         for scorer in self._scorers.values():
             await scorer.close()

@@ -59,7 +59,7 @@ class TrainingTable:
 
     async def get(self, training_id: JobId) -> Training:
         """The training as it is now. Raises TrainingNotFound."""
-        return _training(await self._row(training_id, _select()))
+        return _training(await _row(self._connection, training_id, self._project, _select()))
 
     async def page(self, *, limit: int, before: tuple[str, str] | None, status: JobStatus | None) -> list[Training]:
         """Trainings, newest first, older than the (created_at, id) given. Raises InvalidCursor."""
@@ -74,11 +74,7 @@ class TrainingTable:
 
     async def report(self, training_id: JobId) -> TrainingReport:
         """What a training that has succeeded says of itself. Raises TrainingNotFound, TrainingNotFinished."""
-        row = await self._row(training_id, _select().add_columns(trainings.c.manifest, trainings.c.report))
-        training = _training(row)
-        if row["report"] is None:
-            raise TrainingNotFinished(f"the training is {training.status}; it has a report once it has succeeded")
-        return TrainingReport(training=training, manifest=row["manifest"], report=row["report"])
+        return await _report(self._connection, training_id, self._project)
 
     async def request_cancel(self, training_id: JobId) -> Training:
         """Ask for it to stop. Repeated, the same answer. Raises TrainingNotFound, JobFinished."""
@@ -107,13 +103,6 @@ class TrainingTable:
             raise _not_found(training_id) from None
         return await self.get(training_id)
 
-    async def _row(self, training_id: JobId, query: "Select[Any]") -> RowMapping:
-        found = await self._connection.execute(query.where(owned(training_id, self._project)))
-        row: RowMapping | None = found.mappings().first()
-        if row is None:
-            raise _not_found(training_id)
-        return row
-
 
 class LeasedTrainings:
     """Trainings as workers see and write them."""
@@ -131,6 +120,13 @@ class LeasedTrainings:
         return TrainingOrder(
             base=row.base, spec=row.spec, examples=row.examples_sha256, checkpoint=row.checkpoint_sha256
         )
+
+    async def finished(self, lease: Lease, training_id: JobId) -> TrainingReport:
+        """Another training of the lease's project. Raises LeaseLost, TrainingNotFound, TrainingNotFinished."""
+        await hold(self._connection, lease)
+        project = select(jobs.c.project).where(jobs.c.id == lease.job_id)
+        owner = ProjectName((await self._connection.execute(project)).scalar_one())
+        return await _report(self._connection, training_id, owner)
 
     async def progress(self, lease: Lease, progress: Mapping[str, Any]) -> None:
         """Keep how far it is. Raises LeaseLost."""
@@ -170,6 +166,25 @@ def _select() -> "Select[Any]":
     """Every training with its life; narrow it down with `where`."""
     life, own = (jobs.c[name] for name in _LIFE), (trainings.c[name] for name in _OWN)
     return select(*life, *own).join_from(jobs, trainings, trainings.c.job_id == jobs.c.id)
+
+
+async def _report(connection: AsyncConnection, training_id: JobId, project: ProjectName) -> TrainingReport:
+    wanted = _select().add_columns(trainings.c.manifest, trainings.c.report)
+    row = await _row(connection, training_id, project, wanted)
+    training = _training(row)
+    if row["report"] is None:
+        raise TrainingNotFinished(f"the training is {training.status}; it has a report once it has succeeded")
+    return TrainingReport(training=training, manifest=row["manifest"], report=row["report"])
+
+
+async def _row(
+    connection: AsyncConnection, training_id: JobId, project: ProjectName, query: "Select[Any]"
+) -> RowMapping:
+    found = await connection.execute(query.where(owned(training_id, project)))
+    row: RowMapping | None = found.mappings().first()
+    if row is None:
+        raise _not_found(training_id)
+    return row
 
 
 def _training(row: RowMapping) -> Training:

@@ -9,13 +9,14 @@ from pydantic_core import ErrorDetails
 from service.config import MAX_LABEL_CHARACTERS, JobConfig
 from service.errors import Fault, InvalidConfig
 from service.jobs.checks.plain_words import sentence, unknown_field
+from service.jobs.checks.reward_models import reward_faults
 from service.jobs.checks.task_faults import task_faults
 
 
 def parse_config(raw: Any) -> JobConfig:
     """Parse the configuration of a new job. Raises InvalidConfig with the dotted name of each faulty field."""
     config = _validated(raw)
-    if faults := list(task_faults(config.task)):
+    if faults := [*task_faults(config.task), *reward_faults(config)]:
         raise InvalidConfig("the configuration cannot be used", faults)
     return config
 
