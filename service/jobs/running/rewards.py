@@ -1,7 +1,7 @@
 """Labels the rows of a shard by a reward model: of two texts, the better is that with the higher reward.
 
-Every distinct text of a shard is asked about once, in a fixed order and in requests of a fixed size, so that a shard that
-was interrupted ends with the same numbers.
+Every distinct text of a shard is asked about once, in a fixed order and in requests of a fixed size. So an interrupted
+shard ends with the same numbers.
 """
 
 import asyncio
