@@ -65,6 +65,9 @@ class Account(Protocol):
     async def usage(self, *, besides: DatasetId | None = None) -> Holdings:
         """What the project has as of now, besides this data set of its own."""
 
+    async def charge(self, tokens: int) -> None:
+        """Add tokens that were computed at once, for no job, to the count of today (UTC)."""
+
 
 class Spendings(Protocol):
     """The accounts of all projects, as far as workers need them."""

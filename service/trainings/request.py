@@ -1,16 +1,15 @@
 """What a user asks a training for, checked field by field."""
 
-from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from service.config import Number, Share, Truth, Whole
-from service.errors import Fault, InvalidConfig
-from service.jobs.checks.plain_words import sentence, unknown_field
+from service.errors import InvalidConfig
 from service.records.labels import LabelStatus
 from service.strict_model import StrictModel
+from service.trainings.faults import faults_of
 
 MOST_JOBS = 100  # whose rows are trained on together
 WRONG = "the training cannot be made"
@@ -109,19 +108,4 @@ def parse_request(raw: Any) -> TrainingRequest:
     try:
         return TrainingRequest.model_validate(raw)
     except ValidationError as error:
-        faults = []
-        for found in error.errors(include_url=False, include_input=False):
-            told = sentence(found["type"], found["msg"], found.get("ctx", {}))
-            if found["type"] == "extra_forbidden":
-                told = unknown_field(found["loc"], TrainingRequest)
-            faults.append(_fault(told, found["loc"]))
-        raise InvalidConfig(WRONG, list(dict.fromkeys(faults))) from error
-
-
-def _fault(told: str, location: Sequence[str | int]) -> Fault:
-    """The fault under its field; what speaks of several fields at once begins with the one to change."""
-    field = ".".join(map(str, location))
-    named, colon, rest = told.partition(": ")
-    if not field and colon and named in TrainingRequest.model_fields:
-        return Fault(rest, field=named)
-    return Fault(told, field=field or None)
+        raise InvalidConfig(WRONG, faults_of(error, TrainingRequest)) from error
