@@ -22,6 +22,7 @@ from icm.data.comparisons import Parted, Row, comparison_columns, digest, parted
 from icm.data.files import saved
 from icm.documents import Job, Training
 from icm.requests import DEFAULT_URL
+from service.values import is_blank
 
 TEXTS_AT_ONCE = 256  # the most that one request may have
 
@@ -115,6 +116,7 @@ class _Way:
     def _labelled(self, positions: Sequence[int], config: dict[str, Any]) -> Job:
         """The finished job that labels these rows. Raises JobEndedBadly."""
         chosen = [self.rows[position] for position in positions]
+        config = _without_unknown(config, chosen)
         key = f"reward-labels-{digest(chosen, config)}"
         job = self.client.create_job(chosen, config, idempotency_key=key)
         with self._shown() as show:
@@ -163,6 +165,15 @@ class _Way:
 
     def _tell(self, line: str) -> None:
         write_line(on_stderr() if self.as_json else on_stdout(), line)
+
+
+def _without_unknown(config: dict[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
+    """The configuration without its known_field where none of these rows has a known label, which would be refused."""
+    task = config.get("task")
+    field = task.get("known_field") if isinstance(task, dict) else None
+    if not isinstance(task, dict) or field is None or not all(is_blank(row.get(field)) for row in rows):
+        return config
+    return {**config, "task": {name: value for name, value in task.items() if name != "known_field"}}
 
 
 @contextmanager
