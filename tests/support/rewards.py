@@ -15,7 +15,7 @@ CONTEXT_WORDS = 20
 
 def reward_report(accuracy: float | None = 0.95, held_out: int = 100) -> dict[str, Any]:
     """What a training of kind reward says of itself, as far as anybody reads it."""
-    measured = {"accuracy": accuracy, "calibration": {"error": 0.02, "bins": []}}
+    measured = {"rows": held_out, "accuracy": accuracy, "calibration": {"error": 0.02, "bins": []}}
     return {
         "kind": "reward",
         "rows": {"trained": 50, "held_out": held_out, "tokens": 700},

@@ -1,4 +1,4 @@
-"""Reward models behind a child process: one at a time is loaded, for as long as it is used, and nothing is left of it."""
+"""Reward models behind a child process: one at a time is loaded, as long as it is used, and nothing is left of it."""
 
 import asyncio
 from collections.abc import AsyncIterator
