@@ -5,6 +5,7 @@ still runs; the few tests that are there for it. `make mutations` shows that the
 """
 
 from tests.mutations.mutation import Mutation
+from tests.mutations.rewards import REWARDS
 from tests.mutations.training import TRAINING
 
 FENCE = (
@@ -389,4 +390,5 @@ MUTATIONS = (
         ("tests/unit/jobs/test_survey.py::test_white_space_at_the_end_of_a_row_is_not_read",),
     ),
     *TRAINING,
+    *REWARDS,
 )

@@ -1,6 +1,7 @@
 """A job by method reward_model: the text with the higher reward is the better one, whatever interrupts the work."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -199,6 +200,21 @@ async def test_stopped_on_its_way_it_ends_the_same_and_asks_for_no_text_twice(st
     assert stormy.rewards.requests == calm.rewards.requests
     assert (await stormy.job(cut)).progress == (await calm.job(whole)).progress
     assert (await stormy.report(cut)).reward_model is not None
+
+
+@pytest.mark.usefixtures("small_requests")
+async def test_rewards_of_another_reward_model_are_not_gone_on_with() -> None:
+    place = Place()
+    job_id = await place.submitted(MANY)
+    first = place.worker()
+    place.rewards.at_request[2] = first.stop
+    await first.work_once()
+    assert place.training.training.artifact is not None
+    other = replace(place.training.training, artifact=replace(place.training.training.artifact, sha256="b" * 64))
+    place.store.state.trainings[other.id] = replace(place.training, training=other)
+    await place.worker().work_once()
+    assert (await place.job(job_id)).status is JobStatus.SUCCEEDED
+    assert place.rewards.requests.count(["1", "2"]) == 2
 
 
 @pytest.mark.usefixtures("small_requests")
