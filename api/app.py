@@ -22,6 +22,7 @@ from api.metrics import ApiMetrics
 from api.openapi.documentation import install_openapi
 from api.readiness import FirstAnswer
 from api.training import routes as trainings
+from api.training import scoring
 from api.webhooks import routes as webhooks
 from api.webhooks.bodies import NewWebhookBody, WebhookChangeBody
 from service.access.hosts import AllowedHosts
@@ -29,6 +30,7 @@ from service.access.streams import StreamCounter
 from service.jobs.backends import ModelDirectory
 from service.trainings import control
 from service.trainings.request import TrainingRequest
+from service.trainings.scoring_request import ScoringRequest
 
 _FORM_BYTES = 2_000_000  # size of a request beside the file itself
 _DOWNLOADS_AT_ONCE = 2  # downloads that read the database at once; slow readers do not count
@@ -72,7 +74,7 @@ def create_app(application: Application) -> FastAPI:
     app.state.first_answer = FirstAnswer(application.scorers, is_awaited=application.settings.server.ready_with_backend)
     app.state.stopping = asyncio.Event()
     labelling = (jobs.router, results.router, events.router)
-    for router in (*labelling, trainings.router, webhooks.router, operations.router, docs_page.router):
+    for router in (*labelling, trainings.router, scoring.router, webhooks.router, operations.router, docs_page.router):
         app.include_router(router)
     server = application.settings.server
     app.add_middleware(BodyLimit, max_bytes=application.settings.upload.max_bytes + _FORM_BYTES)
@@ -83,7 +85,7 @@ def create_app(application: Application) -> FastAPI:
     app.add_middleware(HeadLimit)
     app.add_middleware(RequestContext, metrics=metrics)
     install_handlers(app)
-    install_openapi(app, NewWebhookBody, WebhookChangeBody, TrainingRequest)
+    install_openapi(app, NewWebhookBody, WebhookChangeBody, TrainingRequest, ScoringRequest)
     return app
 
 

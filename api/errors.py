@@ -69,6 +69,8 @@ STATUS_OF: Mapping[type[errors.ServiceError], int] = {
     errors.ArtifactsUnavailable: 503,
     errors.ArtifactMissing: 404,
     errors.TrainingFailed: 422,
+    errors.RewardModelUnusable: 409,
+    errors.RewardsUnavailable: 503,
     errors.StorageUnavailable: 503,
     errors.StorageFull: 507,
     errors.LeaseLost: 409,

@@ -260,6 +260,9 @@ class JobConfig(StrictModel):
     preset: Preset | None = Field(None, description="supplies the fields that `task` omits")
     task: Task
     method: Method = Method.ICM
+    reward: str | None = Field(
+        None, description="the finished training of kind reward whose rewards label the rows by method `reward_model`"
+    )
     earlier_results: EarlierResults = Field(
         EarlierResults.REFUSE,
         description="treatment of columns of an earlier result, such as icm_label; rename prefixes earlier_",

@@ -24,6 +24,7 @@ from service.jobs.reporting.population import FoundShare
 from service.jobs.reporting.proportions import Proportion
 from service.jobs.reporting.ranking import RankedLabelling
 from service.jobs.reporting.report import Cost
+from service.jobs.reporting.rewards import RewardBasis
 from service.jobs.reporting.shortcuts import Shortcut
 from service.jobs.reporting.tally import ConfidenceBin
 from service.jobs.reporting.verdicts import Reason, Verdict
@@ -118,7 +119,9 @@ class LabelBody(Body):
     icm_confidence: float | None = Field(description="probability of the label given all others, over the label set")
     icm_margin: float | None = Field(description="nats to the second best label")
     icm_status: LabelStatus
-    reason: str | None = Field(None, description="why the row has no label, if the inference server fails on it")
+    reason: str | None = Field(
+        None, description="why the row has no label, if the inference server fails on it or rewards say nothing"
+    )
 
     @classmethod
     def of(cls, row_id: str, state: LabelState, labels: list[str]) -> "LabelBody":
@@ -252,6 +255,9 @@ class ReportBody(Body):
     ranking: list[RankedLabelling] = Field(
         description="labellings of rows of the anchor by information gain, highest first; those without a measured "
         "gain come last, with null"
+    )
+    reward_model: RewardBasis | None = Field(
+        description="of a job that a reward model has labelled: what the labels stand on; null for others"
     )
     known_accuracy: Proportion | None = Field(
         description="accuracy on the known rows when they are left out of the demonstrations, with its 95 % Wilson "

@@ -1,6 +1,6 @@
 """The trainings of a project from Python; `scripts/write_client.py` makes the blocking module of this one."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol, TypeVar
@@ -77,6 +77,15 @@ class AsyncTrainings:
             archive = await self._make(calls.adapter(training_id, Path(folder) / _ARCHIVE))
             await async_run(unpack, archive, Path(to), sha256)
         return Path(to)
+
+    async def score(
+        self, training_id: str, texts: Sequence[str] = (), *, prompts: Sequence[tuple[str, Sequence[str]]] = ()
+    ) -> tuple[float, ...]:
+        """The rewards that a reward model gives whole texts, then responses behind their prompts, in their order.
+
+        `prompts` has each prompt with its responses. At most 256 texts in one call (docs/training.md).
+        """
+        return tuple(one["score"] for one in await self._make(calls.score(training_id, texts, prompts)))
 
     async def pause(self, training_id: str) -> Training:
         """Let a training wait until it is resumed."""

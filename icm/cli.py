@@ -80,6 +80,13 @@ ENTRIES = (
     ),
     Entry("trainings", "trainings", "trainings", "List trainings, newest first; --json prints one line for each."),
     Entry("adapters", "trainings", "adapters", "Download the files of a finished training into a new folder."),
+    Entry("score", "rewards", "score", "Score the texts of a file by a reward model; print each row with its score."),
+    Entry(
+        "reward-labels",
+        "rewards",
+        "reward_labels",
+        "Search labels for a part of the pairs, train a reward model on them, label the rest by it, train a final one.",
+    ),
     Entry(
         "models",
         "models",

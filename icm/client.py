@@ -6,7 +6,7 @@ from it. Both do the I/O alone: `calls` says what they send and how they read an
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -172,6 +172,12 @@ class Client(Requests):
     def train(self, *job_ids: str, idempotency_key: str | None = None, **settings: Any) -> Training:
         """Train on the rows of finished jobs; the settings are the fields of the request (docs/training.md)."""
         return self.trainings.create(*job_ids, idempotency_key=idempotency_key, **settings)
+
+    def score(
+        self, training_id: str, texts: Sequence[str] = (), *, prompts: Sequence[tuple[str, Sequence[str]]] = ()
+    ) -> tuple[float, ...]:
+        """The rewards that a trained reward model gives texts, or responses behind prompts (`trainings.score`)."""
+        return self.trainings.score(training_id, texts, prompts=prompts)
 
     @property
     def trainings(self) -> Trainings:

@@ -1,7 +1,7 @@
 # `python -m scripts.write_client` writes this file from async_trainings.py: edit that one.
 """The trainings of a project from Python; `scripts/write_client.py` makes the blocking module of this one."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol, TypeVar
@@ -78,6 +78,15 @@ class Trainings:
             archive = self._make(calls.adapter(training_id, Path(folder) / _ARCHIVE))
             run(unpack, archive, Path(to), sha256)
         return Path(to)
+
+    def score(
+        self, training_id: str, texts: Sequence[str] = (), *, prompts: Sequence[tuple[str, Sequence[str]]] = ()
+    ) -> tuple[float, ...]:
+        """The rewards that a reward model gives whole texts, then responses behind their prompts, in their order.
+
+        `prompts` has each prompt with its responses. At most 256 texts in one call (docs/training.md).
+        """
+        return tuple(one["score"] for one in self._make(calls.score(training_id, texts, prompts)))
 
     def pause(self, training_id: str) -> Training:
         """Let a training wait until it is resumed."""

@@ -8,6 +8,7 @@ from service.artifacts.adapter_folder import AdapterFolder
 from service.artifacts.file_systems import FileSystemArtifacts
 from service.observability.metrics import ServiceMetrics
 from service.ports.artifacts import Artifacts
+from service.ports.rewards import RewardScorer
 from service.ports.scoring import Scorer
 from service.ports.store import Store
 from service.ports.trained_scores import TrainedScorer
@@ -23,6 +24,7 @@ from service.scoring.wires.adapters import LoadableAdapter
 from service.scoring.wires.settings import BackendSettings, WireBackend
 from service.settings import Settings
 from service.storage.store import PostgresStore
+from service.training_process.reward_scorer import ChildRewardScorer, RewardSettings
 from service.training_process.trained_scorer import Base, ChildTrainer
 from service.webhooks.addresses import AddressPolicy
 from service.webhooks.http.sender import HttpSender
@@ -40,7 +42,7 @@ class Application:
     @cached_property
     def artifacts(self) -> Artifacts:
         """Where files of trainings are kept; nothing is connected to before its first use."""
-        return FileSystemArtifacts(self.settings.artifacts_place)
+        return _artifacts(self.settings)
 
     @cached_property
     def copied_adapters(self) -> Artifacts | None:
@@ -66,9 +68,26 @@ def build_application(settings: Settings, *, store: Store | None = None) -> Appl
             {backend.name: _scorer(backend, metrics) for backend in settings.backends},
             _trainers(settings),
             _loadables(settings),
+            _rewards(settings),
         ),
         metrics=metrics,
     )
+
+
+def _artifacts(settings: Settings) -> Artifacts:
+    return FileSystemArtifacts(settings.artifacts_place)
+
+
+def _rewards(settings: Settings) -> RewardScorer:
+    """Who gives texts the rewards of reward models; nothing is loaded before its first use."""
+    training = settings.training
+    own = RewardSettings(
+        bases=training.bases,
+        folder=settings.reward_models_folder,
+        device=training.device,
+        threads=training.threads,
+    )
+    return ChildRewardScorer(own, _artifacts(settings))
 
 
 def _trainers(settings: Settings) -> dict[str, TrainedScorer]:

@@ -125,6 +125,7 @@ class JobConfig:
     preset: Preset | None = None  # has supplied what the task omitted
     task: Task
     method: Method = Method.ICM
+    reward: str | None = None  # the finished training of kind reward that method `reward_model` asks
     earlier_results: EarlierResults = EarlierResults.REFUSE
     search: SearchConfig = SearchConfig()
     limits: Limits = Limits()
@@ -132,7 +133,7 @@ class JobConfig:
     @property
     def trains(self) -> bool:
         """Whether labels are found by trainings."""
-        return self.method.baseline is None and self.search.strategy.approach.trains
+        return self.method.searches and self.search.strategy.approach.trains
 
     def as_json(self) -> dict[str, Any]:
         """The whole configuration as plain values, every default written out."""

@@ -34,6 +34,8 @@ ServiceError
 │   │   └── AdapterRefused     cannot serve a trained adapter
 │   └── BackendChanged         holds another model than the one the job began with
 ├── TrainingFailed             a training ended without a result: no use in trying again
+├── RewardModelUnusable        this installation cannot load a reward model: no use in trying again
+├── RewardsUnavailable         a reward model gave no rewards in time, or its process died: worth another try
 ├── CheckpointTooNew           a later release stored where the search stands, and this one cannot read it
 ├── ConfigUnreadable           another release stored a configuration that this one cannot read
 ├── RequestTooSlow             a request whose bytes come too slowly to wait for them
@@ -263,6 +265,14 @@ class BackendChanged(BackendError):
 
 class TrainingFailed(ServiceError):
     """A training ended without a result and would end so again; the text is the reason that its process gave."""
+
+
+class RewardModelUnusable(ServiceError):
+    """A reward model cannot be loaded here; the text says what is missing or does not fit."""
+
+
+class RewardsUnavailable(ServiceError):
+    """A reward model gave no rewards: it is not loaded yet, is busy, or its process died; try again."""
 
 
 class CheckpointTooNew(ServiceError):

@@ -270,6 +270,11 @@ class Settings(BaseSettings):
         """Where a worker trains for searches, on its own machine."""
         return self.data_dir / "trainings-of-searches"
 
+    @property
+    def reward_models_folder(self) -> Path:
+        """Where files of reward models lie while a process of this machine loads them."""
+        return self.data_dir / "reward-models"
+
     @field_validator("backends")
     @classmethod
     def _have_names_of_their_own(cls, value: tuple[Backend, ...]) -> tuple[Backend, ...]:

@@ -1,4 +1,5 @@
-"""The command line: `python -m training run SPEC.json --out DIR`. Every end has its own status (docs/training.md)."""
+"""The command line of `python -m training`: run a training, give texts rewards. Every end has its own status
+(docs/training.md)."""
 
 import argparse
 import os
@@ -13,7 +14,9 @@ from transformers.utils import logging
 
 from training.errors import Stopped, TrainingError
 from training.progress import Progress
+from training.rewards import Asked, give_rewards
 from training.run import Options, run
+from training.spec import Device
 from training.supervision import StopRequest, locked
 
 FAILED = 1
@@ -25,8 +28,7 @@ def main(progress: Progress, stop: StopRequest, arguments: Sequence[str] | None 
     torch.set_num_threads(given.threads)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
     try:
-        with _held(given.out):
-            run(given.spec, Options(given.out, download=given.download), progress, stop)
+        given.do(given, progress, stop)
     except TrainingError as error:
         outcome = "stopped" if isinstance(error, Stopped) else "failed"
         return _ended(progress, outcome, str(error), error.exit_code)
@@ -36,6 +38,17 @@ def main(progress: Progress, stop: StopRequest, arguments: Sequence[str] | None 
         traceback.print_exc()
         return _ended(progress, "failed", f"unexpected: {' '.join(str(error).split())}", FAILED)
     return 0
+
+
+def _train(given: argparse.Namespace, progress: Progress, stop: StopRequest) -> None:
+    with _held(given.out):
+        run(given.spec, Options(given.out, download=given.download), progress, stop)
+
+
+def _reward(given: argparse.Namespace, progress: Progress, stop: StopRequest) -> None:
+    stop.end_at_once()  # between two lines there is nothing to save
+    asked = Asked(given.folder, given.base, Device(given.device))
+    give_rewards(asked, sys.stdin.buffer, progress)
 
 
 def _held(folder: Path) -> AbstractContextManager[None]:
@@ -54,16 +67,33 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     """Read the command line; --help ends the process, and a mistake ends it with status 2."""
     parser = argparse.ArgumentParser(prog="python -m training", description="Train a language model on labels.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    command = commands.add_parser("run", help="train by a specification; run it again to resume")
+    _add_run(commands.add_parser("run", help="train by a specification; run it again to resume"))
+    _add_rewards(commands.add_parser("rewards", help="give texts their rewards, line by line of standard input"))
+    return parser.parse_args(arguments)
+
+
+def _add_run(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(do=_train)
     command.add_argument("spec", type=Path, metavar="SPEC.json", help="what to train (docs/training.md)")
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for this training alone")
-    command.add_argument(
-        "--threads", type=_count, default=1, help="threads of torch on the CPU; more than 1 gives other bytes"
-    )
+    _add_threads(command)
     command.add_argument(
         "--download", action="store_true", help="download the base from the Hugging Face hub if necessary"
     )
-    return parser.parse_args(arguments)
+
+
+def _add_rewards(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(do=_reward)
+    command.add_argument("folder", type=Path, metavar="DIR", help="what `run --out` has left of a kind reward")
+    command.add_argument("--base", help="what it was trained on, by folder or hub name; method full needs none")
+    command.add_argument("--device", choices=[device.value for device in Device], default=Device.AUTO.value)
+    _add_threads(command)
+
+
+def _add_threads(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--threads", type=_count, default=1, help="threads of torch on the CPU; more than 1 gives other bytes"
+    )
 
 
 def _count(text: str) -> int:

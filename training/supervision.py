@@ -23,6 +23,12 @@ class StopRequest:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._note)
 
+    def end_at_once(self) -> None:
+        """Let SIGTERM and SIGINT end the process as they do by default: there is nothing to save."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        self.check()
+
     def check(self) -> None:
         """Raise Stopped after a request; call it at points where stopping loses nothing."""
         if self.asked:

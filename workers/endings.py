@@ -5,7 +5,16 @@ from dataclasses import dataclass
 
 import structlog
 
-from service.errors import BackendUnavailable, LeaseLost, QuotaExhausted, ServiceError, StorageFull, StorageUnavailable
+from service.errors import (
+    ArtifactsUnavailable,
+    BackendUnavailable,
+    LeaseLost,
+    QuotaExhausted,
+    RewardsUnavailable,
+    ServiceError,
+    StorageFull,
+    StorageUnavailable,
+)
 from service.ports.work import WorkEnds
 from service.records.jobs import Backoff, PauseReason
 from service.records.observations import TurnEnd
@@ -15,6 +24,7 @@ from service.settings import QueueSettings
 logger = structlog.get_logger(__name__)
 
 FULL_DISK_DELAY_SECONDS = 5.0
+MISSING_FILES_DELAY_SECONDS = 5.0
 CRASH_DELAY_SECONDS = 1.0
 NO_BACKOFF = Backoff(0.0, 0.0)
 
@@ -38,10 +48,8 @@ def ending_by(error: Exception, noun: str, queue: QueueSettings) -> Ending:
     Raises the error itself where nothing can be recorded, since the lease or the database is lost.
     """
     match error:
-        case StorageFull():
-            told = f"the disk of the database is full; the {noun} waits"
-            logger.warning(told, reason=str(error))
-            return _returned(FULL_DISK_DELAY_SECONDS)  # if its lease ran out, that were a crash
+        case StorageFull() | ArtifactsUnavailable() | RewardsUnavailable():
+            return _tried_again(error, noun)
         case LeaseLost() | StorageUnavailable():
             raise error
         case BackendUnavailable():
@@ -59,6 +67,20 @@ def ending_by(error: Exception, noun: str, queue: QueueSettings) -> Ending:
             told = f"the {noun} failed unexpectedly"
             logger.error(told, exc_info=error)
             return _returned(CRASH_DELAY_SECONDS, crashed=True)
+
+
+def _tried_again(error: ServiceError, noun: str) -> Ending:
+    """The item waits a little for what is missing; a process that died may die again, so that counts as a crash."""
+    match error:
+        case StorageFull():
+            why, ending = "the disk of the database is full", _returned(FULL_DISK_DELAY_SECONDS)  # else it were a crash
+        case ArtifactsUnavailable():
+            why, ending = "the files of trainings cannot be reached", _returned(MISSING_FILES_DELAY_SECONDS)
+        case _:
+            why, ending = "a reward model gives no rewards", _returned(CRASH_DELAY_SECONDS, crashed=True)
+    told = f"{why}; the {noun} waits"
+    logger.warning(told, reason=str(error))
+    return ending
 
 
 async def _record_nothing(_work: WorkEnds, _claimed: ClaimedWork) -> None: ...

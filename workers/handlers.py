@@ -6,9 +6,11 @@ from typing import Protocol
 from service.bootstrap import Application, build_sender
 from service.jobs.models import scorer_of
 from service.jobs.running.answer_cache import Memory
+from service.jobs.running.rewards import run_rewarded_shard
 from service.jobs.running.run import run_shard
 from service.ports.observers import WorkObserver
 from service.records.access import Quotas
+from service.records.jobs import ClaimedShard
 from service.records.work import ClaimedWork, WorkKind, WorkOutcome
 from service.spans import annotate
 from service.training_process.installed import can_train
@@ -45,6 +47,8 @@ class LabelHandler:
         store = self._application.store
         async with store.worker_unit() as unit:
             shard = await unit.shards.of(claimed)
+        if shard.config.method.asks_rewards:
+            return await self._ask_reward_model(shard, monitor)
         annotate({"icm.data.rows": shard.rows, "icm.backend": shard.backend})
         return await run_shard(
             store,
@@ -54,6 +58,18 @@ class LabelHandler:
             stop=monitor.stop,
             memory=self._memory,
             trainer=None if shard.adapter else self._application.scorers.trainer(shard.config.model),
+            observer=self._observer,
+            quotas=self._quotas,
+        )
+
+    async def _ask_reward_model(self, shard: ClaimedShard, monitor: LeaseMonitor) -> WorkOutcome:
+        annotate({"icm.data.rows": shard.rows})
+        return await run_rewarded_shard(
+            self._application.store,
+            self._application.scorers.rewards,
+            shard,
+            checkpoint_seconds=self._application.settings.queue.checkpoint_seconds,
+            stop=monitor.stop,
             observer=self._observer,
             quotas=self._quotas,
         )

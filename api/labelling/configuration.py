@@ -11,6 +11,7 @@ from api.job_config import MAX_LABEL_CHARACTERS
 from service.config import JobConfig
 from service.errors import Fault, InvalidConfig
 from service.jobs.checks.plain_words import sentence, unknown_field
+from service.jobs.checks.reward_models import reward_faults
 from service.jobs.checks.task_faults import task_faults
 
 _WRONG = "the configuration cannot be used"
@@ -19,7 +20,7 @@ _WRONG = "the configuration cannot be used"
 def parse_config(raw: Any) -> JobConfig:
     """Parse the configuration of a new job. Raises InvalidConfig with the dotted name of each faulty field."""
     config = _validated(raw)
-    if faults := [*_long_labels(config), *task_faults(config.task)]:
+    if faults := [*_long_labels(config), *task_faults(config.task), *reward_faults(config)]:
         raise InvalidConfig(_WRONG, faults)
     return config
 

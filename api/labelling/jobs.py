@@ -19,6 +19,7 @@ from api.labelling.submissions import TheSubmission
 from api.openapi.documentation import SUBMISSION_BODY, documented_headers, problems
 from api.schemas import EstimateBody, JobBody, Page
 from service.jobs import control
+from service.jobs.checks.reward_models import chosen_reward_model
 from service.jobs.listing import list_jobs, read_job
 from service.jobs.models import models_of
 from service.jobs.submission.estimate import estimate
@@ -69,8 +70,13 @@ async def create_job(
 @router.post("/v1/jobs/estimate", openapi_extra=SUBMISSION_BODY, responses=problems(400, 408, 413, 415, 503, 507))
 async def estimate_job(submission: TheSubmission, application: TheApplication, store: TheStore) -> EstimateBody:
     """Check a data set as for a job and estimate its cost. The service stores nothing."""
-    scorers = await models_of(submission.config.model, store, application.scorers)
-    work = estimate(submission.config, submission.source, scorers, check_wanted=submission.check_wanted)
+    work = estimate(
+        submission.config,
+        submission.source,
+        await models_of(submission.config.model, store, application.scorers),
+        reward=await chosen_reward_model(submission.config, store, application.scorers),
+        check_wanted=submission.check_wanted,
+    )
     found = await submission.while_wanted(work)
     return EstimateBody.model_validate(found)
 

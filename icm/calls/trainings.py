@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import httpx
 
-from icm.calls.call import Call, Document, Page, document_of, listing, nothing
+from icm.calls.call import Call, Document, Page, data_of, document_of, listing, nothing
 from icm.documents import Training
 
 _TRAININGS = "/v1/trainings"
@@ -58,6 +58,13 @@ def adapter(training_id: str, to: Path) -> Call[Path]:
 def control(training_id: str, what: str) -> Call[Training]:
     """Pause, resume or cancel; repeated, the same answer."""
     return Call(method="POST", path=f"{_path(training_id)}/{what}", read=_training)
+
+
+def score(training_id: str, texts: Sequence[str], prompts: Sequence[tuple[str, Sequence[str]]]) -> Call[list[Document]]:
+    """The rewards of whole texts, then of responses behind their prompts."""
+    behind = [{"prompt": prompt, "responses": list(responses)} for prompt, responses in prompts]
+    body = {"reward": training_id, "texts": list(texts), "prompts": behind}
+    return Call(method="POST", path="/v1/score", read=data_of, body=body)
 
 
 def delete(training_id: str) -> Call[None]:

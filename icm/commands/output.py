@@ -96,6 +96,7 @@ def summary_of(report: Mapping[str, Any]) -> list[str]:
     shares = [f"{share['label']} {share['rows']}" for share in report.get("labels", [])]
     lines += [f"labels: {', '.join(shares)}"] if shares else []
     lines += _headline(report)
+    lines += _reward_model(report.get("reward_model"))
     lines += _known_accuracy(report.get("known_accuracy"))
     if report.get("accuracy") is not None:
         rows = report["gold_rows"] - (report.get("gold_rows_unmatched") or 0)
@@ -131,6 +132,21 @@ def _headline(report: Mapping[str, Any]) -> list[str]:
     )
     known = [f"{name} {form.format(coherence[key])}" for key, name, form in figures if coherence.get(key) is not None]
     return [f"coherence: {', '.join(known)}"] if known else []
+
+
+def _reward_model(found: Mapping[str, Any] | None) -> list[str]:
+    """The reward model that gave the labels, and what is known of its worth; no line without one."""
+    if found is None:
+        return []
+    agreement = found.get("agreement")
+    seen = (
+        "nothing held out of its training"
+        if agreement is None
+        else f"ranks {agreement['hits']} of {agreement['rows']} held-out pairs as their labels do"
+    )
+    learned = f"learned {found['pairs']} pairs of {', '.join(found['job_ids'])}"
+    ties = f"; {found['ties']} rows tie" if found.get("ties") else ""
+    return [f"reward model: {found['training_id']}, {learned}; {seen}{ties}"]
 
 
 def _known_accuracy(found: Mapping[str, Any] | None) -> list[str]:

@@ -13,6 +13,7 @@ from service.errors import (
     TrainingNotFound,
 )
 from service.identifiers import JobId, is_training_id
+from service.ports.rewards import RewardScorer
 from service.ports.scoring import Scorer, Scorers
 from service.ports.store import ProjectStore
 from service.ports.trained_scores import TrainedScorer
@@ -47,6 +48,11 @@ class ModelsOfJob:
     def trainer(self, name: str) -> TrainedScorer | None:
         """Who trains the base of this backend; None for a trained adapter. Raises ModelNotFound."""
         return None if name == self._model else self._scorers.trainer(name)
+
+    @property
+    def rewards(self) -> RewardScorer:
+        """Who asks reward models. Raises RewardModelUnusable where nobody does."""
+        return self._scorers.rewards
 
 
 async def models_of(model: str, store: ProjectStore, scorers: Scorers) -> Scorers:

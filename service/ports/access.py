@@ -65,6 +65,9 @@ class Account(Protocol):
     async def usage(self, *, excluding: DatasetId | None = None) -> Holdings:
         """The project's usage now, without the data set `excluding`."""
 
+    async def charge(self, tokens: int) -> None:
+        """Add tokens that were computed at once, for no job, to the count of today (UTC)."""
+
 
 class Spendings(Protocol):
     """What all projects spent today, for workers."""

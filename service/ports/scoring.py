@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from service.ports.rewards import RewardScorer
 from service.ports.trained_scores import TrainedScorer
 from service.records.adapters import TrainedAdapter
 from service.records.scoring import BackendIdentity, BackendInfo
@@ -60,3 +61,7 @@ class Scorers(Protocol):
 
     def trainer(self, name: str) -> TrainedScorer | None:
         """Who trains the base of this backend; None where the operator has named none. Raises ModelNotFound."""
+
+    @property
+    def rewards(self) -> RewardScorer:
+        """Who asks reward models. Raises RewardModelUnusable where nobody does."""

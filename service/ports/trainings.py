@@ -49,6 +49,9 @@ class TrainingsWrite(Protocol):
     async def order(self, lease: Lease) -> TrainingOrder:
         """The worker's order: base, specification and artifacts to start from."""
 
+    async def finished(self, lease: Lease, training_id: JobId) -> TrainingReport:
+        """Another training of the same project, which has succeeded. Raises TrainingNotFound, TrainingNotFinished."""
+
     async def progress(self, lease: Lease, progress: Mapping[str, Any]) -> None:
         """Store the training's progress; the caller writes the event."""
 

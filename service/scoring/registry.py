@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from cachetools import LRUCache
 
-from service.errors import AdapterRefused, ModelNotFound
+from service.errors import AdapterRefused, ModelNotFound, RewardModelUnusable
+from service.ports.rewards import RewardScorer
 from service.ports.scoring import Scorer
 from service.ports.trained_scores import TrainedScorer
 from service.records.adapters import TrainedAdapter
@@ -19,7 +20,8 @@ Loadable = Callable[[TrainedAdapter], LoadableAdapter]
 class ConfiguredScorers:
     """The configured backends by name; the first is the default.
 
-    `trainers` holds those whose base workers may train, `loadables` how the server of each gets a trained adapter.
+    `trainers` holds those whose base workers may train, `loadables` how the server of each gets a trained adapter;
+    `rewards` asks reward models.
     """
 
     def __init__(
@@ -27,10 +29,12 @@ class ConfiguredScorers:
         scorers: Mapping[str, Scorer],
         trainers: Mapping[str, TrainedScorer] | None = None,
         loadables: Mapping[str, Loadable] | None = None,
+        rewards: RewardScorer | None = None,
     ) -> None:
         self._scorers = dict(scorers)
         self._trainers = dict(trainers or {})
         self._loadables = dict(loadables or {})
+        self._rewards = rewards
         self._adapted = LRUCache[TrainedAdapter, Scorer](_REMEMBERED_ADAPTERS)
 
     def names(self) -> Sequence[str]:
@@ -64,7 +68,16 @@ class ConfiguredScorers:
         self.get(name)
         return self._trainers.get(name)
 
+    @property
+    def rewards(self) -> RewardScorer:
+        """Who asks reward models. Raises RewardModelUnusable where nobody does."""
+        if self._rewards is None:
+            raise RewardModelUnusable("this process asks no reward models")
+        return self._rewards
+
     async def close(self) -> None:
-        """Release every backend's connections."""
+        """Release every backend's connections, and the memory of a reward model."""
+        if self._rewards is not None:
+            await self._rewards.close()
         for scorer in self._scorers.values():
             await scorer.close()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Date, Select, case, cast, extract, func, select, text
+from sqlalchemy import ColumnElement, Date, Select, case, cast, extract, func, literal, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -48,6 +48,10 @@ class AccountTable:
             tokens_today=await self._number(self._tokens_today()),
             seconds_left_today=float(await self._number(_seconds_left_today())),
         )
+
+    async def charge(self, tokens: int) -> None:
+        """Add tokens that were computed at once, for no job, to the count of today (UTC)."""
+        await _add(self._connection, select(literal(self._project), TODAY, literal(tokens)))
 
     def _jobs_in_flight(self) -> "Select[Any]":
         return (
@@ -97,7 +101,11 @@ async def charge(connection: AsyncConnection, job_id: JobId, tokens: int) -> Non
 
     Call it last in a transaction, after locking work item and job: all workers of a project wait for this row.
     """
-    source = select(jobs.c.project, TODAY, text(":tokens").bindparams(tokens=tokens)).where(jobs.c.id == job_id)
+    await _add(connection, select(jobs.c.project, TODAY, literal(tokens)).where(jobs.c.id == job_id))
+
+
+async def _add(connection: AsyncConnection, source: "Select[Any]") -> None:
+    """Add to a project's count of a day; the source gives project, day and tokens."""
     new = insert(project_tokens).from_select(["project", "day", "tokens"], source)
     change = {"tokens": project_tokens.c.tokens + new.excluded.tokens}
     await connection.execute(

@@ -74,6 +74,7 @@ _JOB: Values = {
     "preset": None,
     "task": _TASK,
     "method": "icm",
+    "reward": None,
     "earlier_results": "refuse",
     "search": _SEARCH,
     "limits": {"max_tokens_computed": None, "max_seconds": None},

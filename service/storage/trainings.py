@@ -66,7 +66,7 @@ class TrainingTable:
 
     async def get(self, training_id: JobId) -> Training:
         """The training as it is now. Raises TrainingNotFound."""
-        return _training(await self._row(training_id, _select()))
+        return _training(await _row(self._connection, training_id, self._project, _select()))
 
     async def page(self, *, limit: int, before: tuple[str, str] | None, status: JobStatus | None) -> list[Training]:
         """Trainings, newest first, older than the (created_at, id) given. Raises InvalidCursor."""
@@ -81,11 +81,7 @@ class TrainingTable:
 
     async def report(self, training_id: JobId) -> TrainingReport:
         """The report of a training that has succeeded. Raises TrainingNotFound, TrainingNotFinished."""
-        row = await self._row(training_id, _select().add_columns(trainings.c.manifest, trainings.c.report))
-        training = _training(row)
-        if row["report"] is None:
-            raise TrainingNotFinished(f"the training is {training.status}; it has a report once it has succeeded")
-        return TrainingReport(training=training, manifest=row["manifest"], report=row["report"])
+        return await _report(self._connection, training_id, self._project)
 
     async def request_cancel(self, training_id: JobId) -> Training:
         """Cancel the training. A repeated call changes nothing. Raises TrainingNotFound, JobFinished."""
@@ -137,13 +133,6 @@ class TrainingTable:
             raise _not_found(training_id) from None
         return await self.get(training_id)
 
-    async def _row(self, training_id: JobId, query: "Select[Any]") -> RowMapping:
-        found = await self._connection.execute(query.where(owned(training_id, self._project)))
-        row: RowMapping | None = found.mappings().first()
-        if row is None:
-            raise _not_found(training_id)
-        return row
-
 
 class LeasedTrainings:
     """Trainings, for the workers that run them."""
@@ -177,6 +166,13 @@ class LeasedTrainings:
             NeededModel(training_id=row.job_id, sha256=row.artifact_sha256, manifest=row.manifest)
             for row in await self._connection.execute(query)
         )
+
+    async def finished(self, lease: Lease, training_id: JobId) -> TrainingReport:
+        """Another training of the lease's project. Raises LeaseLost, TrainingNotFound, TrainingNotFinished."""
+        await lock_lease(self._connection, lease)
+        project = select(jobs.c.project).where(jobs.c.id == lease.job_id)
+        owner = ProjectName((await self._connection.execute(project)).scalar_one())
+        return await _report(self._connection, training_id, owner)
 
     async def progress(self, lease: Lease, progress: Mapping[str, Any]) -> None:
         """Store the training's progress. Raises LeaseLost."""
@@ -242,6 +238,25 @@ def _select() -> "Select[Any]":
     """A query for all trainings with the columns of their jobs; narrow it down with `where`."""
     job_columns, own = (jobs.c[name] for name in _JOB_COLUMNS), (trainings.c[name] for name in _TRAINING_COLUMNS)
     return select(*job_columns, *own).join_from(jobs, trainings, trainings.c.job_id == jobs.c.id)
+
+
+async def _report(connection: AsyncConnection, training_id: JobId, project: ProjectName) -> TrainingReport:
+    wanted = _select().add_columns(trainings.c.manifest, trainings.c.report)
+    row = await _row(connection, training_id, project, wanted)
+    training = _training(row)
+    if row["report"] is None:
+        raise TrainingNotFinished(f"the training is {training.status}; it has a report once it has succeeded")
+    return TrainingReport(training=training, manifest=row["manifest"], report=row["report"])
+
+
+async def _row(
+    connection: AsyncConnection, training_id: JobId, project: ProjectName, query: "Select[Any]"
+) -> RowMapping:
+    found = await connection.execute(query.where(owned(training_id, project)))
+    row: RowMapping | None = found.mappings().first()
+    if row is None:
+        raise _not_found(training_id)
+    return row
 
 
 def _training(row: RowMapping) -> Training:

@@ -24,7 +24,7 @@ logger = structlog.get_logger(__name__)
 SPEC, EXAMPLES, OUT = "SPEC.json", "examples.jsonl", "out"
 TRAINING = (sys.executable, "-P", "-m", "training")  # -P keeps folders of that name where we were started out of it
 _FINISHED, _IN_USE, _STOPPED = 0, 4, 75  # statuses of the command
-_SECRET = ("ICM_", "DATABASE_URL")  # what the environment's names begin with that is not for the child
+SECRET = ("ICM_", "DATABASE_URL")  # what the environment's names begin with that is not for the child
 _TAIL_LINES = 5
 
 
@@ -126,7 +126,7 @@ class _Turn:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={name: value for name, value in os.environ.items() if not name.startswith(_SECRET)},
+            env={name: value for name, value in os.environ.items() if not name.startswith(SECRET)},
             process_group=0,  # what it starts can be ended with it
         )
         process = asyncio.subprocess.Process(transport, protocol, loop)
@@ -172,9 +172,9 @@ class _Turn:
     async def _read_events(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None  # noqa: S101 - it was asked for
         async for line in lines_of(process.stdout, self._limits.longest_line_bytes):
-            event = _event(line)
+            event = event_of(line)
             if event is None:
-                logger.warning("the training wrote something that is no event", line=_shown(line))
+                logger.warning("the training wrote something that is no event", line=shown(line))
                 continue
             if event.name == "end":
                 self._last = event.facts
@@ -183,8 +183,8 @@ class _Turn:
     async def _read_words(self, process: asyncio.subprocess.Process) -> None:
         assert process.stderr is not None  # noqa: S101 - it was asked for
         async for line in lines_of(process.stderr, self._limits.longest_line_bytes):
-            self._said.append(_shown(line))
-            logger.debug("the training says", line=_shown(line))
+            self._said.append(shown(line))
+            logger.debug("the training says", line=shown(line))
 
     def _outcome(self, out: Path, status: int | None, *, was_stopped: bool) -> TrainingOutcome:
         last = self._last
@@ -210,7 +210,8 @@ def _kill(process: asyncio.subprocess.Process) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _event(line: bytes | None) -> TrainingEvent | None:
+def event_of(line: bytes | None) -> TrainingEvent | None:
+    """The event that a line tells; None where it tells none."""
     try:
         facts = json.loads(line or b"")
     except ValueError:
@@ -220,5 +221,6 @@ def _event(line: bytes | None) -> TrainingEvent | None:
     return TrainingEvent(name, facts)
 
 
-def _shown(line: bytes | None) -> str:
+def shown(line: bytes | None) -> str:
+    """A line for the log."""
     return "(too long)" if line is None else line[:500].decode(errors="replace")

@@ -73,7 +73,7 @@ class ChildTrainer:
     ) -> TreeScores | None:
         """Run a child to its end, or until `stop` is set. Raises TrainingFailed."""
         spec = spec_of(asked, labels, separator, all_spellings=all_spellings)
-        spec |= {"base": _as_folder(self._base.name), "device": self._base.device}
+        spec |= {"base": as_folder(self._base.name), "device": self._base.device}
         examples, questions = examples_of(asked, labels), questions_of(asked)
         told = json.dumps([await self.identify(), spec, examples, questions]).encode()
         folder = self._folder / hashlib.sha256(told).hexdigest()[:32]
@@ -126,7 +126,7 @@ def forget_idle(folder: Path, idle_seconds: float) -> int:
     return len(idle)
 
 
-def _as_folder(name: str) -> str:
+def as_folder(name: str) -> str:
     """The whole path of a folder, since the training runs elsewhere; a hub name as it is."""
     folder = Path(name).expanduser()
     return str(folder.resolve()) if folder.is_dir() else name

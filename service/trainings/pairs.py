@@ -12,19 +12,14 @@ from statistics import fmean
 import orjson
 
 from service.config import Task
+from service.jobs.task.comparison import Comparer
 from service.records.labels import LabeledRow
 from service.relations.antisymmetric import AntisymmetricRelation
-from service.relations.columns import Fields, names_of
+from service.relations.columns import Fields
 from service.trainings.examples import Example, Selection
 from service.trainings.request import RowSelection
-from service.values import as_text
 
 _BINARY = 2
-
-
-def comparison_of(task: Task) -> AntisymmetricRelation | None:
-    """The relation that names the columns of the two texts; None for a task without comparisons."""
-    return next((found for found in task.relations if isinstance(found, AntisymmetricRelation)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +56,7 @@ class Pairs:
     """Makes pairs of a job's rows in two passes: `add` counts the preferences, then `of` gives each pair once."""
 
     def __init__(self, task: Task, comparison: AntisymmetricRelation, rows: RowSelection) -> None:
-        self._relation = comparison
-        positive = 0 if comparison.label is None else task.labels.index(comparison.label)
-        self._positive, self._is_binary = positive, len(task.labels) == _BINARY
+        self._comparer, self._is_binary = Comparer(task, comparison), len(task.labels) == _BINARY
         self._selection = Selection(task, rows)
         self._votes: dict[bytes, _Votes] = {}
 
@@ -103,20 +96,14 @@ class Pairs:
         """The row's preference; None if the request leaves the row out, or its texts are equal or empty."""
         fields: Fields = orjson.loads(row.data)
         chosen = self._selection.of(row, fields)
-        first, second = (as_text(fields[name]) for name in (self._relation.first, self._relation.second))
-        if chosen is None or first == second:
+        texts = self._comparer.of(fields)
+        if chosen is None or texts is None:
             return None
-        is_first = chosen.label == self._positive
+        is_first = chosen.label == self._comparer.positive
         if not is_first and not self._is_binary:
             return None  # with more than two labels, no other label means that `second` is better
-        better, worse = (first, second) if is_first else (second, first)
-        prompt = _prompt([as_text(fields[name]) for name in names_of(self._relation.group)])
-        return _Preference(prompt, better, worse, chosen.confidence, is_first) if better and worse else None
-
-
-def _prompt(values: Sequence[str]) -> str:
-    """The text before both candidates: the relation's `group` columns, one line each."""
-    return "".join(f"{value}\n" for value in values)
+        better, worse = (texts.first, texts.second) if is_first else (texts.second, texts.first)
+        return _Preference(texts.prompt, better, worse, chosen.confidence, is_first)
 
 
 def _digest(parts: Sequence[str]) -> bytes:

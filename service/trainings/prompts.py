@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 import orjson
 
 from service.errors import Fault
+from service.jobs.task.comparison import comparison_of
 from service.jobs.task.template import Template
 from service.ports.store import ProjectStore
 from service.records.jobs import Job
 from service.records.labels import LabeledRow
 from service.relations.columns import Fields, names_of
 from service.trainings.examples import Example
-from service.trainings.pairs import comparison_of
 from service.trainings.request import TrainingRequest
 from service.values import is_blank, nearest
 

@@ -1,16 +1,16 @@
 """The request for a training: its fields, their limits, and an error for each field at fault."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from service.errors import Fault, InvalidConfig
-from service.jobs.checks.plain_words import sentence, unknown_field
 from service.placeholders import template_fields
 from service.records.labels import LabelStatus
 from service.strict_model import Number, Share, StrictModel, Truth, Whole
+from service.trainings.faults import faults_of
 
 MAX_JOBS = 100  # in one training
 WRONG = "the training cannot be made"
@@ -156,13 +156,7 @@ def parse_request(raw: Any) -> TrainingRequest:
     try:
         request = TrainingRequest.model_validate(raw)
     except ValidationError as error:
-        faults = []
-        for found in error.errors(include_url=False, include_input=False):
-            message = sentence(found["type"], found["msg"], found.get("ctx", {}))
-            if found["type"] == "extra_forbidden":
-                message = unknown_field(found["loc"], TrainingRequest)
-            faults.append(_fault(message, found["loc"]))
-        raise InvalidConfig(WRONG, list(dict.fromkeys(faults))) from error
+        raise InvalidConfig(WRONG, faults_of(error, TrainingRequest)) from error
     if faults := list(_faults_of_policy(request)):
         raise InvalidConfig(WRONG, faults)
     return request
@@ -178,24 +172,15 @@ def _faults_of_policy(request: TrainingRequest) -> Iterator[Fault]:
     if settings is None:
         yield Fault("is missing; kind policy needs the id of a reward model in policy.reward", field="policy")
     elif settings.judge == settings.reward:
-        told = "is the reward model itself; name a second one, which takes no part in the training, or leave it out"
-        yield Fault(told, field="policy.judge")
+        message = "is the reward model itself; name a second one, which takes no part in the training, or leave it out"
+        yield Fault(message, field="policy.judge")
     if request.method is not TrainingMethod.LORA:
         yield Fault("lora is the only one for kind policy", field="method")
     if request.controls:
         yield Fault("there are none for kind policy, which learns no labels; leave them out", field="controls")
     for name in ("min_confidence", "statuses", "weights"):
         if getattr(rows, name) != getattr(plain, name):
-            told = "has no effect for kind policy, which reads the text of every row and no label; leave it out"
-            yield Fault(told, field=f"rows.{name}")
+            message = "has no effect for kind policy, which reads the text of every row and no label; leave it out"
+            yield Fault(message, field=f"rows.{name}")
     if not rows.holdout:
         yield Fault("kind policy is measured on held-out prompts; give a share above 0", field="rows.holdout")
-
-
-def _fault(message: str, location: Sequence[str | int]) -> Fault:
-    """The fault with its field. A message about several fields begins with the name of the one to change."""
-    field = ".".join(map(str, location))
-    named, colon, rest = message.partition(": ")
-    if not field and colon and named in TrainingRequest.model_fields:
-        return Fault(rest, field=named)
-    return Fault(message, field=field or None)

@@ -13,12 +13,13 @@ from anyio import to_thread
 
 from service.errors import Fault, InvalidConfig
 from service.jobs.export.results import batches_of
+from service.jobs.task.comparison import comparison_of
 from service.jobs.task.related_rows import RelatedRows
 from service.ports.store import ProjectStore
 from service.records.jobs import Job
 from service.records.labels import LabeledRow
 from service.trainings.examples import Example, LabelExamples
-from service.trainings.pairs import Pairs, comparison_of
+from service.trainings.pairs import Pairs
 from service.trainings.prompts import JobPrompts, Prompts, doubts_of_prompts
 from service.trainings.request import GOLD_CONTROLS, WRONG, TrainingKind, TrainingRequest
 

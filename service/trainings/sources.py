@@ -8,10 +8,10 @@ from service.errors import Fault, InvalidConfig, JobNotFound
 from service.identifiers import JobId
 from service.jobs.reporting.report import report
 from service.jobs.reporting.verdicts import Verdict
+from service.jobs.task.comparison import comparison_of
 from service.ports.store import ProjectStore
 from service.records.jobs import Job, JobStatus
 from service.records.trainings import Training
-from service.trainings.pairs import comparison_of
 from service.trainings.prompts import lacking_columns
 from service.trainings.request import WRONG, TrainingKind, TrainingRequest
 from service.trainings.reward_models import find_reward_models

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from service.errors import LeaseLost
-from service.identifiers import DEFAULT_PROJECT, BackendId, DatasetId
+from service.identifiers import DEFAULT_PROJECT, BackendId, DatasetId, new_training_id
 from service.ports.store import Store, WorkerUnit
 from service.records.access import LOCAL_CALLER
 from service.records.jobs import Backoff, ClaimedShard, PauseReason, Progress
@@ -75,6 +75,7 @@ WRITES: dict[str, Write] = {
         lease, Artifact("z" * 64, 9), manifest={}, report={}
     ),
     "order of a training": lambda unit, lease: unit.trainings.order(lease),
+    "another training": lambda unit, lease: unit.trainings.finished(lease, new_training_id()),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.access.issuing import create_key
-from service.errors import JobNotFound, TrainingNotFound
+from service.errors import JobNotFound, TrainingNotFinished, TrainingNotFound
 from service.identifiers import JobId, KeyId, ProjectName, new_dataset_id, new_job_id, new_training_id
 from service.ports import store as ports
 from service.ports.store import ProjectUnit, Store
@@ -94,6 +94,16 @@ async def test_another_projects_training_is_as_unknown_as_one_that_never_was(pro
         assert (await unit.trainings.get(training_id)).status == "queued"
     async with projects.project_unit(FISH) as unit:
         assert await unit.trainings.page(limit=9, before=None, status=None) == []
+
+
+async def test_a_worker_finds_trainings_of_its_jobs_project_alone(projects: Store) -> None:
+    own, foreign = [await asked_for_training(projects, caller) for caller in (BIRDS, FISH)]
+    await queued_by(projects, BIRDS)
+    shard = await claimed(projects)
+    for training_id, error in ((own, TrainingNotFinished), (foreign, TrainingNotFound)):
+        with pytest.raises(error):
+            async with projects.worker_unit() as unit:
+                await unit.trainings.finished(shard.lease, training_id)
 
 
 async def test_nothing_that_another_project_asks_for_changes_a_job(projects: Store) -> None:

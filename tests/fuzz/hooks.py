@@ -49,6 +49,14 @@ BEYOND_SCHEMA = (
     "is beyond 64 bits",
     "this Idempotency-Key was used for another",
     "there is no job",  # that a training names, as are the next
+    "there is no training",  # that scores texts or labels a job, as are the next
+    "name one of kind reward",
+    "only then can it be used",
+    "send texts, or prompts with responses",
+    "a request may have 256",
+    "is blank",
+    "is for method",
+    "method 'reward_model'",
     "each may stand there once",
     "its labels can be learned once",
     "compares nothing",

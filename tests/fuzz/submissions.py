@@ -13,6 +13,11 @@ _KINDS = ("at_most_one", "exactly_one", "same_label", "different_label")
 _WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12).filter(lambda text: text.strip())
 _LABELS = st.sampled_from([["True", "False"], ["yes", "no", "maybe"], ["0", "1"], ["ja", "nein"]])
 
+_METHODS = [
+    *({"method": name} for name in ("icm", "zero_shot", "few_shot_random", "bootstrap")),
+    {"method": "reward_model", "reward": "train_" + "0" * 32},  # which there is not
+]
+
 
 @st.composite
 def rows(draw: st.DrawFn) -> list[dict[str, str]]:
@@ -29,7 +34,7 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
     pairs = st.lists(st.one_of(relation, st.just(comparison)), max_size=2)
     return {
         "name": draw(_WORDS),
-        "method": draw(st.sampled_from(["icm", "zero_shot", "few_shot_random", "bootstrap"])),
+        **draw(st.sampled_from(_METHODS)),
         "task": {
             "template": draw(st.sampled_from(["{text}", "Q: {question}\nA: {choice}", "{größe} {text}"])),
             "labels": labels,

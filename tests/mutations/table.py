@@ -6,6 +6,7 @@ still runs; the few tests that are there for it. `make mutations` shows that the
 
 from tests.mutations.adapters import ADAPTERS
 from tests.mutations.mutation import Mutation
+from tests.mutations.rewards import REWARDS
 from tests.mutations.training import TRAINING
 
 FENCE = (
@@ -398,4 +399,5 @@ MUTATIONS = (
     ),
     *TRAINING,
     *ADAPTERS,
+    *REWARDS,
 )

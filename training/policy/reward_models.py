@@ -22,7 +22,7 @@ from training.spec import Kind, Method, Spec
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A reward model on the disk; `field` of the specification names it."""
+    """A reward model on the disk; `field`, of the specification or the command line, names it."""
 
     field: str
     artifact: Path
@@ -37,7 +37,9 @@ def find_reward_models(spec: Spec, beside: Path) -> dict[str, Finished]:
     if spec.policy is None:
         return {}
     named = {"reward": spec.policy.reward, "judge": spec.policy.judge}
-    found = {field: find_reward_model(field, name, beside) for field, name in named.items() if name is not None}
+    found = {
+        field: find_reward_model(f"policy.{field}", name, beside) for field, name in named.items() if name is not None
+    }
     if "judge" in found and found["judge"].sha256 == found["reward"].sha256:
         raise Refused("policy.judge: is the reward model itself; name one that takes no part in the training")
     return found
@@ -52,14 +54,14 @@ def find_reward_model(field: str, named: str, beside: Path) -> Finished:
         method, base = Method(manifest["settings"]["method"]), manifest["base"]["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Refused(
-            f"policy.{field}: {named!r} holds no finished training; name the folder that `--out` named when a "
+            f"{field}: {named!r} holds no finished training; name the folder that `--out` named when a "
             "reward model was trained"
         ) from error
     if kind != Kind.REWARD:
-        raise Refused(f"policy.{field}: {named!r} holds a training of kind {kind}; name one of kind reward")
+        raise Refused(f"{field}: {named!r} holds a training of kind {kind}; name one of kind reward")
     artifact = folder / made["folder"]
     if not artifact.is_dir() or content_hash(artifact) != made["sha256"]:
-        raise Refused(f"policy.{field}: the reward model in {named!r} is not as it was written; train it again")
+        raise Refused(f"{field}: the reward model in {named!r} is not as it was written; train it again")
     return Finished(field, artifact, made["sha256"], method, base, manifest["examples"]["pad_token_id"])
 
 
@@ -93,7 +95,7 @@ class Reader:
     def _check(self, text: str, tokens: int) -> None:
         if tokens > self.context_tokens:
             raise Refused(
-                f"policy.{self.finished.field}: reads {self.context_tokens} tokens at once, and the prompt that begins "
+                f"{self.finished.field}: reads {self.context_tokens} tokens at once, and the prompt that begins "
                 f"{text[:40]!r} takes {tokens} with its completion; shorten it or lower policy.completion_tokens"
             )
 
@@ -110,7 +112,10 @@ class RewardModel:
 
     def rewards(self, texts: Sequence[str]) -> Floats:
         """The reward of each text. Raises Refused for a text over the reward model's context."""
-        ids = [self._reader.ids(text) for text in texts]
+        return self.of_tokens([self._reader.ids(text) for text in texts])
+
+    def of_tokens(self, ids: Sequence[Ids]) -> Floats:
+        """The reward of each text by its tokens, which must fit the reward model's context."""
         order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
         found = np.zeros(len(ids))
         for start in range(0, len(order), ROWS_AT_ONCE):
@@ -125,7 +130,7 @@ def _base_of(finished: Finished, base: Base) -> Base:
         return find_base(str(finished.artifact), Path())
     if finished.base_fingerprint != base.fingerprint:
         raise Refused(
-            f"policy.{finished.field}: this reward model is an adapter of another base than {base.name!r}; "
+            f"{finished.field}: this reward model is an adapter of another base than {base.name!r}; "
             "name one that was trained on that base, or one of method full"
         )
     return base

@@ -65,6 +65,7 @@ class Summaries:
     unproven_redraws: int | None = None
     prompts_remembered: int = 0  # in all shards: prompts with a stored answer, at no cost
     expected_counts: Sequence[Mapping[str, Any]] = ()  # of each shard that recorded them
+    rewards: Sequence[Mapping[str, Any]] = ()  # of each shard that a reward model has labelled
 
     def search_facts(self, utility: float | None) -> SearchFacts:
         """The facts by their names in the report; `utility` is that of the whole job."""
@@ -122,6 +123,7 @@ async def read_summaries(unit: ProjectUnit, job_id: JobId) -> Summaries:
         unproven_redraws=sum(unproven) if unproven else None,
         prompts_remembered=sum(summary.get("prompts_remembered", 0) for summary in summaries.values()),
         expected_counts=[summary["expected_counts"] for summary in summaries.values() if "expected_counts" in summary],
+        rewards=[summary["reward"] for summary in summaries.values() if "reward" in summary],
     )
 
 

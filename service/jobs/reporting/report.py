@@ -13,6 +13,7 @@ from service.jobs.reporting.facts import SearchFacts, Summaries, read_summaries
 from service.jobs.reporting.population import FoundShare, found_shares
 from service.jobs.reporting.proportions import Proportion, known_accuracy
 from service.jobs.reporting.ranking import RankedLabelling, ranked
+from service.jobs.reporting.rewards import RewardBasis, reward_basis
 from service.jobs.reporting.sample import RowSample
 from service.jobs.reporting.shortcuts import Shortcut, find_shortcuts
 from service.jobs.reporting.tally import ConfidenceBin, Tally
@@ -52,6 +53,7 @@ class Report:
     baselines: list[Baseline]
     ranking: list[RankedLabelling]
     cost: Cost
+    reward_model: RewardBasis | None  # None where a language model was asked
     known_accuracy: Proportion | None  # on known rows that were not shown as demonstrations
     gold: GoldAgreement
     calibration: Calibration | None
@@ -107,6 +109,7 @@ def _assemble(gathered: _Gathered, shortcuts: list[Shortcut]) -> Report:
     search = gathered.summaries.search_facts(job.progress.utility)
     baselines = compare(gathered.summaries.baselines(), gathered.found, gathered.gold_labels, labels)
     ranking = ranked(gathered.summaries.labellings(), baselines, job.config.search.alpha)
+    basis = reward_basis(gathered.summaries.rewards)
     evidence = Evidence(
         job=job,
         shares=gathered.tally.shares(labels),
@@ -116,6 +119,7 @@ def _assemble(gathered: _Gathered, shortcuts: list[Shortcut]) -> Report:
         coherence=coherence(job.config.search, search),
         shortcuts=shortcuts,
         ranking=ranking,
+        reward=basis,
     )
     reasons = judge(evidence)
     return Report(
@@ -132,7 +136,8 @@ def _assemble(gathered: _Gathered, shortcuts: list[Shortcut]) -> Report:
         baselines=baselines,
         ranking=ranking,
         cost=_cost(job, gathered.summaries),
-        known_accuracy=known_accuracy(search),
+        reward_model=basis,
+        known_accuracy=known_accuracy(search) if basis is None else basis.known_accuracy,
         gold=gathered.gold.agreement(),
         calibration=gathered.gold.calibration(),
     )

@@ -12,6 +12,7 @@ from service.jobs.reporting.coherence import Coherence
 from service.jobs.reporting.facts import SearchFacts
 from service.jobs.reporting.proportions import Proportion, known_accuracy, wilson
 from service.jobs.reporting.ranking import RankedLabelling, found_gain, words_for
+from service.jobs.reporting.rewards import RewardBasis
 from service.jobs.reporting.shortcuts import FeatureKind, Shortcut
 from service.jobs.reporting.tally import LabelShare
 from service.records.jobs import Job, JobStatus
@@ -37,6 +38,8 @@ TELLS_MORE_SHARE = 0.1  # of the entropy of even labels: the lead in gain that i
 AGREES_KAPPA = 0.4  # from about here agreement beyond chance is called moderate (Landis and Koch 1977)
 AGREES_ERRORS = 3.0  # standard errors of kappa (about 1 / sqrt(rows)) that exceed chance
 KNOWN_SKILL = (0.1, 0.3)  # of the way from chance to certainty on known rows: useless below the first, weak below both
+REWARD_CHANCE = 0.5  # a coin ranks half of the held-out pairs right
+WEAK_REWARD = 0.75  # with one label in four like the opposite of what the labels would say
 FEW_ROWS = 8  # with fewer rows, neither a single label nor the gain over chance proves anything
 
 
@@ -69,6 +72,7 @@ class Evidence:
     coherence: Coherence
     shortcuts: Sequence[Shortcut] = field(default=())
     ranking: Sequence[RankedLabelling] = field(default=())
+    reward: RewardBasis | None = None
 
     @property
     def labelled(self) -> int:
@@ -308,6 +312,30 @@ def _shortcut(evidence: Evidence) -> list[Reason]:
     return _suspicious("shortcut", f"{message}: they may follow it in place of what was asked for")
 
 
+def _reward(evidence: Evidence) -> list[Reason]:
+    """Labels by a reward model are worth what it is worth, which pairs held out of its training tell."""
+    basis = evidence.reward
+    if basis is None:
+        return []
+    agreement = basis.agreement
+    if agreement is None:
+        told = "no pairs were held out of the training of the reward model, so nothing tells how good it is"
+        return _suspicious("reward_unmeasured", told)
+    seen = f"the reward model ranks {agreement.hits} of {agreement.rows} held-out pairs as their labels do"
+    if agreement.lower <= REWARD_CHANCE:
+        return _unusable("reward_chance", f"{seen}, which may be chance")
+    return _suspicious("reward_weak", seen) if agreement.share < WEAK_REWARD else []
+
+
+def _reward_source(evidence: Evidence) -> list[Reason]:
+    """Whatever was wrong with the labels that a reward model learned, is wrong with those that it gives."""
+    if evidence.reward is None or not evidence.reward.forced:
+        return []
+    jobs = ", ".join(evidence.reward.job_ids)
+    told = f"the reward model was trained with force, so a report of {jobs} may say do_not_use: read it first"
+    return _suspicious("reward_forced", told)
+
+
 def name_of(shortcut: Shortcut) -> str:
     """The feature's name for messages."""
     match shortcut.kind:
@@ -335,4 +363,6 @@ RULES: tuple[Callable[[Evidence], list[Reason]], ...] = (
     _polarity_trial,
     _restarts,
     _shortcut,
+    _reward,
+    _reward_source,
 )

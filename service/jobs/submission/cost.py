@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from service.config import JobConfig
 from service.identifiers import Row
+from service.jobs.checks.survey import Survey
 from service.jobs.submission.sharding import ShardPlan
 from service.jobs.task.problem import ANCHOR_SHARE, SPECIAL_TOKENS, cost_of, search_parameters, strategy_of
+from service.records.rewards import RewardModel
 from service.search.predictions.panel import Panel
 from service.search.predictions.prompt_tree import Usage
 from service.search.strategies.cost import LaterDemonstrations, ShardLengths
@@ -48,6 +50,13 @@ def predict_usage(
     further = round(usage.prompts * more)
     sent = round((usage.tokens_sent - usage.tokens_trained) * more + further * (more + 1) / 2)
     return usage + Usage(further, sent, further, modelled=True)
+
+
+def predict_rewards(survey: Survey, model: RewardModel) -> Usage:
+    """Predict what a reward model reads: two texts for each pair of twins, as long as those that it learned from."""
+    pairs = survey.relations[0].constraints + survey.rows_lacking_their_twin
+    tokens = round(2 * pairs * model.text_tokens)
+    return Usage(2 * pairs, tokens, tokens, modelled=True)
 
 
 def _with_one_prompt_each(

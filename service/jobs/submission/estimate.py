@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 from anyio import to_thread
 
-from service.config import JobConfig, Task
+from service.config import JobConfig
 from service.jobs.checks.earlier_results import without_earlier_results
 from service.jobs.checks.rows import RowSource
 from service.jobs.checks.survey import Survey
-from service.jobs.submission.cost import predict_usage
+from service.jobs.submission.cost import predict_rewards, predict_usage
 from service.jobs.submission.job_warnings import known_by_label, warnings_of
 from service.jobs.submission.preparation import Preparation, prepare
 from service.ports.scoring import Scorers
+from service.records.rewards import RewardModel
 from service.relations.relation import RelationCount
 from service.search.predictions.prompt_tree import Usage
 from service.search.strategies.cost_simulation import never_cancelled
@@ -49,14 +50,17 @@ async def estimate(
     source: RowSource,
     scorers: Scorers,
     *,
+    reward: RewardModel | None = None,
     check_wanted: Callable[[], None] = never_cancelled,
 ) -> Estimate:
     """Check the data set as for a job and predict its cost; `check_wanted` may raise an error to end the prediction.
 
-    Raises InvalidDataset, PayloadTooLarge, UnsupportedFormat, ModelNotFound and BackendError.
+    `reward` is the reward model that labels the rows, where the configuration names one.
+
+    Raises InvalidConfig, InvalidDataset, PayloadTooLarge, UnsupportedFormat, ModelNotFound and BackendError.
     """
     source = without_earlier_results(source, config.earlier_results)
-    prepared = await prepare(config, source, scorers)
+    prepared = await prepare(config, source, scorers, reward)
     return await to_thread.run_sync(lambda: _estimate(prepared, check_wanted))
 
 
@@ -66,18 +70,21 @@ def _estimate(prepared: Preparation, check_wanted: Callable[[], None]) -> Estima
         rows=prepared.survey.rows,
         groups=preview.groups,
         shards=len(prepared.plan.shards),
-        usage=predict_usage(
-            prepared.config,
-            prepared.plan,
-            prepared.survey.groups,
-            prepared.lengths,
-            prepared.survey.known,
-            check_wanted=check_wanted,
-        ),
-        sample_prompt=_sample_prompt(prepared.survey, prepared.config.task),
+        usage=_usage(prepared, check_wanted),
+        sample_prompt=_sample_prompt(prepared),
         relations=preview,
         known=known_by_label(prepared.survey, prepared.config.task),
         warnings=warnings_of(prepared),
+    )
+
+
+def _usage(prepared: Preparation, check_wanted: Callable[[], None]) -> Usage:
+    survey, lengths = prepared.survey, prepared.lengths
+    if prepared.rewarded is not None:
+        return predict_rewards(survey, prepared.rewarded.model)
+    assert lengths is not None  # noqa: S101 - else a reward model labels
+    return predict_usage(
+        prepared.config, prepared.plan, survey.groups, lengths, survey.known, check_wanted=check_wanted
     )
 
 
@@ -92,7 +99,10 @@ def _preview(survey: Survey) -> RelationPreview:
     )
 
 
-def _sample_prompt(survey: Survey, task: Task) -> str:
+def _sample_prompt(prepared: Preparation) -> str:
     """A prompt for the first row with the second as a demonstration, whose label is only an example."""
+    survey, task = prepared.survey, prepared.config.task
+    if prepared.rewarded is not None:
+        return prepared.rewarded.sample
     first, *others = survey.first_texts
     return "".join(f"{text} {task.labels[0]}{task.separator}" for text in others) + first

@@ -31,7 +31,7 @@ def warnings_of(prepared: Preparation) -> tuple[str, ...]:
         *_relation_warnings(prepared.survey, prepared.config),
         *impossible_warnings(prepared.survey.satisfiability, prepared.config.task, prepared.survey.lines),
         *_unread_warnings(prepared.config),
-        *_text_warnings(prepared.survey),
+        *(_text_warnings(prepared.survey) if prepared.lengths is not None else ()),
         *_known_warnings(prepared),
         *unmatched_warning(prepared.config.task, prepared.survey.unmatched_gold, prepared.survey.gold_rows),
         *unmet_by_relations(prepared.config.task, prepared.survey.relations, prepared.survey.rows),
@@ -44,7 +44,7 @@ def warnings_of(prepared: Preparation) -> tuple[str, ...]:
 def _relation_warnings(survey: Survey, config: JobConfig) -> Iterator[str]:
     alone = sum(1 for size in Counter(survey.groups).values() if size == 1)
     if not config.task.relations:
-        if config.method.baseline is None and config.search.raised is Objective.UTILITY:
+        if config.method.searches and config.search.raised is Objective.UTILITY:
             yield "there are no relations: under objective 'utility' nothing keeps all labels from becoming one"
     elif alone:
         yield f"{alone} rows have no related row"
@@ -116,7 +116,9 @@ def _text_warnings(survey: Survey) -> Iterator[str]:
 
 
 def _length_warnings(prepared: Preparation) -> Iterator[str]:
-    lengths = prepared.lengths.demonstrations
+    lengths = () if prepared.lengths is None else prepared.lengths.demonstrations
+    if not lengths:
+        return
     median = sorted(lengths)[len(lengths) // 2]
     long = sum(1 for tokens in lengths if tokens > LONG_ROW_SHARE * median)
     if long:

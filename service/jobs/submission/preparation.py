@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from anyio import to_thread
 
-from service.config import JobConfig
+from service.config import JobConfig, Task
 from service.errors import BackendRefused, BackendUnavailable
 from service.jobs.checks.beginnings import common_beginning, shared_by_neighbours
 from service.jobs.checks.endings import check_endings
@@ -16,10 +16,20 @@ from service.jobs.checks.trainings import check_trainings
 from service.jobs.submission.cost import Lengths
 from service.jobs.submission.sharding import ShardPlan, plan_shards
 from service.jobs.submission.tokens import check_rows_fit, demonstration_tokens, tail_of
+from service.jobs.task.comparison import Comparer, comparison_of
 from service.ports.scoring import Scorer, Scorers
+from service.records.rewards import RewardModel
 from service.records.scoring import BackendInfo
 
 PROBE_SECONDS = 60.0  # longest wait of a request for the backend's probe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewarded:
+    """A job that a reward model labels: which one it is, and the two texts of the first row as it reads them."""
+
+    model: RewardModel
+    sample: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,18 +38,47 @@ class Preparation:
 
     config: JobConfig
     survey: Survey
-    lengths: Lengths
+    lengths: Lengths | None  # of prompts; none where a reward model labels the rows
     plan: ShardPlan
+    rewarded: Rewarded | None = None
     label_warnings: tuple[str, ...] = ()  # about labels and texts
     advice: tuple[str, ...] = ()  # how to make the backend faster or its scores steadier
 
 
-async def prepare(config: JobConfig, source: RowSource, scorers: Scorers) -> Preparation:
+async def _prepare_rewarded(config: JobConfig, source: RowSource, model: RewardModel) -> Preparation:
+    """Check the data set and plan the shards of a job that a reward model labels; no backend is asked.
+
+    Raises InvalidDataset, PayloadTooLarge and UnsupportedFormat.
+    """
+    survey = await to_thread.run_sync(lambda: survey_rows(source, config.task))
+    sample = await to_thread.run_sync(lambda: _sample_texts(config.task, source))
+    plan = await to_thread.run_sync(lambda: plan_shards(config, survey.groups, survey.known))
+    rewarded = Rewarded(model=model, sample=sample)
+    return Preparation(config=config, survey=survey, lengths=None, plan=plan, rewarded=rewarded)
+
+
+def _sample_texts(task: Task, source: RowSource) -> str:
+    """Both texts of the first row that compares any, as a reward model reads them."""
+    comparison = comparison_of(task)
+    if comparison is None:
+        return ""
+    comparer = Comparer(task, comparison)
+    compared = (comparer.of(row.fields) for row in source.rows(FaultLog(0)))
+    return "\n\n".join(next((found.texts for found in compared if found is not None), ()))
+
+
+async def prepare(
+    config: JobConfig, source: RowSource, scorers: Scorers, reward: RewardModel | None = None
+) -> Preparation:
     """Check the data set, try the labels and count tokens by the backend, and plan the shards.
+
+    `reward` is the reward model that labels the rows, where the configuration names one.
 
     Raises InvalidConfig where its strategy cannot train here, InvalidDataset, PayloadTooLarge, UnsupportedFormat,
     ModelNotFound and BackendError.
     """
+    if reward is not None:
+        return await _prepare_rewarded(config, source, reward)
     scorer = scorers.get(config.model)
     survey = await to_thread.run_sync(lambda: survey_rows(source, config.task))
     await check_trainings(config, survey.groups, scorers.trainer(config.model))

@@ -12,6 +12,7 @@ from service.config import JobConfig
 from service.errors import IdempotencyMismatch
 from service.identifiers import DatasetId, Row, new_dataset_id, new_job_id
 from service.jobs.checks.earlier_results import without_earlier_results
+from service.jobs.checks.reward_models import chosen_reward_model
 from service.jobs.checks.rows import FaultLog, RowSource, in_chunks
 from service.jobs.models import models_of
 from service.jobs.submission.job_warnings import warnings_of
@@ -65,13 +66,15 @@ async def submit(
         request = None if idempotency_key is None else _Request(idempotency_key, request_sha256(config, data_sha256))
         receipt = await _replayed(store, request)
         if receipt is None:
+            reward = await chosen_reward_model(config, store, scorers)
             scorers = await models_of(config.model, store, scorers)
-            prepared = await prepare(config, source, scorers)
-            backend = await scorers.get(config.model).identify()
+            prepared = await prepare(config, source, scorers, reward)
+            backend = None if prepared.rewarded else await scorers.get(config.model).identify()
             dataset = _new_dataset(prepared, data_sha256)
             receipt = await _store(prepared, source, store, dataset, backend=backend, request=request)
-        job = receipt.job  # its backend's name is now known to exist, so a span may carry it
-        current.set_attributes({"icm.job": job.id, "icm.backend": config.model, "icm.data.rows": job.progress.rows})
+        job = receipt.job
+        known = {} if config.method.asks_rewards else {"icm.backend": config.model}  # what exists a span may carry
+        current.set_attributes({"icm.job": job.id, **known, "icm.data.rows": job.progress.rows})
         return receipt
 
 
@@ -96,7 +99,7 @@ async def _store(
     store: ProjectStore,
     dataset: NewDataset,
     *,
-    backend: BackendIdentity,
+    backend: BackendIdentity | None,
     request: _Request | None,
 ) -> Receipt:
     """Store and queue the prepared job in one unit of work; if a concurrent request was faster, return its job."""
@@ -111,7 +114,8 @@ async def _store(
         await unit.datasets.add(dataset)
         size = await _store_rows(unit, job.dataset_id, new_rows(prepared, source))
         await admit(unit, store.quotas, size, job.dataset_id)
-        await unit.jobs.add(replace(job, backend_id=await unit.backends.recognized(backend)), prepared.plan.shards)
+        backend_id = None if backend is None else await unit.backends.recognized(backend)
+        await unit.jobs.add(replace(job, backend_id=backend_id), prepared.plan.shards)
         await unit.audit.record(AuditEntry.by(store.caller, AuditAction.JOB_CREATED, job.id))
         return Receipt(job=await unit.jobs.get(job.id), replayed=False)
 

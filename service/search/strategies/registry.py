@@ -32,7 +32,7 @@ class Method(StrEnum):
     baseline: Baseline | None
 
     def __new__(cls, name: str, baseline: Baseline | None = None) -> Self:
-        """Make a member from a name and its baseline; the member without a baseline runs a strategy."""
+        """Make a member from a name and its baseline; members without one say themselves what they run."""
         member = str.__new__(cls, name)
         member._value_ = name
         member.baseline = baseline
@@ -42,8 +42,19 @@ class Method(StrEnum):
     ZERO_SHOT = "zero_shot", baselines.ZERO_SHOT  # each row alone, without demonstrations
     FEW_SHOT_RANDOM = "few_shot_random", baselines.FEW_SHOT_RANDOM  # each row behind a few with random labels
     BOOTSTRAP = "bootstrap", baselines.BOOTSTRAP  # rounds of relabelling that begin with random labels
+    REWARD_MODEL = "reward_model"  # no search: the better of two texts is that with the higher reward
+
+    @property
+    def searches(self) -> bool:
+        """Whether the method runs the strategy of the search."""
+        return self is Method.ICM
+
+    @property
+    def asks_rewards(self) -> bool:
+        """Whether a trained reward model labels the rows, without prompts."""
+        return self is Method.REWARD_MODEL
 
     @property
     def reads_anchor(self) -> bool:
         """Whether the method labels later shards behind the anchor's demonstrations."""
-        return self.baseline is None or self.baseline.reads_anchor
+        return self.searches or (self.baseline is not None and self.baseline.reads_anchor)

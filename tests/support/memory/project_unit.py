@@ -125,6 +125,9 @@ class MemoryAccount:
 
     async def lock(self) -> None: ...
 
+    async def charge(self, tokens: int) -> None:
+        self._state.charge(tokens)
+
     async def usage(self, *, excluding: DatasetId | None = None) -> Holdings:
         rows = [row for name, rows in self._state.rows.items() if name != excluding for row in rows]
         return Holdings(

@@ -13,6 +13,7 @@ from service.lifecycle import WAITING_WORK, Changes, Entry, JobState, Siblings, 
 from service.records.jobs import Event, Job, NewDataset, NewRow, Progress
 from service.records.labels import LabelState
 from service.records.scoring import BackendIdentity
+from service.records.trainings import TrainingReport
 from service.records.work import Lease, WorkStatus
 from service.search.predictions.prompt_tree import LogProbabilities
 from service.search.prompting.recall import PromptKey
@@ -49,6 +50,7 @@ class State:
     tokens: dict[date, int] = field(default_factory=dict)
     backends: dict[BackendId, BackendIdentity] = field(default_factory=dict)
     answers: dict[tuple[BackendId, PromptKey], LogProbabilities] = field(default_factory=dict)
+    trainings: dict[JobId, TrainingReport] = field(default_factory=dict)  # that have succeeded
 
     def copy(self) -> "State":
         """The same, to come back to."""

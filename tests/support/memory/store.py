@@ -42,7 +42,7 @@ class MemoryStore:
                 audit=api.MemoryAudit(),
                 backends=workers.MemoryBackends(state),
                 webhooks=_NOWHERE,
-                trainings=_NOWHERE,
+                trainings=cast("Any", workers.MemoryTrainings(state)),
             )
 
     @asynccontextmanager
@@ -59,7 +59,7 @@ class MemoryStore:
                 answers=cast("Any", workers.MemoryAnswers(state)),
                 deliveries=_NOWHERE,
                 spendings=workers.MemorySpendings(state),
-                trainings=_NOWHERE,
+                trainings=cast("Any", workers.MemoryTrainings(state)),
             )
 
     async def wait_for_work(self, timeout_seconds: float) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from service.errors import TrainingNotFound
 from service.identifiers import DEFAULT_PROJECT, BackendId, DatasetId, JobId, Label, ProjectName, Row, WorkerId
 from service.lifecycle import Changes, WorkState, decide
 from service.lifecycle.events import (
@@ -21,6 +22,7 @@ from service.records.access import Spending
 from service.records.jobs import Backoff, ClaimedShard, JobStatus, KnownBackend, PauseReason, Progress, ShardRow
 from service.records.labels import LabelState
 from service.records.scoring import BackendIdentity
+from service.records.trainings import TrainingReport
 from service.records.work import ClaimedWork, Lease, WorkKind, WorkStatus
 from service.search.predictions.prompt_tree import LogProbabilities, Usage
 from service.search.prompting.recall import Answers, PromptKey
@@ -252,3 +254,19 @@ class MemorySpendings:
     async def today(self, project: ProjectName) -> Spending:
         tokens, seconds = self._state.tokens_today(), self._state.seconds_left_today()
         return Spending(tokens=tokens, seconds_left_today=seconds, overrides={})
+
+
+class MemoryTrainings:
+    """Trainings that have succeeded, as the API and workers see them."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def report(self, training_id: JobId) -> TrainingReport:
+        if training_id not in self._state.trainings:
+            raise TrainingNotFound(f"there is no training {training_id}")
+        return self._state.trainings[training_id]
+
+    async def finished(self, lease: Lease, training_id: JobId) -> TrainingReport:
+        self._state.held(lease)
+        return await self.report(training_id)

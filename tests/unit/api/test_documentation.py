@@ -7,6 +7,7 @@ import pytest
 from tests.unit.api.harness import CONFIG, Service, pairs
 
 ROUTES = {
+    ("POST", "/v1/score"),
     ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs"),
     ("POST", "/v1/jobs/estimate"),

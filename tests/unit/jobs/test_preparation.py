@@ -79,6 +79,7 @@ async def test_bad_rows_are_told_before_the_backend_is_asked() -> None:
 
 async def test_a_small_data_set_is_counted_exactly() -> None:
     found = await prepared(CountingScorer(), config(), source({"q": "a b c"}, {"q": "d"}))
+    assert found.lengths is not None
     assert list(found.lengths.demonstrations) == [5, 3]
 
 
@@ -104,5 +105,6 @@ async def test_of_a_large_data_set_only_a_sample_and_the_long_rows_are_counted()
     long = "word " * 900  # more bytes than the context has tokens
     found = await prepared(scorer, config(), source(*({"q": f"word {n}"} for n in range(2_500)), {"q": long}))
     assert len(scorer.counted) == 256 + 1 + 2 + 3  # and what texts begin with, what follows them, and the labels
+    assert found.lengths is not None
     assert found.lengths.demonstrations[2_500] == 902
     assert all(4 <= tokens <= 12 for tokens in found.lengths.demonstrations[:2_500])

@@ -5,9 +5,10 @@ from typing import Any
 from api import job_config
 from api.labelling.configuration import parse_config
 from service.config import Task
+from service.jobs.task.comparison import comparison_of
 from service.records.labels import LabeledRow
 from service.trainings.examples import Example
-from service.trainings.pairs import Pairs, comparison_of
+from service.trainings.pairs import Pairs
 from service.trainings.request import RowSelection
 from tests.unit.trainings.rows import labeled
 
@@ -49,6 +50,11 @@ def test_twins_that_contradict_each_other_make_no_pair() -> None:
 
 def test_equal_and_empty_texts_make_no_pair() -> None:
     assert pairs_of(row("a", "a", 0), row("a", "", 1), row(1, "1", 0)) == []
+
+
+def test_a_blank_cell_is_no_text_to_learn() -> None:
+    nameless = labeled({"query": None, "response_a": "a", "response_b": "b"}, 0)
+    assert pairs_of(row("a", None, 0), row(" ", "b", 1), nameless) == []
 
 
 def test_the_same_comparison_told_twice_makes_one_pair() -> None:

@@ -1,0 +1,199 @@
+"""Commands about reward models: score texts by one, or label comparisons by way of two."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, Annotated, Any
+
+import typer
+
+from icm.client import Client
+from icm.commands.failures import BadConfigFile, JobEndedBadly
+from icm.commands.jobs import check_folder, check_output
+from icm.commands.label import LanguageModel, OptionalUrl, Workers, connected
+from icm.commands.options import ApiKey, Config, Failing, Json, Url, check_verdict, read_config, read_json
+from icm.commands.output import on_stderr, on_stdout, write_json, write_line
+from icm.commands.progress import shown_progress
+from icm.data.comparisons import Parted, Row, comparison_columns, digest, parted, together
+from icm.data.files import saved
+from icm.documents import Job, Training
+from icm.requests import DEFAULT_URL
+from service.values import is_blank
+
+TEXTS_AT_ONCE = 256  # the most that one request may have
+
+Rows = Annotated[Path, typer.Argument(metavar="ROWS", exists=True, dir_okay=False, help="Rows, as JSON lines.")]
+
+
+def score(
+    training: Annotated[str, typer.Argument(metavar="ID", help="A finished training of kind reward.")],
+    rows: Rows,
+    *,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the rows with their scores.")] = None,
+    text: Annotated[str, typer.Option("--text", help="The column with the text.")] = "text",
+    prompt: Annotated[str | None, typer.Option("--prompt", help="A column that stands in front of the text.")] = None,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+) -> None:
+    """Score the texts of a file by a reward model; print each row with its score."""
+    if output is not None:
+        check_folder(output, "--output")
+    columns = [name for name in (prompt, text) if name is not None]
+    read = list(_read_rows(rows, columns))
+    with Client(url, api_key=api_key) as client, _written(output) as file:
+        for start in range(0, len(read), TEXTS_AT_ONCE):
+            chunk = read[start : start + TEXTS_AT_ONCE]
+            found = client.score(training, ["".join(str(row[name]) for name in columns) for row in chunk])
+            for row, reward in zip(chunk, found, strict=True):
+                file.write(json.dumps({**row, "score": reward}, ensure_ascii=False).encode() + b"\n")
+
+
+def reward_labels(  # noqa: PLR0913 - each is an option that people give
+    rows: Rows,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File for the labelled rows, as JSON lines.")],
+    config: Config,
+    *,
+    share: Annotated[float, typer.Option(min=0.001, max=0.9, help="The share of pairs that the search labels.")] = 0.1,
+    base: Annotated[str | None, typer.Option(help="The language model that both reward models start from.")] = None,
+    first_epochs: Annotated[int, typer.Option(min=1, help="Of the first reward model, which sees few pairs.")] = 12,
+    epochs: Annotated[int, typer.Option(min=1, help="Of the final one.")] = 3,
+    holdout: Annotated[float, typer.Option(min=0.0, max=0.9, help="Share of pairs to measure both with.")] = 0.2,
+    force: Annotated[bool, typer.Option("--force", help="Go on where a report says do_not_use.")] = False,
+    fail_on: Failing = None,
+    url: OptionalUrl = None,
+    model: LanguageModel = None,
+    workers: Workers = 1,
+    api_key: ApiKey = None,
+    as_json: Json = False,
+) -> None:
+    """Search labels for a part of the pairs, train a reward model on them, label the rest by it, train a final one."""
+    check_output(output)
+    if output.suffix.lower() != ".jsonl":
+        raise typer.BadParameter("the result is JSON lines; let its name end in .jsonl", param_hint="--output")
+    content = read_config(config, name=rows.stem)
+    columns = comparison_columns(content)
+    read = list(_read_rows(rows, [columns[0], columns[1]]))
+    settings: dict[str, Any] = {"kind": "reward", "force": force, "rows": {"holdout": holdout}}
+    settings |= {} if base is None else {"base": base}
+    with connected(url, model, workers, api_key=api_key, quiet=as_json) as client:
+        way = _Way(client, read, parted(read, columns, share), content, settings, as_json=as_json)
+        lineage = way.walk(first_epochs, epochs, output)
+    if as_json:
+        write_json({"output": str(output), **lineage})
+    check_verdict(fail_on, lineage["rest"]["report"])
+
+
+@dataclass
+class _Way:
+    """From rows to the final reward model. Every step has a key, so that the command, run again, finds what it made."""
+
+    client: Client
+    rows: Sequence[Row]
+    parts: Parted
+    config: dict[str, Any]
+    settings: dict[str, Any]
+    as_json: bool
+
+    def walk(self, first_epochs: int, epochs: int, output: Path) -> dict[str, Any]:
+        """Take every step; the ids and reports of all that was made, in their order."""
+        part = self._labelled(self.parts.first, self.config)
+        first = self._trained([part], first_epochs)
+        by_reward = {**self.config, "method": "reward_model", "reward": first.id}
+        rest = self._labelled(self.parts.rest, by_reward)
+        self._save(part, rest, output)
+        final = self._trained([part, rest], epochs)
+        jobs = {"part": part, "rest": rest}
+        trainings = {"first": first, "final": final}
+        return {
+            **{name: {"job": job.document, "report": self.client.report(job.id)} for name, job in jobs.items()},
+            **{name: {"training": one.document} for name, one in trainings.items()},
+        }
+
+    def _labelled(self, positions: Sequence[int], config: dict[str, Any]) -> Job:
+        """The finished job that labels these rows. Raises JobEndedBadly."""
+        chosen = [self.rows[position] for position in positions]
+        config = _without_unknown(config, chosen)
+        key = f"reward-labels-{digest(chosen, config)}"
+        job = self.client.create_job(chosen, config, idempotency_key=key)
+        with self._shown() as show:
+            ended = self.client.wait(job.id, on_change=show)
+        if ended.status != "succeeded":
+            raise JobEndedBadly(ended)
+        report, how = self.client.report(job.id), config.get("reward") or "search"
+        self._tell(f"{job.id}: {ended.progress.labeled} of {ended.progress.rows} rows labelled by {how}")
+        self._tell(f"  verdict: {report['verdict']}")
+        for reason in report.get("reasons", []):
+            self._tell(f"  {reason['verdict']}: {reason['message']}")
+        return ended
+
+    def _trained(self, jobs: Sequence[Job], epochs: int) -> Training:
+        """The finished training on the labels of these jobs. Raises JobEndedBadly."""
+        ids = [job.id for job in jobs]
+        wanted = {**self.settings, "epochs": epochs}
+        made = self.client.train(*ids, idempotency_key=f"reward-labels-{digest(ids, wanted)}", **wanted)
+        with self._shown() as show:
+            ended = self.client.trainings.wait(made.id, on_change=show)
+        if ended.status != "succeeded":
+            raise JobEndedBadly(ended)
+        measured = self.client.trainings.report(made.id)["report"]["training"]["epochs"][-1]["held_out"]
+        right = "nothing held out" if measured["accuracy"] is None else f"{measured['accuracy']:.3f}"
+        told = f"{made.id}: reward model of {ended.rows} pairs of {', '.join(ids)}"
+        self._tell(f"{told}; held-out pairs as their labels: {right} of {measured['rows']}")
+        return ended
+
+    def _save(self, part: Job, rest: Job, output: Path) -> None:
+        """Write the rows of both jobs in the order of the input."""
+        with TemporaryDirectory() as folder:
+            files = [Path(folder) / f"{job.id}.jsonl" for job in (part, rest)]
+            for job, file in zip((part, rest), files, strict=True):
+                self.client.result(job.id, to=file)
+            with files[0].open("rb") as one, files[1].open("rb") as other, saved(output) as target:
+                target.writelines(together(self.parts, one, other))
+        self._tell(f"{output}: {part.progress.labeled + rest.progress.labeled} of {len(self.rows)} rows labelled")
+
+    @contextmanager
+    def _shown(self) -> Iterator[Any]:
+        if self.as_json:
+            yield None
+            return
+        with shown_progress(as_json=False) as show:
+            yield show
+
+    def _tell(self, line: str) -> None:
+        write_line(on_stderr() if self.as_json else on_stdout(), line)
+
+
+def _without_unknown(config: dict[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
+    """The configuration without its known_field where none of these rows has a known label, which would be refused."""
+    task = config.get("task")
+    field = task.get("known_field") if isinstance(task, dict) else None
+    if not isinstance(task, dict) or field is None or not all(is_blank(row.get(field)) for row in rows):
+        return config
+    return {**config, "task": {name: value for name, value in task.items() if name != "known_field"}}
+
+
+@contextmanager
+def _written(output: Path | None) -> Iterator[IO[bytes]]:
+    if output is None:
+        yield sys.stdout.buffer
+        sys.stdout.flush()
+        return
+    with saved(output) as file:
+        yield file
+
+
+def _read_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a file, each with these columns. Raises BadConfigFile, which names the line."""
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        if not line.strip():
+            continue
+        row = read_json(line, f"{path}, line {number}")
+        if not isinstance(row, dict):
+            raise BadConfigFile(f"{path}, line {number}: a row must be a JSON object")
+        if missing := next((name for name in columns if name not in row), None):
+            raise BadConfigFile(f"{path}, line {number}: the row has no column {missing!r}")
+        yield row

@@ -1,0 +1,128 @@
+"""What follows from the rewards of texts for rows that compare them, by Bradley and Terry.
+
+The probability that `first` is better is sigmoid(reward(first) - reward(second)). A text has one reward wherever it
+stands in a shard, so twins never contradict each other, and no circle of comparisons arises.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import orjson
+
+from service.config import Task
+from service.errors import RewardModelUnusable
+from service.identifiers import Label, Row
+from service.jobs.task.comparison import Compared, Comparer, comparison_of
+from service.jobs.task.known import KnownLabels
+from service.jobs.task.relations import compile_constraints
+from service.records.jobs import ShardRow
+from service.search.predictions.prompt_tree import LogProbabilities
+from service.search.state.problem import Problem
+
+
+class Unlabelled(StrEnum):
+    """Why a row has no label."""
+
+    SAME = "the row compares nothing: a column of the comparison is blank, or both texts are the same"
+    TIE = "both texts have the same reward"
+    LONG = "a text is longer than the reward model reads at once"
+
+
+@dataclass(frozen=True)
+class ComparedRows:
+    """The rows of a shard, what each compares, and all their texts in a fixed order."""
+
+    task: Task
+    problem: Problem  # the rules between the rows, and known labels
+    compared: Mapping[Row, Compared]  # of rows that compare something
+    positive: Label  # says that `first` is better
+    texts: Sequence[str]
+
+    @classmethod
+    def of(cls, task: Task, rows: Sequence[ShardRow]) -> "ComparedRows":
+        """Read the rows. Raises RewardModelUnusable where the task compares nothing."""
+        comparison = comparison_of(task)
+        if comparison is None:
+            raise RewardModelUnusable("the task has no relation antisymmetric, so that its rows compare nothing")
+        comparer, known = Comparer(task, comparison), KnownLabels(task)
+        fields = {row.position: orjson.loads(row.data) for row in rows}
+        read = {row: comparer.of(cells) for row, cells in fields.items()}
+        compared = {row: found for row, found in read.items() if found is not None}
+        given = {row: known.of(cells) for row, cells in fields.items()}
+        rules = compile_constraints(task.relations, task.labels, fields, id_field=task.id_field)
+        problem = Problem(
+            texts=dict.fromkeys(fields, ""),
+            labels=tuple(task.labels),
+            constraint_list=tuple(rules),
+            known={row: label for row, label in given.items() if label is not None},
+        )
+        texts = tuple(dict.fromkeys(text for found in compared.values() for text in found.texts))
+        return cls(task, problem, compared, comparer.positive, texts)
+
+    def decided(self) -> dict[tuple[str, str], Label]:
+        """The labels of comparisons that a known row decides, for its twin, too."""
+        found: dict[tuple[str, str], Label] = {}
+        for row, label in self.problem.known.items():
+            if row in self.compared:
+                first, second = self.compared[row].texts
+                found[first, second], found[second, first] = label, self.other(label)
+        return found
+
+    def other(self, label: Label) -> Label:
+        """The opposite of a label."""
+        return Label(1 - label)
+
+
+@dataclass
+class Labelling:
+    """What follows from the rewards so far: labels, the probabilities of both labels, and why others have none."""
+
+    labels: dict[Row, Label] = field(default_factory=dict)
+    scores: dict[Row, LogProbabilities] = field(default_factory=dict)
+    without: dict[Row, Unlabelled] = field(default_factory=dict)
+    agreeing: int = 0  # known rows that the reward model labels as they are
+
+
+def labelling_of(shard: ComparedRows, rewarded: Mapping[str, float | None]) -> Labelling:
+    """Label every row whose texts have been read; a tie is none."""
+    found, decided = Labelling(), shard.decided()
+    for row in shard.problem.rows:
+        known = shard.problem.known.get(row)
+        compared = shard.compared.get(row)
+        if compared is None:
+            _keep(found, row, known, Unlabelled.SAME)
+            continue
+        if not all(text in rewarded for text in compared.texts):
+            continue
+        first, second = (rewarded[text] for text in compared.texts)
+        label = known if known is not None else decided.get(compared.texts)
+        if first is None or second is None:
+            _keep(found, row, label, Unlabelled.LONG)
+            continue
+        likelier = _compare(shard, found, row, first - second)
+        found.agreeing += known is not None and likelier == known
+        _keep(found, row, likelier if label is None else label, Unlabelled.TIE)
+    return found
+
+
+def _keep(found: Labelling, row: Row, label: Label | None, why_not: Unlabelled) -> None:
+    if label is None:
+        found.without[row] = why_not
+    else:
+        found.labels[row] = label
+
+
+def _compare(shard: ComparedRows, found: Labelling, row: Row, gap: float) -> Label | None:
+    """Note the probabilities of both labels, nats; the likelier one, none where the rewards are equal."""
+    better, worse = -_softplus(-gap), -_softplus(gap)
+    found.scores[row] = (better, worse) if shard.positive == 0 else (worse, better)
+    if gap == 0:
+        return None
+    return shard.positive if gap > 0 else shard.other(shard.positive)
+
+
+def _softplus(value: float) -> float:
+    """log(1 + exp(value)), for any value."""
+    return max(value, 0.0) + math.log1p(math.exp(-abs(value)))

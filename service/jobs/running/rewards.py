@@ -1,0 +1,217 @@
+"""Labels the rows of a shard by a reward model: of two texts, the better is that with the higher reward.
+
+Every distinct text of a shard is asked about once, in a fixed order and in requests of a fixed size. So an interrupted
+shard ends with the same numbers.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from service.errors import QuotaExhausted, RewardModelUnusable, TrainingNotFinished, TrainingNotFound
+from service.identifiers import JobId, Row
+from service.jobs.running.allowance import Allowance
+from service.jobs.running.expected_counts import expected_counts
+from service.jobs.running.preferences import ComparedRows, Labelling, Unlabelled, labelling_of
+from service.jobs.running.run import label_states
+from service.ports.observers import UNOBSERVED, WorkObserver
+from service.ports.rewards import RewardScorer
+from service.ports.store import Store
+from service.records.access import NO_QUOTAS, Quotas
+from service.records.jobs import ClaimedShard, Progress
+from service.records.labels import LabelState, LabelStatus
+from service.records.rewards import RewardedText, RewardModel
+from service.records.work import WorkOutcome, WorkStatus
+from service.search.predictions.prompt_tree import Usage
+from service.search.state.steps import StopReason
+
+TEXTS_AT_ONCE = 64  # in one request: a stop or a limit is noticed between two
+_VERSION = 1  # of checkpoints
+
+
+async def run_rewarded_shard(
+    store: Store,
+    rewards: RewardScorer,
+    claimed: ClaimedShard,
+    *,
+    checkpoint_seconds: float,
+    stop: asyncio.Event,
+    observer: WorkObserver = UNOBSERVED,
+    quotas: Quotas = NO_QUOTAS,
+) -> WorkOutcome:
+    """Label the shard to the end, or until told to stop; a paused job goes on.
+
+    Raises LeaseLost, StorageUnavailable, RewardModelUnusable where the reward model was deleted or does not load,
+    RewardsUnavailable, ArtifactsUnavailable, and QuotaExhausted where the project has no tokens left today.
+    """
+    allowance = Allowance(store, claimed, quotas)
+    if claimed.paused:
+        await allowance.check_day()
+    model = await _reward_model(store, claimed)
+    async with store.worker_unit() as unit:
+        if claimed.paused:
+            await unit.work.resume(claimed.lease)
+        rows = await unit.rows.of(claimed.dataset_id, claimed.lease.number)
+    shard = await asyncio.to_thread(ComparedRows.of, claimed.config.task, rows)
+    run = _Run(store, rewards, claimed, model, shard, allowance, observer, _stored(claimed, model, shard))
+    limited = await run.ask_on(checkpoint_seconds, stop)
+    if stop.is_set() and run.is_open and not limited:
+        await run.save()
+        return WorkOutcome.STOPPED
+    await run.finish(StopReason.LIMIT if limited else None)
+    return WorkOutcome.SUCCEEDED
+
+
+async def _reward_model(store: Store, claimed: ClaimedShard) -> RewardModel:
+    """The job's reward model. Raises RewardModelUnusable where it is gone."""
+    named = claimed.config.reward
+    try:
+        async with store.worker_unit() as unit:
+            found = await unit.trainings.finished(claimed.lease, JobId(str(named)))
+    except (TrainingNotFound, TrainingNotFinished) as error:
+        told = f"the reward model {named} of this job was deleted before the job was done; make a job with another one"
+        raise RewardModelUnusable(told) from error
+    model = RewardModel.of(found)
+    if model is None:
+        raise RewardModelUnusable(f"the training {named} has made no reward model")
+    return model
+
+
+def _stored(claimed: ClaimedShard, model: RewardModel, shard: ComparedRows) -> list[RewardedText]:
+    """What an earlier worker has heard, if it was of this reward model and these texts."""
+    if claimed.checkpoint is None:
+        return []
+    saved: dict[str, Any] = orjson.loads(claimed.checkpoint)
+    heard = saved.get("rewards", [])
+    if (saved.get("version"), saved.get("model")) != (_VERSION, model.sha256) or len(heard) > len(shard.texts):
+        return []
+    return [RewardedText(reward, tokens) for reward, tokens in heard]
+
+
+@dataclass
+class _Run:
+    """A shard at work: which texts have their reward, and what is stored of it."""
+
+    store: Store
+    rewards: RewardScorer
+    claimed: ClaimedShard
+    model: RewardModel
+    shard: ComparedRows
+    allowance: Allowance
+    observer: WorkObserver
+    heard: list[RewardedText]  # in the order of the shard's texts
+    labelled: int = field(init=False)
+    stored: dict[Row, LabelState] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.labelled = self.claimed.progress.labeled
+
+    @property
+    def is_open(self) -> bool:
+        """Whether texts are left to ask about."""
+        return len(self.heard) < len(self.shard.texts)
+
+    async def ask_on(self, checkpoint_seconds: float, stop: asyncio.Event) -> bool:
+        """Ask until the end, a limit or a stop, saving now and then; says whether a limit was reached."""
+        saved = time.monotonic()
+        while self.is_open and not stop.is_set():
+            if not await self._may_ask():
+                return True
+            texts = self.shard.texts[len(self.heard) : len(self.heard) + TEXTS_AT_ONCE]
+            self.heard += await self.rewards.score(self.model, texts)
+            if self.is_open and time.monotonic() - saved >= checkpoint_seconds:
+                await self.save()
+                saved = time.monotonic()
+        return False
+
+    async def _may_ask(self) -> bool:
+        """Whether the job's own limits leave room. Raises QuotaExhausted, everything being saved."""
+        if await self.allowance.is_used_up():
+            return False
+        try:
+            await self.allowance.check_day()
+        except QuotaExhausted:
+            await self.save()
+            raise
+        return True
+
+    async def save(self) -> Labelling:
+        """Store the rewards, the labels that changed and the cost, in one transaction."""
+        found = await asyncio.to_thread(labelling_of, self.shard, self._rewarded())
+        states = self._states(found)
+        changed = [state for state in states if self.stored.get(state.position) != state]
+        heard = [[one.reward, one.tokens] for one in self.heard]
+        checkpoint = orjson.dumps({"version": _VERSION, "model": self.model.sha256, "rewards": heard})
+        began = time.monotonic()
+        async with self.store.worker_unit() as unit:
+            await unit.labels.write(self.claimed.lease, changed)
+            await unit.shards.save(self.claimed.lease, checkpoint=checkpoint, progress=self._progress(found))
+            await unit.shards.spend(self.claimed.lease, self._usage(), remembered=0)
+        self.stored.update({state.position: state for state in changed})
+        self.observer.saved(time.monotonic() - began, rows_labelled=max(len(found.labels) - self.labelled, 0))
+        self.labelled = len(found.labels)
+        return found
+
+    async def finish(self, reason: StopReason | None) -> None:
+        """Store the last labels and end the shard."""
+        found = await self.save()
+        summary = self._summary(found, reason)
+        async with self.store.worker_unit() as unit:
+            await unit.shards.summarize(self.claimed.lease, summary)
+            await unit.work.finish(self.claimed.lease, WorkStatus.SUCCEEDED, summary=summary)
+
+    def _rewarded(self) -> dict[str, float | None]:
+        return {text: one.reward for text, one in zip(self.shard.texts, self.heard, strict=False)}
+
+    def _states(self, found: Labelling) -> list[LabelState]:
+        told = label_states(self.shard.problem.rows, found.labels, found.scores, {})
+        return [
+            LabelState(
+                position=state.position,
+                label=None,
+                confidence=None,
+                margin=None,
+                status=LabelStatus.UNLABELED,
+                reason=found.without[state.position].value,
+            )
+            if state.position in found.without
+            else state
+            for state in told
+        ]
+
+    def _usage(self) -> Usage:
+        tokens = sum(one.tokens for one in self.heard if one.reward is not None)
+        return Usage(len(self.heard), tokens, tokens)
+
+    def _progress(self, found: Labelling) -> Progress:
+        usage = self._usage()
+        return Progress(
+            rows=len(self.shard.problem.rows),
+            labeled=len(found.labels),
+            inconsistencies=len(self.shard.problem.constraints.conflicts(found.labels)),
+            prompts=usage.prompts,
+            tokens_sent=usage.tokens_sent,
+            tokens_computed=usage.tokens_computed,
+        )
+
+    def _summary(self, found: Labelling, reason: StopReason | None) -> dict[str, Any]:
+        """Facts for the report."""
+        why_not = Counter(found.without.values())
+        known = [row for row in self.shard.problem.known if row in found.scores]
+        return {
+            "rows": len(self.shard.problem.rows),
+            "stop_reason": None if reason is None else reason.value,
+            "expected_counts": expected_counts(self.shard.problem, found.scores),
+            "reward": {
+                "model": self.model.learned,
+                "ties": why_not[Unlabelled.TIE],
+                "too_long": why_not[Unlabelled.LONG],
+                "compare_nothing": why_not[Unlabelled.SAME],
+                "known_rows": len(known),
+                "known_right": found.agreeing,
+            },
+        }
