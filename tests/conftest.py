@@ -15,7 +15,7 @@ from service.storage.engine import driver_address
 from service.storage.store import PostgresStore
 from tests.long import examples
 from tests.support.databases import DATABASES, database
-from tests.support.reading import read_here
+from tests.support.reading import read_in_process
 from tests.support.stores import ScratchStore, ThriftyStore, close_stores
 
 MAX_CRASHES = 3  # of the stores that tests are given
@@ -79,7 +79,7 @@ def stores_end() -> Iterator[None]:
 @pytest.fixture
 def reader_without_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parquet files and workbooks are read by the test itself."""
-    read_here(monkeypatch)
+    read_in_process(monkeypatch)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from tests.behaviour.stored import (
     save,
     seconds_of,
 )
-from tests.support.stores import Hours, ScratchStore
+from tests.support.stores import ScratchStore, StoppedClock
 
 NOW = Backoff(0.0, 0.0)
 
@@ -167,13 +167,13 @@ async def test_a_worker_told_to_stop_while_it_looks_gives_back_a_shard_it_never_
     assert await events(store, job_id) == log
 
 
-async def waits(store: Store, clock: Hours, tries: int) -> list[float]:
+async def waits(store: Store, clock: StoppedClock, tries: int) -> list[float]:
     """Pause, try in vain so many times, and say how long each wait was, in steps of five seconds."""
     found, seconds = list[float](), 0.0
     await pause(store, await claimed(store))
     for _ in range(tries):
         while (shard := await claim(store)) is None:
-            clock.pass_by(5.0)
+            clock.advance(5.0)
             seconds += 5.0
         found.append(seconds)
         seconds = 0.0
@@ -182,23 +182,23 @@ async def waits(store: Store, clock: Hours, tries: int) -> list[float]:
 
 
 async def test_waits_grow_up_to_a_minute() -> None:
-    clock = Hours()
+    clock = StoppedClock()
     store = ScratchStore(now=clock.now)
     await queued(store)
     assert await waits(store, clock, 7) == [5, 10, 20, 40, 60, 60, 60]
 
 
 async def test_progress_makes_waits_short_again_but_a_mere_return_does_not() -> None:
-    clock = Hours()
+    clock = StoppedClock()
     store = ScratchStore(now=clock.now)
     await queued(store)
     await waits(store, clock, 2)
-    clock.pass_by(60.0)
+    clock.advance(60.0)
     returned = await claimed(store)
     await resume(store, returned)
     await release(store, returned)
     assert await waits(store, clock, 1) == [40]
-    clock.pass_by(60.0)
+    clock.advance(60.0)
     returned = await claimed(store)
     await resume(store, returned)
     await save(store, returned)
@@ -207,15 +207,15 @@ async def test_progress_makes_waits_short_again_but_a_mere_return_does_not() -> 
 
 
 async def test_time_in_a_pause_does_not_count_as_time_of_the_job() -> None:
-    clock = Hours()
+    clock = StoppedClock()
     store = ScratchStore(now=clock.now)
     job_id = await queued(store)
     shard = await claimed(store)
-    clock.pass_by(3.0)
+    clock.advance(3.0)
     await pause(store, shard)
-    clock.pass_by(600.0)
+    clock.advance(600.0)
     assert await seconds_of(store, job_id) == 3.0
     trying = await claimed(store)
     await resume(store, trying)
-    clock.pass_by(4.0)
+    clock.advance(4.0)
     assert await seconds_of(store, job_id) == 7.0

@@ -35,7 +35,7 @@ from tests.behaviour.stored import (
     seconds_of,
     write,
 )
-from tests.support.stores import Hours, ScratchStore
+from tests.support.stores import ScratchStore, StoppedClock
 
 CONNECTIONS = 10  # of the store in Postgres; who waits for one on a busy machine is told to come again
 
@@ -272,21 +272,21 @@ async def test_a_pause_while_workers_claim_stops_each_of_them(store: Store) -> N
 
 
 async def test_time_in_a_persons_pause_does_not_count_as_time_of_the_job() -> None:
-    clock = Hours()
+    clock = StoppedClock()
     store = ScratchStore(now=clock.now)
     job_id = await queued(store)
     await put_on_hold(store, job_id)
-    clock.pass_by(1000.0)  # before the beginning
+    clock.advance(1000.0)  # before the beginning
     await let_go_on(store, job_id)
     shard = await claimed(store)
-    clock.pass_by(3.0)
+    clock.advance(3.0)
     await outage(store, shard, Backoff(9.0, 9.0))
-    clock.pass_by(5.0)  # in an outage, then
+    clock.advance(5.0)  # in an outage, then
     await put_on_hold(store, job_id)
-    clock.pass_by(600.0)  # on request
+    clock.advance(600.0)  # on request
     assert await seconds_of(store, job_id) == 3.0
     await let_go_on(store, job_id)
-    clock.pass_by(4.0)
+    clock.advance(4.0)
     assert await seconds_of(store, job_id) == 7.0
     resumed = [event.data["paused_seconds"] for event in await events(store, job_id) if event.type == "job.resumed"]
     assert resumed == [1000.0, 605.0]
