@@ -8,7 +8,7 @@ import asyncpg
 
 from benchmarks import timelapse
 from service.access.caller_store import CallerStore
-from service.jobs.retention import Retention, tidy
+from service.jobs.retention import Retention, delete_expired
 from service.ports.store import Store
 from service.records.access import LOCAL_CALLER
 from service.storage.engine import driver_address
@@ -31,9 +31,9 @@ class Aging:
         """What the API sees of it."""
         return CallerStore(self.store, LOCAL_CALLER)
 
-    async def tidied(self, **changes: timedelta | None) -> dict[str, int]:
+    async def delete_expired(self, **changes: timedelta | None) -> dict[str, int]:
         """What one turn of the maintainer removes."""
-        found = await tidy(self.store, kept(**changes))
+        found = await delete_expired(self.store, kept(**changes))
         assert not found.has_more
         return dict(found.removed)
 

@@ -175,7 +175,7 @@ async def test_memory_is_kept_within_its_bound(store: Store) -> None:
     memory = Memory(store, max_answers=100)
     for first in range(0, 400, 4):
         await record(store, shard, some(*range(first, first + 4)))
-        await memory.tidy(4)
+        await memory.evict_old(4)
         assert len(await recall(store, *range(400))) < 100 + 100 // 20 + 4
     assert await recall(store, *range(292)) == {}
     assert len(await recall(store, *range(304, 400))) == 96
@@ -207,7 +207,7 @@ async def test_a_run_looks_no_prompt_up_twice(store: Store) -> None:
 async def test_a_run_that_keeps_no_answer_finds_the_same_ones(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for kept in (0, 3, 20_000):
-        monkeypatch.setattr(answer_cache, "KEPT_ANSWERS", kept)
+        monkeypatch.setattr(answer_cache, "CACHED_ANSWERS", kept)
         trial = Trial(store, f"kept {kept}", nats=0.0)
         job_id = await trial.submitted()
         await trial.run(store, NoisyScorer(trial.backend, nats=0.0))

@@ -178,7 +178,7 @@ async def test_the_audit_log_goes_on_behind_what_was_entered_there(heir: Heir) -
 
 async def test_a_message_that_was_not_delivered_there_is_sent_once_and_verifies(heir: Heir) -> None:
     receiver, webhook_id = Receiver(), WebhookId(heir.left.webhook)
-    await WebhookDispatch(heir.store, receiver, WebhookSettings()).turn()
+    await WebhookDispatch(heir.store, receiver, WebhookSettings()).run_once()
     async with heir.store.project_unit(LOCAL_CALLER) as unit:
         webhook = await unit.webhooks.get(webhook_id)
         log = await unit.webhooks.deliveries(webhook_id, limit=10, before=None)

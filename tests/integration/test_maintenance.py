@@ -11,7 +11,7 @@ from service.access.issuing import create_key
 from service.errors import StorageUnavailable
 from service.identifiers import BackendId, JobId, new_job_id
 from service.jobs import retention
-from service.jobs.retention import tidy
+from service.jobs.retention import delete_expired
 from service.records.access import LOCAL_CALLER, AuditAction, AuditEntry, Scope
 from service.search.predictions.prompt_tree import Usage
 from service.search.prompting.recall import PromptKey
@@ -89,7 +89,7 @@ async def test_nothing_beyond_retention_is_left_in_any_table(aging: Aging, opera
     filled = {name for name, rows in (await contents(operator)).items() if rows}
     assert filled >= {table.name for table in metadata.sorted_tables} - {"backend_identities"}
     await aging.let_pass(3650 * DAY)
-    await aging.tidied(jobs=7 * DAY)
+    await aging.delete_expired(jobs=7 * DAY)
     left = {name for name, rows in (await contents(operator)).items() if rows}
     assert left <= KEPT_FOR_GOOD.keys() | {"audit_log"}
     assert all("job.expired" in row for row in (await contents(operator))["audit_log"])
@@ -174,7 +174,7 @@ async def test_who_is_not_elected_removes_nothing(aging: Aging) -> None:
     await aging.let_pass(3650 * DAY)
     async with aging.store.maintenance_unit() as other:
         assert await other.is_elected()
-        assert (await tidy(aging.store, kept(jobs=DAY))).removed == {}
+        assert (await delete_expired(aging.store, kept(jobs=DAY))).removed == {}
     assert await event_types(aging.store, job_id) != []
 
 
@@ -195,8 +195,8 @@ async def test_half_erased_jobs_are_seen_by_nobody_and_erased_by_the_next(
         for what in ("cancel", "pause", "resume"):
             assert (await client.post(f"/v1/jobs/{job_id}/{what}")).status_code == 404
         assert (await client.delete(f"/v1/jobs/{job_id}")).status_code == 404
-    monkeypatch.setattr(retention, "MOST_CHUNKS", 99)
-    assert (await aging.tidied(jobs=7 * DAY))["rows_of_jobs"] > 4
+    monkeypatch.setattr(retention, "MAX_CHUNKS", 99)
+    assert (await aging.delete_expired(jobs=7 * DAY))["rows_of_jobs"] > 4
     left = await contents(operator)
     assert [left[name] for name in ("jobs", "datasets", "dataset_rows", "gold_labels", "label_states", "events")] == (
         [[]] * 6
@@ -301,5 +301,5 @@ async def test_what_somebody_has_locked_is_left_for_the_next_time(aging: Aging, 
     await aging.let_pass(3 * DAY)
     async with operator.transaction():
         await operator.execute("SELECT FROM idempotency_keys WHERE key = 'one' FOR UPDATE")
-        assert await aging.tidied() == {"idempotency_keys": 1}
-    assert await aging.tidied() == {"idempotency_keys": 1}
+        assert await aging.delete_expired() == {"idempotency_keys": 1}
+    assert await aging.delete_expired() == {"idempotency_keys": 1}

@@ -75,10 +75,10 @@ async def test_the_duty_waits_before_it_takes_a_process_for_stopped(
     database_url: str, postgres_store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with stalled(database_url) as observer:
-        assert await Unblocking(postgres_store).turn() == EVERY_SECONDS
+        assert await Unblocking(postgres_store).run_once() == EVERY_SECONDS
         assert not await observer.fetchval(IS_FREE)
         monkeypatch.setattr("workers.unblocking.STALLED_SECONDS", 0.0)
-        await Unblocking(postgres_store).turn()
+        await Unblocking(postgres_store).run_once()
 
         async def is_free() -> bool:
             return bool(await observer.fetchval(IS_FREE))

@@ -325,9 +325,9 @@ async def test_files_of_an_ended_training_go_but_for_what_was_trained(service: S
     orphan = await service.artifacts.put(JobId("train_0"), tmp_path / "adapter")
     before = await service.artifacts.stored()
     sweep = ArtifactSweep(service.store, service.artifacts)
-    assert await sweep.turn() == 0, "whoever is about to name files has the time between two looks"
+    assert await sweep.run_once() == 0, "whoever is about to name files has the time between two looks"
     assert await service.artifacts.stored() == before
-    assert await sweep.turn() == 2
+    assert await sweep.run_once() == 2
     kept = await service.artifacts.stored()
     assert kept == {training_id: {orphan.sha256}, waiting: before[waiting]}
 

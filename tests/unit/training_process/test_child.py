@@ -17,7 +17,7 @@ from service.training_process import tied
 from service.training_process.child import ChildLimits, TrainingChild, write_examples
 
 PROGRAM = (sys.executable, "-S", str(Path(__file__).with_name("pretender.py")))
-LIMITS = ChildLimits(grace_seconds=0.2, taken_seconds=0.01, longest_line_bytes=1000)
+LIMITS = ChildLimits(grace_seconds=0.2, locked_poll_seconds=0.01, longest_line_bytes=1000)
 
 
 class Heard:

@@ -15,7 +15,7 @@ from service.search.predictions.prompt_tree import Query, TreeScores, Usage
 from service.search.predictions.training import TrainAndScore, TrainingExample
 from service.training_process import installed, trained_scorer
 from service.training_process.trained_files import examples_of, spec_of
-from service.training_process.trained_scorer import TRIES, Alive, Base, ChildTrainer, forget_idle
+from service.training_process.trained_scorer import TRIES, Base, ChildTrainer, TouchFolder, remove_idle
 from workers.training_folders import TrainingFolders
 
 PROGRAM = (sys.executable, "-S", str(Path(__file__).with_name("scorer_pretender.py")))
@@ -94,13 +94,13 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Set as soon as a training waits."""
     stop = asyncio.Event()
 
-    class Heeding(Alive):
+    class Heeding(TouchFolder):
         async def __call__(self, event: TrainingEvent) -> None:
-            await Alive.__call__(self, event)
+            await TouchFolder.__call__(self, event)
             if event.name == "waiting":
                 stop.set()
 
-    monkeypatch.setattr(trained_scorer, "Alive", Heeding)
+    monkeypatch.setattr(trained_scorer, "TouchFolder", Heeding)
     return stop
 
 
@@ -152,22 +152,22 @@ async def test_what_is_idle_for_long_is_removed_and_what_is_told_of_is_not_idle(
     assert await scored(base, asked("wait"), stop) is None
     work = base.parent / "work"
     [folder] = work.iterdir()
-    assert forget_idle(work, 60.0) == 0
+    assert remove_idle(work, 60.0) == 0
     os.utime(folder, (0, 0))
     stop.clear()
     assert await scored(base, asked("wait", seed=1), stop) is None
-    assert forget_idle(work, 60.0) == 1
+    assert remove_idle(work, 60.0) == 1
     [left] = [each for each in work.iterdir() if each.is_dir()]
     assert left != folder
-    assert forget_idle(base / "nowhere", 60.0) == 0
+    assert remove_idle(base / "nowhere", 60.0) == 0
 
 
 async def test_a_worker_removes_what_is_idle(base: Path) -> None:
     idle = base.parent / "work" / "idle"
     idle.mkdir(parents=True)
-    duty = TrainingFolders(idle.parent)
-    assert await duty.turn() > 0
+    task = TrainingFolders(idle.parent)
+    assert await task.run_once() > 0
     assert idle.exists()
     os.utime(idle, (0, 0))
-    await duty.turn()
+    await task.run_once()
     assert not idle.exists()

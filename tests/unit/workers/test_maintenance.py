@@ -10,7 +10,7 @@ from service.jobs import retention as removal
 from service.records.access import LOCAL_CALLER
 from service.settings import RetentionSettings, Settings
 from tests.support.stores import Clock, ScratchStore
-from workers.__main__ import _duties
+from workers.__main__ import _periodic_tasks
 from workers.maintenance import Maintenance, retention
 
 
@@ -32,31 +32,31 @@ async def use_keys(store: ScratchStore, number: int) -> None:
 
 
 async def test_what_was_removed_is_logged_and_counted(store: ScratchStore, clock: Clock) -> None:
-    duty = Maintenance(store, RetentionSettings(every_seconds=30.0))
+    task = Maintenance(store, RetentionSettings(every_seconds=30.0))
     for _ in range(2):
         await use_keys(store, 3)
         clock.advance(49 * 3600)
         with structlog.testing.capture_logs() as logged:
-            assert await duty.turn() == 30.0
-            assert await duty.turn() == 30.0
+            assert await task.run_once() == 30.0
+            assert await task.run_once() == 30.0
         assert [line["idempotency_keys"] for line in logged] == [3]
-    assert duty.removed == {"idempotency_keys": 6}
+    assert task.removed == {"idempotency_keys": 6}
 
 
 async def test_the_next_turn_comes_at_once_where_there_is_more(
     store: ScratchStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(removal, "CHUNK_ROWS", 1)
-    monkeypatch.setattr(removal, "MOST_CHUNKS", 2)
+    monkeypatch.setattr(removal, "MAX_CHUNKS", 2)
     await use_keys(store, 3)
     clock.advance(49 * 3600)
-    duty = Maintenance(store, RetentionSettings(every_seconds=30.0))
-    assert [await duty.turn() for _ in range(2)] == [0.0, 30.0]
+    task = Maintenance(store, RetentionSettings(every_seconds=30.0))
+    assert [await task.run_once() for _ in range(2)] == [0.0, 30.0]
 
 
 def test_every_worker_process_may_be_the_maintainer(store: ScratchStore) -> None:
     application = build_application(Settings(), store=store)
-    assert "maintenance" in [duty.name for duty in _duties(application, ())]
+    assert "maintenance" in [task.name for task in _periodic_tasks(application, ())]
 
 
 def test_no_days_are_for_good() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from service.errors import StorageUnavailable
 from workers import periodic_tasks
-from workers.periodic_tasks import attend
+from workers.periodic_tasks import run_forever
 
 
 class Counted:
@@ -17,7 +17,7 @@ class Counted:
         self.done = asyncio.Event()
         self._fails = fails
 
-    async def turn(self) -> float:
+    async def run_once(self) -> float:
         self.turns += 1
         if self.turns == 3:
             self.done.set()
@@ -32,10 +32,10 @@ def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def attended(*all_of_them: Counted) -> None:
-    task = asyncio.create_task(attend(all_of_them))
+    task = asyncio.create_task(run_forever(all_of_them))
     async with asyncio.timeout(30):
-        for duty in all_of_them:
-            await duty.done.wait()
+        for counted in all_of_them:
+            await counted.done.wait()
     task.cancel()
     await asyncio.wait({task})
     assert task.cancelled()

@@ -290,5 +290,5 @@ async def test_folders_of_trainings_that_have_ended_are_cleared(store: Store, tm
     folders = tmp_path / "one" / "trainings"
     for name in (ended, waiting, "train_unknown"):
         (folders / name).mkdir(parents=True)
-    await ArtifactCleaning(store, place.artifacts, folders).turn()
+    await ArtifactCleaning(store, place.artifacts, folders).run_once()
     assert [path.name for path in folders.iterdir()] == [waiting]
