@@ -41,7 +41,7 @@ def test_a_reward_that_is_length_gains_by_length_alone() -> None:
     assert "100% of the gain in reward goes along with length" in warning["message"]
 
 
-def test_a_reward_that_does_not_heed_length_gains_without_it_however_long_the_policy_gets() -> None:
+def test_a_reward_that_ignores_length_gains_without_it_however_long_the_policy_gets() -> None:
     noise = Random(2)
     short, long = drawn(0, 5), drawn(1, 12)
     found = attribute_gain(
@@ -60,7 +60,7 @@ def test_a_reward_that_is_repetition_is_named_and_length_is_not() -> None:
     assert [warning["code"] for warning in warnings(found, judged=0.9)] == ["repetition"]
 
 
-def test_where_nothing_is_gained_or_varies_no_share_is_made_up() -> None:
+def test_without_gain_or_variance_there_is_no_share() -> None:
     same = attribute_gain(sampled([1.0, 2.0], [4, 4]), sampled([2.0, 3.0], [4, 4]))
     assert (same["length"]["share_of_gain"], same["both"]) == (None, None)
     lost = attribute_gain(sampled([1.0, 2.0], [4, 5]), sampled([0.0, 1.0], [6, 7]))
@@ -68,13 +68,13 @@ def test_where_nothing_is_gained_or_varies_no_share_is_made_up() -> None:
     assert [warning["code"] for warning in warnings(lost, judged=0.9)] == ["no_gain"]
 
 
-def test_a_gain_within_two_standard_errors_may_be_chance_and_is_told() -> None:
+def test_a_gain_within_two_standard_errors_gets_a_warning() -> None:
     found = attribute_gain(sampled([1.0, 2.0], [4, 4]), sampled([2.0, 3.0], [4, 4]))
     assert [warning["code"] for warning in warnings(found, judged=0.9, standard_error=0.6)] == ["no_gain"]
     assert warnings(found, judged=0.9, standard_error=0.4) == []
 
 
-def test_a_judge_that_disagrees_and_a_judge_that_is_missing_are_told() -> None:
+def test_a_judge_that_disagrees_and_a_missing_judge_get_warnings() -> None:
     found = attribute_gain(sampled([1.0, 2.0], [4, 4]), sampled([2.0, 3.0], [4, 4]))
     assert [warning["code"] for warning in warnings(found, judged=0.4)] == ["judge_disagrees"]
     assert [warning["code"] for warning in warnings(found, judged=None)] == ["no_judge"]
@@ -84,7 +84,7 @@ def test_a_tie_is_half_a_win() -> None:
     assert win_rate(np.array([1.0, 1.0, 1.0, 2.0]), np.array([2.0, 1.0, 1.0, 1.0])) == 0.5
 
 
-def test_repetition_counts_pairs_of_tokens_that_stood_there_before() -> None:
+def test_repetition_counts_pairs_of_tokens_that_occurred_before() -> None:
     assert repetition([1, 2, 3, 4]) == 0
     assert repetition([1, 2, 1, 2, 1]) == 0.5
     assert repetition([7]) == 0
@@ -136,7 +136,7 @@ def test_the_order_of_prompts_depends_on_seed_and_epoch_alone() -> None:
     assert order(0) != order(0, seed=1)
 
 
-def test_each_prompt_of_a_step_stands_as_often_as_it_gets_completions_and_so_again_for_each_part() -> None:
+def test_each_prompt_of_a_step_repeats_once_per_completion_and_again_for_each_part() -> None:
     found = order(0)
     assert len(found) == 3 * 2 * 3 * 2  # three whole steps of two prompts
     first = found[:6]
@@ -170,7 +170,7 @@ def test_a_base_without_an_end_of_text_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("declared", "ends"), [([1, 7], (1, 7)), (9, (1, 9)), (None, (1,))])
-def test_what_ends_a_turn_by_the_bases_own_configuration_ends_a_completion(
+def test_end_tokens_of_the_bases_configuration_end_a_completion(
     declared: Any, ends: tuple[int, ...], tmp_path: Path
 ) -> None:
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": declared}))

@@ -234,7 +234,7 @@ def test_a_part_has_the_rules_and_the_known_rows_of_its_own_rows() -> None:
 
 
 @pytest.mark.parametrize("strategy", [Scalable(), Iterative()])
-def test_resumed_after_any_step_a_search_ends_the_same(strategy: Strategy) -> None:
+def test_a_search_resumed_after_any_step_ends_the_same(strategy: Strategy) -> None:
     world = reader(rows=40)
     problem = world.problem(**SMALL)
     states = drive(world, problem, strategy)
@@ -245,6 +245,6 @@ def test_resumed_after_any_step_a_search_ends_the_same(strategy: Strategy) -> No
         assert drive(world, problem, strategy, again)[-1] == states[-1]
 
 
-def test_whoever_cannot_train_says_so() -> None:
+def test_a_scorer_that_cannot_train_says_so() -> None:
     with pytest.raises(TypeError, match="nobody here can train"):
         trees_of(Trainings(()))

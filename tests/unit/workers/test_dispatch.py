@@ -119,7 +119,7 @@ async def test_after_a_rotation_receivers_verify_with_either_secret(store: Store
         Verifier(secret).verify(body, headers, json_parse=False)
 
 
-async def test_what_fails_is_sent_again_when_its_wait_is_over_under_the_same_id(receivers: Receivers) -> None:
+async def test_a_failed_message_is_sent_again_after_its_wait_under_the_same_id(receivers: Receivers) -> None:
     clock = Clock()
     store = ScratchStore(now=clock.now)
     server, webhook = await receivers(store, UNAVAILABLE, reply("301 Moved", headers={"Location": "/"}))
@@ -137,7 +137,7 @@ async def test_what_fails_is_sent_again_when_its_wait_is_over_under_the_same_id(
     assert len({body for _, body in server.requests}) == 1
 
 
-async def test_after_ten_tries_it_is_given_up(receivers: Receivers) -> None:
+async def test_a_message_fails_after_ten_attempts(receivers: Receivers) -> None:
     clock = Clock()
     store = ScratchStore(now=clock.now)
     server, webhook = await receivers(store, *[UNAVAILABLE] * 20)
@@ -150,7 +150,7 @@ async def test_after_ten_tries_it_is_given_up(receivers: Receivers) -> None:
     assert len(server.requests) == len(delivery.attempts) == MAX_TRIES
 
 
-async def test_a_receiver_that_is_gone_is_left_alone(store: Store, receivers: Receivers) -> None:
+async def test_a_receiver_that_answers_410_gets_no_further_message(store: Store, receivers: Receivers) -> None:
     server, webhook = await receivers(store, reply("410 Gone"))
     await send(store, webhook)
     await dispatcher(store).run_once()
@@ -171,7 +171,7 @@ async def test_a_refused_address_is_a_failure_with_a_name_and_tried_again(store:
     assert (delivery.attempts[0].error or "").startswith("address_refused: ")
 
 
-async def test_a_receiver_that_never_answers_holds_up_itself_alone(store: Store, receivers: Receivers) -> None:
+async def test_a_receiver_that_never_answers_delays_no_other(store: Store, receivers: Receivers) -> None:
     slow, hanging = await receivers(store, *[HANG] * 50)
     quick, webhook = await receivers(store)
     for target in [*[hanging] * 10, webhook]:
@@ -199,7 +199,7 @@ async def test_two_processes_at_once_send_each_message_once(
     assert {delivery.status for delivery in await log_of(postgres_store, webhook)} == {DeliveryStatus.DELIVERED}
 
 
-async def test_killed_between_the_answer_and_its_record_it_is_sent_again_under_the_same_id(
+async def test_a_message_whose_worker_died_before_recording_is_sent_again_under_the_same_id(
     postgres_store: PostgresStore, database_url: str, receivers: Receivers
 ) -> None:
     server, webhook = await receivers(postgres_store)
@@ -227,7 +227,7 @@ class Forgetful(ScratchStore):
         return super().worker_unit()
 
 
-async def test_a_try_that_cannot_be_recorded_is_left_to_its_lease(receivers: Receivers) -> None:
+async def test_an_attempt_that_cannot_be_recorded_is_repeated_after_its_lease(receivers: Receivers) -> None:
     store = Forgetful()
     _, webhook = await receivers(store)
     await send(store, webhook)
@@ -239,5 +239,5 @@ async def test_a_try_that_cannot_be_recorded_is_left_to_its_lease(receivers: Rec
     assert (await delivery_of(store, webhook)).status is DeliveryStatus.PENDING
 
 
-async def test_a_turn_with_nothing_to_send_ends_at_once(store: Store) -> None:
+async def test_a_run_without_due_messages_ends_at_once(store: Store) -> None:
     assert await dispatcher(store).run_once() == SETTINGS.poll_seconds

@@ -58,7 +58,7 @@ async def test_no_kind_waits_until_another_has_no_work_left(done: list[WorkKind]
     assert done == [LABEL, TRAIN, LABEL, TRAIN]
 
 
-async def test_a_worker_leaves_kinds_alone_that_it_is_not_for(done: list[WorkKind]) -> None:
+async def test_a_worker_claims_only_its_kinds(done: list[WorkKind]) -> None:
     workshop = Workshop()
     await queued(workshop.store)
     assert await Worker(workshop.application, WorkerId("trainer"), kinds=(TRAIN, DELIVER)).work_once() is False

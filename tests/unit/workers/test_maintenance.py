@@ -31,7 +31,7 @@ async def use_keys(store: ScratchStore, number: int) -> None:
             await unit.idempotency.claim(f"key of {job_id}", "0" * 64, job_id)
 
 
-async def test_what_was_removed_is_logged_and_counted(store: ScratchStore, clock: Clock) -> None:
+async def test_deleted_rows_are_logged_and_counted(store: ScratchStore, clock: Clock) -> None:
     task = Maintenance(store, RetentionSettings(every_seconds=30.0))
     for _ in range(2):
         await use_keys(store, 3)
@@ -43,7 +43,7 @@ async def test_what_was_removed_is_logged_and_counted(store: ScratchStore, clock
     assert task.removed == {"idempotency_keys": 6}
 
 
-async def test_the_next_turn_comes_at_once_where_there_is_more(
+async def test_the_next_run_starts_at_once_if_more_is_left(
     store: ScratchStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(removal, "CHUNK_ROWS", 1)
@@ -59,12 +59,12 @@ def test_every_worker_process_may_be_the_maintainer(store: ScratchStore) -> None
     assert "maintenance" in [task.name for task in _periodic_tasks(application, ())]
 
 
-def test_no_days_are_for_good() -> None:
+def test_zero_days_keep_data_for_ever() -> None:
     kept = retention(RetentionSettings(events_days=0, jobs_days=0, usage_days=0, audit_days=0))
     assert (kept.events, kept.jobs, kept.usage, kept.audit) == (None, None, None, None)
     assert kept.idempotency_keys == timedelta(hours=48)
 
 
-def test_an_idempotency_key_counts_for_a_day_at_least() -> None:
+def test_an_idempotency_key_is_valid_for_at_least_a_day() -> None:
     with pytest.raises(ValidationError):
         RetentionSettings(idempotency_keys_hours=23)

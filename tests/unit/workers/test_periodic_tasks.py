@@ -41,10 +41,10 @@ async def attended(*all_of_them: Counted) -> None:
     assert task.cancelled()
 
 
-async def test_every_duty_is_done_turn_after_turn_until_the_process_ends() -> None:
+async def test_every_task_runs_again_and_again_until_the_process_ends() -> None:
     await attended(Counted("first"), Counted("second"))
 
 
 @pytest.mark.parametrize("error", [StorageUnavailable("gone"), RuntimeError("a bug")], ids=["database", "bug"])
-async def test_a_duty_that_fails_is_tried_again_and_stops_no_other(error: Exception) -> None:
+async def test_a_task_that_fails_runs_again_and_stops_no_other(error: Exception) -> None:
     await attended(Counted("unlucky", lambda _: error), Counted("healthy"))

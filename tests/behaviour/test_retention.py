@@ -59,7 +59,7 @@ async def key_used(store: Store, key: str, job_id: JobId) -> bool:
         return await unit.idempotency.claim(key, "0" * 64, job_id) is not None
 
 
-async def test_a_message_to_a_webhook_goes_once_it_is_old_unless_it_is_still_to_be_sent(aging: Aging) -> None:
+async def test_old_webhook_messages_are_deleted_unless_they_are_pending(aging: Aging) -> None:
     webhook = await made(aging.store, "job.created")
     for verdict in (DELIVERED, FAILED, LATER):
         await queued(aging.store)
@@ -72,7 +72,7 @@ async def test_a_message_to_a_webhook_goes_once_it_is_old_unless_it_is_still_to_
     assert [delivery.status for delivery in await log_of(aging.store, webhook)] == [DeliveryStatus.PENDING]
 
 
-async def test_an_idempotency_key_counts_for_as_long_as_was_said_and_then_no_longer(aging: Aging) -> None:
+async def test_an_idempotency_key_is_valid_for_its_retention_period(aging: Aging) -> None:
     job_id = await queued(aging.store)
     await key_used(aging.store, "old", job_id)
     await aging.let_pass(1.5 * DAY)
@@ -105,7 +105,7 @@ async def test_the_log_of_a_job_that_ended_long_ago_is_shortened_and_its_report_
     assert await aging.delete_expired() == {}
 
 
-async def test_who_saw_a_removed_event_last_gets_what_is_left_behind_it(aging: Aging) -> None:
+async def test_a_reader_whose_last_event_was_deleted_gets_the_later_ones(aging: Aging) -> None:
     job_id = await labelled(aging.store)
     await aging.let_pass(31 * DAY)
     await aging.delete_expired()
@@ -126,7 +126,7 @@ async def test_events_of_jobs_that_have_not_ended_stay_however_old_they_are(agin
     assert [await event_types(aging.store, job_id) for job_id in (running, paused)] == before
 
 
-async def test_an_event_behind_a_removed_one_gets_a_number_of_its_own(aging: Aging) -> None:
+async def test_an_event_after_a_deleted_one_gets_a_new_number(aging: Aging) -> None:
     job_id = await labelled(aging.store)
     await aging.let_pass(31 * DAY)
     await aging.delete_expired()
@@ -147,7 +147,7 @@ async def test_jobs_stay_for_good_unless_the_operator_says_otherwise(aging: Agin
     assert rows[0].gold == b'"True"'
 
 
-async def test_a_job_that_ended_too_long_ago_goes_with_all_that_belongs_to_it(aging: Aging) -> None:
+async def test_a_job_past_its_retention_period_is_deleted_with_all_its_data(aging: Aging) -> None:
     old = await labelled(aging.store)
     await key_used(aging.store, "key", old)
     await aging.let_pass(7.5 * DAY)
@@ -182,14 +182,14 @@ async def test_jobs_that_the_maintainer_removed_are_in_the_audit_log(aging: Agin
 
 
 @pytest.mark.parametrize("ending", [WorkStatus.CANCELLED, WorkStatus.FAILED])
-async def test_however_a_job_ended_it_goes_by_its_end(aging: Aging, ending: WorkStatus) -> None:
+async def test_retention_counts_from_a_jobs_end_however_it_ended(aging: Aging, ending: WorkStatus) -> None:
     await queued(aging.store)
     await finish(aging.store, await claimed(aging.store), ending)
     await aging.let_pass(8 * DAY)
     assert (await aging.delete_expired(jobs=7 * DAY))["jobs"] == 1
 
 
-async def test_audit_entries_and_use_by_day_go_when_they_are_old_and_the_young_stay(aging: Aging) -> None:
+async def test_old_audit_entries_and_daily_counts_are_deleted_and_new_ones_stay(aging: Aging) -> None:
     entry = AuditEntry.by(LOCAL_CALLER, AuditAction.JOB_CREATED, "job_1")
     await queued(aging.store)
     shard = await claimed(aging.store)
@@ -206,7 +206,7 @@ async def test_audit_entries_and_use_by_day_go_when_they_are_old_and_the_young_s
         assert (await unit.account.usage()).tokens_today == 20
 
 
-async def test_what_a_project_used_today_stays_however_short_the_operator_keeps_it(aging: Aging) -> None:
+async def test_todays_token_count_stays_however_short_the_retention(aging: Aging) -> None:
     await queued(aging.store)
     await spend(aging.store, await claimed(aging.store), Usage(tokens_computed=10))
     assert await aging.delete_expired(usage=timedelta()) == {}
@@ -214,7 +214,7 @@ async def test_what_a_project_used_today_stays_however_short_the_operator_keeps_
         assert (await unit.account.usage()).tokens_today == 10
 
 
-async def test_what_is_kept_for_good_is_never_removed(aging: Aging) -> None:
+async def test_data_without_a_retention_period_is_never_deleted(aging: Aging) -> None:
     job_id = await labelled(aging.store)
     before = await event_types(aging.store, job_id)
     async with aging.store.project_unit(LOCAL_CALLER) as unit:
@@ -224,7 +224,7 @@ async def test_what_is_kept_for_good_is_never_removed(aging: Aging) -> None:
     assert await event_types(aging.store, job_id) == before
 
 
-async def test_a_turn_removes_a_bounded_number_and_says_that_there_is_more(
+async def test_a_run_deletes_a_bounded_number_of_rows_and_says_that_more_are_left(
     aging: Aging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "CHUNK_ROWS", 2)
@@ -241,7 +241,7 @@ async def test_a_turn_removes_a_bounded_number_and_says_that_there_is_more(
     ]
 
 
-async def test_a_log_is_shortened_bit_by_bit(aging: Aging, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_event_log_is_shortened_in_batches(aging: Aging, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "CHUNK_ROWS", 3)
     job_ids = [await labelled(aging.store, saves=4) for _ in range(3)]
     await aging.let_pass(31 * DAY)
