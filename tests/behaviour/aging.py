@@ -1,4 +1,4 @@
-"""Stores in which time passes: every stored time goes back."""
+"""Stores whose contents a test can make older: it moves every stored time back."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -21,25 +21,25 @@ KEPT = Retention(
 
 @dataclass
 class Aging:
-    """A store whose contents can grow older."""
+    """A store with contents that a test can make older."""
 
     store: Store
     let_pass: Callable[[timedelta], Awaitable[None]]
 
     @property
     def project_store(self) -> CallerStore:
-        """What the API sees of it."""
+        """The store for the API's use cases."""
         return CallerStore(self.store, LOCAL_CALLER)
 
     async def delete_expired(self, **changes: timedelta | None) -> dict[str, int]:
-        """What one turn of the maintainer removes."""
+        """The number of rows that one run of retention deletes, by kind."""
         found = await delete_expired(self.store, kept(**changes))
         assert not found.has_more
         return dict(found.removed)
 
 
 def kept(**changes: timedelta | None) -> Retention:
-    """The retention of these tests with some changes."""
+    """The retention periods of these tests, with changes."""
     return Retention(**{**{name: getattr(KEPT, name) for name in Retention.__slots__}, **changes})
 
 
