@@ -89,9 +89,7 @@ class FakeSglang(FakeServer):
                 return Reply({"error": "Unauthorized"}, 401)
             case Fault.REFUSED:
                 return nested("token_ids_logprob must be a flat list of integers.")
-            case (
-                Fault.OVERLOADED_SECONDS | Fault.OVERLOADED_DATE
-            ):  # of a gateway in front of SGLang, which has none of its own
+            case Fault.OVERLOADED_SECONDS | Fault.OVERLOADED_DATE:  # of a gateway in front of the server
                 return flat("Too many requests", "429", 429)
             case _:
                 return flat("The request queue is full.", "503", 503)

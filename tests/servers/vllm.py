@@ -102,9 +102,7 @@ class FakeVllm(FakeServer):
                 return Reply({"error": "Unauthorized"}, 401)
             case Fault.REFUSED:
                 return _error("Requested sample logprobs of 21, which is greater than max allowed: 20", status=400)
-            case (
-                Fault.OVERLOADED_SECONDS | Fault.OVERLOADED_DATE
-            ):  # of a gateway in front of vLLM, which has none of its own
+            case Fault.OVERLOADED_SECONDS | Fault.OVERLOADED_DATE:  # of a gateway in front of the server
                 return _error("Too many requests", "Too Many Requests", 429)
             case _:
                 message = (
